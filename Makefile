@@ -1,0 +1,51 @@
+# The two commands a newcomer needs are `make demo` and `make test`; `make help` lists all.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PY := .venv/bin/python
+PORT ?= 8000
+NODES ?= 3
+PODS ?= 5
+PACKETS ?= 10000
+BASE_PATH := $(PATH)
+export PATH := $(BASE_PATH):/usr/sbin:/sbin
+
+.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle clean
+
+help:  ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup:  ## virtual environment, packages and the page's bundle (a second run is quick)
+	@$(PYTHON) scripts/setup.py run
+
+setup-test:  ## the same, with everything that the tests need
+	@$(PYTHON) scripts/setup.py test
+
+demo: setup  ## a live emulated cluster on http://127.0.0.1:8000 (PORT=, NODES=, PODS=)
+	@exec $(PY) -m lab.demo --port $(PORT) --nodes $(NODES) --pods $(PODS)
+
+test: setup-test lint frontend-test  ## everything: linters, types, import rules, unit, live-kernel, web and browser tests
+	$(PY) -m pytest $(ARGS)
+
+lint: setup-test  ## ruff, mypy, import rules, migrations
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) manage.py makemigrations --check --dry-run
+
+frontend-test: setup-test  ## the page's types, linter and unit tests
+	@$(PYTHON) scripts/setup.py npm run check
+	@$(PYTHON) scripts/setup.py npm test
+
+unit live web browser: setup-test  ## one part of the tests
+	$(PY) -m pytest tests/$(subst unit,core tests/agents tests/architecture,$@) $(ARGS)
+
+bench: setup-test  ## measure, with the machine's details (docs/benchmarks.md)
+	$(PY) -m tests.bench $(ARGS)
+
+oracle: setup-test  ## predictions against the kernel over random networks (PACKETS=)
+	$(PY) -m tests.live.oracle --packets $(PACKETS) --lookups 100000 --report docs/accuracy.md
+
+clean:  ## remove what set-up and runs made
+	rm -rf .venv frontend/node_modules netviz/static/dist var .mypy_cache .ruff_cache .pytest_cache
