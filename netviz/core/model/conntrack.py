@@ -1,0 +1,64 @@
+"""Connection tracking entries.
+
+Source: include/uapi/linux/netfilter/nf_conntrack_common.h, nfnetlink_conntrack.h (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.base import Part, Record
+
+IPS_EXPECTED = 0x1
+IPS_SEEN_REPLY = 0x2
+IPS_ASSURED = 0x4
+IPS_CONFIRMED = 0x8
+IPS_SRC_NAT = 0x10
+IPS_DST_NAT = 0x20
+IPS_DYING = 0x200
+
+
+class CtTuple(Part, frozen=True, gc=False):
+    """One direction of a connection. For ICMP, `sport` is the id and `dport` is type << 8 | code."""
+
+    src: bytes
+    dst: bytes
+    proto: int
+    sport: int = 0
+    dport: int = 0
+
+
+class CtEntry(Record, frozen=True, gc=False, array_like=True):
+    """One conntrack entry, flat because there may be 100,000 of them.
+
+    `o*` is the original direction's tuple and `r*` the reply's; ports as in CtTuple. `tcp_state` is
+    TCP_CONNTRACK_* (0 for other protocols). Timeouts are left out: they change all the time.
+    """
+
+    proto: int
+    osrc: bytes
+    odst: bytes
+    osport: int
+    odport: int
+    rsrc: bytes
+    rdst: bytes
+    rsport: int
+    rdport: int
+    zone: int = 0
+    mark: int = 0
+    status: int = 0
+    tcp_state: int = 0
+    helper: str = ""
+
+    @property
+    def key(self) -> tuple[int, bytes, bytes, int, int, int]:
+        """(proto, osrc, odst, osport, odport, zone)."""
+        return (self.proto, self.osrc, self.odst, self.osport, self.odport, self.zone)
+
+    @property
+    def orig(self) -> CtTuple:
+        """The tuple of packets in the original direction."""
+        return CtTuple(self.osrc, self.odst, self.proto, self.osport, self.odport)
+
+    @property
+    def reply(self) -> CtTuple:
+        """The tuple that packets of the reply direction carry."""
+        return CtTuple(self.rsrc, self.rdst, self.proto, self.rsport, self.rdport)

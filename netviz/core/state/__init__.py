@@ -1,0 +1,1 @@
+"""The state of nodes and clusters: immutable, compared by value, changed only through deltas."""

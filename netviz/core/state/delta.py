@@ -1,0 +1,187 @@
+"""What changed between two states of a node: `diff` makes it, `apply` folds it in.
+
+The law: `apply(a, diff(a, b)) == b` for any two states of the same node. A snapshot is nothing else
+but the difference from an empty state, so there is one way in for everything.
+
+`apply` shares what did not change. A delta that repeats what is known already is harmless: putting
+an equal record or dropping an absent key changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from netviz.core.model.base import Record
+from netviz.core.model.conntrack import CtEntry
+from netviz.core.model.ids import NetnsKey
+from netviz.core.model.ipvs import IpvsService
+from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
+from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
+from netviz.core.model.link import Link, LinkCounters
+from netviz.core.model.netfilter import IpSet, NftChain, NftObject, NftSet, NftTable, XtTable
+from netviz.core.model.netns import Netns, Sysctl
+from netviz.core.model.socket import Socket
+from netviz.core.state.node import EMPTY, SECTIONS, NetnsState, NodeState, SectionStatus
+
+R = TypeVar("R")
+K = TypeVar("K")
+
+
+class Change(msgspec.Struct, Generic[R, K], frozen=True, array_like=True, gc=False):
+    """What changed in one section of one namespace: records put (new or changed), keys dropped."""
+
+    put: tuple[R, ...] = ()
+    drop: tuple[K, ...] = ()
+
+
+_RouteKey = tuple[int, bytes, int, bytes, int, int, int, int]
+
+
+class NetnsDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What changed in one namespace. `netns` is its record when new or changed."""
+
+    key: NetnsKey
+    netns: Netns | None = None
+    links: Change[Link, int] | None = None
+    addrs: Change[Addr, tuple[int, bytes, int, bytes]] | None = None
+    neighs: Change[Neigh, tuple[int, bytes, bool]] | None = None
+    fdb: Change[Fdb, tuple[int, bytes, int, int, bytes, int, int]] | None = None
+    vlans: Change[BridgeVlan, tuple[int, int]] | None = None
+    routes: Change[Route, _RouteKey] | None = None
+    rules: Change[Rule, tuple[int, int, int]] | None = None
+    nexthops: Change[NexthopObject, int] | None = None
+    sysctls: Change[Sysctl, str] | None = None
+    sockets: Change[Socket, int] | None = None
+    conntrack: Change[CtEntry, tuple[int, bytes, bytes, int, int, int]] | None = None
+    nft_tables: Change[NftTable, tuple[int, str]] | None = None
+    nft_chains: Change[NftChain, tuple[int, str, str]] | None = None
+    nft_sets: Change[NftSet, tuple[int, str, str]] | None = None
+    nft_objects: Change[NftObject, tuple[int, str, str, str]] | None = None
+    xt_tables: Change[XtTable, tuple[int, str]] | None = None
+    xt_chains: Change[NftChain, tuple[int, str, str]] | None = None
+    ipsets: Change[IpSet, str] | None = None
+    ipvs: Change[IpvsService, tuple[int, bytes, int, int]] | None = None
+    counters: Change[LinkCounters, int] | None = None
+
+
+class NodeDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What changed on one node. `gone` names namespaces that ended; `status` holds changed sections.
+
+    `kernel` and `boot_id` are None when unchanged.
+    """
+
+    netns: tuple[NetnsDelta, ...] = ()
+    gone: tuple[NetnsKey, ...] = ()
+    status: dict[str, SectionStatus] = {}
+    kernel: str | None = None
+    boot_id: str | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Nothing changed."""
+        return self == _NOTHING
+
+
+_NOTHING = NodeDelta()
+
+
+def section_of(records: Iterable[Record]) -> dict[Hashable, Any]:
+    """Key records as a section holds them."""
+    return {record.key: record for record in records}  # type: ignore[attr-defined]
+
+
+def diff_section(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Change[Any, Any] | None:
+    """Compare two sections; None when they are equal. Order: puts as in `new`, drops as in `old`."""
+    if old is new:
+        return None
+    put = tuple(rec for key, rec in new.items() if (was := old.get(key)) is not rec and was != rec)
+    drop = tuple(key for key in old if key not in new)
+    return Change(put, drop) if put or drop else None
+
+
+def diff_netns(old: NetnsState | None, new: NetnsState) -> NetnsDelta | None:
+    """Compare two states of one namespace (`old` None: it is new); None when they are equal."""
+    if old is new:
+        return None
+    changes: dict[str, Any] = {}
+    for name in SECTIONS:
+        was = EMPTY if old is None else getattr(old, name)
+        if (change := diff_section(was, getattr(new, name))) is not None:
+            changes[name] = change
+    record = new.netns if old is None or old.netns != new.netns else None
+    if record is None and not changes:
+        return None
+    return NetnsDelta(key=new.key, netns=record, **changes)
+
+
+def diff(old: NodeState, new: NodeState) -> NodeDelta:
+    """Return the delta that turns `old` into `new`: `apply(old, diff(old, new)) == new`.
+
+    Raises: ValueError when the two are different nodes, or a section's status vanished.
+    """
+    if old.node != new.node:
+        raise ValueError(f"states of different nodes: {old.node!r}, {new.node!r}")
+    if any(name not in new.status for name in old.status):
+        raise ValueError("a section's status cannot vanish")
+    netns = (diff_netns(old.netns.get(key), ns) for key, ns in new.netns.items())
+    return NodeDelta(
+        netns=tuple(d for d in netns if d is not None),
+        gone=tuple(key for key in old.netns if key not in new.netns),
+        status={name: s for name, s in new.status.items() if old.status.get(name) != s},
+        kernel=new.kernel if new.kernel != old.kernel else None,
+        boot_id=new.boot_id if new.boot_id != old.boot_id else None,
+    )
+
+
+def apply_section(old: Mapping[Any, Any], change: Change[Any, Any]) -> Mapping[Any, Any]:
+    """Fold one section's change in. Returns `old` itself when nothing changes."""
+    if all(old.get(rec.key) == rec for rec in change.put) and not any(key in old for key in change.drop):
+        return old
+    new = dict(old)
+    for key in change.drop:
+        new.pop(key, None)
+    for rec in change.put:
+        new[rec.key] = rec
+    return new or EMPTY
+
+
+def apply_netns(old: NetnsState | None, delta: NetnsDelta) -> NetnsState:
+    """Fold one namespace's delta in.
+
+    Raises: KeyError when the namespace is new and the delta doesn't introduce it.
+    """
+    if old is None:
+        if delta.netns is None:
+            raise KeyError(f"delta for a namespace that was never introduced: {delta.key}")
+        old = NetnsState(delta.netns)
+    changes: dict[str, Any] = {} if delta.netns is None else {"netns": delta.netns}
+    for name in SECTIONS:
+        change = getattr(delta, name)
+        if change is not None:
+            section = getattr(old, name)
+            new = apply_section(section, change)
+            if new is not section:
+                changes[name] = new
+    return msgspec.structs.replace(old, **changes) if changes else old
+
+
+def apply(state: NodeState, delta: NodeDelta) -> NodeState:
+    """Fold a delta into a state.
+
+    Raises: KeyError when the delta speaks of a namespace that neither it nor the state introduces.
+    """
+    netns = dict(state.netns)
+    for key in delta.gone:
+        netns.pop(key, None)
+    for change in delta.netns:
+        netns[change.key] = apply_netns(netns.get(change.key), change)
+    return NodeState(
+        node=state.node,
+        kernel=state.kernel if delta.kernel is None else delta.kernel,
+        boot_id=state.boot_id if delta.boot_id is None else delta.boot_id,
+        netns=netns or EMPTY,
+        status={**state.status, **delta.status} if delta.status else state.status,
+    )

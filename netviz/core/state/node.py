@@ -1,0 +1,109 @@
+"""NodeState and ClusterState.
+
+A `NetnsState` holds, for each section, a mapping from the record's key to the record. A `NodeState`
+holds its namespaces, a `ClusterState` its nodes and the netfilter bodies that they share. All of it
+is immutable by contract: a new state shares whatever did not change with the old one, so an
+unchanged section is the *same object* in both, and `is` tells quickly that nothing happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from netviz.core.model.conntrack import CtEntry
+from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.ipvs import IpvsService
+from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
+from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
+from netviz.core.model.link import Link, LinkCounters
+from netviz.core.model.netfilter import Body, IpSet, NftChain, NftObject, NftSet, NftTable, XtTable
+from netviz.core.model.netns import Netns, Sysctl
+from netviz.core.model.socket import Socket
+
+EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+class SectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """How far a node's section can be trusted.
+
+    `read_at_s` is the collector's wall clock (Unix seconds) at the last full read or audit; `whole`
+    is false when something could not be read (`reason` says what; `Netns.gaps` says where); `lost`
+    counts events known lost since the collector started, each followed by a re-read; `shed` counts
+    changes left out on purpose under load (conntrack).
+    """
+
+    read_at_s: float = 0.0
+    whole: bool = True
+    lost: int = 0
+    shed: int = 0
+    reason: str = ""
+
+
+class NetnsState(msgspec.Struct, frozen=True, gc=False):
+    """One namespace. Every field but `netns` is a section: record key -> record, in no promised order.
+
+    `xt_chains` holds the chains of legacy xtables tables in the same form as nftables' chains.
+    """
+
+    netns: Netns
+    links: Mapping[Any, Link] = EMPTY
+    addrs: Mapping[Any, Addr] = EMPTY
+    neighs: Mapping[Any, Neigh] = EMPTY
+    fdb: Mapping[Any, Fdb] = EMPTY
+    vlans: Mapping[Any, BridgeVlan] = EMPTY
+    routes: Mapping[Any, Route] = EMPTY
+    rules: Mapping[Any, Rule] = EMPTY
+    nexthops: Mapping[Any, NexthopObject] = EMPTY
+    sysctls: Mapping[Any, Sysctl] = EMPTY
+    sockets: Mapping[Any, Socket] = EMPTY
+    conntrack: Mapping[Any, CtEntry] = EMPTY
+    nft_tables: Mapping[Any, NftTable] = EMPTY
+    nft_chains: Mapping[Any, NftChain] = EMPTY
+    nft_sets: Mapping[Any, NftSet] = EMPTY
+    nft_objects: Mapping[Any, NftObject] = EMPTY
+    xt_tables: Mapping[Any, XtTable] = EMPTY
+    xt_chains: Mapping[Any, NftChain] = EMPTY
+    ipsets: Mapping[Any, IpSet] = EMPTY
+    ipvs: Mapping[Any, IpvsService] = EMPTY
+    counters: Mapping[Any, LinkCounters] = EMPTY
+
+    @property
+    def key(self) -> NetnsKey:
+        """The namespace's identity."""
+        return self.netns.key
+
+
+SECTIONS: tuple[str, ...] = tuple(f for f in NetnsState.__struct_fields__ if f != "netns")
+# Sections whose records refer to a body by the digest in their field `body`.
+BODY_SECTIONS: tuple[str, ...] = ("nft_chains", "nft_sets", "xt_chains", "ipsets")
+
+
+class NodeState(msgspec.Struct, frozen=True, gc=False):
+    """One node: its namespaces by key, and how far each section can be trusted."""
+
+    node: str
+    kernel: str = ""
+    boot_id: str = ""
+    netns: Mapping[NetnsKey, NetnsState] = EMPTY
+    status: Mapping[str, SectionStatus] = EMPTY
+
+    @property
+    def root(self) -> NetnsState | None:
+        """The node's own namespace, or None before it is known."""
+        return next((ns for ns in self.netns.values() if ns.netns.root), None)
+
+    def link(self, key: LinkKey) -> Link | None:
+        """Look a link up by its full key."""
+        ns = self.netns.get(key.netns)
+        return ns.links.get(key.ifindex) if ns is not None else None
+
+
+class ClusterState(msgspec.Struct, frozen=True, gc=False):
+    """All nodes by name, and the netfilter bodies that their chains and sets refer to by digest."""
+
+    nodes: Mapping[str, NodeState] = EMPTY
+    bodies: Mapping[bytes, Body] = EMPTY
