@@ -1,0 +1,160 @@
+"""The messages between a collector and the server.
+
+Each is a tagged msgspec Struct; unknown fields are ignored, an unknown tag is an error. The
+collector speaks first (`Hello`), the server answers `Welcome` or `Error`. State then flows one way:
+`SnapshotBegin`, `SnapshotPart`..., `SnapshotEnd`, then `Delta`s numbered from the snapshot's `seq` + 1.
+The server acknowledges what it has made durable, and asks for `Resync` when it finds a gap.
+
+Numbering: an `epoch` is one run of a collector (a random number); `seq` counts its deltas.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from netviz.core.model.netfilter import Body
+from netviz.core.state.delta import NodeDelta
+
+PROTOCOL_VERSIONS: tuple[int, ...] = (1,)
+# How many digests one message asks for or answers; lengths are checked before the items are read.
+MAX_DIGESTS = 4096
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", gc=False):
+    """Base of all messages."""
+
+
+class Hello(Message, frozen=True, tag="hello", gc=False):
+    """Collector's first words. `acked` is the last seq that it saw acknowledged in this epoch; -1 for none."""
+
+    node: str
+    versions: tuple[int, ...]
+    agent_version: str
+    epoch: int
+    acked: int = -1
+    kernel: str = ""
+    boot_id: str = ""
+
+
+class Welcome(Message, frozen=True, tag="welcome", gc=False):
+    """The server accepts. `resume_after` is the last seq of this epoch that the server holds; None asks for a snapshot."""
+
+    version: int
+    resume_after: int | None = None
+    heartbeat_s: float = 10.0
+
+
+class SnapshotBegin(Message, frozen=True, tag="snap_begin", gc=False):
+    """A whole state follows; it stands for everything up to and including `seq`."""
+
+    epoch: int
+    seq: int
+
+
+class SnapshotPart(Message, frozen=True, tag="snap_part", gc=False):
+    """One part of a snapshot: a delta on top of the parts before it, the first on an empty state."""
+
+    index: int
+    delta: NodeDelta
+
+
+class SnapshotEnd(Message, frozen=True, tag="snap_end", gc=False):
+    """The snapshot is whole: `parts` were sent."""
+
+    parts: int
+
+
+class Delta(Message, frozen=True, tag="delta", gc=False):
+    """One change. `at_ns` is the collector's wall clock when the kernel's event was read (Unix ns)."""
+
+    epoch: int
+    seq: int
+    at_ns: int
+    delta: NodeDelta
+
+
+class Ack(Message, frozen=True, tag="ack", gc=False):
+    """The server holds everything up to and including `seq` of `epoch`."""
+
+    epoch: int
+    seq: int
+
+
+class Resync(Message, frozen=True, tag="resync", gc=False):
+    """Send a snapshot: `reason` says why, for logs."""
+
+    reason: str
+
+
+class WantBodies(Message, frozen=True, tag="want", gc=False):
+    """The server lacks these netfilter bodies (digests)."""
+
+    digests: tuple[bytes, ...]
+
+
+class Bodies(Message, frozen=True, tag="bodies", gc=False):
+    """Bodies asked for. The server checks each digest; `unknown` are those that the collector no longer has."""
+
+    bodies: Annotated[tuple[Body, ...], msgspec.Meta(max_length=MAX_DIGESTS)] = ()
+    unknown: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_DIGESTS)] = ()
+
+
+class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A collector's own health. `lag_s`: age of the oldest unsent change; `cpu` in cores since the last report."""
+
+    rss_bytes: int = 0
+    cpu: float = 0.0
+    lag_s: float = 0.0
+    unacked_bytes: int = 0
+    lost_events: int = 0
+    shed_events: int = 0
+    resyncs: int = 0
+    netns: int = 0
+
+
+class Heartbeat(Message, frozen=True, tag="beat", gc=False):
+    """Either side is alive; the collector's carries its status."""
+
+    status: AgentStatus | None = None
+
+
+class ProbeRequest(Message, frozen=True, tag="probe", gc=False):
+    """Send a probe packet from a namespace and watch it. Reserved for the observed trace."""
+
+    id: str
+    body: bytes = b""
+
+
+class ProbeEvent(Message, frozen=True, tag="probe_event", gc=False):
+    """What was seen of a probe. Reserved for the observed trace."""
+
+    id: str
+    body: bytes = b""
+
+
+class Error(Message, frozen=True, tag="error", gc=False):
+    """The sender closes the session. `code`: bad_frame, too_large, bad_message, bad_version, bad_state,
+    wrong_node, revoked, not_approved, replaced, timeout, overload, internal."""
+
+    code: str
+    message: str
+
+
+AnyMessage = (
+    Hello
+    | Welcome
+    | SnapshotBegin
+    | SnapshotPart
+    | SnapshotEnd
+    | Delta
+    | Ack
+    | Resync
+    | WantBodies
+    | Bodies
+    | Heartbeat
+    | ProbeRequest
+    | ProbeEvent
+    | Error
+)
