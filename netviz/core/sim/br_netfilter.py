@@ -1,0 +1,107 @@
+"""br_netfilter: bridged IP packets through the IP hooks, where bridge-nf-call-iptables says so.
+
+    port --> PRE_ROUTING --> bridge's decision --> FORWARD --> POST_ROUTING --> port
+             in: bridge      |                     in, out: bridge
+                             up: no PRE_ROUTING again
+
+The IP hooks see the bridge as the device; the ports are what `physdev` looks at. Where PRE_ROUTING
+translates the destination, the frame's destination changes with it: to the next hop's MAC if that is
+behind the same bridge (the packet stays bridged: no TTL, no rp_filter), else to the bridge's own, so that the
+packet goes up and is routed.
+
+Source: net/bridge/br_netfilter_hooks.c, br_nf_pre_routing, br_nf_pre_routing_finish,
+br_nf_pre_routing_finish_bridge, br_nf_forward_ip, br_nf_post_routing, ip_sabotage_in;
+br_netfilter_ipv6.c (Linux 6.18).
+
+Unmodelled: defragmentation, VLAN and PPPoE encapsulated packets.
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Nexthop
+from netviz.core.model.link import Link
+from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUTING
+from netviz.core.sim import neigh
+from netviz.core.sim.netfilter import calls_ip_hooks, inet_hook, nothing_hooked
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.routing import pick_nexthop, route_flow
+from netviz.core.sim.rules import lookup_route, route_text
+from netviz.core.sim.run import Run
+from netviz.core.state.node import NetnsState
+
+
+def came_through_bridge(ns: NetnsState, link: Link, packet: Packet) -> bool:
+    """Tell whether a packet that comes up from a bridge has been through PRE_ROUTING already."""
+    port = ns.links.get(packet.physin)
+    return port is not None and port.master == link.ifindex
+
+
+def pre_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Link) -> Packet:
+    """Pass a frame that came in by a port through PRE_ROUTING."""
+    if nothing_hooked(ns) or not calls_ip_hooks(ns, bridge, packet.ipv6):
+        return packet.but(physin=0, physout=0) if packet.physin else packet
+    before = packet
+    packet = inet_hook(run, ns, packet.but(physin=port.ifindex, physout=0), NF_PRE_ROUTING, bridge, None)
+    return packet if packet.dst == before.dst else _redirected(run, ns, packet, bridge)
+
+
+def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
+    """Give a frame whose packet has a new destination a new destination too."""
+    run.check_gap(ns, "routes", "route", bridge.ifname, packet)
+    result = lookup_route(ns, route_flow(packet, iif=bridge.ifindex))
+    command = f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {bridge.ifname}"
+    if result.unknown:
+        why = f"The routing decision isn't known: {result.unknown}."
+        run.unknown(ns, "route", bridge.ifname, packet, result.unknown, why, command=command)
+    if result.error or result.route is None:
+        why = f"{format_ip(packet.dst)} has no usable route: the bridged packet is dropped."
+        run.drop(ns, "route", bridge.ifname, packet, "NOT_SPECIFIED", why, command=command)
+    nexthop = Nexthop(0)
+    if result.route.type == RTN_UNICAST:
+        nexthop = pick_nexthop(run, ns, packet, result)
+    forwards = _forwards(ns, bridge, packet)
+    if nexthop.oif == bridge.ifindex:
+        return _bridged(run, ns, packet, bridge, nexthop)
+    if result.route.type != RTN_LOCAL and not forwards:
+        why = f"{format_ip(packet.dst)} is not behind {bridge.ifname}, and forwarding is off there."
+        run.drop(ns, "forward", bridge.ifname, packet, "NOT_SPECIFIED", why, command=command)
+    packet = packet.but(dmac=bridge.mac)
+    why = (
+        f"The new destination is not behind {bridge.ifname}: the frame is addressed to the bridge itself, "
+        "so that the packet is routed."
+    )
+    route = route_text(result.route, ns.links)
+    run.step(ns, "bridge", bridge.ifname, packet, "to itself", why, command=command, route=route)
+    return packet
+
+
+def _forwards(ns: NetnsState, bridge: Link, packet: Packet) -> bool:
+    conf = bridge.ipv6 if packet.ipv6 else bridge.ipv4
+    return conf is not None and bool(conf.forwarding)
+
+
+def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Nexthop) -> Packet:
+    resolved = neigh.resolve(run, ns, bridge, nexthop.gateway or packet.dst, packet)
+    packet = packet.but(dmac=resolved.dmac)
+    why = (
+        f"The new destination is behind {bridge.ifname} itself: the frame stays bridged, to the MAC of "
+        f"{format_ip(nexthop.gateway or packet.dst)}."
+    )
+    run.step(ns, "bridge", bridge.ifname, packet, "stay bridged", why)
+    return packet
+
+
+def forward(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link) -> Packet:
+    """Pass a bridged packet through FORWARD, if it has been through PRE_ROUTING."""
+    if not packet.physin:
+        return packet
+    return inet_hook(run, ns, packet.but(physout=out.ifindex), NF_FORWARD, bridge, bridge)
+
+
+def post_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
+    """Pass a bridged packet through POST_ROUTING; what was routed has been there already."""
+    if not packet.physin or not packet.physout:
+        return packet
+    packet = inet_hook(run, ns, packet, NF_POST_ROUTING, None, bridge)
+    return packet.but(physin=0, physout=0)

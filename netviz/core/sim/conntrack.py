@@ -1,0 +1,445 @@
+"""Connection tracking: the entry that a packet belongs to, or makes.
+
+Entries of the state are read, never changed; what the traced packets make is kept in the run. As in
+the kernel, a new entry can be found by others only once it is confirmed, at the end of the packet's
+way through the namespace.
+
+Source: net/netfilter/nf_conntrack_core.c, nf_conntrack_in, resolve_normal_ct, init_conntrack,
+__nf_conntrack_confirm; nf_conntrack_proto_tcp.c, tcp_new; nf_conntrack_proto_icmp.c,
+nf_conntrack_icmp_packet, nf_conntrack_inet_error (Linux 6.18).
+
+Unmodelled: expectations (what helpers announce), who is evicted from a full table, zones of one
+direction. Where one of them may decide, or entries are missing from the state, the walk ends as UNKNOWN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import msgspec
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.conntrack import IPS_DST_NAT, IPS_SEEN_REPLY, IPS_SRC_NAT, CtEntry, CtTuple
+from netviz.core.model.ids import NetnsKey
+from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.packet import (
+    ICMP_ECHO,
+    ICMPV6_ECHO_REQUEST,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_TCP,
+    PROTO_NAMES,
+    TH_ACK,
+    TH_RST,
+    TH_SYN,
+    Packet,
+    invert,
+)
+from netviz.core.sim.run import Run
+from netviz.core.sim.sysctl import value
+from netviz.core.sim.trace import UNCERTAIN
+from netviz.core.state.node import NetnsState
+
+# TCP's states (enum tcp_conntrack) in which a new SYN may reopen the connection, and those in which a
+# SYN in the reply's direction is no news (a simultaneous open).
+TIME_WAIT, CLOSE = 7, 8
+SYN_SENT, SYN_SENT2 = 1, 9
+# How a packet fits a connection that its tuple names.
+KNOWN, NEW, INVALID = "known", "new", "invalid"
+
+
+class Conn:
+    """A connection that the run made or took from the state: its two tuples and what was done to it.
+
+    `unsure` says which translation chose a port that nobody can know: "source", "destination" or "".
+    """
+
+    __slots__ = (
+        "confirmed",
+        "dst_done",
+        "mark",
+        "orig",
+        "reply",
+        "seen_reply",
+        "src_done",
+        "status",
+        "tcp_state",
+        "unsure",
+        "zone",
+    )
+
+    def __init__(self, orig: CtTuple, reply: CtTuple, status: int = 0, mark: int = 0, zone: int = 0) -> None:
+        self.orig = orig
+        self.reply = reply
+        self.status = status
+        self.mark = mark
+        self.zone = zone
+        self.seen_reply = bool(status & IPS_SEEN_REPLY)
+        self.tcp_state = 0
+        self.unsure = ""
+        self.confirmed = False
+        self.src_done = False
+        self.dst_done = False
+
+    def tuple_of(self, reply: bool) -> CtTuple:
+        """Return one direction's tuple."""
+        return self.reply if reply else self.orig
+
+
+def _from_entry(entry: CtEntry) -> Conn:
+    conn = Conn(entry.orig, entry.reply, entry.status, entry.mark, entry.zone)
+    conn.tcp_state = entry.tcp_state
+    conn.confirmed = conn.src_done = conn.dst_done = True
+    return conn
+
+
+class Others(msgspec.Struct, frozen=True):
+    """A namespace's entries by what else they are looked for than by their original tuple.
+
+    `replies`: translated ones by (zone, reply tuple). `sources`: those with a translated source by
+    (zone, proto, source, source port). `helped`: the addresses of those that a helper watches.
+    """
+
+    replies: dict[tuple[int, CtTuple], CtEntry]
+    sources: dict[tuple[int, int, bytes, int], list[CtEntry]]
+    helped: dict[bytes, CtEntry]
+
+
+def build_others(entries: Mapping[Any, CtEntry]) -> Others:
+    """Index a namespace's entries."""
+    index = Others({}, {}, {})
+    for entry in entries.values():
+        if entry.status & (IPS_SRC_NAT | IPS_DST_NAT):
+            index.replies[entry.zone, entry.reply] = entry
+            if entry.status & IPS_SRC_NAT:
+                key = (entry.zone, entry.proto, entry.osrc, entry.osport)
+                index.sources.setdefault(key, []).append(entry)
+        if entry.helper:
+            for addr in (entry.osrc, entry.odst, entry.rsrc, entry.rdst):
+                index.helped[addr] = entry
+    return index
+
+
+others: ByIdentity[Mapping[Any, CtEntry], Others] = ByIdentity(build_others)
+
+
+Portless = dict[tuple[int, bytes, bytes, int], bool]
+
+
+def build_portless(entries: Mapping[Any, CtEntry]) -> Portless:
+    """Map both directions of every entry, without the source port, to whether all entries there are plain.
+
+    A plain entry does to a packet of its original direction what a new one would: it has seen no reply,
+    translates nothing and has no mark.
+    """
+    found: Portless = {}
+    for entry in entries.values():
+        plain = not entry.status & (IPS_SEEN_REPLY | IPS_SRC_NAT | IPS_DST_NAT) and not entry.mark
+        key = (entry.proto, entry.osrc, entry.odst, entry.odport)
+        found[key] = found.get(key, True) and plain
+        found[entry.proto, entry.rsrc, entry.rdst, entry.rdport] = False
+    return found
+
+
+portless: ByIdentity[Mapping[Any, CtEntry], Portless] = ByIdentity(build_portless)
+
+
+def _key(t: CtTuple, zone: int) -> tuple[int, bytes, bytes, int, int, int]:
+    return (t.proto, t.src, t.dst, t.sport, t.dport, zone)
+
+
+def find(run: Run, ns: NetnsState, wanted: CtTuple, zone: int = 0) -> tuple[Conn, bool] | None:
+    """Find a confirmed connection by either direction's tuple; the flag says that it is the reply's."""
+    made = run.conns.get((ns.key, zone, wanted))
+    if made is not None:
+        return made
+    entry = _in_state(ns, wanted, zone)
+    if entry is None or entry.key in run.gone.get(ns.key, ()):
+        return None
+    conn = _from_entry(entry)
+    _register(run, ns.key, conn)
+    return conn, wanted != conn.orig
+
+
+def _in_state(ns: NetnsState, wanted: CtTuple, zone: int) -> CtEntry | None:
+    entry = ns.conntrack.get(_key(wanted, zone))
+    if entry is not None:
+        return entry
+    entry = ns.conntrack.get(_key(invert(wanted), zone))
+    if entry is not None and entry.reply == wanted:
+        return entry
+    return others(ns.conntrack).replies.get((zone, wanted))
+
+
+def _register(run: Run, key: NetnsKey, conn: Conn) -> None:
+    run.conns[key, conn.zone, conn.reply] = (conn, True)
+    run.conns[key, conn.zone, conn.orig] = (conn, False)
+
+
+def taken(run: Run, ns: NetnsState, reply: CtTuple, own: Conn) -> bool:
+    """Tell whether another connection already uses a tuple.
+
+    Source: net/netfilter/nf_conntrack_core.c, nf_conntrack_tuple_taken (Linux 6.18).
+    """
+    found = find(run, ns, reply, own.zone)
+    return found is not None and found[0] is not own
+
+
+def mapped_sources(run: Run, ns: NetnsState, conn: Conn) -> list[CtTuple]:
+    """List how the connection's own source is translated by other connections: as inverted reply tuples.
+
+    Source: net/netfilter/nf_nat_core.c, find_appropriate_src (Linux 6.18).
+    """
+    key = (conn.zone, conn.orig.proto, conn.orig.src, conn.orig.sport)
+    found = [invert(entry.reply) for entry in others(ns.conntrack).sources.get(key, ())]
+    for (where, zone, _tuple), (other, reply) in run.conns.items():
+        same = (zone, other.orig.proto, other.orig.src, other.orig.sport) == key
+        if where == ns.key and not reply and same and other is not conn:
+            found.append(invert(other.reply))
+    return found
+
+
+def tuple_text(t: CtTuple) -> str:
+    """Write a tuple for people."""
+    proto = PROTO_NAMES.get(t.proto, str(t.proto))
+    if t.proto in (IPPROTO_ICMP, IPPROTO_ICMPV6):
+        return f"{proto} {format_ip(t.src)} > {format_ip(t.dst)} id {t.sport} type {t.dport >> 8}"
+    return f"{proto} {format_ip(t.src)}:{t.sport} > {format_ip(t.dst)}:{t.dport}"
+
+
+def may_start(packet: Packet) -> bool:
+    """Tell whether a packet can start a connection."""
+    if packet.proto == IPPROTO_TCP:
+        # SYN+ACK and RST are invalid without a connection; a bare ACK is picked up (tcp_loose).
+        return not packet.tcp_flags & TH_RST and packet.tcp_flags & 0x12 != 0x12
+    if packet.proto == IPPROTO_ICMP:
+        return packet.icmp_type in (ICMP_ECHO, 13, 15, 17)
+    if packet.proto == IPPROTO_ICMPV6:
+        return packet.icmp_type == ICMPV6_ECHO_REQUEST
+    return True
+
+
+def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
+    """Attach a packet to its connection, making a new one where it may start one."""
+    if packet.ct is not None or packet.untracked:
+        return packet
+    command = f"conntrack -L | grep {format_ip(packet.src)}"
+    if packet.inner is not None:
+        return _track_error(run, ns, packet, dev, command)
+    wanted = packet.tuple()
+    found = _find_for(run, ns, packet, dev, wanted)
+    fits = _fits(run, ns, packet, dev, *found) if found is not None else NEW
+    if fits == INVALID:
+        return _invalid(run, ns, packet, dev, command, "A SYN on the way back of a known connection")
+    if fits == NEW:
+        found = None
+    if found is not None:
+        conn, reply = found
+        if reply:
+            conn.seen_reply = True
+        packet = packet.but(ct=conn, ct_reply=reply)
+        state = ct_state(packet)
+        run.step(
+            ns,
+            "conntrack",
+            dev,
+            packet,
+            state,
+            f"The packet belongs to a known connection ({'reply' if reply else 'original'} direction, {state}).",
+            command=command,
+            orig=tuple_text(conn.orig),
+            reply=tuple_text(conn.reply),
+        )
+        return packet
+    _check_doubts(run, ns, packet, dev)
+    if not may_start(packet):
+        return _invalid(
+            run, ns, packet, dev, command, "The packet belongs to no known connection and cannot start one"
+        )
+    packet = packet.but(ct=Conn(wanted, invert(wanted), zone=packet.zone), ct_reply=False)
+    run.step(
+        ns,
+        "conntrack",
+        dev,
+        packet,
+        "new",
+        "The packet starts a new connection.",
+        command=command,
+        orig=tuple_text(wanted),
+    )
+    return packet
+
+
+def _invalid(run: Run, ns: NetnsState, packet: Packet, dev: str, command: str, why: str) -> Packet:
+    run.step(ns, "conntrack", dev, packet, "invalid", f"{why}: it is invalid.", command=command)
+    return packet
+
+
+def _find_for(
+    run: Run, ns: NetnsState, packet: Packet, dev: str, wanted: CtTuple
+) -> tuple[Conn, bool] | None:
+    """Find a packet's connection; where its port isn't known, only among those that this run has made.
+
+    A port that translation drew is one that no connection of its own uses, so it is new elsewhere too. A
+    tunnel's port is a hash of the inner flow: which of the tunnel's connections it belongs to isn't known.
+    """
+    if not (packet.sport_unsure or packet.dport_unsure):
+        return find(run, ns, wanted, packet.zone)
+    made = run.conns.get((ns.key, packet.zone, wanted))
+    if made is None and packet.payload is not None:
+        plain = portless(ns.conntrack).get((packet.proto, packet.src, packet.dst, packet.dport))
+        if plain is False:
+            unsure_tunnel(run, ns, packet, dev)
+    return made
+
+
+def unsure_tunnel(run: Run, ns: NetnsState, packet: Packet, dev: str) -> NoReturn:
+    """End the walk where it matters to which of a tunnel's connections its packet belongs."""
+    run.unknown(
+        ns,
+        "conntrack",
+        dev,
+        packet,
+        "connection of a tunnel packet",
+        "The tunnel packet's source port is a hash of what is inside: whether it belongs to one of the connections "
+        "between these addresses, or starts another, isn't known.",
+    )
+
+
+def _reopens(packet: Packet) -> bool:
+    return packet.tcp_flags & (TH_SYN | TH_ACK) == TH_SYN
+
+
+def _fits(run: Run, ns: NetnsState, packet: Packet, dev: str, conn: Conn, reply: bool) -> str:
+    """Tell whether a TCP packet fits the connection that its tuple names, as the collected state has it.
+
+    A SYN on a connection that is in TIME_WAIT or CLOSE begins a new one if the old one was closed or
+    reset in the ordinary way, which the state doesn't tell; a SYN that comes in the reply's direction
+    of a connection under way is invalid.
+
+    Source: net/netfilter/nf_conntrack_proto_tcp.c, tcp_conntracks, nf_conntrack_tcp_packet (Linux 6.18).
+    """
+    if packet.proto != IPPROTO_TCP or not conn.tcp_state or not _reopens(packet):
+        return KNOWN
+    if reply and conn.tcp_state != TIME_WAIT:
+        return KNOWN if conn.tcp_state in (SYN_SENT, SYN_SENT2) else INVALID
+    if conn.tcp_state in (TIME_WAIT, CLOSE):
+        reopened = run.choose(("reopen", ns.key, conn.orig), 2, None) == 0
+        what = "takes its place" if reopened else "is counted to it"
+        run.step(
+            ns,
+            "conntrack",
+            dev,
+            packet,
+            "assume new" if reopened else "assume known",
+            f"A closed connection with these addresses and ports is still there; whether the SYN {what} isn't known, "
+            "this branch assumes it.",
+            reason="closed connection",
+            certainty=UNCERTAIN,
+            orig=tuple_text(conn.orig),
+        )
+        if reopened:
+            _forget(run, ns, conn)
+        return NEW if reopened else KNOWN
+    return KNOWN
+
+
+def _forget(run: Run, ns: NetnsState, conn: Conn) -> None:
+    run.gone.setdefault(ns.key, set()).add(_key(conn.orig, conn.zone))
+    for t in (conn.orig, conn.reply):
+        run.conns.pop((ns.key, conn.zone, t), None)
+
+
+def _check_doubts(run: Run, ns: NetnsState, packet: Packet, dev: str) -> None:
+    """End the walk where a packet without a known connection may have one, or may not get one.
+
+    Source: net/netfilter/nf_conntrack_core.c, init_conntrack, __nf_conntrack_alloc, early_drop
+    (Linux 6.18).
+    """
+    missing = run.missing(ns, "conntrack")
+    status = run.node(ns.key).status.get("conntrack")
+    if not missing and status is not None and status.shed:
+        missing = f"{status.shed} changes were left out under load"
+    if missing:
+        why = f"Not all connections are in the state ({missing}): this packet may belong to one that isn't."
+        run.unknown(ns, "conntrack", dev, packet, "connections not read", why, section="conntrack")
+    limit = value(ns, "net.netfilter.nf_conntrack_max")
+    if limit and len(ns.conntrack) >= limit:
+        why = f"The connection table is full ({limit} entries): a new one takes another's place, or the packet is dropped."
+        run.unknown(
+            ns,
+            "conntrack",
+            dev,
+            packet,
+            "full connection table",
+            why,
+            entries=len(ns.conntrack),
+            command="sysctl net.netfilter.nf_conntrack_max net.netfilter.nf_conntrack_count",
+        )
+    helped = others(ns.conntrack).helped.get(packet.dst)
+    if helped is not None and may_start(packet):
+        run.unknown(
+            ns,
+            "conntrack",
+            dev,
+            packet,
+            f"expectation of helper {helped.helper}",
+            f"The helper {helped.helper} watches a connection of {format_ip(packet.dst)} and may expect this one; "
+            "what it expects isn't known.",
+            command="conntrack -L expect",
+        )
+
+
+def _track_error(run: Run, ns: NetnsState, packet: Packet, dev: str, command: str) -> Packet:
+    """Attach an ICMP error to the connection that it is about.
+
+    Source: net/netfilter/nf_conntrack_proto_icmp.c, nf_conntrack_inet_error (Linux 6.18).
+    """
+    assert packet.inner is not None
+    found = find(run, ns, invert(packet.inner), packet.zone)
+    if found is None:
+        _check_doubts(run, ns, packet, dev)
+        return _invalid(run, ns, packet, dev, command, "The ICMP error is about no known connection")
+    conn, reply = found
+    packet = packet.but(ct=conn, ct_reply=reply, ct_related=True)
+    run.step(
+        ns,
+        "conntrack",
+        dev,
+        packet,
+        "related",
+        "The ICMP error is about a known connection.",
+        command=command,
+        orig=tuple_text(conn.orig),
+        reply=tuple_text(conn.reply),
+    )
+    return packet
+
+
+def ct_state(packet: Packet) -> str:
+    """Name the packet's state as `ct state` does.
+
+    Source: include/net/netfilter/nf_conntrack.h, nf_ct_get; nf_conntrack_core.c, resolve_normal_ct
+    (Linux 6.18).
+    """
+    if packet.untracked:
+        return "untracked"
+    conn = packet.ct
+    if conn is None:
+        return "invalid"
+    if packet.ct_related:
+        return "related"
+    return "established" if packet.ct_reply or conn.seen_reply else "new"
+
+
+def confirm(run: Run, ns: NetnsState, packet: Packet) -> None:
+    """Make the packet's new connection known.
+
+    Source: net/netfilter/nf_conntrack_core.c, __nf_conntrack_confirm (Linux 6.18).
+    """
+    conn = packet.ct
+    if conn is None or conn.confirmed:
+        return
+    conn.confirmed = True
+    _register(run, ns.key, conn)

@@ -1,0 +1,251 @@
+"""From what a person types to a flow: pods, namespaces, nodes and addresses, and sensible ports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, pack_ip
+from netviz.core.model.ids import NetnsKey
+from netviz.core.model.l3 import RT_SCOPE_HOST
+from netviz.core.model.link import IFF_LOOPBACK
+from netviz.core.model.socket import TCP_LISTEN
+from netviz.core.sim.cluster_index import candidates
+from netviz.core.sim.node_index import names_of
+from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
+from netviz.core.sim.rules import RouteFlow, lookup_route
+from netviz.core.sim.run import pod_name
+from netviz.core.sim.saddr import is_link_local6, select_source
+from netviz.core.sim.trace import Flow
+from netviz.core.state.node import ClusterState, NetnsState
+
+PROTOS = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "icmp": IPPROTO_ICMP}
+DEFAULT_SPORT = 40000
+DEFAULT_ECHO_ID = 1
+DEFAULT_DPORT = 80
+# A bare SYN with the usual options, a datagram of 32 bytes, a ping: whole IP packets, by IP version.
+DEFAULT_LENGTHS = {
+    ("tcp", 4): 60,
+    ("tcp", 6): 80,
+    ("udp", 4): 60,
+    ("udp", 6): 80,
+    ("icmp", 4): 84,
+    ("icmp", 6): 104,
+}
+MIN_LENGTHS = {
+    ("tcp", 4): 40,
+    ("tcp", 6): 60,
+    ("udp", 4): 28,
+    ("udp", 6): 48,
+    ("icmp", 4): 28,
+    ("icmp", 6): 48,
+}
+MAX_LENGTH = 65535
+
+
+class EndpointError(ValueError):
+    """What was asked for can't be traced; the message is one clear sentence."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """What a name or an address stands for: a namespace, an address, or both."""
+
+    ns: NetnsState | None = None
+    addr: bytes = b""
+
+
+def _describe(ns: NetnsState) -> str:
+    name = pod_name(ns.netns) or ns.netns.name or ("its root namespace" if ns.netns.root else str(ns.key))
+    return f"{name} on {ns.key.node}"
+
+
+def _only(found: list[NetnsState], what: str) -> NetnsState | None:
+    if len(found) > 1:
+        names = ", ".join(sorted(_describe(ns) for ns in found))
+        raise EndpointError(f"{what} is ambiguous: {names}")
+    return found[0] if found else None
+
+
+def _by_name(cluster: ClusterState, text: str) -> NetnsState | None:
+    """Find a namespace by pod name, `namespace/name`, key, its own name, or its node's name, in this order."""
+    indexes = [names_of(node.netns) for node in candidates(cluster.nodes, text)]
+    found = _only([ns for index in indexes for ns in index.full_pods.get(text, ())], f"the pod {text!r}")
+    if found is None:
+        named = [ns for index in indexes for ns in index.pods.get(text, ())]
+        found = _only(named, f"the pod name {text!r}")
+    if found is not None:
+        return found
+    try:
+        key = NetnsKey.parse(text)
+    except ValueError:
+        key = None
+    if key is not None and key.node in cluster.nodes and key in cluster.nodes[key.node].netns:
+        return cluster.nodes[key.node].netns[key]
+    named = [ns for index in indexes for ns in index.names.get(text, ())]
+    found = _only(named, f"the namespace name {text!r}")
+    if found is not None:
+        return found
+    node = cluster.nodes.get(text)
+    if node is not None:
+        if node.root is None:
+            raise EndpointError(f"the state of node {text!r} lacks its own namespace")
+        return node.root
+    return None
+
+
+def _owners(cluster: ClusterState, addr: bytes) -> list[NetnsState]:
+    return [ns for node in candidates(cluster.nodes, addr) for ns in names_of(node.netns).addrs.get(addr, ())]
+
+
+def _parse_ip(text: str) -> bytes | None:
+    try:
+        return pack_ip(text)
+    except ValueError:
+        return None
+
+
+def find_source(cluster: ClusterState, text: str) -> Endpoint:
+    """Find where a flow starts. Raises: EndpointError."""
+    found = _by_name(cluster, text)
+    if found is not None:
+        return Endpoint(found)
+    addr = _parse_ip(text)
+    if addr is None:
+        raise EndpointError(f"no pod, namespace or node is called {text!r}")
+    owners = _owners(cluster, addr)
+    ns = _only(owners, f"the address {text}")
+    if ns is None:
+        raise EndpointError(f"no namespace has the address {text}")
+    return Endpoint(ns, addr)
+
+
+def find_target(cluster: ClusterState, text: str) -> Endpoint:
+    """Find where a flow goes. An address needs no owner. Raises: EndpointError."""
+    addr = _parse_ip(text)
+    if addr is not None:
+        owners = _owners(cluster, addr)
+        return Endpoint(owners[0] if len(owners) == 1 else None, addr)
+    found = _by_name(cluster, text)
+    if found is None:
+        raise EndpointError(f"no pod is called {text!r}, and it is not an address")
+    return Endpoint(found)
+
+
+def usable_addrs(ns: NetnsState) -> list[bytes]:
+    """List a namespace's addresses that others can reach: by link, IPv4 first, loopback and link-local left out."""
+    rows: list[tuple[int, int, int, bytes]] = []
+    for addr in ns.addrs.values():
+        link = ns.links.get(addr.ifindex)
+        if link is not None and link.flags & IFF_LOOPBACK:
+            continue
+        if addr.scope == RT_SCOPE_HOST or is_link_local6(addr.addr):
+            continue
+        rows.append((len(addr.addr), addr.ifindex, len(rows), addr.addr))
+    return [row[-1] for row in sorted(rows)]
+
+
+def _families(addrs: Iterable[bytes]) -> set[int]:
+    return {AF_INET6 if len(addr) == 16 else AF_INET for addr in addrs}
+
+
+def _target_addr(source: Endpoint, target: Endpoint, to: str) -> bytes:
+    if target.addr:
+        return target.addr
+    assert target.ns is not None
+    theirs = usable_addrs(target.ns)
+    if not theirs:
+        raise EndpointError(f"{to} has no address")
+    if source.addr:
+        ours = _families([source.addr])
+    else:
+        assert source.ns is not None
+        ours = _families(usable_addrs(source.ns))
+    for addr in theirs:
+        if _families([addr]) <= ours:
+            return addr
+    if not ours:
+        return theirs[0]
+    raise EndpointError(f"the source and {to} have no address family in common")
+
+
+def _source_addr(ns: NetnsState, flow: RouteFlow, from_: str) -> bytes:
+    """Choose the source address as the kernel would; where there is no route, the first of the family."""
+    dst = flow.dst
+    result = lookup_route(ns, flow)
+    if not result.error and not result.unknown and result.nexthops:
+        nexthop = result.nexthops[0]
+        chosen = select_source(ns, result, nexthop.oif, nexthop.gateway, dst)
+        if chosen:
+            return chosen
+    for addr in usable_addrs(ns):
+        if len(addr) == len(dst):
+            return addr
+    name = "IPv6" if len(dst) == 16 else "IPv4"
+    raise EndpointError(f"{from_} has no {name} address, and {format_ip(dst)} is one")
+
+
+def _default_dport(target: NetnsState | None, proto: int) -> int:
+    """Take the only port on which the target listens; 80 when there is none or more than one."""
+    if target is None:
+        return DEFAULT_DPORT
+    ports = {
+        socket.sport
+        for socket in target.sockets.values()
+        if socket.proto == proto
+        and not socket.dport
+        and (proto != IPPROTO_TCP or socket.state == TCP_LISTEN)
+        and not (any(socket.src) and (socket.src[0] == 127 or socket.src == bytes(15) + b"\x01"))
+    }
+    return ports.pop() if len(ports) == 1 else DEFAULT_DPORT
+
+
+def _check_port(name: str, port: int | None) -> None:
+    if port is not None and not 0 < port <= 65535:
+        raise EndpointError(f"{name} {port} is not a port (1 to 65535)")
+
+
+def resolve_flow(
+    cluster: ClusterState,
+    from_: str,
+    to: str,
+    proto: str = "tcp",
+    sport: int | None = None,
+    dport: int | None = None,
+    length: int | None = None,
+    df: bool = False,
+) -> Flow:
+    """Make a flow of what was asked for.
+
+    `from_` is a pod (`name` or `namespace/name`), a namespace's key or name, a node's name, or an IP
+    that one namespace has; `to` is the same, or any IP. `length` is the whole IP packet in bytes.
+    Without `dport`, TCP and UDP go to the only port on which the target listens, else to 80; the
+    default source port is 40000, and an echo request's identifier is `sport` or 1.
+
+    Raises: EndpointError.
+    """
+    number = PROTOS.get(proto)
+    if number is None:
+        raise EndpointError(f"unknown protocol {proto!r}: use tcp, udp or icmp")
+    _check_port("source port", sport)
+    _check_port("destination port", dport)
+    source = find_source(cluster, from_)
+    target = find_target(cluster, to)
+    assert source.ns is not None
+    dst = _target_addr(source, target, to)
+    version = 6 if len(dst) == 16 else 4
+    least = MIN_LENGTHS[proto, version]
+    if length is not None and not least <= length <= MAX_LENGTH:
+        raise EndpointError(f"length {length} is not between {least} and {MAX_LENGTH} bytes")
+    if number == IPPROTO_ICMP:
+        number = IPPROTO_ICMPV6 if version == 6 else IPPROTO_ICMP
+        sport, dport = sport or DEFAULT_ECHO_ID, None
+    else:
+        sport = sport or DEFAULT_SPORT
+        dport = dport or _default_dport(target.ns, number)
+    ports = dport is not None
+    route = RouteFlow(dst, proto=number, sport=sport if ports else 0, dport=dport or 0)
+    src = source.addr or _source_addr(source.ns, route, from_)
+    if len(src) != len(dst):
+        raise EndpointError(f"{from_} and {to} are addresses of different families")
+    return Flow(source.ns.key, src, dst, number, sport, dport, length or DEFAULT_LENGTHS[proto, version], df)

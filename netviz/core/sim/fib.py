@@ -1,0 +1,186 @@
+"""Route lookup in one table, as the FIB does it, over an index of the namespace's routes.
+
+The index maps (table, family) to its prefix lengths, longest first, each with a mapping from the
+prefix's number to its routes in the kernel's order: a lookup probes at most 33 or 129 dicts whatever
+the number of routes. Policy rules, which choose the tables, are in `rules.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from netviz.core.model.addr import in_prefix
+from netviz.core.model.l3 import (
+    RTN_ANYCAST,
+    RTN_BLACKHOLE,
+    RTN_BROADCAST,
+    RTN_LOCAL,
+    RTN_MULTICAST,
+    RTN_PROHIBIT,
+    RTN_THROW,
+    RTN_UNICAST,
+    RTN_UNREACHABLE,
+    RTNH_F_DEAD,
+    RTNH_F_LINKDOWN,
+    Nexthop,
+    NexthopObject,
+    Route,
+)
+from netviz.core.model.link import Link
+from netviz.core.sim.index import ByIdentity
+
+# What a lookup ends with, by the kernel's error for the route's type (fib_props, rt_error).
+ERRORS = {
+    RTN_BLACKHOLE: "EINVAL",
+    RTN_UNREACHABLE: "EHOSTUNREACH",
+    RTN_PROHIBIT: "EACCES",
+    RTN_THROW: "EAGAIN",
+}
+USABLE = (RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST)
+
+PrefixLevel = tuple[int, int, dict[int, list[Route]]]  # length, shift, network number -> routes
+RouteIndex = dict[tuple[int, int], list[PrefixLevel]]  # (table, address bytes) -> levels
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A route that a lookup found, with its usable nexthops. `error` is set for reject types."""
+
+    route: Route
+    nexthops: tuple[Nexthop, ...]
+    error: str = ""
+
+
+def _order(route: Route) -> tuple[int, int, int, int]:
+    """Sort routes of one prefix: longest source first (IPv6), then higher tos, lower metric, position.
+
+    Source: net/ipv4/fib_trie.c, fib_insert_alias, fib_find_alias (aliases by descending tos, then
+    ascending priority); net/ipv6/ip6_fib.c, fib6_add_rt2node (ascending metric) (Linux 6.18).
+    """
+    return (-route.src_len, -route.tos, route.metric, route.pos)
+
+
+def build_index(routes: Mapping[Any, Route]) -> RouteIndex:
+    """Index a namespace's routes."""
+    tables: dict[tuple[int, int], dict[int, dict[int, list[Route]]]] = {}
+    for route in routes.values():
+        width = len(route.dst)
+        level = tables.setdefault((route.table_id, width), {}).setdefault(route.dst_len, {})
+        number = int.from_bytes(route.dst, "big") >> (width * 8 - route.dst_len)
+        level.setdefault(number, []).append(route)
+    index: RouteIndex = {}
+    for (table_id, width), levels in tables.items():
+        for by_number in levels.values():
+            for found in by_number.values():
+                if len(found) > 1:
+                    found.sort(key=_order)
+        index[table_id, width] = [
+            (length, width * 8 - length, levels[length]) for length in sorted(levels, reverse=True)
+        ]
+    return index
+
+
+route_index: ByIdentity[Mapping[Any, Route], RouteIndex] = ByIdentity(build_index)
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """What a table lookup needs beside the table: the flow's part, and the devices it may look at."""
+
+    dst: bytes
+    src: bytes = b""
+    tos: int = 0
+    oif: int = 0
+    scope: int = 0
+    ignore_linkdown: frozenset[int] = frozenset()
+
+
+def _nexthop_usable(nexthop: Nexthop, lookup: Lookup) -> bool:
+    if nexthop.flags & RTNH_F_DEAD:
+        return False
+    if nexthop.flags & RTNH_F_LINKDOWN and nexthop.oif in lookup.ignore_linkdown:
+        return False
+    return not lookup.oif or nexthop.oif == lookup.oif
+
+
+def expand_nexthops(route: Route, objects: Mapping[Any, NexthopObject]) -> tuple[Nexthop, ...]:
+    """Return a route's nexthops; where it names a nexthop object and has none itself, the object's.
+
+    Unmodelled: resilient groups hash by buckets; their weights stand for the odds.
+    """
+    if route.nexthops or not route.nhid:
+        return route.nexthops
+    found = objects.get(route.nhid)
+    if found is None:
+        return ()
+    members = found.group or ((found.id, 1),)
+    out = []
+    for ident, weight in members:
+        member = objects.get(ident)
+        if member is not None and not member.blackhole:
+            out.append(Nexthop(member.oif, member.gateway, weight, member.flags, member.encap))
+    return tuple(out)
+
+
+def lookup_table(
+    index: RouteIndex,
+    table_id: int,
+    lookup: Lookup,
+    objects: Mapping[Any, NexthopObject],
+) -> Match | None:
+    """Find the route of one table for a flow; None when the table has none (the next rule's turn).
+
+    Longest prefix first; within a prefix, tos and metric order; a route whose nexthops are all dead,
+    down or not of the wanted device gives way to the next, and then to shorter prefixes.
+
+    Source: net/ipv4/fib_trie.c, fib_table_lookup; net/ipv6/ip6_fib.c, fib6_node_lookup;
+    net/ipv6/route.c, rt6_select, find_match (Linux 6.18).
+    """
+    width = len(lookup.dst)
+    number = int.from_bytes(lookup.dst, "big")
+    for _length, shift, level in index.get((table_id, width), ()):
+        for route in level.get(number >> shift, ()):
+            found = _try_route(route, lookup, objects)
+            if found is not None:
+                return found
+    return None
+
+
+def selected_tos(tos: int, ipv6: bool) -> int:
+    """Return what a tos selector is compared with: in IPv4 the upper three bits don't count.
+
+    Source: include/net/ip_fib.h, fib_dscp_masked_match; net/ipv6/fib6_rules.c, fib6_rule_match (Linux 6.18).
+    """
+    return tos & (0xFC if ipv6 else 0x1C)
+
+
+def _try_route(route: Route, lookup: Lookup, objects: Mapping[Any, NexthopObject]) -> Match | None:
+    if route.tos and route.tos != selected_tos(lookup.tos, len(lookup.dst) == 16):
+        return None
+    if route.src_len and not (lookup.src and in_prefix(lookup.src, route.src, route.src_len)):
+        return None
+    if len(lookup.dst) == 4 and route.scope < lookup.scope:
+        return None
+    if route.type in ERRORS:
+        return Match(route, (), ERRORS[route.type])
+    if route.type not in USABLE:
+        return None
+    nexthops = expand_nexthops(route, objects)
+    usable = tuple(nh for nh in nexthops if _nexthop_usable(nh, lookup))
+    if not usable:
+        return None
+    return Match(route, usable)
+
+
+def build_linkdown(links: Mapping[Any, Link]) -> frozenset[int]:
+    """Collect the devices whose linkdown routes are to be ignored (ignore_routes_with_linkdown)."""
+    return frozenset(
+        link.ifindex
+        for link in links.values()
+        if (link.ipv4 is not None and link.ipv4.ignore_routes_with_linkdown)
+        or (link.ipv6 is not None and link.ipv6.ignore_routes_with_linkdown)
+    )
+
+
+linkdown_ignored: ByIdentity[Mapping[Any, Link], frozenset[int]] = ByIdentity(build_linkdown)

@@ -1,0 +1,268 @@
+"""The network layer: arrival, routing, forwarding, output. IPv4 and IPv6.
+
+Source: net/ipv4/ip_input.c, ip_rcv; route.c, ip_route_input_slow, ip_error; ip_forward.c,
+ip_forward; ip_output.c, ip_output, ip_finish_output; net/ipv6/ip6_input.c, ip6_output.c,
+ip6_forward (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.l3 import RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST, RTN_UNICAST, Nexthop
+from netviz.core.model.link import IFF_LOOPBACK, Link
+from netviz.core.model.netfilter import (
+    NF_FORWARD,
+    NF_LOCAL_OUT,
+    NF_POST_ROUTING,
+    NF_PRE_ROUTING,
+)
+from netviz.core.sim import neigh
+from netviz.core.sim.admission import ERROR_WORDS, check_forwarding, check_martian, check_source, input_error
+from netviz.core.sim.br_netfilter import came_through_bridge
+from netviz.core.sim.l2 import Action, xmit
+from netviz.core.sim.local import local_in
+from netviz.core.sim.netfilter import inet_hook
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.routing import missing_device, pick_nexthop, record_route, route_flow
+from netviz.core.sim.rules import RouteResult, lookup_route, route_text
+from netviz.core.sim.run import Run
+from netviz.core.sim.saddr import is_link_local6, is_multicast
+from netviz.core.state.node import NetnsState
+
+IPV6_MIN_MTU = 1280
+
+
+def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
+    """Take a packet in from a link: prerouting hooks, routing decision, then local delivery or forwarding."""
+    if packet.ipv6 and link.ipv6 is not None and link.ipv6.disable_ipv6:
+        run.drop(
+            ns,
+            "link_rx",
+            link.ifname,
+            packet,
+            "IPV6DISABLED",
+            f"IPv6 is disabled on {link.ifname}.",
+            command=f"sysctl net.ipv6.conf.{link.ifname}.disable_ipv6",
+        )
+    if not came_through_bridge(ns, link, packet):
+        packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
+    if link.flags & IFF_LOOPBACK:
+        return local_in(run, ns, link, packet)
+    if not packet.ipv6:
+        check_martian(run, ns, link, packet)
+    run.check_gap(ns, "routes", "route", link.ifname, packet)
+    run.check_gap(ns, "rules", "route", link.ifname, packet)
+    result = lookup_route(ns, route_flow(packet, iif=link.ifindex))
+    command = _route_command(packet, link)
+    if result.unknown:
+        run.unknown(
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            result.unknown,
+            f"The routing decision isn't known: {result.unknown}.",
+            command=command,
+        )
+    if result.error or result.route is None:
+        input_error(run, ns, link, packet, result, command)
+    if result.route.type == RTN_LOCAL:
+        record_route(run, ns, link.ifname, packet, result, None, command)
+        check_source(run, ns, link, packet, 0)
+        return local_in(run, ns, link, packet)
+    if result.route.type in (RTN_BROADCAST, RTN_MULTICAST) or is_multicast(packet.dst):
+        run.unknown(
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            "broadcast or multicast",
+            "Broadcast and multicast are not followed.",
+        )
+    check_forwarding(run, ns, link, packet)
+    if result.route.type != RTN_UNICAST:
+        run.drop(
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            "IP_INVALID_DEST",
+            "The destination's route is of a martian type.",
+        )
+    nexthop = pick_nexthop(run, ns, packet, result)
+    out = ns.links.get(nexthop.oif)
+    if out is None:
+        missing_device(run, ns, packet, nexthop, command)
+    record_route(run, ns, link.ifname, packet, result, nexthop, command)
+    if not packet.ipv6:
+        check_source(run, ns, link, packet, out.ifindex)
+    return _forward(run, ns, link, out, packet, result, nexthop)
+
+
+def _route_command(packet: Packet, link: Link) -> str:
+    mark = f" mark {packet.mark}" if packet.mark else ""
+    return f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {link.ifname}{mark}"
+
+
+def _mtu(out: Link, result: RouteResult, ipv6: bool) -> int:
+    """Return the MTU of a route. Source: include/net/ip.h, ip_dst_mtu_maybe_forward (Linux 6.18)."""
+    mtu = result.route.mtu if result.route is not None and result.route.mtu else 0
+    if not mtu and ipv6 and out.ipv6 is not None:
+        mtu = out.ipv6.mtu6
+    return mtu or out.mtu
+
+
+def _forward(
+    run: Run, ns: NetnsState, link: Link, out: Link, packet: Packet, result: RouteResult, nexthop: Nexthop
+) -> Action:
+    """Forward a packet: TTL, MTU, the forward hooks, then output.
+
+    Source: net/ipv4/ip_forward.c, ip_forward; net/ipv6/ip6_output.c, ip6_forward (Linux 6.18).
+    """
+    if packet.ipv6:
+        check_forwarding(run, ns, link, packet)
+        if is_link_local6(packet.src) or is_link_local6(packet.dst):
+            run.drop(
+                ns, "forward", link.ifname, packet, "NOT_SPECIFIED", "Link-local addresses are not forwarded."
+            )
+    if packet.ttl <= 1:
+        what = "hop limit" if packet.ipv6 else "TTL"
+        run.drop(
+            ns,
+            "ttl",
+            link.ifname,
+            packet,
+            "IP_INHDR",
+            f"The {what} is used up; the sender is told by ICMP (time exceeded).",
+            icmp="time-exceeded",
+        )
+    mtu = max(_mtu(out, result, packet.ipv6), IPV6_MIN_MTU if packet.ipv6 else 0)
+    if packet.wire_length > mtu and (packet.df or packet.ipv6):
+        run.drop(
+            ns,
+            "mtu",
+            out.ifname,
+            packet,
+            "PKT_TOO_BIG",
+            f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and it may not be fragmented; "
+            "the sender is told by ICMP.",
+            mtu=mtu,
+            length=packet.wire_length,
+            icmp="packet-too-big" if packet.ipv6 else "fragmentation-needed",
+            command=f"ip link show dev {out.ifname}",
+        )
+    packet = packet.but(ttl=packet.ttl - 1)
+    run.step(
+        ns,
+        "forward",
+        link.ifname,
+        packet,
+        "forward",
+        f"Forwarding is on for {link.ifname}; the packet goes on to {out.ifname}.",
+        oif=out.ifname,
+        command=f"sysctl net.ipv4.conf.{link.ifname}.forwarding"
+        if not packet.ipv6
+        else "sysctl net.ipv6.conf.all.forwarding",
+    )
+    packet = inet_hook(run, ns, packet, NF_FORWARD, link, out)
+    return _output(run, ns, out, packet, nexthop, mtu)
+
+
+def _output(run: Run, ns: NetnsState, out: Link, packet: Packet, nexthop: Nexthop, mtu: int) -> Action:
+    """Postrouting hooks, fragmentation, neighbour, transmission.
+
+    Source: net/ipv4/ip_output.c, ip_output, ip_finish_output, ip_finish_output2 (Linux 6.18).
+    """
+    if nexthop.encap is not None:
+        run.unknown(
+            ns,
+            "encap",
+            out.ifname,
+            packet,
+            f"{nexthop.encap.type} encapsulation",
+            f"The route encapsulates ({nexthop.encap.type}), which is not modelled.",
+        )
+    gateway = nexthop.gateway or packet.dst
+    packet = inet_hook(run, ns, packet, NF_POST_ROUTING, None, out, gateway)
+    if packet.wire_length > mtu:
+        if packet.df:
+            run.drop(
+                ns,
+                "mtu",
+                out.ifname,
+                packet,
+                "PKT_TOO_BIG",
+                f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and DF is set.",
+                mtu=mtu,
+                length=packet.wire_length,
+            )
+        whole = packet.wire_length
+        packet = packet.but(fragment=mtu)
+        run.step(
+            ns,
+            "mtu",
+            out.ifname,
+            packet,
+            "fragment",
+            f"The packet has {whole} bytes and {out.ifname} takes {mtu}: it goes on in fragments.",
+            mtu=mtu,
+            length=whole,
+        )
+    if not out.flags & IFF_LOOPBACK:
+        gateway = nexthop.gateway or packet.dst
+        packet = neigh.resolve(run, ns, out, gateway, packet)
+    return xmit(run, ns, out, packet, gateway)
+
+
+def local_out(run: Run, ns: NetnsState, packet: Packet, oif: int = 0) -> Action:
+    """Send the host's own packet: route, output hooks (and the route again if they changed it), output.
+
+    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; ip_output.c, __ip_local_out;
+    net/ipv4/netfilter.c, ip_route_me_harder (Linux 6.18).
+    """
+    result, nexthop, out = _route_output(run, ns, packet, oif)
+    before = packet
+    packet = inet_hook(run, ns, packet, NF_LOCAL_OUT, None, out)
+    if (packet.src, packet.dst, packet.mark, packet.tos) != (before.src, before.dst, before.mark, before.tos):
+        result, nexthop, out = _route_output(run, ns, packet, oif)
+    return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
+
+
+def _route_output(run: Run, ns: NetnsState, packet: Packet, oif: int) -> tuple[RouteResult, Nexthop, Link]:
+    run.check_gap(ns, "routes", "route", "", packet)
+    run.check_gap(ns, "rules", "route", "", packet)
+    result = lookup_route(ns, route_flow(packet, oif=oif))
+    mark = f" mark {packet.mark}" if packet.mark else ""
+    command = f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)}{mark}"
+    if result.unknown:
+        why = f"The routing decision isn't known: {result.unknown}."
+        run.unknown(ns, "route", "", packet, result.unknown, why, command=command)
+    if result.error or result.route is None:
+        error = result.error or "ENETUNREACH"
+        evidence: dict[str, Any] = {"errno": error}
+        if result.route is not None:
+            evidence["route"] = route_text(result.route, ns.links)
+        why = f"There is {ERROR_WORDS[error]} to {format_ip(packet.dst)} here: sending fails with {error}."
+        if error != "ENETUNREACH":
+            why = f"{format_ip(packet.dst)} is caught by a {ERROR_WORDS[error]}: sending fails with {error}."
+        run.drop(ns, "route", "", packet, "IP_OUTNOROUTES", why, command=command, **evidence)
+    if result.local:
+        record_route(run, ns, "lo", packet, result, None, command)
+        loopback = next((link for link in ns.links.values() if link.flags & IFF_LOOPBACK), None)
+        if loopback is None:
+            run.unknown(
+                ns, "route", "lo", packet, "no loopback", "The namespace's loopback is not in the state."
+            )
+        return result, Nexthop(loopback.ifindex), loopback
+    if result.route.type in (RTN_BROADCAST, RTN_MULTICAST):
+        run.unknown(
+            ns, "route", "", packet, "broadcast or multicast", "Broadcast and multicast are not followed."
+        )
+    nexthop = pick_nexthop(run, ns, packet, result)
+    out = ns.links.get(nexthop.oif)
+    if out is None:
+        missing_device(run, ns, packet, nexthop, command)
+    record_route(run, ns, out.ifname, packet, result, nexthop, command)
+    return result, nexthop, out

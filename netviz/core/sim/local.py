@@ -1,0 +1,285 @@
+"""Local delivery: the input hooks, then whoever takes the packet: a socket, the kernel, or nobody.
+
+Source: net/ipv4/ip_input.c, ip_local_deliver; net/ipv4/inet_hashtables.c, compute_score;
+net/ipv4/udp.c, __udp4_lib_lookup; net/ipv6/inet6_hashtables.c; net/ipv4/icmp.c, icmp_echo
+(Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import msgspec
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.conntrack import CtTuple
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import Link, VxlanInfo
+from netviz.core.model.netfilter import NF_LOCAL_IN
+from netviz.core.model.socket import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, Socket
+from netviz.core.sim import sysctl
+from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.l2 import Action
+from netviz.core.sim.netfilter import inet_hook
+from netviz.core.sim.packet import (
+    ICMP_ECHO,
+    ICMPV6_ECHO_REQUEST,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    TH_ACK,
+    TH_RST,
+    Packet,
+    answer_to,
+    invert,
+)
+from netviz.core.sim.rules import RouteFlow, lookup_route
+from netviz.core.sim.run import Ended, Run, Rx
+from netviz.core.sim.saddr import select_source
+from netviz.core.sim.trace import BRANCH, Disposition
+from netviz.core.sim.vxlan import refuses
+from netviz.core.state.node import NetnsState
+
+
+def build_listeners(sockets: Mapping[Any, Socket]) -> dict[tuple[int, int], list[Socket]]:
+    """Index sockets that can take a new packet by (protocol, port): TCP listeners, UDP sockets."""
+    index: dict[tuple[int, int], list[Socket]] = {}
+    for socket in sockets.values():
+        if socket.proto == IPPROTO_TCP and socket.state != TCP_LISTEN:
+            continue
+        index.setdefault((socket.proto, socket.sport), []).append(socket)
+    for found in index.values():
+        found.sort(key=lambda s: s.cookie)
+    return index
+
+
+listeners: ByIdentity[Mapping[Any, Socket], dict[tuple[int, int], list[Socket]]] = ByIdentity(build_listeners)
+
+
+def _score(socket: Socket, packet: Packet, ifindex: int) -> int:
+    """Score how well a socket fits; -1: it doesn't. Higher is more specific.
+
+    Source: net/ipv4/inet_hashtables.c, compute_score; net/ipv4/udp.c, compute_score (Linux 6.18).
+    """
+    score = 0
+    if socket.ifindex:
+        if socket.ifindex != ifindex:
+            return -1
+        score += 4
+    if any(socket.src):
+        if socket.src != packet.dst and socket.src != _mapped(packet.dst):
+            return -1
+        score += 2
+    elif (len(socket.src) == 16 and not packet.ipv6 and socket.v6only) or (
+        len(socket.src) == 4 and packet.ipv6
+    ):
+        return -1
+    if socket.state == TCP_ESTABLISHED or socket.dport:
+        same = socket.dport == packet.sport and socket.dst in (packet.src, _mapped(packet.src))
+        if not same:
+            return -1
+        score += 8
+    return score * 2 + (len(socket.src) == len(packet.dst))
+
+
+def _mapped(addr: bytes) -> bytes:
+    return bytes(10) + b"\xff\xff" + addr if len(addr) == 4 else addr
+
+
+def lookup_socket(ns: NetnsState, packet: Packet, ifindex: int) -> Socket | None:
+    """Find the socket that takes a packet, the most specific first."""
+    best, found = -1, None
+    for socket in listeners(ns.sockets).get((packet.proto, packet.dport), ()):
+        score = _score(socket, packet, ifindex)
+        if score > best and (packet.proto != IPPROTO_UDP or socket.state in (TCP_CLOSE, TCP_ESTABLISHED)):
+            best, found = score, socket
+    return found
+
+
+def local_in(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
+    """Deliver a packet to this namespace. Always ends the walk, but for a tunnel's packet."""
+    packet = inet_hook(
+        run, ns, packet.but(fragment=0) if packet.fragment else packet, NF_LOCAL_IN, link, None
+    )
+    if packet.payload is not None and packet.proto == IPPROTO_UDP:
+        return _decapsulate(run, ns, link, packet)
+    run.step(
+        ns,
+        "local_in",
+        link.ifname,
+        packet,
+        "deliver",
+        f"{format_ip(packet.dst)} is this namespace's own: the packet is delivered here.",
+        command="ip addr show",
+    )
+    if run.client is not None and run.client[0] == ns.key and _for_client(run.client[1], packet):
+        _to_client(run, ns, link, packet)
+    if packet.is_icmp:
+        _icmp(run, ns, link, packet)
+    if packet.proto not in (IPPROTO_TCP, IPPROTO_UDP):
+        run.unknown(
+            ns,
+            "socket",
+            link.ifname,
+            packet,
+            f"protocol {packet.proto}",
+            f"Who takes protocol {packet.proto} isn't modelled.",
+        )
+    _socket(run, ns, link, packet)
+
+
+def _for_client(sent: CtTuple, packet: Packet) -> bool:
+    if packet.inner is not None:
+        return packet.inner == sent
+    if (
+        packet.is_icmp
+    ):  # net/ipv4/ping.c, ping_lookup: a ping socket takes its identifier's answers from anybody
+        return msgspec.structs.replace(packet.tuple(), src=sent.dst) == invert(sent)
+    return packet.tuple() == invert(sent)
+
+
+def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
+    what = (
+        "learns of the error" if packet.inner is not None or packet.tcp_flags & TH_RST else "gets its answer"
+    )
+    why = f"The packet belongs to the socket that sent the flow: the sender {what}."
+    run.step(ns, "socket", link.ifname, packet, "deliver", why, command="ss -tuanp")
+    raise Ended(Disposition.DELIVERED, "")
+
+
+def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
+    echo = ICMPV6_ECHO_REQUEST if packet.ipv6 else ICMP_ECHO
+    if packet.icmp_type != echo:
+        why = "No socket here is waiting for this ICMP message: it is ignored."
+        run.drop(ns, "socket", link.ifname, packet, "NO_SOCKET", why)
+    name = "net.ipv6.icmp.echo_ignore_all" if packet.ipv6 else "net.ipv4.icmp_echo_ignore_all"
+    if sysctl.value(ns, name):
+        why = f"{name} is on: echo requests are not answered."
+        run.step(ns, "socket", link.ifname, packet, "ignore", why, command=f"sysctl {name}")
+        raise Ended(Disposition.NO_LISTENER, name)
+    why = "The kernel itself answers the echo request."
+    run.step(ns, "socket", link.ifname, packet, "echo", why, command=f"sysctl {name}")
+    raise Ended(Disposition.DELIVERED, "", answer_to(packet, True), ns.key)
+
+
+def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
+    run.check_gap(ns, "sockets", "socket", link.ifname, packet)
+    if packet.dport_unsure:
+        why = "The destination port was chosen at random: who takes the packet isn't known."
+        run.unknown(ns, "socket", link.ifname, packet, "random destination port", why)
+    name = "tcp" if packet.proto == IPPROTO_TCP else "udp"
+    command = f"ss -{name[0]}{'l' if name == 'tcp' else 'a'}np sport = :{packet.dport}"
+    socket = lookup_socket(ns, packet, link.ifindex)
+    if socket is not None and not (name == "tcp" and packet.tcp_flags & (TH_ACK | TH_RST)):
+        bound = f"{format_ip(socket.src) or '*'}:{socket.sport}"
+        run.step(
+            ns,
+            "socket",
+            link.ifname,
+            packet,
+            "deliver",
+            f"A {name} socket is bound to {bound} and takes the packet.",
+            command=command,
+            socket=bound,
+            cookie=socket.cookie,
+        )
+        raise Ended(Disposition.DELIVERED, "", _listener_answer(run, ns, link, packet, socket), ns.key)
+    answer = answer_to(packet, False)
+    sends = "" if answer is None else f"; the kernel answers with {answer.describe()}"
+    run.step(
+        ns,
+        "socket",
+        link.ifname,
+        packet,
+        "no socket",
+        f"No {name} socket takes packets to port {packet.dport}{sends}.",
+        reason="NO_SOCKET",
+        command=command,
+    )
+    reason = (
+        "tcp-reset"
+        if name == "tcp"
+        else "icmpv6-port-unreachable"
+        if packet.ipv6
+        else "icmp-port-unreachable"
+    )
+    raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key)
+
+
+def _listener_answer(run: Run, ns: NetnsState, link: Link, packet: Packet, socket: Socket) -> Packet | None:
+    """Make a listener's answer. A UDP socket bound to no address may answer from another one than it was asked at.
+
+    Source: net/ipv4/udp.c, udp_sendmsg (the source comes from the route unless the program says
+    IP_PKTINFO) (Linux 6.18).
+    """
+    answer = answer_to(packet, True)
+    if answer is None or packet.proto != IPPROTO_UDP or any(socket.src) or socket.dport:
+        return answer
+    back = lookup_route(ns, RouteFlow(packet.src))
+    if back.error or back.unknown or not back.nexthops:
+        return answer
+    chosen = select_source(ns, back, back.nexthops[0].oif, back.nexthops[0].gateway, packet.src)
+    if not chosen or chosen == packet.dst:
+        return answer
+    plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0
+    if plain:
+        answer = answer.but(src=chosen)
+    run.step(
+        ns,
+        "socket",
+        link.ifname,
+        packet,
+        "plain source" if plain else "same source",
+        f"The socket is bound to no address: the answer comes from {format_ip(chosen)}, which the route chooses, "
+        f"unless the program asks for {format_ip(packet.dst)} (IP_PKTINFO). This branch takes "
+        f"{format_ip(answer.src)}.",
+        certainty=BRANCH,
+        command=f"ip route get {format_ip(packet.src)}",
+    )
+    return answer
+
+
+def _decapsulate(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
+    """Take the inner frame out of a VXLAN packet, if a device of that VNI and port is here.
+
+    Source: drivers/net/vxlan/vxlan_core.c, vxlan_rcv (Linux 6.18).
+    """
+    inner = packet.payload
+    for device in sorted(ns.links.values(), key=lambda device: device.ifindex):
+        info = device.info
+        if device.kind != "vxlan" or not isinstance(info, VxlanInfo) or info.port != packet.dport:
+            continue
+        if info.vni != packet.vni or inner is None:
+            continue
+        if not device.up:
+            run.drop(ns, "decap", device.ifname, packet, "DEV_READY", f"{device.ifname} is down.")
+        if inner.smac == device.mac:
+            why = f"The inner frame's source is {device.ifname}'s own MAC."
+            run.drop(ns, "decap", device.ifname, packet, "LOCAL_MAC", why)
+        if info.learning and refuses(ns, device, inner.smac, packet.src):
+            why = f"{device.ifname} has the inner frame's source at another remote, in a static entry."
+            run.drop(ns, "decap", device.ifname, packet, "VXLAN_ENTRY_EXISTS", why, command="bridge fdb show")
+        if info.learning and inner.smac:
+            run.vxlan_fdb[ns.key, device.ifindex, inner.smac] = packet.src
+        inner = inner.scrubbed(False)
+        run.step(
+            ns,
+            "decap",
+            device.ifname,
+            inner,
+            "decapsulate",
+            f"{device.ifname} has VNI {info.vni}: the inner frame comes out of it.",
+            vni=info.vni,
+            outer_src=format_ip(packet.src),
+            command=f"ip -d link show dev {device.ifname}",
+        )
+        return Rx(LinkKey(ns.key, device.ifindex), inner)
+    run.drop(
+        ns,
+        "decap",
+        link.ifname,
+        packet,
+        "VXLAN_VNI_NOT_FOUND",
+        f"No VXLAN device here has VNI {packet.vni} and port {packet.dport}.",
+        command="ip -d link show type vxlan",
+    )

@@ -1,0 +1,144 @@
+"""Joins inside one node that the walk asks for again and again: veth peers, devices stacked on others, ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.l2 import NUD_PERMANENT, Fdb
+from netviz.core.model.link import Link
+from netviz.core.sim.index import ByIdentity
+from netviz.core.state.node import NetnsState, NodeState
+from netviz.core.state.resolve import UNRESOLVED, Peer, resolve_lower, resolve_veth
+
+UPPER_KINDS = ("macvlan", "macvtap", "ipvlan", "ipvtap", "vlan")
+
+_peers: ByIdentity[Mapping[NetnsKey, NetnsState], dict[LinkKey, Peer]] = ByIdentity(lambda _netns: {})
+
+
+def veth_peer(node: NodeState, key: LinkKey) -> Peer:
+    """Find a veth's other end, remembering it for this state of the node.
+
+    Raises: KeyError when the node has no such link.
+    """
+    known = _peers(node.netns)
+    found = known.get(key)
+    if found is None:
+        found = resolve_veth(node, key)
+        if found.key is not None and outside(found.key.netns):
+            found = Peer(UNRESOLVED, None, "its namespace could not be entered")
+        known[key] = found
+    return found
+
+
+def outside(key: NetnsKey) -> bool:
+    """Tell whether a namespace is known only by a veth that points into it: what it does is not known."""
+    return key.dev == 0
+
+
+def peer_not_collected(node: NodeState, key: LinkKey) -> bool:
+    """Tell whether a veth's peer is in a namespace that the collector never saw (another network's end)."""
+    ns = node.netns[key.netns]
+    link = ns.links[key.ifindex]
+    if link.link_nsid is None:
+        return False
+    target = next((k for nsid, k in ns.netns.nsids if nsid == link.link_nsid), None)
+    return target is None or outside(target) or target not in node.netns
+
+
+def build_uppers(netns: Mapping[NetnsKey, NetnsState]) -> dict[LinkKey, list[LinkKey]]:
+    """Map lower devices to the macvlan, ipvlan and vlan links over them, in key order."""
+    node = NodeState("", netns=netns)
+    uppers: dict[LinkKey, list[LinkKey]] = {}
+    for key, ns in netns.items():
+        for ifindex, link in ns.links.items():
+            if link.kind in UPPER_KINDS and not outside(key):
+                lower = resolve_lower(node, LinkKey(key, ifindex))
+                if lower is not None:
+                    uppers.setdefault(lower, []).append(LinkKey(key, ifindex))
+    for found in uppers.values():
+        found.sort()
+    return uppers
+
+
+uppers_of: ByIdentity[Mapping[NetnsKey, NetnsState], dict[LinkKey, list[LinkKey]]] = ByIdentity(build_uppers)
+
+
+def build_ports(links: Mapping[Any, Link]) -> dict[int, list[Link]]:
+    """Map a master's ifindex to its slaves, by ifindex."""
+    ports: dict[int, list[Link]] = {}
+    for link in sorted(links.values(), key=lambda link: link.ifindex):
+        if link.master:
+            ports.setdefault(link.master, []).append(link)
+    return ports
+
+
+ports_of: ByIdentity[Mapping[Any, Link], dict[int, list[Link]]] = ByIdentity(build_ports)
+
+
+def build_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes], Fdb]:
+    """Map (bridge ifindex, MAC) to the bridge's entry; a local one goes before others."""
+    index: dict[tuple[int, bytes], Fdb] = {}
+    for entry in fdb.values():
+        if entry.master:
+            key = (entry.master, entry.mac)
+            if key not in index or entry.state & NUD_PERMANENT:
+                index[key] = entry
+    return index
+
+
+bridge_fdb: ByIdentity[Mapping[Any, Fdb], dict[tuple[int, bytes], Fdb]] = ByIdentity(build_fdb)
+
+
+def build_vxlan_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes], list[Fdb]]:
+    """Map (vxlan ifindex, MAC) to its remotes, in key order."""
+    index: dict[tuple[int, bytes], list[Fdb]] = {}
+    for entry in fdb.values():
+        if entry.dst or entry.nhid:
+            index.setdefault((entry.ifindex, entry.mac), []).append(entry)
+    for found in index.values():
+        found.sort(key=lambda entry: entry.key)
+    return index
+
+
+vxlan_fdb: ByIdentity[Mapping[Any, Fdb], dict[tuple[int, bytes], list[Fdb]]] = ByIdentity(build_vxlan_fdb)
+
+
+class Names(msgspec.Struct, frozen=True):
+    """A node's namespaces by what people call them. Those that could not be entered are left out."""
+
+    pods: dict[str, list[NetnsState]]
+    full_pods: dict[str, list[NetnsState]]
+    names: dict[str, list[NetnsState]]
+    addrs: dict[bytes, list[NetnsState]]
+
+
+def build_names(netns: Mapping[NetnsKey, NetnsState]) -> Names:
+    """Index a node's namespaces by pod name, `namespace/name`, own name, and address."""
+    index = Names({}, {}, {}, {})
+    for key, ns in netns.items():
+        if outside(key):
+            continue
+        pod = ns.netns.pod
+        if pod is not None:
+            index.pods.setdefault(pod.name, []).append(ns)
+            index.full_pods.setdefault(f"{pod.namespace}/{pod.name}", []).append(ns)
+        if ns.netns.name:
+            index.names.setdefault(ns.netns.name, []).append(ns)
+        for addr in {addr.addr: None for addr in ns.addrs.values()}:
+            index.addrs.setdefault(addr, []).append(ns)
+    return index
+
+
+names_of: ByIdentity[Mapping[NetnsKey, NetnsState], Names] = ByIdentity(build_names)
+
+
+def resolve_lower_of(node: NodeState, key: LinkKey) -> LinkKey | None:
+    """Find the lower device of a stacked link; None when it isn't known."""
+    try:
+        return resolve_lower(node, key)
+    except KeyError:
+        return None

@@ -1,0 +1,152 @@
+"""Traces as JSON (the stable shape) and as text for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from netviz.core.model.addr import format_ip
+from netviz.core.sim.packet import PROTO_NAMES
+from netviz.core.sim.trace import Branch, Flow, Hop, Origin, Path, Step, Trace
+
+VERSION = 1
+
+
+def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """Render a trace as the stable JSON object.
+
+    `state` describes the inputs: a mapping with node, revision, age_s and complete for each node.
+    """
+    flow = trace.flow
+    return {
+        "version": VERSION,
+        "flow": {
+            "from": {
+                "node": trace.origin.node,
+                "netns": trace.origin.netns,
+                "pod": trace.origin.pod or None,
+            },
+            "src": format_ip(flow.src),
+            "sport": flow.sport,
+            "dst": format_ip(flow.dst),
+            "dport": flow.dport,
+            "proto": proto_name(flow.proto),
+            "len": flow.length,
+            "df": flow.df,
+        },
+        "disposition": trace.disposition.value,
+        "reason": trace.reason,
+        "certainty": trace.certainty,
+        "branches": [_branch_json(branch) for branch in trace.branches],
+        "state": [dict(entry) for entry in state],
+    }
+
+
+def proto_name(proto: int) -> str:
+    """Name a protocol as the command line does: ICMPv6 is "icmp" too."""
+    return "icmp" if proto == 58 else PROTO_NAMES.get(proto, str(proto))
+
+
+def _branch_json(branch: Branch) -> dict[str, Any]:
+    reply = branch.reply
+    return {
+        "probability": branch.probability,
+        "disposition": branch.forward.disposition.value,
+        "reason": branch.forward.reason,
+        "forward": {"hops": [_hop_json(hop) for hop in branch.forward.hops]},
+        "reply": None
+        if reply is None
+        else {
+            "disposition": reply.disposition.value,
+            "reason": reply.reason,
+            "hops": [_hop_json(hop) for hop in reply.hops],
+        },
+    }
+
+
+def _hop_json(hop: Hop) -> dict[str, Any]:
+    return {
+        "node": hop.netns.node,
+        "netns": str(hop.netns),
+        "pod": hop.pod or None,
+        "steps": [_step_json(step) for step in hop.steps],
+    }
+
+
+def _step_json(step: Step) -> dict[str, Any]:
+    return {
+        "seq": step.seq,
+        "kind": step.kind,
+        "dev": step.dev,
+        "packet": step.packet.fields(),
+        "diff": {name: list(pair) for name, pair in step.diff.items()},
+        "decision": step.decision,
+        "reason": step.reason,
+        "evidence": step.evidence,
+        "why": step.why,
+        "certainty": step.certainty,
+        "observed": None,
+    }
+
+
+def render_text(trace: Trace, detailed: bool = False) -> str:
+    """Render a trace for a terminal: one line a step, or with `detailed` its evidence and changes too."""
+    return "\n".join(_lines(trace, detailed)) + "\n"
+
+
+def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
+    flow = trace.flow
+    yield f"{_flow_text(flow)} from {_origin_text(trace.origin)}"
+    yield f"{trace.disposition.value}{_because(trace.reason)} ({trace.certainty})"
+    for number, branch in enumerate(trace.branches, 1):
+        if len(trace.branches) > 1:
+            chance = "" if branch.probability is None else f", probability {branch.probability:.3g}"
+            yield ""
+            yield f"branch {number} of {len(trace.branches)}{chance}"
+        yield from _path_lines("forward", branch.forward, detailed)
+        if branch.reply is not None:
+            yield from _path_lines("reply", branch.reply, detailed)
+
+
+def _flow_text(flow: Flow) -> str:
+    def endpoint(addr: bytes, port: int | None) -> str:
+        text = format_ip(addr)
+        if port is None:
+            return text
+        return f"[{text}]:{port}" if len(addr) == 16 else f"{text}:{port}"
+
+    dont_fragment = ", DF" if flow.df else ""
+    source = endpoint(flow.src, flow.sport if flow.dport is not None else None)
+    return (
+        f"{proto_name(flow.proto)} {source} > {endpoint(flow.dst, flow.dport)}, {flow.length} bytes"
+        f"{dont_fragment}"
+    )
+
+
+def _origin_text(origin: Origin) -> str:
+    name = origin.pod or origin.name
+    return f"{name} on {origin.node}" if name != origin.node else origin.node
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def _path_lines(title: str, path: Path, detailed: bool) -> Iterator[str]:
+    yield ""
+    yield f"{title}: {path.disposition.value}{_because(path.reason)}"
+    for hop in path.hops:
+        yield f"  {hop.netns.node} / {hop.pod or hop.name or hop.netns}"
+        for step in hop.steps:
+            dev = f" {step.dev}" if step.dev else ""
+            yield f"    {step.seq:3} {step.kind:9}{dev:12} {step.decision:18} {step.why}"
+            if detailed:
+                yield from _detail_lines(step)
+
+
+def _detail_lines(step: Step) -> Iterator[str]:
+    indent = " " * 8
+    for name, (before, after) in step.diff.items():
+        yield f"{indent}{name}: {before} -> {after}"
+    for name, value in step.evidence.items():
+        yield f"{indent}{name}: {value}"

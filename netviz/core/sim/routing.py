@@ -1,0 +1,99 @@
+"""A routing decision as the walk makes it: the question, the choice of a nexthop, the step that says so."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.l3 import Nexthop
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.rules import RouteFlow, RouteResult, route_text, rule_text, table_name
+from netviz.core.sim.run import Run
+from netviz.core.sim.trace import BRANCH, CERTAIN
+from netviz.core.state.node import NetnsState
+
+
+def route_flow(packet: Packet, iif: int = 0, oif: int = 0) -> RouteFlow:
+    """Describe a packet to the routing lookup."""
+    ports = not packet.is_icmp
+    return RouteFlow(
+        packet.dst,
+        packet.src,
+        iif,
+        oif,
+        packet.mark,
+        packet.tos,
+        packet.proto,
+        packet.sport if ports else 0,
+        packet.dport if ports else 0,
+        ports_unsure=packet.sport_unsure or packet.dport_unsure,
+    )
+
+
+def missing_device(run: Run, ns: NetnsState, packet: Packet, nexthop: Nexthop, command: str) -> NoReturn:
+    run.unknown(
+        ns,
+        "route",
+        f"if{nexthop.oif}",
+        packet,
+        "route to a missing device",
+        f"The route goes out of device {nexthop.oif}, which is not in the state.",
+        command=command,
+    )
+
+
+def pick_nexthop(run: Run, ns: NetnsState, packet: Packet, result: RouteResult) -> Nexthop:
+    """Choose among a route's nexthops as its hash might: one branch each, by weight.
+
+    Source: net/ipv4/fib_semantics.c, fib_select_multipath; net/ipv6/route.c, fib6_select_path
+    (Linux 6.18).
+    """
+    nexthops = result.nexthops
+    if not nexthops:
+        run.unknown(
+            ns, "route", "", packet, "route without nexthop", "The route has no nexthop in the state."
+        )
+    if len(nexthops) == 1:
+        return nexthops[0]
+    total = sum(nexthop.weight for nexthop in nexthops)
+    key = (
+        "multipath",
+        ns.key,
+        result.route.key if result.route else None,
+        packet.src,
+        packet.dst,
+        packet.proto,
+    )
+    return nexthops[run.choose(key, len(nexthops), tuple(nexthop.weight / total for nexthop in nexthops))]
+
+
+def record_route(
+    run: Run,
+    ns: NetnsState,
+    dev: str,
+    packet: Packet,
+    result: RouteResult,
+    nexthop: Nexthop | None,
+    command: str,
+) -> None:
+    route, rule = result.route, result.rule
+    if route is None or rule is None:
+        return
+    text = route_text(route, ns.links)
+    table = table_name(route.table_id)
+    evidence: dict[str, Any] = {"route": text, "table_id": route.table_id, "rule": rule_text(rule)}
+    certainty = CERTAIN
+    if nexthop is None:
+        decision = "local"
+        why = f"{format_ip(packet.dst)} is an address of this namespace (table {table})."
+    else:
+        out = ns.links.get(nexthop.oif)
+        name = out.ifname if out is not None else f"if{nexthop.oif}"
+        via = f"via {format_ip(nexthop.gateway)} " if nexthop.gateway else "directly "
+        decision = f"via {format_ip(nexthop.gateway)}" if nexthop.gateway else "direct"
+        why = f"Table {table} sends {format_ip(packet.dst)} {via}out of {name}: {text}."
+        evidence.update(oif=name, gateway=format_ip(nexthop.gateway))
+        if len(result.nexthops) > 1:
+            certainty = BRANCH
+            why += f" It has {len(result.nexthops)} nexthops; a hash of the flow chooses."
+    run.step(ns, "route", dev, packet, decision, why, command=command, certainty=certainty, **evidence)

@@ -1,0 +1,114 @@
+"""Reverse path filtering and martian sources.
+
+Source: net/ipv4/fib_frontend.c, fib_validate_source, __fib_validate_source (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Route, Rule
+from netviz.core.model.link import IFF_LOOPBACK, Link
+from netviz.core.sim import sysctl
+from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
+from netviz.core.sim.saddr import link_addrs, owned_addrs
+from netviz.core.state.node import NetnsState
+
+RTPROT_UNSPEC, RTPROT_KERNEL = 0, 2
+STANDARD_RULES = {(0, 255), (32766, 254), (32767, 253)}
+
+
+def _custom_rules(ns: NetnsState) -> bool:
+    """Tell whether policy rules beyond the three of a fresh namespace are (or were) there."""
+    return any(not _standard(rule) for rule in ordered_rules(ns.rules)[2])
+
+
+def _any_custom_local(routes: Mapping[Any, Route]) -> bool:
+    return any(
+        route.type == RTN_LOCAL
+        and route.protocol not in (RTPROT_UNSPEC, RTPROT_KERNEL)
+        and len(route.dst) == 4
+        for route in routes.values()
+    )
+
+
+custom_local_routes: ByIdentity[Mapping[Any, Route], bool] = ByIdentity(_any_custom_local)
+
+
+def _standard(rule: Rule) -> bool:
+    plain = not (rule.src_len or rule.dst_len or rule.fwmask or rule.iifname or rule.oifname or rule.invert)
+    return plain and (rule.priority, rule.table_id) in STANDARD_RULES
+
+
+def validate_source(
+    ns: NetnsState,
+    link: Link,
+    src: bytes,
+    dst: bytes,
+    oif: int,
+    tos: int,
+    mark: int,
+    proto: int = 0,
+    sport: int = 0,
+    dport: int = 0,
+) -> tuple[str, str] | None:
+    """Check an IPv4 packet's source on arrival; None when it passes.
+
+    `oif` is the outgoing device of a packet to be forwarded, 0 for local delivery. Returns the
+    kernel's drop reason and a sentence.
+    """
+    level = sysctl.ipv4_max(ns, link, "rp_filter")
+    accept_local = bool(link.ipv4 is not None and link.ipv4.accept_local) or bool(
+        sysctl.conf_all(ns, "accept_local")
+    )
+    if not level and link.ifindex != oif:
+        if accept_local:
+            return None
+        if not _custom_rules(ns) and not custom_local_routes(ns.routes):
+            if owned_addrs(ns, src):
+                return "IP_LOCAL_SOURCE", "its source is this namespace's own address"
+            return None
+    valid_mark = sysctl.ipv4_or(ns, link, "src_valid_mark")
+    mark = mark if valid_mark else 0
+    # fib4_rules_early_flow_dissect: rules see the packet's protocol, and its ports the other way round.
+    back = lookup_route(ns, RouteFlow(src, dst, oif, 0, mark, tos, proto, dport, sport))
+    if back.unknown:
+        return "UNKNOWN", back.unknown
+    return _check(ns, link, level, back, accept_local, src, dst, oif, tos)
+
+
+def _check(
+    ns: NetnsState,
+    link: Link,
+    level: int,
+    back: RouteResult,
+    accept_local: bool,
+    src: bytes,
+    dst: bytes,
+    oif: int,
+    tos: int,
+) -> tuple[str, str] | None:
+    mode = {1: "strict", 2: "loose"}.get(level, str(level))
+    refused = (
+        "IP_RPFILTER",
+        f"rp_filter on {link.ifname} is {mode}, and the way back to the source doesn't use it",
+    )
+    if back.error or back.route is None:
+        return refused if level else None
+    if back.route.type != RTN_UNICAST:
+        if back.route.type != RTN_LOCAL:
+            return "IP_INVALID_SOURCE", "its source is a broadcast or other special address"
+        if not accept_local:
+            return "IP_LOCAL_SOURCE", "its source is this namespace's own address"
+    if any(nexthop.oif == link.ifindex for nexthop in back.nexthops):
+        return None
+    if back.route.type == RTN_LOCAL and link.flags & IFF_LOOPBACK:
+        return None
+    if not link_addrs(ns, link.ifindex):
+        return refused if level else None
+    if level == 1:
+        return refused
+    # Loose: a failing second lookup bound to the device is no reason to drop.
+    return None

@@ -1,0 +1,247 @@
+"""Policy routing: which table answers for a flow, and with which route and nexthop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, format_prefix, in_prefix
+from netviz.core.model.l3 import (
+    FR_ACT_BLACKHOLE,
+    FR_ACT_GOTO,
+    FR_ACT_NOP,
+    FR_ACT_PROHIBIT,
+    FR_ACT_TO_TBL,
+    FR_ACT_UNREACHABLE,
+    ROUTE_TYPES,
+    RTN_LOCAL,
+    RTN_UNICAST,
+    Nexthop,
+    Route,
+    Rule,
+)
+from netviz.core.model.link import Link
+from netviz.core.sim.fib import Lookup, Match, linkdown_ignored, lookup_table, route_index, selected_tos
+from netviz.core.sim.index import ByIdentity
+from netviz.core.state.node import NetnsState
+
+RULE_ERRORS = {FR_ACT_BLACKHOLE: "EINVAL", FR_ACT_UNREACHABLE: "ENETUNREACH", FR_ACT_PROHIBIT: "EACCES"}
+TABLE_NAMES = {253: "default", 254: "main", 255: "local"}
+MAX_RULES = 4096
+
+
+class RouteFlow(msgspec.Struct, frozen=True):
+    """A flow as routing sees it (struct flowi). `iif` is the incoming ifindex; 0 for the host's own."""
+
+    dst: bytes
+    src: bytes = b""
+    iif: int = 0
+    oif: int = 0
+    mark: int = 0
+    tos: int = 0
+    proto: int = 0
+    sport: int = 0
+    dport: int = 0
+    uid: int = 0
+    scope: int = 0
+    ports_unsure: bool = False
+
+
+class RouteResult(msgspec.Struct, frozen=True):
+    """What a lookup came to.
+
+    `error` is "" for a usable route, else the kernel's errno name (ENETUNREACH when no rule had a
+    route); `unknown` says why the lookup could not be done.
+    """
+
+    error: str = ""
+    unknown: str = ""
+    rule: Rule | None = None
+    route: Route | None = None
+    nexthops: tuple[Nexthop, ...] = ()
+
+    @property
+    def local(self) -> bool:
+        """The destination is this namespace's own address."""
+        return self.route is not None and not self.error and self.route.type == RTN_LOCAL
+
+
+RulesByFamily = dict[int, tuple[Rule, ...]]
+
+
+def build_rules(rules: Mapping[Any, Rule]) -> RulesByFamily:
+    """Order a namespace's rules by priority and position, for each family."""
+    ordered = sorted(rules.values(), key=lambda rule: (rule.priority, rule.pos))
+    return {
+        family: tuple(rule for rule in ordered if rule.family == family) for family in (AF_INET, AF_INET6)
+    }
+
+
+ordered_rules: ByIdentity[Mapping[Any, Rule], RulesByFamily] = ByIdentity(build_rules)
+
+
+def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link]) -> bool:
+    """Compare a rule's selectors, without `invert`.
+
+    Source: net/core/fib_rules.c, fib_rule_match; net/ipv4/fib_rules.c, fib4_rule_match;
+    net/ipv6/fib6_rules.c, fib6_rule_match (Linux 6.18).
+    """
+    if rule.iifname and rule.iifname != _ifname(links, flow.iif, "lo"):
+        return False
+    if rule.oifname and rule.oifname != _ifname(links, flow.oif, ""):
+        return False
+    if (rule.fwmark ^ flow.mark) & rule.fwmask:
+        return False
+    if rule.tun_id:
+        return False
+    if rule.uid_range is not None and not rule.uid_range[0] <= flow.uid <= rule.uid_range[1]:
+        return False
+    if rule.src_len and not in_prefix(flow.src or bytes(len(flow.dst)), rule.src, rule.src_len):
+        return False
+    if rule.dst_len and not in_prefix(flow.dst, rule.dst, rule.dst_len):
+        return False
+    if rule.dscp is not None and rule.dscp != flow.tos >> 2:
+        return False
+    if rule.tos and rule.tos != selected_tos(flow.tos, len(flow.dst) == 16):
+        return False
+    if rule.ip_proto and rule.ip_proto != flow.proto:
+        return False
+    if rule.sport != (0, 0) and not rule.sport[0] <= flow.sport <= rule.sport[1]:
+        return False
+    return rule.dport == (0, 0) or rule.dport[0] <= flow.dport <= rule.dport[1]
+
+
+def _ifname(links: Mapping[Any, Link], ifindex: int, otherwise: str) -> str:
+    link = links.get(ifindex)
+    return link.ifname if link is not None else otherwise
+
+
+def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
+    """Find the route for a flow through the namespace's policy rules.
+
+    Unmodelled: l3mdev rules when the flow belongs to a VRF (the caller says so with a VRF master).
+
+    Source: net/core/fib_rules.c, fib_rules_lookup; net/ipv4/fib_rules.c, fib4_rule_action,
+    fib4_rule_suppress; net/ipv6/fib6_rules.c, fib6_rule_action (Linux 6.18).
+    """
+    family = AF_INET6 if len(flow.dst) == 16 else AF_INET
+    rules = ordered_rules(ns.rules)[family]
+    if not rules:
+        return RouteResult(unknown="the state holds no policy rules for this family")
+    lookup = Lookup(flow.dst, flow.src, flow.tos, flow.oif, flow.scope, linkdown_ignored(ns.links))
+    index = route_index(ns.routes)
+    at, steps = 0, 0
+    while at < len(rules) and steps < MAX_RULES:
+        rule = rules[at]
+        at, steps = at + 1, steps + 1
+        if flow.ports_unsure and (rule.sport != (0, 0) or rule.dport != (0, 0)):
+            return RouteResult(unknown="a rule looks at a port that isn't known", rule=rule)
+        if _selectors_match(rule, flow, ns.links) == rule.invert:
+            continue
+        if rule.action == FR_ACT_GOTO:
+            target = next((i for i, r in enumerate(rules) if r.priority >= rule.goto), len(rules))
+            if target == len(rules) or rules[target].priority != rule.goto:
+                continue  # an unresolved goto does nothing
+            at = max(target, at)
+            continue
+        if rule.action == FR_ACT_NOP:
+            continue
+        if rule.action in RULE_ERRORS:
+            return RouteResult(error=RULE_ERRORS[rule.action], rule=rule)
+        if rule.action != FR_ACT_TO_TBL:
+            return RouteResult(unknown=f"rule action {rule.action} is not modelled", rule=rule)
+        if rule.l3mdev:
+            if _in_vrf(ns.links, flow):
+                return RouteResult(unknown="VRF (l3mdev) rules are not modelled", rule=rule)
+            continue
+        match = lookup_table(index, rule.table_id, lookup, ns.nexthops)
+        if match is None or match.error == "EAGAIN" or _suppressed(rule, match, ns.links):
+            continue
+        return RouteResult(match.error, "", rule, match.route, match.nexthops)
+    return RouteResult(error="ENETUNREACH")
+
+
+def _in_vrf(links: Mapping[Any, Link], flow: RouteFlow) -> bool:
+    for ifindex in (flow.iif, flow.oif):
+        link = links.get(ifindex)
+        while link is not None and link.master:
+            if link.kind == "vrf":
+                return True
+            link = links.get(link.master)
+        if link is not None and link.kind == "vrf":
+            return True
+    return False
+
+
+def _suppressed(rule: Rule, match: Match, links: Mapping[Any, Link]) -> bool:
+    if match.error:
+        return False
+    if rule.suppress_prefixlen >= 0 and match.route.dst_len <= rule.suppress_prefixlen:
+        return True
+    if rule.suppress_ifgroup >= 0 and match.nexthops:
+        link = links.get(match.nexthops[0].oif)
+        return link is not None and link.group == rule.suppress_ifgroup
+    return False
+
+
+def route_text(route: Route, links: Mapping[Any, Link]) -> str:
+    """Write a route as `ip route` does."""
+    dst = "default" if not route.dst_len else format_prefix(route.dst, route.dst_len)
+    if route.dst_len == len(route.dst) * 8:
+        dst = format_ip(route.dst)
+    words = [dst]
+    if route.type != RTN_UNICAST and route.type < len(ROUTE_TYPES):
+        words.insert(0, ROUTE_TYPES[route.type])
+    if route.src_len:
+        words += ["from", format_prefix(route.src, route.src_len)]
+    several = len(route.nexthops) > 1
+    for nexthop in route.nexthops:
+        if several:
+            words.append("nexthop")
+        if nexthop.gateway:
+            words += ["via", format_ip(nexthop.gateway)]
+        link = links.get(nexthop.oif)
+        words += ["dev", link.ifname if link is not None else f"if{nexthop.oif}"]
+        if several:
+            words += ["weight", str(nexthop.weight)]
+    if route.prefsrc:
+        words += ["src", format_ip(route.prefsrc)]
+    if route.metric:
+        words += ["metric", str(route.metric)]
+    if route.mtu:
+        words += ["mtu", str(route.mtu)]
+    return " ".join(words)
+
+
+def rule_text(rule: Rule) -> str:
+    """Write a policy rule as `ip rule` does."""
+    words = [f"{rule.priority}:"]
+    if rule.invert:
+        words.append("not")
+    words += ["from", format_prefix(rule.src, rule.src_len) if rule.src_len else "all"]
+    if rule.dst_len:
+        words += ["to", format_prefix(rule.dst, rule.dst_len)]
+    if rule.fwmark or rule.fwmask:
+        words += ["fwmark", f"{rule.fwmark:#x}/{rule.fwmask:#x}"]
+    for name, value in (("iif", rule.iifname), ("oif", rule.oifname)):
+        if value:
+            words += [name, value]
+    if rule.action == FR_ACT_TO_TBL:
+        words += ["lookup", table_name(rule.table_id)]
+    elif rule.action == FR_ACT_GOTO:
+        words += ["goto", str(rule.goto)]
+    else:
+        names = {
+            FR_ACT_BLACKHOLE: "blackhole",
+            FR_ACT_UNREACHABLE: "unreachable",
+            FR_ACT_PROHIBIT: "prohibit",
+        }
+        words.append(names.get(rule.action, f"action {rule.action}"))
+    return " ".join(words)
+
+
+def table_name(table_id: int) -> str:
+    """Name a route table."""
+    return TABLE_NAMES.get(table_id, str(table_id))

@@ -1,0 +1,265 @@
+"""One run of the walk: what it reads (the cluster), what it has changed so far, and what it chose.
+
+Where the kernel chooses, or nobody can know, the walk asks `Run.choose`. The driver runs the walk
+again for each other choice, with the choices of the earlier run as its script: so the walk itself is
+written as if there were a single course, and branches come in a fixed order.
+
+What a packet leaves behind in the kernel (a conntrack entry, a learned FDB entry, a resolved
+neighbour) is kept in the run's overlays, never in the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+
+from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.link import Link
+from netviz.core.model.netns import Netns
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition, Flow, Path, Recorder
+from netviz.core.state.node import ClusterState, NetnsState, NodeState
+
+if TYPE_CHECKING:
+    from netviz.core.model.conntrack import CtTuple
+    from netviz.core.sim.conntrack import Conn
+
+MAX_MOVES = 400
+
+
+class Rx(msgspec.Struct, frozen=True):
+    """A frame arrives at a link."""
+
+    link: LinkKey
+    packet: Packet
+
+
+class Send(msgspec.Struct, frozen=True):
+    """The kernel itself sends a packet in a namespace (a tunnel's outer packet). `oif` binds its device."""
+
+    netns: NetnsKey
+    packet: Packet
+    oif: int = 0
+
+
+class Ended(Exception):
+    """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace."""
+
+    def __init__(
+        self,
+        disposition: Disposition,
+        reason: str = "",
+        answer: Packet | None = None,
+        at: NetnsKey | None = None,
+    ) -> None:
+        super().__init__(disposition, reason)
+        self.disposition = disposition
+        self.reason = reason
+        self.answer = answer
+        self.at = at
+
+
+class Choice(msgspec.Struct):
+    """A choice that a run made: one of `count`, with the probability of each (None: not known)."""
+
+    key: Hashable
+    picked: int
+    count: int
+    weights: tuple[float, ...] | None
+
+
+# Follows a tunnel packet without recording it: returns the device where it comes out, and whether that isn't known.
+Carry = Callable[[NetnsKey, Packet, int], tuple[LinkKey | None, bool]]
+
+
+def _nowhere(_start: NetnsKey, _packet: Packet, _oif: int) -> tuple[LinkKey | None, bool]:
+    return None, True
+
+
+class Run:
+    """The mutable part of one run."""
+
+    def __init__(self, cluster: ClusterState, flow: Flow, script: Sequence[int] = ()) -> None:
+        self.cluster = cluster
+        self.flow = flow
+        self.rec = Recorder()
+        self.choices: list[Choice] = []
+        self._script = script
+        self._made: dict[Hashable, int] = {}
+        self.conns: dict[tuple[NetnsKey, int, CtTuple], tuple[Conn, bool]] = {}
+        self.gone: dict[NetnsKey, set[Hashable]] = {}
+        self.fdb: dict[tuple[NetnsKey, int, bytes], int] = {}
+        self.vxlan_fdb: dict[tuple[NetnsKey, int, bytes], bytes] = {}
+        self.neighs: dict[tuple[NetnsKey, int, bytes], bytes] = {}
+        self.client: tuple[NetnsKey, CtTuple] | None = None
+        self.seen: set[Hashable] = set()
+        self.changed_sets: set[tuple[NetnsKey, int]] = set()
+        self.carry: Carry = _nowhere
+
+    def choose(self, key: Hashable, count: int, weights: tuple[float, ...] | None) -> int:
+        """Choose one of `count` courses. The same question (`key`) has the same answer within a run."""
+        if key in self._made:
+            return self._made[key]
+        at = len(self.choices)
+        picked = self._script[at] if at < len(self._script) else 0
+        self.choices.append(Choice(key, picked, count, weights))
+        self._made[key] = picked
+        return picked
+
+    @property
+    def probability(self) -> float | None:
+        """How likely this run's choices are together; None when one of them has no known odds."""
+        total = 1.0
+        for choice in self.choices:
+            if choice.weights is None:
+                return None
+            total *= choice.weights[choice.picked]
+        return total
+
+    def netns(self, key: NetnsKey) -> NetnsState:
+        """Look a namespace up. Raises: KeyError, which ends the walk as UNKNOWN."""
+        return self.cluster.nodes[key.node].netns[key]
+
+    def node(self, key: NetnsKey) -> NodeState:
+        """Look a namespace's node up. Raises: KeyError."""
+        return self.cluster.nodes[key.node]
+
+    def link(self, key: LinkKey) -> Link | None:
+        """Look a link up."""
+        node = self.cluster.nodes.get(key.netns.node)
+        return node.link(key) if node is not None else None
+
+    def step(
+        self,
+        ns: NetnsState,
+        kind: str,
+        dev: str,
+        packet: Packet,
+        decision: str,
+        why: str,
+        *,
+        reason: str = "",
+        command: str = "",
+        certainty: str = CERTAIN,
+        **evidence: Any,
+    ) -> None:
+        """Record a decision. `command` is what a person runs on the node to check it."""
+        if command:
+            evidence["command"] = enter(ns.netns) + command
+        self.rec.step(
+            (ns.key, display_name(ns.netns), pod_name(ns.netns)),
+            kind,
+            dev,
+            packet,
+            decision,
+            why,
+            reason=reason,
+            evidence=evidence,
+            certainty=certainty,
+        )
+
+    def drop(
+        self,
+        ns: NetnsState,
+        kind: str,
+        dev: str,
+        packet: Packet,
+        reason: str,
+        why: str,
+        *,
+        command: str = "",
+        **evidence: Any,
+    ) -> NoReturn:
+        """Record that the packet is dropped here, and end the walk. `reason` is the kernel's drop reason."""
+        self.step(ns, kind, dev, packet, "drop", why, reason=reason, command=command, **evidence)
+        raise Ended(Disposition.DROPPED, reason)
+
+    def unknown(
+        self,
+        ns: NetnsState,
+        kind: str,
+        dev: str,
+        packet: Packet,
+        reason: str,
+        why: str,
+        *,
+        command: str = "",
+        **evidence: Any,
+    ) -> NoReturn:
+        """Record that what happens here isn't known, and end the walk."""
+        self.step(
+            ns,
+            kind,
+            dev,
+            packet,
+            "unknown",
+            why,
+            reason=reason,
+            command=command,
+            certainty=UNCERTAIN,
+            **evidence,
+        )
+        raise Ended(Disposition.UNKNOWN, reason)
+
+    def check_gap(self, ns: NetnsState, section: str, kind: str, dev: str, packet: Packet) -> None:
+        """End the walk as UNKNOWN when `section` could not be read whole in this namespace."""
+        missing = self.missing(ns, section)
+        if missing:
+            self.unknown(
+                ns,
+                kind,
+                dev,
+                packet,
+                f"{section} not read",
+                f"This namespace's {section} could not be read: {missing}.",
+                section=section,
+            )
+
+    def missing(self, ns: NetnsState, section: str) -> str:
+        """Say why a namespace's section isn't known whole, or ""."""
+        for gap in ns.netns.gaps:
+            if gap.section == section:
+                return gap.reason or "the collector gives no reason"
+        node = self.cluster.nodes[ns.key.node]
+        status = node.status.get(section)
+        if status is None:
+            return "the collector does not collect it" if node.status else ""
+        if status.whole or any(
+            g.section == section for other in node.netns.values() for g in other.netns.gaps
+        ):
+            return ""
+        return status.reason or "the collector gives no reason"
+
+    def start_path(self) -> None:
+        """Begin the answer's path; step numbers go on."""
+        self.rec = Recorder(self.rec.seq)
+        self.seen = set()
+
+    def finish(self, ended: Ended) -> Path:
+        """Close the current path."""
+        return self.rec.path(ended.disposition, ended.reason)
+
+
+def pod_name(netns: Netns) -> str:
+    """Name the pod as `namespace/name`, or "" when it is none."""
+    return f"{netns.pod.namespace}/{netns.pod.name}" if netns.pod is not None else ""
+
+
+def display_name(netns: Netns) -> str:
+    """Name a namespace for people."""
+    return netns.name or ("" if not netns.root else netns.key.node)
+
+
+def enter(netns: Netns) -> str:
+    """Return the shell prefix that runs a command inside a namespace, from the node's own."""
+    if netns.root:
+        return ""
+    for holder in netns.holders:
+        if holder.kind == "process" and holder.pid:
+            return f"nsenter -t {holder.pid} -n "
+    for holder in netns.holders:
+        if holder.kind == "mount":
+            return f"nsenter --net={holder.name} "
+    return f"ip netns exec {netns.name} " if netns.name else ""

@@ -1,0 +1,84 @@
+"""The stable JSON and the text."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from netviz.core.sim.render import render_text, trace_json
+from netviz.core.sim.trace import KINDS
+from tests.core.sim.build import textbook
+
+STEP = {
+    "seq",
+    "kind",
+    "dev",
+    "packet",
+    "diff",
+    "decision",
+    "reason",
+    "evidence",
+    "why",
+    "certainty",
+    "observed",
+}
+PACKET = {"src", "dst", "proto", "sport", "dport", "ttl", "mark", "len", "smac", "dmac", "encap"}
+
+
+def test_the_shape_is_the_stable_one() -> None:
+    state = [{"node": "node-1", "revision": 4, "age_s": 1.5, "complete": True}]
+    shown = json.loads(
+        msgspec.json.encode(trace_json(textbook()[0].trace("pod-1-1", "pod-2-1", "tcp", 80), state))
+    )
+    assert list(shown) == ["version", "flow", "disposition", "reason", "certainty", "branches", "state"]
+    assert shown["version"] == 1
+    assert shown["flow"] == {
+        "from": {"node": "node-1", "netns": "node-1:4:102:0", "pod": "default/pod-1-1"},
+        "src": "10.1.1.11",
+        "sport": 40000,
+        "dst": "10.1.2.11",
+        "dport": 80,
+        "proto": "tcp",
+        "len": 60,
+        "df": False,
+    }
+    assert shown["state"] == state
+    branch = shown["branches"][0]
+    assert set(branch) == {"probability", "disposition", "reason", "forward", "reply"}
+    assert (branch["probability"], branch["disposition"]) == (1.0, "DELIVERED")
+    assert set(branch["reply"]) == {"disposition", "reason", "hops"}
+    for hop in branch["forward"]["hops"] + branch["reply"]["hops"]:
+        assert set(hop) == {"node", "netns", "pod", "steps"}
+        for step in hop["steps"]:
+            assert set(step) == STEP
+            assert set(step["packet"]) == PACKET
+            assert step["kind"] in KINDS
+            assert step["why"].endswith(".")
+            assert step["observed"] is None
+
+
+def test_every_decision_has_a_command_to_check_it() -> None:
+    shown = trace_json(textbook()[0].trace("pod-1-1", "pod-2-1", "tcp", 80))
+    steps = [
+        s for hop in shown["branches"][0]["forward"]["hops"] for s in hop["steps"] if s["kind"] != "origin"
+    ]
+    commands = [step["evidence"].get("command", "") for step in steps]
+    assert all(commands), [step["kind"] for step, command in zip(steps, commands, strict=True) if not command]
+    assert commands[0] == "nsenter --net=/run/netns/node-1-pod-1-1 ip route get 10.1.2.11 from 10.1.1.11"
+
+
+def test_a_diff_names_what_changed() -> None:
+    shown = trace_json(textbook()[0].trace("pod-1-1", "pod-2-1", "tcp", 80))
+    steps = [s for hop in shown["branches"][0]["forward"]["hops"] for s in hop["steps"]]
+    diffs = [step["diff"] for step in steps if step["kind"] == "forward"]
+    assert diffs == [{"ttl": [64, 63]}, {"ttl": [63, 62]}]
+
+
+def test_the_text_has_a_line_a_step_and_details_on_demand() -> None:
+    trace = textbook()[0].trace("pod-1-1", "pod-2-1", "tcp", 80)
+    compact, detailed = render_text(trace), render_text(trace, detailed=True)
+    assert compact.splitlines()[1] == "DELIVERED (certain)"
+    assert "default/pod-2-1" in compact
+    assert "command:" not in compact
+    assert "ttl: 64 -> 63" in detailed

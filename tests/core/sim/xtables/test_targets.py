@@ -1,0 +1,126 @@
+"""What recorded targets do."""
+
+from __future__ import annotations
+
+from netviz.core.model.addr import pack_ip
+from netviz.core.model.netfilter import NftExpr
+from netviz.core.sim.nft_context import Action, Stop, Tri
+from netviz.core.sim.nft_eval import evaluate
+from tests.core.sim.xtables.recorded import apply_rule, context, echo, rule, tcp, tracked
+
+
+def test_marks() -> None:
+    """MARK sets bits under a mask; CONNMARK saves, restores and sets."""
+    ctx = context(tcp(mark=0x8001))
+    assert apply_rule(ctx, rule("-i eth+ -j MARK --set-xmark 0x4000/0x4000")) is Tri.TRUE
+    assert ctx.packet.mark == 0xC001
+    ctx = context(tracked(tcp(mark=0x1234), mark=0xFF00))
+    apply_rule(ctx, rule("-j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff"))
+    assert ctx.packet.ct is not None
+    assert ctx.packet.ct.mark == 0xFF34
+    ctx = context(tracked(tcp(mark=1), mark=0xAB))
+    apply_rule(ctx, rule("-j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff"))
+    assert ctx.packet.mark == 0xAB
+    ctx = context(tracked(tcp(), mark=0x1FF))
+    apply_rule(ctx, rule("-j CONNMARK --set-xmark 0x5/0xff"))
+    assert ctx.packet.ct is not None
+    assert ctx.packet.ct.mark == 0x105
+
+
+def test_header_fields() -> None:
+    """TTL, TOS and DSCP."""
+    ctx = context(tcp(tos=0xFF, ttl=9))
+    apply_rule(ctx, rule("-j TTL --ttl-dec 2"))
+    assert ctx.packet.ttl == 7
+    apply_rule(ctx, rule("-j TOS --set-tos 0x10/0x3f"))
+    assert ctx.packet.tos == 0xD0
+    apply_rule(ctx, rule("-p tcp -m tcp --dport 80 --tcp-flags SYN,RST SYN -j DSCP --set-dscp 0x0a"))
+    assert ctx.packet.tos == 0x28
+
+
+def test_no_tracking() -> None:
+    """CT --notrack leaves a tracked packet alone."""
+    text = "-p tcp -m tcp --dport 99 -j CT --notrack"
+    ctx = context(tcp(dport=99))
+    apply_rule(ctx, rule(text))
+    assert ctx.packet.untracked
+    ctx = context(tracked(tcp(dport=99)))
+    apply_rule(ctx, rule(text))
+    assert not ctx.packet.untracked
+
+
+def loaded(result: object, ctx: object, reg: str, width: int) -> bytes | None:
+    """Read the register that a statement names."""
+    assert isinstance(result, Action)
+    return ctx.load(result.expr.attrs[reg], width)  # type: ignore[attr-defined, no-any-return]
+
+
+def test_translation_becomes_nft_statements() -> None:
+    """DNAT, SNAT, MASQUERADE, REDIRECT and NETMAP of IPv4, with addresses and ports in registers."""
+    ctx = context(tcp(dport=81))
+    text = "-p tcp -m tcp --dport 81 -j DNAT --to-destination 10.1.1.2-10.1.1.9:8080-8090 --random"
+    for program in ("iptables", "iptables-legacy"):
+        result = apply_rule(ctx, rule(text, program))
+        assert isinstance(result, Action)
+        assert (result.expr.name, result.expr.attrs["type"], result.expr.attrs["flags"]) == ("nat", 1, 4)
+        assert loaded(result, ctx, "reg_addr_min", 4) == pack_ip("10.1.1.2")
+        assert loaded(result, ctx, "reg_addr_max", 4) == pack_ip("10.1.1.9")
+        assert loaded(result, ctx, "reg_proto_min", 2) == (8080).to_bytes(2, "big")
+        assert loaded(result, ctx, "reg_proto_max", 2) == (8090).to_bytes(2, "big")
+    ctx = context(tcp("10.1.0.5"), hook=4, iif="", oif="eth0")
+    result = apply_rule(ctx, rule("-s 10.1.0.0/16 -j SNAT --to-source 1.2.3.4"))
+    assert isinstance(result, Action)
+    assert result.expr.attrs["type"] == 0
+    assert loaded(result, ctx, "reg_addr_min", 4) == pack_ip("1.2.3.4")
+    result = apply_rule(ctx, rule("-s 10.1.0.0/16 ! -o cni0 -j MASQUERADE --random-fully"))
+    assert result == Action(NftExpr("masq", {"flags": 16}))
+    ctx = context(tcp(dst="10.5.7.8"))
+    result = apply_rule(ctx, rule("-d 10.5.0.0/16 -j NETMAP --to 10.6.0.0/16"))
+    assert loaded(result, ctx, "reg_addr_min", 4) == pack_ip("10.6.7.8")
+    ctx = context(tcp(dport=82))
+    result = apply_rule(ctx, rule("-p tcp -m tcp --dport 82 -j REDIRECT --to-ports 8080"))
+    assert isinstance(result, Action)
+    assert result.expr.name == "redir"
+
+
+def test_translation_of_ipv6() -> None:
+    """The wider layout."""
+    ctx = context(tcp("fd00::1", "fd01::77", dport=80))
+    result = apply_rule(ctx, rule("-p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::1]:8080"))
+    assert loaded(result, ctx, "reg_addr_min", 16) == pack_ip("fd00::1")
+    result = apply_rule(ctx, rule("-d fd01::/64 -j NETMAP --to fd02::/64"))
+    assert loaded(result, ctx, "reg_addr_min", 16) == pack_ip("fd02::77")
+
+
+def test_reject() -> None:
+    """A reset, and ICMP codes by family."""
+    reset = apply_rule(
+        context(tcp(dport=22)), rule("-p tcp -m tcp --dport 22 -j REJECT --reject-with tcp-reset")
+    )
+    assert reset == Action(NftExpr("reject", {"type": 1}))
+    prohibited = apply_rule(context(tcp()), rule("-j REJECT --reject-with icmp-host-prohibited"))
+    assert prohibited == Action(NftExpr("reject", {"type": 0, "icmp_code": 10}))
+    port = apply_rule(
+        context(tcp("fd00::5", "fd00::1")),
+        rule("-d fd00::1/128 -j REJECT --reject-with icmp6-port-unreachable"),
+    )
+    assert port == Action(NftExpr("reject", {"type": 0, "icmp_code": 4}))
+
+
+def test_what_changes_nothing_goes_on() -> None:
+    """Logging, class, checksum, MSS."""
+    for text in (
+        "-j CLASSIFY --set-class 0001:0002",
+        "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+        "-j NFLOG --nflog-group 3",
+    ):
+        assert apply_rule(context(tcp()), rule(text)) is Tri.TRUE
+
+
+def test_what_is_not_modelled_stops_by_name_and_revision() -> None:
+    """Queues, transparent proxies, and revisions that aren't known."""
+    assert apply_rule(context(tcp()), rule("-j NFQUEUE --queue-num 5")) == Stop("target NFQUEUE revision 3")
+    expr = NftExpr("target", {"name": "MARK", "rev": 9, "info": bytes(8)})
+    assert evaluate(context(echo()), expr) == Stop("target MARK revision 9")
+    expr = NftExpr("target", {"name": "DNAT", "rev": 2, "info": b"short"})
+    assert evaluate(context(echo()), expr) == Stop("target DNAT revision 2")
