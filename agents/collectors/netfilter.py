@@ -1,0 +1,339 @@
+"""nf_tables, ipsets and legacy xtables of every namespace.
+
+A ruleset is dumped whole, and only when it changed: the kernel numbers a ruleset's generations, so one
+small request tells whether a dump would show anything new, and the same number before and after a
+dump tells that nothing changed meanwhile. Any event of NFNLGRP_NFTABLES only says "look again"; what
+it says is not read. Sets that the packet path itself fills or expires (dynamic sets, timeouts) change
+without a new generation, so their elements are read each time.
+
+Rules cost no decoding when they are as they were: see `agents.netlink.nft_rules`.
+
+ipsets and legacy tables announce nothing: they are read every `QUIET_POLL_S`, which costs next to nothing where
+there are none. They are asked for only where the kernel has loaded them, because asking would load them.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+import struct
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from agents import xtables
+from agents.bodies import EncodedBody
+from agents.collectors.base import Host, NetnsHandle, Reading
+from agents.netlink import nftables as nft
+from agents.netlink.ipset import read_sets
+from agents.netlink.nfnetlink import (
+    NETLINK_NETFILTER,
+    NFNLGRP_NFTABLES,
+    nfgenmsg,
+    stream_dump,
+    text_attr,
+)
+from agents.netlink.nft_rules import BodyCache, RuleStream
+from agents.netlink.wire import DumpInterrupted, request
+from netviz.core.model.base import Record
+from netviz.core.model.ids import NetnsKey
+from netviz.core.model.netfilter import (
+    EMPTY_BODY,
+    NFPROTO_ARP,
+    NFPROTO_IPV4,
+    NFPROTO_IPV6,
+    IpSet,
+    NftChain,
+    NftSet,
+    XtTable,
+)
+
+NFT_SECTIONS = ("nft_tables", "nft_chains", "nft_sets", "nft_objects")
+XT_SECTIONS = ("xt_tables", "xt_chains")
+QUIET_POLL_S = 15.0
+ATTEMPTS = 5
+_XT_NAMES = {
+    NFPROTO_IPV4: "ip_tables_names",
+    NFPROTO_IPV6: "ip6_tables_names",
+    NFPROTO_ARP: "arp_tables_names",
+}
+_EBTABLES = ("ebtable_broute", "ebtable_filter", "ebtable_nat")
+_CHANGING_SETS = nft.NFT_SET_EVAL | nft.NFT_SET_TIMEOUT
+
+
+class Ruleset(msgspec.Struct, frozen=True):
+    """One namespace's nf_tables at one generation: section -> key -> record.
+
+    `bodies` keeps alive what the records refer to by digest.
+    """
+
+    generation: int
+    sections: Mapping[str, Mapping[Any, Any]]
+    bodies: Mapping[bytes, EncodedBody]
+
+
+class Netfilter:
+    """Collect nf_tables, ipsets and legacy xtables."""
+
+    name = "netfilter"
+    sections = (*NFT_SECTIONS, *XT_SECTIONS, "ipsets")
+    poll_s: Mapping[str, float] = {"xt_tables": QUIET_POLL_S, "ipsets": QUIET_POLL_S}
+
+    def __init__(self) -> None:
+        self.cache = BodyCache()
+        self._rulesets: dict[NetnsKey, Ruleset] = {}
+        self._no_nft = ""
+
+    def can_run(self, host: Host) -> str | None:
+        """Ask the node's own namespace for its generation. Without nf_tables the others are still read."""
+        self._no_nft = ""
+        try:
+            with host.root.open_netlink(NETLINK_NETFILTER) as sock:
+                read_generation(sock)
+        except OSError as err:
+            self._no_nft = f"nf_tables cannot be read: {err.strerror or err}"
+        return None
+
+    async def start(self, host: Host) -> None:
+        """Nothing to get ready."""
+        self._host = host
+
+    async def stop(self) -> None:
+        """Forget everything."""
+        self._rulesets.clear()
+
+    def attach(self, ns: NetnsHandle) -> None:
+        """Listen for changes of the namespace's ruleset."""
+        if self._no_nft:
+            return
+        sock = ns.open_netlink(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
+        self._host.add_reader(ns, sock, lambda: self._on_event(ns, sock))
+
+    def detach(self, ns: NetnsHandle) -> None:
+        """Forget a namespace."""
+        self._rulesets.pop(ns.key, None)
+
+    def _on_event(self, ns: NetnsHandle, sock: socket.socket) -> None:
+        if drain(sock):  # one section stands for all: whichever is asked for, all are read together
+            self._host.dirty(ns, "nft_chains")
+
+    def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
+        """Read the ruleset if it changed, the legacy tables, and the ipsets."""
+        found: dict[str, Iterable[Record]] = {}
+        gaps: dict[str, str] = {}
+        bodies: dict[bytes, EncodedBody] = {}
+        if not set(sections).isdisjoint(XT_SECTIONS):
+            found["xt_tables"], found["xt_chains"] = read_legacy(ns, self.cache, bodies)
+            if loaded := [name for name in _EBTABLES if os.path.exists(f"/sys/module/{name}")]:
+                gaps["xt_tables"] = f"{', '.join(loaded)} loaded: legacy ebtables rules are not read"
+        if "ipsets" in sections:
+            found["ipsets"] = read_ipsets(ns, self.cache, bodies)
+        if set(sections).isdisjoint(NFT_SECTIONS):
+            return Reading(found, gaps, bodies)
+        if self._no_nft:
+            return Reading(found, gaps | dict.fromkeys(NFT_SECTIONS, self._no_nft), bodies)
+        with ns.open_netlink(NETLINK_NETFILTER) as sock:
+            ruleset = read_ruleset(sock, self.cache, self._rulesets.get(ns.key))
+        self._rulesets[ns.key] = ruleset
+        for section, records in ruleset.sections.items():
+            found[section] = records.values()
+        return Reading(found, gaps, {**ruleset.bodies, **bodies})
+
+
+def drain(sock: socket.socket) -> bool:
+    """Throw away the events that wait; tell whether there were any, or some were lost."""
+    any_seen = False
+    while True:
+        try:
+            sock.recv(1)
+        except BlockingIOError:
+            return any_seen
+        except OSError as err:
+            if err.errno != errno.ENOBUFS:
+                raise
+        any_seen = True
+
+
+def read_xt_tables() -> list[XtTable]:
+    """List the legacy xtables tables of the namespace that the calling thread is in."""
+    found = []
+    for family, file in _XT_NAMES.items():
+        try:
+            with open(f"/proc/thread-self/net/{file}", encoding="ascii") as names:
+                found += [XtTable(family=family, name=name) for name in names.read().split()]
+        except FileNotFoundError:  # no such xtables in this kernel
+            continue
+    return found
+
+
+def read_legacy(
+    ns: NetnsHandle, cache: BodyCache, bodies: dict[bytes, EncodedBody]
+) -> tuple[list[XtTable], list[NftChain]]:
+    """Read the legacy tables of a namespace and their chains. One that cannot be read is only named.
+
+    Raises: OSError.
+    """
+    tables: list[XtTable] = []
+    chains: list[NftChain] = []
+    for table in ns.run(read_xt_tables):
+        if table.family not in xtables.LAYOUTS:
+            tables.append(table)
+            continue
+        try:
+            info, entries = ns.run(partial(xtables.read_table, table.family, table.name))
+            decoded = _decode_legacy(xtables.split_table(table.family, info, entries), cache, bodies)
+        except (OSError, ValueError, IndexError, struct.error):
+            tables.append(table)
+            continue
+        tables.append(msgspec.structs.replace(table, read=True))
+        chains += decoded
+    return tables, chains
+
+
+def _decode_legacy(
+    table: xtables.LegacyTable, cache: BodyCache, bodies: dict[bytes, EncodedBody]
+) -> list[NftChain]:
+    made = []
+    starts = hashlib.blake2b(repr(sorted(table.starts.items())).encode(), digest_size=16).digest()
+    for chain in table.chains:
+        digest = EMPTY_BODY
+        if chain.rules:
+            body = cache.legacy_chain([starts, *chain.stable], partial(xtables.decode_chain, table, chain))
+            digest = body.digest
+            bodies[digest] = body
+        priority = xtables.priority_of(table.name, chain.hook) if chain.hook is not None else 0
+        made.append(
+            NftChain(
+                family=table.family,
+                table=table.name,
+                name=chain.name,
+                type="" if chain.hook is None else "nat" if table.name == "nat" else "filter",
+                hook=chain.hook,
+                priority=priority,
+                policy=chain.policy,
+                body=digest,
+            )
+        )
+    return made
+
+
+def read_ipsets(ns: NetnsHandle, cache: BodyCache, bodies: dict[bytes, EncodedBody]) -> list[IpSet]:
+    """Read the ipsets of a namespace. Raises: OSError."""
+    if not os.path.exists("/sys/module/ip_set"):
+        return []
+    made = []
+    with ns.open_netlink(NETLINK_NETFILTER) as sock:
+        for one, raw in read_sets(sock):
+            digest = EMPTY_BODY
+            if raw:
+                body = cache.ipset(raw, ordered=one.type == "list:set")
+                digest = body.digest
+                bodies[digest] = body
+            made.append(msgspec.structs.replace(one, body=digest))
+    return made
+
+
+def read_generation(sock: socket.socket) -> int:
+    """Ask for the number of the ruleset's generation. Raises: OSError."""
+    return nft.parse_generation(request(sock, nft.NFT_MSG_GETGEN, nfgenmsg()).body)
+
+
+def read_ruleset(sock: socket.socket, cache: BodyCache, known: Ruleset | None = None) -> Ruleset:
+    """Dump the ruleset unless `known` is of its generation; equal records of `known` are used again.
+
+    Raises: DumpInterrupted when it changed during every attempt; OSError.
+    """
+    for _ in range(ATTEMPTS):
+        generation = read_generation(sock)
+        try:
+            if known is not None and known.generation == generation and not _bound_to_devices(known):
+                return _refresh(sock, cache, known)
+            ruleset = _dump(sock, cache, generation, known)
+        except DumpInterrupted:
+            continue
+        except FileNotFoundError:  # a set went away between the list of sets and the dump of its elements
+            continue
+        if read_generation(sock) == generation:
+            return ruleset
+    raise DumpInterrupted(errno.EAGAIN, f"the ruleset changed during {ATTEMPTS} dumps")
+
+
+def _bound_to_devices(known: Ruleset) -> bool:
+    """Tell whether the ruleset names devices, whose end changes it without a new generation."""
+    return any(chain.devs for chain in known.sections["nft_chains"].values()) or any(
+        one.type == "flowtable" for one in known.sections["nft_objects"].values()
+    )
+
+
+def _dump(sock: socket.socket, cache: BodyCache, generation: int, known: Ruleset | None) -> Ruleset:
+    def records(msg_type: int, parse: Callable[[bytes], Any]) -> list[Any]:
+        return [parse(body) for body in stream_dump(sock, msg_type, nfgenmsg())]
+
+    tables = records(nft.NFT_MSG_GETTABLE, nft.parse_table)
+    if not tables:
+        return Ruleset(generation, {section: {} for section in NFT_SECTIONS}, {})
+    chains = records(nft.NFT_MSG_GETCHAIN, nft.parse_chain)
+    rules = RuleStream(cache)
+    for body in stream_dump(sock, nft.NFT_MSG_GETRULE, nfgenmsg()):
+        rules.feed(body)
+    rules.end()
+    bodies: dict[bytes, EncodedBody] = {body.digest: body for body in rules.bodies.values()}
+    for index, chain in enumerate(chains):
+        if (body_of := rules.bodies.get(chain.key)) is not None:
+            handles = rules.handles[chain.key]
+            chains[index] = msgspec.structs.replace(chain, body=body_of.digest, handles=handles)
+    sets = [_with_elems(sock, cache, bodies, one) for one in records(nft.NFT_MSG_GETSET, nft.parse_set)]
+    objects = records(nft.NFT_MSG_GETOBJ, nft.parse_object)
+    objects += records(nft.NFT_MSG_GETFLOWTABLE, nft.parse_flowtable)
+    read = dict(zip(NFT_SECTIONS, (tables, chains, sets, objects), strict=True))
+    return Ruleset(
+        generation,
+        {name: _reuse(known.sections[name] if known else {}, found) for name, found in read.items()},
+        bodies,
+    )
+
+
+def _reuse(known: Mapping[Any, Any], found: Iterable[Any]) -> Mapping[Any, Any]:
+    """Key records, taking the known one where an equal one was known, so that memory is shared with the state."""
+    keyed = {}
+    for record in found:
+        key = record.key
+        was = known.get(key)
+        keyed[key] = was if was == record else record
+    return keyed
+
+
+def _refresh(sock: socket.socket, cache: BodyCache, known: Ruleset) -> Ruleset:
+    """Read again the elements of those sets that change without a new generation."""
+    changing = [one for one in known.sections["nft_sets"].values() if one.flags & _CHANGING_SETS]
+    if not changing:
+        return known
+    bodies = dict(known.bodies)
+    fresh = {one.key: _with_elems(sock, cache, bodies, one) for one in changing}
+    sets = {**known.sections["nft_sets"], **fresh}
+    used = {one.body for one in sets.values()}
+    used.update(chain.body for chain in known.sections["nft_chains"].values())
+    return Ruleset(
+        known.generation,
+        {**known.sections, "nft_sets": _reuse(known.sections["nft_sets"], sets.values())},
+        {digest: body for digest, body in bodies.items() if digest in used},
+    )
+
+
+def _with_elems(
+    sock: socket.socket, cache: BodyCache, bodies: dict[bytes, EncodedBody], one: NftSet
+) -> NftSet:
+    """Read a set's elements; their body goes into `bodies`."""
+    request_body = nfgenmsg(one.family) + text_attr(1, one.table) + text_attr(2, one.name)
+    raw: list[bytes] = []
+    for body in stream_dump(sock, nft.NFT_MSG_GETSETELEM, request_body):
+        raw += nft.parse_set_elems(body)
+    if not raw:
+        return msgspec.structs.replace(one, body=EMPTY_BODY)
+    kept = cache.elems(raw, stable=not one.flags & _CHANGING_SETS and not one.exprs)
+    bodies[kept.digest] = kept
+    return msgspec.structs.replace(one, body=kept.digest)

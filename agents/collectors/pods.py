@@ -1,0 +1,235 @@
+"""Which namespace is which pod: told by a pods file, or by the container runtime (`cri`).
+
+A source claims that a pod lives in a namespace, which it names by a process or by a path; a claim
+counts for the namespace whose nsfs file that really is (device and inode). What can't be found yet
+is looked for again whenever a namespace comes. Pods in the node's own namespace (host network) are no
+identity of it, and are left out.
+
+When a source fails, what it said last stays, and the failure is told.
+
+A pods file is a JSON list, replaced as a whole (write beside it and rename):
+
+    [{"name": "web-1", "namespace": "shop", "uid": "...", "netns": "/run/netns/web-1",
+      "pause_pid": 4711, "containers": ["nginx"], "labels": {"app": "web"}}]
+
+`netns` or `pause_pid` says where; the path counts first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+import msgspec
+
+from agents.collectors.base import Host, NetnsHandle, Reading
+from netviz.core.model.netns import Pod
+
+log = logging.getLogger(__name__)
+
+FILE_POLL_S = 0.5
+
+
+class SourceError(Exception):
+    """A source could not be read; the message is one line for people."""
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A pod, and the path of its namespace where its source names one. `pod.pause_pid` names it otherwise."""
+
+    pod: Pod
+    netns: str = ""
+
+
+class PodSource(Protocol):
+    """Something that knows pods."""
+
+    poll_s: float
+    trouble: str  # what the last `read` had to leave out, in one line, or ""
+
+    def changed(self) -> bool:
+        """Tell cheaply whether reading may show anything new."""
+        ...
+
+    def read(self) -> list[Claim]:
+        """Return all pods. May block. Raises: SourceError."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class _Entry(msgspec.Struct):
+    name: str
+    namespace: str
+    uid: str = ""
+    netns: str = ""
+    pause_pid: int = 0
+    containers: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
+
+
+class FileSource:
+    """A pods file."""
+
+    kind = "file"
+    poll_s = FILE_POLL_S
+    trouble = ""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    def changed(self) -> bool:
+        """Compare the file's inode, size and time with those of the last read."""
+        return self._stamp() != self._seen
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            stat = os.stat(self._path)
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+    def read(self) -> list[Claim]:
+        """Read the file. Raises: SourceError."""
+        self._seen = self._stamp()
+        try:
+            with open(self._path, "rb") as file:
+                entries = msgspec.json.decode(file.read(), type=list[_Entry])
+        except OSError as err:
+            raise SourceError(f"{self._path}: {err.strerror}") from None
+        except msgspec.MsgspecError as err:
+            raise SourceError(f"{self._path}: {err}") from None
+        for at, entry in enumerate(entries):
+            if not entry.netns and not entry.pause_pid:
+                raise SourceError(f"{self._path}: neither netns nor pause_pid - at `$[{at}]`")
+        return [
+            Claim(
+                Pod(
+                    name=entry.name,
+                    namespace=entry.namespace,
+                    uid=entry.uid,
+                    pause_pid=entry.pause_pid,
+                    containers=entry.containers,
+                    labels=entry.labels,
+                    source=self.kind,
+                ),
+                entry.netns,
+            )
+            for entry in entries
+        ]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def find_netns(claim: Claim, proc: str | None) -> tuple[int, int] | None:
+    """Find the namespace that a claim means: device and inode of its nsfs file, or None."""
+    paths = []
+    if claim.netns:
+        paths.append(claim.netns)
+        if proc is not None:  # the path is the node's, whose root may not be ours
+            paths.append(f"{proc}/1/root{claim.netns}")
+    if claim.pod.pause_pid and proc is not None:
+        paths.append(f"{proc}/{claim.pod.pause_pid}/ns/net")
+    for path in paths:
+        with suppress(OSError):
+            stat = os.stat(path)
+            return stat.st_dev, stat.st_ino
+    return None
+
+
+class Pods:
+    """Say which namespace is which pod."""
+
+    name = "pods"
+    sections: tuple[str, ...] = ()
+    poll_s: Mapping[str, float] = {}
+
+    def __init__(self, sources: Sequence[PodSource]) -> None:
+        self._sources = sources
+        self._claims: list[list[Claim]] = [[] for _ in sources]
+        self._problems: list[str] = ["" for _ in sources]
+        self._found: dict[tuple[int, int], Pod] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def can_run(self, host: Host) -> str | None:
+        """A source that fails now may come later."""
+        return None
+
+    async def start(self, host: Host) -> None:
+        """Read every source once, and go on reading them."""
+        self._host = host
+        for index in range(len(self._sources)):
+            await self._read(index)
+            self._tasks.append(asyncio.create_task(self._follow(index), name=f"pods-{index}"))
+
+    async def stop(self) -> None:
+        """Stop following and close the sources."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for source in self._sources:
+            source.close()
+
+    def attach(self, ns: NetnsHandle) -> None:
+        """Nothing to listen to."""
+
+    def detach(self, ns: NetnsHandle) -> None:
+        """Forget whose it was: the inode number may come back."""
+        self._found.pop((ns.key.dev, ns.key.ino), None)
+
+    def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
+        """Say which pod a namespace is, when it comes; nothing when none claims it (yet)."""
+        where = (ns.key.dev, ns.key.ino)
+        if not ns.root and where not in self._found:
+            self._found = self._resolve()
+        pod = None if ns.root else self._found.get(where)
+        return Reading({}, pod=pod or msgspec.UNSET)
+
+    def _resolve(self) -> dict[tuple[int, int], Pod]:
+        """Find every claim's namespace. Of two pods that claim the same one, the first counts."""
+        found: dict[tuple[int, int], Pod] = {}
+        for claims in self._claims:
+            for claim in claims:
+                where = find_netns(claim, self._host.proc)
+                if where is not None:
+                    found.setdefault(where, claim.pod)
+        return found
+
+    async def _follow(self, index: int) -> None:
+        source = self._sources[index]
+        while True:
+            await asyncio.sleep(source.poll_s)
+            if source.changed():
+                await self._read(index)
+
+    async def _read(self, index: int) -> None:
+        try:
+            claims = await asyncio.to_thread(self._sources[index].read)
+        except SourceError as err:
+            self._set_problem(index, str(err))
+            return
+        self._set_problem(index, self._sources[index].trouble)
+        if claims != self._claims[index]:
+            self._claims[index] = claims
+            self._tell()
+
+    def _set_problem(self, index: int, problem: str) -> None:
+        if problem == self._problems[index]:
+            return
+        self._problems[index] = problem
+        if problem:
+            log.warning("pods: %s; what was known before stays", problem)
+        self._host.set_trouble(self.name, "; ".join(p for p in self._problems if p))
+
+    def _tell(self) -> None:
+        self._found = found = self._resolve()
+        for ns in self._host.namespaces():
+            self._host.set_pod(ns.key, None if ns.root else found.get((ns.key.dev, ns.key.ino)))

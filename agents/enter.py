@@ -1,0 +1,148 @@
+"""The one thread that changes network namespace, and always comes back.
+
+A socket belongs to the namespace in which it was opened, for good, so entering is needed only to
+open sockets and to read /proc/sys/net. One thread does it for everybody: it enters, runs a function,
+and returns to where it started before it takes the next one. If it ever cannot return, it ends with
+an error for every later caller rather than do work in the wrong place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+CLONE_NEWNET = 0x40000000
+SOL_NETLINK = 270
+NETLINK_ADD_MEMBERSHIP = 1
+NETLINK_EXT_ACK = 11
+NETLINK_GET_STRICT_CHK = 12
+SO_RCVBUFFORCE = 33
+REQUEST_RCVBUF_BYTES = 1 << 20
+EVENT_RCVBUF_BYTES = 4 << 20
+REQUEST_TIMEOUT_S = 10.0
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def setns(fd: int, nstype: int = CLONE_NEWNET) -> None:
+    """Move this thread into a namespace. Raises: OSError."""
+    if _libc.setns(ctypes.c_int(fd), ctypes.c_int(nstype)) != 0:
+        err = ctypes.get_errno()
+        raise OSError(err, os.strerror(err))
+
+
+def open_netlink(proto: int, groups: Sequence[int] = (), *, rcvbuf_bytes: int = 0) -> socket.socket:
+    """Open a netlink socket in the calling thread's namespace: see NetnsHandle.open_netlink."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, proto)
+    try:
+        size = rcvbuf_bytes or (EVENT_RCVBUF_BYTES if groups else REQUEST_RCVBUF_BYTES)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+        sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        if proto == socket.NETLINK_ROUTE:
+            # Without it a dump's filters and target namespace are silently ignored. Linux 4.20 has it.
+            with contextlib.suppress(OSError):
+                sock.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+        sock.bind((0, 0))
+        for group in groups:
+            sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        if groups:
+            sock.setblocking(False)
+        else:
+            sock.settimeout(REQUEST_TIMEOUT_S)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class NetnsThread:
+    """Run functions inside namespaces, one at a time."""
+
+    def __init__(self, *, inline: bool = False) -> None:
+        """With `inline`, the calling thread itself enters and returns: for a program that has no other work
+        to do meanwhile, which saves it a change of threads each time."""
+        self._inline = inline
+        if inline:
+            self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self._caller = threading.get_ident()
+            return
+        self._jobs: queue.SimpleQueue[tuple[int, Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._broken: OSError | None = None
+        self._thread = threading.Thread(target=self._main, name="netns", daemon=True)
+        self._thread.start()
+
+    def run(self, fd: int, fn: Callable[[], T]) -> T:
+        """Run `fn` inside the namespace `fd` and return what it returns. Any thread. Raises: OSError, what `fn` raises."""
+        if self._inline:
+            return self._run_here(fd, fn)
+        if not self._thread.is_alive():
+            raise self._broken or RuntimeError("the namespace thread has stopped")
+        future: Future[T] = Future()
+        self._jobs.put((fd, fn, future))
+        return future.result()
+
+    def close(self) -> None:
+        """Stop the thread and wait for it."""
+        if self._inline:
+            os.close(self._home)
+            return
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _run_here(self, fd: int, fn: Callable[[], T]) -> T:
+        if threading.get_ident() != self._caller:
+            raise RuntimeError("only the thread that made an inline NetnsThread may enter by it")
+        setns(fd)
+        try:
+            return fn()
+        finally:
+            setns(self._home)
+
+    def _main(self) -> None:
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while (job := self._jobs.get()) is not None:
+                fd, fn, future = job
+                try:
+                    setns(fd)
+                    try:
+                        result = fn()
+                    finally:
+                        self._return(home)
+                except BaseException as err:  # noqa: BLE001 - handed to the caller whole
+                    future.set_exception(err)
+                else:
+                    future.set_result(result)
+                if self._broken is not None:
+                    return
+        finally:
+            os.close(home)
+            self._fail_waiting()
+
+    def _return(self, home: int) -> None:
+        try:
+            setns(home)
+        except OSError as err:
+            self._broken = OSError(err.errno, f"cannot return to the own namespace: {err.strerror}")
+            raise self._broken from None
+
+    def _fail_waiting(self) -> None:
+        while True:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if job is not None:
+                job[2].set_exception(self._broken or RuntimeError("the namespace thread has stopped"))

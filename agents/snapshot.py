@@ -1,0 +1,166 @@
+"""Read a node's whole state once: the work of `python -m agents snapshot`.
+
+The same collectors as in `run`, one namespace after the other on one thread, without events.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from agents.collectors.base import Collector, NetnsHandle
+from agents.collectors.netns import Namespaces, NetnsOptions
+from agents.enter import NetnsThread
+from agents.ledger import Ledger
+from agents.relations import Relations
+from netviz.core.model.ids import NetnsKey
+from netviz.core.model.netns import Pod
+from netviz.core.state.delta import NetnsDelta
+
+
+def read_boot_id(proc: str | None) -> str:
+    """Return the kernel's boot id, "" where it cannot be read."""
+    try:
+        with open(f"{proc or '/proc'}/sys/kernel/random/boot_id", encoding="ascii") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+class Snapshotter:
+    """A `Host` without a clock: it lets collectors read each namespace once."""
+
+    def __init__(self, options: NetnsOptions, collectors: Sequence[Collector]) -> None:
+        """Open the node's own namespace. Raises: OSError, ValueError."""
+        self._options = options
+        self._thread = NetnsThread(inline=True)
+        self._collectors = collectors
+        self.ledger = Ledger(options.node, kernel=os.uname().release, boot_id=read_boot_id(options.proc))
+        try:
+            self._namespaces = Namespaces(options, self._thread)
+        except BaseException:
+            self._thread.close()
+            raise
+
+    async def run(self) -> Ledger:
+        """Read everything and close everything. Raises: OSError."""
+        try:
+            running = [c for c in self._collectors if self._admit(c)]
+            for collector in running:
+                await collector.start(self)
+            self._namespaces.take(self._namespaces.look())
+            for ns in self.namespaces():
+                self._read(ns, running)
+            self._relate(running)
+            for section in {s for c in running for s in c.sections}:
+                self.ledger.set_status(section, read_at_s=time.time())
+            self.ledger.flush()
+            for collector in running:
+                for ns in self.namespaces():
+                    collector.detach(ns)
+                await collector.stop()
+        finally:
+            self._namespaces.close()
+            self._thread.close()
+        return self.ledger
+
+    def _admit(self, collector: Collector) -> bool:
+        reason = collector.can_run(self)
+        if reason is not None:
+            for section in collector.sections:
+                self.ledger.set_status(section, whole=False, reason=reason)
+        return reason is None
+
+    def _read(self, ns: NetnsHandle, collectors: Sequence[Collector]) -> None:
+        self.ledger.describe(ns)
+        for collector in collectors:
+            if ns.fd < 0 and collector.name != "rtnl":
+                continue
+            try:
+                reading = collector.collect(ns, collector.sections)
+            except OSError as err:
+                why = err.strerror or str(err)
+                self.ledger.set_gaps(ns.key, (), dict.fromkeys(collector.sections, why))
+            else:
+                self.ledger.replace(ns.key, reading)
+        self.ledger.flush()
+
+    def _relate(self, collectors: Sequence[Collector]) -> None:
+        relations = Relations(self.ledger, self.root, self._thread)
+        relations.set_namespaces(self.namespaces())
+        for ns in self.namespaces():
+            relations.update(ns)
+        for ns in relations.betrayals()[0]:
+            self._read(ns, collectors)
+            relations.update(ns)
+
+    @property
+    def node(self) -> str:
+        """The node's name."""
+        return self._options.node
+
+    @property
+    def proc(self) -> str | None:
+        """Where the node's processes are seen."""
+        return self._options.proc
+
+    @property
+    def root(self) -> NetnsHandle:
+        """The node's own namespace."""
+        return self._namespaces.root
+
+    def namespaces(self) -> list[NetnsHandle]:
+        """Every namespace that is open."""
+        return self._namespaces.handles()
+
+    def section(self, key: NetnsKey, section: str) -> Mapping[Any, Any]:
+        """One section as far as it was read."""
+        return self.ledger.section(key, section)
+
+    def lookup(self, key: NetnsKey, section: str, record_key: Any) -> Any:
+        """One record as far as it was read."""
+        return self.ledger.lookup(key, section, record_key)
+
+    def set_pod(self, key: NetnsKey, pod: Pod | None) -> None:
+        """Say which pod a namespace is."""
+        self.ledger.set_pod(key, pod)
+
+    def set_trouble(self, source: str, reason: str) -> None:
+        """Note that a source cannot be read."""
+        self.ledger.set_status(source, whole=not reason, reason=reason)
+
+    # A snapshot hears no events, so collectors have no reason to call the rest.
+    def changed(self, delta: NetnsDelta) -> None:
+        """Nothing changes in a snapshot."""
+
+    def dirty(self, ns: NetnsHandle, section: str) -> None:
+        """Nothing is read twice."""
+
+    def settle(self, ns: NetnsHandle, section: str) -> None:
+        """Nothing is read twice."""
+
+    def lost(self, ns: NetnsHandle, section: str, count: int = 1) -> None:
+        """No events, no losses."""
+
+    def shed(self, section: str, count: int) -> None:
+        """Note what was left out."""
+        self.ledger.set_status(section, shed=self.ledger.status(section).shed + count)
+
+    def look_for_namespaces(self) -> None:
+        """All were found already."""
+
+    def nsids_changed(self, ns: NetnsHandle) -> None:
+        """All are asked for at the end."""
+
+    def add_reader(self, ns: NetnsHandle, sock: socket.socket, on_readable: Callable[[], None]) -> None:
+        """No events."""
+        sock.close()
+
+    def remove_reader(self, ns: NetnsHandle, sock: socket.socket) -> None:
+        """No events."""
+
+    def call_later(self, delay_s: float, fn: Callable[[], None]) -> None:
+        """There is no later."""
