@@ -1,0 +1,241 @@
+"""`make demo`: an emulated cluster, a server, a collector for each node, until Ctrl-C.
+
+Where it runs decides how:
+- as root, the lab's namespaces are made next to the host's own;
+- as an ordinary user, the same program runs again inside a user namespace of its own, with its own
+  network, mounts and processes. The port is opened before that, in the host's network, and handed
+  down, so that the page is reached at the usual address;
+- where neither is allowed, or off Linux, a recorded capture of the lab is replayed.
+
+Whatever ends the demo, nothing stays behind: its processes end with it, and the next run sweeps
+what a killed one left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from lab import privileges
+from lab.spec import LabError
+from lab.stack import Stack, StackError
+
+RECORDINGS = Path(__file__).resolve().parent / "recordings"
+CLUSTER_NAME = "demo"
+DATA_PREFIX = "netviz-demo-"
+UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--mount-proc", "--pid", "--fork")
+
+
+def say(text: str) -> None:
+    """Show progress on standard error, so that standard output has only the READY line."""
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def listen(port: int) -> socket.socket:
+    """Open the page's port. Exits with status 2 and one line when it is taken."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError as err:
+        print(
+            f"demo: port {port} of 127.0.0.1: {err.strerror}; choose another: make demo PORT=8001",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    sock.listen(128)
+    return sock
+
+
+def may_build() -> bool:
+    """Tell whether this process may make the lab's namespaces itself (root in a container may not)."""
+    try:
+        privileges.require()
+    except LabError:
+        return False
+    return True
+
+
+def user_namespace_works() -> bool:
+    """Tell whether this user may make namespaces inside a user namespace of his own."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*UNSHARE, "true"], capture_output=True).returncode == 0
+
+
+def run_in_user_namespace(arguments: list[str], sock: socket.socket) -> int:
+    """Run this program again as root of a user namespace, with the page's port open; the exit status.
+
+    `unshare` takes no signals while it waits, but passes its own end on to its child as SIGTERM, which
+    ends the demo in order. A pipe that only the demo holds tells when that is done.
+    """
+    done, held = os.pipe()
+    command = [*UNSHARE, "--kill-child=SIGTERM", sys.executable, "-m", "lab.demo", *arguments]
+    with subprocess.Popen([*command, "--fd", str(sock.fileno())], pass_fds=(sock.fileno(), held)) as inner:
+        os.close(held)
+        ended = False
+
+        def end(signum: int, frame: object) -> None:
+            nonlocal ended
+            ended = True
+            inner.kill()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, end)
+        while os.read(done, 1):
+            pass
+        status = inner.wait()
+    os.close(done)
+    return 0 if ended else status
+
+
+def bring_loopback_up() -> None:
+    """A new network namespace's loopback is down, and the collectors reach the server through it."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@contextmanager
+def live_lab(nodes: int, pods: int) -> Iterator[dict[str, list[str]]]:
+    """The emulated cluster: node name -> its collector's arguments."""
+    from lab import cluster as lab_cluster
+
+    lab_cluster.sweep()
+    spec = lab_cluster.ClusterSpec(CLUSTER_NAME, nodes=nodes, pods=pods)
+    say(f"lab: {nodes} nodes with {pods} pods each")
+    with lab_cluster.Cluster.up(spec, progress=say) as cluster:
+        yield {node.name: node.collector_args() for node in cluster.nodes.values()}
+
+
+def make_data_dir() -> tuple[Path, int]:
+    """Make the folder of this demo's data, and hold its lock for as long as the demo lives."""
+    path = Path(tempfile.mkdtemp(prefix=DATA_PREFIX))
+    lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return path, lock
+
+
+def sweep_data() -> None:
+    """Remove the data of demos of this user that were killed: nobody holds their lock any more."""
+    for path in Path(tempfile.gettempdir()).glob(f"{DATA_PREFIX}*"):
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            if os.fstat(lock).st_uid == os.getuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(lock)
+
+
+def why_no_lab() -> str | None:
+    """Why an emulated cluster can't be built here; None when it can."""
+    if sys.platform != "linux":
+        return f"this is {sys.platform}, and the lab needs Linux"
+    missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
+    if missing:
+        return f"{' and '.join(missing)} not found (Debian: apt-get install iproute2 nftables)"
+    if not may_build() and not user_namespace_works():
+        return "you may not make namespaces here, and this system allows you no user namespace"
+    return None
+
+
+def serve(stack: Stack, note: str) -> NoReturn:
+    """Start the stack, print the READY line, and watch it until a signal comes."""
+    access = stack.start(progress=say)
+    if note:
+        say(note)
+    say(f"logs are in {stack.data_dir}; Ctrl-C ends the demo and removes everything")
+    print(
+        f"READY {access.url} user={access.user} password={access.password} token={access.token}", flush=True
+    )
+    while True:
+        for part in (stack.server, *stack.collectors.values()):
+            if part is not None:
+                part.check()
+        time.sleep(0.5)
+
+
+def stop_on_signal(signum: int, frame: object) -> None:
+    """Turn SIGTERM and SIGINT into an orderly end, once."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m lab.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--port", type=int, default=8000, help="the page's port on 127.0.0.1")
+    parser.add_argument("--nodes", type=int, default=3, help="emulated nodes")
+    parser.add_argument("--pods", type=int, default=5, help="pods on each node")
+    parser.add_argument(
+        "--replay", action="store_true", help="replay the recorded lab even where a live one could run"
+    )
+    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if not (1 <= options.nodes <= 200 and 0 <= options.pods <= 200):
+        parser.error("between 1 and 200 nodes and at most 200 pods on each")
+    return options
+
+
+def main(argv: list[str]) -> int:
+    """Run the demo; the exit status."""
+    options = parse(argv)
+    reason = "--replay was given" if options.replay else why_no_lab()
+    sock = socket.socket(fileno=options.fd) if options.fd is not None else listen(options.port)
+    if reason is None and not may_build():
+        return run_in_user_namespace(argv, sock)
+    if options.fd is not None:
+        bring_loopback_up()
+    inherited: int | None = None
+    if options.fd is not None:
+        inherited = sock.fileno()
+    else:
+        sock.close()  # it proved that the port is free; the server opens it itself
+    signal.signal(signal.SIGTERM, stop_on_signal)
+    signal.signal(signal.SIGINT, stop_on_signal)
+    sweep_data()
+    data_dir, lock = make_data_dir()
+    try:
+        if reason is None:
+            with (
+                live_lab(options.nodes, options.pods) as collectors,
+                Stack(collectors, data_dir, options.port, inherited) as stack,
+            ):
+                serve(stack, "")
+        else:
+            say(
+                f"no live lab: {reason}. Replaying a recorded one instead: the picture is real, but nothing will change."
+            )
+            recorded = {path.stem: [str(path), "--hold"] for path in sorted(RECORDINGS.glob("*.nvr"))}
+            with Stack(recorded, data_dir, options.port, inherited, command="replay") as stack:
+                serve(stack, "this is a recording")
+    except KeyboardInterrupt:
+        say("ended; everything was removed")
+        return 0
+    except (StackError, LabError) as err:
+        print(f"demo: {err}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(data_dir, ignore_errors=True)
+        os.close(lock)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

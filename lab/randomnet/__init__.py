@@ -1,0 +1,1 @@
+"""Random clusters, described from a seed: what the oracle builds to compare predictions with the kernel."""

@@ -1,0 +1,36 @@
+"""From a seed to the description of a random cluster. The same seed gives the same cluster, for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lab.randomnet import nftables, routing, settings, xtables
+from lab.randomnet.model import Network
+from lab.randomnet.plan import Plan
+from lab.randomnet.probing import choose_probes
+from lab.randomnet.topology import lay_out
+
+Feature = Callable[[Plan], None]
+FEATURES: tuple[Feature, ...] = (
+    routing.routes,
+    routing.rules,
+    settings.sysctls,
+    settings.neighbours,
+    settings.bridge_ports,
+    settings.faults,
+    nftables.filters,
+    nftables.translations,
+    xtables.filters,
+    xtables.services,
+    xtables.established,
+)
+
+
+def generate(seed: int, packets: int = 24) -> Network:
+    """Describe the network of a seed, with `packets` packets to send (a few less where they'd disturb others)."""
+    plan = Plan(seed)
+    lay_out(plan)
+    for feature in FEATURES:
+        feature(plan)
+    choose_probes(plan, packets)
+    return Network(seed, plan.places(), plan.items, plan.probes)

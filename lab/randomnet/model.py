@@ -1,0 +1,89 @@
+"""The description of a random cluster: plain data, so that a case can be shrunk, kept as JSON and read.
+
+A network is a list of namespaces and a list of items. An item is the smallest part that can be left
+out: it names the feature it is there for, the namespace it configures, and how (lines for iproute2, a
+ruleset for nft, sysctls, ...). In the lines, `{p11}` stands for the file of the namespace p11.
+
+Every item may carry tokens: text that appears in a trace's evidence when the item decided something.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+FABRIC, OUTSIDE = "fabric", "outside"
+PORT, CLOSED_PORT = 8080, 81
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A namespace. `kind` is "fabric", "node" (an outside host is one without pods) or "pod" of `node`."""
+
+    name: str
+    kind: str
+    node: str = ""
+
+
+class Listener(msgspec.Struct, frozen=True):
+    """A listening socket. `addr` "" is every address of both families."""
+
+    proto: str
+    port: int = PORT
+    addr: str = ""
+
+
+class Item(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One part of the configuration of namespace `at`.
+
+    `ip4`, `ip6` and `bridge` are lines for `ip -4 -batch`, `ip -6 -batch` and `bridge -batch`; `xtables`
+    maps a restore program (`iptables-nft-restore`, ...) to its input; `late` items are applied after
+    the first packets of established flows went through.
+    """
+
+    feature: str
+    at: str
+    ip4: list[str] = []
+    ip6: list[str] = []
+    bridge: list[str] = []
+    sysctls: dict[str, str] = {}
+    ipset: list[str] = []
+    nft: str = ""
+    xtables: dict[str, str] = {}
+    conntrack: list[str] = []
+    listeners: list[Listener] = []
+    tokens: list[str] = []
+    late: bool = False
+
+
+class Probe(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A packet to send from namespace `src` to address `dst`.
+
+    `bind` is the source address ("": the kernel chooses), `size` the whole IP packet's length in bytes for
+    UDP and ICMP (0: as small as can be). `established` sends one packet of the same flow beforehand.
+    """
+
+    src: str
+    dst: str
+    proto: str
+    sport: int
+    dport: int = PORT
+    bind: str = ""
+    size: int = 0
+    df: bool = False
+    ttl: int = 64
+    tos: int = 0
+    mark: int = 0
+    established: bool = False
+
+    @property
+    def v6(self) -> bool:
+        """Whether it is an IPv6 packet."""
+        return ":" in self.dst
+
+
+class Network(msgspec.Struct, frozen=True):
+    """A random cluster and what is sent through it."""
+
+    seed: int
+    places: list[Place]
+    items: list[Item]
+    probes: list[Probe]

@@ -1,0 +1,183 @@
+"""Sysctls, neighbour entries, bridge ports and faults: what makes a network behave unlike its routes."""
+
+from __future__ import annotations
+
+from lab.randomnet.plan import Node, Plan, Pod
+
+WRONG_MAC = "0a:58:00:00:00:99"
+
+
+def _bridged(plan: Plan) -> list[Pod]:
+    return [pod for pod in plan.pods if pod.how == "bridge"]
+
+
+def _hosts(node: Node) -> list[str]:
+    return [pod.host for pod in node.pods if pod.how != "macvlan"]
+
+
+def sysctls(plan: Plan) -> None:
+    """Change what the kernel checks."""
+    rng = plan.rng
+    for _ in range(rng.choice([0, 1, 1, 2])):
+        node = rng.choice(plan.nodes)
+        dev = rng.choice(["eth0", "br0", *_hosts(node)])
+        kind = rng.choice(
+            [
+                "rp_filter-strict",
+                "rp_filter-loose",
+                "forwarding-off",
+                "forwarding6-off",
+                "arp_ignore",
+                "proxy_arp",
+            ]
+            + [
+                "accept_local",
+                "route_localnet",
+                "ip_default_ttl",
+                "bridge-nf-call",
+                "ip_forward-off",
+                "echo_ignore",
+            ]
+            + [
+                "src_valid_mark",
+                "rp_filter-all",
+                "arp_filter",
+                "disable_ipv6",
+                "proxy_arp_pvlan",
+                "udp_early_demux",
+            ]
+        )
+        values = {
+            "rp_filter-strict": {f"ipv4/conf/{dev}/rp_filter": "1"},
+            "rp_filter-loose": {f"ipv4/conf/{dev}/rp_filter": "2"},
+            "rp_filter-all": {"ipv4/conf/all/rp_filter": rng.choice(["1", "2"])},
+            "forwarding-off": {f"ipv4/conf/{dev}/forwarding": "0"},
+            "forwarding6-off": {"ipv6/conf/all/forwarding": "0"},
+            "ip_forward-off": {"ipv4/ip_forward": "0"},
+            "arp_ignore": {f"ipv4/conf/{dev}/arp_ignore": rng.choice(["1", "2", "8"])},
+            "arp_filter": {f"ipv4/conf/{dev}/arp_filter": "1"},
+            "proxy_arp": {f"ipv4/conf/{dev}/proxy_arp": "1"},
+            "proxy_arp_pvlan": {f"ipv4/conf/{dev}/proxy_arp_pvlan": "1"},
+            "accept_local": {f"ipv4/conf/{dev}/accept_local": "1", f"ipv4/conf/{dev}/rp_filter": "1"},
+            "route_localnet": {f"ipv4/conf/{dev}/route_localnet": "1"},
+            "ip_default_ttl": {"ipv4/ip_default_ttl": rng.choice(["3", "100"])},
+            "bridge-nf-call": {"bridge/bridge-nf-call-iptables": "1", "bridge/bridge-nf-call-ip6tables": "1"},
+            "echo_ignore": {"ipv4/icmp_echo_ignore_all": "1", "ipv6/icmp/echo_ignore_all": "1"},
+            "src_valid_mark": {
+                f"ipv4/conf/{dev}/src_valid_mark": "1",
+                f"ipv4/conf/{dev}/rp_filter": "1",
+            },
+            "disable_ipv6": {f"ipv6/conf/{dev}/disable_ipv6": "1"},
+            "udp_early_demux": {"ipv4/udp_early_demux": "0"},
+        }[kind]
+        tokens = [name.rpartition("/")[2] for name in values]
+        if kind.startswith("rp_filter") or kind in ("accept_local", "src_valid_mark"):
+            tokens = ["is refused on"]
+        if "forward" in kind:
+            tokens = ["forwarding is off"]
+        plan.add(f"sysctl.{kind}", node.name, sysctls=values, tokens=tokens)
+
+
+def neighbours(plan: Plan) -> None:
+    """Add neighbour entries, right and wrong."""
+    for _ in range(plan.rng.choice([0, 0, 1, 2])):
+        v6 = plan.chance(0.3)
+        pods = [pod for pod in plan.pods if pod.how != "macvlan"]
+        if not pods:
+            return
+        pod = plan.rng.choice(pods)
+        node = plan.node_of(pod)
+        addr = pod.ipv6 if v6 else pod.ipv4
+        gateway = node.gateway6 if v6 else node.gateway4
+        dev = "br0" if pod.how == "bridge" else pod.host
+        key = "ip6" if v6 else "ip4"
+        kind = plan.rng.choice(["permanent", "wrong", "wrong-gateway", "failed", "noarp", "proxy"])
+        at, line = {
+            "permanent": (node.name, f"neigh replace {addr} lladdr {pod.mac} dev {dev} nud permanent"),
+            "wrong": (node.name, f"neigh replace {addr} lladdr {WRONG_MAC} dev {dev} nud permanent"),
+            "noarp": (node.name, f"neigh replace {addr} lladdr {pod.mac} dev {dev} nud noarp"),
+            "failed": (node.name, f"neigh replace {addr} dev {dev} nud failed"),
+            "wrong-gateway": (pod.name, f"neigh replace {gateway} lladdr {WRONG_MAC} dev eth0 nud permanent"),
+            "proxy": (node.name, f"neigh add proxy {plan.nowhere(v6)} dev {dev}"),
+        }[kind]
+        plan.add(
+            f"neigh.{kind}",
+            at,
+            tokens=[f"{gateway if at == pod.name else addr} is at", f"for {addr}"],
+            **{key: [line]},
+        )
+        for _ in range(2):
+            plan.aim(addr)
+
+
+def bridge_ports(plan: Plan) -> None:
+    """Set options of bridge ports, and static entries."""
+    for _ in range(plan.rng.choice([0, 0, 1, 2])):
+        pods = _bridged(plan)
+        if not pods:
+            return
+        pod = plan.rng.choice(pods)
+        kind = plan.rng.choice(
+            [
+                "hairpin",
+                "isolated",
+                "learning-off",
+                "flood-off",
+                "fdb-static",
+                "fdb-wrong",
+                "blocked",
+                "mcast-flood-off",
+            ]
+            + ["bcast-flood-off"]
+        )
+        others = [other for other in pods if other is not pod and other.node == pod.node]
+        dev = pod.host
+        lines = {
+            "hairpin": [f"link set dev {dev} hairpin on"],
+            "isolated": [
+                f"link set dev {dev} isolated on",
+                *(f"link set dev {o.host} isolated on" for o in others),
+            ],
+            "learning-off": [f"link set dev {dev} learning off"],
+            "flood-off": [f"link set dev {dev} flood off"],
+            "mcast-flood-off": [f"link set dev {dev} mcast_flood off"],
+            "bcast-flood-off": [f"link set dev {dev} bcast_flood off"],
+            "blocked": [f"link set dev {dev} state 4"],
+            "fdb-static": [f"fdb replace {pod.mac} dev {dev} master static"],
+            "fdb-wrong": [f"fdb replace {pod.mac} dev {others[0].host} master static"] if others else [],
+        }[kind]
+        if lines:
+            tokens = [dev] if kind == "hairpin" else [pod.mac] if "fdb" in kind else [f"{dev}"]
+            plan.add(f"bridge.{kind}", pod.node, bridge=lines, tokens=tokens)
+            for _ in range(2):
+                plan.aim(pod.ipv4)
+            plan.aim(pod.ipv6)
+
+
+def faults(plan: Plan) -> None:
+    """Break something."""
+    if not plan.chance(0.35):
+        return
+    rng = plan.rng
+    pod, node = rng.choice(plan.pods), rng.choice(plan.nodes)
+    other = rng.choice(plan.pods)
+    kind = rng.choice(
+        ["link-down", "host-down", "bridge-down", "mtu", "duplicate", "no-address", "no-route", "nic-mtu"]
+    )
+    host = pod.host if pod.how != "macvlan" else "eth0"
+    at, lines, token = {
+        "link-down": (pod.name, ["link set eth0 down"], "is down"),
+        "host-down": (pod.node, [f"link set {host} down"], "is down"),
+        "bridge-down": (node.name, ["link set br0 down"], "is down"),
+        "mtu": (pod.name, ["link set eth0 mtu 1300"], "mtu"),
+        "nic-mtu": (node.name, ["link set eth0 mtu 1400"], "mtu"),
+        "duplicate": (pod.name, [f"addr add {other.ipv4}/32 dev eth0"], other.ipv4),
+        "no-address": (pod.name, ["addr flush dev eth0"], pod.ipv4),
+        "no-route": (pod.name, ["route del default"], "no route"),
+    }[kind]
+    plan.add(f"fault.{kind}", at, ip4=lines, tokens=[token])
+    for _ in range(3):
+        plan.aim(pod.ipv4)
+    plan.aim(pod.ipv4, proto="udp")
+    if kind == "duplicate":
+        plan.aim(other.ipv4)

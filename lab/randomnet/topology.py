@@ -1,0 +1,222 @@
+"""The ground that everything else stands on: underlay, nodes, pods and what joins the nodes.
+
+    outside 198.51.100.10 -- fabric (bridge) 172.30.0.0/24 -- eth0 n1 .11 -- eth0 n2 .12 ...
+                                                               |
+                                      br0 10.244.1.1/24 with ports v11.. (bridge attachment)
+                                      v12 with a route to the pod and 169.254.1.1 (routed)
+                                      eth0 with a macvlan in the pod (172.30.0.50+)
+
+Between nodes: routes, or a VXLAN device with static entries as flannel makes them, or nothing.
+"""
+
+from __future__ import annotations
+
+from lab.randomnet.model import FABRIC, OUTSIDE, Listener
+from lab.randomnet.plan import OUTSIDE4, OUTSIDE6, Node, Plan, Pod
+
+GATEWAY_LL6 = "fe80::ecee:eeff:feee:eeee"
+VXLAN_PORT = 8472
+
+
+def mac_of(ipv4: str) -> str:
+    """Return the MAC that goes with an IPv4 address."""
+    return "0a:58:" + ":".join(f"{int(part):02x}" for part in ipv4.split("."))
+
+
+def vxlan_mac(node: Node) -> str:
+    """Return the MAC of a node's VXLAN device."""
+    return f"0a:58:00:00:01:{node.index:02x}"
+
+
+def lay_out(plan: Plan) -> None:
+    """Plan nodes and pods, and add the items that make them."""
+    rng = plan.rng
+    plan.overlay = rng.choice(["routes", "routes", "vxlan", "none"])
+    for index in range(1, rng.choice([1, 2, 2, 3]) + 1):
+        ipv4 = f"172.30.0.{10 + index}"
+        node = Node(f"n{index}", index, ipv4, f"fd30::{10 + index:x}", mac_of(ipv4))
+        plan.nodes.append(node)
+        for number in range(1, rng.randint(1, 4) + 1):
+            node.pods.append(_plan_pod(plan, node, number))
+    _fabric(plan)
+    _outside(plan)
+    for node in plan.nodes:
+        _node(plan, node)
+        for pod in node.pods:
+            {"bridge": _bridged, "routed": _routed, "macvlan": _macvlan}[pod.how](plan, node, pod)
+    for node in plan.nodes:
+        for other in plan.nodes:
+            if other is not node:
+                _join(plan, node, other)
+    for place in plan.senders():
+        protos = ["tcp", "udp"] if plan.chance(0.9) else ["tcp"] if plan.chance(0.5) else []
+        if protos:
+            plan.add("listener", place, listeners=[{"proto": proto} for proto in protos])
+
+
+def _plan_pod(plan: Plan, node: Node, number: int) -> Pod:
+    how = plan.rng.choice(["bridge", "bridge", "bridge", "routed", "macvlan"])
+    host = 1 + number
+    ipv4, ipv6 = f"10.244.{node.index}.{host}", f"fd44:{node.index}::{host}"
+    if how == "macvlan":
+        last = 50 + node.index * 10 + number
+        ipv4, ipv6 = f"172.30.0.{last}", f"fd30::{last:x}"
+    name = f"p{node.index}{number}"
+    return Pod(name, node.name, how, ipv4, ipv6, mac_of(ipv4), f"v{node.index}{number}")
+
+
+def _veth(here: str, there: str, place: str, mac: str) -> str:
+    return f"link add {here} type veth peer name {there} address {mac} netns {{{place}}}"
+
+
+def _fabric(plan: Plan) -> None:
+    lines = ["link set lo up", "link add br0 type bridge forward_delay 0 mcast_snooping 0", "link set br0 up"]
+    ends = [(OUTSIDE, mac_of(OUTSIDE4)), *((node.name, node.mac) for node in plan.nodes)]
+    for name, mac in ends:
+        lines += [_veth(f"f-{name}", "eth0", name, mac), f"link set f-{name} master br0 up"]
+    plan.add("underlay", FABRIC, ip4=lines)
+
+
+def _outside(plan: Plan) -> None:
+    lines4 = ["link set lo up", "link set eth0 up", "addr add 172.30.0.100/24 dev eth0"]
+    lines4.append(f"addr add {OUTSIDE4}/32 dev lo")
+    lines6 = ["addr add fd30::100/64 dev eth0 nodad", f"addr add {OUTSIDE6}/128 dev lo nodad"]
+    plan.add("outside", OUTSIDE, ip4=lines4, ip6=lines6)
+    if plan.chance(0.7):
+        for node in plan.nodes:
+            plan.add(
+                "outside.routes",
+                OUTSIDE,
+                ip4=[f"route add {node.cidr4} via {node.ipv4}"],
+                ip6=[f"route add {node.cidr6} via {node.ipv6}"],
+            )
+
+
+def _node(plan: Plan, node: Node) -> None:
+    plan.add(
+        "node",
+        node.name,
+        ip4=[
+            "link set lo up",
+            "link set eth0 up",
+            f"addr add {node.ipv4}/24 dev eth0",
+            "route add default via 172.30.0.100",
+            f"link add br0 address {mac_of(node.gateway4)} type bridge forward_delay 0",
+            "link set br0 up",
+            f"addr add {node.gateway4}/24 dev br0",
+        ],
+        ip6=[
+            f"addr add {node.ipv6}/64 dev eth0 nodad",
+            "route add default via fd30::100",
+            f"addr add {node.gateway6}/64 dev br0 nodad",
+        ],
+        sysctls={"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"},
+    )
+
+
+def _bridged(plan: Plan, node: Node, pod: Pod) -> None:
+    plan.add(
+        "pod.bridge",
+        node.name,
+        ip4=[_veth(pod.host, "eth0", pod.name, pod.mac), f"link set {pod.host} master br0 up"],
+    )
+    plan.add(
+        "pod.bridge",
+        pod.name,
+        ip4=[
+            "link set lo up",
+            "link set eth0 up",
+            f"addr add {pod.ipv4}/24 dev eth0",
+            f"route add default via {node.gateway4}",
+        ],
+        ip6=[f"addr add {pod.ipv6}/64 dev eth0 nodad", f"route add default via {node.gateway6}"],
+    )
+
+
+def _routed(plan: Plan, node: Node, pod: Pod) -> None:
+    plan.add(
+        "pod.routed",
+        node.name,
+        ip4=[
+            _veth(pod.host, "eth0", pod.name, pod.mac),
+            f"link set {pod.host} address ee:ee:ee:ee:ee:ee up",
+            f"route add {pod.ipv4}/32 dev {pod.host}",
+        ],
+        ip6=[f"route add {pod.ipv6}/128 dev {pod.host}"],
+        sysctls={f"ipv4/conf/{pod.host}/proxy_arp": "1"},
+        tokens=[f"dev {pod.host}"],
+    )
+    plan.add(
+        "pod.routed",
+        pod.name,
+        ip4=[
+            "link set lo up",
+            "link set eth0 up",
+            f"addr add {pod.ipv4}/32 dev eth0",
+            "route add 169.254.1.1 dev eth0 scope link",
+            "route add default via 169.254.1.1 dev eth0",
+        ],
+        ip6=[f"addr add {pod.ipv6}/128 dev eth0 nodad", f"route add default via {GATEWAY_LL6} dev eth0"],
+        tokens=["169.254.1.1", GATEWAY_LL6],
+    )
+
+
+def _macvlan(plan: Plan, node: Node, pod: Pod) -> None:
+    mode = plan.rng.choice(["bridge", "bridge", "bridge", "private", "vepa"])
+    plan.add(
+        f"pod.macvlan-{mode}",
+        node.name,
+        ip4=[f"link add link eth0 name eth0 address {pod.mac} netns {{{pod.name}}} type macvlan mode {mode}"],
+    )
+    plan.add(
+        f"pod.macvlan-{mode}",
+        pod.name,
+        ip4=[
+            "link set lo up",
+            "link set eth0 up",
+            f"addr add {pod.ipv4}/24 dev eth0",
+            f"route add default via {plan.rng.choice(['172.30.0.100', node.ipv4])}",
+        ],
+        ip6=[f"addr add {pod.ipv6}/64 dev eth0 nodad", "route add default via fd30::100"],
+    )
+
+
+def _join(plan: Plan, node: Node, other: Node) -> None:
+    if plan.overlay == "routes":
+        plan.add(
+            "join.routes",
+            node.name,
+            ip4=[f"route add {other.cidr4} via {other.ipv4}"],
+            ip6=[f"route add {other.cidr6} via {other.ipv6}"],
+            tokens=[f"{other.cidr4} via", f"{other.cidr6} via"],
+        )
+    elif plan.overlay == "vxlan":
+        if not any(item.feature == "join.vxlan-device" and item.at == node.name for item in plan.items):
+            plan.add(
+                "join.vxlan-device",
+                node.name,
+                ip4=[
+                    f"link add vx1 address {vxlan_mac(node)} type vxlan id 1 dstport {VXLAN_PORT} "
+                    f"nolearning local {node.ipv4} dev eth0",
+                    f"addr add 10.244.{node.index}.0/32 dev vx1",
+                    "link set vx1 up",
+                ],
+                ip6=[f"addr add fd44:{node.index}::/128 dev vx1 nodad"],
+            )
+        plan.add(
+            "join.vxlan",
+            node.name,
+            ip4=[
+                f"route add {other.cidr4} via 10.244.{other.index}.0 dev vx1 onlink",
+                f"neigh add 10.244.{other.index}.0 lladdr {vxlan_mac(other)} dev vx1 nud permanent",
+            ],
+            ip6=[
+                f"route add {other.cidr6} via fd44:{other.index}:: dev vx1 onlink",
+                f"neigh add fd44:{other.index}:: lladdr {vxlan_mac(other)} dev vx1 nud permanent",
+            ],
+            bridge=[f"fdb add {vxlan_mac(other)} dev vx1 dst {other.ipv4} self permanent"],
+            tokens=["vx1"],
+        )
+
+
+__all__ = ["Listener", "lay_out"]

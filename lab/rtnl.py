@@ -1,0 +1,284 @@
+"""Requests to one namespace's rtnetlink: links, addresses, routes, neighbours.
+
+pyroute2's message classes write the messages. The socket is a plain one, opened inside the
+namespace (`netns.open_socket`), so a request is one send and one receive in whatever thread asks, and
+needs neither a process nor an event loop of its own.
+
+Source: include/uapi/linux/netlink.h, rtnetlink.h, if_link.h (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from lab import netns
+
+NETLINK_ROUTE = 0
+SOL_NETLINK, NETLINK_CAP_ACK = 270, 10
+NLMSG_ERROR = 2
+NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+
+RTM_NEWLINK, RTM_DELLINK = 16, 17
+RTM_NEWADDR, RTM_DELADDR = 20, 21
+RTM_NEWROUTE, RTM_DELROUTE = 24, 25
+RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+
+SIOCGIFMTU, SIOCGIFINDEX = 0x8921, 0x8933
+IFF_UP = 0x1
+IFA_F_NODAD = 0x02
+NUD_PERMANENT = 0x80
+RT_TABLE_MAIN = 254
+RTPROT_STATIC = 4
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
+RTN_UNICAST = 1
+
+Attrs = list[list[Any]]
+_HEADER = struct.Struct("=IHHII")
+
+
+class RtnlError(OSError):
+    """The kernel refused a request; `errno` and the request's description say which and why."""
+
+
+class Rtnl:
+    """One rtnetlink socket inside one namespace. Close it, or use it as a context manager."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._sock = netns.open_socket(path, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE)
+        self._sock.bind((0, 0))
+        self._sock.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self._sock.settimeout(20)
+        self._seq = 0
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def __enter__(self) -> Rtnl:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- transport
+
+    def request(self, msg: Any, kind: int, flags: int, what: str) -> None:
+        """Send one message and wait for its acknowledgement. Raises: RtnlError."""
+        with self._lock:
+            self._exchange(msg, kind, flags, what)
+
+    def _exchange(self, msg: Any, kind: int, flags: int, what: str) -> None:
+        self._seq += 1
+        msg["header"] = {
+            "type": kind,
+            "flags": NLM_F_REQUEST | NLM_F_ACK | flags,
+            "sequence_number": self._seq,
+        }
+        msg.encode()
+        self._sock.send(msg.data)
+        while True:
+            data = self._sock.recv(65536)
+            _, answer, _, seq, _ = _HEADER.unpack_from(data)
+            if answer == NLMSG_ERROR and seq == self._seq:
+                (error,) = struct.unpack_from("=i", data, 16)
+                if error:
+                    raise RtnlError(-error, f"{what}: {os.strerror(-error)}")
+                return
+
+    # -- links
+
+    def _link_request(
+        self,
+        kind: int,
+        what: str,
+        ifindex: int,
+        attrs: Attrs,
+        *,
+        create: bool = False,
+        up: bool | None = None,
+    ) -> None:
+        msg = ifinfmsg()
+        msg["family"] = 0
+        msg["index"] = ifindex
+        if up is not None:
+            msg["flags"] = IFF_UP if up else 0
+            msg["change"] = IFF_UP
+        msg["attrs"] = attrs
+        self.request(msg, kind, NLM_F_CREATE | NLM_F_EXCL if create else 0, what)
+
+    def find_link(self, ifname: str) -> int | None:
+        """Return a link's ifindex, or None."""
+        try:
+            answer = fcntl.ioctl(self._sock, SIOCGIFINDEX, struct.pack("16si20x", ifname.encode(), 0))
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return None
+            raise
+        return int(struct.unpack_from("i", answer, 16)[0])
+
+    def ifindex(self, ifname: str) -> int:
+        """Return a link's ifindex. Raises: LookupError."""
+        found = self.find_link(ifname)
+        if found is None:
+            raise LookupError(f"no link {ifname}")
+        return found
+
+    def mtu(self, ifname: str) -> int:
+        """Return a link's MTU in bytes. Raises: OSError."""
+        answer = fcntl.ioctl(self._sock, SIOCGIFMTU, struct.pack("16si20x", ifname.encode(), 0))
+        return int(struct.unpack_from("i", answer, 16)[0])
+
+    def add_bridge(self, ifname: str, mac: str, *, mcast_snooping: bool = True) -> int:
+        """Make a bridge that is up, and return its ifindex."""
+        data = [["IFLA_BR_MCAST_SNOOPING", int(mcast_snooping)], ["IFLA_BR_FORWARD_DELAY", 0]]
+        info: Attrs = [["IFLA_INFO_KIND", "bridge"], ["IFLA_INFO_DATA", {"attrs": data}]]
+        attrs: Attrs = [["IFLA_IFNAME", ifname], ["IFLA_ADDRESS", mac], ["IFLA_LINKINFO", {"attrs": info}]]
+        self._link_request(RTM_NEWLINK, f"add bridge {ifname}", 0, attrs, create=True, up=True)
+        return self.ifindex(ifname)
+
+    def add_veth(
+        self,
+        ifname: str,
+        peer: str,
+        peer_netns: str | Path,
+        *,
+        peer_mac: str = "",
+        mac: str = "",
+        master: int = 0,
+    ) -> None:
+        """Make a veth pair: `ifname` here (up, a port of `master` if given), `peer` in `peer_netns` (down).
+
+        The pair comes into being across the two namespaces at once; nothing appears anywhere else. The
+        kernel joins the ends only after it has configured the peer, so the peer is brought up later.
+        """
+        fd = os.open(peer_netns, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            peer_attrs: Attrs = [["IFLA_IFNAME", peer], ["IFLA_NET_NS_FD", fd]]
+            if peer_mac:
+                peer_attrs.append(["IFLA_ADDRESS", peer_mac])
+            info: Attrs = [
+                ["IFLA_INFO_KIND", "veth"],
+                ["IFLA_INFO_DATA", {"attrs": [["VETH_INFO_PEER", {"attrs": peer_attrs}]]}],
+            ]
+            attrs: Attrs = [["IFLA_IFNAME", ifname], ["IFLA_LINKINFO", {"attrs": info}]]
+            if mac:
+                attrs.append(["IFLA_ADDRESS", mac])
+            if master:
+                attrs.append(["IFLA_MASTER", master])
+            self._link_request(RTM_NEWLINK, f"add veth {ifname}", 0, attrs, create=True, up=True)
+        finally:
+            os.close(fd)
+
+    def delete_link(self, ifindex: int) -> None:
+        """Delete a link (and a veth's peer with it)."""
+        self._link_request(RTM_DELLINK, f"delete link {ifindex}", ifindex, [])
+
+    def set_link(self, ifindex: int, **attrs: int | str) -> None:
+        """Set attributes by their IFLA names in lower case: `master=7`, `mtu=1400`, `address="0a:..."`."""
+        pairs: Attrs = [[f"IFLA_{name.upper()}", value] for name, value in attrs.items()]
+        self._link_request(RTM_NEWLINK, f"set link {ifindex} {attrs}", ifindex, pairs)
+
+    def set_up(self, ifindex: int, up: bool = True) -> None:
+        """Bring a link up or down."""
+        self._link_request(RTM_NEWLINK, f"set link {ifindex} up={up}", ifindex, [], up=up)
+
+    # -- addresses
+
+    def _addr_request(self, kind: int, flags: int, ifindex: int, addr: str, prefixlen: int) -> None:
+        msg = ifaddrmsg()
+        v6 = ":" in addr
+        msg["family"] = socket.AF_INET6 if v6 else socket.AF_INET
+        msg["prefixlen"] = prefixlen
+        msg["index"] = ifindex
+        msg["flags"] = IFA_F_NODAD if v6 and kind == RTM_NEWADDR else 0
+        msg["attrs"] = [["IFA_LOCAL", addr], ["IFA_ADDRESS", addr]]
+        self.request(msg, kind, flags, f"address {addr}/{prefixlen}")
+
+    def add_addr(self, ifindex: int, cidr: str) -> None:
+        """Add `10.0.0.1/24` or `fd00::1/64` to a link (IPv6 without waiting for duplicate detection)."""
+        addr, _, prefixlen = cidr.partition("/")
+        self._addr_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, ifindex, addr, int(prefixlen))
+
+    def delete_addr(self, ifindex: int, cidr: str) -> None:
+        """Remove an address from a link."""
+        addr, _, prefixlen = cidr.partition("/")
+        self._addr_request(RTM_DELADDR, 0, ifindex, addr, int(prefixlen))
+
+    # -- routes
+
+    def _route_request(
+        self, kind: int, flags: int, dst: str, via: str | None, oif: int | None, metric: int | None
+    ) -> None:
+        prefix, _, length = dst.partition("/")
+        v6 = ":" in prefix
+        msg = rtmsg()
+        msg["family"] = socket.AF_INET6 if v6 else socket.AF_INET
+        msg["dst_len"] = int(length)
+        msg["table"] = RT_TABLE_MAIN
+        if kind == RTM_NEWROUTE:
+            msg["proto"] = RTPROT_STATIC
+            msg["scope"] = RT_SCOPE_UNIVERSE if via or v6 else RT_SCOPE_LINK
+        else:
+            msg["scope"] = 255  # RT_SCOPE_NOWHERE matches any on deletion
+        msg["type"] = RTN_UNICAST
+        attrs: Attrs = []
+        if int(length):
+            attrs.append(["RTA_DST", prefix])
+        if via:
+            attrs.append(["RTA_GATEWAY", via])
+        if oif:
+            attrs.append(["RTA_OIF", oif])
+        if metric is not None:
+            attrs.append(["RTA_PRIORITY", metric])
+        msg["attrs"] = attrs
+        self.request(msg, kind, flags, f"route {dst} via {via} oif {oif}")
+
+    def add_route(
+        self, dst: str, *, via: str | None = None, oif: int | None = None, metric: int | None = None
+    ) -> None:
+        """Add a unicast route to table main; `0.0.0.0/0` or `::/0` is the default route."""
+        self._route_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, dst, via, oif, metric)
+
+    def delete_route(
+        self, dst: str, *, via: str | None = None, oif: int | None = None, metric: int | None = None
+    ) -> None:
+        """Delete a route from table main."""
+        self._route_request(RTM_DELROUTE, 0, dst, via, oif, metric)
+
+    # -- neighbours
+
+    def _neigh_request(self, kind: int, flags: int, ifindex: int, dst: str, mac: str, state: int) -> None:
+        msg = ndmsg()
+        msg["family"] = socket.AF_INET6 if ":" in dst else socket.AF_INET
+        msg["ifindex"] = ifindex
+        msg["state"] = state
+        attrs: Attrs = [["NDA_DST", dst]]
+        if mac:
+            attrs.append(["NDA_LLADDR", mac])
+        msg["attrs"] = attrs
+        self.request(msg, kind, flags, f"neighbour {dst}")
+
+    def replace_neigh(self, ifindex: int, dst: str, mac: str, state: int = NUD_PERMANENT) -> None:
+        """Set a neighbour entry (permanent unless told otherwise), whatever was there."""
+        self._neigh_request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, ifindex, dst, mac, state)
+
+    def delete_neigh(self, ifindex: int, dst: str) -> None:
+        """Delete a neighbour entry."""
+        self._neigh_request(RTM_DELNEIGH, 0, ifindex, dst, "", 0)

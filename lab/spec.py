@@ -1,0 +1,117 @@
+"""What a cluster consists of: the specification that it was asked for and the state on disk."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+KINDS = ("textbook",)
+MAX_NODES = 200
+# The kernel's bridge takes 1023 ports; beyond what a /24 holds a node needs a larger pod range, of
+# which there are fewer.
+MAX_PODS = 1000
+MAX_PODS_OF_24 = 250
+MAX_NODES_OF_LARGE_RANGES = 15
+RESERVED = frozenset({"fabric", "router", "internet"})
+
+
+class LabError(Exception):
+    """Something that the user of the lab should read; the text is one line."""
+
+
+class SpecError(LabError):
+    """A specification that cannot be built; the text says what is wrong."""
+
+
+class ClusterSpec(msgspec.Struct, frozen=True):
+    """A cluster to build: `nodes` nodes named node1, node2, ... with `pods` pods each.
+
+    `kind` names the topology. `shared_listeners` serves the listeners of a node's pods from one
+    process instead of one for each pod; None decides by the number of pods.
+    """
+
+    name: str
+    nodes: int = 3
+    pods: int = 5
+    kind: str = "textbook"
+    shared_listeners: bool | None = None
+
+    def check(self) -> None:
+        """Raises: SpecError."""
+        if not NAME.fullmatch(self.name):
+            raise SpecError(f"cluster name {self.name!r}: use up to 40 lower-case letters, digits and dashes")
+        if self.kind not in KINDS:
+            raise SpecError(f"no kind of cluster {self.kind!r}; there are: {', '.join(KINDS)}")
+        if not 1 <= self.nodes <= MAX_NODES:
+            raise SpecError(f"nodes: from 1 to {MAX_NODES}, not {self.nodes}")
+        if not 0 <= self.pods <= MAX_PODS:
+            raise SpecError(f"pods: from 0 to {MAX_PODS} on a node, not {self.pods}")
+
+        if self.pods > MAX_PODS_OF_24 and self.nodes > MAX_NODES_OF_LARGE_RANGES:
+            raise SpecError(
+                f"more than {MAX_PODS_OF_24} pods on a node: at most {MAX_NODES_OF_LARGE_RANGES} nodes"
+            )
+
+    @property
+    def shared(self) -> bool:
+        """Whether the pods of a node share the process of their listeners."""
+        return self.nodes * self.pods > 100 if self.shared_listeners is None else self.shared_listeners
+
+
+class Pod(msgspec.Struct):
+    """A pod. `host_index` numbers its addresses in the node's range; `listening` is False without listener.
+
+    Pids are as the node's own /proc numbers them; `app_pid` is 0 where listeners share a process.
+    """
+
+    name: str
+    node: str
+    uid: str
+    host_index: int
+    ipv4: str
+    ipv6: str
+    mac: str
+    host_ifname: str
+    pause_pid: int = 0
+    app_pid: int = 0
+
+
+class NodeState(msgspec.Struct):
+    """A node: number and addresses on the underlay, ranges of its pods, whether it runs, how often it booted."""
+
+    name: str
+    index: int
+    ipv4: str
+    ipv6: str
+    mac: str
+    pod_cidr4: str
+    pod_cidr6: str
+    alive: bool = False
+    boots: int = 0
+    pods: dict[str, Pod] = {}
+
+
+class Inverse(msgspec.Struct, frozen=True):
+    """What undoes one change: the name of a method of `lab.changes.Changes` and its arguments."""
+
+    op: str
+    args: dict[str, str | int]
+
+
+class FaultState(msgspec.Struct):
+    """A fault in effect: its name, what it was applied to, and what is needed to undo it exactly."""
+
+    id: str
+    fault: str
+    target: dict[str, str]
+    undo: list[Inverse]
+
+
+class ClusterState(msgspec.Struct):
+    """Everything that another process needs to act on a running cluster."""
+
+    spec: ClusterSpec
+    nodes: dict[str, NodeState] = {}
+    faults: list[FaultState] = []

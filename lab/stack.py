@@ -1,0 +1,255 @@
+"""A whole netviz as processes: a server, and a collector for each node of a cluster.
+
+The demo, the whole-stack tests and the benchmarks start it this way, so all of them run what users
+run: `manage.py serve` and `python -m agents run`, over a real socket.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parent.parent
+PR_SET_PDEATHSIG = 1
+Progress = Callable[[str], None]
+
+
+class StackError(Exception):
+    """A part didn't start or stopped; the message names it and its log."""
+
+
+class Access(msgspec.Struct, frozen=True):
+    """How to get in: the server's address, a login, and an API token."""
+
+    url: str
+    user: str
+    password: str
+    token: str
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def free_port() -> int:
+    """Find a TCP port of loopback that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float, what: str, every_s: float = 0.05) -> Any:
+    """Wait for a condition and return its value. Raises: StackError after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise StackError(f"{what}: not within {timeout_s:.0f} s")
+        time.sleep(every_s)
+    return value
+
+
+class Part:
+    """One process of the stack, with its log. It ends when the process that started it ends."""
+
+    def __init__(
+        self, name: str, argv: Sequence[str], log: Path, env: Mapping[str, str], fds: Sequence[int] = ()
+    ) -> None:
+        self.name, self.log = name, log
+        self._out: IO[bytes] = log.open("ab")
+        self.process = subprocess.Popen(
+            argv,
+            cwd=ROOT,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=self._out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=fds,
+            preexec_fn=_die_with_parent,
+        )
+
+    @property
+    def running(self) -> bool:
+        """The process hasn't ended."""
+        return self.process.poll() is None
+
+    def check(self) -> None:
+        """Raises: StackError with the log's end when the process has ended."""
+        if not self.running:
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+            raise StackError(
+                f"{self.name} ended with status {self.process.returncode}; its log ends:\n{tail}"
+            )
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Ask the process to end, and make it after `timeout_s`."""
+        if self.running:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._out.close()
+
+    def kill(self) -> None:
+        """End the process at once (SIGKILL)."""
+        self.process.kill()
+        self.process.wait()
+        self._out.close()
+
+
+class Stack:
+    """A server and collectors.
+
+    `collectors` maps a node's name to the arguments that show it to a collector; `command` is what
+    the collectors do: "run" on a live node, or "replay" a recording.
+    """
+
+    def __init__(
+        self,
+        collectors: Mapping[str, Sequence[str]],
+        data_dir: Path,
+        port: int = 0,
+        listen_fd: int | None = None,
+        command: str = "run",
+    ) -> None:
+        self.command = command
+        self.collector_args = dict(collectors)
+        self.collector_url: str | None = None  # where collectors connect, when not to the server itself
+        self.data_dir = data_dir
+        self.port = port or free_port()
+        self.listen_fd = listen_fd
+        self.server: Part | None = None
+        self.collectors: dict[str, Part] = {}
+        self.access = Access(f"http://127.0.0.1:{self.port}", "", "", "")
+        data_dir.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of the parts: this process's, with the data's folder."""
+        return {**os.environ, "NETVIZ_VAR_DIR": str(self.data_dir), "PYTHONUNBUFFERED": "1"}
+
+    def manage(self, *arguments: str) -> str:
+        """Run a management command and return what it prints. Raises: StackError."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.env, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise StackError(f"manage.py {arguments[0]} failed: {done.stderr.strip().splitlines()[-1:]}")
+        return done.stdout
+
+    def provision(self, user: str = "admin") -> Access:
+        """Make the database, a login with an API token, and a token for each collector."""
+        self.manage("migrate", "-v0")
+        made = json.loads(self.manage("provision", "--user", user, *self.collector_args))
+        for node, token in made["collectors"].items():
+            path = self.token_file(node)
+            path.touch(mode=0o600)
+            path.write_text(token)
+        self.access = Access(self.access.url, made["user"], made["password"], made["token"])
+        return self.access
+
+    def token_file(self, node: str) -> Path:
+        """Where the collector of `node` finds its token."""
+        return self.data_dir / f"{node}.token"
+
+    def start_server(self) -> Part:
+        """Start the server and wait until it answers."""
+        argv = [sys.executable, "manage.py", "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        fds = []
+        if self.listen_fd is not None:
+            argv += ["--fd", str(self.listen_fd)]
+            fds = [self.listen_fd]
+        server = Part("server", argv, self.data_dir / "server.log", self.env, fds)
+        self.server = server
+
+        def answers() -> bool:
+            server.check()
+            return self.get("/healthz")[0] in (200, 503)
+
+        wait_until(answers, 30, "the server's first answer")
+        return server
+
+    def start_collector(self, node: str) -> Part:
+        """Start the collector of one node."""
+        argv = [sys.executable, "-m", "agents", self.command, *self.collector_args[node], "--node", node]
+        argv += [
+            "--server",
+            self.collector_url or self.access.url,
+            "--token-file",
+            str(self.token_file(node)),
+        ]
+        part = Part(f"collector of {node}", argv, self.data_dir / f"{node}.log", self.env)
+        self.collectors[node] = part
+        return part
+
+    def start(self, progress: Progress = lambda _: None) -> Access:
+        """Start everything and wait until every collector's state is whole at the server."""
+        progress("database, login and tokens")
+        self.provision()
+        progress("server")
+        self.start_server()
+        progress(f"{len(self.collector_args)} collectors")
+        for node in self.collector_args:
+            self.start_collector(node)
+        self.wait_connected()
+        return self.access
+
+    def wait_connected(self, timeout_s: float = 60.0) -> None:
+        """Wait until all nodes are connected and their state is whole."""
+
+        def connected() -> bool:
+            for part in (self.server, *self.collectors.values()):
+                if part is not None:
+                    part.check()
+            nodes = {node["name"]: node for node in self.topology()["nodes"]}
+            return all(nodes.get(name, {}).get("connected") for name in self.collector_args)
+
+        wait_until(connected, timeout_s, "the collectors' connection", every_s=0.1)
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """GET a path with the API token: (status, body); status 0 when nothing answers."""
+        request = urllib.request.Request(self.access.url + path)
+        if self.access.token:
+            request.add_header("Authorization", f"Bearer {self.access.token}")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as err:
+            return err.code, err.read()
+        except OSError:
+            return 0, b""
+
+    def topology(self) -> dict[str, Any]:
+        """The live graph. Raises: StackError when the server refuses."""
+        status, body = self.get("/api/topology")
+        if status != 200:
+            raise StackError(f"GET /api/topology answered {status}: {body[:200]!r}")
+        graph: dict[str, Any] = json.loads(body)
+        return graph
+
+    def stop(self) -> None:
+        """Stop all parts: collectors first, so that the server hears them leave."""
+        for part in self.collectors.values():
+            part.stop()
+        if self.server is not None:
+            self.server.stop()

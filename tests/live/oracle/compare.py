@@ -1,0 +1,287 @@
+"""A prediction laid beside what the kernel did: devices in order, headers at each, the end, the answer."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from lab.randomnet.model import FABRIC
+from netviz.core.model.addr import format_ip
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
+from tests.live.oracle.build import Built
+from tests.live.oracle.frames import Frame
+from tests.live.oracle.send import Result
+from tests.live.oracle.taps import Sighting
+
+RIGHT, ONE_OF, UNKNOWN, WRONG, UNSENT = "right", "one of", "unknown", "wrong", "not sent"
+DISTURBED = "disturbed"
+ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
+_TCP_RST = 4
+_RETRANSMISSION_NS = 900_000_000
+# Devices that several places show differently: a bridge's own, and the loopback.
+_UNTRACKED_DEVS = ("lo",)
+
+
+class Crossing(msgspec.Struct, frozen=True):
+    """A packet crosses a device."""
+
+    place: str
+    dev: str
+    out: bool
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.dev}:{'out' if self.out else 'in'}"
+
+
+class Comparison(msgspec.Struct):
+    """One probe: the prediction, what happened, and whether they agree. `why` names the first difference."""
+
+    result: Result
+    trace: Trace | None
+    verdict: str
+    why: str = ""
+    reason: str = ""
+
+
+class Places:
+    """Which namespace of the description a namespace of the state is."""
+
+    def __init__(self, up: Built) -> None:
+        self._by_ino: dict[tuple[str, int], str] = {}
+        for place in up.network.places:
+            self._by_ino[place.node or place.name, os.stat(up.path(place)).st_ino] = place.name
+        self.bridges: set[tuple[str, str]] = set()
+
+    def of(self, node: str, ino: int) -> str:
+        """Name the place."""
+        return self._by_ino.get((node, ino), "?")
+
+
+def _expected(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
+    found = []
+    for hop in path.hops:
+        place = places.of(hop.netns.node, hop.netns.ino)
+        for step in hop.steps:
+            if (
+                step.kind in ("link_tx", "link_rx", "encap")
+                and step.decision != "drop"
+                and _told_dev(place, step.dev)
+            ):
+                found.append((Crossing(place, step.dev, step.kind != "link_rx"), step.packet))
+    return found
+
+
+def _told_dev(place: str, dev: str) -> bool:
+    return place != FABRIC and dev not in _UNTRACKED_DEVS and not dev.startswith("br")
+
+
+def _observed(result: Result, kinds: tuple[str, ...]) -> list[Sighting]:
+    found = [s for s in result.sightings if s.frame.kind in kinds and _told_dev(s.place, s.dev)]
+    return [s for s in found if s.at_ns - found[0].at_ns < _RETRANSMISSION_NS]
+
+
+def _same_headers(packet: Packet, frame: Frame) -> bool:
+    """Compare addresses, ports and TTL; a port that is chosen at random may be any."""
+    while packet.payload is not None:
+        packet = packet.payload
+    predicted, seen = list(_headers(packet)), list(_seen_headers(frame))
+    if packet.inner is None:
+        for at, unsure in ((1, packet.sport_unsure), (3, packet.dport_unsure)):
+            if unsure:
+                predicted[at] = seen[at]
+    return predicted == seen
+
+
+def _headers(packet: Packet) -> tuple[str, int, str, int, int]:
+    while packet.payload is not None:
+        packet = packet.payload
+    if packet.inner is not None:
+        return format_ip(packet.src), 0, format_ip(packet.dst), 0, packet.ttl
+    return format_ip(packet.src), packet.sport, format_ip(packet.dst), packet.dport, packet.ttl
+
+
+def _seen_headers(frame: Frame) -> tuple[str, int, str, int, int]:
+    if frame.kind == "error":
+        return frame.src, 0, frame.dst, 0, frame.ttl
+    return frame.src, frame.sport, frame.dst, frame.dport, frame.ttl
+
+
+def _last_step(path: Path) -> Step:
+    return path.hops[-1].steps[-1]
+
+
+def _flooded(path: Path, places: Places) -> set[str]:
+    return {
+        places.of(hop.netns.node, hop.netns.ino)
+        for hop in path.hops
+        for step in hop.steps
+        if step.kind == "bridge" and step.decision in ("flood", "drop")
+    }
+
+
+def way_differs(path: Path, seen: list[Sighting], places: Places) -> str:
+    """Compare the devices crossed and the headers at each; "" when they agree."""
+    expected = _expected(path, places)
+    flooded = _flooded(path, places)
+    wanted = {crossing for crossing, _ in expected}
+    left: list[Sighting] = []
+    for sighting in seen:
+        crossing = Crossing(sighting.place, sighting.dev, sighting.out)
+        if crossing not in wanted and (sighting.stray or (sighting.out and sighting.place in flooded)):
+            continue
+        left.append(sighting)
+    if path.disposition is Disposition.LEFT_NETWORK:
+        # Nobody knows what is behind that device: a next hop that never answers, for example.
+        expected, left = expected[:-1], left[: max(len(expected) - 1, 0)]
+    if path.disposition is Disposition.LOOP:
+        left = left[: len(expected)]  # it goes on until its TTL is used up
+    last = _last_step(path)
+    if (
+        path.disposition not in ARRIVED
+        and len(left) == len(expected) + 1
+        and not left[-1].out
+        and left[-1].dev == last.dev
+    ):
+        left.pop()  # seen before the hook or the check that dropped it
+    for (crossing, packet), sighting in zip(expected, left, strict=False):
+        real = Crossing(sighting.place, sighting.dev, sighting.out)
+        if crossing != real:
+            return f"crosses {real}, predicted {crossing}"
+        if not _same_headers(packet, sighting.frame):
+            return f"at {real}: has {_seen_headers(sighting.frame)}, predicted {_headers(packet)}"
+    if len(left) > len(expected):
+        more = left[len(expected)]
+        return f"goes on to {Crossing(more.place, more.dev, more.out)}, predicted to end before"
+    if len(left) < len(expected):
+        return f"not seen at {expected[len(left)][0]}, as predicted"
+    return ""
+
+
+def _answer(result: Result) -> tuple[str, str, Frame | None]:
+    """Say what was sent back first: ("answer", "reset", "error" or ""), by whom, and the frame."""
+    for sighting in result.sightings:
+        frame = sighting.frame
+        if frame.kind == "reply":
+            reset = frame.proto == 6 and frame.flags & _TCP_RST
+            return "reset" if reset else "answer", sighting.place, frame
+        if frame.kind == "error":
+            return "error", sighting.place, frame
+    return "", "", None
+
+
+def _end_differs(branch: Branch, result: Result, places: Places) -> str:
+    path = branch.forward
+    hop = path.hops[-1]
+    place = places.of(hop.netns.node, hop.netns.ino)
+    end = path.disposition
+    kind, by, frame = _answer(result)
+    reply = branch.reply
+    silent = reply is None or reply.disposition is Disposition.LEFT_NETWORK
+    # A SYN that was never on a device has no known sequence number: what it is told must do.
+    silent = silent or (result.probe.proto == "tcp" and not result.sightings)
+    silent = silent or not any(
+        step.kind == "link_tx" and step.decision != "drop"
+        for h in (reply.hops if reply is not None else ())
+        for step in h.steps
+    )
+    if result.listener and (end is not Disposition.DELIVERED or result.listener != place):
+        return f"{result.listener}'s listener got it"
+    if end is Disposition.LEFT_NETWORK:
+        return ""
+    if end is Disposition.DELIVERED:
+        if result.probe.proto == "udp" and not result.listener:
+            return "no listener got it"
+        if not silent and (kind, by) != ("answer", place):
+            return f"answered by {kind or 'nothing'} of {by or 'nobody'}, predicted an answer of {place}"
+    elif end in (Disposition.NO_LISTENER, Disposition.REJECTED):
+        if not silent and (kind not in ("reset", "error") or by != place):
+            return f"answered by {kind or 'nothing'} of {by or 'nobody'}, predicted a refusal by {place}"
+        answer = branch.reply.hops[0].steps[0].packet if branch.reply is not None else None
+        told = (frame.type, frame.code) if kind == "error" and frame is not None else None
+        if told is not None and answer is not None and told != (answer.icmp_type, answer.icmp_code):
+            return f"ICMP {told[0]}/{told[1]}, predicted {answer.icmp_type}/{answer.icmp_code}"
+        if kind and answer is not None and (kind == "reset") != (answer.inner is None):
+            return f"refused by {kind}, predicted {path.reason}"
+    elif end is Disposition.DROPPED and kind in ("answer", "reset"):
+        return f"{kind} of {by}, predicted to be dropped"
+    return ""
+
+
+def _told_differs(branch: Branch, result: Result) -> str:
+    reply, told = branch.reply, result.told
+    if result.refused_at_send:
+        return ""  # told by the send itself, whatever answer comes
+    if reply is None:
+        end = branch.forward.disposition
+        if end is Disposition.DROPPED and told == "answer":
+            return "the sender got an answer"
+        return ""
+    if reply.disposition is Disposition.DELIVERED:
+        if branch.forward.disposition is Disposition.DELIVERED:
+            return "" if told == "answer" else f"the sender was told {told or 'nothing'}, predicted an answer"
+        return (
+            ""
+            if told not in ("", "answer")
+            else f"the sender was told {told or 'nothing'}, predicted a refusal"
+        )
+    if reply.disposition in (Disposition.UNKNOWN, Disposition.LEFT_NETWORK):
+        return ""
+    return f"the sender was told {told}, predicted that the answer is lost" if told else ""
+
+
+def _saw_differs(branch: Branch, result: Result) -> str:
+    """Compare the source that the listener saw."""
+    if result.listener_saw is None or branch.forward.disposition is not Disposition.DELIVERED:
+        return ""
+    packet = _last_step(branch.forward).packet
+    port = result.listener_saw[1] if packet.sport_unsure else packet.sport
+    predicted = (format_ip(packet.src), port)
+    return (
+        ""
+        if predicted == result.listener_saw
+        else f"listener saw {result.listener_saw}, predicted {predicted}"
+    )
+
+
+def branch_differs(branch: Branch, result: Result, places: Places) -> str:
+    """Say how one possible course and what happened differ; "" when they agree."""
+    if _last_step(branch.forward).packet.payload is not None:
+        # A tunnel's outer packet came to an end: what is told about it goes to the tunnel, not to the sender.
+        return way_differs(branch.forward, _observed(result, ("forward",)), places)
+    difference = (
+        way_differs(branch.forward, _observed(result, ("forward",)), places)
+        or _end_differs(branch, result, places)
+        or _told_differs(branch, result)
+        or _saw_differs(branch, result)
+    )
+    reply = branch.reply
+    if difference or reply is None or reply.disposition is Disposition.UNKNOWN:
+        return difference
+    found = way_differs(reply, _observed(result, ("reply", "error")), places)
+    return f"answer {found}" if found else ""
+
+
+def _unknown(branch: Branch) -> str:
+    for path in (branch.forward, branch.reply):
+        if path is not None and path.disposition is Disposition.UNKNOWN:
+            return path.reason
+    return ""
+
+
+def compare(trace: Trace, result: Result, places: Places) -> Comparison:
+    """Compare: right, one of several predicted courses, unknown, or wrong."""
+    # A socket without an address asks for a route twice, first without a source: that may fail by itself.
+    homeless = not result.probe.bind and result.refused_at_send and not result.sightings
+    if homeless or result.told in ("EADDRNOTAVAIL", "EADDRINUSE"):
+        return Comparison(result, None, UNSENT, result.told)
+    reasons = [reason for branch in trace.branches if (reason := _unknown(branch))]
+    differences = [
+        branch_differs(branch, result, places) for branch in trace.branches if not _unknown(branch)
+    ]
+    if "" in differences:
+        return Comparison(result, trace, RIGHT if len(trace.branches) == 1 else ONE_OF)
+    if reasons:
+        return Comparison(result, trace, UNKNOWN, reasons[0], reasons[0])
+    return Comparison(result, trace, WRONG, differences[0])

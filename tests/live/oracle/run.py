@@ -1,0 +1,189 @@
+"""Run one network: build, collect, predict, send, compare, and sum up."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from lab.randomnet.generate import generate
+from lab.randomnet.model import Network
+from netviz.core.sim.endpoints import EndpointError
+from netviz.core.sim.trace import Disposition, Trace
+from tests.live.oracle.build import built
+from tests.live.oracle.collect import collect, predict
+from tests.live.oracle.compare import (
+    DISTURBED,
+    ONE_OF,
+    RIGHT,
+    UNKNOWN,
+    UNSENT,
+    WRONG,
+    Comparison,
+    Places,
+    compare,
+)
+from tests.live.oracle.send import Session
+
+
+class Failure(msgspec.Struct):
+    """A wrong prediction: which probe of which seed, how it differed, what was predicted and what happened."""
+
+    seed: int
+    number: int
+    why: str
+    predicted: str
+    happened: list[str]
+    packet: str
+
+
+class Summary(msgspec.Struct):
+    """What one network showed, or many: counts, and every wrong prediction."""
+
+    packets: int = 0
+    networks: int = 0
+    verdicts: dict[str, int] = {}
+    unknown: dict[str, int] = {}
+    present: dict[str, int] = {}
+    decided: dict[str, int] = {}
+    ends: dict[str, int] = {}
+    reasons: dict[str, int] = {}
+    refused: list[str] = []
+    failures: list[Failure] = []
+
+    def add(self, other: Summary) -> None:
+        """Take in another summary."""
+        self.packets += other.packets
+        self.networks += other.networks
+        for name in ("verdicts", "unknown", "present", "decided", "ends", "reasons"):
+            mine: dict[str, int] = getattr(self, name)
+            setattr(self, name, dict(Counter(mine) + Counter(getattr(other, name))))
+        self.refused += other.refused
+        self.failures += other.failures
+
+
+def run_network(network: Network) -> tuple[list[Comparison], list[str]]:
+    """Compare every probe of a network; also returns what the kernel refused to configure. Raises: OSError."""
+    comparisons = []
+    with built(network) as up:
+        session = Session(up)
+        try:
+            session.prepare()
+            state = collect(up)
+            results = session.send()
+            places = Places(up)
+            for result in results:
+                try:
+                    comparisons.append(compare(predict(state, result.probe), result, places))
+                except EndpointError as error:
+                    verdict = UNKNOWN if result.sightings else UNSENT  # no source address: nothing to send
+                    comparisons.append(Comparison(result, None, verdict, str(error), "no flow"))
+        finally:
+            session.close()
+    return comparisons, up.refused
+
+
+def predicted_text(trace: Trace | None) -> str:
+    """Say in a line what was predicted."""
+    if trace is None:
+        return "no flow"
+    reply = trace.branches[0].reply
+    back = f"; answer {reply.disposition.value} {reply.reason}" if reply is not None else ""
+    return f"{trace.disposition.value} {trace.reason} ({trace.certainty}){back}"
+
+
+def happened_text(comparison: Comparison) -> list[str]:
+    """Say what the kernel did: where the packet and its answer were seen, and what the sender was told."""
+    result = comparison.result
+    seen = [
+        f"{s.frame.kind} {s.place}:{s.dev}:{'out' if s.out else 'in'} "
+        f"{s.frame.src}:{s.frame.sport} > {s.frame.dst}:{s.frame.dport} ttl {s.frame.ttl} len {s.frame.length}"
+        for s in result.sightings
+    ]
+    seen = seen[:30]
+    return [*seen, f"told: {result.told or 'nothing'}", f"listener: {result.listener or 'none'}"]
+
+
+def _deciding(trace: Trace) -> str:
+    parts = []
+    for branch in trace.branches:
+        for path in (branch.forward, branch.reply):
+            for hop in path.hops if path is not None else ():
+                parts += [f"{step.dev} {step.why} {step.evidence}" for step in hop.steps]
+    return "\n".join(parts)
+
+
+def _reason(comparison: Comparison) -> str:
+    """Lay the predicted drop reason beside the kernel's; "" where there is none or no drop was to be seen."""
+    trace, seen = comparison.trace, comparison.result.drops
+    if (
+        trace is None
+        or comparison.verdict != RIGHT
+        or trace.disposition is not Disposition.DROPPED
+        or not seen
+    ):
+        return ""
+    last = trace.branches[0].forward.hops[-1].steps[-1]
+    predicted = str(last.evidence.get("kernel_reason", trace.reason))
+    return (
+        "agrees"
+        if predicted in seen
+        else f"predicted {predicted}, the kernel said {', '.join(sorted(set(seen)))}"
+    )
+
+
+def summarise(network: Network, comparisons: list[Comparison], refused: list[str]) -> Summary:
+    """Count verdicts, causes of UNKNOWN, and which features decided something."""
+    refused = [*refused, *(f"sending: {c.why}" for c in comparisons if c.verdict == UNSENT)]
+    comparisons = [comparison for comparison in comparisons if comparison.verdict != UNSENT]
+    summary = Summary(len(comparisons), 1, refused=refused)
+    verdicts, unknown, decided, ends = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    for comparison in comparisons:
+        verdicts[comparison.verdict] += 1
+        if comparison.verdict == UNKNOWN:
+            unknown[comparison.reason] += 1
+        if comparison.trace is not None:
+            text = _deciding(comparison.trace)
+            decided.update({item.feature for item in network.items if any(t in text for t in item.tokens)})
+            ends[f"{comparison.trace.disposition.value} {comparison.trace.reason}".strip()] += 1
+        if comparison.verdict == WRONG:
+            predicted = predicted_text(comparison.trace)
+            summary.failures.append(
+                Failure(
+                    network.seed,
+                    comparison.result.number,
+                    comparison.why,
+                    predicted,
+                    happened_text(comparison),
+                    str(comparison.result.probe),
+                )
+            )
+    summary.verdicts, summary.unknown = dict(verdicts), dict(unknown)
+    summary.reasons = dict(Counter(filter(None, (_reason(c) for c in comparisons))))
+    summary.decided, summary.ends = dict(decided), dict(ends)
+    summary.present = dict.fromkeys({item.feature for item in network.items}, 1)
+    return summary
+
+
+def confirm(network: Network, comparison: Comparison) -> Comparison:
+    """Send a probe that was predicted wrongly again, alone in the same network.
+
+    What the probes before it left behind (neighbours that learned from each other, above all) is no
+    part of the state that the prediction was made from.
+    """
+    alone, _ = run_network(msgspec.structs.replace(network, probes=[comparison.result.probe]))
+    if alone[0].verdict == WRONG:
+        return comparison
+    comparison.verdict = DISTURBED
+    return comparison
+
+
+def run_seed(seed: int, packets: int) -> Summary:
+    """Run the network of a seed."""
+    network = generate(seed, packets)
+    comparisons, refused = run_network(network)
+    comparisons = [confirm(network, c) if c.verdict == WRONG else c for c in comparisons]
+    return summarise(network, comparisons, refused)
+
+
+__all__ = ["ONE_OF", "RIGHT", "run_network", "run_seed"]

@@ -1,0 +1,132 @@
+"""`make demo`, as a newcomer runs it: one line when it is ready, a working page behind it, nothing left."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.stack import ROOT, free_port, wait_until
+
+pytestmark = pytest.mark.live
+READY = re.compile(r"READY (?P<url>http://127\.0\.0\.1:\d+) user=(\S+) password=(\S+) token=(?P<token>\S+)")
+
+
+@contextmanager
+def demo(
+    folder: Path, *arguments: str, under: tuple[str, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """The demo, ready, with labs and temporary files in a folder of its own; interrupted afterwards."""
+    (folder / "tmp").mkdir(exist_ok=True)
+    env = {**os.environ, "NETVIZ_LAB_DIR": str(folder / "labs"), "TMPDIR": str(folder / "tmp")}
+    argv = [*under, sys.executable, "-m", "lab.demo", "--port", str(free_port()), *arguments]
+    with (
+        (folder / "err").open("w+") as err,
+        subprocess.Popen(argv, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=err, text=True) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            found = READY.match(process.stdout.readline())
+            assert found, (folder / "err").read_text()
+            yield process, found.groupdict()
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+def get(access: dict[str, str], path: str, body: dict[str, object] | None = None) -> dict[str, object]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        access["url"] + path, data, {"Authorization": f"Bearer {access['token']}"}
+    )
+    if data is not None:
+        request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=10) as response:
+        answer: dict[str, object] = json.load(response)
+    return answer
+
+
+def trace(access: dict[str, str], source: str, target: str) -> str:
+    """The disposition of a traced packet."""
+    started = get(access, "/api/traces", {"from": source, "to": target, "proto": "tcp", "dport": 8080})
+    run = wait_until(
+        lambda: (r := get(access, f"/api/traces/{started['id']}"))["status"] in ("done", "failed") and r,
+        20,
+        "the trace",
+    )
+    return str(run["trace"]["disposition"])
+
+
+def pods(access: dict[str, str]) -> int:
+    graph = get(access, "/api/topology")
+    namespaces = graph["netns"]
+    assert isinstance(namespaces, list)
+    return sum(ns["pod"] is not None for ns in namespaces)
+
+
+def left_behind(folder: Path) -> list[str]:
+    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(folder) in line]
+    files = [str(path) for path in (folder / "tmp").iterdir()]
+    labs = folder / "labs"
+    return mounts + files + ([str(p) for p in labs.iterdir() if p.name != ".lock"] if labs.exists() else [])
+
+
+def test_a_live_demo_is_ready_traces_and_leaves_nothing(tmp_path: Path) -> None:
+    with demo(tmp_path, "--nodes", "2", "--pods", "2") as (process, access):
+        assert pods(access) == 4
+        assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
+    assert process.returncode == 0
+    assert left_behind(tmp_path) == []
+
+
+def test_without_the_right_to_make_namespaces_it_runs_inside_a_user_namespace(tmp_path: Path) -> None:
+    """The page is reached at the host's own loopback all the same."""
+    powerless = ("setpriv", "--bounding-set=-sys_admin,-net_admin")
+    with demo(tmp_path, "--nodes", "2", "--pods", "1", under=powerless) as (process, access):
+        assert pods(access) == 2
+        assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
+        assert "recorded" not in (tmp_path / "err").read_text()
+    assert process.returncode == 0
+    assert left_behind(tmp_path) == []
+
+
+def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(tmp_path: Path) -> None:
+    with demo(tmp_path, "--nodes", "1", "--pods", "1") as (process, _):
+        process.kill()
+        process.wait()
+    with demo(tmp_path, "--nodes", "1", "--pods", "2") as (process, access):
+        assert pods(access) == 2
+    assert process.returncode == 0
+    assert left_behind(tmp_path) == []
+
+
+def test_where_no_lab_can_run_a_recorded_one_is_replayed(tmp_path: Path) -> None:
+    with demo(tmp_path, "--replay") as (process, access):
+        wait_until(lambda: pods(access) == 15, 15, "the recording's pods")
+        assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
+        assert "recorded" in (tmp_path / "err").read_text()
+    assert process.returncode == 0
+    assert left_behind(tmp_path) == []
+
+
+def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
+    with demo(tmp_path, "--replay") as (_, access):
+        port = access["url"].rpartition(":")[2]
+        done = subprocess.run(
+            [sys.executable, "-m", "lab.demo", "--replay", "--port", port],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "PORT=" in done.stderr

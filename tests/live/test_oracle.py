@@ -1,0 +1,39 @@
+"""The oracle in CI: every kept case, and fresh random networks, and nothing predicted wrongly."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from tests.live.oracle import report
+from tests.live.oracle.campaign import PACKETS_A_NETWORK, run_campaign
+from tests.live.oracle.cases import load_cases
+from tests.live.oracle.compare import WRONG
+from tests.live.oracle.run import run_network
+
+pytestmark = pytest.mark.live
+
+PACKETS = 1000
+
+
+def test_kept_cases() -> None:
+    """What was predicted wrongly once is not any more."""
+    wrong = []
+    for name, case in load_cases().items():
+        comparisons, _ = run_network(case.network)
+        wrong += [f"{name}: {c.why}" for c in comparisons[-1:] if c.verdict == WRONG]
+    assert not wrong
+
+
+@pytest.mark.timeout(600)
+def test_fresh_networks() -> None:
+    """A thousand packets over networks that nobody has seen: nothing is predicted wrongly."""
+    seed = int(os.environ.get("NETVIZ_ORACLE_SEED") or int(time.time()) // 86400 * 100_000)
+    print(f"NETVIZ_ORACLE_SEED={seed}")
+    summary = run_campaign(seed, PACKETS, PACKETS // PACKETS_A_NETWORK)
+    said = report.text(summary)
+    print(said)
+    assert not summary.failures, said
+    assert summary.packets >= PACKETS
