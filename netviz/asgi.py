@@ -1,0 +1,48 @@
+"""The ASGI application: static files, pages, browsers' sockets, collectors' socket, start and stop.
+
+Browsers' sockets must come from a page of this server and from a known user; collectors' sockets
+authenticate by their own token.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "netviz.settings")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+
+from netviz.celery import in_process_worker
+from netviz.database import ClosesDatabase
+from netviz.ingest.journal import journal
+from netviz.ingest.keeper import keeper
+from netviz.ingest.routing import agent_urlpatterns
+from netviz.inventory.auth import PeopleSockets
+from netviz.lifespan import Lifespan
+from netviz.staticfiles import StaticFiles
+from netviz.topology.routing import websocket_urlpatterns as topology_sockets
+from netviz.tracing.routing import websocket_urlpatterns as tracing_sockets
+from netviz.tracing.service import Recovery
+
+_agents = URLRouter(agent_urlpatterns)
+_people = PeopleSockets(URLRouter([*topology_sockets, *tracing_sockets]))
+
+
+async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Send collectors and browsers their own ways."""
+    inner = _agents if scope["path"] == "/ws/agents" else _people
+    await inner(scope, receive, send)
+
+
+application = ProtocolTypeRouter(
+    {
+        "http": StaticFiles(ClosesDatabase(django_application)),
+        "websocket": websocket,
+        "lifespan": Lifespan([journal, keeper, Recovery(), in_process_worker]),
+    }
+)

@@ -1,0 +1,91 @@
+"""`GET /healthz` for probes, which have no login, and `GET /metrics` for Prometheus.
+
+Health tells counts only. Metrics name nodes: they are for viewers, by login or API token, and for who
+has NETVIZ_METRICS_TOKEN.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from netviz.celery import app, in_process_worker
+from netviz.ingest.journal import journal
+from netviz.ingest.store import get_store
+from netviz.inventory.access import VIEWER, require_role
+from netviz.inventory.answers import methods
+from netviz.inventory.tokens import bearer_token
+from netviz.metrics import REGISTRY
+
+log = logging.getLogger("netviz.health")
+
+WORKER_TIMEOUT_S = 1.0
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        log.exception("health: the database does not answer")
+        return "does not answer"
+    return "ok"
+
+
+def _store() -> str:
+    try:
+        get_store().node_revisions()
+    except Exception:
+        log.exception("health: the live state store does not answer")
+        return "does not answer"
+    return "ok"
+
+
+def _worker() -> str:
+    """Whether some worker takes tasks: the one in this process, or any that answers through Redis."""
+    if not settings.REDIS_URL:
+        return "ok" if in_process_worker.alive else "not running"
+    try:
+        answers = app.control.ping(timeout=WORKER_TIMEOUT_S, limit=1)
+    except Exception:
+        log.exception("health: the task queue does not answer")
+        return "the task queue does not answer"
+    return "ok" if answers else "none answers"
+
+
+@methods("GET")
+def healthz(request: HttpRequest) -> HttpResponseBase:
+    """200 when everything works that the server needs, 503 otherwise; collectors are counted, not judged.
+
+    A journal that cannot be written is told and not judged, either: a restart would lose the live state
+    and give back no space on a full disk.
+    """
+    parts = {"database": _database(), "store": _store(), "worker": _worker()}
+    healthy = all(state == "ok" for state in parts.values())
+    body: dict[str, Any] = {"status": "ok" if healthy else "failing", **parts}
+    body["journal"] = "cannot be written" if journal.failing else "ok"
+    if parts["store"] == "ok":
+        nodes = get_store().node_revisions().values()
+        body["collectors"] = {"connected": sum(node.connected for node in nodes), "known": len(nodes)}
+    return JsonResponse(body, status=200 if healthy else 503)
+
+
+@methods("GET")
+def metrics(request: HttpRequest) -> HttpResponseBase:
+    """Answer in Prometheus' text format."""
+    wanted = settings.METRICS_TOKEN
+    given = bearer_token(request.headers.get("Authorization", "")) or ""
+    if wanted and hmac.compare_digest(given.encode(), wanted.encode()):
+        return all_metrics(request)
+    return require_role(VIEWER)(all_metrics)(request)
+
+
+def all_metrics(request: HttpRequest) -> HttpResponseBase:
+    """All metrics of this moment."""
+    return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

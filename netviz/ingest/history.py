@@ -1,0 +1,42 @@
+"""A node's state at an earlier time, folded from the journal.
+
+The journal leaves out what changes all the time (conntrack, sockets, counters), and netfilter bodies:
+a chain's digest is history, its rules are known only while some node still has them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from netviz.core.state.delta import apply
+from netviz.core.state.node import NodeState
+from netviz.ingest.journal_record import unpack
+from netviz.ingest.models import JournalEntry
+
+
+class NoHistory(Exception):
+    """The journal doesn't reach back that far; the message says how far it does."""
+
+
+def state_at(node: str, at: datetime) -> NodeState:
+    """Fold the journal up to and including what was received last by `at`. Raises: NoHistory."""
+    entries = JournalEntry.objects.filter(node=node)
+    last = entries.filter(received_at__lte=at).order_by("-id").values("epoch", "seq").first()
+    start = None
+    if last is not None:
+        # The order is the collector's own numbering: the server's clock may have been set meanwhile.
+        entries = entries.filter(epoch=last["epoch"], seq__lte=last["seq"])
+        start = entries.filter(kind__in=JournalEntry.WHOLE).order_by("-seq").first()
+    if start is None:
+        raise NoHistory(f"the journal has no state of node {node!r} at that time: {_reach(node)}")
+    state = apply(NodeState(node), unpack(bytes(start.body)))
+    later = entries.filter(seq__gt=start.seq, kind=JournalEntry.Kind.DELTA).order_by("seq")
+    for body in later.values_list("body", flat=True).iterator(chunk_size=500):
+        state = apply(state, unpack(bytes(body)))
+    return state
+
+
+def _reach(node: str) -> str:
+    whole = JournalEntry.objects.filter(node=node, kind__in=JournalEntry.WHOLE)
+    oldest = whole.order_by("id").values_list("received_at", flat=True).first()
+    return f"its first whole state is of {oldest:%Y-%m-%d %H:%M:%S} UTC" if oldest else "it has none"

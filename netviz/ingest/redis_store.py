@@ -1,0 +1,416 @@
+"""The live state store for many processes: each holds a mirror, Redis carries the changes between them.
+
+Every process reads its own mirror (a `MemoryStore`), so a read costs what it costs on one machine.
+The process that has a node's collector owns the node: it changes its mirror at once, and a thread
+brings the changes to Redis in batches. All other processes follow.
+
+    netviz:nodes          hash: node -> Meta (owner, revision, base revision, position, status)
+    netviz:base:NODE      the node's whole state at the base revision
+    netviz:log:NODE       list: the deltas since, one a revision
+    netviz:bodies         hash: digest -> netfilter body
+    netviz:changes        channel: names of nodes that changed
+
+After COMPACT_DELTAS the owner writes a new base instead of the next delta. When Redis was away, or
+a node has a new owner, the owner writes a base too: nothing has to be remembered for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Iterable, Mapping
+
+import msgspec
+import redis
+
+from netviz.core.model.netfilter import Body, body_digest
+from netviz.core.state.delta import NodeDelta, apply, diff
+from netviz.core.state.node import NodeState
+from netviz.core.wire.messages import AgentStatus
+from netviz.ingest.store import CollectorReport, MemoryStore, NodeRevision, Position
+
+log = logging.getLogger("netviz.store")
+
+PREFIX = "netviz"
+NODES, BODIES, CHANGES = f"{PREFIX}:nodes", f"{PREFIX}:bodies", f"{PREFIX}:changes"
+COMPACT_DELTAS = 200
+WRITE_EVERY_S = 0.02
+LOOK_EVERY_S = 2.0
+SWEEP_EVERY_S = 600.0
+RETRY_S = 1.0
+# An owner that crashed cannot say that its collectors are gone; a collector speaks every 10 s.
+SILENT_S = 45.0
+
+
+class Meta(msgspec.Struct, frozen=True, array_like=True):
+    """What Redis says of a node beside its state. `revision - base` deltas are in its log."""
+
+    owner: str
+    revision: int = 0
+    base: int = 0
+    position: tuple[int, int] | None = None
+    durable: tuple[int, int] | None = None
+    received_at_s: float = 0.0
+    connected: bool = False
+    version: str = ""
+    status: AgentStatus | None = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_meta = msgspec.msgpack.Decoder(Meta).decode
+_decode_delta = msgspec.msgpack.Decoder(NodeDelta).decode
+_body_decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
+
+
+def _read_body(raw: bytes | None) -> Body | None:
+    try:
+        return None if raw is None else _body_decoder.decode(raw)
+    except ValueError as err:
+        log.error("cannot read a netfilter body from Redis: %s", err)
+        return None
+
+
+def base_key(node: str) -> str:
+    """Name the key of a node's base."""
+    return f"{PREFIX}:base:{node}"
+
+
+def log_key(node: str) -> str:
+    """Name the key of a node's log."""
+    return f"{PREFIX}:log:{node}"
+
+
+class _Waiting:
+    """What of an owned node waits to be written: deltas in order, or (None) a whole base."""
+
+    __slots__ = ("base", "deltas")
+
+    def __init__(self) -> None:
+        self.deltas: list[NodeDelta] | None = None
+        self.base = 0
+
+
+class RedisStore(MemoryStore):
+    """A mirror that follows Redis, and tells it of the nodes that this process owns."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+        self._me = uuid.uuid4().hex
+        self._owned: dict[str, _Waiting] = {}
+        self._dirty: set[str] = set()
+        self._forgotten: set[str] = set()
+        self._new_bodies: dict[bytes, Body] = {}
+        self._followed: dict[str, str] = {}
+        self._unused: set[bytes] = set()
+        self._unreadable: set[str] = set()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._refresh_all()
+        self._threads = [
+            threading.Thread(target=self._write_forever, name="store-writer", daemon=True),
+            threading.Thread(target=self._follow_forever, name="store-follower", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Write what waits and end the threads."""
+        self._stopping.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join(10)
+        self._redis.close()
+
+    # What the owner of a node does.
+
+    def replace(self, state: NodeState, position: Position, now_s: float) -> None:
+        """Take a snapshot in."""
+        with self._lock:
+            super().replace(state, position, now_s)
+            self._own(state.node).deltas = None
+            self._mark(state.node)
+
+    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> None:
+        """Fold a delta in. Raises: KeyError when it doesn't fit the held state."""
+        with self._lock:
+            super().fold(node, delta, position, now_s)
+            waiting = self._own(node)
+            if waiting.deltas is not None:
+                waiting.deltas.append(delta)
+                if self._held[node].revision - waiting.base > COMPACT_DELTAS:
+                    waiting.deltas = None
+            self._mark(node)
+
+    def set_connected(self, node: str, connected: bool, now_s: float) -> None:
+        """Note that a node's collector came to or left this process."""
+        with self._lock:
+            if connected or node in self._owned:
+                super().set_connected(node, connected, now_s)
+                self._own(node)
+                self._mark(node)
+
+    def set_durable(self, node: str, position: Position) -> None:
+        """Note what is durable."""
+        with self._lock:
+            super().set_durable(node, position)
+            if node in self._owned:
+                self._mark(node)
+
+    def report(self, node: str, report: CollectorReport, now_s: float) -> None:
+        """Note what a collector says of itself."""
+        with self._lock:
+            super().report(node, report, now_s)
+            if node in self._owned:
+                self._mark(node)
+
+    def put_bodies(self, bodies: Iterable[Body]) -> None:
+        """Keep bodies that some node refers to."""
+        bodies = list(bodies)
+        with self._lock:
+            super().put_bodies(bodies)
+            self._new_bodies.update((body_digest(body), body) for body in bodies)
+        self._wake.set()
+
+    def forget(self, node: str) -> None:
+        """Drop a node that was removed from the inventory."""
+        with self._lock:
+            super().forget(node)
+            self._owned.pop(node, None)
+            self._forgotten.add(node)
+        self._wake.set()
+
+    def _own(self, node: str) -> _Waiting:
+        waiting = self._owned.get(node)
+        if waiting is None:
+            waiting = self._owned[node] = _Waiting()
+            self._followed.pop(node, None)
+        return waiting
+
+    def _mark(self, node: str) -> None:
+        self._dirty.add(node)
+        self._wake.set()
+
+    # The writer's thread.
+
+    def _write_forever(self) -> None:
+        last = False
+        while not last:
+            self._wake.wait()
+            self._wake.clear()
+            last = self._stopping.wait(WRITE_EVERY_S)
+            try:
+                self._write()
+            except Exception as err:
+                if isinstance(err, redis.RedisError):
+                    log.error("cannot write the live state to Redis, trying again: %s", err)
+                else:
+                    log.exception("writing the live state to Redis failed, trying again")
+                with self._lock:
+                    for node, waiting in self._owned.items():
+                        waiting.deltas = None
+                        self._mark(node)
+                self._stopping.wait(RETRY_S)
+
+    def _write(self) -> None:
+        with self._lock:
+            nodes, self._dirty = self._dirty & self._owned.keys(), set()
+            forgotten, self._forgotten = self._forgotten - self._owned.keys(), set()
+            bodies, self._new_bodies = self._new_bodies, {}
+            work = [self._take_waiting(node) for node in sorted(nodes)]
+        try:
+            self._send(bodies, work, forgotten)
+        except Exception:
+            with self._lock:
+                self._new_bodies = {**bodies, **self._new_bodies}
+                self._forgotten |= forgotten
+            raise
+
+    def _send(
+        self,
+        bodies: dict[bytes, Body],
+        work: list[tuple[Meta, str, NodeState | list[NodeDelta]]],
+        forgotten: set[str],
+    ) -> None:
+        pipe = self._redis.pipeline(transaction=True)
+        for digest, body in bodies.items():
+            pipe.hset(BODIES, digest, _encode(body))
+        for meta, node, what in work:
+            if isinstance(what, NodeState):
+                pipe.set(base_key(node), zlib.compress(_encode(diff(NodeState(node), what)), 1))
+                pipe.delete(log_key(node))
+            elif what:
+                pipe.rpush(log_key(node), *map(_encode, what))
+            pipe.hset(NODES, node, _encode(meta))
+        for node in forgotten:
+            pipe.hdel(NODES, node)
+            pipe.delete(base_key(node), log_key(node))
+        for node in [*(node for _, node, _ in work), *forgotten]:
+            pipe.publish(CHANGES, node)
+        pipe.execute()
+
+    def _take_waiting(self, node: str) -> tuple[Meta, str, NodeState | list[NodeDelta]]:
+        held, waiting = self._held[node], self._owned[node]
+        what: NodeState | list[NodeDelta]
+        if waiting.deltas is None:
+            what, waiting.base = held.state, held.revision
+        else:
+            what = waiting.deltas
+        waiting.deltas = []
+        report = held.report
+        meta = Meta(
+            self._me,
+            held.revision,
+            waiting.base,
+            held.position,
+            held.durable,
+            held.received_at_s,
+            held.connected,
+            report.version if report else "",
+            report.status if report else None,
+        )
+        return meta, node, what
+
+    # The follower's thread.
+
+    def _follow_forever(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    channel.subscribe(CHANGES)
+                    self._refresh_all()
+                    self._follow(channel)
+            except redis.RedisError as err:
+                log.error("cannot follow the live state in Redis, trying again: %s", err)
+                self._stopping.wait(RETRY_S)
+            except Exception:
+                log.exception("following the live state in Redis failed, trying again")
+                self._stopping.wait(RETRY_S)
+
+    def _follow(self, channel: redis.client.PubSub) -> None:
+        looked_at = swept_at = time.monotonic()
+        while not self._stopping.is_set():
+            message = channel.get_message(timeout=0.5)
+            if message is not None:
+                self._refresh([message["data"].decode()])
+            if time.monotonic() - looked_at >= LOOK_EVERY_S:
+                looked_at = time.monotonic()
+                self._refresh_all()
+            if time.monotonic() - swept_at >= SWEEP_EVERY_S:
+                swept_at = time.monotonic()
+                self._sweep_bodies()
+
+    def _refresh_all(self) -> None:
+        metas: Mapping[bytes, bytes] = self._redis.hgetall(NODES)
+        for raw_node, raw in metas.items():
+            self._follow_raw(raw_node.decode(), raw)
+        known = {raw_node.decode() for raw_node in metas}
+        for node in [node for node in self._followed if node not in known]:
+            self._followed.pop(node)
+            MemoryStore.forget(self, node)
+        self._fetch_bodies()
+
+    def _refresh(self, nodes: list[str]) -> None:
+        for node in nodes:
+            raw = self._redis.hget(NODES, node)
+            if raw is not None:
+                self._follow_raw(node, raw)
+            elif node in self._followed:
+                self._followed.pop(node)
+                MemoryStore.forget(self, node)
+        self._fetch_bodies()
+
+    def _follow_raw(self, node: str, raw: bytes) -> None:
+        """Follow a node; one that cannot be read is named once, and takes no other with it."""
+        try:
+            self._follow_node(node, _decode_meta(raw))
+            self._unreadable.discard(node)
+        except (ValueError, KeyError, zlib.error) as err:
+            if node not in self._unreadable:
+                self._unreadable.add(node)
+                log.error("cannot read node %s from Redis: %s", node, err)
+
+    def _follow_node(self, node: str, meta: Meta) -> None:
+        """Bring the mirror of a node that another process owns up to what Redis holds."""
+        if meta.owner == self._me:
+            return
+        with self._lock:
+            if (waiting := self._owned.get(node)) is not None:
+                if self._held[node].connected and waiting.deltas is None:
+                    # This process has just taken the node over and not yet said so.
+                    return
+                del self._owned[node]
+            held = self._held.get(node)
+            followed = held is not None and self._followed.get(node) == meta.owner
+            revision = held.revision if held is not None and followed else -1
+        if meta.position is not None and revision != meta.revision:
+            meta = self._catch_up(node, revision, meta)
+        with self._lock:
+            if node in self._owned:
+                return
+            self._followed[node] = meta.owner
+            if meta.durable is not None:
+                MemoryStore.set_durable(self, node, Position(*meta.durable))
+            if meta.status is not None:
+                report = CollectorReport(meta.version, meta.status)
+                MemoryStore.report(self, node, report, meta.received_at_s)
+            fresh = time.time() - meta.received_at_s < SILENT_S
+            MemoryStore.set_connected(self, node, meta.connected and fresh, meta.received_at_s)
+
+    def _catch_up(self, node: str, revision: int, meta: Meta) -> Meta:
+        """Read the deltas after `revision`, or the whole node when its base is newer; return its meta then."""
+        if revision >= meta.base:
+            now, _, deltas = self._read(node, whole=False, start=revision - meta.base)
+            same_log = (now.owner, now.base) == (meta.owner, meta.base)
+            if same_log and now.position is not None and revision + len(deltas) == now.revision:
+                with self._lock:
+                    if node not in self._owned:
+                        for delta in deltas:
+                            MemoryStore.fold(self, node, delta, Position(*now.position), now.received_at_s)
+                return now
+        now, base, deltas = self._read(node, whole=True, start=0)
+        if base is None or now.position is None:
+            return now
+        state = apply(NodeState(node), base)
+        for delta in deltas:
+            state = apply(state, delta)
+        with self._lock:
+            if node not in self._owned:
+                self.mirror(state, now.revision, Position(*now.position), now.received_at_s)
+        return now
+
+    def _read(self, node: str, *, whole: bool, start: int) -> tuple[Meta, NodeDelta | None, list[NodeDelta]]:
+        """Read a node's meta, base (if `whole`) and log as they are at one moment."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hget(NODES, node)
+        pipe.lrange(log_key(node), start, -1)
+        if whole:
+            pipe.get(base_key(node))
+        answers = pipe.execute()
+        meta = _decode_meta(answers[0]) if answers[0] is not None else Meta("")
+        base = _decode_delta(zlib.decompress(answers[2])) if whole and answers[2] is not None else None
+        return meta, base, [_decode_delta(raw) for raw in answers[1]]
+
+    def _sweep_bodies(self) -> None:
+        """Remove bodies that nothing referred to at two sweeps in a row."""
+        unused = {digest for digest in self._redis.hkeys(BODIES) if not self.refers_to(digest)}
+        if dropped := unused & self._unused:
+            self._redis.hdel(BODIES, *dropped)
+        self._unused = unused - dropped
+
+    def _fetch_bodies(self) -> None:
+        wanted = self.wanted_bodies()
+        if wanted:
+            found = self._redis.hmget(BODIES, wanted)
+            MemoryStore.put_bodies(self, [body for raw in found if (body := _read_body(raw)) is not None])
+
+    def node_revisions(self) -> dict[str, NodeRevision]:
+        """Freshness of each node; one whose owner fell silent counts as disconnected."""
+        limit = time.time() - SILENT_S
+        return {
+            node: one if one.received_at_s >= limit or node in self._owned else one._replace(connected=False)
+            for node, one in super().node_revisions().items()
+        }

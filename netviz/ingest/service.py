@@ -1,0 +1,157 @@
+"""What the server does with what a collector says: the rules between session, store and journal.
+
+A change is folded into the live state at once and acknowledged when the journal has made it
+durable. A collector that returns goes on after the last number that is both held and durable; if
+the server doesn't know its epoch, it is asked for a snapshot.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from netviz.core.model.netfilter import body_digest
+from netviz.core.state.delta import NodeDelta
+from netviz.core.state.node import NodeState
+from netviz.core.wire import events as ev
+from netviz.core.wire.messages import AgentStatus, Hello
+from netviz.core.wire.server_session import ServerSession
+from netviz.core.wire.session import State
+from netviz.ingest.connections import questions
+from netviz.ingest.journal import Change, journal
+from netviz.ingest.keeper import keeper
+from netviz.ingest.store import CollectorReport, Position, get_store
+
+log = logging.getLogger("netviz.ingest")
+
+
+MAX_COUNT = (1 << 63) - 1
+MAX_MEASURE = 1e9
+
+
+def bounded(status: AgentStatus) -> AgentStatus:
+    """Keep a collector's numbers within what the database and JSON hold; what is no number counts as 0."""
+    numbers: dict[str, Any] = {}
+    for name in status.__struct_fields__:
+        value = getattr(status, name)
+        limit = MAX_MEASURE if isinstance(value, float) else MAX_COUNT
+        numbers[name] = 0.0 if math.isnan(value) else max(type(value)(0), min(value, limit))
+    return AgentStatus(**numbers)
+
+
+def plain(text: str, length: int) -> str:
+    """Cut a collector's words to a column's length, without the NUL that PostgreSQL refuses."""
+    return text.replace("\0", "")[:length]
+
+
+class CollectorService:
+    """One collector's connection, seen from the store. Called on the event loop's thread."""
+
+    def __init__(self, session: ServerSession, collector_id: int, durable: Callable[[int], None]) -> None:
+        self._session = session
+        self._node = session.node
+        self._collector_id = collector_id
+        self._durable = durable
+        self._store = get_store()
+        self._epoch = 0
+
+    def handle(self, event: ev.Event, frame_bytes: int) -> None:
+        """Act on one event of the session. `frame_bytes`: the size of the frame that it came in."""
+        match event:
+            case ev.DeltaReceived():
+                self._fold(event, frame_bytes)
+            case ev.SnapshotReceived():
+                position = Position(event.epoch, event.seq)
+                self._store.replace(event.state, position, time.time())
+                self._write(event.seq, event.state, frame_bytes)
+                self._ask_for_bodies()
+            case ev.BodiesReceived():
+                self._store.put_bodies(event.bodies)
+                questions.answered([*map(body_digest, event.bodies), *event.unknown])
+            case ev.StatusReceived():
+                self._report(event)
+            case ev.HelloReceived():
+                self._welcome(event.hello)
+            case ev.GapFound():
+                log.warning("node %s: change %d is missing before %d", self._node, event.expected, event.got)
+            case ev.Refused():
+                log.warning("node %s: its collector ended the session: %s", self._node, event.message)
+
+    def acknowledge(self, seq: int) -> None:
+        """Tell the collector that everything up to `seq` is durable."""
+        self._store.set_durable(self._node, Position(self._epoch, seq))
+        if self._session.state not in (State.CLOSED, State.AWAIT_HELLO, State.AWAIT_DECISION):
+            self._session.ack(seq)
+
+    def left(self) -> None:
+        """Note that the node's collector is gone."""
+        self._store.set_connected(self._node, False, time.time())
+        keeper.note(self._collector_id, connected=False)
+
+    def _welcome(self, hello: Hello) -> None:
+        if not journal.has_room():
+            self._session.refuse("overload", "the server cannot keep up; try again later")
+            return
+        self._epoch = hello.epoch
+        held, durable = self._store.position(self._node), self._store.durable(self._node)
+        resume_after = None
+        if held is not None and durable is not None and held.epoch == durable.epoch == hello.epoch:
+            resume_after = min(held.seq, durable.seq)
+        self._session.welcome(resume_after)
+        self._store.set_connected(self._node, True, time.time())
+        keeper.note(
+            self._collector_id,
+            connected=True,
+            version=plain(hello.agent_version, 64),
+            kernel=plain(hello.kernel, 128),
+        )
+
+    def _fold(self, event: ev.DeltaReceived, frame_bytes: int) -> None:
+        held = self._store.position(self._node)
+        if held is None or held.epoch != event.epoch or held.seq < event.seq:
+            try:
+                self._store.fold(self._node, event.delta, Position(event.epoch, event.seq), time.time())
+            except KeyError as err:
+                log.warning("node %s: change %d does not fit: %s", self._node, event.seq, err.args[0])
+                if self._session.state is State.LIVE:
+                    self._session.resync("a change did not fit the state")
+                return
+        self._write(event.seq, event.delta, frame_bytes)
+        if journal.wants_checkpoint(self._node):
+            self._checkpoint(Position(event.epoch, event.seq))
+        self._ask_for_bodies()
+
+    def _write(self, seq: int, what: NodeDelta | NodeState, frame_bytes: int) -> None:
+        journal.append(Change(self._node, self._epoch, seq, time.time(), what, frame_bytes, self._durable))
+
+    def _checkpoint(self, position: Position) -> None:
+        """Let the journal have the whole state, unless what is held is already past this change."""
+        state = self._store.cluster().nodes.get(self._node)
+        if state is not None and self._store.position(self._node) == position:
+            now_s = time.time()
+            journal.append(Change(self._node, *position, now_s, state, 0, self._durable, checkpoint=True))
+
+    def _ask_for_bodies(self) -> None:
+        missing = self._store.missing_bodies(self._node)
+        if missing and (ask := questions.to_ask(missing)):
+            self._session.want_bodies(ask)
+
+    def _report(self, event: ev.StatusReceived) -> None:
+        status, hello = bounded(event.status), self._session.hello
+        version = plain(hello.agent_version, 64) if hello is not None else ""
+        self._store.report(self._node, CollectorReport(version, status), time.time())
+        keeper.note(
+            self._collector_id,
+            connected=True,
+            lag_s=status.lag_s,
+            lost_events=status.lost_events,
+            shed_events=status.shed_events,
+            resyncs=status.resyncs,
+            cpu=status.cpu,
+            rss_bytes=status.rss_bytes,
+            complete=self._store.complete(self._node),
+        )
+        self._ask_for_bodies()

@@ -1,0 +1,344 @@
+"""The live state store: what every node looks like now.
+
+One interface, two adapters: in this process (here) and Redis (`redis_store.py`), chosen by
+NETVIZ_REDIS_URL. Readers take `get_store().cluster()`: an immutable value, in O(1) when nothing
+changed since. Writers are the collectors' sockets alone; each node has one at a time.
+
+`revision` counts the changes that this process saw; a node's own revision is the same in every
+process. A subscriber is called in the writer's thread, after the change is visible, and must
+return at once: it may remember the node and wake somebody.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from django.conf import settings
+
+from netviz.core.model.netfilter import Body
+from netviz.core.state.delta import NodeDelta, apply
+from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.wire.messages import AgentStatus
+from netviz.ingest.bodies import BodyPool
+from netviz.ingest.share import Shared
+
+# Called with (node, delta, revision); `delta` is None when the node was replaced by a snapshot, came,
+# went, or its collector's status changed.
+Subscriber = Callable[[str, NodeDelta | None, int], None]
+
+
+class NodeRevision(NamedTuple):
+    """How fresh a node's state is. `received_at_s` is Unix seconds by the server's clock."""
+
+    revision: int
+    received_at_s: float
+    connected: bool
+    complete: bool
+
+
+class Position(NamedTuple):
+    """The last change of a collector's numbering that is held."""
+
+    epoch: int
+    seq: int
+
+
+class CollectorReport(NamedTuple):
+    """What a node's collector last said of itself."""
+
+    version: str
+    status: AgentStatus
+
+
+class Store(Protocol):
+    """The live state of all nodes."""
+
+    @property
+    def revision(self) -> int:
+        """Number of changes that this process saw."""
+
+    def cluster(self) -> ClusterState:
+        """All nodes as they are now."""
+
+    def node_revisions(self) -> Mapping[str, NodeRevision]:
+        """Freshness of each node."""
+
+    def complete(self, node: str) -> bool:
+        """Tell whether every section of a node was read whole."""
+
+    def collectors(self) -> Mapping[str, CollectorReport]:
+        """What each node's collector last reported."""
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Call `callback` after each change; returns how to end that."""
+
+    def position(self, node: str) -> Position | None:
+        """Where in the collector's numbering the held state stands."""
+
+    def durable(self, node: str) -> Position | None:
+        """What of a collector's numbering is known to be durable."""
+
+    def set_durable(self, node: str, position: Position) -> None:
+        """Note what is durable."""
+
+    def replace(self, state: NodeState, position: Position, now_s: float) -> None:
+        """Take a snapshot in."""
+
+    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> None:
+        """Fold a delta in. Raises: KeyError when it doesn't fit the held state."""
+
+    def set_connected(self, node: str, connected: bool, now_s: float) -> None:
+        """Note that a node's collector came or went."""
+
+    def report(self, node: str, report: CollectorReport, now_s: float) -> None:
+        """Note what a collector says of itself."""
+
+    def missing_bodies(self, node: str) -> list[bytes]:
+        """Digests that this node's state refers to and nobody has sent the body of."""
+
+    def put_bodies(self, bodies: Iterable[Body]) -> None:
+        """Keep bodies that some node refers to."""
+
+    def forget(self, node: str) -> None:
+        """Drop a node that was removed from the inventory."""
+
+
+def is_complete(state: NodeState) -> bool:
+    """Every section was read whole."""
+    return bool(state.status) and all(section.whole for section in state.status.values())
+
+
+class Held:
+    """What is held of one node."""
+
+    __slots__ = (
+        "complete",
+        "connected",
+        "durable",
+        "position",
+        "received_at_s",
+        "report",
+        "revision",
+        "state",
+    )
+
+    def __init__(self, node: str) -> None:
+        self.state = NodeState(node)
+        self.position: Position | None = None
+        self.durable: Position | None = None
+        self.revision = 0
+        self.received_at_s = 0.0
+        self.connected = False
+        self.complete = False
+        self.report: CollectorReport | None = None
+
+
+class MemoryStore:
+    """The store in this process. Writes may come from any thread; reads take no copy twice."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._held: dict[str, Held] = {}
+        self._bodies = BodyPool()
+        self._shared = Shared()
+        self._subscribers: list[Subscriber] = []
+        self._revision = 0
+        self._cluster: ClusterState | None = ClusterState()
+
+    @property
+    def revision(self) -> int:
+        """Number of changes that this process saw."""
+        return self._revision
+
+    def cluster(self) -> ClusterState:
+        """All nodes as they are now. Nodes that never sent a snapshot are left out."""
+        cluster = self._cluster
+        if cluster is None:
+            with self._lock:
+                nodes = {name: held.state for name, held in self._held.items() if held.position is not None}
+                cluster = self._cluster = ClusterState(nodes, self._bodies.view())
+        return cluster
+
+    def node_revisions(self) -> dict[str, NodeRevision]:
+        """Freshness of each node."""
+        with self._lock:
+            return {
+                name: NodeRevision(held.revision, held.received_at_s, held.connected, held.complete)
+                for name, held in self._held.items()
+            }
+
+    def complete(self, node: str) -> bool:
+        """Tell whether every section of a node was read whole."""
+        held = self._held.get(node)
+        return held is not None and held.complete
+
+    def collectors(self) -> dict[str, CollectorReport]:
+        """What each node's collector last reported."""
+        with self._lock:
+            return {name: held.report for name, held in self._held.items() if held.report is not None}
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Call `callback` after each change; returns how to end that."""
+        with self._lock:
+            self._subscribers = [*self._subscribers, callback]
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = [known for known in self._subscribers if known is not callback]
+
+        return unsubscribe
+
+    def position(self, node: str) -> Position | None:
+        """Where in the collector's numbering the held state stands."""
+        held = self._held.get(node)
+        return held.position if held is not None else None
+
+    def durable(self, node: str) -> Position | None:
+        """What of a collector's numbering is known to be durable."""
+        held = self._held.get(node)
+        return held.durable if held is not None else None
+
+    def set_durable(self, node: str, position: Position) -> None:
+        """Note what is durable."""
+        with self._lock:
+            if (held := self._held.get(node)) is not None:
+                held.durable = position
+
+    def replace(self, state: NodeState, position: Position, now_s: float) -> None:
+        """Take a snapshot in."""
+        with self._lock:
+            held = self._node(state.node)
+            state = self._shared.state(state)
+            self._bodies.replace(held.state, state)
+            self._put(held, state, position, now_s, None)
+
+    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> None:
+        """Fold a delta in. Raises: KeyError when it doesn't fit the held state."""
+        with self._lock:
+            held = self._held[node]
+            state = apply(held.state, delta)
+            self._bodies.fold(held.state, delta)
+            self._put(held, state, position, now_s, delta)
+
+    def set_connected(self, node: str, connected: bool, now_s: float) -> None:
+        """Note that a node's collector came or went."""
+        with self._lock:
+            held = self._node(node) if connected else self._held.get(node)
+            if held is not None and held.connected != connected:
+                held.connected = connected
+                self._notify(node, None)
+
+    def report(self, node: str, report: CollectorReport, now_s: float) -> None:
+        """Note what a collector says of itself; that it speaks says that the held state is current."""
+        with self._lock:
+            held = self._held.get(node)
+            if held is None:
+                return
+            held.received_at_s = now_s
+            if held.report != report:
+                held.report = report
+                self._notify(node, None)
+
+    def missing_bodies(self, node: str) -> list[bytes]:
+        """Digests that this node's state refers to and nobody has sent the body of."""
+        with self._lock:
+            held = self._held.get(node)
+            return self._bodies.missing(held.state) if held is not None else []
+
+    def put_bodies(self, bodies: Iterable[Body]) -> None:
+        """Keep bodies that some node refers to."""
+        with self._lock:
+            if self._bodies.put(bodies):
+                self._cluster = None
+
+    def forget(self, node: str) -> None:
+        """Drop a node that was removed from the inventory."""
+        with self._lock:
+            held = self._held.pop(node, None)
+            if held is not None:
+                self._bodies.replace(held.state, NodeState(node))
+                self._cluster = None
+                self._notify(node, None)
+
+    def held(self, node: str) -> Held | None:
+        """What is held of a node; to be read only."""
+        return self._held.get(node)
+
+    def mirror(self, state: NodeState, revision: int, position: Position, received_at_s: float) -> None:
+        """Take a node's state from another process, with the revision that it has there."""
+        with self._lock:
+            held = self._node(state.node)
+            state = self._shared.state(state)
+            self._bodies.replace(held.state, state)
+            held.revision = revision - 1
+            self._put(held, state, position, received_at_s, None)
+
+    def refers_to(self, digest: bytes) -> bool:
+        """Tell whether any node's state refers to a body."""
+        with self._lock:
+            return self._bodies.refers_to(digest)
+
+    def wanted_bodies(self) -> list[bytes]:
+        """Digests that any node's state refers to and that aren't here."""
+        with self._lock:
+            return self._bodies.wanted()
+
+    def _node(self, node: str) -> Held:
+        held = self._held.get(node)
+        if held is None:
+            held = self._held[node] = Held(node)
+        return held
+
+    def _put(
+        self, held: Held, state: NodeState, position: Position, now_s: float, delta: NodeDelta | None
+    ) -> None:
+        held.state, held.position, held.received_at_s = state, position, now_s
+        held.revision += 1
+        if delta is None or delta.status:
+            held.complete = is_complete(state)
+        self._cluster = None
+        self._notify(state.node, delta)
+
+    def _notify(self, node: str, delta: NodeDelta | None) -> None:
+        self._revision += 1
+        for callback in self._subscribers:
+            callback(node, delta, self._revision)
+
+
+_store: Store | None = None
+_store_lock = threading.Lock()
+
+
+def get_store() -> Store:
+    """Return this process's store."""
+    global _store
+    if _store is None:
+        with _store_lock:
+            if _store is None:
+                _store = _make_store()
+    return _store
+
+
+def set_store(store: Store | None) -> None:
+    """Put another store in its place (tests); None makes a new one at the next use."""
+    global _store
+    with _store_lock:
+        _store = store
+
+
+def _forget_store() -> None:
+    global _store, _store_lock
+    _store, _store_lock = None, threading.Lock()
+
+
+def _make_store() -> Store:
+    if settings.REDIS_URL:
+        from netviz.ingest.redis_store import RedisStore
+
+        # A forked worker has none of the store's threads: it makes a store of its own.
+        os.register_at_fork(after_in_child=_forget_store)
+        return RedisStore(settings.REDIS_URL)
+    return MemoryStore()

@@ -1,0 +1,242 @@
+"""Admin pages: clusters, nodes, collectors with their health, API tokens.
+
+A token is shown on the page that answers the request that made it, and nowhere else: the database
+has its hash only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from netviz.inventory.forms import EnrolForm
+from netviz.inventory.models import ApiToken, Cluster, Collector, Node
+from netviz.inventory.readable import ago, delay, share, size
+from netviz.inventory.service import (
+    approve_collector,
+    enrol,
+    make_api_token,
+    revoke_api_token,
+    revoke_collector,
+)
+
+
+def show_tokens(request: HttpRequest, title: str, tokens: list[tuple[str, str]], note: str) -> HttpResponse:
+    """Answer with a page that shows new tokens, to be copied now or never."""
+    context = {**admin.site.each_context(request), "title": title, "tokens": tokens, "note": note}
+    response = TemplateResponse(request, "admin/inventory/tokens.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@admin.register(Cluster)
+class ClusterAdmin(admin.ModelAdmin):
+    """Clusters and how many of their nodes are connected."""
+
+    list_display = ("name", "description", "node_count", "connected_count")
+    search_fields = ("name", "description")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Cluster]:
+        """Count along."""
+        connected = Count("nodes", filter=Q(nodes__collectors__connected=True), distinct=True)
+        return (
+            super().get_queryset(request).annotate(total=Count("nodes", distinct=True), connected=connected)
+        )
+
+    @admin.display(description="nodes", ordering="total")
+    def node_count(self, cluster: Any) -> int:
+        """How many nodes it has."""
+        return cluster.total
+
+    @admin.display(description="connected", ordering="connected")
+    def connected_count(self, cluster: Any) -> int:
+        """How many of them have a connected collector."""
+        return cluster.connected
+
+
+@admin.register(Node)
+class NodeAdmin(admin.ModelAdmin):
+    """Nodes; a collector is enrolled from here."""
+
+    list_display = ("name", "cluster", "is_connected", "usable", "created_at")
+    list_filter = ("cluster", "collectors__status", "collectors__connected")
+    search_fields = ("name", "cluster__name")
+    list_select_related = ("cluster",)
+    actions = ("enrol_collectors",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
+        """Count along."""
+        approved = Q(collectors__status=Collector.Status.APPROVED)
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                approved=Count("collectors", filter=approved, distinct=True),
+                online=Count("collectors", filter=Q(collectors__connected=True), distinct=True),
+            )
+        )
+
+    @admin.display(description="connected", boolean=True, ordering="online")
+    def is_connected(self, node: Any) -> bool:
+        """Whether its collector is connected."""
+        return bool(node.online)
+
+    @admin.display(description="approved collectors", ordering="approved")
+    def usable(self, node: Any) -> int:
+        """How many collectors may speak for it."""
+        return node.approved
+
+    @admin.action(description="Enrol a collector for each (its token is shown once)", permissions=["change"])
+    def enrol_collectors(self, request: HttpRequest, nodes: QuerySet[Node]) -> HttpResponse:
+        """Make a token for each node, approved, because an administrator asks."""
+        tokens = [(node.name, enrol(node.name, approve=True)[1]) for node in nodes]
+        return show_tokens(
+            request, "New collectors' tokens", tokens, "They are approved and may connect at once."
+        )
+
+
+@admin.register(Collector)
+class CollectorAdmin(admin.ModelAdmin):
+    """Collectors: who may connect, who is connected, and how they do."""
+
+    list_display = (
+        "node",
+        "status",
+        "connected",
+        "seen",
+        "version",
+        "lag",
+        "losses",
+        "cpu_share",
+        "memory",
+        "whole",
+        "token_hint",
+    )
+    list_filter = ("status", "connected", "complete", "node__cluster", "version")
+    search_fields = ("node__name", "node__cluster__name", "version", "kernel", "token_hint")
+    list_select_related = ("node",)
+    actions = ("approve", "revoke")
+    date_hierarchy = "enrolled_at"
+
+    def has_change_permission(self, request: HttpRequest, obj: Collector | None = None) -> bool:
+        """Nothing of a collector is edited: it is approved and revoked by actions."""
+        return obj is None and super().has_change_permission(request)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Enrol: ask for the node, then show the token."""
+        if not self.has_add_permission(request):
+            return super().add_view(request, form_url, extra_context)
+        form = EnrolForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            values = form.cleaned_data
+            collector, token = enrol(
+                values["node"], cluster_name=values["cluster"], approve=values["approve"]
+            )
+            self.log_addition(request, collector, "enrolled")
+            note = "It may connect at once." if values["approve"] else "It waits for approval."
+            return show_tokens(request, "A new collector's token", [(values["node"], token)], note)
+        context = {**admin.site.each_context(request), "title": "Enrol a collector", "form": form}
+        return TemplateResponse(request, "admin/inventory/enrol.html", context)
+
+    @admin.action(description="Approve", permissions=["change"])
+    def approve(self, request: HttpRequest, collectors: QuerySet[Collector]) -> None:
+        """Let those that wait connect."""
+        done = [collector for collector in collectors if approve_collector(collector)]
+        for collector in done:
+            self.log_change(request, collector, "approved")
+        self.message_user(request, f"{len(done)} approved", messages.SUCCESS)
+
+    @admin.action(description="Revoke (cuts the connection at once)", permissions=["change"])
+    def revoke(self, request: HttpRequest, collectors: QuerySet[Collector]) -> None:
+        """Take the right to connect away, for good."""
+        done = [collector for collector in collectors if revoke_collector(collector)]
+        for collector in done:
+            self.log_change(request, collector, "revoked")
+        self.message_user(request, f"{len(done)} revoked", messages.SUCCESS)
+
+    @admin.display(description="last seen", ordering="last_seen_at")
+    def seen(self, collector: Collector) -> str:
+        """How long ago it said something."""
+        return ago(collector.last_seen_at)
+
+    @admin.display(description="lag", ordering="lag_s")
+    def lag(self, collector: Collector) -> str:
+        """How old the oldest change is that it could not send yet."""
+        return delay(collector.lag_s)
+
+    @admin.display(description="lost / left out", ordering="lost_events")
+    def losses(self, collector: Collector) -> str:
+        """Kernel events that it lost, and changes that it left out under load."""
+        return f"{collector.lost_events} / {collector.shed_events}"
+
+    @admin.display(description="CPU", ordering="cpu")
+    def cpu_share(self, collector: Collector) -> str:
+        """How much of a core it uses."""
+        return share(collector.cpu)
+
+    @admin.display(description="memory", ordering="rss_bytes")
+    def memory(self, collector: Collector) -> str:
+        """How much memory it holds."""
+        return size(collector.rss_bytes)
+
+    @admin.display(description="complete", boolean=True, ordering="complete")
+    def whole(self, collector: Collector) -> bool:
+        """Whether it could read everything that it wants to."""
+        return collector.complete
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(admin.ModelAdmin):
+    """People's tokens for the HTTP API."""
+
+    list_display = ("name", "user", "token_hint", "created_at", "used", "valid")
+    list_filter = (("revoked_at", admin.EmptyFieldListFilter), "user")
+    search_fields = ("name", "user__username", "token_hint")
+    list_select_related = ("user",)
+    fields = ("user", "name")
+    autocomplete_fields = ("user",)
+    actions = ("revoke",)
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        """A token is made and revoked, never edited."""
+        return obj is None and super().has_change_permission(request)
+
+    def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
+        """Make the token; `response_add` shows it."""
+        made, request.new_token = make_api_token(obj.user, obj.name)
+        obj.pk = made.pk
+
+    def response_add(
+        self, request: HttpRequest, obj: ApiToken, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Show the token."""
+        return show_tokens(
+            request,
+            "A new API token",
+            [(str(obj), request.new_token)],
+            "Send it as Authorization: Bearer TOKEN.",
+        )
+
+    @admin.action(description="Revoke", permissions=["change"])
+    def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
+        """Make them worthless."""
+        done = [token for token in tokens if revoke_api_token(token)]
+        for token in done:
+            self.log_change(request, token, "revoked")
+        self.message_user(request, f"{len(done)} revoked", messages.SUCCESS)
+
+    @admin.display(description="last used", ordering="last_used_at")
+    def used(self, token: ApiToken) -> str:
+        """How long ago it was used, to the minute."""
+        return ago(token.last_used_at)
+
+    @admin.display(description="valid", boolean=True)
+    def valid(self, token: ApiToken) -> bool:
+        """Whether it still opens anything."""
+        return token.revoked_at is None

@@ -1,0 +1,30 @@
+"""What every JSON view answers alike: refusals as `{"error": one sentence}`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+
+
+def refuse(status: int, sentence: str, **headers: str) -> JsonResponse:
+    """Make a refusal; `headers` with underscores for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return JsonResponse({"error": sentence}, status=status, headers=named)
+
+
+def methods(*allowed: str) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
+    """Take only these methods; HEAD goes with GET."""
+
+    def guard(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if ("GET" if request.method == "HEAD" else request.method) not in allowed:
+                return refuse(405, f"this address takes {' or '.join(allowed)}", Allow=", ".join(allowed))
+            return view(request, *args, **kwargs)
+
+        return guarded
+
+    return guard

@@ -1,0 +1,37 @@
+"""`./manage.py enrol NODE`: make a collector's token."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from netviz.inventory.forms import valid_node_name
+from netviz.inventory.service import DEFAULT_CLUSTER, enrol
+
+
+class Command(BaseCommand):
+    """Print a new token for a node's collector; it is not shown again."""
+
+    help = "Enrol a collector for a node and print its token, once"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add NODE, --cluster and --approve."""
+        parser.add_argument("node", metavar="NODE", help="the node's name, as its collector is told")
+        parser.add_argument(
+            "--cluster", default=DEFAULT_CLUSTER, help="cluster of a new node (default: %(default)s)"
+        )
+        parser.add_argument("--approve", action="store_true", help="approve it at once")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Enrol and print."""
+        try:
+            node = valid_node_name(options["node"])
+        except ValidationError as err:
+            raise CommandError(err.message) from None
+        _, token = enrol(node, cluster_name=options["cluster"], approve=options["approve"])
+        self.stdout.write(token)
+        if not options["approve"]:
+            self.stderr.write("It waits for approval in the admin pages.")

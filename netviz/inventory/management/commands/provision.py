@@ -1,0 +1,51 @@
+"""`./manage.py provision`: a login with a role and an API token, and tokens for nodes' collectors.
+
+What a script needs to set a new server up, in one call and one JSON object. Secrets are shown once.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from argparse import ArgumentParser
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from netviz.inventory.access import ADMINISTRATOR, ROLES
+from netviz.inventory.service import enrol, make_api_token
+
+
+class Command(BaseCommand):
+    """Make a user, and enrol collectors."""
+
+    help = "Make a login (with a password unless given, and an API token) and enrol collectors; prints JSON"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add --user, --password, --role and NODE."""
+        parser.add_argument("--user", required=True, help="login name; must be new")
+        parser.add_argument("--password", help="generated if left out")
+        parser.add_argument("--role", choices=ROLES, default=ADMINISTRATOR, help="default: %(default)s")
+        parser.add_argument("nodes", nargs="*", metavar="NODE", help="enrol and approve a collector for each")
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Make everything or nothing."""
+        users = get_user_model().objects
+        name, role = options["user"], options["role"]
+        if users.filter(username=name).exists():
+            raise CommandError(
+                f"there is a user {name!r} already; its password can be set with changepassword"
+            )
+        password = options["password"] or secrets.token_hex(8)
+        user = users.create_user(name, password=password, is_staff=role == ADMINISTRATOR)
+        user.is_superuser = role == ADMINISTRATOR
+        user.save(update_fields=["is_superuser"])
+        user.groups.add(Group.objects.get(name=role))
+        _, token = make_api_token(user, "provisioned")
+        collectors = {node: enrol(node, approve=True)[1] for node in options["nodes"]}
+        made = {"user": name, "password": password, "role": role, "token": token, "collectors": collectors}
+        self.stdout.write(json.dumps(made))

@@ -1,0 +1,27 @@
+"""`./manage.py revoke NODE`: take the right to speak for a node away."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from netviz.inventory.models import Node
+from netviz.inventory.service import revoke_node
+
+
+class Command(BaseCommand):
+    """Revoke all collectors of a node and cut their connections."""
+
+    help = "Revoke every collector of a node"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add NODE."""
+        parser.add_argument("node", metavar="NODE")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Revoke and say how many."""
+        if not Node.objects.filter(name=options["node"]).exists():
+            raise CommandError(f"no node is called {options['node']!r}")
+        self.stdout.write(f"{revoke_node(options['node'])} revoked")

@@ -1,0 +1,114 @@
+"""What can be done with collectors and API tokens. Pages and commands call these.
+
+A collector is found by its token alone, and the token says for which node it may speak. Approval and
+revocation are single conditional updates, so two administrators cannot trip over each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db import DatabaseError
+from django.utils import timezone
+
+from netviz.inventory.models import ApiToken, Cluster, Collector, Node
+from netviz.inventory.tokens import API_PREFIX, COLLECTOR_PREFIX, new_token, token_hash
+
+log = logging.getLogger("netviz.inventory")
+
+DEFAULT_CLUSTER = "default"
+# Writing "last used" at each request would make each read a write.
+LAST_USED_STEP = timedelta(minutes=1)
+
+
+def collector_group(collector_id: int) -> str:
+    """Name the channel layer's group in which a collector's socket listens."""
+    return f"collector.{collector_id}"
+
+
+def enrol(
+    node_name: str, *, cluster_name: str = DEFAULT_CLUSTER, approve: bool = False
+) -> tuple[Collector, str]:
+    """Make a collector for a node, which is made too if it isn't known; return it and its token."""
+    node = Node.objects.filter(name=node_name).first()
+    if node is None:
+        cluster, _ = Cluster.objects.get_or_create(name=cluster_name)
+        node, _ = Node.objects.get_or_create(name=node_name, defaults={"cluster": cluster})
+    token = new_token(COLLECTOR_PREFIX)
+    collector = Collector.objects.create(node=node, token_hash=token_hash(token), token_hint=token[:8])
+    log.info("enrolled a collector for node %s", node_name)
+    if approve:
+        approve_collector(collector)
+    return collector, token
+
+
+def approve_collector(collector: Collector) -> bool:
+    """Let an enrolled collector connect; False when it is not waiting for that."""
+    changed = Collector.objects.filter(pk=collector.pk, status=Collector.Status.ENROLLED).update(
+        status=Collector.Status.APPROVED, approved_at=timezone.now()
+    )
+    collector.refresh_from_db()
+    if changed:
+        log.info("approved collector %s", collector)
+    return bool(changed)
+
+
+def revoke_collector(collector: Collector) -> bool:
+    """Take a collector's right away for good and cut its connection; False when that was done before."""
+    changed = (
+        Collector.objects.filter(pk=collector.pk)
+        .exclude(status=Collector.Status.REVOKED)
+        .update(status=Collector.Status.REVOKED, revoked_at=timezone.now())
+    )
+    collector.refresh_from_db()
+    if changed:
+        log.info("revoked collector %s", collector)
+        async_to_sync(get_channel_layer().group_send)(
+            collector_group(collector.pk), {"type": "collector.revoked"}
+        )
+    return bool(changed)
+
+
+def revoke_node(node_name: str) -> int:
+    """Revoke every collector of a node; return how many there were."""
+    collectors = Collector.objects.filter(node__name=node_name).exclude(status=Collector.Status.REVOKED)
+    return sum(revoke_collector(collector) for collector in collectors)
+
+
+def find_collector(token: str) -> Collector | None:
+    """Find the collector that a token belongs to, whatever its status."""
+    return Collector.objects.select_related("node").filter(token_hash=token_hash(token)).first()
+
+
+def make_api_token(user: Any, name: str) -> tuple[ApiToken, str]:
+    """Make an API token for a person; return it and its text."""
+    token = new_token(API_PREFIX)
+    record = ApiToken.objects.create(user=user, name=name, token_hash=token_hash(token), token_hint=token[:8])
+    return record, token
+
+
+def revoke_api_token(record: ApiToken) -> bool:
+    """Make an API token worthless; False when it was already."""
+    return bool(ApiToken.objects.filter(pk=record.pk, revoked_at=None).update(revoked_at=timezone.now()))
+
+
+def user_of_api_token(token: str) -> Any | None:
+    """Find whose valid API token this is."""
+    record = (
+        ApiToken.objects.select_related("user")
+        .filter(token_hash=token_hash(token), revoked_at=None, user__is_active=True)
+        .first()
+    )
+    if record is None:
+        return None
+    now = timezone.now()
+    if record.last_used_at is None or now - record.last_used_at > LAST_USED_STEP:
+        try:
+            ApiToken.objects.filter(pk=record.pk).update(last_used_at=now)
+        except DatabaseError as err:  # a full disk: reading goes on
+            log.warning("cannot note the use of an API token: %s", err)
+    return record.user

@@ -1,0 +1,73 @@
+"""`./manage.py serve`: the whole server in one process."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from argparse import ArgumentParser
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+
+class Command(BaseCommand):
+    """Run netviz: pages, sockets, live state and, without Redis, the Celery worker."""
+
+    help = "Run the server: pages, browsers' and collectors' sockets, and the task worker"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Add --host, --port and --fd."""
+        parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+        parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
+        parser.add_argument("--fd", type=int, help="serve this inherited listening socket as well")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Bring the database up to date and serve until SIGINT or SIGTERM."""
+        if settings.VAR_PROBLEM and settings.NEEDS_VAR:
+            raise CommandError(f"cannot use NETVIZ_VAR_DIR: {settings.VAR_PROBLEM}")
+        if settings.REDIS_URL and not settings.SECRET_KEY_GIVEN:
+            raise CommandError(
+                "with NETVIZ_REDIS_URL, set NETVIZ_SECRET_KEY too: all server processes need the same one"
+            )
+        self._migrate()
+        config = uvicorn.Config(
+            "netviz.asgi:application",
+            host=options["host"],
+            port=options["port"],
+            loop="asyncio",
+            ws="websockets-sansio",
+            ws_max_size=5 << 20,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+        server = uvicorn.Server(config)
+        sockets = None
+        if options["fd"] is not None:
+            sockets = [config.bind_socket(), socket.socket(fileno=options["fd"])]
+        self.stdout.write(f"netviz on http://{options['host']}:{options['port']} (Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):  # raised again after an orderly end
+            server.run(sockets)
+        if not server.started:
+            raise CommandError(f"cannot serve on {options['host']}:{options['port']}; the log above says why")
+
+    def _migrate(self) -> None:
+        try:
+            executor = MigrationExecutor(connection)
+            plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except DatabaseError as err:
+            raise CommandError(f"cannot use the database: {err}") from None
+        if plan:
+            self.stdout.write(f"Bringing the database up to date ({len(plan)} migrations) ...")
+            call_command("migrate", interactive=False, verbosity=0)
+        connection.close()

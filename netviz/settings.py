@@ -1,0 +1,194 @@
+"""Settings: everything runs on one machine without a service; two variables make it many machines.
+
+NETVIZ_DATABASE_URL   a PostgreSQL URL; SQLite in var/ without
+NETVIZ_REDIS_URL      channel layer, live state and Celery's broker in Redis; in this process without
+NETVIZ_VAR_DIR        where the database and the generated secret live (var/)
+NETVIZ_SECRET_KEY     signs sessions; generated and kept in var/ without. Needed with Redis: all
+                      server processes must have the same
+NETVIZ_ALLOWED_HOSTS  comma-separated host names that this server answers to; loopback without
+NETVIZ_HTTPS=1        behind a proxy that speaks TLS: secure cookies, X-Forwarded-Proto believed
+NETVIZ_DEBUG=1        Django's debug pages
+NETVIZ_LOG_LEVEL      INFO without
+NETVIZ_SNAPSHOT_MAX_BYTES  what one collector's whole state may have, before compression (256 MiB)
+NETVIZ_METRICS_TOKEN  a Bearer token that opens /metrics and nothing else, for Prometheus
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+import dj_database_url
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(os.environ.get("NETVIZ_VAR_DIR") or BASE_DIR / "var").resolve()
+# Why it cannot be used. The offline commands need nothing of it; `serve` says so and ends.
+VAR_PROBLEM = ""
+try:
+    VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+except OSError as err:
+    VAR_PROBLEM = str(err)
+
+
+def _secret_key() -> str:
+    """Read the kept secret, or make one that only this user can read."""
+    path = VAR_DIR / "secret.key"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text().strip()
+    with os.fdopen(descriptor, "w") as file:
+        key = secrets.token_urlsafe(48)
+        file.write(key)
+    return key
+
+
+def _flag(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
+
+
+SECRET_KEY = os.environ.get("NETVIZ_SECRET_KEY", "")
+SECRET_KEY_GIVEN = bool(SECRET_KEY)
+if not SECRET_KEY:
+    try:
+        SECRET_KEY = _secret_key()
+    except OSError as err:
+        VAR_PROBLEM = VAR_PROBLEM or str(err)
+        SECRET_KEY = secrets.token_urlsafe(48)
+DEBUG = _flag("NETVIZ_DEBUG")
+HTTPS = _flag("NETVIZ_HTTPS")
+METRICS_TOKEN = os.environ.get("NETVIZ_METRICS_TOKEN", "")
+REDIS_URL = os.environ.get("NETVIZ_REDIS_URL", "")
+_hosts = os.environ.get("NETVIZ_ALLOWED_HOSTS", "")
+ALLOWED_HOSTS = [h.strip() for h in _hosts.split(",") if h.strip()] or ["localhost", "127.0.0.1", "[::1]"]
+
+INSTALLED_APPS = [
+    "netviz.apps.NetvizConfig",
+    "netviz.inventory",
+    "netviz.ingest",
+    "netviz.topology",
+    "netviz.tracing",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "netviz.headers.content_security_policy",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "netviz.inventory.auth.api_token",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "netviz.urls"
+ASGI_APPLICATION = "netviz.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# A transaction starts as a writer, so two of them wait for each other instead of failing halfway.
+# synchronous=FULL: what was acknowledged to a collector survives a power cut.
+_SQLITE = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": VAR_DIR / "netviz.sqlite3",
+    "OPTIONS": {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA mmap_size=134217728;",
+    },
+    "TEST": {"NAME": str(Path(tempfile.gettempdir()) / f"nv-test-{os.getpid()}.sqlite3")},
+}
+_database_url = os.environ.get("NETVIZ_DATABASE_URL")
+DATABASES = {"default": dj_database_url.parse(_database_url) if _database_url else _SQLITE}
+NEEDS_VAR = not (_database_url and SECRET_KEY_GIVEN)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+if REDIS_URL:
+    # The layer waits for messages in calls of 5 s, which is also the client's own time limit for an
+    # answer: without a longer one, sockets that are quiet for 5 s are ended now and then.
+    _redis = {"address": REDIS_URL, "socket_timeout": 30}
+    CHANNEL_LAYERS = {
+        "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [_redis]}}
+    }
+else:
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_TIME_LIMIT = 300
+if not REDIS_URL:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.02}
+
+# How much of the past the journal keeps: whichever bound is met first.
+JOURNAL_MAX_AGE_S = float(os.environ.get("NETVIZ_JOURNAL_MAX_AGE_S", 7 * 86400))
+JOURNAL_MAX_BYTES = int(os.environ.get("NETVIZ_JOURNAL_MAX_BYTES", 512 << 20))
+# What one collector's whole state may have in bytes, inflated, before it is refused.
+SNAPSHOT_MAX_BYTES = int(os.environ.get("NETVIZ_SNAPSHOT_MAX_BYTES", 256 << 20))
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "login"
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_AGE = 7 * 86400
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_SECURE = HTTPS
+CSRF_FAILURE_VIEW = "netviz.errors.csrf_failure"
+if HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 30 * 86400
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "netviz": {"level": os.environ.get("NETVIZ_LOG_LEVEL", "INFO").upper()},
+        "uvicorn": {"level": "WARNING"},
+        "django.channels.server": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,183 @@
+"""From the topology to the browsers of this process's event loop.
+
+One task wakes up when the store changes (and each second, for what changes with time), waits until about 50 ms have passed since it last did, lets
+the topology advance (in a thread: a first projection of a large cluster takes seconds) and so fills
+the browsers' mailboxes. Each browser empties its own. One that cannot keep up loses its mail and
+gets a snapshot instead when it is ready for one, and holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from netviz.core.state.delta import NodeDelta
+from netviz.topology.live import Topology, get_topology
+
+log = logging.getLogger("netviz.topology")
+
+COALESCE_S = 0.05
+SETTLE_S = 0.01
+PING_S = 5.0
+TICK_S = 1.0
+MAILBOX_FRAMES = 200
+MAILBOX_BYTES = 8 << 20
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Mailbox:
+    """The frames that wait for one browser. `take` may be called from any thread, the rest is the loop's."""
+
+    def __init__(self, topology: Topology, loop: asyncio.AbstractEventLoop) -> None:
+        self._topology = topology
+        self._loop = loop
+        self._frames: deque[tuple[int, str]] = deque()
+        self._bytes = 0
+        self._snapshot_due = True
+        self._closed = False
+        self._ready = asyncio.Event()
+        self._ready.set()
+
+    def take(self, revision: int, frame: str) -> None:
+        """Put a frame in, from any thread, in order."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._put, revision, frame)
+
+    def resync(self) -> None:
+        """Forget what waits: a snapshot comes next."""
+        self._topology.leave(self.take)
+        self._clear()
+        self._snapshot_due = True
+        self._ready.set()
+
+    async def next_frame(self) -> str:
+        """Wait for the next frame to send."""
+        while True:
+            await self._ready.wait()
+            if self._snapshot_due:
+                self._snapshot_due = False
+                return await self._take_snapshot()
+            if self._frames:
+                _, frame = self._frames.popleft()
+                self._bytes -= len(frame)
+                return frame
+            self._ready.clear()
+
+    def close(self) -> None:
+        """Take no more frames."""
+        self._closed = True
+        self._topology.leave(self.take)
+
+    async def _take_snapshot(self) -> str:
+        revision, snapshot = await asyncio.to_thread(self._topology.listen, self.take)
+        waiting = [mail for mail in self._frames if mail[0] > revision]
+        self._clear()
+        for mail in waiting:
+            self._put(*mail)
+        return snapshot
+
+    def _put(self, revision: int, frame: str) -> None:
+        if self._closed:
+            self._topology.leave(self.take)
+        elif len(self._frames) >= MAILBOX_FRAMES or self._bytes + len(frame) > MAILBOX_BYTES:
+            log.info("a browser is too slow: it gets a snapshot next")
+            self.resync()
+        elif not self._snapshot_due:
+            self._frames.append((revision, frame))
+            self._bytes += len(frame)
+            self._ready.set()
+
+    def _clear(self) -> None:
+        self._frames.clear()
+        self._bytes = 0
+
+
+class Feed:
+    """The browsers of one event loop, and the task that serves them."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self._loop = asyncio.get_running_loop()
+        self._mailboxes: set[Mailbox] = set()
+        self._changed = asyncio.Event()
+        self._woken = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def browsers(self) -> int:
+        """How many browsers listen."""
+        return len(self._mailboxes)
+
+    def join(self) -> Mailbox:
+        """Open a mailbox; the first one starts the task."""
+        mailbox = Mailbox(self.topology, self._loop)
+        self._mailboxes.add(mailbox)
+        if self._task is None:
+            self._task = self._loop.create_task(self._run(), name="topology-feed")
+        return mailbox
+
+    def leave(self, mailbox: Mailbox) -> None:
+        """Close a mailbox; the last one ends the task."""
+        mailbox.close()
+        self._mailboxes.discard(mailbox)
+        if not self._mailboxes and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _wake(self, node: str, delta: NodeDelta | None, revision: int) -> None:
+        if not self._woken and not self._loop.is_closed():
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def _run(self) -> None:
+        unsubscribe = self.topology.store.subscribe(self._wake)
+        pings = self._loop.create_task(self._ping())
+        last = 0.0
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), TICK_S)
+                await asyncio.sleep(max(SETTLE_S, last + COALESCE_S - self._loop.time()))
+                last = self._loop.time()
+                self._changed.clear()
+                self._woken = False
+                try:
+                    await asyncio.to_thread(self.topology.advance)
+                except Exception:
+                    log.exception("cannot project the live state")
+        finally:
+            unsubscribe()
+            pings.cancel()
+
+    async def _ping(self) -> None:
+        while True:
+            await asyncio.sleep(PING_S)
+            revision = self.topology.revision
+            frame = _encode({"type": "ping", "revision": revision}).decode()
+            for mailbox in self._mailboxes:
+                mailbox.take(revision, frame)
+
+
+_feeds: WeakKeyDictionary[Any, Feed] = WeakKeyDictionary()
+
+
+def get_feed() -> Feed:
+    """Return the running event loop's feed."""
+    loop = asyncio.get_running_loop()
+    topology = get_topology()
+    feed = _feeds.get(loop)
+    if feed is None or feed.topology is not topology:
+        feed = _feeds[loop] = Feed(topology)
+    return feed
+
+
+def browsers() -> int:
+    """How many browsers this process serves."""
+    return sum(feed.browsers for feed in _feeds.values())

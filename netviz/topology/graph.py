@@ -1,0 +1,193 @@
+"""The graph that a page draws: keyed objects, and what changed between two graphs.
+
+The objects are those of docs/browser-protocol.md, field for field: encoding one with msgspec.json
+gives the documented JSON. They hold no kernel semantics, only what was worked out of state already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+
+class Object(msgspec.Struct, frozen=True, gc=False):
+    """Base of all graph objects: frozen, compared by value."""
+
+
+class GapObject(Object, frozen=True, gc=False):
+    """A section that isn't whole, and why."""
+
+    section: str
+    reason: str
+
+
+class PodObject(Object, frozen=True, gc=False):
+    """A pod's name."""
+
+    name: str
+    namespace: str
+
+
+class HolderObject(Object, frozen=True, gc=False):
+    """What keeps a namespace alive."""
+
+    kind: str
+    name: str
+    pid: int
+
+
+class RouteObject(Object, frozen=True, gc=False):
+    """A route of a node that leads to elsewhere; `to_node` is whose address the gateway is, if one node's."""
+
+    dst: str
+    via: str | None
+    dev: str
+    to_node: str | None
+
+
+class CollectorObject(Object, frozen=True, gc=False):
+    """How a node's collector is."""
+
+    version: str
+    lag_s: float
+    lost_events: int
+    shed_events: int
+    rss_bytes: int
+    cpu: float
+
+
+class NodeObject(Object, frozen=True, gc=False):
+    """A node. `routes` is cut to a bounded number; `routes_left_off` says how many more there are."""
+
+    name: str
+    connected: bool
+    complete: bool
+    age_s: float
+    kernel: str
+    gaps: tuple[GapObject, ...]
+    addrs: tuple[str, ...]
+    pod_cidrs: tuple[str, ...]
+    routes: tuple[RouteObject, ...]
+    routes_left_off: int
+    collector: CollectorObject | None
+
+
+class NetnsObject(Object, frozen=True, gc=False):
+    """A network namespace."""
+
+    key: str
+    node: str
+    name: str
+    root: bool
+    pod: PodObject | None
+    holders: tuple[HolderObject, ...]
+    addrs: tuple[str, ...]
+    gaps: tuple[GapObject, ...]
+
+
+class LinkObject(Object, frozen=True, gc=False):
+    """A link; keys are text."""
+
+    key: str
+    netns: str
+    ifname: str
+    ifindex: int
+    kind: str
+    mtu: int
+    mac: str
+    state: str
+    addrs: tuple[str, ...]
+    master: str | None
+    peer: str | None
+    peer_state: str | None
+    up: bool
+    carrier: bool
+    port_state: str | None
+    vni: int | None
+
+
+class Alert(Object, frozen=True, gc=False):
+    """A fact about the cluster that breaks the pod network's contract."""
+
+    key: str
+    kind: str
+    severity: str
+    message: str
+    addr: str | None
+    netns: tuple[str, ...]
+    links: tuple[str, ...]
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """All objects by key."""
+
+    nodes: Mapping[str, NodeObject] = {}
+    netns: Mapping[str, NetnsObject] = {}
+    links: Mapping[str, LinkObject] = {}
+    alerts: Mapping[str, Alert] = {}
+
+
+PARTS = ("nodes", "netns", "links", "alerts")
+
+
+class Upsert(msgspec.Struct, gc=False):
+    """Whole objects that are new or changed."""
+
+    nodes: list[NodeObject] = msgspec.field(default_factory=list)
+    netns: list[NetnsObject] = msgspec.field(default_factory=list)
+    links: list[LinkObject] = msgspec.field(default_factory=list)
+    alerts: list[Alert] = msgspec.field(default_factory=list)
+
+
+class Remove(msgspec.Struct, gc=False):
+    """Keys of objects that went away."""
+
+    nodes: list[str] = msgspec.field(default_factory=list)
+    netns: list[str] = msgspec.field(default_factory=list)
+    links: list[str] = msgspec.field(default_factory=list)
+    alerts: list[str] = msgspec.field(default_factory=list)
+
+
+class GraphDelta(msgspec.Struct, gc=False):
+    """What changed between two graphs."""
+
+    upsert: Upsert = msgspec.field(default_factory=Upsert)
+    remove: Remove = msgspec.field(default_factory=Remove)
+
+    def __bool__(self) -> bool:
+        return any(getattr(self.upsert, part) or getattr(self.remove, part) for part in PARTS)
+
+    def put(self, part: str, key: str, old: Any, new: Any) -> None:
+        """Note the step from `old` to `new` (None: absent) of one object; equal ones leave no trace."""
+        if new is None:
+            if old is not None:
+                getattr(self.remove, part).append(key)
+        elif old is not new and old != new:
+            getattr(self.upsert, part).append(new)
+
+
+def key_of(item: Any) -> str:
+    """The key of any object: a node's is its name."""
+    return item.name if isinstance(item, NodeObject) else item.key
+
+
+def fold(graph: Graph, delta: GraphDelta) -> Graph:
+    """Apply a delta as a page does."""
+    parts: dict[str, dict[str, Any]] = {}
+    for part in PARTS:
+        objects = dict(getattr(graph, part))
+        for key in getattr(delta.remove, part):
+            objects.pop(key, None)
+        objects.update((key_of(item), item) for item in getattr(delta.upsert, part))
+        parts[part] = objects
+    return Graph(**parts)
+
+
+def changed_keys(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Iterator[Any]:
+    """Keys whose values aren't the same object in both mappings: `new`'s order, then those that went."""
+    if old is new:
+        return
+    yield from (key for key, value in new.items() if old.get(key) is not value)
+    yield from (key for key in old if key not in new)

@@ -1,0 +1,175 @@
+"""The graph of the live state, numbered: what every page of this process is shown.
+
+`Topology` follows the store when somebody asks it to (`advance`), from any thread. Each advance that
+changed something is a revision, encoded once and handed to all listeners in order. Nothing runs
+while nobody looks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from netviz.ingest.store import NodeRevision, Store, get_store
+from netviz.topology.graph import Graph, GraphDelta
+from netviz.topology.patience import Patience
+from netviz.topology.projector import Live, Projector, as_lists
+
+AGE_STEP_S = 5
+# Called with (revision, frame) for each delta, in order, by whichever thread advances.
+Listener = Callable[[int, str], None]
+
+_encode = msgspec.json.Encoder().encode
+
+
+def live_of(store: Store, now_s: float) -> dict[str, Live]:
+    """What the store knows of each node's collector.
+
+    A connected node's state is as old as the oldest change that its collector hasn't sent yet; an
+    unconnected one's age goes in steps, so that it isn't news all the time.
+    """
+    reports = store.collectors()
+    live = {}
+    for name, revision in store.node_revisions().items():
+        report = reports.get(name)
+        live[name] = Live(
+            connected=revision.connected,
+            age_s=_age(revision, report.status.lag_s if report else 0.0, now_s),
+            version=report.version if report else "",
+            status=report.status if report else None,
+        )
+    return live
+
+
+def _age(revision: NodeRevision, lag_s: float, now_s: float) -> float:
+    if revision.connected:
+        return round(lag_s, 1)
+    return (
+        max(0.0, now_s - revision.received_at_s) // AGE_STEP_S * AGE_STEP_S if revision.received_at_s else 0.0
+    )
+
+
+class Topology:
+    """The numbered graph of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._lock = threading.Lock()
+        self._projector = Projector()
+        self._patience = Patience()
+        self._revision = 0
+        self._seen: tuple[int, int] = (-1, -1)
+        self._members = threading.Lock()
+        self._listeners: tuple[Listener, ...] = ()
+        self._snapshot: tuple[int, str] = (-1, "")
+
+    @property
+    def revision(self) -> int:
+        """The number of the newest graph."""
+        return self._revision
+
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    def advance(self) -> int:
+        """Follow the store and tell the listeners what changed; return the revision."""
+        with self._lock:
+            self._advance()
+            return self._revision
+
+    def graph(self) -> tuple[int, Graph]:
+        """The graph of this moment, to keep, and its revision."""
+        with self._lock:
+            self._advance()
+            now = self._projector.graph
+            alerts = self._patience.shown(now.alerts)
+            return self._revision, Graph(dict(now.nodes), dict(now.netns), dict(now.links), alerts)
+
+    def listen(self, listener: Listener) -> tuple[int, str]:
+        """Return this moment's revision and snapshot frame, and call `listener` with each delta after it."""
+        with self._lock:
+            self._advance()
+            with self._members:
+                self._listeners = (*(known for known in self._listeners if known != listener), listener)
+            return self._revision, self._snapshot_frame()
+
+    def leave(self, listener: Listener) -> None:
+        """Stop calling a listener: at once, but for a frame that is being handed out in this moment."""
+        with self._members:
+            self._listeners = tuple(known for known in self._listeners if known != listener)
+
+    def _advance(self) -> None:
+        now_s = time.time()
+        seen = (self.store.revision, int(now_s) // AGE_STEP_S)
+        if seen == self._seen and not self._patience.ripe(now_s):
+            return
+        delta = self._projector.update(self.store.cluster(), live_of(self.store, now_s))
+        self._seen = seen
+        self._patience.sift(delta, now_s)
+        if not delta:
+            return
+        self._revision += 1
+        if self._listeners:
+            frame = _delta_frame(delta, self._revision)
+            for listener in self._listeners:
+                listener(self._revision, frame)
+
+    def _snapshot_frame(self) -> str:
+        revision, frame = self._snapshot
+        if revision != self._revision:
+            graph = self._projector.graph
+            shown = Graph(graph.nodes, graph.netns, graph.links, self._patience.shown(graph.alerts))
+            body = {"type": "snapshot", "revision": self._revision, **as_lists(shown)}
+            frame = _encode(body).decode()
+            self._snapshot = (self._revision, frame)
+        return frame
+
+
+def _delta_frame(delta: GraphDelta, revision: int) -> str:
+    body = {
+        "type": "delta",
+        "base": revision - 1,
+        "revision": revision,
+        "upsert": delta.upsert,
+        "remove": delta.remove,
+    }
+    return _encode(body).decode()
+
+
+_topology: Topology | None = None
+_topology_lock = threading.Lock()
+
+
+def get_topology() -> Topology:
+    """Return this process's topology: the one of its store."""
+    global _topology
+    store = get_store()
+    with _topology_lock:
+        if _topology is None or _topology.store is not store:
+            _topology = Topology(store)
+        return _topology
+
+
+def filtered(graph: Graph, node: str = "", pod: str = "") -> Mapping[str, list[object]]:
+    """The graph's lists, cut to a node, to a pod (`name` or `namespace/name`), or to both."""
+    netns = [
+        ns
+        for ns in graph.netns.values()
+        if (not node or ns.node == node)
+        and (not pod or (ns.pod is not None and pod in (ns.pod.name, f"{ns.pod.namespace}/{ns.pod.name}")))
+    ]
+    if not node and not pod:
+        return as_lists(graph)
+    keys = {ns.key for ns in netns}
+    names = {ns.node for ns in netns} if pod else {node}
+    return {
+        "nodes": [item for name, item in graph.nodes.items() if name in names],
+        "netns": list(netns),
+        "links": [link for link in graph.links.values() if link.netns in keys],
+        "alerts": [alert for alert in graph.alerts.values() if keys.intersection(alert.netns)],
+    }

@@ -1,0 +1,9 @@
+"""WebSocket paths of topology, for people: they come in with a user who may see."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from netviz.topology.consumers import TopologyConsumer
+
+websocket_urlpatterns: list[URLPattern] = [path("ws/topology", TopologyConsumer.as_asgi())]

@@ -1,0 +1,13 @@
+"""HTTP paths of topology."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from netviz.topology import views
+
+urlpatterns: list[URLPattern] = [
+    path("", views.page, name="map"),
+    path("api/topology", views.topology, name="api-topology"),
+    path("api/netns/<str:key>", views.netns, name="api-netns"),
+]

@@ -1,0 +1,55 @@
+"""The page, the graph and the inspector's detail."""
+
+from __future__ import annotations
+
+import msgspec
+from django.contrib.auth.decorators import login_required
+from django.contrib.staticfiles import finders
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_safe
+
+from netviz.core.model.ids import NetnsKey
+from netviz.ingest.store import get_store
+from netviz.inventory.access import VIEWER, require_role, role_of
+from netviz.inventory.answers import methods, refuse
+from netviz.topology.detail import netns_detail
+from netviz.topology.live import filtered, get_topology
+
+_encode = msgspec.json.Encoder().encode
+BUNDLE = ("dist/app.js", "dist/app.css")
+
+
+@require_safe
+@login_required
+@ensure_csrf_cookie
+def page(request: HttpRequest) -> HttpResponse:
+    """Show the map: a shell that the bundle fills."""
+    role = role_of(request.user)
+    missing = [name for name in BUNDLE if finders.find(name) is None]
+    context = {"role": role, "missing": missing}
+    return render(request, "topology/map.html", context, status=200 if role else 403)
+
+
+@methods("GET")
+@require_role(VIEWER)
+def topology(request: HttpRequest) -> HttpResponse:
+    """Answer with the graph, cut to ?node= and ?pod=."""
+    revision, graph = get_topology().graph()
+    lists = filtered(graph, request.GET.get("node", ""), request.GET.get("pod", ""))
+    return HttpResponse(_encode({"revision": revision, **lists}), content_type="application/json")
+
+
+@methods("GET")
+@require_role(VIEWER)
+def netns(request: HttpRequest, key: str) -> HttpResponseBase:
+    """Answer with all that is known of one namespace."""
+    try:
+        wanted = NetnsKey.parse(key)
+    except ValueError:
+        return refuse(400, "a namespace's key is node:dev:ino:generation")
+    detail = netns_detail(get_store().cluster(), wanted)
+    if detail is None:
+        return refuse(404, f"there is no namespace {key}")
+    return HttpResponse(_encode(detail), content_type="application/json")

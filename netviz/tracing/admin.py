@@ -1,0 +1,72 @@
+"""The trace history for administrators: to read, to search, to delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+
+from netviz.inventory.access import ADMINISTRATOR, may
+from netviz.tracing.models import TraceRun
+
+
+@admin.register(TraceRun)
+class TraceRunAdmin(admin.ModelAdmin):
+    """Traces: nobody edits them."""
+
+    list_display = ("created_at", "user", "source", "target", "proto", "status", "disposition", "took")
+    list_display_links = ("created_at", "source", "target")
+    list_filter = ("disposition", "status", "proto", "created_at", "user")
+    list_select_related = ("user",)
+    list_per_page = 50
+    date_hierarchy = "created_at"
+    search_fields = ("source", "target", "disposition", "error", "user__username")
+    search_help_text = "From, to, disposition, error or user"
+    fieldsets = (
+        (None, {"fields": ("source", "target", "proto", "user", "status", "disposition", "error")}),
+        ("When", {"fields": ("created_at", "started_at", "finished_at", "took")}),
+        ("Path", {"fields": ("path", "inputs")}),
+    )
+
+    class Media:
+        """The path's own looks."""
+
+        css = {"all": ("netviz/trace.css",)}
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Leave the large column out of the list."""
+        runs = super().get_queryset(request)
+        one = request.resolver_match is not None and "object_id" in request.resolver_match.kwargs
+        return runs if one else runs.defer("result")
+
+    @admin.display(description="took")
+    def took(self, run: TraceRun) -> str:
+        """How long it took."""
+        return "-" if run.took_s is None else f"{run.took_s * 1000:.0f} ms"
+
+    @admin.display(description="path")
+    def path(self, run: TraceRun) -> str:
+        """The whole trace to read."""
+        return render_to_string("tracing/trace.html", {"run": run, "trace": run.result})
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Administrators only."""
+        return may(request.user, ADMINISTRATOR)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Administrators only."""
+        return may(request.user, ADMINISTRATOR)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Administrators only."""
+        return may(request.user, ADMINISTRATOR)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Traces are asked for on the map."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """History stays as it was."""
+        return False

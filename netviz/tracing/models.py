@@ -1,0 +1,74 @@
+"""Traces that people asked for, with what they were worked out from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+
+
+class TraceRun(models.Model):
+    """One trace: what was asked, what came of it, and the revisions of the states that it read."""
+
+    class Status(models.TextChoices):
+        """A run goes down this list once; the last two are its ends."""
+
+        QUEUED = "queued", "queued"
+        RUNNING = "running", "running"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    request = models.JSONField(help_text="as posted")
+    source = models.CharField("from", max_length=300)
+    target = models.CharField("to", max_length=300)
+    proto = models.CharField(max_length=8)
+    status = models.CharField(max_length=8, choices=Status, default=Status.QUEUED)
+    disposition = models.CharField(max_length=16, blank=True)
+    result = models.JSONField(null=True, help_text="the trace, as `manage.py trace --json` prints it")
+    error = models.TextField(blank=True)
+    inputs = models.JSONField(default=dict, help_text="revision of each node's state that was read")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = "trace"
+        ordering = ["-created_at", "-pk"]
+        indexes = [
+            models.Index(fields=["-created_at"]),
+            models.Index(fields=["status", "created_at"]),
+            models.Index(fields=["disposition", "-created_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source} to {self.target} ({self.proto})"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come."""
+        return self.status in (self.Status.DONE, self.Status.FAILED)
+
+    @property
+    def took_s(self) -> float | None:
+        """Seconds from start to end."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return float((self.finished_at - self.started_at).total_seconds())
+
+    def summary(self) -> dict[str, Any]:
+        """The run as JSON shows it in lists, without its trace."""
+        return {
+            "id": str(self.pk),
+            "status": self.status,
+            "error": self.error or None,
+            "created": self.created_at.isoformat(),
+            "user": self.user.get_username() if self.user is not None else "",
+            "request": self.request,
+            "disposition": self.disposition or None,
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The run as JSON shows it alone."""
+        return {**self.summary(), "trace": self.result}

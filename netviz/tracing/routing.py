@@ -1,0 +1,9 @@
+"""WebSocket paths of tracing, for people: they come in with a user who may see."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from netviz.tracing.consumers import TraceConsumer
+
+websocket_urlpatterns: list[URLPattern] = [path("ws/traces/<str:trace_id>", TraceConsumer.as_asgi())]

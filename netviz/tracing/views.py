@@ -1,0 +1,60 @@
+"""The traces' JSON interface."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+
+from netviz.inventory.access import OPERATOR, VIEWER, require_role
+from netviz.inventory.answers import methods, refuse
+from netviz.tracing.models import TraceRun
+from netviz.tracing.predict import CannotTrace
+from netviz.tracing.request import BadRequest, as_posted, parse_request
+from netviz.tracing.service import Overload, enqueue
+
+MAX_LIST = 200
+
+
+@methods("GET", "POST")
+def traces(request: HttpRequest) -> HttpResponseBase:
+    """List the newest traces, or start one."""
+    return start(request) if request.method == "POST" else newest(request)
+
+
+@require_role(VIEWER)
+def newest(request: HttpRequest) -> HttpResponseBase:
+    """List the newest traces, ?limit= of them, of ?disposition= where given."""
+    text = request.GET.get("limit", "20")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_LIST:
+        return refuse(400, f"limit is a number from 1 to {MAX_LIST}")
+    runs = TraceRun.objects.select_related("user").defer("result")
+    if disposition := request.GET.get("disposition"):
+        runs = runs.filter(disposition=disposition)
+    return JsonResponse({"traces": [run.summary() for run in runs[: int(text)]]})
+
+
+@require_role(OPERATOR)
+def start(request: HttpRequest) -> HttpResponseBase:
+    """Queue a trace."""
+    try:
+        wish = parse_request(request.body)
+        run = enqueue(request.user, wish, as_posted(wish, request.body))
+    except (BadRequest, CannotTrace) as err:
+        return refuse(400, str(err))
+    except Overload as err:
+        return refuse(503, str(err), Retry_After="2")
+    return JsonResponse({"id": str(run.pk)}, status=202)
+
+
+@methods("GET")
+@require_role(VIEWER)
+def trace(request: HttpRequest, trace_id: str) -> HttpResponseBase:
+    """Answer with one trace."""
+    run = find(trace_id)
+    return JsonResponse(run.as_json()) if run is not None else refuse(404, f"there is no trace {trace_id}")
+
+
+def find(trace_id: str) -> TraceRun | None:
+    """Find a trace by the id of its address."""
+    if not trace_id.isascii() or not trace_id.isdecimal() or len(trace_id) > 18:
+        return None
+    return TraceRun.objects.select_related("user").filter(pk=int(trace_id)).first()

@@ -1,0 +1,33 @@
+"""HTTP paths: login and admin here, the rest in the apps."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import include, path
+
+from netviz import health
+
+admin.site.site_header = admin.site.site_title = "netviz"
+admin.site.index_title = "Administration"
+admin.site.site_url = None  # the template has its own link to the map
+
+urlpatterns = [
+    path(
+        "login/",
+        LoginView.as_view(template_name="login.html", redirect_authenticated_user=True),
+        name="login",
+    ),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("admin/", admin.site.urls),
+    path("healthz", health.healthz, name="healthz"),
+    path("metrics", health.metrics, name="metrics"),
+    path("", include("netviz.ingest.urls")),
+    path("", include("netviz.topology.urls")),
+    path("", include("netviz.tracing.urls")),
+]
+
+handler400 = "netviz.errors.bad_request"
+handler403 = "netviz.errors.denied"
+handler404 = "netviz.errors.not_found"
+handler500 = "netviz.errors.server_error"

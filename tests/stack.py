@@ -1,0 +1,34 @@
+"""Fixtures: a lab and the whole netviz on it, for tests that look at everything at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Cluster, ClusterSpec
+from lab.stack import Stack
+
+_serial = count()
+
+
+@contextmanager
+def whole_netviz(folder: Path, nodes: int = 3, pods: int = 5) -> Iterator[tuple[Cluster, Stack]]:
+    """A lab of its own name, a server, and a collector for each node; all gone afterwards."""
+    spec = ClusterSpec(f"t{os.getpid()}-{next(_serial)}", nodes=nodes, pods=pods)
+    with Cluster.up(spec) as cluster:
+        arguments = {node.name: node.collector_args() for node in cluster.nodes.values()}
+        with Stack(arguments, folder / "var") as stack:
+            stack.start()
+            yield cluster, stack
+
+
+@pytest.fixture(scope="module")
+def netviz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Stack]]:
+    """Three nodes with five pods each, collected and served."""
+    with whole_netviz(tmp_path_factory.mktemp("netviz")) as pair:
+        yield pair

@@ -1,0 +1,255 @@
+"""The admin pages: enrol with a token shown once, approve, revoke, status that people can read, roles."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+
+from netviz.core.model.ids import NetnsKey
+from netviz.core.model.netns import Netns
+from netviz.core.state.delta import NetnsDelta, NodeDelta
+from netviz.core.state.node import NodeState
+from netviz.ingest.journal_record import pack
+from netviz.ingest.models import JournalEntry
+from netviz.ingest.store import MemoryStore, Position
+from netviz.inventory.access import ADMINISTRATOR, OPERATOR, VIEWER, may, role_of
+from netviz.inventory.models import ApiToken, Cluster, Collector, Node
+from netviz.inventory.readable import ago, delay, share, size
+from netviz.inventory.service import enrol, find_collector, make_api_token, user_of_api_token
+from netviz.inventory.tokens import bearer_token, token_hash
+
+pytestmark = pytest.mark.django_db
+COLLECTORS = "/admin/inventory/collector/"
+TOKEN = re.compile(r'<code class="token">([^<]+)</code>')
+
+
+@pytest.fixture
+def admin() -> Client:
+    """A browser of somebody who is administrator by role, not a superuser."""
+    user = User.objects.create_user("ada", password="correct horse battery", is_staff=True)
+    user.groups.add(Group.objects.get(name=ADMINISTRATOR))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def act(client: Client, page: str, action: str, *objects: Any) -> str:
+    """Select objects on a page and run an action."""
+    fields = {"action": action, "_selected_action": [one.pk for one in objects]}
+    answer = client.post(page, fields, follow=True)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_every_page_opens_with_rows_search_and_filters(admin: Client) -> None:
+    collector, _ = enrol("n1", approve=True)
+    make_api_token(User.objects.get(), "grafana")
+    key = NetnsKey("n1", 4, 1)
+    delta = NodeDelta(netns=(NetnsDelta(key, Netns(key, "the-root")),))
+    entry = JournalEntry.objects.create(
+        node="n1",
+        epoch=5,
+        seq=0,
+        kind="snapshot",
+        received_at=timezone.now(),
+        summary="namespaces +1",
+        size=9,
+        body=pack(delta),
+    )
+    for page in (
+        "/admin/",
+        "/admin/inventory/cluster/?q=default",
+        "/admin/inventory/node/?q=n1&collectors__connected__exact=0",
+        f"{COLLECTORS}?q=n1&status__exact=approved&connected__exact=0",
+        f"{COLLECTORS}{collector.pk}/change/",
+        "/admin/inventory/apitoken/?q=grafana",
+        "/admin/ingest/journalentry/?q=n1&kind__exact=snapshot",
+        f"/admin/ingest/journalentry/{entry.pk}/change/",
+    ):
+        answer = admin.get(page)
+        assert answer.status_code == 200, page
+        text = answer.content.decode()
+        assert ('id="result_list"' in text) == ("q=" in page), page
+        assert token_not_shown(text)
+    assert "the-root" in admin.get(f"/admin/ingest/journalentry/{entry.pk}/change/").content.decode()
+
+
+def token_not_shown(text: str) -> bool:
+    return not TOKEN.search(text) and not any(c.token_hash in text for c in Collector.objects.all())
+
+
+def test_enrolling_shows_the_token_once(admin: Client) -> None:
+    assert admin.get(f"{COLLECTORS}add/").status_code == 200
+    answer = admin.post(f"{COLLECTORS}add/", {"node": "n9", "cluster": "prod", "approve": ""})
+    assert "no-store" in answer["Cache-Control"]
+    shown = TOKEN.search(answer.content.decode())
+    assert shown is not None
+    collector = find_collector(shown.group(1))
+    assert collector is not None
+    assert (collector.node.name, collector.node.cluster.name, collector.status) == ("n9", "prod", "enrolled")
+    assert collector.token_hash == token_hash(shown.group(1))
+    assert shown.group(1) not in admin.get(COLLECTORS).content.decode()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "-a", "x" * 254])
+def test_a_bad_node_name_is_refused(admin: Client, name: str) -> None:
+    answer = admin.post(f"{COLLECTORS}add/", {"node": name, "cluster": "prod"})
+    assert not TOKEN.search(answer.content.decode())
+    assert not Node.objects.exists()
+    with pytest.raises(CommandError):
+        call_command("enrol", name)
+
+
+def test_nodes_are_given_tokens_from_their_list(admin: Client) -> None:
+    cluster = Cluster.objects.create(name="c")
+    nodes = [Node.objects.create(cluster=cluster, name=f"n{n}") for n in range(3)]
+    text = act(admin, "/admin/inventory/node/", "enrol_collectors", *nodes)
+    collectors = [find_collector(token) for token in TOKEN.findall(text)]
+    assert [c.node.name for c in collectors if c and c.status == "approved"] == ["n0", "n1", "n2"]
+
+
+def test_approving_and_revoking(admin: Client) -> None:
+    waiting, _ = enrol("n1")
+    assert "1 approved" in act(admin, COLLECTORS, "approve", waiting)
+    waiting.refresh_from_db()
+    assert waiting.status == Collector.Status.APPROVED
+    assert waiting.approved_at is not None
+    assert "1 revoked" in act(admin, COLLECTORS, "revoke", waiting)
+    assert "0 revoked" in act(admin, COLLECTORS, "revoke", waiting)
+    assert "0 approved" in act(admin, COLLECTORS, "approve", waiting)
+    waiting.refresh_from_db()
+    assert waiting.status == Collector.Status.REVOKED
+
+
+def test_status_columns_are_readable(admin: Client) -> None:
+    collector, _ = enrol("n1", approve=True)
+    Collector.objects.filter(pk=collector.pk).update(
+        connected=True,
+        last_seen_at=timezone.now() - timedelta(seconds=5),
+        version="0.1",
+        lag_s=0.04,
+        lost_events=3,
+        shed_events=12,
+        cpu=0.004,
+        rss_bytes=40 << 20,
+    )
+    text = admin.get(COLLECTORS).content.decode()
+    for words in ("approved", "5 s ago", "40 ms", "3 / 12", "0.4 %", "40.0 MiB"):
+        assert words in text
+
+
+def test_api_tokens_are_shown_once_and_revoked(admin: Client) -> None:
+    ada = User.objects.get(username="ada")
+    assert admin.get("/admin/inventory/apitoken/add/").status_code == 200
+    answer = admin.post("/admin/inventory/apitoken/add/", {"user": ada.pk, "name": "grafana"})
+    shown = TOKEN.search(answer.content.decode())
+    assert shown is not None
+    assert user_of_api_token(shown.group(1)) == ada
+    record = ApiToken.objects.get()
+    assert record.last_used_at is not None
+    assert "1 revoked" in act(admin, "/admin/inventory/apitoken/", "revoke", record)
+    assert user_of_api_token(shown.group(1)) is None
+
+
+def test_an_inactive_user_s_token_opens_nothing(admin: Client) -> None:
+    ada = User.objects.get(username="ada")
+    _, token = make_api_token(ada, "x")
+    User.objects.update(is_active=False)
+    assert user_of_api_token(token) is None
+
+
+def test_the_journal_cannot_be_edited(admin: Client) -> None:
+    assert admin.get("/admin/ingest/journalentry/add/").status_code == 403
+    assert "delete_selected" not in admin.get("/admin/ingest/journalentry/").content.decode()
+
+
+@pytest.mark.parametrize("role", [VIEWER, OPERATOR])
+def test_who_may_not_administer_sees_and_changes_nothing(role: str) -> None:
+    user = User.objects.create_user("vic", is_staff=True)
+    user.groups.add(Group.objects.get(name=role))
+    collector, _ = enrol("n1")
+    client = Client()
+    client.force_login(user)
+    page = client.get(COLLECTORS)
+    assert page.status_code == 200
+    assert "Approve" not in page.content.decode()
+    client.post(COLLECTORS, {"action": "approve", "_selected_action": [collector.pk]})
+    collector.refresh_from_db()
+    assert collector.status == Collector.Status.ENROLLED
+    assert client.get(f"{COLLECTORS}add/").status_code == 403
+    assert client.get("/admin/inventory/apitoken/").status_code == 403
+
+
+def test_a_deleted_node_leaves_the_live_state(admin: Client, store: MemoryStore) -> None:
+    collector, _ = enrol("n1", approve=True)
+    store.set_connected("n1", True, 1.0)
+    store.replace(NodeState("n1"), Position(5, 0), 1.0)
+    page = f"/admin/inventory/node/{collector.node.pk}/delete/"
+    assert admin.post(page, {"post": "yes"}).status_code == 302
+    store.set_connected("n1", False, 2.0)
+    store.set_durable("n1", Position(5, 0))
+    assert store.node_revisions() == store.cluster().nodes == {}
+
+
+def test_roles_build_on_each_other() -> None:
+    nobody = User.objects.create_user("nobody")
+    operator = User.objects.create_user("op")
+    operator.groups.add(Group.objects.get(name=OPERATOR), Group.objects.get(name=VIEWER))
+    root = User.objects.create_superuser("root")
+    assert [role_of(user) for user in (nobody, operator, root)] == [None, OPERATOR, ADMINISTRATOR]
+    assert [may(operator, role) for role in (VIEWER, OPERATOR, ADMINISTRATOR)] == [True, True, False]
+    assert not may(nobody, VIEWER)
+    operator.is_active = False
+    assert role_of(operator) is None
+
+
+def test_the_revoke_command_takes_all_of_a_node_s_collectors(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        enrol("n1", approve=True)
+    call_command("revoke", "n1")
+    assert capsys.readouterr().out == "2 revoked\n"
+    with pytest.raises(CommandError, match="no node"):
+        call_command("revoke", "n2")
+
+
+def test_the_enrol_command_prints_the_token(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("enrol", "n1", cluster="lab")
+    out = capsys.readouterr()
+    collector = find_collector(out.out.strip())
+    assert collector is not None
+    assert collector.node.cluster.name == "lab"
+    assert "approval" in out.err
+
+
+def test_numbers_and_times_read_well() -> None:
+    now = datetime.now(UTC)
+    assert [ago(None), ago(now - timedelta(hours=5)), ago(now - timedelta(days=3))] == [
+        "never",
+        "5 h ago",
+        "3 d ago",
+    ]
+    assert [size(5), size(5000), size(3 << 30)] == ["5 B", "4.9 KiB", "3.0 GiB"]
+    assert [delay(0.0401), delay(2.5), share(1.5)] == ["40 ms", "2.5 s", "150.0 %"]
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [("Bearer abc", "abc"), ("bearer  abc ", "abc"), ("Basic abc", None), ("Bearer ", None), ("", None)],
+)
+def test_the_authorization_header(header: str, token: str | None) -> None:
+    assert bearer_token(header) == token
+
+
+def test_pages_carry_their_security_headers(admin: Client) -> None:
+    answer = admin.get(COLLECTORS)
+    assert "default-src 'self'" in answer["Content-Security-Policy"]
+    assert answer["X-Frame-Options"] == "DENY"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert not re.search(r'<script>|<style|(src|href|action)="(https?:)?//', answer.content.decode())

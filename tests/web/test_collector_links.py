@@ -1,0 +1,112 @@
+"""A collector's socket that ends in an unusual way: its node never stays connected."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from uvicorn.protocols.utils import ClientDisconnected
+
+from netviz.core.state.delta import NodeDelta
+from netviz.core.wire.codec import decode_frame, encode_frame
+from netviz.core.wire.messages import Hello, SnapshotBegin, SnapshotPart, Welcome
+from netviz.ingest.connections import connections
+from netviz.ingest.consumer import CollectorConsumer
+from netviz.ingest.store import MemoryStore
+from netviz.inventory.models import Node
+from netviz.inventory.service import enrol
+
+HELLO = encode_frame(Hello("n1", (1,), "1.0", 5))
+
+
+class Link:
+    """An open socket of node n1's collector, as the server's protocol hands it over."""
+
+    def __init__(self, token: str) -> None:
+        self._scope = {"type": "websocket", "headers": [(b"authorization", f"Bearer {token}".encode())]}
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sent: list[dict[str, Any]] = []
+        self.gone = False
+
+    async def send(self, event: dict[str, Any]) -> None:
+        if self.gone:
+            raise ClientDisconnected
+        self.sent.append(event)
+
+    async def serve(self) -> None:
+        await CollectorConsumer()(self._scope, self._events.get, self.send)
+
+    def put(self, kind: str, **fields: Any) -> None:
+        self._events.put_nowait({"type": f"websocket.{kind}", **fields})
+
+    async def until(self, condition: Any) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def link(store: MemoryStore, transactional_db: None) -> Link:
+    return Link((await sync_to_async(enrol)("n1", approve=True))[1])
+
+
+async def test_a_link_that_dies_at_the_welcome_leaves_nobody_connected(
+    link: Link, store: MemoryStore
+) -> None:
+    serving = asyncio.create_task(link.serve())
+    link.put("connect")
+    await link.until(lambda: link.sent)
+    link.gone = True
+    link.put("receive", bytes=HELLO)
+    await link.until(lambda: "n1" in store.node_revisions() and not store.node_revisions()["n1"].connected)
+    assert len(connections) == 0
+    link.put("disconnect", code=1006)
+    await asyncio.wait_for(serving, 5)
+
+
+async def test_a_channel_layer_that_fails_leaves_nobody_connected(
+    link: Link, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from channels.layers import InMemoryChannelLayer
+
+    async def fail(*args: Any) -> None:
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(InMemoryChannelLayer, "group_send", fail)
+    monkeypatch.setattr(InMemoryChannelLayer, "group_discard", fail)
+    link.put("connect")
+    link.put("receive", bytes=HELLO)
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(link.serve(), 5)
+    assert len(connections) == 0
+    assert not store.node_revisions()["n1"].connected
+
+
+async def test_a_snapshot_past_the_setting_is_refused(link: Link, settings: Any) -> None:
+    settings.SNAPSHOT_MAX_BYTES = 1000
+    serving = asyncio.create_task(link.serve())
+    link.put("connect")
+    link.put("receive", bytes=HELLO)
+    link.put("receive", bytes=encode_frame(SnapshotBegin(5, 0)))
+    link.put("receive", bytes=encode_frame(SnapshotPart(0, NodeDelta(kernel="x" * 2000))))
+    await link.until(lambda: link.sent and link.sent[-1]["type"] == "websocket.close")
+    assert link.sent[-1]["code"] == 1009
+    link.put("disconnect", code=1009)
+    await asyncio.wait_for(serving, 5)
+
+
+async def test_a_connection_is_not_replaced_by_one_that_was_before_it(link: Link) -> None:
+    serving = asyncio.create_task(link.serve())
+    link.put("connect")
+    await link.until(lambda: link.sent)
+    node_id = (await Node.objects.aget(name="n1")).pk
+    await get_channel_layer().group_send(f"node.{node_id}", {"type": "collector.replaced", "by": "earlier"})
+    await asyncio.sleep(0.1)
+    link.put("receive", bytes=HELLO)
+    await link.until(lambda: len(link.sent) >= 2)
+    assert isinstance(decode_frame(link.sent[1]["bytes"]), Welcome)
+    link.put("disconnect", code=1000)
+    await asyncio.wait_for(serving, 5)

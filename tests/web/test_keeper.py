@@ -1,0 +1,51 @@
+"""The keeper goes on whatever a collector says of itself: its numbers cannot stop anybody's status."""
+
+from __future__ import annotations
+
+import pytest
+
+from netviz.core.wire.messages import AgentStatus
+from netviz.ingest import keeper as keeper_module
+from netviz.ingest.keeper import Keeper
+from netviz.ingest.service import MAX_COUNT, MAX_MEASURE, bounded, plain
+from netviz.inventory.models import Collector
+from netviz.inventory.service import enrol
+
+
+def test_a_collector_s_numbers_are_kept_within_bounds() -> None:
+    said = AgentStatus(1 << 63, float("inf"), float("nan"), -5, 3, (1 << 64) - 1)
+    assert bounded(said) == AgentStatus(MAX_COUNT, MAX_MEASURE, 0.0, 0, 3, MAX_COUNT)
+    assert plain("6.1\08" + "x" * 99, 5) == "6.18x"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("bad", [{"lost_events": 1 << 63}, {"lag_s": float("nan")}])
+def test_one_that_cannot_be_written_takes_no_other_with_it(
+    bad: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = enrol("n1")[0], enrol("n2")[0]
+    keeper = Keeper()
+    keeper.note(one.pk, **bad)
+    keeper.note(other.pk, **dict.fromkeys(bad, 7))
+    keeper._write()
+    assert getattr(Collector.objects.get(pk=other.pk), *bad) == 7
+    assert any(f"cannot write the status of collector {one.pk}" in line for line in caplog.messages)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_thread_survives_what_nobody_thought_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lab.stack import wait_until
+
+    monkeypatch.setattr(keeper_module, "LOOK_EVERY_S", 0.01)
+    keeper, looks = Keeper(), []
+
+    def look() -> None:
+        looks.append(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(keeper, "_look", look)
+    keeper.start()
+    try:
+        wait_until(lambda: len(looks) >= 3, 10, "the keeper looks again after a failure")
+    finally:
+        keeper.stop()

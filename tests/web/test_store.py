@@ -1,0 +1,287 @@
+"""The live state store: the same behaviour in memory and over Redis, and Redis's two sides in step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.stack import wait_until
+from netviz.core.model.ids import NetnsKey
+from netviz.core.model.netfilter import ChainBody, NftChain, NftExpr, NftRuleBody, body_digest
+from netviz.core.model.netns import Netns, Sysctl
+from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
+from netviz.core.state.node import NodeState, SectionStatus
+from netviz.core.wire.messages import AgentStatus
+from netviz.ingest import redis_store
+from netviz.ingest.redis_store import RedisStore
+from netviz.ingest.store import CollectorReport, MemoryStore, Position
+from tests.web.services import redis_server
+
+KEY = NetnsKey("n1", 4, 1)
+POD = NetnsKey("n1", 4, 2)
+BODIES = [ChainBody((NftRuleBody((NftExpr("counter", {"n": n}),)),)) for n in range(3)]
+DIGESTS = [body_digest(body) for body in BODIES]
+
+
+def whole(node: str = "n1", **sections: bool) -> NodeState:
+    """A node with one namespace."""
+    key = NetnsKey(node, 4, 1)
+    status = {name: SectionStatus(1.0, whole=whole) for name, whole in (sections or {"links": True}).items()}
+    return apply(
+        NodeState(node), NodeDelta(netns=(NetnsDelta(key, Netns(key, "root", True)),), status=status)
+    )
+
+
+def sysctl(value: int) -> NodeDelta:
+    return NodeDelta(netns=(NetnsDelta(KEY, sysctls=Change((Sysctl("net.a", value),), ())),))
+
+
+def chain(name: str, digest: bytes, key: NetnsKey = KEY) -> NodeDelta:
+    put = Change((NftChain(1, "filter", name, body=digest),), ())
+    return NodeDelta(netns=(NetnsDelta(key, Netns(key) if key == POD else None, nft_chains=put),))
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with redis_server(Path(tmp_path_factory.mktemp("redis"))) as url:
+        yield url
+
+
+@pytest.fixture
+def open_store(redis_url: str) -> Iterator[Callable[[], RedisStore]]:
+    """Open stores on one emptied Redis, as several processes do."""
+    stores: list[RedisStore] = []
+
+    def make() -> RedisStore:
+        stores.append(RedisStore(redis_url))
+        return stores[-1]
+
+    yield make
+    for one in stores:
+        one.close()
+    with redis_store.redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> MemoryStore:
+    if request.param == "memory":
+        return MemoryStore()
+    made: MemoryStore = request.getfixturevalue("open_store")()
+    return made
+
+
+def test_changes_show_at_once_and_count(store: MemoryStore) -> None:
+    seen: list[tuple[str, NodeDelta | None, int]] = []
+    end = store.subscribe(lambda node, delta, revision: seen.append((node, delta, revision)))
+    store.replace(whole(), Position(5, 0), 100.0)
+    before = store.cluster()
+    assert store.cluster() is before
+    store.fold("n1", sysctl(7), Position(5, 1), 101.0)
+    assert before.nodes["n1"].netns[KEY].sysctls == {}
+    assert store.cluster().nodes["n1"].netns[KEY].sysctls["net.a"].value == 7
+    assert store.position("n1") == Position(5, 1)
+    assert store.node_revisions()["n1"][:2] == (2, 101.0)
+    end()
+    store.fold("n1", sysctl(8), Position(5, 2), 102.0)
+    assert [delta for _, delta, _ in seen] == [None, sysctl(7)]
+    assert [revision for *_, revision in seen] == [1, 2]
+
+
+def test_a_delta_that_does_not_fit_changes_nothing(store: MemoryStore) -> None:
+    store.replace(whole(), Position(5, 0), 100.0)
+    before = store.cluster()
+    with pytest.raises(KeyError):
+        store.fold("n1", NodeDelta(netns=(NetnsDelta(POD),)), Position(5, 1), 101.0)
+    with pytest.raises(KeyError):
+        store.fold("unknown", sysctl(1), Position(5, 1), 101.0)
+    assert store.cluster() is before
+    assert store.position("n1") == Position(5, 0)
+
+
+def test_completeness_connection_and_report(store: MemoryStore) -> None:
+    now = time.time()
+    store.set_connected("n1", True, now)
+    assert "n1" not in store.cluster().nodes
+    store.replace(whole(links=True, routes=False), Position(5, 0), now)
+    assert store.node_revisions()["n1"] == (1, now, True, False)
+    store.fold("n1", NodeDelta(status={"routes": SectionStatus(2.0)}), Position(5, 1), now)
+    assert store.node_revisions()["n1"].complete
+    report = CollectorReport("1.0", AgentStatus(lost_events=4))
+    store.report("n1", report, now + 1)
+    assert store.collectors() == {"n1": report}
+    store.set_connected("n1", False, now + 2)
+    assert store.node_revisions()["n1"] == (2, now + 1, False, True)
+
+
+def test_bodies_live_as_long_as_somebody_refers_to_them(store: MemoryStore) -> None:
+    store.replace(whole(), Position(5, 0), 1.0)
+    store.put_bodies(BODIES[:1])
+    assert store.cluster().bodies == {}
+    store.fold("n1", chain("a", DIGESTS[0]), Position(5, 1), 1.0)
+    store.fold("n1", chain("b", DIGESTS[0], POD), Position(5, 2), 1.0)
+    assert store.missing_bodies("n1") == [DIGESTS[0]]
+    store.put_bodies(BODIES)
+    assert store.cluster().bodies == {DIGESTS[0]: BODIES[0]}
+    assert store.missing_bodies("n1") == []
+    store.fold("n1", chain("a", DIGESTS[1]), Position(5, 3), 1.0)
+    assert store.cluster().bodies == {DIGESTS[0]: BODIES[0]}
+    assert store.missing_bodies("n1") == [DIGESTS[1]]
+    store.fold("n1", NodeDelta(gone=(POD,)), Position(5, 4), 1.0)
+    assert store.cluster().bodies == {}
+    store.put_bodies(BODIES)
+    store.replace(whole(), Position(6, 0), 1.0)
+    assert store.cluster().bodies == {}
+    assert store.missing_bodies("n1") == []
+
+
+def test_a_forgotten_node_is_gone_with_its_bodies(store: MemoryStore) -> None:
+    store.replace(whole(), Position(5, 0), 1.0)
+    store.fold("n1", chain("a", DIGESTS[0]), Position(5, 1), 1.0)
+    store.put_bodies(BODIES)
+    store.forget("n1")
+    assert store.cluster().nodes == store.cluster().bodies == store.node_revisions() == {}
+
+
+def in_step(one: MemoryStore, other: MemoryStore) -> bool:
+    return one.cluster() == other.cluster() and one.position("n1") == other.position("n1")
+
+
+def test_another_process_follows(open_store: Callable[[], RedisStore]) -> None:
+    owner, reader = open_store(), open_store()
+    seen: list[str] = []
+    reader.subscribe(lambda node, delta, revision: seen.append(node))
+    now = time.time()
+    owner.set_connected("n1", True, now)
+    owner.replace(whole(), Position(5, 0), now)
+    owner.fold("n1", chain("a", DIGESTS[0]), Position(5, 1), now)
+    owner.put_bodies(BODIES[:1])
+    owner.set_durable("n1", Position(5, 1))
+    owner.report("n1", CollectorReport("1.0", AgentStatus(lost_events=4)), now)
+    wait_until(lambda: in_step(owner, reader), 10, "the reader follows")
+    for value in range(redis_store.COMPACT_DELTAS + 50):
+        owner.fold("n1", sysctl(value), Position(5, 2 + value), now)
+        if value % 40 == 0:
+            wait_until(lambda: in_step(owner, reader), 10, "the reader follows")
+    wait_until(lambda: in_step(owner, reader), 10, "the reader follows past the compaction")
+    wait_until(lambda: reader.durable("n1") == Position(5, 1), 10, "the reader knows what is durable")
+    assert reader.node_revisions() == owner.node_revisions()
+    assert reader.collectors() == owner.collectors()
+    assert seen
+    late = open_store()
+    assert in_step(owner, late)
+    assert late.cluster().bodies == {DIGESTS[0]: BODIES[0]}
+
+
+def test_a_node_may_move_to_another_process(open_store: Callable[[], RedisStore]) -> None:
+    first, second = open_store(), open_store()
+    now = time.time()
+    first.set_connected("n1", True, now)
+    first.replace(whole(), Position(5, 0), now)
+    wait_until(lambda: in_step(first, second), 10, "the second follows")
+    second.set_connected("n1", True, now)
+    second.fold("n1", sysctl(1), Position(5, 1), now)
+    wait_until(lambda: in_step(first, second), 10, "the first follows the new owner")
+    first.set_connected("n1", False, now)
+    second.fold("n1", sysctl(2), Position(5, 2), now)
+    wait_until(lambda: in_step(first, second), 10, "the first still follows")
+    wait_until(lambda: first.node_revisions()["n1"].connected, 10, "it is connected, there")
+
+
+def test_a_forgotten_node_goes_everywhere(open_store: Callable[[], RedisStore]) -> None:
+    owner, reader = open_store(), open_store()
+    owner.replace(whole(), Position(5, 0), time.time())
+    wait_until(lambda: in_step(owner, reader), 10, "the reader follows")
+    owner.forget("n1")
+    wait_until(lambda: not reader.node_revisions(), 10, "the reader forgets")
+
+
+def test_an_emptied_redis_is_filled_again(open_store: Callable[[], RedisStore]) -> None:
+    owner = open_store()
+    now = time.time()
+    owner.replace(whole(), Position(5, 0), now)
+    wait_until(lambda: owner._redis.exists(redis_store.NODES), 10, "the owner writes")
+    real, broken = owner._redis, _Broken(owner._redis)
+    owner._redis = broken  # type: ignore[assignment]
+    owner.fold("n1", sysctl(1), Position(5, 1), now)
+    wait_until(lambda: broken.tried, 10, "the owner meets the failure")
+    real.flushall()
+    owner._redis = real
+    wait_until(lambda: real.exists(redis_store.NODES), 10, "the owner writes again")
+    assert in_step(owner, open_store())
+
+
+class _Broken:
+    """A Redis that is away for those who write."""
+
+    def __init__(self, real: object) -> None:
+        self._real = real
+        self.tried = False
+
+    def pipeline(self, **options: object) -> object:
+        self.tried = True
+        raise redis_store.redis.ConnectionError("away")
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+
+def test_a_silent_owner_s_nodes_count_as_disconnected(open_store: Callable[[], RedisStore]) -> None:
+    owner, reader = open_store(), open_store()
+    long_ago = time.time() - 100
+    owner.set_connected("n1", True, long_ago)
+    owner.replace(whole(), Position(5, 0), long_ago)
+    wait_until(lambda: in_step(owner, reader), 10, "the reader follows")
+    assert owner.node_revisions()["n1"].connected
+    assert not reader.node_revisions()["n1"].connected
+
+
+def test_unused_bodies_leave_redis_at_the_second_sweep(open_store: Callable[[], RedisStore]) -> None:
+    owner = open_store()
+    owner.replace(whole(), Position(5, 0), time.time())
+    owner.fold("n1", chain("a", DIGESTS[0]), Position(5, 1), time.time())
+    owner.put_bodies(BODIES[:2])
+    wait_until(lambda: owner._redis.hlen(redis_store.BODIES) == 2, 10, "the bodies are written")
+    owner._sweep_bodies()
+    assert owner._redis.hlen(redis_store.BODIES) == 2
+    owner._sweep_bodies()
+    assert owner._redis.hkeys(redis_store.BODIES) == [DIGESTS[0]]
+
+
+def test_what_cannot_be_read_in_redis_takes_nothing_else_with_it(
+    open_store: Callable[[], RedisStore], caplog: pytest.LogCaptureFixture
+) -> None:
+    owner, reader = open_store(), open_store()
+    owner._redis.hset(redis_store.NODES, "a-bad-one", b"\xc1")
+    owner.replace(whole(), Position(5, 0), time.time())
+    wait_until(lambda: in_step(owner, reader), 10, "the reader follows the readable node")
+    late = open_store()
+    assert in_step(owner, late)
+    owner._redis.hset(redis_store.BODIES, DIGESTS[0], b"\xc1")
+    owner.fold("n1", chain("a", DIGESTS[0]), Position(5, 1), time.time())
+    wait_until(lambda: in_step(owner, reader), 10, "the reader follows past an unreadable body")
+    assert "cannot read node a-bad-one" in caplog.text
+
+
+def test_a_failure_of_another_kind_ends_no_thread_of_the_store(
+    open_store: Callable[[], RedisStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, reader = open_store(), open_store()
+    failed: list[str] = []
+
+    def once(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object) -> object:
+            if name not in failed:
+                failed.append(name)
+                raise KeyError(name)
+            return real(*args)
+
+        return call
+
+    monkeypatch.setattr(owner, "_send", once("send", owner._send))
+    monkeypatch.setattr(reader, "_refresh", once("refresh", reader._refresh))
+    owner.replace(whole(), Position(5, 0), time.time())
+    wait_until(lambda: len(failed) == 2 and in_step(owner, reader), 10, "both threads go on")

@@ -1,0 +1,255 @@
+"""POST /api/traces and what comes of it: validation, the run, lists, overload, retention."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from lab.stack import wait_until
+from netviz.core.wire.messages import AgentStatus
+from netviz.ingest.store import CollectorReport, MemoryStore
+from netviz.inventory.models import Collector
+from netviz.inventory.service import enrol
+from netviz.tracing import predict, service, tasks
+from netviz.tracing.models import TraceRun
+from tests.core.sim.build import textbook
+from tests.web.states import show
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cluster(store: MemoryStore) -> MemoryStore:
+    """The textbook cluster in the live state."""
+    for node in textbook()[0].cluster().nodes.values():
+        show(store, node)
+    return store
+
+
+@pytest.fixture
+def queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tasks that were sent, instead of a queue."""
+    sent: list[int] = []
+    monkeypatch.setattr(tasks.run_trace, "delay", lambda pk, *at_least: sent.append(pk))
+    return sent
+
+
+@pytest.fixture
+def operator(token: Callable[[str], str]) -> Client:
+    """A program with an operator's API token."""
+    return Client(headers={"Authorization": f"Bearer {token('operator')}"})
+
+
+def post(client: Client, **request: Any) -> Any:
+    return client.post("/api/traces", data=json.dumps(request), content_type="application/json")
+
+
+def test_a_trace_is_queued_run_and_read(cluster: MemoryStore, queue: list[int], operator: Client) -> None:
+    request = {"from": "pod-1-1", "to": "pod-2-1", "proto": "tcp", "dport": 80}
+    answer = post(operator, **request, color="blue")
+    assert answer.status_code == 202
+    trace_id = answer.json()["id"]
+    assert queue == [int(trace_id)]
+    queued = operator.get(f"/api/traces/{trace_id}").json()
+    assert (queued["status"], queued["trace"], queued["user"]) == ("queued", None, "a-operator")
+    service.execute(int(trace_id), {})
+    done = operator.get(f"/api/traces/{trace_id}").json()
+    assert (done["status"], done["error"], done["disposition"]) == ("done", None, "DELIVERED")
+    assert done["request"] == request
+    trace = done["trace"]
+    assert (trace["version"], trace["disposition"], trace["certainty"]) == (1, "DELIVERED", "certain")
+    assert [entry["node"] for entry in trace["state"]] == ["node-1", "node-2"]
+    assert TraceRun.objects.get().inputs == {"node-1": 1, "node-2": 1}
+    (listed,) = operator.get("/api/traces?limit=20").json()["traces"]
+    assert listed["id"] == trace_id
+    assert "trace" not in listed
+
+
+def test_a_task_that_comes_twice_runs_once(cluster: MemoryStore, queue: list[int], operator: Client) -> None:
+    run = TraceRun.objects.get(pk=post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()["id"])
+    service.execute(run.pk, {})
+    first = TraceRun.objects.get(pk=run.pk).finished_at
+    service.execute(run.pk, {})
+    assert TraceRun.objects.get(pk=run.pk).finished_at == first
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"from": "nobody", "to": "pod-2-1"}, "no pod, namespace or node is called 'nobody'"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "mode": "observe"}, "not available in this version"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "mode": "both"}, "not available in this version"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "dport": 70000}, "$.dport"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "dport": "80"}, "$.dport"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "proto": "sctp"}, "$.proto"),
+        ({"from": "pod-1-1"}, "`to`"),
+        ({"from": "", "to": "pod-2-1"}, "$.from"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "len": 10}, "$.len"),
+    ],
+)
+def test_bad_requests_are_told_in_a_sentence(
+    cluster: MemoryStore, queue: list[int], operator: Client, request_: dict[str, Any], words: str
+) -> None:
+    answer = post(operator, **request_)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
+    assert queue == []
+    assert not TraceRun.objects.exists()
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'"x"'])
+def test_what_is_no_request_is_refused(cluster: MemoryStore, operator: Client, body: bytes) -> None:
+    answer = operator.post("/api/traces", data=body, content_type="application/json")
+    assert answer.status_code == 400
+    assert set(answer.json()) == {"error"}
+
+
+def test_without_any_state_a_trace_is_refused(store: MemoryStore, operator: Client) -> None:
+    assert "no collector" in post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()["error"]
+
+
+def test_a_pod_that_went_away_meanwhile_fails_the_run(
+    cluster: MemoryStore, queue: list[int], operator: Client
+) -> None:
+    trace_id = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()["id"]
+    cluster.forget("node-1")
+    service.execute(int(trace_id), {})
+    failed = operator.get(f"/api/traces/{trace_id}").json()
+    assert (failed["status"], failed["trace"]) == ("failed", None)
+    assert "'pod-1-1'" in failed["error"]
+
+
+def test_overload_is_refused_with_503(
+    cluster: MemoryStore, queue: list[int], operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MAX_WAITING", 3)
+    answers = [post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [202, 202, 202, 503]
+    assert "3 traces are waiting" in answers[-1].json()["error"]
+    assert answers[-1]["Retry-After"] == "2"
+    service.execute(queue[0], {})
+    assert post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).status_code == 202
+
+
+def test_a_queue_that_cannot_be_reached_is_said(
+    cluster: MemoryStore, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise ConnectionError("no broker")
+
+    monkeypatch.setattr(tasks.run_trace, "delay", broken)
+    answer = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"})
+    assert (answer.status_code, TraceRun.objects.get().status) == (503, "failed")
+
+
+def test_a_failing_simulator_fails_the_run_not_the_worker(
+    cluster: MemoryStore, queue: list[int], operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(request: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(service, "predict", broken)
+    trace_id = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()["id"]
+    service.execute(int(trace_id), {})
+    assert "the simulator failed" in operator.get(f"/api/traces/{trace_id}").json()["error"]
+
+
+@pytest.mark.parametrize("trace_id", ["0", "99999", "abc", "-1", "9" * 40, "²"])
+def test_unknown_ids_are_not_found(operator: Client, trace_id: str) -> None:
+    answer = operator.get(f"/api/traces/{trace_id}")
+    assert answer.status_code == 404
+    assert "there is no trace" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("query", "status"), [("limit=0", 400), ("limit=x", 400), ("limit=200", 200)])
+def test_the_lists_limit_is_checked(operator: Client, query: str, status: int) -> None:
+    assert operator.get(f"/api/traces?{query}").status_code == status
+
+
+def test_old_and_hanging_runs_are_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = timezone.now()
+
+    def kept(age: timedelta, status: str) -> TraceRun:
+        run = TraceRun.objects.create(request={}, source="a", target="b", proto="tcp", status=status)
+        TraceRun.objects.filter(pk=run.pk).update(created_at=now - age)
+        return run
+
+    old = kept(timedelta(days=31), "done")
+    hanging = kept(timedelta(minutes=10), "running")
+    fresh = [kept(timedelta(minutes=1), "queued"), kept(timedelta(minutes=1), "done")]
+    assert service.sweep() == (1, 1)
+    assert not TraceRun.objects.filter(pk=old.pk).exists()
+    assert TraceRun.objects.get(pk=hanging.pk).status == "failed"
+    monkeypatch.setattr(service, "KEEP_RUNS", 1)
+    service.sweep()
+    assert list(TraceRun.objects.values_list("pk", flat=True)) == [fresh[-1].pk]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_start_queues_again_what_an_earlier_server_left(queue: list[int], store: MemoryStore) -> None:
+    for node in ("node-1", "node-2", "gone"):
+        collector = enrol(node, approve=True)[0]
+        age = timedelta(days=1 if node == "gone" else 0)
+        Collector.objects.filter(pk=collector.pk).update(last_seen_at=timezone.now() - age)
+    runs = [
+        TraceRun.objects.create(request={}, source="a", target="b", proto="tcp", status=status)
+        for status in ("queued", "running", "done")
+    ]
+    recovery = service.Recovery()
+    recovery.start()
+    try:
+        assert TraceRun.objects.get(pk=runs[1].pk).status == "queued"
+        nodes = textbook()[0].cluster().nodes
+        show(store, nodes["node-1"])
+        # One of the two nodes that were there lately is missing: a trace would not know its way.
+        assert recovery._thread is not None
+        recovery._thread.join(0.3)
+        assert queue == []
+        show(store, nodes["node-2"])
+        wait_until(lambda: queue == [runs[0].pk, runs[1].pk], 10, "both are queued again")
+    finally:
+        recovery.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_collectors_that_do_not_come_back_are_not_waited_for_long(
+    queue: list[int], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "COLLECTORS_RETURN_S", 0.2)
+    run = TraceRun.objects.create(request={}, source="a", target="b", proto="tcp", status="queued")
+    recovery = service.Recovery()
+    recovery.start()
+    try:
+        wait_until(lambda: queue == [run.pk], 10, "it is queued again")
+    finally:
+        recovery.stop()
+
+
+def test_a_worker_waits_until_it_knows_what_the_asker_knew(
+    cluster: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {name: revision.revision for name, revision in cluster.node_revisions().items()}
+    assert predict.catch_up(known)
+    node = textbook()[0].cluster().nodes["node-1"]
+    later = threading.Timer(0.1, show, (cluster, node))
+    later.start()
+    assert predict.catch_up({"node-1": known["node-1"] + 1})
+    later.join()
+    monkeypatch.setattr(predict, "CATCH_UP_S", 0.05)
+    assert not predict.catch_up({"node-1": 99})
+    assert not predict.catch_up({"unheard-of": 1})
+
+
+def test_only_what_changed_of_late_is_waited_for(cluster: MemoryStore) -> None:
+    assert predict.recent_revisions() == {}
+    cluster.report("node-1", CollectorReport("1", AgentStatus()), time.time())
+    assert predict.recent_revisions() == {"node-1": 1}
