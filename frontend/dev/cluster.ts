@@ -1,0 +1,201 @@
+// A made-up cluster for development and tests: the same for the same numbers, shaped like the
+// textbook network (one bridge a node, a veth a pod, routes between the nodes).
+
+import type { AlertObj, LinkObj, NetnsObj, NodeObj, Snapshot } from "../src/graph/model.js";
+
+export interface ClusterOptions {
+  nodes: number;
+  pods: number;
+  /** Give some pods faults, alerts and gaps. */
+  troubled?: boolean;
+  vxlan?: boolean;
+}
+
+const APPS: [string, string][] = [
+  ["shop", "web"],
+  ["shop", "cart"],
+  ["shop", "checkout"],
+  ["data", "postgres"],
+  ["data", "redis"],
+  ["monitoring", "prometheus"],
+  ["kube-system", "coredns"],
+];
+
+function suffix(n: number): string {
+  const letters = "bcdfghjklmnpqrstvwxz2456789";
+  let value = (n * 2654435761) >>> 0;
+  let text = "";
+  for (let i = 0; i < 5; i += 1) {
+    text += letters[value % letters.length];
+    value = Math.floor(value / letters.length) + n;
+  }
+  return text;
+}
+
+export function podName(index: number, long: boolean): { namespace: string; name: string } {
+  const [namespace, app] = APPS[index % APPS.length] as [string, string];
+  const replica = Math.floor(index / APPS.length);
+  return {
+    namespace,
+    name: long ? `${app}-${(7000 + (index % 7) * 911).toString(16)}d9-${suffix(index)}` : `${app}-${replica}`,
+  };
+}
+
+function link(netns: string, ifindex: number, ifname: string, part: Partial<LinkObj>): LinkObj {
+  const hex = (n: number) => n.toString(16).padStart(2, "0");
+  let hash = 0;
+  for (const char of netns) hash = (hash * 31 + char.charCodeAt(0)) & 0xffff;
+  return {
+    key: `${netns}/${ifindex}`,
+    netns,
+    ifname,
+    ifindex,
+    kind: "veth",
+    mtu: 1500,
+    mac: `02:42:${hex(hash >> 8)}:${hex(hash & 255)}:${hex(ifindex >> 8)}:${hex(ifindex & 255)}`,
+    state: "up",
+    addrs: [],
+    master: null,
+    peer: null,
+    peer_state: null,
+    up: true,
+    carrier: true,
+    port_state: null,
+    vni: null,
+    ...part,
+  };
+}
+
+export function rootKey(node: number): string {
+  return `node-${node}:4:${4026530000 + node}:0`;
+}
+
+export function podKey(node: number, pod: number): string {
+  return `node-${node}:4:${4026540000 + node * 1000 + pod}:0`;
+}
+
+/** One pod with both ends of its veth. `pod` counts from 1 within its node. */
+export function makePod(
+  node: number,
+  pod: number,
+  index: number,
+  long: boolean,
+): { ns: NetnsObj; links: LinkObj[] } {
+  const key = podKey(node, pod);
+  const root = rootKey(node);
+  const id = podName(index, long);
+  const addr = `10.244.${node}.${pod + 1}/24`;
+  const host = `${root}/${pod + 10}`;
+  return {
+    ns: {
+      key,
+      node: `node-${node}`,
+      name: `cni-${suffix(index + 77)}`,
+      root: false,
+      pod: id,
+      holders: [{ kind: "process", name: "pause", pid: 4000 + index }],
+      addrs: [addr],
+      gaps: [],
+    },
+    links: [
+      link(key, 1, "lo", { kind: "loopback", mtu: 65536, state: "unknown" }),
+      link(key, 2, "eth0", { addrs: [addr], peer: host, peer_state: "proved" }),
+      link(root, pod + 10, `veth${suffix(index + 500)}`, {
+        master: `${root}/3`,
+        peer: `${key}/2`,
+        peer_state: "proved",
+        port_state: "forwarding",
+      }),
+    ],
+  };
+}
+
+export function makeCluster(options: ClusterOptions): Snapshot {
+  const snapshot: Snapshot = { type: "snapshot", revision: 1, nodes: [], netns: [], links: [], alerts: [] };
+  const long = options.pods > 10;
+  for (let n = 1; n <= options.nodes; n += 1) {
+    snapshot.nodes.push(makeNode(n, options));
+    const root = rootKey(n);
+    snapshot.netns.push({
+      key: root,
+      node: `node-${n}`,
+      name: `node-${n}`,
+      root: true,
+      pod: null,
+      holders: [{ kind: "process", name: "init", pid: 1 }],
+      addrs: [`172.18.0.${n + 1}/24`, `10.244.${n}.1/24`],
+      gaps: [],
+    });
+    snapshot.links.push(
+      link(root, 1, "lo", { kind: "loopback", mtu: 65536, state: "unknown" }),
+      link(root, 2, "eth0", { kind: "", addrs: [`172.18.0.${n + 1}/24`] }),
+      link(root, 3, "cni0", { kind: "bridge", addrs: [`10.244.${n}.1/24`] }),
+    );
+    if (options.vxlan)
+      snapshot.links.push(link(root, 4, "flannel.1", { kind: "vxlan", vni: 1, mtu: 1450, state: "unknown" }));
+    for (let p = 1; p <= options.pods; p += 1) {
+      const { ns, links } = makePod(n, p, (n - 1) * options.pods + p - 1, long);
+      snapshot.netns.push(ns);
+      snapshot.links.push(...links);
+    }
+  }
+  if (options.troubled) trouble(snapshot);
+  return snapshot;
+}
+
+function makeNode(n: number, options: ClusterOptions): NodeObj {
+  const others = Array.from({ length: options.nodes }, (_, i) => i + 1).filter((other) => other !== n);
+  return {
+    name: `node-${n}`,
+    connected: true,
+    complete: true,
+    age_s: 0.4,
+    kernel: "6.18.5",
+    gaps: [],
+    addrs: [`172.18.0.${n + 1}/24`],
+    pod_cidrs: [`10.244.${n}.0/24`],
+    routes: others.map((other) => ({
+      dst: `10.244.${other}.0/24`,
+      via: `172.18.0.${other + 1}`,
+      dev: "eth0",
+      to_node: `node-${other}`,
+    })),
+    routes_left_off: 0,
+    collector: {
+      version: "0.1.0",
+      lag_s: 0.02,
+      lost_events: 0,
+      shed_events: 0,
+      rss_bytes: 48 * 2 ** 20,
+      cpu: 0.004,
+    },
+  };
+}
+
+function trouble(snapshot: Snapshot): void {
+  const pods = snapshot.netns.filter((ns) => ns.pod);
+  const [a, b] = [pods[1], pods[pods.length - 3]];
+  if (a && b) {
+    b.addrs = a.addrs;
+    const alert: AlertObj = {
+      key: "duplicate-address:10.244.1.3",
+      kind: "duplicate-address",
+      severity: "error",
+      message: `${a.addrs[0]?.split("/")[0]} is held by 2 pods: ${a.pod?.name} and ${b.pod?.name}.`,
+      addr: "10.244.1.3",
+      netns: [a.key, b.key],
+      links: [],
+    };
+    snapshot.alerts.push(alert);
+  }
+  const port = snapshot.links.find((item) => item.netns === rootKey(2) && item.ifindex === 13);
+  if (port) Object.assign(port, { port_state: "disabled", up: false, state: "down" });
+  const last = snapshot.nodes[snapshot.nodes.length - 1];
+  if (last && snapshot.nodes.length > 3) Object.assign(last, { connected: false, age_s: 312 });
+  const gap = snapshot.nodes[1];
+  if (gap && snapshot.nodes.length > 3)
+    Object.assign(gap, {
+      complete: false,
+      gaps: [{ section: "conntrack", reason: "events were lost; reading again" }],
+    });
+}

@@ -1,0 +1,136 @@
+// The server's JSON interface, and one trace followed until it is done.
+
+import type { TraceRequest, TraceRun } from "./trace/types.js";
+
+/** An answer that isn't 2xx, with the server's own sentence where it gave one. */
+export class ApiError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
+async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const response = await fetch(path, { credentials: "same-origin", ...init });
+  const body: unknown = await response.json().catch(() => null);
+  if (!response.ok) {
+    const said = body && typeof body === "object" && "error" in body ? String(body.error) : "";
+    throw new ApiError(said || `The server answered ${response.status}.`, response.status);
+  }
+  return body as T;
+}
+
+export interface NetnsDetail {
+  key: string;
+  /** Of which lists rows are left off, and how many. */
+  left_off?: Record<string, number>;
+  routes?: Record<string, unknown>[];
+  rules?: { priority: number; text: string }[];
+  neighs?: Record<string, unknown>[];
+  fdb?: Record<string, unknown>[];
+  sockets?: { proto: string; addr: string; port: number; state: string }[];
+  conntrack?: { entries: number; sample: Record<string, unknown>[] } | null;
+  nft?: NftChain[];
+  sysctls?: { name: string; value: unknown }[];
+  links?: {
+    key: string;
+    ifname: string;
+    counters: Record<string, number> | null;
+    details: Record<string, unknown>;
+  }[];
+}
+
+export interface NftChain {
+  family: string;
+  table: string;
+  chain: string;
+  hook: string | null;
+  priority: number | null;
+  policy: string | null;
+  rules: string[];
+}
+
+export class Api {
+  constructor(private readonly csrf: string) {}
+
+  netns(key: string): Promise<NetnsDetail> {
+    return call(`/api/netns/${encodeURIComponent(key)}`);
+  }
+
+  trace(id: string): Promise<TraceRun> {
+    return call(`/api/traces/${encodeURIComponent(id)}`);
+  }
+
+  recentTraces(): Promise<TraceRun[]> {
+    return call<TraceRun[] | { traces: TraceRun[] }>("/api/traces?limit=20").then((body) =>
+      Array.isArray(body) ? body : (body.traces ?? []),
+    );
+  }
+
+  /** Whether the server still knows who we are. */
+  async loggedIn(): Promise<boolean> {
+    try {
+      await call("/api/traces?limit=1");
+      return true;
+    } catch (error) {
+      return !(error instanceof ApiError && (error.status === 401 || error.status === 403));
+    }
+  }
+
+  startTrace(request: TraceRequest): Promise<{ id: string }> {
+    return call("/api/traces", {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-CSRFToken": this.csrf },
+      body: JSON.stringify(request),
+    });
+  }
+
+  /** Report a trace's state until it is done or failed; by socket, else by asking. Returns a stop. */
+  followTrace(id: string, onRun: (run: TraceRun) => void, onError: (error: Error) => void): () => void {
+    let stopped = false;
+    let finished = false;
+    const take = (run: TraceRun) => {
+      if (stopped || finished) return;
+      finished = run.status === "done" || run.status === "failed";
+      onRun(run);
+      if (finished) socket.close();
+    };
+    const poll = async (wait: number): Promise<void> => {
+      if (stopped || finished) return;
+      try {
+        take(await this.trace(id));
+      } catch (error) {
+        if (error instanceof ApiError && error.status < 500) {
+          finished = true;
+          onError(error);
+        }
+      }
+      if (!stopped && !finished) window.setTimeout(() => void poll(Math.min(5000, wait * 1.5)), wait);
+    };
+    const socket = new WebSocket(socketUrl(`/ws/traces/${encodeURIComponent(id)}`));
+    socket.addEventListener("message", (event) => {
+      const run = parseRun(String(event.data));
+      if (run) take(run);
+    });
+    socket.addEventListener("close", () => void poll(500));
+    return () => {
+      stopped = true;
+      socket.close();
+    };
+  }
+}
+
+export function socketUrl(path: string): string {
+  return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+}
+
+function parseRun(data: string): TraceRun | null {
+  try {
+    const run = JSON.parse(data) as TraceRun;
+    return run && typeof run.status === "string" ? run : null;
+  } catch {
+    return null;
+  }
+}

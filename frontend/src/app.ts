@@ -1,0 +1,359 @@
+// The page: holds what is shown (the address bar says it), and tells map and panels.
+
+import { Api, socketUrl } from "./api.js";
+import { Feed, type FeedStatus } from "./feed.js";
+import { Graph } from "./graph/store.js";
+import type { Rect } from "./layout/scene.js";
+import { type Lit, litRoutes, litTrace } from "./lit.js";
+import type { Target } from "./map/hit.js";
+import { MapView } from "./map/mapview.js";
+import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
+import { dispositionWords } from "./trace/format.js";
+import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
+import { Alerts } from "./ui/alerts.js";
+import { HoverCard, mapButtons, StaleBanner, TopBar } from "./ui/chrome.js";
+import { Compose } from "./ui/compose.js";
+import type { Context, Panel } from "./ui/context.js";
+import { h, icon } from "./ui/dom.js";
+import { Inspector } from "./ui/inspector.js";
+import { findEnd, traceName } from "./ui/names.js";
+import { PodList } from "./ui/podlist.js";
+import { SearchBox } from "./ui/searchbox.js";
+import { toggleTheme } from "./ui/themes.js";
+import { likelyPort } from "./ui/traceform.js";
+import { TracePanel } from "./ui/tracepanel.js";
+
+const UPDATE_EVERY_MS = 100;
+
+export class App implements Context {
+  readonly graph = new Graph();
+  readonly api: Api;
+  readonly role: string;
+  readonly map: MapView;
+  private route: Route = { page: "home" };
+  private readonly remarks = new Map<string, string>();
+  private shownHash: string | null = null;
+  private panel: Panel | null = null;
+  private run: TraceRun | null = null;
+  private stopFollowing: () => void = () => {};
+  private framed: string | null = null;
+  private updateTimer: number | undefined;
+  private updatedAt = 0;
+  private readonly feed: Feed;
+  private readonly topbar: TopBar;
+  private readonly banner: StaleBanner;
+  private readonly pods: PodList;
+  private readonly hover: HoverCard;
+  private readonly panelBody = h("div", { class: "panel-body" });
+  private readonly panelBox = h("aside", { id: "panel", "aria-label": "Details", hidden: true });
+  private readonly main = h("main", { class: "main" });
+
+  constructor(private readonly root: HTMLElement) {
+    this.role = root.dataset.role ?? "viewer";
+    this.api = new Api(root.dataset.csrf ?? "");
+    this.map = new MapView(this.graph, {
+      onPick: (target, extend) => this.pick(target, extend),
+      onHover: (target, at) => this.hover.show(target, at, this.map.element.getBoundingClientRect()),
+      onScene: () => this.light(),
+    });
+    this.hover = new HoverCard(this.graph);
+    const search = new SearchBox(this.graph, (target) => this.choose(target));
+    this.topbar = new TopBar({
+      search: search.element,
+      user: root.dataset.user ?? "",
+      role: this.role,
+      csrf: root.dataset.csrf ?? "",
+      onTheme: () => {
+        toggleTheme();
+        this.map.themeChanged();
+      },
+      onPods: () => this.togglePods(),
+    });
+    this.pods = new PodList(this.graph, (target, extend) => {
+      this.pick(target, extend);
+      const rect = this.map.rectOf(target);
+      if (rect) this.map.camera.reveal(rect);
+    });
+    this.feed = new Feed(socketUrl("/ws/topology"), this.graph, (status) => this.feedChanged(status));
+    this.banner = new StaleBanner(() => this.feed.reconnectNow());
+    this.build();
+  }
+
+  get mayTrace(): boolean {
+    return this.role === "operator" || this.role === "administrator";
+  }
+
+  start(): void {
+    this.graph.onChange((change) => {
+      this.map.changed(change.structure);
+      this.scheduleUpdate();
+    });
+    window.addEventListener("hashchange", () => this.navigate());
+    window
+      .matchMedia("(prefers-color-scheme: dark)")
+      .addEventListener("change", () => this.map.themeChanged());
+    document.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.defaultPrevented) return;
+      if (event.target instanceof HTMLElement && event.target.matches("input, select")) event.target.blur();
+      else this.go({ page: "home" });
+    });
+    this.navigate();
+    this.feed.start();
+  }
+
+  go(route: Route, replace = false): void {
+    const hash = formatRoute(route);
+    if (hash === location.hash) return;
+    if (replace) {
+      history.replaceState(null, "", hash);
+      this.navigate();
+    } else {
+      location.hash = hash;
+      this.navigate();
+    }
+  }
+
+  showOnMap(target: Target): void {
+    this.map.flyTo(target);
+  }
+
+  remarkOn(trace: string): string | undefined {
+    return this.remarks.get(trace);
+  }
+
+  async startTrace(request: TraceRequest, remark?: string): Promise<void> {
+    const id = String((await this.api.startTrace(request)).id);
+    if (remark) this.remarks.set(id, remark);
+    this.go({ page: "trace", id, view: FIRST_VIEW });
+  }
+
+  private build(): void {
+    const close = h(
+      "button",
+      { type: "button", class: "quiet icon-button close", "aria-label": "Close" },
+      icon("close"),
+    );
+    close.addEventListener("click", () => this.go({ page: "home" }));
+    this.panelBox.append(close, this.panelBody);
+    const { camera } = this.map;
+    this.map.element.append(
+      mapButtons({
+        in: () => camera.zoomBy(1.4),
+        out: () => camera.zoomBy(1 / 1.4),
+        fit: () => camera.showAll(),
+      }),
+      this.hover.element,
+    );
+    this.main.append(this.pods.element, this.map.element, this.panelBox);
+    this.root.replaceChildren(this.topbar.element, this.banner.element, this.main);
+  }
+
+  private togglePods(): void {
+    const narrow = window.matchMedia("(max-width: 1100px)").matches;
+    this.main.classList.toggle(narrow ? "pods-open" : "pods-closed");
+  }
+
+  private feedChanged(status: FeedStatus): void {
+    this.topbar.setState(status.state);
+    this.banner.show(status);
+    this.map.element.classList.toggle("stale", status.state === "stale");
+    if (status.state === "stale" && status.retryAt !== null) void this.checkLogin();
+  }
+
+  private async checkLogin(): Promise<void> {
+    if (!(await this.api.loggedIn()) && this.feed.status.state !== "live") this.banner.showLogin();
+  }
+
+  /** Bring lists and panels up to date: at once after a pause, otherwise ten times a second at most. */
+  private scheduleUpdate(): void {
+    if (this.updateTimer !== undefined) return;
+    const wait = Math.max(0, UPDATE_EVERY_MS - (performance.now() - this.updatedAt));
+    this.updateTimer = window.setTimeout(() => this.update(), wait);
+  }
+
+  private update(): void {
+    this.updateTimer = undefined;
+    this.updatedAt = performance.now();
+    this.topbar.update(this.graph);
+    this.pods.update(this.map.scene);
+    this.panel?.update();
+    this.pods.select(this.map.picture.selected);
+  }
+
+  /** The address bar has changed: show what it says. */
+  private navigate(): void {
+    if (location.hash === this.shownHash) return;
+    this.shownHash = location.hash;
+    const before = this.route;
+    this.route = parseRoute(location.hash);
+    const route = this.route;
+    if (route.page === "trace" && before.page === "trace" && route.id === before.id) {
+      if (this.run) this.showRun(this.run);
+      return;
+    }
+    this.stopFollowing();
+    this.run = null;
+    if (this.framed !== null) this.map.camera.showAll();
+    this.framed = null;
+    this.panel?.dispose?.();
+    this.panel = this.makePanel(route);
+    this.panelBody.replaceChildren(...(this.panel ? [this.panel.element] : []));
+    this.panelBox.hidden = this.panel === null;
+    this.panelBox.scrollTop = 0;
+    if (route.page === "trace") this.follow(route.id);
+    this.light();
+  }
+
+  private makePanel(route: Route): Panel | null {
+    switch (route.page) {
+      case "home":
+        return null;
+      case "alerts":
+        return new Alerts(this);
+      case "select":
+        return new Inspector(this, route.target);
+      case "compose":
+        return new Compose(this, route.from, route.to);
+      case "trace": {
+        const { id } = route;
+        return new TracePanel(this, route.view, (view) => this.go({ page: "trace", id, view }, true));
+      }
+    }
+  }
+
+  private follow(id: string): void {
+    this.stopFollowing = this.api.followTrace(
+      id,
+      (run) => this.showRun(run),
+      (error) => {
+        if (this.panel instanceof TracePanel) this.panel.fail(error.message);
+      },
+    );
+  }
+
+  private showRun(run: TraceRun): void {
+    const isFirst = !this.run?.trace;
+    this.run = run;
+    if (this.route.page !== "trace" || !(this.panel instanceof TracePanel)) return;
+    if (run.trace && isFirst && failsOnlyOnReturn(run.trace) && !location.hash.includes("?")) {
+      this.go({ ...this.route, view: { ...this.route.view, direction: "reply" } }, true);
+      return;
+    }
+    this.panel.show(run, this.route.view);
+    this.light();
+  }
+
+  /** Set what is emphasised on the map from what is shown. */
+  private light(): void {
+    const { picture, scene, camera } = this.map;
+    const route = this.route;
+    const target = route.page === "select" ? route.target : null;
+    picture.selected = target;
+    picture.lit = null;
+    picture.captioned = null;
+    picture.origin =
+      route.page === "compose" ? (findEnd(this.graph, route.from || route.to)?.key ?? null) : null;
+    this.map.element.classList.toggle("choosing", picture.origin !== null);
+    const trace = this.run?.trace;
+    if (route.page === "trace" && trace) {
+      const lit = litTrace(this.graph, scene, trace, route.view);
+      if (lit) {
+        picture.lit = { netns: lit.netns, nodes: lit.nodes };
+        picture.captioned = lit.captioned;
+        if (this.framed !== route.id && lit.points.length > 1) {
+          this.framed = route.id;
+          camera.showRect(this.framing(lit), 1.25);
+        }
+      }
+      this.map.setOverlay(lit?.overlay ?? { lines: [], marks: [] });
+    } else if (target?.type === "node") this.map.setOverlay(litRoutes(this.graph, scene, target.name));
+    else this.map.setOverlay({ lines: [], marks: [] });
+    this.pods.select(target);
+  }
+
+  /** What to look at for a trace: the nodes that it crosses and the way between them. */
+  private framing(lit: Lit): Rect {
+    const boxes = [...lit.nodes].flatMap((name) => this.map.scene.nodeByName.get(name) ?? []);
+    const corners = boxes.flatMap((box) => [
+      { x: box.x, y: box.y },
+      { x: box.x + box.w, y: box.y + box.h },
+    ]);
+    return around([...lit.points, ...corners]);
+  }
+
+  /** Something was chosen by search: select it and go there. */
+  private choose(target: Target): void {
+    if (this.route.page === "compose") {
+      this.pick(target, false);
+      return;
+    }
+    this.go({ page: "select", target });
+    this.map.flyTo(target);
+    this.map.canvas.focus();
+  }
+
+  /** Something was clicked. While a trace is being composed, a pod is its other end. */
+  private pick(target: Target | null, extend: boolean): void {
+    const route = this.route;
+    const picked = target?.type === "pod" ? this.graph.netns.get(target.key) : undefined;
+    if (picked && route.page === "compose" && this.mayTrace) {
+      const name = traceName(picked);
+      if (route.from && route.from !== name) void this.traceTo(route.from, picked.key);
+      else if (route.to && route.to !== name) void this.traceBetween(name, route.to);
+      else this.go({ page: "compose", from: name, to: "" }, true);
+      return;
+    }
+    if (picked && extend && route.page === "select" && route.target.type === "pod" && this.mayTrace) {
+      const from = this.graph.netns.get(route.target.key);
+      if (from && from.key !== picked.key) void this.traceTo(traceName(from), picked.key);
+      return;
+    }
+    if (target) this.go({ page: "select", target });
+    else if (route.page === "select") this.go({ page: "home" });
+  }
+
+  private traceBetween(from: string, to: string): Promise<void> {
+    const end = findEnd(this.graph, to);
+    return end ? this.traceTo(from, end.key) : this.tryTrace({ from, to, proto: "tcp", dport: 80 });
+  }
+
+  /** Trace to a pod, to a port where it listens. */
+  private async traceTo(from: string, key: string): Promise<void> {
+    const ns = this.graph.netns.get(key);
+    if (!ns) return;
+    const to = ns.pod ? traceName(ns) : (ns.addrs[0]?.split("/")[0] ?? traceName(ns));
+    const detail = await this.api.netns(key).catch(() => null);
+    const port = likelyPort(detail?.sockets ?? []);
+    const remark = `Nothing is known to listen in ${to}, so this is an ICMP echo. For a connection, give a port below.`;
+    if (port) await this.tryTrace({ from, to, ...port });
+    else await this.tryTrace({ from, to, proto: "icmp" }, remark);
+  }
+
+  private async tryTrace(request: TraceRequest, remark?: string): Promise<void> {
+    try {
+      await this.startTrace(request, remark);
+    } catch (error) {
+      this.go({ page: "compose", from: request.from, to: request.to }, true);
+      if (this.panel instanceof Compose) this.panel.form.show(request, (error as Error).message);
+    }
+  }
+}
+
+/** The packet arrives, but what answers it doesn't: the way back is what one wants to see. */
+function failsOnlyOnReturn(trace: Trace): boolean {
+  const [branch, ...others] = trace.branches;
+  if (!branch?.reply || others.length > 0) return false;
+  return (
+    dispositionWords(branch.disposition).tone === "good" &&
+    dispositionWords(branch.reply.disposition).tone !== "good"
+  );
+}
+
+function around(points: { x: number; y: number }[]): Rect {
+  const xs = points.map((point) => point.x);
+  const ys = points.map((point) => point.y);
+  const margin = 16;
+  const x = Math.min(...xs) - margin;
+  const y = Math.min(...ys) - margin;
+  return { x, y, w: Math.max(...xs) - x + margin, h: Math.max(...ys) - y + margin };
+}

@@ -1,0 +1,112 @@
+// The objects that the server sends (docs/browser-protocol.md), exactly as they arrive.
+
+export interface Gap {
+  section: string;
+  reason: string;
+}
+
+export interface NodeRoute {
+  dst: string;
+  via: string | null;
+  dev: string;
+  to_node: string | null;
+}
+
+export interface CollectorStatus {
+  version: string;
+  lag_s: number;
+  lost_events: number;
+  shed_events: number;
+  rss_bytes: number;
+  cpu: number;
+}
+
+export interface NodeObj {
+  name: string;
+  connected: boolean;
+  complete: boolean;
+  age_s: number;
+  kernel: string;
+  gaps: Gap[];
+  addrs: string[];
+  pod_cidrs: string[];
+  routes: NodeRoute[];
+  /** Routes that there are beyond those listed. */
+  routes_left_off: number;
+  collector: CollectorStatus | null;
+}
+
+export interface PodId {
+  name: string;
+  namespace: string;
+}
+
+export interface Holder {
+  kind: string;
+  name: string;
+  pid: number | null;
+}
+
+export interface NetnsObj {
+  key: string;
+  node: string;
+  name: string;
+  root: boolean;
+  pod: PodId | null;
+  holders: Holder[];
+  addrs: string[];
+  gaps: Gap[];
+}
+
+export interface LinkObj {
+  key: string;
+  netns: string;
+  ifname: string;
+  ifindex: number;
+  kind: string;
+  mtu: number;
+  mac: string;
+  state: string;
+  addrs: string[];
+  master: string | null;
+  peer: string | null;
+  peer_state: "proved" | "unresolved" | "ambiguous" | null;
+  up: boolean;
+  carrier: boolean;
+  port_state: null | "disabled" | "listening" | "learning" | "forwarding" | "blocking";
+  vni: number | null;
+}
+
+export interface AlertObj {
+  key: string;
+  kind: string;
+  severity: "error" | "warning";
+  message: string;
+  addr: string | null;
+  netns: string[];
+  links: string[];
+}
+
+export interface Snapshot {
+  type: "snapshot";
+  revision: number;
+  nodes: NodeObj[];
+  netns: NetnsObj[];
+  links: LinkObj[];
+  alerts: AlertObj[];
+}
+
+export interface Delta {
+  type: "delta";
+  base: number;
+  revision: number;
+  upsert: Partial<Pick<Snapshot, "nodes" | "netns" | "links" | "alerts">>;
+  remove: Partial<Record<"nodes" | "netns" | "links" | "alerts", string[]>>;
+}
+
+export interface Ping {
+  type: "ping";
+  revision: number;
+}
+
+export type ServerMessage = Snapshot | Delta | Ping;

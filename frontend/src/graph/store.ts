@@ -1,0 +1,201 @@
+// The graph, keyed. A snapshot replaces it; a delta changes it only when it continues what is held.
+// Derived indexes (links of a namespace, namespaces of a node) are kept up to date by key, so a delta
+// costs what it carries and not what the cluster holds.
+
+import type { AlertObj, Delta, LinkObj, NetnsObj, NodeObj, ServerMessage, Snapshot } from "./model.js";
+
+export type ApplyResult = "applied" | "unchanged" | "resync";
+
+/** What a message did to the graph, as far as views care. */
+export interface Change {
+  /** The set of boxes or their places may differ: the layout has to be computed again. */
+  structure: boolean;
+}
+
+export class Graph {
+  revision = -1;
+  readonly nodes = new Map<string, NodeObj>();
+  readonly netns = new Map<string, NetnsObj>();
+  readonly links = new Map<string, LinkObj>();
+  readonly alerts = new Map<string, AlertObj>();
+  private readonly netnsOfNode = new Map<string, Set<string>>();
+  private readonly linksOfNetns = new Map<string, Set<string>>();
+  private readonly alertsOfNetns = new Map<string, Set<string>>();
+  private readonly roots = new Map<string, string>();
+  private pinged = -1;
+  private listeners: ((change: Change) => void)[] = [];
+
+  onChange(listener: (change: Change) => void): void {
+    this.listeners.push(listener);
+  }
+
+  /** Apply one message of the feed; "resync" means that the caller has to ask for a snapshot. */
+  apply(message: ServerMessage): ApplyResult {
+    switch (message.type) {
+      case "snapshot":
+        this.applySnapshot(message);
+        return "applied";
+      case "delta":
+        return this.applyDelta(message);
+      case "ping":
+        return this.checkPing(message.revision);
+    }
+  }
+
+  /** A ping may overtake the delta it speaks of; only one that repeats itself proves a gap. */
+  private checkPing(revision: number): ApplyResult {
+    const repeated = this.pinged === revision;
+    this.pinged = revision;
+    return revision !== this.revision && repeated ? "resync" : "unchanged";
+  }
+
+  netnsOf(node: string): NetnsObj[] {
+    return pick(this.netns, this.netnsOfNode.get(node));
+  }
+
+  linksOf(netns: string): LinkObj[] {
+    return pick(this.links, this.linksOfNetns.get(netns));
+  }
+
+  alertsOf(netns: string): AlertObj[] {
+    return pick(this.alerts, this.alertsOfNetns.get(netns));
+  }
+
+  rootOf(node: string): NetnsObj | undefined {
+    const key = this.roots.get(node);
+    return key === undefined ? undefined : this.netns.get(key);
+  }
+
+  podCount(): number {
+    let count = 0;
+    for (const ns of this.netns.values()) if (ns.pod) count += 1;
+    return count;
+  }
+
+  private applySnapshot(message: Snapshot): void {
+    for (const map of [this.nodes, this.netns, this.links, this.alerts]) map.clear();
+    for (const index of [this.netnsOfNode, this.linksOfNetns, this.alertsOfNetns]) index.clear();
+    this.roots.clear();
+    const change: Change = { structure: true };
+    this.upsertAll(message, change);
+    this.revision = message.revision;
+    this.emit(change);
+  }
+
+  private applyDelta(message: Delta): ApplyResult {
+    if (this.revision < 0 || message.base !== this.revision) return "resync";
+    const change: Change = { structure: false };
+    for (const name of message.remove.nodes ?? []) {
+      if (this.nodes.delete(name)) change.structure = true;
+    }
+    for (const key of message.remove.netns ?? []) this.removeNetns(key, change);
+    for (const key of message.remove.links ?? []) this.removeLink(key, change);
+    for (const key of message.remove.alerts ?? []) this.removeAlert(key);
+    this.upsertAll(message.upsert, change);
+    this.revision = message.revision;
+    this.emit(change);
+    return "applied";
+  }
+
+  private upsertAll(part: Delta["upsert"], change: Change): void {
+    for (const node of part.nodes ?? []) {
+      const before = this.nodes.get(node.name);
+      if (!before || shapeOfNode(before) !== shapeOfNode(node)) change.structure = true;
+      this.nodes.set(node.name, node);
+    }
+    for (const ns of part.netns ?? []) this.putNetns(ns, change);
+    for (const link of part.links ?? []) this.putLink(link, change);
+    for (const alert of part.alerts ?? []) {
+      this.removeAlert(alert.key);
+      this.alerts.set(alert.key, alert);
+      for (const key of alert.netns) {
+        indexAdd(this.alertsOfNetns, key, alert.key);
+      }
+    }
+  }
+
+  private putNetns(ns: NetnsObj, change: Change): void {
+    const before = this.netns.get(ns.key);
+    if (before && before.node !== ns.node) this.removeNetns(ns.key, change);
+    if (!before || shapeOfNetns(before) !== shapeOfNetns(ns)) change.structure = true;
+    this.netns.set(ns.key, ns);
+    indexAdd(this.netnsOfNode, ns.node, ns.key);
+    if (ns.root) this.roots.set(ns.node, ns.key);
+    else if (this.roots.get(ns.node) === ns.key) this.roots.delete(ns.node);
+  }
+
+  private removeNetns(key: string, change: Change): void {
+    const ns = this.netns.get(key);
+    if (!ns) return;
+    this.netns.delete(key);
+    indexDrop(this.netnsOfNode, ns.node, key);
+    if (this.roots.get(ns.node) === key) this.roots.delete(ns.node);
+    change.structure = true;
+  }
+
+  private putLink(link: LinkObj, change: Change): void {
+    const before = this.links.get(link.key);
+    if (!before || shapeOfLink(before) !== shapeOfLink(link)) change.structure = true;
+    if (before && before.netns !== link.netns) indexDrop(this.linksOfNetns, before.netns, link.key);
+    this.links.set(link.key, link);
+    indexAdd(this.linksOfNetns, link.netns, link.key);
+  }
+
+  private removeLink(key: string, change: Change): void {
+    const link = this.links.get(key);
+    if (!link) return;
+    this.links.delete(key);
+    indexDrop(this.linksOfNetns, link.netns, key);
+    change.structure = true;
+  }
+
+  private removeAlert(key: string): void {
+    const alert = this.alerts.get(key);
+    if (!alert) return;
+    this.alerts.delete(key);
+    for (const ns of alert.netns) {
+      indexDrop(this.alertsOfNetns, ns, key);
+    }
+  }
+
+  private emit(change: Change): void {
+    for (const listener of this.listeners) listener(change);
+  }
+}
+
+/** What of a node decides where its links are drawn. */
+function shapeOfNode(node: NodeObj): string {
+  return `${node.addrs.join()}|${[...new Set(node.routes.map((route) => route.dev))].join()}`;
+}
+
+/** What of a namespace decides where it is drawn. */
+function shapeOfNetns(ns: NetnsObj): string {
+  return `${ns.node}|${ns.root}|${ns.name}|${ns.pod ? `${ns.pod.namespace}/${ns.pod.name}` : ""}`;
+}
+
+/** What of a link decides where it is drawn. */
+function shapeOfLink(link: LinkObj): string {
+  return `${link.netns}|${link.ifname}|${link.kind}|${link.master}|${link.peer}`;
+}
+
+function indexAdd(index: Map<string, Set<string>>, at: string, key: string): void {
+  const set = index.get(at);
+  if (set) set.add(key);
+  else index.set(at, new Set([key]));
+}
+
+function indexDrop(index: Map<string, Set<string>>, at: string, key: string): void {
+  const set = index.get(at);
+  if (!set) return;
+  set.delete(key);
+  if (set.size === 0) index.delete(at);
+}
+
+function pick<T>(map: Map<string, T>, keys: Set<string> | undefined): T[] {
+  const found: T[] = [];
+  for (const key of keys ?? []) {
+    const item = map.get(key);
+    if (item !== undefined) found.push(item);
+  }
+  return found;
+}

@@ -1,0 +1,87 @@
+// What the layout computes and everything else reads: places, and which object is drawn there.
+
+export interface Rect {
+  x: number;
+  y: number;
+  w: number;
+  h: number;
+}
+
+export interface Point {
+  x: number;
+  y: number;
+}
+
+/** A pod (or another namespace that isn't a node's own). `wire` is null when no veth leads to it. */
+export interface PodTile extends Rect {
+  key: string;
+  node: string;
+  group: number;
+  /** Where its veth's node end sits on the bar. */
+  port: Point | null;
+  /** The link on the node's side and the one inside the pod. */
+  hostLink: string | null;
+  podLink: string | null;
+}
+
+export interface BarRow {
+  y: number;
+  x0: number;
+  x1: number;
+}
+
+export type GroupKind = "bridge" | "routed" | "detached";
+
+/** Pods that share an attachment: a bridge's bar (folded over rows), routed veths, or nothing. */
+export interface Group {
+  kind: GroupKind;
+  link: string | null;
+  ifname: string;
+  rows: BarRow[];
+  tiles: PodTile[];
+  labelY: number;
+}
+
+/** A link of the node's own namespace drawn by itself: a NIC on the top edge or a device in the box. */
+export interface Device extends Rect {
+  link: string;
+  ifname: string;
+  kind: string;
+}
+
+export interface NodeBox extends Rect {
+  name: string;
+  /** The name without what all nodes' names begin with, for where there is little room. */
+  shortName: string;
+  root: string | null;
+  row: number;
+  nics: Device[];
+  devices: Device[];
+  groups: Group[];
+  podCount: number;
+}
+
+export interface RowRail {
+  y: number;
+  x0: number;
+  x1: number;
+}
+
+export interface Scene {
+  bounds: Rect;
+  nodes: NodeBox[];
+  rails: RowRail[];
+  /** The vertical line that joins the rails, when there is more than one. */
+  trunk: { x: number; y0: number; y1: number } | null;
+  nodeByName: Map<string, NodeBox>;
+  tileByKey: Map<string, PodTile>;
+}
+
+export const EMPTY_SCENE: Scene = {
+  bounds: { x: 0, y: 0, w: 1, h: 1 },
+  nodes: [],
+  rails: [],
+  trunk: null,
+  nodeByName: new Map(),
+  tileByKey: new Map(),
+};

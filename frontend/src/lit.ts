@@ -1,0 +1,111 @@
+// What is lit on the map: a trace's paths and marks, or the routes of the selected node. Pure.
+
+import type { Graph } from "./graph/store.js";
+import { HUB_Y } from "./layout/metrics.js";
+import type { Point, Scene } from "./layout/scene.js";
+import { placePoint, wirePath } from "./layout/wires.js";
+import type { Line, Mark, OverlayData } from "./map/overlay.js";
+import type { TraceView } from "./route.js";
+import { dispositionWords, failedStep, podText } from "./trace/format.js";
+import { type LitPath, litPath } from "./trace/path.js";
+import type { Hop, Trace } from "./trace/types.js";
+import { findEnd } from "./ui/names.js";
+
+export interface Lit {
+  overlay: OverlayData;
+  netns: Set<string>;
+  nodes: Set<string>;
+  points: Point[];
+  /** The node at whose hub or NIC the packet's way fails. */
+  captioned: string | null;
+}
+
+export function litTrace(graph: Graph, scene: Scene, trace: Trace, view: TraceView): Lit | null {
+  const branch = trace.branches[view.branch] ?? trace.branches[0];
+  if (!branch) return null;
+  const forward = litPath(graph, scene, branch.forward.hops);
+  const reply = branch.reply ? litPath(graph, scene, branch.reply.hops) : null;
+  const isReply = view.direction === "reply";
+  const lines: Line[] = [{ kind: "forward", points: forward.points, active: !isReply }];
+  if (reply) lines.push({ kind: "reply", points: reply.points, active: isReply });
+  if (!isReply) lines.reverse();
+  const marks: Mark[] = [];
+  const start = forward.points[0];
+  if (start) marks.push({ kind: "from", point: start, text: endText("from", branch.forward.hops[0]) });
+  const to = endText("to", branch.forward.hops.at(-1));
+  marks.push(...ending(branch.disposition, branch.reason, forward, branch.forward.hops, to));
+  const goal = branch.disposition === "DELIVERED" ? undefined : findEnd(graph, trace.flow.dst);
+  const goalPoint = goal && placePoint(scene, { at: "pod", key: goal.key });
+  if (goalPoint)
+    marks.push({ kind: "goal", point: goalPoint, text: goal?.pod ? `to ${goal.pod.name}` : "to" });
+  if (branch.reply && reply)
+    marks.push(...ending(branch.reply.disposition, branch.reply.reason, reply, branch.reply.hops, null));
+  const step = view.step === null ? undefined : (forward.marks.get(view.step) ?? reply?.marks.get(view.step));
+  if (step) marks.push({ kind: "step", point: step, text: "" });
+  return {
+    overlay: { lines, marks },
+    netns: union(forward.netns, reply?.netns, goal && [goal.key]),
+    nodes: union(forward.nodes, reply?.nodes, goal && [goal.node]),
+    points: [...forward.points, ...(reply?.points ?? [])],
+    captioned: captionedNode(scene, marks),
+  };
+}
+
+/** What to write at an end of the path: far away, the pod's tile has no name of its own. */
+function endText(word: string, hop: Hop | undefined): string {
+  const pod = hop && podText(hop.pod);
+  return pod ? `${word} ${pod.split("/").at(-1)}` : word;
+}
+
+function captionedNode(scene: Scene, marks: Mark[]): string | null {
+  const failed = marks.find((mark) => mark.kind === "bad" || mark.kind === "warn")?.point;
+  const box =
+    failed &&
+    scene.nodes.find(
+      (item) =>
+        failed.x >= item.x && failed.x <= item.x + item.w && failed.y >= item.y && failed.y <= item.y + HUB_Y,
+    );
+  return box?.name ?? null;
+}
+
+function ending(
+  disposition: string,
+  reason: string | null,
+  path: LitPath,
+  hops: Parameters<typeof failedStep>[0],
+  arrived: string | null,
+): Mark[] {
+  const failed = failedStep(hops, disposition);
+  if (!failed) return path.end && arrived ? [{ kind: "to", point: path.end, text: arrived }] : [];
+  const point = path.marks.get(failed.seq) ?? path.end;
+  const { tone, title } = dispositionWords(disposition);
+  if (!point || tone === "good") return [];
+  return [{ kind: tone, point, text: tone === "out" ? "" : reason || title }];
+}
+
+/** The ways from a node to the nodes that its routes name. */
+export function litRoutes(graph: Graph, scene: Scene, name: string): OverlayData {
+  const lines: Line[] = [];
+  const marks: Mark[] = [];
+  const labelled = new Map<string, string[]>();
+  for (const route of graph.nodes.get(name)?.routes ?? []) {
+    if (!route.to_node || route.to_node === name) continue;
+    labelled.set(route.to_node, [...(labelled.get(route.to_node) ?? []), route.dst]);
+  }
+  for (const [to, dsts] of labelled) {
+    const points = wirePath(scene, { at: "hub", node: name }, { at: "hub", node: to });
+    if (points.length < 2) continue;
+    lines.push({ kind: "route", points, active: true });
+    const more = dsts.length > 1 ? ` +${dsts.length - 1}` : "";
+    const box = scene.nodeByName.get(to);
+    const rail = box && scene.rails[box.row];
+    const last = points[points.length - 1] as Point;
+    const end = { x: last.x, y: rail?.y ?? last.y };
+    if (labelled.size <= 40) marks.push({ kind: "label", point: end, text: `${dsts[0]}${more}` });
+  }
+  return { lines, marks };
+}
+
+function union(...parts: (Iterable<string> | undefined)[]): Set<string> {
+  return new Set(parts.flatMap((part) => [...(part ?? [])]));
+}

@@ -1,0 +1,153 @@
+// Where the map is looked at from: pan and zoom by d3-zoom, fitting, and flights between places.
+
+import { interpolateZoom } from "d3-interpolate";
+import { select } from "d3-selection";
+import { type D3ZoomEvent, type ZoomTransform, zoom, zoomIdentity, zoomTransform } from "d3-zoom";
+import type { Point, Rect } from "../layout/scene.js";
+
+export interface Insets {
+  top: number;
+  right: number;
+  bottom: number;
+  left: number;
+}
+
+const MARGIN: Insets = { top: 44, right: 36, bottom: 40, left: 36 };
+const MAX_SCALE = 4;
+
+/** The transform that shows a rectangle whole and centred, at no more than `most` times its size. */
+export function fitTransform(rect: Rect, width: number, height: number, most: number, margin = MARGIN) {
+  const roomX = Math.max(40, width - margin.left - margin.right);
+  const roomY = Math.max(40, height - margin.top - margin.bottom);
+  const k = Math.min(most, roomX / Math.max(1, rect.w), roomY / Math.max(1, rect.h));
+  return {
+    k,
+    x: margin.left + (roomX - rect.w * k) / 2 - rect.x * k,
+    y: margin.top + (roomY - rect.h * k) / 2 - rect.y * k,
+  };
+}
+
+export class Camera {
+  /** Follow the whole picture until the user takes the camera. */
+  following = true;
+  private readonly behaviour = zoom<HTMLCanvasElement, unknown>();
+  private readonly stillness = window.matchMedia("(prefers-reduced-motion: reduce)");
+  private flight = 0;
+  private bounds: Rect = { x: 0, y: 0, w: 1, h: 1 };
+
+  constructor(
+    private readonly canvas: HTMLCanvasElement,
+    private readonly onMove: () => void,
+  ) {
+    this.behaviour
+      .scaleExtent([0.02, MAX_SCALE])
+      .clickDistance(5)
+      .filter(
+        (event: MouseEvent | WheelEvent) => event.type === "wheel" || (!event.button && !event.shiftKey),
+      )
+      .on("zoom", (event: D3ZoomEvent<HTMLCanvasElement, unknown>) => {
+        if (event.sourceEvent) {
+          this.following = false;
+          cancelAnimationFrame(this.flight);
+        }
+        this.onMove();
+      });
+    select(canvas).call(this.behaviour).on("dblclick.zoom", null);
+  }
+
+  get transform(): ZoomTransform {
+    return zoomTransform(this.canvas);
+  }
+
+  toWorld(x: number, y: number): Point {
+    const [wx, wy] = this.transform.invert([x, y]);
+    return { x: wx, y: wy };
+  }
+
+  toScreen(point: Point): Point {
+    const { k, x, y } = this.transform;
+    return { x: point.x * k + x, y: point.y * k + y };
+  }
+
+  /** Tell the camera how large the picture is; a camera that follows it shows it whole. */
+  setBounds(bounds: Rect, smooth: boolean): void {
+    this.bounds = bounds;
+    const whole = fitTransform(bounds, this.canvas.clientWidth, this.canvas.clientHeight, MAX_SCALE);
+    this.behaviour.scaleExtent([Math.min(0.5, whole.k * 0.6), MAX_SCALE]);
+    if (this.following) this.showAll(smooth);
+  }
+
+  showAll(smooth = true): void {
+    this.following = true;
+    const { clientWidth, clientHeight } = this.canvas;
+    this.go(fitTransform(this.bounds, clientWidth, clientHeight, 1.35), smooth);
+  }
+
+  /** Show a rectangle with its surroundings, at a scale where it can be read. */
+  showRect(rect: Rect, most: number): void {
+    this.following = false;
+    const { clientWidth, clientHeight } = this.canvas;
+    this.go(fitTransform(rect, clientWidth, clientHeight, most), true);
+  }
+
+  /** Bring a rectangle into view without changing the scale, if it isn't. */
+  reveal(rect: Rect): void {
+    const { k, x, y } = this.transform;
+    const { clientWidth, clientHeight } = this.canvas;
+    const pad = 30;
+    const dx = shift(rect.x * k + x, rect.w * k, clientWidth, pad);
+    const dy = shift(rect.y * k + y, rect.h * k, clientHeight, pad);
+    if (dx !== 0 || dy !== 0) this.go({ k, x: x + dx, y: y + dy }, true);
+  }
+
+  zoomBy(factor: number): void {
+    this.following = false;
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    const { k, x, y } = this.transform;
+    const [low, high] = this.behaviour.scaleExtent();
+    const next = Math.min(high, Math.max(low, k * factor));
+    this.go({ k: next, x: w / 2 - ((w / 2 - x) * next) / k, y: h / 2 - ((h / 2 - y) * next) / k }, true);
+  }
+
+  private go(to: { k: number; x: number; y: number }, smooth: boolean): void {
+    cancelAnimationFrame(this.flight);
+    const from = this.transform;
+    if (!smooth || this.stillness.matches || document.hidden) {
+      this.set(to);
+      return;
+    }
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    const view = (t: { k: number; x: number; y: number }): [number, number, number] => [
+      (w / 2 - t.x) / t.k,
+      (h / 2 - t.y) / t.k,
+      w / t.k,
+    ];
+    const path = interpolateZoom(view(from), view(to));
+    const length = Math.min(700, Math.max(180, path.duration * 0.6));
+    const begin = performance.now();
+    const frame = (now: number) => {
+      const t = Math.min(1, Math.max(0, (now - begin) / length));
+      const [cx, cy, width] = path(ease(t));
+      const k = w / width;
+      this.set(t < 1 ? { k, x: w / 2 - cx * k, y: h / 2 - cy * k } : to);
+      if (t < 1) this.flight = requestAnimationFrame(frame);
+    };
+    this.flight = requestAnimationFrame(frame);
+  }
+
+  private set(to: { k: number; x: number; y: number }): void {
+    const transform = zoomIdentity.translate(to.x, to.y).scale(to.k);
+    this.behaviour.transform(select(this.canvas), transform);
+  }
+}
+
+function ease(t: number): number {
+  return t < 0.5 ? 4 * t * t * t : 1 - (-2 * t + 2) ** 3 / 2;
+}
+
+function shift(start: number, size: number, room: number, pad: number): number {
+  if (size > room - 2 * pad) return 0;
+  if (start < pad) return pad - start;
+  if (start + size > room - pad) return room - pad - start - size;
+  return 0;
+}

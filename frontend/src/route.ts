@@ -1,0 +1,87 @@
+// What the page shows, as the address bar says it: every selection and every trace has an address.
+
+import type { Target } from "./map/hit.js";
+
+export interface TraceView {
+  branch: number;
+  direction: "forward" | "reply";
+  step: number | null;
+}
+
+export type Route =
+  | { page: "home" }
+  | { page: "select"; target: Target }
+  | { page: "alerts" }
+  | { page: "compose"; from: string; to: string }
+  | { page: "trace"; id: string; view: TraceView };
+
+export const FIRST_VIEW: TraceView = { branch: 0, direction: "forward", step: null };
+
+export function parseRoute(hash: string): Route {
+  const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?");
+  const slash = path.indexOf("/");
+  const head = slash < 0 ? path : path.slice(0, slash);
+  const rest = slash < 0 ? "" : decode(path.slice(slash + 1));
+  const params = new URLSearchParams(query);
+  if (head === "alerts") return { page: "alerts" };
+  if (head === "trace" && rest) return { page: "trace", id: rest, view: parseView(params) };
+  if (head === "trace") {
+    return { page: "compose", from: params.get("from") ?? "", to: params.get("to") ?? "" };
+  }
+  if (rest && head === "node") return { page: "select", target: { type: "node", name: rest } };
+  if (rest && head === "ns") return { page: "select", target: { type: "pod", key: rest } };
+  if (rest && head === "link") return { page: "select", target: { type: "link", key: rest } };
+  return { page: "home" };
+}
+
+function parseView(params: URLSearchParams): TraceView {
+  const step = params.get("step");
+  return {
+    branch: Math.max(0, Math.trunc(Number(params.get("branch") ?? 0)) || 0),
+    direction: params.get("dir") === "reply" ? "reply" : "forward",
+    step: step === null || !Number.isFinite(Number(step)) ? null : Number(step),
+  };
+}
+
+export function formatRoute(route: Route): string {
+  switch (route.page) {
+    case "home":
+      return "#/";
+    case "alerts":
+      return "#/alerts";
+    case "select":
+      return formatTarget(route.target);
+    case "compose": {
+      const params = new URLSearchParams();
+      if (route.from) params.set("from", route.from);
+      if (route.to) params.set("to", route.to);
+      const query = params.toString();
+      return query ? `#/trace?${query}` : "#/trace";
+    }
+    case "trace": {
+      const params = new URLSearchParams();
+      if (route.view.branch > 0) params.set("branch", String(route.view.branch));
+      if (route.view.direction === "reply") params.set("dir", "reply");
+      if (route.view.step !== null) params.set("step", String(route.view.step));
+      const query = params.toString();
+      return `#/trace/${encodeURIComponent(route.id)}${query ? `?${query}` : ""}`;
+    }
+  }
+}
+
+function formatTarget(target: Target): string {
+  if (target.type === "node") return `#/node/${encodeURIComponent(target.name)}`;
+  return `#/${target.type === "pod" ? "ns" : "link"}/${encodeURIComponent(target.key)}`;
+}
+
+export function targetHref(target: Target): string {
+  return formatRoute({ page: "select", target });
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

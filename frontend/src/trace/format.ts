@@ -1,0 +1,149 @@
+// Words for a trace. Pure.
+
+import type { Disposition, Hop, Packet, PodRef, Step, Trace } from "./types.js";
+
+/** "out": neither good nor bad; the packet went where netviz cannot see. */
+export type Tone = "good" | "bad" | "warn" | "out";
+
+interface Words {
+  tone: Tone;
+  title: string;
+}
+
+const DISPOSITIONS: Record<Disposition, Words> = {
+  DELIVERED: { tone: "good", title: "Delivered" },
+  NO_LISTENER: { tone: "bad", title: "Arrives, but nothing listens" },
+  LEFT_NETWORK: { tone: "out", title: "Leaves the network we can see" },
+  DROPPED: { tone: "bad", title: "Dropped" },
+  REJECTED: { tone: "bad", title: "Rejected" },
+  LOOP: { tone: "bad", title: "Loops" },
+  UNKNOWN: { tone: "warn", title: "Unknown" },
+};
+
+export function dispositionWords(disposition: string): Words {
+  return DISPOSITIONS[disposition as Disposition] ?? { tone: "warn", title: disposition };
+}
+
+const KINDS: Record<string, string> = {
+  origin: "sent",
+  socket: "socket",
+  rule: "policy rule",
+  route: "route",
+  neigh: "neighbour",
+  link_tx: "transmit",
+  link_rx: "receive",
+  bridge: "bridge",
+  netfilter: "netfilter",
+  nat: "NAT",
+  conntrack: "conntrack",
+  encap: "encapsulate",
+  decap: "decapsulate",
+  local_in: "local input",
+  forward: "forward",
+  ttl: "TTL",
+  mtu: "MTU",
+  rp_filter: "reverse path",
+  opaque: "opaque",
+};
+
+export function kindLabel(kind: string): string {
+  return KINDS[kind] ?? kind;
+}
+
+export function podText(pod: PodRef): string | null {
+  if (pod === null || pod === undefined) return null;
+  return typeof pod === "string" ? pod : `${pod.namespace}/${pod.name}`;
+}
+
+export function hopTitle(hop: Hop): string {
+  return podText(hop.pod) ?? hop.node;
+}
+
+export function endpoint(addr: string | undefined, port: number | null | undefined): string {
+  if (addr === undefined) return "?";
+  if (port === null || port === undefined) return addr;
+  return addr.includes(":") ? `[${addr}]:${port}` : `${addr}:${port}`;
+}
+
+export function packetText(packet: Packet): string {
+  const sport = packet.proto === "icmp" ? null : packet.sport;
+  const flow = `${endpoint(packet.src, sport)} → ${endpoint(packet.dst, packet.dport)}`;
+  const facts = [
+    packet.proto,
+    packet.ttl === undefined ? undefined : `ttl ${packet.ttl}`,
+    packet.len === undefined ? undefined : `${packet.len} bytes`,
+    packet.mark ? `mark 0x${packet.mark.toString(16)}` : undefined,
+  ];
+  return [flow, ...facts.filter((fact) => fact !== undefined)].join(" · ");
+}
+
+export function protocolText(trace: Trace): string {
+  const { proto, dport } = trace.flow;
+  if (proto === "icmp") return "ICMP echo";
+  return `${proto.toUpperCase()}${dport === null ? "" : ` ${dport}`}`;
+}
+
+export function flowText(trace: Trace): string {
+  const { flow } = trace;
+  const sport = flow.proto === "icmp" ? null : flow.sport;
+  return `${endpoint(flow.src, sport)} → ${endpoint(flow.dst, flow.dport)}`;
+}
+
+export function valueText(value: unknown): string {
+  if (value === null || value === undefined) return "none";
+  if (typeof value === "object") return JSON.stringify(value);
+  return String(value);
+}
+
+export function percent(probability: number): string {
+  const value = probability * 100;
+  return `${value >= 10 || value === 0 ? Math.round(value) : value.toPrecision(2)} %`;
+}
+
+const COMMANDS = ["command", "check", "cmd", "verify"];
+
+/** Split a step's evidence into facts and the commands that check it by hand. */
+export function splitEvidence(evidence: Record<string, unknown>): {
+  facts: [string, string][];
+  commands: string[];
+} {
+  const facts: [string, string][] = [];
+  const commands: string[] = [];
+  for (const [name, value] of Object.entries(evidence ?? {})) {
+    if (COMMANDS.includes(name)) commands.push(...[value].flat().map(valueText));
+    else if (value !== null && value !== "") facts.push([name, valueText(value)]);
+  }
+  return { facts, commands };
+}
+
+/** The step at which a direction ended without being delivered: the walk ends where that is decided. */
+export function failedStep(hops: Hop[], disposition: string): Step | null {
+  if (dispositionWords(disposition).tone === "good") return null;
+  return hops.at(-1)?.steps.at(-1) ?? null;
+}
+
+/** Where the addresses or ports of a packet are rewritten on its way, in a sentence each. */
+export function rewrites(hops: Hop[]): string[] {
+  const names: Record<string, string> = {
+    src: "source",
+    dst: "destination",
+    sport: "source port",
+    dport: "port",
+  };
+  return hops.flatMap((hop) =>
+    hop.steps
+      .filter((step) => step.kind === "nat" || step.kind === "conntrack" || step.kind === "netfilter")
+      .flatMap((step) =>
+        Object.entries(step.diff ?? {})
+          .filter(([field]) => field in names)
+          .map(
+            ([field, [before, after]]) =>
+              `${hopTitle(hop)} rewrites the ${names[field]}: ${valueText(before)} becomes ${valueText(after)}.`,
+          ),
+      ),
+  );
+}
+
+export function isObserved(hops: Hop[]): boolean {
+  return hops.some((hop) => hop.steps.some((step) => step.observed !== null && step.observed !== undefined));
+}

@@ -1,0 +1,112 @@
+// A trace as the server gives it: the object of `manage.py trace --json`.
+
+export type Disposition =
+  | "DELIVERED"
+  | "NO_LISTENER"
+  | "LEFT_NETWORK"
+  | "DROPPED"
+  | "REJECTED"
+  | "LOOP"
+  | "UNKNOWN";
+
+export interface Packet {
+  src?: string;
+  dst?: string;
+  proto?: string;
+  sport?: number | null;
+  dport?: number | null;
+  ttl?: number;
+  mark?: number;
+  len?: number;
+  smac?: string | null;
+  dmac?: string | null;
+  encap?: unknown[];
+}
+
+export interface Observed {
+  match: "agree" | "disagree" | "not_seen" | "lost";
+  ts_ns: number | null;
+  point: string | null;
+  drop_reason: string | null;
+}
+
+export interface Step {
+  seq: number;
+  kind: string;
+  dev: string | null;
+  packet: Packet;
+  diff: Record<string, [unknown, unknown]>;
+  decision: string;
+  reason: string | null;
+  evidence: Record<string, unknown>;
+  why: string;
+  certainty: string;
+  observed: Observed | null;
+}
+
+export type PodRef = string | { name: string; namespace: string } | null;
+
+export interface Hop {
+  node: string;
+  netns: string;
+  pod: PodRef;
+  steps: Step[];
+}
+
+export interface Direction {
+  hops: Hop[];
+}
+
+export interface Reply extends Direction {
+  disposition: Disposition;
+  reason: string | null;
+}
+
+export interface Branch {
+  /** Null when nothing tells how likely it is. */
+  probability: number | null;
+  disposition: Disposition;
+  reason: string | null;
+  forward: Direction;
+  reply: Reply | null;
+}
+
+export interface Trace {
+  version: number;
+  flow: {
+    from: { node: string; netns: string; pod: PodRef };
+    src: string;
+    sport: number | null;
+    dst: string;
+    dport: number | null;
+    proto: string;
+    len: number;
+    df: boolean;
+  };
+  disposition: Disposition;
+  reason: string | null;
+  certainty: "certain" | "branch" | "unknown";
+  branches: Branch[];
+  state: { node: string; revision: number; age_s: number; complete: boolean }[];
+}
+
+export interface TraceRequest {
+  from: string;
+  to: string;
+  proto: string;
+  sport?: number;
+  dport?: number;
+  len?: number;
+  df?: boolean;
+  mode?: string;
+}
+
+export interface TraceRun {
+  id: string;
+  status: "queued" | "running" | "done" | "failed";
+  error: string | null;
+  created: string;
+  user: string;
+  request: TraceRequest;
+  trace: Trace | null;
+}

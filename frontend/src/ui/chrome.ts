@@ -1,0 +1,237 @@
+// The page around the map: the top bar, the stale banner, the map's buttons and hover card.
+
+import type { FeedStatus } from "../feed.js";
+import type { Graph } from "../graph/store.js";
+import { namespaceLabel } from "../layout/box.js";
+import type { Point } from "../layout/scene.js";
+import type { Target } from "../map/hit.js";
+import { linkFault } from "../map/picture.js";
+import { h, icon, setText } from "./dom.js";
+import { count, seconds } from "./names.js";
+
+export interface TopBarParts {
+  search: HTMLElement;
+  user: string;
+  role: string;
+  csrf: string;
+  onTheme(): void;
+  onPods(): void;
+}
+
+const STATES = { live: "Live", connecting: "Connecting", stale: "Stale" };
+
+export class TopBar {
+  readonly element: HTMLElement;
+  readonly podsButton = h(
+    "button",
+    {
+      type: "button",
+      class: "quiet icon-button",
+      "aria-label": "Show or hide the list of pods",
+      "aria-controls": "pods",
+    },
+    icon("list"),
+  );
+  private readonly counts = h("span", { class: "counts" });
+  private readonly podCount = h("span", { "data-testid": "pod-count" }, "0");
+  private readonly nodeCount = h("span", { "data-testid": "node-count" }, "0");
+  private readonly podWord = h("span", {});
+  private readonly nodeWord = h("span", {});
+  private readonly alerts = h("a", {
+    href: "#/alerts",
+    class: "alerts-link",
+    "data-testid": "alert-count",
+    hidden: true,
+  });
+  private readonly state = h("span", {
+    class: "connection",
+    role: "status",
+    "data-testid": "connection",
+    "data-state": "connecting",
+  });
+
+  constructor(parts: TopBarParts) {
+    const theme = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet icon-button",
+        "aria-label": "Change between light and dark",
+        "data-testid": "theme",
+      },
+      icon("sun"),
+    );
+    theme.addEventListener("click", () => parts.onTheme());
+    this.podsButton.addEventListener("click", () => parts.onPods());
+    this.counts.append(
+      this.nodeCount,
+      " ",
+      this.nodeWord,
+      h("span", { class: "sep" }),
+      this.podCount,
+      " ",
+      this.podWord,
+    );
+    const admin =
+      parts.role === "administrator" ? h("a", { href: "/admin/", class: "admin" }, "Admin") : null;
+    this.element = h(
+      "header",
+      { class: "topbar" },
+      this.podsButton,
+      h("a", { href: "#/", class: "brand", "aria-label": "netviz, whole map" }, "netviz"),
+      parts.search,
+      h("a", { href: "#/trace", class: "button", "data-testid": "new-trace" }, icon("path"), "Trace"),
+      h("span", { class: "spring" }),
+      this.alerts,
+      this.counts,
+      this.state,
+      admin,
+      parts.user
+        ? h(
+            "span",
+            { class: "user", title: `${parts.user}, ${parts.role}` },
+            parts.user,
+            h("span", { class: "role" }, parts.role),
+          )
+        : null,
+      parts.user ? logoutForm(parts.csrf) : null,
+      theme,
+    );
+    this.setState("connecting");
+  }
+
+  update(graph: Graph): void {
+    const pods = graph.podCount();
+    setText(this.podCount, String(pods));
+    setText(this.podWord, pods === 1 ? "pod" : "pods");
+    setText(this.nodeCount, String(graph.nodes.size));
+    setText(this.nodeWord, graph.nodes.size === 1 ? "node" : "nodes");
+    this.alerts.hidden = graph.alerts.size === 0;
+    this.alerts.replaceChildren(icon("alert"), count(graph.alerts.size, "alert", "alerts"));
+  }
+
+  setState(state: FeedStatus["state"]): void {
+    this.state.dataset.state = state;
+    this.state.replaceChildren(h("span", { class: "dot" }), STATES[state]);
+  }
+}
+
+function logoutForm(csrf: string): HTMLElement {
+  return h(
+    "form",
+    { method: "post", action: "/logout/", class: "logout" },
+    h("input", { type: "hidden", name: "csrfmiddlewaretoken", value: csrf }),
+    h("button", { type: "submit", class: "quiet", "data-testid": "logout" }, "Log out"),
+  );
+}
+
+/** Says how old the picture is while the server isn't heard. */
+export class StaleBanner {
+  readonly element = h("div", { class: "banner", role: "alert", "data-testid": "stale", hidden: true });
+  private readonly text = h("span", {});
+  private readonly login = h("a", { class: "button", hidden: true }, "Log in again");
+  private status: FeedStatus | null = null;
+  private loggedOut = false;
+
+  constructor(onRetry: () => void) {
+    const retry = h("button", { type: "button" }, "Connect now");
+    retry.addEventListener("click", onRetry);
+    this.element.append(icon("alert"), this.text, this.login, retry);
+    window.setInterval(() => this.render(), 1000);
+  }
+
+  show(status: FeedStatus): void {
+    this.status = status;
+    this.render();
+  }
+
+  /** The server no longer knows us: connecting again is of no use until the user has logged in. */
+  showLogin(): void {
+    this.loggedOut = true;
+    this.login.href = `/login/?next=${encodeURIComponent(location.pathname)}`;
+    this.login.hidden = false;
+    this.render();
+  }
+
+  private render(): void {
+    const status = this.status;
+    if (status?.state === "live") {
+      this.loggedOut = false;
+      this.login.hidden = true;
+    }
+    this.element.hidden = status?.state !== "stale";
+    if (status?.state !== "stale") return;
+    const age = status.heardAt === null ? "" : seconds((Date.now() - status.heardAt) / 1000);
+    const wait = status.retryAt === null ? 0 : Math.max(0, Math.ceil((status.retryAt - Date.now()) / 1000));
+    if (this.loggedOut) {
+      setText(
+        this.text,
+        `You are no longer logged in: this picture is ${age === "now" ? "just out of date" : `${age} old`}.`,
+      );
+      return;
+    }
+    const next = wait > 0 ? `Next try in ${wait} s.` : "Connecting…";
+    setText(
+      this.text,
+      `The server isn’t heard: this picture is ${age === "now" ? "just out of date" : `${age} old`}. ${next}`,
+    );
+  }
+}
+
+export function mapButtons(actions: { in(): void; out(): void; fit(): void }): HTMLElement {
+  const make = (name: string, label: string, action: () => void) => {
+    const button = h("button", { type: "button", "aria-label": label, title: label }, icon(name));
+    button.addEventListener("click", action);
+    return button;
+  };
+  return h(
+    "div",
+    { class: "mapbuttons", role: "group", "aria-label": "Map" },
+    make("plus", "Zoom in", actions.in),
+    make("minus", "Zoom out", actions.out),
+    make("fit", "Show all", actions.fit),
+  );
+}
+
+/** The card beside the pointer: what one is about to click. */
+export class HoverCard {
+  readonly element = h("div", { class: "hovercard", role: "tooltip", hidden: true });
+
+  constructor(private readonly graph: Graph) {}
+
+  show(target: Target | null, at: Point, room: { width: number; height: number }): void {
+    const lines = target ? this.lines(target) : [];
+    this.element.hidden = lines.length === 0;
+    if (lines.length === 0) return;
+    const [title, ...rest] = lines as [string, ...string[]];
+    this.element.replaceChildren(h("b", {}, title), ...rest.map((line) => h("span", {}, line)));
+    const left = Math.min(at.x + 16, room.width - this.element.offsetWidth - 8);
+    const below = at.y + 18 + this.element.offsetHeight < room.height;
+    this.element.style.left = `${Math.max(8, left)}px`;
+    this.element.style.top = `${below ? at.y + 18 : at.y - this.element.offsetHeight - 10}px`;
+  }
+
+  private lines(target: Target): string[] {
+    const { graph } = this;
+    if (target.type === "node") {
+      const node = graph.nodes.get(target.name);
+      return node ? [node.name, ...node.addrs, ...node.pod_cidrs.map((cidr) => `pods ${cidr}`)] : [];
+    }
+    if (target.type === "pod") {
+      const ns = graph.netns.get(target.key);
+      if (!ns) return [];
+      const alerts = graph.alertsOf(ns.key).map((alert) => alert.message);
+      return [
+        namespaceLabel(ns),
+        ns.pod ? `namespace ${ns.pod.namespace}` : "not a pod",
+        ...ns.addrs,
+        ...alerts,
+      ];
+    }
+    const link = graph.links.get(target.key);
+    if (!link) return [];
+    const fault = linkFault(link);
+    const kind = `${link.kind || "physical"} · mtu ${link.mtu}`;
+    return [link.ifname, kind, ...link.addrs, link.mac, fault ?? link.state].filter((line) => line !== "");
+  }
+}

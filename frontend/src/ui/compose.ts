@@ -1,0 +1,56 @@
+// Beginning a trace: the form, and the traces of late.
+
+import { FIRST_VIEW, formatRoute } from "../route.js";
+import { dispositionWords } from "../trace/format.js";
+import type { TraceRun } from "../trace/types.js";
+import type { Context, Panel } from "./context.js";
+import { h } from "./dom.js";
+import { heading } from "./inspector.js";
+import { TraceForm } from "./traceform.js";
+
+export class Compose implements Panel {
+  readonly element = h("div", { class: "compose", "data-testid": "compose" });
+  readonly form: TraceForm;
+  private readonly recent = h("div", { class: "recent" });
+
+  constructor(
+    private readonly context: Context,
+    from: string,
+    to: string,
+  ) {
+    this.form = new TraceForm(context);
+    this.form.fill({ from, to });
+    const hint = h("p", { class: "hint" }, hintText(from, to));
+    this.element.append(heading("Trace", "Follow a packet", ""), hint, this.form.element, this.recent);
+    void this.loadRecent();
+  }
+
+  update(): void {}
+
+  private async loadRecent(): Promise<void> {
+    const runs = await this.context.api.recentTraces().catch(() => []);
+    if (runs.length === 0) return;
+    this.recent.replaceChildren(h("h3", {}, "Recent traces"), h("ul", {}, ...runs.map(runItem)));
+  }
+}
+
+function hintText(from: string, to: string): string {
+  if (from && !to) return "Now click the pod that the packet goes to, or type an address below.";
+  if (to && !from) return "Now click the pod that the packet comes from.";
+  return "Click a pod on the map to start there, then the pod to reach; or fill in the form.";
+}
+
+function runItem(run: TraceRun): HTMLElement {
+  const words = run.trace ? dispositionWords(run.trace.disposition) : null;
+  const { from, to, proto, dport } = run.request;
+  return h(
+    "li",
+    {},
+    h("a", { href: formatRoute({ page: "trace", id: run.id, view: FIRST_VIEW }) }, `${from} → ${to}`),
+    h(
+      "span",
+      { class: "muted" },
+      `${proto}${dport ? ` ${dport}` : ""} · ${words?.title ?? run.status} · ${run.user}`,
+    ),
+  );
+}

@@ -1,0 +1,29 @@
+// What the panels may do: read the graph, go somewhere, start a trace. The app implements it.
+
+import type { Api } from "../api.js";
+import type { Graph } from "../graph/store.js";
+import type { Target } from "../map/hit.js";
+import type { Route } from "../route.js";
+import type { TraceRequest } from "../trace/types.js";
+
+export interface Context {
+  readonly graph: Graph;
+  readonly api: Api;
+  readonly role: string;
+  readonly mayTrace: boolean;
+  go(route: Route, replace?: boolean): void;
+  showOnMap(target: Target): void;
+  /** Start a trace and show it; `remark` is said beside its result. */
+  startTrace(request: TraceRequest, remark?: string): Promise<void>;
+  remarkOn(trace: string): string | undefined;
+}
+
+export interface Panel {
+  readonly element: HTMLElement;
+  /** The graph has changed. */
+  update(): void;
+  dispose?(): void;
+}
+
+export const VIEWER_REASON =
+  "Your role is viewer: you can read traces but not start them. An administrator can make you an operator.";

@@ -1,0 +1,123 @@
+// Building DOM without markup strings: text is always text, and the content policy allows no inline
+// styles or handlers.
+
+type Child = Node | string | null | undefined | false;
+
+interface Attributes {
+  [name: string]: string | number | boolean | null | undefined | ((event: never) => void);
+}
+
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  setAttributes(element, attributes);
+  append(element, children);
+  return element;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function s<K extends keyof SVGElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: Child[]
+): SVGElementTagNameMap[K] {
+  const element = document.createElementNS(SVG, tag) as SVGElementTagNameMap[K];
+  setAttributes(element, attributes);
+  append(element, children);
+  return element;
+}
+
+function setAttributes(element: Element, attributes: Attributes): void {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function")
+      element.addEventListener(name.replace(/^on/, ""), value as EventListener);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+}
+
+function append(element: Element, children: Child[]): void {
+  for (const child of children)
+    if (child !== null && child !== undefined && child !== false) element.append(child);
+}
+
+export function setText(element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function copyButton(text: string, label = "Copy"): HTMLButtonElement {
+  const button = h("button", {
+    type: "button",
+    class: "copy",
+    title: label,
+    "aria-label": `${label}: ${text}`,
+  });
+  button.append(icon("copy"));
+  button.addEventListener("click", async (event) => {
+    event.stopPropagation();
+    const done = await copy(text);
+    button.classList.toggle("done", done);
+    button.replaceChildren(icon(done ? "check" : "cross"));
+    window.setTimeout(() => {
+      button.classList.remove("done");
+      button.replaceChildren(icon("copy"));
+    }, 1200);
+  });
+  return button;
+}
+
+/** The clipboard interface needs a secure origin; a plain http address falls back to a selection. */
+async function copy(text: string): Promise<boolean> {
+  if (navigator.clipboard) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      // Refused by the browser: try the older way below.
+    }
+  }
+  const area = h("textarea", { class: "offscreen", readonly: true });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  return done;
+}
+
+const ICONS: Record<string, string> = {
+  copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
+  check: "M3 8.5l3.2 3.2L13 4.8",
+  cross: "M4 4l8 8M12 4l-8 8",
+  close: "M4 4l8 8M12 4l-8 8",
+  search: "M7 12a5 5 0 1 0 0-10 5 5 0 0 0 0 10zM10.7 10.7L14 14",
+  fit: "M2.5 6V2.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10",
+  plus: "M8 3v10M3 8h10",
+  minus: "M3 8h10",
+  sun: "M8 11a3 3 0 1 0 0-6 3 3 0 0 0 0 6zM8 1.5v1.5M8 13v1.5M1.5 8H3M13 8h1.5M3.4 3.4l1 1M11.6 11.6l1 1M12.6 3.4l-1 1M4.4 11.6l-1 1",
+  list: "M2.5 4h11M2.5 8h11M2.5 12h11",
+  alert: "M8 2L1.8 13.2h12.4zM8 6.5v3M8 11.4v.3",
+  path: "M2.5 12.5h3v-9h5v9h3",
+  pod: "M8 1.8l5.5 3v6.4L8 14.2l-5.5-3V4.800zM2.500 4.800L8 8l5.500-3.200M8 8v6.200",
+  node: "M2.500 3h11v4h-11zM2.500 9h11v4h-11zM5 5h.2M5 11h.2",
+  end: "M8 13.500A5.500 5.500 0 1 0 8 2.500a5.500 5.500 0 0 0 0 11zM8 9.200a1.200 1.200 0 1 0 0-2.400 1.200 1.200 0 0 0 0 2.400z",
+  route: "M8 14V2M8 3.500h4.500L14 5l-1.500 1.500H8M8 7.500H3.500L2 9l1.500 1.500H8",
+  tx: "M2.500 8h10M9 4.500L12.500 8 9 11.500",
+  rx: "M13.500 8h-10M7 4.500L3.500 8 7 11.500",
+  bridge: "M1.500 6h13M4 6v6M8 6v6M12 6v6",
+  shield: "M8 1.800l5 2v4c0 3.200-2.200 5.400-5 6.400-2.800-1-5-3.200-5-6.400v-4z",
+  swap: "M3 5.500h9M9.500 3L12 5.500 9.500 8M13 10.500H4M6.500 8L4 10.500 6.500 13",
+  box: "M2.500 4.500h11v8h-11zM2.500 7h11M8 4.500V7",
+  gauge: "M2.500 11.500a5.500 5.500 0 1 1 11 0M8 11.500l2.500-4",
+  tag: "M2.500 2.500h5l6 6-5 5-6-6zM5.300 5.300h.1",
+  unknown: "M5.800 6a2.200 2.200 0 1 1 3.200 2c-.7.400-1 .8-1 1.600M8 12.200v.2",
+};
+
+export function icon(name: string): SVGSVGElement {
+  const path = s("path", { d: ICONS[name] ?? (ICONS.unknown as string) });
+  return s("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, path);
+}

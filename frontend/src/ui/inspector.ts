@@ -1,0 +1,310 @@
+// What is selected: facts, addresses, peers, and the kernel's own tables.
+
+import type { AlertObj, Gap, LinkObj, NetnsObj, NodeObj } from "../graph/model.js";
+import type { Graph } from "../graph/store.js";
+import { naturalCompare } from "../layout/natural.js";
+import type { Target } from "../map/hit.js";
+import { linkFault } from "../map/picture.js";
+import { targetHref } from "../route.js";
+import { type Context, type Panel, VIEWER_REASON } from "./context.js";
+import { NetnsTables, table } from "./detail.js";
+import { copyButton, h, icon } from "./dom.js";
+import { bytes, count, linkLink, netnsLink, netnsTitle, seconds, traceName } from "./names.js";
+
+export class Inspector implements Panel {
+  readonly element = h("div", { class: "inspector", "data-testid": "inspector" });
+  private readonly facts = h("div", { class: "facts" });
+  private readonly counters = h("div");
+  private readonly tables: NetnsTables | null;
+  private shown = "";
+
+  constructor(
+    private readonly context: Context,
+    private readonly target: Target,
+  ) {
+    const key = netnsOfTarget(context.graph, target);
+    this.tables =
+      key === undefined
+        ? null
+        : new NetnsTables(context.api, key, (detail) => this.showCounters(detail.links ?? []));
+    this.element.append(this.facts, this.counters);
+    if (this.tables && target.type !== "link") this.element.append(this.tables.element);
+    this.update();
+  }
+
+  update(): void {
+    const parts = this.render();
+    const text = parts.map((part) => part.outerHTML).join("");
+    if (text === this.shown) return;
+    this.shown = text;
+    const focusable = () => [...this.facts.querySelectorAll<HTMLElement>("a, button")];
+    const focused = focusable().indexOf(document.activeElement as HTMLElement);
+    this.facts.replaceChildren(...parts);
+    if (focused >= 0) focusable()[focused]?.focus();
+  }
+
+  dispose(): void {
+    this.tables?.dispose();
+  }
+
+  private render(): HTMLElement[] {
+    const { graph } = this.context;
+    const target = this.target;
+    if (target.type === "node") {
+      const node = graph.nodes.get(target.name);
+      return node ? this.node(node) : gone(`Node ${target.name}`);
+    }
+    if (target.type === "pod") {
+      const ns = graph.netns.get(target.key);
+      return ns ? this.netns(ns) : gone(`Namespace ${target.key}`);
+    }
+    const link = graph.links.get(target.key);
+    return link ? this.link(link) : gone(`Link ${target.key}`);
+  }
+
+  private node(node: NodeObj): HTMLElement[] {
+    const { graph } = this.context;
+    const root = graph.rootOf(node.name);
+    const pods = graph.netnsOf(node.name).filter((ns) => ns.pod).length;
+    const c = node.collector;
+    return [
+      heading(
+        "Node",
+        node.name,
+        `${count(pods, "pod", "pods")}${node.kernel ? ` · Linux ${node.kernel}` : ""}`,
+      ),
+      this.actions(root, { type: "node", name: node.name }),
+      ...(node.connected
+        ? []
+        : [note("bad", `Its collector isn't connected; what is shown is ${seconds(node.age_s)} old.`)]),
+      ...gapNotes(node.gaps),
+      list([
+        ["Addresses", values(node.addrs)],
+        ["Pod CIDRs", values(node.pod_cidrs)],
+        [
+          "Collector",
+          c ? `${c.version} · ${bytes(c.rss_bytes)} · ${(c.cpu * 100).toFixed(1)} % of a core` : "none",
+        ],
+        ["Events", c ? `${c.lost_events} lost · ${c.shed_events} shed · lag ${seconds(c.lag_s)}` : null],
+      ]),
+      h("h3", {}, "Routes to other places"),
+      this.routes(node),
+      ...(node.routes_left_off > 0
+        ? [h("p", { class: "muted" }, `${node.routes_left_off} more are not listed.`)]
+        : []),
+      h("h3", {}, "Links"),
+      root ? this.links(root) : h("p", { class: "muted" }, "None known."),
+    ];
+  }
+
+  private routes(node: NodeObj): HTMLElement {
+    if (node.routes.length === 0) return h("p", { class: "muted" }, "None.");
+    const rows = node.routes.map((route) =>
+      h(
+        "tr",
+        {},
+        h("td", {}, route.dst),
+        h("td", {}, route.via ?? "link"),
+        h("td", {}, route.dev),
+        h(
+          "td",
+          {},
+          route.to_node
+            ? h("a", { href: targetHref({ type: "node", name: route.to_node }) }, route.to_node)
+            : "",
+        ),
+      ),
+    );
+    const head = ["dst", "via", "dev", "node"].map((name) => h("th", { scope: "col" }, name));
+    return h(
+      "div",
+      { class: "scroll" },
+      h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)),
+    );
+  }
+
+  private netns(ns: NetnsObj): HTMLElement[] {
+    const { graph } = this.context;
+    const kind = ns.pod ? "Pod" : ns.root ? "Node namespace" : "Network namespace";
+    const holders = ns.holders.map(
+      (held) => `${held.name || held.kind}${held.pid ? ` (pid ${held.pid})` : ""}`,
+    );
+    const place = h("span", {}, ns.pod ? `${ns.pod.namespace} · ` : "", nodeLink(ns.node));
+    return [
+      heading(kind, netnsTitle(ns), place),
+      this.actions(ns, { type: "pod", key: ns.key }),
+      ...alertNotes(graph, graph.alertsOf(ns.key), ns.key),
+      ...gapNotes(ns.gaps),
+      list([
+        ["Addresses", values(ns.addrs)],
+        ["Held by", holders.length > 0 ? holders.join(", ") : "nothing known"],
+        ["Namespace", ns.name && ns.name !== netnsTitle(ns) ? ns.name : null],
+        ["Key", h("span", { class: "value" }, h("code", {}, ns.key), copyButton(ns.key))],
+      ]),
+      h("h3", {}, "Links"),
+      this.links(ns),
+    ];
+  }
+
+  private links(ns: NetnsObj): HTMLElement {
+    const links = this.context.graph
+      .linksOf(ns.key)
+      .filter((link) => link.ifname !== "lo")
+      .sort((a, b) => naturalCompare(a.ifname, b.ifname));
+    if (links.length === 0) return h("p", { class: "muted" }, "Only the loopback link.");
+    return h("ul", { class: "links" }, ...links.map((link) => this.linkItem(link)));
+  }
+
+  private linkItem(link: LinkObj): HTMLElement {
+    const fault = linkFault(link);
+    return h(
+      "li",
+      {},
+      h("span", { class: "ifname" }, linkLink(link)),
+      h(
+        "span",
+        { class: "muted" },
+        [link.kind || "physical", ...link.addrs.filter((addr) => !addr.startsWith("fe80:"))].join(" · "),
+      ),
+      h("span", { class: fault ? "state bad" : "state" }, fault ?? link.state),
+      this.peerLine(link),
+    );
+  }
+
+  private peerLine(link: LinkObj): HTMLElement | null {
+    const { graph } = this.context;
+    const peer = link.peer ? graph.links.get(link.peer) : undefined;
+    const master = link.master ? graph.links.get(link.master) : undefined;
+    if (!peer && !master && !link.peer_state) return null;
+    const parts: (Node | string)[] = [];
+    if (peer) parts.push("↔ ", linkLink(peer), " in ", netnsLink(graph, peer.netns));
+    else if (link.peer_state) parts.push(h("span", { class: "warn" }, `peer ${link.peer_state}`));
+    if (master) parts.push(parts.length > 0 ? " · port of " : "port of ", linkLink(master));
+    return h("span", { class: "peer" }, ...parts);
+  }
+
+  private link(link: LinkObj): HTMLElement[] {
+    const { graph } = this.context;
+    const ns = graph.netns.get(link.netns);
+    const fault = linkFault(link);
+    const place = h("span", {}, "in ", netnsLink(graph, link.netns), ns && !ns.root ? ` on ${ns.node}` : "");
+    const alerts = [...graph.alerts.values()].filter((alert) => alert.links.includes(link.key));
+    return [
+      heading(link.kind ? `${link.kind} link` : "Link", link.ifname, place),
+      this.actions(undefined, { type: "link", key: link.key }),
+      ...(fault ? [note("bad", `This link carries nothing: ${fault}.`)] : []),
+      ...alertNotes(graph, alerts, link.netns),
+      list([
+        ["Addresses", values(link.addrs)],
+        ["MAC", link.mac ? values([link.mac]) : null],
+        ["MTU", String(link.mtu)],
+        ["State", `${link.state} · ${link.up ? "up" : "down"} · ${link.carrier ? "carrier" : "no carrier"}`],
+        ["Port state", link.port_state],
+        ["ifindex", String(link.ifindex)],
+        ["VNI", link.vni === null ? null : String(link.vni)],
+        ["Wired", this.peerLine(link)],
+      ]),
+    ];
+  }
+
+  private showCounters(
+    links: { key: string; counters: Record<string, number> | null; details: Record<string, unknown> }[],
+  ): void {
+    if (this.target.type !== "link") return;
+    const key = this.target.key;
+    const found = links.find((link) => link.key === key);
+    if (!found) return;
+    const rows = [...Object.entries(found.counters ?? {}), ...Object.entries(found.details ?? {})];
+    const shown = rows.map(([name, value]) => ({
+      name,
+      value: typeof value === "object" ? JSON.stringify(value) : value,
+    }));
+    this.counters.replaceChildren(h("h3", {}, "Counters and details"), table(shown, ["name", "value"]));
+  }
+
+  private actions(ns: NetnsObj | undefined, target: Target): HTMLElement {
+    const { context } = this;
+    const show = h(
+      "button",
+      { type: "button", class: "icon-button", title: "Show on map", "aria-label": "Show on map" },
+      icon("fit"),
+    );
+    show.addEventListener("click", () => context.showOnMap(target));
+    if (!ns) {
+      show.classList.remove("icon-button");
+      show.append("Show on map");
+      return h("div", { class: "actions" }, show);
+    }
+    const name = traceName(ns);
+    const disabled = !context.mayTrace;
+    const from = h(
+      "button",
+      { type: "button", class: "primary", "data-testid": "trace-from", disabled },
+      icon("path"),
+      "Trace from here",
+    );
+    from.addEventListener("click", () => context.go({ page: "compose", from: name, to: "" }));
+    const to = h("button", { type: "button", "data-testid": "trace-to", disabled }, "Trace to here");
+    to.addEventListener("click", () =>
+      context.go({ page: "compose", from: "", to: ns.pod ? name : (ns.addrs[0]?.split("/")[0] ?? name) }),
+    );
+    const reason = disabled
+      ? h("p", { class: "muted reason", "data-testid": "trace-reason" }, VIEWER_REASON)
+      : null;
+    return h("div", { class: "actions" }, from, to, show, reason);
+  }
+}
+
+function netnsOfTarget(graph: Graph, target: Target): string | undefined {
+  if (target.type === "node") return graph.rootOf(target.name)?.key;
+  if (target.type === "pod") return target.key;
+  return graph.links.get(target.key)?.netns;
+}
+
+function gone(what: string): HTMLElement[] {
+  return [h("h2", {}, what), h("p", { class: "muted" }, "It isn't there any more, or hasn't been seen yet.")];
+}
+
+export function heading(kind: string, title: string, sub: HTMLElement | string): HTMLElement {
+  return h(
+    "header",
+    { class: "head" },
+    h("p", { class: "eyebrow" }, kind),
+    h("h2", {}, title),
+    h("p", { class: "sub" }, sub),
+  );
+}
+
+export function note(tone: "bad" | "warn", ...text: (Node | string)[]): HTMLElement {
+  return h("div", { class: `note ${tone}` }, icon("alert"), h("p", {}, ...text));
+}
+
+function alertNotes(graph: Graph, alerts: AlertObj[], here: string): HTMLElement[] {
+  return alerts.map((alert) => {
+    const others = alert.netns.filter((key) => key !== here);
+    const links = others.flatMap((key, i) => [i === 0 ? " See " : ", ", netnsLink(graph, key)]);
+    return note(alert.severity === "error" ? "bad" : "warn", alert.message, ...links);
+  });
+}
+
+function gapNotes(gaps: Gap[]): HTMLElement[] {
+  return gaps.map((gap) => note("warn", `${gap.section} can't be read: ${gap.reason}`));
+}
+
+function nodeLink(name: string): HTMLElement {
+  return h("a", { href: targetHref({ type: "node", name }) }, name);
+}
+
+function values(items: string[]): HTMLElement | null {
+  if (items.length === 0) return null;
+  return h(
+    "span",
+    { class: "values" },
+    ...items.map((item) => h("span", { class: "value" }, h("code", {}, item), copyButton(item))),
+  );
+}
+
+function list(rows: [string, HTMLElement | string | null][]): HTMLElement {
+  const shown = rows.filter((row) => row[1] !== null);
+  return h("dl", {}, ...shown.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}

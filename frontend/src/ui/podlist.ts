@@ -1,0 +1,153 @@
+// The list of nodes and pods beside the map: another way to every pod, for keyboard and screen
+// reader. Kept in step by key; in a very large cluster only opened nodes list their pods.
+
+import type { NetnsObj } from "../graph/model.js";
+import type { Graph } from "../graph/store.js";
+import { compareNamespaces, namespaceLabel } from "../layout/box.js";
+import { naturalCompare } from "../layout/natural.js";
+import type { Scene } from "../layout/scene.js";
+import type { Target } from "../map/hit.js";
+import { type Health, nodeHealth, podHealth } from "../map/picture.js";
+import { targetHref } from "../route.js";
+import { h, icon, setText } from "./dom.js";
+import { traceName } from "./names.js";
+
+const ALL_OPEN_LIMIT = 2500;
+
+interface NodeEntry {
+  element: HTMLDetailsElement;
+  title: HTMLElement;
+  count: HTMLElement;
+  list: HTMLUListElement;
+  pods: Map<string, HTMLLIElement>;
+}
+
+export class PodList {
+  readonly element = h("nav", { id: "pods", "aria-label": "Nodes and pods" });
+  private readonly body = h("div", { class: "podlist" });
+  private readonly entries = new Map<string, NodeEntry>();
+  private current: Element | null = null;
+
+  constructor(
+    private readonly graph: Graph,
+    private readonly onPick: (target: Target, extend: boolean) => void,
+  ) {
+    this.element.append(h("h2", {}, "Nodes and pods"), this.body);
+  }
+
+  update(scene: Scene): void {
+    const large = this.graph.netns.size > ALL_OPEN_LIMIT;
+    const names = [...this.graph.nodes.keys()].sort(naturalCompare);
+    for (const [name, entry] of this.entries) {
+      if (!this.graph.nodes.has(name)) {
+        entry.element.remove();
+        this.entries.delete(name);
+      }
+    }
+    names.forEach((name, i) => {
+      let entry = this.entries.get(name);
+      if (!entry) {
+        entry = this.makeEntry(name, !large, scene);
+        this.entries.set(name, entry);
+      }
+      if (this.body.children[i] !== entry.element)
+        this.body.insertBefore(entry.element, this.body.children[i] ?? null);
+      this.updateEntry(name, entry, scene);
+    });
+  }
+
+  select(target: Target | null): void {
+    this.current?.removeAttribute("aria-current");
+    this.current = null;
+    if (!target || target.type === "link") return;
+    const entry = this.entries.get(
+      target.type === "node" ? target.name : (this.graph.netns.get(target.key)?.node ?? ""),
+    );
+    const holder = target.type === "node" ? entry?.title : entry?.pods.get(target.key);
+    const element = holder?.querySelector("a") ?? null;
+    element?.setAttribute("aria-current", "true");
+    element?.scrollIntoView({ block: "nearest" });
+    this.current = element;
+  }
+
+  private makeEntry(name: string, open: boolean, scene: Scene): NodeEntry {
+    const title = h(
+      "span",
+      { class: "node-name" },
+      h("a", { href: targetHref({ type: "node", name }) }, name),
+    );
+    const count = h("span", { class: "count" });
+    const list = h("ul");
+    const element = h("details", { "data-node": name }, h("summary", {}, title, count), list);
+    element.open = open;
+    const entry = { element, title, count, list, pods: new Map() };
+    element.addEventListener("toggle", () => this.updateEntry(name, entry, scene));
+    return entry;
+  }
+
+  private updateEntry(name: string, entry: NodeEntry, scene: Scene): void {
+    const spaces = this.graph
+      .netnsOf(name)
+      .filter((ns) => !ns.root)
+      .sort(compareNamespaces);
+    const pods = spaces.filter((ns) => ns.pod).length;
+    setText(entry.count, String(pods));
+    mark(entry.element, nodeHealth(this.graph.nodes.get(name)));
+    if (!entry.element.open) return;
+    for (const [key, item] of entry.pods) {
+      if (this.graph.netns.get(key)?.node !== name) {
+        item.remove();
+        entry.pods.delete(key);
+      }
+    }
+    spaces.forEach((ns, i) => {
+      let item = entry.pods.get(ns.key);
+      if (!item) {
+        item = this.makeItem(ns);
+        entry.pods.set(ns.key, item);
+      }
+      if (entry.list.children[i] !== item) entry.list.insertBefore(item, entry.list.children[i] ?? null);
+      this.updateItem(item, ns, scene);
+    });
+  }
+
+  private makeItem(ns: NetnsObj): HTMLLIElement {
+    const target: Target = { type: "pod", key: ns.key };
+    const link = h(
+      "a",
+      { href: targetHref(target) },
+      h("span", { class: "name" }),
+      h("span", { class: "addr" }),
+      h("span", { class: "flag" }),
+    );
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey) return;
+      event.preventDefault();
+      this.onPick(target, event.shiftKey);
+    });
+    return h("li", { "data-key": ns.key }, link);
+  }
+
+  private updateItem(item: HTMLLIElement, ns: NetnsObj, scene: Scene): void {
+    if (ns.pod) item.dataset.pod = traceName(ns);
+    else delete item.dataset.pod;
+    const [name, addr, flag] = [...(item.firstElementChild as HTMLElement).children] as HTMLElement[];
+    if (!name || !addr || !flag) return;
+    setText(name, namespaceLabel(ns));
+    name.title = ns.pod ? traceName(ns) : namespaceLabel(ns);
+    setText(addr, ns.addrs[0]?.split("/")[0] ?? "");
+    const tile = scene.tileByKey.get(ns.key);
+    const health = podHealth(this.graph, ns.key, tile?.hostLink ?? null, tile?.podLink ?? null);
+    if (item.dataset.health === health) return;
+    mark(item, health);
+    flag.replaceChildren(
+      ...(health === "ok"
+        ? []
+        : [icon("alert"), h("span", { class: "sr" }, health === "error" ? "has an error" : "has a warning")]),
+    );
+  }
+}
+
+function mark(element: HTMLElement, health: Health): void {
+  element.dataset.health = health;
+}

@@ -1,0 +1,192 @@
+// What to trace: from, to, and the packet.
+
+import type { TraceRequest } from "../trace/types.js";
+import { type Context, VIEWER_REASON } from "./context.js";
+import { h, icon } from "./dom.js";
+import { traceName } from "./names.js";
+
+export class TraceForm {
+  readonly element = h("form", { class: "traceform", "data-testid": "trace-form", novalidate: true });
+  readonly from = textField("from", "Pod, node or address");
+  readonly to = textField("to", "Pod or address");
+  private readonly proto = h("select", { name: "proto", id: "trace-proto" });
+  private readonly dport = numberField("dport", 65535);
+  private readonly sport = numberField("sport", 65535);
+  private readonly len = numberField("len", 65535);
+  private readonly df = h("input", { type: "checkbox", name: "df", id: "trace-df" });
+  private readonly error = h("p", {
+    class: "note bad",
+    role: "alert",
+    "data-testid": "trace-error",
+    hidden: true,
+  });
+  private readonly submit = h(
+    "button",
+    { type: "submit", class: "primary", "data-testid": "trace-submit" },
+    icon("path"),
+    "Trace",
+  );
+  private readonly fields = h("fieldset", {});
+
+  constructor(private readonly context: Context) {
+    for (const name of ["tcp", "udp", "icmp"])
+      this.proto.append(h("option", { value: name }, name.toUpperCase()));
+    const options = h("datalist", { id: "trace-ends" });
+    this.from.addEventListener("focus", () => this.fillOptions(options));
+    this.to.addEventListener("focus", () => this.fillOptions(options));
+    const swap = h(
+      "button",
+      { type: "button", class: "quiet swap", title: "Swap from and to", "aria-label": "Swap from and to" },
+      icon("swap"),
+    );
+    swap.addEventListener("click", () => {
+      [this.from.value, this.to.value] = [this.to.value, this.from.value];
+    });
+    this.proto.addEventListener("change", () => this.protoChanged());
+    this.fields.append(
+      labelled("From", this.from),
+      swap,
+      labelled("To", this.to),
+      h(
+        "div",
+        { class: "packet" },
+        labelled("Protocol", this.proto),
+        labelled("Port", this.dport),
+        labelled("Source port", this.sport),
+        labelled("Bytes", this.len),
+        h("label", { class: "check" }, this.df, "Don’t fragment"),
+      ),
+      this.submit,
+      options,
+    );
+    this.fields.disabled = !context.mayTrace;
+    this.element.append(this.fields, this.error);
+    if (!context.mayTrace)
+      this.element.append(h("p", { class: "muted reason", "data-testid": "trace-reason" }, VIEWER_REASON));
+    this.element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      void this.run();
+    });
+    this.protoChanged();
+  }
+
+  fill(request: Partial<TraceRequest>): void {
+    this.from.value = request.from ?? "";
+    this.to.value = request.to ?? "";
+    if (request.proto) this.proto.value = request.proto;
+    this.dport.value = numberText(request.dport);
+    this.sport.value = numberText(request.sport);
+    this.len.value = numberText(request.len);
+    this.df.checked = request.df ?? false;
+    this.protoChanged();
+  }
+
+  /** Fill in a request that the server refused, with what it said. */
+  show(request: TraceRequest, error: string): void {
+    this.fill(request);
+    this.fail(error);
+  }
+
+  async run(): Promise<void> {
+    this.error.hidden = true;
+    const request = this.request();
+    if (!request.from || !request.to) {
+      this.fail(
+        `Say where the packet ${request.from ? "goes: a pod or an address" : "starts: a pod, a node or an address"}.`,
+      );
+      (request.from ? this.to : this.from).focus();
+      return;
+    }
+    this.fields.disabled = true;
+    try {
+      await this.context.startTrace(request);
+    } catch (error) {
+      this.fail((error as Error).message);
+    } finally {
+      this.fields.disabled = !this.context.mayTrace;
+    }
+  }
+
+  private fail(message: string): void {
+    this.error.textContent = message;
+    this.error.hidden = false;
+  }
+
+  private request(): TraceRequest {
+    const request: TraceRequest = {
+      from: this.from.value.trim(),
+      to: this.to.value.trim(),
+      proto: this.proto.value,
+    };
+    if (this.proto.value !== "icmp") {
+      if (this.dport.value) request.dport = Number(this.dport.value);
+      if (this.sport.value) request.sport = Number(this.sport.value);
+    }
+    if (this.len.value) request.len = Number(this.len.value);
+    if (this.df.checked) request.df = true;
+    return request;
+  }
+
+  private protoChanged(): void {
+    const icmp = this.proto.value === "icmp";
+    this.dport.disabled = icmp;
+    this.sport.disabled = icmp;
+  }
+
+  private fillOptions(list: HTMLElement): void {
+    const names: string[] = [];
+    for (const ns of this.context.graph.netns.values()) {
+      if (names.length >= 1000) break;
+      if (ns.pod) names.push(traceName(ns));
+    }
+    list.replaceChildren(...names.sort().map((name) => h("option", { value: name })));
+  }
+}
+
+/** The port that a click on a pod should trace to: what listens there, TCP and low numbers first. */
+export function likelyPort(
+  sockets: { proto: string; addr: string; port: number; state: string }[],
+): { proto: string; dport: number } | null {
+  const listening = sockets.filter(
+    (socket) =>
+      /^(LISTEN|UNCONN)/i.test(socket.state) &&
+      !/^(127\.|::1$)/.test(socket.addr) &&
+      /^(tcp|udp)/.test(socket.proto) &&
+      socket.port > 0,
+  );
+  listening.sort((a, b) => a.proto.localeCompare(b.proto) || a.port - b.port);
+  const first = listening[0];
+  return first ? { proto: first.proto.slice(0, 3), dport: first.port } : null;
+}
+
+function textField(name: string, placeholder: string): HTMLInputElement {
+  return h("input", {
+    type: "text",
+    name,
+    id: `trace-${name}`,
+    placeholder,
+    list: "trace-ends",
+    autocomplete: "off",
+    spellcheck: "false",
+  });
+}
+
+function numberField(name: string, most: number): HTMLInputElement {
+  return h("input", {
+    type: "number",
+    name,
+    id: `trace-${name}`,
+    min: 1,
+    max: most,
+    inputmode: "numeric",
+    placeholder: "auto",
+  });
+}
+
+function labelled(title: string, field: HTMLElement): HTMLElement {
+  return h("label", { class: "field" }, h("span", {}, title), field);
+}
+
+function numberText(value: number | null | undefined): string {
+  return value === null || value === undefined ? "" : String(value);
+}

@@ -1,0 +1,142 @@
+import { expect, test } from "vitest";
+import { makeCluster } from "../dev/cluster.js";
+import { sampleTrace } from "../dev/sampletrace.js";
+import { retryDelay } from "../src/feed.js";
+import { shorten } from "../src/map/text.js";
+import { formatRoute, parseRoute, type Route } from "../src/route.js";
+import {
+  dispositionWords,
+  endpoint,
+  failedStep,
+  packetText,
+  percent,
+  rewrites,
+  splitEvidence,
+} from "../src/trace/format.js";
+import { bytes, seconds } from "../src/ui/names.js";
+import { likelyPort } from "../src/ui/traceform.js";
+
+test("an IPv6 address and a port are kept apart", () => {
+  expect(endpoint("fd00::2", 80)).toBe("[fd00::2]:80");
+  expect(endpoint("10.0.0.1", 80)).toBe("10.0.0.1:80");
+  expect(endpoint("10.0.0.1", null)).toBe("10.0.0.1");
+});
+
+test("a packet in one line, with its mark only if it has one", () => {
+  const packet = {
+    src: "10.0.0.1",
+    dst: "10.0.0.2",
+    sport: 1,
+    dport: 2,
+    proto: "udp",
+    ttl: 63,
+    len: 60,
+    mark: 0,
+  };
+  expect(packetText(packet)).toBe("10.0.0.1:1 → 10.0.0.2:2 · udp · ttl 63 · 60 bytes");
+  expect(packetText({ ...packet, mark: 0x4000 })).toContain("mark 0x4000");
+});
+
+test("every disposition has words, and an unheard one is a warning", () => {
+  expect(dispositionWords("DELIVERED").tone).toBe("good");
+  for (const name of ["NO_LISTENER", "DROPPED", "REJECTED", "LOOP"])
+    expect(dispositionWords(name).tone).toBe("bad");
+  expect(dispositionWords("LEFT_NETWORK").tone).toBe("out");
+  for (const name of ["UNKNOWN", "SOMETHING_NEW"]) expect(dispositionWords(name).tone).toBe("warn");
+});
+
+test("probabilities and evidence", () => {
+  expect([0.5, 1, 1 / 3, 0.015].map(percent)).toEqual(["50 %", "100 %", "33 %", "1.5 %"]);
+  expect(splitEvidence({ route: "default", command: "ip route", table: 254, rule: null })).toEqual({
+    facts: [
+      ["route", "default"],
+      ["table", "254"],
+    ],
+    commands: ["ip route"],
+  });
+});
+
+test("the failed step is the one that stopped the packet; a delivered one has none", () => {
+  const cluster = makeCluster({ nodes: 2, pods: 2 });
+  const pods = cluster.netns.filter((ns) => ns.pod).map((ns) => `${ns.pod?.namespace}/${ns.pod?.name}`);
+  const request = { from: pods[0] ?? "", to: pods[3] ?? "", proto: "tcp" };
+  const broken = sampleTrace(cluster, request, "no-route").branches[0];
+  expect(failedStep(broken?.forward.hops ?? [], broken?.disposition ?? "")?.reason).toBe("IP_OUTNOROUTES");
+  const whole = sampleTrace(cluster, request, "none").branches[0];
+  expect(failedStep(whole?.forward.hops ?? [], "DELIVERED")).toBeNull();
+});
+
+test("a rewritten source is said with its place; an unchanged address and a MAC are not", () => {
+  const cluster = makeCluster({ nodes: 2, pods: 2 });
+  const pods = cluster.netns.filter((ns) => ns.pod).map((ns) => `${ns.pod?.namespace}/${ns.pod?.name}`);
+  const request = { from: pods[0] ?? "", to: pods[3] ?? "", proto: "tcp" };
+  const hops = sampleTrace(cluster, request, "none").branches[0]?.forward.hops ?? [];
+  expect(rewrites(hops)).toEqual([]);
+  const step = hops[1]?.steps.find((item) => item.kind === "netfilter");
+  if (!step) throw new Error("the sample trace has changed");
+  step.kind = "nat";
+  step.diff = { src: ["10.244.1.2", "172.18.0.2"], smac: ["02:00:00:00:00:01", "02:00:00:00:00:02"] };
+  expect(rewrites(hops)).toEqual(["node-1 rewrites the source: 10.244.1.2 becomes 172.18.0.2."]);
+});
+
+test("ages and sizes", () => {
+  expect([0.2, 42, 600, 7300].map(seconds)).toEqual(["now", "42 s", "10 min", "2 h"]);
+  expect([12, 1536, 50 * 2 ** 20, 300 * 2 ** 20].map(bytes)).toEqual([
+    "12 B",
+    "1.5 KiB",
+    "50.0 MiB",
+    "300 MiB",
+  ]);
+});
+
+test("names are shortened in the middle and keep both ends", () => {
+  const width = (text: string) => text.length;
+  expect(shorten("web-0", 10, width)).toBe("web-0");
+  const short = shorten("checkout-7d9f8b6c5-x2x4z", 14, width);
+  expect(short).toHaveLength(14);
+  expect(short.startsWith("checkou")).toBe(true);
+  expect(short.endsWith("-x2x4z")).toBe(true);
+  expect(shorten("checkout", 2, width)).toBe("");
+});
+
+test("every address of the page is read back as it was written", () => {
+  const routes: Route[] = [
+    { page: "home" },
+    { page: "alerts" },
+    { page: "select", target: { type: "node", name: "node/1 ä?" } },
+    { page: "select", target: { type: "pod", key: "node-1:4:4026531840:0" } },
+    { page: "select", target: { type: "link", key: "node-1:4:4026531840:0/7" } },
+    { page: "compose", from: "shop/web-0", to: "" },
+    { page: "compose", from: "", to: "" },
+    { page: "trace", id: "12", view: { branch: 0, direction: "forward", step: null } },
+    { page: "trace", id: "12", view: { branch: 2, direction: "reply", step: 31 } },
+  ];
+  for (const route of routes) expect(parseRoute(formatRoute(route))).toEqual(route);
+  expect(parseRoute("#/nonsense/%E0%A4%A")).toEqual({ page: "home" });
+  expect(parseRoute("")).toEqual({ page: "home" });
+});
+
+test("back-off grows to its ceiling and never reaches nothing", () => {
+  expect(retryDelay(0, 0)).toBe(250);
+  expect(retryDelay(3, 0.5)).toBe(3000);
+  expect(retryDelay(50, 1)).toBe(15_000);
+  expect(retryDelay(50, 0)).toBeGreaterThanOrEqual(7500);
+});
+
+test("a click traces to where the pod listens", () => {
+  const socket = (proto: string, addr: string, port: number, state = "LISTEN") => ({
+    proto,
+    addr,
+    port,
+    state,
+  });
+  expect(likelyPort([socket("udp", "0.0.0.0", 53, "UNCONN"), socket("tcp", "0.0.0.0", 8080)])).toEqual({
+    proto: "tcp",
+    dport: 8080,
+  });
+  expect(likelyPort([socket("tcp", "127.0.0.1", 80), socket("udp", "::", 53, "UNCONN")])).toEqual({
+    proto: "udp",
+    dport: 53,
+  });
+  expect(likelyPort([socket("tcp", "10.0.0.1", 40000, "ESTABLISHED")])).toBeNull();
+});

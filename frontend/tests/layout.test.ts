@@ -1,0 +1,166 @@
+import { expect, test } from "vitest";
+import { makeCluster, makePod, podKey, rootKey } from "../dev/cluster.js";
+import type { Delta } from "../src/graph/model.js";
+import { Graph } from "../src/graph/store.js";
+import { columnsFor } from "../src/layout/box.js";
+import { commonStart, layoutScene, nodesPerRow } from "../src/layout/layout.js";
+import { naturalCompare } from "../src/layout/natural.js";
+import type { Rect, Scene } from "../src/layout/scene.js";
+import { graphOf } from "./clusters.js";
+
+function places(scene: Scene): Map<string, Rect> {
+  return new Map([...scene.tileByKey].map(([key, { x, y, w, h }]) => [key, { x, y, w, h }]));
+}
+
+function overlap(a: Rect, b: Rect): boolean {
+  return a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
+}
+
+test("natural order puts numbers in their order", () => {
+  const names = ["web-10", "web-2", "api", "web-2a", "web-02", "node-1"];
+  expect(names.sort(naturalCompare)).toEqual(["api", "node-1", "web-02", "web-2", "web-2a", "web-10"]);
+});
+
+test("the same cluster is drawn the same, in whatever order it arrives", () => {
+  const cluster = makeCluster({ nodes: 7, pods: 9, troubled: true, vxlan: true });
+  const forward = new Graph();
+  forward.apply(cluster);
+  const backward = new Graph();
+  backward.apply({
+    ...cluster,
+    nodes: [...cluster.nodes].reverse(),
+    netns: [...cluster.netns].reverse(),
+    links: [...cluster.links].reverse(),
+  });
+  expect(layoutScene(backward)).toEqual(layoutScene(forward));
+});
+
+test("a pod added and removed leaves the picture as it was", () => {
+  const graph = graphOf({ nodes: 3, pods: 5 });
+  const before = layoutScene(graph);
+  const { ns, links } = makePod(2, 9, 50, false);
+  const message: Delta = { type: "delta", base: 1, revision: 2, upsert: { netns: [ns], links }, remove: {} };
+  graph.apply(message);
+  const during = layoutScene(graph);
+  expect(during.tileByKey.has(ns.key)).toBe(true);
+  const keys = links.map((link) => link.key);
+  graph.apply({ ...message, base: 2, revision: 3, upsert: {}, remove: { netns: [ns.key], links: keys } });
+  expect(layoutScene(graph)).toEqual(before);
+});
+
+test("a new pod moves only the pods that follow it in its own box", () => {
+  const graph = graphOf({ nodes: 3, pods: 5 });
+  const before = places(layoutScene(graph));
+  const { ns, links } = makePod(2, 9, 3, false);
+  ns.pod = { namespace: "shop", name: "d-between" };
+  graph.apply({ type: "delta", base: 1, revision: 2, upsert: { netns: [ns], links }, remove: {} });
+  const after = layoutScene(graph);
+  const nameOf = (key: string) => graph.netns.get(key)?.pod?.name ?? "";
+  for (const [key, place] of before) {
+    const tile = after.tileByKey.get(key);
+    const follows = tile?.node === "node-2" && naturalCompare(nameOf(key), "d-between") > 0;
+    const { x, y, w, h } = tile as Rect;
+    if (follows) expect({ x, y, w, h }, key).not.toEqual(place);
+    else expect({ x, y, w, h }, key).toEqual(place);
+  }
+});
+
+test.each([
+  { nodes: 1, pods: 1 },
+  { nodes: 3, pods: 5, vxlan: true },
+  { nodes: 20, pods: 30, troubled: true },
+])("nothing overlaps, and pods lie inside their boxes: %o", (options) => {
+  const scene = layoutScene(graphOf(options));
+  expect(scene.tileByKey.size).toBe(options.nodes * options.pods);
+  scene.nodes.forEach((box, i) => {
+    for (const other of scene.nodes.slice(i + 1)) expect(overlap(box, other)).toBe(false);
+    const tiles = box.groups.flatMap((group) => group.tiles);
+    tiles.forEach((tile, j) => {
+      for (const other of tiles.slice(j + 1)) expect(overlap(tile, other)).toBe(false);
+      expect(tile.x >= box.x && tile.y >= box.y).toBe(true);
+      expect(tile.x + tile.w <= box.x + box.w && tile.y + tile.h <= box.y + box.h).toBe(true);
+    });
+    for (const device of box.devices) for (const tile of tiles) expect(overlap(device, tile)).toBe(false);
+  });
+});
+
+test("what hangs where: bridge ports, routed veths, detached namespaces, tunnels, NICs", () => {
+  const cluster = makeCluster({ nodes: 1, pods: 3, vxlan: true });
+  const routed = cluster.links.find((link) => link.peer === `${podKey(1, 2)}/2`);
+  const lonely = cluster.links.find((link) => link.key === `${podKey(1, 3)}/2`);
+  if (!routed || !lonely) throw new Error("the fixture has changed");
+  routed.master = null;
+  lonely.peer = null;
+  const graph = new Graph();
+  graph.apply(cluster);
+  const [box] = layoutScene(graph).nodes;
+  expect(box?.groups.map((group) => [group.kind, group.tiles.map((tile) => tile.key)])).toEqual([
+    ["bridge", [podKey(1, 1)]],
+    ["routed", [podKey(1, 2)]],
+    ["detached", [podKey(1, 3)]],
+  ]);
+  expect(box?.nics.map((nic) => nic.ifname)).toContain("eth0");
+  expect(box?.devices.map((device) => device.ifname)).toEqual(["flannel.1"]);
+  expect(box?.root).toBe(rootKey(1));
+});
+
+test("links that lead nowhere else are devices in the box, not uplinks", () => {
+  const cluster = makeCluster({ nodes: 1, pods: 1 });
+  const eth0 = cluster.links.find((link) => link.key === `${rootKey(1)}/2`);
+  if (!eth0) throw new Error("the fixture has changed");
+  const extra = { addrs: [], peer: null, peer_state: null };
+  cluster.links.push(
+    { ...eth0, ...extra, key: "d", ifname: "idle0", ifindex: 43, kind: "" },
+    { ...eth0, ...extra, key: "a", ifname: "tap7", ifindex: 40, kind: "tun" },
+    {
+      ...eth0,
+      ...extra,
+      key: "b",
+      ifname: "pair0",
+      ifindex: 41,
+      kind: "veth",
+      peer: "c",
+      peer_state: "proved",
+    },
+    {
+      ...eth0,
+      ...extra,
+      key: "c",
+      ifname: "pair1",
+      ifindex: 42,
+      kind: "veth",
+      peer: "b",
+      peer_state: "proved",
+    },
+  );
+  const graph = new Graph();
+  graph.apply(cluster);
+  const [box] = layoutScene(graph).nodes;
+  expect(box?.nics.map((nic) => nic.ifname)).toEqual(["eth0"]);
+  expect(box?.devices.map((device) => device.ifname)).toEqual(["idle0", "pair0", "pair1", "tap7"]);
+});
+
+test("a grid is full rather than lopsided, and few nodes stand in a row", () => {
+  const boxes = (count: number) => Array.from({ length: count }, () => ({ h: 700 }));
+  expect(nodesPerRow(boxes(20), 660)).toBe(5);
+  expect(nodesPerRow(boxes(1), 660)).toBe(1);
+  expect(layoutScene(graphOf({ nodes: 3, pods: 5 })).rails).toHaveLength(1);
+});
+
+test("boxes change their shape in steps", () => {
+  expect(columnsFor(5)).toBe(columnsFor(6));
+  expect(columnsFor(25)).toBe(columnsFor(30));
+  expect(columnsFor(300)).toBeGreaterThan(columnsFor(30));
+});
+
+test("a cluster without nodes has an empty scene", () => {
+  expect(layoutScene(new Graph()).nodes).toEqual([]);
+});
+
+test("what all names begin with ends at a sign or at a digit", () => {
+  expect(commonStart(["node-1", "node-12", "node-2"])).toBe(5);
+  expect(commonStart(["ip-10-0-1-4.ec2", "ip-10-0-1-17.ec2"])).toBe(10);
+  expect(commonStart(["node1", "node12"])).toBe(4);
+  expect(commonStart(["alpha", "beta"])).toBe(0);
+  expect(commonStart(["alone"])).toBe(0);
+});

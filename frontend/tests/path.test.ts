@@ -1,0 +1,164 @@
+import { expect, test } from "vitest";
+import { makeCluster, podKey, rootKey } from "../dev/cluster.js";
+import { sampleTrace } from "../dev/sampletrace.js";
+import { Graph } from "../src/graph/store.js";
+import { layoutScene } from "../src/layout/layout.js";
+import type { Point, Scene } from "../src/layout/scene.js";
+import { tidy, wirePath } from "../src/layout/wires.js";
+import { litRoutes, litTrace } from "../src/lit.js";
+import { findNetns, litPath, offsetPath } from "../src/trace/path.js";
+import type { TraceRequest } from "../src/trace/types.js";
+
+const cluster = makeCluster({ nodes: 8, pods: 5, vxlan: true });
+const graph = new Graph();
+graph.apply(cluster);
+const scene = layoutScene(graph);
+
+const name = (key: string) => {
+  const pod = graph.netns.get(key)?.pod;
+  return `${pod?.namespace}/${pod?.name}`;
+};
+const request = (from: string, to: string): TraceRequest => ({
+  from: name(from),
+  to: name(to),
+  proto: "tcp",
+});
+const forward = (from: string, to: string, fault: Parameters<typeof sampleTrace>[2] = "none") =>
+  sampleTrace(cluster, request(from, to), fault).branches[0]?.forward.hops ?? [];
+
+function top(scene: Scene, key: string): Point {
+  const tile = scene.tileByKey.get(key);
+  if (!tile) throw new Error(`no tile ${key}`);
+  return { x: tile.x + tile.w / 2, y: tile.y };
+}
+
+function expectOrthogonal(points: Point[]): void {
+  points.slice(1).forEach((point, i) => {
+    const before = points[i] as Point;
+    expect(point.x === before.x || point.y === before.y).toBe(true);
+  });
+}
+
+test("between pods of one bridge the path runs along the bar and never up to the node's hub", () => {
+  const lit = litPath(graph, scene, forward(podKey(1, 1), podKey(1, 2)));
+  expect(lit.points[0]).toEqual(top(scene, podKey(1, 1)));
+  expect(lit.end).toEqual(top(scene, podKey(1, 2)));
+  const box = scene.nodeByName.get("node-1");
+  const first = box?.groups[0]?.rows[0];
+  for (const point of lit.points) expect(point.y).toBeGreaterThanOrEqual(first?.y ?? 0);
+  expectOrthogonal(lit.points);
+  expect([...lit.nodes]).toEqual(["node-1"]);
+});
+
+test("between nodes the path leaves by the NIC, follows the rails and comes in by the NIC", () => {
+  const lit = litPath(graph, scene, forward(podKey(1, 1), podKey(8, 3)));
+  const [a, b] = [scene.nodeByName.get("node-1"), scene.nodeByName.get("node-8")];
+  expect(a?.row).not.toBe(b?.row);
+  const railA = scene.rails[a?.row ?? 0]?.y;
+  const railB = scene.rails[b?.row ?? 0]?.y;
+  expect(lit.points.some((point) => point.y === railA)).toBe(true);
+  expect(lit.points.some((point) => point.y === railB)).toBe(true);
+  expect(lit.points.some((point) => point.x === scene.trunk?.x)).toBe(true);
+  expect(lit.end).toEqual(top(scene, podKey(8, 3)));
+  expectOrthogonal(lit.points);
+  expect(lit.netns).toEqual(new Set([podKey(1, 1), rootKey(1), rootKey(8), podKey(8, 3)]));
+});
+
+test("a path never turns back on itself", () => {
+  for (const [from, to] of [
+    [podKey(1, 5), podKey(2, 4)],
+    [podKey(1, 5), podKey(1, 1)],
+    [podKey(7, 2), podKey(1, 3)],
+  ] as const) {
+    const { points } = litPath(graph, scene, forward(from, to));
+    expectOrthogonal(points);
+    for (let i = 2; i < points.length; i += 1) {
+      const [a, b, c] = points.slice(i - 2, i + 1) as [Point, Point, Point];
+      expect((b.x - a.x) * (c.x - b.x) + (b.y - a.y) * (c.y - b.y)).toBeCloseTo(0);
+    }
+  }
+});
+
+test("the reply's path is the forward path the other way", () => {
+  const there = litPath(graph, scene, forward(podKey(1, 1), podKey(2, 3)));
+  const back = litPath(graph, scene, forward(podKey(2, 3), podKey(1, 1)));
+  expect([...back.points].reverse()).toEqual(there.points);
+});
+
+test("a failed trace is marked where its last step is", () => {
+  const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "no-route");
+  const lit = litTrace(graph, scene, trace, { branch: 0, direction: "forward", step: null });
+  const failed = lit?.overlay.marks.filter((mark) => mark.kind === "bad") ?? [];
+  const box = scene.nodeByName.get("node-1");
+  expect(failed).toHaveLength(1);
+  expect(failed[0]?.text).toBe("IP_OUTNOROUTES");
+  expect(failed[0]?.point.x).toBeLessThan((box?.x ?? 0) + (box?.w ?? 0));
+  expect(lit?.overlay.marks.some((mark) => mark.kind === "to")).toBe(false);
+  expect(lit?.captioned).toBe("node-1");
+});
+
+test("a chosen step is marked where its device is", () => {
+  const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "none");
+  const step = trace.branches[0]?.forward.hops[2]?.steps.find((item) => item.kind === "link_rx");
+  const lit = litTrace(graph, scene, trace, { branch: 0, direction: "forward", step: step?.seq ?? -1 });
+  const nic = scene.nodeByName.get("node-2")?.nics[0];
+  const mark = lit?.overlay.marks.find((item) => item.kind === "step");
+  expect(mark?.point.x).toBe((nic?.x ?? 0) + (nic?.w ?? 0) / 2);
+});
+
+test("a namespace is found by its key, its pod or its name", () => {
+  const ns = graph.netns.get(podKey(3, 2));
+  expect(findNetns(graph, { node: "node-3", netns: podKey(3, 2), pod: null })).toBe(ns);
+  expect(findNetns(graph, { node: "node-3", netns: "?", pod: name(podKey(3, 2)) })).toBe(ns);
+  expect(findNetns(graph, { node: "node-3", netns: ns?.name ?? "", pod: null })).toBe(ns);
+  expect(findNetns(graph, { node: "node-3", netns: "?", pod: null })).toBe(graph.rootOf("node-3"));
+  expect(findNetns(graph, { node: "nowhere", netns: "?", pod: null })).toBeUndefined();
+});
+
+test("a hop that isn't on the map is left out of the path, not guessed", () => {
+  const hops = forward(podKey(1, 1), podKey(2, 3)).map((hop, i) =>
+    i === 3 ? { ...hop, node: "gone", netns: "gone", pod: null } : hop,
+  );
+  const lit = litPath(graph, scene, hops);
+  expect(lit.nodes.has("gone")).toBe(false);
+  expect(lit.end?.y).toBeLessThan(top(scene, podKey(2, 3)).y);
+});
+
+test("a tunnel device is visited off the trunk", () => {
+  const device = scene.nodeByName.get("node-1")?.devices[0];
+  if (!device) throw new Error("no tunnel in the fixture");
+  const points = wirePath(
+    scene,
+    { at: "port", key: podKey(1, 1) },
+    { at: "device", node: "node-1", link: device.link },
+  );
+  expect(points.at(-1)).toEqual({ x: device.x + device.w / 2, y: device.y + device.h / 2 });
+  expectOrthogonal(points);
+});
+
+test("routes of a node are drawn to each node that they name", () => {
+  const data = litRoutes(graph, scene, "node-1");
+  expect(data.lines).toHaveLength(7);
+  expect(data.marks.map((mark) => mark.text)).toContain("10.244.5.0/24");
+});
+
+test("straight runs are one line; a way back over itself is kept", () => {
+  const p = (x: number, y: number) => ({ x, y });
+  expect(tidy([p(0, 0), p(0, 0), p(0, 5), p(0, 9), p(4, 9)])).toEqual([p(0, 0), p(0, 9), p(4, 9)]);
+  expect(tidy([p(0, 0), p(0, 9), p(0, 4)])).toEqual([p(0, 0), p(0, 9), p(0, 4)]);
+});
+
+test("a line and its reverse are shifted to different sides", () => {
+  const points = [
+    { x: 0, y: 0 },
+    { x: 10, y: 0 },
+    { x: 10, y: 10 },
+  ];
+  expect(offsetPath(points, 2)).toEqual([
+    { x: 0, y: 2 },
+    { x: 8, y: 2 },
+    { x: 8, y: 10 },
+  ]);
+  expect(offsetPath([...points].reverse(), 2).at(-1)).toEqual({ x: 0, y: -2 });
+  expect(offsetPath([{ x: 0, y: 0 }], 2)).toEqual([{ x: 0, y: 0 }]);
+});
