@@ -1,0 +1,1 @@
+"""What `make bench` measures. Timings are printed and recorded, and never fail a test."""

@@ -1,0 +1,59 @@
+"""`make bench`: print every figure, with the machine's details, and write docs/benchmarks.md if asked.
+
+python -m tests.bench [NAME]... [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench import conntrack, fleet, footprint, latency, netfilter, scale, snapshot, traces
+from tests.bench.machine import Figure, machine, table
+
+REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
+    "snapshot": snapshot.run,
+    "latency": latency.run,
+    "footprint": footprint.run,
+    "fleet": fleet.run,
+    "traces": traces.run,
+    "scale": scale.run,
+    "conntrack": conntrack.run,
+    "netfilter": netfilter.run,
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the named benchmarks, all by default."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure netviz.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHES)}; all without")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md (needs all)")
+    options = parser.parse_args(argv)
+    unknown = [name for name in options.names if name not in BENCHES]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are: {', '.join(BENCHES)}")
+    print(f"machine: {machine()}", flush=True)
+    sections = []
+    for name in options.names or BENCHES:
+        print(f"\n{name} ...", flush=True)
+        started = time.monotonic()
+        text = table(BENCHES[name]())
+        print(f"{text}\n({time.monotonic() - started:.0f} s)", flush=True)
+        doc = (sys.modules[BENCHES[name].__module__].__doc__ or "").strip()
+        sections.append(f"## {name}\n\n{doc}\n\n{text}\n")
+    if options.write:
+        head = (
+            "# Benchmarks\n\n`make bench` prints these figures; `make bench ARGS=--write` writes this page. "
+            f"Measured on {datetime.now(UTC):%Y-%m-%d} on {machine()}.\n\n"
+        )
+        REPORT.write_text(head + "\n".join(sections))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

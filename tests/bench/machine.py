@@ -1,0 +1,62 @@
+"""What the figures were measured on, and how figures are printed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One measured value: what it is, the value with its unit, and what was aimed at."""
+
+    name: str
+    value: str
+    aim: str = ""
+
+
+def machine() -> str:
+    """The machine in one line."""
+    cpu = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} x {cpu}, {memory_gib:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def percentiles_ms(values_s: Sequence[float]) -> str:
+    """p50/p95/p99 of durations in seconds, as milliseconds."""
+    if len(values_s) < 2:
+        return "too few values"
+    cuts = statistics.quantiles(values_s, n=100, method="inclusive")
+    return "/".join(f"{cuts[p - 1] * 1000:.1f}" for p in (50, 95, 99)) + " ms"
+
+
+def table(figures: Iterable[Figure]) -> str:
+    """Render figures as a Markdown table."""
+    rows = ["| figure | measured | aim |", "| --- | --- | --- |"]
+    rows += [f"| {f.name} | {f.value} | {f.aim} |" for f in figures]
+    return "\n".join(rows)
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds (user and system) that a process has used, all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
