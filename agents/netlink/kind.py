@@ -71,7 +71,7 @@ def _vxlan(a: _Attrs) -> VxlanInfo:
         port_low=be16(ports[:2]),
         port_high=be16(ports[2:4]),
         df=u8(a.get(29)),
-        ttl_inherit=28 in a,
+        ttl_inherit=bool(u8(a.get(28))),
     )
 
 

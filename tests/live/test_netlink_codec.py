@@ -42,7 +42,7 @@ link set veth0 alias words group 7 mtu 1400
 link set veth0 master br0
 link set dev veth0 type bridge_slave hairpin on isolated on neigh_suppress on learning off
 link add vx0 type vxlan id 42 dev veth2 remote 192.0.2.1 local 10.1.0.1 dstport 4789 ttl 9 srcport 1000 2000
-link add vx1 type vxlan id 43 local 2001:db8::1 remote 2001:db8::2 dstport 8472 nolearning proxy l3miss
+link add vx1 type vxlan id 43 local 2001:db8::1 remote 2001:db8::2 dstport 8472 nolearning proxy l3miss ttl inherit
 link add vx2 type vxlan external dstport 4790
 link add mv0 link veth2 type macvlan mode bridge
 link add mv1 link veth2 type macvlan mode private
@@ -504,6 +504,7 @@ def test_links(ours: socket.socket, theirs: Any) -> None:
     assert (vx0.remote, vx0.local) == (pack_ip("192.0.2.1"), pack_ip("10.1.0.1"))
     assert (vx0.port_low, vx0.port_high) == (1000, 2000)
     assert (vx1.remote, vx1.local) == (pack_ip("2001:db8::2"), pack_ip("2001:db8::1"))
+    assert (vx0.ttl_inherit, vx1.ttl_inherit) == (False, True)
 
 
 SYSCTL_V4 = {

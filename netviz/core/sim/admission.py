@@ -78,13 +78,12 @@ def check_forwarding(run: Run, ns: NetnsState, link: Link, packet: Packet) -> No
             f"Whether {link.ifname} may forward isn't known: {name} is not in the state.",
             command=f"sysctl {name}",
         )
-    reason = "NOT_SPECIFIED" if packet.ipv6 else "IP_INADDRERRORS"
     run.drop(
         ns,
         "forward",
         link.ifname,
         packet,
-        reason,
+        "IP_INADDRERRORS",
         f"{format_ip(packet.dst)} is not an address of this namespace, and forwarding is off on {link.ifname}.",
         sysctl=name,
         value=0,
@@ -124,8 +123,8 @@ def input_error(
         names = {"net": "icmpv6-no-route", "prohibited": "icmpv6-admin-prohibited"}
     why = f"{dst} is caught by a {words}; the sender gets {names[what]}."
     run.step(ns, "route", link.ifname, packet, "reject", why, reason=names[what], command=command, **evidence)
-    answer = icmp_error(packet, what, error_source(ns, link, packet))
-    raise Ended(Disposition.REJECTED, names[what], answer, ns.key)
+    source, sourceless = error_source(ns, link, packet)
+    raise Ended(Disposition.REJECTED, names[what], icmp_error(packet, what, source), ns.key, sourceless)
 
 
 def check_source(run: Run, ns: NetnsState, link: Link, packet: Packet, oif: int) -> None:

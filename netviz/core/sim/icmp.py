@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import Link
-from netviz.core.sim.packet import Packet
+from netviz.core.sim import sysctl
+from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, Packet
 from netviz.core.sim.rules import RouteFlow, lookup_route
-from netviz.core.sim.saddr import owned_addrs, select_on_link, select_source
+from netviz.core.sim.saddr import owned_addrs, select_on_link, select_source, source6
 from netviz.core.state.node import NetnsState
 
 
-def error_source(ns: NetnsState, link: Link | None, packet: Packet) -> bytes:
-    """Choose the source of an ICMP error about a packet: its own destination, or an address towards the sender.
+def error_source(ns: NetnsState, link: Link | None, packet: Packet) -> tuple[bytes, bool]:
+    """Choose the source of an ICMP error about a packet that came in by `link` (None: the host's own).
 
-    Source: net/ipv4/icmp.c, __icmp_send; net/ipv6/icmp.c, icmp6_send (Linux 6.18).
+    The flag tells that the error's route is looked up before it has a source. The source is b"" where there
+    is none to be had.
+
+    Source: net/ipv4/icmp.c, __icmp_send, icmp_route_lookup; net/ipv6/icmp.c, icmp6_send,
+    icmpv6_rt_has_prefsrc (Linux 6.18).
     """
     if owned_addrs(ns, packet.dst):
-        return packet.dst
-    back = lookup_route(ns, RouteFlow(packet.src))
+        return packet.dst, False
+    return _source6(ns, link, packet) if packet.ipv6 else _source4(ns, link, packet)
+
+
+def _source4(ns: NetnsState, link: Link | None, packet: Packet) -> tuple[bytes, bool]:
+    if link is not None and sysctl.value(ns, "net.ipv4.icmp_errors_use_inbound_ifaddr"):
+        return select_on_link(ns, link.ifindex, packet.src, RT_SCOPE_LINK), False
+    back = lookup_route(ns, RouteFlow(packet.src, tos=packet.tos & 0x1E | 0xC0, proto=IPPROTO_ICMP))
     if back.error or back.unknown or not back.nexthops:
-        return select_on_link(ns, link.ifindex, b"", 0) if link is not None and not packet.ipv6 else b""
+        return select_on_link(ns, link.ifindex, b"", 0) if link is not None else b"", True
     nexthop = back.nexthops[0]
-    return select_source(ns, back, nexthop.oif, nexthop.gateway, packet.src)
+    return select_source(ns, back, nexthop.oif, nexthop.gateway, packet.src), True
+
+
+def _source6(ns: NetnsState, link: Link | None, packet: Packet) -> tuple[bytes, bool]:
+    back = lookup_route(ns, RouteFlow(packet.src, proto=IPPROTO_ICMPV6))
+    if back.route is not None and back.route.prefsrc and not back.error:
+        return back.route.prefsrc, True
+    if link is not None:
+        return source6(ns, link.ifindex, packet.src), False
+    if back.error or back.unknown or not back.nexthops:
+        return b"", True
+    return source6(ns, back.nexthops[0].oif, packet.src), True

@@ -125,7 +125,7 @@ def _forward(
         check_forwarding(run, ns, link, packet)
         if is_link_local6(packet.src) or is_link_local6(packet.dst):
             run.drop(
-                ns, "forward", link.ifname, packet, "NOT_SPECIFIED", "Link-local addresses are not forwarded."
+                ns, "forward", link.ifname, packet, "IP_INADDRERRORS", "Link-local addresses are not forwarded."
             )
     if packet.ttl <= 1:
         what = "hop limit" if packet.ipv6 else "TTL"
@@ -216,13 +216,15 @@ def _output(run: Run, ns: NetnsState, out: Link, packet: Packet, nexthop: Nextho
     return xmit(run, ns, out, packet, gateway)
 
 
-def local_out(run: Run, ns: NetnsState, packet: Packet, oif: int = 0) -> Action:
+def local_out(run: Run, ns: NetnsState, packet: Packet, oif: int = 0, sourceless: bool = False) -> Action:
     """Send the host's own packet: route, output hooks (and the route again if they changed it), output.
+
+    `sourceless`: the socket is bound to no address, so the route was looked up before there was a source.
 
     Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; ip_output.c, __ip_local_out;
     net/ipv4/netfilter.c, ip_route_me_harder (Linux 6.18).
     """
-    result, nexthop, out = _route_output(run, ns, packet, oif)
+    result, nexthop, out = _route_output(run, ns, packet, oif, sourceless)
     before = packet
     packet = inet_hook(run, ns, packet, NF_LOCAL_OUT, None, out)
     if (packet.src, packet.dst, packet.mark, packet.tos) != (before.src, before.dst, before.mark, before.tos):
@@ -230,12 +232,15 @@ def local_out(run: Run, ns: NetnsState, packet: Packet, oif: int = 0) -> Action:
     return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
 
 
-def _route_output(run: Run, ns: NetnsState, packet: Packet, oif: int) -> tuple[RouteResult, Nexthop, Link]:
+def _route_output(
+    run: Run, ns: NetnsState, packet: Packet, oif: int, sourceless: bool = False
+) -> tuple[RouteResult, Nexthop, Link]:
     run.check_gap(ns, "routes", "route", "", packet)
     run.check_gap(ns, "rules", "route", "", packet)
-    result = lookup_route(ns, route_flow(packet, oif=oif))
+    result = lookup_route(ns, route_flow(packet, oif=oif, sourceless=sourceless))
     mark = f" mark {packet.mark}" if packet.mark else ""
-    command = f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)}{mark}"
+    source = "" if sourceless else f" from {format_ip(packet.src)}"
+    command = f"ip route get {format_ip(packet.dst)}{source}{mark}"
     if result.unknown:
         why = f"The routing decision isn't known: {result.unknown}."
         run.unknown(ns, "route", "", packet, result.unknown, why, command=command)

@@ -313,8 +313,8 @@ def _xmit_bridge(run: Run, ns: NetnsState, bridge: Link, packet: Packet, nexthop
     return _bridge_send(run, ns, bridge, None, packet, nexthop)
 
 
-def bridge_input(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> Action | None:
-    """Take a frame in by a bridge port. None: it goes up to the bridge device itself.
+def bridge_input(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> Action:
+    """Take a frame in by a bridge port; what is for the bridge itself arrives there as the hooks left it.
 
     Source: net/bridge/br_input.c, br_handle_frame, br_handle_frame_finish (Linux 6.18).
     """
@@ -345,8 +345,8 @@ def bridge_input(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Pac
             f"{format_mac(packet.dmac)} is {bridge.ifname}'s own: the frame goes up to it.",
             command=f"bridge fdb get {format_mac(packet.dmac)} br {bridge.ifname}",
         )
-        bridge_hook(run, ns, packet, "in", port, bridge)
-        return None
+        packet = bridge_hook(run, ns, packet, "in", port, bridge)
+        return Rx(LinkKey(ns.key, bridge.ifindex), packet)
     return _bridge_send(run, ns, bridge, port, packet, b"")
 
 
@@ -470,6 +470,18 @@ def _flood_port(
         elif unknown:
             maybe.append(port)
     choices = good or maybe
+    if not verdict.ports:
+        why = f"{name} has no entry for {mac}, and no other port takes a flooded frame."
+        run.drop(
+            ns,
+            "bridge",
+            name,
+            packet,
+            "NO_TX_TARGET",
+            why,
+            command=f"bridge -d link show master {name}",
+            **evidence,
+        )
     if not choices:
         run.drop(
             ns,

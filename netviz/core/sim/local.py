@@ -33,7 +33,8 @@ from netviz.core.sim.packet import (
     answer_to,
     invert,
 )
-from netviz.core.sim.rules import RouteFlow, lookup_route
+from netviz.core.sim.routing import route_flow
+from netviz.core.sim.rules import lookup_route
 from netviz.core.sim.run import Ended, Run, Rx
 from netviz.core.sim.saddr import select_source
 from netviz.core.sim.trace import BRANCH, Disposition
@@ -183,7 +184,8 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
             socket=bound,
             cookie=socket.cookie,
         )
-        raise Ended(Disposition.DELIVERED, "", _listener_answer(run, ns, link, packet, socket), ns.key)
+        back, sourceless = _listener_answer(run, ns, link, packet, socket)
+        raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless)
     answer = answer_to(packet, False)
     sends = "" if answer is None else f"; the kernel answers with {answer.describe()}"
     run.step(
@@ -206,21 +208,28 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
     raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key)
 
 
-def _listener_answer(run: Run, ns: NetnsState, link: Link, packet: Packet, socket: Socket) -> Packet | None:
-    """Make a listener's answer. A UDP socket bound to no address may answer from another one than it was asked at.
+def _listener_answer(
+    run: Run, ns: NetnsState, link: Link, packet: Packet, socket: Socket
+) -> tuple[Packet | None, bool]:
+    """Make a listener's answer, and tell whether its route is looked up before it has a source.
 
-    Source: net/ipv4/udp.c, udp_sendmsg (the source comes from the route unless the program says
-    IP_PKTINFO) (Linux 6.18).
+    A UDP socket bound to no address leaves the source to the route, unless its program names the address
+    that it was asked at: where that makes a difference there are two courses.
+
+    Source: net/ipv4/udp.c, udp_sendmsg; net/ipv6/udp.c, udpv6_sendmsg; net/ipv6/ip6_output.c,
+    ip6_dst_lookup_tail (Linux 6.18).
     """
     answer = answer_to(packet, True)
     if answer is None or packet.proto != IPPROTO_UDP or any(socket.src) or socket.dport:
-        return answer
-    back = lookup_route(ns, RouteFlow(packet.src))
-    if back.error or back.unknown or not back.nexthops:
-        return answer
-    chosen = select_source(ns, back, back.nexthops[0].oif, back.nexthops[0].gateway, packet.src)
-    if not chosen or chosen == packet.dst:
-        return answer
+        return answer, False
+    open_route = lookup_route(ns, route_flow(answer, sourceless=True))
+    if open_route.error or open_route.unknown or not open_route.nexthops:
+        return answer, False
+    nexthop = open_route.nexthops[0]
+    chosen = select_source(ns, open_route, nexthop.oif, nexthop.gateway, packet.src) or packet.dst
+    named_route = lookup_route(ns, route_flow(answer))
+    if chosen == packet.dst and named_route == open_route:
+        return answer, False
     plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0
     if plain:
         answer = answer.but(src=chosen)
@@ -230,13 +239,13 @@ def _listener_answer(run: Run, ns: NetnsState, link: Link, packet: Packet, socke
         link.ifname,
         packet,
         "plain source" if plain else "same source",
-        f"The socket is bound to no address: the answer comes from {format_ip(chosen)}, which the route chooses, "
+        f"The socket is bound to no address: the route chooses {format_ip(chosen)} as the answer's source, "
         f"unless the program asks for {format_ip(packet.dst)} (IP_PKTINFO). This branch takes "
         f"{format_ip(answer.src)}.",
         certainty=BRANCH,
         command=f"ip route get {format_ip(packet.src)}",
     )
-    return answer
+    return answer, plain
 
 
 def _decapsulate(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:

@@ -56,7 +56,8 @@ def reject(ctx: Context, expr: NftExpr, dev: str) -> NoReturn:
         code = (ICMPX_V6 if packet.ipv6 else ICMPX_V4).get(code, code)
     names = ICMPV6_UNREACH_NAMES if packet.ipv6 else ICMP_UNREACH_NAMES
     name = names.get(code, f"icmp code {code}")
-    error = icmp_error(packet, "port", error_source(ctx.ns, ctx.iif, packet))
+    source, sourceless = error_source(ctx.ns, ctx.iif, packet)
+    error = icmp_error(packet, "port", source)
     if error is not None:
         error = error.but(icmp_code=code)
-    raise Ended(Disposition.REJECTED, name, error, ctx.ns.key)
+    raise Ended(Disposition.REJECTED, name, error, ctx.ns.key, sourceless)

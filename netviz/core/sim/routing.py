@@ -13,12 +13,12 @@ from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
 
 
-def route_flow(packet: Packet, iif: int = 0, oif: int = 0) -> RouteFlow:
-    """Describe a packet to the routing lookup."""
+def route_flow(packet: Packet, iif: int = 0, oif: int = 0, sourceless: bool = False) -> RouteFlow:
+    """Describe a packet to the routing lookup; `sourceless` as its socket does before it has a source."""
     ports = not packet.is_icmp
     return RouteFlow(
         packet.dst,
-        packet.src,
+        b"" if sourceless else packet.src,
         iif,
         oif,
         packet.mark,

@@ -45,7 +45,10 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Ended(Exception):
-    """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace."""
+    """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace.
+
+    `sourceless`: the answer's route is looked up before it has a source.
+    """
 
     def __init__(
         self,
@@ -53,12 +56,14 @@ class Ended(Exception):
         reason: str = "",
         answer: Packet | None = None,
         at: NetnsKey | None = None,
+        sourceless: bool = False,
     ) -> None:
         super().__init__(disposition, reason)
         self.disposition = disposition
         self.reason = reason
         self.answer = answer
         self.at = at
+        self.sourceless = sourceless
 
 
 class Choice(msgspec.Struct):

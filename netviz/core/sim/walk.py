@@ -128,7 +128,8 @@ def _course(run: Run) -> Branch:
     reply = None
     if ended.answer is not None and ended.at is not None:
         run.start_path()
-        back = _travel(run, ended.at, _with_default_ttl(run, ended.at, ended.answer), "answer")
+        answer = _with_default_ttl(run, ended.at, ended.answer)
+        back = _travel(run, ended.at, answer, "answer", ended.sourceless)
         reply = run.finish(back)
     return Branch(run.probability, forward, reply)
 
@@ -140,7 +141,7 @@ def _with_default_ttl(run: Run, at: NetnsKey, answer: Packet) -> Packet:
     return answer.but(ttl=value(run.netns(at), "net.ipv4.ip_default_ttl", answer.ttl))
 
 
-def _travel(run: Run, start: NetnsKey, packet: Packet, how: str) -> Ended:
+def _travel(run: Run, start: NetnsKey, packet: Packet, how: str, sourceless: bool = False) -> Ended:
     """Follow a packet from where it is sent to its end."""
     try:
         ns = run.netns(start)
@@ -149,7 +150,7 @@ def _travel(run: Run, start: NetnsKey, packet: Packet, how: str) -> Ended:
         if packet.inner is not None:
             why += " The kernel limits how many ICMP errors it sends: one may be left out (icmp_ratelimit)."
         run.step(ns, "origin", "", packet, "send", why)
-        action: Action = ip.local_out(run, ns, packet)
+        action: Action = ip.local_out(run, ns, packet, sourceless=sourceless)
         for _move in range(MAX_MOVES):
             if isinstance(action, Rx):
                 action = receive(run, action)
@@ -283,8 +284,7 @@ def _stacked(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet)
             bridge=master.ifname,
             command=f"bridge link show dev {link.ifname}",
         )
-        out = bridge_input(run, ns, master, link, packet)
-        return out if out is not None else Rx(LinkKey(ns.key, master.ifindex), packet)
+        return bridge_input(run, ns, master, link, packet)
     for upper in uppers_of(run.node(ns.key).netns).get(key, ()):
         other = run.link(upper)
         if other is None:

@@ -79,7 +79,7 @@ class TestBridge:
         net, made = textbook(1)
         made["pod-1-1"].neigh("eth0", "10.1.1.12", made["pod-1-2"].named("eth0").mac)
         made["node-1"].port("veth-pod-1-2", unicast_flood=False)
-        assert net.trace("pod-1-1", "pod-1-2").reason == "OTHERHOST"
+        assert net.trace("pod-1-1", "pod-1-2").reason == "NO_TX_TARGET"
 
     def test_without_learning_the_reply_is_flooded(self) -> None:
         net, made = textbook(1)

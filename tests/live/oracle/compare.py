@@ -7,7 +7,7 @@ import os
 import msgspec
 
 from lab.randomnet.model import FABRIC
-from netviz.core.model.addr import format_ip
+from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
 from tests.live.oracle.build import Built
@@ -36,13 +36,17 @@ class Crossing(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct):
-    """One probe: the prediction, what happened, and whether they agree. `why` names the first difference."""
+    """One probe: the prediction, what happened, and whether they agree. `why` names the first difference.
+
+    `reason` is what UNKNOWN comes from, `drop_reason` how the predicted drop reason compares with the kernel's.
+    """
 
     result: Result
     trace: Trace | None
     verdict: str
     why: str = ""
     reason: str = ""
+    drop_reason: str = ""
 
 
 class Places:
@@ -108,6 +112,14 @@ def _seen_headers(frame: Frame) -> tuple[str, int, str, int, int]:
     return frame.src, frame.sport, frame.dst, frame.dport, frame.ttl
 
 
+def _macs_differ(packet: Packet, frame: Frame) -> str:
+    """Compare the frame's link-layer addresses, which tell the next hop; "" when they agree or none is predicted."""
+    for name, predicted, seen in (("from", packet.smac, frame.smac), ("to", packet.dmac, frame.dmac)):
+        if predicted and predicted != seen:
+            return f"{name} MAC {format_mac(seen)}, predicted {format_mac(predicted)}"
+    return ""
+
+
 def _last_step(path: Path) -> Step:
     return path.hops[-1].steps[-1]
 
@@ -151,6 +163,8 @@ def way_differs(path: Path, seen: list[Sighting], places: Places) -> str:
             return f"crosses {real}, predicted {crossing}"
         if not _same_headers(packet, sighting.frame):
             return f"at {real}: has {_seen_headers(sighting.frame)}, predicted {_headers(packet)}"
+        if macs := _macs_differ(packet, sighting.frame):
+            return f"at {real}: {macs}"
     if len(left) > len(expected):
         more = left[len(expected)]
         return f"goes on to {Crossing(more.place, more.dev, more.out)}, predicted to end before"

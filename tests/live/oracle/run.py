@@ -9,9 +9,9 @@ import msgspec
 from lab.randomnet.generate import generate
 from lab.randomnet.model import Network
 from netviz.core.sim.endpoints import EndpointError
-from netviz.core.sim.trace import Disposition, Trace
+from netviz.core.sim.trace import Trace
 from tests.live.oracle.build import built
-from tests.live.oracle.collect import collect, predict
+from tests.live.oracle.collect import collect, collect_now, predict
 from tests.live.oracle.compare import (
     DISTURBED,
     ONE_OF,
@@ -23,6 +23,7 @@ from tests.live.oracle.compare import (
     Places,
     compare,
 )
+from tests.live.oracle.reasons import judge, waits_for_neighbour
 from tests.live.oracle.send import Session
 
 
@@ -78,6 +79,9 @@ def run_network(network: Network) -> tuple[list[Comparison], list[str]]:
                 except EndpointError as error:
                     verdict = UNKNOWN if result.sightings else UNSENT  # no source address: nothing to send
                     comparisons.append(Comparison(result, None, verdict, str(error), "no flow"))
+            after = collect_now(up) if any(map(waits_for_neighbour, comparisons)) else None
+            for comparison in comparisons:
+                judge(comparison, after)
         finally:
             session.close()
     return comparisons, up.refused
@@ -113,25 +117,6 @@ def _deciding(trace: Trace) -> str:
     return "\n".join(parts)
 
 
-def _reason(comparison: Comparison) -> str:
-    """Lay the predicted drop reason beside the kernel's; "" where there is none or no drop was to be seen."""
-    trace, seen = comparison.trace, comparison.result.drops
-    if (
-        trace is None
-        or comparison.verdict != RIGHT
-        or trace.disposition is not Disposition.DROPPED
-        or not seen
-    ):
-        return ""
-    last = trace.branches[0].forward.hops[-1].steps[-1]
-    predicted = str(last.evidence.get("kernel_reason", trace.reason))
-    return (
-        "agrees"
-        if predicted in seen
-        else f"predicted {predicted}, the kernel said {', '.join(sorted(set(seen)))}"
-    )
-
-
 def summarise(network: Network, comparisons: list[Comparison], refused: list[str]) -> Summary:
     """Count verdicts, causes of UNKNOWN, and which features decided something."""
     refused = [*refused, *(f"sending: {c.why}" for c in comparisons if c.verdict == UNSENT)]
@@ -159,7 +144,7 @@ def summarise(network: Network, comparisons: list[Comparison], refused: list[str
                 )
             )
     summary.verdicts, summary.unknown = dict(verdicts), dict(unknown)
-    summary.reasons = dict(Counter(filter(None, (_reason(c) for c in comparisons))))
+    summary.reasons = dict(Counter(c.drop_reason for c in comparisons if c.drop_reason))
     summary.decided, summary.ends = dict(decided), dict(ends)
     summary.present = dict.fromkeys({item.feature for item in network.items}, 1)
     return summary
