@@ -43,8 +43,7 @@ def _probe(plan: Plan, target: Target, sport: int) -> Probe:
     size = rng.choice(SIZES) if proto != "tcp" else 0
     tos = target.tos or (rng.choice([0x10, 0x20, 0x08]) if plan.chance(0.1) else 0)
     mark = target.mark or (rng.choice([0x1, 0x10, 0x4000]) if plan.chance(0.1) else 0)
-    # Who asks netviz names no tos and no mark; and an IPv6 socket looks its route up before it has an address.
-    bound = plan.chance(0.7) or bool(tos) or bool(mark) or v6
+    bound = plan.chance(0.7) or bool(tos) or bool(mark)  # who asks netviz names no tos and no mark
     return Probe(
         src,
         target.dst,

@@ -9,6 +9,7 @@ from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.icmp import error_source
 from netviz.core.sim.packet import Packet, icmp_error
+from netviz.core.sim.routing import route_flow
 from netviz.core.sim.rp_filter import validate_source
 from netviz.core.sim.rules import RouteResult, route_text, rule_text
 from netviz.core.sim.run import Ended, Run
@@ -131,10 +132,7 @@ def check_source(run: Run, ns: NetnsState, link: Link, packet: Packet, oif: int)
     if packet.ipv6:
         return
     run.check_gap(ns, "sysctls", "rp_filter", link.ifname, packet)
-    ports = (0, 0) if packet.is_icmp else (packet.sport, packet.dport)
-    failed = validate_source(
-        ns, link, packet.src, packet.dst, oif, packet.tos, packet.mark, packet.proto, *ports
-    )
+    failed = validate_source(ns, link, route_flow(packet), oif)
     if failed is None:
         return
     reason, why = failed

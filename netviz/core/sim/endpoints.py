@@ -248,4 +248,5 @@ def resolve_flow(
     src = source.addr or _source_addr(source.ns, route, from_)
     if len(src) != len(dst):
         raise EndpointError(f"{from_} and {to} are addresses of different families")
-    return Flow(source.ns.key, src, dst, number, sport, dport, length or DEFAULT_LENGTHS[proto, version], df)
+    length = length or DEFAULT_LENGTHS[proto, version]
+    return Flow(source.ns.key, src, dst, number, sport, dport, length, df, bound=bool(source.addr))

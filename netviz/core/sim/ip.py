@@ -125,7 +125,12 @@ def _forward(
         check_forwarding(run, ns, link, packet)
         if is_link_local6(packet.src) or is_link_local6(packet.dst):
             run.drop(
-                ns, "forward", link.ifname, packet, "IP_INADDRERRORS", "Link-local addresses are not forwarded."
+                ns,
+                "forward",
+                link.ifname,
+                packet,
+                "IP_INADDRERRORS",
+                "Link-local addresses are not forwarded.",
             )
     if packet.ttl <= 1:
         what = "hop limit" if packet.ipv6 else "TTL"
@@ -228,13 +233,19 @@ def local_out(run: Run, ns: NetnsState, packet: Packet, oif: int = 0, sourceless
     before = packet
     packet = inet_hook(run, ns, packet, NF_LOCAL_OUT, None, out)
     if (packet.src, packet.dst, packet.mark, packet.tos) != (before.src, before.dst, before.mark, before.tos):
-        result, nexthop, out = _route_output(run, ns, packet, oif)
+        result, nexthop, out = _route_output(run, ns, packet, oif, failed="NETFILTER_DROP")
     return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
 
 
 def _route_output(
-    run: Run, ns: NetnsState, packet: Packet, oif: int, sourceless: bool = False
+    run: Run,
+    ns: NetnsState,
+    packet: Packet,
+    oif: int,
+    sourceless: bool = False,
+    failed: str = "IP_OUTNOROUTES",
 ) -> tuple[RouteResult, Nexthop, Link]:
+    """Route the host's own packet. `failed` is the drop reason where there is no way: a hook has its own."""
     run.check_gap(ns, "routes", "route", "", packet)
     run.check_gap(ns, "rules", "route", "", packet)
     result = lookup_route(ns, route_flow(packet, oif=oif, sourceless=sourceless))
@@ -252,7 +263,7 @@ def _route_output(
         why = f"There is {ERROR_WORDS[error]} to {format_ip(packet.dst)} here: sending fails with {error}."
         if error != "ENETUNREACH":
             why = f"{format_ip(packet.dst)} is caught by a {ERROR_WORDS[error]}: sending fails with {error}."
-        run.drop(ns, "route", "", packet, "IP_OUTNOROUTES", why, command=command, **evidence)
+        run.drop(ns, "route", "", packet, failed, why, command=command, **evidence)
     if result.local:
         record_route(run, ns, "lo", packet, result, None, command)
         loopback = next((link for link in ns.links.values() if link.flags & IFF_LOOPBACK), None)

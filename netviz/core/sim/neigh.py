@@ -320,7 +320,7 @@ def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> str:
     if result.error or result.unknown or result.route is None:
         return ""
     if result.route.type == RTN_LOCAL:
-        if sender and validate_source(ns, link, sender, target, 0, 0, 0):
+        if sender and validate_source(ns, link, RouteFlow(target, sender), 0):
             return ""
         if not _arp_allowed(ns, link, target, sender):
             return ""
@@ -330,7 +330,7 @@ def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> str:
     forwarding = link.ipv4 is not None and link.ipv4.forwarding
     if result.route.type != RTN_UNICAST or not forwarding or not result.nexthops:
         return ""
-    if sender and validate_source(ns, link, sender, target, result.nexthops[0].oif, 0, 0):
+    if sender and validate_source(ns, link, RouteFlow(target, sender), result.nexthops[0].oif):
         return ""
     elsewhere = result.nexthops[0].oif != link.ifindex
     if elsewhere and sysctl.ipv4_or(ns, link, "proxy_arp"):

@@ -26,7 +26,8 @@ def route_flow(packet: Packet, iif: int = 0, oif: int = 0, sourceless: bool = Fa
         packet.proto,
         packet.sport if ports else 0,
         packet.dport if ports else 0,
-        ports_unsure=packet.sport_unsure or packet.dport_unsure,
+        sport_unsure=packet.sport_unsure,
+        dport_unsure=packet.dport_unsure,
     )
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Route, Rule
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim import sysctl
@@ -42,23 +44,13 @@ def _standard(rule: Rule) -> bool:
     return plain and (rule.priority, rule.table_id) in STANDARD_RULES
 
 
-def validate_source(
-    ns: NetnsState,
-    link: Link,
-    src: bytes,
-    dst: bytes,
-    oif: int,
-    tos: int,
-    mark: int,
-    proto: int = 0,
-    sport: int = 0,
-    dport: int = 0,
-) -> tuple[str, str] | None:
-    """Check an IPv4 packet's source on arrival; None when it passes.
+def validate_source(ns: NetnsState, link: Link, flow: RouteFlow, oif: int) -> tuple[str, str] | None:
+    """Check an IPv4 packet's source on arrival by `link`; None when it passes.
 
     `oif` is the outgoing device of a packet to be forwarded, 0 for local delivery. Returns the
     kernel's drop reason and a sentence.
     """
+    src, dst = flow.src, flow.dst
     level = sysctl.ipv4_max(ns, link, "rp_filter")
     accept_local = bool(link.ipv4 is not None and link.ipv4.accept_local) or bool(
         sysctl.conf_all(ns, "accept_local")
@@ -70,13 +62,16 @@ def validate_source(
             if owned_addrs(ns, src):
                 return "IP_LOCAL_SOURCE", "its source is this namespace's own address"
             return None
-    valid_mark = sysctl.ipv4_or(ns, link, "src_valid_mark")
-    mark = mark if valid_mark else 0
+    mark = flow.mark if sysctl.ipv4_or(ns, link, "src_valid_mark") else 0
     # fib4_rules_early_flow_dissect: rules see the packet's protocol, and its ports the other way round.
-    back = lookup_route(ns, RouteFlow(src, dst, oif, 0, mark, tos, proto, dport, sport))
+    reverse = RouteFlow(src, dst, oif, 0, mark, flow.tos, flow.proto, flow.dport, flow.sport)
+    back = lookup_route(
+        ns,
+        msgspec.structs.replace(reverse, sport_unsure=flow.dport_unsure, dport_unsure=flow.sport_unsure),
+    )
     if back.unknown:
         return "UNKNOWN", back.unknown
-    return _check(ns, link, level, back, accept_local, src, dst, oif, tos)
+    return _check(ns, link, level, back, accept_local, src, dst, oif, flow.tos)
 
 
 def _check(

@@ -33,7 +33,10 @@ MAX_RULES = 4096
 
 
 class RouteFlow(msgspec.Struct, frozen=True):
-    """A flow as routing sees it (struct flowi). `iif` is the incoming ifindex; 0 for the host's own."""
+    """A flow as routing sees it (struct flowi). `iif` is the incoming ifindex; 0 for the host's own.
+
+    A port that is `unsure` was drawn at random: its value stands for any.
+    """
 
     dst: bytes
     src: bytes = b""
@@ -46,7 +49,8 @@ class RouteFlow(msgspec.Struct, frozen=True):
     dport: int = 0
     uid: int = 0
     scope: int = 0
-    ports_unsure: bool = False
+    sport_unsure: bool = False
+    dport_unsure: bool = False
 
 
 class RouteResult(msgspec.Struct, frozen=True):
@@ -82,8 +86,8 @@ def build_rules(rules: Mapping[Any, Rule]) -> RulesByFamily:
 ordered_rules: ByIdentity[Mapping[Any, Rule], RulesByFamily] = ByIdentity(build_rules)
 
 
-def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link]) -> bool:
-    """Compare a rule's selectors, without `invert`.
+def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link]) -> bool | None:
+    """Compare a rule's selectors, without `invert`; None where a port that isn't known decides.
 
     Source: net/core/fib_rules.c, fib_rule_match; net/ipv4/fib_rules.c, fib4_rule_match;
     net/ipv6/fib6_rules.c, fib6_rule_match (Linux 6.18).
@@ -108,9 +112,18 @@ def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link]) -> 
         return False
     if rule.ip_proto and rule.ip_proto != flow.proto:
         return False
-    if rule.sport != (0, 0) and not rule.sport[0] <= flow.sport <= rule.sport[1]:
-        return False
-    return rule.dport == (0, 0) or rule.dport[0] <= flow.dport <= rule.dport[1]
+    unsure = False
+    for port, not_known, (low, high) in (
+        (flow.sport, flow.sport_unsure, rule.sport),
+        (flow.dport, flow.dport_unsure, rule.dport),
+    ):
+        if (low, high) == (0, 0):
+            continue
+        if not_known:
+            unsure = True
+        elif not low <= port <= high:
+            return False
+    return None if unsure else True
 
 
 def _ifname(links: Mapping[Any, Link], ifindex: int, otherwise: str) -> str:
@@ -136,9 +149,10 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     while at < len(rules) and steps < MAX_RULES:
         rule = rules[at]
         at, steps = at + 1, steps + 1
-        if flow.ports_unsure and (rule.sport != (0, 0) or rule.dport != (0, 0)):
+        matches = _selectors_match(rule, flow, ns.links)
+        if matches is None:
             return RouteResult(unknown="a rule looks at a port that isn't known", rule=rule)
-        if _selectors_match(rule, flow, ns.links) == rule.invert:
+        if matches == rule.invert:
             continue
         if rule.action == FR_ACT_GOTO:
             target = next((i for i, r in enumerate(rules) if r.priority >= rule.goto), len(rules))

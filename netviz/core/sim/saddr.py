@@ -83,10 +83,10 @@ def select_source(ns: NetnsState, result: RouteResult, oif: int, gateway: bytes,
     route = result.route
     if route is not None and route.prefsrc:
         return route.prefsrc
-    if result.local:
-        return dst
     if len(dst) == 16:
         return source6(ns, oif, dst)
+    if result.local:
+        return dst
     scope = route.scope if route is not None else 0
     return select_on_link(ns, oif, gateway if len(gateway) == 4 else b"", scope)
 

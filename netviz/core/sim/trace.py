@@ -68,7 +68,8 @@ class Flow(msgspec.Struct, frozen=True):
     """The packet to trace, as its sender would make it.
 
     Addresses are packed bytes, `length` is the whole IP packet in bytes, `proto` IPPROTO_*. For
-    ICMP, `sport` is the echo identifier and `dport` None.
+    ICMP, `sport` is the echo identifier and `dport` None. `bound`: the sender's socket was given `src`; else
+    the kernel chose it, after it had looked for a route without one.
     """
 
     src_netns: NetnsKey
@@ -82,6 +83,7 @@ class Flow(msgspec.Struct, frozen=True):
     ttl: int = 64
     tos: int = 0
     mark: int = 0
+    bound: bool = True
 
 
 class Step(msgspec.Struct, frozen=True):

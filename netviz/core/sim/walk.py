@@ -28,6 +28,8 @@ from netviz.core.sim.packet import (
     TH_SYN,
     Packet,
 )
+from netviz.core.sim.routing import route_flow
+from netviz.core.sim.rules import lookup_route
 from netviz.core.sim.run import MAX_MOVES, Ended, Run, Rx, Send, display_name, pod_name
 from netviz.core.sim.saddr import owned_addrs
 from netviz.core.sim.sysctl import value
@@ -123,7 +125,7 @@ def _course(run: Run) -> Branch:
     flow = run.flow
     packet = first_packet(flow)
     run.client = (flow.src_netns, packet.tuple())
-    ended = _travel(run, flow.src_netns, packet, "origin")
+    ended = _travel(run, flow.src_netns, packet, "origin", _asks_without_source(run, packet))
     forward = run.finish(ended)
     reply = None
     if ended.answer is not None and ended.at is not None:
@@ -132,6 +134,29 @@ def _course(run: Run) -> Branch:
         back = _travel(run, ended.at, answer, "answer", ended.sourceless)
         reply = run.finish(back)
     return Branch(run.probability, forward, reply)
+
+
+def _asks_without_source(run: Run, packet: Packet) -> bool:
+    """Tell whether the sender's route is looked up before the packet has a source.
+
+    A socket that was given no address asks so first, and IPv6 leaves it at that. If IPv4 finds a way, TCP asks again
+    with the source; ping does not, and for a datagram it depends on the program (connect), so where that matters
+    there are two courses.
+
+    Source: include/net/route.h, ip_route_connect; net/ipv4/udp.c, udp_sendmsg; net/ipv4/ping.c,
+    ping_v4_sendmsg; net/ipv6/ip6_output.c, ip6_dst_lookup_tail (Linux 6.18).
+    """
+    flow = run.flow
+    node = run.cluster.nodes.get(flow.src_netns.node)
+    ns = node.netns.get(flow.src_netns) if node is not None else None
+    if flow.bound or ns is None:
+        return False
+    first = lookup_route(ns, route_flow(packet, sourceless=True))
+    if first.error or packet.is_icmp or packet.ipv6:
+        return True
+    if packet.proto == IPPROTO_TCP or first == lookup_route(ns, route_flow(packet)):
+        return False
+    return run.choose(("connected", flow.src_netns), 2, None) == 1
 
 
 def _with_default_ttl(run: Run, at: NetnsKey, answer: Packet) -> Packet:

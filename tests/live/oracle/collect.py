@@ -93,7 +93,7 @@ def flow_of(state: ClusterState, probe: Probe) -> Flow:
         probe.df,
     )
     if probe.bind:
-        flow = msgspec.structs.replace(flow, src=pack_ip(probe.bind))
+        flow = msgspec.structs.replace(flow, src=pack_ip(probe.bind), bound=True)
     return msgspec.structs.replace(flow, ttl=probe.ttl, tos=probe.tos, mark=probe.mark)
 
 

@@ -18,7 +18,7 @@ from tests.live.oracle.taps import Sighting
 RIGHT, ONE_OF, UNKNOWN, WRONG, UNSENT = "right", "one of", "unknown", "wrong", "not sent"
 DISTURBED = "disturbed"
 ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
-_TCP_RST = 4
+_TCP_SYN, _TCP_RST = 2, 4
 _RETRANSMISSION_NS = 900_000_000
 # Devices that several places show differently: a bridge's own, and the loopback.
 _UNTRACKED_DEVS = ("lo",)
@@ -223,10 +223,26 @@ def _end_differs(branch: Branch, result: Result, places: Places) -> str:
     return ""
 
 
+def _shook_hands(result: Result) -> bool:
+    """Tell whether the sender was answered by SYN+ACK: what it is told then may be about its next packet."""
+    return result.probe.proto == "tcp" and any(
+        s.frame.kind == "reply"
+        and s.frame.flags & _TCP_SYN
+        and not (s.out or s.stray)
+        and s.place == result.probe.src
+        for s in result.sightings
+    )
+
+
 def _told_differs(branch: Branch, result: Result) -> str:
     reply, told = branch.reply, result.told
     if result.refused_at_send:
-        return ""  # told by the send itself, whatever answer comes
+        # Told by the send itself, whatever answer comes.
+        errno = str(_last_step(branch.forward).evidence.get("errno", told))
+        failed = branch.forward.reason == "IP_OUTNOROUTES" and errno != told
+        return f"sending failed with {told}, predicted {errno}" if failed else ""
+    if told and told != "answer" and _shook_hands(result):
+        told = "answer"
     if reply is None:
         end = branch.forward.disposition
         if end is Disposition.DROPPED and told == "answer":
@@ -286,9 +302,7 @@ def _unknown(branch: Branch) -> str:
 
 def compare(trace: Trace, result: Result, places: Places) -> Comparison:
     """Compare: right, one of several predicted courses, unknown, or wrong."""
-    # A socket without an address asks for a route twice, first without a source: that may fail by itself.
-    homeless = not result.probe.bind and result.refused_at_send and not result.sightings
-    if homeless or result.told in ("EADDRNOTAVAIL", "EADDRINUSE"):
+    if result.told in ("EADDRNOTAVAIL", "EADDRINUSE"):
         return Comparison(result, None, UNSENT, result.told)
     reasons = [reason for branch in trace.branches if (reason := _unknown(branch))]
     differences = [
