@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from netviz.core.model.addr import format_ip
 from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
-from netviz.core.sim.icmp import error_source
+from netviz.core.sim.icmp import drop_and_tell, error_source
 from netviz.core.sim.packet import Packet, icmp_error
 from netviz.core.sim.routing import route_flow
 from netviz.core.sim.rp_filter import validate_source
@@ -113,7 +113,19 @@ def input_error(
     if error == "ENETUNREACH":
         evidence["icmp"] = "icmpv6-no-route" if packet.ipv6 else "icmp-net-unreachable"
         why = f"No route leads to {dst}; the sender is told by ICMP ({evidence['icmp']})."
-        run.drop(ns, "route", link.ifname, packet, "IP_INNOROUTES", why, command=command, **evidence)
+        drop_and_tell(
+            run,
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            "IP_INNOROUTES",
+            why,
+            error="net",
+            iif=link,
+            command=command,
+            **evidence,
+        )
     if error == "EINVAL":
         why = f"{dst} is caught by a {words}: it is dropped silently."
         run.drop(ns, "route", link.ifname, packet, "NOT_SPECIFIED", why, command=command, **evidence)

@@ -1,13 +1,17 @@
-"""Where ICMP errors come from."""
+"""ICMP errors: where they come from, and packets that end with one."""
 
 from __future__ import annotations
+
+from typing import Any, NoReturn
 
 from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
-from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, Packet
+from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, Packet, icmp_error
 from netviz.core.sim.rules import RouteFlow, lookup_route
+from netviz.core.sim.run import Ended, Run
 from netviz.core.sim.saddr import owned_addrs, select_on_link, select_source, source6
+from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
 
@@ -44,3 +48,23 @@ def _source6(ns: NetnsState, link: Link | None, packet: Packet) -> tuple[bytes, 
     if back.error or back.unknown or not back.nexthops:
         return b"", True
     return source6(ns, back.nexthops[0].oif, packet.src), True
+
+
+def drop_and_tell(
+    run: Run,
+    ns: NetnsState,
+    kind: str,
+    dev: str,
+    packet: Packet,
+    reason: str,
+    why: str,
+    *,
+    error: str,
+    iif: Link | None,
+    command: str = "",
+    **evidence: Any,
+) -> NoReturn:
+    """Drop a packet that came in by `iif`, and answer its sender with the ICMP error of kind `error`."""
+    run.step(ns, kind, dev, packet, "drop", why, reason=reason, command=command, **evidence)
+    source, sourceless = error_source(ns, iif, packet)
+    raise Ended(Disposition.DROPPED, reason, icmp_error(packet, error, source), ns.key, sourceless)

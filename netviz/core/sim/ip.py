@@ -21,6 +21,7 @@ from netviz.core.model.netfilter import (
 from netviz.core.sim import neigh
 from netviz.core.sim.admission import ERROR_WORDS, check_forwarding, check_martian, check_source, input_error
 from netviz.core.sim.br_netfilter import came_through_bridge
+from netviz.core.sim.icmp import drop_and_tell
 from netviz.core.sim.l2 import Action, xmit
 from netviz.core.sim.local import local_in
 from netviz.core.sim.netfilter import inet_hook
@@ -123,40 +124,32 @@ def _forward(
     """
     if packet.ipv6:
         check_forwarding(run, ns, link, packet)
-        if is_link_local6(packet.src) or is_link_local6(packet.dst):
-            run.drop(
-                ns,
-                "forward",
-                link.ifname,
-                packet,
-                "IP_INADDRERRORS",
-                "Link-local addresses are not forwarded.",
-            )
     if packet.ttl <= 1:
         what = "hop limit" if packet.ipv6 else "TTL"
-        run.drop(
-            ns,
-            "ttl",
-            link.ifname,
-            packet,
-            "IP_INHDR",
-            f"The {what} is used up; the sender is told by ICMP (time exceeded).",
-            icmp="time-exceeded",
-        )
+        why = f"The {what} is used up; the sender is told by ICMP (time exceeded)."
+        drop_and_tell(run, ns, "ttl", link.ifname, packet, "IP_INHDR", why, error="ttl", iif=link)
+    if packet.ipv6:
+        _check_link_local(run, ns, link, out, packet)
     mtu = max(_mtu(out, result, packet.ipv6), IPV6_MIN_MTU if packet.ipv6 else 0)
     if packet.wire_length > mtu and (packet.df or packet.ipv6):
-        run.drop(
+        why = (
+            f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and it may not be fragmented; "
+            "the sender is told by ICMP."
+        )
+        drop_and_tell(
+            run,
             ns,
             "mtu",
             out.ifname,
             packet,
             "PKT_TOO_BIG",
-            f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and it may not be fragmented; "
-            "the sender is told by ICMP.",
+            why,
+            error="too-big",
+            iif=link,
+            command=f"ip link show dev {out.ifname}",
             mtu=mtu,
             length=packet.wire_length,
             icmp="packet-too-big" if packet.ipv6 else "fragmentation-needed",
-            command=f"ip link show dev {out.ifname}",
         )
     packet = packet.but(ttl=packet.ttl - 1)
     run.step(
@@ -172,10 +165,32 @@ def _forward(
         else "sysctl net.ipv6.conf.all.forwarding",
     )
     packet = inet_hook(run, ns, packet, NF_FORWARD, link, out)
-    return _output(run, ns, out, packet, nexthop, mtu)
+    return _output(run, ns, out, packet, nexthop, mtu, link)
 
 
-def _output(run: Run, ns: NetnsState, out: Link, packet: Packet, nexthop: Nexthop, mtu: int) -> Action:
+def _check_link_local(run: Run, ns: NetnsState, link: Link, out: Link, packet: Packet) -> None:
+    """End the walk of a packet with link-local addresses; what happens to a link-local destination isn't modelled.
+
+    Source: net/ipv6/ip6_output.c, ip6_forward (Linux 6.18).
+    """
+    if is_link_local6(packet.dst):
+        why = "How a packet to a link-local address of somebody else goes on is not modelled."
+        run.unknown(ns, "forward", link.ifname, packet, "link-local destination", why)
+    if is_link_local6(packet.src) and link.ifindex != out.ifindex:
+        why = "A packet from a link-local address stays on its link; the sender is told by ICMP (not a neighbour)."
+        reason = "IP_INADDRERRORS"
+        drop_and_tell(run, ns, "forward", link.ifname, packet, reason, why, error="neighbour", iif=link)
+
+
+def _output(
+    run: Run,
+    ns: NetnsState,
+    out: Link,
+    packet: Packet,
+    nexthop: Nexthop,
+    mtu: int,
+    iif: Link | None = None,
+) -> Action:
     """Postrouting hooks, fragmentation, neighbour, transmission.
 
     Source: net/ipv4/ip_output.c, ip_output, ip_finish_output, ip_finish_output2 (Linux 6.18).
@@ -217,7 +232,7 @@ def _output(run: Run, ns: NetnsState, out: Link, packet: Packet, nexthop: Nextho
         )
     if not out.flags & IFF_LOOPBACK:
         gateway = nexthop.gateway or packet.dst
-        packet = neigh.resolve(run, ns, out, gateway, packet)
+        packet = neigh.resolve(run, ns, out, gateway, packet, iif)
     return xmit(run, ns, out, packet, gateway)
 
 

@@ -20,6 +20,7 @@ from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.bridge import is_group, learn, lookup_fdb, should_deliver
 from netviz.core.sim.domain import Crossing, Domain, Heard, broadcast_domain
+from netviz.core.sim.icmp import drop_and_tell
 from netviz.core.sim.neigh_filter import arp_passes, ndp_passes
 from netviz.core.sim.nft_context import Tri
 from netviz.core.sim.node_index import ports_of
@@ -41,8 +42,13 @@ class Answer(msgspec.Struct, frozen=True):
     why: str
 
 
-def resolve(run: Run, ns: NetnsState, link: Link, nexthop: bytes, packet: Packet) -> Packet:
-    """Fill in the frame's MACs for a next hop on a link; ends the walk when there is none."""
+def resolve(
+    run: Run, ns: NetnsState, link: Link, nexthop: bytes, packet: Packet, iif: Link | None = None
+) -> Packet:
+    """Fill in the frame's MACs for a next hop on a link; ends the walk when there is none.
+
+    `iif` is the link by which the packet came in, None for the host's own.
+    """
     if link.flags & (IFF_NOARP | IFF_LOOPBACK) or link.arptype != ARPHRD_ETHER:
         return packet.but(smac=link.mac, dmac=link.mac if link.flags & IFF_LOOPBACK else b"")
     if is_multicast(nexthop) or nexthop == b"\xff" * 4:
@@ -84,7 +90,7 @@ def resolve(run: Run, ns: NetnsState, link: Link, nexthop: bytes, packet: Packet
         )
         return packet
     failed = entry is not None and bool(entry.state & NUD_FAILED)
-    return _ask(run, ns, link, nexthop, packet, failed, command)
+    return _ask(run, ns, link, nexthop, packet, failed, command, iif)
 
 
 def _asked_mac(nexthop: bytes) -> bytes:
@@ -138,7 +144,14 @@ def _group_mac(addr: bytes) -> bytes:
 
 
 def _ask(
-    run: Run, ns: NetnsState, link: Link, nexthop: bytes, packet: Packet, failed: bool, command: str
+    run: Run,
+    ns: NetnsState,
+    link: Link,
+    nexthop: bytes,
+    packet: Packet,
+    failed: bool,
+    command: str,
+    iif: Link | None,
 ) -> Packet:
     what = "neighbour solicitation" if len(nexthop) == 16 else "ARP request"
     text = format_ip(nexthop)
@@ -160,7 +173,7 @@ def _ask(
         "entry": "failed" if failed else "none",
     }
     if not answers:
-        _nobody_answers(run, ns, link, packet, domain, failed, what, text, command, evidence)
+        _nobody_answers(run, ns, link, packet, domain, failed, what, text, command, iif, evidence)
     picked = 0
     macs = {answer.mac for answer in answers}
     if len(macs) > 1:
@@ -232,6 +245,7 @@ def _nobody_answers(
     what: str,
     text: str,
     command: str,
+    iif: Link | None,
     evidence: dict[str, Any],
 ) -> NoReturn:
     name = link.ifname
@@ -275,7 +289,19 @@ def _nobody_answers(
     why = f"Nobody answers the {what} for {text} on {name}, or rules stop the question or the answer."
     if failed and domain.wires:
         why = f"The entry for {text} on {name} has failed: nobody answered the {what}, and no known node has it."
-    run.drop(ns, "neigh", name, packet, "NEIGH_FAILED", why, command=command, **evidence)
+    drop_and_tell(
+        run,
+        ns,
+        "neigh",
+        name,
+        packet,
+        "NEIGH_FAILED",
+        why + " The sender is told (host unreachable).",
+        error="host",
+        iif=iif,
+        command=command,
+        **evidence,
+    )
 
 
 def _sender_addr(ns: NetnsState, link: Link, nexthop: bytes, packet: Packet) -> bytes:

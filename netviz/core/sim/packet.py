@@ -241,7 +241,7 @@ def answer_to(packet: Packet, listening: bool) -> Packet | None:
 
 
 def icmp_error(packet: Packet, what: str, src: bytes) -> Packet | None:
-    """Make the ICMP error of kind `what` (net, host, port, prohibited, ttl, too-big) about `packet`.
+    """Make the ICMP error of kind `what` (net, host, port, prohibited, ttl, too-big, neighbour) about `packet`.
 
     Returns None where the kernel sends none: about an ICMP error.
 
@@ -252,6 +252,7 @@ def icmp_error(packet: Packet, what: str, src: bytes) -> Packet | None:
     if packet.ipv6:
         kind, code = {
             "net": (ICMPV6_DEST_UNREACH, 0),
+            "neighbour": (ICMPV6_DEST_UNREACH, 2),
             "host": (ICMPV6_DEST_UNREACH, 3),
             "port": (ICMPV6_DEST_UNREACH, 4),
             "prohibited": (ICMPV6_DEST_UNREACH, 1),

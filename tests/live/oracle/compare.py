@@ -212,14 +212,27 @@ def _end_differs(branch: Branch, result: Result, places: Places) -> str:
     elif end in (Disposition.NO_LISTENER, Disposition.REJECTED):
         if not silent and (kind not in ("reset", "error") or by != place):
             return f"answered by {kind or 'nothing'} of {by or 'nobody'}, predicted a refusal by {place}"
-        answer = branch.reply.hops[0].steps[0].packet if branch.reply is not None else None
-        told = (frame.type, frame.code) if kind == "error" and frame is not None else None
-        if told is not None and answer is not None and told != (answer.icmp_type, answer.icmp_code):
-            return f"ICMP {told[0]}/{told[1]}, predicted {answer.icmp_type}/{answer.icmp_code}"
-        if kind and answer is not None and (kind == "reset") != (answer.inner is None):
-            return f"refused by {kind}, predicted {path.reason}"
-    elif end is Disposition.DROPPED and kind in ("answer", "reset"):
-        return f"{kind} of {by}, predicted to be dropped"
+        return _refusal_differs(branch, kind, frame)
+    elif end is Disposition.DROPPED:
+        if kind in ("answer", "reset"):
+            return f"{kind} of {by}, predicted to be dropped"
+        if kind == "error" and reply is None:
+            return f"ICMP error of {by}, predicted to be dropped without one"
+        if not silent and (kind, by) != ("error", place):
+            return f"answered by {kind or 'nothing'} of {by or 'nobody'}, predicted an ICMP error of {place}"
+        return _refusal_differs(branch, kind, frame)
+    return ""
+
+
+def _refusal_differs(branch: Branch, kind: str, frame: Frame | None) -> str:
+    """Compare what the refusal is: a reset, or an ICMP error of which type and code."""
+    if branch.reply is None or not kind or frame is None:
+        return ""
+    answer = branch.reply.hops[0].steps[0].packet
+    if (kind == "reset") != (answer.inner is None):
+        return f"refused by {kind}, predicted {branch.forward.reason}"
+    if kind == "error" and (frame.type, frame.code) != (answer.icmp_type, answer.icmp_code):
+        return f"ICMP {frame.type}/{frame.code}, predicted {answer.icmp_type}/{answer.icmp_code}"
     return ""
 
 
