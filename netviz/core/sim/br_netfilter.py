@@ -65,7 +65,8 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
         return _bridged(run, ns, packet, bridge, nexthop)
     if result.route.type != RTN_LOCAL and not forwards:
         why = f"{format_ip(packet.dst)} is not behind {bridge.ifname}, and forwarding is off there."
-        run.drop(ns, "forward", bridge.ifname, packet, "NOT_SPECIFIED", why, command=command)
+        reason = "NOT_SPECIFIED" if packet.ipv6 else "IP_INADDRERRORS"
+        run.drop(ns, "forward", bridge.ifname, packet, reason, why, command=command)
     packet = packet.but(dmac=bridge.mac)
     why = (
         f"The new destination is not behind {bridge.ifname}: the frame is addressed to the bridge itself, "

@@ -26,7 +26,7 @@ from netviz.core.sim.l2 import Action, xmit
 from netviz.core.sim.local import local_in
 from netviz.core.sim.netfilter import inet_hook
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.routing import missing_device, pick_nexthop, record_route, route_flow
+from netviz.core.sim.routing import missing_device, pick_nexthop, record_route, route_flow, sender_tos
 from netviz.core.sim.rules import RouteResult, lookup_route, route_text
 from netviz.core.sim.run import Run
 from netviz.core.sim.saddr import is_link_local6, is_multicast
@@ -248,7 +248,7 @@ def local_out(run: Run, ns: NetnsState, packet: Packet, oif: int = 0, sourceless
     before = packet
     packet = inet_hook(run, ns, packet, NF_LOCAL_OUT, None, out)
     if (packet.src, packet.dst, packet.mark, packet.tos) != (before.src, before.dst, before.mark, before.tos):
-        result, nexthop, out = _route_output(run, ns, packet, oif, failed="NETFILTER_DROP")
+        result, nexthop, out = _route_output(run, ns, packet, oif, again=True)
     return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
 
 
@@ -258,12 +258,13 @@ def _route_output(
     packet: Packet,
     oif: int,
     sourceless: bool = False,
-    failed: str = "IP_OUTNOROUTES",
+    again: bool = False,
 ) -> tuple[RouteResult, Nexthop, Link]:
-    """Route the host's own packet. `failed` is the drop reason where there is no way: a hook has its own."""
+    """Route the host's own packet: first for its sender, `again` for a hook that changed it."""
     run.check_gap(ns, "routes", "route", "", packet)
     run.check_gap(ns, "rules", "route", "", packet)
-    result = lookup_route(ns, route_flow(packet, oif=oif, sourceless=sourceless))
+    tos = packet.tos if again else sender_tos(packet)
+    result = lookup_route(ns, route_flow(packet.but(tos=tos), oif=oif, sourceless=sourceless))
     mark = f" mark {packet.mark}" if packet.mark else ""
     source = "" if sourceless else f" from {format_ip(packet.src)}"
     command = f"ip route get {format_ip(packet.dst)}{source}{mark}"
@@ -278,7 +279,8 @@ def _route_output(
         why = f"There is {ERROR_WORDS[error]} to {format_ip(packet.dst)} here: sending fails with {error}."
         if error != "ENETUNREACH":
             why = f"{format_ip(packet.dst)} is caught by a {ERROR_WORDS[error]}: sending fails with {error}."
-        run.drop(ns, "route", "", packet, failed, why, command=command, **evidence)
+        reason = "NETFILTER_DROP" if again else "IP_OUTNOROUTES"
+        run.drop(ns, "route", "", packet, reason, why, command=command, **evidence)
     if result.local:
         record_route(run, ns, "lo", packet, result, None, command)
         loopback = next((link for link in ns.links.values() if link.flags & IFF_LOOPBACK), None)

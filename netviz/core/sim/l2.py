@@ -324,7 +324,7 @@ def bridge_input(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Pac
             "bridge",
             port.ifname,
             packet,
-            "NOT_SPECIFIED",
+            "BRIDGE_INGRESS_STP_STATE",
             f"{port.ifname} is a port of {bridge.ifname} in state {br.state_name(port)}: it takes no frames.",
             state=br.state_name(port),
             command=f"bridge link show dev {port.ifname}",

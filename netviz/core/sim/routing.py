@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.l3 import Nexthop
-from netviz.core.sim.packet import Packet
+from netviz.core.sim.packet import ICMPV6_ECHO_REQUEST, IPPROTO_UDP, Packet
 from netviz.core.sim.rules import RouteFlow, RouteResult, route_text, rule_text, table_name
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import BRANCH, CERTAIN
@@ -29,6 +29,16 @@ def route_flow(packet: Packet, iif: int = 0, oif: int = 0, sourceless: bool = Fa
         sport_unsure=packet.sport_unsure,
         dport_unsure=packet.dport_unsure,
     )
+
+
+def sender_tos(packet: Packet) -> int:
+    """Return the type of service that the sender's own lookup sees: in IPv6 only datagrams and pings tell theirs.
+
+    Source: net/ipv6/tcp_ipv6.c, tcp_v6_connect; net/ipv6/icmp.c, icmpv6_echo_reply; net/ipv6/udp.c,
+    udpv6_sendmsg; net/ipv6/ping.c, ping_v6_sendmsg (Linux 6.18).
+    """
+    tells = packet.proto == IPPROTO_UDP or packet.icmp_type == ICMPV6_ECHO_REQUEST
+    return packet.tos if tells or not packet.ipv6 else 0
 
 
 def missing_device(run: Run, ns: NetnsState, packet: Packet, nexthop: Nexthop, command: str) -> NoReturn:
