@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from agents.netlink.wire import BE64, Message, attrs, s32, text, u8, u32
+from agents.netlink.wire import BE64, Message, attrs, s32, text, u8, u16, u32
 from netviz.core.model.addr import AF_INET, AF_INET6
 from netviz.core.model.l3 import Rule
 
@@ -24,6 +24,8 @@ _U32_PAIR = struct.Struct("=II")
 (_DST, _SRC, _IIFNAME, _GOTO, _PRIORITY, _FWMARK, _TUN_ID) = (1, 2, 3, 4, 6, 10, 12)
 (_SUPPRESS_IFGROUP, _SUPPRESS_PREFIXLEN, _TABLE, _FWMASK, _OIFNAME) = (13, 14, 15, 16, 17)
 (_L3MDEV, _UID_RANGE, _PROTOCOL, _IP_PROTO, _SPORT_RANGE, _DPORT_RANGE, _DSCP) = (19, 20, 21, 22, 23, 24, 25)
+(_FLOWLABEL, _FLOWLABEL_MASK, _SPORT_MASK, _DPORT_MASK, _DSCP_MASK) = (26, 27, 28, 29, 30)
+_BE32 = struct.Struct(">I")
 
 
 def rule_dump_request(family: int = 0) -> bytes:
@@ -36,6 +38,11 @@ def _pair(shape: struct.Struct, payload: bytes | None) -> tuple[int, int] | None
         return None
     low, high = shape.unpack_from(payload)
     return low, high
+
+
+def _mask(value: int, whole: int) -> int:
+    """Normalise a mask: one that takes every bit is the same as none."""
+    return 0 if value == whole else value
 
 
 def parse_rule(body: bytes) -> Rule | None:
@@ -70,6 +77,11 @@ def parse_rule(body: bytes) -> Rule | None:
         l3mdev=bool(u8(a.get(_L3MDEV))),
         tun_id=BE64.unpack(a[_TUN_ID])[0] if _TUN_ID in a else 0,
         protocol=u8(a.get(_PROTOCOL)),
+        sport_mask=_mask(u16(a.get(_SPORT_MASK)), 0xFFFF),
+        dport_mask=_mask(u16(a.get(_DPORT_MASK)), 0xFFFF),
+        dscp_mask=_mask(u8(a.get(_DSCP_MASK)), 0x3F),
+        flowlabel=_BE32.unpack(a[_FLOWLABEL])[0] if _FLOWLABEL in a else 0,
+        flowlabel_mask=_BE32.unpack(a[_FLOWLABEL_MASK])[0] if _FLOWLABEL_MASK in a else 0,
     )
 
 

@@ -149,7 +149,8 @@ class Rule(Record, frozen=True, gc=False):
 
     `action` is FR_ACT_*; `goto` the priority to jump to; `suppress_prefixlen` and
     `suppress_ifgroup` are -1 when unset; ranges are inclusive (0, 0) when unset; `uid_range` is
-    None when unset.
+    None when unset. A mask says which bits of a port's first value, DSCP or flow label count: 0 for a port
+    or DSCP is all of them, 0 for a flow label none.
     """
 
     family: int
@@ -178,6 +179,11 @@ class Rule(Record, frozen=True, gc=False):
     l3mdev: bool = False
     tun_id: int = 0
     protocol: int = 0
+    sport_mask: int = 0
+    dport_mask: int = 0
+    dscp_mask: int = 0
+    flowlabel: int = 0
+    flowlabel_mask: int = 0
 
     @property
     def key(self) -> tuple[int, int, int]:

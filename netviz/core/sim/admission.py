@@ -102,7 +102,9 @@ def input_error(
     if not _forwarding(ns, link, packet.ipv6) and not packet.ipv6:
         check_forwarding(run, ns, link, packet)
     error = result.error or "ENETUNREACH"
-    evidence: dict[str, Any] = {"errno": error}
+    evidence: dict[str, Any] = (
+        {"errno": error, "passed": result.passed} if result.passed else {"errno": error}
+    )
     if result.rule is not None:
         evidence["rule"] = rule_text(result.rule)
     if result.route is not None:

@@ -27,7 +27,7 @@ from netviz.core.sim.local import local_in
 from netviz.core.sim.netfilter import inet_hook
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.routing import missing_device, pick_nexthop, record_route, route_flow, sender_tos
-from netviz.core.sim.rules import RouteResult, lookup_route, route_text
+from netviz.core.sim.rules import RouteResult, lookup_route, route_text, rule_text
 from netviz.core.sim.run import Run
 from netviz.core.sim.saddr import is_link_local6, is_multicast
 from netviz.core.state.node import NetnsState
@@ -274,8 +274,15 @@ def _route_output(
     if result.error or result.route is None:
         error = result.error or "ENETUNREACH"
         evidence: dict[str, Any] = {"errno": error}
+        if result.rule is not None:
+            evidence["rule"] = rule_text(result.rule)
         if result.route is not None:
             evidence["route"] = route_text(result.route, ns.links)
+        if result.passed:
+            evidence["passed"] = result.passed
+        bound_to = ns.links.get(oif)
+        if bound_to is not None and bound_to.up and not packet.ipv6 and not again:
+            return _assume_on_link(run, ns, packet, bound_to, command, evidence)
         why = f"There is {ERROR_WORDS[error]} to {format_ip(packet.dst)} here: sending fails with {error}."
         if error != "ENETUNREACH":
             why = f"{format_ip(packet.dst)} is caught by a {ERROR_WORDS[error]}: sending fails with {error}."
@@ -299,3 +306,18 @@ def _route_output(
         missing_device(run, ns, packet, nexthop, command)
     record_route(run, ns, out.ifname, packet, result, nexthop, command)
     return result, nexthop, out
+
+
+def _assume_on_link(
+    run: Run, ns: NetnsState, packet: Packet, out: Link, command: str, evidence: dict[str, Any]
+) -> tuple[RouteResult, Nexthop, Link]:
+    """Send where no route leads: of a device that the sender is bound to, IPv4 takes everything to be on its link.
+
+    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu (Linux 6.18).
+    """
+    why = (
+        f"No route leads to {format_ip(packet.dst)}, but the sender is bound to {out.ifname}: the destination is "
+        "taken to be on its link."
+    )
+    run.step(ns, "route", out.ifname, packet, "on link", why, command=command, **evidence)
+    return RouteResult(), Nexthop(out.ifindex), out

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.l3 import Nexthop
+from netviz.core.sim import sysctl
 from netviz.core.sim.packet import ICMPV6_ECHO_REQUEST, IPPROTO_UDP, Packet
 from netviz.core.sim.rules import RouteFlow, RouteResult, route_text, rule_text, table_name
 from netviz.core.sim.run import Run
@@ -78,6 +79,22 @@ def pick_nexthop(run: Run, ns: NetnsState, packet: Packet, result: RouteResult) 
     return nexthops[run.choose(key, len(nexthops), tuple(nexthop.weight / total for nexthop in nexthops))]
 
 
+HASH_POLICIES = (
+    "the addresses",
+    "addresses and ports",
+    "the addresses, of a tunnel's inner packet where there is one",
+    "the fields of fib_multipath_hash_fields",
+)
+
+
+def hash_policy(ns: NetnsState, ipv6: bool) -> str:
+    """Say what multipath routing hashes. Source: net/ipv4/route.c, fib_multipath_hash; net/ipv6/route.c,
+    rt6_multipath_hash (Linux 6.18).
+    """
+    number = sysctl.value(ns, f"net.ipv{6 if ipv6 else 4}.fib_multipath_hash_policy")
+    return HASH_POLICIES[number] if number < len(HASH_POLICIES) else f"policy {number}"
+
+
 def record_route(
     run: Run,
     ns: NetnsState,
@@ -93,6 +110,8 @@ def record_route(
     text = route_text(route, ns.links)
     table = table_name(route.table_id)
     evidence: dict[str, Any] = {"route": text, "table_id": route.table_id, "rule": rule_text(rule)}
+    if result.passed:
+        evidence["passed"] = result.passed
     certainty = CERTAIN
     if nexthop is None:
         decision = "local"
@@ -106,5 +125,7 @@ def record_route(
         evidence.update(oif=name, gateway=format_ip(nexthop.gateway))
         if len(result.nexthops) > 1:
             certainty = BRANCH
-            why += f" It has {len(result.nexthops)} nexthops; a hash of the flow chooses."
+            policy = hash_policy(ns, packet.ipv6)
+            why += f" It has {len(result.nexthops)} nexthops; a hash of {policy} chooses."
+            evidence["hash_policy"] = policy
     run.step(ns, "route", dev, packet, decision, why, command=command, certainty=certainty, **evidence)

@@ -57,7 +57,8 @@ class RouteResult(msgspec.Struct, frozen=True):
     """What a lookup came to.
 
     `error` is "" for a usable route, else the kernel's errno name (ENETUNREACH when no rule had a
-    route); `unknown` says why the lookup could not be done.
+    route); `unknown` says why the lookup could not be done. `passed` are the rules that matched and yet did not
+    decide: a jump, nothing, a table that throws the packet back, a route that is suppressed.
     """
 
     error: str = ""
@@ -65,6 +66,7 @@ class RouteResult(msgspec.Struct, frozen=True):
     rule: Rule | None = None
     route: Route | None = None
     nexthops: tuple[Nexthop, ...] = ()
+    passed: tuple[str, ...] = ()
 
     @property
     def local(self) -> bool:
@@ -86,11 +88,15 @@ def build_rules(rules: Mapping[Any, Rule]) -> RulesByFamily:
 ordered_rules: ByIdentity[Mapping[Any, Rule], RulesByFamily] = ByIdentity(build_rules)
 
 
-def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link]) -> bool | None:
-    """Compare a rule's selectors, without `invert`; None where a port that isn't known decides.
+PORT_UNKNOWN = "a rule looks at a port that isn't known"
+LABEL_UNKNOWN = "a rule looks at the IPv6 flow label"
+
+
+def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link]) -> bool | str:
+    """Compare a rule's selectors, without `invert`; what it can't be compared with is said in words.
 
     Source: net/core/fib_rules.c, fib_rule_match; net/ipv4/fib_rules.c, fib4_rule_match;
-    net/ipv6/fib6_rules.c, fib6_rule_match (Linux 6.18).
+    net/ipv6/fib6_rules.c, fib6_rule_match; include/net/fib_rules.h, fib_rule_port_match (Linux 6.18).
     """
     if rule.iifname and rule.iifname != _ifname(links, flow.iif, "lo"):
         return False
@@ -106,24 +112,31 @@ def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link]) -> 
         return False
     if rule.dst_len and not in_prefix(flow.dst, rule.dst, rule.dst_len):
         return False
-    if rule.dscp is not None and rule.dscp != flow.tos >> 2:
+    if rule.dscp is not None and (rule.dscp ^ flow.tos >> 2) & (rule.dscp_mask or 0x3F):
         return False
     if rule.tos and rule.tos != selected_tos(flow.tos, len(flow.dst) == 16):
         return False
     if rule.ip_proto and rule.ip_proto != flow.proto:
         return False
-    unsure = False
-    for port, not_known, (low, high) in (
-        (flow.sport, flow.sport_unsure, rule.sport),
-        (flow.dport, flow.dport_unsure, rule.dport),
-    ):
-        if (low, high) == (0, 0):
-            continue
-        if not_known:
-            unsure = True
-        elif not low <= port <= high:
-            return False
-    return None if unsure else True
+    ports = (
+        _port_matches(flow.sport, flow.sport_unsure, rule.sport, rule.sport_mask),
+        _port_matches(flow.dport, flow.dport_unsure, rule.dport, rule.dport_mask),
+    )
+    if False in ports:
+        return False
+    if PORT_UNKNOWN in ports:
+        return PORT_UNKNOWN
+    return LABEL_UNKNOWN if rule.flowlabel_mask else True
+
+
+def _port_matches(port: int, unsure: bool, wanted: tuple[int, int], mask: int) -> bool | str:
+    if wanted == (0, 0):
+        return True
+    if unsure:
+        return PORT_UNKNOWN
+    if mask:
+        return not (port ^ wanted[0]) & mask
+    return wanted[0] <= port <= wanted[1]
 
 
 def _ifname(links: Mapping[Any, Link], ifindex: int, otherwise: str) -> str:
@@ -146,24 +159,27 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     lookup = Lookup(flow.dst, flow.src, flow.tos, flow.oif, flow.scope, linkdown_ignored(ns.links))
     index = route_index(ns.routes)
     at, steps = 0, 0
+    passed: list[str] = []
     while at < len(rules) and steps < MAX_RULES:
         rule = rules[at]
         at, steps = at + 1, steps + 1
         matches = _selectors_match(rule, flow, ns.links)
-        if matches is None:
-            return RouteResult(unknown="a rule looks at a port that isn't known", rule=rule)
+        if isinstance(matches, str):
+            return RouteResult(unknown=matches, rule=rule)
         if matches == rule.invert:
             continue
         if rule.action == FR_ACT_GOTO:
             target = next((i for i, r in enumerate(rules) if r.priority >= rule.goto), len(rules))
             if target == len(rules) or rules[target].priority != rule.goto:
                 continue  # an unresolved goto does nothing
+            passed.append(rule_text(rule))
             at = max(target, at)
             continue
         if rule.action == FR_ACT_NOP:
+            passed.append(rule_text(rule))
             continue
         if rule.action in RULE_ERRORS:
-            return RouteResult(error=RULE_ERRORS[rule.action], rule=rule)
+            return RouteResult(error=RULE_ERRORS[rule.action], rule=rule, passed=tuple(passed))
         if rule.action != FR_ACT_TO_TBL:
             return RouteResult(unknown=f"rule action {rule.action} is not modelled", rule=rule)
         if rule.l3mdev:
@@ -171,10 +187,13 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
                 return RouteResult(unknown="VRF (l3mdev) rules are not modelled", rule=rule)
             continue
         match = lookup_table(index, rule.table_id, lookup, ns.nexthops)
-        if match is None or match.error == "EAGAIN" or _suppressed(rule, match, ns.links):
+        if match is None:
             continue
-        return RouteResult(match.error, "", rule, match.route, match.nexthops)
-    return RouteResult(error="ENETUNREACH")
+        if match.error == "EAGAIN" or _suppressed(rule, match, ns.links):
+            passed.append(f"{rule_text(rule)}: {route_text(match.route, ns.links)}")
+            continue
+        return RouteResult(match.error, "", rule, match.route, match.nexthops, tuple(passed))
+    return RouteResult(error="ENETUNREACH", passed=tuple(passed))
 
 
 def _in_vrf(links: Mapping[Any, Link], flow: RouteFlow) -> bool:
@@ -229,6 +248,10 @@ def route_text(route: Route, links: Mapping[Any, Link]) -> str:
     return " ".join(words)
 
 
+def _masked_text(value: int, mask: int) -> str:
+    return f"{value:#x}/{mask:#x}" if mask else str(value)
+
+
 def rule_text(rule: Rule) -> str:
     """Write a policy rule as `ip rule` does."""
     words = [f"{rule.priority}:"]
@@ -242,12 +265,35 @@ def rule_text(rule: Rule) -> str:
     for name, value in (("iif", rule.iifname), ("oif", rule.oifname)):
         if value:
             words += [name, value]
+    if rule.tos:
+        words += ["tos", f"{rule.tos:#x}"]
+    if rule.dscp is not None:
+        words += ["dscp", _masked_text(rule.dscp, rule.dscp_mask)]
+    if rule.ip_proto:
+        words += ["ipproto", str(rule.ip_proto)]
+    for name, (low, high), mask in (
+        ("sport", rule.sport, rule.sport_mask),
+        ("dport", rule.dport, rule.dport_mask),
+    ):
+        if (low, high) != (0, 0):
+            words += [name, _masked_text(low, mask) if low == high else f"{low}-{high}"]
+    if rule.flowlabel_mask:
+        words += ["flowlabel", f"{rule.flowlabel:#x}/{rule.flowlabel_mask:#x}"]
+    if rule.uid_range is not None:
+        words += ["uidrange", f"{rule.uid_range[0]}-{rule.uid_range[1]}"]
+    if rule.tun_id:
+        words += ["tun_id", str(rule.tun_id)]
     if rule.action == FR_ACT_TO_TBL:
         words += ["lookup", table_name(rule.table_id)]
+        if rule.suppress_prefixlen >= 0:
+            words += ["suppress_prefixlength", str(rule.suppress_prefixlen)]
+        if rule.suppress_ifgroup >= 0:
+            words += ["suppress_ifgroup", str(rule.suppress_ifgroup)]
     elif rule.action == FR_ACT_GOTO:
         words += ["goto", str(rule.goto)]
     else:
         names = {
+            FR_ACT_NOP: "nop",
             FR_ACT_BLACKHOLE: "blackhole",
             FR_ACT_UNREACHABLE: "unreachable",
             FR_ACT_PROHIBIT: "prohibit",

@@ -69,7 +69,8 @@ class Flow(msgspec.Struct, frozen=True):
 
     Addresses are packed bytes, `length` is the whole IP packet in bytes, `proto` IPPROTO_*. For
     ICMP, `sport` is the echo identifier and `dport` None. `bound`: the sender's socket was given `src`; else
-    the kernel chose it, after it had looked for a route without one.
+    the kernel chose it, after it had looked for a route without one. `oif` is the ifindex of the device that
+    the socket is bound to (SO_BINDTODEVICE), 0 for none.
     """
 
     src_netns: NetnsKey
@@ -84,6 +85,7 @@ class Flow(msgspec.Struct, frozen=True):
     tos: int = 0
     mark: int = 0
     bound: bool = True
+    oif: int = 0
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -48,6 +48,7 @@ from netviz.core.sim.trace import (
 from netviz.core.state.node import ClusterState, NetnsState
 
 MAX_BRANCHES = 64
+DEFAULT_TTL = 64
 # What a state that contradicts itself can raise inside the walk.
 BAD_STATE = (
     ArithmeticError,
@@ -125,7 +126,8 @@ def _course(run: Run) -> Branch:
     flow = run.flow
     packet = first_packet(flow)
     run.client = (flow.src_netns, packet.tuple())
-    ended = _travel(run, flow.src_netns, packet, "origin", _asks_without_source(run, packet))
+    sourceless = _asks_without_source(run, packet)
+    ended = _travel(run, flow.src_netns, packet, "origin", sourceless, flow.oif)
     forward = run.finish(ended)
     reply = None
     if ended.answer is not None and ended.at is not None:
@@ -151,10 +153,10 @@ def _asks_without_source(run: Run, packet: Packet) -> bool:
     ns = node.netns.get(flow.src_netns) if node is not None else None
     if flow.bound or ns is None:
         return False
-    first = lookup_route(ns, route_flow(packet, sourceless=True))
+    first = lookup_route(ns, route_flow(packet, oif=flow.oif, sourceless=True))
     if first.error or packet.is_icmp or packet.ipv6:
         return True
-    if packet.proto == IPPROTO_TCP or first == lookup_route(ns, route_flow(packet)):
+    if packet.proto == IPPROTO_TCP or first == lookup_route(ns, route_flow(packet, oif=flow.oif)):
         return False
     return run.choose(("connected", flow.src_netns), 2, None) == 1
 
@@ -166,7 +168,9 @@ def _with_default_ttl(run: Run, at: NetnsKey, answer: Packet) -> Packet:
     return answer.but(ttl=value(run.netns(at), "net.ipv4.ip_default_ttl", answer.ttl))
 
 
-def _travel(run: Run, start: NetnsKey, packet: Packet, how: str, sourceless: bool = False) -> Ended:
+def _travel(
+    run: Run, start: NetnsKey, packet: Packet, how: str, sourceless: bool = False, oif: int = 0
+) -> Ended:
     """Follow a packet from where it is sent to its end."""
     try:
         ns = run.netns(start)
@@ -174,8 +178,11 @@ def _travel(run: Run, start: NetnsKey, packet: Packet, how: str, sourceless: boo
         why = f"The answer is sent: {what}." if how == "answer" else f"The packet is sent: {what}."
         if packet.inner is not None:
             why += " The kernel limits how many ICMP errors it sends: one may be left out (icmp_ratelimit)."
-        run.step(ns, "origin", "", packet, "send", why)
-        action: Action = ip.local_out(run, ns, packet, sourceless=sourceless)
+        evidence = {}
+        if how == "answer" and not packet.ipv6 and packet.ttl != DEFAULT_TTL:
+            evidence["sysctl"] = f"net.ipv4.ip_default_ttl = {packet.ttl}"
+        run.step(ns, "origin", "", packet, "send", why, **evidence)
+        action: Action = ip.local_out(run, ns, packet, oif, sourceless)
         for _move in range(MAX_MOVES):
             if isinstance(action, Rx):
                 action = receive(run, action)
