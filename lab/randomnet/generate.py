@@ -15,6 +15,7 @@ FEATURES: tuple[Feature, ...] = (
     routing.routes,
     routing.rules,
     settings.sysctls,
+    settings.listeners,
     settings.neighbours,
     settings.bridge_ports,
     settings.faults,

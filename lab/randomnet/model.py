@@ -4,7 +4,8 @@ A network is a list of namespaces and a list of items. An item is the smallest p
 out: it names the feature it is there for, the namespace it configures, and how (lines for iproute2, a
 ruleset for nft, sysctls, ...). In the lines, `{p11}` stands for the file of the namespace p11.
 
-Every item may carry tokens: text that appears in a trace's evidence when the item decided something.
+Every item may carry tokens: text that appears in a trace's evidence when the item decided something;
+after "@" it counts only in a step of the item's own namespace.
 """
 
 from __future__ import annotations
@@ -24,17 +25,23 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Listener(msgspec.Struct, frozen=True):
-    """A listening socket. `addr` "" is every address of both families."""
+    """A listening socket.
+
+    `addr` "" is every address of both families, of IPv6 alone where it is `v6only`; `dev` binds it to a device.
+    """
 
     proto: str
     port: int = PORT
     addr: str = ""
+    v6only: bool = False
+    dev: str = ""
 
 
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     """One part of the configuration of namespace `at`.
 
-    `ip4`, `ip6` and `bridge` are lines for `ip -4 -batch`, `ip -6 -batch` and `bridge -batch`; `xtables`
+    `ip4`, `ip6`, `ip` and `bridge` are lines for `ip -4 -batch`, `ip -6 -batch`, `ip -batch` (what has no
+    family) and `bridge -batch`, done in this order; `xtables`
     maps a restore program (`iptables-nft-restore`, ...) to its input; `late` items are applied after
     the first packets of established flows went through.
     """
@@ -43,6 +50,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     at: str
     ip4: list[str] = []
     ip6: list[str] = []
+    ip: list[str] = []
     bridge: list[str] = []
     sysctls: dict[str, str] = {}
     ipset: list[str] = []
@@ -58,7 +66,8 @@ class Probe(msgspec.Struct, frozen=True, omit_defaults=True):
     """A packet to send from namespace `src` to address `dst`.
 
     `bind` is the source address ("": the kernel chooses), `size` the whole IP packet's length in bytes for
-    UDP and ICMP (0: as small as can be). `established` sends one packet of the same flow beforehand.
+    UDP and ICMP (0: as small as can be). `established` sends one packet of the same flow beforehand. `dev` binds the
+    socket to a device.
     """
 
     src: str
@@ -73,6 +82,7 @@ class Probe(msgspec.Struct, frozen=True, omit_defaults=True):
     tos: int = 0
     mark: int = 0
     established: bool = False
+    dev: str = ""
 
     @property
     def v6(self) -> bool:

@@ -67,6 +67,7 @@ class Target(msgspec.Struct, frozen=True):
     mark: int = 0
     tos: int = 0
     established: bool = False
+    dev: str = ""
 
 
 class Plan:

@@ -43,7 +43,7 @@ def _probe(plan: Plan, target: Target, sport: int) -> Probe:
     size = rng.choice(SIZES) if proto != "tcp" else 0
     tos = target.tos or (rng.choice([0x10, 0x20, 0x08]) if plan.chance(0.1) else 0)
     mark = target.mark or (rng.choice([0x1, 0x10, 0x4000]) if plan.chance(0.1) else 0)
-    bound = plan.chance(0.7) or bool(tos) or bool(mark)  # who asks netviz names no tos and no mark
+    bound = plan.chance(0.7) or bool(tos or mark or target.dev)  # who asks netviz names none of these
     return Probe(
         src,
         target.dst,
@@ -58,4 +58,5 @@ def _probe(plan: Plan, target: Target, sport: int) -> Probe:
         mark,
         # A first packet that was too big would leave a path MTU behind, which is no part of the state.
         target.established and proto == "udp" and size <= LARGE,
+        target.dev,
     )

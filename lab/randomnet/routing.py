@@ -7,6 +7,7 @@ from lab.randomnet.plan import OUTSIDE4, OUTSIDE6, Plan
 
 FIRST_PRIORITY, FIRST_TABLE, FIRST_METRIC, FIRST_NEXTHOP = 10000, 2000, 3000, 40
 MARKS = (0x1, 0x10, 0x4000)
+NEXTHOP_OBJECTS = ("nexthop-group", "nexthop-blackhole")  # an object's family is its own, so `ip` gets none
 
 
 def _router(plan: Plan) -> str:
@@ -61,10 +62,16 @@ def routes(plan: Plan) -> None:
         addr, prefix = _destination(plan, v6)
         kind = plan.rng.choice(
             ["blackhole", "unreachable", "prohibit", "throw", "metric", "tos", "multipath", "nexthop-group"]
-            + ["nexthop-blackhole", "onlink", "prefsrc", "mtu", "gateway", "local"]
+            + ["nexthop-blackhole", "onlink", "prefsrc", "mtu", "gateway", "local", "linkdown", "dead"]
         )
+        if kind == "tos" and v6:
+            continue  # IPv6 routes have none
+        if kind in ("linkdown", "dead"):
+            _unusable(plan, place, v6, kind, addr, prefix)
+            continue
         lines, tokens = _route(plan, place, v6, kind, addr, prefix)
-        plan.add(f"route.{kind}{'6' if v6 else ''}", place, tokens=tokens, **_both(v6, lines))
+        config = {"ip": lines} if kind in NEXTHOP_OBJECTS else _both(v6, lines)
+        plan.add(f"route.{kind}{'6' if v6 else ''}", place, tokens=tokens, **config)
         tos = 0x10 if kind == "tos" and plan.chance(0.7) else 0
         plan.aim(addr, tos=tos)
         plan.aim(addr, src=place, tos=tos)
@@ -104,6 +111,45 @@ def _route(
     return [f"route add {prefix} {hop} metric {metric}"], [f"metric {metric}"]
 
 
+def _unusable(plan: Plan, place: str, v6: bool, kind: str, addr: str, prefix: str) -> None:
+    """Add a route through a device without carrier that is to be ignored, or through one that is down.
+
+    The device is a veth of the namespace's own whose other end is down; another route of the prefix stands by.
+    """
+    number = plan.unique()
+    plan.unique()
+    dev, metric = f"nvu{number}", FIRST_METRIC + number
+    own, via = (
+        (f"fd99:{number}::1/64", f"fd99:{number}::2")
+        if v6
+        else (f"10.199.{number}.1/24", f"10.199.{number}.2")
+    )
+    better, worse = f"metric {metric}", f"metric {metric + 1}"
+    up = [f"link add {dev} type veth peer name {dev}p", f"link set {dev} up"]
+    family = "ipv6" if v6 else "ipv4"
+    if kind == "linkdown":
+        routes = [
+            f"addr add {own} dev {dev}{' nodad' if v6 else ''}",
+            f"route add {prefix} via {via} dev {dev} {better}",
+        ]
+        routes.append(f"route add {prefix} {_hop(plan, place, v6)} {worse}")
+        sysctls = {f"{family}/conf/{dev}/ignore_routes_with_linkdown": "1"}
+        config = {"ip4": up, "ip6": routes} if v6 else {"ip4": up + routes}
+        plan.add(f"route.linkdown{'6' if v6 else ''}", place, sysctls=sysctls, tokens=[worse], **config)
+    else:
+        routes = [f"addr add {own} dev {dev}{' nodad' if v6 else ''}"]
+        gateway = (_gateways(plan, place, v6) or [plan.nowhere(v6)])[0]
+        routes.append(
+            f"route add {prefix} {better} nexthop via {via} dev {dev} nexthop via {gateway} weight 2"
+        )
+        both_up = [*up, f"link set {dev}p up"]
+        down = [f"link set {dev} down"]
+        config = {"ip4": both_up, "ip6": routes + down} if v6 else {"ip4": both_up + routes + down}
+        plan.add(f"route.dead{'6' if v6 else ''}", place, tokens=[better], **config)
+    plan.aim(addr, src=place)
+    plan.aim(addr)
+
+
 def _several(
     plan: Plan, place: str, v6: bool, kind: str, prefix: str, metric: int
 ) -> tuple[list[str], list[str]]:
@@ -138,10 +184,14 @@ def rules(plan: Plan) -> None:
         names, words, aim = _selectors(plan, place, v6, addr)
         action, lines = _action(plan, place, v6, priority, addr)
         line = f"rule add priority {priority} {words} {action}"
-        feature = "rule." + plan.rng.choice(names) + ("6" if v6 else "")
-        plan.add(feature, place, tokens=[f"{priority}:"], **_both(v6, [*lines, line]))
+        config = _both(v6, [*lines, line])
+        for name in names:
+            plan.add(f"rule.{name}{'6' if v6 else ''}", place, tokens=[f"{priority}:"], **config)
+            config = {}
         verb = action.split()[0]
-        how = "suppress" if "suppress" in action else "lookup" if verb == "table" else verb
+        how = "lookup" if verb == "table" else verb
+        if "suppress" in action:
+            how = action.split()[2].replace("_", "-")
         plan.add(f"rule-action.{how}", place, tokens=[f"{priority}:"])
         for _ in range(3):
             plan.aim(addr, **aim)
@@ -151,7 +201,8 @@ def _selectors(plan: Plan, place: str, v6: bool, addr: str) -> tuple[list[str], 
     """Choose what a rule matches: names, words for iproute2, and what a packet needs to match."""
     rng = plan.rng
     chosen = rng.sample(
-        ["from", "to", "iif", "fwmark", "ipproto", "sport", "dport", "tos", "uidrange"], rng.choice([1, 1, 2])
+        ["from", "to", "iif", "oif", "fwmark", "ipproto", "sport", "dport", "tos", "uidrange"],
+        rng.choice([1, 1, 2]),
     )
     words: list[str] = []
     aim: dict[str, object] = {}
@@ -168,6 +219,9 @@ def _selectors(plan: Plan, place: str, v6: bool, addr: str) -> tuple[list[str], 
         elif name == "iif":
             devs = ["eth0", "lo", "br0", *(pod.host for pod in plan.pods if pod.node == place)]
             words.append(f"iif {rng.choice(devs)}")
+        elif name == "oif":
+            aim["src"], aim["dev"] = place, "eth0"
+            words.append("oif eth0")
         elif name == "fwmark":
             mark = rng.choice(MARKS)
             aim["mark"] = mark
@@ -183,6 +237,8 @@ def _selectors(plan: Plan, place: str, v6: bool, addr: str) -> tuple[list[str], 
             words.append(rng.choice(["dport 8080", "dport 8000-9000", "dport 81"]))
         elif name == "tos":
             aim["tos"] = 0x10
+            if v6:
+                aim["proto"] = rng.choice(["udp", "icmp"])  # TCP doesn't tell its own to IPv6's lookup
             words.append("tos 0x10")
         else:
             words.append(rng.choice(["uidrange 0-0", "uidrange 1000-2000", "uidrange 0-4294967294"]))
@@ -201,6 +257,9 @@ def _action(plan: Plan, place: str, v6: bool, priority: int, addr: str) -> tuple
     if kind == "goto":
         return f"goto {rng.choice([32766, priority + 5, 32767])}", [f"rule add priority {priority + 5} nop"]
     if kind == "suppress":
+        if plan.chance(0.4):
+            dev = rng.choice(["eth0", "br0"]) if place.startswith("n") else "eth0"
+            return "table main suppress_ifgroup 7", [f"link set dev {dev} group 7"]
         return f"table main suppress_prefixlength {rng.choice([0, 0, 24, 32, 64])}", []
     if kind != "lookup":
         return kind, []

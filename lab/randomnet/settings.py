@@ -15,67 +15,118 @@ def _hosts(node: Node) -> list[str]:
     return [pod.host for pod in node.pods if pod.how != "macvlan"]
 
 
+def _values(plan: Plan, kind: str, dev: str) -> dict[str, str]:
+    """Return the settings of a kind, for a device where they are one's own."""
+    rng = plan.rng
+    return {
+        "rp_filter-strict": {f"ipv4/conf/{dev}/rp_filter": "1"},
+        "rp_filter-loose": {f"ipv4/conf/{dev}/rp_filter": "2"},
+        "rp_filter-all": {"ipv4/conf/all/rp_filter": rng.choice(["1", "2"])},
+        "forwarding-off": {f"ipv4/conf/{dev}/forwarding": "0"},
+        "forwarding6-off": {"ipv6/conf/all/forwarding": "0"},
+        "ip_forward-off": {"ipv4/ip_forward": "0"},
+        "arp_ignore": {f"ipv4/conf/{dev}/arp_ignore": rng.choice(["1", "2", "8"])},
+        "arp_filter": {f"ipv4/conf/{dev}/arp_filter": "1"},
+        "arp_announce": {f"ipv4/conf/{dev}/arp_announce": rng.choice(["1", "2"])},
+        "proxy_arp": {f"ipv4/conf/{dev}/proxy_arp": "1"},
+        "proxy_arp_pvlan": {f"ipv4/conf/{dev}/proxy_arp_pvlan": "1"},
+        "accept_local": {f"ipv4/conf/{dev}/accept_local": "1", f"ipv4/conf/{dev}/rp_filter": "1"},
+        "route_localnet": {f"ipv4/conf/{dev}/route_localnet": "1"},
+        "ip_default_ttl": {"ipv4/ip_default_ttl": rng.choice(["3", "100"])},
+        "bridge-nf-call": {"bridge/bridge-nf-call-iptables": "1", "bridge/bridge-nf-call-ip6tables": "1"},
+        "echo_ignore": {"ipv4/icmp_echo_ignore_all": "1", "ipv6/icmp/echo_ignore_all": "1"},
+        "errors_inbound": {"ipv4/icmp_errors_use_inbound_ifaddr": "1"},
+        "src_valid_mark": {f"ipv4/conf/{dev}/src_valid_mark": "1", f"ipv4/conf/{dev}/rp_filter": "1"},
+        "disable_ipv6": {f"ipv6/conf/{dev}/disable_ipv6": "1"},
+    }[kind]
+
+
+SYSCTLS = (
+    "rp_filter-strict",
+    "rp_filter-loose",
+    "rp_filter-all",
+    "forwarding-off",
+    "forwarding6-off",
+    "ip_forward-off",
+    "arp_ignore",
+    "arp_filter",
+    "arp_announce",
+    "proxy_arp",
+    "proxy_arp_pvlan",
+    "accept_local",
+    "route_localnet",
+    "ip_default_ttl",
+    "bridge-nf-call",
+    "echo_ignore",
+    "errors_inbound",
+    "src_valid_mark",
+    "disable_ipv6",
+)
+
+
 def sysctls(plan: Plan) -> None:
-    """Change what the kernel checks."""
+    """Change what the kernel checks, and aim at what that decides."""
     rng = plan.rng
     for _ in range(rng.choice([0, 1, 1, 2])):
         node = rng.choice(plan.nodes)
         dev = rng.choice(["eth0", "br0", *_hosts(node)])
-        kind = rng.choice(
-            [
-                "rp_filter-strict",
-                "rp_filter-loose",
-                "forwarding-off",
-                "forwarding6-off",
-                "arp_ignore",
-                "proxy_arp",
-            ]
-            + [
-                "accept_local",
-                "route_localnet",
-                "ip_default_ttl",
-                "bridge-nf-call",
-                "ip_forward-off",
-                "echo_ignore",
-            ]
-            + [
-                "src_valid_mark",
-                "rp_filter-all",
-                "arp_filter",
-                "disable_ipv6",
-                "proxy_arp_pvlan",
-                "udp_early_demux",
-            ]
-        )
-        values = {
-            "rp_filter-strict": {f"ipv4/conf/{dev}/rp_filter": "1"},
-            "rp_filter-loose": {f"ipv4/conf/{dev}/rp_filter": "2"},
-            "rp_filter-all": {"ipv4/conf/all/rp_filter": rng.choice(["1", "2"])},
-            "forwarding-off": {f"ipv4/conf/{dev}/forwarding": "0"},
-            "forwarding6-off": {"ipv6/conf/all/forwarding": "0"},
-            "ip_forward-off": {"ipv4/ip_forward": "0"},
-            "arp_ignore": {f"ipv4/conf/{dev}/arp_ignore": rng.choice(["1", "2", "8"])},
-            "arp_filter": {f"ipv4/conf/{dev}/arp_filter": "1"},
-            "proxy_arp": {f"ipv4/conf/{dev}/proxy_arp": "1"},
-            "proxy_arp_pvlan": {f"ipv4/conf/{dev}/proxy_arp_pvlan": "1"},
-            "accept_local": {f"ipv4/conf/{dev}/accept_local": "1", f"ipv4/conf/{dev}/rp_filter": "1"},
-            "route_localnet": {f"ipv4/conf/{dev}/route_localnet": "1"},
-            "ip_default_ttl": {"ipv4/ip_default_ttl": rng.choice(["3", "100"])},
-            "bridge-nf-call": {"bridge/bridge-nf-call-iptables": "1", "bridge/bridge-nf-call-ip6tables": "1"},
-            "echo_ignore": {"ipv4/icmp_echo_ignore_all": "1", "ipv6/icmp/echo_ignore_all": "1"},
-            "src_valid_mark": {
-                f"ipv4/conf/{dev}/src_valid_mark": "1",
-                f"ipv4/conf/{dev}/rp_filter": "1",
-            },
-            "disable_ipv6": {f"ipv6/conf/{dev}/disable_ipv6": "1"},
-            "udp_early_demux": {"ipv4/udp_early_demux": "0"},
-        }[kind]
+        kind = rng.choice(SYSCTLS)
+        values = _values(plan, kind, dev)
         tokens = [name.rpartition("/")[2] for name in values]
         if kind.startswith("rp_filter") or kind in ("accept_local", "src_valid_mark"):
             tokens = ["is refused on"]
         if "forward" in kind:
             tokens = ["forwarding is off"]
         plan.add(f"sysctl.{kind}", node.name, sysctls=values, tokens=tokens)
+        _aim_at_sysctl(plan, node, kind)
+
+
+def _aim_at_sysctl(plan: Plan, node: Node, kind: str) -> None:
+    if kind == "route_localnet":
+        _to_loopback(plan, node)
+    elif kind.startswith("arp_"):
+        plan.aim(node.ipv4)
+        plan.aim(node.gateway4)
+        plan.aim(node.ipv4, src=plan.rng.choice(plan.pods).name)
+    elif kind == "disable_ipv6":
+        for addr in (node.ipv6, node.gateway6):
+            plan.aim(addr)
+    elif kind == "ip_default_ttl":
+        plan.aim(node.ipv4, proto="udp")
+        plan.aim(node.ipv4, proto="tcp")
+
+
+def _to_loopback(plan: Plan, node: Node) -> None:
+    """Translate a port of the node to its loopback: that works where route_localnet allows it."""
+    port = 8200 + plan.unique()
+    rule = f"tcp dport {port} dnat ip to 127.0.0.1:8080"
+    base = "type nat hook prerouting priority dstnat"
+    table = f"table ip nvl{port} {{\nchain pre {{\n{base}\n{rule}\n}}\n}}\n"
+    plan.add("nat.dnat-loopback", node.name, nft=table, tokens=["127.0.0.1"])
+    for addr in (node.ipv4, node.gateway4):
+        plan.aim(addr, proto="tcp", dport=port)
+
+
+def listeners(plan: Plan) -> None:
+    """Open sockets that are bound to an address, to IPv6 alone, or to a device, and aim at them."""
+    for _ in range(plan.rng.choice([0, 1, 1])):
+        place = plan.rng.choice(plan.senders())
+        proto = plan.rng.choice(["tcp", "udp"])
+        port = 8400 + plan.unique()
+        addr, addr6 = plan.address_in(place, False), plan.address_in(place, True)
+        kind = plan.rng.choice(["addr", "addr6", "v6only", "dev", "dev-other"])
+        hows: dict[str, dict[str, object]] = {
+            "addr": {"addr": addr},
+            "addr6": {"addr": addr6},
+            "v6only": {"v6only": True},
+            "dev": {"dev": "eth0"},
+            "dev-other": {"dev": "lo"},
+        }
+        listener = {"proto": proto, "port": port, **hows[kind]}
+        tokens = [f"packets to port {port}", f":{port} and takes"]
+        plan.add(f"listener.{kind}", place, listeners=[listener], tokens=tokens)
+        for dst in (addr, addr6):
+            plan.aim(dst, proto=proto, dport=port)
 
 
 def neighbours(plan: Plan) -> None:
@@ -165,17 +216,23 @@ def faults(plan: Plan) -> None:
         ["link-down", "host-down", "bridge-down", "mtu", "duplicate", "no-address", "no-route", "nic-mtu"]
     )
     host = pod.host if pod.how != "macvlan" else "eth0"
-    at, lines, token = {
-        "link-down": (pod.name, ["link set eth0 down"], "is down"),
-        "host-down": (pod.node, [f"link set {host} down"], "is down"),
-        "bridge-down": (node.name, ["link set br0 down"], "is down"),
-        "mtu": (pod.name, ["link set eth0 mtu 1300"], "mtu"),
-        "nic-mtu": (node.name, ["link set eth0 mtu 1400"], "mtu"),
-        "duplicate": (pod.name, [f"addr add {other.ipv4}/32 dev eth0"], other.ipv4),
-        "no-address": (pod.name, ["addr flush dev eth0"], pod.ipv4),
-        "no-route": (pod.name, ["route del default"], "no route"),
+    at, lines, tokens = {
+        "link-down": (pod.name, ["link set eth0 down"], ["is down", "has no carrier", "no route"]),
+        "host-down": (pod.node, [f"link set {host} down"], ["is down", "has no carrier", "no route"]),
+        "bridge-down": (node.name, ["link set br0 down"], ["in state disabled", "is down"]),
+        "mtu": (pod.name, ["link set eth0 mtu 1300"], ["mtu"]),
+        "nic-mtu": (node.name, ["link set eth0 mtu 1400"], ["mtu"]),
+        "duplicate": (pod.name, [f"addr add {other.ipv4}/32 dev eth0"], [other.ipv4]),
+        "no-address": (pod.name, ["addr flush dev eth0"], [pod.ipv4]),
+        "no-route": (pod.name, ["route del default"], ["no route"]),
     }[kind]
-    plan.add(f"fault.{kind}", at, ip4=lines, tokens=[token])
+    plan.add(f"fault.{kind}", at, ip4=lines, tokens=tokens)
+    if kind == "bridge-down":
+        inside = [pod.name for pod in node.pods if pod.how == "bridge"]
+        for name in inside[:2]:
+            plan.aim(node.ipv4, src=name)
+    if kind in ("link-down", "host-down"):
+        plan.aim(plan.node_of(pod).ipv4, src=pod.name)
     for _ in range(3):
         plan.aim(pod.ipv4)
     plan.aim(pod.ipv4, proto="udp")

@@ -51,7 +51,8 @@ def lay_out(plan: Plan) -> None:
     for place in plan.senders():
         protos = ["tcp", "udp"] if plan.chance(0.9) else ["tcp"] if plan.chance(0.5) else []
         if protos:
-            plan.add("listener", place, listeners=[{"proto": proto} for proto in protos])
+            listeners = [{"proto": proto} for proto in protos]
+            plan.add("listener", place, listeners=listeners, tokens=["@socket is bound to"])
 
 
 def _plan_pod(plan: Plan, node: Node, number: int) -> Pod:
@@ -74,14 +75,14 @@ def _fabric(plan: Plan) -> None:
     ends = [(OUTSIDE, mac_of(OUTSIDE4)), *((node.name, node.mac) for node in plan.nodes)]
     for name, mac in ends:
         lines += [_veth(f"f-{name}", "eth0", name, mac), f"link set f-{name} master br0 up"]
-    plan.add("underlay", FABRIC, ip4=lines)
+    plan.add("underlay", FABRIC, ip4=lines, tokens=["shares the subnet"])
 
 
 def _outside(plan: Plan) -> None:
     lines4 = ["link set lo up", "link set eth0 up", "addr add 172.30.0.100/24 dev eth0"]
     lines4.append(f"addr add {OUTSIDE4}/32 dev lo")
     lines6 = ["addr add fd30::100/64 dev eth0 nodad", f"addr add {OUTSIDE6}/128 dev lo nodad"]
-    plan.add("outside", OUTSIDE, ip4=lines4, ip6=lines6)
+    plan.add("outside", OUTSIDE, ip4=lines4, ip6=lines6, tokens=["@eth0"])
     if plan.chance(0.7):
         for node in plan.nodes:
             plan.add(
@@ -89,6 +90,7 @@ def _outside(plan: Plan) -> None:
                 OUTSIDE,
                 ip4=[f"route add {node.cidr4} via {node.ipv4}"],
                 ip6=[f"route add {node.cidr6} via {node.ipv6}"],
+                tokens=[f"@{node.cidr4} via", f"@{node.cidr6} via"],
             )
 
 
@@ -111,6 +113,7 @@ def _node(plan: Plan, node: Node) -> None:
             f"addr add {node.gateway6}/64 dev br0 nodad",
         ],
         sysctls={"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"},
+        tokens=["@Forwarding is on"],
     )
 
 
@@ -119,6 +122,7 @@ def _bridged(plan: Plan, node: Node, pod: Pod) -> None:
         "pod.bridge",
         node.name,
         ip4=[_veth(pod.host, "eth0", pod.name, pod.mac), f"link set {pod.host} master br0 up"],
+        tokens=[f"@{pod.host}, a port of br0", f"@{pod.host} is a veth"],
     )
     plan.add(
         "pod.bridge",
@@ -168,6 +172,7 @@ def _macvlan(plan: Plan, node: Node, pod: Pod) -> None:
         node.name,
         ip4=[f"link add link eth0 name eth0 address {pod.mac} netns {{{pod.name}}} type macvlan mode {mode}"],
     )
+    sends = ["@is a macvlan over", "@shares the lower device"]
     plan.add(
         f"pod.macvlan-{mode}",
         pod.name,
@@ -178,6 +183,7 @@ def _macvlan(plan: Plan, node: Node, pod: Pod) -> None:
             f"route add default via {plan.rng.choice(['172.30.0.100', node.ipv4])}",
         ],
         ip6=[f"addr add {pod.ipv6}/64 dev eth0 nodad", "route add default via fd30::100"],
+        tokens=sends,
     )
 
 
@@ -202,6 +208,7 @@ def _join(plan: Plan, node: Node, other: Node) -> None:
                     "link set vx1 up",
                 ],
                 ip6=[f"addr add fd44:{node.index}::/128 dev vx1 nodad"],
+                tokens=["@vx1 wraps the frame"],
             )
         plan.add(
             "join.vxlan",

@@ -48,6 +48,10 @@ def check_martian(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
             reason,
             f"A packet from {format_ip(src)} to {format_ip(dst)} is a martian on {link.ifname}.",
         )
+    if localnet and 127 in (src[0], dst[0]):
+        why = f"{link.ifname} takes packets with loopback addresses, since route_localnet is on."
+        command = f"sysctl net.ipv4.conf.{link.ifname}.route_localnet"
+        run.step(ns, "route", link.ifname, packet, "loopback address", why, command=command)
 
 
 def _forwarding(ns: NetnsState, link: Link, ipv6: bool) -> bool | None:

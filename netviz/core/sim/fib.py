@@ -86,7 +86,10 @@ route_index: ByIdentity[Mapping[Any, Route], RouteIndex] = ByIdentity(build_inde
 
 
 class Lookup(msgspec.Struct, frozen=True):
-    """What a table lookup needs beside the table: the flow's part, and the devices it may look at."""
+    """What a table lookup needs beside the table: the flow's part, and the devices it may look at.
+
+    `strict`: IPv6 takes nothing but `oif`, which it else only prefers.
+    """
 
     dst: bytes
     src: bytes = b""
@@ -94,6 +97,7 @@ class Lookup(msgspec.Struct, frozen=True):
     oif: int = 0
     scope: int = 0
     ignore_linkdown: frozenset[int] = frozenset()
+    strict: bool = True
 
 
 def _nexthop_usable(nexthop: Nexthop, lookup: Lookup) -> bool:
@@ -101,7 +105,7 @@ def _nexthop_usable(nexthop: Nexthop, lookup: Lookup) -> bool:
         return False
     if nexthop.flags & RTNH_F_LINKDOWN and nexthop.oif in lookup.ignore_linkdown:
         return False
-    return not lookup.oif or nexthop.oif == lookup.oif
+    return not lookup.oif or not lookup.strict or nexthop.oif == lookup.oif
 
 
 def expand_nexthops(route: Route, objects: Mapping[Any, NexthopObject]) -> tuple[Nexthop, ...]:
@@ -163,11 +167,16 @@ def _try_route(route: Route, lookup: Lookup, objects: Mapping[Any, NexthopObject
     if len(lookup.dst) == 4 and route.scope < lookup.scope:
         return None
     if route.type in ERRORS:
+        # In IPv6 such a route has a device, the loopback, and so it isn't one that a bound sender takes.
+        if len(lookup.dst) == 16 and lookup.oif and lookup.strict:
+            return None
         return Match(route, (), ERRORS[route.type])
     if route.type not in USABLE:
         return None
     nexthops = expand_nexthops(route, objects)
     usable = tuple(nh for nh in nexthops if _nexthop_usable(nh, lookup))
+    if lookup.oif and not lookup.strict:
+        usable = tuple(nh for nh in usable if nh.oif == lookup.oif) or usable
     if not usable:
         return None
     return Match(route, usable)

@@ -15,7 +15,7 @@ import msgspec
 from netviz.core.model.addr import format_ip
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.link import Link, VxlanInfo
+from netviz.core.model.link import IFF_LOOPBACK, Link, VxlanInfo
 from netviz.core.model.netfilter import NF_LOCAL_IN
 from netviz.core.model.socket import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, Socket
 from netviz.core.sim import sysctl
@@ -34,7 +34,7 @@ from netviz.core.sim.packet import (
     invert,
 )
 from netviz.core.sim.routing import route_flow
-from netviz.core.sim.rules import lookup_route
+from netviz.core.sim.rules import RouteFlow, lookup_route
 from netviz.core.sim.run import Ended, Run, Rx
 from netviz.core.sim.saddr import select_source
 from netviz.core.sim.trace import BRANCH, Disposition
@@ -140,6 +140,16 @@ def _for_client(sent: CtTuple, packet: Packet) -> bool:
 
 
 def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
+    """Tell the sender, unless its socket is bound to a device and the error comes by the loopback.
+
+    Source: net/ipv4/udp.c, __udp4_lib_err; net/ipv4/ping.c, ping_lookup (Linux 6.18).
+    """
+    deaf = run.flow.oif and packet.inner is not None and link.flags & IFF_LOOPBACK
+    if deaf and ((run.flow.proto == IPPROTO_UDP and not packet.ipv6) or run.flow.dport is None):
+        why = (
+            "The sender's socket is bound to a device, and this error comes by the loopback: nobody is told."
+        )
+        run.drop(ns, "socket", link.ifname, packet, "NO_SOCKET", why, command="ss -tuanp")
     what = (
         "learns of the error" if packet.inner is not None or packet.tcp_flags & TH_RST else "gets its answer"
     )
@@ -170,7 +180,7 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         run.unknown(ns, "socket", link.ifname, packet, "random destination port", why)
     name = "tcp" if packet.proto == IPPROTO_TCP else "udp"
     command = f"ss -{name[0]}{'l' if name == 'tcp' else 'a'}np sport = :{packet.dport}"
-    socket = lookup_socket(ns, packet, link.ifindex)
+    socket = lookup_socket(ns, packet, _arrival(ns, link, packet))
     if socket is not None and not (name == "tcp" and packet.tcp_flags & (TH_ACK | TH_RST)):
         bound = f"{format_ip(socket.src) or '*'}:{socket.sport}"
         run.step(
@@ -185,7 +195,7 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
             cookie=socket.cookie,
         )
         back, sourceless = _listener_answer(run, ns, link, packet, socket)
-        raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless)
+        raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless, socket.ifindex)
     answer = answer_to(packet, False)
     sends = "" if answer is None else f"; the kernel answers with {answer.describe()}"
     run.step(
@@ -208,6 +218,18 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
     raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key)
 
 
+def _arrival(ns: NetnsState, link: Link, packet: Packet) -> int:
+    """Return the device that sockets take a packet to come by: what is looped back, by the device with the address.
+
+    Source: include/net/route.h, inet_iif; net/ipv4/route.c, ip_route_output_key_hash_rcu (orig_oif);
+    net/ipv6/ip6_input.c, ip6_rcv_core (Linux 6.18).
+    """
+    if not link.flags & IFF_LOOPBACK:
+        return link.ifindex
+    own = lookup_route(ns, RouteFlow(packet.dst))
+    return own.nexthops[0].oif if own.local and own.nexthops else link.ifindex
+
+
 def _listener_answer(
     run: Run, ns: NetnsState, link: Link, packet: Packet, socket: Socket
 ) -> tuple[Packet | None, bool]:
@@ -222,12 +244,12 @@ def _listener_answer(
     answer = answer_to(packet, True)
     if answer is None or packet.proto != IPPROTO_UDP or any(socket.src) or socket.dport:
         return answer, False
-    open_route = lookup_route(ns, route_flow(answer, sourceless=True))
+    open_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex, sourceless=True))
     if open_route.error or open_route.unknown or not open_route.nexthops:
         return answer, False
     nexthop = open_route.nexthops[0]
     chosen = select_source(ns, open_route, nexthop.oif, nexthop.gateway, packet.src) or packet.dst
-    named_route = lookup_route(ns, route_flow(answer))
+    named_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex))
     if chosen == packet.dst and named_route == open_route:
         return answer, False
     plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0

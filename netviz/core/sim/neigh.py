@@ -3,7 +3,7 @@
 Source: net/ipv4/arp.c, arp_process, arp_ignore, arp_filter, arp_fwd_proxy; net/ipv6/ndisc.c,
 ndisc_recv_ns; net/core/neighbour.c, __neigh_event_send (Linux 6.18).
 
-Unmodelled: a request held back by arp_announce; bridges that answer themselves.
+Unmodelled: bridges that answer themselves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from netviz.core.model.addr import format_ip, format_mac, in_prefix
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NTF_PROXY, NUD_FAILED, NUD_NOARP, NUD_PERMANENT
-from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST
+from netviz.core.model.l3 import RT_SCOPE_LINK, RTN_LOCAL, RTN_UNICAST
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.bridge import is_group, learn, lookup_fdb, should_deliver
@@ -28,7 +28,7 @@ from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.rp_filter import validate_source
 from netviz.core.sim.rules import RouteFlow, lookup_route
 from netviz.core.sim.run import Ended, Run
-from netviz.core.sim.saddr import is_link_local6, is_multicast, owned_addrs
+from netviz.core.sim.saddr import is_link_local6, is_multicast, link_addrs, owned_addrs, select_on_link
 from netviz.core.sim.stray import stray_note
 from netviz.core.sim.trace import BRANCH, CERTAIN, UNCERTAIN, Disposition
 from netviz.core.state.node import NetnsState
@@ -172,6 +172,10 @@ def _ask(
         "asked": len(domain.heard),
         "entry": "failed" if failed else "none",
     }
+    if silent := _silent(run, domain, nexthop):
+        evidence["silent"] = silent
+    if announce := 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce"):
+        evidence["asked_from"] = f"{format_ip(sender)} (arp_announce {announce})"
     if not answers:
         _nobody_answers(run, ns, link, packet, domain, failed, what, text, command, iif, evidence)
     picked = 0
@@ -287,6 +291,8 @@ def _nobody_answers(
         )
         raise Ended(Disposition.LEFT_NETWORK, wire_link.ifname)
     why = f"Nobody answers the {what} for {text} on {name}, or rules stop the question or the answer."
+    if "silent" in evidence:
+        why = f"Nobody answers the {what} for {text} on {name}: {'; '.join(evidence['silent'])}."
     if failed and domain.wires:
         why = f"The entry for {text} on {name} has failed: nobody answered the {what}, and no known node has it."
     drop_and_tell(
@@ -307,20 +313,43 @@ def _nobody_answers(
 def _sender_addr(ns: NetnsState, link: Link, nexthop: bytes, packet: Packet) -> bytes:
     """Choose the address that the request says it comes from.
 
-    Source: net/ipv4/arp.c, arp_solicit with arp_announce 0; net/ipv6/ndisc.c, ndisc_solicit (Linux 6.18).
+    Source: net/ipv4/arp.c, arp_solicit; net/ipv6/ndisc.c, ndisc_solicit (Linux 6.18).
     """
     if len(nexthop) == 16:
-        mine = [addr.addr for addr in ns.addrs.values() if addr.ifindex == link.ifindex]
+        mine = [addr.addr for addr in link_addrs(ns, link.ifindex)]
         return packet.src if packet.src in mine else next((a for a in mine if is_link_local6(a)), b"")
-    if len(packet.src) == len(nexthop) and owned_addrs(ns, packet.src):
+    announce = sysctl.ipv4_max(ns, link, "arp_announce")
+    own = len(packet.src) == len(nexthop) and owned_addrs(ns, packet.src)
+    if own and (announce == 0 or (announce == 1 and _on_link(ns, link, nexthop, packet.src))):
         return packet.src
-    fallback = b""
-    for addr in ns.addrs.values():
-        if addr.ifindex == link.ifindex and len(addr.addr) == len(nexthop):
-            if in_prefix(nexthop, addr.addr, addr.prefixlen):
-                return addr.addr
-            fallback = fallback or addr.addr
-    return fallback
+    return select_on_link(ns, link.ifindex, nexthop, RT_SCOPE_LINK)
+
+
+def _on_link(ns: NetnsState, link: Link, one: bytes, other: bytes) -> bool:
+    """Tell whether a subnet of a link holds two addresses. Source: net/ipv4/devinet.c, inet_addr_onlink."""
+    return any(
+        len(addr.addr) == 4
+        and in_prefix(one, addr.addr, addr.prefixlen)
+        and in_prefix(other, addr.addr, addr.prefixlen)
+        for addr in link_addrs(ns, link.ifindex)
+    )
+
+
+def _silent(run: Run, domain: Domain, target: bytes) -> list[str]:
+    """Name the settings of links that have the address, or could have it, and keep them from answering."""
+    found = []
+    for heard in domain.heard:
+        ns = run.netns(heard.link.netns)
+        link = ns.links[heard.link.ifindex]
+        if len(target) == 16:
+            if link.ipv6 is not None and link.ipv6.disable_ipv6:
+                found.append(f"{_place(ns)}: disable_ipv6 of {link.ifname} is on")
+        elif owned_addrs(ns, target):
+            for name in ("arp_ignore", "arp_filter"):
+                value = sysctl.ipv4_max(ns, link, name)
+                if value:
+                    found.append(f"{_place(ns)}: {name} of {link.ifname} is {value}")
+    return found
 
 
 def _would_answer(run: Run, heard: Heard, target: bytes, sender: bytes) -> Answer | None:

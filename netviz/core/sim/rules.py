@@ -35,7 +35,8 @@ MAX_RULES = 4096
 class RouteFlow(msgspec.Struct, frozen=True):
     """A flow as routing sees it (struct flowi). `iif` is the incoming ifindex; 0 for the host's own.
 
-    A port that is `unsure` was drawn at random: its value stands for any.
+    A port that is `unsure` was drawn at random: its value stands for any. `strict`: the sender's socket is bound
+    to `oif`, which IPv6 only prefers else.
     """
 
     dst: bytes
@@ -51,6 +52,7 @@ class RouteFlow(msgspec.Struct, frozen=True):
     scope: int = 0
     sport_unsure: bool = False
     dport_unsure: bool = False
+    strict: bool = True
 
 
 class RouteResult(msgspec.Struct, frozen=True):
@@ -156,7 +158,8 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     rules = ordered_rules(ns.rules)[family]
     if not rules:
         return RouteResult(unknown="the state holds no policy rules for this family")
-    lookup = Lookup(flow.dst, flow.src, flow.tos, flow.oif, flow.scope, linkdown_ignored(ns.links))
+    strict = flow.strict or family == AF_INET
+    lookup = Lookup(flow.dst, flow.src, flow.tos, flow.oif, flow.scope, linkdown_ignored(ns.links), strict)
     index = route_index(ns.routes)
     at, steps = 0, 0
     passed: list[str] = []

@@ -47,7 +47,8 @@ class Send(msgspec.Struct, frozen=True):
 class Ended(Exception):
     """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace.
 
-    `sourceless`: the answer's route is looked up before it has a source.
+    `sourceless`: the answer's route is looked up before it has a source; `oif`: it is sent by a socket that is
+    bound to this device.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Ended(Exception):
         answer: Packet | None = None,
         at: NetnsKey | None = None,
         sourceless: bool = False,
+        oif: int = 0,
     ) -> None:
         super().__init__(disposition, reason)
         self.disposition = disposition
@@ -64,6 +66,7 @@ class Ended(Exception):
         self.answer = answer
         self.at = at
         self.sourceless = sourceless
+        self.oif = oif
 
 
 class Choice(msgspec.Struct):

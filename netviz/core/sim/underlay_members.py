@@ -80,7 +80,7 @@ def _stacked_members(netns: Mapping[NetnsKey, NetnsState], wire: LinkKey, under:
         ns = netns.get(upper.netns)
         link = ns.links.get(upper.ifindex) if ns is not None else None
         if ns is not None and link is not None and link.kind == "macvlan":
-            found.append(Member(wire, upper, link.mac, _subnets(ns, upper.ifindex)))
+            found.append(Member(wire, upper, link.mac, _subnets(ns, upper.ifindex), _proxies(ns, link)))
         elif ns is not None and link is not None and isinstance(link.info, VlanInfo):
             addrs = _subnets(ns, upper.ifindex)
             found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), link.info.vid))

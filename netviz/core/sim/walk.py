@@ -133,7 +133,7 @@ def _course(run: Run) -> Branch:
     if ended.answer is not None and ended.at is not None:
         run.start_path()
         answer = _with_default_ttl(run, ended.at, ended.answer)
-        back = _travel(run, ended.at, answer, "answer", ended.sourceless)
+        back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif)
         reply = run.finish(back)
     return Branch(run.probability, forward, reply)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from lab import netns
-from lab.randomnet.model import Item, Network, Place
+from lab.randomnet.model import Item, Listener, Network, Place
 
 # Neighbours that nobody answers for are given up soon; nobody learns from redirects or advertisements.
 BASE_SYSCTLS: dict[str, int | str] = {
@@ -117,6 +117,7 @@ def _configure(up: Built, place: str, items: list[Item]) -> None:
 
     _batch(up, place, ["ip", "-4", "-force", "-batch", "-"], lines("ip4"))
     _batch(up, place, ["ip", "-6", "-force", "-batch", "-"], lines("ip6"))
+    _batch(up, place, ["ip", "-force", "-batch", "-"], lines("ip"))
     _batch(up, place, ["bridge", "-force", "-batch", "-"], lines("bridge"))
     for item in items:
         for name, value in item.sysctls.items():
@@ -149,16 +150,23 @@ def _run(up: Built, place: str, argv: list[str], text: str) -> None:
             up.refused.append(f"{place}: {' '.join(argv[:2])}: {line} {what}".strip())
 
 
-def open_listener(kind: str, addr: str, port: int) -> socket.socket:
+def open_listener(listener: Listener) -> socket.socket:
     """Open a listening socket in the calling thread's namespace. Raises: OSError."""
+    addr = listener.addr
     v6 = not addr or ":" in addr
     sock = socket.socket(
         socket.AF_INET6 if v6 else socket.AF_INET,
-        (socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) | socket.SOCK_NONBLOCK,
+        (socket.SOCK_STREAM if listener.proto == "tcp" else socket.SOCK_DGRAM) | socket.SOCK_NONBLOCK,
     )
-    if v6:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(addr)))
-    sock.bind((addr or "::", port))
-    if kind == "tcp":
-        sock.listen(128)
+    try:
+        if v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(addr) or listener.v6only))
+        if listener.dev:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, listener.dev.encode())
+        sock.bind((addr or "::", listener.port))
+        if listener.proto == "tcp":
+            sock.listen(128)
+    except OSError:
+        sock.close()
+        raise
     return sock

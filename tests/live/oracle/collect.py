@@ -94,7 +94,9 @@ def flow_of(state: ClusterState, probe: Probe) -> Flow:
     )
     if probe.bind:
         flow = msgspec.structs.replace(flow, src=pack_ip(probe.bind), bound=True)
-    return msgspec.structs.replace(flow, ttl=probe.ttl, tos=probe.tos, mark=probe.mark)
+    links = state.nodes[flow.src_netns.node].netns[flow.src_netns].links.values()
+    oif = next((link.ifindex for link in links if link.ifname == probe.dev), 0)
+    return msgspec.structs.replace(flow, ttl=probe.ttl, tos=probe.tos, mark=probe.mark, oif=oif)
 
 
 def predict(state: ClusterState, probe: Probe) -> Trace:

@@ -81,12 +81,13 @@ def markdown(summary: Summary, seed: int, seconds: float, lookups: int, differen
         "",
         "## How often each feature decided a packet",
         "",
-        "A feature decided a packet when the trace's evidence names what the feature put there.",
+        "A feature decided a packet when the trace's evidence names what the feature put there; counted are packets "
+        "that were rightly predicted, and apart from them those that are UNKNOWN.",
         "",
-        "| feature | packets decided | networks that have it |",
-        "|---|---|---|",
+        "| feature | packets decided | UNKNOWN | networks that have it |",
+        "|---|---|---|---|",
         *(
-            f"| {name} | {summary.decided.get(name, 0)} | {summary.present[name]} |"
+            f"| {name} | {summary.decided.get(name, 0)} | {summary.undecided.get(name, 0)} | {summary.present[name]} |"
             for name in sorted(summary.present)
         ),
         "",

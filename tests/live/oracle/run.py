@@ -7,7 +7,7 @@ from collections import Counter
 import msgspec
 
 from lab.randomnet.generate import generate
-from lab.randomnet.model import Network
+from lab.randomnet.model import Item, Network
 from netviz.core.sim.endpoints import EndpointError
 from netviz.core.sim.trace import Trace
 from tests.live.oracle.build import built
@@ -39,7 +39,11 @@ class Failure(msgspec.Struct):
 
 
 class Summary(msgspec.Struct):
-    """What one network showed, or many: counts, and every wrong prediction."""
+    """What one network showed, or many: counts, and every wrong prediction.
+
+    `present` counts a feature's networks, `decided` the rightly predicted packets that it decided, `undecided`
+    those of UNKNOWN that it had a part in.
+    """
 
     packets: int = 0
     networks: int = 0
@@ -47,6 +51,7 @@ class Summary(msgspec.Struct):
     unknown: dict[str, int] = {}
     present: dict[str, int] = {}
     decided: dict[str, int] = {}
+    undecided: dict[str, int] = {}
     ends: dict[str, int] = {}
     reasons: dict[str, int] = {}
     refused: list[str] = []
@@ -56,7 +61,7 @@ class Summary(msgspec.Struct):
         """Take in another summary."""
         self.packets += other.packets
         self.networks += other.networks
-        for name in ("verdicts", "unknown", "present", "decided", "ends", "reasons"):
+        for name in ("verdicts", "unknown", "present", "decided", "undecided", "ends", "reasons"):
             mine: dict[str, int] = getattr(self, name)
             setattr(self, name, dict(Counter(mine) + Counter(getattr(other, name))))
         self.refused += other.refused
@@ -108,13 +113,25 @@ def happened_text(comparison: Comparison) -> list[str]:
     return [*seen, f"told: {result.told or 'nothing'}", f"listener: {result.listener or 'none'}"]
 
 
-def _deciding(trace: Trace) -> str:
-    parts = []
+def _deciding(trace: Trace) -> dict[str, str]:
+    """Collect what a trace says, by namespace; "" has all of it."""
+    parts: dict[str, list[str]] = {"": []}
     for branch in trace.branches:
         for path in (branch.forward, branch.reply):
             for hop in path.hops if path is not None else ():
-                parts += [f"{step.dev} {step.why} {step.evidence}" for step in hop.steps]
-    return "\n".join(parts)
+                place = hop.pod.rpartition("/")[2] or hop.netns.node
+                said = [f"{step.dev} {step.why} {step.evidence}" for step in hop.steps]
+                parts[""] += said
+                parts.setdefault(place, []).extend(said)
+    return {place: "\n".join(said) for place, said in parts.items()}
+
+
+def _decided(item: Item, said: dict[str, str]) -> bool:
+    """Tell whether an item decided something: one of its tokens is in what the trace says."""
+    return any(
+        token[1:] in said.get(item.at, "") if token.startswith("@") else token in said[""]
+        for token in item.tokens
+    )
 
 
 def summarise(network: Network, comparisons: list[Comparison], refused: list[str]) -> Summary:
@@ -122,14 +139,17 @@ def summarise(network: Network, comparisons: list[Comparison], refused: list[str
     refused = [*refused, *(f"sending: {c.why}" for c in comparisons if c.verdict == UNSENT)]
     comparisons = [comparison for comparison in comparisons if comparison.verdict != UNSENT]
     summary = Summary(len(comparisons), 1, refused=refused)
-    verdicts, unknown, decided, ends = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    verdicts, unknown, ends = Counter[str](), Counter[str](), Counter[str]()
+    decided, undecided = Counter[str](), Counter[str]()
     for comparison in comparisons:
         verdicts[comparison.verdict] += 1
         if comparison.verdict == UNKNOWN:
             unknown[comparison.reason] += 1
         if comparison.trace is not None:
-            text = _deciding(comparison.trace)
-            decided.update({item.feature for item in network.items if any(t in text for t in item.tokens)})
+            said = _deciding(comparison.trace)
+            features = {item.feature for item in network.items if _decided(item, said)}
+            by_verdict = {RIGHT: decided, ONE_OF: decided, UNKNOWN: undecided}
+            by_verdict.get(comparison.verdict, Counter[str]()).update(features)
             ends[f"{comparison.trace.disposition.value} {comparison.trace.reason}".strip()] += 1
         if comparison.verdict == WRONG:
             predicted = predicted_text(comparison.trace)
@@ -145,7 +165,7 @@ def summarise(network: Network, comparisons: list[Comparison], refused: list[str
             )
     summary.verdicts, summary.unknown = dict(verdicts), dict(unknown)
     summary.reasons = dict(Counter(c.drop_reason for c in comparisons if c.drop_reason))
-    summary.decided, summary.ends = dict(decided), dict(ends)
+    summary.decided, summary.undecided, summary.ends = dict(decided), dict(undecided), dict(ends)
     summary.present = dict.fromkeys({item.feature for item in network.items}, 1)
     return summary
 

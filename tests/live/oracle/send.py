@@ -70,7 +70,7 @@ class Session:
             for listener in item.listeners:
                 with netns.entered_path(paths[item.at]):
                     try:
-                        sock = open_listener(listener.proto, listener.addr, listener.port)
+                        sock = open_listener(listener)
                     except OSError as error:
                         self.up.refused.append(f"{item.at}: listener {listener}: {error.strerror}")
                         continue
@@ -219,6 +219,8 @@ class Session:
 def _set_options(sock: socket.socket, probe: Probe) -> None:
     discover = PMTUDISC_DO if probe.df else PMTUDISC_DONT
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if probe.dev:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, probe.dev.encode())
     if probe.mark:
         sock.setsockopt(socket.SOL_SOCKET, SO_MARK, probe.mark)
     if probe.v6:
