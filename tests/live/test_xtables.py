@@ -180,7 +180,10 @@ def test_kube_proxy(cluster: Cluster, tmp_path: Path, legacy: bool, bridged: int
     if not legacy:  # a legacy table and the lab's own of nftables are called in an order that nothing tells
         assert [branch.probability for branch in to_two.branches] == [pytest.approx(0.5)] * 2
     words = said(predict(state, cluster, Probe("web-1", "10.96.0.1", "tcp", 80)))
-    assert f"service default/one port http, endpoint {cluster.address_of('web-2', 4)}:{OPEN}" in words
+    assert (
+        f"service default/one, port http, endpoint {cluster.address_of('web-2', 4)}:{OPEN} (pod default/web-2 on node2)"
+        in words
+    )
 
 
 POLICY = """*filter

@@ -39,7 +39,6 @@ from netviz.core.sim import nat
 from netviz.core.sim.conntrack import confirm, portless, track, unsure_tunnel
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.ipvs import IPVS_HOOKS, check_ipvs
-from netviz.core.sim.kubernetes import meaning
 from netviz.core.sim.nat_unique import NatMapping
 from netviz.core.sim.nft_chain import Outcome, run_chain
 from netviz.core.sim.nft_context import Context
@@ -290,14 +289,12 @@ def record(ctx: Context, chain: NftChain, outcome: Outcome, dev: str, kind: str,
     else:
         policy = "accept" if chain.policy == NF_ACCEPT else "drop"
         why = f"Chain {name} ({hook}, priority {chain.priority}): no rule decides; its policy is {policy}."
-    means = meaning(outcome.matched, outcome.rule)
-    if means:
-        why += f" That is {means}."
     evidence: dict[str, Any] = {
         "chain": name,
         "hook": hook,
         "priority": chain.priority,
         "rule": outcome.rule,
+        "within": outcome.chain,
         "handle": outcome.handle,
         "matched": outcome.matched,
     }

@@ -34,7 +34,7 @@ NO_EFFECT = frozenset(("counter", "log", "last", "limit", "quota"))
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a base chain came to. `rule` is the deciding rule's text, empty for the policy."""
+    """What a base chain came to. `rule` is the deciding rule's text, empty for the policy; `chain` is where it stands."""
 
     code: int
     rule: str = ""
@@ -42,6 +42,7 @@ class Outcome(msgspec.Struct, frozen=True):
     action: NftExpr | None = None
     matched: tuple[str, ...] = ()
     forked: bool = False
+    chain: str = ""
 
     @property
     def name(self) -> str:
@@ -83,8 +84,8 @@ def run_chain(ctx: Context, base: NftChain, dev: str) -> Outcome:
         result, guessed = _run_rule(ctx, frame.chain, number, rule, dev)
         forked = forked or guessed
         if isinstance(result, NftExpr):
-            handle = _handle(frame.chain, number)
-            return Outcome(NF_DROP, rule_text(ctx, rule), handle, result, tuple(matched), forked)
+            handle, text = _handle(frame.chain, number), rule_text(ctx, rule)
+            return Outcome(NF_DROP, text, handle, result, tuple(matched), forked, frame.chain.name)
         if result.code in (NFT_CONTINUE, NFT_BREAK):
             continue
         matched.append(f"{frame.chain.name}: {rule_text(ctx, rule)}")
@@ -101,9 +102,8 @@ def run_chain(ctx: Context, base: NftChain, dev: str) -> Outcome:
             frame = stack.pop()
         else:
             code = NF_QUEUE if result.code & 0xFF == NF_QUEUE else result.code
-            return Outcome(
-                code, rule_text(ctx, rule), _handle(frame.chain, number), None, tuple(matched), forked
-            )
+            handle, text = _handle(frame.chain, number), rule_text(ctx, rule)
+            return Outcome(code, text, handle, None, tuple(matched), forked, frame.chain.name)
     _give_up(ctx, base, dev, "jump loop")
     return Outcome(NF_DROP)
 

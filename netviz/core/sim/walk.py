@@ -15,6 +15,7 @@ from netviz.core.model.link import IFF_LOOPBACK, BondInfo, Link, VlanInfo
 from netviz.core.sim import ip
 from netviz.core.sim.bond import ACTIVE_BACKUP
 from netviz.core.sim.domain import MACVLAN_PASSTHRU, MACVLAN_SOURCE, mode_of
+from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.l2 import Action, bridge_input, check_programs
 from netviz.core.sim.netfilter import check_netdev
 from netviz.core.sim.node_index import uppers_of
@@ -105,7 +106,7 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
     ns = node.netns.get(flow.src_netns) if node is not None else None
     if ns is not None:
         origin = Origin(flow.src_netns.node, str(ns.key), pod_name(ns.netns), display_name(ns.netns))
-    return _conclude(flow, origin, branches)
+    return add_meanings(cluster, _conclude(flow, origin, branches))
 
 
 def _conclude(flow: Flow, origin: Origin, branches: list[Branch]) -> Trace:

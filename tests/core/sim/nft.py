@@ -126,11 +126,17 @@ def chain(
 
 
 def elements(
-    ns: Ns, name: str, *elems: SetElem, key_len: int = 4, flags: int = 0, fields: tuple[int, ...] = ()
+    ns: Ns,
+    name: str,
+    *elems: SetElem,
+    key_len: int = 4,
+    flags: int = 0,
+    fields: tuple[int, ...] = (),
+    tbl: str = "t",
 ) -> None:
-    """Make a set or map in table `t`."""
+    """Make a set or map."""
     body = SetBody(tuple(sorted(elems, key=lambda elem: (elem.key, elem.end))))
     digest = body_digest(body)
     ns.net.bodies[digest] = body
-    made = NftSet(NFPROTO_IPV4, "t", name, flags=flags, key_len=key_len, fields=fields, body=digest)
+    made = NftSet(NFPROTO_IPV4, tbl, name, flags=flags, key_len=key_len, fields=fields, body=digest)
     ns.add("nft_sets", made)

@@ -1,0 +1,153 @@
+"""Calico: devices cali*, tunnels, and Felix's chains cali-*, in iptables' tables or in nftables' `calico`.
+
+Felix names a policy in a comment on the first rule of its chain (cali-pi-*, cali-po-*), and says in the
+chain of a workload's device (cali-tw-DEVICE: to it, cali-fw-DEVICE: from it) when a policy accepted the
+packet and when none did. In nftables chains have their layer before their name: filter-cali-FORWARD.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from netviz.core.model.netfilter import ChainBody, NftChain
+from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.kubernetes.seen import Rule, Seen, comments_of
+from netviz.core.sim.nft_text import rule_text
+from netviz.core.state.node import NetnsState
+
+FAMILIES = {"ip": 2, "ip6": 10}
+GATEWAY = "169.254.1.1"
+_LAYER = re.compile(r"^(?:filter|nat|mangle|raw)-(?=cali-)")
+_POLICY = re.compile(
+    r"^(?:(?P<kind>\w*Policy)|Profile) (?P<name>\S+) (?:ingress|egress)$",
+)
+_DEVICES = {
+    "vxlan.calico": ("vxlan", "Calico's VXLAN device"),
+    "vxlan-v6.calico": ("vxlan", "Calico's VXLAN device for IPv6"),
+    "tunl0": ("ipip", "the IPIP device that Calico uses"),
+    "wireguard.cali": ("wireguard", "Calico's WireGuard device"),
+    "wg-v6.cali": ("wireguard", "Calico's WireGuard device for IPv6"),
+}
+
+
+def rules(seen: Seen) -> str:
+    """Say what Felix's rules that matched mean, or ""."""
+    own = [rule for rule in seen.rules if _plain(rule.chain).startswith("cali-")]
+    if not own:
+        return ""
+    words = _verdicts(seen, own)
+    last = own[-1]
+    if last is seen.deciding:
+        words += _deciding(last)
+    return "Calico's: " + "; ".join(words) if words else ""
+
+
+def _plain(chain: str) -> str:
+    return _LAYER.sub("", chain)
+
+
+def _verdicts(seen: Seen, own: list[Rule]) -> list[str]:
+    """Tell what the workloads' policies said, in order: who let the packet pass, or who didn't."""
+    words: list[str] = []
+    tried: list[str] = []
+    for rule in own:
+        chain, target = _plain(rule.chain), _plain(rule.target)
+        if target.startswith(("cali-tw-", "cali-fw-")):
+            tried = []
+        if target.startswith(("cali-pi-", "cali-po-", "cali-pri-", "cali-pro-")):
+            tried.append(_policy_name(seen, rule.target))
+        if not chain.startswith(("cali-tw-", "cali-fw-")):
+            continue
+        device = chain[len("cali-tw-") :]
+        way = "in to" if chain.startswith("cali-tw-") else "out of"
+        where = f"{way} {seen.pod_behind(device) or device}"
+        said = " ".join(rule.comments)
+        if "Return if policy accepted" in said or "Return if profile accepted" in said:
+            words.append(f"{tried[-1] if tried else 'a policy'} lets it {where}")
+        elif "Drop if no" in said:
+            names = f" ({', '.join(tried)})" if tried else ""
+            words.append(f"no policy lets it {where}{names}")
+        elif "ESTABLISHED" in rule.text.upper() and "accept" in rule.text.lower():
+            words.append(f"it belongs to a connection that may go {where}")
+    return words
+
+
+def _policy_name(seen: Seen, chain: str) -> str:
+    """Name a policy by the comment on the first rule of its chain."""
+    family, table = seen.table
+    key = (FAMILIES.get(family, 0), table, chain)
+    record = seen.ns.nft_chains.get(key) or seen.ns.xt_chains.get(key)
+    body = seen.cluster.bodies.get(record.body) if record is not None and record.body else None
+    if isinstance(body, ChainBody) and body.rules:
+        for text in comments_of(rule_text(body.rules[0], key[0], xtables=key in seen.ns.xt_chains)):
+            for part in text.split(";"):
+                found = _POLICY.match(part.strip())
+                if found is not None:
+                    return _readable(found["kind"] or "", found["name"])
+    plain = _plain(chain)
+    return (
+        _readable("", plain.split("-", 2)[2]) if plain.startswith(("cali-pri-", "cali-pro-")) else "a policy"
+    )
+
+
+def _readable(kind: str, name: str) -> str:
+    """Turn Calico's name into the user's: Kubernetes' policies are knp.default.NAME, namespaces' profiles kns.NAME."""
+    if not kind:
+        if name.startswith("kns."):
+            return f"the default of namespace {name[4:]}, to which no policy applies,"
+        return f"profile {name}"
+    if name.startswith("default/knp.default."):
+        name = f"default/{name.removeprefix('default/knp.default.')}"
+    name = name.replace("/knp.default.", "/")
+    what = "global network policy" if kind == "GlobalNetworkPolicy" else "network policy"
+    return f"{what} {name}"
+
+
+def _deciding(rule: Rule) -> list[str]:
+    """Say what a deciding rule outside the workloads' chains does."""
+    chain, text = _plain(rule.chain), rule.text.lower()
+    if chain == "cali-nat-outgoing":
+        return ["masquerading of what pods send out of the pods' networks"]
+    if "rpfilter" in text and "drop" in text:
+        return ["a pod may only send from its own addresses"]
+    comments = [part.strip() for comment in rule.comments for part in comment.split(";")]
+    return [f'"{c}"' for c in comments if c and not c.startswith(("cali:", "Return if", "Drop if", "End of"))]
+
+
+def _build_own(chains: Mapping[Any, NftChain]) -> bool:
+    return any(_plain(name).startswith("cali-") for _, _, name in chains)
+
+
+_has_own: ByIdentity[Mapping[Any, NftChain], bool] = ByIdentity(_build_own)
+
+
+def _is_here(ns: NetnsState) -> bool:
+    """Tell whether Felix runs in a namespace: it has left chains or devices of its own."""
+    if any(link.ifname.startswith("cali") and link.kind == "veth" for link in ns.links.values()):
+        return True
+    return _has_own(ns.nft_chains) or _has_own(ns.xt_chains)
+
+
+def device(seen: Seen) -> str:
+    """Say what Calico's device is, or ""."""
+    link = seen.link
+    if link is None:
+        return ""
+    kind, phrase = _DEVICES.get(link.ifname, ("", ""))
+    if phrase and link.kind == kind:
+        return phrase if link.ifname != "tunl0" or _is_here(seen.ns) else ""
+    if link.ifname.startswith("cali") and link.kind == "veth":
+        pod = seen.pod_behind(link.ifname)
+        return f"Calico's device that leads to {pod}" if pod else ""
+    return ""
+
+
+def neighbour(seen: Seen) -> str:
+    """Say what Calico's pods take for their gateway, or ""."""
+    link = seen.link
+    other = seen.peer(link) if link is not None and seen.step.evidence.get("nexthop") == GATEWAY else None
+    if other is None or not other[1].ifname.startswith("cali"):
+        return ""
+    return f"the gateway of Calico's pods, for which {other[1].ifname} answers on the node (proxy ARP)"

@@ -1,0 +1,109 @@
+"""kube-proxy in iptables and ipvs mode: chains KUBE-*, ipsets KUBE-*, the device kube-ipvs0.
+
+In iptables mode rules are commented ("default/web:http cluster IP", "default/web:http ->
+10.244.2.2:8080"); in ipvs mode the ipset that matched tells what kind of service traffic it is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from netviz.core.sim.kubernetes.seen import Rule, Seen
+from netviz.core.sim.kubernetes.service import Service
+
+# "NAMESPACE/NAME:PORT cluster IP"; the port may be absent, the rest says how the service was reached.
+_SERVICE = re.compile(
+    r"^(?P<name>[a-z0-9.-]+/[a-z0-9.-]+)(?::(?P<port>[a-z0-9-]*))?"
+    r"(?: (?:(?P<how>cluster IP|external IP|loadbalancer IP|has no endpoints|has no local endpoints)"
+    r"|-> (?P<endpoint>\S+)))?$"
+)
+_FOR = re.compile(
+    r"^(?:masquerade|route LOCAL|pod) traffic for (?P<name>[a-z0-9.-]+/[a-z0-9.-]+?)(?::(?P<port>[a-z0-9-]+))? "
+)
+_DNAT = re.compile(r"-j DNAT --to-destination (\S+)")
+_SET = re.compile(r"--match-set (KUBE-[A-Z0-9-]+)")
+_HOW = {"external IP": "its external address", "loadbalancer IP": "its load balancer's address"}
+_REFUSED = {
+    "has no endpoints": "which has no endpoints",
+    "has no local endpoints": "which has no endpoints on this node",
+}
+_SETS = {
+    "KUBE-CLUSTER-IP": "traffic to a service's cluster address",
+    "KUBE-LOOP-BACK": "a pod that reaches itself through its service, masqueraded",
+    "KUBE-EXTERNAL-IP": "traffic to a service's external address",
+    "KUBE-EXTERNAL-IP-LOCAL": "traffic to a service's external address, for endpoints on this node",
+    "KUBE-LOAD-BALANCER": "traffic to a service's load balancer address",
+    "KUBE-LOAD-BALANCER-LOCAL": "traffic to a service's load balancer address, for endpoints on this node",
+    "KUBE-NODE-PORT-TCP": "traffic to a service's node port",
+    "KUBE-NODE-PORT-UDP": "traffic to a service's node port",
+    "KUBE-NODE-PORT-LOCAL-TCP": "traffic to a service's node port, for endpoints on this node",
+    "KUBE-NODE-PORT-LOCAL-UDP": "traffic to a service's node port, for endpoints on this node",
+}
+
+
+def rules(seen: Seen) -> str:
+    """Say what kube-proxy's iptables rules that matched mean, or ""."""
+    own = [rule for rule in seen.rules if "KUBE-" in rule.chain or "KUBE-" in rule.text]
+    last = seen.deciding
+    if last is not None and not own and "has no" in last.comment:
+        own = [last]  # without endpoints, old versions refuse in a chain of the kernel's own
+    if not own:
+        return ""
+    if last is not None and last.chain == "KUBE-POSTROUTING" and "-j MASQUERADE" in last.text:
+        if (kind := _set_meaning(last)) != "":
+            return f"kube-proxy's, in ipvs mode: {kind}"
+        return "kube-proxy's masquerading of service traffic"
+    found = _service(own)
+    if found.name:
+        return found.phrase(seen)
+    kind = next((said for rule in own if (said := _set_meaning(rule)) != ""), "")
+    if kind:
+        return f"kube-proxy's, in ipvs mode: {kind}"
+    if last is not None and last.chain in ("KUBE-FORWARD", "KUBE-FIREWALL"):
+        return _guard(last)
+    return ""
+
+
+def _service(own: list[Rule]) -> Service:
+    found = Service()
+    for rule in own:
+        said = next((m for text in rule.comments if (m := _SERVICE.match(text) or _FOR.match(text))), None)
+        if said is not None:
+            found.name, found.port = said["name"], said["port"] or found.port
+            groups = said.groupdict()
+            found.endpoint = groups.get("endpoint") or found.endpoint
+            how = groups.get("how") or ""
+            found.reached_by = _HOW.get(how, found.reached_by)
+            found.refused = _REFUSED.get(how, found.refused)
+        if rule.chain == "KUBE-NODEPORTS" and said is not None and not found.refused:
+            found.reached_by = "its node port"
+        if rule.target == "KUBE-MARK-MASQ":
+            found.masquerades = True
+        if rule.chain.startswith("KUBE-SVC-") and "-m recent" in rule.text and "--rcheck" in rule.text:
+            found.sticky = True
+        dnat = _DNAT.search(rule.text)
+        if dnat is not None and rule.chain.startswith("KUBE-SEP-"):
+            found.endpoint = dnat[1]
+        if rule.chain.startswith("KUBE-FW-") and rule.text.endswith("-j DROP"):
+            found.refused = "whose load balancer doesn't take this source"
+    return found
+
+
+def _set_meaning(rule: Rule) -> str:
+    found = _SET.search(rule.text)
+    return _SETS.get(found[1], "") if found is not None else ""
+
+
+def _guard(rule: Rule) -> str:
+    if rule.chain == "KUBE-FIREWALL":
+        return "kube-proxy's guard of the loopback addresses against other hosts"
+    if "INVALID" in rule.text:
+        return "kube-proxy's drop of packets that belong to no valid connection"
+    return "kube-proxy's rule that lets service traffic be forwarded"
+
+
+def device(seen: Seen) -> str:
+    """Say what kube-proxy's device is for, or ""."""
+    if seen.step.dev == "kube-ipvs0" and seen.link is not None and seen.link.kind == "dummy":
+        return "where kube-proxy, in ipvs mode, keeps the services' addresses"
+    return ""

@@ -1,0 +1,92 @@
+"""Lays meanings over a finished trace: each step's `why` gets a sentence more where something is recognised.
+
+It reads what the walk recorded and adds words; no disposition, decision, reason or packet is touched.
+Where nothing is recognised for sure, nothing is said. What stays true through a hop (what a device is)
+is said once in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from netviz.core.sim.kubernetes import calico, cilium, cni, flannel, kindnet, kube_proxy, kube_proxy_nft
+from netviz.core.sim.kubernetes.seen import Seen
+from netviz.core.sim.trace import Branch, Hop, Path, Step, Trace
+from netviz.core.state.node import ClusterState, NetnsState
+
+Recogniser = Callable[[Seen], str]
+
+RULES: tuple[Recogniser, ...] = (
+    kube_proxy.rules,
+    kube_proxy_nft.rules,
+    flannel.rules,
+    calico.rules,
+    kindnet.rules,
+    cni.rules,
+)
+DEVICES: tuple[Recogniser, ...] = (
+    kube_proxy.device,
+    flannel.device,
+    calico.device,
+    cni.device,
+    cilium.device,
+)
+ROUTES: tuple[Recogniser, ...] = (kindnet.route,)
+NEIGHBOURS: tuple[Recogniser, ...] = (calico.neighbour,)
+DEVICE_KINDS = frozenset(("link_tx", "link_rx", "bridge", "encap", "decap", "opaque"))
+
+
+def add_meanings(cluster: ClusterState, trace: Trace) -> Trace:
+    """Return the trace with what its steps mean in Kubernetes' terms."""
+    branches = tuple(
+        Branch(
+            branch.probability,
+            _path(cluster, branch.forward),
+            _path(cluster, branch.reply) if branch.reply is not None else None,
+        )
+        for branch in trace.branches
+    )
+    return msgspec.structs.replace(trace, branches=branches)
+
+
+def _path(cluster: ClusterState, path: Path) -> Path:
+    return Path(path.disposition, path.reason, tuple(_hop(cluster, hop) for hop in path.hops))
+
+
+def _hop(cluster: ClusterState, hop: Hop) -> Hop:
+    node = cluster.nodes.get(hop.netns.node)
+    ns = node.netns.get(hop.netns) if node is not None else None
+    if ns is None:
+        return hop
+    said: set[str] = set()
+    return Hop(hop.netns, hop.name, hop.pod, tuple(_step(cluster, ns, step, said) for step in hop.steps))
+
+
+def _step(cluster: ClusterState, ns: NetnsState, step: Step, said: set[str]) -> Step:
+    sentence = meaning(Seen(cluster, ns, step), said)
+    return msgspec.structs.replace(step, why=f"{step.why} {sentence}") if sentence else step
+
+
+def meaning(seen: Seen, said: set[str]) -> str:
+    """Say what a step means, as a sentence or ""; `said` keeps what its hop has said already."""
+    step = seen.step
+    if step.kind in ("netfilter", "nat"):
+        phrases = [phrase for recognise in RULES if (phrase := recognise(seen))] if seen.rules else []
+        return f"That is {', and '.join(phrases)}." if phrases else ""
+    if step.kind in DEVICE_KINDS:
+        sentence = _about(step.dev, seen, DEVICES)
+        fresh = sentence not in said
+        said.add(sentence)
+        return sentence if fresh else ""
+    if step.kind == "route":
+        return _about("That", seen, ROUTES)
+    if step.kind == "neigh":
+        return _about(str(step.evidence.get("nexthop", "")), seen, NEIGHBOURS)
+    return ""
+
+
+def _about(what: str, seen: Seen, recognisers: tuple[Recogniser, ...]) -> str:
+    phrase = next((phrase for recognise in recognisers if (phrase := recognise(seen))), "")
+    return f"{what} is {phrase}." if phrase else ""

@@ -1,0 +1,138 @@
+"""What a recogniser sees of a step: the rules that matched, in order, and the state around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from netviz.core.model.addr import format_ip, pack_ip
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import Link
+from netviz.core.sim.cluster_index import EVERYWHERE, cluster_index
+from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.node_index import names_of, veth_peer
+from netviz.core.sim.trace import Step
+from netviz.core.state.node import ClusterState, NetnsState
+
+# iptables-save writes `--comment WORD` or `--comment "WORDS"`, nft `comment "WORDS"`.
+_COMMENT = re.compile(r'comment (?:"((?:[^"\\]|\\.)*)"|(?!--)(\S+))')
+_TARGET = re.compile(r"(?:^| )(?:-[jg]|jump|goto) (\S+)")
+
+_by_name: ByIdentity[Mapping[Any, Link], dict[str, Link]] = ByIdentity(
+    lambda links: {link.ifname: link for link in links.values()}
+)
+
+
+class Rule:
+    """A rule that matched: the chain that it stands in, and its text."""
+
+    def __init__(self, chain: str, text: str) -> None:
+        self.chain = chain
+        self.text = text
+
+    @cached_property
+    def comments(self) -> tuple[str, ...]:
+        """All its comments, in order."""
+        return comments_of(self.text)
+
+    @property
+    def comment(self) -> str:
+        """Its first comment, or ""."""
+        return self.comments[0] if self.comments else ""
+
+    @property
+    def target(self) -> str:
+        """The chain that it jumps or goes to, or the target or ""."""
+        found = _TARGET.search(self.text)
+        return found[1] if found is not None else ""
+
+
+def comments_of(text: str) -> tuple[str, ...]:
+    """Find the comments in a rule's text."""
+    if "comment" not in text:
+        return ()
+    return tuple(quoted or word for quoted, word in _COMMENT.findall(text))
+
+
+class Seen:
+    """One step, the namespace where it was taken, and the cluster."""
+
+    def __init__(self, cluster: ClusterState, ns: NetnsState, step: Step) -> None:
+        self.cluster = cluster
+        self.ns = ns
+        self.step = step
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that matched in a chain, the deciding one last."""
+        evidence: dict[str, Any] = self.step.evidence
+        found = [Rule(*entry.split(": ", 1)) for entry in evidence.get("matched", ()) if ": " in entry]
+        text, within = evidence.get("rule", ""), evidence.get("within", "")
+        if text and within and not (found and (found[-1].chain, found[-1].text) == (within, text)):
+            found.append(Rule(within, text))
+        return tuple(found)
+
+    @cached_property
+    def table(self) -> tuple[str, str]:
+        """Family and name of the table, or ("", "")."""
+        words = str(self.step.evidence.get("chain", "")).split(" ")
+        return (words[0], words[1]) if len(words) == 3 else ("", "")
+
+    @property
+    def deciding(self) -> Rule | None:
+        """The rule that decided; None when it was the policy."""
+        return self.rules[-1] if self.step.evidence.get("rule") and self.rules else None
+
+    @cached_property
+    def link(self) -> Link | None:
+        """The step's device."""
+        return self.link_named(self.step.dev)
+
+    def link_named(self, name: str) -> Link | None:
+        """Find a device of the step's namespace by name."""
+        return _by_name(self.ns.links).get(name)
+
+    def peer(self, link: Link) -> tuple[NetnsState, Link] | None:
+        """Find a veth's other end; None where it isn't known for sure."""
+        node = self.cluster.nodes[self.ns.key.node]
+        if link.kind != "veth":
+            return None
+        key = veth_peer(node, LinkKey(self.ns.key, link.ifindex)).key
+        if key is None:
+            return None
+        return node.netns[key.netns], node.netns[key.netns].links[key.ifindex]
+
+    def pod_behind(self, name: str) -> str:
+        """Name the pod that a veth of this namespace leads to, or ""."""
+        link = self.link_named(name)
+        other = self.peer(link) if link is not None else None
+        pod = other[0].netns.pod if other is not None else None
+        return f"pod {pod.namespace}/{pod.name}" if pod is not None else ""
+
+    def owner(self, addr: bytes) -> str:
+        """Name the only pod or node that has an address, as "pod NAMESPACE/NAME on NODE", or ""."""
+        names = cluster_index(self.cluster.nodes).names(addr)
+        if names == EVERYWHERE:
+            return ""
+        holders = [
+            ns for name in names for ns in names_of(self.cluster.nodes[name].netns).addrs.get(addr, ())
+        ]
+        if len(holders) != 1:
+            return ""
+        netns = holders[0].netns
+        if netns.pod is not None:
+            return f"pod {netns.pod.namespace}/{netns.pod.name} on {netns.key.node}"
+        return f"node {netns.key.node}" if netns.root else ""
+
+    def endpoint(self, text: str) -> str:
+        """Write an endpoint given as ADDRESS:PORT, with the pod's name where the state knows it."""
+        addr, _, port = text.rpartition(":")
+        try:
+            packed = pack_ip(addr.strip("[]"))
+        except ValueError:
+            return f"endpoint {text}"
+        owner = self.owner(packed)
+        shown = f"[{format_ip(packed)}]:{port}" if len(packed) == 16 else text
+        return f"endpoint {shown} ({owner})" if owner else f"endpoint {shown}"

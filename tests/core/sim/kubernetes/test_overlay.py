@@ -1,0 +1,211 @@
+"""Meanings are words on top: with every recogniser taken away, a trace is otherwise the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from netviz.core.model.link import VxlanInfo
+from netviz.core.sim.kubernetes import overlay
+from netviz.core.sim.trace import Trace
+from tests.core.sim.build import Net, Ns, textbook
+from tests.core.sim.nft import (
+    ACCEPT,
+    DROP,
+    FORWARD,
+    GOTO,
+    JUMP,
+    PREROUTING,
+    RETURN,
+    chain,
+    daddr,
+    dnat,
+    dport,
+    e,
+    l4proto,
+    saddr,
+    verdict,
+)
+
+TABLES = ("kube-proxy", "filter", "nat", "calico", "kindnet-ipmasq", "cni_hostport", "flannel-ipv4")
+CHAINS = (
+    "KUBE-SVC-A",
+    "KUBE-FORWARD",
+    "service-ABCDEFGH-default/web/tcp/http",
+    "endpoint-ABCDEFGH-default/web/tcp/http__10.1.2.11/80",
+    "cali-pi-x",
+    "filter-cali-tw-cali1",
+    "cali-nat-outgoing",
+    "FLANNEL-FWD",
+    "KIND-MASQ-AGENT",
+    "CNI-DN-0123456789abcdef01234",
+    "CNI-FORWARD",
+    "hostports",
+)
+DEVICES = (
+    "cni0",
+    "flannel.1",
+    "cali1",
+    "tunl0",
+    "cilium_host",
+    "lxc1",
+    "kube-ipvs0",
+    "plain0",
+    "bwp0123456789ab",
+)
+COMMENTS = ("default/web:http cluster IP", "cali:x", "Drop if no policies passed packet", "", "x: y")
+MATCHES = (saddr("10.1.1.11"), daddr("10.1.2.11"), daddr("10.96.0.1"), (*l4proto(6), *dport(80)), ())
+ENDS = (verdict(ACCEPT), verdict(DROP), verdict(RETURN))
+
+
+@contextmanager
+def without_recognisers() -> Iterator[None]:
+    """Take every recogniser away."""
+    names = ("RULES", "DEVICES", "ROUTES", "NEIGHBOURS")
+    with mock.patch.multiple(overlay, **dict.fromkeys(names, ())):
+        yield
+
+
+def facts(trace: Trace) -> Any:
+    """All of a trace but the words."""
+    paths = [path for branch in trace.branches for path in (branch.forward, branch.reply) if path is not None]
+    steps = [
+        (s.seq, s.kind, s.dev, s.packet.fields(), s.diff, s.decision, s.reason, s.evidence, s.certainty)
+        for path in paths
+        for hop in path.hops
+        for s in hop.steps
+    ]
+    ends = [(path.disposition, path.reason) for path in paths]
+    chances = [branch.probability for branch in trace.branches]
+    return (trace.disposition, trace.reason, trace.certainty, trace.origin, ends, chances, steps)
+
+
+def words(trace: Trace) -> list[str]:
+    """The sentences of the forward paths."""
+    return [s.why for branch in trace.branches for hop in branch.forward.hops for s in hop.steps]
+
+
+rule = st.tuples(
+    st.sampled_from(MATCHES),
+    st.sampled_from(COMMENTS),
+    st.one_of(
+        st.sampled_from(ENDS),
+        st.tuples(st.sampled_from((JUMP, GOTO)), st.sampled_from(CHAINS)).map(lambda jump: verdict(*jump)),
+        st.just("dnat"),
+    ),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    tables=st.lists(st.sampled_from(TABLES), max_size=3, unique=True),
+    rules=st.dictionaries(st.sampled_from(CHAINS), st.lists(rule, max_size=3), max_size=5),
+    start=st.lists(rule, min_size=1, max_size=4),
+    device=st.sampled_from(DEVICES),
+    target=st.sampled_from(("10.1.2.11", "10.96.0.1", "10.1.1.12")),
+)
+def test_recognising_changes_no_fact(
+    tables: list[str], rules: dict[str, list[Any]], start: list[Any], device: str, target: str
+) -> None:
+    """Whatever chains of recognised names do to the packet, and whatever devices are called."""
+    net, made = textbook()
+    node = made["node-1"]
+    for name in tables:
+        for chain_name, bodies in rules.items():
+            chain(node, chain_name, *(written(body) for body in bodies), tbl=name)
+        for number, hook in enumerate((PREROUTING, FORWARD)):
+            kind = "nat" if hook == PREROUTING else "filter"
+            bodies = [written(body, nat=kind == "nat") for body in start]
+            chain(node, f"base{number}", *bodies, hook=hook, type=kind, priority=-100 + number, tbl=name)
+    node.change("veth-pod-1-1", ifname=device if device != "cni0" else "veth-pod-1-1")
+    with without_recognisers():
+        plain = net.trace("pod-1-1", target, dport=80)
+    assert facts(net.trace("pod-1-1", target, dport=80)) == facts(plain)
+
+
+def written(body: tuple[Any, str, Any], nat: bool = True) -> tuple[Any, ...]:
+    """Make a rule's expressions: match, comment, end."""
+    match, comment, end = body
+    said = (e("match", name="comment", rev=0, info=comment.encode().ljust(256, b"\0")),) if comment else ()
+    if end == "dnat":
+        return (*match, *said, *(dnat("10.1.2.11", 80) if nat else (verdict(ACCEPT),)))
+    return (*match, *said, end)
+
+
+def leads(net: Net, node: Ns, name: str, cidr: str) -> Ns:
+    """Give a node a device of a name that leads to a pod by a route, as Calico's and Cilium's do."""
+    pod = net.netns("node-1", f"node-1-{name}", pod=node.net.nodes["node-1"][1].pod)
+    net.veth(pod, "eth0", node, name)
+    pod.addr("eth0", cidr)
+    pod.route("169.254.1.1/32", dev="eth0")
+    pod.route("0.0.0.0/0", "169.254.1.1", dev="eth0", flags=4)
+    node.route(cidr, dev=name)
+    return pod
+
+
+def test_devices() -> None:
+    """Devices say whose they are, once in a hop; another's device of such a name does not."""
+    net, made = textbook()
+    node = made["node-1"]
+    assert "cni0 is the bridge of the CNI bridge plugin (flannel's pods hang on it too)." in " ".join(
+        words(net.trace("pod-1-1", "10.1.2.11", dport=80))
+    )
+    for name in ("node-1", "node-2"):
+        made[name].change("cni0", ifname="br0")
+    assert not any("CNI" in why for why in words(net.trace("pod-1-1", "10.1.2.11", dport=80)))
+    pod = leads(net, node, "cali7", "10.1.9.9/32")
+    pod.listen("tcp", 80)
+    node.conf4("cali7", proxy_arp=1)
+    said = words(net.trace("10.1.9.9", "10.1.2.11", dport=80))
+    assert any(why.endswith("cali7 is Calico's device that leads to pod default/pod-1-1.") for why in said), (
+        said
+    )
+    assert any(
+        why.endswith(
+            "169.254.1.1 is the gateway of Calico's pods, for which cali7 answers on the node (proxy ARP)."
+        )
+        for why in said
+    ), said
+
+
+def test_routes_of_kindnet() -> None:
+    """A node with kindnet's chain has kindnet's routes; one without has just routes."""
+    net, made = textbook()
+    assert not any("kindnet" in why for why in words(net.trace("pod-1-1", "10.1.2.11", dport=80)))
+    chain(made["node-1"], "KIND-MASQ-AGENT", tbl="nat")
+    said = words(net.trace("pod-1-1", "10.1.2.11", dport=80))
+    assert any(why.endswith("That is kindnet's route to the pods of node node-2.") for why in said)
+
+
+def phrase(ifname: str, kind: str, **fields: Any) -> str:
+    """What a step at a device of node-1 says of it."""
+    net, made = textbook()
+    made["node-1"].link(ifname, kind, **fields)
+    trace = net.trace("pod-1-1", "10.1.2.11", dport=80)
+    cluster = net.cluster()
+    step = msgspec.structs.replace(trace.branches[0].forward.hops[0].steps[0], kind="encap", dev=ifname)
+    ns = cluster.nodes["node-1"].netns[made["node-1"].key]
+    return overlay.meaning(overlay.Seen(cluster, ns, step), set())
+
+
+def test_devices_of_kinds_that_a_test_kernel_lacks() -> None:
+    """Names count only with the kind of device that the program makes."""
+    vni = {"info": VxlanInfo(vni=1)}
+    assert phrase("flannel.1", "vxlan", **vni) == "flannel.1 is flannel's VXLAN device (VNI 1)."
+    assert phrase("flannel.2", "vxlan", **vni) == ""
+    assert phrase("flannel.1", "dummy") == ""
+    assert phrase("flannel-wg", "wireguard") == "flannel-wg is flannel's WireGuard device."
+    assert phrase("vxlan.calico", "vxlan", **vni) == "vxlan.calico is Calico's VXLAN device."
+    assert phrase("wireguard.cali", "wireguard") == "wireguard.cali is Calico's WireGuard device."
+    assert phrase("tunl0", "ipip") == ""
+    assert phrase("cilium_vxlan", "vxlan", **vni) == "cilium_vxlan is Cilium's VXLAN device."
+    assert phrase("cilium_wg0", "wireguard") == "cilium_wg0 is Cilium's WireGuard device."
+    assert "keeps the services' addresses" in phrase("kube-ipvs0", "dummy")
+    assert phrase("kube-ipvs0", "veth") == ""
+    assert phrase("eth7", "dummy") == ""

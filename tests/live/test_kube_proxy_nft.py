@@ -1,0 +1,178 @@
+"""The simulator against the kernel where kube-proxy's nftables mode decides, and what the trace says of it.
+
+    web-1, api-1 - cni0 (node1) eth0 ---- underlay ---- eth0 (node2) cni0 - web-2, api-2
+
+node1 has the table as kube-proxy writes it; pods, nodes and the router send to cluster addresses, node
+ports and external addresses. Predictions from collected state are compared with what the kernel does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import Cluster, ClusterSpec
+from lab.reality import Probe, send_all
+from netviz.core.sim.trace import Disposition
+from tests.live.nft_proxy import NftService, ruleset
+from tests.live.prediction import predict, snapshot
+from tests.live.test_xtables import hold, said
+from tests.live.xt_rules import run_on
+
+pytestmark = pytest.mark.live
+
+OPEN, CLOSED = 8080, 81
+EXTERNAL, GUARDED = "198.18.7.1", "198.18.7.2"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes with two pods each; the router and node2 send what is for external addresses to node1."""
+    with Cluster.up(ClusterSpec(f"nv-kn{os.getpid()}", nodes=2, pods=2)) as made:
+        node = made.address_of("node1", 4)
+        for sender in ("node2", "router"):
+            run_on(made, sender, ["ip", "route", "add", "198.18.7.0/24", "via", node])
+        yield made
+
+
+def services(cluster: Cluster, family: int = 4) -> dict[str, NftService]:
+    """Services of every kind that decides otherwise."""
+    at = {name: cluster.address_of(name, family) for name in cluster.pods}
+    end = {name: f"[{addr}]:{OPEN}" if family == 6 else f"{addr}:{OPEN}" for name, addr in at.items()}
+    base = "fd96::" if family == 6 else "10.96.0."
+    external = {} if family == 6 else {"external": EXTERNAL}
+    made = [
+        NftService("default/one", f"{base}1", 80, (end["web-2"],), node_port=30080),
+        NftService("default/two", f"{base}2", 80, (end["web-1"], end["api-2"]), node_port=30081, **external),
+        NftService("default/none", f"{base}3", 80, (), node_port=30082),
+        NftService("default/closed", f"{base}4", 80, (end["web-2"].replace(str(OPEN), str(CLOSED)),)),
+        NftService("default/self", f"{base}5", 80, (end["web-1"],)),
+        NftService("default/dns", f"{base}6", 53, (end["web-2"],), "udp", "dns", node_port=30053),
+        NftService(
+            "default/near", f"{base}7", 80, (end["api-1"], end["web-2"]),
+            node_port=30083, local_only=True, local=(end["api-1"],),
+        ),
+        NftService("default/far", f"{base}8", 80, (end["web-2"],), node_port=30084, local_only=True),
+        NftService("default/sticky", f"{base}9", 80, (end["web-2"], end["api-2"]), "udp", affinity=True),
+    ]  # fmt: skip
+    if family == 4:
+        guarded = NftService(
+            "default/guarded", "10.96.0.11", 80, (end["web-2"],), external=GUARDED, sources="172.30.0.12"
+        )
+        made.append(guarded)
+    return {service.name.partition("/")[2]: service for service in made}
+
+
+@contextmanager
+def proxied(cluster: Cluster, table: dict[str, NftService], family: int = 4) -> Iterator[None]:
+    """Have the table on node1; it is gone afterwards."""
+    name = "ip6" if family == 6 else "ip"
+    cidrs = ("fd00::/8", "fd96::/112") if family == 6 else ("10.244.0.0/16", "10.96.0.0/16")
+    pods = cluster.address_of("web-1", family)
+    pod_cidr = f"{pods}/16" if family == 4 else f"{pods}/128"
+    text = ruleset(list(table.values()), [cluster.address_of("node1", family)], pod_cidr, cidrs[1], name)
+    try:
+        run_on(cluster, "node1", ["nft", "-f", "-"], text)
+        yield
+    finally:
+        run_on(
+            cluster,
+            "node1",
+            ["nft", "-f", "-"],
+            f"add table {name} kube-proxy\ndelete table {name} kube-proxy\n",
+        )
+
+
+def probes(cluster: Cluster, table: dict[str, NftService], family: int = 4) -> list[Probe]:
+    """Everybody to every service, in every way that it can be reached."""
+    made = []
+    for src in ("web-1", "api-1", "node1"):
+        for one in table.values():
+            made.append(Probe(src, one.addr, one.proto, one.port, family=family))
+        made += [Probe(src, table["one"].addr, "tcp", 81), Probe(src, table["one"].addr, "icmp", 0)]
+        made.append(Probe(src, table["one"].addr.rstrip("1") + "77", "tcp", 80))
+    for src in ("node2", "web-1", "web-2", "node1"):
+        ports = [(one.proto, one.node_port) for one in table.values() if one.node_port]
+        made += [Probe(src, "node1", proto, port, family=family) for proto, port in [*ports, ("tcp", 30999)]]
+        made += [Probe(src, one.external, one.proto, one.port) for one in table.values() if one.external]
+    return made
+
+
+def test_every_way_to_a_service(cluster: Cluster, tmp_path: Path) -> None:
+    """Cluster addresses, node ports, external addresses, no endpoints, hairpin, local endpoints, source ranges."""
+    table = services(cluster)
+    with proxied(cluster, table):
+        _state, compared, unsure = hold(cluster, tmp_path, probes(cluster, table))
+    assert not [name for name in unsure if name.startswith("unknown")], unsure
+    assert sum(c.verdict == "right" for c in compared) > len(compared) // 2
+    assert {c.outcome.result for c in compared} >= {"delivered", "refused", "lost"}
+
+
+def test_ipv6(cluster: Cluster, tmp_path: Path) -> None:
+    """The same with wider addresses, in the table of the other family."""
+    table = services(cluster, 6)
+    with proxied(cluster, table, 6):
+        state, compared, unsure = hold(cluster, tmp_path, probes(cluster, table, 6))
+    assert not [name for name in unsure if name.startswith("unknown")], unsure
+    assert sum(c.verdict == "right" for c in compared) > len(compared) // 2
+    words = said(predict(state, cluster, Probe("web-1", table["one"].addr, "tcp", 80)))
+    end = f"[{cluster.address_of('web-2', 6)}]:{OPEN} (pod default/web-2 on node2)"
+    assert f"service default/one, port http, endpoint {end}" in words
+
+
+def test_what_the_trace_says(cluster: Cluster, tmp_path: Path) -> None:
+    """Each step of kube-proxy says what it means: the service, how it was reached, the endpoint, why not."""
+    table = services(cluster)
+    web1, web2, api1 = (cluster.address_of(name, 4) for name in ("web-1", "web-2", "api-1"))
+    there, here, near = (
+        f"endpoint {web2}:{OPEN} (pod default/web-2 on node2)",
+        f"endpoint {web1}:{OPEN} (pod default/web-1 on node1)",
+        f"endpoint {api1}:{OPEN} (pod default/api-1 on node1)",
+    )
+    expected = [
+        ("web-1", "10.96.0.1", "tcp", 80, f"service default/one, port http, {there}."),
+        ("node1", "10.96.0.1", "tcp", 80, f"service default/one, port http, {there}, to be masqueraded."),
+        ("node1", "10.96.0.1", "tcp", 80, "kube-proxy's masquerading of service traffic."),
+        ("web-1", "10.96.0.5", "tcp", 80, f"service default/self, port http, {here}, to be masqueraded."),
+        ("web-1", "10.96.0.3", "tcp", 80, "service default/none, port http, which has no endpoints."),
+        ("web-1", "10.96.0.6", "udp", 53, f"service default/dns, port dns, {there}."),
+        ("node2", "node1", "tcp", 30080,
+         f"service default/one, port http, reached by its node port, {there}, to be masqueraded."),
+        ("node2", "node1", "tcp", 30082,
+         "service default/none, port http, reached by its node port, which has no endpoints."),
+        ("node2", "node1", "tcp", 30083, f"service default/near, port http, reached by its node port, {near}."),
+        ("node2", "node1", "tcp", 30084,
+         "service default/far, port http, reached by its node port, which has no endpoints on this node."),
+        ("node2", EXTERNAL, "tcp", 80, "service default/two, port http, reached by an external address, endpoint"),
+        ("node1", GUARDED, "tcp", 80,
+         "service default/guarded, port http, whose load balancer doesn't take this source."),
+        ("web-1", "10.96.0.1", "tcp", 81,
+         "kube-proxy's refusal of a port that the service of this address doesn't have."),
+        ("web-1", "10.96.0.77", "tcp", 80,
+         "kube-proxy's drop of what goes to a service address that no service has."),
+    ]  # fmt: skip
+    with proxied(cluster, table):
+        state = snapshot(cluster, tmp_path)
+    for src, dst, proto, port, words in expected:
+        assert f"That is {words}" in said(predict(state, cluster, Probe(src, dst, proto, port)))
+
+
+def test_session_affinity(cluster: Cluster, tmp_path: Path) -> None:
+    """The first packet may go to either endpoint; once the set knows the client, only to the same again."""
+    table = services(cluster)
+    probe = Probe("web-1", table["sticky"].addr, "udp", 80)
+    with proxied(cluster, table):
+        before = predict(snapshot(cluster, tmp_path), cluster, probe)
+        (first,) = send_all(cluster, [probe])
+        state = snapshot(cluster, tmp_path)
+        again = send_all(cluster, [probe] * 8)
+    assert {branch.forward.hops[-1].pod for branch in before.branches} == {"default/web-2", "default/api-2"}
+    after = predict(state, cluster, probe)
+    assert (after.disposition, after.certainty) == (Disposition.DELIVERED, "certain")
+    pod = after.branches[0].forward.hops[-1].pod.removeprefix("default/")
+    assert {outcome.arrived_at for outcome in [first, *again]} == {(pod,)}
+    assert f"(pod default/{pod} on node2) by session affinity" in said(after)
