@@ -52,14 +52,15 @@ def _verdicts(seen: Seen, own: list[Rule]) -> list[str]:
     """Tell what the workloads' policies said, in order: who let the packet pass, or who didn't."""
     words: list[str] = []
     tried: list[str] = []
+    workload = ""
     for rule in own:
         chain, target = _plain(rule.chain), _plain(rule.target)
-        if target.startswith(("cali-tw-", "cali-fw-")):
-            tried = []
-        if target.startswith(("cali-pi-", "cali-po-", "cali-pri-", "cali-pro-")):
-            tried.append(_policy_name(seen, rule.target))
         if not chain.startswith(("cali-tw-", "cali-fw-")):
             continue
+        if chain != workload:
+            workload, tried = chain, []
+        if target.startswith(("cali-pi-", "cali-po-", "cali-pri-", "cali-pro-")):
+            tried.append(_policy_name(seen, rule.target))
         device = chain[len("cali-tw-") :]
         way = "in to" if chain.startswith("cali-tw-") else "out of"
         where = f"{way} {seen.pod_behind(device) or device}"

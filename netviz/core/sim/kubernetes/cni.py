@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 
-from netviz.core.model.addr import pack_ip
 from netviz.core.sim.kubernetes.seen import Rule, Seen
 
 _MASQ_CHAIN = re.compile(r"^CNI-[0-9a-f]{24}$")
 _NETWORK = re.compile(r'name: \\?"(?P<xt>[^"\\]+)\\?"|net: (?P<nft>[^,]+),')
 _DNAT = re.compile(r"(?:--to-destination|dnat to) (\S+)")
+# A rule without extensions is written as nft does, whoever made it.
+_ADDRESS = re.compile(r"(?P<way>-[sd]|[sd]addr) (?P<addr>[0-9a-f.:]+)(?:/(?:32|128))?(?: |$)")
 _IFB = re.compile(r"^bwp[0-9a-f]{12}$")
 HOSTPORTS, MASQUERADES = "cni_hostport", "cni_plugins_masquerade"
 
@@ -67,15 +68,12 @@ def _masquerade(seen: Seen, rule: Rule) -> str:
 def _firewall(seen: Seen, rule: Rule) -> str:
     if rule.chain == "CNI-ADMIN":
         return "the administrator's own rule for the CNI firewall plugin"
-    if "ACCEPT" not in rule.text:
+    if "accept" not in rule.text.lower():
         return ""
-    found = re.search(r"-([sd]) (\S+?)(?:/\d+)? ", rule.text)
-    try:
-        owner = seen.owner(pack_ip(found[2])) if found is not None else ""
-    except ValueError:
-        owner = ""
+    found = _ADDRESS.search(rule.text)
+    owner = seen.owner_of(found["addr"]) if found is not None else ""
     whose = f" {owner}" if owner else " a container"
-    way = "from" if found is not None and found[1] == "s" else "to"
+    way = "from" if found is not None and found["way"] in ("-s", "saddr") else "to"
     return f"the CNI firewall plugin's rule that lets traffic {way}{whose} be forwarded"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from netviz.core.model.addr import pack_ip
+import re
+
 from netviz.core.sim.kubernetes.seen import Seen
 from netviz.core.state.node import NetnsState
 
 CHAIN = "KIND-MASQ-AGENT"
 MASQ_TABLE, POLICY_TABLE = "kindnet-ipmasq", "kindnet-network-policies"
+
+_MASQUERADES = re.compile(r"-j MASQUERADE|^(?:\w+ )*masquerade")
 
 
 def rules(seen: Seen) -> str:
@@ -16,10 +19,7 @@ def rules(seen: Seen) -> str:
     if last is None:
         return ""
     if last.chain == CHAIN or seen.table[1] == MASQ_TABLE:
-        text = last.text.lower()
-        if "masquerade" in text and last is seen.deciding and "subject to masquerade" not in last.comment:
-            return "kindnet's masquerading of what leaves the cluster"
-        if "-j masquerade" in text and last is seen.deciding:
+        if _MASQUERADES.search(last.text) and last is seen.deciding:
             return "kindnet's masquerading of what leaves the cluster"
         return "kindnet's rule that leaves the cluster's own traffic as it is"
     if seen.table[1] == POLICY_TABLE and "queue" in last.text:
@@ -32,7 +32,7 @@ def route(seen: Seen) -> str:
     gateway = seen.step.evidence.get("gateway")
     if not gateway or not _is_here(seen.ns) or "default" in str(seen.step.evidence.get("route", "")):
         return ""
-    owner = seen.owner(pack_ip(gateway))
+    owner = seen.owner_of(str(gateway))
     return f"kindnet's route to the pods of {owner}" if owner.startswith("node ") else ""
 
 

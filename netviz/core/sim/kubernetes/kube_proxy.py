@@ -84,7 +84,7 @@ def _service(own: list[Rule]) -> Service:
         dnat = _DNAT.search(rule.text)
         if dnat is not None and rule.chain.startswith("KUBE-SEP-"):
             found.endpoint = dnat[1]
-        if rule.chain.startswith("KUBE-FW-") and rule.text.endswith("-j DROP"):
+        if rule.chain.startswith("KUBE-FW-") and rule.text.lower().endswith("drop"):
             found.refused = "whose load balancer doesn't take this source"
     return found
 

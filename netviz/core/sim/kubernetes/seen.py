@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from netviz.core.model.addr import format_ip, pack_ip
+from netviz.core.model.addr import pack_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.cluster_index import EVERYWHERE, cluster_index
@@ -126,13 +126,17 @@ class Seen:
             return f"pod {netns.pod.namespace}/{netns.pod.name} on {netns.key.node}"
         return f"node {netns.key.node}" if netns.root else ""
 
+    def owner_of(self, text: str) -> str:
+        """Name who has an address given as text, or "" (also where it is no address)."""
+        try:
+            return self.owner(pack_ip(text))
+        except ValueError:
+            return ""
+
     def endpoint(self, text: str) -> str:
         """Write an endpoint given as ADDRESS:PORT, with the pod's name where the state knows it."""
         addr, _, port = text.rpartition(":")
-        try:
-            packed = pack_ip(addr.strip("[]"))
-        except ValueError:
-            return f"endpoint {text}"
-        owner = self.owner(packed)
-        shown = f"[{format_ip(packed)}]:{port}" if len(packed) == 16 else text
+        addr = addr.strip("[]")
+        shown = f"[{addr}]:{port}" if ":" in addr else text
+        owner = self.owner_of(addr)
         return f"endpoint {shown} ({owner})" if owner else f"endpoint {shown}"
