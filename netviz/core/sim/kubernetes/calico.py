@@ -40,7 +40,7 @@ def rules(seen: Seen) -> str:
     words = _verdicts(seen, own)
     last = own[-1]
     if last is seen.deciding:
-        words += _deciding(last)
+        words += _deciding(seen, last)
     return "Calico's: " + "; ".join(words) if words else ""
 
 
@@ -97,7 +97,7 @@ def _readable(kind: str, name: str) -> str:
     """Turn Calico's name into the user's: Kubernetes' policies are knp.default.NAME, namespaces' profiles kns.NAME."""
     if not kind:
         if name.startswith("kns."):
-            return f"the default of namespace {name[4:]}, to which no policy applies,"
+            return f"the profile of namespace {name[4:]}"
         return f"profile {name}"
     if name.startswith("default/knp.default."):
         name = f"default/{name.removeprefix('default/knp.default.')}"
@@ -106,9 +106,11 @@ def _readable(kind: str, name: str) -> str:
     return f"{what} {name}"
 
 
-def _deciding(rule: Rule) -> list[str]:
+def _deciding(seen: Seen, rule: Rule) -> list[str]:
     """Say what a deciding rule outside the workloads' chains does."""
     chain, text = _plain(rule.chain), rule.text.lower()
+    if chain.startswith(("cali-pi-", "cali-po-")) and "drop" in text:
+        return [f"{_policy_name(seen, rule.chain)} denies it"]
     if chain == "cali-nat-outgoing":
         return ["masquerading of what pods send out of the pods' networks"]
     if "rpfilter" in text and "drop" in text:
