@@ -141,6 +141,12 @@ def compare(state: ClusterState, cluster: Cluster, outcome: Outcome) -> Comparis
     return Comparison(probe, outcome, trace, "wrong", differences[0])
 
 
+def answers(trace: Trace) -> str:
+    """All that a trace says of the answer's way."""
+    replies = [branch.reply for branch in trace.branches if branch.reply is not None]
+    return "\n".join(step.why for reply in replies for hop in reply.hops for step in hop.steps)
+
+
 def tally(comparisons: list[Comparison]) -> tuple[Counter[str], list[str]]:
     """Count verdicts, and describe what is wrong."""
     counts = Counter(c.verdict for c in comparisons)

@@ -18,9 +18,9 @@ import pytest
 
 from lab.cluster import Cluster, ClusterSpec
 from lab.reality import Probe
-from netviz.core.sim.trace import Disposition, Trace
+from netviz.core.sim.trace import Disposition
 from tests.live.cni_rig import host_ports, local_ipam, plug, strip
-from tests.live.prediction import predict, snapshot
+from tests.live.prediction import answers, predict, snapshot
 from tests.live.test_xtables import hold, said
 from tests.live.xt_rules import run_on
 
@@ -92,12 +92,6 @@ def test_pods(cluster: Cluster, tmp_path: Path) -> None:
     assert lets.format("to") in answers(predict(state, cluster, Probe("web-1", "web-2", "tcp", OPEN)))
     words = said(predict(state, cluster, Probe("web-2", "internet", "tcp", OPEN)))
     assert 'That is the CNI plugin\'s masquerading of network "nv-net" (ipMasq).' in words
-
-
-def answers(trace: Trace) -> str:
-    """All that a trace says of the answer's way."""
-    replies = [branch.reply for branch in trace.branches if branch.reply is not None]
-    return "\n".join(step.why for reply in replies for hop in reply.hops for step in hop.steps)
 
 
 def test_host_ports(cluster: Cluster, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from lab.cluster import Cluster, ClusterSpec
 from lab.reality import Probe, send_all
 from netviz.core.sim.trace import Disposition
 from tests.live.nft_proxy import NftService, ruleset
-from tests.live.prediction import predict, snapshot
+from tests.live.prediction import answers, predict, snapshot
 from tests.live.test_xtables import hold, said
 from tests.live.xt_rules import run_on
 
@@ -159,6 +159,11 @@ def test_what_the_trace_says(cluster: Cluster, tmp_path: Path) -> None:
         state = snapshot(cluster, tmp_path)
     for src, dst, proto, port, words in expected:
         assert f"That is {words}" in said(predict(state, cluster, Probe(src, dst, proto, port)))
+    trace = predict(state, cluster, Probe("web-1", "10.96.0.1", "tcp", 80))
+    assert f"{web2} is the address of pod default/web-2 on node2." in said(trace)
+    assert "The answer comes from service default/one, port http." in answers(trace)
+    trace = predict(state, cluster, Probe("node2", "node1", "tcp", 30080))
+    assert "The answer comes from service default/one, port http, reached by its node port." in answers(trace)
 
 
 def test_session_affinity(cluster: Cluster, tmp_path: Path) -> None:

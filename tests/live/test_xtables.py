@@ -25,7 +25,7 @@ from lab.reality import Outcome, Probe, send_all
 from netviz.core.model.addr import format_ip
 from netviz.core.sim.trace import Branch, Disposition, Trace
 from netviz.core.state.node import ClusterState
-from tests.live.prediction import REACHED, Comparison, expected_results, predict, snapshot
+from tests.live.prediction import REACHED, Comparison, answers, expected_results, predict, snapshot
 from tests.live.xt_rules import Service, kube_proxy, restore, run_on
 
 pytestmark = pytest.mark.live
@@ -179,11 +179,12 @@ def test_kube_proxy(cluster: Cluster, tmp_path: Path, legacy: bool, bridged: int
     assert ends == {"web-1", "api-2"} or bridged
     if not legacy:  # a legacy table and the lab's own of nftables are called in an order that nothing tells
         assert [branch.probability for branch in to_two.branches] == [pytest.approx(0.5)] * 2
-    words = said(predict(state, cluster, Probe("web-1", "10.96.0.1", "tcp", 80)))
-    assert (
-        f"service default/one, port http, endpoint {cluster.address_of('web-2', 4)}:{OPEN} (pod default/web-2 on node2)"
-        in words
-    )
+    trace = predict(state, cluster, Probe("web-1", "10.96.0.1", "tcp", 80))
+    end = f"endpoint {cluster.address_of('web-2', 4)}:{OPEN} (pod default/web-2 on node2)"
+    assert f"service default/one, port http, {end}" in said(trace)
+    assert "The answer comes from service default/one, port http." in answers(trace)
+    by_port = answers(predict(state, cluster, Probe("node2", "node1", "tcp", 30080)))
+    assert "The answer comes from service default/one, port http, reached by its node port." in by_port
 
 
 POLICY = """*filter

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import re
 
+from netviz.core.model.addr import format_ip
+from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody
 from netviz.core.sim.kubernetes.seen import Rule, Seen
 from netviz.core.sim.kubernetes.service import Service
+from netviz.core.sim.nft_index import chain_index
+from netviz.core.sim.nft_text import rule_text
+from netviz.core.sim.packet import PROTO_NAMES
 
 # "NAMESPACE/NAME:PORT cluster IP"; the port may be absent, the rest says how the service was reached.
 _SERVICE = re.compile(
@@ -100,6 +105,32 @@ def _guard(rule: Rule) -> str:
     if "INVALID" in rule.text:
         return "kube-proxy's drop of packets that belong to no valid connection"
     return "kube-proxy's rule that lets service traffic be forwarded"
+
+
+def service_at(seen: Seen, addr: bytes, proto: int, port: int) -> str:
+    """Name the service that has an address and port, or the node port, by the rules that send to it, or ""."""
+    family = NFPROTO_IPV6 if len(addr) == 16 else NFPROTO_IPV4
+    for name, key in (("KUBE-SERVICES", ("dst", addr)), ("KUBE-NODEPORTS", ("dport", (proto, port)))):
+        for chains in (seen.ns.nft_chains, seen.ns.xt_chains):
+            record = chains.get((family, "nat", name))
+            body = seen.cluster.bodies.get(record.body) if record is not None and record.body else None
+            if not isinstance(body, ChainBody):
+                continue
+            index = chain_index(body, family)
+            numbers = index.keyed.get(key, ()) if index is not None else range(len(body.rules))
+            for number in numbers:
+                rule = Rule(name, rule_text(body.rules[number], family, xtables=chains is seen.ns.xt_chains))
+                if _sends(rule, addr, proto, port) and (found := _service([rule])).name:
+                    return found.phrase(seen)
+    return ""
+
+
+def _sends(rule: Rule, addr: bytes, proto: int, port: int) -> bool:
+    """Tell whether a rule is for exactly this address (where it names one), protocol and port."""
+    wanted = [f" --dport {port} ", f"-p {PROTO_NAMES.get(proto, proto)} "]
+    if rule.chain == "KUBE-SERVICES":
+        wanted.append(f"-d {format_ip(addr)}/")
+    return all(part in rule.text for part in wanted)
 
 
 def device(seen: Seen) -> str:

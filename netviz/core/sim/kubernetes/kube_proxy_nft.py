@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, SetBody
+from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, SetBody, SetElem
 from netviz.core.sim.kubernetes.seen import Rule, Seen
 from netviz.core.sim.kubernetes.service import Service
 from netviz.core.sim.nft_sets import lookup_set
@@ -64,13 +64,7 @@ def _read(found: Service, rule: Rule) -> None:
 def _without_endpoints(seen: Seen, found: Service, name: str) -> None:
     """Find the element that refused the packet; its comment names the service."""
     packet = seen.step.packet
-    family = NFPROTO_IPV6 if packet.ipv6 else NFPROTO_IPV4
-    record = seen.ns.nft_sets.get((family, TABLE, name))
-    body = seen.cluster.bodies.get(record.body) if record is not None and record.body else None
-    if record is None or not isinstance(body, SetBody):
-        return
-    key = bytes([packet.proto, 0, 0, 0]) + packet.dport.to_bytes(2, "big") + bytes(2)
-    elem = lookup_set(record, body, packet.dst + key if name == "no-endpoint-services" else key)
+    elem = _element(seen, name, packet.dst, packet.proto, packet.dport)
     said = _COMMENT.match(elem.comment) if elem is not None else None
     if elem is None or said is None:
         return
@@ -79,6 +73,29 @@ def _without_endpoints(seen: Seen, found: Service, name: str) -> None:
     found.refused = "which has no endpoints on this node" if local else "which has no endpoints"
     if name == "no-endpoint-nodeports":
         found.reached_by = "its node port"
+
+
+def _element(seen: Seen, name: str, addr: bytes, proto: int, port: int) -> SetElem | None:
+    """Look up one of kube-proxy's maps: by address, protocol and port, or for node ports by the last two."""
+    family = NFPROTO_IPV6 if len(addr) == 16 else NFPROTO_IPV4
+    record = seen.ns.nft_sets.get((family, TABLE, name))
+    body = seen.cluster.bodies.get(record.body) if record is not None and record.body else None
+    if record is None or not isinstance(body, SetBody):
+        return None
+    key = bytes([proto, 0, 0, 0]) + port.to_bytes(2, "big") + bytes(2)
+    return lookup_set(record, body, key if name.endswith("nodeports") else addr + key)
+
+
+def service_at(seen: Seen, addr: bytes, proto: int, port: int) -> str:
+    """Name the service that has an address and port, or the node port, or ""."""
+    for name in ("service-ips", "service-nodeports"):
+        elem = _element(seen, name, addr, proto, port)
+        chain = _CHAIN.match(elem.chain) if elem is not None else None
+        if chain is not None:
+            found = Service(chain["name"], chain["port"])
+            found.reached_by = "its node port" if name == "service-nodeports" else ""
+            return found.phrase(seen)
+    return ""
 
 
 def _own_chain(rule: Rule) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from netviz.core.model.addr import format_ip
 from netviz.core.sim.kubernetes import calico, cilium, cni, flannel, kindnet, kube_proxy, kube_proxy_nft
 from netviz.core.sim.kubernetes.seen import Seen
 from netviz.core.sim.trace import Branch, Hop, Path, Step, Trace
@@ -35,6 +36,8 @@ DEVICES: tuple[Recogniser, ...] = (
 )
 ROUTES: tuple[Recogniser, ...] = (kindnet.route,)
 NEIGHBOURS: tuple[Recogniser, ...] = (calico.neighbour,)
+# Asked with an address, a protocol and a port.
+ADDRESSES = (kube_proxy.service_at, kube_proxy_nft.service_at)
 DEVICE_KINDS = frozenset(("link_tx", "link_rx", "bridge", "encap", "decap", "opaque"))
 
 
@@ -72,6 +75,8 @@ def _step(cluster: ClusterState, ns: NetnsState, step: Step, said: set[str]) -> 
 def meaning(seen: Seen, said: set[str]) -> str:
     """Say what a step means, as a sentence or ""; `said` keeps what its hop has said already."""
     step = seen.step
+    if step.kind == "nat" and step.decision in ("dnat", "snat"):
+        return _translated(seen)
     if step.kind in ("netfilter", "nat"):
         phrases = [phrase for recognise in RULES if (phrase := recognise(seen))] if seen.rules else []
         return f"That is {', and '.join(phrases)}." if phrases else ""
@@ -85,6 +90,20 @@ def meaning(seen: Seen, said: set[str]) -> str:
     if step.kind == "neigh":
         return _about(str(step.evidence.get("nexthop", "")), seen, NEIGHBOURS)
     return ""
+
+
+def _translated(seen: Seen) -> str:
+    """Say whose the address is that a translation put in: a service's (in its answer), a pod's, a node's."""
+    packet = seen.step.packet
+    source = seen.step.decision == "snat"
+    addr, port = (packet.src, packet.sport) if source else (packet.dst, packet.dport)
+    asked = ADDRESSES if source and packet.ct_reply else ()
+    known = (recognise(seen, addr, packet.proto, port) for recognise in asked)
+    service = next((phrase for phrase in known if phrase), "")
+    if service:
+        return f"The answer comes from {service}."
+    owner = seen.owner(addr)
+    return f"{format_ip(addr)} is the address of {owner}." if owner else ""
 
 
 def _about(what: str, seen: Seen, recognisers: tuple[Recogniser, ...]) -> str:

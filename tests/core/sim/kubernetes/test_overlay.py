@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netviz.core.model.link import VxlanInfo
+from netviz.core.model.netns import Pod
 from netviz.core.sim.kubernetes import overlay
 from netviz.core.sim.trace import Trace
 from tests.core.sim.build import Net, Ns, textbook
@@ -67,7 +68,7 @@ ENDS = (verdict(ACCEPT), verdict(DROP), verdict(RETURN))
 @contextmanager
 def without_recognisers() -> Iterator[None]:
     """Take every recogniser away."""
-    names = ("RULES", "DEVICES", "ROUTES", "NEIGHBOURS")
+    names = ("RULES", "DEVICES", "ROUTES", "NEIGHBOURS", "ADDRESSES")
     with mock.patch.multiple(overlay, **dict.fromkeys(names, ())):
         yield
 
@@ -140,7 +141,7 @@ def written(body: tuple[Any, str, Any], nat: bool = True) -> tuple[Any, ...]:
 
 def leads(net: Net, node: Ns, name: str, cidr: str) -> Ns:
     """Give a node a device of a name that leads to a pod by a route, as Calico's and Cilium's do."""
-    pod = net.netns("node-1", f"node-1-{name}", pod=node.net.nodes["node-1"][1].pod)
+    pod = net.netns("node-1", f"node-1-{name}", pod=Pod("own", "default"))
     net.veth(pod, "eth0", node, name)
     pod.addr("eth0", cidr)
     pod.route("169.254.1.1/32", dev="eth0")
@@ -163,9 +164,7 @@ def test_devices() -> None:
     pod.listen("tcp", 80)
     node.conf4("cali7", proxy_arp=1)
     said = words(net.trace("10.1.9.9", "10.1.2.11", dport=80))
-    assert any(why.endswith("cali7 is Calico's device that leads to pod default/pod-1-1.") for why in said), (
-        said
-    )
+    assert any(why.endswith("cali7 is Calico's device that leads to pod default/own.") for why in said), said
     assert any(
         why.endswith(
             "169.254.1.1 is the gateway of Calico's pods, for which cali7 answers on the node (proxy ARP)."
@@ -181,6 +180,28 @@ def test_routes_of_kindnet() -> None:
     chain(made["node-1"], "KIND-MASQ-AGENT", tbl="nat")
     said = words(net.trace("pod-1-1", "10.1.2.11", dport=80))
     assert any(why.endswith("That is kindnet's route to the pods of node node-2.") for why in said)
+
+
+def test_cilium_and_ipip() -> None:
+    """A device lxc* is Cilium's where Cilium's own device is; tunl0 is Calico's where Calico's devices are."""
+    net, made = textbook()
+    node = made["node-1"]
+    pod = leads(net, node, "lxc7", "10.1.9.9/32")
+    pod.listen("tcp", 80)
+    node.conf4("lxc7", proxy_arp=1)
+    assert not any("Cilium" in why for why in words(net.trace("10.1.9.9", "10.1.2.11", dport=80)))
+    net.veth(node, "cilium_host", node, "cilium_net")
+    said = words(net.trace("10.1.9.9", "10.1.2.11", dport=80))
+    assert any(why.endswith("lxc7 is Cilium's device that leads to pod default/own.") for why in said)
+    node.link("tunl0", "ipip", arptype=768)
+    node.route("10.9.0.0/16", dev="tunl0")
+    there = words(net.trace("pod-1-1", "10.9.0.1", dport=80))
+    assert any("tunl0" in why for why in there)
+    assert not any("Calico" in why for why in there)
+    node.change("lxc7", ifname="cali7")
+    assert (
+        "tunl0 is the IPIP device that Calico uses." in words(net.trace("pod-1-1", "10.9.0.1", dport=80))[-1]
+    )
 
 
 def phrase(ifname: str, kind: str, **fields: Any) -> str:
