@@ -141,6 +141,13 @@ def compare(state: ClusterState, cluster: Cluster, outcome: Outcome) -> Comparis
     return Comparison(probe, outcome, trace, "wrong", differences[0])
 
 
+def said(trace: Trace) -> str:
+    """All that a trace says of its rules."""
+    return "\n".join(
+        step.why for branch in trace.branches for hop in branch.forward.hops for step in hop.steps
+    )
+
+
 def answers(trace: Trace) -> str:
     """All that a trace says of the answer's way."""
     replies = [branch.reply for branch in trace.branches if branch.reply is not None]

@@ -20,8 +20,8 @@ from lab.cluster import Cluster, ClusterSpec
 from lab.reality import Probe
 from netviz.core.sim.trace import Disposition
 from tests.live.cni_rig import host_ports, local_ipam, plug, strip
-from tests.live.prediction import answers, predict, snapshot
-from tests.live.test_xtables import hold, said
+from tests.live.prediction import answers, predict, said, snapshot
+from tests.live.translated import hold
 from tests.live.xt_rules import run_on
 
 pytestmark = pytest.mark.live

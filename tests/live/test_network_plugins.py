@@ -22,9 +22,9 @@ from lab.cluster import Cluster, ClusterSpec
 from lab.reality import Probe
 from tests.live import calico_rules
 from tests.live.calico_rules import API, WEB
-from tests.live.prediction import predict
-from tests.live.test_xtables import destroy_sets, hold, said
-from tests.live.xt_rules import restore, run_on
+from tests.live.prediction import predict, said
+from tests.live.translated import hold
+from tests.live.xt_rules import destroy_sets, restore, run_on
 
 pytestmark = pytest.mark.live
 
@@ -212,6 +212,57 @@ def test_kindnet(bridged: Cluster, tmp_path: Path, mode: str) -> None:
     assert "kindnet's route" not in out
 
 
+CNI_NFT = """table ip cni_hostport {{
+chain hostports {{ tcp dport 8081 dnat to {web1}:8080 comment "id-web-1"; }}
+chain hostip_hostports {{ ip daddr {node1} tcp dport 8082 dnat to {api1}:8080 comment "id-api-1"; }}
+chain prerouting {{
+  type nat hook prerouting priority dstnat; policy accept;
+  jump hostip_hostports
+  jump hostports
+}}
+chain output {{
+  type nat hook output priority -100; policy accept;
+  jump hostip_hostports
+  fib daddr type local jump hostports
+}}
+chain masquerading {{
+  type nat hook postrouting priority srcnat; policy accept;
+  ip saddr {web1} ip daddr {web1} masquerade comment "id-web-1"
+  ip saddr 127.0.0.1 ip daddr {web1} masquerade comment "id-web-1"
+}}
+}}
+table inet cni_plugins_masquerade {{
+chain masq_checks {{
+  ip saddr {web1} ip daddr != 10.244.1.0/24 masquerade comment "0123456789abcdef, net: nv-net, if: eth0, id: id-web-1"
+}}
+chain postrouting {{
+  type nat hook postrouting priority srcnat; policy accept;
+  ip daddr 224.0.0.0/4 return
+  ip6 daddr ff00::/8 return
+  goto masq_checks
+}}
+}}
+"""
+
+
+def test_cni_plugins_by_nftables(bridged: Cluster, tmp_path: Path) -> None:
+    """The nftables backends of ipMasq and portmap, which plugins before 1.6 don't have."""
+    web, api = bridged.address_of("web-1", 4), bridged.address_of("api-1", 4)
+    text = CNI_NFT.format(web1=web, api1=api, node1=bridged.address_of("node1", 4))
+    senders = ("web-1", "api-1", "web-2", "node1", "node2")
+    ports = [Probe(a, "node1", "tcp", n) for a in senders for n in (8081, 8082, 8083)]
+    with ruled(bridged, text, "ip cni_hostport, inet cni_plugins_masquerade"):
+        state, _compared, unsure = hold(bridged, tmp_path, pairs(bridged) + ports)
+    assert not unsure
+    port = said(predict(state, bridged, Probe("node2", "node1", "tcp", 8081)))
+    end = f"endpoint {web}:{OPEN} (pod default/web-1 on node1)"
+    assert f"That is host port 8081 (CNI portmap plugin), {end}." in port
+    hairpin = said(predict(state, bridged, Probe("web-1", "node1", "tcp", 8081)))
+    assert "That is the CNI portmap plugin's masquerading of host port traffic." in hairpin
+    out = said(predict(state, bridged, Probe("web-1", "internet", "tcp", OPEN)))
+    assert 'That is the CNI plugin\'s masquerading of network "nv-net" (ipMasq).' in out
+
+
 @pytest.fixture(scope="module")
 def routed() -> Iterator[Cluster]:
     """Pods as Calico plugs them in, vxlan.calico between the nodes."""
@@ -271,8 +322,9 @@ def test_calico(routed: Cluster, tmp_path: Path, mode: str) -> None:
     assert f"{API} is Calico's device that leads to pod default/api-1." in allowed
     assert "network policy default/from-api lets it in to pod default/web-1" in allowed
     assert "the profile of namespace default lets it out of pod default/api-1" in allowed
+    assert "; a policy has accepted it (mark 0x10000)." in allowed
     denied = said(predict(state, routed, Probe("web-2", "web-1", "tcp", OPEN)))
-    assert "no policy lets it in to pod default/web-1 (network policy default/from-api)" in denied
+    assert "network policy default/from-api: no policy lets it in to pod default/web-1" in denied
     assert "vxlan.calico is Calico's VXLAN device." in denied
     out = said(predict(state, routed, Probe("web-1", "internet", "tcp", OPEN)))
     assert "Calico's: masquerading of what pods send out of the pods' networks" in out

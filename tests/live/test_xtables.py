@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +19,10 @@ import pytest
 
 from lab import netns
 from lab.cluster import Cluster, ClusterSpec
-from lab.reality import Outcome, Probe, send_all
-from netviz.core.model.addr import format_ip
-from netviz.core.sim.trace import Branch, Disposition, Trace
-from netviz.core.state.node import ClusterState
-from tests.live.prediction import REACHED, Comparison, answers, expected_results, predict, snapshot
-from tests.live.xt_rules import Service, kube_proxy, restore, run_on
+from lab.reality import Probe
+from tests.live.prediction import answers, predict, said
+from tests.live.translated import hold
+from tests.live.xt_rules import Service, destroy_sets, kube_proxy, restore, run_on
 
 pytestmark = pytest.mark.live
 
@@ -67,15 +63,6 @@ def rules(
             destroy_sets(cluster)
 
 
-def destroy_sets(cluster: Cluster) -> None:
-    """Remove all sets of node1, as soon as the kernel has let go of the rules that used them."""
-    run_on(cluster, "node1", ["ipset", "flush"])  # a list of sets holds its members
-    end = time.monotonic() + 10
-    while cluster.exec("node1", ["ipset", "destroy"]).returncode != 0:
-        assert time.monotonic() < end, "the sets stay in use"
-        time.sleep(0.02)
-
-
 def pairs(cluster: Cluster, family: int = 4) -> list[Probe]:
     """Every exchange between pods, from and to the node, and to the internet."""
     names = [*cluster.pods, "node1"]
@@ -92,44 +79,6 @@ def pairs(cluster: Cluster, family: int = 4) -> list[Probe]:
         for proto, port in EXCHANGES
         if port != CLOSED
     ]
-
-
-def hold(
-    cluster: Cluster, directory: Path, probes: list[Probe]
-) -> tuple[ClusterState, list[Comparison], Counter[str]]:
-    """Collect, predict, send, compare: nothing is wrong. Returns what was compared, and what isn't certain."""
-    state = snapshot(cluster, directory)
-    compared = [compare_translated(state, cluster, outcome) for outcome in send_all(cluster, probes)]
-    wrong = [c.describe() for c in compared if c.verdict == "wrong"]
-    assert not wrong, f"{len(wrong)} of {len(compared)} wrong:\n" + "\n".join(wrong[:20])
-    unsure = Counter(f"{c.verdict}: {c.why}" for c in compared if c.verdict != "right")
-    return state, compared, unsure
-
-
-def mismatch(branch: Branch, outcome: Outcome) -> str:
-    """Say how a branch and an outcome differ, or "". Who saw a translated packet arrive isn't compared."""
-    expected = expected_results(branch)
-    if outcome.result not in expected:
-        return f"expected {' or '.join(sorted(expected))}"
-    source = format_ip(branch.forward.hops[-1].steps[-1].packet.src)
-    reached = branch.forward.disposition in REACHED and outcome.result == "delivered"
-    if reached and outcome.probe.proto != "icmp" and outcome.seen_source not in (None, source):
-        return f"expected source {source}"
-    return ""
-
-
-def compare_translated(state: ClusterState, cluster: Cluster, outcome: Outcome) -> Comparison:
-    """Predict an outcome's probe and compare; a trace with several branches is right if one of them is."""
-    trace = predict(state, cluster, outcome.probe)
-    unknown = [branch for branch in trace.branches if branch.forward.disposition is Disposition.UNKNOWN]
-    differences = [mismatch(branch, outcome) for branch in trace.branches if branch not in unknown]
-    if unknown and len(trace.branches) == 1:
-        return Comparison(outcome.probe, outcome, trace, "unknown", trace.reason)
-    if not any(differences) and not unknown:
-        return Comparison(outcome.probe, outcome, trace, "right")
-    if len(trace.branches) > 1 and ("" in differences or unknown):
-        return Comparison(outcome.probe, outcome, trace, "one of", trace.reason)
-    return Comparison(outcome.probe, outcome, trace, "wrong", differences[0])
 
 
 def services(cluster: Cluster) -> list[Service]:
@@ -156,13 +105,6 @@ def service_probes() -> list[Probe]:
         made += [Probe(src, "node1", "tcp", port) for port in (30080, 30081, 30082, 30083)]
         made.append(Probe(src, "node1", "udp", 30053))
     return made
-
-
-def said(trace: Trace) -> str:
-    """All that a trace says of its rules."""
-    return "\n".join(
-        step.why for branch in trace.branches for hop in branch.forward.hops for step in hop.steps
-    )
 
 
 @BACKENDS

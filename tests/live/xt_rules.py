@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -133,3 +134,12 @@ def run_on(cluster: Cluster, node: str, argv: Sequence[str], text: str = "") -> 
     )
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
     return done.stdout
+
+
+def destroy_sets(cluster: Cluster) -> None:
+    """Remove all sets of node1, as soon as the kernel has let go of the rules that used them."""
+    run_on(cluster, "node1", ["ipset", "flush"])  # a list of sets holds its members
+    end = time.monotonic() + 10
+    while cluster.exec("node1", ["ipset", "destroy"]).returncode != 0:
+        assert time.monotonic() < end, "the sets stay in use"
+        time.sleep(0.02)

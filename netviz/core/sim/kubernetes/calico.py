@@ -18,8 +18,12 @@ from netviz.core.sim.nft_text import rule_text
 from netviz.core.state.node import NetnsState
 
 FAMILIES = {"ip": 2, "ip6": 10}
-GATEWAY = "169.254.1.1"
+# What Felix gives pods as their gateway: for IPv6, the link-local address of the MAC ee:ee:ee:ee:ee:ee.
+GATEWAYS = ("169.254.1.1", "fe80::ecee:eeff:feee:eeee")
+WORKLOADS = ("cali-tw-", "cali-fw-")
+POLICIES = ("cali-pi-", "cali-po-", "cali-pri-", "cali-pro-")
 _LAYER = re.compile(r"^(?:filter|nat|mangle|raw)-(?=cali-)")
+_MARK = re.compile(r"mark\D+(0x[0-9a-f]+)")
 _POLICY = re.compile(
     r"^(?:(?P<kind>\w*Policy)|Profile) (?P<name>\S+) (?:ingress|egress)$",
 )
@@ -34,7 +38,7 @@ _DEVICES = {
 
 def rules(seen: Seen) -> str:
     """Say what Felix's rules that matched mean, or ""."""
-    own = [rule for rule in seen.rules if _plain(rule.chain).startswith("cali-")]
+    own = [rule for rule in seen.rules if _is_felix(rule)]
     if not own:
         return ""
     words = _verdicts(seen, own)
@@ -42,6 +46,11 @@ def rules(seen: Seen) -> str:
     if last is seen.deciding:
         words += _deciding(seen, last)
     return "Calico's: " + "; ".join(words) if words else ""
+
+
+def _is_felix(rule: Rule) -> bool:
+    """Tell whether Felix made a rule: by its chain, or by the hash that stands in the comment."""
+    return _plain(rule.chain).startswith("cali-") or rule.comment.startswith("cali:")
 
 
 def _plain(chain: str) -> str:
@@ -54,25 +63,29 @@ def _verdicts(seen: Seen, own: list[Rule]) -> list[str]:
     tried: list[str] = []
     workload = ""
     for rule in own:
-        chain, target = _plain(rule.chain), _plain(rule.target)
-        if not chain.startswith(("cali-tw-", "cali-fw-")):
-            continue
-        if chain != workload:
+        chain = _plain(rule.chain)
+        at_workload = chain.startswith(WORKLOADS)
+        if at_workload and chain != workload:
             workload, tried = chain, []
-        if target.startswith(("cali-pi-", "cali-po-", "cali-pri-", "cali-pro-")):
+        if _plain(rule.target).startswith(POLICIES):
             tried.append(_policy_name(seen, rule.target))
-        device = chain[len("cali-tw-") :]
-        way = "in to" if chain.startswith("cali-tw-") else "out of"
-        where = f"{way} {seen.pod_behind(device) or device}"
-        said = " ".join(rule.comments)
-        if "Return if policy accepted" in said or "Return if profile accepted" in said:
-            words.append(f"{tried[-1] if tried else 'a policy'} lets it {where}")
-        elif "Drop if no" in said:
-            names = f" ({', '.join(tried)})" if tried else ""
-            words.append(f"no policy lets it {where}{names}")
-        elif "ESTABLISHED" in rule.text.upper() and "accept" in rule.text.lower():
-            words.append(f"it belongs to a connection that may go {where}")
+        if at_workload and (said := _verdict(rule, tried)):
+            device = chain[len(WORKLOADS[0]) :]
+            way = "in to" if chain.startswith(WORKLOADS[0]) else "out of"
+            words.append(f"{said} {way} {seen.pod_behind(device) or device}")
     return words
+
+
+def _verdict(rule: Rule, tried: list[str]) -> str:
+    """Say what a rule of a workload's chain decides; `tried` are the policies that were asked."""
+    said = " ".join(rule.comments)
+    if "Return if policy accepted" in said or "Return if profile accepted" in said:
+        return f"{tried[-1] if tried else 'a policy'} lets it"
+    if "Drop if no" in said:
+        return f"{', '.join(tried)}: no policy lets it" if tried else "no policy lets it"
+    if "ESTABLISHED" in rule.text.upper() and "accept" in rule.text.lower():
+        return "it belongs to a connection that may go"
+    return ""
 
 
 def _policy_name(seen: Seen, chain: str) -> str:
@@ -115,6 +128,9 @@ def _deciding(seen: Seen, rule: Rule) -> list[str]:
         return ["masquerading of what pods send out of the pods' networks"]
     if "rpfilter" in text and "drop" in text:
         return ["a pod may only send from its own addresses"]
+    if "policy explicitly accepted" in text:
+        bit = _MARK.search(text)
+        return [f"a policy has accepted it{f' (mark {bit[1]})' if bit is not None else ''}"]
     comments = [part.strip() for comment in rule.comments for part in comment.split(";")]
     return [f'"{c}"' for c in comments if c and not c.startswith(("cali:", "Return if", "Drop if", "End of"))]
 
@@ -150,7 +166,8 @@ def device(seen: Seen) -> str:
 def neighbour(seen: Seen) -> str:
     """Say what Calico's pods take for their gateway, or ""."""
     link = seen.link
-    other = seen.peer(link) if link is not None and seen.step.evidence.get("nexthop") == GATEWAY else None
+    asked = seen.step.evidence.get("nexthop") in GATEWAYS
+    other = seen.peer(link) if link is not None and asked else None
     if other is None or not other[1].ifname.startswith("cali"):
         return ""
-    return f"the gateway of Calico's pods, for which {other[1].ifname} answers on the node (proxy ARP)"
+    return f"the gateway of Calico's pods, for which {other[1].ifname} answers on the node"

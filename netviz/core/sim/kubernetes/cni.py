@@ -14,7 +14,7 @@ from netviz.core.sim.kubernetes.seen import Rule, Seen
 
 _MASQ_CHAIN = re.compile(r"^CNI-[0-9a-f]{24}$")
 _NETWORK = re.compile(r'name: \\?"(?P<xt>[^"\\]+)\\?"|net: (?P<nft>[^,]+),')
-_DNAT = re.compile(r"(?:--to-destination|dnat to) (\S+)")
+_DNAT = re.compile(r"(?:--to-destination|dnat (?:ip6? )?to) (\S+)")
 # A rule without extensions is written as nft does, whoever made it.
 _ADDRESS = re.compile(r"(?P<way>-[sd]|[sd]addr) (?P<addr>[0-9a-f.:]+)(?:/(?:32|128))?(?: |$)")
 _IFB = re.compile(r"^bwp[0-9a-f]{12}$")

@@ -18,7 +18,7 @@ _CHAIN = re.compile(
     r"^(?P<kind>service|endpoint|external|firewall)-[A-Z0-9]{8}-"
     r"(?P<name>[a-z0-9.-]+/[a-z0-9.-]+)/(?P<proto>tcp|udp|sctp)/(?P<port>[a-z0-9-]*)(?P<rest>__.*)?$"
 )
-_DNAT = re.compile(r"dnat to (\S+)")
+_DNAT = re.compile(r"dnat (?:ip6? )?to (\S+)")
 _NO_ENDPOINTS = re.compile(r"@(no-endpoint-(?:services|nodeports))")
 _COMMENT = re.compile(r"^(?P<name>[a-z0-9.-]+/[a-z0-9.-]+)(?::(?P<port>[a-z0-9-]+))?$")
 

@@ -44,8 +44,8 @@ class Rule:
 
     @property
     def target(self) -> str:
-        """The chain that it jumps or goes to, or the target or ""."""
-        found = _TARGET.search(self.text)
+        """The chain that it jumps or goes to, or its target; "" where a map chooses one."""
+        found = _TARGET.search(self.text) if "vmap" not in self.text else None
         return found[1] if found is not None else ""
 
 

@@ -218,7 +218,7 @@ def test_calico(layer: str, prefix: str) -> None:
         accepted = says([start, ask, passed], "", "", base, net)
         assert accepted == f"Calico's: {name} lets it in to pod default/pod-1-1"
         dropped = says([start, ask], drop, own, base, net)
-        assert dropped == f"Calico's: no policy lets it in to pod default/pod-1-1 ({name})"
+        assert dropped == f"Calico's: {name}: no policy lets it in to pod default/pod-1-1"
     outgoing = "-m set --match-set cali40masq-ipam-pools src -j MASQUERADE"
     said = says([], outgoing, f"{prefix}cali-nat-outgoing", base)
     assert said == "Calico's: masquerading of what pods send out of the pods' networks"
