@@ -83,7 +83,7 @@ def test_pods(cluster: Cluster, tmp_path: Path) -> None:
     assert not unsure
     assert {c.outcome.result for c in compared} >= {"delivered", "refused", "lost"}
     words = said(predict(state, cluster, Probe("web-1", "internet", "tcp", OPEN)))
-    assert "cni0 is the bridge of the CNI bridge plugin (flannel's pods hang on it too)." in words
+    assert "cni0 is the bridge of the CNI bridge plugin or flannel." in words
     assert 'That is the CNI plugin\'s masquerading of network "nv-net" (ipMasq).' in words
     lets = (
         "That is the CNI firewall plugin's rule that lets traffic {} pod default/web-1 on node1 be forwarded."

@@ -106,7 +106,11 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
     ns = node.netns.get(flow.src_netns) if node is not None else None
     if ns is not None:
         origin = Origin(flow.src_netns.node, str(ns.key), pod_name(ns.netns), display_name(ns.netns))
-    return add_meanings(cluster, _conclude(flow, origin, branches))
+    trace = _conclude(flow, origin, branches)
+    try:
+        return add_meanings(cluster, trace)
+    except BAD_STATE:
+        return trace  # words are not worth a trace
 
 
 def _conclude(flow: Flow, origin: Origin, branches: list[Branch]) -> Trace:

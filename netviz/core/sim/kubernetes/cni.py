@@ -83,7 +83,7 @@ def device(seen: Seen) -> str:
     if link is None:
         return ""
     if link.ifname == "cni0" and link.kind == "bridge":
-        return "the bridge of the CNI bridge plugin (flannel's pods hang on it too)"
+        return "the bridge of the CNI bridge plugin or flannel"
     if _IFB.match(link.ifname) and link.kind == "ifb":
         return "by what the CNI bandwidth plugin shapes a container's sending"
     if seen.step.kind == "opaque" and "ingress" in link.tc and link.kind == "veth":

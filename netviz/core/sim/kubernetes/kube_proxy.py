@@ -48,7 +48,7 @@ _SETS = {
 
 def rules(seen: Seen) -> str:
     """Say what kube-proxy's iptables rules that matched mean, or ""."""
-    own = [rule for rule in seen.rules if "KUBE-" in rule.chain or "KUBE-" in rule.text]
+    own = [rule for rule in seen.rules if rule.chain.startswith("KUBE-") or " KUBE-" in rule.text]
     last = seen.deciding
     if last is not None and not own and "has no" in last.comment:
         own = [last]  # without endpoints, old versions refuse in a chain of the kernel's own
@@ -101,7 +101,9 @@ def _set_meaning(rule: Rule) -> str:
 
 def _guard(rule: Rule) -> str:
     if rule.chain == "KUBE-FIREWALL":
-        return "kube-proxy's guard of the loopback addresses against other hosts"
+        if "localnet" in rule.comment:
+            return "Kubernetes' guard of the loopback addresses against other hosts"
+        return "Kubernetes' drop of packets that are marked for it" if "mark" in rule.text else ""
     if "INVALID" in rule.text:
         return "kube-proxy's drop of packets that belong to no valid connection"
     return "kube-proxy's rule that lets service traffic be forwarded"

@@ -109,6 +109,18 @@ REFUSED = '-d 10.96.0.3/32 -m comment --comment "default/none:http has no endpoi
             "KUBE-FORWARD",
             "kube-proxy's rule that lets service traffic be forwarded",
         ),
+        (
+            [],
+            '! -s 127.0.0.0/8 -d 127.0.0.0/8 -m comment --comment "block incoming localnet connections" -j DROP',
+            "KUBE-FIREWALL",
+            "Kubernetes' guard of the loopback addresses against other hosts",
+        ),
+        (
+            [],
+            "-m mark --mark 0x8000/0x8000 -j DROP",
+            "KUBE-FIREWALL",
+            "Kubernetes' drop of packets that are marked for it",
+        ),
         (["INPUT: -m comment --comment default/web:http -j ACCEPT"], "", "", ""),
         (["KUBE-POSTROUTING: -m mark ! --mark 0x4000/0x4000 -j RETURN"], "", "", ""),
         ([], "-j DROP", "my-chain", ""),
