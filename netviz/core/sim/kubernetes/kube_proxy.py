@@ -27,6 +27,7 @@ _FOR = re.compile(
 )
 _DNAT = re.compile(r"-j DNAT --to-destination (\S+)")
 _SET = re.compile(r"--match-set (KUBE-[A-Z0-9-]+)")
+IPVS_DEVICE = "kube-ipvs0"
 _HOW = {"external IP": "its external address", "loadbalancer IP": "its load balancer's address"}
 _REFUSED = {
     "has no endpoints": "which has no endpoints",
@@ -67,6 +68,14 @@ def rules(seen: Seen) -> str:
     if last is not None and last.chain in ("KUBE-FORWARD", "KUBE-FIREWALL"):
         return _guard(last)
     return ""
+
+
+def ipvs(seen: Seen) -> str:
+    """Say what a service of IPVS is where kube-proxy made it, with its endpoints, or ""."""
+    servers = seen.step.evidence.get("servers")
+    if not servers or seen.link_named(IPVS_DEVICE) is None:
+        return ""
+    return f"a service of kube-proxy in ipvs mode, with {', '.join(seen.endpoint(one) for one in servers)}"
 
 
 def _service(own: list[Rule]) -> Service:
@@ -137,6 +146,6 @@ def _sends(rule: Rule, addr: bytes, proto: int, port: int) -> bool:
 
 def device(seen: Seen) -> str:
     """Say what kube-proxy's device is for, or ""."""
-    if seen.step.dev == "kube-ipvs0" and seen.link is not None and seen.link.kind == "dummy":
+    if seen.step.dev == IPVS_DEVICE and seen.link is not None and seen.link.kind == "dummy":
         return "where kube-proxy, in ipvs mode, keeps the services' addresses"
     return ""

@@ -21,6 +21,7 @@ Recogniser = Callable[[Seen], str]
 
 RULES: tuple[Recogniser, ...] = (
     kube_proxy.rules,
+    kube_proxy.ipvs,
     kube_proxy_nft.rules,
     flannel.rules,
     calico.rules,
@@ -78,7 +79,7 @@ def meaning(seen: Seen, said: set[str]) -> str:
     if step.kind == "nat" and step.decision in ("dnat", "snat"):
         return _translated(seen)
     if step.kind in ("netfilter", "nat"):
-        phrases = [phrase for recognise in RULES if (phrase := recognise(seen))] if seen.rules else []
+        phrases = [phrase for recognise in RULES if (phrase := recognise(seen))]
         return f"That is {', and '.join(phrases)}." if phrases else ""
     if step.kind in DEVICE_KINDS:
         sentence = _about(step.dev, seen, DEVICES)

@@ -11,6 +11,8 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from netviz.core.model.addr import pack_ip
+from netviz.core.model.ipvs import IpvsServer, IpvsService
 from netviz.core.model.link import VxlanInfo
 from netviz.core.model.netns import Pod
 from netviz.core.sim.kubernetes import overlay
@@ -221,6 +223,19 @@ def test_cilium_and_ipip() -> None:
     assert (
         "tunl0 is the IPIP device that Calico uses." in words(net.trace("pod-1-1", "10.9.0.1", dport=80))[-1]
     )
+
+
+def test_services_of_ipvs() -> None:
+    """A service of IPVS is kube-proxy's where kube-proxy's device holds its address; IPVS isn't in a test kernel."""
+    net, made = textbook()
+    node = made["node-1"]
+    servers = (IpvsServer(pack_ip("10.1.2.11"), 80), IpvsServer(pack_ip("10.1.9.9"), 80))
+    node.add("ipvs", IpvsService(6, pack_ip("192.168.0.1"), 80, scheduler="rr", servers=servers))
+    assert not any("kube-proxy" in why for why in words(net.trace("pod-1-1", "192.168.0.1", dport=80)))
+    node.link("kube-ipvs0", "dummy")
+    said = words(net.trace("pod-1-1", "192.168.0.1", dport=80))
+    ends = "endpoint 10.1.2.11:80 (pod default/pod-2-1 on node-2), endpoint 10.1.9.9:80"
+    assert said[-1].endswith(f"That is a service of kube-proxy in ipvs mode, with {ends}.")
 
 
 def phrase(ifname: str, kind: str, **fields: Any) -> str:
