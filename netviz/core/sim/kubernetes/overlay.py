@@ -40,6 +40,7 @@ NEIGHBOURS: tuple[Recogniser, ...] = (calico.neighbour,)
 # Asked with an address, a protocol and a port.
 ADDRESSES = (kube_proxy.service_at, kube_proxy_nft.service_at)
 DEVICE_KINDS = frozenset(("link_tx", "link_rx", "bridge", "encap", "decap", "opaque"))
+SPOKEN_KINDS = DEVICE_KINDS | {"netfilter", "nat", "route", "neigh"}
 
 
 def add_meanings(cluster: ClusterState, trace: Trace) -> Trace:
@@ -69,6 +70,8 @@ def _hop(cluster: ClusterState, hop: Hop) -> Hop:
 
 
 def _step(cluster: ClusterState, ns: NetnsState, step: Step, said: set[str]) -> Step:
+    if step.kind not in SPOKEN_KINDS:
+        return step
     sentence = meaning(Seen(cluster, ns, step), said)
     return msgspec.structs.replace(step, why=f"{step.why} {sentence}") if sentence else step
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 from netviz.core.model.addr import pack_ip
@@ -26,16 +25,12 @@ _by_name: ByIdentity[Mapping[Any, Link], dict[str, Link]] = ByIdentity(
 
 
 class Rule:
-    """A rule that matched: the chain that it stands in, and its text."""
+    """A rule that matched: the chain that it stands in, its text, and all its comments in order."""
 
     def __init__(self, chain: str, text: str) -> None:
         self.chain = chain
         self.text = text
-
-    @cached_property
-    def comments(self) -> tuple[str, ...]:
-        """All its comments, in order."""
-        return comments_of(self.text)
+        self.comments = comments_of(text)
 
     @property
     def comment(self) -> str:
@@ -56,39 +51,40 @@ def comments_of(text: str) -> tuple[str, ...]:
     return tuple(quoted or word for quoted, word in _COMMENT.findall(text))
 
 
+def _matched(evidence: dict[str, Any], otherwise: str) -> tuple[Rule, ...]:
+    """List the rules that matched, the deciding one last: in the chain that is recorded, or in `otherwise`."""
+    entries, text = evidence.get("matched"), evidence.get("rule")
+    within = evidence.get("within") or otherwise
+    if not entries and not text:
+        return ()
+    found = [Rule(*entry.split(": ", 1)) for entry in entries or () if ": " in entry]
+    if text and within and not (found and (found[-1].chain, found[-1].text) == (within, text)):
+        found.append(Rule(within, text))
+    return tuple(found)
+
+
 class Seen:
-    """One step, the namespace where it was taken, and the cluster."""
+    """One step, the namespace where it was taken, and the cluster.
+
+    `link` is the step's device; `rules` are those that matched in a chain, the deciding one last; `table`
+    is the chain's family and table, ("", "") for other steps.
+    """
 
     def __init__(self, cluster: ClusterState, ns: NetnsState, step: Step) -> None:
         self.cluster = cluster
         self.ns = ns
         self.step = step
-
-    @cached_property
-    def rules(self) -> tuple[Rule, ...]:
-        """The rules that matched in a chain, the deciding one last."""
-        evidence: dict[str, Any] = self.step.evidence
-        found = [Rule(*entry.split(": ", 1)) for entry in evidence.get("matched", ()) if ": " in entry]
-        text, within = evidence.get("rule", ""), evidence.get("within", "")
-        if text and within and not (found and (found[-1].chain, found[-1].text) == (within, text)):
-            found.append(Rule(within, text))
-        return tuple(found)
-
-    @cached_property
-    def table(self) -> tuple[str, str]:
-        """Family and name of the table, or ("", "")."""
-        words = str(self.step.evidence.get("chain", "")).split(" ")
-        return (words[0], words[1]) if len(words) == 3 else ("", "")
+        self.link = self.link_named(step.dev)
+        words = str(step.evidence.get("chain", "")).split(" ")
+        family, table, chain = words if len(words) == 3 else ("", "", "")
+        self.table = (family, table)
+        # What isn't modelled ends the walk at its rule, whose own chain is recorded.
+        self.rules = _matched(step.evidence, chain if step.decision == "unknown" else "")
 
     @property
     def deciding(self) -> Rule | None:
         """The rule that decided; None when it was the policy."""
         return self.rules[-1] if self.step.evidence.get("rule") and self.rules else None
-
-    @cached_property
-    def link(self) -> Link | None:
-        """The step's device."""
-        return self.link_named(self.step.dev)
 
     def link_named(self, name: str) -> Link | None:
         """Find a device of the step's namespace by name."""

@@ -16,7 +16,7 @@ from netviz.core.model.ipvs import IpvsServer, IpvsService
 from netviz.core.model.link import VxlanInfo
 from netviz.core.model.netns import Pod
 from netviz.core.sim.kubernetes import overlay
-from netviz.core.sim.trace import Trace
+from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import Net, Ns, textbook
 from tests.core.sim.nft import (
     ACCEPT,
@@ -223,6 +223,16 @@ def test_cilium_and_ipip() -> None:
     assert (
         "tunl0 is the IPIP device that Calico uses." in words(net.trace("pod-1-1", "10.9.0.1", dport=80))[-1]
     )
+
+
+def test_network_policies_of_kindnet() -> None:
+    """kindnet's agent decides in a program: the step that says so says whose it is."""
+    net, made = textbook()
+    queue = (*saddr("10.1.1.11"), e("queue", num=101, flags=1))
+    chain(made["node-1"], "prerouting", queue, hook=PREROUTING, tbl="kindnet-network-policies", family=1)
+    trace = net.trace("pod-1-1", "10.1.2.11", dport=80)
+    assert trace.disposition is Disposition.UNKNOWN
+    assert "kindnet's network policies, which its agent decides outside the kernel." in " ".join(words(trace))
 
 
 def test_services_of_ipvs() -> None:
