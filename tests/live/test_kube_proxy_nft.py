@@ -20,7 +20,7 @@ from lab.reality import Probe, send_all
 from netviz.core.sim.trace import Disposition
 from tests.live.nft_proxy import NftService, ruleset
 from tests.live.prediction import answers, predict, said, snapshot
-from tests.live.translated import hold
+from tests.live.translated import PATIENCE_S, hold
 from tests.live.xt_rules import run_on
 
 pytestmark = pytest.mark.live
@@ -172,9 +172,9 @@ def test_session_affinity(cluster: Cluster, tmp_path: Path) -> None:
     probe = Probe("web-1", table["sticky"].addr, "udp", 80)
     with proxied(cluster, table):
         before = predict(snapshot(cluster, tmp_path), cluster, probe)
-        (first,) = send_all(cluster, [probe])
+        (first,) = send_all(cluster, [probe], timeout_s=PATIENCE_S)
         state = snapshot(cluster, tmp_path)
-        again = send_all(cluster, [probe] * 8)
+        again = send_all(cluster, [probe] * 8, timeout_s=PATIENCE_S)
     assert {branch.forward.hops[-1].pod for branch in before.branches} == {"default/web-2", "default/api-2"}
     after = predict(state, cluster, probe)
     assert (after.disposition, after.certainty) == (Disposition.DELIVERED, "certain")
