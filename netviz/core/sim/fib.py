@@ -7,7 +7,7 @@ the number of routes. Policy rules, which choose the tables, are in `rules.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -88,7 +88,8 @@ route_index: ByIdentity[Mapping[Any, Route], RouteIndex] = ByIdentity(build_inde
 class Lookup(msgspec.Struct, frozen=True):
     """What a table lookup needs beside the table: the flow's part, and the devices it may look at.
 
-    `strict`: IPv6 takes nothing but `oif`, which it else only prefers.
+    `strict`: IPv6 takes nothing but `oif`, which it else only prefers. `prefer` is the device that it likes best
+    among routes of one prefix and metric: the one that the packet came in by, or should leave by.
     """
 
     dst: bytes
@@ -98,6 +99,7 @@ class Lookup(msgspec.Struct, frozen=True):
     scope: int = 0
     ignore_linkdown: frozenset[int] = frozenset()
     strict: bool = True
+    prefer: int = 0
 
 
 def _nexthop_usable(nexthop: Nexthop, lookup: Lookup) -> bool:
@@ -144,11 +146,34 @@ def lookup_table(
     width = len(lookup.dst)
     number = int.from_bytes(lookup.dst, "big")
     for _length, shift, level in index.get((table_id, width), ()):
-        for route in level.get(number >> shift, ()):
+        routes = level.get(number >> shift, ())
+        for at, route in enumerate(routes):
             found = _try_route(route, lookup, objects)
             if found is not None:
-                return found
+                return _preferred(found, routes[at + 1 :], lookup, objects)
     return None
+
+
+def _preferred(
+    found: Match, others: Sequence[Route], lookup: Lookup, objects: Mapping[Any, NexthopObject]
+) -> Match:
+    """Take a route of the same prefix and metric instead, if it uses the device that IPv6 prefers.
+
+    Source: net/ipv6/route.c, rt6_check_dev, find_match; ip6_pol_route_input (Linux 6.18).
+    """
+    if len(lookup.dst) != 16 or not lookup.prefer or _uses(found, lookup.prefer):
+        return found
+    for route in others:
+        if (route.metric, route.src_len) != (found.route.metric, found.route.src_len):
+            break
+        other = _try_route(route, lookup, objects)
+        if other is not None and _uses(other, lookup.prefer):
+            return other
+    return found
+
+
+def _uses(match: Match, ifindex: int) -> bool:
+    return any(nexthop.oif == ifindex for nexthop in match.nexthops)
 
 
 def selected_tos(tos: int, ipv6: bool) -> int:
@@ -175,8 +200,6 @@ def _try_route(route: Route, lookup: Lookup, objects: Mapping[Any, NexthopObject
         return None
     nexthops = expand_nexthops(route, objects)
     usable = tuple(nh for nh in nexthops if _nexthop_usable(nh, lookup))
-    if lookup.oif and not lookup.strict:
-        usable = tuple(nh for nh in usable if nh.oif == lookup.oif) or usable
     if not usable:
         return None
     return Match(route, usable)

@@ -159,7 +159,8 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     if not rules:
         return RouteResult(unknown="the state holds no policy rules for this family")
     strict = flow.strict or family == AF_INET
-    lookup = Lookup(flow.dst, flow.src, flow.tos, flow.oif, flow.scope, linkdown_ignored(ns.links), strict)
+    ignored, prefer = linkdown_ignored(ns.links), flow.oif or flow.iif
+    lookup = Lookup(flow.dst, flow.src, flow.tos, flow.oif, flow.scope, ignored, strict, prefer)
     index = route_index(ns.routes)
     at, steps = 0, 0
     passed: list[str] = []

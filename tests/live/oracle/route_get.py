@@ -16,7 +16,9 @@ from lab import netns
 from lab.randomnet.generate import generate
 from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, pack_ip
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST
-from netviz.core.sim.rules import RouteFlow, lookup_route
+from netviz.core.model.link import IFF_LOOPBACK
+from netviz.core.sim.rp_filter import validate_source
+from netviz.core.sim.rules import RouteFlow, RouteResult, lookup_route
 from netviz.core.state.node import NetnsState
 from tests.live.oracle.build import built
 from tests.live.oracle.collect import collect
@@ -29,6 +31,7 @@ RTA_IP_PROTO, RTA_SPORT, RTA_DPORT = 27, 28, 29
 RTM_F_LOOKUP_TABLE = 0x1000
 ERRNO = {101: "ENETUNREACH", 113: "EHOSTUNREACH", 13: "EACCES", 22: "EINVAL"}
 IPPROTO_UDP = 17
+LOOPBACK_IFINDEX = 1
 
 
 class Lookup(msgspec.Struct, frozen=True):
@@ -109,10 +112,10 @@ def ask_kernel(path: Path, lookups: list[Lookup]) -> list[str]:
 
 def ask_simulator(ns: NetnsState, lookup: Lookup) -> set[str]:
     """Say what the simulator answers: one text, or one for each nexthop that a hash may choose."""
-    src = pack_ip(lookup.src) if lookup.src else b""
+    dst, src = pack_ip(lookup.dst), pack_ip(lookup.src) if lookup.src else b""
     proto = lookup.proto or (0 if ":" in lookup.dst else IPPROTO_UDP)  # what IPv4 takes when it isn't told
     flow = RouteFlow(
-        pack_ip(lookup.dst),
+        dst,
         src,
         lookup.iif,
         lookup.oif,
@@ -121,18 +124,24 @@ def ask_simulator(ns: NetnsState, lookup: Lookup) -> set[str]:
         proto,
         lookup.sport,
         lookup.dport,
-        lookup.uid,
+        0 if lookup.iif else lookup.uid,
+        strict=not src,
     )
     result = lookup_route(ns, flow)
     if result.unknown:
         return {f"UNKNOWN {result.unknown}"}
+    if lookup.iif and len(dst) == 4 and (refused := _refused(ns, flow, result)):
+        return {refused}
     if result.error or result.route is None:
+        if lookup.oif and len(dst) == 4:
+            return {f"type {RTN_UNICAST} table 0 oif {lookup.oif} via "}  # taken to be on the device's link
         return {result.error or "ENETUNREACH"}
     route = result.route
     if result.local:
         return {"local"}
     if route.type != RTN_UNICAST:
-        return {f"type {route.type} table {route.table_id} oif 0 via "}
+        oif = LOOPBACK_IFINDEX if len(dst) == 16 else 0
+        return {f"type {route.type} table {route.table_id} oif {oif} via "}
     return {
         f"type {route.type} table {route.table_id} oif {nexthop.oif} via "
         f"{format_ip(nexthop.gateway) if nexthop.gateway else ''}"
@@ -140,11 +149,27 @@ def ask_simulator(ns: NetnsState, lookup: Lookup) -> set[str]:
     }
 
 
+def _refused(ns: NetnsState, flow: RouteFlow, result: RouteResult) -> str:
+    """Say why an arriving IPv4 packet goes nowhere: forwarding, or its source; "" where it goes on.
+
+    Source: net/ipv4/route.c, ip_route_input_slow; what is dropped there is EINVAL to the asker.
+    """
+    link = ns.links[flow.iif]
+    forwards = link.ipv4 is not None and link.ipv4.forwarding
+    if not result.local and not forwards:
+        return "EHOSTUNREACH"
+    if result.error or result.route is None:
+        return ""
+    oif = 0 if result.local or not result.nexthops else result.nexthops[0].oif
+    return "EINVAL" if validate_source(ns, link, flow, oif) is not None else ""
+
+
 def random_lookups(
     rng: random.Random, ns: NetnsState, place: str, addrs: list[str], count: int
 ) -> list[Lookup]:
     """Make questions with every selector. What is refused before any table is looked at isn't asked."""
     own = [format_ip(addr.addr) for addr in ns.addrs.values()]
+    devices = [link.ifindex for link in ns.links.values() if link.up and not link.flags & IFF_LOOPBACK]
     made = []
     for _ in range(count):
         dst = rng.choice(addrs)
@@ -152,11 +177,17 @@ def random_lookups(
         same = [addr for addr in own if (":" in addr) == v6 and not addr.startswith(("fe80", "127."))]
         ports = rng.random() < 0.5
         proto = rng.choice([6, 17]) if ports else rng.choice([0, 0, 1 if not v6 else 58])
+        asked = rng.choice(["", "", "iif", "oif"]) if devices else ""
+        src = rng.choice(same) if same and rng.random() < 0.5 else ""
+        if asked == "iif":
+            src = rng.choice([addr for addr in addrs if (":" in addr) == v6])
         made.append(
             Lookup(
                 place,
                 dst,
-                rng.choice(same) if same and rng.random() < 0.5 else "",
+                src,
+                rng.choice(devices) if asked == "iif" else 0,
+                rng.choice(devices) if asked == "oif" else 0,
                 mark=rng.choice([0, 0, 1, 0x10, 0x4000, 0x11]),
                 tos=rng.choice([0, 0, 0x10, 0x08]),
                 proto=proto,
