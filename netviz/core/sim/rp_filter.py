@@ -101,7 +101,7 @@ def _check(
         return None
     if back.route.type == RTN_LOCAL and link.flags & IFF_LOOPBACK:
         return None
-    if not link_addrs(ns, link.ifindex):
+    if not any(len(addr.addr) == 4 for addr in link_addrs(ns, link.ifindex)):
         return refused if level else None
     if level == 1:
         return refused
