@@ -245,14 +245,19 @@ def _listener_answer(
     if answer is None or packet.proto != IPPROTO_UDP or any(socket.src) or socket.dport:
         return answer, False
     open_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex, sourceless=True))
-    if open_route.error or open_route.unknown or not open_route.nexthops:
-        return answer, False
-    nexthop = open_route.nexthops[0]
-    chosen = select_source(ns, open_route, nexthop.oif, nexthop.gateway, packet.src) or packet.dst
+    if open_route.unknown:
+        return answer, True
+    chosen = packet.dst
+    if not open_route.error and open_route.nexthops:
+        nexthop = open_route.nexthops[0]
+        chosen = select_source(ns, open_route, nexthop.oif, nexthop.gateway, packet.src) or packet.dst
     named_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex))
     if chosen == packet.dst and named_route == open_route:
         return answer, False
     plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0
+    finds = f"chooses {format_ip(chosen)} as the answer's source"
+    if open_route.error:
+        finds = f"is looked up before the answer has a source, and that fails ({open_route.error})"
     if plain:
         answer = answer.but(src=chosen)
     run.step(
@@ -261,9 +266,9 @@ def _listener_answer(
         link.ifname,
         packet,
         "plain source" if plain else "same source",
-        f"The socket is bound to no address: the route chooses {format_ip(chosen)} as the answer's source, "
-        f"unless the program asks for {format_ip(packet.dst)} (IP_PKTINFO). This branch takes "
-        f"{format_ip(answer.src)}.",
+        f"The socket is bound to no address: the route {finds}, unless the program asks for "
+        f"{format_ip(packet.dst)} (IP_PKTINFO). This branch takes it that the program "
+        f"{'does not' if plain else 'does'}.",
         certainty=BRANCH,
         command=f"ip route get {format_ip(packet.src)}",
     )
