@@ -76,6 +76,16 @@ class TestLookup:
         ns.route("10.9.0.0/16", type=kind)
         assert ask(ns, "10.9.0.1").error == error
 
+    def test_ipv6_prefers_the_device_that_a_packet_came_in_by(self) -> None:
+        ns = router()
+        ns.addr("b", "fd01::1/64")
+        ns.route("fd09::/16", "fd00::9", metric=5)
+        ns.route("fd09::/16", "fd01::9", metric=5, pos=1)
+        ns.route("fd09::/16", "fd01::8", metric=6, pos=2)
+        a, b = ns.named("a").ifindex, ns.named("b").ifindex
+        found = {iif: ask(ns, "fd09::1", iif=iif).nexthops[0].oif for iif in (0, a, b)}
+        assert found == {0: a, a: a, b: b}
+
     def test_throw_goes_to_the_next_rule(self) -> None:
         ns = router()
         ns.rule(100, table_id=7)
