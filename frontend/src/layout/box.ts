@@ -1,6 +1,6 @@
 // One node's box, in its own coordinates (0, 0 at its top left corner). From the top: NICs on the
 // edge, the header, devices such as tunnels, then each bridge as a bar whose pods hang below it. A bar
-// with more pods than columns is folded: its rows are joined by a trunk at the left.
+// with more pods than columns is folded: its rows are the teeth of one comb.
 
 import type { LinkObj, NetnsObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
@@ -196,7 +196,7 @@ function layoutGroup(
   const rowCount = Math.max(group.kind === "bridge" ? 1 : 0, Math.ceil(tiles.length / columns));
   const rows = Array.from({ length: rowCount }, (_, r) => ({
     y: first + r * m.ROW_PITCH + m.BAR_H / 2,
-    x0: m.GROUP_X,
+    x0: group.kind === "bridge" ? m.SPINE_X : m.GROUP_X,
     x1: m.GROUP_X + Math.max(1, columns) * m.PITCH_X - (m.PITCH_X - m.TILE_W),
   }));
   return {

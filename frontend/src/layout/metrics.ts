@@ -8,7 +8,10 @@ export const STUB = 24;
 export const ROW_PITCH = BAR_H + STUB + TILE_H + 20;
 export const PAD = 20;
 export const TRUNK_X = 26;
-export const GROUP_X = 46;
+/** The spine that joins the rows of a folded bridge: the left end of its bars. */
+export const SPINE_X = 36;
+export const SPINE_W = 8;
+export const GROUP_X = 52;
 export const NIC_PITCH = 150;
 export const HUB_Y = 22;
 export const HEADER_H = 66;

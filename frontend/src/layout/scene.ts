@@ -32,7 +32,7 @@ export interface BarRow {
 
 export type GroupKind = "bridge" | "routed" | "detached";
 
-/** Pods that share an attachment: a bridge's bar (folded over rows), routed veths, or nothing. */
+/** Pods that share an attachment: a bridge's bar (folded over rows that a spine joins), routed veths, or nothing. */
 export interface Group {
   kind: GroupKind;
   link: string | null;

@@ -1,9 +1,9 @@
 // The wiring of the picture, for following a packet along it. In a node everything is a tree: pod,
-// port, bar, trunk, hub; NICs and devices hang off the hub and the trunk. Between nodes there is the
+// port, bar, the bridge's spine, trunk, hub; NICs and devices hang off the hub and the trunk. Between nodes there is the
 // underlay. A path between two places goes up to where their branches meet and down again.
 
 import * as m from "./metrics.js";
-import type { NodeBox, Point, Scene } from "./scene.js";
+import type { Group, NodeBox, PodTile, Point, Scene } from "./scene.js";
 
 /** A place that a packet can be at, named by what is there. */
 export type Place =
@@ -60,13 +60,9 @@ function climb(scene: Scene, place: Place): Rung[] {
       ];
     }
     case "bridge": {
-      const row = box.groups[place.group]?.rows[0];
-      if (!row) return [hub];
-      return [
-        { id: `bar:${box.name}:${place.group}:${row.y}`, point: { x: row.x0, y: row.y } },
-        { id: `trunk:${box.name}`, point: { x: trunkX, y: row.y } },
-        hub,
-      ];
+      const group = box.groups[place.group];
+      const row = group?.rows[0];
+      return group && row ? [...climbBridge(box, group, place.group, row.y), hub] : [hub];
     }
     default:
       return climbTile(scene, place, box, hub);
@@ -81,10 +77,27 @@ function climbTile(scene: Scene, place: Place & { key: string }, box: NodeBox, h
   const rungs: Rung[] = [
     { id: `port:${tile.key}`, point: tile.port },
     { id: `bar:${box.name}:${tile.group}:${tile.port.y}`, point: tile.port },
-    { id: `trunk:${box.name}`, point: { x: box.x + m.TRUNK_X, y: tile.port.y } },
+    ...climbFromBar(box, tile, tile.port),
     hub,
   ];
   return place.at === "pod" ? [pod, ...rungs] : rungs;
+}
+
+function climbFromBar(box: NodeBox, tile: PodTile, port: Point): Rung[] {
+  const group = box.groups[tile.group];
+  if (group?.kind === "bridge") return climbBridge(box, group, tile.group, port.y);
+  return [{ id: `trunk:${box.name}`, point: { x: box.x + m.TRUNK_X, y: port.y } }];
+}
+
+/** From a row of a bridge's bar along its spine to the wire that joins it to the trunk. */
+function climbBridge(box: NodeBox, group: Group, index: number, y: number): Rung[] {
+  const x = box.x + m.SPINE_X + m.SPINE_W / 2;
+  const first = group.rows[0]?.y ?? y;
+  return [
+    { id: `spine:${box.name}:${index}`, point: { x, y } },
+    { id: `foot:${box.name}:${index}`, point: { x, y: first } },
+    { id: `trunk:${box.name}`, point: { x: box.x + m.TRUNK_X, y: first } },
+  ];
 }
 
 /** The points of the way between two places; empty when no wire is drawn between them. */

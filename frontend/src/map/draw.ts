@@ -25,10 +25,19 @@ export interface Detail {
   podNames: boolean;
   podAddrs: boolean;
   links: boolean;
+  /** What a pod's link has: all its addresses, MAC and MTU. */
+  linkFacts: boolean;
 }
 
 export function detailAt(k: number): Detail {
-  return { tiles: k >= 0.1, wires: k >= 0.16, podNames: k >= 0.46, podAddrs: k >= 0.6, links: k >= 1.35 };
+  return {
+    tiles: k >= 0.1,
+    wires: k >= 0.16,
+    podNames: k >= 0.46,
+    podAddrs: k >= 0.6,
+    links: k >= 1.35,
+    linkFacts: k >= 2.1,
+  };
 }
 
 export interface Pen {

@@ -1,7 +1,7 @@
 // One node's box: frame, header, uplinks, devices, bridges.
 
 import * as m from "../layout/metrics.js";
-import type { Device, Group, NodeBox } from "../layout/scene.js";
+import type { BarRow, Device, Group, NodeBox, Rect } from "../layout/scene.js";
 import { type Pen, roundRect, sx, sy } from "./draw.js";
 import { drawTile, drawTrouble } from "./drawtile.js";
 import { type Health, linkFault } from "./picture.js";
@@ -40,7 +40,7 @@ function drawFrame(pen: Pen, box: NodeBox, health: Health): void {
 function drawUplinks(pen: Pen, box: NodeBox, railY: number): void {
   const { ctx, view, theme, picture, detail } = pen;
   const trunkX = box.x + m.TRUNK_X;
-  const lastRow = box.groups.flatMap((group) => (group.kind === "detached" ? [] : group.rows)).at(-1);
+  const lastRow = box.groups.flatMap(joiningRows).at(-1);
   const lastDevice = box.devices.at(-1);
   const bottom = Math.max(lastRow?.y ?? 0, lastDevice ? lastDevice.y + lastDevice.h / 2 : 0, box.y + m.HUB_Y);
   ctx.strokeStyle = theme.wire;
@@ -76,6 +76,12 @@ function drawUplinks(pen: Pen, box: NodeBox, railY: number): void {
   }
 }
 
+/** The rows of a group that wires lead to from the trunk: a bridge's rows hang together by themselves. */
+function joiningRows(group: Group): BarRow[] {
+  if (group.kind === "detached") return [];
+  return group.kind === "bridge" ? group.rows.slice(0, 1) : group.rows;
+}
+
 function drawNicLabel(pen: Pen, nic: Device, fault: string | null, isOnly: boolean): void {
   const { ctx, view, theme, picture } = pen;
   const link = picture.link(nic.link);
@@ -95,7 +101,8 @@ function drawHeader(pen: Pen, box: NodeBox, health: Health): void {
   const node = picture.node(box.name);
   const pods = `${box.podCount} ${box.podCount === 1 ? "pod" : "pods"}`;
   const size = wide < 90 ? 11 : wide < 180 ? 12 : Math.min(18, 14 * Math.max(1, Math.sqrt(view.k)));
-  const left = sx(view, box.x) + (detail.wires ? (m.TRUNK_X + 16) * view.k : Math.min(10, wide * 0.08));
+  const beside = Math.max(m.GROUP_X * view.k, m.TRUNK_X * view.k + 14);
+  const left = sx(view, box.x) + (detail.wires ? beside : Math.min(10, wide * 0.08));
   const right = sx(view, box.x + box.w) - Math.max(6, m.PAD * view.k);
   const state = health === "error" ? "disconnected" : health === "warning" ? "incomplete" : "";
   ctx.textBaseline = "middle";
@@ -135,24 +142,40 @@ function drawGroup(pen: Pen, box: NodeBox, group: Group): void {
   const trunkX = sx(view, box.x + m.TRUNK_X);
   const fault = group.link ? linkFault(picture.link(group.link)) : null;
   const colour = fault ? theme.bad : group.link && isPicked(pen, group.link) ? theme.accent : theme.bar;
-  for (const row of detail.wires && group.kind !== "detached" ? group.rows : []) {
+  if (detail.wires) {
     ctx.strokeStyle = theme.wire;
     ctx.lineWidth = Math.max(1, 2 * k);
     ctx.beginPath();
-    ctx.moveTo(trunkX, sy(view, row.y));
-    ctx.lineTo(sx(view, group.kind === "bridge" ? row.x0 : row.x1), sy(view, row.y));
+    for (const row of joiningRows(group)) {
+      ctx.moveTo(trunkX, sy(view, row.y));
+      ctx.lineTo(sx(view, group.kind === "bridge" ? row.x0 : row.x1), sy(view, row.y));
+    }
     ctx.stroke();
-    if (group.kind !== "bridge") continue;
-    const bar = { x: row.x0, y: row.y - m.BAR_H / 2, w: row.x1 - row.x0, h: m.BAR_H };
-    roundRect(ctx, view, bar, 4 * k);
-    const alpha = ctx.globalAlpha;
-    ctx.globalAlpha = alpha * (fault ? 1 : Math.min(1, 0.45 + view.k));
-    ctx.fillStyle = colour;
-    ctx.fill();
-    ctx.globalAlpha = alpha;
+    if (group.kind === "bridge") drawBridge(pen, group.rows, colour, fault !== null);
   }
   if (detail.podNames) drawGroupLabel(pen, group, fault);
   for (const tile of group.tiles) drawTile(pen, tile);
+}
+
+/** A bridge: one bar, or a comb of bars when its ports fill several rows. */
+function drawBridge(pen: Pen, rows: BarRow[], colour: string, isFaulty: boolean): void {
+  const { ctx, view } = pen;
+  const [first, last] = [rows[0], rows.at(-1)];
+  if (!first || !last) return;
+  const half = m.BAR_H / 2;
+  const shapes: Rect[] = rows.map((row) => ({ x: row.x0, y: row.y - half, w: row.x1 - row.x0, h: m.BAR_H }));
+  if (rows.length > 1)
+    shapes.push({ x: first.x0, y: first.y - half, w: m.SPINE_W, h: last.y - first.y + m.BAR_H });
+  ctx.beginPath();
+  for (const shape of shapes) {
+    const radius = Math.min(4 * view.k, (shape.w * view.k) / 2);
+    ctx.roundRect(sx(view, shape.x), sy(view, shape.y), shape.w * view.k, shape.h * view.k, radius);
+  }
+  const alpha = ctx.globalAlpha;
+  ctx.globalAlpha = alpha * (isFaulty ? 1 : Math.min(1, 0.45 + view.k));
+  ctx.fillStyle = colour;
+  ctx.fill();
+  ctx.globalAlpha = alpha;
 }
 
 function drawGroupLabel(pen: Pen, group: Group, fault: string | null): void {
@@ -165,8 +188,9 @@ function drawGroupLabel(pen: Pen, group: Group, fault: string | null): void {
   ctx.font = `500 ${smallSize(pen.view.k)}px ${theme.sans}`;
   ctx.textBaseline = "alphabetic";
   ctx.fillStyle = fault ? theme.bad : theme.muted;
+  const x = sx(view, row.x0 + (group.kind === "bridge" ? m.GROUP_X - m.SPINE_X : 0));
   const text = `${names[group.kind]}${addr}${fault ? ` · ${fault}` : ""}`;
-  ctx.fillText(text, sx(view, row.x0), sy(view, row.y - m.BAR_H / 2) - 4);
+  ctx.fillText(text, x, sy(view, row.y - m.BAR_H / 2) - 4);
 }
 
 function drawDevice(pen: Pen, device: Device): void {

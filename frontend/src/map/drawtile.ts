@@ -1,5 +1,6 @@
 // One pod: its port on the bar, its veth, its tile.
 
+import type { NetnsObj } from "../graph/model.js";
 import { namespaceLabel } from "../layout/box.js";
 import * as m from "../layout/metrics.js";
 import type { PodTile } from "../layout/scene.js";
@@ -106,7 +107,7 @@ function drawFrame(pen: Pen, tile: PodTile, health: Health): void {
 }
 
 function drawLabels(pen: Pen, tile: PodTile): void {
-  const { ctx, view, theme, detail, picture } = pen;
+  const { ctx, view, theme, picture } = pen;
   const ns = picture.netns(tile.key);
   if (!ns) return;
   const k = view.k;
@@ -115,17 +116,29 @@ function drawLabels(pen: Pen, tile: PodTile): void {
   const room = tile.w * k - 2 * pad;
   const x = sx(view, tile.x) + pad;
   const middle = sy(view, tile.y + tile.h / 2);
-  const lines: [string, string, string][] = [[namespaceLabel(ns), `600 ${size}px ${theme.sans}`, theme.text]];
-  const addr = ns.addrs[0]?.split("/")[0];
-  if (detail.podAddrs && addr) lines.push([addr, `${size - 0.5}px ${theme.sans}`, theme.muted]);
-  if (detail.links && ns.pod) lines.push([ns.pod.namespace, `${size - 1}px ${theme.sans}`, theme.muted]);
+  const lines = [namespaceLabel(ns), ...factsOf(pen, tile, ns)];
   const pitch = size + Math.min(6, 3 * k + 1);
   ctx.textBaseline = "middle";
-  lines.forEach(([text, font, colour], i) => {
-    ctx.font = font;
-    ctx.fillStyle = colour;
+  lines.forEach((text, i) => {
+    ctx.font = i === 0 ? `600 ${size}px ${theme.sans}` : `${size - 0.5}px ${theme.sans}`;
+    ctx.fillStyle = i === 0 ? theme.text : theme.muted;
     ctx.fillText(fitText(ctx, text, room), x, middle + (i - (lines.length - 1) / 2) * pitch);
   });
+}
+
+/** What is written below a pod's name: the nearer one looks, the more. */
+function factsOf(pen: Pen, tile: PodTile, ns: NetnsObj): string[] {
+  const { detail, picture } = pen;
+  const link = detail.linkFacts && tile.podLink ? picture.link(tile.podLink) : undefined;
+  if (link) {
+    const place = ns.pod ? [`namespace ${ns.pod.namespace}`] : [];
+    return [...place, ...ns.addrs.slice(0, 2), `${link.mac} · mtu ${link.mtu}`];
+  }
+  const facts: string[] = [];
+  const addr = ns.addrs[0]?.split("/")[0];
+  if (detail.podAddrs && addr) facts.push(addr);
+  if (detail.links && ns.pod) facts.push(ns.pod.namespace);
+  return facts;
 }
 
 function drawBadge(pen: Pen, tile: PodTile, health: Health): void {

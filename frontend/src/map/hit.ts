@@ -1,5 +1,6 @@
 // What is under the pointer: rectangles in a coarse grid, so a look-up costs the same in any cluster.
 
+import { SPINE_W } from "../layout/metrics.js";
 import type { Rect, Scene } from "../layout/scene.js";
 
 export type Target =
@@ -27,6 +28,11 @@ export class HitIndex {
         for (const row of group.link ? group.rows : []) {
           const bar = { x: row.x0, y: row.y - 6, w: row.x1 - row.x0, h: 12 };
           this.add(bar, { type: "link", key: group.link as string }, 2);
+        }
+        const [first, last] = [group.rows[0], group.rows.at(-1)];
+        if (group.link && first && last) {
+          const spine = { x: first.x0, y: first.y - 6, w: SPINE_W, h: last.y - first.y + 12 };
+          this.add(spine, { type: "link", key: group.link }, 2);
         }
         for (const tile of group.tiles) {
           this.add(tile, { type: "pod", key: tile.key }, 1);
