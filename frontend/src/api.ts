@@ -2,7 +2,7 @@
 
 import type { TraceRequest, TraceRun } from "./trace/types.js";
 
-/** An answer that isn't 2xx, with the server's own sentence where it gave one. */
+/** An answer that isn't 2xx, or none at all (status 0), in words for the user. */
 export class ApiError extends Error {
   constructor(
     message: string,
@@ -12,12 +12,32 @@ export class ApiError extends Error {
   }
 }
 
+/** What to say of a refusal: the server's own sentence, unless the status alone tells what to do. */
+export function refusalText(status: number, said: string): string {
+  if (status === 401) return "You are no longer logged in.";
+  if (said) return sentence(said);
+  if (status === 502 || status === 503 || status === 504)
+    return "The server is busy or starting. Try again in a few seconds.";
+  if (status >= 500) return `The server failed (${status}). Its log has the details.`;
+  return `The server refused this (${status}).`;
+}
+
+function sentence(text: string): string {
+  const trimmed = text.trim();
+  return `${trimmed.charAt(0).toUpperCase()}${trimmed.slice(1)}${/[.!?]$/.test(trimmed) ? "" : "."}`;
+}
+
+const UNREACHABLE =
+  "The server can’t be reached. Check that it runs and that you are online, then try again.";
+
 async function call<T>(path: string, init: RequestInit = {}): Promise<T> {
-  const response = await fetch(path, { credentials: "same-origin", ...init });
+  const response = await fetch(path, { credentials: "same-origin", ...init }).catch(() => {
+    throw new ApiError(UNREACHABLE, 0);
+  });
   const body: unknown = await response.json().catch(() => null);
   if (!response.ok) {
     const said = body && typeof body === "object" && "error" in body ? String(body.error) : "";
-    throw new ApiError(said || `The server answered ${response.status}.`, response.status);
+    throw new ApiError(refusalText(response.status, said), response.status);
   }
   return body as T;
 }
@@ -102,7 +122,7 @@ export class Api {
       try {
         take(await this.trace(id));
       } catch (error) {
-        if (error instanceof ApiError && error.status < 500) {
+        if (error instanceof ApiError && error.status >= 400 && error.status < 500) {
           finished = true;
           onError(error);
         }

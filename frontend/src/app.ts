@@ -8,10 +8,9 @@ import { type Lit, litRoutes, litTrace } from "./lit.js";
 import type { Target } from "./map/hit.js";
 import { MapView } from "./map/mapview.js";
 import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
-import { dispositionWords } from "./trace/format.js";
 import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
 import { Alerts } from "./ui/alerts.js";
-import { HoverCard, mapButtons, StaleBanner, TopBar } from "./ui/chrome.js";
+import { emptyNote, HoverCard, mapButtons, mapHint, StaleBanner, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
 import type { Context, Panel } from "./ui/context.js";
 import { h, icon } from "./ui/dom.js";
@@ -44,6 +43,8 @@ export class App implements Context {
   private readonly banner: StaleBanner;
   private readonly pods: PodList;
   private readonly hover: HoverCard;
+  private readonly hint = mapHint();
+  private readonly empty: HTMLElement;
   private readonly panelBody = h("div", { class: "panel-body" });
   private readonly panelBox = h("aside", { id: "panel", "aria-label": "Details", hidden: true });
   private readonly main = h("main", { class: "main" });
@@ -57,6 +58,7 @@ export class App implements Context {
       onScene: () => this.light(),
     });
     this.hover = new HoverCard(this.graph);
+    this.empty = emptyNote(this.role);
     const search = new SearchBox(this.graph, (target) => this.choose(target));
     this.topbar = new TopBar({
       search: search.element,
@@ -142,6 +144,8 @@ export class App implements Context {
         out: () => camera.zoomBy(1 / 1.4),
         fit: () => camera.showAll(),
       }),
+      this.hint.element,
+      this.empty,
       this.hover.element,
     );
     this.main.append(this.pods.element, this.map.element, this.panelBox);
@@ -175,6 +179,8 @@ export class App implements Context {
     this.updateTimer = undefined;
     this.updatedAt = performance.now();
     this.topbar.update(this.graph);
+    this.empty.hidden = this.graph.nodes.size > 0;
+    this.hint.say(this.hintText());
     this.pods.update(this.map.scene);
     this.panel?.update();
     this.pods.select(this.map.picture.selected);
@@ -226,7 +232,7 @@ export class App implements Context {
       id,
       (run) => this.showRun(run),
       (error) => {
-        if (this.panel instanceof TracePanel) this.panel.fail(error.message);
+        if (this.panel instanceof TracePanel) this.panel.fail(error);
       },
     );
   }
@@ -260,7 +266,7 @@ export class App implements Context {
       if (lit) {
         picture.lit = { netns: lit.netns, nodes: lit.nodes };
         picture.captioned = lit.captioned;
-        if (this.framed !== route.id && lit.points.length > 1) {
+        if (this.framed !== route.id && lit.frame.points.length > 1) {
           this.framed = route.id;
           camera.showRect(this.framing(lit), 1.25);
         }
@@ -269,16 +275,31 @@ export class App implements Context {
     } else if (target?.type === "node") this.map.setOverlay(litRoutes(this.graph, scene, target.name));
     else this.map.setOverlay({ lines: [], marks: [] });
     this.pods.select(target);
+    this.hint.say(this.hintText());
+  }
+
+  private hintText(): string {
+    if (this.graph.nodes.size === 0 || !this.mayTrace) return "";
+    const { route } = this;
+    if (route.page === "home")
+      return "Click a pod to look into it; shift-click another one to trace the way.";
+    if (route.page === "select" && route.target.type === "pod")
+      return "Shift-click another pod to trace the way to it.";
+    if (route.page === "compose" && this.map.picture.origin)
+      return route.from
+        ? "Click the pod that the packet goes to."
+        : "Click the pod that the packet comes from.";
+    return "";
   }
 
   /** What to look at for a trace: the nodes that it crosses and the way between them. */
   private framing(lit: Lit): Rect {
-    const boxes = [...lit.nodes].flatMap((name) => this.map.scene.nodeByName.get(name) ?? []);
+    const boxes = [...lit.frame.nodes].flatMap((name) => this.map.scene.nodeByName.get(name) ?? []);
     const corners = boxes.flatMap((box) => [
       { x: box.x, y: box.y },
       { x: box.x + box.w, y: box.y + box.h },
     ]);
-    return around([...lit.points, ...corners]);
+    return around([...lit.frame.points, ...corners]);
   }
 
   /** Something was chosen by search: select it and go there. */
@@ -334,7 +355,7 @@ export class App implements Context {
       await this.startTrace(request, remark);
     } catch (error) {
       this.go({ page: "compose", from: request.from, to: request.to }, true);
-      if (this.panel instanceof Compose) this.panel.form.show(request, (error as Error).message);
+      if (this.panel instanceof Compose) this.panel.form.show(request, error as Error);
     }
   }
 }
@@ -343,10 +364,7 @@ export class App implements Context {
 function failsOnlyOnReturn(trace: Trace): boolean {
   const [branch, ...others] = trace.branches;
   if (!branch?.reply || others.length > 0) return false;
-  return (
-    dispositionWords(branch.disposition).tone === "good" &&
-    dispositionWords(branch.reply.disposition).tone !== "good"
-  );
+  return branch.disposition === "DELIVERED" && branch.reply.disposition !== "DELIVERED";
 }
 
 function around(points: { x: number; y: number }[]): Rect {

@@ -8,14 +8,15 @@ import type { Line, Mark, OverlayData } from "./map/overlay.js";
 import type { TraceView } from "./route.js";
 import { dispositionWords, failedStep, podText } from "./trace/format.js";
 import { type LitPath, litPath } from "./trace/path.js";
-import type { Hop, Trace } from "./trace/types.js";
+import type { Branch, Hop, Trace } from "./trace/types.js";
 import { findEnd } from "./ui/names.js";
 
 export interface Lit {
   overlay: OverlayData;
   netns: Set<string>;
   nodes: Set<string>;
-  points: Point[];
+  /** What the camera is to show: all branches, not the chosen one alone. */
+  frame: { nodes: Set<string>; points: Point[] };
   /** The node at whose hub or NIC the packet's way fails. */
   captioned: string | null;
 }
@@ -24,31 +25,57 @@ export function litTrace(graph: Graph, scene: Scene, trace: Trace, view: TraceVi
   const branch = trace.branches[view.branch] ?? trace.branches[0];
   if (!branch) return null;
   const forward = litPath(graph, scene, branch.forward.hops);
+  const others = otherWays(graph, scene, trace, branch);
   const reply = branch.reply ? litPath(graph, scene, branch.reply.hops) : null;
   const isReply = view.direction === "reply";
   const lines: Line[] = [{ kind: "forward", points: forward.points, active: !isReply }];
   if (reply) lines.push({ kind: "reply", points: reply.points, active: isReply });
   if (!isReply) lines.reverse();
+  lines.unshift(...others.map((path): Line => ({ kind: "other", points: path.points, active: false })));
   const marks: Mark[] = [];
   const start = forward.points[0];
   if (start) marks.push({ kind: "from", point: start, text: endText("from", branch.forward.hops[0]) });
   const to = endText("to", branch.forward.hops.at(-1));
-  marks.push(...ending(branch.disposition, branch.reason, forward, branch.forward.hops, to));
   const goal = branch.disposition === "DELIVERED" ? undefined : findEnd(graph, trace.flow.dst);
+  marks.push(
+    ...ending(branch.disposition, branch.reason, forward, branch.forward.hops, to, goal !== undefined),
+  );
   const goalPoint = goal && placePoint(scene, { at: "pod", key: goal.key });
-  if (goalPoint)
+  if (goalPoint && !marks.some((mark) => isSamePoint(mark.point, goalPoint)))
     marks.push({ kind: "goal", point: goalPoint, text: goal?.pod ? `to ${goal.pod.name}` : "to" });
   if (branch.reply && reply)
-    marks.push(...ending(branch.reply.disposition, branch.reply.reason, reply, branch.reply.hops, null));
+    marks.push(
+      ...ending(branch.reply.disposition, branch.reply.reason, reply, branch.reply.hops, null, true),
+    );
   const step = view.step === null ? undefined : (forward.marks.get(view.step) ?? reply?.marks.get(view.step));
   if (step) marks.push({ kind: "step", point: step, text: "" });
   return {
     overlay: { lines, marks },
     netns: union(forward.netns, reply?.netns, goal && [goal.key]),
     nodes: union(forward.nodes, reply?.nodes, goal && [goal.node]),
-    points: [...forward.points, ...(reply?.points ?? [])],
+    frame: {
+      nodes: union(forward.nodes, reply?.nodes, goal && [goal.node], ...others.map((path) => path.nodes)),
+      points: [forward, reply, ...others].flatMap((path) => path?.points ?? []),
+    },
     captioned: captionedNode(scene, marks),
   };
+}
+
+const MOST_OTHERS = 12;
+
+/** The ways that the kernel could choose instead, each drawn once. */
+function otherWays(graph: Graph, scene: Scene, trace: Trace, chosen: Branch): LitPath[] {
+  const ways = new Map<string, LitPath>();
+  for (const branch of trace.branches) {
+    if (branch === chosen || ways.size >= MOST_OTHERS) continue;
+    const path = litPath(graph, scene, branch.forward.hops);
+    ways.set(JSON.stringify(path.points), path);
+  }
+  return [...ways.values()];
+}
+
+function isSamePoint(a: Point, b: Point): boolean {
+  return a.x === b.x && a.y === b.y;
 }
 
 /** What to write at an end of the path: far away, the pod's tile has no name of its own. */
@@ -74,13 +101,25 @@ function ending(
   path: LitPath,
   hops: Parameters<typeof failedStep>[0],
   arrived: string | null,
+  isGoalHere: boolean,
 ): Mark[] {
   const failed = failedStep(hops, disposition);
   if (!failed) return path.end && arrived ? [{ kind: "to", point: path.end, text: arrived }] : [];
   const point = path.marks.get(failed.seq) ?? path.end;
-  const { tone, title } = dispositionWords(disposition);
+  const { tone, short } = dispositionWords(disposition, isGoalHere);
   if (!point || tone === "good") return [];
-  return [{ kind: tone, point, text: tone === "out" ? "" : reason || title }];
+  const text = {
+    good: "",
+    out: "leaves the network",
+    bad: markText(disposition, reason, short),
+    warn: short,
+  };
+  return [{ kind: tone, point, text: text[tone] }];
+}
+
+/** On the map: the kernel's own name for a drop; else the plain word. */
+function markText(disposition: string, reason: string | null, short: string): string {
+  return disposition === "DROPPED" && reason ? reason : short;
 }
 
 /** The ways from a node to the nodes that its routes name. */

@@ -2,10 +2,15 @@
 
 import type { Target } from "./map/hit.js";
 
+/** How much of a trace is shown: what decided, every step, or every step with its evidence. */
+export const LEVELS = ["summary", "steps", "evidence"] as const;
+export type Level = (typeof LEVELS)[number];
+
 export interface TraceView {
   branch: number;
   direction: "forward" | "reply";
   step: number | null;
+  level: Level;
 }
 
 export type Route =
@@ -15,7 +20,7 @@ export type Route =
   | { page: "compose"; from: string; to: string }
   | { page: "trace"; id: string; view: TraceView };
 
-export const FIRST_VIEW: TraceView = { branch: 0, direction: "forward", step: null };
+export const FIRST_VIEW: TraceView = { branch: 0, direction: "forward", step: null, level: "steps" };
 
 export function parseRoute(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?");
@@ -40,6 +45,7 @@ function parseView(params: URLSearchParams): TraceView {
     branch: Math.max(0, Math.trunc(Number(params.get("branch") ?? 0)) || 0),
     direction: params.get("dir") === "reply" ? "reply" : "forward",
     step: step === null || !Number.isFinite(Number(step)) ? null : Number(step),
+    level: LEVELS.find((level) => level === params.get("detail")) ?? "steps",
   };
 }
 
@@ -62,6 +68,7 @@ export function formatRoute(route: Route): string {
       const params = new URLSearchParams();
       if (route.view.branch > 0) params.set("branch", String(route.view.branch));
       if (route.view.direction === "reply") params.set("dir", "reply");
+      if (route.view.level !== "steps") params.set("detail", route.view.level);
       if (route.view.step !== null) params.set("step", String(route.view.step));
       const query = params.toString();
       return `#/trace/${encodeURIComponent(route.id)}${query ? `?${query}` : ""}`;

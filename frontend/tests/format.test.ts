@@ -1,10 +1,13 @@
 import { expect, test } from "vitest";
 import { makeCluster } from "../dev/cluster.js";
 import { sampleTrace } from "../dev/sampletrace.js";
+import { refusalText } from "../src/api.js";
 import { retryDelay } from "../src/feed.js";
 import { shorten } from "../src/map/text.js";
 import { formatRoute, parseRoute, type Route } from "../src/route.js";
 import {
+  branchTitles,
+  changesAbove,
   dispositionWords,
   endpoint,
   failedStep,
@@ -12,7 +15,9 @@ import {
   percent,
   rewrites,
   splitEvidence,
+  tellingSteps,
 } from "../src/trace/format.js";
+import type { Branch, Step } from "../src/trace/types.js";
 import { bytes, seconds } from "../src/ui/names.js";
 import { likelyPort } from "../src/ui/traceform.js";
 
@@ -43,6 +48,51 @@ test("every disposition has words, and an unheard one is a warning", () => {
     expect(dispositionWords(name).tone).toBe("bad");
   expect(dispositionWords("LEFT_NETWORK").tone).toBe("out");
   for (const name of ["UNKNOWN", "SOMETHING_NEW"]) expect(dispositionWords(name).tone).toBe("warn");
+});
+
+test("what leaves the network on its way to a place on the map goes astray", () => {
+  expect(dispositionWords("LEFT_NETWORK", true).tone).toBe("bad");
+  expect(dispositionWords("DELIVERED", true).tone).toBe("good");
+});
+
+test("a branch is called by the decisions in which it differs from the others", () => {
+  const cluster = makeCluster({ nodes: 3, pods: 3 });
+  const pods = cluster.netns.filter((ns) => ns.pod);
+  const far = pods.find((ns) => ns.node !== pods[0]?.node);
+  const [from, to] = [pods[0]?.key ?? "", far?.key ?? ""];
+  const trace = sampleTrace(cluster, { from, to, proto: "tcp" }, "branches");
+  const titles = branchTitles(trace.branches);
+  expect(new Set(titles).size).toBe(titles.length);
+  expect(titles.length).toBeGreaterThan(1);
+  expect(branchTitles([trace.branches[0] as Branch])).toEqual(["way 1"]);
+});
+
+test("a summary keeps the decisions, what is in doubt and the end, and nothing else", () => {
+  const step = (seq: number, kind: string, more: Partial<Step> = {}): Step => ({
+    ...{ seq, kind, dev: null, packet: {}, diff: {}, decision: "", reason: null, evidence: {}, why: "" },
+    ...{ certainty: "certain", observed: null },
+    ...more,
+  });
+  const steps = [
+    step(1, "route"),
+    step(2, "neigh"),
+    step(3, "netfilter", { certainty: "unknown" }),
+    step(4, "link_tx", { diff: { smac: ["a", "b"] } }),
+    step(5, "ttl", { diff: { ttl: [64, 63] } }),
+    step(6, "netfilter", { diff: { mark: [0, 1] } }),
+    step(7, "link_rx"),
+  ];
+  expect(tellingSteps(steps, steps[6]).map((item) => item.seq)).toEqual([1, 3, 6, 7]);
+  expect(tellingSteps(steps, undefined).map((item) => item.seq)).toEqual([1, 3, 6]);
+  expect(changesAbove(steps[3] as Step)).toEqual([]);
+});
+
+test("a refusal says what to do", () => {
+  expect(refusalText(401, "log in, or send a valid API token")).toBe("You are no longer logged in.");
+  expect(refusalText(400, "no pod is called 'x'")).toBe("No pod is called 'x'.");
+  expect(refusalText(503, "")).toContain("Try again");
+  expect(refusalText(503, "200 traces are waiting already; try again")).toMatch(/^200 traces.*again\.$/);
+  expect(refusalText(500, "")).toContain("log");
 });
 
 test("probabilities and evidence", () => {
@@ -108,8 +158,8 @@ test("every address of the page is read back as it was written", () => {
     { page: "select", target: { type: "link", key: "node-1:4:4026531840:0/7" } },
     { page: "compose", from: "shop/web-0", to: "" },
     { page: "compose", from: "", to: "" },
-    { page: "trace", id: "12", view: { branch: 0, direction: "forward", step: null } },
-    { page: "trace", id: "12", view: { branch: 2, direction: "reply", step: 31 } },
+    { page: "trace", id: "12", view: { branch: 0, direction: "forward", step: null, level: "steps" } },
+    { page: "trace", id: "12", view: { branch: 2, direction: "reply", step: 31, level: "evidence" } },
   ];
   for (const route of routes) expect(parseRoute(formatRoute(route))).toEqual(route);
   expect(parseRoute("#/nonsense/%E0%A4%A")).toEqual({ page: "home" });

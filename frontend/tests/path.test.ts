@@ -3,9 +3,11 @@ import { makeCluster, podKey, rootKey } from "../dev/cluster.js";
 import { sampleTrace } from "../dev/sampletrace.js";
 import { Graph } from "../src/graph/store.js";
 import { layoutScene } from "../src/layout/layout.js";
+import * as m from "../src/layout/metrics.js";
 import type { Point, Scene } from "../src/layout/scene.js";
 import { tidy, wirePath } from "../src/layout/wires.js";
 import { litRoutes, litTrace } from "../src/lit.js";
+import { FIRST_VIEW } from "../src/route.js";
 import { findNetns, litPath, offsetPath } from "../src/trace/path.js";
 import type { TraceRequest } from "../src/trace/types.js";
 
@@ -50,6 +52,26 @@ test("between pods of one bridge the path runs along the bar and never up to the
   expect([...lit.nodes]).toEqual(["node-1"]);
 });
 
+test("between two rows of one bridge the path runs along its spine, beside the trunk", () => {
+  const box = scene.nodeByName.get("node-1");
+  const tiles = box?.groups[0]?.tiles ?? [];
+  const [first, last] = [tiles[0], tiles.at(-1)];
+  expect(first?.port?.y).not.toBe(last?.port?.y);
+  const points = wirePath(scene, { at: "pod", key: first?.key ?? "" }, { at: "pod", key: last?.key ?? "" });
+  const spine = (box?.x ?? 0) + m.SPINE_X + m.SPINE_W / 2;
+  expect(points.filter((point) => point.x === spine)).toHaveLength(2);
+  expect(points.some((point) => point.x === (box?.x ?? 0) + m.TRUNK_X)).toBe(false);
+  expectOrthogonal(points);
+});
+
+test("ways that the kernel may choose instead are drawn, and seen whole", () => {
+  const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "branches");
+  const lit = litTrace(graph, scene, trace, FIRST_VIEW);
+  expect(lit?.overlay.lines.filter((line) => line.kind === "other")).not.toHaveLength(0);
+  for (const line of lit?.overlay.lines ?? [])
+    for (const point of line.points) expect(lit?.frame.points).toContainEqual(point);
+});
+
 test("between nodes the path leaves by the NIC, follows the rails and comes in by the NIC", () => {
   const lit = litPath(graph, scene, forward(podKey(1, 1), podKey(8, 3)));
   const [a, b] = [scene.nodeByName.get("node-1"), scene.nodeByName.get("node-8")];
@@ -87,7 +109,7 @@ test("the reply's path is the forward path the other way", () => {
 
 test("a failed trace is marked where its last step is", () => {
   const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "no-route");
-  const lit = litTrace(graph, scene, trace, { branch: 0, direction: "forward", step: null });
+  const lit = litTrace(graph, scene, trace, { branch: 0, direction: "forward", step: null, level: "steps" });
   const failed = lit?.overlay.marks.filter((mark) => mark.kind === "bad") ?? [];
   const box = scene.nodeByName.get("node-1");
   expect(failed).toHaveLength(1);
@@ -100,7 +122,12 @@ test("a failed trace is marked where its last step is", () => {
 test("a chosen step is marked where its device is", () => {
   const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "none");
   const step = trace.branches[0]?.forward.hops[2]?.steps.find((item) => item.kind === "link_rx");
-  const lit = litTrace(graph, scene, trace, { branch: 0, direction: "forward", step: step?.seq ?? -1 });
+  const lit = litTrace(graph, scene, trace, {
+    branch: 0,
+    direction: "forward",
+    step: step?.seq ?? -1,
+    level: "steps",
+  });
   const nic = scene.nodeByName.get("node-2")?.nics[0];
   const mark = lit?.overlay.marks.find((item) => item.kind === "step");
   expect(mark?.point.x).toBe((nic?.x ?? 0) + (nic?.w ?? 0) / 2);

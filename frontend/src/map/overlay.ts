@@ -6,7 +6,8 @@ import { offsetPath } from "../trace/path.js";
 import { s } from "../ui/dom.js";
 
 export interface Line {
-  kind: "forward" | "reply" | "route";
+  /** "other": a way that the kernel may choose instead. */
+  kind: "forward" | "reply" | "other" | "route";
   points: Point[];
   active: boolean;
 }
@@ -36,7 +37,8 @@ export function drawOverlay(svg: SVGSVGElement, data: OverlayData, toScreen: (po
       "data-path": line.kind,
     });
     group.append(s("path", { class: "casing", d }), s("path", { class: "stroke", d }));
-    if (line.kind !== "route") group.append(s("path", { class: "chevrons", d: chevrons(points) }));
+    if (line.kind === "forward" || line.kind === "reply")
+      group.append(s("path", { class: "chevrons", d: chevrons(points) }));
     parts.push(group);
   }
   for (const mark of data.marks) parts.push(drawMark(mark, toScreen(mark.point)));

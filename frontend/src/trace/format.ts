@@ -1,27 +1,37 @@
 // Words for a trace. Pure.
 
-import type { Disposition, Hop, Packet, PodRef, Step, Trace } from "./types.js";
+import type { Branch, Disposition, Hop, Packet, PodRef, Step, Trace } from "./types.js";
 
 /** "out": neither good nor bad; the packet went where netviz cannot see. */
 export type Tone = "good" | "bad" | "warn" | "out";
 
-interface Words {
+export interface Words {
   tone: Tone;
   title: string;
+  /** The same where there is little room. */
+  short: string;
 }
 
 const DISPOSITIONS: Record<Disposition, Words> = {
-  DELIVERED: { tone: "good", title: "Delivered" },
-  NO_LISTENER: { tone: "bad", title: "Arrives, but nothing listens" },
-  LEFT_NETWORK: { tone: "out", title: "Leaves the network we can see" },
-  DROPPED: { tone: "bad", title: "Dropped" },
-  REJECTED: { tone: "bad", title: "Rejected" },
-  LOOP: { tone: "bad", title: "Loops" },
-  UNKNOWN: { tone: "warn", title: "Unknown" },
+  DELIVERED: { tone: "good", title: "Delivered", short: "delivered" },
+  NO_LISTENER: { tone: "bad", title: "Arrives, but nothing listens", short: "no listener" },
+  LEFT_NETWORK: { tone: "out", title: "Leaves the network we can see", short: "leaves" },
+  DROPPED: { tone: "bad", title: "Dropped", short: "dropped" },
+  REJECTED: { tone: "bad", title: "Rejected", short: "rejected" },
+  LOOP: { tone: "bad", title: "Goes round in a loop", short: "loops" },
+  UNKNOWN: { tone: "warn", title: "Can’t be told", short: "unknown" },
 };
 
-export function dispositionWords(disposition: string): Words {
-  return DISPOSITIONS[disposition as Disposition] ?? { tone: "warn", title: disposition };
+const ASTRAY: Words = {
+  tone: "bad",
+  title: "Goes astray",
+  short: "goes astray",
+};
+
+/** Say how a packet ends. One that leaves the network on its way to a place on the map goes astray. */
+export function dispositionWords(disposition: string, isGoalHere = false): Words {
+  if (disposition === "LEFT_NETWORK" && isGoalHere) return ASTRAY;
+  return DISPOSITIONS[disposition as Disposition] ?? { tone: "warn", title: disposition, short: disposition };
 }
 
 const KINDS: Record<string, string> = {
@@ -142,6 +152,56 @@ export function rewrites(hops: Hop[]): string[] {
           ),
       ),
   );
+}
+
+const TELLING = new Set(["origin", "route", "bridge", "nat", "encap", "decap", "opaque"]);
+const LINK_FIELDS = new Set(["smac", "dmac"]);
+
+/** What a step changes above the link layer: MACs change at every hop. */
+export function changesAbove(step: Step): [string, [unknown, unknown]][] {
+  return Object.entries(step.diff ?? {}).filter(([field]) => !LINK_FIELDS.has(field));
+}
+
+/** The steps of a hop that a summary keeps: where the way was chosen, rewritten, in doubt, or ended. */
+export function tellingSteps(steps: Step[], last: Step | undefined): Step[] {
+  return steps.filter(
+    (step) =>
+      step === last ||
+      TELLING.has(step.kind) ||
+      step.certainty !== "certain" ||
+      changesAbove(step).some(([field]) => field !== "ttl"),
+  );
+}
+
+/** What tells each branch from the others: its decisions where they part. */
+export function branchTitles(branches: Branch[]): string[] {
+  const ways = branches.map((branch) => branch.forward.hops.flatMap((hop) => hop.steps));
+  return ways.map((steps, i) => {
+    const partings = new Set<number>();
+    ways.forEach((others, j) => {
+      if (i === j) return;
+      const at = steps.findIndex((step, n) => !isSameChoice(step, others[n]));
+      if (at >= 0) partings.add(at);
+    });
+    const named = [...partings].sort((a, b) => a - b).map((at) => choiceText(steps[at] as Step));
+    return [...new Set(named)].join(", then ") || `way ${i + 1}`;
+  });
+}
+
+function isSameChoice(step: Step, other: Step | undefined): boolean {
+  return (
+    other !== undefined &&
+    step.kind === other.kind &&
+    step.dev === other.dev &&
+    step.decision === other.decision &&
+    step.why === other.why
+  );
+}
+
+function choiceText(step: Step): string {
+  const rewritten = changesAbove(step).find(([field]) => field === "dst" || field === "src");
+  const goal = rewritten ? ` ${valueText(rewritten[1][1])}` : "";
+  return `${kindLabel(step.kind)} ${step.decision.replaceAll("_", " ")}${goal}`;
 }
 
 export function isObserved(hops: Hop[]): boolean {

@@ -108,5 +108,7 @@ export interface TraceRun {
   created: string;
   user: string;
   request: TraceRequest;
+  /** In lists, where the trace itself is left out. */
+  disposition?: Disposition | null;
   trace: Trace | null;
 }

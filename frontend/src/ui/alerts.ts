@@ -1,9 +1,20 @@
-// All alerts of the cluster.
+// All alerts of the cluster: what is wrong, why it matters, and where.
 
+import type { AlertObj } from "../graph/model.js";
 import type { Context, Panel } from "./context.js";
-import { h } from "./dom.js";
-import { heading, note } from "./inspector.js";
-import { netnsLink } from "./names.js";
+import { h, icon } from "./dom.js";
+import { heading } from "./inspector.js";
+import { count, netnsLink } from "./names.js";
+
+/** What an alert means for the packets, and where to begin. */
+const ADVICE: Record<string, string> = {
+  "duplicate-address":
+    "A connection to it arrives at whichever pod answers first. Give one of them an address of its own; the plugin that assigns addresses is where to look.",
+  "no-uplink":
+    "Nothing reaches this pod or leaves it. See whether both ends of its veth pair are up and in the right place.",
+  "overlapping-pod-cidrs":
+    "A route to the one range also catches packets for the other. Give every node a range of its own.",
+};
 
 export class Alerts implements Panel {
   readonly element = h("div", { class: "alerts", "data-testid": "alerts" });
@@ -21,13 +32,28 @@ export class Alerts implements Panel {
     const text = JSON.stringify(alerts);
     if (text === this.shown) return;
     this.shown = text;
-    const items = alerts.map((alert) => {
-      const places = alert.netns.flatMap((key, i) => [i === 0 ? " " : ", ", netnsLink(graph, key)]);
-      return note(alert.severity === "error" ? "bad" : "warn", alert.message, ...places);
-    });
+    const sub =
+      alerts.length === 0
+        ? "None: the pod network keeps its contract."
+        : `${count(alerts.length, "breach", "breaches")} of the pod network’s contract`;
     this.element.replaceChildren(
-      heading("Cluster", "Alerts", items.length === 0 ? "The pod network keeps its contract." : ""),
-      ...items,
+      heading("Cluster", "Alerts", sub),
+      ...alerts.map((alert) => this.item(alert)),
     );
+  }
+
+  private item(alert: AlertObj): HTMLElement {
+    const places = alert.netns.flatMap((key, i) => [
+      i === 0 ? "Look at " : ", ",
+      netnsLink(this.context.graph, key),
+    ]);
+    const body = h(
+      "div",
+      {},
+      h("p", { class: "what" }, `${alert.message}.`),
+      ADVICE[alert.kind] ? h("p", {}, ADVICE[alert.kind]) : null,
+      places.length > 0 ? h("p", {}, ...places) : null,
+    );
+    return h("div", { class: `note ${alert.severity === "error" ? "bad" : "warn"}` }, icon("alert"), body);
   }
 }

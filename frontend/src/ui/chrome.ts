@@ -7,6 +7,7 @@ import type { Point } from "../layout/scene.js";
 import type { Target } from "../map/hit.js";
 import { linkFault } from "../map/picture.js";
 import { h, icon, setText } from "./dom.js";
+import { loginHref } from "./errors.js";
 import { count, seconds } from "./names.js";
 
 export interface TopBarParts {
@@ -148,7 +149,7 @@ export class StaleBanner {
   /** The server no longer knows us: connecting again is of no use until the user has logged in. */
   showLogin(): void {
     this.loggedOut = true;
-    this.login.href = `/login/?next=${encodeURIComponent(location.pathname)}`;
+    this.login.href = loginHref();
     this.login.hidden = false;
     this.render();
   }
@@ -176,6 +177,44 @@ export class StaleBanner {
       `The server isn’t heard: this picture is ${age === "now" ? "just out of date" : `${age} old`}. ${next}`,
     );
   }
+}
+
+/** What to do next, in a corner of the map. */
+export function mapHint(): { element: HTMLElement; say(text: string): void } {
+  const element = h("p", { class: "maphint", "data-testid": "map-hint", hidden: true });
+  return {
+    element,
+    say: (text) => {
+      element.hidden = text === "";
+      setText(element, text);
+    },
+  };
+}
+
+/** In place of an empty map: how a node gets onto it. */
+export function emptyNote(role: string): HTMLElement {
+  const enrol =
+    role === "administrator"
+      ? h("a", { href: "/admin/inventory/collector/add/" }, "Enrol a collector")
+      : "Ask an administrator to enrol a collector";
+  return h(
+    "div",
+    { class: "empty", "data-testid": "empty", hidden: true },
+    h("h2", {}, "No node yet"),
+    h("p", {}, "A node is drawn as soon as its collector connects."),
+    h(
+      "ol",
+      {},
+      h("li", {}, enrol, " for the node and keep its token in a file."),
+      h(
+        "li",
+        {},
+        "Run the collector on the node: ",
+        h("code", {}, `python -m agents run --server ${location.origin} --node NAME --token-file FILE`),
+      ),
+    ),
+    h("p", { class: "muted" }, "This page shows it without being loaded again."),
+  );
 }
 
 export function mapButtons(actions: { in(): void; out(): void; fit(): void }): HTMLElement {

@@ -6,6 +6,7 @@ import type { TraceRun } from "../trace/types.js";
 import type { Context, Panel } from "./context.js";
 import { h } from "./dom.js";
 import { heading } from "./inspector.js";
+import { findEnd, seconds } from "./names.js";
 import { TraceForm } from "./traceform.js";
 
 export class Compose implements Panel {
@@ -30,7 +31,14 @@ export class Compose implements Panel {
   private async loadRecent(): Promise<void> {
     const runs = await this.context.api.recentTraces().catch(() => []);
     if (runs.length === 0) return;
-    this.recent.replaceChildren(h("h3", {}, "Recent traces"), h("ul", {}, ...runs.map(runItem)));
+    this.recent.replaceChildren(
+      h("h3", {}, "Recent traces"),
+      h(
+        "ul",
+        {},
+        ...runs.map((run) => runItem(run, findEnd(this.context.graph, run.request.to) !== undefined)),
+      ),
+    );
   }
 }
 
@@ -40,9 +48,10 @@ function hintText(from: string, to: string): string {
   return "Click a pod on the map to start there, then the pod to reach; or fill in the form.";
 }
 
-function runItem(run: TraceRun): HTMLElement {
-  const words = run.trace ? dispositionWords(run.trace.disposition) : null;
+function runItem(run: TraceRun, isGoalHere: boolean): HTMLElement {
+  const words = run.disposition ? dispositionWords(run.disposition, isGoalHere) : null;
   const { from, to, proto, dport } = run.request;
+  const age = seconds((Date.now() - Date.parse(run.created)) / 1000);
   return h(
     "li",
     {},
@@ -50,7 +59,8 @@ function runItem(run: TraceRun): HTMLElement {
     h(
       "span",
       { class: "muted" },
-      `${proto}${dport ? ` ${dport}` : ""} · ${words?.title ?? run.status} · ${run.user}`,
+      h("span", { class: `verdict ${words?.tone ?? ""}` }, words?.short ?? run.status),
+      ` · ${proto ?? "tcp"}${dport ? ` ${dport}` : ""} · ${run.user} · ${age === "now" ? age : `${age} ago`}`,
     ),
   );
 }

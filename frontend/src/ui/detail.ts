@@ -13,7 +13,12 @@ interface Tab {
 }
 
 const TABS: Tab[] = [
-  listTab("routes", "Routes", ["dst", "via", "dev", "table", "type", "src", "metric", "proto", "scope"]),
+  {
+    id: "routes",
+    title: "Routes",
+    count: (detail) => detail.routes?.length ?? 0,
+    body: (detail) => routesBody(detail.routes ?? []),
+  },
   listTab("neighs", "Neighbours", ["dst", "mac", "dev", "state"]),
   listTab("sockets", "Sockets", ["proto", "addr", "port", "state"]),
   listTab("rules", "Rules", ["priority", "text"]),
@@ -135,14 +140,32 @@ function cell(value: unknown): string {
 
 export function table(rows: Rows, columns: string[]): HTMLElement {
   if (rows.length === 0) return h("p", { class: "muted" }, "None.");
-  const dull = (name: string) =>
-    rows.every(
-      (row) => (name === "type" && row.type === "unicast") || (name === "metric" && row.metric === 0),
-    );
+  const dull = (name: string) => name === "metric" && rows.every((row) => row.metric === 0);
   const used = columns.filter((name) => rows.some((row) => cell(row[name]) !== "") && !dull(name));
   const head = h("tr", {}, ...used.map((name) => h("th", { scope: "col" }, name)));
   const body = rows.map((row) => h("tr", {}, ...used.map((name) => h("td", {}, cell(row[name])))));
-  return h("div", { class: "scroll" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...body)));
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0 },
+    h("table", {}, h("thead", {}, head), h("tbody", {}, ...body)),
+  );
+}
+
+/** Routes by table, the main one first; those of another type than unicast begin with it, as `ip` has it. */
+function routesBody(routes: Rows): HTMLElement {
+  if (routes.length === 0) return h("p", { class: "muted" }, "None.");
+  const tables = new Map<string, Rows>();
+  for (const route of routes) {
+    const name = cell(route.table);
+    const dst = route.type === "unicast" ? route.dst : `${cell(route.type)} ${cell(route.dst)}`;
+    tables.set(name, [...(tables.get(name) ?? []), { ...route, dst }]);
+  }
+  const names = [...tables.keys()].sort((a, b) => Number(b === "main") - Number(a === "main"));
+  const parts = names.flatMap((name) => [
+    h("h5", {}, `Table ${name}`),
+    table(tables.get(name) ?? [], ["dst", "via", "dev", "src", "metric", "proto"]),
+  ]);
+  return h("div", {}, ...parts);
 }
 
 function nftBody(detail: NetnsDetail): HTMLElement {

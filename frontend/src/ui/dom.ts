@@ -49,25 +49,58 @@ export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-export function copyButton(text: string, label = "Copy"): HTMLButtonElement {
+/** A button that copies a text, or what a function says when it is pressed. */
+export function copyButton(text: string | (() => string), label = "Copy"): HTMLButtonElement {
   const button = h("button", {
     type: "button",
     class: "copy",
     title: label,
-    "aria-label": `${label}: ${text}`,
+    "aria-label": typeof text === "string" ? `${label}: ${text}` : label,
   });
   button.append(icon("copy"));
   button.addEventListener("click", async (event) => {
     event.stopPropagation();
-    const done = await copy(text);
+    const done = await copy(typeof text === "string" ? text : text());
     button.classList.toggle("done", done);
-    button.replaceChildren(icon(done ? "check" : "cross"));
+    button.firstElementChild?.replaceWith(icon(done ? "check" : "cross"));
     window.setTimeout(() => {
       button.classList.remove("done");
-      button.replaceChildren(icon("copy"));
+      button.firstElementChild?.replaceWith(icon("copy"));
     }, 1200);
   });
   return button;
+}
+
+/** Tabs of which one is in the Tab order; the arrow keys, Home and End go to the others. */
+export function tabList(attributes: Attributes, tabs: HTMLElement[]): HTMLElement {
+  for (const tab of tabs) {
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("tabindex", tab.getAttribute("aria-selected") === "true" ? "0" : "-1");
+  }
+  const list = h("div", { role: "tablist", ...attributes }, ...tabs);
+  moveByArrows(list, "[role=tab]", (tab) => tab.click());
+  return list;
+}
+
+const STEPS: Record<string, number> = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+
+/** Let the arrow keys, Home and End move the focus among what `selector` finds in `box`. */
+export function moveByArrows(
+  box: HTMLElement,
+  selector: string,
+  onMove: (element: HTMLElement) => void = () => {},
+): void {
+  box.addEventListener("keydown", (event) => {
+    const items = [...box.querySelectorAll<HTMLElement>(selector)];
+    const at = items.indexOf(document.activeElement as HTMLElement);
+    const by = STEPS[event.key];
+    const to = event.key === "Home" ? 0 : event.key === "End" ? items.length - 1 : by && at + by;
+    const next = at < 0 || to === undefined ? undefined : items[to];
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+    onMove(next);
+  });
 }
 
 /** The clipboard interface needs a secure origin; a plain http address falls back to a selection. */
@@ -94,6 +127,7 @@ const ICONS: Record<string, string> = {
   check: "M3 8.5l3.2 3.2L13 4.8",
   cross: "M4 4l8 8M12 4l-8 8",
   close: "M4 4l8 8M12 4l-8 8",
+  again: "M13 8a5 5 0 1 1-1.5-3.600M11.800 1.500v3.200h-3.200",
   search: "M7 12a5 5 0 1 0 0-10 5 5 0 0 0 0 10zM10.7 10.7L14 14",
   fit: "M2.5 6V2.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10",
   plus: "M8 3v10M3 8h10",

@@ -103,7 +103,7 @@ export class Inspector implements Panel {
       h(
         "tr",
         {},
-        h("td", {}, route.dst),
+        h("td", {}, route.dst.replace(/^(0\.0\.0\.0|::)\/0$/, "default")),
         h("td", {}, route.via ?? "link"),
         h("td", {}, route.dev),
         h(

@@ -12,7 +12,7 @@ export interface Hit {
   title: string;
   /** Where it is: node, and for a link its namespace. */
   place: string;
-  /** The field that matched, when it isn't the title. */
+  /** The field that matched; where the title did, the address. */
   matched: string | null;
   score: number;
 }
@@ -22,6 +22,7 @@ interface Entry {
   kind: Hit["kind"];
   title: string;
   place: string;
+  addr: string | null;
   fields: string[];
 }
 
@@ -35,7 +36,8 @@ export function* entries(graph: Graph): Generator<Entry> {
     if (ns.name) fields.push(ns.name);
     const place = ns.pod ? `${ns.pod.namespace} · ${ns.node}` : ns.node;
     const target: Target = { type: "pod", key: ns.key };
-    yield { target, kind: ns.pod ? "pod" : "namespace", title: namespaceLabel(ns), place, fields };
+    const kind = ns.pod ? "pod" : "namespace";
+    yield { target, kind, title: namespaceLabel(ns), place, addr: firstAddr(ns.addrs), fields };
   }
   for (const node of graph.nodes.values()) {
     const fields = [...node.addrs.map(bareAddr), ...node.pod_cidrs];
@@ -44,6 +46,7 @@ export function* entries(graph: Graph): Generator<Entry> {
       kind: "node",
       title: node.name,
       place: "node",
+      addr: firstAddr(node.addrs),
       fields,
     };
   }
@@ -52,7 +55,8 @@ export function* entries(graph: Graph): Generator<Entry> {
     const ns = graph.netns.get(link.netns);
     const place = ns ? (ns.root ? ns.node : `${namespaceLabel(ns)} · ${ns.node}`) : "";
     const fields = [link.mac, ...link.addrs.map(bareAddr)].filter((field) => field);
-    yield { target: { type: "link", key: link.key }, kind: "link", title: link.ifname, place, fields };
+    const target: Target = { type: "link", key: link.key };
+    yield { target, kind: "link", title: link.ifname, place, addr: firstAddr(link.addrs), fields };
   }
 }
 
@@ -71,7 +75,7 @@ export function search(graph: Graph, query: string, limit = 12): Hit[] {
         matched = field;
       }
     }
-    if (score > 0) hits.push({ ...entry, matched, score });
+    if (score > 0) hits.push({ ...entry, matched: matched ?? entry.addr, score });
   }
   hits.sort(
     (a, b) =>
@@ -90,6 +94,10 @@ function scoreOf(field: string, wanted: string): number {
   if (at < 0) return 0;
   if (at === 0) return 3;
   return /[^a-z0-9]/.test(text[at - 1] as string) ? 2 : 1;
+}
+
+function firstAddr(cidrs: string[]): string | null {
+  return cidrs[0] === undefined ? null : bareAddr(cidrs[0]);
 }
 
 function bareAddr(cidr: string): string {

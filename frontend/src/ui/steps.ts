@@ -1,19 +1,21 @@
 // The hop list: hops by namespace, each step one decision with its "why", opened for its evidence.
 
+import type { TraceView } from "../route.js";
 import {
-  dispositionWords,
-  failedStep,
+  changesAbove,
   hopTitle,
   isObserved,
   kindLabel,
   packetText,
   podText,
   splitEvidence,
+  type Tone,
+  tellingSteps,
   valueText,
 } from "../trace/format.js";
 import type { Hop, Observed, Step } from "../trace/types.js";
 import { codeLine } from "./detail.js";
-import { h, icon } from "./dom.js";
+import { h, icon, moveByArrows } from "./dom.js";
 
 const KIND_ICONS: Record<string, string> = {
   origin: "end",
@@ -44,36 +46,47 @@ const OBSERVED: Record<Observed["match"], string> = {
   lost: "event lost",
 };
 
-export interface StepEvents {
-  onStep(seq: number): void;
+/** How a step is shown: `tone` only on the one that ended the way other than by arriving. */
+interface Look {
+  tone: Tone | null;
+  isSelected: boolean;
+  isOpen: boolean;
+  hasObserved: boolean;
 }
 
+/** The hops of one direction. `tone` is how it ends; the last step is the one that decided that. */
 export function hopList(
   hops: Hop[],
-  disposition: string,
-  selected: number | null,
-  events: StepEvents,
+  tone: Tone,
+  view: TraceView,
+  onStep: (seq: number) => void,
 ): HTMLElement {
-  const failed = failedStep(hops, disposition);
-  const observed = isObserved(hops);
-  const list = h("ol", { class: `hops${observed ? " with-observed" : ""}`, "data-testid": "hops" });
+  const last = hops.at(-1)?.steps.at(-1);
+  const hasObserved = isObserved(hops);
+  const list = h("ol", { class: "hops", "data-testid": "hops" });
   for (const hop of hops) {
-    const steps = hop.steps.map((step) =>
-      stepItem(step, step === failed ? disposition : null, step.seq === selected, observed, events),
-    );
+    const shown = view.level === "summary" ? tellingSteps(hop.steps, last) : hop.steps;
+    const steps = shown.map((step) => {
+      const isSelected = step.seq === view.step;
+      const isOpen = isSelected || view.level === "evidence";
+      const ended = step === last && tone !== "good" ? tone : null;
+      return stepItem(step, { tone: ended, isSelected, isOpen, hasObserved }, onStep);
+    });
+    const left = hop.steps.length - shown.length;
     list.append(
       h(
         "li",
         { class: "hop", "data-testid": "hop", "data-node": hop.node },
-        hopHead(hop),
+        hopHead(hop, left),
         h("ol", { class: "steps" }, ...steps),
       ),
     );
   }
+  moveByArrows(list, ".step-row");
   return list;
 }
 
-function hopHead(hop: Hop): HTMLElement {
+function hopHead(hop: Hop, left: number): HTMLElement {
   const pod = podText(hop.pod);
   return h(
     "h4",
@@ -81,21 +94,22 @@ function hopHead(hop: Hop): HTMLElement {
     icon(pod ? "pod" : "node"),
     h("span", { class: "hop-name" }, hopTitle(hop)),
     h("span", { class: "muted" }, pod ? `on ${hop.node}` : "node"),
+    left > 0 ? h("span", { class: "muted left" }, `${left} more ${left === 1 ? "step" : "steps"}`) : null,
   );
 }
 
-function stepItem(
-  step: Step,
-  failed: string | null,
-  selected: boolean,
-  observed: boolean,
-  events: StepEvents,
-): HTMLElement {
+function stepItem(step: Step, look: Look, onStep: (seq: number) => void): HTMLElement {
   const id = `step-${step.seq}`;
-  const tone = failed ? dispositionWords(failed).tone : null;
+  const { tone, isOpen } = look;
   const row = h(
     "button",
-    { type: "button", class: "step-row", "aria-expanded": String(selected), "aria-controls": id },
+    {
+      type: "button",
+      class: "step-row",
+      "aria-expanded": String(isOpen),
+      "aria-controls": isOpen ? id : null,
+      "data-focus": id,
+    },
     h("span", { class: "kind-icon" }, icon(tone === "bad" ? "cross" : (KIND_ICONS[step.kind] ?? "unknown"))),
     h(
       "span",
@@ -108,24 +122,44 @@ function stepItem(
         h("span", { class: "decision" }, step.decision.replaceAll("_", " ")),
         step.certainty === "certain"
           ? null
-          : h("span", { class: "uncertain" }, step.certainty === "unknown" ? "not certain" : step.certainty),
+          : h("span", { class: "uncertain" }, CERTAINTIES[step.certainty] ?? step.certainty),
       ),
       h("span", { class: "why" }, step.why),
-      failed && step.reason ? h("span", { class: "reason-code" }, step.reason) : null,
+      tone && step.reason ? h("span", { class: "reason-code" }, step.reason) : null,
+      changeLine(step),
     ),
-    observed ? observedCell(step.observed) : null,
+    look.hasObserved ? observedCell(step.observed) : null,
   );
-  row.addEventListener("click", () => events.onStep(step.seq));
+  row.addEventListener("click", () => onStep(step.seq));
   const attributes = {
-    class: `step${tone ? ` ${tone}` : ""}${selected ? " selected" : ""}`,
+    class: `step${tone ? ` ${tone}` : ""}${look.isSelected ? " selected" : ""}`,
     "data-testid": "step",
     "data-seq": step.seq,
     "data-kind": step.kind,
     "data-dev": step.dev,
     "data-decision": step.decision,
-    "data-failed": failed !== null,
+    "data-failed": tone !== null,
   };
-  return h("li", attributes, row, selected ? stepBody(step, id) : null);
+  return h("li", attributes, row, isOpen ? stepBody(step, id, look.isSelected) : null);
+}
+
+const CERTAINTIES: Record<string, string> = { unknown: "not known", branch: "the kernel chooses" };
+
+/** The fields that a step changed, in a line; MACs only in the details. */
+function changeLine(step: Step): HTMLElement | null {
+  const changes = changesAbove(step);
+  if (changes.length === 0) return null;
+  const parts = changes.map(([name, [before, after]]) =>
+    h(
+      "span",
+      { class: "change" },
+      `${name} `,
+      h("del", {}, valueText(before)),
+      " → ",
+      h("ins", {}, valueText(after)),
+    ),
+  );
+  return h("span", { class: "changes", "data-testid": "changes" }, ...parts);
 }
 
 function observedCell(observed: Observed | null): HTMLElement {
@@ -134,7 +168,8 @@ function observedCell(observed: Observed | null): HTMLElement {
   return h("span", { class: `observed ${observed.match}`, title }, OBSERVED[observed.match]);
 }
 
-function stepBody(step: Step, id: string): HTMLElement {
+/** The evidence of a step; the packet itself only where it changed or was asked for. */
+function stepBody(step: Step, id: string, isSelected: boolean): HTMLElement {
   const { facts, commands } = splitEvidence(step.evidence);
   const changes = Object.entries(step.diff ?? {});
   return h(
@@ -161,8 +196,9 @@ function stepBody(step: Step, id: string): HTMLElement {
       : null,
     commands.length > 0 ? h("h5", {}, "Check it by hand") : null,
     ...commands.map((command) => codeLine(command)),
-    h("h5", {}, "The packet after this step"),
-    h("p", { class: "packet-line" }, packetText(step.packet)),
+    ...(isSelected || changes.length > 0
+      ? [h("h5", {}, "The packet after this step"), h("p", { class: "packet-line" }, packetText(step.packet))]
+      : []),
   );
 }
 

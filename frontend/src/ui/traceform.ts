@@ -1,8 +1,11 @@
 // What to trace: from, to, and the packet.
 
+import { ApiError } from "../api.js";
+import { naturalCompare } from "../layout/natural.js";
 import type { TraceRequest } from "../trace/types.js";
 import { type Context, VIEWER_REASON } from "./context.js";
 import { h, icon } from "./dom.js";
+import { fillError } from "./errors.js";
 import { traceName } from "./names.js";
 
 export class TraceForm {
@@ -14,8 +17,9 @@ export class TraceForm {
   private readonly sport = numberField("sport", 65535);
   private readonly len = numberField("len", 65535);
   private readonly df = h("input", { type: "checkbox", name: "df", id: "trace-df" });
-  private readonly error = h("p", {
+  private readonly error = h("div", {
     class: "note bad",
+    id: "trace-error",
     role: "alert",
     "data-testid": "trace-error",
     hidden: true,
@@ -81,35 +85,101 @@ export class TraceForm {
     this.protoChanged();
   }
 
+  /** Whether the last try was refused, and the form says why. */
+  get hasFailed(): boolean {
+    return !this.error.hidden;
+  }
+
   /** Fill in a request that the server refused, with what it said. */
-  show(request: TraceRequest, error: string): void {
+  show(request: TraceRequest, error: Error): void {
     this.fill(request);
-    this.fail(error);
+    this.refused(error);
   }
 
   async run(): Promise<void> {
-    this.error.hidden = true;
-    const request = this.request();
-    if (!request.from || !request.to) {
-      this.fail(
-        `Say where the packet ${request.from ? "goes: a pod or an address" : "starts: a pod, a node or an address"}.`,
-      );
-      (request.from ? this.to : this.from).focus();
+    this.clear();
+    const wrong = this.firstWrong();
+    if (wrong) {
+      this.fail(new Error(wrong.message), wrong.field);
       return;
     }
     this.fields.disabled = true;
     try {
-      await this.context.startTrace(request);
+      await this.context.startTrace(this.request());
     } catch (error) {
-      this.fail((error as Error).message);
+      this.fields.disabled = false;
+      this.refused(error as Error);
     } finally {
       this.fields.disabled = !this.context.mayTrace;
     }
   }
 
-  private fail(message: string): void {
-    this.error.textContent = message;
+  private firstWrong(): { field: HTMLInputElement; message: string } | null {
+    if (!this.from.value.trim())
+      return { field: this.from, message: "Say where the packet starts: a pod, a node or an address." };
+    if (!this.to.value.trim())
+      return { field: this.to, message: "Say where the packet goes: a pod or an address." };
+    const numbers = [
+      { field: this.dport, name: "The port", least: 1 },
+      { field: this.sport, name: "The source port", least: 1 },
+      { field: this.len, name: "The length in bytes", least: LEAST_BYTES },
+    ];
+    for (const { field, name, least } of numbers) {
+      if (!field.disabled && !isNumberWithin(field, least, 65535))
+        return { field, message: `${name} is a whole number from ${least} to 65535, or left empty.` };
+    }
+    return null;
+  }
+
+  /** The server says no: mark the end that it doesn't know, and name others that sound alike. */
+  private refused(error: Error): void {
+    const unknown = [this.from, this.to].find((field) => error.message.includes(`'${field.value.trim()}'`));
+    const alike =
+      unknown && error instanceof ApiError && error.status === 400 ? this.alike(unknown.value) : [];
+    this.fail(error, unknown);
+    if (!unknown) return;
+    if (alike.length === 0) {
+      this.error.append(h("p", { class: "alike" }, "Type the name of a pod or a node, or an IP address."));
+      return;
+    }
+    const choices = alike.map((name) => {
+      const button = h("button", { type: "button", class: "quiet inline" }, name);
+      button.addEventListener("click", () => {
+        unknown.value = name;
+        this.clear();
+        unknown.focus();
+      });
+      return button;
+    });
+    this.error.append(h("p", { class: "alike" }, "Do you mean ", ...choices, "?"));
+  }
+
+  /** Pods whose names begin like what was typed. */
+  private alike(typed: string): string[] {
+    const name = typed.trim().toLowerCase().split("/").at(-1) ?? "";
+    const pods = [...this.context.graph.netns.values()].filter((ns) => ns.pod);
+    for (let keep = name.length; keep >= 2; keep -= 1) {
+      const found = pods.filter((ns) => ns.pod?.name.toLowerCase().startsWith(name.slice(0, keep)));
+      if (found.length > 0) return found.map(traceName).sort(naturalCompare).slice(0, 3);
+    }
+    return [];
+  }
+
+  private fail(error: Error, field?: HTMLInputElement): void {
+    fillError(this.error, error);
     this.error.hidden = false;
+    if (!field) return;
+    field.setAttribute("aria-invalid", "true");
+    field.setAttribute("aria-describedby", this.error.id);
+    field.focus();
+  }
+
+  private clear(): void {
+    this.error.hidden = true;
+    for (const field of [this.from, this.to, this.dport, this.sport, this.len]) {
+      field.removeAttribute("aria-invalid");
+      field.removeAttribute("aria-describedby");
+    }
   }
 
   private request(): TraceRequest {
@@ -185,6 +255,15 @@ function numberField(name: string, most: number): HTMLInputElement {
 
 function labelled(title: string, field: HTMLElement): HTMLElement {
   return h("label", { class: "field" }, h("span", {}, title), field);
+}
+
+/** The smallest packet that the server takes: an IPv4 header. */
+const LEAST_BYTES = 20;
+
+function isNumberWithin(field: HTMLInputElement, least: number, most: number): boolean {
+  if (field.validity.badInput) return false;
+  const value = Number(field.value);
+  return field.value === "" || (Number.isInteger(value) && value >= least && value <= most);
 }
 
 function numberText(value: number | null | undefined): string {

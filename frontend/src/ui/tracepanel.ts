@@ -1,19 +1,13 @@
 // One trace: the answer first (what becomes of the packet, and where), then the way there and back.
 
-import type { TraceView } from "../route.js";
-import {
-  dispositionWords,
-  failedStep,
-  flowText,
-  hopTitle,
-  percent,
-  protocolText,
-  rewrites,
-} from "../trace/format.js";
+import { LEVELS, type TraceView } from "../route.js";
+import { branchTitles, dispositionWords, percent, rewrites, type Words } from "../trace/format.js";
 import { findNetns } from "../trace/path.js";
 import type { Branch, Trace, TraceRun } from "../trace/types.js";
+import { answerParts, failure } from "./answer.js";
 import type { Context, Panel } from "./context.js";
-import { h, icon } from "./dom.js";
+import { copyButton, h, icon, tabList } from "./dom.js";
+import { errorNote } from "./errors.js";
 import { note } from "./inspector.js";
 import { findEnd, seconds } from "./names.js";
 import { hopList } from "./steps.js";
@@ -24,6 +18,7 @@ export class TracePanel implements Panel {
   private readonly answer = h("div", { class: "answer", "aria-live": "polite" });
   private readonly form: TraceForm;
   private readonly again: HTMLDetailsElement;
+  private readonly actions = h("div", { class: "actions" });
   private readonly body = h("div", { class: "trace-body" });
   private run: TraceRun | null = null;
   private view: TraceView;
@@ -39,18 +34,41 @@ export class TracePanel implements Panel {
   ) {
     this.view = view;
     this.form = new TraceForm(context);
-    this.again = h(
-      "details",
-      { class: "again" },
-      h("summary", {}, "Change the packet and trace again"),
-      this.form.element,
-    );
-    this.element.append(this.answer, this.notes, this.again, this.body);
+    this.again = h("details", { class: "again" }, h("summary", {}, "Change the packet"), this.form.element);
+    this.fillActions();
+    this.element.append(this.answer, this.notes, this.actions, this.again, this.body);
     this.answer.append(h("p", { class: "muted" }, "Loading the trace…"));
   }
 
   update(): void {
     this.renderNotes();
+  }
+
+  /** The same packet once more (after a repair, say), and a link to this trace. */
+  private fillActions(): void {
+    const link = copyButton(() => location.href, "Copy a link to this trace");
+    link.append("Copy link");
+    link.classList.add("named");
+    if (!this.context.mayTrace) {
+      this.actions.append(link);
+      return;
+    }
+    const repeat = h(
+      "button",
+      { type: "button", "data-testid": "trace-repeat" },
+      icon("again"),
+      "Trace again",
+    );
+    repeat.addEventListener("click", () => void this.repeat());
+    this.actions.append(repeat, link);
+  }
+
+  private async repeat(): Promise<void> {
+    if (!this.run) return;
+    this.again.open = false;
+    this.form.fill(this.run.request);
+    await this.form.run();
+    this.again.open = this.form.hasFailed;
   }
 
   /** Alerts of the namespaces that the packet comes from, goes to and crosses. */
@@ -89,19 +107,19 @@ export class TracePanel implements Panel {
     this.renderNotes();
   }
 
-  fail(message: string): void {
-    this.answer.replaceChildren(h("p", { class: "note bad" }, message));
+  fail(error: Error): void {
+    this.answer.replaceChildren(errorNote(error));
+    this.actions.hidden = true;
+    this.again.hidden = true;
   }
 
   private render(fresh: boolean): void {
     const run = this.run;
     if (!run) return;
     const trace = run.trace;
+    this.actions.hidden = run.status !== "done";
     if (run.status === "failed") {
-      this.answer.replaceChildren(
-        badge("bad", "FAILED", "The trace could not be made"),
-        h("p", {}, run.error ?? ""),
-      );
+      this.answer.replaceChildren(...failure(run.error ?? ""));
       this.body.replaceChildren();
       this.again.open = true;
       return;
@@ -114,177 +132,117 @@ export class TracePanel implements Panel {
     }
     const branch = trace.branches[this.view.branch] ?? trace.branches[0];
     if (!branch) return;
-    if (fresh)
-      this.answer.replaceChildren(
-        ...answerParts(run, trace, (direction, step) => this.onView({ branch: 0, direction, step })),
-      );
-    const focused = document.activeElement?.closest("[data-seq]")?.getAttribute("data-seq");
-    this.body.replaceChildren(...this.branchParts(trace, branch));
+    const isGoalHere = findEnd(this.context.graph, trace.flow.dst) !== undefined;
+    if (fresh) {
+      const parts = answerParts(run, trace, isGoalHere, (to) => this.onView({ ...this.view, ...to }));
+      this.answer.replaceChildren(...parts.filter((part) => part !== null));
+    }
+    this.renderBody(trace, branch, isGoalHere);
+  }
+
+  /** Draw the way anew, and leave the keyboard's focus where it was. */
+  private renderBody(trace: Trace, branch: Branch, isGoalHere: boolean): void {
+    const focused = this.body.contains(document.activeElement)
+      ? document.activeElement?.getAttribute("data-focus")
+      : null;
+    this.body.replaceChildren(...this.branchParts(trace, branch, isGoalHere));
     if (focused)
-      this.body.querySelector<HTMLElement>(`[data-seq="${focused}"] button`)?.focus({ preventScroll: true });
+      this.body.querySelector<HTMLElement>(`[data-focus="${focused}"]`)?.focus({ preventScroll: true });
     this.body.querySelector(".step.selected")?.scrollIntoView({ block: "nearest" });
   }
 
-  private branchParts(trace: Trace, branch: Branch): HTMLElement[] {
+  private branchParts(trace: Trace, branch: Branch, isGoalHere: boolean): HTMLElement[] {
     const parts: HTMLElement[] = [];
-    if (trace.branches.length > 1) parts.push(this.branchTabs(trace));
-    parts.push(this.directionTabs(branch));
-    const reply = this.view.direction === "reply";
-    const hops = reply ? (branch.reply?.hops ?? []) : branch.forward.hops;
-    const disposition = reply ? (branch.reply?.disposition ?? "UNKNOWN") : branch.disposition;
-    if (reply && !branch.reply)
-      parts.push(h("p", { class: "muted" }, "No reply is sent, since the packet doesn’t arrive."));
-    const events = {
-      onStep: (seq: number) => this.onView({ ...this.view, step: this.view.step === seq ? null : seq }),
-    };
-    const list = hopList(hops, disposition, this.view.step, events);
+    if (trace.branches.length > 1) parts.push(this.branchTabs(trace, isGoalHere));
+    parts.push(this.directionTabs(branch, isGoalHere));
+    const isReply = this.view.direction === "reply";
+    if (isReply && !branch.reply)
+      return [...parts, h("p", { class: "muted" }, "No reply is sent, since the packet doesn’t arrive.")];
+    const hops = (isReply ? branch.reply : branch.forward)?.hops ?? [];
+    const words = isReply
+      ? dispositionWords(branch.reply?.disposition ?? "UNKNOWN", true)
+      : dispositionWords(branch.disposition, isGoalHere);
+    const list = hopList(hops, words.tone, this.view, (seq) =>
+      this.onView({ ...this.view, step: this.view.step === seq ? null : seq }),
+    );
     list.classList.add(this.view.direction);
-    parts.push(list, stateLine(trace));
-    return parts;
+    return [...parts, this.levelChoice(), list, stateLine(trace)];
   }
 
-  private branchTabs(trace: Trace): HTMLElement {
+  private branchTabs(trace: Trace, isGoalHere: boolean): HTMLElement {
+    const titles = branchTitles(trace.branches);
     const tabs = trace.branches.map((branch, i) => {
-      const words = dispositionWords(branch.disposition);
-      const chance = branch.probability === null ? "" : ` · ${percent(branch.probability)}`;
-      const chosen = i === this.view.branch;
+      const words = dispositionWords(branch.disposition, isGoalHere);
       const tab = h(
         "button",
-        { type: "button", role: "tab", "aria-selected": String(chosen), "data-testid": "branch" },
+        {
+          type: "button",
+          "aria-selected": String(i === this.view.branch),
+          "data-testid": "branch",
+          "data-focus": `branch-${i}`,
+        },
         h("span", { class: `dot ${words.tone}` }),
-        `${i + 1}: ${words.title}${chance}`,
+        h("span", { class: "way" }, titles[i] ?? ""),
+        h("span", { class: `verdict ${words.tone}` }, words.short),
+        h("span", { class: "chance" }, branch.probability === null ? "" : percent(branch.probability)),
       );
-      tab.addEventListener("click", () => this.onView({ branch: i, direction: "forward", step: null }));
+      tab.addEventListener("click", () =>
+        this.onView({ ...this.view, branch: i, direction: "forward", step: null }),
+      );
       return tab;
     });
-    return h("div", { class: "tabs branches", role: "tablist", "aria-label": "Branches" }, ...tabs);
+    return tabList({ class: "branches", "aria-label": "Ways", "aria-orientation": "vertical" }, tabs);
   }
 
-  private directionTabs(branch: Branch): HTMLElement {
-    const tab = (direction: TraceView["direction"], title: string, disposition: string | null) => {
-      const words =
-        disposition === null ? { tone: "none", title: "not sent" } : dispositionWords(disposition);
+  private directionTabs(branch: Branch, isGoalHere: boolean): HTMLElement {
+    const tab = (
+      direction: TraceView["direction"],
+      title: string,
+      disposition: string | null,
+      words: Words | null,
+    ) => {
       const element = h(
         "button",
         {
           type: "button",
-          role: "tab",
           "aria-selected": String(this.view.direction === direction),
           class: direction,
           "data-testid": `direction-${direction}`,
+          "data-focus": direction,
           "data-disposition": disposition,
         },
         h("span", { class: "swatch" }),
         h("b", {}, title),
-        h("span", { class: `verdict ${words.tone}` }, words.title),
+        h("span", { class: `verdict ${words?.tone ?? "muted"}` }, words?.short ?? "not sent"),
       );
       element.addEventListener("click", () => this.onView({ ...this.view, direction, step: null }));
       return element;
     };
-    return h(
-      "div",
-      { class: "tabs directions", role: "tablist", "aria-label": "Direction" },
-      tab("forward", "Forward", branch.disposition),
-      tab("reply", "Reply", branch.reply?.disposition ?? null),
-    );
+    const back = branch.reply?.disposition ?? null;
+    return tabList({ class: "tabs directions", "aria-label": "Direction" }, [
+      tab("forward", "Forward", branch.disposition, dispositionWords(branch.disposition, isGoalHere)),
+      tab("reply", "Reply", back, back === null ? null : dispositionWords(back, true)),
+    ]);
   }
-}
 
-const CERTAINTIES: Record<Trace["certainty"], string> = {
-  certain: "certain",
-  branch: "depends on the kernel’s choice",
-  unknown: "not certain",
-};
-
-function answerParts(
-  run: TraceRun,
-  trace: Trace,
-  onFailed: (direction: TraceView["direction"], seq: number) => void,
-): HTMLElement[] {
-  const branch = trace.branches[0];
-  const reply = branch?.reply ?? null;
-  const single = trace.branches.length === 1;
-  const replyBad = single && reply !== null && dispositionWords(reply.disposition).tone !== "good";
-  const words = dispositionWords(trace.disposition);
-  const tone = words.tone === "good" && replyBad ? "bad" : words.tone;
-  const title =
-    words.tone === "good" && replyBad ? "Arrives, but the reply doesn’t come back" : titleOf(trace);
-  const isForward = words.tone !== "good";
-  const hops = isForward ? branch?.forward.hops : reply?.hops;
-  const failed =
-    tone !== "good" && single && hops
-      ? failedStep(hops, isForward ? trace.disposition : (reply?.disposition ?? ""))
-      : null;
-  const where = hops?.find((hop) => failed !== null && hop.steps.includes(failed));
-  const reason = replyBad && !isForward ? reply?.reason : trace.reason;
-  return [
-    badge(
-      tone,
-      trace.disposition,
-      title,
-      replyBad && !isForward
-        ? `reply ${reply?.disposition} · ${reason}`
-        : reason || CERTAINTIES[trace.certainty],
-    ),
-    h(
-      "p",
-      { class: "flow" },
-      h("b", {}, run.request.from),
-      " → ",
-      h("b", {}, run.request.to),
-      h("span", { class: "protocol", "data-testid": "protocol" }, protocolText(trace)),
-      h("span", { class: "muted" }, flowText(trace)),
-    ),
-    ...(failed && where
-      ? [
-          cause(tone, hopTitle(where), failed.why, () =>
-            onFailed(isForward ? "forward" : "reply", failed.seq),
-          ),
-        ]
-      : []),
-    ...(trace.certainty === "certain" ? [] : [certainty(trace)]),
-  ];
-}
-
-function cause(tone: string, where: string, why: string, onShow: () => void): HTMLElement {
-  const show = h(
-    "button",
-    { type: "button", class: "quiet", "data-testid": "show-failed" },
-    "Show this step",
-  );
-  show.addEventListener("click", onShow);
-  return h(
-    "div",
-    { class: `cause ${tone}`, "data-testid": "cause" },
-    h("p", {}, h("b", {}, `At ${where}: `), why),
-    show,
-  );
-}
-
-function titleOf(trace: Trace): string {
-  const arriving = trace.branches.filter((branch) => branch.disposition === "DELIVERED").length;
-  if (trace.certainty === "branch" && arriving > 0 && arriving < trace.branches.length)
-    return "Delivered only sometimes";
-  return dispositionWords(trace.disposition).title;
-}
-
-function certainty(trace: Trace): HTMLElement {
-  const text =
-    trace.certainty === "branch"
-      ? `The kernel chooses between ${trace.branches.length} ways; each is shown below.`
-      : "Not certain: a step on the way isn’t known. It is marked below.";
-  return h("p", { class: "note warn", "data-testid": "certainty", "data-certainty": trace.certainty }, text);
-}
-
-function badge(tone: string, disposition: string, title: string, reason: string | null = null): HTMLElement {
-  const mark = tone === "good" ? "check" : tone === "bad" ? "cross" : tone === "out" ? "tx" : "unknown";
-  return h(
-    "div",
-    { class: `badge ${tone}`, "data-testid": "disposition", "data-disposition": disposition },
-    h("span", { class: "badge-icon" }, icon(mark)),
-    h("span", { class: "badge-title" }, title),
-    h("span", { class: "badge-code" }, reason ? `${disposition} · ${reason}` : disposition),
-  );
+  /** How much to show of each hop. */
+  private levelChoice(): HTMLElement {
+    const buttons = LEVELS.map((level) => {
+      const button = h(
+        "button",
+        {
+          type: "button",
+          "aria-pressed": String(this.view.level === level),
+          "data-testid": `level-${level}`,
+          "data-focus": `level-${level}`,
+        },
+        `${level.charAt(0).toUpperCase()}${level.slice(1)}`,
+      );
+      button.addEventListener("click", () => this.onView({ ...this.view, level }));
+      return button;
+    });
+    return h("div", { class: "levels", role: "group", "aria-label": "How much to show" }, ...buttons);
+  }
 }
 
 function stateLine(trace: Trace): HTMLElement {

@@ -1,0 +1,176 @@
+// The answer of a trace, before any step: what becomes of the packet, where it fails and why, and
+// what is uncertain about that.
+
+import type { TraceView } from "../route.js";
+import {
+  dispositionWords,
+  failedStep,
+  flowText,
+  hopTitle,
+  protocolText,
+  type Tone,
+} from "../trace/format.js";
+import type { Hop, Step, Trace, TraceRun } from "../trace/types.js";
+import { h, icon } from "./dom.js";
+import { note } from "./inspector.js";
+
+/** A step and how to get there. */
+export type ShowStep = (to: Pick<TraceView, "branch" | "direction"> & { step: number }) => void;
+
+interface Place {
+  hop: Hop;
+  step: Step;
+  branch: number;
+  direction: TraceView["direction"];
+}
+
+export function answerParts(
+  run: TraceRun,
+  trace: Trace,
+  isGoalHere: boolean,
+  onShow: ShowStep,
+): (HTMLElement | null)[] {
+  const verdict = verdictOf(trace, isGoalHere);
+  const failed = trace.branches.length === 1 ? failedPlace(trace) : null;
+  return [
+    badge(verdict.tone, trace.disposition, verdict.title, verdict.code),
+    h(
+      "p",
+      { class: "flow" },
+      h("b", {}, run.request.from),
+      " → ",
+      h("b", {}, run.request.to),
+      h("span", { class: "protocol", "data-testid": "protocol" }, protocolText(trace)),
+      h("span", { class: "muted" }, flowText(trace)),
+    ),
+    failed && cause(verdict.tone, failed, onShow),
+    certainty(trace, failed, onShow),
+  ];
+}
+
+/** The trace that could not be made. */
+export function failure(error: string): HTMLElement[] {
+  return [badge("bad", "FAILED", "The trace could not be made"), note("bad", error)];
+}
+
+function verdictOf(trace: Trace, isGoalHere: boolean): { tone: Tone; title: string; code: string } {
+  const words = dispositionWords(trace.disposition, isGoalHere);
+  const [branch, ...others] = trace.branches;
+  const reply = others.length === 0 ? branch?.reply : null;
+  if (words.tone === "good" && reply && reply.disposition !== "DELIVERED") {
+    const back = dispositionWords(reply.disposition, true);
+    const title =
+      back.tone === "warn" ? "Arrives; the reply can’t be told" : "Arrives, but the reply doesn’t come back";
+    return { tone: back.tone, title, code: `reply ${reply.disposition}${suffix(reply.reason)}` };
+  }
+  const arriving = trace.branches.filter((item) => item.disposition === "DELIVERED").length;
+  const sometimes = arriving > 0 && arriving < trace.branches.length;
+  return {
+    tone: words.tone,
+    title: sometimes ? "Delivered only sometimes" : words.title,
+    code: trace.disposition + suffix(trace.reason || CERTAINTIES[trace.certainty]),
+  };
+}
+
+const CERTAINTIES: Record<Trace["certainty"], string> = {
+  certain: "certain",
+  branch: "the kernel chooses the way",
+  unknown: "not certain",
+};
+
+function suffix(reason: string | null): string {
+  return reason ? ` · ${reason}` : "";
+}
+
+/** Where a trace with one branch fails: on the way there, else on the way back. */
+function failedPlace(trace: Trace): Place | null {
+  const branch = trace.branches[0];
+  if (!branch) return null;
+  const onReply = branch.disposition === "DELIVERED";
+  const hops = onReply ? branch.reply?.hops : branch.forward.hops;
+  const step = hops && failedStep(hops, onReply ? (branch.reply?.disposition ?? "") : branch.disposition);
+  const hop = step && hops.find((item) => item.steps.includes(step));
+  return hop ? { hop, step, branch: 0, direction: onReply ? "reply" : "forward" } : null;
+}
+
+function cause(tone: Tone, place: Place, onShow: ShowStep): HTMLElement {
+  return h(
+    "div",
+    { class: `cause ${tone}`, "data-testid": "cause" },
+    h("p", {}, h("b", {}, `At ${hopTitle(place.hop)}: `), place.step.why),
+    showButton("show-failed", "Show this step", place, onShow),
+  );
+}
+
+function showButton(testid: string, text: string, place: Place, onShow: ShowStep): HTMLElement {
+  const { branch, direction, step } = place;
+  const button = h("button", { type: "button", class: "quiet inline", "data-testid": testid }, text);
+  button.addEventListener("click", () => onShow({ branch, direction, step: step.seq }));
+  return button;
+}
+
+/** What the answer hangs on: a choice of the kernel's, or things that netviz doesn't know, by name. */
+function certainty(trace: Trace, failed: Place | null, onShow: ShowStep): HTMLElement | null {
+  if (trace.certainty === "certain") return null;
+  const attributes = { "data-testid": "certainty", "data-certainty": trace.certainty };
+  if (trace.certainty === "branch") {
+    const agreed = new Set(trace.branches.map((branch) => branch.disposition)).size === 1;
+    const tail = agreed ? "The packet ends alike by each of them." : "They end differently.";
+    const text = `The kernel chooses among ${trace.branches.length} ways. ${tail} Choose one below.`;
+    return h(
+      "div",
+      { class: `note ${agreed ? "info" : "warn"}`, ...attributes },
+      icon("path"),
+      h("p", {}, text),
+    );
+  }
+  const places = unknownPlaces(trace).filter((place) => place.step !== failed?.step);
+  if (places.length === 0 && failed) return null;
+  const items = places
+    .slice(0, 4)
+    .map((place) =>
+      h(
+        "li",
+        {},
+        h("b", {}, `${hopTitle(place.hop)}: `),
+        place.step.why,
+        " ",
+        showButton("show-unknown", "Show", place, onShow),
+      ),
+    );
+  const more = places.length > items.length ? [h("li", {}, `and ${places.length - items.length} more`)] : [];
+  const body = h(
+    "div",
+    {},
+    h("p", {}, "Not certain. What netviz doesn’t know:"),
+    h("ul", {}, ...items, ...more),
+  );
+  return h("div", { class: "note warn", ...attributes }, icon("unknown"), body);
+}
+
+function unknownPlaces(trace: Trace): Place[] {
+  const places = new Map<string, Place>();
+  trace.branches.forEach((branch, i) => {
+    for (const direction of ["forward", "reply"] as const) {
+      for (const hop of branch[direction]?.hops ?? []) {
+        for (const step of hop.steps) {
+          const key = `${hop.netns} ${step.why}`;
+          if (step.certainty === "unknown" && !places.has(key))
+            places.set(key, { hop, step, branch: i, direction });
+        }
+      }
+    }
+  });
+  return [...places.values()];
+}
+
+function badge(tone: Tone, disposition: string, title: string, code = disposition): HTMLElement {
+  const mark = { good: "check", bad: "cross", out: "tx", warn: "unknown" }[tone];
+  return h(
+    "div",
+    { class: `badge ${tone}`, "data-testid": "disposition", "data-disposition": disposition },
+    h("span", { class: "badge-icon" }, icon(mark)),
+    h("span", { class: "badge-title" }, title),
+    h("span", { class: "badge-code" }, code),
+  );
+}
