@@ -10,6 +10,7 @@ from netviz import health
 
 admin.site.site_header = admin.site.site_title = "netviz"
 admin.site.index_title = "Administration"
+admin.site.enable_nav_sidebar = False  # the lists need the width
 admin.site.site_url = None  # the template has its own link to the map
 
 urlpatterns = [

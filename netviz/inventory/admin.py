@@ -99,6 +99,14 @@ class NodeAdmin(admin.ModelAdmin):
         )
 
 
+REPORTED = ("version", "kernel", "whole", "lag", "losses", "resyncs", "cpu_share", "memory")
+
+
+def fields_of(fieldsets: tuple[tuple[str | None, dict[str, tuple[str, ...]]], ...]) -> tuple[str, ...]:
+    """All fields of a form."""
+    return tuple(name for _, options in fieldsets for name in options["fields"])
+
+
 @admin.register(Collector)
 class CollectorAdmin(admin.ModelAdmin):
     """Collectors: who may connect, who is connected, and how they do."""
@@ -120,7 +128,12 @@ class CollectorAdmin(admin.ModelAdmin):
     search_fields = ("node__name", "node__cluster__name", "version", "kernel", "token_hint")
     list_select_related = ("node",)
     actions = ("approve", "revoke")
-    date_hierarchy = "enrolled_at"
+    fieldsets = (
+        (None, {"fields": ("node", "status", "token_hint", "connected", "seen")}),
+        ("When", {"fields": ("enrolled_at", "approved_at", "revoked_at")}),
+        ("What it says of itself", {"fields": REPORTED}),
+    )
+    readonly_fields = fields_of(fieldsets)
 
     def has_change_permission(self, request: HttpRequest, obj: Collector | None = None) -> bool:
         """Nothing of a collector is edited: it is approved and revoked by actions."""

@@ -7,6 +7,9 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
 
 from netviz.inventory.access import ADMINISTRATOR, may
 from netviz.tracing.models import TraceRun
@@ -16,8 +19,8 @@ from netviz.tracing.models import TraceRun
 class TraceRunAdmin(admin.ModelAdmin):
     """Traces: nobody edits them."""
 
-    list_display = ("created_at", "user", "source", "target", "proto", "status", "disposition", "took")
-    list_display_links = ("created_at", "source", "target")
+    list_display = ("when", "user", "source", "target", "proto", "status", "disposition", "took", "on_map")
+    list_display_links = ("when", "source", "target")
     list_filter = ("disposition", "status", "proto", "created_at", "user")
     list_select_related = ("user",)
     list_per_page = 50
@@ -25,7 +28,7 @@ class TraceRunAdmin(admin.ModelAdmin):
     search_fields = ("source", "target", "disposition", "error", "user__username")
     search_help_text = "From, to, disposition, error or user"
     fieldsets = (
-        (None, {"fields": ("source", "target", "proto", "user", "status", "disposition", "error")}),
+        (None, {"fields": ("source", "target", "proto", "user", "status", "disposition", "error", "on_map")}),
         ("When", {"fields": ("created_at", "started_at", "finished_at", "took")}),
         ("Path", {"fields": ("path", "inputs")}),
     )
@@ -40,6 +43,16 @@ class TraceRunAdmin(admin.ModelAdmin):
         runs = super().get_queryset(request)
         one = request.resolver_match is not None and "object_id" in request.resolver_match.kwargs
         return runs if one else runs.defer("result")
+
+    @admin.display(description="when", ordering="created_at")
+    def when(self, run: TraceRun) -> str:
+        """When it was asked for, to the second."""
+        return f"{timezone.localtime(run.created_at):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="map")
+    def on_map(self, run: TraceRun) -> str:
+        """Where the page shows it."""
+        return format_html('<a href="{}#/trace/{}">Show on the map</a>', reverse("map"), run.pk)
 
     @admin.display(description="took")
     def took(self, run: TraceRun) -> str:

@@ -85,6 +85,15 @@ def token_not_shown(text: str) -> bool:
     return not TOKEN.search(text) and not any(c.token_hash in text for c in Collector.objects.all())
 
 
+def test_a_collector_is_shown_with_all_that_it_says_of_itself(admin: Client) -> None:
+    collector, _ = enrol("n1", approve=True)
+    Collector.objects.filter(pk=collector.pk).update(kernel="6.18.0-test", rss_bytes=3 << 20)
+    text = admin.get(f"{COLLECTORS}{collector.pk}/change/").content.decode()
+    assert "6.18.0-test" in text
+    assert "3.0 MiB" in text
+    assert 'name="_save"' not in text
+
+
 def test_enrolling_shows_the_token_once(admin: Client) -> None:
     assert admin.get(f"{COLLECTORS}add/").status_code == 200
     answer = admin.post(f"{COLLECTORS}add/", {"node": "n9", "cluster": "prod", "approve": ""})

@@ -93,6 +93,12 @@ def test_the_path_can_be_read(admin: Client, runs: list[TraceRun]) -> None:
     assert "style=" not in text.split('class="nv-trace"')[1].split("</fieldset>")[0]
 
 
+def test_a_trace_leads_to_the_map(admin: Client, runs: list[TraceRun]) -> None:
+    link = f'href="/#/trace/{runs[0].pk}"'
+    assert link in admin.get(LIST).content.decode()
+    assert link in admin.get(f"{LIST}{runs[0].pk}/change/").content.decode()
+
+
 def test_nobody_edits_history(admin: Client, runs: list[TraceRun]) -> None:
     assert admin.get(f"{LIST}add/").status_code == 403
     assert admin.post(f"{LIST}{runs[0].pk}/change/", {"source": "else"}).status_code == 403
