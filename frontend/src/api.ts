@@ -99,12 +99,19 @@ export class Api {
     }
   }
 
-  startTrace(request: TraceRequest): Promise<{ id: string }> {
-    return call("/api/traces", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": this.csrf },
-      body: JSON.stringify(request),
-    });
+  async startTrace(request: TraceRequest): Promise<{ id: string }> {
+    try {
+      return await call("/api/traces", {
+        method: "POST",
+        headers: { "Content-Type": "application/json", "X-CSRFToken": this.csrf },
+        body: JSON.stringify(request),
+      });
+    } catch (error) {
+      // Without its cookies the request is refused before the server looks who asks.
+      const isRefused = error instanceof ApiError && error.status === 403;
+      if (isRefused && !(await this.loggedIn())) throw new ApiError(refusalText(401, ""), 401);
+      throw error;
+    }
   }
 
   /** Report a trace's state until it is done or failed; by socket, else by asking. Returns a stop. */

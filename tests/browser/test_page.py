@@ -10,23 +10,10 @@ from lab.faults import apply_fault, mend
 from lab.stack import Stack
 from tests.browser.chromium import log_in
 from tests.browser.conftest import watched_page
+from tests.browser.tracing import WAIT_MS, trace
 
 pytestmark = [pytest.mark.browser, pytest.mark.live]
 Netviz = tuple[Cluster, Stack]
-WAIT_MS = 20_000
-
-
-def trace(page: Page, source: str, target: str, proto: str = "tcp", dport: int | None = 8080) -> None:
-    """Trace through the form, and wait for the answer."""
-    page.get_by_test_id("new-trace").click()
-    form = page.get_by_test_id("trace-form")
-    form.locator("[name=from]").fill(source)
-    form.locator("[name=to]").fill(target)
-    form.locator("[name=proto]").select_option(proto)
-    if dport is not None:
-        form.locator("[name=dport]").fill(str(dport))
-    page.get_by_test_id("trace-submit").click()
-    expect(page.get_by_test_id("disposition")).to_be_visible(timeout=WAIT_MS)
 
 
 def test_fifteen_pods_are_there_and_a_new_one_appears_by_itself(page: Page, netviz: Netviz) -> None:
