@@ -206,8 +206,24 @@ export class App implements Context {
     this.panelBody.replaceChildren(...(this.panel ? [this.panel.element] : []));
     this.panelBox.hidden = this.panel === null;
     this.panelBox.scrollTop = 0;
+    document.title = this.titleOf(route);
     if (route.page === "trace") this.follow(route.id);
     this.light();
+  }
+
+  private titleOf(route: Route): string {
+    if (route.page === "home") return "netviz";
+    if (route.page === "select") {
+      const { target } = route;
+      const name =
+        target.type === "node"
+          ? target.name
+          : target.type === "pod"
+            ? this.graph.netns.get(target.key)?.pod?.name
+            : this.graph.links.get(target.key)?.ifname;
+      return `${name ?? target.type} · netviz`;
+    }
+    return `${{ alerts: "Alerts", compose: "Trace", trace: "Trace" }[route.page]} · netviz`;
   }
 
   private makePanel(route: Route): Panel | null {
