@@ -28,14 +28,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from lab import privileges
+from lab import privileges, userns
 from lab.spec import LabError
 from lab.stack import Stack, StackError
 
 RECORDINGS = Path(__file__).resolve().parent / "recordings"
 CLUSTER_NAME = "demo"
 DATA_PREFIX = "netviz-demo-"
-UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--mount-proc", "--pid", "--fork")
 
 
 def say(text: str) -> None:
@@ -66,39 +65,6 @@ def may_build() -> bool:
     except LabError:
         return False
     return True
-
-
-def user_namespace_works() -> bool:
-    """Tell whether this user may make namespaces inside a user namespace of his own."""
-    if shutil.which("unshare") is None:
-        return False
-    return subprocess.run([*UNSHARE, "true"], capture_output=True).returncode == 0
-
-
-def run_in_user_namespace(arguments: list[str], sock: socket.socket) -> int:
-    """Run this program again as root of a user namespace, with the page's port open; the exit status.
-
-    `unshare` takes no signals while it waits, but passes its own end on to its child as SIGTERM, which
-    ends the demo in order. A pipe that only the demo holds tells when that is done.
-    """
-    done, held = os.pipe()
-    command = [*UNSHARE, "--kill-child=SIGTERM", sys.executable, "-m", "lab.demo", *arguments]
-    with subprocess.Popen([*command, "--fd", str(sock.fileno())], pass_fds=(sock.fileno(), held)) as inner:
-        os.close(held)
-        ended = False
-
-        def end(signum: int, frame: object) -> None:
-            nonlocal ended
-            ended = True
-            inner.kill()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, end)
-        while os.read(done, 1):
-            pass
-        status = inner.wait()
-    os.close(done)
-    return 0 if ended else status
 
 
 def bring_loopback_up() -> None:
@@ -150,20 +116,22 @@ def why_no_lab() -> str | None:
     missing = [tool for tool in ("ip", "nft") if shutil.which(tool) is None]
     if missing:
         return f"{' and '.join(missing)} not found (Debian: apt-get install iproute2 nftables)"
-    if not may_build() and not user_namespace_works():
+    if not may_build() and not userns.works():
         return "you may not make namespaces here, and this system allows you no user namespace"
     return None
 
 
-def serve(stack: Stack, note: str) -> NoReturn:
+def serve(stack: Stack, *, is_recording: bool = False) -> NoReturn:
     """Start the stack, print the READY line, and watch it until a signal comes."""
     access = stack.start(progress=say)
-    if note:
-        say(note)
-    say(f"logs are in {stack.data_dir}; Ctrl-C ends the demo and removes everything")
+    say(f"logs are in {stack.data_dir}")
     print(
         f"READY {access.url} user={access.user} password={access.password} token={access.token}", flush=True
     )
+    say("open that page and log in; click a pod, then shift-click another one to trace the way")
+    if not is_recording:
+        say("to break something, in a second terminal: .venv/bin/python -m lab break --list")
+    say("Ctrl-C ends the demo and removes everything")
     while True:
         for part in (stack.server, *stack.collectors.values()):
             if part is not None:
@@ -200,7 +168,8 @@ def main(argv: list[str]) -> int:
     reason = "--replay was given" if options.replay else why_no_lab()
     sock = socket.socket(fileno=options.fd) if options.fd is not None else listen(options.port)
     if reason is None and not may_build():
-        return run_in_user_namespace(argv, sock)
+        inner = [sys.executable, "-m", "lab.demo", *argv, "--fd", str(sock.fileno())]
+        return userns.run(inner, sock.fileno())
     if options.fd is not None:
         bring_loopback_up()
     inherited: int | None = None
@@ -218,14 +187,13 @@ def main(argv: list[str]) -> int:
                 live_lab(options.nodes, options.pods) as collectors,
                 Stack(collectors, data_dir, options.port, inherited) as stack,
             ):
-                serve(stack, "")
+                serve(stack)
         else:
-            say(
-                f"no live lab: {reason}. Replaying a recorded one instead: the picture is real, but nothing will change."
-            )
+            say(f"no live lab: {reason}")
+            say("replaying a recorded one instead: the picture is real, but nothing will change")
             recorded = {path.stem: [str(path), "--hold"] for path in sorted(RECORDINGS.glob("*.nvr"))}
             with Stack(recorded, data_dir, options.port, inherited, command="replay") as stack:
-                serve(stack, "this is a recording")
+                serve(stack, is_recording=True)
     except KeyboardInterrupt:
         say("ended; everything was removed")
         return 0

@@ -6,6 +6,7 @@ same node. What isn't told is chosen: the first node, the next one, its first an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -269,6 +270,16 @@ def apply_fault(
         applied = FaultState(identity, name, named, changes.undo)
         state.faults.append(applied)
         return applied
+
+
+def describe(applied: FaultState) -> str:
+    """Say what a user sees of a fault, with the names of what it was applied to."""
+    summary = FAULTS[applied.fault].summary
+    # The longest word first: OTHER-POD holds OTHER.
+    for part in ("other_pod", "other", "pod", "node"):
+        word = part.upper().replace("_", "-")
+        summary = re.sub(rf"\b{word}\b", applied.target.get(part, word), summary)
+    return summary
 
 
 def mend(cluster: Cluster, name: str = "all") -> list[str]:

@@ -18,6 +18,8 @@ import pytest
 from lab.stack import ROOT, free_port, wait_until
 
 pytestmark = pytest.mark.live
+# Root, but as little able to make namespaces as an ordinary user.
+POWERLESS = ("setpriv", "--bounding-set=-sys_admin,-net_admin")
 READY = re.compile(r"READY (?P<url>http://127\.0\.0\.1:\d+) user=(\S+) password=(\S+) token=(?P<token>\S+)")
 
 
@@ -90,13 +92,36 @@ def test_a_live_demo_is_ready_traces_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_without_the_right_to_make_namespaces_it_runs_inside_a_user_namespace(tmp_path: Path) -> None:
     """The page is reached at the host's own loopback all the same."""
-    powerless = ("setpriv", "--bounding-set=-sys_admin,-net_admin")
-    with demo(tmp_path, "--nodes", "2", "--pods", "1", under=powerless) as (process, access):
+    with demo(tmp_path, "--nodes", "2", "--pods", "1", under=POWERLESS) as (process, access):
         assert pods(access) == 2
         assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
         assert "recorded" not in (tmp_path / "err").read_text()
     assert process.returncode == 0
     assert left_behind(tmp_path) == []
+
+
+def test_a_lab_in_a_user_namespace_is_reached_from_another_terminal(tmp_path: Path) -> None:
+    """As it stands in the README, and nothing of the way in is left."""
+    with demo(tmp_path, "--nodes", "2", "--pods", "1", under=POWERLESS) as (_, access):
+        assert run_lab(tmp_path, "exec", "web-1", "--", "ip", "-br", "addr").count("10.244.1.2/24") == 1
+        said = run_lab(tmp_path, "break", "route-missing")
+        assert "node1 has no route to node2's pods" in said
+        wait_until(
+            lambda: trace(access, "default/web-1", "default/web-2") == "LEFT_NETWORK", 20, "the missing route"
+        )
+        run_lab(tmp_path, "mend")
+        run_lab(tmp_path, "add-pod", "node2", "shop-1")
+        wait_until(lambda: pods(access) == 3, 20, "the new pod")
+    assert left_behind(tmp_path) == []
+
+
+def run_lab(folder: Path, *arguments: str) -> str:
+    """What `python -m lab` says to the user who runs the demo in `folder`."""
+    env = {**os.environ, "NETVIZ_LAB_DIR": str(folder / "labs")}
+    argv = [*POWERLESS, sys.executable, "-m", "lab", *arguments]
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(tmp_path: Path) -> None:
