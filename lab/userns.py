@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lab.paths import base_dir
+from lab.syscalls import die_with_parent
 
 UNSHARE = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--mount-proc", "--pid", "--fork")
 WAY_IN = ".user-namespace"
@@ -36,11 +37,12 @@ def run(argv: Sequence[str], fd: int) -> int:
     """Run a program as root of a new user namespace, with descriptor `fd` open; the exit status.
 
     `unshare` takes no signals while it waits, but passes its own end on to its child as SIGTERM, which
-    ends the program in order. A pipe that only the program holds tells when that is done.
+    ends the program in order; it ends when this process is killed. A pipe that only the program holds
+    tells when that is done.
     """
     done, held = os.pipe()
     command = [*UNSHARE, "--kill-child=SIGTERM", *argv]
-    with subprocess.Popen(command, pass_fds=(fd, held)) as inner:
+    with subprocess.Popen(command, pass_fds=(fd, held), preexec_fn=die_with_parent) as inner:
         os.close(held)
         ended = False
 

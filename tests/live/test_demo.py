@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,6 +116,16 @@ def test_a_lab_in_a_user_namespace_is_reached_from_another_terminal(tmp_path: Pa
     assert left_behind(tmp_path) == []
 
 
+def answers(access: dict[str, str]) -> bool:
+    try:
+        urllib.request.urlopen(access["url"] + "/healthz", timeout=2).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def run_lab(folder: Path, *arguments: str) -> str:
     """What `python -m lab` says to the user who runs the demo in `folder`."""
     env = {**os.environ, "NETVIZ_LAB_DIR": str(folder / "labs")}
@@ -124,11 +135,15 @@ def run_lab(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(tmp_path: Path) -> None:
-    with demo(tmp_path, "--nodes", "1", "--pods", "1") as (process, _):
+@pytest.mark.parametrize("under", [(), POWERLESS], ids=["root", "user"])
+def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(
+    tmp_path: Path, under: tuple[str, ...]
+) -> None:
+    with demo(tmp_path, "--nodes", "1", "--pods", "1", under=under) as (process, access):
         process.kill()
         process.wait()
-    with demo(tmp_path, "--nodes", "1", "--pods", "2") as (process, access):
+        wait_until(lambda: not answers(access), 20, "the end of the killed demo's server")
+    with demo(tmp_path, "--nodes", "1", "--pods", "2", under=under) as (process, access):
         assert pods(access) == 2
     assert process.returncode == 0
     assert left_behind(tmp_path) == []
