@@ -9,10 +9,10 @@ from typing import Any
 
 import uvicorn
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db import connection
+
+from netviz.schema import bring_up_to_date
 
 
 class Command(BaseCommand):
@@ -34,7 +34,8 @@ class Command(BaseCommand):
             raise CommandError(
                 "with NETVIZ_REDIS_URL, set NETVIZ_SECRET_KEY too: all server processes need the same one"
             )
-        self._migrate()
+        bring_up_to_date(self.stdout.write)
+        connection.close()
         config = uvicorn.Config(
             "netviz.asgi:application",
             host=options["host"],
@@ -60,14 +61,3 @@ class Command(BaseCommand):
             server.run(sockets)
         if not server.started:
             raise CommandError(f"cannot serve on {options['host']}:{options['port']}; the log above says why")
-
-    def _migrate(self) -> None:
-        try:
-            executor = MigrationExecutor(connection)
-            plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-        except DatabaseError as err:
-            raise CommandError(f"cannot use the database: {err}") from None
-        if plan:
-            self.stdout.write(f"Bringing the database up to date ({len(plan)} migrations) ...")
-            call_command("migrate", interactive=False, verbosity=0)
-        connection.close()

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from netviz.inventory.forms import valid_node_name
 from netviz.inventory.service import DEFAULT_CLUSTER, enrol
+from netviz.schema import bring_up_to_date
 
 
 class Command(BaseCommand):
@@ -31,6 +32,7 @@ class Command(BaseCommand):
             node = valid_node_name(options["node"])
         except ValidationError as err:
             raise CommandError(err.message) from None
+        bring_up_to_date(self.stderr.write)
         _, token = enrol(node, cluster_name=options["cluster"], approve=options["approve"])
         self.stdout.write(token)
         if not options["approve"]:

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from netviz.inventory.access import ADMINISTRATOR, ROLES
 from netviz.inventory.service import enrol, make_api_token
+from netviz.schema import bring_up_to_date
 
 
 class Command(BaseCommand):
@@ -31,9 +32,13 @@ class Command(BaseCommand):
         parser.add_argument("--role", choices=ROLES, default=ADMINISTRATOR, help="default: %(default)s")
         parser.add_argument("nodes", nargs="*", metavar="NODE", help="enrol and approve a collector for each")
 
-    @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:
         """Make everything or nothing."""
+        bring_up_to_date(self.stderr.write)
+        self.stdout.write(json.dumps(self._make(options)))
+
+    @transaction.atomic
+    def _make(self, options: dict[str, Any]) -> dict[str, Any]:
         users = get_user_model().objects
         name, role = options["user"], options["role"]
         if users.filter(username=name).exists():
@@ -47,5 +52,4 @@ class Command(BaseCommand):
         user.groups.add(Group.objects.get(name=role))
         _, token = make_api_token(user, "provisioned")
         collectors = {node: enrol(node, approve=True)[1] for node in options["nodes"]}
-        made = {"user": name, "password": password, "role": role, "token": token, "collectors": collectors}
-        self.stdout.write(json.dumps(made))
+        return {"user": name, "password": password, "role": role, "token": token, "collectors": collectors}

@@ -1,0 +1,36 @@
+"""A new server's first command, whichever it is, makes the database."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from lab.stack import ROOT
+
+
+def manage(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run manage.py with an empty folder for its data."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("NETVIZ_")}
+    argv = [sys.executable, "manage.py", *arguments]
+    return subprocess.run(
+        argv, cwd=ROOT, env={**env, "NETVIZ_VAR_DIR": str(folder)}, capture_output=True, text=True
+    )
+
+
+def test_provision_may_come_first_and_prints_json_alone(tmp_path: Path) -> None:
+    done = manage(tmp_path, "provision", "--user", "ada", "--role", "viewer")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["user"] == "ada"
+    again = manage(tmp_path, "provision", "--user", "ada")
+    assert again.returncode == 1
+    assert "there is a user 'ada' already" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_enrol_may_come_first_and_prints_the_token_alone(tmp_path: Path) -> None:
+    done = manage(tmp_path, "enrol", "n1", "--approve")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 1
