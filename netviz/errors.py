@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -17,7 +18,14 @@ def _answer(request: HttpRequest, status: int, sentence: str) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400."""
+    """400; the usual cause on a new server is a name that it doesn't know to be its own."""
+    if isinstance(exception, DisallowedHost):
+        return _answer(
+            request,
+            400,
+            "this server doesn't answer to the name in the address; "
+            "whoever runs it can add that name to NETVIZ_ALLOWED_HOSTS",
+        )
     return _answer(request, 400, "the request cannot be read")
 
 

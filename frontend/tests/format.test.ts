@@ -16,6 +16,7 @@ import {
   rewrites,
   splitEvidence,
   tellingSteps,
+  valueText,
 } from "../src/trace/format.js";
 import type { Branch, Step } from "../src/trace/types.js";
 import { bytes, seconds } from "../src/ui/names.js";
@@ -93,6 +94,12 @@ test("a refusal says what to do", () => {
   expect(refusalText(503, "")).toContain("Try again");
   expect(refusalText(503, "200 traces are waiting already; try again")).toMatch(/^200 traces.*again\.$/);
   expect(refusalText(500, "")).toContain("log");
+});
+
+test("a list in the evidence has a line for each of its items", () => {
+  expect(valueText(["a", 2])).toBe("a\n2");
+  expect(valueText({ a: [1] })).toBe('{"a":[1]}');
+  expect(valueText(null)).toBe("none");
 });
 
 test("probabilities and evidence", () => {

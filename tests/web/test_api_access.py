@@ -73,3 +73,10 @@ def test_unknown_addresses_are_json_below_api_and_a_page_elsewhere() -> None:
     page = Client().get("/nothing")
     assert page.status_code == 404
     assert page["Content-Type"].startswith("text/html")
+
+
+def test_a_name_that_is_not_the_servers_is_refused_in_words() -> None:
+    for path in ("/", "/api/topology"):
+        answer = Client(headers={"host": "somewhere.example"}).get(path)
+        assert answer.status_code == 400
+        assert "NETVIZ_ALLOWED_HOSTS" in answer.content.decode()

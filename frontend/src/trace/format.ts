@@ -101,6 +101,7 @@ export function flowText(trace: Trace): string {
 
 export function valueText(value: unknown): string {
   if (value === null || value === undefined) return "none";
+  if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return value.join("\n");
   if (typeof value === "object") return JSON.stringify(value);
   return String(value);
 }
