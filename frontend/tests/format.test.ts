@@ -6,7 +6,6 @@ import { retryDelay } from "../src/feed.js";
 import { shorten } from "../src/map/text.js";
 import { formatRoute, parseRoute, type Route } from "../src/route.js";
 import {
-  branchTitles,
   changesAbove,
   dispositionWords,
   endpoint,
@@ -18,7 +17,7 @@ import {
   tellingSteps,
   valueText,
 } from "../src/trace/format.js";
-import type { Branch, Step } from "../src/trace/types.js";
+import type { Step } from "../src/trace/types.js";
 import { bytes, seconds } from "../src/ui/names.js";
 import { likelyPort } from "../src/ui/traceform.js";
 
@@ -54,18 +53,6 @@ test("every disposition has words, and an unheard one is a warning", () => {
 test("what leaves the network on its way to a place on the map goes astray", () => {
   expect(dispositionWords("LEFT_NETWORK", true).tone).toBe("bad");
   expect(dispositionWords("DELIVERED", true).tone).toBe("good");
-});
-
-test("a branch is called by the decisions in which it differs from the others", () => {
-  const cluster = makeCluster({ nodes: 3, pods: 3 });
-  const pods = cluster.netns.filter((ns) => ns.pod);
-  const far = pods.find((ns) => ns.node !== pods[0]?.node);
-  const [from, to] = [pods[0]?.key ?? "", far?.key ?? ""];
-  const trace = sampleTrace(cluster, { from, to, proto: "tcp" }, "branches");
-  const titles = branchTitles(trace.branches);
-  expect(new Set(titles).size).toBe(titles.length);
-  expect(titles.length).toBeGreaterThan(1);
-  expect(branchTitles([trace.branches[0] as Branch])).toEqual(["way 1"]);
 });
 
 test("a summary keeps the decisions, what is in doubt and the end, and nothing else", () => {

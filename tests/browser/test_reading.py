@@ -122,6 +122,23 @@ def test_the_ways_that_the_kernel_may_choose_are_named_and_chosen(page: Page, ne
         expect(page.locator("[data-testid=hop][data-node=node3]")).to_have_count(1)
 
 
+def test_what_is_not_known_is_named_and_shown(page: Page, netviz: Netviz) -> None:
+    cluster, _ = netviz
+    rule = "add table ip nv-t; add chain ip nv-t f { type filter hook forward priority 10; }; "
+    rule += "add rule ip nv-t f limit rate 1/second drop"
+    cluster.exec("node2", ["nft", rule]).check_returncode()
+    try:
+        trace(page, "default/web-1", "default/web-2")
+        again_until(page, "UNKNOWN")
+        expect(page.get_by_test_id("disposition")).to_contain_text("May be delivered")
+        expect(page.get_by_test_id("certainty")).to_contain_text("limit in chain ip nv-t f")
+        page.get_by_test_id("show-unknown").first.click()
+        expect(page.locator(".step.selected")).to_contain_text("not known")
+        expect(page.locator(".overlay .mark.step")).to_have_count(1)
+    finally:
+        cluster.exec("node2", ["nft", "delete table ip nv-t"]).check_returncode()
+
+
 def test_a_trace_without_the_mouse(page: Page) -> None:
     page.keyboard.press("/")
     page.keyboard.type("web-1")

@@ -1,6 +1,6 @@
 // Words for a trace. Pure.
 
-import type { Branch, Disposition, Hop, Packet, PodRef, Step, Trace } from "./types.js";
+import type { Disposition, Hop, Packet, PodRef, Step, Trace } from "./types.js";
 
 /** "out": neither good nor bad; the packet went where netviz cannot see. */
 export type Tone = "good" | "bad" | "warn" | "out";
@@ -172,37 +172,6 @@ export function tellingSteps(steps: Step[], last: Step | undefined): Step[] {
       step.certainty !== "certain" ||
       changesAbove(step).some(([field]) => field !== "ttl"),
   );
-}
-
-/** What tells each branch from the others: its decisions where they part. */
-export function branchTitles(branches: Branch[]): string[] {
-  const ways = branches.map((branch) => branch.forward.hops.flatMap((hop) => hop.steps));
-  return ways.map((steps, i) => {
-    const partings = new Set<number>();
-    ways.forEach((others, j) => {
-      if (i === j) return;
-      const at = steps.findIndex((step, n) => !isSameChoice(step, others[n]));
-      if (at >= 0) partings.add(at);
-    });
-    const named = [...partings].sort((a, b) => a - b).map((at) => choiceText(steps[at] as Step));
-    return [...new Set(named)].join(", then ") || `way ${i + 1}`;
-  });
-}
-
-function isSameChoice(step: Step, other: Step | undefined): boolean {
-  return (
-    other !== undefined &&
-    step.kind === other.kind &&
-    step.dev === other.dev &&
-    step.decision === other.decision &&
-    step.why === other.why
-  );
-}
-
-function choiceText(step: Step): string {
-  const rewritten = changesAbove(step).find(([field]) => field === "dst" || field === "src");
-  const goal = rewritten ? ` ${valueText(rewritten[1][1])}` : "";
-  return `${kindLabel(step.kind)} ${step.decision.replaceAll("_", " ")}${goal}`;
 }
 
 export function isObserved(hops: Hop[]): boolean {

@@ -11,6 +11,7 @@ import {
   type Tone,
 } from "../trace/format.js";
 import type { Hop, Step, Trace, TraceRun } from "../trace/types.js";
+import { waysOf } from "../trace/ways.js";
 import { h, icon } from "./dom.js";
 import { note } from "./inspector.js";
 
@@ -67,9 +68,13 @@ function verdictOf(trace: Trace, isGoalHere: boolean): { tone: Tone; title: stri
   const sometimes = arriving > 0 && arriving < trace.branches.length;
   return {
     tone: words.tone,
-    title: sometimes ? "Delivered only sometimes" : words.title,
+    title: sometimes ? sometimesTitle(trace) : words.title,
     code: trace.disposition + suffix(trace.reason || CERTAINTIES[trace.certainty]),
   };
+}
+
+function sometimesTitle(trace: Trace): string {
+  return unknownPlaces(trace).length > 0 ? "May be delivered" : "Delivered only sometimes";
 }
 
 const CERTAINTIES: Record<Trace["certainty"], string> = {
@@ -109,55 +114,64 @@ function showButton(testid: string, text: string, place: Place, onShow: ShowStep
   return button;
 }
 
-/** What the answer hangs on: a choice of the kernel's, or things that netviz doesn't know, by name. */
+/** What the answer hangs on: things that netviz doesn't know, by name, or a choice of the kernel's. */
 function certainty(trace: Trace, failed: Place | null, onShow: ShowStep): HTMLElement | null {
   if (trace.certainty === "certain") return null;
   const attributes = { "data-testid": "certainty", "data-certainty": trace.certainty };
-  if (trace.certainty === "branch") {
-    const agreed = new Set(trace.branches.map((branch) => branch.disposition)).size === 1;
-    const tail = agreed ? "The packet ends alike by each of them." : "They end differently.";
-    const text = `The kernel chooses among ${trace.branches.length} ways. ${tail} Choose one below.`;
-    return h(
-      "div",
-      { class: `note ${agreed ? "info" : "warn"}`, ...attributes },
-      icon("path"),
-      h("p", {}, text),
-    );
+  const unknown = unknownPlaces(trace);
+  if (unknown.length > 0) {
+    const others = unknown.filter((place) => place.step !== failed?.step);
+    return others.length === 0
+      ? null
+      : h("div", { class: "note warn", ...attributes }, icon("unknown"), unknownList(others, onShow));
   }
-  const places = unknownPlaces(trace).filter((place) => place.step !== failed?.step);
-  if (places.length === 0 && failed) return null;
+  const ways = waysOf(trace.branches).length;
+  const agreed = new Set(trace.branches.map((branch) => branch.disposition)).size === 1;
+  const tail = agreed ? "The packet ends alike by each of them." : "They end differently.";
+  const text = `The kernel chooses among ${ways} ways. ${tail} Choose one below.`;
+  return h(
+    "div",
+    { class: `note ${agreed ? "info" : "warn"}`, ...attributes },
+    icon("path"),
+    h("p", {}, text),
+  );
+}
+
+const MOST_UNKNOWN = 4;
+
+function unknownList(places: Place[], onShow: ShowStep): HTMLElement {
   const items = places
-    .slice(0, 4)
+    .slice(0, MOST_UNKNOWN)
     .map((place) =>
       h(
         "li",
         {},
-        h("b", {}, `${hopTitle(place.hop)}: `),
+        h("b", {}, `${hopTitle(place.hop)}${place.direction === "reply" ? ", reply" : ""}: `),
         place.step.why,
         " ",
         showButton("show-unknown", "Show", place, onShow),
       ),
     );
-  const more = places.length > items.length ? [h("li", {}, `and ${places.length - items.length} more`)] : [];
-  const body = h(
+  const left = places.length - items.length;
+  return h(
     "div",
     {},
-    h("p", {}, "Not certain. What netviz doesn’t know:"),
-    h("ul", {}, ...items, ...more),
+    h("p", {}, "Not certain. It hangs on what netviz doesn’t know:"),
+    h("ul", {}, ...items, left > 0 ? h("li", {}, `and ${left} more`) : null),
   );
-  return h("div", { class: "note warn", ...attributes }, icon("unknown"), body);
 }
 
+/** The first thing on each way there and back that isn't known; what follows from it is not repeated. */
 function unknownPlaces(trace: Trace): Place[] {
   const places = new Map<string, Place>();
   trace.branches.forEach((branch, i) => {
     for (const direction of ["forward", "reply"] as const) {
       for (const hop of branch[direction]?.hops ?? []) {
-        for (const step of hop.steps) {
-          const key = `${hop.netns} ${step.why}`;
-          if (step.certainty === "unknown" && !places.has(key))
-            places.set(key, { hop, step, branch: i, direction });
-        }
+        const step = hop.steps.find((item) => item.certainty === "unknown");
+        if (!step) continue;
+        const key = `${direction} ${hop.netns} ${step.kind} ${step.dev}`;
+        if (!places.has(key)) places.set(key, { hop, step, branch: i, direction });
+        break;
       }
     }
   });

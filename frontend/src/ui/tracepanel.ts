@@ -1,9 +1,10 @@
 // One trace: the answer first (what becomes of the packet, and where), then the way there and back.
 
 import { LEVELS, type TraceView } from "../route.js";
-import { branchTitles, dispositionWords, percent, rewrites, type Words } from "../trace/format.js";
+import { dispositionWords, percent, rewrites, type Words } from "../trace/format.js";
 import { findNetns } from "../trace/path.js";
 import type { Branch, Trace, TraceRun } from "../trace/types.js";
+import { waysOf } from "../trace/ways.js";
 import { answerParts, failure } from "./answer.js";
 import type { Context, Panel } from "./context.js";
 import { copyButton, h, icon, tabList } from "./dom.js";
@@ -170,24 +171,28 @@ export class TracePanel implements Panel {
   }
 
   private branchTabs(trace: Trace, isGoalHere: boolean): HTMLElement {
-    const titles = branchTitles(trace.branches);
-    const tabs = trace.branches.map((branch, i) => {
-      const words = dispositionWords(branch.disposition, isGoalHere);
+    const tabs = waysOf(trace.branches).map((way) => {
+      const first = way.branches[0] ?? 0;
+      const branch = trace.branches[first];
+      const words = dispositionWords(branch?.disposition ?? "UNKNOWN", isGoalHere);
+      const isLost = branch?.reply && branch.reply.disposition !== "DELIVERED" && words.tone === "good";
+      const back = isLost ? `, reply ${dispositionWords(branch.reply?.disposition ?? "", true).short}` : "";
       const tab = h(
         "button",
         {
           type: "button",
-          "aria-selected": String(i === this.view.branch),
+          title: way.why,
+          "aria-selected": String(way.branches.includes(this.view.branch)),
           "data-testid": "branch",
-          "data-focus": `branch-${i}`,
+          "data-focus": `branch-${first}`,
         },
-        h("span", { class: `dot ${words.tone}` }),
-        h("span", { class: "way" }, titles[i] ?? ""),
-        h("span", { class: `verdict ${words.tone}` }, words.short),
-        h("span", { class: "chance" }, branch.probability === null ? "" : percent(branch.probability)),
+        h("span", { class: `dot ${isLost ? "bad" : words.tone}` }),
+        h("span", { class: "way" }, way.title),
+        h("span", { class: `verdict ${isLost ? "bad" : words.tone}` }, words.short + back),
+        h("span", { class: "chance" }, way.probability === null ? "" : percent(way.probability)),
       );
       tab.addEventListener("click", () =>
-        this.onView({ ...this.view, branch: i, direction: "forward", step: null }),
+        this.onView({ ...this.view, branch: first, direction: "forward", step: null }),
       );
       return tab;
     });
