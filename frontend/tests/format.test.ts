@@ -3,7 +3,7 @@ import { makeCluster } from "../dev/cluster.js";
 import { sampleTrace } from "../dev/sampletrace.js";
 import { refusalText } from "../src/api.js";
 import { retryDelay } from "../src/feed.js";
-import { shorten } from "../src/map/text.js";
+import { shorten, shortenAddr } from "../src/map/text.js";
 import { formatRoute, parseRoute, type Route } from "../src/route.js";
 import {
   changesAbove,
@@ -87,6 +87,15 @@ test("a list in the evidence has a line for each of its items", () => {
   expect(valueText(["a", 2])).toBe("a\n2");
   expect(valueText({ a: [1] })).toBe('{"a":[1]}');
   expect(valueText(null)).toBe("none");
+});
+
+test("an address is shortened from its front, at a dot or colon", () => {
+  const width = (text: string) => text.length;
+  expect(shortenAddr("10.244.13.23", 12, width)).toBe("10.244.13.23");
+  expect(shortenAddr("10.244.13.23", 11, width)).toBe("…244.13.23");
+  expect(shortenAddr("10.244.13.23", 8, width)).toBe("…13.23");
+  expect(shortenAddr("fd44:d::17", 6, width)).toBe("…d::17");
+  expect(shortenAddr("10.244.13.23", 2, width)).toBe("");
 });
 
 test("probabilities and evidence", () => {

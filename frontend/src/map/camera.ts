@@ -12,7 +12,8 @@ export interface Insets {
   left: number;
 }
 
-const MARGIN: Insets = { top: 44, right: 36, bottom: 40, left: 36 };
+/** Below there is room for the hint and the buttons. */
+const MARGIN: Insets = { top: 44, right: 36, bottom: 62, left: 36 };
 const MAX_SCALE = 4;
 
 /** The transform that shows a rectangle whole and centred, at no more than `most` times its size. */

@@ -7,7 +7,7 @@ import type { PodTile } from "../layout/scene.js";
 import { type Pen, roundRect, sx, sy } from "./draw.js";
 import { isPicked } from "./drawnode.js";
 import { type Health, linkFault } from "./picture.js";
-import { fitText } from "./text.js";
+import { fitText, shortenAddr, textWidth } from "./text.js";
 
 export function drawTile(pen: Pen, tile: PodTile): void {
   const { ctx, detail, picture } = pen;
@@ -122,8 +122,15 @@ function drawLabels(pen: Pen, tile: PodTile): void {
   lines.forEach((text, i) => {
     ctx.font = i === 0 ? `600 ${size}px ${theme.sans}` : `${size - 0.5}px ${theme.sans}`;
     ctx.fillStyle = i === 0 ? theme.text : theme.muted;
-    ctx.fillText(fitText(ctx, text, room), x, middle + (i - (lines.length - 1) / 2) * pitch);
+    const shown = isAddr(text)
+      ? shortenAddr(text, room, (part) => textWidth(ctx, part))
+      : fitText(ctx, text, room);
+    ctx.fillText(shown, x, middle + (i - (lines.length - 1) / 2) * pitch);
   });
+}
+
+function isAddr(text: string): boolean {
+  return /^[\da-f]*[.:][\da-f.:/]+$/i.test(text);
 }
 
 /** What is written below a pod's name: the nearer one looks, the more. */

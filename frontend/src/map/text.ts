@@ -32,6 +32,19 @@ function cut(text: string, keep: number): string {
   return `${text.slice(0, keep - tail)}…${tail > 0 ? text.slice(-tail) : ""}`;
 }
 
+/** Shorten an address from its front: what a node's addresses have in common is said once, on the bridge. */
+export function shortenAddr(addr: string, room: number, width: (text: string) => number): string {
+  let text = addr;
+  for (let at = addr.search(/[.:]/); at >= 0 && width(text) > room; at = nextMark(addr, at))
+    text = `…${addr.slice(at + 1)}`;
+  return width(text) > room ? "" : text;
+}
+
+function nextMark(addr: string, at: number): number {
+  const next = addr.slice(at + 1).search(/[.:]/);
+  return next < 0 ? -1 : at + 1 + next;
+}
+
 export function fitText(ctx: CanvasRenderingContext2D, text: string, room: number, least = 3): string {
   return shorten(text, room, (part) => textWidth(ctx, part), least);
 }
