@@ -140,9 +140,14 @@ def serve(stack: Stack, *, is_recording: bool = False) -> NoReturn:
 
 
 def stop_on_signal(signum: int, frame: object) -> None:
-    """Turn SIGTERM and SIGINT into an orderly end, once."""
+    """Turn SIGTERM and SIGINT into an orderly end, once.
+
+    Ctrl-C on a terminal brings both at nearly the same time. One that has arrived already finds a
+    handler that does nothing; Python complains when it finds that the signal is ignored by now.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     raise KeyboardInterrupt
 
 
