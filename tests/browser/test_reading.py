@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -212,3 +213,18 @@ def test_a_lost_login_and_a_busy_server_are_said_in_words(lenient: Page, netviz:
     lenient.fill("input[name=password]", stack.access.password)
     lenient.click("button[type=submit]")
     expect(lenient.get_by_test_id("compose")).to_be_visible(timeout=WAIT_MS)
+
+
+def test_an_empty_map_says_how_a_node_gets_onto_it(browser: Browser, netviz: Netviz) -> None:
+    """The server's first snapshot is replaced by one without nodes."""
+    _, stack = netviz
+    nothing = json.dumps(
+        {"type": "snapshot", "revision": 1, "nodes": [], "netns": [], "links": [], "alerts": []}
+    )
+    with watched_page(browser, stack.access) as page:
+        page.route_web_socket(re.compile("/ws/topology$"), lambda socket: socket.send(nothing))
+        log_in(page, stack.access)
+        empty = page.get_by_test_id("empty")
+        expect(empty).to_be_visible()
+        expect(empty).to_contain_text(f"agents run --server {stack.access.url}")
+        expect(empty.get_by_role("link", name="Enrol a collector")).to_be_visible()
