@@ -1,17 +1,20 @@
-"""IPVS services of every namespace, from /proc/net/ip_vs, which is there where IPVS is.
+"""IPVS services and connections of every namespace, from /proc/net/ip_vs and ip_vs_conn, which are there where IPVS is.
 
-The kernel announces no changes; the file is read every `POLL_S` and with each audit.
+The kernel announces no changes; the files are read every `POLL_S` and with each audit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 
 from agents.collectors.base import Host, NetnsHandle, Reading
 from netviz.core.model.addr import pack_ip
-from netviz.core.model.ipvs import IpvsServer, IpvsService
+from netviz.core.model.base import Record
+from netviz.core.model.ipvs import IpvsConn, IpvsServer, IpvsService
 
 PATH = "/proc/thread-self/net/ip_vs"
+CONN_PATH = "/proc/thread-self/net/ip_vs_conn"
 POLL_S = 10.0
 PROTOS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 
@@ -56,21 +59,37 @@ def parse_ipvs(lines: Iterable[str]) -> Iterator[IpvsService]:
         yield _service(head, tuple(servers))
 
 
-def read_ipvs() -> list[str]:
-    """Read the services of the namespace that the calling thread is in. Raises: OSError."""
+def _host(text: str) -> bytes:
+    """Read an address as ip_vs_conn has it: 8 hexadecimal digits, or IPv6 in words."""
+    return pack_ip(text) if ":" in text else bytes.fromhex(text)
+
+
+def parse_conns(lines: Iterable[str]) -> Iterator[IpvsConn]:
+    """Read ip_vs_conn's lines; templates of persistent services (client port 0) are no connections. Raises: ValueError."""
+    for line in lines:
+        words = line.split()
+        if len(words) < 7 or words[0] not in PROTOS or words[2] == "0000":
+            continue
+        caddr, vaddr, daddr = (_host(words[at]) for at in (1, 3, 5))
+        cport, vport, dport = (int(words[at], 16) for at in (2, 4, 6))
+        yield IpvsConn(PROTOS[words[0]], caddr, cport, vaddr, vport, daddr, dport)
+
+
+def read_lines(path: str) -> list[str]:
+    """Read a file of the namespace that the calling thread is in; nothing where it isn't. Raises: OSError."""
     try:
-        with open(PATH) as file:
+        with open(path) as file:
             return file.readlines()
     except FileNotFoundError:
         return []
 
 
 class Ipvs:
-    """Collect virtual services."""
+    """Collect virtual services and their connections."""
 
     name = "ipvs"
-    sections = ("ipvs",)
-    poll_s: Mapping[str, float] = {"ipvs": POLL_S}
+    sections = ("ipvs", "ipvs_conns")
+    poll_s: Mapping[str, float] = {"ipvs": POLL_S, "ipvs_conns": POLL_S}
 
     def can_run(self, host: Host) -> str | None:
         """Reading a file that may not be there always works."""
@@ -89,8 +108,19 @@ class Ipvs:
         """Nothing to close."""
 
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
-        """Read all services."""
-        try:
-            return Reading({"ipvs": tuple(parse_ipvs(ns.run(read_ipvs)))})
-        except (ValueError, LookupError) as err:
-            return Reading({"ipvs": ()}, {"ipvs": f"/proc/net/ip_vs is in a form that isn't known: {err}"})
+        """Read all services and connections. Raises: OSError."""
+        read: dict[str, tuple[Record, ...]] = {}
+        gaps = {}
+        sources: dict[str, tuple[str, Callable[[list[str]], Iterator[Record]]]] = {
+            "ipvs": (PATH, parse_ipvs),
+            "ipvs_conns": (CONN_PATH, parse_conns),
+        }
+        for section, (path, parse) in sources.items():
+            if section not in sections:
+                continue
+            try:
+                read[section] = tuple(parse(ns.run(partial(read_lines, path))))
+            except (ValueError, LookupError) as err:
+                read[section] = ()
+                gaps[section] = f"{path} is in a form that isn't known: {err}"
+        return Reading(read, gaps)

@@ -29,8 +29,9 @@ from agents.netlink.nexthop import RTM_GETNEXTHOP, nexthop_dump_request, parse_n
 from agents.netlink.qdisc import RTM_GETQDISC, parse_tc, qdisc_dump_request
 from agents.netlink.route import RTM_GETROUTE, parse_routes, route_dump_request
 from agents.netlink.rule import RTM_GETRULE, parse_rules, rule_dump_request
-from agents.netlink.vlan import parse_vlans, vlan_dump_request
+from agents.netlink.vlan import RTM_GETVLAN, parse_vlans, vlan_dump_request
 from agents.netlink.wire import NETLINK_ROUTE, BadMessage, Message, attrs, dump, parse_messages, receive, s32
+from agents.netlink.wireguard import NETLINK_GENERIC, read_peers
 from netviz.core.model.base import Record
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
@@ -74,8 +75,13 @@ def read_fdb(sock: socket.socket) -> list[Fdb]:
 
 
 def read_vlans(sock: socket.socket) -> list[BridgeVlan]:
-    """Dump the VLANs of bridges and ports. Raises: OSError."""
-    return list(parse_vlans(dump(sock, RTM_GETLINK, vlan_dump_request())))
+    """Dump the VLANs of bridges and ports; a kernel that can't filter VLANs has none. Raises: OSError."""
+    try:
+        return list(parse_vlans(dump(sock, RTM_GETVLAN, vlan_dump_request())))
+    except OSError as err:
+        if err.errno not in _UNSUPPORTED:
+            raise
+        return []
 
 
 def read_routes(sock: socket.socket) -> list[Route]:
@@ -182,7 +188,7 @@ class Rtnl:
             if name not in sections:
                 continue
             try:
-                read[name] = READERS[name](sock)
+                read[name] = _with_peers(ns, read_links(sock)) if name == "links" else READERS[name](sock)
             except OSError as err:
                 if err.errno not in _UNSUPPORTED:
                     self.detach(ns)
@@ -217,6 +223,14 @@ class Rtnl:
                 self.detach(self._host.root)
                 raise
         return Reading(read, gaps)
+
+
+def _with_peers(ns: NetnsHandle, links: list[Link]) -> list[Link]:
+    """Ask for the peers of WireGuard devices, if there are any. Raises: OSError."""
+    if not any(link.kind == "wireguard" for link in links):
+        return links
+    with ns.open_netlink(NETLINK_GENERIC) as sock:
+        return read_peers(sock, links)
 
 
 def _speak_of(nsid: int, messages: Iterable[Message], header: int, nla_type: int) -> bool:

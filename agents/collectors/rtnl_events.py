@@ -42,7 +42,7 @@ from agents.netlink.vlan import RTM_DELVLAN, RTM_NEWVLAN
 from agents.netlink.wire import NLM_F_APPEND, NLM_F_REPLACE, attrs, u32
 from netviz.core.model.addr import AF_BRIDGE
 from netviz.core.model.l2 import Fdb
-from netviz.core.model.link import IFF_LOWER_UP, IFF_UP
+from netviz.core.model.link import IFF_LOWER_UP, IFF_UP, WireguardInfo
 from netviz.core.state.delta import Change, NetnsDelta
 
 GROUPS = (1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25, 28, 32, 33)
@@ -135,6 +135,8 @@ class Folder:
         old = self._host.lookup(self._key, "links", link.ifindex)
         if old is not None and old.tc:
             link = msgspec.structs.replace(link, tc=old.tc)
+        if old is not None and isinstance(old.info, WireguardInfo) and link.info is None:
+            link = msgspec.structs.replace(link, info=old.info)  # the event doesn't tell of peers
         if old is not None and ((old.flags ^ link.flags) & _UP or old.operstate != link.operstate):
             self._disturbed.add(link.ifindex)
         if link.link_nsid is not None and (old is None or old.link_nsid != link.link_nsid):

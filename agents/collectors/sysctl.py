@@ -64,6 +64,7 @@ _SINGLE = (
     "bridge/bridge-nf-filter-pppoe-tagged",
     "bridge/bridge-nf-filter-vlan-tagged",
     "bridge/bridge-nf-pass-vlan-input-dev",
+    "ipv4/vs/conntrack",
     "netfilter/nf_conntrack_checksum",
     "netfilter/nf_conntrack_max",
     "netfilter/nf_conntrack_tcp_be_liberal",
@@ -95,6 +96,9 @@ POD_PATHS = (
     "ipv4/ip_default_ttl",
     "ipv4/ip_forward",
     "ipv4/ip_nonlocal_bind",
+    "ipv4/tcp_l3mdev_accept",
+    "ipv4/udp_l3mdev_accept",
+    "ipv4/vs/conntrack",
     "ipv6/bindv6only",
     "ipv6/conf/all/forwarding",
     "ipv6/conf/all/proxy_ndp",
@@ -104,6 +108,7 @@ POD_PATHS = (
     "bridge/bridge-nf-call-ip6tables",
     "bridge/bridge-nf-call-iptables",
     "netfilter/nf_conntrack_max",
+    "bridge/bridge-nf-filter-vlan-tagged",
 )
 
 # The records that were made, for namespaces mostly share their values.

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agents.netlink.wire import BE32, attrs, be16, s32, u8, u16, u32
+import msgspec
+
+from agents.netlink.wire import BE32, attr_list, attrs, be16, s32, u8, u16, u32
 from netviz.core.model.link import (
     AnyKindInfo,
     BondInfo,
@@ -25,6 +27,10 @@ from netviz.core.model.link import (
 )
 
 _Attrs = dict[int, bytes]
+_BOOLOPT_MST = 1 << 2
+_IPV6_OTHER_TIMER = 7  # in IFLA_BR_MCAST_QUERIER_STATE: somebody else asks for IPv6 group members
+_MACADDR = 4
+_IGN_ENCAP_LIMIT = 1
 
 
 def parse_kind(kind: str, data: bytes) -> AnyKindInfo | None:
@@ -43,6 +49,9 @@ def _bridge(a: _Attrs) -> BridgeInfo:
         vlan_protocol=be16(a.get(8), 0x8100),
         group_fwd_mask=u16(a.get(9)),
         mcast_snooping=bool(u8(a.get(23))),
+        mcast_querier=bool(u8(a.get(25))),
+        other_querier6=_IPV6_OTHER_TIMER in attrs(a.get(47, b"")),
+        mst=bool(u32(a.get(46)) & _BOOLOPT_MST),
         nf_call_iptables=bool(u8(a.get(36))),
         nf_call_ip6tables=bool(u8(a.get(37))),
         nf_call_arptables=bool(u8(a.get(38))),
@@ -72,6 +81,8 @@ def _vxlan(a: _Attrs) -> VxlanInfo:
         port_high=be16(ports[2:4]),
         df=u8(a.get(29)),
         ttl_inherit=bool(u8(a.get(28))),
+        gpe=27 in a,
+        vnifilter=bool(u8(a.get(30))),
     )
 
 
@@ -80,7 +91,8 @@ def _vlan(a: _Attrs) -> VlanInfo:
 
 
 def _macvlan(a: _Attrs) -> MacvlanInfo:
-    return MacvlanInfo(mode=u32(a.get(1)), flags=u16(a.get(2)))
+    sources = sorted(mac for kind, mac in attr_list(a.get(5, b"")) if kind == _MACADDR)
+    return MacvlanInfo(mode=u32(a.get(1)), flags=u16(a.get(2)), sources=tuple(sources))
 
 
 def _ipvlan(a: _Attrs) -> IpvlanInfo:
@@ -88,7 +100,12 @@ def _ipvlan(a: _Attrs) -> IpvlanInfo:
 
 
 def _bond(a: _Attrs) -> BondInfo:
-    return BondInfo(mode=u8(a.get(1)), active_slave=u32(a.get(2)), xmit_hash_policy=u8(a.get(14)))
+    return BondInfo(
+        mode=u8(a.get(1)),
+        active_slave=u32(a.get(2)),
+        xmit_hash_policy=u8(a.get(14)),
+        all_slaves_active=bool(u8(a.get(17))),
+    )
 
 
 def _vrf(a: _Attrs) -> VrfInfo:
@@ -100,31 +117,51 @@ def _tun(a: _Attrs) -> TunInfo:
 
 
 def _iptun(a: _Attrs) -> TunnelInfo:
-    """ipip, sit, ip6tnl: IFLA_IPTUN_*. Only IPv4 carriers have PMTUDISC."""
+    """ipip, sit: IFLA_IPTUN_*."""
     return TunnelInfo(
         local=a.get(2, b""),
         remote=a.get(3, b""),
         link=u32(a.get(1)),
         ttl=u8(a.get(4)),
+        tos=u8(a.get(5)),
+        proto=u8(a.get(9)),
         pmtudisc=bool(u8(a.get(10), 1)),
+        encap_type=u16(a.get(15)),
         collect_metadata=19 in a,
+        fwmark=u32(a.get(20)),
     )
 
 
+def _ip6tnl(a: _Attrs) -> TunnelInfo:
+    """ip6tnl: IFLA_IPTUN_*, with the encapsulation limit that IPv6 carriers put in."""
+    limit = -1 if u32(a.get(8)) & _IGN_ENCAP_LIMIT else u8(a.get(6))
+    return msgspec.structs.replace(_iptun(a), encap_limit=limit)
+
+
 def _gre(a: _Attrs) -> TunnelInfo:
-    """gre, gretap, ip6gre, ip6gretap, erspan: IFLA_GRE_*."""
+    """gre, gretap, erspan: IFLA_GRE_*."""
     return TunnelInfo(
         local=a.get(6, b""),
         remote=a.get(7, b""),
         link=u32(a.get(1)),
         ttl=u8(a.get(8)),
+        tos=u8(a.get(9)),
         iflags=be16(a.get(2)),
         oflags=be16(a.get(3)),
         ikey=BE32.unpack(a[4])[0] if 4 in a else 0,
         okey=BE32.unpack(a[5])[0] if 5 in a else 0,
         pmtudisc=bool(u8(a.get(10), 1)),
+        encap_type=u16(a.get(14)),
         collect_metadata=18 in a,
+        ignore_df=bool(u8(a.get(19))),
+        fwmark=u32(a.get(20)),
     )
+
+
+def _ip6gre(a: _Attrs) -> TunnelInfo:
+    """ip6gre, ip6gretap, ip6erspan: IFLA_GRE_*, with the encapsulation limit."""
+    limit = -1 if u32(a.get(13)) & _IGN_ENCAP_LIMIT else u8(a.get(11))
+    return msgspec.structs.replace(_gre(a), encap_limit=limit)
 
 
 def _geneve(a: _Attrs) -> TunnelInfo:
@@ -133,7 +170,10 @@ def _geneve(a: _Attrs) -> TunnelInfo:
         vni=u32(a.get(1)),
         port=be16(a.get(5)),
         ttl=u8(a.get(3)),
+        tos=u8(a.get(4)),
         collect_metadata=6 in a,
+        ttl_inherit=bool(u8(a.get(12))),
+        df=u8(a.get(13)),
     )
 
 
@@ -150,12 +190,12 @@ _PARSERS: dict[str, Callable[[_Attrs], AnyKindInfo]] = {
     "tun": _tun,
     "ipip": _iptun,
     "sit": _iptun,
-    "ip6tnl": _iptun,
+    "ip6tnl": _ip6tnl,
     "gre": _gre,
     "gretap": _gre,
     "erspan": _gre,
-    "ip6gre": _gre,
-    "ip6gretap": _gre,
-    "ip6erspan": _gre,
+    "ip6gre": _ip6gre,
+    "ip6gretap": _ip6gre,
+    "ip6erspan": _ip6gre,
     "geneve": _geneve,
 }

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from agents.netlink.kind import parse_kind
 from agents.netlink.wire import Message, attr, attr_list, attrs, s32, text, u8, u32
-from netviz.core.model.link import BridgePort, Ipv4Conf, Ipv6Conf, Link, LinkCounters
+from netviz.core.model.link import BondSlave, BridgePort, Ipv4Conf, Ipv6Conf, Link, LinkCounters
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
@@ -106,15 +106,27 @@ _PORT_FLAGS = {
     "neigh_suppress": 32,
     "isolated": 33,
     "locked": 39,
+    "neigh_vlan_suppress": 43,
 }
-_IFLA_BRPORT_STATE = 1
+_IFLA_BRPORT_STATE, _IFLA_BRPORT_BACKUP_PORT = 1, 34
+_IFLA_BOND_SLAVE_STATE, _IFLA_BOND_SLAVE_MII_STATUS = 1, 2
 
 
 def parse_bridge_port(data: bytes) -> BridgePort:
     """Decode IFLA_INFO_SLAVE_DATA of kind bridge (IFLA_BRPORT_*)."""
     a = attrs(data)
     flags = {name: bool(a[i][0]) for name, i in _PORT_FLAGS.items() if i in a}
-    return BridgePort(state=u8(a.get(_IFLA_BRPORT_STATE)), **flags)
+    return BridgePort(
+        state=u8(a.get(_IFLA_BRPORT_STATE)), backup_port=u32(a.get(_IFLA_BRPORT_BACKUP_PORT)), **flags
+    )
+
+
+def parse_bond_slave(data: bytes) -> BondSlave:
+    """Decode IFLA_INFO_SLAVE_DATA of kind bond (IFLA_BOND_SLAVE_*)."""
+    a = attrs(data)
+    return BondSlave(
+        active=not u8(a.get(_IFLA_BOND_SLAVE_STATE)), mii_up=not u8(a.get(_IFLA_BOND_SLAVE_MII_STATUS))
+    )
 
 
 def parse_link(body: bytes) -> Link:
@@ -122,7 +134,7 @@ def parse_link(body: bytes) -> Link:
     _family, arptype, ifindex, flags, _change = IFINFOMSG.unpack_from(body)
     a = attrs(body, 16)
     kind = slave_kind = ""
-    info = port = None
+    info = port = bond_slave = None
     if IFLA_LINKINFO in a:
         li = attrs(a[IFLA_LINKINFO])
         kind, slave_kind = text(li.get(IFLA_INFO_KIND)), text(li.get(IFLA_INFO_SLAVE_KIND))
@@ -130,6 +142,8 @@ def parse_link(body: bytes) -> Link:
             info = parse_kind(kind, li[IFLA_INFO_DATA])
         if slave_kind == "bridge" and IFLA_INFO_SLAVE_DATA in li:
             port = parse_bridge_port(li[IFLA_INFO_SLAVE_DATA])
+        if slave_kind == "bond" and IFLA_INFO_SLAVE_DATA in li:
+            bond_slave = parse_bond_slave(li[IFLA_INFO_SLAVE_DATA])
     ipv4 = ipv6 = None
     if IFLA_AF_SPEC in a:
         spec = attrs(a[IFLA_AF_SPEC])
@@ -156,6 +170,7 @@ def parse_link(body: bytes) -> Link:
         altnames=_altnames(a.get(IFLA_PROP_LIST)),
         info=info,
         port=port,
+        bond_slave=bond_slave,
         slave_kind=slave_kind,
         xdp=_xdp(a.get(IFLA_XDP)),
         ipv4=ipv4,

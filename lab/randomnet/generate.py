@@ -18,6 +18,7 @@ FEATURES: tuple[Feature, ...] = (
     settings.listeners,
     settings.neighbours,
     settings.bridge_ports,
+    settings.opaque,
     settings.faults,
     nftables.filters,
     nftables.translations,

@@ -40,8 +40,8 @@ class Listener(msgspec.Struct, frozen=True):
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     """One part of the configuration of namespace `at`.
 
-    `ip4`, `ip6`, `ip` and `bridge` are lines for `ip -4 -batch`, `ip -6 -batch`, `ip -batch` (what has no
-    family) and `bridge -batch`, done in this order; `xtables`
+    `ip4`, `ip6`, `ip`, `bridge` and `tc` are lines for `ip -4 -batch`, `ip -6 -batch`, `ip -batch` (what has no
+    family), `bridge -batch` and `tc -batch`, done in this order; `xtables`
     maps a restore program (`iptables-nft-restore`, ...) to its input; `late` items are applied after
     the first packets of established flows went through.
     """
@@ -52,6 +52,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     ip6: list[str] = []
     ip: list[str] = []
     bridge: list[str] = []
+    tc: list[str] = []
     sysctls: dict[str, str] = {}
     ipset: list[str] = []
     nft: str = ""

@@ -14,7 +14,7 @@ PODS4, PODS6 = "10.244.0.0/16", "fd44::/16"
 
 
 class Pod(msgspec.Struct):
-    """A planned pod. `how` is its attachment: "bridge", "routed" or "macvlan"."""
+    """A planned pod. `how` is its attachment: "bridge", "routed", "macvlan", "ptp" or "stretched"."""
 
     name: str
     node: str

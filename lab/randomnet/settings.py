@@ -133,7 +133,7 @@ def neighbours(plan: Plan) -> None:
     """Add neighbour entries, right and wrong."""
     for _ in range(plan.rng.choice([0, 0, 1, 2])):
         v6 = plan.chance(0.3)
-        pods = [pod for pod in plan.pods if pod.how != "macvlan"]
+        pods = [pod for pod in plan.pods if pod.how not in ("macvlan", "stretched")]
         if not pods:
             return
         pod = plan.rng.choice(pods)
@@ -179,10 +179,13 @@ def bridge_ports(plan: Plan) -> None:
                 "blocked",
                 "mcast-flood-off",
             ]
-            + ["bcast-flood-off"]
+            + ["bcast-flood-off", "fdb-sticky", "locked", "backup-port", "querier", "neigh-suppress"]
         )
+        if kind in ("querier", "neigh-suppress") and not plan.chance(0.04):
+            kind = "hairpin"  # what isn't modelled is to be rare
         others = [other for other in pods if other is not pod and other.node == pod.node]
         dev = pod.host
+        known: tuple[list[str], list[str]] = ([], [f"fdb replace {pod.mac} dev {dev} master static"])
         lines = {
             "hairpin": [f"link set dev {dev} hairpin on"],
             "isolated": [
@@ -195,14 +198,41 @@ def bridge_ports(plan: Plan) -> None:
             "bcast-flood-off": [f"link set dev {dev} bcast_flood off"],
             "blocked": [f"link set dev {dev} state 4"],
             "fdb-static": [f"fdb replace {pod.mac} dev {dev} master static"],
+            "fdb-sticky": [f"fdb replace {pod.mac} dev {others[0].host} master static sticky"]
+            if others
+            else [],
+            "locked": [f"link set dev {dev} locked on", *plan.rng.choice(known)],
+            "backup-port": [f"link set dev {dev} backup_port {others[0].host}"] if others else [],
+            "neigh-suppress": [f"link set dev {dev} neigh_suppress on"],
+            "querier": [f"link set dev {dev} mcast_flood on"],
             "fdb-wrong": [f"fdb replace {pod.mac} dev {others[0].host} master static"] if others else [],
         }[kind]
         if lines:
             tokens = [dev] if kind == "hairpin" else [pod.mac] if "fdb" in kind else [f"{dev}"]
-            plan.add(f"bridge.{kind}", pod.node, bridge=lines, tokens=tokens)
+            own = {"querier": ["link set br0 type bridge mcast_querier 1"]}.get(kind, [])
+            if kind == "backup-port":
+                plan.add(f"bridge.{kind}", pod.name, ip4=["link set eth0 down"])
+            plan.add(f"bridge.{kind}", pod.node, ip4=own, bridge=lines, tokens=tokens)
             for _ in range(2):
                 plan.aim(pod.ipv4)
             plan.aim(pod.ipv6)
+
+
+def opaque(plan: Plan) -> None:
+    """Put in what can only be named: a classifier for programs on a device, a tun device that no program holds."""
+    node = plan.rng.choice(plan.nodes)
+    if plan.chance(0.02):
+        pod = plan.rng.choice(plan.pods)
+        dev = pod.host if pod.how != "macvlan" else "eth0"
+        plan.add(
+            "tc.clsact", node.name if pod.how == "macvlan" else pod.node, tc=[f"qdisc add dev {dev} clsact"]
+        )
+        plan.aim(pod.ipv4)
+    if plan.chance(0.08):
+        lines = ["tuntap add dev tun0 mode tun", "link set tun0 up", "route add 203.0.113.0/24 dev tun0"]
+        plan.add("tun", node.name, ip4=lines, tokens=["tun0"])
+        for _ in range(2):
+            plan.aim("203.0.113.7", src=plan.rng.choice([pod.name for pod in node.pods]))
 
 
 def faults(plan: Plan) -> None:

@@ -5,22 +5,21 @@
                                       br0 10.244.1.1/24 with ports v11.. (bridge attachment)
                                       v12 with a route to the pod and 169.254.1.1 (routed)
                                       eth0 with a macvlan in the pod (172.30.0.50+)
+                                      and what attachments.py draws
 
 Between nodes: routes, or a VXLAN device with static entries as flannel makes them, or nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from lab.randomnet.attachments import mac_of, macvlan, ptp, stretch, stretched, veth
 from lab.randomnet.model import FABRIC, OUTSIDE, Listener
 from lab.randomnet.plan import OUTSIDE4, OUTSIDE6, Node, Plan, Pod
 
 GATEWAY_LL6 = "fe80::ecee:eeff:feee:eeee"
 VXLAN_PORT = 8472
-
-
-def mac_of(ipv4: str) -> str:
-    """Return the MAC that goes with an IPv4 address."""
-    return "0a:58:" + ":".join(f"{int(part):02x}" for part in ipv4.split("."))
 
 
 def vxlan_mac(node: Node) -> str:
@@ -42,8 +41,10 @@ def lay_out(plan: Plan) -> None:
     _outside(plan)
     for node in plan.nodes:
         _node(plan, node)
+    stretch(plan)
+    for node in plan.nodes:
         for pod in node.pods:
-            {"bridge": _bridged, "routed": _routed, "macvlan": _macvlan}[pod.how](plan, node, pod)
+            ATTACH[pod.how](plan, node, pod)
     for node in plan.nodes:
         for other in plan.nodes:
             if other is not node:
@@ -56,25 +57,26 @@ def lay_out(plan: Plan) -> None:
 
 
 def _plan_pod(plan: Plan, node: Node, number: int) -> Pod:
-    how = plan.rng.choice(["bridge", "bridge", "bridge", "routed", "macvlan"])
+    how = plan.rng.choice(
+        ["bridge"] * 6 + ["routed", "routed", "macvlan", "macvlan", "ptp", "stretched", "stretched"]
+    )
     host = 1 + number
     ipv4, ipv6 = f"10.244.{node.index}.{host}", f"fd44:{node.index}::{host}"
     if how == "macvlan":
         last = 50 + node.index * 10 + number
         ipv4, ipv6 = f"172.30.0.{last}", f"fd30::{last:x}"
+    elif how == "stretched":
+        last = node.index * 10 + number
+        ipv4, ipv6 = f"10.250.0.{last}", f"fd45::{last:x}"
     name = f"p{node.index}{number}"
     return Pod(name, node.name, how, ipv4, ipv6, mac_of(ipv4), f"v{node.index}{number}")
-
-
-def _veth(here: str, there: str, place: str, mac: str) -> str:
-    return f"link add {here} type veth peer name {there} address {mac} netns {{{place}}}"
 
 
 def _fabric(plan: Plan) -> None:
     lines = ["link set lo up", "link add br0 type bridge forward_delay 0 mcast_snooping 0", "link set br0 up"]
     ends = [(OUTSIDE, mac_of(OUTSIDE4)), *((node.name, node.mac) for node in plan.nodes)]
     for name, mac in ends:
-        lines += [_veth(f"f-{name}", "eth0", name, mac), f"link set f-{name} master br0 up"]
+        lines += [veth(f"f-{name}", "eth0", name, mac), f"link set f-{name} master br0 up"]
     plan.add("underlay", FABRIC, ip4=lines, tokens=["shares the subnet"])
 
 
@@ -121,7 +123,7 @@ def _bridged(plan: Plan, node: Node, pod: Pod) -> None:
     plan.add(
         "pod.bridge",
         node.name,
-        ip4=[_veth(pod.host, "eth0", pod.name, pod.mac), f"link set {pod.host} master br0 up"],
+        ip4=[veth(pod.host, "eth0", pod.name, pod.mac), f"link set {pod.host} master br0 up"],
         tokens=[f"@{pod.host}, a port of br0", f"@{pod.host} is a veth"],
     )
     plan.add(
@@ -142,7 +144,7 @@ def _routed(plan: Plan, node: Node, pod: Pod) -> None:
         "pod.routed",
         node.name,
         ip4=[
-            _veth(pod.host, "eth0", pod.name, pod.mac),
+            veth(pod.host, "eth0", pod.name, pod.mac),
             f"link set {pod.host} address ee:ee:ee:ee:ee:ee up",
             f"route add {pod.ipv4}/32 dev {pod.host}",
         ],
@@ -165,28 +167,6 @@ def _routed(plan: Plan, node: Node, pod: Pod) -> None:
     )
 
 
-def _macvlan(plan: Plan, node: Node, pod: Pod) -> None:
-    mode = plan.rng.choice(["bridge", "bridge", "bridge", "private", "vepa"])
-    plan.add(
-        f"pod.macvlan-{mode}",
-        node.name,
-        ip4=[f"link add link eth0 name eth0 address {pod.mac} netns {{{pod.name}}} type macvlan mode {mode}"],
-    )
-    sends = ["@is a macvlan over", "@shares the lower device"]
-    plan.add(
-        f"pod.macvlan-{mode}",
-        pod.name,
-        ip4=[
-            "link set lo up",
-            "link set eth0 up",
-            f"addr add {pod.ipv4}/24 dev eth0",
-            f"route add default via {plan.rng.choice(['172.30.0.100', node.ipv4])}",
-        ],
-        ip6=[f"addr add {pod.ipv6}/64 dev eth0 nodad", "route add default via fd30::100"],
-        tokens=sends,
-    )
-
-
 def _join(plan: Plan, node: Node, other: Node) -> None:
     if plan.overlay == "routes":
         plan.add(
@@ -197,13 +177,21 @@ def _join(plan: Plan, node: Node, other: Node) -> None:
             tokens=[f"{other.cidr4} via", f"{other.cidr6} via"],
         )
     elif plan.overlay == "vxlan":
-        if not any(item.feature == "join.vxlan-device" and item.at == node.name for item in plan.items):
+        if not any(
+            item.feature.startswith("join.vxlan-device") and item.at == node.name for item in plan.items
+        ):
+            learning = plan.rng.choice(["nolearning", "nolearning", "learning"])
+            more = plan.rng.choice(
+                ["", "", " l2miss l3miss", " ttl 9", " ttl inherit", " tos inherit", " df set"]
+            )
+            broken = plan.rng.choice(["-vni", "-port"]) if plan.chance(0.06) else ""
+            vni, port = 2 if broken == "-vni" else 1, 8473 if broken == "-port" else VXLAN_PORT
             plan.add(
-                "join.vxlan-device",
+                f"join.vxlan-device{broken}",
                 node.name,
                 ip4=[
-                    f"link add vx1 address {vxlan_mac(node)} type vxlan id 1 dstport {VXLAN_PORT} "
-                    f"nolearning local {node.ipv4} dev eth0",
+                    f"link add vx1 address {vxlan_mac(node)} type vxlan id {vni} dstport {port} "
+                    f"{learning} local {node.ipv4} dev eth0{more}",
                     f"addr add 10.244.{node.index}.0/32 dev vx1",
                     "link set vx1 up",
                 ],
@@ -225,5 +213,13 @@ def _join(plan: Plan, node: Node, other: Node) -> None:
             tokens=["vx1"],
         )
 
+
+ATTACH: dict[str, Callable[[Plan, Node, Pod], None]] = {
+    "bridge": _bridged,
+    "routed": _routed,
+    "macvlan": macvlan,
+    "ptp": ptp,
+    "stretched": stretched,
+}
 
 __all__ = ["Listener", "lay_out"]

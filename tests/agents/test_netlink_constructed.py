@@ -11,14 +11,24 @@ import struct
 import pytest
 
 from agents.netlink.kind import parse_kind
-from agents.netlink.link import IFINFOMSG, parse_link
+from agents.netlink.link import IFINFOMSG, parse_bridge_port, parse_link
 from agents.netlink.route import RTMSG, parse_route
 from agents.netlink.vlan import parse_vlans
 from agents.netlink.wire import HEADER, BadMessage, Message, attr, attr_list, attrs, parse_messages, text
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.l2 import BridgeVlan
 from netviz.core.model.l3 import Encap, Nexthop
-from netviz.core.model.link import BondInfo, IpvlanInfo, TunnelInfo, VlanInfo, VrfInfo
+from netviz.core.model.link import (
+    BR_STATE_BLOCKING,
+    BondInfo,
+    BondSlave,
+    BridgeInfo,
+    IpvlanInfo,
+    MacvlanInfo,
+    TunnelInfo,
+    VlanInfo,
+    VrfInfo,
+)
 
 A, B = pack_ip("192.0.2.1"), pack_ip("192.0.2.2")
 A6, B6 = pack_ip("2001:db8::1"), pack_ip("2001:db8::2")
@@ -57,8 +67,8 @@ CASES = {
         TunnelInfo(local=A, remote=bytes(4), pmtudisc=True),
     ),
     "ip6tnl": (
-        attr(2, A6) + attr(3, B6) + attr(19, b""),
-        TunnelInfo(local=A6, remote=B6, collect_metadata=True),
+        attr(2, A6) + attr(3, B6) + attr(6, u8(4)) + attr(9, u8(41)) + attr(19, b""),
+        TunnelInfo(local=A6, remote=B6, proto=41, encap_limit=4, collect_metadata=True),
     ),
     "gre": (
         attr(1, u32(0))
@@ -72,10 +82,27 @@ CASES = {
         + attr(10, u8(1)),
         TunnelInfo(local=A, remote=B, ttl=12, iflags=0x2000, oflags=0x2000, ikey=77, okey=78),
     ),
-    "ip6gretap": (attr(6, A6) + attr(7, B6), TunnelInfo(local=A6, remote=B6)),
+    "ip6gretap": (attr(6, A6) + attr(7, B6) + attr(13, u32(1)), TunnelInfo(local=A6, remote=B6)),
+    "ip6gre": (
+        attr(6, A6) + attr(7, B6) + attr(11, u8(4)),
+        TunnelInfo(local=A6, remote=B6, encap_limit=4),
+    ),
+    "gretap": (
+        attr(6, A) + attr(7, B) + attr(9, u8(1)) + attr(14, u16(2)) + attr(19, u8(1)) + attr(20, u32(9)),
+        TunnelInfo(local=A, remote=B, tos=1, encap_type=2, ignore_df=True, fwmark=9),
+    ),
+    "macvlan": (
+        attr(1, u32(16)) + attr(2, u16(2)) + attr(5, attr(4, b"\2" * 6) + attr(4, b"\1" * 6)),
+        MacvlanInfo(16, 2, (b"\1" * 6, b"\2" * 6)),
+    ),
     "geneve": (
-        attr(1, u32(5)) + attr(7, B6) + attr(3, u8(9)) + attr(5, struct.pack("!H", 6081)),
-        TunnelInfo(remote=B6, vni=5, port=6081, ttl=9),
+        attr(1, u32(5))
+        + attr(7, B6)
+        + attr(3, u8(9))
+        + attr(5, struct.pack("!H", 6081))
+        + attr(12, u8(1))
+        + attr(13, u8(2)),
+        TunnelInfo(remote=B6, vni=5, port=6081, ttl=9, ttl_inherit=True, df=2),
     ),
 }
 
@@ -93,15 +120,29 @@ def test_constructed_unknown_kind_is_named_without_details() -> None:
 
 
 def test_constructed_vlans_of_a_filtering_bridge_with_a_range() -> None:
-    spec = attr(2, struct.pack("=HH", 0x6, 1))
-    spec += attr(2, struct.pack("=HH", 0x8, 10)) + attr(2, struct.pack("=HH", 0x10, 12))
-    body = IFINFOMSG.pack(7, 1, 4, 1, 0) + attr(26, spec)
-    assert list(parse_vlans([Message(16, 0, body)])) == [
+    first = attr(1, struct.pack("=HH", 0x6, 1)) + attr(3, u8(3))
+    range_ = attr(1, struct.pack("=HH", 0, 10)) + attr(2, u16(12)) + attr(3, u8(4))
+    body = struct.pack("=BBHI", 7, 0, 0, 4) + attr(1, first) + attr(1, range_)
+    assert list(parse_vlans([Message(112, 0, body)])) == [
         BridgeVlan(4, 1, pvid=True, untagged=True),
-        BridgeVlan(4, 10),
-        BridgeVlan(4, 11),
-        BridgeVlan(4, 12),
+        *(BridgeVlan(4, vid, state=BR_STATE_BLOCKING) for vid in (10, 11, 12)),
     ]
+
+
+def test_constructed_bond_slave_and_bridge_port() -> None:
+    info = attr(18, attr(4, b"bond\0") + attr(5, attr(1, u8(1)) + attr(2, u8(0))))
+    link = parse_link(IFINFOMSG.pack(0, 1, 9, 1, 0) + attr(3, b"p1\0") + info)
+    assert link.bond_slave == BondSlave(active=False)
+    port = parse_bridge_port(attr(1, u8(3)) + attr(34, u32(7)) + attr(43, u8(1)))
+    assert (port.backup_port, port.neigh_vlan_suppress) == (7, True)
+
+
+def test_constructed_bridge_that_hears_a_querier_and_has_mst() -> None:
+    querier = attr(5, A6) + attr(7, struct.pack("=Q", 9))
+    data = attr(23, u8(1)) + attr(25, u8(1)) + attr(46, u32(4) + u32(4)) + attr(47, querier)
+    info = parse_kind("bridge", data)
+    assert isinstance(info, BridgeInfo)
+    assert (info.mcast_querier, info.other_querier6, info.mst) == (True, True, True)
 
 
 def test_constructed_multipath_with_encap_and_dead_nexthop() -> None:

@@ -19,6 +19,7 @@ from netviz.core.state.delta import NetnsDelta
 from netviz.core.state.node import EMPTY, SECTIONS, NetnsState, NodeState, SectionStatus
 
 NODE = "n1"
+MAX_OPTIONAL = 6
 _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     int: st.sampled_from([0, 1, 2, 255, 70_000]),
     float: st.sampled_from([0.0, 1.5]),
@@ -54,13 +55,20 @@ def value(kind: Any) -> st.SearchStrategy[Any]:
 
 @cache
 def struct(kind: type[Any]) -> st.SearchStrategy[Any]:
-    """Draw a struct: required fields always, the others often left at their defaults."""
+    """Draw a struct: required fields always, of the others a few: a link has dozens."""
     hints = typing.get_type_hints(kind)
     required, optional = {}, {}
     for field in msgspec.structs.fields(kind):
         strategy = st.deferred(lambda hint=hints[field.name]: value(hint))
         (required if field.required else optional)[field.name] = strategy
-    return st.fixed_dictionaries(required, optional=optional).map(lambda fields: kind(**fields))
+    names = (
+        st.lists(st.sampled_from(sorted(optional)), max_size=MAX_OPTIONAL, unique=True)
+        if optional
+        else st.just([])
+    )
+    return names.flatmap(
+        lambda chosen: st.fixed_dictionaries({**required, **{name: optional[name] for name in chosen}})
+    ).map(lambda fields: kind(**fields))
 
 
 def record_types() -> dict[str, type[Any]]:

@@ -1,6 +1,6 @@
-"""IPVS: virtual services and their real servers.
+"""IPVS: virtual services, their real servers, and connections.
 
-Source: net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_info_seq_show (Linux 6.18).
+Source: net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_info_seq_show; ip_vs_conn.c, ip_vs_conn_seq_show (Linux 6.18).
 """
 
 from __future__ import annotations
@@ -32,3 +32,20 @@ class IpvsService(Record, frozen=True, gc=False):
     def key(self) -> tuple[int, bytes, int, int]:
         """(proto, addr, port, fwmark)."""
         return (self.proto, self.addr, self.port, self.fwmark)
+
+
+class IpvsConn(Record, frozen=True, gc=False):
+    """A connection of a client to a virtual address, and the real server that it was given to."""
+
+    proto: int
+    caddr: bytes
+    cport: int
+    vaddr: bytes
+    vport: int
+    daddr: bytes
+    dport: int
+
+    @property
+    def key(self) -> tuple[int, bytes, int, bytes, int]:
+        """(proto, caddr, cport, vaddr, vport)."""
+        return (self.proto, self.caddr, self.cport, self.vaddr, self.vport)

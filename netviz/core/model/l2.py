@@ -6,6 +6,7 @@ Source: include/uapi/linux/neighbour.h, if_bridge.h (Linux 6.18).
 from __future__ import annotations
 
 from netviz.core.model.base import Record
+from netviz.core.model.link import BR_STATE_FORWARDING
 
 NUD_INCOMPLETE = 0x01
 NUD_REACHABLE = 0x02
@@ -52,12 +53,13 @@ class Fdb(Record, frozen=True, gc=False):
 
 
 class BridgeVlan(Record, frozen=True, gc=False):
-    """A VLAN id that a bridge port (or the bridge itself) carries."""
+    """A VLAN id that a bridge port (or the bridge itself) carries; `state` is its own BR_STATE_*."""
 
     ifindex: int
     vid: int
     pvid: bool = False
     untagged: bool = False
+    state: int = BR_STATE_FORWARDING
 
     @property
     def key(self) -> tuple[int, int]:

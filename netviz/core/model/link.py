@@ -33,7 +33,11 @@ class KindInfo(Part, frozen=True, tag_field="k", gc=False):
 
 
 class BridgeInfo(KindInfo, frozen=True, tag="bridge", gc=False):
-    """A bridge. `ageing_time_cs` and `forward_delay_cs` are in centiseconds, as the kernel has them."""
+    """A bridge. `ageing_time_cs` and `forward_delay_cs` are in centiseconds, as the kernel has them.
+
+    `mcast_querier`: it asks for IPv6 group members itself; `other_querier6`: it hears somebody who does.
+    `mst`: the spanning tree state is one of each VLAN (MSTP), not of the port.
+    """
 
     stp_state: int = 0
     ageing_time_cs: int = 30000
@@ -43,6 +47,9 @@ class BridgeInfo(KindInfo, frozen=True, tag="bridge", gc=False):
     vlan_protocol: int = 0x8100
     group_fwd_mask: int = 0
     mcast_snooping: bool = True
+    mcast_querier: bool = False
+    other_querier6: bool = False
+    mst: bool = False
     nf_call_iptables: bool = False
     nf_call_ip6tables: bool = False
     nf_call_arptables: bool = False
@@ -74,6 +81,8 @@ class VxlanInfo(KindInfo, frozen=True, tag="vxlan", gc=False):
     port_high: int = 0
     df: int = 0
     ttl_inherit: bool = False
+    gpe: bool = False
+    vnifilter: bool = False
 
 
 class VlanInfo(KindInfo, frozen=True, tag="vlan", gc=False):
@@ -84,10 +93,14 @@ class VlanInfo(KindInfo, frozen=True, tag="vlan", gc=False):
 
 
 class MacvlanInfo(KindInfo, frozen=True, tag="macvlan", gc=False):
-    """A macvlan over `Link.link`; `mode` is MACVLAN_MODE_* (1 private, 2 vepa, 4 bridge, 8 passthru, 16 source)."""
+    """A macvlan over `Link.link`; `mode` is MACVLAN_MODE_* (1 private, 2 vepa, 4 bridge, 8 passthru, 16 source).
+
+    `sources` are the MACs that a macvlan in source mode takes frames from, sorted.
+    """
 
     mode: int = 0
     flags: int = 0
+    sources: tuple[bytes, ...] = ()
 
 
 class IpvlanInfo(KindInfo, frozen=True, tag="ipvlan", gc=False):
@@ -98,11 +111,15 @@ class IpvlanInfo(KindInfo, frozen=True, tag="ipvlan", gc=False):
 
 
 class BondInfo(KindInfo, frozen=True, tag="bond", gc=False):
-    """A bond; `active_slave` is an ifindex or 0; `xmit_hash_policy` as BOND_XMIT_POLICY_*."""
+    """A bond; `active_slave` is an ifindex or 0; `xmit_hash_policy` as BOND_XMIT_POLICY_*.
+
+    `all_slaves_active`: frames that come in by inactive slaves are taken too.
+    """
 
     mode: int = 0
     active_slave: int = 0
     xmit_hash_policy: int = 0
+    all_slaves_active: bool = False
 
 
 class VrfInfo(KindInfo, frozen=True, tag="vrf", gc=False):
@@ -120,7 +137,12 @@ class TunInfo(KindInfo, frozen=True, tag="tun", gc=False):
 
 
 class TunnelInfo(KindInfo, frozen=True, tag="tunnel", gc=False):
-    """ipip, sit, gre, gretap, ip6tnl, ip6gre and geneve devices; the link's `kind` says which."""
+    """ipip, sit, gre, gretap, ip6tnl, ip6gre and geneve devices; the link's `kind` says which.
+
+    `ttl` 0 means the inner packet's for all but geneve, where `ttl_inherit` says so. `tos` 1 means the inner
+    packet's. `proto` is what ipip, sit and ip6tnl devices carry (4, 41; 0: any). `iflags` and `oflags` are GRE's
+    (0x2000: keyed). `df` is as in VxlanInfo, geneve's alone. `encap_limit` is ip6tnl's, -1 for none.
+    """
 
     local: bytes = b""
     remote: bytes = b""
@@ -134,6 +156,14 @@ class TunnelInfo(KindInfo, frozen=True, tag="tunnel", gc=False):
     oflags: int = 0
     pmtudisc: bool = True
     collect_metadata: bool = False
+    tos: int = 0
+    proto: int = 0
+    ttl_inherit: bool = False
+    df: int = 0
+    ignore_df: bool = False
+    fwmark: int = 0
+    encap_limit: int = -1
+    encap_type: int = 0
 
 
 class WireguardPeer(Part, frozen=True, gc=False):
@@ -146,10 +176,11 @@ class WireguardPeer(Part, frozen=True, gc=False):
 
 
 class WireguardInfo(KindInfo, frozen=True, tag="wireguard", gc=False):
-    """A WireGuard device: listening port, fwmark, peers. Keys other than public ones are never read."""
+    """A WireGuard device: listening port, fwmark, its own public key, peers. Private keys are never kept."""
 
     listen_port: int = 0
     fwmark: int = 0
+    public_key: bytes = b""
     peers: tuple[WireguardPeer, ...] = ()
 
 
@@ -185,6 +216,15 @@ class BridgePort(Part, frozen=True, gc=False):
     neigh_suppress: bool = False
     vlan_tunnel: bool = False
     mcast_to_unicast: bool = False
+    backup_port: int = 0
+    neigh_vlan_suppress: bool = False
+
+
+class BondSlave(Part, frozen=True, gc=False):
+    """A link's part in its bond (IFLA_INFO_SLAVE_DATA of kind bond); `active`: it may send and receive now."""
+
+    active: bool = True
+    mii_up: bool = True
 
 
 class Ipv4Conf(Part, frozen=True, gc=False):
@@ -256,6 +296,7 @@ class Link(Record, frozen=True, gc=False):
     altnames: tuple[str, ...] = ()
     info: AnyKindInfo | None = None
     port: BridgePort | None = None
+    bond_slave: BondSlave | None = None
     slave_kind: str = ""
     xdp: int = 0
     tc: tuple[str, ...] = ()

@@ -1,23 +1,31 @@
-"""Bonds: the slave that a frame leaves by, and the one that frames come in by.
+"""Bonds: the slave that a frame leaves by, and the ones that frames come in by.
 
-Unmodelled: broadcast mode, and the modes that rewrite MACs to balance (balance-tlb, balance-alb).
+    active-backup             the active slave, both ways
+    balance-rr, -xor, 802.3ad one of those that may send (by turn or by a hash): a branch each; all receive
+    broadcast                 all of them: the copy that is received is followed
+    balance-tlb               one of those that may send, with its own MAC if it isn't the active slave
+
+Unmodelled: balance-alb, which gives neighbours different MACs (its IPv6 is balance-tlb's).
 
 Source: drivers/net/bonding/bond_main.c, bond_xmit_activebackup, bond_xmit_roundrobin,
-bond_3ad_xor_xmit, bond_handle_frame, bond_should_deliver_exact_match (Linux 6.18).
+bond_3ad_xor_xmit, bond_xmit_broadcast, bond_handle_frame, bond_should_deliver_exact_match;
+bond_alb.c, bond_do_alb_xmit, bond_tlb_xmit (Linux 6.18).
 """
 
 from __future__ import annotations
 
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import BondInfo, Link
 from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Run
+from netviz.core.sim.run import Action, Run, Rx, Tx
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
 
 MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
-ACTIVE_BACKUP = 1
-HASHING = (0, 2, 4)
+ROUND_ROBIN, ACTIVE_BACKUP, XOR, BROADCAST, LACP, TLB, ALB = range(7)
+MODELLED = (ROUND_ROBIN, ACTIVE_BACKUP, XOR, BROADCAST, LACP, TLB)
+POLICIES = ("layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4", "vlan+srcmac")
 
 
 def mode_name(info: BondInfo | None) -> str:
@@ -25,55 +33,95 @@ def mode_name(info: BondInfo | None) -> str:
     return MODES[info.mode] if info is not None and info.mode < len(MODES) else "unknown mode"
 
 
+def info_of(bond: Link) -> BondInfo | None:
+    """Return a bond's details."""
+    return bond.info if isinstance(bond.info, BondInfo) else None
+
+
 def usable_slaves(ns: NetnsState, bond: Link) -> list[Link]:
     """List the slaves that may send now: all that are up, or the active one alone. By ifindex."""
-    slaves = [link for link in ports_of(ns.links).get(bond.ifindex, ()) if link.up and link.carrier]
-    info = bond.info if isinstance(bond.info, BondInfo) else None
+    slaves = [link for link in ports_of(ns.links).get(bond.ifindex, ()) if _may_send(link)]
+    info = info_of(bond)
     if info is not None and info.mode == ACTIVE_BACKUP:
         return [link for link in slaves if link.ifindex == info.active_slave]
     return slaves
 
 
-def pick_slave(run: Run, ns: NetnsState, bond: Link, packet: Packet) -> Link:
+def _may_send(slave: Link) -> bool:
+    """Source: include/net/bonding.h, bond_slave_can_tx (Linux 6.18)."""
+    told = slave.bond_slave
+    return slave.up and slave.carrier and (told is None or (told.active and told.mii_up))
+
+
+def _inactive(info: BondInfo | None, slave: Link) -> bool:
+    """Tell whether frames that come in by a slave are not for the bond.
+
+    Source: drivers/net/bonding/bond_main.c, bond_should_deliver_exact_match (Linux 6.18).
+    """
+    if info is None or info.all_slaves_active:
+        return False
+    if info.mode in (ACTIVE_BACKUP, TLB):
+        return slave.ifindex != info.active_slave
+    return slave.bond_slave is not None and not slave.bond_slave.active
+
+
+def _how(info: BondInfo, count: int) -> str:
+    if info.mode == ACTIVE_BACKUP:
+        return "the active slave"
+    if info.mode == BROADCAST:
+        return f"as by each of {count}"
+    if info.mode == ROUND_ROBIN:
+        return f"one of {count}, by turn"
+    policy = POLICIES[info.xmit_hash_policy] if info.xmit_hash_policy < len(POLICIES) else "another"
+    return f"one of {count}, by mode {mode_name(info)} and hash policy {policy}"
+
+
+def xmit(run: Run, ns: NetnsState, bond: Link, packet: Packet, nexthop: bytes) -> Action:
     """Choose the slave that sends a frame; ends the walk where that isn't modelled or there is none."""
-    info = bond.info if isinstance(bond.info, BondInfo) else None
+    info = info_of(bond)
     command = f"ip -d link show master {bond.ifname}"
-    if info is None or info.mode not in (ACTIVE_BACKUP, *HASHING):
-        run.unknown(
-            ns,
-            "opaque",
-            bond.ifname,
-            packet,
-            f"bond in mode {mode_name(info)}",
-            f"{bond.ifname} is a bond in mode {mode_name(info)}, which is not modelled.",
-            command=command,
-        )
+    if info is None or info.mode not in MODELLED:
+        what = f"bond in mode {mode_name(info)}"
+        why = f"{bond.ifname} is a {what}, which is not modelled."
+        run.unknown(ns, "opaque", bond.ifname, packet, what, why, command=command)
     slaves = usable_slaves(ns, bond)
     if not slaves:
         why = f"{bond.ifname} has no slave that may send: none is active, up and with carrier."
         run.drop(ns, "link_tx", bond.ifname, packet, "NOT_SPECIFIED", why, command=command)
     picked = 0
-    if len(slaves) > 1:
-        picked = run.choose(("bond", ns.key, bond.ifindex, packet.tuple()), len(slaves), None)
+    chosen = len(slaves) > 1
+    if chosen:
+        key = ("bond", ns.key, bond.ifindex, packet.tuple())
+        odds = (1 / len(slaves),) * len(slaves) if info.mode == ROUND_ROBIN else None
+        picked = run.choose(key, len(slaves), odds)
     slave = slaves[picked]
-    how = (
-        "the active slave"
-        if info.mode == ACTIVE_BACKUP
-        else f"one of {len(slaves)}, by mode {mode_name(info)}"
-    )
+    if info.mode == TLB and slave.ifindex != info.active_slave:
+        packet = packet.but(smac=slave.mac)
     run.step(
         ns,
         "link_tx",
         bond.ifname,
         packet,
         "to slave",
-        f"{bond.ifname} is a bond; the frame leaves by {slave.ifname}, {how}.",
-        certainty=CERTAIN if len(slaves) == 1 else BRANCH,
+        f"{bond.ifname} is a bond; the frame leaves by {slave.ifname}, {_how(info, len(slaves))}.",
+        certainty=BRANCH if chosen else CERTAIN,
         slave=slave.ifname,
         mode=mode_name(info),
         command=command,
     )
-    return slave
+    return Tx(LinkKey(ns.key, slave.ifindex), packet, nexthop)
+
+
+def receive(run: Run, ns: NetnsState, bond: Link, slave: Link, packet: Packet) -> Action:
+    """Hand a frame from a slave to its bond, unless the slave is a backup."""
+    command = f"ip -d link show master {bond.ifname}"
+    info = info_of(bond)
+    if _inactive(info, slave):
+        why = f"{slave.ifname} is a backup slave of {bond.ifname}: what comes in by it is not for the bond."
+        run.drop(ns, "link_rx", slave.ifname, packet, "NOT_SPECIFIED", why, command=command)
+    why = f"{slave.ifname}, a slave of {bond.ifname}, receives the frame for it."
+    run.step(ns, "link_rx", slave.ifname, packet, "to bond", why, bond=bond.ifname, command=command)
+    return Rx(LinkKey(ns.key, bond.ifindex), packet)
 
 
 def receives(ns: NetnsState, slave: Link) -> bool:
@@ -84,4 +132,8 @@ def receives(ns: NetnsState, slave: Link) -> bool:
     bond = ns.links.get(slave.master) if slave.master else None
     if bond is None or bond.kind != "bond":
         return True
-    return [link.ifindex for link in usable_slaves(ns, bond)][:1] == [slave.ifindex]
+    usable = [link.ifindex for link in usable_slaves(ns, bond)]
+    info = info_of(bond)
+    if info is not None and info.mode in (TLB, ALB) and info.active_slave in usable:
+        return slave.ifindex == info.active_slave
+    return usable[:1] == [slave.ifindex]

@@ -28,6 +28,7 @@ from netviz.core.sim.packet import Packet
 from netviz.core.sim.routing import pick_nexthop, route_flow
 from netviz.core.sim.rules import lookup_route, route_text
 from netviz.core.sim.run import Run
+from netviz.core.sim.sysctl import value
 from netviz.core.state.node import NetnsState
 
 
@@ -39,11 +40,22 @@ def came_through_bridge(ns: NetnsState, link: Link, packet: Packet) -> bool:
 
 def pre_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Link) -> Packet:
     """Pass a frame that came in by a port through PRE_ROUTING."""
+    if packet.tags and _skips_tagged(run, ns, packet, bridge):
+        return packet
     if nothing_hooked(ns) or not calls_ip_hooks(ns, bridge, packet.ipv6):
         return packet.but(physin=0, physout=0) if packet.physin else packet
     before = packet
     packet = inet_hook(run, ns, packet.but(physin=port.ifindex, physout=0), NF_PRE_ROUTING, bridge, None)
     return packet if packet.dst == before.dst else _redirected(run, ns, packet, bridge)
+
+
+def _skips_tagged(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> bool:
+    """Tell whether tagged frames pass by the IP hooks, as they do by default."""
+    name = "net.bridge.bridge-nf-filter-vlan-tagged"
+    if value(ns, name) and not nothing_hooked(ns):
+        why = f"Tagged frames go through the IP hooks too ({name}), which is not modelled."
+        run.unknown(ns, "bridge", bridge.ifname, packet, "tagged frame in the IP hooks", why)
+    return True
 
 
 def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
@@ -95,14 +107,14 @@ def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Ne
 
 def forward(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link) -> Packet:
     """Pass a bridged packet through FORWARD, if it has been through PRE_ROUTING."""
-    if not packet.physin:
+    if not packet.physin or (packet.tags and _skips_tagged(run, ns, packet, bridge)):
         return packet
     return inet_hook(run, ns, packet.but(physout=out.ifindex), NF_FORWARD, bridge, bridge)
 
 
 def post_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
     """Pass a bridged packet through POST_ROUTING; what was routed has been there already."""
-    if not packet.physin or not packet.physout:
+    if not packet.physin or not packet.physout or (packet.tags and _skips_tagged(run, ns, packet, bridge)):
         return packet
     packet = inet_hook(run, ns, packet, NF_POST_ROUTING, None, bridge)
     return packet.but(physin=0, physout=0)

@@ -10,27 +10,37 @@ import msgspec
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.link import IFF_LOOPBACK, IFF_NOARP, BondInfo, Link, MacvlanInfo, VlanInfo, VxlanInfo
-from netviz.core.sim.bond import ACTIVE_BACKUP, HASHING, receives, usable_slaves
-from netviz.core.sim.bridge import answers_itself, flood_ports, may_enter
+from netviz.core.model.link import IFF_LOOPBACK, IFF_NOARP, Link
+from netviz.core.sim import bridge_vlan, ends
+from netviz.core.sim.bond import MODELLED, info_of, receives, usable_slaves
+from netviz.core.sim.bridge import answers_itself, flood_ports, is_group, may_enter, passes_lock, snoops
+from netviz.core.sim.ipvlan import L2
+from netviz.core.sim.ipvlan import flags_of as ipvlan_flags
+from netviz.core.sim.ipvlan import mode_of as ipvlan_mode
+from netviz.core.sim.macvlan import BRIDGE, PASSTHRU, PRIVATE, VEPA, keeps, listed
+from netviz.core.sim.macvlan import mode_of as macvlan_mode
+from netviz.core.sim.nft_context import Tri
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of, veth_peer
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.run import Run
-from netviz.core.sim.underlay import having_mac, is_wire, may_own, owners, proxies
-from netviz.core.sim.vxlan import Remote, flood_remotes, outer_packet, unicast_remotes
+from netviz.core.sim.underlay import Tags, having_mac, is_wire, may_own, owners, proxies
+from netviz.core.sim.vlan import device_for, tag_of
 from netviz.core.state.node import NetnsState
 
-MACVLAN_PRIVATE, MACVLAN_VEPA, MACVLAN_BRIDGE, MACVLAN_PASSTHRU, MACVLAN_SOURCE = 1, 2, 4, 8, 16
-RESOLUTION_LENGTH = 28
+TUNNELS = ("vxlan", "geneve", "gretap", "ip6gretap")
 MAX_LINKS = 20000
 
 
 class Crossing(msgspec.Struct, frozen=True):
-    """A bridge that a frame crossed: ifindexes of the ports it came in by and went out of (0: the bridge itself)."""
+    """A bridge that a frame crossed in VLAN `vid`: ifindexes of the ports it came in by and went out of.
+
+    0 stands for the bridge itself.
+    """
 
     bridge: LinkKey
     came_in: int
     went_out: int
+    vid: int = 0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -41,34 +51,39 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Domain(msgspec.Struct):
-    """Who hears. `wires` are the links where the frame leaves what is known; `opaque` names devices not modelled."""
+    """Who hears. `wires` are the links where the frame leaves what is known, and its tags there.
+
+    `opaque` names devices not modelled.
+    """
 
     heard: list[Heard] = []
-    wires: list[tuple[LinkKey, tuple[Crossing, ...]]] = []
+    wires: list[tuple[LinkKey, tuple[Crossing, ...], Tags]] = []
     opaque: list[str] = []
 
 
 class _Explorer:
+    """Follows copies of one frame until nobody new hears it. `tags` are those of the copy followed now."""
+
     def __init__(self, run: Run, target: bytes, mac: bytes) -> None:
         self.run = run
         self.target = target
         self.mac = mac
         self.asker = b""
         self.found = Domain()
-        self.vlan = 0  # the tag of the frame that is followed now
-        self.visited: set[tuple[str, LinkKey, int]] = set()
-        self.todo: list[tuple[str, LinkKey, tuple[Crossing, ...], int]] = []
+        self.tags: Tags = ()
+        self.visited: set[tuple[str, LinkKey, Tags]] = set()
+        self.todo: list[tuple[str, LinkKey, tuple[Crossing, ...], Tags]] = []
 
-    def go(self, what: str, key: LinkKey, path: tuple[Crossing, ...], vlan: int | None = None) -> None:
+    def go(self, what: str, key: LinkKey, path: tuple[Crossing, ...], tags: Tags | None = None) -> None:
         """Follow the frame later: transmitted ("tx") or received ("rx") at a link, tagged as now unless told."""
-        self.todo.append((what, key, path, self.vlan if vlan is None else vlan))
+        self.todo.append((what, key, path, self.tags if tags is None else tags))
 
     def explore(self) -> Domain:
         while self.todo and len(self.visited) < MAX_LINKS:
-            what, key, path, self.vlan = self.todo.pop(0)
-            if (what, key, self.vlan) in self.visited:
+            what, key, path, self.tags = self.todo.pop(0)
+            if (what, key, self.tags) in self.visited:
                 continue
-            self.visited.add((what, key, self.vlan))
+            self.visited.add((what, key, self.tags))
             link = self.run.link(key)
             if link is None or not link.up:
                 continue
@@ -95,162 +110,192 @@ class _Explorer:
             else:
                 self.found.opaque.append(link.ifname)
         elif link.kind == "bridge":
-            self.flood(ns, key, link, None, path)
-        elif link.kind == "macvlan":
-            self.transmit_macvlan(key, link, path)
+            entered = bridge_vlan.ingress(ns, link, link.ifindex, self.tags)
+            if entered is not None:
+                self.flood(ns, key, link, None, path, *entered)
+        elif link.kind in ("macvlan", "ipvlan"):
+            self.transmit_stacked(key, link, path)
         elif link.kind == "vlan":
-            lower = resolve_lower_of(node, key)
-            if lower is None or self.vlan or not isinstance(link.info, VlanInfo):
+            lower, tag = resolve_lower_of(node, key), tag_of(link)
+            if lower is None or tag is None:
                 self.found.opaque.append(link.ifname)
             else:
-                self.go("tx", lower, path, link.info.vid)
+                self.go("tx", lower, path, (tag, *self.tags))
         elif link.kind == "bond":
-            slaves = usable_slaves(ns, link)
-            if isinstance(link.info, BondInfo) and link.info.mode in (ACTIVE_BACKUP, *HASHING):
-                for slave in slaves[:1]:
-                    self.go("tx", LinkKey(ns.key, slave.ifindex), path)
-            else:
+            info = info_of(link)
+            if info is None or info.mode not in MODELLED:
                 self.found.opaque.append(link.ifname)
-        elif link.kind == "vxlan" and isinstance(link.info, VxlanInfo):
-            self.tunnel(ns, key, link, link.info, path)
+            else:
+                for slave in usable_slaves(ns, link)[:1]:
+                    self.go("tx", LinkKey(ns.key, slave.ifindex), path)
+        elif link.kind in TUNNELS:
+            self.tunnel(ns, key, link, path)
         elif is_wire(node, key, link):
             self.leave(key, path)
         elif not link.flags & (IFF_LOOPBACK | IFF_NOARP):
             self.found.opaque.append(link.ifname)
 
-    def tunnel(
-        self, ns: NetnsState, key: LinkKey, link: Link, info: VxlanInfo, path: tuple[Crossing, ...]
-    ) -> None:
-        """Carry the question to every default remote; who may answer must reach back."""
-        remotes = flood_remotes(ns, link, info)
-        if remotes is None:
+    def tunnel(self, ns: NetnsState, key: LinkKey, link: Link, path: tuple[Crossing, ...]) -> None:
+        """Carry the frame to every remote for its MAC; who is to answer must reach back."""
+        copies = ends.copies(self.run, ns, link, self.mac, self.asker)
+        if copies is None:
             self.found.opaque.append(link.ifname)
             return
-        for remote in remotes:
-            there = self.carry(ns, info, remote, self.asker)
-            if there is None:
+        for outer_ns, outer, oif in copies:
+            there = self.carry(outer_ns, outer, oif)
+            other = self.run.link(there) if there is not None else None
+            if there is None or other is None:
                 continue
-            other_ns, other = self.run.netns(there.netns), self.run.link(there)
-            if other is None or not isinstance(other.info, VxlanInfo):
+            if is_group(self.mac) and not self.comes_back(there, other, key):
                 continue
-            back = unicast_remotes(self.run, other_ns, other, other.info, self.asker)
-            if back is None or len(back) > 1:
-                self.found.opaque.append(other.ifname)
-            elif back and self.carry(other_ns, other.info, back[0], other.mac) == key:
-                self.go("rx", there, path)
+            self.go("rx", there, path)
 
-    def carry(self, ns: NetnsState, info: VxlanInfo, remote: Remote, smac: bytes) -> LinkKey | None:
-        """Send a small frame through the tunnel; returns the device where it comes out."""
-        frame = Packet(bytes(4), bytes(4), 0, length=RESOLUTION_LENGTH, smac=smac, dmac=BROADCAST_MAC)
-        outer = outer_packet(ns, info, *remote, frame)
-        if outer is None:
-            return None
-        there, unknown = self.run.carry(ns.key, outer, info.link)
+    def comes_back(self, there: LinkKey, other: Link, key: LinkKey) -> bool:
+        """Tell whether a frame to the asker comes back out of the tunnel device that it went into."""
+        back = ends.copies(self.run, self.run.netns(there.netns), other, self.asker, other.mac)
+        if back is None:
+            self.found.opaque.append(other.ifname)
+            return False
+        return any(self.carry(*copy) == key for copy in back)
+
+    def carry(self, ns: NetnsState, outer: Packet, oif: int) -> LinkKey | None:
+        """Send an outer packet; returns the device where the frame in it comes out."""
+        there, unknown = self.run.carry(ns.key, outer, oif)
         if unknown:
-            self.found.opaque.append(f"the tunnel to {format_ip(remote[0])}")
+            self.found.opaque.append(f"the tunnel to {format_ip(outer.dst)}")
         return there
 
     def leave(self, key: LinkKey, path: tuple[Crossing, ...]) -> None:
         nodes = self.run.cluster.nodes
-        owning = owners(nodes, key, self.target, self.vlan) if self.target else []
-        members = may_own(nodes, key, self.target, self.vlan) if len(self.target) == 4 else owning
+        owning = owners(nodes, key, self.target, self.tags) if self.target else []
+        members = may_own(nodes, key, self.target, self.tags) if len(self.target) == 4 else owning
         if len(self.target) == 4:
-            members = [*members, *(m for m in proxies(nodes, key, self.vlan) if m not in members)]
+            members = [*members, *(m for m in proxies(nodes, key, self.tags) if m not in members)]
         for member in members:
             self.go("rx", member.wire, path)
         if not owning:
-            self.found.wires.append((key, path))
+            self.found.wires.append((key, path, self.tags))
 
-    def transmit_macvlan(self, key: LinkKey, link: Link, path: tuple[Crossing, ...]) -> None:
+    def transmit_stacked(self, key: LinkKey, link: Link, path: tuple[Crossing, ...]) -> None:
+        """Send from a macvlan or ipvlan: to the siblings that hear it and can answer, and out of the lower device."""
         node = self.run.node(key.netns)
         lower = resolve_lower_of(node, key)
         if lower is None:
             self.found.opaque.append(link.ifname)
             return
-        if bridges(link):
-            for upper in uppers_of(node.netns).get(lower, ()):
-                other = self.run.link(upper)
-                if upper != key and other is not None and bridges(other):
-                    self.go("rx", upper, path)
+        for upper in uppers_of(node.netns).get(lower, ()):
+            other = self.run.link(upper)
+            if upper == key or other is None or other.kind != link.kind:
+                continue
+            joined = macvlan_mode(link) == macvlan_mode(other) == BRIDGE
+            if joined or (ipvlan_mode(link) == ipvlan_mode(other) == L2 and not ipvlan_flags(link)):
+                self.go("rx", upper, path)
         self.go("tx", lower, path)
 
     def flood(
-        self, ns: NetnsState, key: LinkKey, bridge: Link, source: Link | None, path: tuple[Crossing, ...]
+        self,
+        ns: NetnsState,
+        key: LinkKey,
+        bridge: Link,
+        source: Link | None,
+        path: tuple[Crossing, ...],
+        vid: int,
+        tags: Tags,
     ) -> None:
         came_in = source.ifindex if source is not None else 0
-        meddles = answers_itself(ns, bridge) or ("tagged frame" if self.vlan else "")
+        meddles = _meddles(ns, bridge, self.mac)
         if meddles:
             self.found.opaque.append(f"{bridge.ifname} ({meddles})")
             return
-        for port in flood_ports(ns, bridge, source, self.mac):
-            crossing = Crossing(key, came_in, port.ifindex)
-            self.go("tx", LinkKey(ns.key, port.ifindex), (*path, crossing))
+        for port in flood_ports(ns, bridge, source, self.mac, vid):
+            crossing = Crossing(key, came_in, port.ifindex, vid)
+            if port.port is not None and port.port.vlan_tunnel:
+                self.found.opaque.append(f"{port.ifname} (VLAN tunnel)")
+                continue
+            out = bridge_vlan.egress(ns, bridge, port.ifindex, vid, tags)
+            if out is not None:
+                self.go("tx", LinkKey(ns.key, port.ifindex), (*path, crossing), out)
 
     def receive(self, ns: NetnsState, key: LinkKey, link: Link, path: tuple[Crossing, ...]) -> None:
+        if self.tags:
+            upper = device_for(self.run, key, self.tags)
+            if upper is not None:
+                self.go("rx", upper, path, self.tags[1:])
+                return
         master = ns.links.get(link.master) if link.master else None
-        if self.vlan:
-            tagged = [upper for upper in self.uppers(key) if self.takes_tag(upper)]
-            for upper in tagged:
-                self.go("rx", upper, path, 0)
-            if tagged or master is None:
-                return
         if master is not None and master.kind == "bridge":
-            if not may_enter(link):
-                return
-            meddles = answers_itself(ns, master) or ("tagged frame" if self.vlan else "")
-            if meddles or (link.port is not None and (link.port.locked or link.port.vlan_tunnel)):
-                self.found.opaque.append(f"{master.ifname} ({meddles or 'locked port'})")
-                return
-            bridge = LinkKey(ns.key, master.ifindex)
-            if master.up:
-                self.found.heard.append(Heard(bridge, (*path, Crossing(bridge, link.ifindex, 0))))
-            self.flood(ns, bridge, master, link, path)
-            return
-        if master is not None and master.kind == "bond":
+            self.enter_bridge(ns, link, master, path)
+        elif master is not None and master.kind == "bond":
             if receives(ns, link):
                 self.go("rx", LinkKey(ns.key, master.ifindex), path)
-            return
-        if link.master and (master is None or master.kind != "vrf"):
+        elif link.master and (master is None or master.kind != "vrf"):
             self.found.opaque.append(f"{link.ifname} (part of another device)")
+        else:
+            self.rise(key, link, path)
+
+    def enter_bridge(self, ns: NetnsState, link: Link, bridge: Link, path: tuple[Crossing, ...]) -> None:
+        """Take the frame in by a bridge's port: it goes up to the bridge, and out of other ports."""
+        entered = bridge_vlan.ingress(ns, bridge, link.ifindex, self.tags)
+        if not may_enter(link) or entered is None:
             return
+        vid, tags = entered
+        passes = passes_lock(self.run, ns, bridge, link, self.asker, vid) if self.asker else Tri.TRUE
+        meddles = _meddles(ns, bridge, self.mac) or ("locked port" if passes is Tri.UNKNOWN else "")
+        if meddles or (link.port is not None and link.port.vlan_tunnel):
+            self.found.opaque.append(f"{bridge.ifname} ({meddles or 'VLAN tunnel'})")
+            return
+        if passes is Tri.FALSE:
+            return
+        key = LinkKey(ns.key, bridge.ifindex)
+        up = bridge_vlan.egress(ns, bridge, bridge.ifindex, vid, tags)
+        if bridge.up and up is not None:
+            crossed = (*path, Crossing(key, link.ifindex, 0, vid))
+            over = device_for(self.run, key, up) if up else None
+            if over is not None:
+                self.go("rx", over, crossed, up[1:])
+            elif not up:
+                self.rise(key, bridge, crossed)
+        self.flood(ns, key, bridge, link, path, vid, tags)
+
+    def rise(self, key: LinkKey, link: Link, path: tuple[Crossing, ...]) -> None:
+        """Let a link's network layer hear the frame, and what is stacked on the link."""
+        if self.tags:
+            return  # it is for a VLAN that nobody here has
         above = [(upper, other) for upper in self.uppers(key) if (other := self.run.link(upper)) is not None]
-        modes: tuple[int, ...] = (MACVLAN_PRIVATE, MACVLAN_VEPA, MACVLAN_BRIDGE, MACVLAN_PASSTHRU)
-        own = next((mode_of(other) for _, other in above if other.mac == self.asker and mode_of(other)), None)
-        if own is not None and own not in (MACVLAN_VEPA, MACVLAN_BRIDGE):
+        modes: tuple[int, ...] = (PRIVATE, VEPA, BRIDGE, PASSTHRU)
+        askers = [
+            macvlan_mode(other) for _, other in above if other.mac == self.asker and macvlan_mode(other)
+        ]
+        own = next(iter(askers), None)
+        if own is not None and own not in (VEPA, BRIDGE):
             return  # a macvlan's own question came back to it: nobody else gets it
         if own is not None:
-            modes = (MACVLAN_VEPA, MACVLAN_BRIDGE) if own == MACVLAN_VEPA else (MACVLAN_VEPA,)
-        self.found.heard.append(Heard(key, path))
+            modes = (VEPA, BRIDGE) if own == VEPA else (VEPA,)
+        if any(keeps(other, self.asker) for _, other in above):
+            above = [(upper, other) for upper, other in above if listed(other, self.asker)]
+        else:
+            self.found.heard.append(Heard(key, path))
+        external = link.mac != self.asker
         for upper, other in above:
-            if other.kind in ("ipvlan", "ipvtap") or mode_of(other) == MACVLAN_SOURCE:
+            if other.kind in ("macvtap", "ipvtap"):
                 self.found.opaque.append(f"{other.ifname} ({other.kind})")
-            elif mode_of(other) in modes and other.mac != self.asker:
+            elif (
+                (other.kind == "ipvlan" and ipvlan_mode(other) == L2 and external)
+                or listed(other, self.asker)
+                or (macvlan_mode(other) in modes and other.mac != self.asker)
+            ):
                 self.go("rx", upper, path)
-
-    def takes_tag(self, upper: LinkKey) -> bool:
-        """Tell whether a stacked device is for the frame's tag."""
-        link = self.run.link(upper)
-        return link is not None and isinstance(link.info, VlanInfo) and link.info.vid == self.vlan
 
     def uppers(self, key: LinkKey) -> list[LinkKey]:
         """List what is stacked on a link."""
         return uppers_of(self.run.node(key.netns).netns).get(key, [])
 
 
-def mode_of(link: Link) -> int:
-    """Return a macvlan's mode, 0 for other devices.
-
-    Source: drivers/net/macvlan.c, macvlan_handle_frame, macvlan_process_broadcast (Linux 6.18).
-    """
-    return link.info.mode if isinstance(link.info, MacvlanInfo) else 0
-
-
-def bridges(link: Link) -> bool:
-    """Tell whether a macvlan takes part in the exchange between siblings: both must be in bridge mode.
-
-    Source: drivers/net/macvlan.c, macvlan_queue_xmit, macvlan_broadcast (Linux 6.18).
-    """
-    return isinstance(link.info, MacvlanInfo) and link.info.mode == MACVLAN_BRIDGE
+def _meddles(ns: NetnsState, bridge: Link, mac: bytes) -> str:
+    """Name what makes a bridge treat a flooded frame in a way that isn't modelled; "" when nothing does."""
+    if snoops(bridge, mac):
+        return "multicast snooping with a querier"
+    return answers_itself(ns, bridge) if is_group(mac) else ""
 
 
 def programs_on(link: Link, receiving: bool) -> list[str]:
@@ -275,18 +320,29 @@ def broadcast_domain(run: Run, start: LinkKey, target: bytes = b"", mac: bytes =
     return explorer.explore()
 
 
-def takers(run: Run, start: LinkKey, mac: bytes) -> tuple[list[Heard], bool]:
+def takers(run: Run, start: LinkKey, mac: bytes, tags: Tags = ()) -> tuple[list[Heard], bool]:
     """Find who, behind the transmitting link `start`, takes a unicast frame to `mac`.
 
     Returns them and whether the frame also reaches something that isn't known.
     """
-    domain = broadcast_domain(run, start, mac=mac)
+    return _takers(run, "tx", start, mac, tags)
+
+
+def takers_at(run: Run, start: LinkKey, mac: bytes) -> tuple[list[Heard], bool]:
+    """Find who takes a unicast frame to `mac` that `start` receives."""
+    return _takers(run, "rx", start, mac, ())
+
+
+def _takers(run: Run, what: str, start: LinkKey, mac: bytes, tags: Tags) -> tuple[list[Heard], bool]:
+    explorer = _Explorer(run, b"", mac)
+    explorer.go(what, start, (), tags)
+    domain = explorer.explore()
     found = [
         heard for heard in domain.heard if (link := run.link(heard.link)) is not None and link.mac == mac
     ]
     nodes = run.cluster.nodes
-    for wire, path in domain.wires:
+    for wire, path, carried in domain.wires:
         for member in having_mac(nodes, mac):
-            if member.wire.netns.node != wire.netns.node:
+            if member.wire != wire and member.tags == carried:
                 found.append(Heard(member.inet, path))
     return found, bool(domain.opaque) or bool(domain.wires)

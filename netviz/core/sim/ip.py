@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST, RTN_UNICAST, Nexthop
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import (
     NF_FORWARD,
+    NF_LOCAL_IN,
     NF_LOCAL_OUT,
     NF_POST_ROUTING,
     NF_PRE_ROUTING,
@@ -22,14 +26,15 @@ from netviz.core.sim import neigh
 from netviz.core.sim.admission import ERROR_WORDS, check_forwarding, check_martian, check_source, input_error
 from netviz.core.sim.br_netfilter import came_through_bridge
 from netviz.core.sim.icmp import drop_and_tell
-from netviz.core.sim.l2 import Action, xmit
-from netviz.core.sim.local import local_in
+from netviz.core.sim.ipvlan import l3s_owner
+from netviz.core.sim.local import deliver, local_in
 from netviz.core.sim.netfilter import inet_hook
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.routing import missing_device, pick_nexthop, record_route, route_flow, sender_tos
-from netviz.core.sim.rules import RouteResult, lookup_route, route_text, rule_text
-from netviz.core.sim.run import Run
+from netviz.core.sim.rules import RouteResult, lookup_route, route_text, rule_text, vrf_of
+from netviz.core.sim.run import Action, Run, Send, Tx
 from netviz.core.sim.saddr import is_link_local6, is_multicast
+from netviz.core.sim.vrf import check_hooks, master_of
 from netviz.core.state.node import NetnsState
 
 IPV6_MIN_MTU = 1280
@@ -51,6 +56,12 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
         packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
     if link.flags & IFF_LOOPBACK:
         return local_in(run, ns, link, packet)
+    found = l3s_owner(run, ns, link, packet.dst)
+    if found is not None:
+        return _into_l3s(run, ns, link, packet, found)
+    master = master_of(ns.links, link)
+    if master is not None:
+        link, packet = _into_vrf(run, ns, link, master, packet)
     if not packet.ipv6:
         check_martian(run, ns, link, packet)
     run.check_gap(ns, "routes", "route", link.ifname, packet)
@@ -100,6 +111,34 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     if not packet.ipv6:
         check_source(run, ns, link, packet, out.ifindex)
     return _forward(run, ns, link, out, packet, result, nexthop)
+
+
+def _into_vrf(run: Run, ns: NetnsState, link: Link, vrf: Link, packet: Packet) -> tuple[Link, Packet]:
+    """Make a packet the VRF's that its device belongs to, by way of PRE_ROUTING at the VRF's own device.
+
+    Source: net/ipv4/ip_input.c, ip_rcv_finish; drivers/net/vrf.c, vrf_ip_rcv, vrf_ip6_rcv (Linux 6.18).
+    """
+    packet = packet.but(sdif=link.ifindex)
+    if link.ifindex == vrf.ifindex:
+        return vrf, packet
+    why = f"{link.ifname} is a slave of the VRF {vrf.ifname}: the packet is routed in the VRF's table."
+    command = f"ip route show vrf {vrf.ifname}"
+    run.step(ns, "rule", link.ifname, packet, "to vrf", why, vrf=vrf.ifname, command=command)
+    return vrf, inet_hook(run, ns, packet, NF_PRE_ROUTING, vrf, None)
+
+
+def _into_l3s(run: Run, ns: NetnsState, link: Link, packet: Packet, found: LinkKey) -> Action:
+    """Deliver a packet to an ipvlan in mode l3s: past this namespace's INPUT, to the ipvlan's sockets.
+
+    Source: drivers/net/ipvlan/ipvlan_l3s.c, ipvlan_l3_rcv, ipvlan_nf_input (Linux 6.18).
+    """
+    packet = inet_hook(run, ns, packet, NF_LOCAL_IN, link, None)
+    own = run.netns(found.netns)
+    upper = own.links[found.ifindex]
+    check_source(run, own, upper, packet, 0)
+    why = f"{upper.ifname} is an ipvlan (l3s) over {link.ifname} and has {format_ip(packet.dst)}: it gets the packet."
+    run.step(own, "link_rx", upper.ifname, packet, "receive", why)
+    return deliver(run, own, upper, packet)
 
 
 def _route_command(packet: Packet, link: Link) -> str:
@@ -230,41 +269,46 @@ def _output(
             mtu=mtu,
             length=whole,
         )
-    if not out.flags & IFF_LOOPBACK:
+    if not out.flags & IFF_LOOPBACK and out.kind != "vrf":
         gateway = nexthop.gateway or packet.dst
         packet = neigh.resolve(run, ns, out, gateway, packet, iif)
-    return xmit(run, ns, out, packet, gateway)
+    return Tx(LinkKey(ns.key, out.ifindex), packet, gateway)
 
 
-def local_out(run: Run, ns: NetnsState, packet: Packet, oif: int = 0, sourceless: bool = False) -> Action:
+def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
     """Send the host's own packet: route, output hooks (and the route again if they changed it), output.
-
-    `sourceless`: the socket is bound to no address, so the route was looked up before there was a source.
 
     Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; ip_output.c, __ip_local_out;
     net/ipv4/netfilter.c, ip_route_me_harder (Linux 6.18).
     """
-    result, nexthop, out = _route_output(run, ns, packet, oif, sourceless)
+    packet = send.packet
+    result, nexthop, out = _route_output(run, ns, packet, send)
+    vrf = master_of(ns.links, out)
+    if vrf is not None and vrf is not out:
+        check_hooks(run, ns, vrf, packet)
+    if send.via:
+        nexthop = msgspec.structs.replace(nexthop, gateway=nexthop.gateway or send.via)
     before = packet
     packet = inet_hook(run, ns, packet, NF_LOCAL_OUT, None, out)
     if (packet.src, packet.dst, packet.mark, packet.tos) != (before.src, before.dst, before.mark, before.tos):
-        result, nexthop, out = _route_output(run, ns, packet, oif, again=True)
+        result, nexthop, out = _route_output(run, ns, packet, send, again=True)
     return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
 
 
+def _local_oif(result: RouteResult) -> int:
+    """Return the device of a local route: one in a VRF makes the VRF's device the loopback."""
+    return result.nexthops[0].oif if result.nexthops else 0
+
+
 def _route_output(
-    run: Run,
-    ns: NetnsState,
-    packet: Packet,
-    oif: int,
-    sourceless: bool = False,
-    again: bool = False,
+    run: Run, ns: NetnsState, packet: Packet, send: Send, again: bool = False
 ) -> tuple[RouteResult, Nexthop, Link]:
     """Route the host's own packet: first for its sender, `again` for a hook that changed it."""
     run.check_gap(ns, "routes", "route", "", packet)
     run.check_gap(ns, "rules", "route", "", packet)
-    tos = packet.tos if again else sender_tos(packet)
-    result = lookup_route(ns, route_flow(packet.but(tos=tos), oif=oif, sourceless=sourceless))
+    oif, sourceless = send.oif, send.sourceless and not again
+    asked = packet.but(tos=packet.tos if again else sender_tos(packet), dst=send.via or packet.dst)
+    result = lookup_route(ns, route_flow(asked, oif=oif, sourceless=sourceless))
     mark = f" mark {packet.mark}" if packet.mark else ""
     source = "" if sourceless else f" from {format_ip(packet.src)}"
     command = f"ip route get {format_ip(packet.dst)}{source}{mark}"
@@ -290,7 +334,9 @@ def _route_output(
         run.drop(ns, "route", "", packet, reason, why, command=command, **evidence)
     if result.local:
         record_route(run, ns, "lo", packet, result, None, command)
-        loopback = next((link for link in ns.links.values() if link.flags & IFF_LOOPBACK), None)
+        loopback = ns.links.get(vrf_of(ns.links, oif or _local_oif(result))) or next(
+            (link for link in ns.links.values() if link.flags & IFF_LOOPBACK), None
+        )
         if loopback is None:
             run.unknown(
                 ns, "route", "lo", packet, "no loopback", "The namespace's loopback is not in the state."

@@ -14,19 +14,18 @@ import msgspec
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.conntrack import CtTuple
-from netviz.core.model.ids import LinkKey
-from netviz.core.model.link import IFF_LOOPBACK, Link, VxlanInfo
+from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN
 from netviz.core.model.socket import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, Socket
-from netviz.core.sim import sysctl
+from netviz.core.sim import decap, sysctl
 from netviz.core.sim.index import ByIdentity
-from netviz.core.sim.l2 import Action
 from netviz.core.sim.netfilter import inet_hook
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
     IPPROTO_TCP,
     IPPROTO_UDP,
+    PROTO_NAMES,
     TH_ACK,
     TH_RST,
     Packet,
@@ -35,10 +34,9 @@ from netviz.core.sim.packet import (
 )
 from netviz.core.sim.routing import route_flow
 from netviz.core.sim.rules import RouteFlow, lookup_route
-from netviz.core.sim.run import Ended, Run, Rx
+from netviz.core.sim.run import Action, Ended, Run
 from netviz.core.sim.saddr import select_source
 from netviz.core.sim.trace import BRANCH, Disposition
-from netviz.core.sim.vxlan import refuses
 from netviz.core.state.node import NetnsState
 
 
@@ -57,16 +55,21 @@ def build_listeners(sockets: Mapping[Any, Socket]) -> dict[tuple[int, int], list
 listeners: ByIdentity[Mapping[Any, Socket], dict[tuple[int, int], list[Socket]]] = ByIdentity(build_listeners)
 
 
-def _score(socket: Socket, packet: Packet, ifindex: int) -> int:
+def _score(ns: NetnsState, socket: Socket, packet: Packet, ifindex: int) -> int:
     """Score how well a socket fits; -1: it doesn't. Higher is more specific.
 
-    Source: net/ipv4/inet_hashtables.c, compute_score; net/ipv4/udp.c, compute_score (Linux 6.18).
+    A socket bound to a VRF or to its slave takes what came in there; one that is bound to no device takes
+    a VRF's packets only where l3mdev_accept says so.
+
+    Source: include/net/inet_sock.h, inet_bound_dev_eq; net/ipv4/inet_hashtables.c, compute_score; net/ipv4/udp.c, compute_score (Linux 6.18).
     """
     score = 0
     if socket.ifindex:
-        if socket.ifindex != ifindex:
+        if socket.ifindex not in (ifindex, packet.sdif):
             return -1
         score += 4
+    elif packet.sdif and not sysctl.value(ns, f"net.ipv4.{PROTO_NAMES[packet.proto]}_l3mdev_accept"):
+        return -1
     if any(socket.src):
         if socket.src != packet.dst and socket.src != _mapped(packet.dst):
             return -1
@@ -91,19 +94,24 @@ def lookup_socket(ns: NetnsState, packet: Packet, ifindex: int) -> Socket | None
     """Find the socket that takes a packet, the most specific first."""
     best, found = -1, None
     for socket in listeners(ns.sockets).get((packet.proto, packet.dport), ()):
-        score = _score(socket, packet, ifindex)
+        score = _score(ns, socket, packet, ifindex)
         if score > best and (packet.proto != IPPROTO_UDP or socket.state in (TCP_CLOSE, TCP_ESTABLISHED)):
             best, found = score, socket
     return found
 
 
 def local_in(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
-    """Deliver a packet to this namespace. Always ends the walk, but for a tunnel's packet."""
+    """Pass a packet through the input hooks and deliver it. Always ends the walk, but for a tunnel's packet."""
     packet = inet_hook(
         run, ns, packet.but(fragment=0) if packet.fragment else packet, NF_LOCAL_IN, link, None
     )
-    if packet.payload is not None and packet.proto == IPPROTO_UDP:
-        return _decapsulate(run, ns, link, packet)
+    return deliver(run, ns, link, packet)
+
+
+def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
+    """Give a packet that has passed the input hooks to who takes it."""
+    if packet.payload is not None:
+        return decap.take(run, ns, link, packet)
     run.step(
         ns,
         "local_in",
@@ -170,7 +178,7 @@ def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         raise Ended(Disposition.NO_LISTENER, name)
     why = "The kernel itself answers the echo request."
     run.step(ns, "socket", link.ifname, packet, "echo", why, command=f"sysctl {name}")
-    raise Ended(Disposition.DELIVERED, "", answer_to(packet, True), ns.key)
+    raise Ended(Disposition.DELIVERED, "", answer_to(packet, True), ns.key, oif=_bound(link))
 
 
 def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
@@ -195,7 +203,8 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
             cookie=socket.cookie,
         )
         back, sourceless = _listener_answer(run, ns, link, packet, socket)
-        raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless, socket.ifindex)
+        oif = socket.ifindex or (_bound(link) if name == "tcp" else 0)
+        raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless, oif)
     answer = answer_to(packet, False)
     sends = "" if answer is None else f"; the kernel answers with {answer.describe()}"
     run.step(
@@ -215,7 +224,16 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         if packet.ipv6
         else "icmp-port-unreachable"
     )
-    raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key)
+    raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key, oif=_bound(link))
+
+
+def _bound(link: Link) -> int:
+    """Return the device that an answer to a packet of this link is bound to: the VRF's, if it is one.
+
+    Source: net/ipv4/icmp.c, icmp_reply; ip_output.c, ip_send_unicast_reply; include/net/inet_sock.h,
+    inet_request_bound_dev_if (Linux 6.18).
+    """
+    return link.ifindex if link.kind == "vrf" else 0
 
 
 def _arrival(ns: NetnsState, link: Link, packet: Packet) -> int:
@@ -273,49 +291,3 @@ def _listener_answer(
         command=f"ip route get {format_ip(packet.src)}",
     )
     return answer, plain
-
-
-def _decapsulate(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
-    """Take the inner frame out of a VXLAN packet, if a device of that VNI and port is here.
-
-    Source: drivers/net/vxlan/vxlan_core.c, vxlan_rcv (Linux 6.18).
-    """
-    inner = packet.payload
-    for device in sorted(ns.links.values(), key=lambda device: device.ifindex):
-        info = device.info
-        if device.kind != "vxlan" or not isinstance(info, VxlanInfo) or info.port != packet.dport:
-            continue
-        if info.vni != packet.vni or inner is None:
-            continue
-        if not device.up:
-            run.drop(ns, "decap", device.ifname, packet, "DEV_READY", f"{device.ifname} is down.")
-        if inner.smac == device.mac:
-            why = f"The inner frame's source is {device.ifname}'s own MAC."
-            run.drop(ns, "decap", device.ifname, packet, "LOCAL_MAC", why)
-        if info.learning and refuses(ns, device, inner.smac, packet.src):
-            why = f"{device.ifname} has the inner frame's source at another remote, in a static entry."
-            run.drop(ns, "decap", device.ifname, packet, "VXLAN_ENTRY_EXISTS", why, command="bridge fdb show")
-        if info.learning and inner.smac:
-            run.vxlan_fdb[ns.key, device.ifindex, inner.smac] = packet.src
-        inner = inner.scrubbed(False)
-        run.step(
-            ns,
-            "decap",
-            device.ifname,
-            inner,
-            "decapsulate",
-            f"{device.ifname} has VNI {info.vni}: the inner frame comes out of it.",
-            vni=info.vni,
-            outer_src=format_ip(packet.src),
-            command=f"ip -d link show dev {device.ifname}",
-        )
-        return Rx(LinkKey(ns.key, device.ifindex), inner)
-    run.drop(
-        ns,
-        "decap",
-        link.ifname,
-        packet,
-        "VXLAN_VNI_NOT_FOUND",
-        f"No VXLAN device here has VNI {packet.vni} and port {packet.dport}.",
-        command="ip -d link show type vxlan",
-    )

@@ -18,9 +18,10 @@ from netviz.core.model.l2 import NTF_PROXY, NUD_FAILED, NUD_NOARP, NUD_PERMANENT
 from netviz.core.model.l3 import RT_SCOPE_LINK, RTN_LOCAL, RTN_UNICAST
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
 from netviz.core.sim import sysctl
-from netviz.core.sim.bridge import is_group, learn, lookup_fdb, should_deliver
+from netviz.core.sim.bridge import is_group, learn, lookup_fdb, moves, passes_lock, should_deliver
 from netviz.core.sim.domain import Crossing, Domain, Heard, broadcast_domain
 from netviz.core.sim.icmp import drop_and_tell
+from netviz.core.sim.macvlan import hears_answer
 from netviz.core.sim.neigh_filter import arp_passes, ndp_passes
 from netviz.core.sim.nft_context import Tri
 from netviz.core.sim.node_index import ports_of
@@ -111,27 +112,35 @@ def _knows_asker(run: Run, answerer: LinkKey, sender: bytes, asker: bytes) -> bo
     return len(sender) != 16 or entry is None or not pinned or entry.mac == asker
 
 
-def _comes_back(run: Run, path: tuple[Crossing, ...], asker: bytes) -> bool:
+def _comes_back(run: Run, path: tuple[Crossing, ...], asker: bytes, answerer: bytes) -> Tri:
     """Tell whether the bridges that the question crossed take the answer back to the asker's MAC.
 
     Source: net/bridge/br_input.c, br_handle_frame_finish (Linux 6.18).
     """
+    sure = Tri.TRUE
     for crossing in reversed(path):
-        if not crossing.came_in:
-            continue
         ns = run.netns(crossing.bridge.netns)
         bridge = ns.links[crossing.bridge.ifindex]
         ports = {port.ifindex: port for port in ports_of(ns.links).get(bridge.ifindex, ())}
+        entered = ports.get(crossing.went_out)
+        if entered is not None:
+            passes = passes_lock(run, ns, bridge, entered, answerer, crossing.vid)
+            if passes is Tri.FALSE:
+                return Tri.FALSE
+            sure = Tri.UNKNOWN if passes is Tri.UNKNOWN else sure
+        if not crossing.came_in:
+            continue
         port = ports.get(crossing.came_in)
-        if port is None or not should_deliver(ports.get(crossing.went_out), port):
-            return False
-        how, at = lookup_fdb(run, ns, bridge, asker)
+        if port is None or not should_deliver(ns, bridge, entered, port, crossing.vid):
+            return Tri.FALSE
+        how, at = lookup_fdb(run, ns, bridge, asker, crossing.vid)
         learns = port.port is None or port.port.learning
-        if how == "local" or (how and at != port.ifindex and not (how == "learned" and learns)):
-            return False
+        moved = learns and moves(ns, bridge, asker, crossing.vid)
+        if how == "local" or (how and at != port.ifindex and not moved):
+            return Tri.FALSE
         if not how and not learns and port.port is not None and not port.port.unicast_flood:
-            return False
-    return True
+            return Tri.FALSE
+    return sure
 
 
 def _group_mac(addr: bytes) -> bytes:
@@ -163,7 +172,7 @@ def _ask(
         for heard in domain.heard
         if heard.link != own
         and (answer := _would_answer(run, heard, nexthop, sender)) is not None
-        and _comes_back(run, heard.path, link.mac)
+        and _answer_arrives(run, ns, link, packet, heard, answer, command)
         and _knows_asker(run, heard.link, sender, link.mac)
     ]
     answers = _let_through(run, ns, link, nexthop, packet, sender, answers, command)
@@ -204,6 +213,17 @@ def _ask(
         **evidence,
     )
     return packet
+
+
+def _answer_arrives(
+    run: Run, ns: NetnsState, link: Link, packet: Packet, heard: Heard, answer: Answer, command: str
+) -> bool:
+    """Tell whether an answer comes back; ends the walk where that isn't known."""
+    back = _comes_back(run, heard.path, link.mac, answer.mac)
+    if back is Tri.UNKNOWN:
+        why = "The answer comes by a locked bridge port; whether its entry may pass isn't known."
+        run.unknown(ns, "neigh", link.ifname, packet, "locked bridge port", why, command=command)
+    return back is Tri.TRUE and hears_answer(run, LinkKey(ns.key, link.ifindex), answer.mac)
 
 
 def _let_through(
@@ -456,4 +476,4 @@ def _learn(run: Run, crossing: Crossing, asker: bytes, answerer: bytes) -> None:
     for ifindex, mac in ((crossing.came_in, asker), (crossing.went_out, answerer)):
         port = by_index.get(ifindex)
         if port is not None and not is_group(mac):
-            learn(run, ns, bridge, port, mac)
+            learn(run, ns, bridge, port, mac, crossing.vid)

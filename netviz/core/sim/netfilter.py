@@ -38,7 +38,7 @@ from netviz.core.model.netfilter import (
 from netviz.core.sim import nat
 from netviz.core.sim.conntrack import confirm, portless, track, unsure_tunnel
 from netviz.core.sim.index import ByIdentity
-from netviz.core.sim.ipvs import IPVS_HOOKS, check_ipvs
+from netviz.core.sim.ipvs import IPVS_HOOKS, pass_ipvs
 from netviz.core.sim.nat_unique import NatMapping
 from netviz.core.sim.nft_chain import Outcome, run_chain
 from netviz.core.sim.nft_context import Context
@@ -214,7 +214,7 @@ def inet_hook(
         elif entry.what == "nat":
             _nat(ctx, dev, nexthop)
         elif entry.what == "ipvs":
-            check_ipvs(run, ns, ctx.packet, hook, dev)
+            ctx.packet = pass_ipvs(run, ns, ctx.packet, hook, dev)
         elif entry.what == "confirm":
             confirm(run, ns, ctx.packet)
         elif entry.xt is not None:
@@ -440,9 +440,10 @@ def bridge_hook(
     """
     number = BRIDGE_HOOKS[hook]
     for chain in base_chains(ns.nft_chains).get((NFPROTO_BRIDGE, number), ()):
-        ctx = Context(
-            run, ns, packet, NFPROTO_BRIDGE, number, port or (bridge if hook == "out" else None), out
-        )
+        if packet.tags:
+            why = f"Chain {chain_text(chain)} sees a tagged frame, which is not modelled."
+            run.unknown(ns, "netfilter", bridge.ifname, packet, "tagged frame in a bridge chain", why)
+        ctx = Context(run, ns, packet, NFPROTO_BRIDGE, number, port, out)
         _filter_chain(ctx, chain, bridge.ifname)
         if ctx.packet is not packet:
             run.unknown(

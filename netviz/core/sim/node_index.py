@@ -9,12 +9,15 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l2 import NUD_PERMANENT, Fdb
-from netviz.core.model.link import Link
+from netviz.core.model.link import Link, WireguardInfo
 from netviz.core.sim.index import ByIdentity
 from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.resolve import UNRESOLVED, Peer, resolve_lower, resolve_veth
 
 UPPER_KINDS = ("macvlan", "macvtap", "ipvlan", "ipvtap", "vlan")
+TUNNEL_KINDS = frozenset(
+    ("vxlan", "geneve", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "ip6gretap")
+)
 
 _peers: ByIdentity[Mapping[NetnsKey, NetnsState], dict[LinkKey, Peer]] = ByIdentity(lambda _netns: {})
 
@@ -67,6 +70,49 @@ def build_uppers(netns: Mapping[NetnsKey, NetnsState]) -> dict[LinkKey, list[Lin
 uppers_of: ByIdentity[Mapping[NetnsKey, NetnsState], dict[LinkKey, list[LinkKey]]] = ByIdentity(build_uppers)
 
 
+def build_tunnels(netns: Mapping[NetnsKey, NetnsState]) -> dict[NetnsKey, list[LinkKey]]:
+    """Map namespaces to the tunnel devices whose outer packets travel there, in key order.
+
+    That is the namespace where the device was made, whatever namespace it is in now: IFLA_LINK_NETNSID
+    tells. WireGuard doesn't say; its socket, which is among the namespace's, does.
+    """
+    found: dict[NetnsKey, list[LinkKey]] = {}
+    for key, ns in sorted(netns.items()):
+        for ifindex, link in sorted(ns.links.items()):
+            if link.kind in TUNNEL_KINDS and not outside(key):
+                outer = (
+                    wireguard_netns(netns, key, link) if link.kind == "wireguard" else outer_netns(ns, link)
+                )
+                if outer is not None:
+                    found.setdefault(outer, []).append(LinkKey(key, ifindex))
+    return found
+
+
+def outer_netns(ns: NetnsState, link: Link) -> NetnsKey | None:
+    """Find the namespace of a tunnel device's outer packets; None when its nsid isn't mapped."""
+    if link.link_nsid is None:
+        return ns.key
+    return next((key for nsid, key in ns.netns.nsids if nsid == link.link_nsid), None)
+
+
+def wireguard_netns(netns: Mapping[NetnsKey, NetnsState], key: NetnsKey, link: Link) -> NetnsKey | None:
+    """Find the one namespace that has a WireGuard device's socket, its own before others."""
+    port = link.info.listen_port if isinstance(link.info, WireguardInfo) else 0
+    having = [
+        other
+        for other, ns in netns.items()
+        if any(s.proto == 17 and s.sport == port for s in ns.sockets.values())
+    ]
+    if key in having:
+        return key
+    return having[0] if len(having) == 1 else None
+
+
+tunnels_of: ByIdentity[Mapping[NetnsKey, NetnsState], dict[NetnsKey, list[LinkKey]]] = ByIdentity(
+    build_tunnels
+)
+
+
 def build_ports(links: Mapping[Any, Link]) -> dict[int, list[Link]]:
     """Map a master's ifindex to its slaves, by ifindex."""
     ports: dict[int, list[Link]] = {}
@@ -79,18 +125,18 @@ def build_ports(links: Mapping[Any, Link]) -> dict[int, list[Link]]:
 ports_of: ByIdentity[Mapping[Any, Link], dict[int, list[Link]]] = ByIdentity(build_ports)
 
 
-def build_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes], Fdb]:
-    """Map (bridge ifindex, MAC) to the bridge's entry; a local one goes before others."""
-    index: dict[tuple[int, bytes], Fdb] = {}
+def build_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes, int], Fdb]:
+    """Map (bridge ifindex, MAC, VLAN) to the bridge's entry; a local one goes before others."""
+    index: dict[tuple[int, bytes, int], Fdb] = {}
     for entry in fdb.values():
         if entry.master:
-            key = (entry.master, entry.mac)
+            key = (entry.master, entry.mac, entry.vlan)
             if key not in index or entry.state & NUD_PERMANENT:
                 index[key] = entry
     return index
 
 
-bridge_fdb: ByIdentity[Mapping[Any, Fdb], dict[tuple[int, bytes], Fdb]] = ByIdentity(build_fdb)
+bridge_fdb: ByIdentity[Mapping[Any, Fdb], dict[tuple[int, bytes, int], Fdb]] = ByIdentity(build_fdb)
 
 
 def build_vxlan_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes], list[Fdb]]:

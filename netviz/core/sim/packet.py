@@ -60,8 +60,11 @@ class Packet(msgspec.Struct, frozen=True):
     `payload` is the frame that a tunnel packet carries under VXLAN network identifier `vni`: the
     kernel works on the outer packet then. `mark` and the `ct` fields belong to the skb and die with
     it when the packet crosses into another namespace; so do `physin` and `physout`, the bridge ports
-    (ifindex) by which a bridged packet that goes through the IP hooks came and goes. A port that the
-    kernel chose at random is `unsure`: its value here stands for any.
+    (ifindex) by which a bridged packet that goes through the IP hooks came and goes, and `sdif`, the device
+    by which a packet came into a VRF, and `ipvs`: IPVS has seen it. A port that the kernel chose at random is `unsure`: its value here
+    stands for any. `tags` are the frame's VLAN tags, (protocol, VLAN id), outermost first. `tunnel` names
+    the encapsulation of `payload` ("vxlan", "geneve", "ipip", "gre", "wireguard"), of which `vni` is the
+    network identifier or, where it is `keyed`, the GRE key; `sender` is the WireGuard key that it is sealed with.
     """
 
     src: bytes
@@ -90,7 +93,12 @@ class Packet(msgspec.Struct, frozen=True):
     physin: int = 0
     physout: int = 0
     zone: int = 0
-    vlan: int = 0
+    tags: tuple[tuple[int, int], ...] = ()
+    tunnel: str = ""
+    keyed: bool = False
+    sender: bytes = b""
+    sdif: int = 0
+    ipvs: bool = False
     sport_unsure: bool = False
     dport_unsure: bool = False
 
@@ -98,6 +106,11 @@ class Packet(msgspec.Struct, frozen=True):
     def ipv6(self) -> bool:
         """Whether this is an IPv6 packet."""
         return len(self.src) == 16
+
+    @property
+    def vlan(self) -> int:
+        """The id of the outermost VLAN tag, 0 for none."""
+        return self.tags[0][1] if self.tags else 0
 
     @property
     def wire_length(self) -> int:
@@ -125,6 +138,8 @@ class Packet(msgspec.Struct, frozen=True):
             untracked=False,
             physin=0,
             physout=0,
+            sdif=0,
+            ipvs=self.ipvs and not other_netns,
             zone=0,
             mark=0 if other_netns else self.mark,
         )

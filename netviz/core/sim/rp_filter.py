@@ -14,7 +14,7 @@ from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Route, Rule
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.index import ByIdentity
-from netviz.core.sim.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
+from netviz.core.sim.rules import RouteFlow, RouteResult, lookup_route, ordered_rules, vrf_of
 from netviz.core.sim.saddr import link_addrs, owned_addrs
 from netviz.core.state.node import NetnsState
 
@@ -67,7 +67,12 @@ def validate_source(ns: NetnsState, link: Link, flow: RouteFlow, oif: int) -> tu
     reverse = RouteFlow(src, dst, oif, 0, mark, flow.tos, flow.proto, flow.dport, flow.sport)
     back = lookup_route(
         ns,
-        msgspec.structs.replace(reverse, sport_unsure=flow.dport_unsure, dport_unsure=flow.sport_unsure),
+        msgspec.structs.replace(
+            reverse,
+            sport_unsure=flow.dport_unsure,
+            dport_unsure=flow.sport_unsure,
+            l3mdev=vrf_of(ns.links, link.ifindex),
+        ),
     )
     if back.unknown:
         return "UNKNOWN", back.unknown
@@ -97,7 +102,8 @@ def _check(
             return "IP_INVALID_SOURCE", "its source is a broadcast or other special address"
         if not accept_local:
             return "IP_LOCAL_SOURCE", "its source is this namespace's own address"
-    if any(nexthop.oif == link.ifindex for nexthop in back.nexthops):
+    # fib_info_nh_uses_dev: a VRF's device is used where one of its slaves is.
+    if any(link.ifindex in (nexthop.oif, vrf_of(ns.links, nexthop.oif)) for nexthop in back.nexthops):
         return None
     if back.route.type == RTN_LOCAL and link.flags & IFF_LOOPBACK:
         return None

@@ -22,7 +22,7 @@ from netviz.core.model.l3 import (
     Route,
     Rule,
 )
-from netviz.core.model.link import Link
+from netviz.core.model.link import Link, VrfInfo
 from netviz.core.sim.fib import Lookup, Match, linkdown_ignored, lookup_table, route_index, selected_tos
 from netviz.core.sim.index import ByIdentity
 from netviz.core.state.node import NetnsState
@@ -36,7 +36,8 @@ class RouteFlow(msgspec.Struct, frozen=True):
     """A flow as routing sees it (struct flowi). `iif` is the incoming ifindex; 0 for the host's own.
 
     A port that is `unsure` was drawn at random: its value stands for any. `strict`: the sender's socket is bound
-    to `oif`, which IPv6 only prefers else.
+    to `oif`, which IPv6 only prefers else. `l3mdev` is the ifindex of the VRF that it belongs to where neither
+    device tells.
     """
 
     dst: bytes
@@ -53,6 +54,7 @@ class RouteFlow(msgspec.Struct, frozen=True):
     sport_unsure: bool = False
     dport_unsure: bool = False
     strict: bool = True
+    l3mdev: int = 0
 
 
 class RouteResult(msgspec.Struct, frozen=True):
@@ -94,15 +96,15 @@ PORT_UNKNOWN = "a rule looks at a port that isn't known"
 LABEL_UNKNOWN = "a rule looks at the IPv6 flow label"
 
 
-def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link]) -> bool | str:
+def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link], vrf: int) -> bool | str:
     """Compare a rule's selectors, without `invert`; what it can't be compared with is said in words.
 
     Source: net/core/fib_rules.c, fib_rule_match; net/ipv4/fib_rules.c, fib4_rule_match;
     net/ipv6/fib6_rules.c, fib6_rule_match; include/net/fib_rules.h, fib_rule_port_match (Linux 6.18).
     """
-    if rule.iifname and rule.iifname != _ifname(links, flow.iif, "lo"):
+    if rule.iifname and not _device_matches(links, rule.iifname, _ifname(links, flow.iif, "lo"), vrf):
         return False
-    if rule.oifname and rule.oifname != _ifname(links, flow.oif, ""):
+    if rule.oifname and not _device_matches(links, rule.oifname, _ifname(links, flow.oif, ""), vrf):
         return False
     if (rule.fwmark ^ flow.mark) & rule.fwmask:
         return False
@@ -141,6 +143,14 @@ def _port_matches(port: int, unsure: bool, wanted: tuple[int, int], mask: int) -
     return wanted[0] <= port <= wanted[1]
 
 
+def _device_matches(links: Mapping[Any, Link], wanted: str, name: str, vrf: int) -> bool:
+    """Compare a rule's device; one that names a VRF's device is for all that belongs to the VRF.
+
+    Source: net/core/fib_rules.c, fib_rule_iif_match, fib_rule_oif_match (Linux 6.18).
+    """
+    return wanted == name or bool(vrf and links[vrf].ifname == wanted)
+
+
 def _ifname(links: Mapping[Any, Link], ifindex: int, otherwise: str) -> str:
     link = links.get(ifindex)
     return link.ifname if link is not None else otherwise
@@ -149,25 +159,29 @@ def _ifname(links: Mapping[Any, Link], ifindex: int, otherwise: str) -> str:
 def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     """Find the route for a flow through the namespace's policy rules.
 
-    Unmodelled: l3mdev rules when the flow belongs to a VRF (the caller says so with a VRF master).
+    A flow that comes in or is to go out by a VRF's device or slave belongs to that VRF: the l3mdev rule
+    sends it to the VRF's table, and an `oif` that is the VRF itself selects no nexthop.
 
-    Source: net/core/fib_rules.c, fib_rules_lookup; net/ipv4/fib_rules.c, fib4_rule_action,
-    fib4_rule_suppress; net/ipv6/fib6_rules.c, fib6_rule_action (Linux 6.18).
+    Source: net/l3mdev/l3mdev.c, l3mdev_update_flow, l3mdev_fib_rule_match; net/core/fib_rules.c,
+    fib_rules_lookup; net/ipv4/fib_rules.c, fib4_rule_action, fib4_rule_suppress; net/ipv6/fib6_rules.c,
+    fib6_rule_action (Linux 6.18).
     """
     family = AF_INET6 if len(flow.dst) == 16 else AF_INET
     rules = ordered_rules(ns.rules)[family]
     if not rules:
         return RouteResult(unknown="the state holds no policy rules for this family")
+    vrf = flow.l3mdev or vrf_of(ns.links, flow.oif or flow.iif)
+    oif = 0 if flow.oif and flow.oif == vrf else flow.oif
     strict = flow.strict or family == AF_INET
-    ignored, prefer = linkdown_ignored(ns.links), flow.oif or flow.iif
-    lookup = Lookup(flow.dst, flow.src, flow.tos, flow.oif, flow.scope, ignored, strict, prefer)
+    ignored, prefer = linkdown_ignored(ns.links), oif or flow.iif
+    lookup = Lookup(flow.dst, flow.src, flow.tos, oif, flow.scope, ignored, strict, prefer)
     index = route_index(ns.routes)
     at, steps = 0, 0
     passed: list[str] = []
     while at < len(rules) and steps < MAX_RULES:
         rule = rules[at]
         at, steps = at + 1, steps + 1
-        matches = _selectors_match(rule, flow, ns.links)
+        matches = _selectors_match(rule, flow, ns.links, vrf)
         if isinstance(matches, str):
             return RouteResult(unknown=matches, rule=rule)
         if matches == rule.invert:
@@ -186,11 +200,13 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
             return RouteResult(error=RULE_ERRORS[rule.action], rule=rule, passed=tuple(passed))
         if rule.action != FR_ACT_TO_TBL:
             return RouteResult(unknown=f"rule action {rule.action} is not modelled", rule=rule)
+        table_id = rule.table_id
         if rule.l3mdev:
-            if _in_vrf(ns.links, flow):
-                return RouteResult(unknown="VRF (l3mdev) rules are not modelled", rule=rule)
-            continue
-        match = lookup_table(index, rule.table_id, lookup, ns.nexthops)
+            info = ns.links[vrf].info if vrf else None
+            if not isinstance(info, VrfInfo):
+                continue
+            table_id = info.table_id
+        match = lookup_table(index, table_id, lookup, ns.nexthops)
         if match is None:
             continue
         if match.error == "EAGAIN" or _suppressed(rule, match, ns.links):
@@ -200,16 +216,18 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     return RouteResult(error="ENETUNREACH", passed=tuple(passed))
 
 
-def _in_vrf(links: Mapping[Any, Link], flow: RouteFlow) -> bool:
-    for ifindex in (flow.iif, flow.oif):
-        link = links.get(ifindex)
-        while link is not None and link.master:
-            if link.kind == "vrf":
-                return True
-            link = links.get(link.master)
-        if link is not None and link.kind == "vrf":
-            return True
-    return False
+def vrf_of(links: Mapping[Any, Link], ifindex: int) -> int:
+    """Return the ifindex of the VRF that a device is, or is a slave of; 0 for none.
+
+    Source: net/l3mdev/l3mdev.c, l3mdev_master_ifindex_rcu (Linux 6.18).
+    """
+    link = links.get(ifindex)
+    if link is None:
+        return 0
+    if link.kind == "vrf":
+        return link.ifindex
+    master = links.get(link.master) if link.master else None
+    return master.ifindex if master is not None and master.kind == "vrf" else 0
 
 
 def _suppressed(rule: Rule, match: Match, links: Mapping[Any, Link]) -> bool:

@@ -24,31 +24,50 @@ from netviz.core.state.node import ClusterState, NetnsState, NodeState
 
 if TYPE_CHECKING:
     from netviz.core.model.conntrack import CtTuple
+    from netviz.core.model.ipvs import IpvsConn
     from netviz.core.sim.conntrack import Conn
 
-MAX_MOVES = 400
+MAX_MOVES = 800
 
 
 class Rx(msgspec.Struct, frozen=True):
-    """A frame arrives at a link."""
+    """A frame arrives at a link. `host`: it is for this host, whatever its destination's MAC."""
 
     link: LinkKey
     packet: Packet
+    host: bool = False
+
+
+class Tx(msgspec.Struct, frozen=True):
+    """A frame is transmitted on a link. `nexthop` is the address that it is meant for."""
+
+    link: LinkKey
+    packet: Packet
+    nexthop: bytes
 
 
 class Send(msgspec.Struct, frozen=True):
-    """The kernel itself sends a packet in a namespace (a tunnel's outer packet). `oif` binds its device."""
+    """The kernel itself sends a packet in a namespace (a tunnel's outer packet). `oif` binds its device.
+
+    `via` is the address that it is routed to, where that isn't its destination. `sourceless`: the socket is
+    bound to no address, so the route is looked up before there is a source.
+    """
 
     netns: NetnsKey
     packet: Packet
     oif: int = 0
+    via: bytes = b""
+    sourceless: bool = False
+
+
+Action = Rx | Tx | Send
 
 
 class Ended(Exception):
     """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace.
 
     `sourceless`: the answer's route is looked up before it has a source; `oif`: it is sent by a socket that is
-    bound to this device.
+    bound to this device, or it belongs to this VRF.
     """
 
     def __init__(
@@ -67,6 +86,14 @@ class Ended(Exception):
         self.at = at
         self.sourceless = sourceless
         self.oif = oif
+
+
+class Diverted(Exception):
+    """A hook took the packet out of its way: what becomes of it instead."""
+
+    def __init__(self, action: Action) -> None:
+        super().__init__(action)
+        self.action = action
 
 
 class Choice(msgspec.Struct):
@@ -98,8 +125,10 @@ class Run:
         self._made: dict[Hashable, int] = {}
         self.conns: dict[tuple[NetnsKey, int, CtTuple], tuple[Conn, bool]] = {}
         self.gone: dict[NetnsKey, set[Hashable]] = {}
-        self.fdb: dict[tuple[NetnsKey, int, bytes], int] = {}
+        self.fdb: dict[tuple[NetnsKey, int, bytes, int], int] = {}
         self.vxlan_fdb: dict[tuple[NetnsKey, int, bytes], bytes] = {}
+        self.endpoints: dict[tuple[LinkKey, bytes], tuple[bytes, int]] = {}
+        self.ipvs: dict[NetnsKey, list[IpvsConn]] = {}
         self.neighs: dict[tuple[NetnsKey, int, bytes], bytes] = {}
         self.client: tuple[NetnsKey, CtTuple] | None = None
         self.seen: set[Hashable] = set()
@@ -258,6 +287,16 @@ def pod_name(netns: Netns) -> str:
 def display_name(netns: Netns) -> str:
     """Name a namespace for people."""
     return netns.name or ("" if not netns.root else netns.key.node)
+
+
+def place(ns: NetnsState) -> str:
+    """Say where something is: in which pod, node or namespace."""
+    netns = ns.netns
+    if netns.pod is not None:
+        return f"pod {netns.pod.namespace}/{netns.pod.name}"
+    if netns.root:
+        return f"node {netns.key.node}"
+    return f"namespace {netns.name or netns.key}"
 
 
 def enter(netns: Netns) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from netviz.core.model.addr import in_prefix
 from netviz.core.model.l3 import RT_SCOPE_HOST, RT_SCOPE_LINK, Addr
 from netviz.core.sim.index import ByIdentity
-from netviz.core.sim.rules import RouteResult
+from netviz.core.sim.rules import RouteResult, vrf_of
 from netviz.core.state.node import NetnsState
 
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
@@ -53,7 +53,7 @@ def is_multicast(addr: bytes) -> bool:
 def select_on_link(ns: NetnsState, ifindex: int, dst: bytes, scope: int) -> bytes:
     """Choose an IPv4 source on a device: one whose subnet holds `dst`, else the first, not above `scope`.
 
-    Falls back to any other device's address, as the kernel does.
+    Falls back to any other device's address in the same VRF, as the kernel does.
 
     Source: net/ipv4/devinet.c, inet_select_addr (Linux 6.18).
     """
@@ -66,8 +66,11 @@ def select_on_link(ns: NetnsState, ifindex: int, dst: bytes, scope: int) -> byte
         first = first or addr.addr
     if first:
         return first
+    vrf = vrf_of(ns.links, ifindex)
     for addr in ns.addrs.values():
         if len(addr.addr) != 4 or addr.flags & IFA_F_SECONDARY or addr.scope > scope:
+            continue
+        if vrf_of(ns.links, addr.ifindex) != vrf:
             continue
         if addr.scope != RT_SCOPE_LINK:
             return addr.addr

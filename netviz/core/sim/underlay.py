@@ -14,10 +14,10 @@ from netviz.core.model.addr import in_prefix
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import Addr
 from netviz.core.sim.cluster_index import ARP_PROXY, candidates
-from netviz.core.sim.underlay_members import Member, is_wire, members_of
+from netviz.core.sim.underlay_members import Member, Tags, is_wire, members_of
 from netviz.core.state.node import NodeState
 
-__all__ = ["Member", "having_mac", "holders_of_mac", "is_wire", "may_own", "owners", "proxies"]
+__all__ = ["Member", "Tags", "having_mac", "holders_of_mac", "is_wire", "may_own", "owners", "proxies"]
 
 
 def _share_subnet(one: tuple[Addr, ...], other: tuple[Addr, ...]) -> bool:
@@ -28,27 +28,29 @@ def _share_subnet(one: tuple[Addr, ...], other: tuple[Addr, ...]) -> bool:
     )
 
 
-def owners(nodes: Mapping[str, NodeState], wire: LinkKey, addr: bytes, vlan: int = 0) -> list[Member]:
-    """List the members of `wire`'s segment on other nodes that own `addr`."""
+def owners(nodes: Mapping[str, NodeState], wire: LinkKey, addr: bytes, tags: Tags = ()) -> list[Member]:
+    """List the members of `wire`'s segment that own `addr`."""
     found = [m for node in candidates(nodes, addr) for m in members_of(node.netns).by_addr.get(addr, ())]
-    return _on_segment(nodes, wire, found, vlan)
+    return _on_segment(nodes, wire, found, tags)
 
 
-def may_own(nodes: Mapping[str, NodeState], wire: LinkKey, addr: bytes, vlan: int = 0) -> list[Member]:
+def may_own(nodes: Mapping[str, NodeState], wire: LinkKey, addr: bytes, tags: Tags = ()) -> list[Member]:
     """List the members of `wire`'s segment on nodes that own `addr` on any link: by default they answer ARP for it."""
     found = [m for node in candidates(nodes, addr) for m in members_of(node.netns).all]
-    return _on_segment(nodes, wire, found, vlan)
+    return _on_segment(nodes, wire, found, tags)
 
 
-def proxies(nodes: Mapping[str, NodeState], wire: LinkKey, vlan: int = 0) -> list[Member]:
-    """List the members of `wire`'s segment on other nodes that may answer ARP for others."""
+def proxies(nodes: Mapping[str, NodeState], wire: LinkKey, tags: Tags = ()) -> list[Member]:
+    """List the members of `wire`'s segment that may answer ARP for others."""
     found = [m for node in candidates(nodes, ARP_PROXY) for m in members_of(node.netns).proxies]
-    return _on_segment(nodes, wire, found, vlan)
+    return _on_segment(nodes, wire, found, tags)
 
 
-def holders_of_mac(nodes: Mapping[str, NodeState], wire: LinkKey, mac: bytes, vlan: int = 0) -> list[Member]:
-    """List the members of `wire`'s segment on other nodes whose link-layer address is `mac`."""
-    return _on_segment(nodes, wire, having_mac(nodes, mac), vlan)
+def holders_of_mac(
+    nodes: Mapping[str, NodeState], wire: LinkKey, mac: bytes, tags: Tags = ()
+) -> list[Member]:
+    """List the members of `wire`'s segment whose link-layer address is `mac`."""
+    return _on_segment(nodes, wire, having_mac(nodes, mac), tags)
 
 
 def having_mac(nodes: Mapping[str, NodeState], mac: bytes) -> list[Member]:
@@ -57,7 +59,7 @@ def having_mac(nodes: Mapping[str, NodeState], mac: bytes) -> list[Member]:
 
 
 def _on_segment(
-    nodes: Mapping[str, NodeState], wire: LinkKey, found: list[Member], vlan: int
+    nodes: Mapping[str, NodeState], wire: LinkKey, found: list[Member], tags: Tags
 ) -> list[Member]:
     node = nodes.get(wire.netns.node)
     if not found or node is None:
@@ -65,13 +67,11 @@ def _on_segment(
     own = tuple(
         addr
         for member in members_of(node.netns).by_wire.get(wire, ())
-        if member.vlan == vlan
+        if member.tags == tags
         for addr in member.addrs
     )
     return [
         member
         for member in found
-        if member.vlan == vlan
-        and member.wire.netns.node != wire.netns.node
-        and _share_subnet(own, member.addrs)
+        if member.tags == tags and member.wire != wire and _share_subnet(own, member.addrs)
     ]

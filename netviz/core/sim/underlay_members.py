@@ -17,11 +17,13 @@ from netviz.core.sim.saddr import is_link_local6, link_addrs
 from netviz.core.sim.sysctl import conf_all
 from netviz.core.state.node import NetnsState, NodeState
 
+Tags = tuple[tuple[int, int], ...]
+
 
 class Member(msgspec.Struct, frozen=True):
     """A link on some segment: the link at the wire, and the one with the addresses (itself or its bridge).
 
-    `proxy`: it may answer ARP for others.
+    `proxy`: it may answer ARP for others. `tags` are what frames on the wire carry for it.
     """
 
     wire: LinkKey
@@ -29,7 +31,7 @@ class Member(msgspec.Struct, frozen=True):
     mac: bytes
     addrs: tuple[Addr, ...]
     proxy: bool = False
-    vlan: int = 0
+    tags: Tags = ()
 
 
 def is_wire(node: NodeState, key: LinkKey, link: Link) -> bool:
@@ -64,7 +66,7 @@ def _list_members(netns: Mapping[NetnsKey, NetnsState]) -> list[Member]:
             addrs = _subnets(ns, inet.ifindex)
             members.append(Member(wire, LinkKey(key, inet.ifindex), inet.mac, addrs, _proxies(ns, inet)))
             for under in dict.fromkeys((wire, LinkKey(key, inet.ifindex))):
-                members += _stacked_members(netns, wire, under)
+                members += _stacked_members(netns, wire, under, ())
     return members
 
 
@@ -73,17 +75,24 @@ def _proxies(ns: NetnsState, link: Link) -> bool:
     return bool(own or conf_all(ns, "proxy_arp") or custom_local_routes(ns.routes))
 
 
-def _stacked_members(netns: Mapping[NetnsKey, NetnsState], wire: LinkKey, under: LinkKey) -> list[Member]:
-    """List the macvlans and VLAN devices that stand on the segment by way of a wire's link or its master."""
+def _stacked_members(
+    netns: Mapping[NetnsKey, NetnsState], wire: LinkKey, under: LinkKey, tags: Tags
+) -> list[Member]:
+    """List what stands on the segment by way of a wire's link or its master: macvlans, ipvlans, VLAN devices."""
     found = []
     for upper in uppers_of(netns).get(under, ()):
         ns = netns.get(upper.netns)
         link = ns.links.get(upper.ifindex) if ns is not None else None
-        if ns is not None and link is not None and link.kind == "macvlan":
-            found.append(Member(wire, upper, link.mac, _subnets(ns, upper.ifindex), _proxies(ns, link)))
-        elif ns is not None and link is not None and isinstance(link.info, VlanInfo):
+        if ns is None or link is None:
+            continue
+        if link.kind in ("macvlan", "ipvlan"):
             addrs = _subnets(ns, upper.ifindex)
-            found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), link.info.vid))
+            found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), tags))
+        elif isinstance(link.info, VlanInfo):
+            own = (*tags, (link.info.protocol, link.info.vid))
+            addrs = _subnets(ns, upper.ifindex)
+            found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), own))
+            found += _stacked_members(netns, wire, upper, own)
     return found
 
 

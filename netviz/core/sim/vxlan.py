@@ -1,177 +1,222 @@
-"""VXLAN: the remote for a frame, and the outer packet.
+"""VXLAN devices: frames wrapped for the remotes that the device's table names, and taken out again.
 
-Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit, vxlan_xmit_one (Linux 6.18).
+A frame for several remotes (a broadcast, an unknown MAC) is copied to each; the copy that reaches who
+takes it is followed. An entry that names a nexthop group sends to one member, by a hash.
 
-Unmodelled: collect_metadata, proxy (ARP answered by the device), route short-circuit, nexthop groups,
-multicast remotes, and replication of a frame to several remotes.
+Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit, vxlan_xmit_nh, vxlan_xmit_one, encap_bypass_if_local,
+vxlan_rcv, vxlan_vs_find_vni, vxlan_set_mac (Linux 6.18).
+
+Unmodelled: multicast groups as remotes, proxy (ARP answered by the device), route short-circuit, GPE,
+group policy, VNI filters, and what a frame's metadata says to an external device.
 """
 
 from __future__ import annotations
 
 from netviz.core.model.addr import format_ip, format_mac
-from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import Link, VxlanInfo
-from netviz.core.sim.node_index import vxlan_fdb
-from netviz.core.sim.packet import IPPROTO_UDP, Packet
-from netviz.core.sim.rules import RouteFlow, lookup_route
-from netviz.core.sim.run import Run, Send
-from netviz.core.sim.saddr import is_multicast, select_source
+from netviz.core.sim import tunnel
+from netviz.core.sim.domain import takers_at
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.run import Action, Run, Rx, Send
+from netviz.core.sim.saddr import is_multicast, owned_addrs
+from netviz.core.sim.trace import BRANCH, CERTAIN
+from netviz.core.sim.vxlan_remotes import (
+    OVERHEAD4,
+    OVERHEAD6,
+    Remote,
+    entries_for,
+    outer_packet,
+    pinned,
+    refuses,
+    remote_of,
+    unmodelled,
+)
 from netviz.core.state.node import NetnsState
 
-# Outer Ethernet is not counted: inner Ethernet 14, VXLAN 8, UDP 8, IP 20 or 40.
-OVERHEAD4, OVERHEAD6 = 50, 70
-DEFAULT_TTL = 64
-DEFAULT_MAC = bytes(6)
-TOS_INHERIT, DF_SET, DF_INHERIT = 1, 1, 2
 
-
-def encapsulate(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Send:
+def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) -> Action:
     """Wrap a frame for the remote that the device's table names, and hand it to the underlay's routing."""
-    info = link.info if isinstance(link.info, VxlanInfo) else None
-    if info is None or info.collect_metadata or info.proxy or info.rsc:
-        run.unknown(
-            ns,
-            "encap",
-            link.ifname,
-            packet,
-            "vxlan settings",
-            f"{link.ifname} works in a way that is not modelled.",
-            command=f"ip -d link show dev {link.ifname}",
+    info = link.info if isinstance(link.info, VxlanInfo) else VxlanInfo()
+    command = f"ip -d link show dev {link.ifname}"
+    if info.collect_metadata:
+        why = (
+            f"{link.ifname} is external: without a route's or a program's word where to, it drops the packet."
         )
-    remote, port, vni, how = _remote(run, ns, link, info, packet)
-    outer = outer_packet(ns, info, remote, port, vni, packet)
+        run.drop(ns, "encap", link.ifname, packet, "TUNNEL_TXINFO", why, command=command)
+    what = unmodelled(info) or ("gbp" if info.gbp and packet.mark else "")
+    if what or not isinstance(link.info, VxlanInfo):
+        why = f"{link.ifname} works in a way that is not modelled ({what or 'its settings are unknown'})."
+        run.unknown(ns, "encap", link.ifname, packet, f"vxlan {what or 'settings'}", why, command=command)
+    space = tunnel.outer_space(run, ns, link, packet)
+    remote, how = _remote(run, ns, space, link, info, packet)
+    if owned_addrs(space, remote.addr):
+        why = f"The remote {format_ip(remote.addr)} is this host's own: the frame takes a short cut."
+        run.unknown(ns, "encap", link.ifname, packet, "vxlan remote of its own host", why, command=command)
+    inner = packet.scrubbed(space.key != ns.key)
+    outer = outer_packet(space, info, remote, inner)
     if outer is None:
-        run.drop(
-            ns,
-            "encap",
-            link.ifname,
-            packet,
-            "IP_OUTNOROUTES",
-            f"There is no way to the VXLAN remote {format_ip(remote)}.",
-            command=f"ip route get {format_ip(remote)}",
-        )
+        tunnel.no_way(run, ns, link, packet, remote.addr)
+    overhead = OVERHEAD6 if len(remote.addr) == 16 else OVERHEAD4
+    route = tunnel.way(
+        space, tunnel.Outer("vxlan", remote.addr, outer.proto, 0, link=remote.link), outer.mark
+    )
+    tunnel.bridged_too_big(run, ns, link, packet, tunnel.route_mtu(space, route) - overhead)
     run.step(
         ns,
         "encap",
         link.ifname,
         outer,
         "encapsulate",
-        f"{link.ifname} wraps the frame for {format_ip(remote)} in VNI {vni} ({how}).",
-        vni=vni,
-        remote=format_ip(remote),
-        port=port,
+        f"{link.ifname} wraps the frame for {format_ip(remote.addr)} in VNI {remote.vni} ({how}).",
+        vni=remote.vni,
+        remote=format_ip(remote.addr),
+        port=remote.port,
         fdb=how,
         command=f"bridge fdb show dev {link.ifname}",
     )
-    return Send(ns.key, outer, info.link)
-
-
-def outer_packet(
-    ns: NetnsState, info: VxlanInfo, remote: bytes, port: int, vni: int, packet: Packet
-) -> Packet | None:
-    """Make the packet that carries a frame to a remote; None when there is no way to it.
-
-    Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit_one, vxlan_build_skb; its source port is a hash
-    of the inner flow (udp_flow_src_port) (Linux 6.18).
-    """
-    src = info.local if len(info.local) == len(remote) else b""
-    if not src:
-        result = lookup_route(ns, RouteFlow(remote, oif=info.link, proto=IPPROTO_UDP, dport=port))
-        if result.nexthops and not result.error:
-            nexthop = result.nexthops[0]
-            src = select_source(ns, result, nexthop.oif, nexthop.gateway, remote)
-    if not src:
-        return None
-    ttl = packet.ttl if info.ttl_inherit else info.ttl or DEFAULT_TTL
-    return Packet(
-        src,
-        remote,
-        IPPROTO_UDP,
-        sport=49152,
-        dport=port,
-        ttl=ttl,
-        tos=packet.tos if info.tos == TOS_INHERIT else info.tos,
-        df=info.df == DF_SET or (info.df == DF_INHERIT and (packet.df or packet.ipv6)),
-        length=packet.wire_length + (OVERHEAD6 if len(remote) == 16 else OVERHEAD4),
-        payload=packet,
-        vni=vni,
-        sport_unsure=True,
-    )
-
-
-Remote = tuple[bytes, int, int]
-
-
-def flood_remotes(ns: NetnsState, link: Link, info: VxlanInfo) -> list[Remote] | None:
-    """List where a broadcast goes, (address, port, VNI) each; None where that isn't modelled.
-
-    Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit (all_zeros_mac) (Linux 6.18).
-    """
-    if info.collect_metadata or info.proxy or info.rsc or info.l2miss or info.l3miss:
-        return None
-    found = vxlan_fdb(ns.fdb).get((link.ifindex, DEFAULT_MAC), [])
-    remotes = [(entry.dst, entry.port or info.port, entry.vni or info.vni) for entry in found]
-    if not found and info.remote:
-        remotes = [(info.remote, info.port, info.vni)]
-    if any(entry.nhid for entry in found) or any(is_multicast(remote[0]) for remote in remotes):
-        return None
-    return remotes
-
-
-def unicast_remotes(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: bytes) -> list[Remote] | None:
-    """List where a frame to a MAC goes; None where that isn't modelled."""
-    learned = run.vxlan_fdb.get((ns.key, link.ifindex, mac))
-    found = vxlan_fdb(ns.fdb).get((link.ifindex, mac), [])
-    if found and not any(entry.nhid for entry in found):
-        return [(entry.dst, entry.port or info.port, entry.vni or info.vni) for entry in found]
-    if learned is not None:
-        return [(learned, info.port, info.vni)]
-    return flood_remotes(ns, link, info)
-
-
-def refuses(ns: NetnsState, link: Link, mac: bytes, remote: bytes) -> bool:
-    """Tell whether a learning device drops a frame: its MAC is pinned to another remote.
-
-    Source: drivers/net/vxlan/vxlan_core.c, vxlan_snoop (Linux 6.18).
-    """
-    found = vxlan_fdb(ns.fdb).get((link.ifindex, mac), [])
-    return bool(found) and found[0].dst != remote and bool(found[0].state & (NUD_PERMANENT | NUD_NOARP))
+    return Send(space.key, outer, remote.link)
 
 
 def _remote(
-    run: Run, ns: NetnsState, link: Link, info: VxlanInfo, packet: Packet
-) -> tuple[bytes, int, int, str]:
+    run: Run, ns: NetnsState, space: NetnsState, link: Link, info: VxlanInfo, packet: Packet
+) -> tuple[Remote, str]:
     mac = format_mac(packet.dmac)
+    command = f"bridge fdb show dev {link.ifname}"
+    found = entries_for(ns, link, packet.dmac)
+    own = bool(found) and found[0].mac == packet.dmac
     learned = run.vxlan_fdb.get((ns.key, link.ifindex, packet.dmac))
-    table = vxlan_fdb(ns.fdb)
-    found = table.get((link.ifindex, packet.dmac), [])
-    how = f"entry for {mac}"
-    if not found and learned is not None:
-        return learned, info.port, info.vni, f"learned {mac}"
+    if learned is not None and not (own and any(pinned(entry) for entry in found)):
+        return Remote(learned, info.port, info.vni), f"learned {mac}"
     if not found:
-        found = table.get((link.ifindex, DEFAULT_MAC), [])
-        how = "default remote"
-    if not found and info.remote:
-        return info.remote, info.port, info.vni, "default remote"
-    if not found:
-        run.drop(
-            ns,
-            "encap",
+        why = f"{link.ifname} has no entry for {mac} and no default remote."
+        run.drop(ns, "encap", link.ifname, packet, "VXLAN_NO_REMOTE", why, command=command)
+    how = f"entry for {mac}" if own else "default remote"
+    if found[0].nhid:
+        return _nexthop(run, ns, link, info, packet, found[0]), f"{how}, nexthop group"
+    if any(is_multicast(entry.dst) for entry in found):
+        why = f"{link.ifname} sends the frame to a multicast group, which is not modelled."
+        run.unknown(ns, "encap", link.ifname, packet, "vxlan multicast group", why, command=command)
+    if len(found) == 1:
+        if not any(found[0].dst):
+            why = f"The remote of {link.ifname} is no address: the frame is dropped."
+            run.drop(ns, "encap", link.ifname, packet, "NOT_SPECIFIED", why, command=command)
+        return remote_of(found[0], info), how
+    return _replicated(run, ns, space, link, info, packet, found), f"{how}, one copy of {len(found)}"
+
+
+def _nexthop(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, packet: Packet, entry: Fdb) -> Remote:
+    """Choose a member of a nexthop group as its hash might: one branch each."""
+    group = ns.nexthops.get(entry.nhid)
+    members = [
+        (ns.nexthops.get(ident), weight) for ident, weight in (group.group if group is not None else ())
+    ]
+    if group is not None and not members:
+        members = [(group, 1)]
+    usable = [(found.gateway, weight) for found, weight in members if found is not None and found.gateway]
+    if not usable:
+        what = "vxlan nexthop group"
+        why = f"{link.ifname}'s entry leads to nexthop group {entry.nhid}, which has no known member."
+        run.unknown(ns, "encap", link.ifname, packet, what, why, command=f"ip nexthop show id {entry.nhid}")
+    picked = 0
+    if len(usable) > 1:
+        total = sum(weight for _, weight in usable)
+        odds = tuple(weight / total for _, weight in usable)
+        picked = run.choose(("vxlan nexthop", ns.key, entry.nhid, packet.tuple()), len(usable), odds)
+    return Remote(usable[picked][0], info.port, info.vni)
+
+
+def _replicated(
+    run: Run,
+    ns: NetnsState,
+    space: NetnsState,
+    link: Link,
+    info: VxlanInfo,
+    packet: Packet,
+    entries: list[Fdb],
+) -> Remote:
+    """Follow the copy of a frame behind whose remote somebody takes it."""
+    mac = format_mac(packet.dmac)
+    remotes = [remote_of(entry, info) for entry in entries if any(entry.dst)]
+    good: list[Remote] = []
+    maybe: list[Remote] = []
+    for remote in remotes:
+        outer = outer_packet(space, info, remote, packet)
+        if outer is None:
+            continue
+        there, unknown = run.carry(space.key, outer, remote.link)
+        found, unsure = takers_at(run, there, packet.dmac) if there is not None else ([], unknown)
+        if found:
+            good.append(remote)
+        elif unsure:
+            maybe.append(remote)
+    choices = good or maybe
+    told = [format_ip(remote.addr) for remote in remotes]
+    command = f"bridge fdb show dev {link.ifname}"
+    if not choices:
+        why = f"{link.ifname} sends copies to {', '.join(told)}, but nobody behind them has {mac}."
+        run.drop(ns, "encap", link.ifname, packet, "OTHERHOST", why, command=command, remotes=told)
+    picked = 0
+    if len(choices) > 1:
+        picked = run.choose(("vxlan copies", ns.key, link.ifindex, packet.dmac), len(choices), None)
+    run.step(
+        ns,
+        "bridge",
+        link.ifname,
+        packet,
+        "flood",
+        f"{link.ifname} sends a copy to each of {', '.join(told)}; {format_ip(choices[picked].addr)} leads to who "
+        "takes it.",
+        certainty=CERTAIN if len(choices) == 1 else BRANCH,
+        command=command,
+        remotes=told,
+    )
+    return choices[picked]
+
+
+def accepts(link: Link, packet: Packet) -> bool:
+    """Tell whether a device's socket takes an outer packet: by family and port."""
+    info = link.info
+    if not isinstance(info, VxlanInfo) or info.port != packet.dport or not link.up:
+        return False
+    return info.collect_metadata or packet.ipv6 == (len(info.local or info.remote) == 16)
+
+
+def take(run: Run, ns: NetnsState, dev: Link, packet: Packet, devices: list[LinkKey]) -> Action:
+    """Take the inner frame out of a VXLAN packet, if a device with its VNI is among those of its port."""
+    inner = packet.payload
+    assert inner is not None
+    for key in devices:
+        own, link = run.netns(key.netns), run.netns(key.netns).links[key.ifindex]
+        info = link.info
+        if not isinstance(info, VxlanInfo) or (info.vni != packet.vni and not info.collect_metadata):
+            continue
+        command = f"ip -d link show dev {link.ifname}"
+        if info.vnifilter or info.gpe:
+            why = f"{link.ifname} works in a way that is not modelled (VNI filter or GPE)."
+            run.unknown(own, "decap", link.ifname, packet, "vxlan settings", why, command=command)
+        if inner.smac == link.mac:
+            why = f"The inner frame's source is {link.ifname}'s own MAC."
+            run.drop(own, "decap", link.ifname, packet, "LOCAL_MAC", why)
+        if info.learning and refuses(own, link, inner.smac, packet.src):
+            why = f"{link.ifname} has the inner frame's source at another remote, in a static entry."
+            run.drop(own, "decap", link.ifname, packet, "VXLAN_ENTRY_EXISTS", why, command="bridge fdb show")
+        if info.learning and inner.smac:
+            run.vxlan_fdb[own.key, link.ifindex, inner.smac] = packet.src
+        inner = inner.scrubbed(True).but(mark=0 if key.netns != ns.key else packet.mark)
+        run.step(
+            own,
+            "decap",
             link.ifname,
-            packet,
-            "VXLAN_NO_REMOTE",
-            f"{link.ifname} has no entry for {mac} and no default remote.",
-            command=f"bridge fdb show dev {link.ifname}",
+            inner,
+            "decapsulate",
+            f"{link.ifname} has VNI {packet.vni}: the inner frame comes out of it.",
+            vni=packet.vni,
+            outer_src=format_ip(packet.src),
+            command=command,
         )
-    if len(found) > 1 or found[0].nhid or is_multicast(found[0].dst):
-        run.unknown(
-            ns,
-            "encap",
-            link.ifname,
-            packet,
-            "several vxlan remotes",
-            f"{link.ifname} replicates the frame to several remotes, which is not modelled.",
-            command=f"bridge fdb show dev {link.ifname}",
-        )
-    entry = found[0]
-    return entry.dst, entry.port or info.port, entry.vni or info.vni, how
+        return Rx(key, inner)
+    why = f"No VXLAN device here has VNI {packet.vni} and port {packet.dport}."
+    command = "ip -d link show type vxlan"
+    run.drop(ns, "decap", dev.ifname, packet, "VXLAN_VNI_NOT_FOUND", why, command=command)

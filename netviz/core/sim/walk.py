@@ -9,18 +9,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.model.link import IFF_LOOPBACK, BondInfo, Link, VlanInfo
 from netviz.core.sim import ip
-from netviz.core.sim.bond import ACTIVE_BACKUP
-from netviz.core.sim.domain import MACVLAN_PASSTHRU, MACVLAN_SOURCE, mode_of
 from netviz.core.sim.kubernetes.overlay import add_meanings
-from netviz.core.sim.l2 import Action, bridge_input, check_programs
-from netviz.core.sim.netfilter import check_netdev
-from netviz.core.sim.node_index import uppers_of
+from netviz.core.sim.l2 import receive, xmit
 from netviz.core.sim.packet import (
-    BROADCAST_MAC,
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
     IPPROTO_ICMP,
@@ -31,8 +24,7 @@ from netviz.core.sim.packet import (
 )
 from netviz.core.sim.routing import route_flow
 from netviz.core.sim.rules import lookup_route
-from netviz.core.sim.run import MAX_MOVES, Ended, Run, Rx, Send, display_name, pod_name
-from netviz.core.sim.saddr import owned_addrs
+from netviz.core.sim.run import MAX_MOVES, Action, Diverted, Ended, Run, Rx, Send, Tx, display_name, pod_name
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import (
     BRANCH,
@@ -46,7 +38,7 @@ from netviz.core.sim.trace import (
     Recorder,
     Trace,
 )
-from netviz.core.state.node import ClusterState, NetnsState
+from netviz.core.state.node import ClusterState
 
 MAX_BRANCHES = 64
 DEFAULT_TTL = 64
@@ -187,17 +179,27 @@ def _travel(
         if how == "answer" and not packet.ipv6 and packet.ttl != DEFAULT_TTL:
             evidence["sysctl"] = f"net.ipv4.ip_default_ttl = {packet.ttl}"
         run.step(ns, "origin", "", packet, "send", why, **evidence)
-        action: Action = ip.local_out(run, ns, packet, oif, sourceless)
-        for _move in range(MAX_MOVES):
-            if isinstance(action, Rx):
-                action = receive(run, action)
-            else:
-                action = ip.local_out(run, run.netns(action.netns), action.packet, action.oif)
+        action: Action = Send(start, packet, oif, sourceless=sourceless)
+        for _ in range(MAX_MOVES):
+            action = _move(run, action)
         return Ended(Disposition.LOOP, f"more than {MAX_MOVES} moves")
     except Ended as ended:
         return ended
     except BAD_STATE as err:
         return _bad_state(run, start, packet, err)
+
+
+def _move(run: Run, action: Action) -> Action:
+    try:
+        match action:
+            case Rx():
+                return receive(run, action)
+            case Tx():
+                return xmit(run, action)
+            case Send():
+                return ip.local_out(run, run.netns(action.netns), action)
+    except Diverted as diverted:
+        return diverted.action
 
 
 def _carry(run: Run, start: NetnsKey, packet: Packet, oif: int) -> tuple[LinkKey | None, bool]:
@@ -209,13 +211,10 @@ def _carry(run: Run, start: NetnsKey, packet: Packet, oif: int) -> tuple[LinkKey
     run.rec, run.seen = Recorder(), set()
     action: Action = Send(start, packet, oif)
     try:
-        for _move in range(MAX_MOVES):
-            if isinstance(action, Rx):
-                if action.packet.payload is None:
-                    return action.link, False
-                action = receive(run, action)
-            else:
-                action = ip.local_out(run, run.netns(action.netns), action.packet, action.oif)
+        for _ in range(MAX_MOVES):
+            if isinstance(action, Rx) and action.packet.payload is None:
+                return action.link, False
+            action = _move(run, action)
     except Ended as ended:
         return None, ended.disposition in (Disposition.UNKNOWN, Disposition.LEFT_NETWORK)
     finally:
@@ -236,179 +235,3 @@ def _bad_state(run: Run, start: NetnsKey, packet: Packet, err: Exception) -> End
         certainty=UNCERTAIN,
     )
     return Ended(Disposition.UNKNOWN, what)
-
-
-def receive(run: Run, rx: Rx) -> Action:
-    """Take a frame in at a link: up to a bridge or a stacked device, or to the network layer.
-
-    Source: net/core/dev.c, __netif_receive_skb_core; net/ethernet/eth.c, eth_type_trans (Linux 6.18).
-    """
-    ns = run.netns(rx.link.netns)
-    link = ns.links.get(rx.link.ifindex)
-    packet = rx.packet
-    if link is None:
-        run.unknown(
-            ns, "link_rx", "", packet, "missing device", f"Device {rx.link.ifindex} is not in the state."
-        )
-    _check_loop(run, ns, rx.link, link, packet)
-    if not link.up:
-        run.drop(ns, "link_rx", link.ifname, packet, "DEV_READY", f"{link.ifname} is down.")
-    check_programs(run, ns, link, packet, "link_rx")
-    check_netdev(run, ns, link, packet, egress=False)
-    if packet.vlan:
-        untagged = _untag(run, ns, rx.link, link, packet)
-        if untagged is not None:
-            return untagged
-    stacked = _stacked(run, ns, rx.link, link, packet)
-    if stacked is not None:
-        return stacked
-    if not link.flags & IFF_LOOPBACK:
-        _check_mac(run, ns, link, packet)
-        run.step(
-            ns,
-            "link_rx",
-            link.ifname,
-            packet,
-            "receive",
-            f"{link.ifname} receives the packet.",
-            command=f"ip -s link show dev {link.ifname}",
-        )
-    return ip.rcv(run, ns, link, packet)
-
-
-def _check_loop(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> None:
-    seen = (key, packet.but(ttl=0, ct=None))
-    mark = (
-        key,
-        seen[1].smac,
-        seen[1].dmac,
-        seen[1].tuple(),
-        packet.vni,
-        packet.payload is not None,
-        packet.length,
-    )
-    if mark in run.seen:
-        why = f"The packet is back at {link.ifname}, as it was when it was here before: it goes round."
-        run.step(ns, "link_rx", link.ifname, packet, "loop", why, reason="LOOP")
-        raise Ended(Disposition.LOOP, f"{link.ifname} on {ns.key.node}")
-    run.seen.add(mark)
-
-
-def _stacked(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> Action | None:
-    """Hand a frame to the device on top of the link: bridge, macvlan, or one that isn't modelled."""
-    if link.master:
-        master = ns.links.get(link.master)
-        if master is not None and master.kind == "bond":
-            return _to_bond(run, ns, master, link, packet)
-        if master is None or master.kind != "bridge":
-            what = "missing" if master is None else f"a {master.kind or 'plain'} device"
-            run.unknown(
-                ns,
-                "link_rx",
-                link.ifname,
-                packet,
-                f"master of {link.ifname}",
-                f"{link.ifname} belongs to master {link.master}, which is {what}: what it does isn't known.",
-                command=f"ip -d link show dev {link.ifname}",
-            )
-        run.step(
-            ns,
-            "link_rx",
-            link.ifname,
-            packet,
-            "receive",
-            f"{link.ifname}, a port of {master.ifname}, receives the frame.",
-            bridge=master.ifname,
-            command=f"bridge link show dev {link.ifname}",
-        )
-        return bridge_input(run, ns, master, link, packet)
-    for upper in uppers_of(run.node(ns.key).netns).get(key, ()):
-        other = run.link(upper)
-        if other is None:
-            continue
-        if other.kind in ("ipvlan", "ipvtap"):
-            _check_ipvlan(run, upper, other, packet)
-            continue
-        if other.kind != "macvlan":
-            continue
-        mode = mode_of(other)
-        if mode == MACVLAN_SOURCE and other.mac == packet.dmac:
-            run.unknown(
-                ns,
-                "opaque",
-                other.ifname,
-                packet,
-                "macvlan source mode",
-                f"{other.ifname} takes frames from a list of MACs, which is not in the state.",
-                command=f"ip -d link show dev {other.ifname}",
-            )
-        if mode == MACVLAN_PASSTHRU or (other.mac == packet.dmac and mode != MACVLAN_SOURCE):
-            return Rx(upper, packet.scrubbed(upper.netns != ns.key))
-    return None
-
-
-def _untag(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> Action | None:
-    """Hand a tagged frame to the VLAN device for its tag; None for a part of another device, which gets it tagged.
-
-    Source: net/8021q/vlan_core.c, vlan_do_receive; net/core/dev.c, __netif_receive_skb_core (Linux 6.18).
-    """
-    for upper in uppers_of(run.node(ns.key).netns).get(key, ()):
-        other = run.link(upper)
-        if other is not None and isinstance(other.info, VlanInfo) and other.info.vid == packet.vlan:
-            why = f"{link.ifname} receives a frame of VLAN {packet.vlan} for {other.ifname}."
-            run.step(ns, "link_rx", link.ifname, packet, "untag", why, vlan=packet.vlan)
-            return Rx(upper, packet.scrubbed(upper.netns != ns.key).but(vlan=0))
-    if link.master:
-        return None
-    why = f"{link.ifname} has no device for VLAN {packet.vlan}: the frame is dropped."
-    command = f"ip -d link show type vlan link {link.ifname}"
-    run.drop(ns, "link_rx", link.ifname, packet, "OTHERHOST", why, command=command)
-
-
-def _to_bond(run: Run, ns: NetnsState, bond: Link, slave: Link, packet: Packet) -> Action:
-    """Hand a frame from a slave to its bond, unless the slave is a backup.
-
-    Source: drivers/net/bonding/bond_main.c, bond_handle_frame (Linux 6.18).
-    """
-    command = f"ip -d link show master {bond.ifname}"
-    info = bond.info if isinstance(bond.info, BondInfo) else None
-    if info is not None and info.mode == ACTIVE_BACKUP and slave.ifindex != info.active_slave:
-        why = f"{slave.ifname} is a backup slave of {bond.ifname}: what comes in by it is not for the bond."
-        run.drop(ns, "link_rx", slave.ifname, packet, "NOT_SPECIFIED", why, command=command)
-    why = f"{slave.ifname}, a slave of {bond.ifname}, receives the frame for it."
-    run.step(ns, "link_rx", slave.ifname, packet, "to bond", why, bond=bond.ifname, command=command)
-    return Rx(LinkKey(ns.key, bond.ifindex), packet)
-
-
-def _check_ipvlan(run: Run, key: LinkKey, link: Link, packet: Packet) -> None:
-    """End the walk where an ipvlan takes the packet from its lower device: it has the destination's address.
-
-    Source: drivers/net/ipvlan/ipvlan_core.c, ipvlan_handle_frame, ipvlan_addr_lookup (Linux 6.18).
-    """
-    ns = run.netns(key.netns)
-    if any(addr.ifindex == key.ifindex for addr in owned_addrs(ns, packet.dst)):
-        run.unknown(
-            ns,
-            "opaque",
-            link.ifname,
-            packet,
-            "ipvlan device",
-            f"{link.ifname} takes the packet from its lower device; what ipvlan does is not modelled.",
-            command=f"ip -d link show dev {link.ifname}",
-        )
-
-
-def _check_mac(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
-    if not packet.dmac or packet.dmac == link.mac or packet.dmac == BROADCAST_MAC or packet.dmac[0] & 1:
-        return
-    run.drop(
-        ns,
-        "link_rx",
-        link.ifname,
-        packet,
-        "OTHERHOST",
-        f"The frame is for {format_mac(packet.dmac)}, but {link.ifname} has {format_mac(link.mac)}: "
-        f"it is not for this host and is dropped (it was meant for {format_ip(packet.dst)}).",
-        mac=format_mac(link.mac),
-        command=f"ip link show dev {link.ifname}",
-    )

@@ -17,7 +17,7 @@ import msgspec
 from netviz.core.model.base import Record
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import NetnsKey
-from netviz.core.model.ipvs import IpvsService
+from netviz.core.model.ipvs import IpvsConn, IpvsService
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
@@ -64,6 +64,7 @@ class NetnsDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     xt_chains: Change[NftChain, tuple[int, str, str]] | None = None
     ipsets: Change[IpSet, str] | None = None
     ipvs: Change[IpvsService, tuple[int, bytes, int, int]] | None = None
+    ipvs_conns: Change[IpvsConn, tuple[int, bytes, int, bytes, int]] | None = None
     counters: Change[LinkCounters, int] | None = None
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.model.ipvs import IpvsService
+from netviz.core.model.ipvs import IpvsConn, IpvsService
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
@@ -69,6 +69,7 @@ class NetnsState(msgspec.Struct, frozen=True, gc=False):
     xt_chains: Mapping[Any, NftChain] = EMPTY
     ipsets: Mapping[Any, IpSet] = EMPTY
     ipvs: Mapping[Any, IpvsService] = EMPTY
+    ipvs_conns: Mapping[Any, IpvsConn] = EMPTY
     counters: Mapping[Any, LinkCounters] = EMPTY
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from netviz.core.model.link import BondInfo
+from netviz.core.model.link import BondInfo, BondSlave
 from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import Net, Ns, textbook
 
@@ -63,10 +63,45 @@ def test_constructed_one_slave_down_is_certain() -> None:
     assert (trace.disposition, len(trace.branches)) == (Disposition.DELIVERED, 1)
 
 
-@pytest.mark.parametrize("mode", [3, 5, 6])
+@pytest.mark.parametrize("mode", [6, 9])
 def test_constructed_other_modes_are_unknown_by_name(mode: int) -> None:
     net, made = bonded(mode)
     node = made["node-1"]
     node.neigh("bond0", "192.168.0.2", made["node-2"].named("ens3").mac)
     trace = net.trace("pod-1-1", "pod-2-1")
     assert (trace.disposition, "bond in mode" in trace.reason) == (Disposition.UNKNOWN, True)
+
+
+def test_constructed_broadcast_sends_by_all() -> None:
+    net, _made = bonded(3)
+    assert net.trace("pod-1-1", "pod-2-1").disposition is Disposition.DELIVERED
+
+
+@pytest.mark.parametrize("source", ["pod-1-1", "pod-2-1"])
+def test_constructed_tlb_receives_by_the_active_slave_and_sends_with_its_slaves_macs(source: str) -> None:
+    """Only the active slave sends with the bond's MAC (bond_do_alb_xmit)."""
+    net, made = bonded(5, "p2")
+    node = made["node-1"]
+    other = node.change("p1", mac=net.new_mac())
+    trace = net.trace(source, "pod-2-1" if source == "pod-1-1" else "pod-1-1")
+    assert trace.disposition is Disposition.DELIVERED
+    sent = {
+        (s.evidence["slave"], s.packet.smac)
+        for b in trace.branches
+        for path in (b.forward, b.reply)
+        if path is not None
+        for h in path.hops
+        for s in h.steps
+        if s.decision == "to slave"
+    }
+    assert sent == {("p1", other.mac), ("p2", node.named("bond0").mac)}
+
+
+def test_constructed_a_slave_outside_the_aggregator_neither_sends_nor_receives() -> None:
+    net, made = bonded(4)
+    made["node-1"].change("p1", bond_slave=BondSlave(active=False))
+    made["node-1"].change("p2", bond_slave=BondSlave())
+    trace = net.trace("pod-1-1", "pod-2-1")
+    assert (trace.disposition, len(trace.branches)) == (Disposition.DELIVERED, 1)
+    assert "p2" in devices(trace, "link_tx")
+    assert "p1" not in devices(trace, "link_tx")

@@ -7,7 +7,7 @@ import pytest
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.l2 import NTF_PROXY, NUD_FAILED, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Fdb, Neigh
 from netviz.core.model.l3 import RTNH_F_ONLINK, Nexthop
-from netviz.core.model.link import IFF_BROADCAST, BridgeInfo, VxlanInfo
+from netviz.core.model.link import IFF_BROADCAST, VxlanInfo
 from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import Net, Ns, textbook
 
@@ -54,9 +54,10 @@ class TestBridge:
         made["node-1"].port("veth-pod-1-1", isolated=True)
         assert net.trace("pod-1-1", "pod-1-2").disposition is Disposition.DELIVERED
 
-    def test_a_static_fdb_entry_on_the_wrong_port_wins_over_learning(self) -> None:
+    def test_a_static_fdb_entry_on_the_wrong_port_is_followed_until_its_mac_is_heard_elsewhere(self) -> None:
         net, made = textbook(1, 3)
         made["node-1"].fdb("veth-pod-1-3", made["pod-1-2"].named("eth0").mac, NUD_NOARP)
+        made["pod-1-1"].neigh("eth0", "10.1.1.12", made["pod-1-2"].named("eth0").mac)
         trace = net.trace("pod-1-1", "pod-1-2")
         assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "OTHERHOST")
         assert trace.branches[0].forward.hops[-1].pod == "default/pod-1-3"
@@ -97,12 +98,6 @@ class TestBridge:
         assert net.trace("pod-1-1", "pod-1-2").reason == "NOT_SPECIFIED"
         made["node-1"].port("veth-pod-1-1", hairpin=True)
         assert net.trace("pod-1-1", "pod-1-2").reason == "OTHERHOST"
-
-    def test_vlan_filtering_is_unknown_by_name(self) -> None:
-        net, made = textbook(1)
-        made["node-1"].change("cni0", info=BridgeInfo(vlan_filtering=True))
-        trace = net.trace("pod-1-1", "pod-1-2")
-        assert (trace.disposition, trace.reason) == (Disposition.UNKNOWN, "bridge VLAN filtering")
 
 
 class TestVeth:

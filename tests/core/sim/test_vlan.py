@@ -54,15 +54,3 @@ def test_constructed_a_tag_meets_no_untagged_link() -> None:
     node = made["node-2"]
     node.change("ens3.100", kind="", info=None, link=0)
     assert net.trace("pod-1-1", "pod-2-1").disposition is Disposition.LEFT_NETWORK
-
-
-def test_constructed_tags_in_a_bridge_are_unknown_by_name() -> None:
-    net, made = textbook(1)
-    pod = made["pod-1-1"]
-    over = pod.link("eth0.5", "vlan", info=VlanInfo(5), link=pod.named("eth0").ifindex)
-    pod.addr("eth0.5", "10.5.0.1/24")
-    assert over.ifindex
-    trace = net.trace("pod-1-1", "10.5.0.2", "icmp")
-    assert (trace.disposition, "tagged frame" in trace.reason) == (Disposition.UNKNOWN, True)
-    pod.neigh("eth0.5", "10.5.0.2", made["pod-1-2"].named("eth0").mac)
-    assert net.trace("pod-1-1", "10.5.0.2", "icmp").reason == "tagged frame in a bridge"

@@ -119,6 +119,7 @@ def _configure(up: Built, place: str, items: list[Item]) -> None:
     _batch(up, place, ["ip", "-6", "-force", "-batch", "-"], lines("ip6"))
     _batch(up, place, ["ip", "-force", "-batch", "-"], lines("ip"))
     _batch(up, place, ["bridge", "-force", "-batch", "-"], lines("bridge"))
+    _batch(up, place, ["tc", "-force", "-batch", "-"], lines("tc"))
     for item in items:
         for name, value in item.sysctls.items():
             try:

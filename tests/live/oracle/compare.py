@@ -8,6 +8,7 @@ import msgspec
 
 from lab.randomnet.model import FABRIC
 from netviz.core.model.addr import format_ip, format_mac
+from netviz.core.model.ids import LinkKey
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
 from tests.live.oracle.build import Built
@@ -133,16 +134,34 @@ def _flooded(path: Path, places: Places) -> set[str]:
     }
 
 
+def _copied(path: Path, places: Places) -> set[str]:
+    """Name the places that get a copy beside the packet that is followed (macvlans in source mode)."""
+    keys = [
+        LinkKey.parse(text)
+        for hop in path.hops
+        for step in hop.steps
+        for text in step.evidence.get("copied_to", ())
+    ]
+    return {places.of(key.netns.node, key.netns.ino) for key in keys}
+
+
+def _same_crossing(one: Sighting, other: Sighting) -> bool:
+    return (one.place, one.dev, one.out) == (other.place, other.dev, other.out)
+
+
 def way_differs(path: Path, seen: list[Sighting], places: Places) -> str:
     """Compare the devices crossed and the headers at each; "" when they agree."""
     expected = _expected(path, places)
-    flooded = _flooded(path, places)
+    flooded, copied = _flooded(path, places), _copied(path, places)
     wanted = {crossing for crossing, _ in expected}
     left: list[Sighting] = []
     for sighting in seen:
         crossing = Crossing(sighting.place, sighting.dev, sighting.out)
-        if crossing not in wanted and (sighting.stray or (sighting.out and sighting.place in flooded)):
+        aside = sighting.place in (flooded if sighting.out else copied)
+        if crossing not in wanted and (sighting.stray or aside):
             continue
+        if sighting.out and aside and any(_same_crossing(other, sighting) for other in left):
+            continue  # another copy by the same device
         left.append(sighting)
     if path.disposition is Disposition.LEFT_NETWORK:
         # Nobody knows what is behind that device: a next hop that never answers, for example.

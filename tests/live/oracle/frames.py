@@ -10,7 +10,7 @@ from netviz.core.model.addr import format_ip
 
 FORWARD, REPLY = b"nvF", b"nvR"
 COOKIE_BYTES = 8
-VXLAN_PORTS = (8472, 4789)
+VXLAN_PORTS = (8472, 8473, 4789, 4790)
 _ICMP, _TCP, _UDP, _ICMPV6, _FRAGMENT = 1, 6, 17, 58, 44
 _REDIRECT = 5
 _SYN, _RST, _ACK = 2, 4, 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 
+from tests.live.oracle import lacking
 from tests.live.oracle.run import Summary
 
 
@@ -91,5 +92,6 @@ def markdown(summary: Summary, seed: int, seconds: float, lookups: int, differen
             for name in sorted(summary.present)
         ),
         "",
+        *lacking.markdown(),
     ]
     return "\n".join(rows)

@@ -1,0 +1,84 @@
+"""VLAN devices: they tag what they send by their lower device, and take from it what has their tag.
+
+Tags nest (802.1ad around 802.1Q): each device adds its own in front of those that are there, and looks at
+the outermost alone. Reordering of headers (reorder_hdr) changes what packet sockets see, and nothing here.
+
+Source: net/8021q/vlan_dev.c, vlan_dev_hard_start_xmit; vlan_core.c, vlan_do_receive; net/core/dev.c,
+__netif_receive_skb_core (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import Link, VlanInfo
+from netviz.core.sim.node_index import resolve_lower_of, uppers_of
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.run import Action, Run, Rx, Tx
+from netviz.core.state.node import NetnsState
+
+ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
+Tags = tuple[tuple[int, int], ...]
+
+
+def tag_of(link: Link | None) -> tuple[int, int] | None:
+    """Return the tag that a VLAN device adds; None for other devices."""
+    if link is None or not isinstance(link.info, VlanInfo):
+        return None
+    return link.info.protocol, link.info.vid
+
+
+def device_for(run: Run, key: LinkKey, tags: Tags) -> LinkKey | None:
+    """Find the VLAN device over a link that takes frames with these tags."""
+    for upper in uppers_of(run.node(key.netns).netns).get(key, ()):
+        if tag_of(run.link(upper)) == tags[0]:
+            return upper
+    return None
+
+
+def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Action:
+    """Send from a VLAN device: tagged, out of the lower device."""
+    node = run.node(ns.key)
+    lower = resolve_lower_of(node, LinkKey(ns.key, link.ifindex))
+    tag = tag_of(link)
+    if lower is None or tag is None:
+        why = f"{link.ifname}'s lower device isn't known."
+        run.unknown(ns, "link_tx", link.ifname, packet, "VLAN device", why)
+    lower_link = node.netns[lower.netns].links[lower.ifindex]
+    run.step(
+        ns,
+        "link_tx",
+        link.ifname,
+        packet,
+        "tag",
+        f"{link.ifname} tags the frame with VLAN {tag[1]} and sends it by {lower_link.ifname}.",
+        vlan=tag[1],
+        peer=str(lower),
+        command=f"ip -d link show dev {link.ifname}",
+    )
+    return Tx(lower, packet.but(tags=(tag, *packet.tags)), nexthop)
+
+
+def take(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action | None:
+    """Hand a tagged frame to the VLAN device for its outermost tag; None: there is none."""
+    upper = device_for(run, LinkKey(ns.key, link.ifindex), packet.tags)
+    other = run.link(upper) if upper is not None else None
+    if upper is None or other is None:
+        return None
+    why = f"{link.ifname} receives a frame of VLAN {packet.vlan} for {other.ifname}."
+    run.step(ns, "link_rx", link.ifname, packet, "untag", why, vlan=packet.vlan)
+    return Rx(upper, packet.but(tags=packet.tags[1:]))
+
+
+def nobody(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
+    """Drop a tagged frame that no VLAN device and no master takes: it is for another host.
+
+    Unmodelled: VLAN 0 (a priority without a VLAN), whose tag the kernel takes off.
+    """
+    if not packet.vlan:
+        why = "The frame has a priority tag, which is not modelled."
+        run.unknown(ns, "link_rx", link.ifname, packet, "priority tag", why)
+    why = f"{link.ifname} has no device for VLAN {packet.vlan}: the frame is dropped."
+    command = f"ip -d link show type vlan link {link.ifname}"
+    run.drop(ns, "link_rx", link.ifname, packet, "OTHERHOST", why, command=command)
