@@ -134,6 +134,11 @@ def _flooded(path: Path, places: Places) -> set[str]:
     }
 
 
+def _replicated(path: Path) -> bool:
+    """Tell whether a tunnel device sent copies to several nodes: the others' sightings are not the packet's way."""
+    return any("remotes" in step.evidence for hop in path.hops for step in hop.steps)
+
+
 def _copied(path: Path, places: Places) -> set[str]:
     """Name the places that get a copy beside the packet that is followed (macvlans in source mode)."""
     keys = [
@@ -153,14 +158,15 @@ def way_differs(path: Path, seen: list[Sighting], places: Places) -> str:
     """Compare the devices crossed and the headers at each; "" when they agree."""
     expected = _expected(path, places)
     flooded, copied = _flooded(path, places), _copied(path, places)
+    replicated = _replicated(path)
     wanted = {crossing for crossing, _ in expected}
     left: list[Sighting] = []
     for sighting in seen:
         crossing = Crossing(sighting.place, sighting.dev, sighting.out)
-        aside = sighting.place in (flooded if sighting.out else copied)
+        aside = replicated or sighting.place in (flooded if sighting.out else copied)
         if crossing not in wanted and (sighting.stray or aside):
             continue
-        if sighting.out and aside and any(_same_crossing(other, sighting) for other in left):
+        if (sighting.out or replicated) and aside and any(_same_crossing(other, sighting) for other in left):
             continue  # another copy by the same device
         left.append(sighting)
     if path.disposition is Disposition.LEFT_NETWORK:
