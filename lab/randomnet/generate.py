@@ -24,6 +24,7 @@ FEATURES: tuple[Feature, ...] = (
     nftables.translations,
     xtables.filters,
     xtables.services,
+    settings.hairpins,
     xtables.established,
 )
 

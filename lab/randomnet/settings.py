@@ -218,6 +218,16 @@ def bridge_ports(plan: Plan) -> None:
             plan.aim(pod.ipv6)
 
 
+def hairpins(plan: Plan) -> None:
+    """Let pods ask for services that they may be an endpoint of: with their port's hairpin mode, and without."""
+    services = {target.dst for target in plan.targets if target.dst.startswith("10.97.0.")}
+    for pod in _bridged(plan)[:3] if services else []:
+        if plan.chance(0.6):
+            lines = [f"link set dev {pod.host} hairpin on"]
+            plan.add("service.hairpin", pod.node, bridge=lines, tokens=[f"@{pod.host}, a port of br0"])
+        plan.aim(plan.rng.choice(sorted(services)), proto="tcp", dport=80, src=pod.name)
+
+
 def opaque(plan: Plan) -> None:
     """Put in what can only be named: a classifier for programs on a device, a tun device that no program holds."""
     node = plan.rng.choice(plan.nodes)
