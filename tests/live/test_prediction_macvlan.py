@@ -130,7 +130,10 @@ def test_modes(rig: Rig, tmp_path: Path, modes: tuple[str, str], hairpin: bool) 
             from_ = str(keys[f"nv-{source}"]) if source != "lower" else "node1"
             trace = simulate(state, resolve_flow(state, from_, ADDRESSES[target], "icmp"))
             replies = [
-                b.reply is not None and b.reply.disposition is Disposition.DELIVERED for b in trace.branches
+                trace.disposition is Disposition.DELIVERED
+                and b.reply is not None
+                and b.reply.disposition is Disposition.DELIVERED
+                for b in trace.branches
             ]
             said[source, target] = "unknown" if trace.disposition is Disposition.UNKNOWN else all(replies)
             found[source, target] = rig.ping(source, target)

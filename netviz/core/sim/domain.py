@@ -137,7 +137,7 @@ class _Explorer:
 
     def tunnel(self, ns: NetnsState, key: LinkKey, link: Link, path: tuple[Crossing, ...]) -> None:
         """Carry the frame to every remote for its MAC; who is to answer must reach back."""
-        copies = ends.copies(self.run, ns, link, self.mac, self.asker)
+        copies = ends.copies(self.run, ns, link, self.mac, self.asker, len(self.target) == 16)
         if copies is None:
             self.found.opaque.append(link.ifname)
             return
@@ -152,7 +152,8 @@ class _Explorer:
 
     def comes_back(self, there: LinkKey, other: Link, key: LinkKey) -> bool:
         """Tell whether a frame to the asker comes back out of the tunnel device that it went into."""
-        back = ends.copies(self.run, self.run.netns(there.netns), other, self.asker, other.mac)
+        ns = self.run.netns(there.netns)
+        back = ends.copies(self.run, ns, other, self.asker, other.mac, len(self.target) == 16)
         if back is None:
             self.found.opaque.append(other.ifname)
             return False

@@ -13,18 +13,21 @@ from netviz.core.sim.run import Run
 from netviz.core.sim.vxlan_remotes import outer_packet, remotes_for
 from netviz.core.state.node import NetnsState
 
-QUESTION_BYTES = 28
+# An ARP message; a neighbour solicitation with its IPv6 header and the sender's MAC.
+ARP_BYTES, NDP_BYTES = 28, 72
 
 Copies = list[tuple[NetnsState, Packet, int]]
 
 
-def copies(run: Run, ns: NetnsState, link: Link, dmac: bytes, smac: bytes) -> Copies | None:
+def copies(
+    run: Run, ns: NetnsState, link: Link, dmac: bytes, smac: bytes, ipv6: bool = False
+) -> Copies | None:
     """List the outer packets (their namespace, the packet, its device) that carry a frame; None: not modelled."""
     key = outer_netns(ns, link)
     if key is None or key not in run.node(ns.key).netns:
         return None
     space = run.netns(key)
-    frame = Packet(bytes(4), bytes(4), 0, length=QUESTION_BYTES, smac=smac, dmac=dmac)
+    frame = Packet(bytes(4), bytes(4), 0, length=NDP_BYTES if ipv6 else ARP_BYTES, smac=smac, dmac=dmac)
     found: Copies = []
     if isinstance(link.info, VxlanInfo):
         remotes = remotes_for(run, ns, link, link.info, dmac)

@@ -159,13 +159,15 @@ def way_differs(path: Path, seen: list[Sighting], places: Places) -> str:
     expected = _expected(path, places)
     flooded, copied = _flooded(path, places), _copied(path, places)
     replicated = _replicated(path)
-    wanted = {crossing for crossing, _ in expected}
+    wanted = dict(expected)
     left: list[Sighting] = []
     for sighting in seen:
         crossing = Crossing(sighting.place, sighting.dev, sighting.out)
         aside = replicated or sighting.place in (flooded if sighting.out else copied)
         if crossing not in wanted and (sighting.stray or aside):
             continue
+        if replicated and crossing in wanted and _macs_differ(wanted[crossing], sighting.frame):
+            continue  # a copy for another remote
         if (sighting.out or replicated) and aside and any(_same_crossing(other, sighting) for other in left):
             continue  # another copy by the same device
         left.append(sighting)
