@@ -181,7 +181,7 @@ def bridge_ports(plan: Plan) -> None:
             ]
             + ["bcast-flood-off", "fdb-sticky", "locked", "backup-port", "querier", "neigh-suppress"]
         )
-        if kind in ("querier", "neigh-suppress") and not plan.chance(0.04):
+        if kind in ("querier", "neigh-suppress") and not plan.chance(0.02):
             kind = "hairpin"  # what isn't modelled is to be rare
         others = [other for other in pods if other is not pod and other.node == pod.node]
         dev = pod.host

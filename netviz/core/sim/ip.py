@@ -42,16 +42,7 @@ IPV6_MIN_MTU = 1280
 
 def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     """Take a packet in from a link: prerouting hooks, routing decision, then local delivery or forwarding."""
-    if packet.ipv6 and link.ipv6 is not None and link.ipv6.disable_ipv6:
-        run.drop(
-            ns,
-            "link_rx",
-            link.ifname,
-            packet,
-            "IPV6DISABLED",
-            f"IPv6 is disabled on {link.ifname}.",
-            command=f"sysctl net.ipv6.conf.{link.ifname}.disable_ipv6",
-        )
+    _check_ipv6(run, ns, link, packet)
     if not came_through_bridge(ns, link, packet):
         packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
     if link.flags & IFF_LOOPBACK:
@@ -111,6 +102,19 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     if not packet.ipv6:
         check_source(run, ns, link, packet, out.ifindex)
     return _forward(run, ns, link, out, packet, result, nexthop)
+
+
+def _check_ipv6(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
+    if packet.ipv6 and link.ipv6 is not None and link.ipv6.disable_ipv6:
+        run.drop(
+            ns,
+            "link_rx",
+            link.ifname,
+            packet,
+            "IPV6DISABLED",
+            f"IPv6 is disabled on {link.ifname}.",
+            command=f"sysctl net.ipv6.conf.{link.ifname}.disable_ipv6",
+        )
 
 
 def _into_vrf(run: Run, ns: NetnsState, link: Link, vrf: Link, packet: Packet) -> tuple[Link, Packet]:
