@@ -93,6 +93,7 @@ POD_PATHS = (
     "ipv4/conf/all/src_valid_mark",
     "ipv4/fib_multipath_hash_policy",
     "ipv4/icmp_echo_ignore_all",
+    "ipv4/icmp_errors_use_inbound_ifaddr",
     "ipv4/ip_default_ttl",
     "ipv4/ip_forward",
     "ipv4/ip_nonlocal_bind",
