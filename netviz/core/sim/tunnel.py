@@ -132,7 +132,7 @@ def too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> N
     drop_and_tell(
         run,
         ns,
-        "mtu",
+        "encap",
         link.ifname,
         packet,
         "PKT_TOO_BIG",

@@ -81,6 +81,8 @@ def built(network: Network) -> Iterator[Built]:
         for path in up.paths.values():
             with netns.entered_path(path):
                 _hurry_neighbours()
+                # Tunnels have begun to ask for each other before the times were set, and wait long.
+                subprocess.run(["ip", "neigh", "flush", "nud", "incomplete"], capture_output=True, env=_ENV)
         yield up
     finally:
         for path in up.paths.values():

@@ -71,7 +71,7 @@ def _expected(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
         for step in hop.steps:
             if (
                 step.kind in ("link_tx", "link_rx", "encap")
-                and step.decision != "drop"
+                and (step.decision != "drop" or step.kind == "encap")  # a tunnel's device has had the frame
                 and _told_dev(place, step.dev)
             ):
                 found.append((Crossing(place, step.dev, step.kind != "link_rx"), step.packet))
