@@ -231,12 +231,10 @@ def hairpins(plan: Plan) -> None:
 def opaque(plan: Plan) -> None:
     """Put in what can only be named: a classifier for programs on a device, a tun device that no program holds."""
     node = plan.rng.choice(plan.nodes)
-    if plan.chance(0.02):
-        pod = plan.rng.choice(plan.pods)
-        dev = pod.host if pod.how != "macvlan" else "eth0"
-        plan.add(
-            "tc.clsact", node.name if pod.how == "macvlan" else pod.node, tc=[f"qdisc add dev {dev} clsact"]
-        )
+    pods = [pod for pod in plan.pods if pod.how not in ("macvlan", "stretched")]
+    if pods and plan.chance(0.02):
+        pod = plan.rng.choice(pods)
+        plan.add("tc.clsact", pod.node, tc=[f"qdisc add dev {pod.host} clsact"])
         plan.aim(pod.ipv4)
     if plan.chance(0.08):
         lines = ["tuntap add dev tun0 mode tun", "link set tun0 up", "route add 203.0.113.0/24 dev tun0"]
