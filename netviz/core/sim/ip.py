@@ -14,7 +14,6 @@ from netviz.core.model.l3 import RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST, RTN_UN
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import (
     NF_FORWARD,
-    NF_LOCAL_OUT,
     NF_POST_ROUTING,
     NF_PRE_ROUTING,
 )
@@ -24,7 +23,7 @@ from netviz.core.sim.br_netfilter import came_through_bridge
 from netviz.core.sim.icmp import drop_and_tell
 from netviz.core.sim.l2 import Action, xmit
 from netviz.core.sim.local import local_in
-from netviz.core.sim.netfilter import inet_hook
+from netviz.core.sim.netfilter import inet_hook, output_hook
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.routing import missing_device, pick_nexthop, record_route, route_flow, sender_tos
 from netviz.core.sim.rules import RouteResult, lookup_route, route_text, rule_text
@@ -124,6 +123,9 @@ def _forward(
     """
     if packet.ipv6:
         check_forwarding(run, ns, link, packet)
+    if packet.sk or packet.pkttype:
+        why = "A rule has given the packet to a socket, or made it one for others: it is not forwarded."
+        run.drop(ns, "forward", link.ifname, packet, "NOT_SPECIFIED", why)
     if packet.ttl <= 1:
         what = "hop limit" if packet.ipv6 else "TTL"
         why = f"The {what} is used up; the sender is told by ICMP (time exceeded)."
@@ -164,7 +166,7 @@ def _forward(
         if not packet.ipv6
         else "sysctl net.ipv6.conf.all.forwarding",
     )
-    packet = inet_hook(run, ns, packet, NF_FORWARD, link, out)
+    packet = inet_hook(run, ns, packet, NF_FORWARD, link, out, nexthop.gateway or packet.dst)
     return _output(run, ns, out, packet, nexthop, mtu, link)
 
 
@@ -205,7 +207,7 @@ def _output(
             f"The route encapsulates ({nexthop.encap.type}), which is not modelled.",
         )
     gateway = nexthop.gateway or packet.dst
-    packet = inet_hook(run, ns, packet, NF_POST_ROUTING, None, out, gateway)
+    packet = inet_hook(run, ns, packet, NF_POST_ROUTING, iif, out, gateway)
     if packet.wire_length > mtu:
         if packet.df:
             run.drop(
@@ -245,10 +247,9 @@ def local_out(run: Run, ns: NetnsState, packet: Packet, oif: int = 0, sourceless
     net/ipv4/netfilter.c, ip_route_me_harder (Linux 6.18).
     """
     result, nexthop, out = _route_output(run, ns, packet, oif, sourceless)
-    before = packet
-    packet = inet_hook(run, ns, packet, NF_LOCAL_OUT, None, out)
-    if (packet.src, packet.dst, packet.mark, packet.tos) != (before.src, before.dst, before.mark, before.tos):
-        result, nexthop, out = _route_output(run, ns, packet, oif, again=True)
+    packet, rerouted = output_hook(run, ns, packet, out, nexthop.gateway or packet.dst)
+    if rerouted is not None:
+        result, nexthop, out = _route_output(run, ns, rerouted, oif, again=True)
     return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from netviz.core.model.addr import format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link, VlanInfo
-from netviz.core.sim import br_netfilter
+from netviz.core.sim import br_netfilter, neigh
 from netviz.core.sim import bridge as br
 from netviz.core.sim.bond import pick_slave
 from netviz.core.sim.domain import bridges, programs_on, takers
-from netviz.core.sim.netfilter import bridge_hook, check_netdev
+from netviz.core.sim.frame_hooks import Forwarded, bridge_hook, netdev_hook
 from netviz.core.sim.node_index import peer_not_collected, resolve_lower_of, uppers_of, veth_peer
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.run import Ended, Run, Rx, Send
@@ -22,6 +22,7 @@ from netviz.core.sim.vxlan import encapsulate
 from netviz.core.state.node import NetnsState
 
 ETH_VLAN_SLACK = 4
+NF_RECURSION_LIMIT = 2
 ETH_P_8021Q = 0x8100
 Action = Rx | Send
 
@@ -47,7 +48,10 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
             command=f"ip link show dev {name}",
         )
     check_programs(run, ns, link, packet, "link_tx")
-    check_netdev(run, ns, link, packet, egress=True)
+    passed = netdev_hook(run, ns, link, packet, egress=True)
+    if isinstance(passed, Forwarded):
+        return forward_frame(run, ns, link, passed)
+    packet = passed
     if link.flags & IFF_LOOPBACK:
         run.step(ns, "link_tx", name, packet, "loop back", "The destination is this namespace itself.")
         return Rx(LinkKey(ns.key, link.ifindex), packet)
@@ -75,6 +79,25 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
         f"{name} is a {kind} device; what it does with the packet is not modelled.",
         command=f"ip -d link show dev {name}",
     )
+
+
+def forward_frame(run: Run, ns: NetnsState, link: Link, forwarded: Forwarded) -> Action:
+    """Send a frame out of the device that a rule names, to a neighbour or as it is.
+
+    Source: net/netfilter/nf_dup_netdev.c, nf_do_netdev_egress (Linux 6.18).
+    """
+    packet, out = forwarded.packet, forwarded.link
+    if run.fwd_depth > NF_RECURSION_LIMIT:
+        why = "Rules of devices send the frame from one to the next too often: it is dropped."
+        run.drop(ns, "link_tx", link.ifname, packet, "NOT_SPECIFIED", why)
+    if forwarded.nexthop:
+        packet = neigh.resolve(run, ns, out, forwarded.nexthop, packet)
+    run.step(ns, "forward", link.ifname, packet, "forward", f"The frame goes out of {out.ifname} instead.")
+    run.fwd_depth += 1
+    try:
+        return xmit(run, ns, out, packet, forwarded.nexthop)
+    finally:
+        run.fwd_depth -= 1
 
 
 def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, kind: str) -> None:
@@ -309,7 +332,6 @@ def _xmit_bridge(run: Run, ns: NetnsState, bridge: Link, packet: Packet, nexthop
     Source: net/bridge/br_device.c, br_dev_xmit (Linux 6.18).
     """
     br.check_modelled(run, ns, bridge, packet)
-    packet = bridge_hook(run, ns, packet, "out", None, bridge)
     return _bridge_send(run, ns, bridge, None, packet, nexthop)
 
 
@@ -330,6 +352,8 @@ def bridge_input(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Pac
             command=f"bridge link show dev {port.ifname}",
         )
     br.check_modelled(run, ns, bridge, packet)
+    if packet.pkttype and packet.dmac == bridge.mac:
+        packet = packet.but(pkttype=None)
     packet = bridge_hook(run, ns, packet, "pre", port, bridge)
     packet = br_netfilter.pre_routing(run, ns, packet, bridge, port)
     br.check_locked(run, ns, bridge, port, packet)
@@ -395,7 +419,9 @@ def _bridge_send(
     if source is not None:
         packet = bridge_hook(run, ns, packet, "forward", source, bridge, port)
         packet = br_netfilter.forward(run, ns, packet, bridge, port)
-    packet = bridge_hook(run, ns, packet, "post", source, bridge, port)
+    else:
+        packet = bridge_hook(run, ns, packet, "out", None, bridge, port)
+    packet = bridge_hook(run, ns, packet, "post", None, bridge, port)
     packet = br_netfilter.post_routing(run, ns, packet, bridge)
     if not _fits(port, packet):
         run.drop(

@@ -24,6 +24,7 @@ from netviz.core.state.node import ClusterState, NetnsState, NodeState
 
 if TYPE_CHECKING:
     from netviz.core.model.conntrack import CtTuple
+    from netviz.core.model.netfilter import SetElem
     from netviz.core.sim.conntrack import Conn
 
 MAX_MOVES = 400
@@ -48,7 +49,7 @@ class Ended(Exception):
     """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace.
 
     `sourceless`: the answer's route is looked up before it has a source; `oif`: it is sent by a socket that is
-    bound to this device.
+    bound to this device. `via` is the link by which the answer goes back as a frame, with no route looked up.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Ended(Exception):
         at: NetnsKey | None = None,
         sourceless: bool = False,
         oif: int = 0,
+        via: LinkKey | None = None,
     ) -> None:
         super().__init__(disposition, reason)
         self.disposition = disposition
@@ -67,6 +69,7 @@ class Ended(Exception):
         self.at = at
         self.sourceless = sourceless
         self.oif = oif
+        self.via = via
 
 
 class Choice(msgspec.Struct):
@@ -104,6 +107,9 @@ class Run:
         self.client: tuple[NetnsKey, CtTuple] | None = None
         self.seen: set[Hashable] = set()
         self.changed_sets: set[tuple[NetnsKey, int]] = set()
+        self.set_elems: dict[tuple[NetnsKey, tuple[int, str, str]], dict[bytes, SetElem | None]] = {}
+        self.options_changed = False
+        self.fwd_depth = 0
         self.carry: Carry = _nowhere
 
     def choose(self, key: Hashable, count: int, weights: tuple[float, ...] | None) -> int:

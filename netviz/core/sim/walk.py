@@ -15,12 +15,12 @@ from netviz.core.model.link import IFF_LOOPBACK, BondInfo, Link, VlanInfo
 from netviz.core.sim import ip
 from netviz.core.sim.bond import ACTIVE_BACKUP
 from netviz.core.sim.domain import MACVLAN_PASSTHRU, MACVLAN_SOURCE, mode_of
+from netviz.core.sim.frame_hooks import Forwarded, netdev_hook
 from netviz.core.sim.kubernetes.overlay import add_meanings
-from netviz.core.sim.l2 import Action, bridge_input, check_programs
-from netviz.core.sim.netfilter import check_netdev
+from netviz.core.sim.l2 import Action, bridge_input, check_programs, forward_frame, xmit
+from netviz.core.sim.nft_meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.node_index import uppers_of
 from netviz.core.sim.packet import (
-    BROADCAST_MAC,
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
     IPPROTO_ICMP,
@@ -138,7 +138,7 @@ def _course(run: Run) -> Branch:
     if ended.answer is not None and ended.at is not None:
         run.start_path()
         answer = _with_default_ttl(run, ended.at, ended.answer)
-        back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif)
+        back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif, ended.via)
         reply = run.finish(back)
     return Branch(run.probability, forward, reply)
 
@@ -174,9 +174,15 @@ def _with_default_ttl(run: Run, at: NetnsKey, answer: Packet) -> Packet:
 
 
 def _travel(
-    run: Run, start: NetnsKey, packet: Packet, how: str, sourceless: bool = False, oif: int = 0
+    run: Run,
+    start: NetnsKey,
+    packet: Packet,
+    how: str,
+    sourceless: bool = False,
+    oif: int = 0,
+    via: LinkKey | None = None,
 ) -> Ended:
-    """Follow a packet from where it is sent to its end."""
+    """Follow a packet from where it is sent to its end. `via` is the link that it leaves by as a frame."""
     try:
         ns = run.netns(start)
         what = packet.describe()
@@ -187,7 +193,10 @@ def _travel(
         if how == "answer" and not packet.ipv6 and packet.ttl != DEFAULT_TTL:
             evidence["sysctl"] = f"net.ipv4.ip_default_ttl = {packet.ttl}"
         run.step(ns, "origin", "", packet, "send", why, **evidence)
-        action: Action = ip.local_out(run, ns, packet, oif, sourceless)
+        if via is not None:
+            action: Action = xmit(run, ns, ns.links[via.ifindex], packet, packet.dst)
+        else:
+            action = ip.local_out(run, ns, packet, oif, sourceless)
         for _move in range(MAX_MOVES):
             if isinstance(action, Rx):
                 action = receive(run, action)
@@ -254,7 +263,11 @@ def receive(run: Run, rx: Rx) -> Action:
     if not link.up:
         run.drop(ns, "link_rx", link.ifname, packet, "DEV_READY", f"{link.ifname} is down.")
     check_programs(run, ns, link, packet, "link_rx")
-    check_netdev(run, ns, link, packet, egress=False)
+    passed = netdev_hook(run, ns, link, packet, egress=False)
+    if isinstance(passed, Forwarded):
+        run.step(ns, "link_rx", link.ifname, packet, "receive", f"{link.ifname} receives the frame.")
+        return forward_frame(run, ns, link, passed)
+    packet = _for_whom(link, packet, passed)
     if packet.vlan:
         untagged = _untag(run, ns, rx.link, link, packet)
         if untagged is not None:
@@ -274,6 +287,13 @@ def receive(run: Run, rx: Rx) -> Action:
             command=f"ip -s link show dev {link.ifname}",
         )
     return ip.rcv(run, ns, link, packet)
+
+
+def _for_whom(link: Link, before: Packet, packet: Packet) -> Packet:
+    """Keep whom a frame is for, which was found out before its chains could change its MAC."""
+    if packet.dmac == before.dmac or packet.pkttype is not None:
+        return packet
+    return packet.but(pkttype=PACKET_HOST if _accepts(link, before) else PACKET_OTHERHOST)
 
 
 def _check_loop(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> None:
@@ -398,8 +418,13 @@ def _check_ipvlan(run: Run, key: LinkKey, link: Link, packet: Packet) -> None:
         )
 
 
+def _accepts(link: Link, packet: Packet) -> bool:
+    """Tell whether a frame's MAC makes it this host's. Source: net/ethernet/eth.c, eth_type_trans (Linux 6.18)."""
+    return not packet.dmac or packet.dmac == link.mac or bool(packet.dmac[0] & 1)
+
+
 def _check_mac(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
-    if not packet.dmac or packet.dmac == link.mac or packet.dmac == BROADCAST_MAC or packet.dmac[0] & 1:
+    if packet.pkttype != PACKET_OTHERHOST and (packet.pkttype is not None or _accepts(link, packet)):
         return
     run.drop(
         ns,
