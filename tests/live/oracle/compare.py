@@ -64,16 +64,23 @@ class Places:
 
 
 def _expected(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
+    """List the devices crossed, with the packet at each: on arrival as it was before the device's own chains."""
     found = []
+    last: Packet | None = None
+    before: Packet | None = None
     for hop in path.hops:
         place = places.of(hop.netns.node, hop.netns.ino)
         for step in hop.steps:
+            ingress = step.kind == "netfilter" and step.evidence.get("hook") == "ingress"
+            arrived = last if last is not None and step.kind == "link_rx" else step.packet
+            last = (last or before) if ingress and before is not None else None
+            before = step.packet
             if (
                 step.kind in ("link_tx", "link_rx", "encap")
                 and step.decision != "drop"
                 and _told_dev(place, step.dev)
             ):
-                found.append((Crossing(place, step.dev, step.kind != "link_rx"), step.packet))
+                found.append((Crossing(place, step.dev, step.kind != "link_rx"), arrived))
     return found
 
 
