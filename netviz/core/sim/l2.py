@@ -12,6 +12,7 @@ from netviz.core.sim import bridge as br
 from netviz.core.sim.bond import pick_slave
 from netviz.core.sim.domain import bridges, programs_on, takers
 from netviz.core.sim.frame_hooks import Forwarded, bridge_hook, netdev_hook
+from netviz.core.sim.nft_meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.node_index import peer_not_collected, resolve_lower_of, uppers_of, veth_peer
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.run import Ended, Run, Rx, Send
@@ -335,6 +336,16 @@ def _xmit_bridge(run: Run, ns: NetnsState, bridge: Link, packet: Packet, nexthop
     return _bridge_send(run, ns, bridge, None, packet, nexthop)
 
 
+def _as_received(before: Packet, packet: Packet, mine: bool) -> Packet:
+    """Keep whom a frame is for, which was found out before a chain changed its MAC.
+
+    Source: net/bridge/br_input.c, br_handle_frame; net/ethernet/eth.c, eth_type_trans (Linux 6.18).
+    """
+    if packet.dmac == before.dmac or packet.pkttype is not None:
+        return packet
+    return packet.but(pkttype=PACKET_HOST if mine else PACKET_OTHERHOST)
+
+
 def bridge_input(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> Action:
     """Take a frame in by a bridge port; what is for the bridge itself arrives there as the hooks left it.
 
@@ -354,7 +365,9 @@ def bridge_input(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Pac
     br.check_modelled(run, ns, bridge, packet)
     if packet.pkttype and packet.dmac == bridge.mac:
         packet = packet.but(pkttype=None)
+    before = packet
     packet = bridge_hook(run, ns, packet, "pre", port, bridge)
+    packet = _as_received(before, packet, before.dmac in (bridge.mac, port.mac))
     packet = br_netfilter.pre_routing(run, ns, packet, bridge, port)
     br.check_locked(run, ns, bridge, port, packet)
     br.learn(run, ns, bridge, port, packet.smac)
@@ -369,7 +382,7 @@ def bridge_input(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Pac
             f"{format_mac(packet.dmac)} is {bridge.ifname}'s own: the frame goes up to it.",
             command=f"bridge fdb get {format_mac(packet.dmac)} br {bridge.ifname}",
         )
-        packet = bridge_hook(run, ns, packet, "in", port, bridge)
+        packet = _as_received(packet, bridge_hook(run, ns, packet, "in", port, bridge), True)
         return Rx(LinkKey(ns.key, bridge.ifindex), packet)
     return _bridge_send(run, ns, bridge, port, packet, b"")
 

@@ -108,6 +108,16 @@ def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn
 def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
     echo = ICMPV6_ECHO_REQUEST if packet.ipv6 else ICMP_ECHO
     if packet.icmp_type != echo:
+        client = run.client
+        if (
+            client is not None
+            and client[0] == ns.key
+            and packet.inner is None
+            and packet.sport == client[1].sport
+        ):
+            why = "An echo's answer has come to another address than the one it was sent from; whether the sender's "
+            why += "socket is bound to that one isn't known."
+            run.unknown(ns, "socket", link.ifname, packet, "address of the sender's socket", why)
         why = "No socket here is waiting for this ICMP message: it is ignored."
         run.drop(ns, "socket", link.ifname, packet, "NO_SOCKET", why)
     name = "net.ipv6.icmp.echo_ignore_all" if packet.ipv6 else "net.ipv4.icmp_echo_ignore_all"

@@ -275,8 +275,8 @@ def receive(run: Run, rx: Rx) -> Action:
     stacked = _stacked(run, ns, rx.link, link, packet)
     if stacked is not None:
         return stacked
+    _check_mac(run, ns, link, packet)
     if not link.flags & IFF_LOOPBACK:
-        _check_mac(run, ns, link, packet)
         run.step(
             ns,
             "link_rx",

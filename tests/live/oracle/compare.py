@@ -268,6 +268,8 @@ def _told_differs(branch: Branch, result: Result) -> str:
         if end is Disposition.DROPPED and told == "answer":
             return "the sender got an answer"
         return ""
+    if reply.disposition is Disposition.DELIVERED and "cookie" in _last_step(reply).evidence:
+        return f"the sender was told {told}, predicted that another socket gets the answer" if told else ""
     if reply.disposition is Disposition.DELIVERED:
         if branch.forward.disposition is Disposition.DELIVERED:
             return "" if told == "answer" else f"the sender was told {told or 'nothing'}, predicted an answer"
