@@ -133,7 +133,7 @@ def _has_route(ctx: Context) -> bool:
     return ctx.hook != NF_PRE_ROUTING or (ctx.iif is not None and bool(ctx.iif.flags & IFF_LOOPBACK))
 
 
-def _pkttype(ctx: Context) -> Value:
+def packet_type(ctx: Context) -> bytes:
     """Tell whom a frame is for.
 
     Source: net/ethernet/eth.c, eth_type_trans; net/bridge/br_input.c, br_handle_frame (Linux 6.18).
@@ -190,7 +190,7 @@ READERS: dict[int, Callable[[Context], Value]] = {
     Key.BRI_IIFPVID: _bridge_vlans,
     Key.BRI_IIFVPROTO: _bridge_vlans,
     Key.BRI_IIFHWADDR: lambda ctx: _bridge_mac(ctx),
-    Key.PKTTYPE: _pkttype,
+    Key.PKTTYPE: packet_type,
     Key.IIFGROUP: lambda ctx: _group(ctx.iif),
     Key.OIFGROUP: lambda ctx: _group(ctx.oif),
     Key.IIFKIND: lambda ctx: _kind(ctx.iif),

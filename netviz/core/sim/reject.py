@@ -12,6 +12,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.netfilter import NF_PRE_ROUTING, NftExpr
 from netviz.core.sim.icmp import error_source
 from netviz.core.sim.nft_context import NF_INET_INGRESS, Context
+from netviz.core.sim.nft_meta import PACKET_HOST, packet_type
 from netviz.core.sim.packet import (
     ICMP_UNREACH_NAMES,
     ICMPV6_UNREACH_NAMES,
@@ -74,6 +75,8 @@ def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
         if error is None:
             raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
         _send_back(ctx, name, error.but(icmp_code=code, tos=0, df=not packet.ipv6, ct=None))
+    if ctx.hook == NF_INET_INGRESS and packet_type(ctx)[0] != PACKET_HOST:
+        raise Ended(Disposition.DROPPED, "NETFILTER_DROP")  # no errors about what is for another host
     source, sourceless = error_source(ctx.ns, ctx.iif, packet, local=ctx.hook not in BEFORE_ROUTING)
     error = icmp_error(packet, "port", source)
     if error is not None:
