@@ -10,6 +10,7 @@ inet_diag_msg_attrs_fill), Linux 6.18.
 from __future__ import annotations
 
 import socket
+import sys
 from struct import Struct
 
 from agents.netlink.wire import BadMessage, attrs, u8
@@ -18,7 +19,8 @@ from netviz.core.model.socket import Socket
 NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18
 SOCK_DIAG_BY_FAMILY = 20
-INET_DIAG_SKV6ONLY = 11
+INET_DIAG_SKV6ONLY, INET_DIAG_MARK, INET_DIAG_SOCKOPT = 11, 15, 22
+_TRANSPARENT = 0x20  # of struct inet_diag_sockopt
 
 _msg = Struct(">4B H H 16s 16s")
 _host = Struct("=I Q 5I")  # after the addresses: if, cookie, expires, rqueue, wqueue, uid, inode
@@ -43,11 +45,9 @@ def parse_socket(body: bytes, proto: int) -> Socket:
         raise BadMessage(f"an inet_diag message of {len(body)} bytes")
     family, state, _, _, sport, dport, src, dst = _msg.unpack_from(body)
     ifindex, cookie, _, _, _, uid, inode = _host.unpack_from(body, _msg.size)
-    v6only = False
+    more = attrs(body, _MSG_LEN)
     if family == socket.AF_INET:
         src, dst = src[:4], dst[:4]
-    else:
-        v6only = bool(u8(attrs(body, _MSG_LEN).get(INET_DIAG_SKV6ONLY)))
     return Socket(
         proto=proto,
         src=src,
@@ -56,8 +56,10 @@ def parse_socket(body: bytes, proto: int) -> Socket:
         dport=dport,
         state=state,
         ifindex=ifindex,
-        v6only=v6only,
+        v6only=family != socket.AF_INET and bool(u8(more.get(INET_DIAG_SKV6ONLY))),
         uid=uid,
         inode=inode,
         cookie=cookie,
+        mark=int.from_bytes(more.get(INET_DIAG_MARK, b""), sys.byteorder),
+        transparent=bool(u8(more.get(INET_DIAG_SOCKOPT)) & _TRANSPARENT),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lab.randomnet import nftables, routing, settings, xtables
+from lab.randomnet import nft_frames, nft_nat, nftables, routing, settings, xtables
 from lab.randomnet.model import Network
 from lab.randomnet.plan import Plan
 from lab.randomnet.probing import choose_probes
@@ -21,7 +21,8 @@ FEATURES: tuple[Feature, ...] = (
     settings.opaque,
     settings.faults,
     nftables.filters,
-    nftables.translations,
+    nft_nat.translations,
+    *nft_frames.FRAMES,
     xtables.filters,
     xtables.services,
     settings.hairpins,

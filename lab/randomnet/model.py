@@ -27,7 +27,8 @@ class Place(msgspec.Struct, frozen=True):
 class Listener(msgspec.Struct, frozen=True):
     """A listening socket.
 
-    `addr` "" is every address of both families, of IPv6 alone where it is `v6only`; `dev` binds it to a device.
+    `addr` "" is every address of both families, of IPv6 alone where it is `v6only`; `dev` binds it to a device;
+    a `transparent` one takes any address's packets.
     """
 
     proto: str
@@ -35,6 +36,7 @@ class Listener(msgspec.Struct, frozen=True):
     addr: str = ""
     v6only: bool = False
     dev: str = ""
+    transparent: bool = False
 
 
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):

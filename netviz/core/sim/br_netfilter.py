@@ -23,7 +23,8 @@ from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Nexthop
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUTING
 from netviz.core.sim import neigh
-from netviz.core.sim.netfilter import calls_ip_hooks, inet_hook, nothing_hooked
+from netviz.core.sim.hooks import nothing_hooked
+from netviz.core.sim.netfilter import calls_ip_hooks, inet_hook
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.routing import pick_nexthop, route_flow
 from netviz.core.sim.rules import lookup_route, route_text

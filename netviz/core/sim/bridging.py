@@ -10,8 +10,9 @@ from netviz.core.model.link import Link
 from netviz.core.sim import br_netfilter, bridge_vlan
 from netviz.core.sim import bridge as br
 from netviz.core.sim.domain import takers
+from netviz.core.sim.frame_hooks import bridge_hook
 from netviz.core.sim.mtu import fits, too_big
-from netviz.core.sim.netfilter import bridge_hook
+from netviz.core.sim.nft_meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.run import Action, Run, Rx, Tx
 from netviz.core.sim.trace import BRANCH, CERTAIN
@@ -43,7 +44,11 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
         reason = "BRIDGE_INGRESS_STP_STATE"
         run.drop(ns, "bridge", port.ifname, packet, reason, why, state=state, command=command)
     br.check_tunnels(run, ns, port, packet)
+    if packet.pkttype and packet.dmac == bridge.mac:
+        packet = packet.but(pkttype=None)
+    before = packet
     packet = bridge_hook(run, ns, packet, "pre", port, bridge)
+    packet = _as_received(before, packet, before.dmac in (bridge.mac, port.mac))
     packet = br_netfilter.pre_routing(run, ns, packet, bridge, port)
     vid, packet = _enter(run, ns, bridge, port, packet)
     br.check_locked(run, ns, bridge, port, packet, vid)
@@ -61,8 +66,18 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
     command = f"bridge fdb get {mac} br {bridge.ifname}"
     packet = packet.but(tags=tags) if tags != packet.tags else packet
     run.step(ns, "bridge", bridge.ifname, packet, "up", why, command=command)
-    packet = bridge_hook(run, ns, packet, "in", port, bridge)
+    packet = _as_received(packet, bridge_hook(run, ns, packet, "in", port, bridge), True)
     return Rx(LinkKey(ns.key, bridge.ifindex), packet)
+
+
+def _as_received(before: Packet, packet: Packet, mine: bool) -> Packet:
+    """Keep whom a frame is for, which was found out before a chain changed its MAC.
+
+    Source: net/bridge/br_input.c, br_handle_frame; net/ethernet/eth.c, eth_type_trans (Linux 6.18).
+    """
+    if packet.dmac == before.dmac or packet.pkttype is not None:
+        return packet
+    return packet.but(pkttype=PACKET_HOST if mine else PACKET_OTHERHOST)
 
 
 def _enter(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> tuple[int, Packet]:
@@ -127,7 +142,7 @@ def _send(
     packet = bridge_hook(run, ns, packet, "forward" if source is not None else "out", source, bridge, port)
     if source is not None:
         packet = br_netfilter.forward(run, ns, packet, bridge, port)
-    packet = bridge_hook(run, ns, packet, "post", source, bridge, port)
+    packet = bridge_hook(run, ns, packet, "post", None, bridge, port)
     packet = br_netfilter.post_routing(run, ns, packet, bridge)
     if not fits(port, packet):
         too_big(run, ns, port, packet, port, "a bridge")

@@ -53,11 +53,14 @@ class Conn:
     """A connection that the run made or took from the state: its two tuples and what was done to it.
 
     `unsure` says which translation chose a port that nobody can know: "source", "destination" or "".
+    `labels` is a bit mask, and `counted` (packets, bytes) of both directions; None where they aren't known.
     """
 
     __slots__ = (
         "confirmed",
+        "counted",
         "dst_done",
+        "labels",
         "mark",
         "orig",
         "reply",
@@ -81,6 +84,14 @@ class Conn:
         self.confirmed = False
         self.src_done = False
         self.dst_done = False
+        self.labels: int | None = 0
+        self.counted: list[tuple[int, int]] | None = [(0, 0), (0, 0)]
+
+    def count(self, packet: Packet, reply: bool) -> None:
+        """Count a packet. Source: net/netfilter/nf_conntrack_core.c, nf_ct_acct_add (Linux 6.18)."""
+        if self.counted is not None:
+            packets, octets = self.counted[reply]
+            self.counted[reply] = (packets + 1, octets + packet.length)
 
     def tuple_of(self, reply: bool) -> CtTuple:
         """Return one direction's tuple."""
@@ -91,6 +102,7 @@ def _from_entry(entry: CtEntry) -> Conn:
     conn = Conn(entry.orig, entry.reply, entry.status, entry.mark, entry.zone)
     conn.tcp_state = entry.tcp_state
     conn.confirmed = conn.src_done = conn.dst_done = True
+    conn.labels = conn.counted = None
     return conn
 
 
@@ -239,6 +251,7 @@ def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
         if reply:
             conn.seen_reply = True
         packet = packet.but(ct=conn, ct_reply=reply)
+        conn.count(packet, reply)
         state = ct_state(packet)
         run.step(
             ns,
@@ -257,7 +270,9 @@ def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
         return _invalid(
             run, ns, packet, dev, command, "The packet belongs to no known connection and cannot start one"
         )
-    packet = packet.but(ct=Conn(wanted, invert(wanted), zone=packet.zone), ct_reply=False)
+    conn = Conn(wanted, invert(wanted), zone=packet.zone)
+    conn.count(packet, False)
+    packet = packet.but(ct=conn, ct_reply=False)
     run.step(
         ns,
         "conntrack",

@@ -15,16 +15,17 @@ from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
 
-def error_source(ns: NetnsState, link: Link | None, packet: Packet) -> tuple[bytes, bool]:
+def error_source(ns: NetnsState, link: Link | None, packet: Packet, local: bool = True) -> tuple[bytes, bool]:
     """Choose the source of an ICMP error about a packet that came in by `link` (None: the host's own).
 
     The flag tells that the error's route is looked up before it has a source. The source is b"" where there
-    is none to be had.
+    is none to be had. `local` is false where nothing has said yet that the packet is for this host: IPv4 then
+    doesn't answer as who was asked.
 
     Source: net/ipv4/icmp.c, __icmp_send, icmp_route_lookup; net/ipv6/icmp.c, icmp6_send,
     icmpv6_rt_has_prefsrc (Linux 6.18).
     """
-    if owned_addrs(ns, packet.dst):
+    if owned_addrs(ns, packet.dst) and (local or packet.ipv6):
         return packet.dst, False
     return _source6(ns, link, packet) if packet.ipv6 else _source4(ns, link, packet)
 

@@ -18,7 +18,6 @@ from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import (
     NF_FORWARD,
     NF_LOCAL_IN,
-    NF_LOCAL_OUT,
     NF_POST_ROUTING,
     NF_PRE_ROUTING,
 )
@@ -28,7 +27,7 @@ from netviz.core.sim.br_netfilter import came_through_bridge
 from netviz.core.sim.icmp import drop_and_tell
 from netviz.core.sim.ipvlan import l3s_owner
 from netviz.core.sim.local import deliver, local_in
-from netviz.core.sim.netfilter import inet_hook
+from netviz.core.sim.netfilter import inet_hook, output_hook
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.routing import missing_device, pick_nexthop, record_route, route_flow, sender_tos
 from netviz.core.sim.rules import RouteResult, lookup_route, route_text, rule_text, vrf_of
@@ -167,6 +166,9 @@ def _forward(
     """
     if packet.ipv6:
         check_forwarding(run, ns, link, packet)
+    if packet.sk or packet.pkttype:
+        why = "A rule has given the packet to a socket, or made it one for others: it is not forwarded."
+        run.drop(ns, "forward", link.ifname, packet, "NOT_SPECIFIED", why)
     if packet.ttl <= 1:
         what = "hop limit" if packet.ipv6 else "TTL"
         why = f"The {what} is used up; the sender is told by ICMP (time exceeded)."
@@ -207,7 +209,7 @@ def _forward(
         if not packet.ipv6
         else "sysctl net.ipv6.conf.all.forwarding",
     )
-    packet = inet_hook(run, ns, packet, NF_FORWARD, link, out)
+    packet = inet_hook(run, ns, packet, NF_FORWARD, link, out, nexthop.gateway or packet.dst)
     return _output(run, ns, out, packet, nexthop, mtu, link)
 
 
@@ -248,7 +250,7 @@ def _output(
             f"The route encapsulates ({nexthop.encap.type}), which is not modelled.",
         )
     gateway = nexthop.gateway or packet.dst
-    packet = inet_hook(run, ns, packet, NF_POST_ROUTING, None, out, gateway)
+    packet = inet_hook(run, ns, packet, NF_POST_ROUTING, iif, out, gateway)
     if packet.wire_length > mtu:
         if packet.df:
             run.drop(
@@ -292,10 +294,9 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
         check_hooks(run, ns, vrf, packet)
     if send.via:
         nexthop = msgspec.structs.replace(nexthop, gateway=nexthop.gateway or send.via)
-    before = packet
-    packet = inet_hook(run, ns, packet, NF_LOCAL_OUT, None, out)
-    if (packet.src, packet.dst, packet.mark, packet.tos) != (before.src, before.dst, before.mark, before.tos):
-        result, nexthop, out = _route_output(run, ns, packet, send, again=True)
+    packet, rerouted = output_hook(run, ns, packet, out, nexthop.gateway or packet.dst)
+    if rerouted is not None:
+        result, nexthop, out = _route_output(run, ns, rerouted, send, again=True)
     return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
 
 

@@ -18,6 +18,7 @@ from netviz.core.sim import (
     iptunnel,
     ipvlan,
     macvlan,
+    neigh,
     plain,
     veth,
     vlan,
@@ -27,14 +28,16 @@ from netviz.core.sim import (
     wireguard,
 )
 from netviz.core.sim.domain import programs_on
-from netviz.core.sim.netfilter import check_netdev
+from netviz.core.sim.frame_hooks import Forwarded, netdev_hook
+from netviz.core.sim.nft_meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.node_index import uppers_of
-from netviz.core.sim.packet import BROADCAST_MAC, Packet
+from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
 from netviz.core.sim.trace import Disposition
 from netviz.core.sim.underlay import is_wire
 from netviz.core.state.node import NetnsState
 
+NF_RECURSION_LIMIT = 2
 Xmit = Callable[[Run, NetnsState, Link, Packet, bytes], Action]
 XMIT: dict[str, Xmit] = {
     "veth": veth.xmit,
@@ -83,7 +86,10 @@ def xmit(run: Run, tx: Tx) -> Action:
         why = f"{name} has no carrier: its other end is down or gone, so its queue takes nothing."
         run.drop(ns, "link_tx", name, packet, "QDISC_DROP", why, command=command)
     check_programs(run, ns, link, packet, "link_tx")
-    check_netdev(run, ns, link, packet, egress=True)
+    passed = netdev_hook(run, ns, link, packet, egress=True)
+    if isinstance(passed, Forwarded):
+        return _forward_frame(run, ns, link, passed, tx.forwards)
+    packet = passed
     if link.flags & IFF_LOOPBACK:
         run.step(ns, "link_tx", name, packet, "loop back", "The destination is this namespace itself.")
         return Rx(tx.link, packet)
@@ -93,6 +99,21 @@ def xmit(run: Run, tx: Tx) -> Action:
     if is_wire(run.node(ns.key), tx.link, link):
         return wire.xmit(run, ns, link, packet, tx.nexthop)
     plain.opaque(run, ns, link, packet)
+
+
+def _forward_frame(run: Run, ns: NetnsState, link: Link, forwarded: Forwarded, before: int) -> Tx:
+    """Send a frame out of the device that a rule names, to a neighbour or as it is; `before` counts such turns.
+
+    Source: net/netfilter/nf_dup_netdev.c, nf_do_netdev_egress (Linux 6.18).
+    """
+    packet, out = forwarded.packet, forwarded.link
+    if before > NF_RECURSION_LIMIT:
+        why = "Rules of devices send the frame from one to the next too often: it is dropped."
+        run.drop(ns, "link_tx", link.ifname, packet, "NOT_SPECIFIED", why)
+    if forwarded.nexthop:
+        packet = neigh.resolve(run, ns, out, forwarded.nexthop, packet)
+    run.step(ns, "forward", link.ifname, packet, "forward", f"The frame goes out of {out.ifname} instead.")
+    return Tx(LinkKey(ns.key, out.ifindex), packet, forwarded.nexthop, before + 1)
 
 
 def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, kind: str) -> None:
@@ -123,20 +144,31 @@ def receive(run: Run, rx: Rx) -> Action:
     if not link.up:
         run.drop(ns, "link_rx", link.ifname, packet, "DEV_READY", f"{link.ifname} is down.")
     check_programs(run, ns, link, packet, "link_rx")
-    check_netdev(run, ns, link, packet, egress=False)
+    passed = netdev_hook(run, ns, link, packet, egress=False)
+    if isinstance(passed, Forwarded):
+        run.step(ns, "link_rx", link.ifname, packet, "receive", f"{link.ifname} receives the frame.")
+        return _forward_frame(run, ns, link, passed, 0)
+    packet = _for_whom(link, packet, passed)
     stacked = vlan.take(run, ns, link, packet) if packet.tags else None
     stacked = stacked or _handled(run, ns, rx.link, link, packet)
     if stacked is not None:
         return stacked
     if packet.tags:
         vlan.nobody(run, ns, link, packet)
+    if not rx.host:
+        _check_mac(run, ns, link, packet)
     if not link.flags & IFF_LOOPBACK:
-        if not rx.host:
-            _check_mac(run, ns, link, packet)
         why = f"{link.ifname} receives the packet."
         command = f"ip -s link show dev {link.ifname}"
         run.step(ns, "link_rx", link.ifname, packet, "receive", why, command=command)
     return ip.rcv(run, ns, link, packet)
+
+
+def _for_whom(link: Link, before: Packet, packet: Packet) -> Packet:
+    """Keep whom a frame is for, which was found out before its chains could change its MAC."""
+    if packet.dmac == before.dmac or packet.pkttype is not None:
+        return packet
+    return packet.but(pkttype=PACKET_HOST if _accepts(link, before) else PACKET_OTHERHOST)
 
 
 def _check_loop(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> None:
@@ -188,8 +220,13 @@ def _handled(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet)
     return None
 
 
+def _accepts(link: Link, packet: Packet) -> bool:
+    """Tell whether a frame's MAC makes it this host's. Source: net/ethernet/eth.c, eth_type_trans (Linux 6.18)."""
+    return not packet.dmac or packet.dmac == link.mac or bool(packet.dmac[0] & 1)
+
+
 def _check_mac(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
-    if not packet.dmac or packet.dmac == link.mac or packet.dmac == BROADCAST_MAC or packet.dmac[0] & 1:
+    if packet.pkttype != PACKET_OTHERHOST and (packet.pkttype is not None or _accepts(link, packet)):
         return
     run.drop(
         ns,

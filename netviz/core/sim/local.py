@@ -7,8 +7,7 @@ net/ipv4/udp.c, __udp4_lib_lookup; net/ipv6/inet6_hashtables.c; net/ipv4/icmp.c,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
@@ -16,16 +15,15 @@ from netviz.core.model.addr import format_ip
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN
-from netviz.core.model.socket import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, Socket
+from netviz.core.model.socket import Socket
 from netviz.core.sim import decap, sysctl
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.listeners import lookup_socket
 from netviz.core.sim.netfilter import inet_hook
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
     IPPROTO_TCP,
     IPPROTO_UDP,
-    PROTO_NAMES,
     TH_ACK,
     TH_RST,
     Packet,
@@ -38,66 +36,6 @@ from netviz.core.sim.run import Action, Ended, Run
 from netviz.core.sim.saddr import select_source
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState
-
-
-def build_listeners(sockets: Mapping[Any, Socket]) -> dict[tuple[int, int], list[Socket]]:
-    """Index sockets that can take a new packet by (protocol, port): TCP listeners, UDP sockets."""
-    index: dict[tuple[int, int], list[Socket]] = {}
-    for socket in sockets.values():
-        if socket.proto == IPPROTO_TCP and socket.state != TCP_LISTEN:
-            continue
-        index.setdefault((socket.proto, socket.sport), []).append(socket)
-    for found in index.values():
-        found.sort(key=lambda s: s.cookie)
-    return index
-
-
-listeners: ByIdentity[Mapping[Any, Socket], dict[tuple[int, int], list[Socket]]] = ByIdentity(build_listeners)
-
-
-def _score(ns: NetnsState, socket: Socket, packet: Packet, ifindex: int) -> int:
-    """Score how well a socket fits; -1: it doesn't. Higher is more specific.
-
-    A socket bound to a VRF or to its slave takes what came in there; one that is bound to no device takes
-    a VRF's packets only where l3mdev_accept says so.
-
-    Source: include/net/inet_sock.h, inet_bound_dev_eq; net/ipv4/inet_hashtables.c, compute_score; net/ipv4/udp.c, compute_score (Linux 6.18).
-    """
-    score = 0
-    if socket.ifindex:
-        if socket.ifindex not in (ifindex, packet.sdif):
-            return -1
-        score += 4
-    elif packet.sdif and not sysctl.value(ns, f"net.ipv4.{PROTO_NAMES[packet.proto]}_l3mdev_accept"):
-        return -1
-    if any(socket.src):
-        if socket.src != packet.dst and socket.src != _mapped(packet.dst):
-            return -1
-        score += 2
-    elif (len(socket.src) == 16 and not packet.ipv6 and socket.v6only) or (
-        len(socket.src) == 4 and packet.ipv6
-    ):
-        return -1
-    if socket.state == TCP_ESTABLISHED or socket.dport:
-        same = socket.dport == packet.sport and socket.dst in (packet.src, _mapped(packet.src))
-        if not same:
-            return -1
-        score += 8
-    return score * 2 + (len(socket.src) == len(packet.dst))
-
-
-def _mapped(addr: bytes) -> bytes:
-    return bytes(10) + b"\xff\xff" + addr if len(addr) == 4 else addr
-
-
-def lookup_socket(ns: NetnsState, packet: Packet, ifindex: int) -> Socket | None:
-    """Find the socket that takes a packet, the most specific first."""
-    best, found = -1, None
-    for socket in listeners(ns.sockets).get((packet.proto, packet.dport), ()):
-        score = _score(ns, socket, packet, ifindex)
-        if score > best and (packet.proto != IPPROTO_UDP or socket.state in (TCP_CLOSE, TCP_ESTABLISHED)):
-            best, found = score, socket
-    return found
 
 
 def local_in(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
@@ -121,6 +59,9 @@ def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
         f"{format_ip(packet.dst)} is this namespace's own: the packet is delivered here.",
         command="ip addr show",
     )
+    if packet.proto == IPPROTO_TCP and packet.pkttype:
+        why = "A rule has made it a packet for others: TCP does not take it."
+        run.drop(ns, "socket", link.ifname, packet, "NOT_SPECIFIED", why)
     if run.client is not None and run.client[0] == ns.key and _for_client(run.client[1], packet):
         _to_client(run, ns, link, packet)
     if packet.is_icmp:
@@ -169,6 +110,16 @@ def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn
 def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
     echo = ICMPV6_ECHO_REQUEST if packet.ipv6 else ICMP_ECHO
     if packet.icmp_type != echo:
+        client = run.client
+        if (
+            client is not None
+            and client[0] == ns.key
+            and packet.inner is None
+            and packet.sport == client[1].sport
+        ):
+            why = "An echo's answer has come to another address than the one it was sent from; whether the sender's "
+            why += "socket is bound to that one isn't known."
+            run.unknown(ns, "socket", link.ifname, packet, "address of the sender's socket", why)
         why = "No socket here is waiting for this ICMP message: it is ignored."
         run.drop(ns, "socket", link.ifname, packet, "NO_SOCKET", why)
     name = "net.ipv6.icmp.echo_ignore_all" if packet.ipv6 else "net.ipv4.icmp_echo_ignore_all"
@@ -188,7 +139,7 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         run.unknown(ns, "socket", link.ifname, packet, "random destination port", why)
     name = "tcp" if packet.proto == IPPROTO_TCP else "udp"
     command = f"ss -{name[0]}{'l' if name == 'tcp' else 'a'}np sport = :{packet.dport}"
-    socket = lookup_socket(ns, packet, _arrival(ns, link, packet))
+    socket = ns.sockets.get(packet.sk) or lookup_socket(ns, packet, _arrival(ns, link, packet))
     if socket is not None and not (name == "tcp" and packet.tcp_flags & (TH_ACK | TH_RST)):
         bound = f"{format_ip(socket.src) or '*'}:{socket.sport}"
         run.step(
@@ -270,14 +221,14 @@ def _listener_answer(
         nexthop = open_route.nexthops[0]
         chosen = select_source(ns, open_route, nexthop.oif, nexthop.gateway, packet.src) or packet.dst
     named_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex))
-    if chosen == packet.dst and named_route == open_route:
+    if chosen == packet.dst and named_route == open_route and socket.sport == packet.dport:
         return answer, False
     plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0
     finds = f"chooses {format_ip(chosen)} as the answer's source"
     if open_route.error:
         finds = f"is looked up before the answer has a source, and that fails ({open_route.error})"
     if plain:
-        answer = answer.but(src=chosen)
+        answer = answer.but(src=chosen, sport=socket.sport)
     run.step(
         ns,
         "socket",

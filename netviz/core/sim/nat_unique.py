@@ -4,7 +4,7 @@ Where the kernel draws a port at random, no one can say which: the tuple then ha
 and is said not to be sure.
 
 Source: net/netfilter/nf_nat_core.c, get_unique_tuple, in_range, find_appropriate_src,
-find_best_ips_proto, nf_nat_l4proto_unique_tuple; include/linux/jhash.h, jhash2 (Linux 6.18).
+find_best_ips_proto, nf_nat_l4proto_unique_tuple (Linux 6.18).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.sim.conntrack import Conn, mapped_sources, taken
+from netviz.core.sim.jhash import jhash2
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, invert
 from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
@@ -22,7 +23,6 @@ WITH_PORTS = (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_DCCP, IPPROTO_SCTP, IPPROTO_UDPL
 ICMPS = (IPPROTO_ICMP, IPPROTO_ICMPV6)
 MAX_ATTEMPTS = 128
 MAX_BRANCHES = 16  # a random choice among more ports than these isn't followed port by port
-JHASH_INITVAL = 0xDEADBEEF
 U32 = 0xFFFFFFFF
 
 
@@ -131,46 +131,6 @@ def _hashed_address(t: CtTuple, wanted: NatMapping, zone: int) -> bytes:
             seen = dst[i] if wanted.source else int.from_bytes(word.to_bytes(4, "big"), "little")
             number ^= seen
     return b"".join(word.to_bytes(4, "big") for word in out)
-
-
-def _rol(value: int, count: int) -> int:
-    return (value << count | value >> (32 - count)) & U32
-
-
-def jhash2(words: list[int], initval: int) -> int:
-    """Hash 32-bit words. Source: include/linux/jhash.h, jhash2 (Linux 6.18)."""
-    a = b = c = (JHASH_INITVAL + (len(words) << 2) + initval) & U32
-    at = 0
-    while len(words) - at > 3:
-        a, b, c = (a + words[at]) & U32, (b + words[at + 1]) & U32, (c + words[at + 2]) & U32
-        a = (a - c) & U32 ^ _rol(c, 4)
-        c = (c + b) & U32
-        b = (b - a) & U32 ^ _rol(a, 6)
-        a = (a + c) & U32
-        c = (c - b) & U32 ^ _rol(b, 8)
-        b = (b + a) & U32
-        a = (a - c) & U32 ^ _rol(c, 16)
-        c = (c + b) & U32
-        b = (b - a) & U32 ^ _rol(a, 19)
-        a = (a + c) & U32
-        c = (c - b) & U32 ^ _rol(b, 4)
-        b = (b + a) & U32
-        at += 3
-    rest = words[at:]
-    if len(rest) == 3:
-        c = (c + rest[2]) & U32
-    if len(rest) >= 2:
-        b = (b + rest[1]) & U32
-    if rest:
-        a = (a + rest[0]) & U32
-        c = ((c ^ b) - _rol(b, 14)) & U32
-        a = ((a ^ c) - _rol(c, 11)) & U32
-        b = ((b ^ a) - _rol(a, 25)) & U32
-        c = ((c ^ b) - _rol(b, 16)) & U32
-        a = ((a ^ c) - _rol(c, 4)) & U32
-        b = ((b ^ a) - _rol(a, 14)) & U32
-        c = ((c ^ b) - _rol(b, 24)) & U32
-    return c
 
 
 def _another_port(

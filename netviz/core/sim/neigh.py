@@ -164,12 +164,14 @@ def _ask(
         and _answer_arrives(run, ns, link, packet, heard, answer, command)
         and _knows_asker(run, heard.link, sender, link.mac)
     ]
-    answers = _let_through(run, ns, link, nexthop, packet, sender, answers, command)
+    answers, stopped = _let_through(run, ns, link, nexthop, packet, sender, answers, command)
     evidence: dict[str, Any] = {
         "nexthop": text,
         "asked": len(domain.heard),
         "entry": "failed" if failed else "none",
     }
+    if stopped:
+        evidence["stopped"] = stopped
     if silent := silent_links(run, domain, nexthop):
         evidence["silent"] = silent
     if announce := 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce"):
@@ -224,16 +226,16 @@ def _let_through(
     sender: bytes,
     answers: list[Answer],
     command: str,
-) -> list[Answer]:
-    """Leave out the answers that netfilter stops; ends the walk where that isn't known."""
-    passed = []
+) -> tuple[list[Answer], list[str]]:
+    """Leave out the answers that netfilter stops, and name the chains; ends the walk where that isn't known."""
+    passed, stopped = [], []
     for answer in answers:
+        own = LinkKey(ns.key, link.ifindex)
         if len(nexthop) == 16:
-            own = LinkKey(ns.key, link.ifindex)
-            verdict = ndp_passes(run, own, sender, answer.heard, nexthop)
+            passage = ndp_passes(run, own, sender, answer.heard, nexthop)
         else:
-            verdict = arp_passes(run, ns, answer.heard)
-        if verdict is Tri.UNKNOWN:
+            passage = arp_passes(run, own, sender, answer.heard, nexthop)
+        if passage.passes is Tri.UNKNOWN:
             run.unknown(
                 ns,
                 "neigh",
@@ -242,10 +244,13 @@ def _let_through(
                 "filtered address resolution",
                 f"Rules on the way may stop the question for {format_ip(nexthop)} or its answer.",
                 command=command,
+                chain=passage.chain,
             )
-        if verdict is Tri.TRUE:
+        if passage.passes is Tri.TRUE:
             passed.append(answer)
-    return passed
+        elif passage.chain:
+            stopped.append(passage.chain)
+    return passed, stopped
 
 
 def _nobody_answers(

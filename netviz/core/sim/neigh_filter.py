@@ -1,94 +1,195 @@
-"""Whether netfilter lets address resolution through: ARP and bridge chains, and IPv6's own input and output hooks.
+"""Whether netfilter lets address resolution through: ARP, bridge and netdev chains, and IPv6's own hooks.
 
-Unmodelled: what ARP chains, and bridge chains that look at ARP, decide: resolution is then unknown.
+A question and its answer pass the hooks of both ends and of the bridges between; nothing of it is recorded,
+for it is not the traced packet.
 
-Source: net/ipv4/arp.c, arp_rcv (NFPROTO_ARP); net/ipv6/ndisc.c, ndisc_send_skb, ndisc_rcv;
+Source: net/ipv4/arp.c, arp_xmit, arp_rcv (NFPROTO_ARP); net/ipv6/ndisc.c, ndisc_send_skb, ndisc_rcv;
 net/netfilter/nf_conntrack_proto_icmpv6.c, noct_valid_new (discovery is untracked) (Linux 6.18).
+
+Unmodelled: legacy ARP tables, and chains that change a message's addresses: resolution is then unknown.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import Link
 from netviz.core.model.netfilter import (
-    NF_DROP,
+    NF_FORWARD,
     NF_LOCAL_IN,
     NF_LOCAL_OUT,
     NF_POST_ROUTING,
     NF_PRE_ROUTING,
     NFPROTO_ARP,
-    NFPROTO_BRIDGE,
-    ChainBody,
 )
-from netviz.core.sim.domain import Heard
-from netviz.core.sim.netfilter import inet_hook
-from netviz.core.sim.nft_context import Tri, data_of
-from netviz.core.sim.packet import IPPROTO_ICMPV6, Packet
+from netviz.core.sim.domain import Crossing, Heard
+from netviz.core.sim.frame_hooks import Forwarded, arp_hook, bridge_hook, netdev_hook
+from netviz.core.sim.netfilter import calls_ip_hooks, inet_hook
+from netviz.core.sim.nft_context import Tri
+from netviz.core.sim.nft_meta import PACKET_OTHERHOST
+from netviz.core.sim.node_index import resolve_lower_of
+from netviz.core.sim.packet import BROADCAST_MAC, IPPROTO_ICMPV6, Packet
 from netviz.core.sim.run import Ended, Run
 from netviz.core.sim.trace import Disposition, Recorder
 from netviz.core.state.node import NetnsState
 
-ETH_P_ARP = b"\x08\x06"
+ARP_REQUEST, ARP_REPLY = 1, 2
 NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
 SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
-MESSAGE_LENGTH = 72
+ARP_LENGTH, NDP_LENGTH = 28, 72
 
 
-def arp_passes(run: Run, asker: NetnsState, heard: Heard) -> Tri:
-    """Tell whether an ARP exchange between two links gets through: TRUE, or UNKNOWN."""
-    touched = {asker.key, heard.link.netns, *(crossing.bridge.netns for crossing in heard.path)}
-    return Tri.UNKNOWN if any(_filters_arp(run, run.netns(key)) for key in touched) else Tri.TRUE
+class Passage(msgspec.Struct, frozen=True):
+    """Whether a question and its answer get through, and the chain that stops them."""
+
+    passes: Tri
+    chain: str = ""
 
 
-def _filters_arp(run: Run, ns: NetnsState) -> bool:
-    if any(table.family == NFPROTO_ARP for table in ns.xt_tables.values()):
-        return True
-    for chain in ns.nft_chains.values():
-        if chain.family == NFPROTO_ARP and chain.hook is not None:
-            return True
-        if chain.family == NFPROTO_BRIDGE:
-            if chain.hook is not None and chain.policy == NF_DROP:
-                return True
-            body = run.cluster.bodies.get(chain.body) if chain.body else None
-            if isinstance(body, ChainBody) and _looks_at_arp(body):
-                return True
-    return False
+def arp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Passage:
+    """Tell whether an ARP request reaches a link and its answer comes back."""
+    one, other = _link(run, asker), _link(run, heard.link)
+    ask = Packet(sender or bytes(4), target, 0, length=ARP_LENGTH, arp=ARP_REQUEST)
+    ask = ask.but(smac=one.mac, dmac=BROADCAST_MAC)
+    answer = ask.but(src=target, dst=ask.src, arp=ARP_REPLY, smac=other.mac, dmac=one.mac)
+    return _exchange(run, asker, heard, ask, answer)
 
 
-def _looks_at_arp(body: ChainBody) -> bool:
-    return any(
-        expr.name == "cmp" and data_of(expr.attrs.get("data")) == ETH_P_ARP
-        for rule in body.rules
-        for expr in rule.exprs
-    )
-
-
-def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Tri:
-    """Tell whether a solicitation reaches a link and its answer comes back, through both ends' IPv6 hooks."""
+def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Passage:
+    """Tell whether a solicitation reaches a link and its answer comes back."""
+    one, other = _link(run, asker), _link(run, heard.link)
     group = SOLICITED_NODE + target[13:]
-    ask = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=255, length=MESSAGE_LENGTH, untracked=True)
-    ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION)
-    answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT)
-    passed = (
-        _passes(run, asker, ask, sending=True),
-        _passes(run, heard.link, ask, sending=False),
-        _passes(run, heard.link, answer, sending=True),
-        _passes(run, asker, answer, sending=False),
-    )
-    if Tri.FALSE in passed:
-        return Tri.FALSE
-    return Tri.UNKNOWN if Tri.UNKNOWN in passed else Tri.TRUE
+    ask = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=255, length=NDP_LENGTH, untracked=True)
+    ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION, smac=one.mac, dmac=b"\x33\x33\xff" + target[13:])
+    answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=other.mac, dmac=one.mac)
+    return _exchange(run, asker, heard, ask, answer)
 
 
-def _passes(run: Run, at: LinkKey, packet: Packet, sending: bool) -> Tri:
-    """Pass a message through one end's hooks, without recording steps: it is not the traced packet."""
-    ns = run.netns(at.netns)
-    link = ns.links[at.ifindex]
-    recorder, run.rec = run.rec, Recorder()
+def _link(run: Run, key: LinkKey) -> Link:
+    return run.netns(key.netns).links[key.ifindex]
+
+
+def _exchange(run: Run, asker: LinkKey, heard: Heard, ask: Packet, answer: Packet) -> Passage:
+    recorder = run.rec
     try:
-        for hook in (NF_LOCAL_OUT, NF_POST_ROUTING) if sending else (NF_PRE_ROUTING, NF_LOCAL_IN):
-            packet = inet_hook(run, ns, packet, hook, None if sending else link, link if sending else None)
-    except Ended as ended:
-        return Tri.UNKNOWN if ended.disposition is Disposition.UNKNOWN else Tri.FALSE
+        there = _carried(run, ask, asker, heard.path, heard.link)
+        if there.passes is not Tri.TRUE:
+            return there
+        back = tuple(Crossing(one.bridge, one.went_out, one.came_in) for one in reversed(heard.path))
+        return _carried(run, answer, heard.link, back, asker)
     finally:
         run.rec = recorder
-    return Tri.TRUE
+
+
+def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> Passage:
+    """Pass a message through all hooks from one link to another; UNKNOWN where one changes what it says."""
+    run.rec = Recorder()
+    passed = message
+    try:
+        passed = _sent(run, passed, start)
+        for crossing in path:
+            passed = _bridged(run, passed.scrubbed(True) if crossing.came_in else passed, crossing)
+        inside = bool(path) and not path[-1].went_out
+        passed = _received(run, passed if inside else passed.scrubbed(True), end)
+    except Ended as ended:
+        unknown = ended.disposition is Disposition.UNKNOWN
+        return Passage(Tri.UNKNOWN if unknown else Tri.FALSE, _last_chain(run.rec))
+    said = ("src", "dst", "smac", "dmac")
+    same = all(getattr(passed, field) == getattr(message, field) for field in said)
+    return Passage(Tri.TRUE if same else Tri.UNKNOWN)
+
+
+def _last_chain(recorder: Recorder) -> str:
+    """Name the chain that was recorded last."""
+    hops = recorder.path(Disposition.DROPPED, "").hops
+    evidence = hops[-1].steps[-1].evidence if hops else {}
+    return f"{evidence.get('chain', '')}: {evidence.get('rule', '')}" if "chain" in evidence else ""
+
+
+def _device(run: Run, ns: NetnsState, link: Link, message: Packet, egress: bool) -> Packet:
+    passed = netdev_hook(run, ns, link, message, egress)
+    if isinstance(passed, Forwarded):
+        raise Ended(Disposition.UNKNOWN, "fwd")
+    return passed
+
+
+def _sent(run: Run, message: Packet, at: LinkKey) -> Packet:
+    ns, link = run.netns(at.netns), _link(run, at)
+    if message.arp:
+        _check_legacy(ns)
+        message = arp_hook(run, ns, message, link, sending=True)
+    else:
+        for hook in (NF_LOCAL_OUT, NF_POST_ROUTING):
+            message = inet_hook(run, ns, message, hook, None, link)
+    message = _device(run, ns, link, message, egress=True)
+    for lower in _lowers(run, at):
+        message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=True)
+    return message
+
+
+def _lowers(run: Run, at: LinkKey) -> list[LinkKey]:
+    """List the devices below a stacked one (macvlan, VLAN), the nearest first."""
+    found: list[LinkKey] = []
+    while _link(run, at).kind in ("macvlan", "vlan"):
+        lower = resolve_lower_of(run.node(at.netns), at)
+        if lower is None or lower in found:
+            break
+        found.append(lower)
+        at = lower
+    return found
+
+
+def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
+    for lower in reversed(_lowers(run, at)):
+        message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=False)
+        message = message.scrubbed(True)
+    ns, link = run.netns(at.netns), _link(run, at)
+    message = _device(run, ns, link, message, egress=False).but(untracked=not message.arp)
+    if message.pkttype == PACKET_OTHERHOST:
+        raise Ended(Disposition.DROPPED, "OTHERHOST")
+    if message.arp:
+        _check_legacy(ns)
+        return arp_hook(run, ns, message, link, sending=False)
+    for hook in (NF_PRE_ROUTING, NF_LOCAL_IN):
+        message = inet_hook(run, ns, message, hook, link, None)
+    return message
+
+
+def _check_legacy(ns: NetnsState) -> None:
+    if any(table.family == NFPROTO_ARP for table in ns.xt_tables.values()):
+        raise Ended(Disposition.UNKNOWN, "legacy ARP table")
+
+
+def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
+    """Pass a message through a bridge, from port to port, or from or to the bridge's own device."""
+    ns = run.netns(crossing.bridge.netns)
+    bridge = ns.links[crossing.bridge.ifindex]
+    source, out = ns.links.get(crossing.came_in), ns.links.get(crossing.went_out)
+    if source is not None:
+        message = _device(run, ns, source, message, egress=False)
+        if message.dmac == bridge.mac:
+            message = message.but(pkttype=None)
+        message = bridge_hook(run, ns, message, "pre", source, bridge)
+        message = _ip_hook(run, ns, message, NF_PRE_ROUTING, bridge)
+        if out is None:
+            return bridge_hook(run, ns, message, "in", source, bridge)
+        message = bridge_hook(run, ns, message, "forward", source, bridge, out)
+        message = _ip_hook(run, ns, message, NF_FORWARD, bridge)
+    else:
+        message = bridge_hook(run, ns, message, "out", None, bridge, out)
+    if out is None:
+        return message
+    message = bridge_hook(run, ns, message, "post", None, bridge, out)
+    if source is not None:
+        message = _ip_hook(run, ns, message, NF_POST_ROUTING, bridge)
+    return _device(run, ns, out, message, egress=True)
+
+
+def _ip_hook(run: Run, ns: NetnsState, message: Packet, hook: int, bridge: Link) -> Packet:
+    """Pass a bridged IPv6 message through an IP hook, where the bridge calls them (`br_netfilter`)."""
+    if message.arp or not calls_ip_hooks(ns, bridge, True):
+        return message
+    message = message.but(untracked=True)
+    iif = None if hook == NF_POST_ROUTING else bridge
+    return inet_hook(run, ns, message, hook, iif, None if hook == NF_PRE_ROUTING else bridge)

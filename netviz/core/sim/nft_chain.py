@@ -19,11 +19,13 @@ from netviz.core.model.netfilter import (
     NftChain,
     NftExpr,
     NftRuleBody,
+    SetBody,
 )
 from netviz.core.sim.nft_context import Action, Context, Stop, Tri, Verdict
 from netviz.core.sim.nft_eval import evaluate
 from netviz.core.sim.nft_index import ChainIndex, chain_index
-from netviz.core.sim.nft_text import chain_text, list_command, verdict_text
+from netviz.core.sim.nft_statements import verdict_text
+from netviz.core.sim.nft_text import chain_text, list_command
 from netviz.core.sim.nft_text import rule_text as write_rule
 
 JUMP_STACK_SIZE = 16
@@ -59,7 +61,13 @@ class _Frame(msgspec.Struct):
 
 def rule_text(ctx: Context, rule: NftRuleBody) -> str:
     """Write a rule of the table that is being evaluated."""
-    return write_rule(rule, ctx.table_family, ctx.ns.ipsets, ctx.legacy)
+    return write_rule(rule, ctx.table_family, ctx.ns.ipsets, ctx.legacy, lambda name: _elements(ctx, name))
+
+
+def _elements(ctx: Context, name: str) -> SetBody | None:
+    record = ctx.set_of(name)
+    body = ctx.run.cluster.bodies.get(record.body) if record is not None else None
+    return body if isinstance(body, SetBody) else None
 
 
 def run_chain(ctx: Context, base: NftChain, dev: str) -> Outcome:
@@ -81,12 +89,15 @@ def run_chain(ctx: Context, base: NftChain, dev: str) -> Outcome:
         rule = frame.rules[frame.at]
         number = frame.at
         frame.at += 1
+        before = ctx.packet
         result, guessed = _run_rule(ctx, frame.chain, number, rule, dev)
         forked = forked or guessed
         if isinstance(result, NftExpr):
             handle, text = _handle(frame.chain, number), rule_text(ctx, rule)
             return Outcome(NF_DROP, text, handle, result, tuple(matched), forked, frame.chain.name)
         if result.code in (NFT_CONTINUE, NFT_BREAK):
+            if ctx.packet is not before and not ctx.legacy:
+                matched.append(f"{frame.chain.name}: {rule_text(ctx, rule)}")
             continue
         matched.append(f"{frame.chain.name}: {rule_text(ctx, rule)}")
         if result.code in (NFT_JUMP, NFT_GOTO):

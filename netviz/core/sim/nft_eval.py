@@ -4,8 +4,8 @@ An expression loads registers, compares them, or acts. What isn't known makes th
 comparison with an unknown register, and an expression that isn't modelled, are neither true nor
 false, and the caller forks over both.
 
-Source: net/netfilter/nf_tables_core.c, nft_do_chain; nft_cmp.c, nft_meta.c, nft_payload.c,
-nft_bitwise.c, nft_byteorder.c, nft_range.c, nft_lookup.c, nft_ct.c, nft_fib.c (Linux 6.18).
+Source: net/netfilter/nf_tables_core.c, nft_do_chain; nft_cmp.c, nft_bitwise.c, nft_byteorder.c,
+nft_range.c, nft_immediate.c, nft_osf.c, nft_xfrm.c, nft_flow_offload.c, nft_synproxy.c (Linux 6.18).
 """
 
 from __future__ import annotations
@@ -13,15 +13,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.model.netfilter import NftExpr, SetBody
-from netviz.core.sim import headers
-from netviz.core.sim.nft_context import Action, Context, Result, Stop, Tri, Verdict, data_of, verdict_of
-from netviz.core.sim.nft_load import eval_ct, eval_fib, eval_meta, eval_numgen
-from netviz.core.sim.nft_sets import HARMLESS, lookup_set, may_equal, may_match
+from netviz.core.model.netfilter import NftExpr
+from netviz.core.sim.nft_choice import eval_connlimit, eval_hash, eval_limit, eval_numgen, eval_quota
+from netviz.core.sim.nft_context import (
+    Action,
+    Context,
+    Result,
+    Stop,
+    Tri,
+    Uniform,
+    data_of,
+    verdict_of,
+)
+from netviz.core.sim.nft_ct import eval_ct
+from netviz.core.sim.nft_fib import eval_fib
+from netviz.core.sim.nft_lookup import eval_dynset, eval_lookup, eval_objref
+from netviz.core.sim.nft_meta import eval_meta, eval_rt
+from netviz.core.sim.nft_payload import eval_exthdr, eval_inner, eval_payload
+from netviz.core.sim.nft_sets import may_equal
+from netviz.core.sim.nft_socket import eval_socket, eval_tproxy
+from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN
 from netviz.core.sim.xtables.matches import evaluate_match
 from netviz.core.sim.xtables.targets import evaluate_target
 
-NFT_LOOKUP_F_INV = 1
+TCP_CONNTRACK_ESTABLISHED = 3
+BOOL, LSHIFT, RSHIFT, AND, OR, XOR = range(6)
 
 
 def evaluate(ctx: Context, expr: NftExpr) -> Result:
@@ -41,7 +57,7 @@ def _unmodelled(ctx: Context, expr: NftExpr) -> Result:
 
 
 # Statements without a register that only let a packet pass or not: the caller forks over both.
-MAYBE = frozenset(("limit", "quota", "connlimit", "osf", "xfrm", "match", "tunnel"))
+MAYBE = frozenset(("match",))
 
 
 def _immediate(ctx: Context, a: dict[str, Any]) -> Result:
@@ -64,53 +80,72 @@ _COMPARE: dict[int, Callable[[bytes, bytes], bool]] = {
 
 def _cmp(ctx: Context, a: dict[str, Any]) -> Result:
     wanted = data_of(a.get("data"))
+    op = a.get("op", 0)
+    spread = ctx.spread(a["sreg"], len(wanted))
+    if spread is not None and (spread.big or op < 2):
+        return _by_chance(ctx, spread, _matching(spread, op, wanted))
     have = ctx.load(a["sreg"], len(wanted))
-    compare = _COMPARE.get(a.get("op", 0))
-    if have is None and a.get("op", 0) in (0, 1) and not may_equal(wanted, ctx.words(a["sreg"], len(wanted))):
-        return Tri.TRUE if a.get("op", 0) == 1 else Tri.FALSE
+    compare = _COMPARE.get(op)
+    if have is None and op in (0, 1) and not may_equal(wanted, ctx.words(a["sreg"], len(wanted))):
+        return Tri.TRUE if op == 1 else Tri.FALSE
     if have is None or compare is None:
         return Tri.UNKNOWN
     return Tri.TRUE if compare(have, wanted) else Tri.FALSE
 
 
+def _matching(spread: Uniform, op: int, wanted: bytes) -> int:
+    """Count the numbers of a random register that a comparison matches."""
+    number = int.from_bytes(wanted, "big" if spread.big else "little")
+    below, upto = spread.below(number), spread.below(number + 1)
+    total = spread.modulus
+    return (upto - below, total - upto + below, below, upto, total - upto, total - below)[op]
+
+
+def _by_chance(ctx: Context, spread: Uniform, matching: int) -> Tri:
+    """Let chance decide a comparison, unless it comes out alike for every number."""
+    if matching in (0, spread.modulus):
+        return Tri.TRUE if matching else Tri.FALSE
+    odds = matching / spread.modulus
+    picked = ctx.run.choose((spread.key, ctx.rule_id), 2, (odds, 1 - odds))
+    return Tri.TRUE if picked == 0 else Tri.FALSE
+
+
 def _range(ctx: Context, a: dict[str, Any]) -> Result:
     low, high = data_of(a.get("from_data")), data_of(a.get("to_data"))
+    inverted = a.get("op", 0) == 1
+    spread = ctx.spread(a["sreg"], len(low))
+    if spread is not None and spread.big:
+        inside = spread.below(int.from_bytes(high, "big") + 1) - spread.below(int.from_bytes(low, "big"))
+        return _by_chance(ctx, spread, spread.modulus - inside if inverted else inside)
     have = ctx.load(a["sreg"], len(low))
     if have is None:
         return Tri.UNKNOWN
-    inside = low <= have <= high
-    return Tri.TRUE if inside != (a.get("op", 0) == 1) else Tri.FALSE
-
-
-def _payload(ctx: Context, a: dict[str, Any]) -> Result:
-    if "sreg" in a:
-        return Stop("payload set")
-    base, offset, length = a.get("base", 0), a.get("offset", 0), a["len"]
-    ctx.store(a["dreg"], headers.read(ctx.packet, base, offset, length), length)
-    return Tri.TRUE
+    return Tri.TRUE if (low <= have <= high) != inverted else Tri.FALSE
 
 
 def _bitwise(ctx: Context, a: dict[str, Any]) -> Result:
-    length, op = a["len"], a.get("op", 0)
-    have = ctx.load(a["sreg"], length)
-    if have is None:
-        ctx.store(a["dreg"], None, length)
-        return Tri.TRUE
-    number = int.from_bytes(have, "big")
-    if op == 0:
-        mask = int.from_bytes(data_of(a.get("mask")), "big")
-        number = number & mask ^ int.from_bytes(data_of(a.get("xor")), "big")
-    elif op in (3, 4, 5):
-        other = ctx.load(a["sreg2"], length) if a.get("sreg2") else data_of(a.get("data"))
-        if other is None:
+    """Mask, combine or shift. A mask may take away the bits that aren't known."""
+    length, op = a["len"], a.get("op", BOOL)
+    if op == BOOL:
+        mask, xor = (int.from_bytes(data_of(a.get(name)), "big") for name in ("mask", "xor"))
+        bits = ctx.bits(a["sreg"], length)
+        if bits is None:
             ctx.store(a["dreg"], None, length)
-            return Tri.TRUE
-        right = int.from_bytes(other, "big")
-        number = {3: number & right, 4: number | right, 5: number ^ right}[op]
-    else:
-        ctx.store(a["dreg"], _shift(have, data_of(a.get("data")), op == 1), length)
+        else:
+            ctx.store_bits(a["dreg"], bits[0] & mask ^ xor, bits[1] & mask, length)
         return Tri.TRUE
-    ctx.store(a["dreg"], number.to_bytes(length, "big"))
+    have = ctx.load(a["sreg"], length)
+    other = ctx.load(a["sreg2"], length) if a.get("sreg2") else data_of(a.get("data"))
+    if have is None or other is None:
+        ctx.store(a["dreg"], None, length)
+    elif op in (LSHIFT, RSHIFT):
+        ctx.store(a["dreg"], _shift(have, other, op == LSHIFT), length)
+    else:
+        left, right = int.from_bytes(have, "big"), int.from_bytes(other, "big")
+        number = {AND: left & right, OR: left | right, XOR: left ^ right}.get(op)
+        if number is None:
+            return Stop("bitwise operation")
+        ctx.store(a["dreg"], number.to_bytes(length, "big"))
     return Tri.TRUE
 
 
@@ -130,6 +165,10 @@ def _shift(have: bytes, data: bytes, left: bool) -> bytes:
 def _byteorder(ctx: Context, a: dict[str, Any]) -> Result:
     """Swap to or from network order: the same on a little-endian machine."""
     length, size = a["len"], a["size"]
+    spread = ctx.spread(a["sreg"], length)
+    if spread is not None and size == length:
+        ctx.store_spread(a["dreg"], Uniform(spread.modulus, spread.offset, spread.key, not spread.big))
+        return Tri.TRUE
     have = ctx.load(a["sreg"], length)
     if have is None:
         ctx.store(a["dreg"], None, length)
@@ -139,54 +178,62 @@ def _byteorder(ctx: Context, a: dict[str, Any]) -> Result:
     return Tri.TRUE
 
 
-def _lookup(ctx: Context, a: dict[str, Any]) -> Result:
-    record = ctx.set_of(a["set"])
-    if record is None:
-        return Tri.UNKNOWN
-    key = ctx.load(a["sreg"], record.key_len)
-    if not record.body:
-        body: Any = SetBody()
-    else:
-        body = ctx.run.cluster.bodies.get(record.body)
-    inverted = bool(a.get("flags", 0) & NFT_LOOKUP_F_INV)
-    partly = key is None and isinstance(body, SetBody)
-    if partly and not may_match(record, body, ctx.words(a["sreg"], record.key_len)):
-        return Tri.TRUE if inverted else Tri.FALSE
-    if key is None or not isinstance(body, SetBody):
-        if a.get("dreg"):
-            return Stop(f"lookup in map {a['set']}")
-        return Tri.UNKNOWN
-    elem = lookup_set(record, body, key)
-    if elem is not None and any(e.name not in HARMLESS for e in elem.exprs):
-        return Tri.UNKNOWN
-    if (elem is not None) == inverted:
-        return Tri.FALSE
-    if elem is None or "dreg" not in a:
-        return Tri.TRUE
-    if elem.verdict is not None:
-        return Verdict(elem.verdict, elem.chain)
-    ctx.store(a["dreg"], elem.data)
-    return Tri.TRUE
-
-
-def _objref(_ctx: Context, a: dict[str, Any]) -> Result:
-    kind = a.get("imm_type", 0)
-    if kind in (1, 3, 7, 8, 9):
-        return Tri.TRUE
-    return Tri.UNKNOWN
-
-
-def _dynset(_ctx: Context, a: dict[str, Any]) -> Result:
-    return Tri.UNKNOWN if "expr" in a or "expressions" in a else Tri.TRUE
-
-
 def _go_on(_ctx: Context, _a: dict[str, Any]) -> Result:
     return Tri.TRUE
+
+
+def _break(_ctx: Context, _a: dict[str, Any]) -> Result:
+    """Break the rule: no packet here has been through IPsec."""
+    return Tri.FALSE
 
 
 def _notrack(ctx: Context, _a: dict[str, Any]) -> Result:
     if ctx.packet.ct is None and not ctx.packet.zone:
         ctx.packet = ctx.packet.but(untracked=True)
+    return Tri.TRUE
+
+
+def _osf(ctx: Context, a: dict[str, Any]) -> Result:
+    """Match a SYN's fingerprint; which ones are loaded isn't in the state."""
+    packet = ctx.packet
+    if packet.arp or packet.proto != IPPROTO_TCP or not packet.tcp_flags & TH_SYN:
+        return Tri.FALSE
+    ctx.store(a["dreg"], None, 16)
+    return Tri.TRUE
+
+
+def _flow_offload(ctx: Context, _a: dict[str, Any]) -> Result:
+    """Take a flow past the hooks from its next packet on, if its connection is under way.
+
+    Source: net/netfilter/nft_flow_offload.c, nft_flow_offload_eval (Linux 6.18).
+    """
+    packet, conn = ctx.packet, ctx.packet.ct
+    if conn is None or not conn.confirmed or packet.proto not in (IPPROTO_TCP, IPPROTO_UDP):
+        return Tri.FALSE
+    if packet.proto == IPPROTO_TCP and conn.tcp_state != TCP_CONNTRACK_ESTABLISHED:
+        return Tri.FALSE
+    return Tri.UNKNOWN
+
+
+def _synproxy(ctx: Context, _a: dict[str, Any]) -> Result:
+    """Answer a SYN in the server's place.
+
+    Unmodelled: the connection that the proxy then makes.
+
+    Source: net/netfilter/nft_synproxy.c, nft_synproxy_do_eval (Linux 6.18).
+    """
+    packet = ctx.packet
+    if packet.arp or packet.proto != IPPROTO_TCP:
+        return Tri.FALSE
+    return Stop("synproxy") if packet.tcp_flags & (TH_SYN | TH_ACK) else Tri.TRUE
+
+
+def _queue(_ctx: Context, a: dict[str, Any]) -> Result:
+    return Stop(f"queue {a.get('num', 0)} (a program outside the kernel decides)")
+
+
+def _dup(ctx: Context, _a: dict[str, Any]) -> Result:
+    """Send a copy elsewhere. The packet itself goes on, and only it is followed."""
     return Tri.TRUE
 
 
@@ -198,22 +245,36 @@ HANDLERS: dict[str, Callable[[Context, dict[str, Any]], Result]] = {
     "immediate": _immediate,
     "cmp": _cmp,
     "range": _range,
-    "payload": _payload,
+    "payload": eval_payload,
+    "exthdr": eval_exthdr,
+    "inner": lambda ctx, a: eval_inner(ctx, a, evaluate),
     "bitwise": _bitwise,
     "byteorder": _byteorder,
     "meta": eval_meta,
+    "rt": eval_rt,
     "ct": eval_ct,
-    "lookup": _lookup,
+    "lookup": eval_lookup,
+    "dynset": eval_dynset,
+    "objref": eval_objref,
     "fib": eval_fib,
     "numgen": eval_numgen,
-    "hash": eval_numgen,
+    "hash": eval_hash,
+    "limit": eval_limit,
+    "quota": eval_quota,
+    "connlimit": eval_connlimit,
+    "socket": eval_socket,
+    "tproxy": eval_tproxy,
     "match": evaluate_match,
     "target": evaluate_target,
-    "objref": _objref,
-    "dynset": _dynset,
     "counter": _go_on,
     "last": _go_on,
     "log": _go_on,
     "notrack": _notrack,
-    **{name: _action(name) for name in ("nat", "masq", "redir", "reject")},
+    "osf": _osf,
+    "xfrm": _break,
+    "flow_offload": _flow_offload,
+    "synproxy": _synproxy,
+    "queue": _queue,
+    "dup": _dup,
+    **{name: _action(name) for name in ("nat", "masq", "redir", "reject", "fwd")},
 }

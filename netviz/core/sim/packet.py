@@ -61,10 +61,13 @@ class Packet(msgspec.Struct, frozen=True):
     kernel works on the outer packet then. `mark` and the `ct` fields belong to the skb and die with
     it when the packet crosses into another namespace; so do `physin` and `physout`, the bridge ports
     (ifindex) by which a bridged packet that goes through the IP hooks came and goes, and `sdif`, the device
-    by which a packet came into a VRF, and `ipvs`: IPVS has seen it. A port that the kernel chose at random is `unsure`: its value here
-    stands for any. `tags` are the frame's VLAN tags, (protocol, VLAN id), outermost first. `tunnel` names
-    the encapsulation of `payload` ("vxlan", "geneve", "ipip", "gre", "wireguard"), of which `vni` is the
-    network identifier or, where it is `keyed`, the GRE key; `sender` is the WireGuard key that it is sealed with.
+    by which a packet came into a VRF, and `ipvs`: IPVS has seen it. A port that the kernel chose at random is
+    `unsure`: its value here stands for any. `tags` are the frame's VLAN tags, (protocol, VLAN id), outermost
+    first. `tunnel` names the encapsulation of `payload` ("vxlan", "geneve", "ipip", "gre", "wireguard"), of which
+    `vni` is the network identifier or, where it is `keyed`, the GRE key; `sender` is the WireGuard key that it is
+    sealed with. `sk` is the cookie of the socket that a rule gave the packet to, `pkttype` what a rule says that it
+    is (None: what its MAC says). `arp` is an ARP message's operation: `src` and `dst` are the addresses that it
+    speaks of then.
     """
 
     src: bytes
@@ -101,6 +104,9 @@ class Packet(msgspec.Struct, frozen=True):
     ipvs: bool = False
     sport_unsure: bool = False
     dport_unsure: bool = False
+    sk: int = 0
+    pkttype: int | None = None
+    arp: int = 0
 
     @property
     def ipv6(self) -> bool:
@@ -131,7 +137,9 @@ class Packet(msgspec.Struct, frozen=True):
 
         Source: net/core/skbuff.c, skb_scrub_packet (Linux 6.18).
         """
+        inner = self.payload
         return self.but(
+            payload=inner.scrubbed(other_netns) if inner is not None else None,
             ct=None,
             ct_reply=False,
             ct_related=False,
@@ -141,6 +149,8 @@ class Packet(msgspec.Struct, frozen=True):
             sdif=0,
             ipvs=self.ipvs and not other_netns,
             zone=0,
+            sk=0,
+            pkttype=None,
             mark=0 if other_netns else self.mark,
         )
 
@@ -262,7 +272,7 @@ def icmp_error(packet: Packet, what: str, src: bytes) -> Packet | None:
 
     Source: net/ipv4/icmp.c, __icmp_send; net/ipv6/icmp.c, icmp6_send (Linux 6.18).
     """
-    if packet.inner is not None or not src:
+    if packet.inner is not None or not src or packet.pkttype:
         return None
     if packet.ipv6:
         kind, code = {

@@ -25,6 +25,7 @@ from netviz.core.state.node import ClusterState, NetnsState, NodeState
 if TYPE_CHECKING:
     from netviz.core.model.conntrack import CtTuple
     from netviz.core.model.ipvs import IpvsConn
+    from netviz.core.model.netfilter import SetElem
     from netviz.core.sim.conntrack import Conn
 
 MAX_MOVES = 800
@@ -39,11 +40,15 @@ class Rx(msgspec.Struct, frozen=True):
 
 
 class Tx(msgspec.Struct, frozen=True):
-    """A frame is transmitted on a link. `nexthop` is the address that it is meant for."""
+    """A frame is transmitted on a link.
+
+    `nexthop` is the address that it is meant for; `forwards` counts the rules of devices that sent it on.
+    """
 
     link: LinkKey
     packet: Packet
     nexthop: bytes
+    forwards: int = 0
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -67,7 +72,8 @@ class Ended(Exception):
     """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace.
 
     `sourceless`: the answer's route is looked up before it has a source; `oif`: it is sent by a socket that is
-    bound to this device, or it belongs to this VRF.
+    bound to this device, or it belongs to this VRF. `via` is the link by which the answer goes back as a frame, with
+    no route looked up.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class Ended(Exception):
         at: NetnsKey | None = None,
         sourceless: bool = False,
         oif: int = 0,
+        via: LinkKey | None = None,
     ) -> None:
         super().__init__(disposition, reason)
         self.disposition = disposition
@@ -86,6 +93,7 @@ class Ended(Exception):
         self.at = at
         self.sourceless = sourceless
         self.oif = oif
+        self.via = via
 
 
 class Diverted(Exception):
@@ -133,6 +141,8 @@ class Run:
         self.client: tuple[NetnsKey, CtTuple] | None = None
         self.seen: set[Hashable] = set()
         self.changed_sets: set[tuple[NetnsKey, int]] = set()
+        self.set_elems: dict[tuple[NetnsKey, tuple[int, str, str]], dict[bytes, SetElem | None]] = {}
+        self.options_changed = False
         self.carry: Carry = _nowhere
 
     def choose(self, key: Hashable, count: int, weights: tuple[float, ...] | None) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, VrfInfo
-from netviz.core.sim.netfilter import nothing_hooked
+from netviz.core.sim.hooks import nothing_hooked
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.rules import RouteFlow, lookup_route, vrf_of
 from netviz.core.sim.run import Action, Run, Rx, Send

@@ -130,7 +130,7 @@ def _course(run: Run) -> Branch:
     if ended.answer is not None and ended.at is not None:
         run.start_path()
         answer = _with_default_ttl(run, ended.at, ended.answer)
-        back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif)
+        back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif, ended.via)
         reply = run.finish(back)
     return Branch(run.probability, forward, reply)
 
@@ -166,9 +166,15 @@ def _with_default_ttl(run: Run, at: NetnsKey, answer: Packet) -> Packet:
 
 
 def _travel(
-    run: Run, start: NetnsKey, packet: Packet, how: str, sourceless: bool = False, oif: int = 0
+    run: Run,
+    start: NetnsKey,
+    packet: Packet,
+    how: str,
+    sourceless: bool = False,
+    oif: int = 0,
+    via: LinkKey | None = None,
 ) -> Ended:
-    """Follow a packet from where it is sent to its end."""
+    """Follow a packet from where it is sent to its end. `via` is the link that it leaves by as a frame."""
     try:
         ns = run.netns(start)
         what = packet.describe()
@@ -180,6 +186,8 @@ def _travel(
             evidence["sysctl"] = f"net.ipv4.ip_default_ttl = {packet.ttl}"
         run.step(ns, "origin", "", packet, "send", why, **evidence)
         action: Action = Send(start, packet, oif, sourceless=sourceless)
+        if via is not None:
+            action = Tx(via, packet, packet.dst)
         for _ in range(MAX_MOVES):
             action = _move(run, action)
         return Ended(Disposition.LOOP, f"more than {MAX_MOVES} moves")

@@ -110,7 +110,7 @@ class TestConnections:
         made, node = net
         zone = (e("immediate", dreg=1, data=b"\x07\0"), e("ct", key=17, sreg=1, direction=0))
         chain(node, "raw", zone, hook=PREROUTING, priority=-300)
-        assert end(made.trace("pod-1-1", "pod-2-1")) == (UNKNOWN, "nft ct set")
+        assert end(made.trace("pod-1-1", "pod-2-1")) == (UNKNOWN, "nft ct zone of one direction")
 
     def test_a_syn_on_a_closed_connection_leaves_a_choice(self, net: tuple[Net, Ns]) -> None:
         made, node = net

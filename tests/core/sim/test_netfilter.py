@@ -363,17 +363,42 @@ class TestNat:
 class TestResolution:
     """Rules that stop address resolution between two pods of a bridge."""
 
-    def test_arp_chains_make_resolution_unknown(self, net: tuple[Net, Ns]) -> None:
+    def test_an_arp_chain_stops_the_question(self, net: tuple[Net, Ns]) -> None:
         made, node = net
-        chain(node, "in", (verdict(DROP),), hook=0, family=NFPROTO_ARP)
-        assert end(made.trace("pod-1-1", "pod-2-1")) == (Disposition.UNKNOWN, "filtered address resolution")
+        asks_for_me = (
+            e("payload", dreg=1, base=1, offset=24, len=4),
+            e("cmp", sreg=1, op=0, data=pack_ip("10.1.1.1")),
+        )
+        chain(node, "in", (*asks_for_me, verdict(DROP)), hook=0, family=NFPROTO_ARP)
+        assert end(made.trace("pod-1-1", "pod-2-1")) == (DROPPED, "NEIGH_FAILED")
         assert made.trace("pod-2-1", "pod-2-2").disposition is ACCEPTED
 
-    def test_bridge_chains_that_look_at_arp_too(self, net: tuple[Net, Ns]) -> None:
+    def test_an_arp_chain_stops_the_answer(self, net: tuple[Net, Ns]) -> None:
+        made, node = net
+        is_reply = (e("payload", dreg=1, base=1, offset=6, len=2), e("cmp", sreg=1, op=0, data=b"\0\x02"))
+        chain(node, "out", (*is_reply, verdict(DROP)), hook=1, family=NFPROTO_ARP)
+        assert end(made.trace("pod-1-1", "pod-2-1")) == (DROPPED, "NEIGH_FAILED")
+
+    def test_a_changed_answer_is_unknown(self, net: tuple[Net, Ns]) -> None:
+        made, node = net
+        lies = (
+            e("immediate", dreg=1, data=pack_ip("10.1.1.9")),
+            e("payload", sreg=1, base=1, offset=14, len=4),
+        )
+        chain(node, "out", lies, hook=1, family=NFPROTO_ARP)
+        assert end(made.trace("pod-1-1", "pod-2-1")) == (Disposition.UNKNOWN, "filtered address resolution")
+
+    @pytest.mark.parametrize(
+        ("family", "hook", "devs"), [(NFPROTO_BRIDGE, FORWARD, ()), (NFPROTO_NETDEV, 1, ("veth-pod-1-2",))]
+    )
+    def test_chains_of_bridges_and_devices_see_arp_too(
+        self, net: tuple[Net, Ns], family: int, hook: int, devs: tuple[str, ...]
+    ) -> None:
         made, node = net
         is_arp = (e("meta", dreg=1, key=1), e("cmp", sreg=1, op=0, data=b"\x08\x06"))
-        chain(node, "forward", (*is_arp, verdict(DROP)), hook=FORWARD, family=NFPROTO_BRIDGE)
-        assert end(made.trace("pod-1-1", "pod-1-2"))[0] is Disposition.UNKNOWN
+        chain(node, "stop", (*is_arp, verdict(DROP)), hook=hook, family=family, devs=devs)
+        assert end(made.trace("pod-1-1", "pod-1-2")) == (DROPPED, "NEIGH_FAILED")
+        assert made.trace("pod-1-1", "pod-2-1").disposition is ACCEPTED
 
     @pytest.mark.parametrize(("allowed", "reason"), [((), "NEIGH_FAILED"), ((135, 136), "")])
     def test_an_ipv6_input_policy_needs_to_allow_discovery(
@@ -426,11 +451,19 @@ class TestUnknown:
         trace = made.trace("pod-1-1", "pod-2-1")
         assert (trace.disposition, trace.certainty) == (ACCEPTED, "certain")
 
-    @pytest.mark.parametrize("name", ["queue", "synproxy", "tproxy", "fwd", "newthing"])
-    def test_an_unmodelled_statement_stops(self, net: tuple[Net, Ns], name: str) -> None:
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("queue", "nft queue 0 (a program outside the kernel decides)"),
+            ("synproxy", "nft synproxy"),
+            ("fwd", "fwd outside a nat chain"),
+            ("newthing", "nft newthing"),
+        ],
+    )
+    def test_an_unmodelled_statement_stops(self, net: tuple[Net, Ns], name: str, reason: str) -> None:
         made, node = net
         chain(node, "forward", (e(name, flags=0),), hook=FORWARD)
-        assert end(made.trace("pod-1-1", "pod-2-1")) == (Disposition.UNKNOWN, f"nft {name}")
+        assert end(made.trace("pod-1-1", "pod-2-1")) == (Disposition.UNKNOWN, reason)
 
     def test_an_unmodelled_target_is_named(self, net: tuple[Net, Ns]) -> None:
         made, node = net
@@ -442,7 +475,7 @@ class TestUnknown:
 
     def test_an_unknown_value_makes_its_comparison_unknown(self, net: tuple[Net, Ns]) -> None:
         made, node = net
-        rule = (e("meta", dreg=1, key=23), e("cmp", sreg=1, op=0, data=b"\1\0\0\0"), verdict(DROP))
+        rule = (e("meta", dreg=1, key=20), e("cmp", sreg=1, op=0, data=b"\1\0\0\0"), verdict(DROP))
         chain(node, "forward", rule, hook=FORWARD)
         assert made.trace("pod-1-1", "pod-2-1").certainty == "branch"
 

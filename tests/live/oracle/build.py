@@ -35,6 +35,7 @@ BASE_SYSCTLS: dict[str, int | str] = {
 }
 # Set on every device: a namespace has no defaults of its own for these.
 NEIGH_SYSCTLS = {"retrans_time_ms": 60, "mcast_solicit": 2, "locktime": 0, "proxy_delay": 0}
+IP_TRANSPARENT = 19
 _ENV = {**os.environ, "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
 _TOKEN = re.compile(r"\{([a-z0-9]+)\}")
 
@@ -166,6 +167,8 @@ def open_listener(listener: Listener) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(addr) or listener.v6only))
         if listener.dev:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, listener.dev.encode())
+        if listener.transparent:
+            sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
         sock.bind((addr or "::", listener.port))
         if listener.proto == "tcp":
             sock.listen(128)

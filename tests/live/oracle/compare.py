@@ -65,16 +65,23 @@ class Places:
 
 
 def _expected(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
+    """List the devices crossed, with the packet at each: on arrival as it was before the device's own chains."""
     found = []
+    last: Packet | None = None
+    before: Packet | None = None
     for hop in path.hops:
         place = places.of(hop.netns.node, hop.netns.ino)
         for step in hop.steps:
+            ingress = step.kind == "netfilter" and step.evidence.get("hook") == "ingress"
+            arrived = last if last is not None and step.kind == "link_rx" else step.packet
+            last = (last or before) if ingress and before is not None else None
+            before = step.packet
             if (
                 step.kind in ("link_tx", "link_rx", "encap")
                 and (step.decision != "drop" or step.kind == "encap")  # a tunnel's device has had the frame
                 and _told_dev(place, step.dev)
             ):
-                found.append((Crossing(place, step.dev, step.kind != "link_rx"), step.packet))
+                found.append((Crossing(place, step.dev, step.kind != "link_rx"), arrived))
     return found
 
 
@@ -288,6 +295,8 @@ def _told_differs(branch: Branch, result: Result) -> str:
         if end is Disposition.DROPPED and told == "answer":
             return "the sender got an answer"
         return ""
+    if reply.disposition is Disposition.DELIVERED and "cookie" in _last_step(reply).evidence:
+        return f"the sender was told {told}, predicted that another socket gets the answer" if told else ""
     if reply.disposition is Disposition.DELIVERED:
         if branch.forward.disposition is Disposition.DELIVERED:
             return "" if told == "answer" else f"the sender was told {told or 'nothing'}, predicted an answer"
