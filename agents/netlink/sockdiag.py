@@ -18,7 +18,8 @@ from netviz.core.model.socket import Socket
 NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18
 SOCK_DIAG_BY_FAMILY = 20
-INET_DIAG_SKV6ONLY = 11
+INET_DIAG_SKV6ONLY, INET_DIAG_SOCKOPT = 11, 22
+SOCKOPT_TRANSPARENT = 1 << 5
 
 _msg = Struct(">4B H H 16s 16s")
 _host = Struct("=I Q 5I")  # after the addresses: if, cookie, expires, rqueue, wqueue, uid, inode
@@ -43,11 +44,10 @@ def parse_socket(body: bytes, proto: int) -> Socket:
         raise BadMessage(f"an inet_diag message of {len(body)} bytes")
     family, state, _, _, sport, dport, src, dst = _msg.unpack_from(body)
     ifindex, cookie, _, _, _, uid, inode = _host.unpack_from(body, _msg.size)
-    v6only = False
+    found = attrs(body, _MSG_LEN)
     if family == socket.AF_INET:
         src, dst = src[:4], dst[:4]
-    else:
-        v6only = bool(u8(attrs(body, _MSG_LEN).get(INET_DIAG_SKV6ONLY)))
+    options = found.get(INET_DIAG_SOCKOPT, b"")
     return Socket(
         proto=proto,
         src=src,
@@ -56,8 +56,9 @@ def parse_socket(body: bytes, proto: int) -> Socket:
         dport=dport,
         state=state,
         ifindex=ifindex,
-        v6only=v6only,
+        v6only=bool(u8(found.get(INET_DIAG_SKV6ONLY))),
         uid=uid,
         inode=inode,
         cookie=cookie,
+        transparent=bool(options) and bool(options[0] & SOCKOPT_TRANSPARENT),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lab.randomnet import nftables, routing, settings, xtables
+from lab.randomnet import ebtables, nftables, routing, settings, xt_services, xtables
 from lab.randomnet.model import Network
 from lab.randomnet.plan import Plan
 from lab.randomnet.probing import choose_probes
@@ -22,8 +22,12 @@ FEATURES: tuple[Feature, ...] = (
     nftables.filters,
     nftables.translations,
     xtables.filters,
-    xtables.services,
-    xtables.established,
+    xtables.bridged,
+    xtables.copies,
+    xtables.proxies,
+    ebtables.frames,
+    xt_services.services,
+    xt_services.established,
 )
 
 

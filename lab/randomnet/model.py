@@ -27,7 +27,8 @@ class Place(msgspec.Struct, frozen=True):
 class Listener(msgspec.Struct, frozen=True):
     """A listening socket.
 
-    `addr` "" is every address of both families, of IPv6 alone where it is `v6only`; `dev` binds it to a device.
+    `addr` "" is every address of both families, of IPv6 alone where it is `v6only`; `dev` binds it to a device;
+    `transparent` is IP_TRANSPARENT.
     """
 
     proto: str
@@ -35,6 +36,7 @@ class Listener(msgspec.Struct, frozen=True):
     addr: str = ""
     v6only: bool = False
     dev: str = ""
+    transparent: bool = False
 
 
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,7 +45,8 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     `ip4`, `ip6`, `ip` and `bridge` are lines for `ip -4 -batch`, `ip -6 -batch`, `ip -batch` (what has no
     family) and `bridge -batch`, done in this order; `xtables`
     maps a restore program (`iptables-nft-restore`, ...) to its input; `late` items are applied after
-    the first packets of established flows went through.
+    the first packets of established flows went through. `nfacct` are accounting objects: a name, and a quota of
+    bytes if it has one.
     """
 
     feature: str
@@ -54,6 +57,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     bridge: list[str] = []
     sysctls: dict[str, str] = {}
     ipset: list[str] = []
+    nfacct: list[str] = []
     nft: str = ""
     xtables: dict[str, str] = {}
     conntrack: list[str] = []

@@ -18,7 +18,7 @@ class Socket(Record, frozen=True, gc=False):
     A raw socket's `proto` is IPPROTO_RAW (255), and `sport` the protocol it listens to.
 
     `state` is TCP_* (an unconnected UDP socket is TCP_CLOSE). `v6only` matters for a socket bound
-    to `::`. `cookie` tells sockets apart that share all the rest (SO_REUSEPORT).
+    to `::`. `cookie` tells sockets apart that share all the rest (SO_REUSEPORT). `transparent` is IP_TRANSPARENT.
     """
 
     proto: int
@@ -32,6 +32,7 @@ class Socket(Record, frozen=True, gc=False):
     uid: int = 0
     inode: int = 0
     cookie: int = 0
+    transparent: bool = False
 
     @property
     def key(self) -> int:

@@ -9,23 +9,38 @@ from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, Packet
 
 Bytes = list[int | None]
 LL, NETWORK, TRANSPORT = 0, 1, 2
-ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
+ETH_P_IP, ETH_P_ARP, ETH_P_IPV6 = 0x0800, 0x0806, 0x86DD
+ARPHRD_ETHER, ARP_REQUEST = 1, 1
 
 
 def _unknown(count: int) -> Bytes:
     return [None] * count
 
 
+def ethertype(packet: Packet) -> int:
+    """Return the protocol of what a frame carries."""
+    return ETH_P_ARP if packet.arp else ETH_P_IPV6 if packet.ipv6 else ETH_P_IP
+
+
+def _arp_message(packet: Packet) -> Bytes:
+    """The ARP message: hardware and protocol types, their lengths, the operation, sender and target."""
+    fixed = (*ARPHRD_ETHER.to_bytes(2, "big"), *ETH_P_IP.to_bytes(2, "big"), 6, 4, 0, packet.arp)
+    target = bytes(6) if packet.arp == ARP_REQUEST else packet.dmac
+    return [*fixed, *packet.smac, *packet.src, *target, *packet.dst]
+
+
 def link_header(packet: Packet) -> Bytes:
     """The Ethernet header."""
-    kind = (ETH_P_IPV6 if packet.ipv6 else ETH_P_IP).to_bytes(2, "big")
+    kind = ethertype(packet).to_bytes(2, "big")
     dmac: Bytes = list(packet.dmac) if packet.dmac else _unknown(6)
     smac: Bytes = list(packet.smac) if packet.smac else _unknown(6)
     return [*dmac, *smac, *kind]
 
 
 def network_header(packet: Packet) -> Bytes:
-    """The IPv4 or IPv6 header. Unknown: identification, checksum, flow label."""
+    """The IPv4 or IPv6 header, or the ARP message. Unknown: identification, checksum, flow label."""
+    if packet.arp:
+        return _arp_message(packet)
     if packet.ipv6:
         first: Bytes = [0x60 | packet.tos >> 4, None, None, None]
         length = (packet.length - 40).to_bytes(2, "big")

@@ -124,6 +124,9 @@ def _forward(
     """
     if packet.ipv6:
         check_forwarding(run, ns, link, packet)
+    if packet.sk:
+        why = "A transparent proxy gave the packet to a socket, but its route isn't local: it is dropped."
+        run.drop(ns, "forward", link.ifname, packet, "NOT_SPECIFIED", why)
     if packet.ttl <= 1:
         what = "hop limit" if packet.ipv6 else "TTL"
         why = f"The {what} is used up; the sender is told by ICMP (time exceeded)."
@@ -248,7 +251,8 @@ def local_out(run: Run, ns: NetnsState, packet: Packet, oif: int = 0, sourceless
     before = packet
     packet = inet_hook(run, ns, packet, NF_LOCAL_OUT, None, out)
     if (packet.src, packet.dst, packet.mark, packet.tos) != (before.src, before.dst, before.mark, before.tos):
-        result, nexthop, out = _route_output(run, ns, packet, oif, again=True)
+        bound = oif if packet.payload is None else 0  # a tunnel's socket is bound to no device
+        result, nexthop, out = _route_output(run, ns, packet, bound, again=True)
     return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
 
 

@@ -309,7 +309,6 @@ def _xmit_bridge(run: Run, ns: NetnsState, bridge: Link, packet: Packet, nexthop
     Source: net/bridge/br_device.c, br_dev_xmit (Linux 6.18).
     """
     br.check_modelled(run, ns, bridge, packet)
-    packet = bridge_hook(run, ns, packet, "out", None, bridge)
     return _bridge_send(run, ns, bridge, None, packet, nexthop)
 
 
@@ -395,6 +394,8 @@ def _bridge_send(
     if source is not None:
         packet = bridge_hook(run, ns, packet, "forward", source, bridge, port)
         packet = br_netfilter.forward(run, ns, packet, bridge, port)
+    else:  # asked port by port, after the bridge has decided: see __br_forward
+        packet = bridge_hook(run, ns, packet, "out", None, bridge, port)
     packet = bridge_hook(run, ns, packet, "post", source, bridge, port)
     packet = br_netfilter.post_routing(run, ns, packet, bridge)
     if not _fits(port, packet):

@@ -7,8 +7,7 @@ net/ipv4/udp.c, __udp4_lib_lookup; net/ipv6/inet6_hashtables.c; net/ipv4/icmp.c,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
@@ -17,9 +16,8 @@ from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link, VxlanInfo
 from netviz.core.model.netfilter import NF_LOCAL_IN
-from netviz.core.model.socket import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, Socket
+from netviz.core.model.socket import Socket
 from netviz.core.sim import sysctl
-from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.l2 import Action
 from netviz.core.sim.netfilter import inet_hook
 from netviz.core.sim.packet import (
@@ -37,64 +35,10 @@ from netviz.core.sim.routing import route_flow
 from netviz.core.sim.rules import RouteFlow, lookup_route
 from netviz.core.sim.run import Ended, Run, Rx
 from netviz.core.sim.saddr import select_source
+from netviz.core.sim.socket_lookup import lookup_socket
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.sim.vxlan import refuses
 from netviz.core.state.node import NetnsState
-
-
-def build_listeners(sockets: Mapping[Any, Socket]) -> dict[tuple[int, int], list[Socket]]:
-    """Index sockets that can take a new packet by (protocol, port): TCP listeners, UDP sockets."""
-    index: dict[tuple[int, int], list[Socket]] = {}
-    for socket in sockets.values():
-        if socket.proto == IPPROTO_TCP and socket.state != TCP_LISTEN:
-            continue
-        index.setdefault((socket.proto, socket.sport), []).append(socket)
-    for found in index.values():
-        found.sort(key=lambda s: s.cookie)
-    return index
-
-
-listeners: ByIdentity[Mapping[Any, Socket], dict[tuple[int, int], list[Socket]]] = ByIdentity(build_listeners)
-
-
-def _score(socket: Socket, packet: Packet, ifindex: int) -> int:
-    """Score how well a socket fits; -1: it doesn't. Higher is more specific.
-
-    Source: net/ipv4/inet_hashtables.c, compute_score; net/ipv4/udp.c, compute_score (Linux 6.18).
-    """
-    score = 0
-    if socket.ifindex:
-        if socket.ifindex != ifindex:
-            return -1
-        score += 4
-    if any(socket.src):
-        if socket.src != packet.dst and socket.src != _mapped(packet.dst):
-            return -1
-        score += 2
-    elif (len(socket.src) == 16 and not packet.ipv6 and socket.v6only) or (
-        len(socket.src) == 4 and packet.ipv6
-    ):
-        return -1
-    if socket.state == TCP_ESTABLISHED or socket.dport:
-        same = socket.dport == packet.sport and socket.dst in (packet.src, _mapped(packet.src))
-        if not same:
-            return -1
-        score += 8
-    return score * 2 + (len(socket.src) == len(packet.dst))
-
-
-def _mapped(addr: bytes) -> bytes:
-    return bytes(10) + b"\xff\xff" + addr if len(addr) == 4 else addr
-
-
-def lookup_socket(ns: NetnsState, packet: Packet, ifindex: int) -> Socket | None:
-    """Find the socket that takes a packet, the most specific first."""
-    best, found = -1, None
-    for socket in listeners(ns.sockets).get((packet.proto, packet.dport), ()):
-        score = _score(socket, packet, ifindex)
-        if score > best and (packet.proto != IPPROTO_UDP or socket.state in (TCP_CLOSE, TCP_ESTABLISHED)):
-            best, found = score, socket
-    return found
 
 
 def local_in(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
@@ -180,7 +124,8 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         run.unknown(ns, "socket", link.ifname, packet, "random destination port", why)
     name = "tcp" if packet.proto == IPPROTO_TCP else "udp"
     command = f"ss -{name[0]}{'l' if name == 'tcp' else 'a'}np sport = :{packet.dport}"
-    socket = lookup_socket(ns, packet, _arrival(ns, link, packet))
+    arrival = _arrival(ns, link, packet)
+    socket = ns.sockets.get(packet.sk) if packet.sk else lookup_socket(ns, packet, arrival)
     if socket is not None and not (name == "tcp" and packet.tcp_flags & (TH_ACK | TH_RST)):
         bound = f"{format_ip(socket.src) or '*'}:{socket.sport}"
         run.step(
@@ -252,14 +197,14 @@ def _listener_answer(
         nexthop = open_route.nexthops[0]
         chosen = select_source(ns, open_route, nexthop.oif, nexthop.gateway, packet.src) or packet.dst
     named_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex))
-    if chosen == packet.dst and named_route == open_route:
+    if chosen == packet.dst and named_route == open_route and socket.sport == packet.dport:
         return answer, False
     plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0
     finds = f"chooses {format_ip(chosen)} as the answer's source"
     if open_route.error:
         finds = f"is looked up before the answer has a source, and that fails ({open_route.error})"
     if plain:
-        answer = answer.but(src=chosen)
+        answer = answer.but(src=chosen, sport=socket.sport)
     run.step(
         ns,
         "socket",

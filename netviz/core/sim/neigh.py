@@ -219,11 +219,9 @@ def _let_through(
     """Leave out the answers that netfilter stops; ends the walk where that isn't known."""
     passed = []
     for answer in answers:
-        if len(nexthop) == 16:
-            own = LinkKey(ns.key, link.ifindex)
-            verdict = ndp_passes(run, own, sender, answer.heard, nexthop)
-        else:
-            verdict = arp_passes(run, ns, answer.heard)
+        own = LinkKey(ns.key, link.ifindex)
+        passes = ndp_passes if len(nexthop) == 16 else arp_passes
+        verdict = passes(run, own, sender, answer.heard, nexthop, answer.mac)
         if verdict is Tri.UNKNOWN:
             run.unknown(
                 ns,

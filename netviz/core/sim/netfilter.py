@@ -24,6 +24,7 @@ from netviz.core.model.netfilter import (
     NF_LOCAL_OUT,
     NF_POST_ROUTING,
     NF_PRE_ROUTING,
+    NFPROTO_ARP,
     NFPROTO_BRIDGE,
     NFPROTO_INET,
     NFPROTO_IPV4,
@@ -57,7 +58,9 @@ LAST = 1 << 62
 CT_EXPRS = frozenset(
     ("ct", "nat", "masq", "redir", "notrack", "synproxy", "flow_offload", "connlimit", "objref")
 )
-CT_MATCHES = frozenset(("conntrack", "state", "connmark", "connlimit", "connbytes", "connlabel", "helper"))
+CT_MATCHES = frozenset(
+    ("conntrack", "state", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster")
+)
 CT_TARGETS = frozenset(("CT", "NOTRACK", "CONNMARK", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"))
 
 
@@ -440,20 +443,33 @@ def bridge_hook(
     """
     number = BRIDGE_HOOKS[hook]
     for chain in base_chains(ns.nft_chains).get((NFPROTO_BRIDGE, number), ()):
-        ctx = Context(
-            run, ns, packet, NFPROTO_BRIDGE, number, port or (bridge if hook == "out" else None), out
-        )
+        ctx = Context(run, ns, packet, NFPROTO_BRIDGE, number, port, out)
         _filter_chain(ctx, chain, bridge.ifname)
-        if ctx.packet is not packet:
+        framed = packet.but(smac=ctx.packet.smac, dmac=ctx.packet.dmac, mark=ctx.packet.mark)
+        if ctx.packet != framed:
             run.unknown(
                 ns,
                 "netfilter",
                 bridge.ifname,
                 packet,
                 "bridge chain",
-                "A bridge chain changes the packet, which is not modelled.",
+                "A bridge chain changes the packet beyond its MACs and its mark, which is not modelled.",
             )
+        packet = ctx.packet
     return packet
+
+
+def arp_hook(run: Run, ns: NetnsState, packet: Packet, hook: int, iif: Link | None, oif: Link | None) -> None:
+    """Pass an ARP message through a hook's chains.
+
+    Source: net/ipv4/arp.c, arp_xmit, arp_rcv; net/bridge/br_netfilter_hooks.c, br_nf_forward_arp (Linux 6.18).
+    """
+    dev = _dev(iif, oif)
+    for chain in base_chains(ns.nft_chains).get((NFPROTO_ARP, hook), ()):
+        ctx = Context(run, ns, packet, NFPROTO_ARP, hook, iif, oif)
+        _filter_chain(ctx, chain, dev)
+        if ctx.packet != packet:
+            run.unknown(ns, "netfilter", dev, packet, "ARP chain", "An ARP chain changes the message.")
 
 
 def calls_ip_hooks(ns: NetnsState, bridge: Link, ipv6: bool) -> bool:

@@ -43,9 +43,11 @@ def _meta_value(ctx: Context, key: int) -> bytes | Tri | None:
             return link.arptype.to_bytes(2, "little")
         return _u32(link.group) if key in (21, 22) else link.kind.encode().ljust(16, b"\0")[:16]
     if key == 1:
-        return (headers.ETH_P_IPV6 if packet.ipv6 else headers.ETH_P_IP).to_bytes(2, "big")
+        return headers.ethertype(packet).to_bytes(2, "big")
     if key == 15:
         return bytes([10 if packet.ipv6 else 2]) if ctx.family in (1, 2, 10) else bytes([ctx.family])
+    if key == 16 and packet.arp:
+        return Tri.FALSE
     simple: dict[int, bytes] = {
         0: _u32(packet.length),
         3: _u32(packet.mark),

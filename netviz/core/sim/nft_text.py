@@ -14,7 +14,8 @@ from netviz.core.model.netfilter import (
 )
 from netviz.core.sim.nft_context import data_of, verdict_of
 from netviz.core.sim.packet import PROTO_NAMES
-from netviz.core.sim.xtables.text import Sets, is_xtables, xt_rule_text
+from netviz.core.sim.xtables.text import is_xtables, xt_rule_text
+from netviz.core.sim.xtables.text_matches import Sets
 
 HOOK_NAMES = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
 VERDICTS = {0: "drop", 1: "accept", 2: "stolen", 3: "queue", -1: "continue", -2: "break", -5: "return"}

@@ -60,7 +60,9 @@ class Packet(msgspec.Struct, frozen=True):
     `payload` is the frame that a tunnel packet carries under VXLAN network identifier `vni`: the
     kernel works on the outer packet then. `mark` and the `ct` fields belong to the skb and die with
     it when the packet crosses into another namespace; so do `physin` and `physout`, the bridge ports
-    (ifindex) by which a bridged packet that goes through the IP hooks came and goes. A port that the
+    (ifindex) by which a bridged packet that goes through the IP hooks came and goes, `template` (a rule has
+    laid down how to track it), and `sk`, the cookie of the socket that a transparent proxy gave it. `arp` is the operation of an ARP message,
+    which has no transport: `src` and `dst` are its sender's and target's addresses then. A port that the
     kernel chose at random is `unsure`: its value here stands for any.
     """
 
@@ -90,6 +92,9 @@ class Packet(msgspec.Struct, frozen=True):
     physin: int = 0
     physout: int = 0
     zone: int = 0
+    template: bool = False
+    sk: int = 0
+    arp: int = 0
     vlan: int = 0
     sport_unsure: bool = False
     dport_unsure: bool = False
@@ -126,6 +131,8 @@ class Packet(msgspec.Struct, frozen=True):
             physin=0,
             physout=0,
             zone=0,
+            template=False,
+            sk=0,
             mark=0 if other_netns else self.mark,
         )
 

@@ -104,6 +104,7 @@ class Run:
         self.client: tuple[NetnsKey, CtTuple] | None = None
         self.seen: set[Hashable] = set()
         self.changed_sets: set[tuple[NetnsKey, int]] = set()
+        self.noted: dict[Hashable, int] = {}  # what rules that were met wrote down for later rules
         self.carry: Carry = _nowhere
 
     def choose(self, key: Hashable, count: int, weights: tuple[float, ...] | None) -> int:

@@ -363,17 +363,19 @@ class TestNat:
 class TestResolution:
     """Rules that stop address resolution between two pods of a bridge."""
 
-    def test_arp_chains_make_resolution_unknown(self, net: tuple[Net, Ns]) -> None:
+    def test_arp_chains_stop_the_question(self, net: tuple[Net, Ns]) -> None:
         made, node = net
         chain(node, "in", (verdict(DROP),), hook=0, family=NFPROTO_ARP)
-        assert end(made.trace("pod-1-1", "pod-2-1")) == (Disposition.UNKNOWN, "filtered address resolution")
+        assert end(made.trace("pod-1-1", "pod-2-1")) == (Disposition.DROPPED, "NEIGH_FAILED")
         assert made.trace("pod-2-1", "pod-2-2").disposition is ACCEPTED
 
     def test_bridge_chains_that_look_at_arp_too(self, net: tuple[Net, Ns]) -> None:
         made, node = net
         is_arp = (e("meta", dreg=1, key=1), e("cmp", sreg=1, op=0, data=b"\x08\x06"))
-        chain(node, "forward", (*is_arp, verdict(DROP)), hook=FORWARD, family=NFPROTO_BRIDGE)
-        assert end(made.trace("pod-1-1", "pod-1-2"))[0] is Disposition.UNKNOWN
+        is_answer = (e("payload", dreg=1, base=1, offset=6, len=2), e("cmp", sreg=1, op=0, data=b"\0\x02"))
+        chain(node, "forward", (*is_arp, *is_answer, verdict(DROP)), hook=FORWARD, family=NFPROTO_BRIDGE)
+        assert end(made.trace("pod-1-1", "pod-1-2")) == (Disposition.DROPPED, "NEIGH_FAILED")
+        assert made.trace("pod-1-1", "10.1.1.1").disposition is not Disposition.DROPPED
 
     @pytest.mark.parametrize(("allowed", "reason"), [((), "NEIGH_FAILED"), ((135, 136), "")])
     def test_an_ipv6_input_policy_needs_to_allow_discovery(

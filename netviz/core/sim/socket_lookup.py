@@ -1,0 +1,71 @@
+"""Which socket takes a packet.
+
+Source: net/ipv4/inet_hashtables.c, compute_score; net/ipv4/udp.c, __udp4_lib_lookup;
+net/ipv6/inet6_hashtables.c (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from netviz.core.model.socket import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, Socket
+from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, Packet
+from netviz.core.state.node import NetnsState
+
+
+def build_listeners(sockets: Mapping[Any, Socket]) -> dict[tuple[int, int], list[Socket]]:
+    """Index sockets that can take a new packet by (protocol, port): TCP listeners, UDP sockets."""
+    index: dict[tuple[int, int], list[Socket]] = {}
+    for socket in sockets.values():
+        if socket.proto == IPPROTO_TCP and socket.state != TCP_LISTEN:
+            continue
+        index.setdefault((socket.proto, socket.sport), []).append(socket)
+    for found in index.values():
+        found.sort(key=lambda s: s.cookie)
+    return index
+
+
+listeners: ByIdentity[Mapping[Any, Socket], dict[tuple[int, int], list[Socket]]] = ByIdentity(build_listeners)
+
+
+def _score(socket: Socket, packet: Packet, ifindex: int) -> int:
+    """Score how well a socket fits; -1: it doesn't. Higher is more specific.
+
+    Source: net/ipv4/inet_hashtables.c, compute_score; net/ipv4/udp.c, compute_score (Linux 6.18).
+    """
+    score = 0
+    if socket.ifindex:
+        if socket.ifindex != ifindex:
+            return -1
+        score += 4
+    if any(socket.src):
+        if socket.src != packet.dst and socket.src != mapped(packet.dst):
+            return -1
+        score += 2
+    elif (len(socket.src) == 16 and not packet.ipv6 and socket.v6only) or (
+        len(socket.src) == 4 and packet.ipv6
+    ):
+        return -1
+    if socket.state == TCP_ESTABLISHED or socket.dport:
+        same = socket.dport == packet.sport and socket.dst in (packet.src, mapped(packet.src))
+        if not same:
+            return -1
+        score += 8
+    return score * 2 + (len(socket.src) == len(packet.dst))
+
+
+def mapped(addr: bytes) -> bytes:
+    """Write an IPv4 address as IPv6 sockets hold it."""
+    return bytes(10) + b"\xff\xff" + addr if len(addr) == 4 else addr
+
+
+def lookup_socket(ns: NetnsState, packet: Packet, ifindex: int) -> Socket | None:
+    """Find the socket that takes a packet, the most specific first."""
+    best, found = -1, None
+    for socket in listeners(ns.sockets).get((packet.proto, packet.dport), ()):
+        score = _score(socket, packet, ifindex)
+        if score > best and (packet.proto != IPPROTO_UDP or socket.state in (TCP_CLOSE, TCP_ESTABLISHED)):
+            best, found = score, socket
+    return found
