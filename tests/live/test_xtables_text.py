@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agents.collectors.netfilter import NFT_SECTIONS, Netfilter
-from netviz.core.sim.xtables.text import xt_rule_text
+from netviz.core.model.netfilter import NFPROTO_BRIDGE
+from netviz.core.sim.nft_text import rule_text
+from netviz.core.sim.xtables.text import is_xtables, xt_rule_text
 from tests.live.collector_rig import Namespace, namespaces
 
 pytestmark = pytest.mark.live
@@ -148,3 +150,48 @@ def test_every_extension(program: str) -> None:
         theirs = saved(ns, program)
         assert set(mine) ^ set(theirs) == set()
         assert sorted(mine) == sorted(theirs)
+
+
+BRIDGE = """*filter
+:nv-own ACCEPT
+-A FORWARD -p IPv4 --ip-src 10.0.0.0/24 --ip-proto tcp --ip-dport 80:90 -j DROP
+-A FORWARD -p IPv4 --ip-proto icmp --ip-icmp-type 8/0 -j DROP
+-A FORWARD -p IPv4 --ip-tos ! 0x10 -j DROP
+-A FORWARD -p IPv6 --ip6-dst fd00::1 --ip6-proto udp --ip6-dport 80 -j DROP
+-A FORWARD -p ARP --arp-op Request --arp-ip-dst 10.0.0.1 -j DROP
+-A FORWARD -p 802_1Q --vlan-id 3 -j DROP
+-A FORWARD --mark 0x1/0xff -j DROP
+-A FORWARD --pkttype-type ! host -j DROP
+-A FORWARD -d BGA --stp-type 1 -j DROP
+-A FORWARD -p LENGTH --802_3-sap 0x42 -j DROP
+-A FORWARD -i v+ -o nv0 -s 00:00:00:00:00:01 --mark 0x5 -j ACCEPT
+-A FORWARD --log --log-prefix nv -j CONTINUE
+-A FORWARD --nflog-group 2 -j RETURN
+-A FORWARD --mark 0x6 -j nv-own
+-A nv-own -j mark --mark-or 0x10 --mark-target RETURN
+*nat
+-A PREROUTING -p IPv4 -j dnat --to-destination 00:00:00:00:00:03 --dnat-target CONTINUE
+-A PREROUTING -p IPv4 -j redirect
+-A PREROUTING -p ARP --arp-op Request -j arpreply --arpreply-mac 00:00:00:00:00:04
+-A POSTROUTING -p IPv4 -j snat --to-source 00:00:00:00:00:03 --snat-arp
+"""
+
+
+def test_ebtables() -> None:
+    """Word for word, but for rules that nftables' own words say."""
+    with namespaces() as (ns,):
+        ns.exec("ebtables-nft-restore", input_text=BRIDGE)
+        reading = Netfilter().collect(ns.handle, NFT_SECTIONS)
+        bodies = {digest: body.decode() for digest, body in reading.bodies.items()}
+        mine = {
+            f"-A {chain.name} {rule_text(rule, NFPROTO_BRIDGE)}"
+            for chain in reading.sections["nft_chains"]
+            if chain.body
+            for rule in bodies[chain.body].rules  # type: ignore[union-attr]
+            if is_xtables(rule)
+        }
+        theirs = {
+            line.rstrip() for line in ns.exec("ebtables-nft-save").splitlines() if line.startswith("-A")
+        }
+        assert mine - theirs == set()
+        assert theirs - mine == {"-A FORWARD --mark 0x6 -j nv-own"} - mine

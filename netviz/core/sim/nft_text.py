@@ -6,6 +6,7 @@ from typing import Any
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import (
+    NFPROTO_BRIDGE,
     NFPROTO_IPV6,
     NFPROTO_NAMES,
     NftChain,
@@ -15,6 +16,7 @@ from netviz.core.model.netfilter import (
 from netviz.core.sim.nft_context import data_of, verdict_of
 from netviz.core.sim.packet import PROTO_NAMES
 from netviz.core.sim.xtables.text import is_xtables, xt_rule_text
+from netviz.core.sim.xtables.text_ebtables import eb_rule_text
 from netviz.core.sim.xtables.text_matches import Sets
 
 HOOK_NAMES = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
@@ -67,6 +69,8 @@ def list_command(chain: NftChain, *, legacy: bool = False) -> str:
 
 def rule_text(rule: NftRuleBody, family: int = 0, sets: Sets | None = None, xtables: bool = False) -> str:
     """Write a rule as `nft` does; one with xtables extensions (or of a legacy table) as `iptables-save` does."""
+    if family == NFPROTO_BRIDGE and is_xtables(rule):
+        return eb_rule_text(rule)
     if xtables or is_xtables(rule):
         return xt_rule_text(rule, family == NFPROTO_IPV6, sets)
     words: list[str] = []
