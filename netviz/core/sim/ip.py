@@ -47,7 +47,9 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
             f"IPv6 is disabled on {link.ifname}.",
             command=f"sysctl net.ipv6.conf.{link.ifname}.disable_ipv6",
         )
-    if not came_through_bridge(ns, link, packet):
+    if came_through_bridge(ns, link, packet):
+        packet = packet.but(sk=0)  # ip_rcv_core takes away the socket that a bridge's PREROUTING gave it
+    else:
         packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
     if link.flags & IFF_LOOPBACK:
         return local_in(run, ns, link, packet)

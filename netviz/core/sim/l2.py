@@ -16,7 +16,7 @@ from netviz.core.sim.node_index import peer_not_collected, resolve_lower_of, upp
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.run import Ended, Run, Rx, Send
 from netviz.core.sim.stray import stray_note
-from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition
+from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition, Recorder
 from netviz.core.sim.underlay import Member, holders_of_mac, is_wire, owners
 from netviz.core.sim.vxlan import encapsulate
 from netviz.core.state.node import NetnsState
@@ -390,7 +390,7 @@ def _bridge_send(
             **evidence,
         )
     else:
-        port = _flood_port(run, ns, bridge, packet, verdict, evidence)
+        port = _flood_port(run, ns, bridge, source, packet, verdict, evidence)
     if source is not None:
         packet = bridge_hook(run, ns, packet, "forward", source, bridge, port)
         packet = br_netfilter.forward(run, ns, packet, bridge, port)
@@ -447,8 +447,32 @@ def _port_limits(source: Link | None, port: Link) -> str:
     return ", both ports isolated" if both else ""
 
 
+def _stops_copies(
+    run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, ports: tuple[Link, ...]
+) -> bool:
+    """Tell whether the bridge's rules stop a flooded frame at every port, without recording steps."""
+    hook = "out" if source is None else "forward"
+    recorder, run.rec = run.rec, Recorder()
+    stopped = 0
+    try:
+        for port in ports:
+            try:
+                bridge_hook(run, ns, packet, hook, source, bridge, port)
+            except Ended as ended:
+                stopped += ended.disposition is Disposition.DROPPED
+    finally:
+        run.rec = recorder
+    return stopped == len(ports)
+
+
 def _flood_port(
-    run: Run, ns: NetnsState, bridge: Link, packet: Packet, verdict: br.Verdict, evidence: dict[str, Any]
+    run: Run,
+    ns: NetnsState,
+    bridge: Link,
+    source: Link | None,
+    packet: Packet,
+    verdict: br.Verdict,
+    evidence: dict[str, Any],
 ) -> Link:
     """Follow a flooded frame out of the port behind which somebody takes it."""
     name, mac = bridge.ifname, format_mac(packet.dmac)
@@ -484,12 +508,13 @@ def _flood_port(
             **evidence,
         )
     if not choices:
+        stopped = _stops_copies(run, ns, bridge, source, packet, verdict.ports)
         run.drop(
             ns,
             "bridge",
             name,
             packet,
-            "OTHERHOST",
+            "NETFILTER_DROP" if stopped else "OTHERHOST",
             f"{name} has no entry for {mac} and floods the frame, but nobody behind its ports has that MAC.",
             command=f"bridge fdb show br {name}",
             **evidence,

@@ -35,7 +35,7 @@ NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
 ARP_REPLY = 2
 NF_ARP_IN, NF_ARP_OUT, NF_ARP_FORWARD = range(3)
 SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
-MESSAGE_LENGTH = 72
+MESSAGE_LENGTH, ND_HOP_LIMIT = 72, 255
 
 
 def arp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes, mac: bytes) -> Tri:
@@ -52,7 +52,9 @@ def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: by
     """Tell whether a solicitation reaches a link, and its answer from `mac` comes back."""
     own = _link(run, asker).mac
     group = SOLICITED_NODE + target[13:]
-    ask = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=255, length=MESSAGE_LENGTH, untracked=True)
+    ask = Packet(
+        sender or bytes(16), group, IPPROTO_ICMPV6, ttl=ND_HOP_LIMIT, length=MESSAGE_LENGTH, untracked=True
+    )
     ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION, smac=own, dmac=b"\x33\x33" + group[12:])
     answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=mac, dmac=own)
     return _exchange(run, asker, heard, ask, answer)
@@ -85,26 +87,32 @@ def _exchange(run: Run, asker: LinkKey, heard: Heard, ask: Packet, answer: Packe
 
 
 def _travel(run: Run, start: LinkKey, end: LinkKey, path: tuple[Crossing, ...], packet: Packet) -> None:
-    """Pass a message from link to link. Raises: Ended where rules stop it."""
-    _leave(run, start, packet)
-    physin = 0
+    """Pass a message from link to link. Raises: Ended where rules stop it, or spoil its hop limit.
+
+    Source: net/ipv6/ndisc.c, ndisc_rcv (a hop limit of 255 proves that it comes from the link) (Linux 6.18).
+    """
+    packet = _leave(run, start, packet)
     for crossing in path:
-        physin = _cross(run, crossing, packet)
+        packet = _cross(run, crossing, packet)
     through = bool(path) and path[-1].bridge == end
-    _arrive(run, end, packet.but(physin=physin if through else 0))
+    packet = _arrive(run, end, packet if through else packet.but(physin=0))
+    if not packet.arp and packet.ttl != ND_HOP_LIMIT:
+        raise Ended(Disposition.DROPPED, "IPV6_NDISC_HOP_LIMIT")
 
 
-def _leave(run: Run, at: LinkKey, packet: Packet) -> None:
+def _leave(run: Run, at: LinkKey, packet: Packet) -> Packet:
     ns, link = run.netns(at.netns), _link(run, at)
     if packet.arp:
         arp_hook(run, ns, packet, NF_ARP_OUT, None, link)
-        return
+        return packet
+    sent = packet.but(smac=b"", dmac=b"")
     for hook in (NF_LOCAL_OUT, NF_POST_ROUTING):
-        packet = inet_hook(run, ns, packet.but(smac=b"", dmac=b""), hook, None, link)
+        sent = inet_hook(run, ns, sent, hook, None, link)
+    return sent.scrubbed(True).but(smac=packet.smac, dmac=packet.dmac, untracked=True)
 
 
-def _cross(run: Run, crossing: Crossing, packet: Packet) -> int:
-    """Pass a bridge's own chains and, where it calls them, ARP's and IPv6's. Returns the port that counts as physin."""
+def _cross(run: Run, crossing: Crossing, packet: Packet) -> Packet:
+    """Pass a bridge's own chains and, where it calls them, ARP's and IPv6's."""
     ns, bridge = run.netns(crossing.bridge.netns), _link(run, crossing.bridge)
     port, out = ns.links.get(crossing.came_in), ns.links.get(crossing.went_out)
     inet = not packet.arp and port is not None and calls_ip_hooks(ns, bridge, True)
@@ -114,8 +122,7 @@ def _cross(run: Run, crossing: Crossing, packet: Packet) -> int:
         packet = packet.but(physin=port.ifindex)
         packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, bridge, None)
     if out is None:
-        bridge_hook(run, ns, packet, "in", port, bridge)
-        return packet.physin
+        return bridge_hook(run, ns, packet, "in", port, bridge)
     if port is not None:
         packet = bridge_hook(run, ns, packet, "forward", port, bridge, out)
         if inet:
@@ -126,8 +133,8 @@ def _cross(run: Run, crossing: Crossing, packet: Packet) -> int:
         packet = bridge_hook(run, ns, packet, "out", None, bridge, out)
     packet = bridge_hook(run, ns, packet, "post", port, bridge, out)
     if inet:
-        inet_hook(run, ns, packet, NF_POST_ROUTING, None, bridge)
-    return 0
+        packet = inet_hook(run, ns, packet, NF_POST_ROUTING, None, bridge)
+    return packet.scrubbed(True).but(untracked=packet.untracked)
 
 
 def _calls_arp(ns: NetnsState, bridge: Link) -> bool:
@@ -135,11 +142,11 @@ def _calls_arp(ns: NetnsState, bridge: Link) -> bool:
     return bool(own or value(ns, "net.bridge.bridge-nf-call-arptables"))
 
 
-def _arrive(run: Run, at: LinkKey, packet: Packet) -> None:
+def _arrive(run: Run, at: LinkKey, packet: Packet) -> Packet:
     ns, link = run.netns(at.netns), _link(run, at)
     if packet.arp:
         arp_hook(run, ns, packet, NF_ARP_IN, link, None)
-        return
+        return packet
     if not packet.physin:
         packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
-    inet_hook(run, ns, packet, NF_LOCAL_IN, link, None)
+    return inet_hook(run, ns, packet, NF_LOCAL_IN, link, None)
