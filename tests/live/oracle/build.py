@@ -132,7 +132,10 @@ def _configure(up: Built, place: str, items: list[Item]) -> None:
     _batch(up, place, ["ipset", "restore"], lines("ipset"))
     for item in items:
         for line in item.nfacct:
-            _account(up, place, line)
+            try:
+                add_account(line)
+            except OSError as error:
+                up.refused.append(f"{place}: nfacct {line}: {error.strerror}")
     for item in items:
         if item.nft:
             _run(up, place, ["nft", "-f", "-"], item.nft)
@@ -157,8 +160,11 @@ def _run(up: Built, place: str, argv: list[str], text: str) -> None:
             up.refused.append(f"{place}: {' '.join(argv[:2])}: {line} {what}".strip())
 
 
-def _account(up: Built, place: str, line: str) -> None:
-    """Make an accounting object in the calling thread's namespace: a name, and a quota of bytes if it has one."""
+def add_account(line: str) -> None:
+    """Make an accounting object in the calling thread's namespace: a name, and a quota of bytes if it has one.
+
+    Raises: OSError.
+    """
     name, _, quota = line.partition(" ")
     body = nfgenmsg() + text_attr(NFACCT_NAME, name)
     if quota:
@@ -169,10 +175,7 @@ def _account(up: Built, place: str, line: str) -> None:
     )
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock:
         sock.send(header + body)
-        try:
-            raise_error(sock.recv(4096)[HEADER.size :])
-        except OSError as error:
-            up.refused.append(f"{place}: nfacct {line}: {error.strerror}")
+        raise_error(sock.recv(4096)[HEADER.size :])
 
 
 def open_listener(listener: Listener) -> socket.socket:
