@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.addr import format_mac
-from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT
+from netviz.core.model.l2 import NTF_STICKY, NUD_NOARP, NUD_PERMANENT
 from netviz.core.model.link import BR_STATE_FORWARDING, BridgeInfo, BridgePort, Link
 from netviz.core.sim.node_index import bridge_fdb, ports_of
 from netviz.core.sim.packet import Packet
@@ -87,9 +87,9 @@ def lookup_fdb(run: Run, ns: NetnsState, bridge: Link, mac: bytes) -> tuple[str,
         return "local", entry.ifindex
     if mac == bridge.mac or any(port.mac == mac for port in ports_of(ns.links).get(bridge.ifindex, ())):
         return "local", bridge.ifindex
-    if entry is not None and entry.state & NUD_NOARP:
-        return "static", entry.ifindex
     learned = run.fdb.get((ns.key, bridge.ifindex, mac))
+    if entry is not None and entry.state & NUD_NOARP:
+        return "static", entry.ifindex if learned is None else learned
     if learned is not None:
         return "learned", learned
     return ("learned", entry.ifindex) if entry is not None else ("", 0)
@@ -98,14 +98,17 @@ def lookup_fdb(run: Run, ns: NetnsState, bridge: Link, mac: bytes) -> tuple[str,
 def learn(run: Run, ns: NetnsState, bridge: Link, port: Link, mac: bytes) -> None:
     """Learn where a MAC is, unless the port doesn't learn or the MAC is pinned.
 
+    A static entry goes where its MAC was seen, as a learned one does: only a sticky one stays.
+
     Source: net/bridge/br_fdb.c, br_fdb_update (Linux 6.18).
     """
     if port.port is not None and not port.port.learning:
         return
     if not mac or is_group(mac):
         return
-    how, _at = lookup_fdb(run, ns, bridge, mac)
-    if how not in ("local", "static"):
+    entry = bridge_fdb(ns.fdb).get((bridge.ifindex, mac))
+    sticky = entry is not None and bool(entry.flags & NTF_STICKY)
+    if not sticky and lookup_fdb(run, ns, bridge, mac)[0] != "local":
         run.fdb[ns.key, bridge.ifindex, mac] = port.ifindex
 
 

@@ -447,22 +447,30 @@ def _port_limits(source: Link | None, port: Link) -> str:
     return ", both ports isolated" if both else ""
 
 
-def _stops_copies(
+def _ask_copies(
     run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, ports: tuple[Link, ...]
-) -> bool:
-    """Tell whether the bridge's rules stop a flooded frame at every port, without recording steps."""
-    hook = "out" if source is None else "forward"
+) -> tuple[bool, Link | None]:
+    """Tell whether rules stop a flooded frame at every port, and at which first one they refuse it aloud.
+
+    No steps are recorded: nobody takes these copies.
+    """
     recorder, run.rec = run.rec, Recorder()
-    stopped = 0
+    stopped, refused = 0, None
     try:
         for port in ports:
             try:
-                bridge_hook(run, ns, packet, hook, source, bridge, port)
+                if source is None:
+                    bridge_hook(run, ns, packet, "out", source, bridge, port)
+                else:
+                    copy = bridge_hook(run, ns, packet, "forward", source, bridge, port)
+                    br_netfilter.forward(run, ns, copy, bridge, port)
             except Ended as ended:
-                stopped += ended.disposition is Disposition.DROPPED
+                stopped += ended.disposition in (Disposition.DROPPED, Disposition.REJECTED)
+                if refused is None and ended.answer is not None:
+                    refused = port
     finally:
         run.rec = recorder
-    return stopped == len(ports)
+    return stopped == len(ports), refused
 
 
 def _flood_port(
@@ -508,7 +516,20 @@ def _flood_port(
             **evidence,
         )
     if not choices:
-        stopped = _stops_copies(run, ns, bridge, source, packet, verdict.ports)
+        stopped, refused = _ask_copies(run, ns, bridge, source, packet, verdict.ports)
+        if refused is not None:
+            run.step(
+                ns,
+                "bridge",
+                name,
+                packet,
+                "flood",
+                f"{name} has no entry for {mac} and floods the frame; nobody takes it, but a rule refuses the copy "
+                f"for {refused.ifname}.",
+                command=f"bridge fdb show br {name}",
+                **evidence,
+            )
+            return refused
         run.drop(
             ns,
             "bridge",

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from netviz.core.model.addr import pack_ip
-from netviz.core.model.l2 import NTF_PROXY, NUD_FAILED, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Fdb, Neigh
+from netviz.core.model.l2 import (
+    NTF_PROXY,
+    NTF_STICKY,
+    NUD_FAILED,
+    NUD_NOARP,
+    NUD_PERMANENT,
+    NUD_REACHABLE,
+    Fdb,
+    Neigh,
+)
 from netviz.core.model.l3 import RTNH_F_ONLINK, Nexthop
 from netviz.core.model.link import IFF_BROADCAST, BridgeInfo, VxlanInfo
 from netviz.core.sim.trace import Disposition, Trace
@@ -54,9 +63,15 @@ class TestBridge:
         made["node-1"].port("veth-pod-1-1", isolated=True)
         assert net.trace("pod-1-1", "pod-1-2").disposition is Disposition.DELIVERED
 
-    def test_a_static_fdb_entry_on_the_wrong_port_wins_over_learning(self) -> None:
+    def test_a_static_fdb_entry_goes_where_its_mac_is_seen(self) -> None:
+        """br_fdb_update moves all that is neither local nor sticky: the ARP answer does it."""
         net, made = textbook(1, 3)
         made["node-1"].fdb("veth-pod-1-3", made["pod-1-2"].named("eth0").mac, NUD_NOARP)
+        assert net.trace("pod-1-1", "pod-1-2").disposition is Disposition.DELIVERED
+
+    def test_a_sticky_fdb_entry_on_the_wrong_port_wins_over_learning(self) -> None:
+        net, made = textbook(1, 3)
+        made["node-1"].fdb("veth-pod-1-3", made["pod-1-2"].named("eth0").mac, NUD_NOARP, flags=NTF_STICKY)
         trace = net.trace("pod-1-1", "pod-1-2")
         assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "OTHERHOST")
         assert trace.branches[0].forward.hops[-1].pod == "default/pod-1-3"
