@@ -20,7 +20,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -30,6 +30,7 @@ from agents.bodies import EncodedBody
 from agents.collectors.base import Host, NetnsHandle, Reading
 from agents.netlink import nftables as nft
 from agents.netlink.ipset import read_sets
+from agents.netlink.nfacct import read_accounts
 from agents.netlink.nfnetlink import (
     NETLINK_NETFILTER,
     NFNLGRP_NFTABLES,
@@ -47,6 +48,7 @@ from netviz.core.model.netfilter import (
     NFPROTO_IPV4,
     NFPROTO_IPV6,
     IpSet,
+    NfAcct,
     NftChain,
     NftSet,
     XtTable,
@@ -80,8 +82,8 @@ class Netfilter:
     """Collect nf_tables, ipsets and legacy xtables."""
 
     name = "netfilter"
-    sections = (*NFT_SECTIONS, *XT_SECTIONS, "ipsets")
-    poll_s: Mapping[str, float] = {"xt_tables": QUIET_POLL_S, "ipsets": QUIET_POLL_S}
+    sections = (*NFT_SECTIONS, *XT_SECTIONS, "ipsets", "nfaccts")
+    poll_s: Mapping[str, float] = dict.fromkeys(("xt_tables", "ipsets", "nfaccts"), QUIET_POLL_S)
 
     def __init__(self) -> None:
         self.cache = BodyCache()
@@ -132,6 +134,8 @@ class Netfilter:
                 gaps["xt_tables"] = f"{', '.join(loaded)} loaded: legacy ebtables rules are not read"
         if "ipsets" in sections:
             found["ipsets"] = read_ipsets(ns, self.cache, bodies)
+        if "nfaccts" in sections:
+            found["nfaccts"] = read_nfaccts(ns)
         if set(sections).isdisjoint(NFT_SECTIONS):
             return Reading(found, gaps, bodies)
         if self._no_nft:
@@ -235,6 +239,21 @@ def read_ipsets(ns: NetnsHandle, cache: BodyCache, bodies: dict[bytes, EncodedBo
                 bodies[digest] = body
             made.append(msgspec.structs.replace(one, body=digest))
     return made
+
+
+@cache
+def has_accounting() -> bool:
+    """Tell whether the kernel has accounting objects now: asking for them would load them."""
+    with open("/proc/kallsyms", "rb") as names:
+        return any(b" nfnl_acct_find_get" in line for line in names)
+
+
+def read_nfaccts(ns: NetnsHandle) -> list[NfAcct]:
+    """Read the accounting objects of a namespace. Raises: OSError."""
+    if not has_accounting():
+        return []
+    with ns.open_netlink(NETLINK_NETFILTER) as sock:
+        return read_accounts(sock)
 
 
 def read_generation(sock: socket.socket) -> int:

@@ -23,7 +23,8 @@ IPSET_PROTOCOL = 7
     range(1, 9)
 )
 ATTR_INDEX = 11
-IPSET_FLAG_PHYSDEV, IPSET_FLAG_NOMATCH = 1 << 1, 1 << 2
+IPSET_FLAG_PHYSDEV, IPSET_FLAG_NOMATCH, IPSET_FLAG_IFACE_WILDCARD = 1 << 1, 1 << 2, 1 << 7
+IPSET_FLAG_WITH_COUNTERS = 1 << 3
 
 
 def read_sets(sock: socket.socket) -> list[tuple[IpSet, list[bytes]]]:
@@ -51,6 +52,7 @@ def parse_set(body: bytes) -> tuple[IpSet, list[bytes]]:
         bitmask=_ip(made.get(12)),
         markmask=number(made.get(11), 0xFFFFFFFF),
         timeout_s=timeout,
+        counters=bool(number(made.get(8)) & IPSET_FLAG_WITH_COUNTERS),
     )
     return one, [raw for _, raw in attr_list(found.get(ATTR_ADT, b""))]
 
@@ -68,7 +70,7 @@ def stable_elem(raw: bytes) -> bytes:
 def parse_elem(raw: bytes) -> IpSetElem:
     """Read one element. Raises: BadMessage."""
     found = attrs(raw)
-    flags = number(found.get(8))
+    flags, skbmark = number(found.get(8)), number(found.get(27))
     return IpSetElem(
         ip=_ip(found.get(1)),
         cidr=number(found[3]) if 3 in found else None,
@@ -81,4 +83,6 @@ def parse_elem(raw: bytes) -> IpSetElem:
         name=text(found.get(23)) or text(found.get(18)),
         physdev=bool(flags & IPSET_FLAG_PHYSDEV),
         nomatch=bool(flags & IPSET_FLAG_NOMATCH),
+        wildcard=bool(flags & IPSET_FLAG_IFACE_WILDCARD),
+        skbmark=(skbmark >> 32, skbmark & 0xFFFFFFFF),
     )

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lab.randomnet import nft_frames, nft_nat, nftables, routing, settings, xtables
+from lab.randomnet import (
+    ebtables,
+    nft_frames,
+    nft_nat,
+    nftables,
+    routing,
+    settings,
+    xt_services,
+    xtables,
+)
 from lab.randomnet.model import Network
 from lab.randomnet.plan import Plan
 from lab.randomnet.probing import choose_probes
@@ -24,9 +33,13 @@ FEATURES: tuple[Feature, ...] = (
     nft_nat.translations,
     *nft_frames.FRAMES,
     xtables.filters,
-    xtables.services,
+    xtables.bridged,
+    xtables.copies,
+    xtables.proxies,
+    ebtables.frames,
+    xt_services.services,
     settings.hairpins,
-    xtables.established,
+    xt_services.established,
 )
 
 

@@ -45,7 +45,8 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     `ip4`, `ip6`, `ip`, `bridge` and `tc` are lines for `ip -4 -batch`, `ip -6 -batch`, `ip -batch` (what has no
     family), `bridge -batch` and `tc -batch`, done in this order; `xtables`
     maps a restore program (`iptables-nft-restore`, ...) to its input; `late` items are applied after
-    the first packets of established flows went through.
+    the first packets of established flows went through. `nfacct` are accounting objects: a name, and a quota of
+    bytes if it has one.
     """
 
     feature: str
@@ -57,6 +58,7 @@ class Item(msgspec.Struct, frozen=True, omit_defaults=True):
     tc: list[str] = []
     sysctls: dict[str, str] = {}
     ipset: list[str] = []
+    nfacct: list[str] = []
     nft: str = ""
     xtables: dict[str, str] = {}
     conntrack: list[str] = []

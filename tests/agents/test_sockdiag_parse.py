@@ -22,6 +22,10 @@ def test_a_listener_and_a_connection() -> None:
     six = parse_socket(answer(10, TCP_ESTABLISHED, 1, 2, bytes(15) + b"\1", bytes(15) + b"\2"), 6)
     assert (six.dst, six.dport, six.v6only) == (bytes(15) + b"\2", 2, False)
     assert parse_socket(answer(10, TCP_LISTEN, 1, 0, bytes(16), bytes(16)) + attr(11, b"\1"), 6).v6only
+    assert not listener.transparent
+    plain = answer(2, TCP_LISTEN, 80, 0, b"", b"")
+    assert parse_socket(plain + attr(22, bytes([1 << 5, 0])), 6).transparent  # struct inet_diag_sockopt
+    assert not parse_socket(plain + attr(22, bytes([0xDF, 0xFF])), 6).transparent
 
 
 @pytest.mark.parametrize("length", [0, 10, 71])

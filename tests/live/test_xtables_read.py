@@ -9,9 +9,10 @@ import pytest
 from agents import xtables
 from agents.collectors.netfilter import NFT_SECTIONS, Netfilter
 from netviz.core.model.addr import format_ip
-from netviz.core.model.netfilter import NFPROTO_IPV4, IpSetBody, IpSetElem
+from netviz.core.model.netfilter import NFPROTO_IPV4, IpSetBody, IpSetElem, NfAcct
 from netviz.core.sim.xtables.text import xt_rule_text
 from tests.live.collector_rig import Namespace, namespaces
+from tests.live.oracle.build import add_account
 from tests.live.xt_rules import Service, kube_proxy
 
 pytestmark = pytest.mark.live
@@ -122,6 +123,8 @@ add nv-six fd00::/64
 create nv-all list:set
 add nv-all nv-net
 add nv-all nv-ip
+create nv-some hash:net,iface counters skbinfo
+add nv-some 10.4.0.0/16,ve wildcard skbmark 0x12/0xff
 create nv-empty hash:ip
 """
 
@@ -134,7 +137,7 @@ def test_sets_and_their_elements() -> None:
         ns.exec("ipset", "restore", input_text=SETS)
         reading = collector.collect(ns.handle, ("ipsets",))
         sets = {one.name: one for one in reading.sections["ipsets"]}
-        assert len({one.index for one in sets.values()}) == len(sets) == 8
+        assert len({one.index for one in sets.values()}) == len(sets) == 9
         assert (sets["nv-six"].type, sets["nv-six"].family, sets["nv-ip"].timeout_s) == ("hash:net", 10, 300)
 
         def elems(name: str) -> tuple[IpSetElem, ...]:
@@ -150,6 +153,8 @@ def test_sets_and_their_elements() -> None:
         (mix,) = elems("nv-mix")
         assert (mix.proto, mix.port, format_ip(mix.ip2), mix.cidr2) == (6, 80, "10.2.0.0", 16)
         assert [(e.name, e.physdev) for e in elems("nv-if")] == [("veth0", True)]
+        assert [(e.name, e.wildcard, e.skbmark) for e in elems("nv-some")] == [("ve", True, (0x12, 0xFF))]
+        assert {name for name, one in sets.items() if one.counters} == {"nv-ip", "nv-some"}
         assert {e.port for e in elems("nv-port")} == {80, 81, 82}
         assert [e.name for e in elems("nv-all")] == ["nv-net", "nv-ip"]
         assert sets["nv-empty"].body == b""
@@ -158,3 +163,14 @@ def test_sets_and_their_elements() -> None:
         ns.exec("ipset", "del", "nv-ip", "10.0.0.2")
         changed = {one.name: one for one in collector.collect(ns.handle, ("ipsets",)).sections["ipsets"]}
         assert {name for name, one in changed.items() if one != sets[name]} == {"nv-ip"}
+
+
+def test_accounting_objects() -> None:
+    """Names and quotas."""
+    with namespaces() as (ns,):
+        collector = Netfilter()
+        assert list(collector.collect(ns.handle, ("nfaccts",)).sections["nfaccts"]) == []
+        ns.handle.run(lambda: add_account("nv-plain"))
+        ns.handle.run(lambda: add_account("nv-quota 20"))
+        found = collector.collect(ns.handle, ("nfaccts",)).sections["nfaccts"]
+        assert set(found) == {NfAcct("nv-plain"), NfAcct("nv-quota", 2, 20)}

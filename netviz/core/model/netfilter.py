@@ -95,7 +95,8 @@ class IpSetElem(Part, frozen=True, gc=False):
 
     Addresses and MACs are raw bytes; `cidr` and `cidr2` are prefix lengths (None: the whole address).
     `name` is an interface (hash:net,iface) or a member set (list:set).
-    `physdev` asks for the bridge port instead of the interface. `nomatch` makes an exception.
+    `physdev` asks for the bridge port instead of the interface; `wildcard` makes `name` a prefix. `nomatch` makes
+    an exception. `skbmark` is the mark, and its mask, that a rule may take from the element.
     """
 
     ip: bytes = b""
@@ -109,6 +110,8 @@ class IpSetElem(Part, frozen=True, gc=False):
     name: str = ""
     physdev: bool = False
     nomatch: bool = False
+    wildcard: bool = False
+    skbmark: tuple[int, int] = (0, 0)
 
 
 class IpSetBody(Part, frozen=True, gc=False, tag="ipset"):
@@ -227,7 +230,8 @@ class IpSet(Record, frozen=True, gc=False):
 
     `family` is NFPROTO_* (0 for types without addresses). `netmask` and `bitmask` are what addresses
     are masked with before they are looked up; `markmask` does the same for marks. `timeout_s` is the
-    default time-out of elements (None: they stay). `body` is the digest of its IpSetBody.
+    default time-out of elements (None: they stay). `counters` says that elements have counters. `body` is the
+    digest of its IpSetBody.
     """
 
     name: str
@@ -238,7 +242,21 @@ class IpSet(Record, frozen=True, gc=False):
     bitmask: bytes = b""
     markmask: int = 0xFFFFFFFF
     timeout_s: int | None = None
+    counters: bool = False
     body: bytes = EMPTY_BODY
+
+    @property
+    def key(self) -> str:
+        """The name."""
+        return self.name
+
+
+class NfAcct(Record, frozen=True, gc=False):
+    """An accounting object (nfnetlink_acct). `flags` 1 is a quota of packets, 2 one of bytes, 4 that it is used up."""
+
+    name: str
+    flags: int = 0
+    quota: int = 0
 
     @property
     def key(self) -> str:

@@ -19,7 +19,7 @@ Unmodelled: defragmentation, VLAN and PPPoE encapsulated packets.
 from __future__ import annotations
 
 from netviz.core.model.addr import format_ip
-from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Nexthop
+from netviz.core.model.l3 import RTN_UNICAST, Nexthop
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUTING
 from netviz.core.sim import neigh
@@ -60,39 +60,40 @@ def _skips_tagged(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> boo
 
 
 def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
-    """Give a frame whose packet has a new destination a new destination too."""
+    """Give a frame whose packet has a new destination a new destination too.
+
+    IPv4 finds a route that refuses the packet where there is none, or where forwarding is off: the packet goes
+    up and is refused there. IPv6 drops what has no route, and asks nobody whether it may forward.
+
+    Source: net/bridge/br_netfilter_hooks.c, br_nf_pre_routing_finish; br_netfilter_ipv6.c,
+    br_nf_pre_routing_finish_ipv6; net/ipv4/route.c, ip_route_input_slow (no_route) (Linux 6.18).
+    """
     run.check_gap(ns, "routes", "route", bridge.ifname, packet)
     result = lookup_route(ns, route_flow(packet, iif=bridge.ifindex))
     command = f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {bridge.ifname}"
     if result.unknown:
         why = f"The routing decision isn't known: {result.unknown}."
         run.unknown(ns, "route", bridge.ifname, packet, result.unknown, why, command=command)
-    if result.error or result.route is None:
+    usable = not result.error and result.route is not None and result.route.type == RTN_UNICAST
+    if packet.ipv6 and (result.error or result.route is None):
         why = f"{format_ip(packet.dst)} has no usable route: the bridged packet is dropped."
         run.drop(ns, "route", bridge.ifname, packet, "NOT_SPECIFIED", why, command=command)
-    nexthop = Nexthop(0)
-    if result.route.type == RTN_UNICAST:
+    if usable and (packet.ipv6 or _forwards(bridge)):
         nexthop = pick_nexthop(run, ns, packet, result)
-    forwards = _forwards(ns, bridge, packet)
-    if nexthop.oif == bridge.ifindex:
-        return _bridged(run, ns, packet, bridge, nexthop)
-    if result.route.type != RTN_LOCAL and not forwards:
-        why = f"{format_ip(packet.dst)} is not behind {bridge.ifname}, and forwarding is off there."
-        reason = "NOT_SPECIFIED" if packet.ipv6 else "IP_INADDRERRORS"
-        run.drop(ns, "forward", bridge.ifname, packet, reason, why, command=command)
+        if nexthop.oif == bridge.ifindex:
+            return _bridged(run, ns, packet, bridge, nexthop)
     packet = packet.but(dmac=bridge.mac)
     why = (
-        f"The new destination is not behind {bridge.ifname}: the frame is addressed to the bridge itself, "
-        "so that the packet is routed."
+        f"The new destination is not to be reached behind {bridge.ifname}: the frame is addressed to the bridge "
+        "itself, so that the packet is routed, or refused, there."
     )
-    route = route_text(result.route, ns.links)
+    route = route_text(result.route, ns.links) if result.route is not None else result.error
     run.step(ns, "bridge", bridge.ifname, packet, "to itself", why, command=command, route=route)
     return packet
 
 
-def _forwards(ns: NetnsState, bridge: Link, packet: Packet) -> bool:
-    conf = bridge.ipv6 if packet.ipv6 else bridge.ipv4
-    return conf is not None and bool(conf.forwarding)
+def _forwards(bridge: Link) -> bool:
+    return bridge.ipv4 is not None and bool(bridge.ipv4.forwarding)
 
 
 def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Nexthop) -> Packet:

@@ -142,6 +142,8 @@ def moves(ns: NetnsState, bridge: Link, mac: bytes, vid: int) -> bool:
 def learn(run: Run, ns: NetnsState, bridge: Link, port: Link, mac: bytes, vid: int = 0) -> None:
     """Learn where a MAC is, unless the port doesn't learn or the MAC is pinned.
 
+    A static entry goes where its MAC was seen, as a learned one does: only a sticky one stays.
+
     Source: net/bridge/br_fdb.c, br_fdb_update (Linux 6.18).
     """
     if port.port is not None and not port.port.learning:

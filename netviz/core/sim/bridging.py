@@ -14,8 +14,8 @@ from netviz.core.sim.frame_hooks import bridge_hook
 from netviz.core.sim.mtu import fits, too_big
 from netviz.core.sim.nft_meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
-from netviz.core.sim.run import Action, Run, Rx, Tx
-from netviz.core.sim.trace import BRANCH, CERTAIN
+from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
+from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition, Recorder
 from netviz.core.state.node import NetnsState
 
 
@@ -134,7 +134,7 @@ def _send(
             **evidence,
         )
     else:
-        port = _flood_port(run, ns, bridge, packet, vid, verdict, evidence)
+        port = _flood_port(run, ns, bridge, source, packet, vid, verdict, evidence)
     br.check_tunnels(run, ns, port, packet)
     tags = bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags)
     if tags is not None and tags != packet.tags:
@@ -190,10 +190,37 @@ def _port_limits(ns: NetnsState, bridge: Link, source: Link | None, port: Link, 
     return ", both ports isolated" if both else ""
 
 
+def _ask_copies(
+    run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, ports: tuple[Link, ...]
+) -> tuple[bool, Link | None]:
+    """Tell whether rules stop a flooded frame at every port, and at which first one they refuse it aloud.
+
+    No steps are recorded: nobody takes these copies.
+    """
+    recorder, run.rec = run.rec, Recorder()
+    stopped, refused = 0, None
+    try:
+        for port in ports:
+            try:
+                if source is None:
+                    bridge_hook(run, ns, packet, "out", source, bridge, port)
+                else:
+                    copy = bridge_hook(run, ns, packet, "forward", source, bridge, port)
+                    br_netfilter.forward(run, ns, copy, bridge, port)
+            except Ended as ended:
+                stopped += ended.disposition in (Disposition.DROPPED, Disposition.REJECTED)
+                if refused is None and ended.answer is not None:
+                    refused = port
+    finally:
+        run.rec = recorder
+    return stopped == len(ports), refused
+
+
 def _flood_port(
     run: Run,
     ns: NetnsState,
     bridge: Link,
+    source: Link | None,
     packet: Packet,
     vid: int,
     verdict: br.Verdict,
@@ -227,12 +254,21 @@ def _flood_port(
         command = f"bridge -d link show master {name}"
         run.drop(ns, "bridge", name, packet, "NO_TX_TARGET", why, command=command, **evidence)
     if not choices:
+        stopped, refused = _ask_copies(run, ns, bridge, source, packet, verdict.ports)
+        if refused is not None:
+            why = (
+                f"{name} has no entry for {mac} and floods the frame; nobody takes it, but a rule refuses the copy for "
+                f"{refused.ifname}."
+            )
+            command = f"bridge fdb show br {name}"
+            run.step(ns, "bridge", name, packet, "flood", why, command=command, **evidence)
+            return refused
         run.drop(
             ns,
             "bridge",
             name,
             packet,
-            "OTHERHOST",
+            "NETFILTER_DROP" if stopped else "OTHERHOST",
             f"{name} has no entry for {mac} and floods the frame, but nobody behind its ports has that MAC.",
             command=f"bridge fdb show br {name}",
             **evidence,

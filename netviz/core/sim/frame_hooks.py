@@ -33,7 +33,7 @@ from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
 
 NETDEV_INGRESS, NETDEV_EGRESS, INET_INGRESS = 0, 1, 5
-NF_ARP_IN, NF_ARP_OUT = 0, 1
+NF_ARP_IN, NF_ARP_OUT, NF_ARP_FORWARD = range(3)
 IPS_OFFLOAD = 1 << 14
 BRIDGE_HOOKS = {"pre": 0, "in": 1, "forward": 2, "out": 3, "post": 4}
 
@@ -147,12 +147,16 @@ def bridge_hook(
     return packet
 
 
-def arp_hook(run: Run, ns: NetnsState, message: Packet, link: Link, sending: bool) -> Packet:
-    """Pass an ARP message through the chains of the ARP family where it is sent or received."""
-    number = NF_ARP_OUT if sending else NF_ARP_IN
-    for chain in _chains(ns, (NFPROTO_ARP, number)) if ns.nft_chains else ():
-        iif, oif = (None, link) if sending else (link, None)
-        ctx = Context(run, ns, message, NFPROTO_ARP, number, iif, oif)
-        filter_chain(ctx, chain, link.ifname)
+def arp_hook(
+    run: Run, ns: NetnsState, message: Packet, hook: int, iif: Link | None, oif: Link | None
+) -> Packet:
+    """Pass an ARP message through the chains of the ARP family where it is sent, received, or bridged.
+
+    Source: net/ipv4/arp.c, arp_xmit, arp_rcv; net/bridge/br_netfilter_hooks.c, br_nf_forward_arp (Linux 6.18).
+    """
+    link = oif if oif is not None else iif
+    for chain in _chains(ns, (NFPROTO_ARP, hook)) if ns.nft_chains else ():
+        ctx = Context(run, ns, message, NFPROTO_ARP, hook, iif, oif)
+        filter_chain(ctx, chain, link.ifname if link is not None else "")
         message = ctx.packet
     return message

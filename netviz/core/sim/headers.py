@@ -12,6 +12,7 @@ from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, Packet
 Bytes = list[int | None]
 LL, NETWORK, TRANSPORT, INNER = 0, 1, 2, 3
 ETH_P_IP, ETH_P_IPV6, ETH_P_ARP, ETH_P_8021Q = 0x0800, 0x86DD, 0x0806, 0x8100
+ARPHRD_ETHER, ARP_REQUEST, ARP_REPLY = 1, 1, 2
 MAX_DATA = 256
 VXLAN_FLAGS = 0x08
 
@@ -45,8 +46,13 @@ def link_header(packet: Packet) -> Bytes:
 
 def arp_message(packet: Packet) -> Bytes:
     """The ARP message: in a request the target's MAC is zero."""
-    target = packet.dmac if packet.arp == 2 else bytes(6)
-    head = (1).to_bytes(2, "big") + ETH_P_IP.to_bytes(2, "big") + b"\x06\x04" + packet.arp.to_bytes(2, "big")
+    target = packet.dmac if packet.arp == ARP_REPLY else bytes(6)
+    head = (
+        ARPHRD_ETHER.to_bytes(2, "big")
+        + ETH_P_IP.to_bytes(2, "big")
+        + b"\x06\x04"
+        + packet.arp.to_bytes(2, "big")
+    )
     return [*head, *packet.smac, *packet.src, *target, *packet.dst]
 
 

@@ -41,7 +41,9 @@ LAST = 1 << 62
 CT_EXPRS = frozenset(
     ("ct", "nat", "masq", "redir", "notrack", "synproxy", "flow_offload", "connlimit", "objref")
 )
-CT_MATCHES = frozenset(("conntrack", "state", "connmark", "connlimit", "connbytes", "connlabel", "helper"))
+CT_MATCHES = frozenset(
+    ("conntrack", "state", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster")
+)
 CT_TARGETS = frozenset(("CT", "NOTRACK", "CONNMARK", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"))
 
 

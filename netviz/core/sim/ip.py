@@ -42,7 +42,9 @@ IPV6_MIN_MTU = 1280
 def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     """Take a packet in from a link: prerouting hooks, routing decision, then local delivery or forwarding."""
     _check_ipv6(run, ns, link, packet)
-    if not came_through_bridge(ns, link, packet):
+    if came_through_bridge(ns, link, packet):
+        packet = packet.but(sk=0)  # ip_rcv_core takes away the socket that a bridge's PREROUTING gave it
+    else:
         packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
     if link.flags & IFF_LOOPBACK:
         return local_in(run, ns, link, packet)
@@ -296,6 +298,8 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
         nexthop = msgspec.structs.replace(nexthop, gateway=nexthop.gateway or send.via)
     packet, rerouted = output_hook(run, ns, packet, out, nexthop.gateway or packet.dst)
     if rerouted is not None:
+        if rerouted.payload is not None:
+            send = msgspec.structs.replace(send, oif=0)  # a tunnel's socket is bound to no device
         result, nexthop, out = _route_output(run, ns, rerouted, send, again=True)
     return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
 

@@ -67,3 +67,8 @@ def jhash(data: bytes, seed: int) -> int:
     padded = rest.ljust(12, b"\0")
     words = [int.from_bytes(padded[i : i + 4], "little") for i in (0, 4, 8)]
     return _final((a + words[0]) & U32, (b + words[1]) & U32, (c + words[2]) & U32)
+
+
+def reciprocal_scale(value: int, modulus: int) -> int:
+    """Scale a 32-bit number to the range below `modulus`. Source: include/linux/kernel.h (Linux 6.18)."""
+    return value * modulus >> 32

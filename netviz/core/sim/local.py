@@ -89,12 +89,13 @@ def _for_client(sent: CtTuple, packet: Packet) -> bool:
 
 
 def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
-    """Tell the sender, unless it is a UDP socket bound to a device and the error comes by the loopback.
+    """Tell the sender, unless its socket is bound to a device and the error comes by the loopback.
 
-    Source: net/ipv4/udp.c, __udp4_lib_err (Linux 6.18).
+    Source: net/ipv4/udp.c, __udp4_lib_err; net/ipv6/tcp_ipv6.c, tcp_v6_err (looks by skb->dev) (Linux 6.18).
     """
     deaf = run.flow.oif and packet.inner is not None and link.flags & IFF_LOOPBACK
-    if deaf and ((run.flow.proto == IPPROTO_UDP and not packet.ipv6) or run.flow.dport is None):
+    by_device = {(IPPROTO_UDP, False), (IPPROTO_TCP, True)}
+    if deaf and (run.flow.proto, packet.ipv6) in by_device:
         why = (
             "The sender's socket is bound to a device, and this error comes by the loopback: nobody is told."
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import msgspec
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.link import Link
+from netviz.core.model.link import BridgeInfo, Link
 from netviz.core.model.netfilter import (
     NF_FORWARD,
     NF_LOCAL_IN,
@@ -24,20 +24,29 @@ from netviz.core.model.netfilter import (
     NFPROTO_ARP,
 )
 from netviz.core.sim.domain import Crossing, Heard
-from netviz.core.sim.frame_hooks import Forwarded, arp_hook, bridge_hook, netdev_hook
+from netviz.core.sim.frame_hooks import (
+    NF_ARP_FORWARD,
+    NF_ARP_IN,
+    NF_ARP_OUT,
+    Forwarded,
+    arp_hook,
+    bridge_hook,
+    netdev_hook,
+)
+from netviz.core.sim.headers import ARP_REPLY, ARP_REQUEST
 from netviz.core.sim.netfilter import calls_ip_hooks, inet_hook
 from netviz.core.sim.nft_context import Tri
 from netviz.core.sim.nft_meta import PACKET_OTHERHOST
 from netviz.core.sim.node_index import resolve_lower_of
 from netviz.core.sim.packet import BROADCAST_MAC, IPPROTO_ICMPV6, Packet
 from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition, Recorder
 from netviz.core.state.node import NetnsState
 
-ARP_REQUEST, ARP_REPLY = 1, 2
 NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
 SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
-ARP_LENGTH, NDP_LENGTH = 28, 72
+ARP_LENGTH, NDP_LENGTH, NDP_HOP_LIMIT = 28, 72, 255
 
 
 class Passage(msgspec.Struct, frozen=True):
@@ -60,7 +69,9 @@ def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: by
     """Tell whether a solicitation reaches a link and its answer comes back."""
     one, other = _link(run, asker), _link(run, heard.link)
     group = SOLICITED_NODE + target[13:]
-    ask = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=255, length=NDP_LENGTH, untracked=True)
+    ask = Packet(
+        sender or bytes(16), group, IPPROTO_ICMPV6, ttl=NDP_HOP_LIMIT, length=NDP_LENGTH, untracked=True
+    )
     ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION, smac=one.mac, dmac=b"\x33\x33\xff" + target[13:])
     answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=other.mac, dmac=one.mac)
     return _exchange(run, asker, heard, ask, answer)
@@ -92,6 +103,10 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
             passed = _bridged(run, passed.scrubbed(True) if crossing.came_in else passed, crossing)
         inside = bool(path) and not path[-1].went_out
         passed = _received(run, passed if inside else passed.scrubbed(True), end)
+        if (
+            not passed.arp and passed.ttl != NDP_HOP_LIMIT
+        ):  # which proves that it comes from the link (ndisc_rcv)
+            raise Ended(Disposition.DROPPED, "IPV6_NDISC_HOP_LIMIT")
     except Ended as ended:
         unknown = ended.disposition is Disposition.UNKNOWN
         return Passage(Tri.UNKNOWN if unknown else Tri.FALSE, _last_chain(run.rec))
@@ -118,7 +133,7 @@ def _sent(run: Run, message: Packet, at: LinkKey) -> Packet:
     ns, link = run.netns(at.netns), _link(run, at)
     if message.arp:
         _check_legacy(ns)
-        message = arp_hook(run, ns, message, link, sending=True)
+        message = arp_hook(run, ns, message, NF_ARP_OUT, None, link)
     else:
         for hook in (NF_LOCAL_OUT, NF_POST_ROUTING):
             message = inet_hook(run, ns, message, hook, None, link)
@@ -150,10 +165,10 @@ def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
         raise Ended(Disposition.DROPPED, "OTHERHOST")
     if message.arp:
         _check_legacy(ns)
-        return arp_hook(run, ns, message, link, sending=False)
-    for hook in (NF_PRE_ROUTING, NF_LOCAL_IN):
-        message = inet_hook(run, ns, message, hook, link, None)
-    return message
+        return arp_hook(run, ns, message, NF_ARP_IN, link, None)
+    if not message.physin:  # else it has been through it in the bridge
+        message = inet_hook(run, ns, message, NF_PRE_ROUTING, link, None)
+    return inet_hook(run, ns, message, NF_LOCAL_IN, link, None)
 
 
 def _check_legacy(ns: NetnsState) -> None:
@@ -171,11 +186,15 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
         if message.dmac == bridge.mac:
             message = message.but(pkttype=None)
         message = bridge_hook(run, ns, message, "pre", source, bridge)
+        if not message.arp and calls_ip_hooks(ns, bridge, True):
+            message = message.but(physin=source.ifindex)
         message = _ip_hook(run, ns, message, NF_PRE_ROUTING, bridge)
         if out is None:
             return bridge_hook(run, ns, message, "in", source, bridge)
         message = bridge_hook(run, ns, message, "forward", source, bridge, out)
-        message = _ip_hook(run, ns, message, NF_FORWARD, bridge)
+        message = _ip_hook(run, ns, message.but(physout=out.ifindex), NF_FORWARD, bridge)
+        if message.arp and _calls_arp(ns, bridge):
+            message = arp_hook(run, ns, message, NF_ARP_FORWARD, source, out)
     else:
         message = bridge_hook(run, ns, message, "out", None, bridge, out)
     if out is None:
@@ -184,6 +203,11 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
     if source is not None:
         message = _ip_hook(run, ns, message, NF_POST_ROUTING, bridge)
     return _device(run, ns, out, message, egress=True)
+
+
+def _calls_arp(ns: NetnsState, bridge: Link) -> bool:
+    own = isinstance(bridge.info, BridgeInfo) and bridge.info.nf_call_arptables
+    return bool(own or value(ns, "net.bridge.bridge-nf-call-arptables"))
 
 
 def _ip_hook(run: Run, ns: NetnsState, message: Packet, hook: int, bridge: Link) -> Packet:

@@ -16,7 +16,8 @@ from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody, N
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.nft_context import data_of
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, Packet
-from netviz.core.sim.xtables.decode import Transport, decode_match
+from netviz.core.sim.xtables.decode import decode_match
+from netviz.core.sim.xtables.payloads import Transport
 
 MIN_RULES = 12
 META_L4PROTO, META_NAMES = 16, (6, 7)

@@ -119,17 +119,30 @@ def eval_tproxy(ctx: Context, a: dict[str, Any]) -> Result:
     port = ctx.load(a["reg_port"], 2) if a.get("reg_port") else packet.dport.to_bytes(2, "big")
     if addr is None or port is None or ctx.run.missing(ctx.ns, "sockets"):
         return Tri.UNKNOWN
-    sock = connected(ctx.ns.sockets).get(packet.tuple()) if packet.proto == IPPROTO_TCP else None
+    sock = transparent_socket(ctx, addr, int.from_bytes(port, "big"))
     if sock is None:
-        local = addr if any(addr) else _local_addr(ctx, packet)
-        asked = packet.but(dst=local, dport=int.from_bytes(port, "big") or packet.dport)
-        sock = lookup_socket(ctx.ns, asked, ctx.iif.ifindex)
-        if sock is not None and packet.proto == IPPROTO_UDP and sock.dport:
-            sock = None
-    if sock is None or not sock.transparent:
         return Tri.FALSE
     ctx.packet = packet.but(sk=sock.cookie)
     return Tri.TRUE
+
+
+def transparent_socket(ctx: Context, addr: bytes, port: int) -> Socket | None:
+    """Find the transparent socket that a packet is given to: its connection's, or a listener's at an address and port.
+
+    No address (b"" or zero) is the first of the device, port 0 the packet's own.
+
+    Source: net/ipv4/netfilter/nf_tproxy_ipv4.c, nf_tproxy_get_sock_v4; net/netfilter/xt_TPROXY.c, tproxy_tg4
+    (Linux 6.18).
+    """
+    packet = ctx.packet
+    assert ctx.iif is not None
+    sock = connected(ctx.ns.sockets).get(packet.tuple()) if packet.proto == IPPROTO_TCP else None
+    if sock is None:
+        local = addr if any(addr) else _local_addr(ctx, packet)
+        sock = lookup_socket(ctx.ns, packet.but(dst=local, dport=port or packet.dport), ctx.iif.ifindex)
+        if sock is not None and packet.proto == IPPROTO_UDP and sock.dport:
+            sock = None
+    return sock if sock is not None and sock.transparent else None
 
 
 def _local_addr(ctx: Context, packet: Packet) -> bytes:

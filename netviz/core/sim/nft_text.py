@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.netfilter import (
+    NFPROTO_BRIDGE,
     NFPROTO_INET,
     NFPROTO_IPV4,
     NFPROTO_IPV6,
@@ -21,7 +22,9 @@ from netviz.core.sim import nft_words
 from netviz.core.sim.nft_context import data_of, verdict_of, word
 from netviz.core.sim.nft_statements import STATEMENTS, verdict_text
 from netviz.core.sim.nft_words import value_text
-from netviz.core.sim.xtables.text import Sets, is_xtables, xt_rule_text
+from netviz.core.sim.xtables.text import is_xtables, xt_rule_text
+from netviz.core.sim.xtables.text_ebtables import eb_rule_text
+from netviz.core.sim.xtables.text_matches import Sets
 
 HOOK_NAMES = ("prerouting", "input", "forward", "output", "postrouting", "ingress", "egress")
 OPERATORS = {0: "", 1: "!= ", 2: "< ", 3: "<= ", 4: "> ", 5: ">= "}
@@ -67,6 +70,8 @@ def rule_text(
 
     `elements` returns a set's elements: those of unnamed sets are written out.
     """
+    if family == NFPROTO_BRIDGE and is_xtables(rule):
+        return eb_rule_text(rule)
     if xtables or is_xtables(rule):
         return xt_rule_text(rule, family == NFPROTO_IPV6, sets)
     writer = Writer(family, elements)

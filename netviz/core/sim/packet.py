@@ -67,7 +67,7 @@ class Packet(msgspec.Struct, frozen=True):
     `vni` is the network identifier or, where it is `keyed`, the GRE key; `sender` is the WireGuard key that it is
     sealed with. `sk` is the cookie of the socket that a rule gave the packet to, `pkttype` what a rule says that it
     is (None: what its MAC says). `arp` is an ARP message's operation: `src` and `dst` are the addresses that it
-    speaks of then.
+    speaks of then. `template`: a rule has laid down how to track the packet.
     """
 
     src: bytes
@@ -102,6 +102,7 @@ class Packet(msgspec.Struct, frozen=True):
     sender: bytes = b""
     sdif: int = 0
     ipvs: bool = False
+    template: bool = False
     sport_unsure: bool = False
     dport_unsure: bool = False
     sk: int = 0
@@ -151,6 +152,7 @@ class Packet(msgspec.Struct, frozen=True):
             zone=0,
             sk=0,
             pkttype=None,
+            template=False,
             mark=0 if other_netns else self.mark,
         )
 

@@ -143,6 +143,7 @@ class Run:
         self.changed_sets: set[tuple[NetnsKey, int]] = set()
         self.set_elems: dict[tuple[NetnsKey, tuple[int, str, str]], dict[bytes, SetElem | None]] = {}
         self.options_changed = False
+        self.noted: dict[Hashable, int] = {}  # what rules that were met wrote down for later rules
         self.carry: Carry = _nowhere
 
     def choose(self, key: Hashable, count: int, weights: tuple[float, ...] | None) -> int:

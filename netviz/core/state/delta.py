@@ -21,7 +21,7 @@ from netviz.core.model.ipvs import IpvsConn, IpvsService
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
-from netviz.core.model.netfilter import IpSet, NftChain, NftObject, NftSet, NftTable, XtTable
+from netviz.core.model.netfilter import IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
 from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.model.socket import Socket
 from netviz.core.state.node import EMPTY, SECTIONS, NetnsState, NodeState, SectionStatus
@@ -63,6 +63,7 @@ class NetnsDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     xt_tables: Change[XtTable, tuple[int, str]] | None = None
     xt_chains: Change[NftChain, tuple[int, str, str]] | None = None
     ipsets: Change[IpSet, str] | None = None
+    nfaccts: Change[NfAcct, str] | None = None
     ipvs: Change[IpvsService, tuple[int, bytes, int, int]] | None = None
     ipvs_conns: Change[IpvsConn, tuple[int, bytes, int, bytes, int]] | None = None
     counters: Change[LinkCounters, int] | None = None

@@ -20,7 +20,7 @@ from netviz.core.model.ipvs import IpvsConn, IpvsService
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
-from netviz.core.model.netfilter import Body, IpSet, NftChain, NftObject, NftSet, NftTable, XtTable
+from netviz.core.model.netfilter import Body, IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
 from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.model.socket import Socket
 
@@ -68,6 +68,7 @@ class NetnsState(msgspec.Struct, frozen=True, gc=False):
     xt_tables: Mapping[Any, XtTable] = EMPTY
     xt_chains: Mapping[Any, NftChain] = EMPTY
     ipsets: Mapping[Any, IpSet] = EMPTY
+    nfaccts: Mapping[Any, NfAcct] = EMPTY
     ipvs: Mapping[Any, IpvsService] = EMPTY
     ipvs_conns: Mapping[Any, IpvsConn] = EMPTY
     counters: Mapping[Any, LinkCounters] = EMPTY

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from netviz.core.model.addr import pack_ip
-from netviz.core.model.l2 import NTF_PROXY, NUD_FAILED, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Fdb, Neigh
+from netviz.core.model.l2 import (
+    NTF_PROXY,
+    NUD_FAILED,
+    NUD_NOARP,
+    NUD_PERMANENT,
+    NUD_REACHABLE,
+    Fdb,
+    Neigh,
+)
 from netviz.core.model.l3 import RTNH_F_ONLINK, Nexthop
 from netviz.core.model.link import IFF_BROADCAST, VxlanInfo
 from netviz.core.sim.trace import Disposition, Trace

@@ -19,6 +19,9 @@ from pathlib import Path
 
 import msgspec
 
+from agents.netlink.nfacct import NFACCT_FLAGS, NFACCT_NAME, NFACCT_QUOTA, NFNL_MSG_ACCT_NEW
+from agents.netlink.nfnetlink import NETLINK_NETFILTER, nfgenmsg, text_attr
+from agents.netlink.wire import HEADER, NLM_F_ACK, NLM_F_REQUEST, attr, raise_error
 from lab import netns
 from lab.randomnet.model import Item, Listener, Network, Place
 
@@ -35,7 +38,7 @@ BASE_SYSCTLS: dict[str, int | str] = {
 }
 # Set on every device: a namespace has no defaults of its own for these.
 NEIGH_SYSCTLS = {"retrans_time_ms": 60, "mcast_solicit": 2, "locktime": 0, "proxy_delay": 0}
-IP_TRANSPARENT = 19
+IP_TRANSPARENT, NLM_F_CREATE, NFACCT_F_QUOTA_BYTES = 19, 0x400, 2
 _ENV = {**os.environ, "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
 _TOKEN = re.compile(r"\{([a-z0-9]+)\}")
 
@@ -131,6 +134,12 @@ def _configure(up: Built, place: str, items: list[Item]) -> None:
                 up.refused.append(f"{place}: {name}={value}: {error.strerror}")
     _batch(up, place, ["ipset", "restore"], lines("ipset"))
     for item in items:
+        for line in item.nfacct:
+            try:
+                add_account(line)
+            except OSError as error:
+                up.refused.append(f"{place}: nfacct {line}: {error.strerror}")
+    for item in items:
         if item.nft:
             _run(up, place, ["nft", "-f", "-"], item.nft)
         for program, text in item.xtables.items():
@@ -152,6 +161,24 @@ def _run(up: Built, place: str, argv: list[str], text: str) -> None:
             at = re.match(r"Command failed -:(\d+)", line)
             what = lines[int(at[1]) - 1] if at and int(at[1]) <= len(lines) else ""
             up.refused.append(f"{place}: {' '.join(argv[:2])}: {line} {what}".strip())
+
+
+def add_account(line: str) -> None:
+    """Make an accounting object in the calling thread's namespace: a name, and a quota of bytes if it has one.
+
+    Raises: OSError.
+    """
+    name, _, quota = line.partition(" ")
+    body = nfgenmsg() + text_attr(NFACCT_NAME, name)
+    if quota:
+        body += attr(NFACCT_FLAGS, NFACCT_F_QUOTA_BYTES.to_bytes(4, "big"))
+        body += attr(NFACCT_QUOTA, int(quota).to_bytes(8, "big"))
+    header = HEADER.pack(
+        HEADER.size + len(body), NFNL_MSG_ACCT_NEW, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE, 0, 0
+    )
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as sock:
+        sock.send(header + body)
+        raise_error(sock.recv(4096)[HEADER.size :])
 
 
 def open_listener(listener: Listener) -> socket.socket:

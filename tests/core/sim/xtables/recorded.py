@@ -19,7 +19,7 @@ from netviz.core.sim.packet import Packet, invert
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import Flow
 from netviz.core.state.delta import section_of
-from netviz.core.state.node import ClusterState
+from netviz.core.state.node import ClusterState, NodeState
 from tests.core.sim.build import Net
 
 FILE = Path(__file__).resolve().parents[3] / "data" / "xtables_rules.json"
@@ -49,9 +49,11 @@ def context(packet: Packet, *, hook: int = 0, iif: str = "eth0", oif: str = "", 
         body = IpSetBody(tuple(elems))
         bodies[body_digest(body)] = body
         sets[record.name] = msgspec.structs.replace(record, body=body_digest(body))
-    ns = msgspec.structs.replace(ns, ipsets=section_of(sets.values()))
+    ns = msgspec.structs.replace(ns, ipsets=section_of(sets.values()), nfaccts=more.pop("nfaccts", {}))
+    ns = msgspec.structs.replace(ns, sockets=section_of(more.pop("sockets", ())))
     flow = Flow(ns.key, packet.src, packet.dst, packet.proto)
-    run = Run(ClusterState({}, bodies), flow, more.pop("script", ()))
+    state = ClusterState({ns.key.node: NodeState(ns.key.node, netns={ns.key: ns})}, bodies)
+    run = Run(state, flow, more.pop("script", ()))
     links: dict[str, Link] = {link.ifname: link for link in ns.links.values()}
     if "physin" in more:
         packet = packet.but(physin=links[more.pop("physin")].ifindex)
@@ -103,9 +105,9 @@ def apply_rule(ctx: Context, found: NftRuleBody) -> Result:
     return result
 
 
-def matches(ctx: Context, text: str) -> Tri:
+def matches(ctx: Context, text: str, program: str = "") -> Tri:
     """Tell whether a recorded rule that ends in a verdict or target matches."""
-    result = apply_rule(ctx, rule(text))
+    result = apply_rule(ctx, rule(text, program))
     if isinstance(result, Tri):
         return result
     assert isinstance(result, Verdict | Action | Stop)

@@ -109,7 +109,7 @@ CASES: list[tuple[str, Packet, Tri, dict[str, Any]]] = [
         U,
         {},
     ),
-    ("-m socket --transparent -j ACCEPT", tcp(), U, {}),
+    ("-m socket --transparent -j ACCEPT", tcp(), F, {}),
     ("-m cpu --cpu 1 -j ACCEPT", tcp(), U, {}),
     ("-m limit --limit 5/min --limit-burst 7 -j ACCEPT", tcp(), U, {}),
     ("-f -j ACCEPT", tcp(), F, {}),
@@ -164,9 +164,10 @@ def test_statistic_branches_with_its_odds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rev"), [("bpf", 1), ("string", 1), ("time", 0), ("tcp", 7), ("set", 0), ("nfacct", 0)]
+    ("name", "rev"),
+    [("bpf", 1), ("quota", 0), ("time", 0), ("tcp", 7), ("set", 0), ("nfacct", 0), ("string", 7)],
 )
 def test_what_is_not_modelled_is_not_known(name: str, rev: int) -> None:
     """Never accepted, never refused."""
-    expr = NftExpr("match", {"name": name, "rev": rev, "info": bytes(300)})
+    expr = NftExpr("match", {"name": name, "rev": rev, "info": bytes(700)})
     assert evaluate(context(tcp()), expr) is U

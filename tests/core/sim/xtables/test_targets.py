@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.netfilter import NftExpr
-from netviz.core.sim.nft_context import Action, Stop, Tri
+from netviz.core.model.socket import TCP_LISTEN, Socket
+from netviz.core.sim.nft_context import Action, Stop, Tri, Verdict
 from netviz.core.sim.nft_eval import evaluate
 from tests.core.sim.xtables.recorded import apply_rule, context, echo, rule, tcp, tracked
 
@@ -118,9 +121,97 @@ def test_what_changes_nothing_goes_on() -> None:
 
 
 def test_what_is_not_modelled_stops_by_name_and_revision() -> None:
-    """Queues, transparent proxies, and revisions that aren't known."""
-    assert apply_rule(context(tcp()), rule("-j NFQUEUE --queue-num 5")) == Stop("target NFQUEUE revision 3")
+    """Cookies for SYNs, and revisions that aren't known."""
+    expr = NftExpr("target", {"name": "SYNPROXY", "rev": 0, "info": bytes(8)})
+    assert evaluate(context(tcp()), expr) == Stop("target SYNPROXY revision 0")
     expr = NftExpr("target", {"name": "MARK", "rev": 9, "info": bytes(8)})
     assert evaluate(context(echo()), expr) == Stop("target MARK revision 9")
     expr = NftExpr("target", {"name": "DNAT", "rev": 2, "info": b"short"})
     assert evaluate(context(echo()), expr) == Stop("target DNAT revision 2")
+
+
+def test_a_queue_forks() -> None:
+    """Whether a program listens isn't known: without one the packet is dropped, or passed over by bypass."""
+    assert apply_rule(context(tcp()), rule("-j NFQUEUE --queue-num 5")) == Verdict(0)
+    with_program = apply_rule(context(tcp(), script=(1,)), rule("-j NFQUEUE --queue-num 5"))
+    assert with_program == Stop("target NFQUEUE to a program on queue 5")
+    bypass = NftExpr("target", {"name": "NFQUEUE", "rev": 3, "info": bytes([5, 0, 1, 0, 1, 0])})
+    assert evaluate(context(tcp()), bypass) == Verdict(1)
+
+
+def test_prefix_translation_keeps_the_checksum() -> None:
+    """RFC 6296, section 3.1: FD01:203:405:1::1234 behind FD01:203:405::/48 is 2001:DB8:1:D550::1234, and back."""
+    inside, outside = "fd01:203:405::", "2001:db8:1::"
+
+    def expr(name: str, src: str, dst: str) -> NftExpr:
+        info = pack_ip(src) + pack_ip(dst) + bytes([48, 48]) + bytes(6)
+        return NftExpr("target", {"name": name, "rev": 0, "info": info})
+
+    ctx = context(tcp("fd01:203:405:1::1234", "fd00::1"))
+    assert evaluate(ctx, expr("SNPT", inside, outside)) is Tri.TRUE
+    assert ctx.packet.src == pack_ip("2001:db8:1:d550::1234")
+    ctx = context(tcp("fd00::1", "2001:db8:1:d550::1234"))
+    assert evaluate(ctx, expr("DNPT", outside, inside)) is Tri.TRUE
+    assert ctx.packet.dst == pack_ip("fd01:203:405:1::1234")
+
+
+def test_a_template_comes_first() -> None:
+    """After a CT target that isn't --notrack, NOTRACK and another zone do nothing."""
+    ctx = context(tcp())
+    assert apply_rule(ctx, rule("-j CT --zone 3", "iptables")) is Tri.TRUE
+    assert ctx.packet.zone == 3
+    notrack = NftExpr("target", {"name": "NOTRACK", "rev": 0, "info": b""})
+    assert evaluate(ctx, notrack) is Tri.TRUE
+    assert not ctx.packet.untracked
+    ctx = context(tcp())
+    apply_rule(ctx, rule("-p tcp -j CT --ctevents new,destroy", "iptables"))
+    evaluate(ctx, notrack)
+    assert not ctx.packet.untracked
+    stopped = apply_rule(context(tcp()), rule("-j CT --zone-orig 3", "iptables"))
+    assert stopped == Stop("target CT with a zone for one direction")
+
+
+def test_congestion_bits_and_options() -> None:
+    """ECN takes TCP's bits away; TCPOPTSTRIP makes the options unknown."""
+    ctx = context(tcp(tcp_flags=0xC2, length=60))
+    assert apply_rule(ctx, rule("-p tcp -j ECN --ecn-tcp-remove", "iptables")) is Tri.TRUE
+    assert ctx.packet.tcp_flags == 2
+    with_mss = rule("-p tcp -m tcp --tcp-option 2 -j ACCEPT", "iptables")
+    assert apply_rule(ctx, with_mss) == Verdict(1)
+    assert apply_rule(ctx, rule("-p tcp -j TCPOPTSTRIP --strip-options 5,8", "iptables")) is Tri.TRUE
+    assert apply_rule(ctx, with_mss) is Tri.UNKNOWN
+
+
+def test_a_hash_as_mark() -> None:
+    """The same for both directions of a flow, below the modulus, another for other addresses sometimes."""
+    text = "-j HMARK --hmark-src-prefix 32 --hmark-dst-prefix 32 --hmark-rnd 0x0000feed --hmark-mod 7"
+    marks = set()
+    for last in range(1, 30):
+        both = set()
+        for src, dst in ((f"10.0.0.{last}", "10.1.2.3"), ("10.1.2.3", f"10.0.0.{last}")):
+            ctx = context(tcp(src, dst, mark=99))
+            assert apply_rule(ctx, rule(text, "iptables")) is Tri.TRUE
+            both.add(ctx.packet.mark)
+        assert len(both) == 1
+        marks |= both
+    assert marks == set(range(7))
+
+
+PROXY = "-p tcp -j TPROXY --on-port 8080 --on-ip 0.0.0.0 --tproxy-mark 0x1/0x1"
+
+
+def test_a_transparent_proxy() -> None:
+    """A transparent listener gets the packet and the mark; without one the packet is dropped."""
+    clear = Socket(6, bytes(16), 8080, state=TCP_LISTEN, cookie=7, transparent=True)
+    for sockets, verdict, cookie in (
+        ((), Verdict(0), 0),
+        ((msgspec.structs.replace(clear, transparent=False),), Verdict(0), 0),
+        ((clear,), Verdict(1), 7),
+    ):
+        ctx = context(tcp(dst="198.51.100.1", mark=0x10), sockets=sockets)
+        assert apply_rule(ctx, rule(PROXY, "iptables")) == verdict
+        assert (ctx.packet.sk, ctx.packet.mark) == (cookie, 0x11 if cookie else 0x10)
+    ctx = context(tcp(dst="198.51.100.1", dport_unsure=True), sockets=(clear,))
+    assert apply_rule(ctx, rule(PROXY, "iptables")) == Stop(
+        "target TPROXY where ports or sockets aren't known"
+    )

@@ -1,0 +1,46 @@
+"""HMARK: a mark that is a hash of addresses and ports.
+
+Source: net/netfilter/xt_HMARK.c, hmark_tg_v4, hmark_tg_v6, hmark_hash, hmark_swap_ports (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from netviz.core.sim.jhash import jhash2, reciprocal_scale
+from netviz.core.sim.nft_context import Context, Result, Stop, Tri
+from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables.match_headers import PORT_PROTOS
+
+METHOD_CT, METHOD_L3 = 1 << 12, 1 << 13
+
+
+def hash_mark(ctx: Context, a: payloads.Hmark) -> Result:
+    """Set the mark; where it comes from a port that isn't known, from an error's inside or a connection, stop."""
+    packet = ctx.packet
+    if a.flags & METHOD_CT or packet.inner is not None or packet.fragment:
+        return Stop("target HMARK of a connection, an ICMP error or a fragment")
+    src, dst = _masked(packet.src, a.src_mask), _masked(packet.dst, a.dst_mask)
+    ports = proto = 0
+    if not a.flags & METHOD_L3:
+        proto = packet.proto
+        if proto in PORT_PROTOS:
+            if packet.sport_unsure or packet.dport_unsure:
+                return Stop("target HMARK of a port that isn't known")
+            ports = _ports(packet.sport, packet.dport, a)
+    value = jhash2([min(src, dst), max(src, dst), ports], a.seed) ^ (proto & a.proto_mask)
+    ctx.packet = packet.but(mark=reciprocal_scale(value, a.modulus) + a.offset & 0xFFFFFFFF)
+    return Tri.TRUE
+
+
+def _masked(addr: bytes, mask: bytes) -> int:
+    """Mask an address; an IPv6 address's words are folded into one."""
+    value = 0
+    for at in range(0, len(addr), 4):
+        value ^= int.from_bytes(addr[at : at + 4], "big") & int.from_bytes(mask[at : at + 4], "big")
+    return value
+
+
+def _ports(sport: int, dport: int, a: payloads.Hmark) -> int:
+    both = sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
+    made = bytes(have & mask | put for have, mask, put in zip(both, a.port_mask, a.port_set, strict=True))
+    first, second = int.from_bytes(made[:2], "big"), int.from_bytes(made[2:], "big")
+    return max(first, second) << 16 | min(first, second)
