@@ -18,7 +18,6 @@ A namespace whose table is empty costs one small request each audit; its event s
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import select
 import socket
@@ -122,7 +121,6 @@ class Conntrack:
     async def start(self, host: Host) -> None:
         """Begin to tick."""
         self._host = host
-        self._loop = asyncio.get_running_loop()
         self._poll = select.epoll()
         self._schedule(IDLE_TICK_S)
 
@@ -272,7 +270,7 @@ class Conntrack:
     def _ask_loop(self, fn: Callable[[], T]) -> T:
         """Run on the event loop's thread and wait for it. Raises: TimeoutError, an OSError: tried again later."""
         future: Future[T] = Future()
-        self._loop.call_soon_threadsafe(lambda: future.set_result(fn()))
+        self._host.call_soon(lambda: future.set_result(fn()))
         return future.result(timeout=LOOP_TIMEOUT_S)
 
     def _forget_events(self, tracker: Tracker) -> None:
@@ -314,9 +312,9 @@ class Conntrack:
             tracker.dump_cost_s = time.thread_time() - started
             tracker.dumped_at_s = time.monotonic()
         except BaseException:
-            self._loop.call_soon_threadsafe(self._end, tracker, {}, tracker.count)
+            self._host.call_soon(lambda: self._end(tracker, {}, tracker.count))
             raise
-        self._loop.call_soon_threadsafe(self._end, tracker, differing, held)
+        self._host.call_soon(lambda: self._end(tracker, differing, held))
         return Reading({}, self._gaps(count))
 
     def _compare(

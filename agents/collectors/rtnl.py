@@ -49,7 +49,17 @@ REMOTE_REASON = "the namespace is only known by a veth peer and cannot be entere
 
 def read_links(sock: socket.socket) -> list[Link]:
     """Dump links with what is attached to them. Raises: OSError."""
-    links = list(parse_links(dump(sock, RTM_GETLINK, link_dump_request())))
+    return _with_tc(sock, parse_links(dump(sock, RTM_GETLINK, link_dump_request())))
+
+
+def read_links_and_counters(sock: socket.socket) -> tuple[list[Link], list[LinkCounters]]:
+    """Dump links with what is attached to them, and their counters from the same dump. Raises: OSError."""
+    found = dump(sock, RTM_GETLINK, link_dump_request(stats=True))
+    return _with_tc(sock, parse_links(found)), list(parse_counters(found))
+
+
+def _with_tc(sock: socket.socket, found: Iterable[Link]) -> list[Link]:
+    links = list(found)
     tc = parse_tc(dump(sock, RTM_GETQDISC, qdisc_dump_request()))
     if not tc:
         return links
@@ -131,10 +141,11 @@ class Rtnl:
 
     def can_run(self, host: Host) -> str | None:
         """rtnetlink is there wherever network namespaces are."""
+        self._host = host
         return None
 
     async def start(self, host: Host) -> None:
-        """Remember the host."""
+        """Nothing to get ready."""
         self._host = host
 
     def attach(self, ns: NetnsHandle) -> None:
@@ -184,16 +195,22 @@ class Rtnl:
         sock = self._request_socket(ns)
         read: dict[str, Iterable[Record]] = {}
         gaps: dict[str, str] = {}
-        for name in READERS:
-            if name not in sections:
-                continue
-            try:
-                read[name] = _with_peers(ns, read_links(sock)) if name == "links" else READERS[name](sock)
-            except OSError as err:
-                if err.errno not in _UNSUPPORTED:
-                    self.detach(ns)
-                    raise
-                gaps[name] = f"this kernel cannot list them: {err.strerror}"
+        try:
+            if "links" in sections and "counters" in sections:
+                read["links"], read["counters"] = read_links_and_counters(sock)
+            for name in READERS:
+                if name in sections and name not in read:
+                    try:
+                        read[name] = READERS[name](sock)
+                    except OSError as err:
+                        if err.errno not in _UNSUPPORTED:
+                            raise
+                        gaps[name] = f"this kernel cannot list them: {err.strerror}"
+            if "links" in read:
+                read["links"] = _with_peers(ns, read["links"])
+        except OSError:
+            self.detach(ns)
+            raise
         return Reading(read, gaps)
 
     def _request_socket(self, ns: NetnsHandle) -> socket.socket:
@@ -225,8 +242,9 @@ class Rtnl:
         return Reading(read, gaps)
 
 
-def _with_peers(ns: NetnsHandle, links: list[Link]) -> list[Link]:
+def _with_peers(ns: NetnsHandle, found: Iterable[Record]) -> list[Link]:
     """Ask for the peers of WireGuard devices, if there are any. Raises: OSError."""
+    links = [link for link in found if isinstance(link, Link)]
     if not any(link.kind == "wireguard" for link in links):
         return links
     with ns.open_netlink(NETLINK_GENERIC) as sock:

@@ -149,6 +149,14 @@ def receive(sock: socket.socket) -> bytes:
     return data
 
 
+def receive_answer(sock: socket.socket) -> bytes:
+    """Receive a datagram that was asked for. Raises: TimeoutError; BadMessage; OSError."""
+    try:
+        return receive(sock)
+    except BlockingIOError:
+        raise TimeoutError(errno.ETIMEDOUT, "the kernel gave no answer") from None
+
+
 def raise_error(body: bytes) -> None:
     """Raise what an NLMSG_ERROR or NLMSG_DONE body says, if it says an error. Raises: OSError."""
     code = -_ERRNO.unpack_from(body)[0] if len(body) >= 4 else 0
@@ -175,7 +183,7 @@ def _dump_once(sock: socket.socket, msg_type: int, body: bytes) -> tuple[list[Me
     out: list[Message] = []
     consistent = True
     while True:
-        for kind, msg_flags, msg_seq, msg_body in parse_messages(receive(sock)):
+        for kind, msg_flags, msg_seq, msg_body in parse_messages(receive_answer(sock)):
             if msg_seq != seq:
                 continue
             if msg_flags & NLM_F_DUMP_INTR:
@@ -197,7 +205,7 @@ def request(sock: socket.socket, msg_type: int, body: bytes) -> Message:
     seq = next(_sequence) & 0xFFFFFFFF
     sock.send(HEADER.pack(HEADER.size + len(body), msg_type, NLM_F_REQUEST, seq, 0) + body)
     while True:
-        for kind, flags, msg_seq, msg_body in parse_messages(receive(sock)):
+        for kind, flags, msg_seq, msg_body in parse_messages(receive_answer(sock)):
             if msg_seq != seq:
                 continue
             if kind == NLMSG_ERROR:
