@@ -29,6 +29,7 @@ NLA_TYPE_MASK = 0x3FFF
 
 DUMP_ATTEMPTS = 8
 RECV_BYTES = 1 << 17
+_TRUNCATED = int(socket.MSG_TRUNC)  # the enumeration's own `&` takes as long as all the rest of `receive`
 
 HEADER = struct.Struct("=IHHII")
 _ATTR = struct.Struct("=HH")
@@ -144,7 +145,7 @@ def parse_messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 def receive(sock: socket.socket) -> bytes:
     """Receive one datagram whole. Raises: BadMessage when it was cut; OSError (ENOBUFS: events were lost)."""
     data, _anc, flags, _addr = sock.recvmsg(RECV_BYTES)
-    if flags & socket.MSG_TRUNC:
+    if flags & _TRUNCATED:
         raise BadMessage(f"a datagram over {RECV_BYTES} bytes was cut")
     return data
 
