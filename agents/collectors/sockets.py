@@ -47,12 +47,16 @@ class Watch:
 
     def __init__(self, files: list[int]) -> None:
         self.files = files
-        self.said: dict[str, int] = {}
+        self._text = b""
+        self._counts: dict[str, int] = {}
 
     def moved(self) -> bool:
         """Tell whether the counts differ from those of the last call."""
-        was, self.said = self.said, read_counts(self.files)
-        return self.said != was
+        was, self._text = self._text, read_text(self.files)
+        if self._text == was:
+            return False
+        before, self._counts = self._counts, parse_counts(self._text)
+        return self._counts != before
 
     def close(self) -> None:
         """Close the files."""
@@ -60,10 +64,14 @@ class Watch:
             os.close(file)
 
 
-def read_counts(files: list[int]) -> dict[str, int]:
+def read_text(files: list[int]) -> bytes:
+    """Read what the count files say."""
+    return b"".join([os.pread(file, 4096, 0) for file in files])
+
+
+def parse_counts(text: bytes) -> dict[str, int]:
     """Read how many sockets of each protocol are in use ("TCP", "TCP6", "UDP", ...)."""
-    lines = b"".join(os.pread(file, 4096, 0) for file in files).decode("ascii").splitlines()
-    split = (line.split() for line in lines)
+    split = (line.split() for line in text.decode("ascii").splitlines())
     return {words[0].rstrip(":"): int(words[2]) for words in split if words[1] == "inuse"}
 
 
@@ -120,7 +128,7 @@ class Sockets:
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
         """Dump those protocols that the counts say are in use."""
         _, watch = self._watches.get(ns.key, (None, None))
-        counts = read_counts(watch.files) if watch is not None else ns.run(_read_counts_once)
+        counts = parse_counts(read_text(watch.files)) if watch is not None else ns.run(_read_counts_once)
         if not any(counts.values()):
             return Reading({"sockets": ()})
         with ns.open_netlink(NETLINK_SOCK_DIAG) as sock:
@@ -156,7 +164,7 @@ def _open_sockstat() -> list[int]:
 def _read_counts_once() -> dict[str, int]:
     files = _open_sockstat()
     try:
-        return read_counts(files)
+        return parse_counts(read_text(files))
     finally:
         for file in files:
             os.close(file)
