@@ -38,7 +38,7 @@ BETRAYAL_S = 1.0
 REMOTE_POLL_S = 5.0
 AUDIT_S = 60.0
 AUDIT_STEP_S = 5.0
-AUDIT_SHARE = 0.003
+AUDIT_SHARE = 0.002
 
 
 class Runner(CollectorHost):

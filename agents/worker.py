@@ -4,7 +4,8 @@ A slow collector delays only itself, and one that fails (even by a mistake of it
 alone: its sections are marked as not whole, and read again a second later. What events report while
 a reading is under way is kept and folded in again on top of it, since the reading may be older than
 the event. Namespaces that are due together are read in one visit to the thread, as changing threads
-costs more than a small namespace does; a visit ends after `VISIT_S`, so that news is not kept waiting.
+costs more than a small namespace does; a visit ends after `VISIT_S` when something else has been asked for
+meanwhile, so that news is not kept waiting.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=collector.name)
         self._wake = asyncio.Event()
         self._asleep_until: float | None = None
+        self._news = False
         self._busy: dict[NetnsKey, Task] = {}
         self._leaving: dict[NetnsKey, Callable[[], None]] = {}
         self._deaf: dict[NetnsKey, str] = {}
@@ -107,6 +109,7 @@ class Worker:
     def mark(self, key: NetnsKey, section: str, *, settle: bool = False, at_once: bool = False) -> None:
         """Have a section read: see `Schedule.mark`. Ignored for a namespace that isn't attached."""
         if key in self.attached:
+            self._news = True
             now = asyncio.get_running_loop().time()
             due = self.schedule.mark(key, section, now, settle=settle, at_once=at_once)
             if self._asleep_until is None or due < self._asleep_until:
@@ -139,6 +142,7 @@ class Worker:
 
     def _due(self, now: float) -> list[Task]:
         tasks: list[Task] = []
+        self._news = False
         while len(tasks) < MAX_VISIT and (item := self.schedule.pop(now)) is not None:
             key, sections = item
             ns = self.attached.get(key)
@@ -160,7 +164,7 @@ class Worker:
         first = time.monotonic()
         for task in tasks:
             task.ended = time.monotonic()
-            if task.ended - first > VISIT_S:
+            if self._news and task.ended - first > VISIT_S:
                 return
             cpu_s = time.thread_time()
             try:

@@ -40,7 +40,7 @@ from netviz.core.model.link import Link, LinkCounters
 log = logging.getLogger(__name__)
 
 MAX_DATAGRAMS = 64
-COUNTERS_POLL_S = 10.0
+COUNTERS_POLL_S = 30.0  # every reading of 100 namespaces takes a twentieth of a second
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
 # The namespace is out of our hands, or the nsid means nothing any more.
 _REFUSED = (errno.EPERM, errno.EACCES, errno.EINVAL)

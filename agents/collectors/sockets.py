@@ -13,6 +13,7 @@ where the kernel is built without raw_diag.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Collection, Mapping
 
@@ -39,6 +40,7 @@ _DATAGRAM = (
     ("RAW", socket.AF_INET, socket.IPPROTO_RAW),
     ("RAW6", socket.AF_INET6, socket.IPPROTO_RAW),
 )
+_IN_USE = re.compile(rb"(\w+): inuse (\d+)")
 _SOCKSTAT = ("/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6")
 
 
@@ -47,16 +49,12 @@ class Watch:
 
     def __init__(self, files: list[int]) -> None:
         self.files = files
-        self._text = b""
-        self._counts: dict[str, int] = {}
+        self._said: list[tuple[bytes, bytes]] = []
 
     def moved(self) -> bool:
         """Tell whether the counts differ from those of the last call."""
-        was, self._text = self._text, read_text(self.files)
-        if self._text == was:
-            return False
-        before, self._counts = self._counts, parse_counts(self._text)
-        return self._counts != before
+        was, self._said = self._said, _IN_USE.findall(read_text(self.files))
+        return self._said != was
 
     def close(self) -> None:
         """Close the files."""
@@ -71,8 +69,7 @@ def read_text(files: list[int]) -> bytes:
 
 def parse_counts(text: bytes) -> dict[str, int]:
     """Read how many sockets of each protocol are in use ("TCP", "TCP6", "UDP", ...)."""
-    split = (line.split() for line in text.decode("ascii").splitlines())
-    return {words[0].rstrip(":"): int(words[2]) for words in split if words[1] == "inuse"}
+    return {name.decode("ascii"): int(count) for name, count in _IN_USE.findall(text)}
 
 
 class Sockets:
