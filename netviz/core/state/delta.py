@@ -100,6 +100,8 @@ def diff_section(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Change[Any, 
         return None
     if not old:
         return Change(tuple(new.values())) if new else None
+    if old == new:  # as most are: told without a step of Python for each record
+        return None
     put = tuple(rec for key, rec in new.items() if (was := old.get(key)) is not rec and was != rec)
     drop = tuple(key for key in old if key not in new)
     return Change(put, drop) if put or drop else None
