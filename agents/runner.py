@@ -343,6 +343,13 @@ def _only(delta: NetnsDelta, sections: Iterable[str]) -> NetnsDelta:
 
 
 def _raise_file_limit() -> None:
-    """Allow as many descriptors as the hard limit does: several are needed for each namespace."""
+    """Allow as many descriptors as may be had: a dozen are needed for each namespace.
+
+    The hard limit is passed where that is allowed (CAP_SYS_RESOURCE), up to what the kernel gives a process.
+    """
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError), open("/proc/sys/fs/nr_open", encoding="ascii") as f:
+        most = int(f.read())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
