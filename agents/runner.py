@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LOOK_DELAY_S = 0.003
 LOOK_COST_FACTOR = 10
+LOOK_AGAIN_S = 1.0
 PROC_LOOK_S = 10.0
 UNWATCHED_LOOK_S = 0.5
 RELATE_S = 0.005
@@ -153,10 +154,16 @@ class Runner(CollectorHost):
             self._look.clear()
             processes, self._look_processes = self._look_processes, False
             started = self._loop.time()
-            if processes:
-                found = await asyncio.to_thread(self._namespaces.look)
-            else:
-                found = self._namespaces.look(processes=False)
+            try:
+                if processes:
+                    found = await asyncio.to_thread(self._namespaces.look)
+                else:
+                    found = self._namespaces.look(processes=False)
+            except OSError as err:  # no descriptors left, or /proc is unmounted
+                log.warning("cannot look for namespaces: %s", err)
+                await asyncio.sleep(LOOK_AGAIN_S)
+                self.look_for_namespaces()
+                continue
             cost = self._loop.time() - started
             self._namespaces_found(found)
             await asyncio.sleep(cost * LOOK_COST_FACTOR)

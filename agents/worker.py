@@ -11,7 +11,10 @@ meanwhile, so that news is not kept waiting.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
+import resource
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +28,21 @@ from netviz.core.state.delta import NetnsDelta
 
 log = logging.getLogger(__name__)
 
+SPARE_DESCRIPTORS = 256
 RETRY_S = 1.0
 VISIT_S = 0.01
 MAX_VISIT = 64
+
+
+def check_descriptors() -> None:
+    """Keep some descriptors back: namespaces for which none are left to listen by can still be read.
+
+    The kernel gives out the lowest number that is free, so a new one tells how many are in use. Raises: OSError.
+    """
+    fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    os.close(fd)
+    if fd + SPARE_DESCRIPTORS > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 class Task(msgspec.Struct, eq=False):
@@ -67,6 +82,7 @@ class Worker:
         self._busy: dict[NetnsKey, Task] = {}
         self._leaving: dict[NetnsKey, Callable[[], None]] = {}
         self._deaf: dict[NetnsKey, str] = {}
+        self._reasons: set[str] = set()
 
     def attach(self, ns: NetnsHandle) -> None:
         """Begin with a namespace. While it cannot be listened in, what is read of it has gaps that say so."""
@@ -80,11 +96,15 @@ class Worker:
 
     def _listen(self, ns: NetnsHandle) -> None:
         try:
+            check_descriptors()
             self.collector.attach(ns)
         except OSError as err:
             reason = f"no events: {err.strerror or err}"
-            if self._deaf.get(ns.key) != reason:
-                log.warning("%s cannot listen in %s: %s", self.collector.name, ns.key, err)
+            if reason not in self._reasons:
+                self._reasons.add(reason)
+                log.warning(
+                    "%s cannot listen in %s (the first of such): %s", self.collector.name, ns.key, err
+                )
             self._deaf[ns.key] = reason
         else:
             self._deaf.pop(ns.key, None)

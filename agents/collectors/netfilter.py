@@ -152,12 +152,17 @@ class Netfilter:
         self._sources.clear()
 
     def attach(self, ns: NetnsHandle) -> None:
-        """Listen for changes of the namespace's ruleset."""
+        """Listen for changes of the namespace's ruleset, and open what it is read through. Raises: OSError."""
+        sources = Sources(ns)
+        try:
+            if not self._no_nft:
+                sock = ns.open_netlink(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
+                self._host.add_reader(ns, sock, lambda: self._on_event(ns, sock))
+        except OSError:
+            sources.close()
+            raise
         self._attached.add(ns.key)
-        if self._no_nft:
-            return
-        sock = ns.open_netlink(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
-        self._host.add_reader(ns, sock, lambda: self._on_event(ns, sock))
+        self._sources[ns.key] = sources
 
     def detach(self, ns: NetnsHandle) -> None:
         """Forget a namespace and close what it is read through."""

@@ -133,7 +133,8 @@ class Namespaces:
         """See what is there, changing nothing; may run on another thread, once at a time.
 
         Without `processes`, those of the last look are taken to be there still, but for namespaces that have
-        no bind mount, or none any more: there it decides whether the namespace is.
+        no bind mount, or none any more: there it decides whether the namespace is. Raises: OSError when a
+        directory that is there cannot be listed: what it holds is not known then, rather than gone.
         """
         found: dict[_Id, Found] = {}
         for ident, path in self._mounted():
@@ -173,7 +174,7 @@ class Namespaces:
         for directory in self._options.netns_dirs:
             try:
                 names = sorted(os.listdir(directory))
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             for name in names:
                 path = f"{directory}/{name}"

@@ -33,6 +33,7 @@ from agents.netlink.vlan import RTM_GETVLAN, parse_vlans, vlan_dump_request
 from agents.netlink.wire import NETLINK_ROUTE, BadMessage, Message, attrs, dump, parse_messages, receive, s32
 from agents.netlink.wireguard import NETLINK_GENERIC, read_peers
 from netviz.core.model.base import Record
+from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
@@ -138,6 +139,7 @@ class Rtnl:
         """`rcvbuf_bytes` bounds what the kernel queues of each namespace's events; 0 for the usual."""
         self._rcvbuf_bytes = rcvbuf_bytes
         self._requests: dict[NetnsHandle, socket.socket] = {}
+        self._listening: set[NetnsKey] = set()
 
     def can_run(self, host: Host) -> str | None:
         """rtnetlink is there wherever network namespaces are."""
@@ -153,7 +155,13 @@ class Rtnl:
         if ns.fd >= 0:
             sock = ns.open_netlink(NETLINK_ROUTE, GROUPS, rcvbuf_bytes=self._rcvbuf_bytes)
             folder = Folder(self._host, ns)
+            try:
+                self._request_socket(ns)
+            except OSError:
+                sock.close()
+                raise
             self._host.add_reader(ns, sock, lambda: self._on_event(ns, sock, folder))
+            self._listening.add(ns.key)
 
     def _on_event(self, ns: NetnsHandle, sock: socket.socket, folder: Folder) -> None:
         try:
@@ -184,6 +192,10 @@ class Rtnl:
 
     def detach(self, ns: NetnsHandle) -> None:
         """Close the namespace's request socket."""
+        self._listening.discard(ns.key)
+        self._close_request(ns)
+
+    def _close_request(self, ns: NetnsHandle) -> None:
         sock = self._requests.pop(ns, None)
         if sock is not None:
             sock.close()
@@ -192,25 +204,31 @@ class Rtnl:
         """Dump the sections asked for. Raises: OSError."""
         if ns.fd < 0:
             return self._collect_remote(ns, sections)
-        sock = self._request_socket(ns)
+        try:
+            return self._collect_inside(ns, self._request_socket(ns), sections)
+        except OSError:
+            self._close_request(ns)  # an answer may be left in the socket
+            raise
+        finally:
+            if ns.key not in self._listening:
+                self._close_request(ns)
+
+    def _collect_inside(self, ns: NetnsHandle, sock: socket.socket, sections: Collection[str]) -> Reading:
         read: dict[str, Iterable[Record]] = {}
         gaps: dict[str, str] = {}
-        try:
-            if "links" in sections and "counters" in sections:
-                read["links"], read["counters"] = read_links_and_counters(sock)
-            for name in READERS:
-                if name in sections and name not in read:
-                    try:
-                        read[name] = READERS[name](sock)
-                    except OSError as err:
-                        if err.errno not in _UNSUPPORTED:
-                            raise
-                        gaps[name] = f"this kernel cannot list them: {err.strerror}"
-            if "links" in read:
-                read["links"] = _with_peers(ns, read["links"])
-        except OSError:
-            self.detach(ns)
-            raise
+        if "links" in sections and "counters" in sections:
+            read["links"], read["counters"] = read_links_and_counters(sock)
+        for name in READERS:
+            if name not in sections or name in read:
+                continue
+            try:
+                read[name] = READERS[name](sock)
+            except OSError as err:
+                if err.errno not in _UNSUPPORTED:
+                    raise
+                gaps[name] = f"this kernel cannot list them: {err.strerror}"
+        if "links" in read:
+            read["links"] = _with_peers(ns, read["links"])
         return Reading(read, gaps)
 
     def _request_socket(self, ns: NetnsHandle) -> socket.socket:
@@ -237,7 +255,7 @@ class Rtnl:
                     del gaps["addrs"]
         except OSError as err:
             if err.errno not in _REFUSED:
-                self.detach(self._host.root)
+                self._close_request(self._host.root)
                 raise
         return Reading(read, gaps)
 
