@@ -128,6 +128,10 @@ class CollectorHost:
             self._loop.remove_reader(sock.fileno())
         sock.close()
 
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        """Run `fn` on the loop."""
+        self._loop.call_soon_threadsafe(fn)
+
     def call_later(self, delay_s: float, fn: Callable[[], None]) -> None:
         """Run `fn` later, unless the collector stopped."""
         self._loop.call_later(delay_s, lambda: None if self._stopped else fn())

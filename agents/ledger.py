@@ -128,8 +128,11 @@ class Ledger:
                 if change is not None:
                     self._fold(delta.key, name, change)
 
+    def _overlay(self, key: NetnsKey, name: str) -> _Overlay:
+        return self._overlays.setdefault(key, {}).setdefault(name, {})
+
     def _fold(self, key: NetnsKey, name: str, change: Change[Any, Any]) -> None:
-        overlay = self._overlays.setdefault(key, {}).setdefault(name, {})
+        overlay = self._overlay(key, name)
         for dropped in change.drop:
             overlay[dropped] = None
         for rec in change.put:
@@ -142,7 +145,12 @@ class Ledger:
         differed = 0
         for name, records in reading.sections.items():
             new = {rec.key: rec for rec in records}  # type: ignore[attr-defined]
-            change = diff_section(self.section(key, name), new)
+            old = self.section(key, name)
+            if not old:  # as in every first reading
+                differed += len(new)
+                self._overlay(key, name).update(new)
+                continue
+            change = diff_section(old, new)
             if change is not None:
                 differed += len(change.put) + len(change.drop)
                 self._fold(key, name, change)
@@ -181,8 +189,11 @@ class Ledger:
         sections: dict[str, Any] = {}
         for name, overlay in self._overlays.get(key, {}).items():
             old: Mapping[Any, Any] = EMPTY if told is None else getattr(told, name)
-            put = tuple(r for k, r in overlay.items() if r is not None and old.get(k) != r)
-            drop = tuple(k for k, r in overlay.items() if r is None and k in old)
+            if old:
+                put = tuple(r for k, r in overlay.items() if r is not None and old.get(k) != r)
+                drop = tuple(k for k, r in overlay.items() if r is None and k in old)
+            else:
+                put, drop = tuple(r for r in overlay.values() if r is not None), ()
             if put or drop:
                 sections[name] = Change(put, drop)
         record = self._records[key] if told is None or key in self._changed_records else None

@@ -33,6 +33,7 @@ class Relations:
         self._root = root
         self._thread = thread
         self._candidates: dict[NetnsKey, int] = {}
+        self._explained: dict[NetnsKey, frozenset[int]] = {}
         self._maps: dict[NetnsKey, dict[int, NetnsKey]] = {}
         self._betrays: dict[NetnsKey, set[NetnsKey]] = {}
         self.betrayed: dict[NetnsKey, NetnsHandle] = {}
@@ -40,22 +41,28 @@ class Relations:
 
     def set_namespaces(self, handles: Iterable[NetnsHandle]) -> None:
         """Say which namespaces are open now, likeliest target of a veth first."""
-        self._candidates = {ns.key: ns.fd for ns in handles}
+        candidates = {ns.key: ns.fd for ns in handles}
+        if not self._candidates.keys() <= candidates.keys():  # what was explained by one that ended, isn't
+            self._explained.clear()
+        self._candidates = candidates
 
     def forget(self, ns: NetnsHandle) -> None:
         """Forget a namespace that ended, or whose nsids changed."""
+        self._explained.pop(ns.key, None)
         self._maps.pop(ns.key, None)
         self._betrays.pop(ns.key, None)
         self.unexplained.pop(ns.key, None)
 
-    def wanted(self, key: NetnsKey) -> set[int]:
+    def wanted(self, key: NetnsKey) -> frozenset[int]:
         """Return the nsids that a namespace's links use."""
         links = self._ledger.section(key, "links").values()
-        return {link.link_nsid for link in links if link.link_nsid is not None}
+        return frozenset(link.link_nsid for link in links if link.link_nsid is not None)
 
     def update(self, ns: NetnsHandle) -> None:
         """Explain the namespace's nsids and note them in the ledger. Raises: OSError."""
         wanted = self.wanted(ns.key)
+        if self._explained.get(ns.key) == wanted:
+            return
         known = {n: k for n, k in self._maps.get(ns.key, {}).items() if k in self._candidates}
         self._maps[ns.key] = known
         betrays: dict[int, NetnsKey] = {}
@@ -74,6 +81,10 @@ class Relations:
             self.unexplained.pop(ns.key, None)
         explained = {**known, **betrays}
         self._ledger.set_nsids(ns.key, {n: explained[n] for n in wanted & explained.keys()})
+        if missing or betrays:
+            self._explained.pop(ns.key, None)
+        else:
+            self._explained[ns.key] = wanted
 
     def _outside(self, ns: NetnsHandle) -> set[int]:
         """The nsids behind the node's own uplinks: what is there isn't the node's."""
@@ -86,7 +97,7 @@ class Relations:
             if link.link_nsid is not None and leads_outside(link, addrs)
         }
 
-    def _explain(self, sock: socket.socket, wanted: set[int], known: dict[int, NetnsKey]) -> None:
+    def _explain(self, sock: socket.socket, wanted: frozenset[int], known: dict[int, NetnsKey]) -> None:
         mapped = set(known.values())
         for key, fd in self._candidates.items():
             if wanted <= known.keys():

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LOOK_DELAY_S = 0.003
 LOOK_COST_FACTOR = 10
+LOOK_AGAIN_S = 1.0
 PROC_LOOK_S = 10.0
 UNWATCHED_LOOK_S = 0.5
 RELATE_S = 0.005
@@ -38,7 +39,7 @@ BETRAYAL_S = 1.0
 REMOTE_POLL_S = 5.0
 AUDIT_S = 60.0
 AUDIT_STEP_S = 5.0
-AUDIT_SHARE = 0.003
+AUDIT_SHARE = 0.002
 
 
 class Runner(CollectorHost):
@@ -153,10 +154,16 @@ class Runner(CollectorHost):
             self._look.clear()
             processes, self._look_processes = self._look_processes, False
             started = self._loop.time()
-            if processes:
-                found = await asyncio.to_thread(self._namespaces.look)
-            else:
-                found = self._namespaces.look(processes=False)
+            try:
+                if processes:
+                    found = await asyncio.to_thread(self._namespaces.look)
+                else:
+                    found = self._namespaces.look(processes=False)
+            except OSError as err:  # no descriptors left, or /proc is unmounted
+                log.warning("cannot look for namespaces: %s", err)
+                await asyncio.sleep(LOOK_AGAIN_S)
+                self.look_for_namespaces()
+                continue
             cost = self._loop.time() - started
             self._namespaces_found(found)
             await asyncio.sleep(cost * LOOK_COST_FACTOR)
@@ -343,6 +350,13 @@ def _only(delta: NetnsDelta, sections: Iterable[str]) -> NetnsDelta:
 
 
 def _raise_file_limit() -> None:
-    """Allow as many descriptors as the hard limit does: several are needed for each namespace."""
+    """Allow as many descriptors as may be had: a dozen are needed for each namespace.
+
+    The hard limit is passed where that is allowed (CAP_SYS_RESOURCE), up to what the kernel gives a process.
+    """
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError), open("/proc/sys/fs/nr_open", encoding="ascii") as f:
+        most = int(f.read())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

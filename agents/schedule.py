@@ -9,6 +9,8 @@ check (`settle`) leaves it a hundred times as long.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from heapq import heappop, heappush
+from itertools import count
 from typing import Generic, TypeVar
 
 import msgspec
@@ -27,11 +29,17 @@ class _Last(msgspec.Struct):
 
 
 class Schedule(Generic[K]):
-    """Sections due, by namespace (`K`)."""
+    """Sections due, by namespace (`K`).
+
+    `_queue` is a heap of (due, serial, namespace). What it holds may be out of date: an entry counts only
+    as far as sections of its namespace are due when it comes up.
+    """
 
     def __init__(self) -> None:
         self._due: dict[K, dict[str, float]] = {}
-        self._last: dict[tuple[K, str], _Last] = {}
+        self._queue: list[tuple[float, int, K]] = []
+        self._serial = count()
+        self._last: dict[K, dict[str, _Last]] = {}
 
     def mark(self, key: K, section: str, now: float, *, settle: bool = False, at_once: bool = False) -> float:
         """Make a section due: at once, soon, or (`settle`) when a check will do. Returns when it is due."""
@@ -42,43 +50,48 @@ class Schedule(Generic[K]):
                 (SETTLE_DELAY_S, SETTLE_COST_FACTOR) if settle else (DIRTY_DELAY_S, DIRTY_COST_FACTOR)
             )
             due = now + delay
-            last = self._last.get((key, section))
+            last = self._last.get(key, {}).get(section)
             if last is not None:
                 due = max(due, last.ended + factor * last.cost)
         sections = self._due.setdefault(key, {})
-        sections[section] = due = min(due, sections.get(section, due))
+        before = sections.get(section)
+        if before is not None and before <= due:
+            return before
+        sections[section] = due
+        heappush(self._queue, (due, next(self._serial), key))
         return due
 
     def next_due(self) -> float | None:
-        """Return when the next section is due, None for never."""
-        return min((min(sections.values()) for sections in self._due.values()), default=None)
+        """Return when to look for a due section again, None for never."""
+        while self._queue and self._queue[0][2] not in self._due:
+            heappop(self._queue)
+        return self._queue[0][0] if self._queue else None
 
     def pop(self, now: float) -> tuple[K, tuple[str, ...]] | None:
         """Take the namespace that has waited longest, with all of its sections that are due."""
-        ready = [(min(s.values()), i, key) for i, (key, s) in enumerate(self._due.items())]
-        first = min(ready, default=None)
-        if first is None or first[0] > now:
-            return None
-        key = first[2]
-        sections = self._due[key]
-        due = tuple(name for name, at in sections.items() if at <= now)
-        for name in due:
-            del sections[name]
-        if not sections:
-            del self._due[key]
-        return key, due
+        while self._queue and self._queue[0][0] <= now:
+            _, _, key = heappop(self._queue)
+            sections = self._due.get(key, {})
+            due = tuple(name for name, at in sections.items() if at <= now)
+            if due:
+                for name in due:
+                    del sections[name]
+                if not sections:
+                    del self._due[key]
+                return key, due
+        return None
 
     def done(self, key: K, sections: tuple[str, ...], ended: float, cost_s: float) -> None:
         """Note when a reading ended and its CPU time; of several sections together, each bears its share."""
+        last = self._last.setdefault(key, {})
         for name in sections:
-            self._last[key, name] = _Last(ended, cost_s / len(sections))
+            last[name] = _Last(ended, cost_s / len(sections))
 
     def cost(self, key: K) -> float:
         """Return what reading everything of a namespace took when it was last read."""
-        return sum(last.cost for (known, _), last in self._last.items() if known == key)
+        return sum(last.cost for last in self._last.get(key, {}).values())
 
     def forget(self, key: K) -> None:
         """Drop a namespace."""
         self._due.pop(key, None)
-        for known in [k for k in self._last if k[0] == key]:
-            del self._last[known]
+        self._last.pop(key, None)

@@ -45,15 +45,14 @@ class Snapshotter:
             self._thread.close()
             raise
 
-    async def run(self) -> Ledger:
+    def run(self) -> Ledger:
         """Read everything and close everything. Raises: OSError."""
         try:
             running = [c for c in self._collectors if self._admit(c)]
-            for collector in running:
-                await collector.start(self)
             self._namespaces.take(self._namespaces.look())
             for ns in self.namespaces():
                 self._read(ns, running)
+            self.ledger.flush()
             self._relate(running)
             for section in {s for c in running for s in c.sections}:
                 self.ledger.set_status(section, read_at_s=time.time())
@@ -61,7 +60,6 @@ class Snapshotter:
             for collector in running:
                 for ns in self.namespaces():
                     collector.detach(ns)
-                await collector.stop()
         finally:
             self._namespaces.close()
             self._thread.close()
@@ -75,10 +73,15 @@ class Snapshotter:
         return reason is None
 
     def _read(self, ns: NetnsHandle, collectors: Sequence[Collector]) -> None:
+        """Let the collectors read a namespace, from inside it where it can be entered."""
         self.ledger.describe(ns)
+        if ns.fd < 0:
+            self._collect(ns, [collector for collector in collectors if collector.name == "rtnl"])
+        else:
+            ns.run(lambda: self._collect(ns, collectors))
+
+    def _collect(self, ns: NetnsHandle, collectors: Sequence[Collector]) -> None:
         for collector in collectors:
-            if ns.fd < 0 and collector.name != "rtnl":
-                continue
             try:
                 reading = collector.collect(ns, collector.sections)
             except OSError as err:
@@ -86,7 +89,6 @@ class Snapshotter:
                 self.ledger.set_gaps(ns.key, (), dict.fromkeys(collector.sections, why))
             else:
                 self.ledger.replace(ns.key, reading)
-        self.ledger.flush()
 
     def _relate(self, collectors: Sequence[Collector]) -> None:
         relations = Relations(self.ledger, self.root, self._thread)
@@ -161,6 +163,9 @@ class Snapshotter:
 
     def remove_reader(self, ns: NetnsHandle, sock: socket.socket) -> None:
         """No events."""
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        """There is no loop."""
 
     def call_later(self, delay_s: float, fn: Callable[[], None]) -> None:
         """There is no later."""

@@ -4,13 +4,17 @@ A slow collector delays only itself, and one that fails (even by a mistake of it
 alone: its sections are marked as not whole, and read again a second later. What events report while
 a reading is under way is kept and folded in again on top of it, since the reading may be older than
 the event. Namespaces that are due together are read in one visit to the thread, as changing threads
-costs more than a small namespace does; a visit ends after `VISIT_S`, so that news is not kept waiting.
+costs more than a small namespace does; a visit ends after `VISIT_S` when something else has been asked for
+meanwhile, so that news is not kept waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
+import resource
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,9 +28,21 @@ from netviz.core.state.delta import NetnsDelta
 
 log = logging.getLogger(__name__)
 
+SPARE_DESCRIPTORS = 256
 RETRY_S = 1.0
 VISIT_S = 0.01
 MAX_VISIT = 64
+
+
+def check_descriptors() -> None:
+    """Keep some descriptors back: namespaces for which none are left to listen by can still be read.
+
+    The kernel gives out the lowest number that is free, so a new one tells how many are in use. Raises: OSError.
+    """
+    fd = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    os.close(fd)
+    if fd + SPARE_DESCRIPTORS > resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 class Task(msgspec.Struct, eq=False):
@@ -62,9 +78,11 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=collector.name)
         self._wake = asyncio.Event()
         self._asleep_until: float | None = None
+        self._news = False
         self._busy: dict[NetnsKey, Task] = {}
         self._leaving: dict[NetnsKey, Callable[[], None]] = {}
         self._deaf: dict[NetnsKey, str] = {}
+        self._reasons: set[str] = set()
 
     def attach(self, ns: NetnsHandle) -> None:
         """Begin with a namespace. While it cannot be listened in, what is read of it has gaps that say so."""
@@ -78,11 +96,15 @@ class Worker:
 
     def _listen(self, ns: NetnsHandle) -> None:
         try:
+            check_descriptors()
             self.collector.attach(ns)
         except OSError as err:
             reason = f"no events: {err.strerror or err}"
-            if self._deaf.get(ns.key) != reason:
-                log.warning("%s cannot listen in %s: %s", self.collector.name, ns.key, err)
+            if reason not in self._reasons:
+                self._reasons.add(reason)
+                log.warning(
+                    "%s cannot listen in %s (the first of such): %s", self.collector.name, ns.key, err
+                )
             self._deaf[ns.key] = reason
         else:
             self._deaf.pop(ns.key, None)
@@ -107,6 +129,7 @@ class Worker:
     def mark(self, key: NetnsKey, section: str, *, settle: bool = False, at_once: bool = False) -> None:
         """Have a section read: see `Schedule.mark`. Ignored for a namespace that isn't attached."""
         if key in self.attached:
+            self._news = True
             now = asyncio.get_running_loop().time()
             due = self.schedule.mark(key, section, now, settle=settle, at_once=at_once)
             if self._asleep_until is None or due < self._asleep_until:
@@ -139,6 +162,7 @@ class Worker:
 
     def _due(self, now: float) -> list[Task]:
         tasks: list[Task] = []
+        self._news = False
         while len(tasks) < MAX_VISIT and (item := self.schedule.pop(now)) is not None:
             key, sections = item
             ns = self.attached.get(key)
@@ -160,7 +184,7 @@ class Worker:
         first = time.monotonic()
         for task in tasks:
             task.ended = time.monotonic()
-            if task.ended - first > VISIT_S:
+            if self._news and task.ended - first > VISIT_S:
                 return
             cpu_s = time.thread_time()
             try:

@@ -5,8 +5,9 @@ fills some of the state's sections. The runner owns the state, the clock and the
 
 1. `can_run(host)` once: None, or the reason (one line, for people) why this source cannot be read
    here. The collector is then left out and its sections are marked not whole with that reason.
-2. `start(host)` once, before any namespace.
-3. For each namespace: `attach(ns)` (only when the collector runs on; not for `snapshot`): open event
+2. `start(host)` once, before any namespace. (`snapshot`, which hears of no changes, calls none of `start`,
+   `attach` and `stop`.)
+3. For each namespace: `attach(ns)`: open event
    sockets and give them to `host.add_reader`. Then `collect(ns, sections)` in a worker thread that
    this collector has for itself: dump, decode and return a `Reading`. The runner compares it with
    the state and sends the difference.
@@ -211,6 +212,10 @@ class Host(Protocol):
 
     def remove_reader(self, ns: NetnsHandle, sock: socket.socket) -> None:
         """Unregister and close a socket early."""
+        ...
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        """Run `fn` on the loop. Any thread."""
         ...
 
     def call_later(self, delay_s: float, fn: Callable[[], None]) -> None:

@@ -18,7 +18,6 @@ A namespace whose table is empty costs one small request each audit; its event s
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import select
 import socket
@@ -109,6 +108,7 @@ class Conntrack:
         self._by_fd: dict[int, Tracker] = {}
         self._intern = Interner()
         self._flushed_at_s = 0.0
+        self._left = False
 
     def can_run(self, host: Host) -> str | None:
         """Ask the node's own namespace how many entries it has."""
@@ -122,7 +122,6 @@ class Conntrack:
     async def start(self, host: Host) -> None:
         """Begin to tick."""
         self._host = host
-        self._loop = asyncio.get_running_loop()
         self._poll = select.epoll()
         self._schedule(IDLE_TICK_S)
 
@@ -160,11 +159,16 @@ class Conntrack:
         self._schedule(TICK_S if ready else IDLE_TICK_S)
         for fd, _ in ready:
             self._read_events(self._by_fd[fd], max(EVENTS_PER_TICK // len(ready), 1))
-        now = time.monotonic()
-        backlog = any(len(t.pending) > self._max_changes for t in self._trackers.values())
-        if now - self._flushed_at_s >= (min(BACKLOG_FLUSH_S, self._flush_s) if backlog else self._flush_s):
-            self._flush()
-            self._flushed_at_s = now
+        waited_s = time.monotonic() - self._flushed_at_s
+        if waited_s >= self._flush_s or (waited_s >= BACKLOG_FLUSH_S and self._backlog(bool(ready))):
+            self._left = self._flush()
+            self._flushed_at_s = time.monotonic()
+
+    def _backlog(self, ready: bool) -> bool:
+        """Tell whether more waits to be told than may be told at once."""
+        if not ready:
+            return self._left
+        return any(len(tracker.pending) > self._max_changes for tracker in self._trackers.values())
 
     def _read_events(self, tracker: Tracker, share: int) -> None:
         for _ in range(share):
@@ -232,7 +236,8 @@ class Conntrack:
             tracker.redump_asked = False
             self._host.dirty(tracker.ns, "conntrack")
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Tell what waits, as far as may be; return whether some is left."""
         room = self._max_changes
         for tracker in self._trackers.values():
             if not tracker.pending or room <= 0:
@@ -243,6 +248,7 @@ class Conntrack:
             put = tuple(entry for _, entry in changes if entry is not None)
             drop = tuple(key for key, entry in changes if entry is None)
             self._host.changed(NetnsDelta(key=tracker.ns.key, conntrack=Change(put, drop)))
+        return room <= 0
 
     # Dumps, on the collector's own thread.
 
@@ -272,7 +278,7 @@ class Conntrack:
     def _ask_loop(self, fn: Callable[[], T]) -> T:
         """Run on the event loop's thread and wait for it. Raises: TimeoutError, an OSError: tried again later."""
         future: Future[T] = Future()
-        self._loop.call_soon_threadsafe(lambda: future.set_result(fn()))
+        self._host.call_soon(lambda: future.set_result(fn()))
         return future.result(timeout=LOOP_TIMEOUT_S)
 
     def _forget_events(self, tracker: Tracker) -> None:
@@ -314,9 +320,9 @@ class Conntrack:
             tracker.dump_cost_s = time.thread_time() - started
             tracker.dumped_at_s = time.monotonic()
         except BaseException:
-            self._loop.call_soon_threadsafe(self._end, tracker, {}, tracker.count)
+            self._host.call_soon(lambda: self._end(tracker, {}, tracker.count))
             raise
-        self._loop.call_soon_threadsafe(self._end, tracker, differing, held)
+        self._host.call_soon(lambda: self._end(tracker, differing, held))
         return Reading({}, self._gaps(count))
 
     def _compare(

@@ -5,6 +5,7 @@ The kernel announces no changes; the files are read every `POLL_S` and with each
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 
@@ -108,7 +109,10 @@ class Ipvs:
         """Nothing to close."""
 
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
-        """Read all services and connections. Raises: OSError."""
+        """Read all services and connections. Where the kernel has IPVS at all, every namespace has the files.
+
+        Raises: OSError.
+        """
         read: dict[str, tuple[Record, ...]] = {}
         gaps = {}
         sources: dict[str, tuple[str, Callable[[list[str]], Iterator[Record]]]] = {
@@ -119,7 +123,8 @@ class Ipvs:
             if section not in sections:
                 continue
             try:
-                read[section] = tuple(parse(ns.run(partial(read_lines, path))))
+                lines = ns.run(partial(read_lines, path)) if os.path.exists(path) else []
+                read[section] = tuple(parse(lines))
             except (ValueError, LookupError) as err:
                 read[section] = ()
                 gaps[section] = f"{path} is in a form that isn't known: {err}"

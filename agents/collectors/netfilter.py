@@ -10,6 +10,8 @@ Rules cost no decoding when they are as they were: see `agents.netlink.nft_rules
 
 ipsets and legacy tables announce nothing: they are read every `QUIET_POLL_S`, which costs next to nothing where
 there are none. They are asked for only where the kernel has loaded them, because asking would load them.
+The request socket and the files that name the legacy tables are kept open (`Sources`), as it is entering a
+namespace that costs.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -28,6 +31,7 @@ import msgspec
 from agents import xtables
 from agents.bodies import EncodedBody
 from agents.collectors.base import Host, NetnsHandle, Reading
+from agents.enter import open_netlink
 from agents.netlink import nftables as nft
 from agents.netlink.ipset import read_sets
 from agents.netlink.nfacct import read_accounts
@@ -58,6 +62,7 @@ NFT_SECTIONS = ("nft_tables", "nft_chains", "nft_sets", "nft_objects")
 XT_SECTIONS = ("xt_tables", "xt_chains")
 QUIET_POLL_S = 15.0
 ATTEMPTS = 5
+_NET = "/proc/thread-self/net"
 _XT_NAMES = {
     NFPROTO_IPV4: "ip_tables_names",
     NFPROTO_IPV6: "ip6_tables_names",
@@ -78,6 +83,40 @@ class Ruleset(msgspec.Struct, frozen=True):
     bodies: Mapping[bytes, EncodedBody]
 
 
+class Sources:
+    """What one namespace is read through."""
+
+    def __init__(self, ns: NetnsHandle) -> None:
+        """Open everything. Raises: OSError."""
+        self.names, self.sock = ns.run(_open_sources)
+
+    def outdated(self) -> bool:
+        """Tell whether the kernel has loaded an xtables since: then every namespace has its file."""
+        return any(
+            family not in self.names and os.path.exists(f"{_NET}/{file}")
+            for family, file in _XT_NAMES.items()
+        )
+
+    def close(self) -> None:
+        """Close everything."""
+        self.sock.close()
+        for file in self.names.values():
+            os.close(file)
+
+
+def _open_sources() -> tuple[dict[int, int], socket.socket]:
+    names: dict[int, int] = {}
+    try:
+        for family, file in _XT_NAMES.items():
+            with suppress(FileNotFoundError):  # no such xtables in this kernel
+                names[family] = os.open(f"{_NET}/{file}", os.O_RDONLY | os.O_CLOEXEC)
+        return names, open_netlink(NETLINK_NETFILTER)
+    except OSError:
+        for opened in names.values():
+            os.close(opened)
+        raise
+
+
 class Netfilter:
     """Collect nf_tables, ipsets and legacy xtables."""
 
@@ -88,6 +127,8 @@ class Netfilter:
     def __init__(self) -> None:
         self.cache = BodyCache()
         self._rulesets: dict[NetnsKey, Ruleset] = {}
+        self._attached: set[NetnsKey] = set()
+        self._sources: dict[NetnsKey, Sources] = {}
         self._no_nft = ""
 
     def can_run(self, host: Host) -> str | None:
@@ -107,41 +148,73 @@ class Netfilter:
     async def stop(self) -> None:
         """Forget everything."""
         self._rulesets.clear()
+        self._attached.clear()
+        for sources in self._sources.values():
+            sources.close()
+        self._sources.clear()
 
     def attach(self, ns: NetnsHandle) -> None:
-        """Listen for changes of the namespace's ruleset."""
-        if self._no_nft:
-            return
-        sock = ns.open_netlink(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
-        self._host.add_reader(ns, sock, lambda: self._on_event(ns, sock))
+        """Listen for changes of the namespace's ruleset, and open what it is read through. Raises: OSError."""
+        sources = Sources(ns)
+        try:
+            if not self._no_nft:
+                sock = ns.open_netlink(NETLINK_NETFILTER, (NFNLGRP_NFTABLES,))
+                self._host.add_reader(ns, sock, lambda: self._on_event(ns, sock))
+        except OSError:
+            sources.close()
+            raise
+        self._attached.add(ns.key)
+        self._sources[ns.key] = sources
 
     def detach(self, ns: NetnsHandle) -> None:
-        """Forget a namespace."""
+        """Forget a namespace and close what it is read through."""
+        self._attached.discard(ns.key)
         self._rulesets.pop(ns.key, None)
+        sources = self._sources.pop(ns.key, None)
+        if sources is not None:
+            sources.close()
 
     def _on_event(self, ns: NetnsHandle, sock: socket.socket) -> None:
         if drain(sock):  # one section stands for all: whichever is asked for, all are read together
             self._host.dirty(ns, "nft_chains")
 
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
-        """Read the ruleset if it changed, the legacy tables, and the ipsets."""
+        """Read the ruleset if it changed, the legacy tables, and the ipsets. Raises: OSError."""
+        sources = self._sources.pop(ns.key, None)
+        if sources is not None and sources.outdated():
+            sources.close()
+            sources = None
+        if sources is None:
+            sources = Sources(ns)
+        try:
+            reading = self._read(ns, sources, sections)
+        except BaseException:
+            sources.close()  # an answer may be left in the socket
+            raise
+        if ns.key in self._attached:
+            self._sources[ns.key] = sources
+        else:
+            sources.close()
+        return reading
+
+    def _read(self, ns: NetnsHandle, sources: Sources, sections: Collection[str]) -> Reading:
         found: dict[str, Iterable[Record]] = {}
         gaps: dict[str, str] = {}
         bodies: dict[bytes, EncodedBody] = {}
         if not set(sections).isdisjoint(XT_SECTIONS):
-            found["xt_tables"], found["xt_chains"] = read_legacy(ns, self.cache, bodies)
+            tables = read_xt_tables(sources.names)
+            found["xt_tables"], found["xt_chains"] = read_legacy(ns, tables, self.cache, bodies)
             if loaded := [name for name in _EBTABLES if os.path.exists(f"/sys/module/{name}")]:
                 gaps["xt_tables"] = f"{', '.join(loaded)} loaded: legacy ebtables rules are not read"
         if "ipsets" in sections:
-            found["ipsets"] = read_ipsets(ns, self.cache, bodies)
+            found["ipsets"] = read_ipsets(sources.sock, self.cache, bodies)
         if "nfaccts" in sections:
-            found["nfaccts"] = read_nfaccts(ns)
+            found["nfaccts"] = read_nfaccts(sources.sock)
         if set(sections).isdisjoint(NFT_SECTIONS):
             return Reading(found, gaps, bodies)
         if self._no_nft:
             return Reading(found, gaps | dict.fromkeys(NFT_SECTIONS, self._no_nft), bodies)
-        with ns.open_netlink(NETLINK_NETFILTER) as sock:
-            ruleset = read_ruleset(sock, self.cache, self._rulesets.get(ns.key))
+        ruleset = read_ruleset(sources.sock, self.cache, self._rulesets.get(ns.key))
         self._rulesets[ns.key] = ruleset
         for section, records in ruleset.sections.items():
             found[section] = records.values()
@@ -162,20 +235,17 @@ def drain(sock: socket.socket) -> bool:
         any_seen = True
 
 
-def read_xt_tables() -> list[XtTable]:
-    """List the legacy xtables tables of the namespace that the calling thread is in."""
-    found = []
-    for family, file in _XT_NAMES.items():
-        try:
-            with open(f"/proc/thread-self/net/{file}", encoding="ascii") as names:
-                found += [XtTable(family=family, name=name) for name in names.read().split()]
-        except FileNotFoundError:  # no such xtables in this kernel
-            continue
-    return found
+def read_xt_tables(names: Mapping[int, int]) -> list[XtTable]:
+    """List the legacy xtables tables that open files (family -> file) name. Raises: OSError."""
+    return [
+        XtTable(family=family, name=name)
+        for family, file in names.items()
+        for name in os.pread(file, 4096, 0).decode("ascii").split()
+    ]
 
 
 def read_legacy(
-    ns: NetnsHandle, cache: BodyCache, bodies: dict[bytes, EncodedBody]
+    ns: NetnsHandle, named: Iterable[XtTable], cache: BodyCache, bodies: dict[bytes, EncodedBody]
 ) -> tuple[list[XtTable], list[NftChain]]:
     """Read the legacy tables of a namespace and their chains. One that cannot be read is only named.
 
@@ -183,7 +253,7 @@ def read_legacy(
     """
     tables: list[XtTable] = []
     chains: list[NftChain] = []
-    for table in ns.run(read_xt_tables):
+    for table in named:
         if table.family not in xtables.LAYOUTS:
             tables.append(table)
             continue
@@ -225,19 +295,18 @@ def _decode_legacy(
     return made
 
 
-def read_ipsets(ns: NetnsHandle, cache: BodyCache, bodies: dict[bytes, EncodedBody]) -> list[IpSet]:
+def read_ipsets(sock: socket.socket, cache: BodyCache, bodies: dict[bytes, EncodedBody]) -> list[IpSet]:
     """Read the ipsets of a namespace. Raises: OSError."""
     if not os.path.exists("/sys/module/ip_set"):
         return []
     made = []
-    with ns.open_netlink(NETLINK_NETFILTER) as sock:
-        for one, raw in read_sets(sock):
-            digest = EMPTY_BODY
-            if raw:
-                body = cache.ipset(raw, ordered=one.type == "list:set")
-                digest = body.digest
-                bodies[digest] = body
-            made.append(msgspec.structs.replace(one, body=digest))
+    for one, raw in read_sets(sock):
+        digest = EMPTY_BODY
+        if raw:
+            body = cache.ipset(raw, ordered=one.type == "list:set")
+            digest = body.digest
+            bodies[digest] = body
+        made.append(msgspec.structs.replace(one, body=digest))
     return made
 
 
@@ -248,12 +317,11 @@ def has_accounting() -> bool:
         return any(b" nfnl_acct_find_get" in line for line in names)
 
 
-def read_nfaccts(ns: NetnsHandle) -> list[NfAcct]:
+def read_nfaccts(sock: socket.socket) -> list[NfAcct]:
     """Read the accounting objects of a namespace. Raises: OSError."""
     if not has_accounting():
         return []
-    with ns.open_netlink(NETLINK_NETFILTER) as sock:
-        return read_accounts(sock)
+    return read_accounts(sock)
 
 
 def read_generation(sock: socket.socket) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 
@@ -132,12 +132,14 @@ class Namespaces:
     def look(self, *, processes: bool = True) -> dict[_Id, Found]:
         """See what is there, changing nothing; may run on another thread, once at a time.
 
-        Without `processes`, only those of the last look are looked at.
+        Without `processes`, those of the last look are taken to be there still, but for namespaces that have
+        no bind mount, or none any more: there it decides whether the namespace is. Raises: OSError when a
+        directory that is there cannot be listed: what it holds is not known then, rather than gone.
         """
         found: dict[_Id, Found] = {}
         for ident, path in self._mounted():
             found.setdefault(ident, Found()).mounts.append(path)
-        for ident, pid in self._processes() if processes else self._last_processes():
+        for ident, pid in self._processes() if processes else self._last_processes(set(found)):
             found.setdefault(ident, Found()).pids.append(pid)
         return found
 
@@ -172,7 +174,7 @@ class Namespaces:
         for directory in self._options.netns_dirs:
             try:
                 names = sorted(os.listdir(directory))
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             for name in names:
                 path = f"{directory}/{name}"
@@ -190,10 +192,10 @@ class Namespaces:
                 if ident is not None and ident != self._root_id:
                     yield ident, int(name)
 
-    def _last_processes(self) -> Iterator[tuple[_Id, int]]:
+    def _last_processes(self, mounted: Collection[_Id]) -> Iterator[tuple[_Id, int]]:
         for ident, handle in self._known.items():
             for pid in handle.pids:
-                if netns_id(f"{self._options.proc}/{pid}/ns/net") == ident:
+                if ident in mounted or netns_id(f"{self._options.proc}/{pid}/ns/net") == ident:
                     yield ident, pid
 
     def _open(self, ident: _Id, found: Found) -> NetnsHandle | None:

@@ -17,17 +17,19 @@ A pods file is a JSON list, replaced as a whole (write beside it and rename):
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from agents.collectors.base import Host, NetnsHandle, Reading
 from netviz.core.model.netns import Pod
+
+if TYPE_CHECKING:  # a snapshot, which must be quick, runs without asyncio
+    import asyncio
 
 log = logging.getLogger(__name__)
 
@@ -158,20 +160,27 @@ class Pods:
         self._problems: list[str] = ["" for _ in sources]
         self._found: dict[tuple[int, int], Pod] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._started = False
 
     def can_run(self, host: Host) -> str | None:
         """A source that fails now may come later."""
+        self._host = host
         return None
 
     async def start(self, host: Host) -> None:
         """Read every source once, and go on reading them."""
+        import asyncio
+
         self._host = host
+        self._started = True
         for index in range(len(self._sources)):
             await self._read(index)
             self._tasks.append(asyncio.create_task(self._follow(index), name=f"pods-{index}"))
 
     async def stop(self) -> None:
         """Stop following and close the sources."""
+        import asyncio
+
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -187,11 +196,20 @@ class Pods:
 
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
         """Say which pod a namespace is, when it comes; nothing when none claims it (yet)."""
+        if not self._started:
+            self._read_once()
         where = (ns.key.dev, ns.key.ino)
         if not ns.root and where not in self._found:
             self._found = self._resolve()
         pod = None if ns.root else self._found.get(where)
         return Reading({}, pod=pod or msgspec.UNSET)
+
+    def _read_once(self) -> None:
+        """Read the sources for a snapshot, which starts nothing."""
+        self._started = True
+        for index, source in enumerate(self._sources):
+            self._take(index, self._try(source))
+            source.close()
 
     def _resolve(self) -> dict[tuple[int, int], Pod]:
         """Find every claim's namespace. Of two pods that claim the same one, the first counts."""
@@ -204,6 +222,8 @@ class Pods:
         return found
 
     async def _follow(self, index: int) -> None:
+        import asyncio
+
         source = self._sources[index]
         while True:
             await asyncio.sleep(source.poll_s)
@@ -211,14 +231,24 @@ class Pods:
                 await self._read(index)
 
     async def _read(self, index: int) -> None:
+        import asyncio
+
+        self._take(index, await asyncio.to_thread(self._try, self._sources[index]))
+
+    def _try(self, source: PodSource) -> list[Claim] | SourceError:
         try:
-            claims = await asyncio.to_thread(self._sources[index].read)
+            return source.read()
         except SourceError as err:
-            self._set_problem(index, str(err))
+            return err
+
+    def _take(self, index: int, read: list[Claim] | SourceError) -> None:
+        """Take what a source said."""
+        if isinstance(read, SourceError):
+            self._set_problem(index, str(read))
             return
         self._set_problem(index, self._sources[index].trouble)
-        if claims != self._claims[index]:
-            self._claims[index] = claims
+        if read != self._claims[index]:
+            self._claims[index] = read
             self._tell()
 
     def _set_problem(self, index: int, problem: str) -> None:

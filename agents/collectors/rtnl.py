@@ -33,6 +33,7 @@ from agents.netlink.vlan import RTM_GETVLAN, parse_vlans, vlan_dump_request
 from agents.netlink.wire import NETLINK_ROUTE, BadMessage, Message, attrs, dump, parse_messages, receive, s32
 from agents.netlink.wireguard import NETLINK_GENERIC, read_peers
 from netviz.core.model.base import Record
+from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
@@ -40,7 +41,7 @@ from netviz.core.model.link import Link, LinkCounters
 log = logging.getLogger(__name__)
 
 MAX_DATAGRAMS = 64
-COUNTERS_POLL_S = 10.0
+COUNTERS_POLL_S = 30.0  # every reading of 100 namespaces takes a twentieth of a second
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
 # The namespace is out of our hands, or the nsid means nothing any more.
 _REFUSED = (errno.EPERM, errno.EACCES, errno.EINVAL)
@@ -49,7 +50,17 @@ REMOTE_REASON = "the namespace is only known by a veth peer and cannot be entere
 
 def read_links(sock: socket.socket) -> list[Link]:
     """Dump links with what is attached to them. Raises: OSError."""
-    links = list(parse_links(dump(sock, RTM_GETLINK, link_dump_request())))
+    return _with_tc(sock, parse_links(dump(sock, RTM_GETLINK, link_dump_request())))
+
+
+def read_links_and_counters(sock: socket.socket) -> tuple[list[Link], list[LinkCounters]]:
+    """Dump links with what is attached to them, and their counters from the same dump. Raises: OSError."""
+    found = dump(sock, RTM_GETLINK, link_dump_request(stats=True))
+    return _with_tc(sock, parse_links(found)), list(parse_counters(found))
+
+
+def _with_tc(sock: socket.socket, found: Iterable[Link]) -> list[Link]:
+    links = list(found)
     tc = parse_tc(dump(sock, RTM_GETQDISC, qdisc_dump_request()))
     if not tc:
         return links
@@ -128,13 +139,15 @@ class Rtnl:
         """`rcvbuf_bytes` bounds what the kernel queues of each namespace's events; 0 for the usual."""
         self._rcvbuf_bytes = rcvbuf_bytes
         self._requests: dict[NetnsHandle, socket.socket] = {}
+        self._listening: set[NetnsKey] = set()
 
     def can_run(self, host: Host) -> str | None:
         """rtnetlink is there wherever network namespaces are."""
+        self._host = host
         return None
 
     async def start(self, host: Host) -> None:
-        """Remember the host."""
+        """Nothing to get ready."""
         self._host = host
 
     def attach(self, ns: NetnsHandle) -> None:
@@ -142,7 +155,13 @@ class Rtnl:
         if ns.fd >= 0:
             sock = ns.open_netlink(NETLINK_ROUTE, GROUPS, rcvbuf_bytes=self._rcvbuf_bytes)
             folder = Folder(self._host, ns)
+            try:
+                self._request_socket(ns)
+            except OSError:
+                sock.close()
+                raise
             self._host.add_reader(ns, sock, lambda: self._on_event(ns, sock, folder))
+            self._listening.add(ns.key)
 
     def _on_event(self, ns: NetnsHandle, sock: socket.socket, folder: Folder) -> None:
         try:
@@ -173,6 +192,10 @@ class Rtnl:
 
     def detach(self, ns: NetnsHandle) -> None:
         """Close the namespace's request socket."""
+        self._listening.discard(ns.key)
+        self._close_request(ns)
+
+    def _close_request(self, ns: NetnsHandle) -> None:
         sock = self._requests.pop(ns, None)
         if sock is not None:
             sock.close()
@@ -181,19 +204,31 @@ class Rtnl:
         """Dump the sections asked for. Raises: OSError."""
         if ns.fd < 0:
             return self._collect_remote(ns, sections)
-        sock = self._request_socket(ns)
+        try:
+            return self._collect_inside(ns, self._request_socket(ns), sections)
+        except OSError:
+            self._close_request(ns)  # an answer may be left in the socket
+            raise
+        finally:
+            if ns.key not in self._listening:
+                self._close_request(ns)
+
+    def _collect_inside(self, ns: NetnsHandle, sock: socket.socket, sections: Collection[str]) -> Reading:
         read: dict[str, Iterable[Record]] = {}
         gaps: dict[str, str] = {}
+        if "links" in sections and "counters" in sections:
+            read["links"], read["counters"] = read_links_and_counters(sock)
         for name in READERS:
-            if name not in sections:
+            if name not in sections or name in read:
                 continue
             try:
-                read[name] = _with_peers(ns, read_links(sock)) if name == "links" else READERS[name](sock)
+                read[name] = READERS[name](sock)
             except OSError as err:
                 if err.errno not in _UNSUPPORTED:
-                    self.detach(ns)
                     raise
                 gaps[name] = f"this kernel cannot list them: {err.strerror}"
+        if "links" in read:
+            read["links"] = _with_peers(ns, read["links"])
         return Reading(read, gaps)
 
     def _request_socket(self, ns: NetnsHandle) -> socket.socket:
@@ -220,13 +255,14 @@ class Rtnl:
                     del gaps["addrs"]
         except OSError as err:
             if err.errno not in _REFUSED:
-                self.detach(self._host.root)
+                self._close_request(self._host.root)
                 raise
         return Reading(read, gaps)
 
 
-def _with_peers(ns: NetnsHandle, links: list[Link]) -> list[Link]:
+def _with_peers(ns: NetnsHandle, found: Iterable[Record]) -> list[Link]:
     """Ask for the peers of WireGuard devices, if there are any. Raises: OSError."""
+    links = [link for link in found if isinstance(link, Link)]
     if not any(link.kind == "wireguard" for link in links):
         return links
     with ns.open_netlink(NETLINK_GENERIC) as sock:

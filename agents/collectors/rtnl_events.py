@@ -107,12 +107,20 @@ class Folder:
         self._settle, self._links_moved = set(), False
 
     def _disturb(self) -> None:
-        routes = self._host.section(self._key, "routes").values()
-        links, addrs = self._disturbed, self._lost_addrs
-        if any(route.prefsrc in addrs or any(hop.oif in links for hop in route.nexthops) for route in routes):
+        if self._disturbs_routes():
             self._host.dirty(self._ns, "routes")
-        if links and self._host.section(self._key, "nexthops"):
+        if self._disturbed and self._host.section(self._key, "nexthops"):
             self._host.dirty(self._ns, "nexthops")
+
+    def _disturbs_routes(self) -> bool:
+        links, addrs = self._disturbed, self._lost_addrs
+        for route in self._host.section(self._key, "routes").values():
+            if route.prefsrc in addrs:
+                return True
+            for hop in route.nexthops:
+                if hop.oif in links:
+                    return True
+        return False
 
     def _put(self, section: str, record: Any) -> None:
         self._change(section, Change((record,)))

@@ -13,6 +13,7 @@ where the kernel is built without raw_diag.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Collection, Mapping
 
@@ -39,6 +40,7 @@ _DATAGRAM = (
     ("RAW", socket.AF_INET, socket.IPPROTO_RAW),
     ("RAW6", socket.AF_INET6, socket.IPPROTO_RAW),
 )
+_IN_USE = re.compile(rb"(\w+): inuse (\d+)")
 _SOCKSTAT = ("/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6")
 
 
@@ -47,12 +49,12 @@ class Watch:
 
     def __init__(self, files: list[int]) -> None:
         self.files = files
-        self.said: dict[str, int] = {}
+        self._said: list[tuple[bytes, bytes]] = []
 
     def moved(self) -> bool:
         """Tell whether the counts differ from those of the last call."""
-        was, self.said = self.said, read_counts(self.files)
-        return self.said != was
+        was, self._said = self._said, _IN_USE.findall(read_text(self.files))
+        return self._said != was
 
     def close(self) -> None:
         """Close the files."""
@@ -60,11 +62,14 @@ class Watch:
             os.close(file)
 
 
-def read_counts(files: list[int]) -> dict[str, int]:
+def read_text(files: list[int]) -> bytes:
+    """Read what the count files say."""
+    return b"".join([os.pread(file, 4096, 0) for file in files])
+
+
+def parse_counts(text: bytes) -> dict[str, int]:
     """Read how many sockets of each protocol are in use ("TCP", "TCP6", "UDP", ...)."""
-    lines = b"".join(os.pread(file, 4096, 0) for file in files).decode("ascii").splitlines()
-    split = (line.split() for line in lines)
-    return {words[0].rstrip(":"): int(words[2]) for words in split if words[1] == "inuse"}
+    return {name.decode("ascii"): int(count) for name, count in _IN_USE.findall(text)}
 
 
 class Sockets:
@@ -120,7 +125,7 @@ class Sockets:
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
         """Dump those protocols that the counts say are in use."""
         _, watch = self._watches.get(ns.key, (None, None))
-        counts = read_counts(watch.files) if watch is not None else ns.run(_read_counts_once)
+        counts = parse_counts(read_text(watch.files)) if watch is not None else ns.run(_read_counts_once)
         if not any(counts.values()):
             return Reading({"sockets": ()})
         with ns.open_netlink(NETLINK_SOCK_DIAG) as sock:
@@ -156,7 +161,7 @@ def _open_sockstat() -> list[int]:
 def _read_counts_once() -> dict[str, int]:
     files = _open_sockstat()
     try:
-        return read_counts(files)
+        return parse_counts(read_text(files))
     finally:
         for file in files:
             os.close(file)

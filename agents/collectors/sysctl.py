@@ -4,8 +4,7 @@ Values of single devices come with their links. Here are the namespace's own, an
 which many device settings are combined with. A setting that the kernel lacks is left out: the
 simulator knows what the kernel does without it.
 
-Each file costs ten microseconds, and more the more namespaces there are, since all of them share a
-place in the kernel's cache of names. So a pod's namespace is asked only for what decides the way of a
+Each file costs ten microseconds (`procfs` keeps it at that). So a pod's namespace is asked only for what decides the way of a
 packet or its answer; the node's own, where administrators turn the rest, for everything, also
 `conf.default`, which new devices inherit. Values are mostly the same everywhere, and so are the records.
 
@@ -21,12 +20,13 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 
 from agents.collectors.base import Host, NetnsHandle, Reading
+from agents.procfs import OwnProc
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.link import Ipv4Conf, Ipv6Conf
 from netviz.core.model.netns import Sysctl
 
 LOOK_S = 2.0
-ROOT = "/proc/sys/net"
+ROOT = "sys/net"  # below proc's root
 WATCHED = ("ipv4/ip_forward", "ipv4/conf/all/rp_filter", "ipv6/conf/all/forwarding")
 
 _SINGLE = (
@@ -117,15 +117,17 @@ _made: dict[tuple[str, bytes], Sysctl] = {}
 _MAX_MADE = 4096
 
 
-def read_sysctls(paths: Iterable[str]) -> list[Sysctl]:
+def read_sysctls(proc: int, paths: Iterable[str]) -> list[Sysctl]:
     """Read the settings at `paths`, sorted by directory, of the namespace that the calling thread is in.
+
+    `proc` is the open root of a proc file system.
 
     A setting that the kernel lacks is left out. Raises: OSError.
     """
     found = []
     for family, members in groupby(paths, key=_family):
         try:
-            where = os.open(f"{ROOT}/{family}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            where = os.open(f"{ROOT}/{family}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=proc)
         except FileNotFoundError:
             continue
         try:
@@ -179,11 +181,11 @@ class Watch:
             os.close(file)
 
 
-def _open_watched() -> list[int]:
+def _open_watched(proc: int) -> list[int]:
     files: list[int] = []
     for path in WATCHED:
         try:
-            files.append(os.open(f"{ROOT}/{path}", os.O_RDONLY | os.O_CLOEXEC))
+            files.append(os.open(f"{ROOT}/{path}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc))
         except FileNotFoundError:  # a kernel without IPv6
             continue
     return files
@@ -199,10 +201,11 @@ class Sysctls:
     def __init__(self, *, look_s: float = LOOK_S) -> None:
         self._look_s = look_s
         self._watches: dict[NetnsKey, tuple[NetnsHandle, Watch]] = {}
+        self._proc = OwnProc()
 
     def can_run(self, host: Host) -> str | None:
         """Look for the directory."""
-        return None if os.path.isdir(ROOT) else f"{ROOT} is not there"
+        return None if os.path.isdir(f"/proc/{ROOT}") else f"/proc/{ROOT} is not there"
 
     async def start(self, host: Host) -> None:
         """Begin to look at the watched settings."""
@@ -213,10 +216,11 @@ class Sysctls:
         """Close every file."""
         for ns, _ in list(self._watches.values()):
             self.detach(ns)
+        self._proc.close()
 
     def attach(self, ns: NetnsHandle) -> None:
         """Open the watched settings."""
-        watch = Watch(ns.run(_open_watched))
+        watch = Watch(ns.run(lambda: _open_watched(self._proc.root())))
         watch.moved()
         self._watches[ns.key] = (ns, watch)
 
@@ -239,4 +243,4 @@ class Sysctls:
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
         """Read the settings that count in this namespace."""
         paths = NODE_PATHS if ns.root else POD_PATHS
-        return Reading({"sysctls": ns.run(lambda: read_sysctls(paths))})
+        return Reading({"sysctls": ns.run(lambda: read_sysctls(self._proc.root(), paths))})

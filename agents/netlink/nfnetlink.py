@@ -24,7 +24,7 @@ from agents.netlink.wire import (
     attr,
     parse_messages,
     raise_error,
-    receive,
+    receive_answer,
 )
 
 NETLINK_NETFILTER = 12
@@ -62,7 +62,7 @@ def stream_dump(sock: socket.socket, msg_type: int, body: bytes) -> Iterator[byt
     sock.send(HEADER.pack(HEADER.size + len(body), msg_type, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + body)
     interrupted = False
     while True:
-        for kind, flags, _seq, message in parse_messages(receive(sock)):
+        for kind, flags, _seq, message in parse_messages(receive_answer(sock)):
             interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
             if kind in (NLMSG_DONE, NLMSG_ERROR):
                 raise_error(message)

@@ -3,6 +3,9 @@
 Left out: cached routes and exceptions (RTM_F_CLONED), which are a flow's memory and not
 configuration, and families other than IPv4 and IPv6.
 
+Routes of a large table mostly differ in nothing but their destination, so a dump decodes a message
+only when no earlier one was the same but for that.
+
 Source: include/uapi/linux/rtnetlink.h; net/ipv4/fib_semantics.c fib_dump_info, net/ipv6/route.c
 rt6_fill_node (Linux 6.18).
 """
@@ -120,13 +123,40 @@ def parse_route(body: bytes) -> Route | None:
     )
 
 
+# Where the kernel puts RTA_DST: right behind the header and RTA_TABLE.
+_AT_DST = RTMSG.size + 8
+_DST_HEADER = {AF_INET: struct.pack("=HH", 8, RTA_DST), AF_INET6: struct.pack("=HH", 20, RTA_DST)}
+
+
+class _Alike:
+    """Decode routes, each distinct one but for its destination once."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Route | None] = {}
+
+    def parse(self, body: bytes) -> Route | None:
+        """Do as `parse_route` does. Raises: BadMessage."""
+        start = _AT_DST + 4
+        end = start + len(_ZERO.get(body[0], b""))
+        if body[_AT_DST:start] != _DST_HEADER.get(body[0]) or len(body) < end:
+            return parse_route(body)
+        rest = body[:start] + body[end:]
+        try:
+            alike = self._known[rest]
+        except KeyError:
+            alike = self._known[rest] = parse_route(body)
+            return alike
+        return alike if alike is None else msgspec.structs.replace(alike, dst=body[start:end])
+
+
 def parse_routes(messages: Iterable[Message]) -> Iterator[Route]:
     """Decode a dump of routes, numbering those that share all of the key but `pos`."""
-    seen: dict[tuple[int, bytes, int, bytes, int, int, int], int] = {}
+    parse = _Alike().parse
+    seen: dict[tuple[int, bytes, int, bytes, int, int, int, int], int] = {}
     for message in messages:
-        if message.type != RTM_NEWROUTE or (route := parse_route(message.body)) is None:
+        if message.type != RTM_NEWROUTE or (route := parse(message.body)) is None:
             continue
-        key = route.key[:7]
+        key = route.key
         pos = seen.get(key, 0)
         seen[key] = pos + 1
         yield route if pos == 0 else msgspec.structs.replace(route, pos=pos)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import msgspec
 
@@ -45,6 +46,7 @@ def _mask(value: int, whole: int) -> int:
     return 0 if value == whole else value
 
 
+@lru_cache(maxsize=1024)  # most namespaces have the kernel's own rules and no others
 def parse_rule(body: bytes) -> Rule | None:
     """Decode one rule, with `pos` 0; None for families other than IPv4 and IPv6. Raises: BadMessage."""
     family, dst_len, src_len, tos, table, _, _, action, flags = FIB_RULE_HDR.unpack_from(body)

@@ -29,6 +29,7 @@ NLA_TYPE_MASK = 0x3FFF
 
 DUMP_ATTEMPTS = 8
 RECV_BYTES = 1 << 17
+_TRUNCATED = int(socket.MSG_TRUNC)  # the enumeration's own `&` takes as long as all the rest of `receive`
 
 HEADER = struct.Struct("=IHHII")
 _ATTR = struct.Struct("=HH")
@@ -144,9 +145,17 @@ def parse_messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
 def receive(sock: socket.socket) -> bytes:
     """Receive one datagram whole. Raises: BadMessage when it was cut; OSError (ENOBUFS: events were lost)."""
     data, _anc, flags, _addr = sock.recvmsg(RECV_BYTES)
-    if flags & socket.MSG_TRUNC:
+    if flags & _TRUNCATED:
         raise BadMessage(f"a datagram over {RECV_BYTES} bytes was cut")
     return data
+
+
+def receive_answer(sock: socket.socket) -> bytes:
+    """Receive a datagram that was asked for. Raises: TimeoutError; BadMessage; OSError."""
+    try:
+        return receive(sock)
+    except BlockingIOError:
+        raise TimeoutError(errno.ETIMEDOUT, "the kernel gave no answer") from None
 
 
 def raise_error(body: bytes) -> None:
@@ -175,7 +184,7 @@ def _dump_once(sock: socket.socket, msg_type: int, body: bytes) -> tuple[list[Me
     out: list[Message] = []
     consistent = True
     while True:
-        for kind, msg_flags, msg_seq, msg_body in parse_messages(receive(sock)):
+        for kind, msg_flags, msg_seq, msg_body in parse_messages(receive_answer(sock)):
             if msg_seq != seq:
                 continue
             if msg_flags & NLM_F_DUMP_INTR:
@@ -197,7 +206,7 @@ def request(sock: socket.socket, msg_type: int, body: bytes) -> Message:
     seq = next(_sequence) & 0xFFFFFFFF
     sock.send(HEADER.pack(HEADER.size + len(body), msg_type, NLM_F_REQUEST, seq, 0) + body)
     while True:
-        for kind, flags, msg_seq, msg_body in parse_messages(receive(sock)):
+        for kind, flags, msg_seq, msg_body in parse_messages(receive_answer(sock)):
             if msg_seq != seq:
                 continue
             if kind == NLMSG_ERROR:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 
+import msgspec
 import pytest
 
 from agents.netlink.kind import parse_kind
 from agents.netlink.link import IFINFOMSG, parse_bridge_port, parse_link
-from agents.netlink.route import RTMSG, parse_route
+from agents.netlink.route import RTM_NEWROUTE, RTMSG, parse_route, parse_routes
 from agents.netlink.vlan import parse_vlans
 from agents.netlink.wire import HEADER, BadMessage, Message, attr, attr_list, attrs, parse_messages, text
 from netviz.core.model.addr import pack_ip
@@ -156,6 +157,37 @@ def test_constructed_multipath_with_encap_and_dead_nexthop() -> None:
         Nexthop(3, A, 1, 0x11, None),
         Nexthop(4, A6, 10, 0, Encap("ip")),
     )
+
+
+def test_a_dump_is_decoded_as_its_messages_are() -> None:
+    """Routes that differ in their destination only are decoded together; what else differs must show."""
+    head = RTMSG.pack(2, 32, 0, 0, 254, 3, 0, 1, 0) + attr(15, u32(254))
+    head6 = RTMSG.pack(10, 128, 0, 0, 254, 3, 0, 1, 0) + attr(15, u32(254))
+    cloned = RTMSG.pack(2, 32, 0, 0, 254, 3, 0, 1, 0x200) + attr(15, u32(254))
+    bodies = [
+        head + attr(1, A) + attr(4, u32(3)),
+        head + attr(1, B) + attr(4, u32(3)),
+        head + attr(1, B) + attr(6, u32(9)) + attr(4, u32(3)),
+        head + attr(1, A) + attr(4, u32(4)),
+        head + attr(1, A),
+        head + attr(4, u32(3)),
+        attr(15, u32(254)).join((head[:12], attr(1, A))),
+        cloned + attr(1, A),
+        cloned + attr(1, B),
+        head6 + attr(1, A6) + attr(4, u32(3)),
+        head6 + attr(1, B6) + attr(4, u32(3)),
+        head6 + attr(1, B6) + attr(7, A6) + attr(4, u32(3)),
+    ]
+    one_by_one = [route for body in bodies if (route := parse_route(body)) is not None]
+    together = list(parse_routes(Message(RTM_NEWROUTE, 0, body) for body in bodies))
+    assert [msgspec.structs.replace(route, pos=0) for route in together] == one_by_one
+    assert len({route.key for route in together}) == len(together) == 10
+
+
+def test_a_route_cut_within_its_destination_is_refused_in_a_dump_too() -> None:
+    whole = RTMSG.pack(2, 32, 0, 0, 254, 3, 0, 1, 0) + attr(15, u32(254)) + attr(1, A)
+    with pytest.raises(BadMessage):
+        list(parse_routes(Message(RTM_NEWROUTE, 0, body) for body in (whole, whole[:-2])))
 
 
 def test_cloned_and_foreign_routes_are_no_state() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import conntrack, fleet, footprint, latency, netfilter, scale, snapshot, traces
+from tests.bench import conntrack, fleet, footprint, latency, netfilter, nftables, scale, snapshot, traces
 from tests.bench.machine import Figure, machine, table
 
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
@@ -25,6 +25,7 @@ BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "scale": scale.run,
     "conntrack": conntrack.run,
     "netfilter": netfilter.run,
+    "nftables": nftables.run,
 }
 
 

@@ -88,6 +88,7 @@ class RecordingHost:
         self.troubles: dict[str, str] = {}
         self.pods: dict[NetnsKey, Pod | None] = {}
         self._readers: list[socket.socket] = []
+        self._loop = asyncio.get_running_loop()
         self._timers: list[asyncio.TimerHandle] = []
 
     def namespaces(self) -> list[NetnsHandle]:
@@ -126,6 +127,9 @@ class RecordingHost:
         asyncio.get_running_loop().remove_reader(sock)
         self._readers.remove(sock)
         sock.close()
+
+    def call_soon(self, fn: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(fn)
 
     def call_later(self, delay_s: float, fn: Callable[[], None]) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(delay_s, fn))

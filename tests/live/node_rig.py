@@ -155,7 +155,7 @@ async def until(condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
 
 async def fresh(options: NetnsOptions, collectors: Sequence[Collector] | None = None) -> NodeState:
     """Read the node's state anew."""
-    ledger = await Snapshotter(options, [Rtnl()] if collectors is None else collectors).run()
+    ledger = Snapshotter(options, [Rtnl()] if collectors is None else collectors).run()
     return ledger.state
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from agents import worker
 from agents.collectors.base import NetnsHandle
 from agents.collectors.netns import NetnsOptions
 from agents.collectors.rtnl import Rtnl
@@ -200,6 +201,40 @@ async def test_a_namespace_that_cannot_be_listened_in_is_not_called_whole_until_
         collector.deaf = False
         await until(lambda: root_of(runner).netns.gaps == ())
         assert runner.state().status["routes"].whole
+
+
+async def test_with_too_few_descriptors_to_listen_everything_is_still_read(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(1, 4):
+        node.add_pod(number)
+    monkeypatch.setattr(worker, "SPARE_DESCRIPTORS", 1 << 30)
+    async with running(node.options(), audit_s=0.5) as (runner, _):
+        pods = [named(runner, f"p{number}") for number in range(1, 4)]
+        assert all(pod is not None and pod.links and pod.routes for pod in pods)
+        assert all(Gap("links", "no events: Too many open files") in pod.netns.gaps for pod in pods if pod)
+        assert sum("cannot listen" in line.message for line in caplog.records) == 1
+        monkeypatch.undo()
+        await until(lambda: all(ns.netns.gaps == () for ns in runner.state().netns.values()))
+
+
+async def test_a_directory_that_cannot_be_listed_is_not_taken_for_empty(
+    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    node.add_pod(1)
+
+    def refuse(path: str) -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files", path)
+
+    async with running(node.options(), audit_s=NO_AUDIT_S) as (runner, _):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "listdir", refuse)
+            runner.look_for_namespaces()
+            await until(lambda: "cannot look for namespaces" in caplog.text)
+        assert named(runner, "p1") is not None
+        node.add_pod(2)
+        await until(lambda: named(runner, "p2") is not None)
+        assert named(runner, "p1") is not None
 
 
 async def test_a_new_pod_shows_soon_after_its_veth(node: Node) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
+from agents import procfs
 from agents.collectors.sysctl import Sysctls
 from tests.live.collector_rig import Namespace, RecordingHost, namespaces, until
 
@@ -45,6 +50,30 @@ def test_a_pods_namespace_costs_few_files_and_namespaces_share_their_records() -
         first, second = (Sysctls().collect(ns.handle, ("sysctls",)).sections["sysctls"] for ns in (one, two))
         assert len(list(first)) <= 30
         assert all(a is b for a, b in zip(first, second, strict=True))
+
+
+def test_names_are_looked_up_in_an_own_instance_of_proc_that_is_mounted_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(procfs, "NAMESPACES", 2)
+    mounts = Path("/proc/self/mountinfo").read_text()
+    own = procfs.OwnProc()
+    devices = {os.fstat(own.root()).st_dev for _ in range(2)}
+    assert len(devices) == 1
+    assert os.stat("/proc").st_dev not in devices
+    assert os.stat("sys/net/ipv4/ip_forward", dir_fd=own.root())
+    assert Path("/proc/self/mountinfo").read_text() == mounts
+    own.close()
+
+
+def test_without_an_own_instance_of_proc_the_common_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise PermissionError(errno.EPERM, "refused")
+
+    with namespaces() as (ns,):
+        values = read(ns)
+        monkeypatch.setattr(procfs, "mount_proc", refuse)
+        assert read(ns) == values
 
 
 async def test_a_turned_setting_is_noticed() -> None:

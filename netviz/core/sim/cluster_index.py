@@ -12,12 +12,14 @@ all nodes are looked at for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import compress
+from operator import is_not
 
 import msgspec
 
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.index import ByIdentity
-from netviz.core.sim.node_index import names_of
+from netviz.core.sim.node_index import names_in
 from netviz.core.sim.underlay_members import members_of
 from netviz.core.state.node import NetnsState, NodeState
 
@@ -32,11 +34,12 @@ KEPT = 8
 
 def build_keys(netns: Mapping[NetnsKey, NetnsState]) -> frozenset[Key]:
     """Collect what a node may be looked for by: pods, namespaces, addresses, and MACs on wires."""
-    names = names_of(netns)
     members = members_of(netns)
-    macs = (member.mac for member in members.all)
-    proxies = [ARP_PROXY] if members.proxies else []
-    return frozenset((*names.full_pods, *names.pods, *names.names, *names.addrs, *macs, *proxies))
+    keys = names_in(netns)
+    keys.update([member.mac for member in members.all])
+    if members.proxies:
+        keys.add(ARP_PROXY)
+    return frozenset(keys)
 
 
 keys_of: ByIdentity[Mapping[NetnsKey, NetnsState], frozenset[Key]] = ByIdentity(build_keys)
@@ -67,11 +70,15 @@ class _Change:
             self.buckets[at] = dict(self.buckets[at])
         return self.buckets[at]
 
-    def add(self, key: Key, name: str) -> None:
-        bucket = self.bucket(key)
-        known = bucket.get(key, ())
-        if known != EVERYWHERE and name not in known:
-            bucket[key] = EVERYWHERE if len(known) >= MANY else tuple(sorted((*known, name)))
+    def add(self, keys: Iterable[Key], name: str) -> None:
+        alone = (name,)
+        for key in keys:
+            bucket = self.bucket(key)
+            known = bucket.get(key)
+            if known is None:
+                bucket[key] = alone
+            elif known != EVERYWHERE and name not in known:
+                bucket[key] = EVERYWHERE if len(known) >= MANY else tuple(sorted((*known, name)))
 
     def remove(self, key: Key, name: str) -> None:
         bucket = self.bucket(key)
@@ -87,7 +94,7 @@ class _Change:
 def _follow(last: ClusterIndex, nodes: Mapping[str, NodeState]) -> ClusterIndex:
     """Make the index of `nodes` out of another state's."""
     nothing: frozenset[Key] = frozenset()
-    changed = [(name, node) for name, node in nodes.items() if last.nodes.get(name) is not node]
+    changed = list(compress(nodes.items(), map(is_not, nodes.values(), map(last.nodes.get, nodes))))
     gone = (
         [name for name in last.nodes if name not in nodes]
         if len(last.nodes) + len(changed) > len(nodes)
@@ -101,8 +108,7 @@ def _follow(last: ClusterIndex, nodes: Mapping[str, NodeState]) -> ClusterIndex:
         was, now = keys_of(old.netns) if old is not None else nothing, keys_of(node.netns)
         for key in was - now:
             change.remove(key, name)
-        for key in now - was:
-            change.add(key, name)
+        change.add(now - was, name)
     for name in gone:
         for key in keys_of(last.nodes[name].netns):
             change.remove(key, name)

@@ -1,8 +1,10 @@
 """Route lookup in one table, as the FIB does it, over an index of the namespace's routes.
 
-The index maps (table, family) to its prefix lengths, longest first, each with a mapping from the
-prefix's number to its routes in the kernel's order: a lookup probes at most 33 or 129 dicts whatever
-the number of routes. Policy rules, which choose the tables, are in `rules.py`.
+The index maps a table to its prefix lengths, longest first, each with a mapping from the
+prefix to its routes in the kernel's order: a lookup probes at most 33 or 129 dicts whatever the number
+of routes. In a large cluster every node has a route to every other, and a trace visits a node seldom, so
+making the index must be cheap: routes are sorted into prefix lengths, and a length's mapping is made when a
+lookup comes to it. Policy rules, which choose the tables, are in `rules.py`.
 """
 
 from __future__ import annotations
@@ -41,9 +43,6 @@ ERRORS = {
 }
 USABLE = (RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST)
 
-PrefixLevel = tuple[int, int, dict[int, list[Route]]]  # length, shift, network number -> routes
-RouteIndex = dict[tuple[int, int], list[PrefixLevel]]  # (table, address bytes) -> levels
-
 
 class Match(msgspec.Struct, frozen=True):
     """A route that a lookup found, with its usable nexthops. `error` is set for reject types."""
@@ -62,24 +61,54 @@ def _order(route: Route) -> tuple[int, int, int, int]:
     return (-route.src_len, -route.tos, route.metric, route.pos)
 
 
+class PrefixLevel:
+    """The routes of one prefix length in a table, of both families."""
+
+    def __init__(self, length: int, routes: list[Route]) -> None:
+        self._length = length
+        self._routes = routes
+        self._by_prefix: tuple[dict[bytes, Route], dict[bytes, list[Route]]] | None = None
+
+    def find(self, number: int, width: int) -> Sequence[Route]:
+        """Return the routes whose prefix an address of `width` bytes is in, in the kernel's order."""
+        host_bits = width * 8 - self._length
+        if host_bits < 0:
+            return ()
+        if self._by_prefix is None:
+            self._by_prefix = self._build()
+        single, several = self._by_prefix
+        prefix = (number >> host_bits << host_bits).to_bytes(width, "big")
+        route = single.get(prefix)
+        return () if route is None else several.get(prefix) or (route,)
+
+    def _build(self) -> tuple[dict[bytes, Route], dict[bytes, list[Route]]]:
+        """Map each prefix to one of its routes, and those that have several to all."""
+        single = {route.dst: route for route in self._routes}
+        several: dict[bytes, list[Route]] = {}
+        if len(single) < len(self._routes):
+            for route in self._routes:
+                several.setdefault(route.dst, []).append(route)
+            several = {
+                prefix: sorted(found, key=_order) for prefix, found in several.items() if len(found) > 1
+            }
+        return single, several
+
+
+RouteIndex = dict[int, list[PrefixLevel]]  # table -> levels, longest first
+
+
 def build_index(routes: Mapping[Any, Route]) -> RouteIndex:
     """Index a namespace's routes."""
-    tables: dict[tuple[int, int], dict[int, dict[int, list[Route]]]] = {}
+    tables: dict[int, dict[int, list[Route]]] = {}
     for route in routes.values():
-        width = len(route.dst)
-        level = tables.setdefault((route.table_id, width), {}).setdefault(route.dst_len, {})
-        number = int.from_bytes(route.dst, "big") >> (width * 8 - route.dst_len)
-        level.setdefault(number, []).append(route)
-    index: RouteIndex = {}
-    for (table_id, width), levels in tables.items():
-        for by_number in levels.values():
-            for found in by_number.values():
-                if len(found) > 1:
-                    found.sort(key=_order)
-        index[table_id, width] = [
-            (length, width * 8 - length, levels[length]) for length in sorted(levels, reverse=True)
-        ]
-    return index
+        try:
+            tables[route.table_id][route.dst_len].append(route)
+        except KeyError:
+            tables.setdefault(route.table_id, {})[route.dst_len] = [route]
+    return {
+        table_id: [PrefixLevel(length, levels[length]) for length in sorted(levels, reverse=True)]
+        for table_id, levels in tables.items()
+    }
 
 
 route_index: ByIdentity[Mapping[Any, Route], RouteIndex] = ByIdentity(build_index)
@@ -145,8 +174,8 @@ def lookup_table(
     """
     width = len(lookup.dst)
     number = int.from_bytes(lookup.dst, "big")
-    for _length, shift, level in index.get((table_id, width), ()):
-        routes = level.get(number >> shift, ())
+    for level in index.get(table_id, ()):
+        routes = level.find(number, width)
         for at, route in enumerate(routes):
             found = _try_route(route, lookup, objects)
             if found is not None:

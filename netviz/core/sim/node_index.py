@@ -179,6 +179,21 @@ def build_names(netns: Mapping[NetnsKey, NetnsState]) -> Names:
     return index
 
 
+def names_in(netns: Mapping[NetnsKey, NetnsState]) -> set[str | bytes]:
+    """Collect all by which `build_names` finds a namespace of a node."""
+    found: set[str | bytes] = set()
+    for key, ns in netns.items():
+        if outside(key):
+            continue
+        pod = ns.netns.pod
+        if pod is not None:
+            found.update((pod.name, f"{pod.namespace}/{pod.name}"))
+        if ns.netns.name:
+            found.add(ns.netns.name)
+        found.update([addr.addr for addr in ns.addrs.values()])
+    return found
+
+
 names_of: ByIdentity[Mapping[NetnsKey, NetnsState], Names] = ByIdentity(build_names)
 
 

@@ -18,7 +18,7 @@ from netviz.core.sim.rules import RouteFlow, RouteResult, lookup_route, ordered_
 from netviz.core.sim.saddr import link_addrs, owned_addrs
 from netviz.core.state.node import NetnsState
 
-RTPROT_UNSPEC, RTPROT_KERNEL = 0, 2
+KERNEL_PROTOCOLS = (0, 2)  # RTPROT_UNSPEC, RTPROT_KERNEL
 STANDARD_RULES = {(0, 255), (32766, 254), (32767, 253)}
 
 
@@ -28,12 +28,10 @@ def _custom_rules(ns: NetnsState) -> bool:
 
 
 def _any_custom_local(routes: Mapping[Any, Route]) -> bool:
-    return any(
-        route.type == RTN_LOCAL
-        and route.protocol not in (RTPROT_UNSPEC, RTPROT_KERNEL)
-        and len(route.dst) == 4
-        for route in routes.values()
-    )
+    for route in routes.values():
+        if route.type == RTN_LOCAL and route.protocol not in KERNEL_PROTOCOLS and len(route.dst) == 4:
+            return True
+    return False
 
 
 custom_local_routes: ByIdentity[Mapping[Any, Route], bool] = ByIdentity(_any_custom_local)

@@ -42,7 +42,7 @@ def is_wire(node: NodeState, key: LinkKey, link: Link) -> bool:
         return True
     if link.kind != "veth":
         return False
-    return veth_peer(node, key).key is None and peer_not_collected(node, key)
+    return peer_not_collected(node, key) and veth_peer(node, key).key is None
 
 
 def _subnets(ns: NetnsState, ifindex: int) -> tuple[Addr, ...]:

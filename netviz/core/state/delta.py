@@ -99,6 +99,10 @@ def diff_section(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Change[Any, 
     """Compare two sections; None when they are equal. Order: puts as in `new`, drops as in `old`."""
     if old is new:
         return None
+    if not old:
+        return Change(tuple(new.values())) if new else None
+    if old == new:  # as most are: told without a step of Python for each record
+        return None
     put = tuple(rec for key, rec in new.items() if (was := old.get(key)) is not rec and was != rec)
     drop = tuple(key for key in old if key not in new)
     return Change(put, drop) if put or drop else None
@@ -140,6 +144,8 @@ def diff(old: NodeState, new: NodeState) -> NodeDelta:
 
 def apply_section(old: Mapping[Any, Any], change: Change[Any, Any]) -> Mapping[Any, Any]:
     """Fold one section's change in. Returns `old` itself when nothing changes."""
+    if not old:
+        return {rec.key: rec for rec in change.put} or EMPTY
     if all(old.get(rec.key) == rec for rec in change.put) and not any(key in old for key in change.drop):
         return old
     new = dict(old)

@@ -11,7 +11,7 @@ import zlib
 
 import msgspec
 
-from netviz.core.wire.errors import LocalProtocolError, RemoteProtocolError
+from netviz.core.wire.errors import UNREADABLE, LocalProtocolError, RemoteProtocolError
 from netviz.core.wire.messages import AnyMessage
 
 MAX_FRAME_BYTES = 4 << 20
@@ -22,9 +22,6 @@ COMPRESS_FROM_BYTES = 512
 MAX_INFLATION = 64
 MIN_INFLATED_BYTES = 1 << 20
 LARGE_FRAME_BYTES = 32 << 10
-
-# What reading damaged bytes raises (a DecodeError and broken UTF-8 are ValueErrors).
-UNREADABLE = (ValueError, RecursionError)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from functools import cache
 
 import msgspec
 
@@ -15,7 +16,7 @@ from netviz.core.model.netfilter import Body, encode_body, encoded_digest
 from netviz.core.state.bodies import Encoded, EncodedBodies
 from netviz.core.state.delta import NodeDelta, apply, diff
 from netviz.core.state.node import ClusterState, NodeState
-from netviz.core.wire.codec import UNREADABLE
+from netviz.core.wire.errors import UNREADABLE
 
 MAGIC = b"netviz\x01\n"
 MAX_STATE_BYTES = 2 << 30
@@ -34,7 +35,9 @@ class Capture(msgspec.Struct, frozen=True, omit_defaults=True):
     bodies: tuple[msgspec.Raw, ...] = ()
 
 
-_decoder = msgspec.msgpack.Decoder(Capture)
+@cache  # made by those who read files alone: it takes as long as a hundred namespaces do
+def _decoder() -> msgspec.msgpack.Decoder[Capture]:
+    return msgspec.msgpack.Decoder(Capture)
 
 
 def dump_nvz(state: NodeState, bodies: Iterable[Body], taken_at_s: float) -> bytes:
@@ -56,7 +59,7 @@ def load_nvz(data: bytes) -> tuple[Capture, NodeState]:
     if not inflater.eof:
         raise NvzError("the file is truncated or too large")
     try:
-        capture = _decoder.decode(raw)
+        capture = _decoder().decode(raw)
         return capture, apply(NodeState(capture.node), capture.delta)
     except KeyError as err:
         raise NvzError(f"the file contradicts itself ({err.args[0]})") from None

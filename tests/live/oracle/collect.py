@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 
 import msgspec
@@ -74,7 +73,7 @@ def collect_now(up: Built) -> ClusterState:
             Pods([FileSource(str(where / "pods.json"))]),
             *(Rtnl(), Sysctls(), Sockets(), Netfilter(), Conntrack()),
         ]
-        ledger = asyncio.run(Snapshotter(options, collectors).run())
+        ledger = Snapshotter(options, collectors).run()
         files.append(load_nvz(dump_nvz(ledger.state, ledger.all_bodies(), time.time())))
     return join_captures(files)
 
