@@ -19,7 +19,9 @@ from netviz.core.model.link import Link, MacvlanInfo
 from netviz.core.sim.mtu import fits, too_big
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
+from netviz.core.sim.rules import RouteFlow, lookup_route
 from netviz.core.sim.run import Action, Run, Rx, Tx, place
+from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
 
 PRIVATE, VEPA, BRIDGE, PASSTHRU, SOURCE = 1, 2, 4, 8, 16
@@ -82,18 +84,13 @@ def _to_sibling(
 def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[LinkKey]) -> Action | None:
     """Find the macvlan that takes a unicast frame from its lower device; None: it stays with that.
 
-    Of the copies that macvlans in source mode get, the one that is for its taker's MAC is followed.
+    Macvlans in source mode get copies: see `_followed_copy`.
     """
     links = [(upper, other) for upper in uppers if (other := run.link(upper)) is not None]
     copied = [(upper, other) for upper, other in links if other.up and listed(other, packet.smac)]
-    if copied:
-        names = ", ".join(other.ifname for _, other in copied)
-        why = f"Macvlans in source mode over {link.ifname} get a copy: {names}."
-        at = [str(upper) for upper, _ in copied]
-        run.step(ns, "bridge", link.ifname, packet, "copy", why, copied_to=at)
-    for upper, other in copied:
-        if other.mac == packet.dmac:
-            return _up(run, ns, link, packet, upper, other)
+    followed = _followed_copy(run, ns, link, packet, copied) if copied else None
+    if followed is not None:
+        return _up(run, ns, link, packet, *followed)
     if any(keeps(other, packet.smac) for _, other in copied):
         why = f"A macvlan over {link.ifname} takes all frames from this source for itself (nodst)."
         run.drop(ns, "link_rx", link.ifname, packet, "NOT_SPECIFIED", why)
@@ -107,6 +104,53 @@ def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[Link
                 return None  # a macvlan that is down isn't in the table of MACs
             return _up(run, ns, link, packet, upper, other)
     return None
+
+
+def _followed_copy(
+    run: Run, ns: NetnsState, link: Link, packet: Packet, copied: list[tuple[LinkKey, Link]]
+) -> tuple[LinkKey, Link] | None:
+    """Choose among the frame and its copies for macvlans in source mode; None: the frame itself is followed.
+
+    A copy is for its taker's host if it has that one's MAC, or if the frame is the lower device's: the copy
+    keeps what the kernel found out about the frame. Of several that are, those are followed whose host has
+    the destination's address, else those whose host forwards.
+
+    Source: drivers/net/macvlan.c, macvlan_forward_source_one; net/ethernet/eth.c, eth_type_trans (Linux 6.18).
+    """
+    mine = packet.dmac == link.mac
+    takers: list[tuple[LinkKey, Link] | None] = [one for one in copied if mine or one[1].mac == packet.dmac]
+    if mine and not any(keeps(other, packet.smac) for _, other in copied):
+        takers.insert(0, None)
+    own = LinkKey(ns.key, link.ifindex)
+    worth = [_takes(run, one[0] if one is not None else own, packet) for one in takers]
+    takers = [one for one, rank in zip(takers, worth, strict=True) if rank == max(worth)]
+    picked = run.choose(("macvlan copies", own, packet.smac), len(takers), None) if len(takers) > 1 else 0
+    names = ", ".join(other.ifname for _, other in copied)
+    at = [str(upper) for upper, _ in copied]
+    chosen = takers[picked] if takers else None
+    if mine and chosen is not None:
+        at.append(str(own))  # what the lower device does with the frame itself is no part of the copy's way
+    run.step(
+        ns,
+        "bridge",
+        link.ifname,
+        packet,
+        "copy",
+        f"Macvlans in source mode over {link.ifname} get a copy: {names}.",
+        certainty=BRANCH if len(takers) > 1 else CERTAIN,
+        copied_to=at,
+    )
+    return chosen
+
+
+def _takes(run: Run, key: LinkKey, packet: Packet) -> int:
+    """Rank what becomes of a packet that comes in by a link: 2 it is for this host, 1 it is forwarded, else 0."""
+    ns = run.netns(key.netns)
+    if lookup_route(ns, RouteFlow(packet.dst, packet.src, iif=key.ifindex)).local:
+        return 2
+    link = ns.links[key.ifindex]
+    conf = link.ipv6 if packet.ipv6 else link.ipv4
+    return int(conf is not None and bool(conf.forwarding))
 
 
 def _up(run: Run, ns: NetnsState, link: Link, packet: Packet, upper: LinkKey, other: Link) -> Action:

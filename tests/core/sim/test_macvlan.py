@@ -68,6 +68,24 @@ def test_source_mode_gives_the_lower_device_its_frames_unless_it_keeps_them(
     assert "copy" in [s.decision for h in trace.branches[0].forward.hops for s in h.steps]
 
 
+@pytest.mark.parametrize("flags", [0, FLAG_NODST])
+def test_a_copy_of_the_lower_devices_frame_is_for_the_macvlans_host_too(flags: int) -> None:
+    """macvlan_forward_source_one leaves PACKET_HOST as eth_type_trans has set it."""
+    net, made = site(SOURCE, flags=flags)
+    made["node-2"].neigh("ens3", "192.168.0.11", made["node-1"].named("ens3").mac)
+    trace = net.trace("node-2", "192.168.0.11", "tcp", 80)
+    assert ends(trace) == BOTH
+    assert trace.branches[0].forward.hops[-1].name == "node-1-a"
+
+
+def test_which_copy_is_followed_is_open_where_both_hosts_have_the_address() -> None:
+    net, made = site(SOURCE)
+    made["a"].addr("eth0", "192.168.0.1/24")
+    made["node-2"].neigh("ens3", "192.168.0.1", made["node-1"].named("ens3").mac)
+    trace = net.trace("node-2", "192.168.0.1", "tcp", 80)
+    assert {branch.forward.hops[-1].name for branch in trace.branches} == {"node-1", "node-1-a"}
+
+
 def test_a_keeper_takes_a_siblings_answers_too() -> None:
     net, made = site(SOURCE, flags=FLAG_NODST)
     net.macvlan(made["node-1"], "b", "ens3", "192.168.0.12/24", BRIDGE)
