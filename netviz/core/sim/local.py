@@ -33,9 +33,12 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.routing import route_flow
 from netviz.core.sim.rules import RouteFlow, lookup_route
 from netviz.core.sim.run import Action, Ended, Run
-from netviz.core.sim.saddr import select_source
+from netviz.core.sim.saddr import may_send_from, select_source
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState
+
+# Errors whose socket is looked for by the device itself (skb->dev), which may be the loopback: protocol, IPv6.
+ERRORS_BY_DEVICE = {(IPPROTO_UDP, False), (IPPROTO_TCP, True)}
 
 
 def local_in(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
@@ -89,16 +92,15 @@ def _for_client(sent: CtTuple, packet: Packet) -> bool:
 
 
 def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
-    """Tell the sender, unless its socket is bound to a device and the error comes by the loopback.
+    """Tell the sender, unless its socket is bound to another device than the packet comes by.
 
-    Source: net/ipv4/udp.c, __udp4_lib_err; net/ipv6/tcp_ipv6.c, tcp_v6_err (looks by skb->dev) (Linux 6.18).
+    Source: include/net/inet_hashtables.h, inet_match; net/ipv4/udp.c, compute_score, __udp4_lib_err;
+    net/ipv4/ping.c, ping_lookup; net/ipv6/tcp_ipv6.c, tcp_v6_err (Linux 6.18).
     """
-    deaf = run.flow.oif and packet.inner is not None and link.flags & IFF_LOOPBACK
-    by_device = {(IPPROTO_UDP, False), (IPPROTO_TCP, True)}
-    if deaf and (run.flow.proto, packet.ipv6) in by_device:
-        why = (
-            "The sender's socket is bound to a device, and this error comes by the loopback: nobody is told."
-        )
+    by_device = packet.inner is not None and (run.flow.proto, packet.ipv6) in ERRORS_BY_DEVICE
+    came_by = link.ifindex if by_device else _arrival(ns, link, packet)
+    if run.flow.oif and run.flow.oif not in (came_by, packet.sdif):
+        why = f"The sender's socket is bound to another device: what comes by {link.ifname} is not for it."
         run.drop(ns, "socket", link.ifname, packet, "NO_SOCKET", why, command="ss -tuanp")
     what = (
         "learns of the error" if packet.inner is not None or packet.tcp_flags & TH_RST else "gets its answer"
@@ -130,7 +132,8 @@ def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         raise Ended(Disposition.NO_LISTENER, name)
     why = "The kernel itself answers the echo request."
     run.step(ns, "socket", link.ifname, packet, "echo", why, command=f"sysctl {name}")
-    raise Ended(Disposition.DELIVERED, "", answer_to(packet, True), ns.key, oif=_bound(link))
+    answer = _sendable(run, ns, link, packet, answer_to(packet, True))
+    raise Ended(Disposition.DELIVERED, "", answer, ns.key, oif=_bound(link))
 
 
 def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
@@ -155,6 +158,7 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
             cookie=socket.cookie,
         )
         back, sourceless = _listener_answer(run, ns, link, packet, socket)
+        back = back if socket.transparent else _sendable(run, ns, link, packet, back)
         oif = socket.ifindex or (_bound(link) if name == "tcp" else 0)
         raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless, oif)
     answer = answer_to(packet, False)
@@ -176,7 +180,22 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         if packet.ipv6
         else "icmp-port-unreachable"
     )
+    answer = _sendable(run, ns, link, packet, answer)
     raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key, oif=_bound(link))
+
+
+def _sendable(run: Run, ns: NetnsState, link: Link, packet: Packet, answer: Packet | None) -> Packet | None:
+    """Return an answer that the routing lookup lets out; None, and a step that says so, where it doesn't.
+
+    A rule may have given the packet an address that isn't this host's, once its route was known (the loopback's
+    packets have one when they arrive).
+    """
+    if answer is None or may_send_from(ns, answer.src):
+        return answer
+    why = f"{format_ip(answer.src)} is no address of this namespace: no route is looked up for an answer from it, "
+    why += "and none is sent."
+    run.step(ns, "socket", link.ifname, packet, "no answer", why, reason="IP_OUTNOROUTES")
+    return None
 
 
 def _bound(link: Link) -> int:

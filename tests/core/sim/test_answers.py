@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from netviz.core.model.addr import format_ip, pack_ip, pack_prefix
-from netviz.core.model.l3 import FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE
+from netviz.core.model.l3 import FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, RTN_LOCAL, Nexthop, Route
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition, Step, Trace
 from netviz.core.sim.walk import simulate
@@ -106,6 +106,22 @@ class TestSenders:
         b.listen("tcp", 80, ifindex=b.named("eth1").ifindex)
         assert net.trace("a", "10.0.0.2", "tcp", 80).disposition is Disposition.NO_LISTENER
 
+    @pytest.mark.parametrize("proto", ["icmp", "udp", "tcp"])
+    def test_a_sender_bound_to_a_device_hears_nothing_that_comes_by_another(self, proto: str) -> None:
+        net, a, b = pair()
+        a.nic("eth2", "10.9.0.1/24")
+        b.listen("tcp", 80)
+        b.listen("udp", 80, addr="10.0.0.2")
+        b.no_route("10.0.0.0/24")
+        b.route("10.0.0.0/24", via="10.9.0.1")
+        trace = bound_to(net, a.named("eth0").ifindex, "10.0.0.1", "10.0.0.2", proto)
+        reply = trace.branches[0].reply
+        assert reply is not None
+        assert (reply.disposition, reply.reason) == (Disposition.DROPPED, "NO_SOCKET")
+        unbound = net.trace("10.0.0.1", "10.0.0.2", proto, None if proto == "icmp" else 80).branches[0].reply
+        assert unbound is not None
+        assert unbound.disposition is Disposition.DELIVERED
+
     def test_looped_back_packets_come_by_the_device_with_the_address(self) -> None:
         net, _, b = pair()
         b.listen("tcp", 80, ifindex=b.named("eth1").ifindex)
@@ -124,6 +140,20 @@ class TestListeners:
             Disposition.DROPPED,
             Disposition.DELIVERED,
         ]
+
+    @pytest.mark.parametrize("transparent", [False, True])
+    def test_no_answer_is_sent_from_an_address_that_the_host_does_not_have(self, transparent: bool) -> None:
+        net, a, b = pair()
+        a.route("10.8.0.0/24", via="10.0.0.2")
+        b.rule(10, table_id=77)
+        low, length = pack_prefix("10.8.0.0/24")
+        b.add("routes", Route(77, low, length, type=RTN_LOCAL, scope=254, nexthops=(Nexthop(1),)))
+        b.listen("tcp", 80, transparent=transparent)
+        refused = net.trace("a", "10.8.0.1", "tcp", 81)
+        assert (refused.disposition, refused.branches[0].reply) == (Disposition.NO_LISTENER, None)
+        taken = net.trace("a", "10.8.0.1", "tcp", 80)
+        assert taken.disposition is Disposition.DELIVERED
+        assert (taken.branches[0].reply is not None) is transparent
 
 
 class TestNeighbours:
