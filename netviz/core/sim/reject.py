@@ -22,6 +22,8 @@ from netviz.core.sim.packet import (
     Packet,
     icmp_error,
 )
+from netviz.core.sim.routing import route_flow
+from netviz.core.sim.rules import lookup_route
 from netviz.core.sim.run import Ended
 from netviz.core.sim.trace import Disposition
 
@@ -62,6 +64,8 @@ def _reset(ctx: Context) -> NoReturn:
     )
     if _as_frame(ctx):
         _send_back(ctx, "tcp-reset", back)
+    if packet.physin:
+        _send_past_the_bridge(ctx, back)
     # nf_send_reset attaches the packet's own connection, confirmed or not
     tracked = packet.ct is not None
     back = back.but(ct=packet.ct, ct_reply=tracked and not packet.ct_reply, ct_related=tracked)
@@ -87,6 +91,19 @@ def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
 def _as_frame(ctx: Context) -> bool:
     """Tell whether the answer is a frame of its own: in the bridge and netdev families."""
     return ctx.bridged
+
+
+def _send_past_the_bridge(ctx: Context, back: Packet) -> NoReturn:
+    """Send a reset about a packet that came in by a bridge's port straight out of that port, if it has a route.
+
+    Source: net/ipv4/netfilter/nf_reject_ipv4.c, nf_send_reset; net/ipv6/netfilter/nf_reject_ipv6.c,
+    nf_send_reset6 (nf_bridge_info_exists) (Linux 6.18).
+    """
+    packet = ctx.packet
+    if lookup_route(ctx.ns, route_flow(back)).error or packet.physin not in ctx.ns.links:
+        raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
+    back = back.but(smac=packet.dmac, dmac=packet.smac)
+    raise Ended(Disposition.REJECTED, "tcp-reset", back, ctx.ns.key, via=LinkKey(ctx.ns.key, packet.physin))
 
 
 def _send_back(ctx: Context, name: str, answer: Packet) -> NoReturn:

@@ -129,6 +129,24 @@ class TestFilter:
         assert made.trace("pod-1-1", "pod-2-1", "icmp").disposition is ACCEPTED
         assert made.trace("node-1", "pod-2-1", "tcp", 99).disposition is DROPPED
 
+    def test_a_reset_about_a_bridged_packet_leaves_by_its_port_as_from_who_was_asked(
+        self, net: tuple[Net, Ns]
+    ) -> None:
+        """nf_send_reset, nf_bridge_info_exists: it passes neither OUTPUT nor the bridge."""
+        made, node = net
+        node.change("cni0", info=BridgeInfo(nf_call_iptables=True))
+        chain(node, "forward", (*dport(80), e("reject", type=1)), hook=FORWARD)
+        chain(node, "output", (verdict(DROP),), hook=OUTPUT)
+        branch = made.trace("pod-1-1", "pod-1-2").branches[0]
+        assert (branch.forward.disposition, branch.forward.reason) == (Disposition.REJECTED, "tcp-reset")
+        assert branch.reply is not None
+        assert branch.reply.disposition is Disposition.DELIVERED
+        asked = branch.forward.hops[-1].steps[-1].packet
+        answer = branch.reply.hops[0].steps[0].packet
+        assert (answer.smac, answer.dmac) == (asked.dmac, asked.smac)
+        node.lists["routes"] = []
+        assert made.trace("pod-1-1", "pod-1-2").reason == "NETFILTER_DROP"
+
     def test_a_dormant_table_does_nothing(self, net: tuple[Net, Ns]) -> None:
         made, node = net
         table(node, "asleep", flags=1)

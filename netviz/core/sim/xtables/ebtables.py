@@ -22,6 +22,7 @@ from netviz.core.sim.xtables.payloads import unpack
 SOURCE, DEST, TOS, PROTO, SPORT, DPORT, ICMP, IGMP = (1 << bit for bit in range(8))
 MARK_SET, MARK_OR, MARK_AND, MARK_XOR = 0xFFFFFFF0, 0xFFFFFFE0, 0xFFFFFFD0, 0xFFFFFFC0
 VERDICT_BITS = 0xF
+NF_BR_PRE_ROUTING = 0
 PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST, PACKET_OTHERHOST = range(4)
 ARP_OPCODE, ARP_HTYPE, ARP_PTYPE, ARP_SRC_IP, ARP_DST_IP, ARP_SRC_MAC, ARP_DST_MAC, ARP_GRAT = (
     1 << bit for bit in range(8)
@@ -208,9 +209,17 @@ def _set_mark(ctx: Context, info: bytes) -> Result:
 
 
 def _dnat(ctx: Context, info: bytes) -> Result:
-    """Source: net/bridge/netfilter/ebt_dnat.c, ebt_dnat_tg."""
+    """Give the frame a new destination; where it comes in, that says anew whom it is for.
+
+    Source: net/bridge/netfilter/ebt_dnat.c, ebt_dnat_tg (Linux 6.18).
+    """
     (target,) = unpack("I", info, 8)
-    ctx.packet = ctx.packet.but(dmac=info[:6])
+    mac = info[:6]
+    ctx.packet = ctx.packet.but(dmac=mac)
+    if mac[0] & 1:
+        ctx.packet = ctx.packet.but(pkttype=PACKET_BROADCAST if mac == BROADCAST_MAC else PACKET_MULTICAST)
+    elif ctx.hook == NF_BR_PRE_ROUTING and (bridge := _bridge_of(ctx)) is not None:
+        ctx.packet = ctx.packet.but(pkttype=PACKET_HOST if mac == bridge.mac else PACKET_OTHERHOST)
     return _verdict(target)
 
 
@@ -227,7 +236,7 @@ def _redirect(ctx: Context, info: bytes) -> Result:
     bridge = _bridge_of(ctx)
     if bridge is None:
         return Stop("target redirect without a bridge")
-    ctx.packet = ctx.packet.but(dmac=bridge.mac)
+    ctx.packet = ctx.packet.but(dmac=bridge.mac, pkttype=PACKET_HOST)
     return _verdict(target)
 
 

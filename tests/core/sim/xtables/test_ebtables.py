@@ -12,6 +12,7 @@ from netviz.core.model.netfilter import NFPROTO_BRIDGE, NftExpr
 from netviz.core.sim.nft_context import Context, Result, Stop, Tri, Verdict
 from netviz.core.sim.nft_eval import evaluate
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
+from netviz.core.sim.xtables.ebtables import NF_BR_PRE_ROUTING, PACKET_HOST
 from tests.core.sim.xtables.recorded import context, echo, tcp, udp
 
 T, F, U = Tri.TRUE, Tri.FALSE, Tri.UNKNOWN
@@ -157,9 +158,22 @@ def test_changing_macs() -> None:
         ctx, NftExpr("target", {"name": "redirect", "rev": 0, "info": struct.pack("<I", 0xFFFFFFFD)})
     )
     bridge = next(link for link in ctx.ns.links.values() if link.ifname == "br0")
-    assert (done, ctx.packet.dmac) == (CONTINUE, bridge.mac)
+    assert (done, ctx.packet.dmac, ctx.packet.pkttype) == (CONTINUE, bridge.mac, PACKET_HOST)
     reply = MAC + struct.pack("<2xI", 0xFFFFFFFE)
     assert ask(arp(1), "arpreply", reply, "target") == Stop("target arpreply")
     assert ask(arp(2), "arpreply", reply, "target") == CONTINUE
     assert ask(tcp(), "log", bytes(40), "target") is T
     assert ask(tcp(), "dnat", bytes(3), "target") == Stop("target dnat")
+
+
+@pytest.mark.parametrize(
+    ("mac", "kind"), [(b"\xff" * 6, 1), (b"\x01\x00\x5e" + bytes(3), 2), (OTHER, 3), (None, PACKET_HOST)]
+)
+def test_a_new_destination_says_whom_a_frame_is_for(mac: bytes | None, kind: int) -> None:
+    """None stands for the bridge's own. Source: net/bridge/netfilter/ebt_dnat.c, ebt_dnat_tg."""
+    ctx = frame(tcp(smac=MAC, dmac=MAC))
+    ctx.hook = NF_BR_PRE_ROUTING
+    bridge = next(link for link in ctx.ns.links.values() if link.ifname == "br0")
+    info = (mac or bridge.mac) + struct.pack("<2xI", 0xFFFFFFFF)
+    evaluate(ctx, NftExpr("target", {"name": "dnat", "rev": 0, "info": info}))
+    assert ctx.packet.pkttype == kind
