@@ -232,7 +232,7 @@ def opaque(plan: Plan) -> None:
     """Put in what can only be named: a classifier for programs on a device, a tun device that no program holds."""
     node = plan.rng.choice(plan.nodes)
     pods = [pod for pod in plan.pods if pod.how not in ("macvlan", "stretched")]
-    if pods and plan.chance(0.02):
+    if pods and plan.chance(0.005):
         pod = plan.rng.choice(pods)
         plan.add("tc.clsact", pod.node, tc=[f"qdisc add dev {pod.host} clsact"])
         plan.aim(pod.ipv4)

@@ -43,7 +43,9 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet) -> Action:
             return taken(run, ns, dev, packet, found)
     for socket in ns.sockets.values():
         if socket.proto == IPPROTO_UDP and socket.sport == packet.dport:
-            why = f"A program's socket has port {packet.dport}: what it does with the packet isn't known."
-            run.unknown(ns, "decap", dev.ifname, packet, "tunnel packet for a program", why)
+            why = (
+                f"A program's socket has port {packet.dport} and takes the packet: no tunnel device gets it."
+            )
+            run.drop(ns, "decap", dev.ifname, packet, "NOT_SPECIFIED", why, command="ss -uan")
     why = f"No tunnel device here listens on UDP port {packet.dport}: the packet is refused."
     run.drop(ns, "decap", dev.ifname, packet, "NO_SOCKET", why, command="ip -d link; ss -uan")

@@ -194,6 +194,7 @@ def out(run: Run, ns: NetnsState, packet: Packet, key: LinkKey) -> Action:
     inner = packet.payload
     assert inner is not None
     own, link = run.netns(key.netns), run.netns(key.netns).links[key.ifindex]
+    inner = tunnel.decap_ecn(run, own, link, packet, inner)
     inner = inner.scrubbed(True).but(mark=0 if key.netns != ns.key else packet.mark)
     why = f"The packet from {format_ip(packet.src)} is for {link.ifname} ({link.kind}): what it carries comes out there."
     run.step(

@@ -13,6 +13,7 @@ from netviz.core.model.netfilter import NF_PRE_ROUTING, NftExpr
 from netviz.core.sim.icmp import error_source
 from netviz.core.sim.nft_context import NF_INET_INGRESS, Context
 from netviz.core.sim.nft_meta import PACKET_HOST, packet_type
+from netviz.core.sim.nft_payload import is_piece
 from netviz.core.sim.packet import (
     ICMP_UNREACH_NAMES,
     ICMPV6_UNREACH_NAMES,
@@ -74,6 +75,9 @@ def _reset(ctx: Context) -> NoReturn:
 
 def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
     packet = ctx.packet
+    if is_piece(ctx):
+        # nf_send_unreach: a piece's checksum can't be right
+        raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
     if _as_frame(ctx):
         error = icmp_error(packet, "port", packet.dst)
         if error is None:

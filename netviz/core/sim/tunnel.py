@@ -116,6 +116,24 @@ def ecn(tos: int, inner: int) -> int:
     return (tos & ~ECN_MASK) | (ECN_ECT0 if marks == ECN_CE else marks)
 
 
+def decap_ecn(
+    run: Run, ns: NetnsState, link: Link, outer: Packet, inner: Packet, reason: str = "NOT_SPECIFIED"
+) -> Packet:
+    """Give the inner packet the outer one's congestion mark; one that can't carry it is dropped.
+
+    Source: include/net/inet_ecn.h, __INET_ECN_decapsulate; drivers/net/vxlan/vxlan_core.c, vxlan_rcv;
+    drivers/net/geneve.c, geneve_rx; net/ipv4/ip_tunnel.c, ip_tunnel_rcv (Linux 6.18).
+    """
+    if outer.tos & ECN_MASK != ECN_CE or inner.arp:
+        return inner
+    if not inner.tos & ECN_MASK:
+        why = "The outer packet is marked as having met congestion, and what it carries can't be: it is dropped."
+        run.drop(
+            ns, "decap", link.ifname, outer, reason, why, command=f"ip -s -s link show dev {link.ifname}"
+        )
+    return inner.but(tos=inner.tos | ECN_CE)
+
+
 def bridged_too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> None:
     """Drop a frame that the underlay is too small for, where a bridge's port can tell its sender so.
 

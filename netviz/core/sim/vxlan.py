@@ -204,6 +204,7 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet, devices: list[Link
             run.drop(own, "decap", link.ifname, packet, "VXLAN_ENTRY_EXISTS", why, command="bridge fdb show")
         if info.learning and inner.smac:
             run.vxlan_fdb[own.key, link.ifindex, inner.smac] = packet.src
+        inner = tunnel.decap_ecn(run, own, link, packet, inner, "IP_TUNNEL_ECN")
         inner = inner.scrubbed(True).but(mark=0 if key.netns != ns.key else packet.mark)
         run.step(
             own,

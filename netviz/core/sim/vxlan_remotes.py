@@ -62,7 +62,7 @@ def remotes_for(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: byte
 
 def remote_of(entry: Fdb, info: VxlanInfo) -> Remote:
     """Return the remote that an entry names; what it leaves out is the device's."""
-    return Remote(entry.dst, entry.port or info.port, entry.vni or info.vni, entry.oif or info.link)
+    return Remote(entry.dst, entry.port or info.port, entry.vni or info.vni, entry.oif)
 
 
 def pinned(entry: Fdb) -> bool:

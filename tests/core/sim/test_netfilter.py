@@ -169,6 +169,15 @@ class TestFilter:
         assert trace.branches[0].reply is not None
         assert trace.branches[0].reply.disposition is ACCEPTED
 
+    def test_nobody_is_told_of_a_piece(self, net: tuple[Net, Ns]) -> None:
+        """nf_send_unreach checks the packet's checksum, which a fragment that was not put together can't have."""
+        made, node = net
+        chain(node, "forward", (e("reject", type=0, icmp_code=3),), hook=FORWARD)
+        whole = made.trace("pod-1-1", "pod-2-1", "udp", 80, length=1400)
+        assert whole.disposition is Disposition.REJECTED
+        pieces = made.trace("pod-1-1", "pod-2-1", "udp", 80, length=3000)
+        assert (pieces.reason, pieces.branches[0].reply) == ("NETFILTER_DROP", None)
+
     def test_ct_state_lets_only_answers_back(self, net: tuple[Net, Ns]) -> None:
         made, node = net
         new_from_pods = (*saddr("10.1.1.11"), *ct_state(8), verdict(ACCEPT))

@@ -17,10 +17,11 @@ import pytest
 
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Fdb
-from netviz.core.model.l3 import NexthopObject
+from netviz.core.model.l3 import FR_ACT_PROHIBIT, NexthopObject
 from netviz.core.model.link import BridgePort, VxlanInfo
 from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import Net, Ns
+from tests.core.sim.nft import OUTPUT, chain, dport, e
 
 ZERO = bytes(6)
 NODES = (1, 2, 3)
@@ -165,3 +166,53 @@ def test_the_outer_packet_keeps_the_mark() -> None:
     trace = net.trace("node-1", "pod-2", mark=0x4000)
     step = next(s for h in trace.branches[0].forward.hops for s in h.steps if s.decision == "encapsulate")
     assert step.packet.mark == 0x4000
+
+
+def pointed(oif: int = 0) -> tuple[Net, dict[str, Ns]]:
+    """Let node-1 know where pod-2's MAC is, by its bridge and its tunnel device, and pod-1 the MAC."""
+    net, made = stretched()
+    mac, node = made["pod-2"].named("eth0").mac, made["node-1"]
+    made["pod-1"].neigh("eth0", "10.8.0.2", mac)
+    node.fdb("vx", mac, NUD_NOARP)
+    remote = pack_ip("192.168.0.2")
+    node.add("fdb", Fdb(node.named("vx").ifindex, mac, state=NUD_PERMANENT, dst=remote, oif=oif))
+    return net, made
+
+
+def rewrite(node: Ns, base: int, offset: int, data: bytes) -> None:
+    """Change the outer packets that a node sends."""
+    write = e("payload", sreg=1, base=base, offset=offset, len=len(data), csum_type=1)
+    chain(node, "out", (*dport(4789), e("immediate", dreg=1, data=data), write), hook=OUTPUT)
+
+
+@pytest.mark.parametrize(("tos", "reason"), [(0, "IP_TUNNEL_ECN"), (1, "")])
+def test_a_congestion_mark_outside_needs_a_sender_that_knows_of_them(tos: int, reason: str) -> None:
+    """__INET_ECN_decapsulate: what says that it isn't capable is dropped, other packets get the mark."""
+    net, made = pointed()
+    rewrite(made["node-1"], 1, 0, b"\x45\x03")
+    trace = net.trace("pod-1", "pod-2", tos=tos)
+    assert trace.reason == reason
+    if not reason:
+        assert trace.branches[0].forward.hops[-1].steps[-1].packet.tos == 3
+
+
+def test_a_tunnel_packet_for_a_programs_port_reaches_no_tunnel_device() -> None:
+    """Nobody hears a question that goes this way either: that is known."""
+    for (net, made), reason in ((pointed(), "NOT_SPECIFIED"), (stretched(), "NEIGH_FAILED")):
+        made["node-2"].listen("udp", 8080)
+        made["node-3"].listen("udp", 8080)
+        rewrite(made["node-1"], 2, 2, (8080).to_bytes(2, "big"))
+        assert net.trace("pod-1", "pod-2").reason == reason
+
+
+@pytest.mark.parametrize(("oif", "expected"), [("", "IP_OUTNOROUTES"), ("ens3", "")])
+def test_only_an_entrys_own_device_binds_the_outer_packet(oif: str, expected: str) -> None:
+    """vxlan_fdb_parse: an entry without a device has none, whatever the tunnel device is on."""
+    ens3 = stretched()[1]["node-1"].named("ens3").ifindex
+    net, made = pointed(ens3 if oif else 0)
+    node = made["node-1"]
+    info = node.named("vx").info
+    assert isinstance(info, VxlanInfo)
+    node.change("vx", info=msgspec.structs.replace(info, link=ens3))
+    node.rule(10, oifname="ens3", invert=True, action=FR_ACT_PROHIBIT)
+    assert net.trace("pod-1", "pod-2").reason == expected
