@@ -33,7 +33,7 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.routing import route_flow
 from netviz.core.sim.rules import RouteFlow, lookup_route
 from netviz.core.sim.run import Action, Ended, Run
-from netviz.core.sim.saddr import select_source
+from netviz.core.sim.saddr import may_send_from, select_source
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState
 
@@ -130,7 +130,8 @@ def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         raise Ended(Disposition.NO_LISTENER, name)
     why = "The kernel itself answers the echo request."
     run.step(ns, "socket", link.ifname, packet, "echo", why, command=f"sysctl {name}")
-    raise Ended(Disposition.DELIVERED, "", answer_to(packet, True), ns.key, oif=_bound(link))
+    answer = _answerable(run, ns, link, packet, answer_to(packet, True))
+    raise Ended(Disposition.DELIVERED, "", answer, ns.key, oif=_bound(link))
 
 
 def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
@@ -155,6 +156,8 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
             cookie=socket.cookie,
         )
         back, sourceless = _listener_answer(run, ns, link, packet, socket)
+        if not socket.transparent:
+            back = _answerable(run, ns, link, packet, back)
         oif = socket.ifindex or (_bound(link) if name == "tcp" else 0)
         raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless, oif)
     answer = answer_to(packet, False)
@@ -176,7 +179,28 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         if packet.ipv6
         else "icmp-port-unreachable"
     )
+    answer = _answerable(run, ns, link, packet, answer)
     raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key, oif=_bound(link))
+
+
+def _answerable(run: Run, ns: NetnsState, link: Link, packet: Packet, answer: Packet | None) -> Packet | None:
+    """Keep an answer back that no route is given to: from an address that a policy rule alone has made local.
+
+    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu (Linux 6.18).
+    """
+    if answer is None or may_send_from(ns, answer.src):
+        return answer
+    why = f"{format_ip(answer.src)} is nobody's address here: nothing that isn't transparent can answer from it."
+    run.step(
+        ns,
+        "socket",
+        link.ifname,
+        packet,
+        "no answer",
+        why,
+        command=f"ip addr show to {format_ip(answer.src)}",
+    )
+    return None
 
 
 def _bound(link: Link) -> int:

@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from netviz.core.model.addr import format_ip, pack_ip, pack_prefix
-from netviz.core.model.l3 import FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE
+from netviz.core.model.l3 import FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, RTN_LOCAL, Nexthop
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition, Step, Trace
 from netviz.core.sim.walk import simulate
 from tests.core.sim.build import Net, Ns, textbook
+from tests.core.sim.nft import INPUT, chain, e
 
 
 def pair() -> tuple[Net, Ns, Ns]:
@@ -124,6 +125,52 @@ class TestListeners:
             Disposition.DROPPED,
             Disposition.DELIVERED,
         ]
+
+
+class TestForeignAddresses:
+    """A policy rule makes an address local that nobody has: IPv4 finds no route for what would answer from it."""
+
+    @pytest.mark.parametrize("proto", ["tcp", "udp", "icmp"])
+    @pytest.mark.parametrize("listening", [True, False])
+    @pytest.mark.parametrize("own", [True, False])
+    def test_nobody_answers_from_an_address_that_is_not_here(
+        self, proto: str, listening: bool, own: bool
+    ) -> None:
+        trace = self.ask(proto, listening=listening, own=own)
+        assert trace.disposition is (
+            Disposition.DELIVERED if listening or proto == "icmp" else Disposition.NO_LISTENER
+        )
+        assert (trace.branches[-1].reply is not None) == own  # the first of UDP's has another source
+
+    def test_a_transparent_socket_does(self) -> None:
+        assert self.ask("tcp", listening=True, transparent=True).branches[0].reply is not None
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_a_refusal_at_the_input_hook_is_not_told(self, own: bool) -> None:
+        trace = self.ask("udp", rejects=True, own=own)
+        assert trace.disposition is Disposition.REJECTED
+        assert (trace.branches[0].reply is not None) == own
+
+    @staticmethod
+    def ask(
+        proto: str,
+        *,
+        listening: bool = False,
+        transparent: bool = False,
+        own: bool = False,
+        rejects: bool = False,
+    ) -> Trace:
+        net, a, b = pair()
+        a.route("10.8.0.0/24", "10.0.0.2")
+        loop = (Nexthop(b.named("lo").ifindex),)
+        b.rule(50, table_id=100)
+        table = 255 if own else 100
+        b.route("10.8.0.0/24", table_id=table, type=RTN_LOCAL, scope=254, nexthops=loop)
+        if listening and proto != "icmp":
+            b.listen(proto, 80, transparent=transparent)
+        if rejects:
+            chain(b, "input", (e("reject", type=0, icmp_code=3),), hook=INPUT)
+        return net.trace("a", "10.8.0.8", proto, None if proto == "icmp" else 80)
 
 
 class TestNeighbours:
