@@ -47,9 +47,9 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
     if packet.pkttype and packet.dmac == bridge.mac:
         packet = packet.but(pkttype=None)
     before = packet
-    packet = bridge_hook(run, ns, packet, "pre", port, bridge)
-    packet = _as_received(before, packet, before.dmac in (bridge.mac, port.mac))
-    packet = br_netfilter.pre_routing(run, ns, packet, bridge, port)
+    mine = before.dmac in (bridge.mac, port.mac)
+    packet = _as_received(before, bridge_hook(run, ns, packet, "pre", port, bridge), mine)
+    packet = _as_received(before, br_netfilter.pre_routing(run, ns, packet, bridge, port), mine)
     vid, packet = _enter(run, ns, bridge, port, packet)
     br.check_locked(run, ns, bridge, port, packet, vid)
     br.learn(run, ns, bridge, port, packet.smac, vid)
@@ -71,7 +71,7 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
 
 
 def _as_received(before: Packet, packet: Packet, mine: bool) -> Packet:
-    """Keep whom a frame is for, which was found out before a chain changed its MAC.
+    """Keep whom a frame is for, which was found out before a chain, or a translation, changed its MAC.
 
     Source: net/bridge/br_input.c, br_handle_frame; net/ethernet/eth.c, eth_type_trans (Linux 6.18).
     """

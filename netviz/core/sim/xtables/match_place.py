@@ -24,6 +24,7 @@ from netviz.core.model.socket import Socket
 from netviz.core.sim.fib import Lookup, lookup_table, route_index
 from netviz.core.sim.listeners import lookup_socket
 from netviz.core.sim.nft_context import Context, Tri
+from netviz.core.sim.nft_meta import packet_type
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN, Packet, invert
 from netviz.core.sim.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.saddr import IFA_F_TENTATIVE, is_link_local6, is_multicast, owned_addrs
@@ -148,11 +149,8 @@ def mac(ctx: Context, a: payloads.Mac) -> Tri:
 
 
 def pkttype(ctx: Context, a: payloads.Named) -> Tri:
-    """Broadcast and multicast are not followed, so what is traced is for this host.
-
-    Source: net/netfilter/xt_pkttype.c, pkttype_mt.
-    """
-    return inverted(a.number == 0, a.invert)
+    """Ask whom a packet is for. Source: net/netfilter/xt_pkttype.c, pkttype_mt."""
+    return inverted(a.number == packet_type(ctx)[0], a.invert)
 
 
 def devgroup(ctx: Context, a: payloads.DevGroup) -> Tri:
