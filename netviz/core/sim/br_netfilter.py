@@ -47,7 +47,7 @@ def pre_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Li
     if nothing_hooked(ns) or not calls_ip_hooks(ns, bridge, packet.ipv6):
         return packet.but(physin=0, physout=0) if packet.physin else packet
     before = packet
-    others = _for_others(packet, bridge, port)
+    others = packet.pkttype == PACKET_OTHERHOST
     packet = inet_hook(
         run, ns, _as_ours(packet, physin=port.ifindex, physout=0), NF_PRE_ROUTING, bridge, None
     )
@@ -55,16 +55,10 @@ def pre_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Li
     return packet if packet.dst == before.dst else _redirected(run, ns, packet, bridge)
 
 
-def _for_others(packet: Packet, bridge: Link, port: Link) -> bool:
-    """Tell whether a frame is for another host, which the IP hooks don't see, nor can they change it."""
-    if packet.pkttype is None:
-        return bool(packet.dmac) and not packet.dmac[0] & 1 and packet.dmac not in (bridge.mac, port.mac)
-    return packet.pkttype == PACKET_OTHERHOST
-
-
 def _as_ours(packet: Packet, **changes: int) -> Packet:
     """Show the IP hooks a frame for another host as one for this. Source: setup_pre_routing, br_nf_forward_ip."""
-    return packet.but(pkttype=None if packet.pkttype == PACKET_OTHERHOST else packet.pkttype, **changes)
+    kind = PACKET_HOST if packet.pkttype == PACKET_OTHERHOST else packet.pkttype
+    return packet.but(pkttype=kind, **changes)
 
 
 def _skips_tagged(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> bool:
@@ -137,5 +131,5 @@ def post_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Pack
     """Pass a bridged packet through POST_ROUTING; what was routed has been there already."""
     if not packet.physin or not packet.physout or (packet.tags and _skips_tagged(run, ns, packet, bridge)):
         return packet
-    packet = inet_hook(run, ns, packet, NF_POST_ROUTING, None, bridge)
+    packet = inet_hook(run, ns, _as_ours(packet), NF_POST_ROUTING, None, bridge)
     return packet.but(physin=0, physout=0)

@@ -72,7 +72,7 @@ def _reset(ctx: Context) -> NoReturn:
 def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
     packet = ctx.packet
     if _as_frame(ctx):
-        error = icmp_error(packet, "port", packet.dst)
+        error = icmp_error(packet.but(pkttype=None), "port", packet.dst)
         if error is None:
             raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
         _send_back(ctx, name, error.but(icmp_code=code, tos=0, df=not packet.ipv6, ct=None))
