@@ -85,7 +85,8 @@ def _for_client(sent: CtTuple, packet: Packet) -> bool:
         packet.is_icmp
     ):  # net/ipv4/ping.c, ping_lookup: a ping socket takes its identifier's answers from anybody
         return msgspec.structs.replace(packet.tuple(), src=sent.dst) == invert(sent)
-    return packet.tuple() == invert(sent)
+    # a port chosen among thousands, because the one asked for was taken, isn't the one that the sender waits for
+    return packet.tuple() == invert(sent) and not packet.sport_unsure
 
 
 def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:

@@ -11,7 +11,7 @@ from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition, Step, Trace
 from netviz.core.sim.walk import simulate
 from tests.core.sim.build import Net, Ns, textbook
-from tests.core.sim.nft import INPUT, chain, e
+from tests.core.sim.nft import INPUT, POSTROUTING, chain, e, snat
 
 
 def pair() -> tuple[Net, Ns, Ns]:
@@ -123,6 +123,17 @@ class TestListeners:
         replies = [branch.reply for branch in net.trace("a", "10.0.0.2", "udp", 80).branches]
         assert [reply.disposition for reply in replies if reply is not None] == [
             Disposition.DROPPED,
+            Disposition.DELIVERED,
+        ]
+
+    def test_an_answer_whose_port_translation_had_to_change_is_not_the_senders(self) -> None:
+        net, _, b = pair()
+        b.addr("eth0", "10.0.0.3/24")
+        b.listen("udp", 80)
+        chain(b, "post", snat("10.0.0.3"), hook=POSTROUTING, type="nat", priority=100)
+        replies = [branch.reply for branch in net.trace("a", "10.0.0.3", "udp", 80).branches]
+        assert [reply.disposition for reply in replies if reply is not None] == [
+            Disposition.NO_LISTENER,
             Disposition.DELIVERED,
         ]
 

@@ -178,12 +178,21 @@ def _from_elsewhere(packet: Packet) -> bool:
     return bool(packet.smac)
 
 
-def owner(ctx: Context, a: payloads.Owner) -> Tri:
-    """Packets from elsewhere have no socket; whose a local one is, is not known.
+def _carries_question(packet: Packet) -> bool:
+    """Tell whether a tunnel's packet holds a neighbour's question, which has no protocol here."""
+    inner = packet.payload
+    while inner is not None and inner.payload is not None:
+        inner = inner.payload
+    return inner is not None and inner.proto == 0
 
-    Source: net/netfilter/xt_owner.c, owner_mt.
+
+def owner(ctx: Context, a: payloads.Owner) -> Tri:
+    """Packets from elsewhere have no socket, neighbours' questions none of a program; whose a local one is, isn't known.
+
+    Source: net/netfilter/xt_owner.c, owner_mt; net/ipv6/ndisc.c, ndisc_net_init (its socket has no file).
     """
-    if ctx.iif is not None or _from_elsewhere(ctx.packet):
+    question = _carries_question(ctx.packet) and not a.match & OWNER_SOCKET
+    if ctx.iif is not None or _from_elsewhere(ctx.packet) or question:
         return tri(a.match ^ a.invert == 0)
     if ctx.packet.proto in (IPPROTO_TCP, IPPROTO_UDP) and ctx.packet.tcp_flags in (
         0,
