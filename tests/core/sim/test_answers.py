@@ -11,7 +11,7 @@ from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition, Step, Trace
 from netviz.core.sim.walk import simulate
 from tests.core.sim.build import Net, Ns, textbook
-from tests.core.sim.nft import INPUT, POSTROUTING, chain, e, snat
+from tests.core.sim.nft import INPUT, OUTPUT, POSTROUTING, chain, dnat, e, snat
 
 
 def pair() -> tuple[Net, Ns, Ns]:
@@ -101,6 +101,14 @@ class TestSenders:
         eth0 = a.named("eth0").ifindex
         assert net.trace("10.0.0.1", "10.0.0.2", "tcp", 80).reason == "IP_OUTNOROUTES"
         assert bound_to(net, eth0, "10.0.0.1", "10.0.0.2", "tcp").disposition is Disposition.DELIVERED
+
+    def test_so_does_what_a_translation_routes_again(self) -> None:
+        net, a, b = pair()
+        b.listen("tcp", 80)
+        a.rule(10, action=FR_ACT_BLACKHOLE)
+        chain(a, "out", dnat("10.0.0.2"), hook=OUTPUT, type="nat", priority=-100)
+        eth0 = a.named("eth0").ifindex
+        assert bound_to(net, eth0, "10.0.0.1", "10.0.0.9", "tcp").disposition is Disposition.DELIVERED
 
     def test_a_listener_bound_to_another_device_takes_nothing(self) -> None:
         net, _, b = pair()
