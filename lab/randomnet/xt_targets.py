@@ -71,6 +71,7 @@ def _hmark(s: Spot) -> list[str]:
     more = {"src,dst,sport,dport": "src,dst,sport,dport,proto", "src,dst,proto": "src,dst,proto"}.get(
         kinds, kinds
     )
+    more += s.rng.choice(["", "", ",ct"])
     return [
         f"-j HMARK --hmark-tuple {more} --hmark-mod 2 --hmark-offset 100 --hmark-rnd {seed:#x}",
         "-m mark --mark 100 -j DROP",

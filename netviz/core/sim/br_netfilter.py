@@ -25,6 +25,7 @@ from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUT
 from netviz.core.sim import neigh
 from netviz.core.sim.hooks import nothing_hooked
 from netviz.core.sim.netfilter import calls_ip_hooks, inet_hook
+from netviz.core.sim.nft_meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.routing import pick_nexthop, route_flow
 from netviz.core.sim.rules import lookup_route, route_text
@@ -46,8 +47,18 @@ def pre_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Li
     if nothing_hooked(ns) or not calls_ip_hooks(ns, bridge, packet.ipv6):
         return packet.but(physin=0, physout=0) if packet.physin else packet
     before = packet
-    packet = inet_hook(run, ns, packet.but(physin=port.ifindex, physout=0), NF_PRE_ROUTING, bridge, None)
+    others = packet.pkttype == PACKET_OTHERHOST
+    packet = inet_hook(
+        run, ns, _as_ours(packet, physin=port.ifindex, physout=0), NF_PRE_ROUTING, bridge, None
+    )
+    packet = packet.but(pkttype=PACKET_OTHERHOST) if others else packet
     return packet if packet.dst == before.dst else _redirected(run, ns, packet, bridge)
+
+
+def _as_ours(packet: Packet, **changes: int) -> Packet:
+    """Show the IP hooks a frame for another host as one for this. Source: setup_pre_routing, br_nf_forward_ip."""
+    kind = PACKET_HOST if packet.pkttype == PACKET_OTHERHOST else packet.pkttype
+    return packet.but(pkttype=kind, **changes)
 
 
 def _skips_tagged(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> bool:
@@ -82,7 +93,7 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
         nexthop = pick_nexthop(run, ns, packet, result)
         if nexthop.oif == bridge.ifindex:
             return _bridged(run, ns, packet, bridge, nexthop)
-    packet = packet.but(dmac=bridge.mac)
+    packet = packet.but(dmac=bridge.mac, pkttype=PACKET_HOST)
     why = (
         f"The new destination is not to be reached behind {bridge.ifname}: the frame is addressed to the bridge "
         "itself, so that the packet is routed, or refused, there."
@@ -111,12 +122,14 @@ def forward(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link) -
     """Pass a bridged packet through FORWARD, if it has been through PRE_ROUTING."""
     if not packet.physin or (packet.tags and _skips_tagged(run, ns, packet, bridge)):
         return packet
-    return inet_hook(run, ns, packet.but(physout=out.ifindex), NF_FORWARD, bridge, bridge)
+    others = packet.pkttype == PACKET_OTHERHOST
+    packet = inet_hook(run, ns, _as_ours(packet, physout=out.ifindex), NF_FORWARD, bridge, bridge)
+    return packet.but(pkttype=PACKET_OTHERHOST) if others else packet
 
 
 def post_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
     """Pass a bridged packet through POST_ROUTING; what was routed has been there already."""
     if not packet.physin or not packet.physout or (packet.tags and _skips_tagged(run, ns, packet, bridge)):
         return packet
-    packet = inet_hook(run, ns, packet, NF_POST_ROUTING, None, bridge)
+    packet = inet_hook(run, ns, _as_ours(packet), NF_POST_ROUTING, None, bridge)
     return packet.but(physin=0, physout=0)

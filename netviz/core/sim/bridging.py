@@ -47,8 +47,7 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
     if packet.pkttype and packet.dmac == bridge.mac:
         packet = packet.but(pkttype=None)
     before = packet
-    packet = bridge_hook(run, ns, packet, "pre", port, bridge)
-    packet = _as_received(before, packet, before.dmac in (bridge.mac, port.mac))
+    packet = _as_received(before, bridge_hook(run, ns, packet, "pre", port, bridge), bridge, port)
     packet = br_netfilter.pre_routing(run, ns, packet, bridge, port)
     vid, packet = _enter(run, ns, bridge, port, packet)
     br.check_locked(run, ns, bridge, port, packet, vid)
@@ -66,17 +65,20 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
     command = f"bridge fdb get {mac} br {bridge.ifname}"
     packet = packet.but(tags=tags) if tags != packet.tags else packet
     run.step(ns, "bridge", bridge.ifname, packet, "up", why, command=command)
-    packet = _as_received(packet, bridge_hook(run, ns, packet, "in", port, bridge), True)
+    packet = bridge_hook(run, ns, packet, "in", port, bridge)
+    if packet.pkttype == PACKET_OTHERHOST and packet.dmac != bridge.mac:
+        packet = packet.but(pkttype=None)  # a device above may still find its own MAC
     return Rx(LinkKey(ns.key, bridge.ifindex), packet)
 
 
-def _as_received(before: Packet, packet: Packet, mine: bool) -> Packet:
-    """Keep whom a frame is for, which was found out before a chain changed its MAC.
+def _as_received(before: Packet, packet: Packet, bridge: Link, port: Link) -> Packet:
+    """Keep whom a frame is for, which was found out before a chain, or a translation, changed its MAC.
 
     Source: net/bridge/br_input.c, br_handle_frame; net/ethernet/eth.c, eth_type_trans (Linux 6.18).
     """
-    if packet.dmac == before.dmac or packet.pkttype is not None:
+    if packet.pkttype is not None or not before.dmac or br.is_group(before.dmac):
         return packet
+    mine = before.dmac in (bridge.mac, port.mac)
     return packet.but(pkttype=PACKET_HOST if mine else PACKET_OTHERHOST)
 
 

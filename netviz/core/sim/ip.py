@@ -334,7 +334,7 @@ def _route_output(
         if result.passed:
             evidence["passed"] = result.passed
         bound_to = ns.links.get(oif)
-        if bound_to is not None and bound_to.up and not packet.ipv6 and not again:
+        if bound_to is not None and bound_to.up and not packet.ipv6:
             return _assume_on_link(run, ns, packet, bound_to, command, evidence)
         why = f"There is {ERROR_WORDS[error]} to {format_ip(packet.dst)} here: sending fails with {error}."
         if error != "ENETUNREACH":

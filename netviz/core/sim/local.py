@@ -88,7 +88,8 @@ def _for_client(sent: CtTuple, packet: Packet) -> bool:
         packet.is_icmp
     ):  # net/ipv4/ping.c, ping_lookup: a ping socket takes its identifier's answers from anybody
         return msgspec.structs.replace(packet.tuple(), src=sent.dst) == invert(sent)
-    return packet.tuple() == invert(sent)
+    # a port chosen among thousands, because the one asked for was taken, isn't the one that the sender waits for
+    return packet.tuple() == invert(sent) and not packet.sport_unsure
 
 
 def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
@@ -132,7 +133,7 @@ def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         raise Ended(Disposition.NO_LISTENER, name)
     why = "The kernel itself answers the echo request."
     run.step(ns, "socket", link.ifname, packet, "echo", why, command=f"sysctl {name}")
-    answer = _sendable(run, ns, link, packet, answer_to(packet, True))
+    answer = _answerable(run, ns, link, packet, answer_to(packet, True))
     raise Ended(Disposition.DELIVERED, "", answer, ns.key, oif=_bound(link))
 
 
@@ -158,7 +159,8 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
             cookie=socket.cookie,
         )
         back, sourceless = _listener_answer(run, ns, link, packet, socket)
-        back = back if socket.transparent else _sendable(run, ns, link, packet, back)
+        if not socket.transparent:
+            back = _answerable(run, ns, link, packet, back)
         oif = socket.ifindex or (_bound(link) if name == "tcp" else 0)
         raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless, oif)
     answer = answer_to(packet, False)
@@ -180,21 +182,27 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         if packet.ipv6
         else "icmp-port-unreachable"
     )
-    answer = _sendable(run, ns, link, packet, answer)
+    answer = _answerable(run, ns, link, packet, answer)
     raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key, oif=_bound(link))
 
 
-def _sendable(run: Run, ns: NetnsState, link: Link, packet: Packet, answer: Packet | None) -> Packet | None:
-    """Return an answer that the routing lookup lets out; None, and a step that says so, where it doesn't.
+def _answerable(run: Run, ns: NetnsState, link: Link, packet: Packet, answer: Packet | None) -> Packet | None:
+    """Keep an answer back that no route is given to: from an address that a policy rule alone has made local.
 
-    A rule may have given the packet an address that isn't this host's, once its route was known (the loopback's
-    packets have one when they arrive).
+    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu (Linux 6.18).
     """
     if answer is None or may_send_from(ns, answer.src):
         return answer
-    why = f"{format_ip(answer.src)} is no address of this namespace: no route is looked up for an answer from it, "
-    why += "and none is sent."
-    run.step(ns, "socket", link.ifname, packet, "no answer", why, reason="IP_OUTNOROUTES")
+    why = f"{format_ip(answer.src)} is nobody's address here: nothing that isn't transparent can answer from it."
+    run.step(
+        ns,
+        "socket",
+        link.ifname,
+        packet,
+        "no answer",
+        why,
+        command=f"ip addr show to {format_ip(answer.src)}",
+    )
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.netfilter import NF_PRE_ROUTING, NftExpr
+from netviz.core.model.netfilter import NF_LOCAL_IN, NF_PRE_ROUTING, NftExpr
 from netviz.core.sim.icmp import error_source
 from netviz.core.sim.nft_context import NF_INET_INGRESS, Context
 from netviz.core.sim.nft_meta import PACKET_HOST, packet_type
@@ -26,6 +26,7 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.routing import route_flow
 from netviz.core.sim.rules import lookup_route
 from netviz.core.sim.run import Ended
+from netviz.core.sim.saddr import may_send_from
 from netviz.core.sim.trace import Disposition
 
 TCP_RST, ICMPX = 1, 2
@@ -79,13 +80,15 @@ def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
         # nf_send_unreach: a piece's checksum can't be right
         raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
     if _as_frame(ctx):
-        error = icmp_error(packet, "port", packet.dst)
+        error = icmp_error(packet.but(pkttype=None), "port", packet.dst)
         if error is None:
             raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
         _send_back(ctx, name, error.but(icmp_code=code, tos=0, df=not packet.ipv6, ct=None))
     if ctx.hook == NF_INET_INGRESS and packet_type(ctx)[0] != PACKET_HOST:
         raise Ended(Disposition.DROPPED, "NETFILTER_DROP")  # no errors about what is for another host
     source, sourceless = error_source(ctx.ns, ctx.iif, packet, local=ctx.hook not in BEFORE_ROUTING)
+    if ctx.hook == NF_LOCAL_IN and not may_send_from(ctx.ns, packet.dst):
+        source = b""  # asked as who it was sent to, by a policy rule alone: the error has no route
     error = icmp_error(packet, "port", source)
     if error is not None:
         error = error.but(icmp_code=code)

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from netviz.core.model.addr import in_prefix
-from netviz.core.model.l3 import RT_SCOPE_HOST, RT_SCOPE_LINK, RTN_LOCAL, Addr
+from netviz.core.model.l3 import RT_SCOPE_HOST, RT_SCOPE_LINK, RT_TABLE_LOCAL, RTN_LOCAL, Addr
 from netviz.core.sim.fib import Lookup, lookup_table, route_index
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.rules import RouteResult, vrf_of
 from netviz.core.state.node import NetnsState
 
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
-RT_TABLE_LOCAL = 255
 LINK_LOCAL6 = (bytes.fromhex("fe80") + bytes(14), 10)
 
 
@@ -43,14 +42,16 @@ def owned_addrs(ns: NetnsState, addr: bytes) -> list[Addr]:
 
 
 def may_send_from(ns: NetnsState, addr: bytes) -> bool:
-    """Tell whether the routing lookup for the host's own packet takes a source: IPv4 wants an address of the host.
+    """Tell whether a packet with this source finds a way at all: IPv4's must be an address here, or in table local.
+
+    A transparent socket may send from any. IPv6 asks nothing of the kind.
 
     Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; net/ipv4/devinet.c, __ip_dev_find (Linux 6.18).
     """
     if len(addr) == 16 or owned_addrs(ns, addr):
         return True
     found = lookup_table(route_index(ns.routes), RT_TABLE_LOCAL, Lookup(addr), ns.nexthops)
-    return found is not None and found.route.type == RTN_LOCAL
+    return found is not None and not found.error and found.route.type == RTN_LOCAL
 
 
 def is_link_local6(addr: bytes) -> bool:

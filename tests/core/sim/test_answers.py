@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from netviz.core.model.addr import format_ip, pack_ip, pack_prefix
-from netviz.core.model.l3 import FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, RTN_LOCAL, Nexthop, Route
+from netviz.core.model.l3 import FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, RTN_LOCAL, Nexthop
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition, Step, Trace
 from netviz.core.sim.walk import simulate
 from tests.core.sim.build import Net, Ns, textbook
+from tests.core.sim.nft import INPUT, OUTPUT, POSTROUTING, chain, dnat, e, snat
 
 
 def pair() -> tuple[Net, Ns, Ns]:
@@ -101,6 +102,14 @@ class TestSenders:
         assert net.trace("10.0.0.1", "10.0.0.2", "tcp", 80).reason == "IP_OUTNOROUTES"
         assert bound_to(net, eth0, "10.0.0.1", "10.0.0.2", "tcp").disposition is Disposition.DELIVERED
 
+    def test_so_does_what_a_translation_routes_again(self) -> None:
+        net, a, b = pair()
+        b.listen("tcp", 80)
+        a.rule(10, action=FR_ACT_BLACKHOLE)
+        chain(a, "out", dnat("10.0.0.2"), hook=OUTPUT, type="nat", priority=-100)
+        eth0 = a.named("eth0").ifindex
+        assert bound_to(net, eth0, "10.0.0.1", "10.0.0.9", "tcp").disposition is Disposition.DELIVERED
+
     def test_a_listener_bound_to_another_device_takes_nothing(self) -> None:
         net, _, b = pair()
         b.listen("tcp", 80, ifindex=b.named("eth1").ifindex)
@@ -141,19 +150,62 @@ class TestListeners:
             Disposition.DELIVERED,
         ]
 
-    @pytest.mark.parametrize("transparent", [False, True])
-    def test_no_answer_is_sent_from_an_address_that_the_host_does_not_have(self, transparent: bool) -> None:
+    def test_an_answer_whose_port_translation_had_to_change_is_not_the_senders(self) -> None:
+        net, _, b = pair()
+        b.addr("eth0", "10.0.0.3/24")
+        b.listen("udp", 80)
+        chain(b, "post", snat("10.0.0.3"), hook=POSTROUTING, type="nat", priority=100)
+        replies = [branch.reply for branch in net.trace("a", "10.0.0.3", "udp", 80).branches]
+        assert [reply.disposition for reply in replies if reply is not None] == [
+            Disposition.NO_LISTENER,
+            Disposition.DELIVERED,
+        ]
+
+
+class TestForeignAddresses:
+    """A policy rule makes an address local that nobody has: IPv4 finds no route for what would answer from it."""
+
+    @pytest.mark.parametrize("proto", ["tcp", "udp", "icmp"])
+    @pytest.mark.parametrize("listening", [True, False])
+    @pytest.mark.parametrize("own", [True, False])
+    def test_nobody_answers_from_an_address_that_is_not_here(
+        self, proto: str, listening: bool, own: bool
+    ) -> None:
+        trace = self.ask(proto, listening=listening, own=own)
+        assert trace.disposition is (
+            Disposition.DELIVERED if listening or proto == "icmp" else Disposition.NO_LISTENER
+        )
+        assert (trace.branches[-1].reply is not None) == own  # the first of UDP's has another source
+
+    def test_a_transparent_socket_does(self) -> None:
+        assert self.ask("tcp", listening=True, transparent=True).branches[0].reply is not None
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_a_refusal_at_the_input_hook_is_not_told(self, own: bool) -> None:
+        trace = self.ask("udp", rejects=True, own=own)
+        assert trace.disposition is Disposition.REJECTED
+        assert (trace.branches[0].reply is not None) == own
+
+    @staticmethod
+    def ask(
+        proto: str,
+        *,
+        listening: bool = False,
+        transparent: bool = False,
+        own: bool = False,
+        rejects: bool = False,
+    ) -> Trace:
         net, a, b = pair()
-        a.route("10.8.0.0/24", via="10.0.0.2")
-        b.rule(10, table_id=77)
-        low, length = pack_prefix("10.8.0.0/24")
-        b.add("routes", Route(77, low, length, type=RTN_LOCAL, scope=254, nexthops=(Nexthop(1),)))
-        b.listen("tcp", 80, transparent=transparent)
-        refused = net.trace("a", "10.8.0.1", "tcp", 81)
-        assert (refused.disposition, refused.branches[0].reply) == (Disposition.NO_LISTENER, None)
-        taken = net.trace("a", "10.8.0.1", "tcp", 80)
-        assert taken.disposition is Disposition.DELIVERED
-        assert (taken.branches[0].reply is not None) is transparent
+        a.route("10.8.0.0/24", "10.0.0.2")
+        loop = (Nexthop(b.named("lo").ifindex),)
+        b.rule(50, table_id=100)
+        table = 255 if own else 100
+        b.route("10.8.0.0/24", table_id=table, type=RTN_LOCAL, scope=254, nexthops=loop)
+        if listening and proto != "icmp":
+            b.listen(proto, 80, transparent=transparent)
+        if rejects:
+            chain(b, "input", (e("reject", type=0, icmp_code=3),), hook=INPUT)
+        return net.trace("a", "10.8.0.8", proto, None if proto == "icmp" else 80)
 
 
 class TestNeighbours:

@@ -14,6 +14,7 @@ from netviz.core.model.netfilter import (
     NFPROTO_ARP,
     NFPROTO_BRIDGE,
     NFPROTO_INET,
+    NFPROTO_IPV4,
     NFPROTO_IPV6,
     NFPROTO_NETDEV,
     SetElem,
@@ -536,3 +537,20 @@ class TestUnknown:
         assert end(made.trace("pod-1-1", "pod-1-2")) == (Disposition.DELIVERED, "")
         node.change("cni0", info=BridgeInfo(nf_call_iptables=True))
         assert end(made.trace("pod-1-1", "pod-1-2")) == (Disposition.DROPPED, "NETFILTER_DROP")
+
+    @pytest.mark.parametrize(
+        ("family", "seen_by", "expected"),
+        [(NFPROTO_BRIDGE, -200, DROPPED), (NFPROTO_IPV4, 0, ACCEPTED)],
+    )
+    def test_ip_hooks_take_a_bridged_frame_for_this_hosts(
+        self, net: tuple[Net, Ns], family: int, seen_by: int, expected: Disposition
+    ) -> None:
+        made, node = net
+        node.change("cni0", info=BridgeInfo(nf_call_iptables=True))
+        for_others = (e("meta", key=19, dreg=1), e("cmp", sreg=1, op=0, data=b"\3"), verdict(DROP))
+        chain(node, "forward", for_others, hook=FORWARD, priority=seen_by, family=family)
+        for hidden in (False, True):
+            if hidden:  # what a rule says that the frame is stays so, behind the IP hooks too
+                said = (e("immediate", dreg=1, data=b"\3"), e("meta", key=19, sreg=1))
+                chain(node, "pre", said, hook=PREROUTING, priority=-300, family=NFPROTO_BRIDGE)
+            assert made.trace("pod-1-1", "pod-1-2").disposition is expected

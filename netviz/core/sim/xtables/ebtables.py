@@ -15,6 +15,13 @@ from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_ACCEPT, NF_DROP, NFT_CONTINUE, NFT_RETURN
 from netviz.core.sim.headers import ARP_REQUEST, ARPHRD_ETHER, ETH_P_IP
 from netviz.core.sim.nft_context import Context, Result, Stop, Tri, Verdict
+from netviz.core.sim.nft_meta import (
+    PACKET_BROADCAST,
+    PACKET_HOST,
+    PACKET_MULTICAST,
+    PACKET_OTHERHOST,
+    packet_type,
+)
 from netviz.core.sim.packet import BROADCAST_MAC, IPPROTO_ICMP, IPPROTO_ICMPV6, Packet
 from netviz.core.sim.xtables.answers import inverted, tri
 from netviz.core.sim.xtables.payloads import unpack
@@ -23,7 +30,6 @@ SOURCE, DEST, TOS, PROTO, SPORT, DPORT, ICMP, IGMP = (1 << bit for bit in range(
 MARK_SET, MARK_OR, MARK_AND, MARK_XOR = 0xFFFFFFF0, 0xFFFFFFE0, 0xFFFFFFD0, 0xFFFFFFC0
 VERDICT_BITS = 0xF
 NF_BR_PRE_ROUTING = 0
-PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST, PACKET_OTHERHOST = range(4)
 ARP_OPCODE, ARP_HTYPE, ARP_PTYPE, ARP_SRC_IP, ARP_DST_IP, ARP_SRC_MAC, ARP_DST_MAC, ARP_GRAT = (
     1 << bit for bit in range(8)
 )
@@ -123,19 +129,9 @@ def _mark(ctx: Context, info: bytes) -> Tri:
 
 
 def _pkttype(ctx: Context, info: bytes) -> Tri:
-    """Tell a frame for this host from another's: by the bridge's MAC, where it came in by a port.
-
-    Source: net/bridge/netfilter/ebt_pkttype.c, ebt_pkttype_mt; net/bridge/br_input.c, br_handle_frame.
-    """
+    """Ask whom a frame is for. Source: net/bridge/netfilter/ebt_pkttype.c, ebt_pkttype_mt."""
     wanted, invert = unpack("BB", info)
-    bridge = _bridge_of(ctx)
-    kind = PACKET_HOST
-    if ctx.iif is not None and bridge is not None:
-        if ctx.packet.dmac == ctx.iif.mac:
-            return Tri.UNKNOWN
-        kind = PACKET_HOST if ctx.packet.dmac == bridge.mac else PACKET_OTHERHOST
-        if ctx.packet.dmac[:1] and ctx.packet.dmac[0] & 1:
-            kind = PACKET_BROADCAST if ctx.packet.dmac == BROADCAST_MAC else PACKET_MULTICAST
+    kind = packet_type(ctx)[0]
     return inverted(wanted == kind, bool(invert))
 
 

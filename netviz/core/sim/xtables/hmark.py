@@ -5,8 +5,11 @@ Source: net/netfilter/xt_HMARK.c, hmark_tg_v4, hmark_tg_v6, hmark_hash, hmark_sw
 
 from __future__ import annotations
 
+from netviz.core.model.conntrack import CtTuple
 from netviz.core.sim.jhash import jhash2, reciprocal_scale
 from netviz.core.sim.nft_context import Context, Result, Stop, Tri
+from netviz.core.sim.nft_payload import is_piece
+from netviz.core.sim.packet import IPPROTO_ICMP, Packet
 from netviz.core.sim.xtables import payloads
 from netviz.core.sim.xtables.match_headers import PORT_PROTOS
 
@@ -14,21 +17,38 @@ METHOD_CT, METHOD_L3 = 1 << 12, 1 << 13
 
 
 def hash_mark(ctx: Context, a: payloads.Hmark) -> Result:
-    """Set the mark; where it comes from a port that isn't known, from an error's inside or a connection, stop."""
-    packet = ctx.packet
-    if a.flags & METHOD_CT or packet.inner is not None or packet.fragment:
-        return Stop("target HMARK of a connection, an ICMP error or a fragment")
-    src, dst = _masked(packet.src, a.src_mask), _masked(packet.dst, a.dst_mask)
+    """Set the mark; where it comes from a port that isn't known, stop. A packet without a connection may keep its mark."""
+    packet, conn = ctx.packet, ctx.packet.ct
+    flow = _hashed(packet, bool(a.flags & METHOD_CT))
+    if flow is None:
+        return Tri.TRUE
+    by_connection = bool(a.flags & METHOD_CT)
     ports = proto = 0
     if not a.flags & METHOD_L3:
-        proto = packet.proto
-        if proto in PORT_PROTOS:
-            if packet.sport_unsure or packet.dport_unsure:
+        proto = flow.proto
+        ported = proto != IPPROTO_ICMP if by_connection else proto in PORT_PROTOS and not is_piece(ctx)
+        if ported:
+            drawn = conn is not None and conn.unsure and (by_connection or packet.inner is not None)
+            if drawn or packet.sport_unsure or packet.dport_unsure:
                 return Stop("target HMARK of a port that isn't known")
-            ports = _ports(packet.sport, packet.dport, a)
+            ports = _ports(flow.sport, flow.dport, a)
+    src, dst = _masked(flow.src, a.src_mask), _masked(flow.dst, a.dst_mask)
     value = jhash2([min(src, dst), max(src, dst), ports], a.seed) ^ (proto & a.proto_mask)
     ctx.packet = packet.but(mark=reciprocal_scale(value, a.modulus) + a.offset & 0xFFFFFFFF)
     return Tri.TRUE
+
+
+def _hashed(packet: Packet, by_connection: bool) -> CtTuple | None:
+    """Say whose addresses and ports are hashed: the packet's, those that an error quotes, or a connection's ends.
+
+    Source: net/netfilter/xt_HMARK.c, hmark_ct_set_htuple, hmark_pkt_set_htuple_ipv4, get_inner_hdr (Linux 6.18).
+    """
+    if not by_connection:
+        return packet.inner if packet.inner is not None else packet.tuple()
+    if packet.ct is None:
+        return None
+    orig, reply = packet.ct.orig, packet.ct.reply
+    return CtTuple(orig.src, reply.src, orig.proto, orig.sport, reply.sport)
 
 
 def _masked(addr: bytes, mask: bytes) -> int:

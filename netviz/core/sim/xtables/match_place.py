@@ -24,6 +24,7 @@ from netviz.core.model.socket import Socket
 from netviz.core.sim.fib import Lookup, lookup_table, route_index
 from netviz.core.sim.listeners import lookup_socket
 from netviz.core.sim.nft_context import Context, Tri
+from netviz.core.sim.nft_meta import packet_type
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN, Packet, invert
 from netviz.core.sim.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.saddr import IFA_F_TENTATIVE, is_link_local6, is_multicast, owned_addrs
@@ -148,11 +149,8 @@ def mac(ctx: Context, a: payloads.Mac) -> Tri:
 
 
 def pkttype(ctx: Context, a: payloads.Named) -> Tri:
-    """Broadcast and multicast are not followed, so what is traced is for this host.
-
-    Source: net/netfilter/xt_pkttype.c, pkttype_mt.
-    """
-    return inverted(a.number == 0, a.invert)
+    """Ask whom a packet is for. Source: net/netfilter/xt_pkttype.c, pkttype_mt."""
+    return inverted(a.number == packet_type(ctx)[0], a.invert)
 
 
 def devgroup(ctx: Context, a: payloads.DevGroup) -> Tri:
@@ -180,12 +178,21 @@ def _from_elsewhere(packet: Packet) -> bool:
     return bool(packet.smac)
 
 
-def owner(ctx: Context, a: payloads.Owner) -> Tri:
-    """Packets from elsewhere have no socket; whose a local one is, is not known.
+def _carries_question(packet: Packet) -> bool:
+    """Tell whether a tunnel's packet holds a neighbour's question, which has no protocol here."""
+    inner = packet.payload
+    while inner is not None and inner.payload is not None:
+        inner = inner.payload
+    return inner is not None and inner.proto == 0
 
-    Source: net/netfilter/xt_owner.c, owner_mt.
+
+def owner(ctx: Context, a: payloads.Owner) -> Tri:
+    """Packets from elsewhere have no socket, neighbours' questions none of a program; whose a local one is, isn't known.
+
+    Source: net/netfilter/xt_owner.c, owner_mt; net/ipv6/ndisc.c, ndisc_net_init (its socket has no file).
     """
-    if ctx.iif is not None or _from_elsewhere(ctx.packet):
+    question = _carries_question(ctx.packet) and not a.match & OWNER_SOCKET
+    if ctx.iif is not None or _from_elsewhere(ctx.packet) or question:
         return tri(a.match ^ a.invert == 0)
     if ctx.packet.proto in (IPPROTO_TCP, IPPROTO_UDP) and ctx.packet.tcp_flags in (
         0,

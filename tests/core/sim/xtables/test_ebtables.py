@@ -120,6 +120,8 @@ def test_marks_and_kinds_of_frames() -> None:
     for dmac, kind in ((bridge.mac, 0), (BROADCAST_MAC, 1), (b"\x33\x33" + bytes(4), 2), (OTHER, 3)):
         answers = [ask(tcp(dmac=dmac), "pkttype", bytes([wanted, 0])) for wanted in range(4)]
         assert answers == [T if wanted == kind else F for wanted in range(4)]
+    was_ours = tcp(dmac=OTHER, pkttype=0)
+    assert (ask(was_ours, "pkttype", bytes(2)), ask(was_ours, "pkttype", bytes([3, 0]))) == (T, F)
     assert ask(tcp(), "vlan", bytes(8)) is F
     assert ask(tcp(), "stp", bytes(72)) is F
     assert ask(tcp(), "802_3", bytes(8)) is F
@@ -153,12 +155,12 @@ def test_changing_macs() -> None:
     evaluate(
         ctx, NftExpr("target", {"name": "snat", "rev": 0, "info": OTHER + struct.pack("<2xI", 0xFFFFFFEF)})
     )
-    assert (ctx.packet.smac, ctx.packet.dmac) == (OTHER, OTHER)
+    assert (ctx.packet.smac, ctx.packet.dmac, ctx.packet.pkttype) == (OTHER, OTHER, 3)
     done = evaluate(
         ctx, NftExpr("target", {"name": "redirect", "rev": 0, "info": struct.pack("<I", 0xFFFFFFFD)})
     )
     bridge = next(link for link in ctx.ns.links.values() if link.ifname == "br0")
-    assert (done, ctx.packet.dmac, ctx.packet.pkttype) == (CONTINUE, bridge.mac, PACKET_HOST)
+    assert (done, ctx.packet.dmac, ctx.packet.pkttype) == (CONTINUE, bridge.mac, 0)
     reply = MAC + struct.pack("<2xI", 0xFFFFFFFE)
     assert ask(arp(1), "arpreply", reply, "target") == Stop("target arpreply")
     assert ask(arp(2), "arpreply", reply, "target") == CONTINUE

@@ -13,6 +13,7 @@ from netviz.core.sim.packet import Packet
 from tests.core.sim.xtables.recorded import context, echo, matches, tcp, tracked, udp
 
 T, F, U = Tri.TRUE, Tri.FALSE, Tri.UNKNOWN
+QUESTION = Packet(bytes(4), bytes(4), 0, length=28)  # what stands for ARP in a tunnel
 REPLY = tracked(tcp(), reply=True)
 CASES: list[tuple[str, Packet, Tri, dict[str, Any]]] = [
     ("-p icmp -m icmp --icmp-type 8 -j ACCEPT", echo(), T, {}),
@@ -102,6 +103,8 @@ CASES: list[tuple[str, Packet, Tri, dict[str, Any]]] = [
     ("-m helper --helper ftp -j ACCEPT", tracked(tcp()), F, {}),
     ("-m helper --helper ftp -j ACCEPT", tracked(tcp(), status=1), U, {}),
     ("-m owner --uid-owner 0 -j ACCEPT", tcp(), U, {"hook": 3, "iif": "", "oif": "eth0"}),
+    ("-m owner --uid-owner 0 -j ACCEPT", tcp(payload=QUESTION), F, {"hook": 3, "iif": "", "oif": "eth0"}),
+    ("-m owner --uid-owner 0 -j ACCEPT", tcp(payload=tcp()), U, {"hook": 3, "iif": "", "oif": "eth0"}),
     ("-m recent --set --name BAD --mask 255.255.255.255 --rsource -j ACCEPT", tcp(), T, {}),
     (
         "-m recent --rcheck --seconds 60 --hitcount 3 --name BAD --mask 255.255.255.255 --rsource -j DROP",

@@ -9,6 +9,9 @@ from netviz.core.model.netfilter import NftExpr
 from netviz.core.model.socket import TCP_LISTEN, Socket
 from netviz.core.sim.nft_context import Action, Stop, Tri, Verdict
 from netviz.core.sim.nft_eval import evaluate
+from netviz.core.sim.packet import Packet, icmp_error
+from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables.hmark import METHOD_CT, hash_mark
 from tests.core.sim.xtables.recorded import apply_rule, context, echo, rule, tcp, tracked
 
 
@@ -195,6 +198,30 @@ def test_a_hash_as_mark() -> None:
         assert len(both) == 1
         marks |= both
     assert marks == set(range(7))
+
+
+def test_what_a_mark_is_a_hash_of() -> None:
+    """An error's quoted packet, not its own addresses; a connection's ends, whichever way and however translated."""
+    every = b"\xff" * 16
+    plain = payloads.Hmark(every, every, b"\xff" * 4, bytes(4), 7, 0xFFFF, 1, 1000, 0)
+    by_connection = msgspec.structs.replace(plain, flags=METHOD_CT)
+
+    def mark(packet: Packet, how: payloads.Hmark) -> int:
+        ctx = context(packet)
+        assert hash_mark(ctx, how) is Tri.TRUE
+        return ctx.packet.mark
+
+    sent = tcp("10.0.0.1", "10.0.0.2", mark=5)
+    error = icmp_error(sent, "port", pack_ip("10.0.0.77"))
+    assert error is not None
+    assert mark(error, plain) == mark(sent, plain)
+    assert mark(sent, by_connection) == 5  # without a connection
+    there, back = tracked(sent), tracked(tcp("10.0.0.2", "10.0.0.1"), reply=True)
+    assert there.ct is not None
+    assert mark(there, by_connection) == mark(sent, plain)
+    assert mark(back.but(ct=there.ct), by_connection) == mark(sent, plain)
+    there.ct.unsure = "source"
+    assert isinstance(hash_mark(context(there), by_connection), Stop)
 
 
 PROXY = "-p tcp -j TPROXY --on-port 8080 --on-ip 0.0.0.0 --tproxy-mark 0x1/0x1"
