@@ -72,7 +72,7 @@ def routes(plan: Plan) -> None:
         lines, tokens = _route(plan, place, v6, kind, addr, prefix)
         config = {"ip": lines} if kind in NEXTHOP_OBJECTS else _both(v6, lines)
         plan.add(f"route.{kind}{'6' if v6 else ''}", place, tokens=tokens, **config)
-        tos = 0x10 if kind == "tos" and plan.chance(0.7) else 0
+        tos = 0x10 if kind == "tos" else 0
         plan.aim(addr, tos=tos)
         plan.aim(addr, src=place, tos=tos)
 

@@ -174,6 +174,8 @@ def _ask(
         evidence["stopped"] = stopped
     if silent := silent_links(run, domain, nexthop):
         evidence["silent"] = silent
+    if domain.closed and not answers:
+        evidence["closed"] = sorted(set(domain.closed))
     if announce := 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce"):
         evidence["asked_from"] = f"{format_ip(sender)} (arp_announce {announce})"
     if not answers:
