@@ -59,7 +59,7 @@ class Node(msgspec.Struct):
 class Target(msgspec.Struct, frozen=True):
     """Something worth sending to. Empty fields are open; `src` names the sender's namespace.
 
-    `item` counts the items before it: those with the same count are worth sending to for the same reason.
+    `item` counts what was planned before it: those with the same count are there for the same reason.
     """
 
     dst: str
@@ -94,7 +94,7 @@ class Plan:
 
     def aim(self, dst: str, **more: object) -> None:
         """Note something worth sending to."""
-        target = {"dst": dst, "item": len(self.items), **more}
+        target = {"dst": dst, "item": len(self.items) + self.serial, **more}
         self.targets.append(msgspec.convert(target, Target, strict=True))
 
     def unique(self) -> int:

@@ -11,11 +11,11 @@ LARGE = 1300
 
 
 def choose_probes(plan: Plan, count: int) -> None:
-    """Add probes: four fifths at targets where there are any, large packets last."""
+    """Add probes: nine in ten at targets where there are any, large packets last."""
     probes: list[Probe] = []
     targets = _in_turn(plan)
     for number in range(count):
-        target = targets.pop() if targets and plan.chance(0.8) else _anything(plan)
+        target = targets.pop() if targets and plan.chance(0.9) else _anything(plan)
         probes.append(_probe(plan, target, FIRST_PORT + number))
     # A packet that was too big teaches its sender a path MTU: only one a pair, after all others.
     seen: set[tuple[str, str]] = set()

@@ -49,7 +49,10 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
     before = packet
     packet = bridge_hook(run, ns, packet, "pre", port, bridge)
     packet = _as_received(before, packet, before.dmac in (bridge.mac, port.mac))
+    before = packet
     packet = br_netfilter.pre_routing(run, ns, packet, bridge, port)
+    if packet.dmac != bridge.mac:  # else it is the bridge's own from now on
+        packet = _as_received(before, packet, before.dmac in (bridge.mac, port.mac))
     vid, packet = _enter(run, ns, bridge, port, packet)
     br.check_locked(run, ns, bridge, port, packet, vid)
     br.learn(run, ns, bridge, port, packet.smac, vid)
@@ -71,9 +74,10 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
 
 
 def _as_received(before: Packet, packet: Packet, mine: bool) -> Packet:
-    """Keep whom a frame is for, which was found out before a chain changed its MAC.
+    """Keep whom a frame is for, which was found out before a chain or a translation changed its MAC.
 
-    Source: net/bridge/br_input.c, br_handle_frame; net/ethernet/eth.c, eth_type_trans (Linux 6.18).
+    Source: net/bridge/br_input.c, br_handle_frame; br_netfilter_hooks.c, br_nf_pre_routing_finish;
+    net/ethernet/eth.c, eth_type_trans (Linux 6.18).
     """
     if packet.dmac == before.dmac or packet.pkttype is not None:
         return packet
