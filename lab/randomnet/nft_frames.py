@@ -65,7 +65,7 @@ def _hosts(plan: Plan, place: str) -> list[Pod]:
 
 def bridges(plan: Plan) -> None:
     """Add a bridge table on a node."""
-    if not plan.chance(0.35):
+    if not plan.chance(0.5):
         return
     rng = plan.rng
     place = rng.choice(plan.nodes).name
@@ -85,9 +85,12 @@ def bridges(plan: Plan) -> None:
 
 
 def devices(plan: Plan) -> None:
-    """Add a chain of a device: netdev ingress or egress, or inet ingress."""
-    if not plan.chance(0.6):
-        return
+    """Add chains of devices: netdev ingress or egress, or inet ingress."""
+    for _ in range(plan.rng.choice([0, 1, 1, 2])):
+        _device_chain(plan)
+
+
+def _device_chain(plan: Plan) -> None:
     rng = plan.rng
     place = rng.choice([*(node.name for node in plan.nodes)] * 2 + plan.senders())
     family, hook = rng.choice([("netdev", "ingress"), ("netdev", "egress"), ("inet", "ingress")])

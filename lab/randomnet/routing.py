@@ -57,7 +57,7 @@ def _both(v6: bool, lines: list[str]) -> dict[str, list[str]]:
 def routes(plan: Plan) -> None:
     """Add routes to table main."""
     for _ in range(plan.rng.choice([0, 1, 2, 3])):
-        v6 = plan.chance(0.3)
+        v6 = plan.chance(0.4)
         place = _router(plan)
         addr, prefix = _destination(plan, v6)
         kind = plan.rng.choice(
@@ -177,7 +177,7 @@ def _several(
 def rules(plan: Plan) -> None:
     """Add policy rules, and tables for them."""
     for _ in range(plan.rng.choice([0, 0, 1, 2, 3])):
-        v6 = plan.chance(0.3)
+        v6 = plan.chance(0.4)
         place = _router(plan)
         addr, _ = _destination(plan, v6)
         priority = FIRST_PRIORITY + 10 * plan.unique()

@@ -73,22 +73,41 @@ def sysctls(plan: Plan) -> None:
         routed = [pod.host for pod in node.pods if pod.how in ("routed", "ptp")]
         dev = rng.choice(["eth0", "br0", *(routed if plan.chance(0.85) else _hosts(node))])
         kind = rng.choice(SYSCTLS)
+        if not (senders := _senders_by(plan, node, dev)):
+            dev, senders = "eth0", _senders_by(plan, node, "eth0")
         values = _values(plan, kind, dev)
         tokens = [name.rpartition("/")[2] for name in values]
         if kind.startswith("rp_filter") or kind in ("accept_local", "src_valid_mark"):
             tokens = ["is refused on"]
         if "forward" in kind:
             tokens = ["forwarding is off"]
-        config: dict[str, object] = {"nft": _port_filter(plan)} if kind == "bridge-nf-call" else {}
-        senders = _senders_by(plan, node, dev)
-        if kind == "rp_filter-loose" and senders:
-            peer = plan.address_in(senders[0], False)
-            config = {"ip4": [f"route add unreachable {peer}/32 metric {9000 + plan.unique()}"]}
+        config = _needed(plan, kind, plan.address_in(senders[0], False))
         plan.add(f"sysctl.{kind}", node.name, sysctls=values, tokens=tokens, **config)
         for sender in senders:
             plan.aim(node.ipv4, src=sender)
             plan.aim(rng.choice(plan.addresses(False)), src=sender)
         _aim_at_sysctl(plan, node, kind, senders)
+
+
+def _needed(plan: Plan, kind: str, peer: str) -> dict[str, object]:
+    """Write what a setting needs to make a difference for packets from an address."""
+    number = plan.unique()
+    if kind == "bridge-nf-call":
+        return {"nft": _port_filter(plan)}
+    if kind == "rp_filter-loose":
+        return {"ip4": [f"route add unreachable {peer}/32 metric {9000 + number}"]}
+    if kind == "accept_local":
+        return {"ip4": [f"addr add {peer}/32 dev lo"]}
+    if kind == "src_valid_mark":
+        chain = (
+            f"chain c {{\ntype filter hook prerouting priority mangle\nip saddr {peer} meta mark set 0x99\n}}"
+        )
+        lines = [
+            f"route add unreachable default table {9000 + number}",
+            f"rule add to {peer} fwmark 0x99 lookup {9000 + number} pref {9000 + number}",
+        ]
+        return {"nft": f"table ip nv{number} {{\n{chain}\n}}\n", "ip4": lines}
+    return {}
 
 
 def _senders_by(plan: Plan, node: Node, dev: str) -> list[str]:

@@ -150,6 +150,13 @@ class TestNeighbours:
         assert trace.reason == "NEIGH_FAILED"
         assert last(trace).evidence["silent"] == ["b: arp_ignore of eth0 is 8"]
 
+    def test_a_question_that_is_refused_for_its_source_is_named(self) -> None:
+        net, _, b = pair()
+        b.conf4("eth0", rp_filter=1)
+        b.route("10.0.0.1/32", dev="eth1")
+        said = last(net.trace("a", "10.0.0.2")).evidence["silent"]
+        assert [text.partition(" is refused on")[0] for text in said] == ["b: a question from 10.0.0.1"]
+
     def test_a_closed_bridge_port_is_named(self) -> None:
         net, made = textbook(1)
         made["node-1"].port("veth-pod-1-1", state=0)
