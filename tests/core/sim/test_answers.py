@@ -130,6 +130,14 @@ class TestSenders:
 
 
 class TestListeners:
+    @pytest.mark.parametrize(("dst", "df"), [("10.0.0.2", True), ("fd00::2", False)])
+    def test_a_datagrams_answer_must_not_be_fragmented(self, dst: str, df: bool) -> None:
+        net, _, b = pair()
+        b.listen("udp", 80, "::")
+        reply = net.trace("a", dst, "udp", 80).branches[0].reply
+        assert reply is not None
+        assert reply.hops[0].steps[0].packet.df is df
+
     def test_a_datagrams_answer_may_have_no_route_before_it_has_a_source(self) -> None:
         net, _, b = pair()
         b.listen("udp", 80)
