@@ -103,11 +103,11 @@ def _device_chain(plan: Plan) -> None:
         does |= {
             "reject": "reject",
             "reject-tcp": "meta l4proto tcp reject with tcp reset",
-            "pkttype-set": "meta pkttype set other",
         }
     if family == "netdev":
         does |= {"fwd": f'fwd to "{rng.choice(others)}"', "dup": 'dup to "lo"'}
         if hook == "ingress":
+            does["pkttype-set"] = "meta pkttype set other"  # inet's ingress has no such statement
             does["fwd-neighbour"] = f'fwd {c.family} to {c.dst} device "{rng.choice(others)}"'
     line = f'type filter hook {hook} device "{dev}" priority 0;'
     c.going(*_by_device(c, dev))

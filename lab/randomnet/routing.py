@@ -7,7 +7,7 @@ from lab.randomnet.plan import OUTSIDE4, OUTSIDE6, Plan
 
 FIRST_PRIORITY, FIRST_TABLE, FIRST_METRIC, FIRST_NEXTHOP = 10000, 2000, 3000, 40
 MARKS = (0x1, 0x10, 0x4000)
-NEXTHOP_OBJECTS = ("nexthop-group", "nexthop-blackhole")  # an object's family is its own, so `ip` gets none
+NEXTHOP_OBJECTS = ("nexthop-group",)  # an object's family is its gateway's, so `ip` gets none
 
 
 def _router(plan: Plan) -> str:
