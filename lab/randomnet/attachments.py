@@ -60,7 +60,7 @@ def stretch(plan: Plan) -> None:
                 for other in plan.nodes
                 if other is not node
             ],
-            tokens=["vx9"],
+            tokens=["@vx9", f"the tunnel to {node.ipv4} has no end"],
         )
     for pod in [pod for pod in plan.pods if pod.how == "stretched"]:
         others = [other for other in plan.pods if other.how == "stretched" and other.node != pod.node]
@@ -75,6 +75,7 @@ def stretched(plan: Plan, node: Node, pod: Pod) -> None:
         "pod.stretched",
         node.name,
         ip4=[veth(pod.host, "eth0", pod.name, pod.mac), f"link set {pod.host} master br9 up"],
+        tokens=[f"@{pod.host}, a port of br9", f"@{pod.host} is a veth"],
     )
     plan.add(
         "pod.stretched",
@@ -147,7 +148,8 @@ def macvlan(plan: Plan, node: Node, pod: Pod) -> None:
         flags = plan.rng.choice(["", "", " nodst"])
     make = f"link add link {lower} name eth0 address {pod.mac} netns {{{pod.name}}} type macvlan mode {mode}{flags}"
     up = ["link set eth1 up"] if mode == "passthru" else []
-    plan.add(f"pod.macvlan-{mode}", node.name, ip4=[*up, make])
+    tokens = ["@Macvlans in source mode"] if mode == "source" else []
+    plan.add(f"pod.macvlan-{mode}", node.name, ip4=[*up, make], tokens=tokens)
     listed = []
     if mode == "source":
         peers = [OUTSIDE4, *(other.ipv4 for other in plan.nodes if other is not node)]
@@ -164,6 +166,7 @@ def macvlan(plan: Plan, node: Node, pod: Pod) -> None:
             f"route add default via {plan.rng.choice(['172.30.0.100', node.ipv4])}",
         ],
         ip6=[f"addr add {pod.ipv6}/64 dev eth0 nodad", "route add default via fd30::100"],
+        tokens=["@eth0 is a macvlan over"],
     )
     if mode in ("source", "passthru"):
         for _ in range(2):

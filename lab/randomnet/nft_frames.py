@@ -35,7 +35,8 @@ _STATES = ("set", "set-interval", "set-concat", "dynset-add", "map-mark", "jhash
 
 def _frame_match(c: RuleContext) -> tuple[str, str]:
     from_headers = c.plan.chance(0.75)
-    name = c.rng.choice(_FRAME_MATCHES if from_headers else _STATES)
+    names = [name for name in _FRAME_MATCHES if name != "mark" or c.place in c.senders]
+    name = c.rng.choice(names if from_headers else _STATES)
     return name, (HEADER_MATCHES if from_headers else STATE_MATCHES)[name](c)
 
 
@@ -64,7 +65,7 @@ def _hosts(plan: Plan, place: str) -> list[Pod]:
 
 def bridges(plan: Plan) -> None:
     """Add a bridge table on a node."""
-    if not plan.chance(0.35):
+    if not plan.chance(0.5):
         return
     rng = plan.rng
     place = rng.choice(plan.nodes).name
@@ -72,7 +73,9 @@ def bridges(plan: Plan) -> None:
     c = RuleContext(plan, place, plan.chance(0.3), hook)
     local = [pod for pod in _hosts(plan, place) if pod.how == "bridge"]
     if local:
-        c.dst = rng.choice([pod.ipv6 if c.v6 else pod.ipv4 for pod in local])
+        inside = [pod.name for pod in local]
+        dst = c.own if hook == "input" else rng.choice([pod.ipv6 if c.v6 else pod.ipv4 for pod in local])
+        c.going(dst, [place] if hook == "output" else inside)
     does = _changes(c)
     if hook == "prerouting":
         does["pkttype-set"] = "meta pkttype set host"
@@ -82,14 +85,15 @@ def bridges(plan: Plan) -> None:
 
 
 def devices(plan: Plan) -> None:
-    """Add a chain of a device: netdev ingress or egress, or inet ingress."""
-    if not plan.chance(0.45):
-        return
+    """Add chains of devices: netdev ingress or egress, or inet ingress."""
+    for _ in range(plan.rng.choice([0, 1, 1, 2])):
+        _device_chain(plan)
+
+
+def _device_chain(plan: Plan) -> None:
     rng = plan.rng
     place = rng.choice([*(node.name for node in plan.nodes)] * 2 + plan.senders())
-    family, hook = rng.choice(
-        [("netdev", "ingress"), ("netdev", "ingress"), ("netdev", "egress"), ("inet", "ingress")]
-    )
+    family, hook = rng.choice([("netdev", "ingress"), ("netdev", "egress"), ("inet", "ingress")])
     c = RuleContext(plan, place, plan.chance(0.3), hook)
     hosts = [pod.host for pod in _hosts(plan, place) if pod.how != "macvlan"]
     dev = rng.choice(["eth0", *hosts, *(["br0"] if any(place == node.name for node in plan.nodes) else [])])
@@ -99,14 +103,31 @@ def devices(plan: Plan) -> None:
         does |= {
             "reject": "reject",
             "reject-tcp": "meta l4proto tcp reject with tcp reset",
-            "pkttype-set": "meta pkttype set other",
         }
     if family == "netdev":
         does |= {"fwd": f'fwd to "{rng.choice(others)}"', "dup": 'dup to "lo"'}
         if hook == "ingress":
+            does["pkttype-set"] = "meta pkttype set other"  # inet's ingress has no such statement
             does["fwd-neighbour"] = f'fwd {c.family} to {c.dst} device "{rng.choice(others)}"'
     line = f'type filter hook {hook} device "{dev}" priority 0;'
+    c.going(*_by_device(c, dev))
     _frame_table(plan, c, family, line, does)
+
+
+def _by_device(c: RuleContext, dev: str) -> tuple[str, list[str]]:
+    """Choose a destination, and name who may send to it, so that the packet passes a device's hook."""
+    plan, rng = c.plan, c.rng
+    away = [name for name in plan.senders() if name != c.place]
+    others = [addr for addr in plan.addresses(c.v6) if addr != c.own]
+    pods = [pod for pod in _hosts(plan, c.place) if dev in ("eth0", pod.host) or pod.how == "bridge"]
+    addrs = [pod.ipv6 if c.v6 else pod.ipv4 for pod in pods]
+    names = [pod.name for pod in pods]
+    if dev == "eth0":
+        names = [c.place, *names]
+        return (rng.choice([c.own, *addrs]), away) if c.hook == "ingress" else (rng.choice(others), names)
+    if c.hook == "ingress":
+        return rng.choice(others), names or away
+    return rng.choice(addrs or others), away
 
 
 def _frame_table(plan: Plan, c: RuleContext, family: str, line: str, does: dict[str, str]) -> None:
@@ -125,15 +146,13 @@ def _frame_table(plan: Plan, c: RuleContext, family: str, line: str, does: dict[
     plan.add(f"nft-hook.{family}-{c.hook}", c.place, nft=text, tokens=[f"base{table}"])
     plan.add(f"nft-frame.{family}-{action}", c.place, tokens=tokens)
     plan.add(f"nft-frame.{match}", c.place, tokens=tokens)
-    for _ in range(3):
-        plan.aim(c.dst, **{key: value for key, value in c.aim.items() if key != "src"})
-    local = [pod.name for pod in _hosts(plan, c.place)] or [c.place]
-    plan.aim(c.dst, src=rng.choice(local))
+    for _ in range(4):
+        plan.aim(c.dst, **{**c.aim, "src": rng.choice([c.src_place, *c.senders])})
 
 
 def arp(plan: Plan) -> None:
     """Add an ARP table that stops some questions or answers."""
-    if not plan.chance(0.2):
+    if not plan.chance(0.3):
         return
     rng = plan.rng
     place = rng.choice([*(node.name for node in plan.nodes), *plan.senders()])
@@ -149,7 +168,7 @@ def arp(plan: Plan) -> None:
         "ether": f"arp saddr ether {mac_of(addr)}",
     }
     kind = rng.choice(sorted(kinds))
-    does = rng.choice(["drop", "drop", "drop", "accept", "counter"])
+    does = rng.choice(["drop"] * 6 + ["accept", "counter"])
     table = f"nv{plan.unique()}"
     text = (
         f"table arp {table} {{\nchain base{table} {{\ntype filter hook {hook} priority 0; policy accept;\n"

@@ -28,7 +28,7 @@ class Nat:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.rng = plan, plan.rng
-        self.v6 = plan.chance(0.3)
+        self.v6 = plan.chance(0.4)
         self.family = "ip6" if self.v6 else "ip"
         self.node: Node = self.rng.choice(plan.nodes)
         self.place = self.node.name if plan.chance(0.8) else self.rng.choice(plan.senders())
@@ -243,9 +243,9 @@ KINDS: dict[str, Callable[[Nat], Rule]] = {
 
 def translations(plan: Plan) -> None:
     """Add NAT chains, some in tables that are switched off."""
-    if not plan.chance(0.7):
+    if not plan.chance(0.8):
         return
-    for _ in range(plan.rng.choice([1, 1, 1, 2])):
+    for _ in range(plan.rng.choice([1, 1, 2, 2])):
         _translation(plan)
 
 

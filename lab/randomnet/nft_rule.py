@@ -17,11 +17,30 @@ class RuleContext:
         self.family = "ip6" if v6 else "ip"
         self.addr_type = "ipv6_addr" if v6 else "ipv4_addr"
         self.icmp = "icmpv6" if v6 else "icmp"
-        self.dst = self.rng.choice(plan.addresses(v6))
-        self.src_place = self.rng.choice(plan.senders())
-        self.src = plan.address_in(self.src_place, v6)
+        self.own = plan.address_in(place, v6)
+        self.going(*self._passing())
         self.aim: dict[str, object] = {}
         self.inet = False
+
+    def going(self, dst: str, senders: list[str]) -> None:
+        """Let the rule be about packets to an address from one of some places."""
+        self.dst, self.senders = dst, senders
+        self.src_place = self.rng.choice(senders)
+        self.src = self.plan.address_in(self.src_place, self.v6)
+
+    def _passing(self) -> tuple[str, list[str]]:
+        """Choose a destination, and name who may send to it, so that the packet passes the hook."""
+        plan, away = self.plan, [name for name in self.plan.senders() if name != self.place]
+        others = [addr for addr in plan.addresses(self.v6) if addr != self.own]
+        behind = [pod.ipv6 if self.v6 else pod.ipv4 for pod in plan.pods if pod.node == self.place]
+        inside = [pod.name for pod in plan.pods if pod.node == self.place]
+        if self.hook == "output":
+            return self.rng.choice(others), [self.place]
+        if self.hook == "input":
+            return self.own, away
+        if plan.chance(0.5) or not inside:
+            return self.rng.choice([*behind, *behind, self.own]), away
+        return self.rng.choice(others), inside
 
     def declare(self, text: str) -> str:
         """Declare a set, map or object, and return its name."""

@@ -62,9 +62,9 @@ class _Table:
         self.chains.append(f"chain {name} {{\n{does}\n}}")
         self.jumps.append(f"{words} {self.plan.rng.choice(['jump', 'jump', 'goto'])} {name}")
         self.features += [(f"nft.{match}", name) for match in names] + [(f"nft-verdict.{action}", name)]
-        aim = {key: value for key, value in c.aim.items() if key != "src" or self.hook != "input"}
-        self.plan.aim(c.dst, **aim)
-        self.plan.aim(c.dst)
+        for _ in range(2):
+            self.plan.aim(c.dst, **{"src": self.plan.rng.choice(c.senders), **c.aim})
+        self.plan.aim(c.dst, src=c.src_place)
 
     def _matches(self) -> list[str]:
         names = self.plan.rng.sample(_allowed(MATCHES, HOOKS, self.hook), self.plan.rng.choice([1, 1, 2]))

@@ -57,7 +57,10 @@ class Node(msgspec.Struct):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Something worth sending to. Empty fields are open; `src` names the sender's namespace."""
+    """Something worth sending to. Empty fields are open; `src` names the sender's namespace.
+
+    `item` counts what was planned before it: those with the same count are there for the same reason.
+    """
 
     dst: str
     proto: str = ""
@@ -66,8 +69,10 @@ class Target(msgspec.Struct, frozen=True):
     sport: int = 0
     mark: int = 0
     tos: int = 0
+    ttl: int = 0
     established: bool = False
     dev: str = ""
+    item: int = 0
 
 
 class Plan:
@@ -89,7 +94,8 @@ class Plan:
 
     def aim(self, dst: str, **more: object) -> None:
         """Note something worth sending to."""
-        self.targets.append(msgspec.convert({"dst": dst, **more}, Target, strict=True))
+        target = {"dst": dst, "item": len(self.items) + self.serial, **more}
+        self.targets.append(msgspec.convert(target, Target, strict=True))
 
     def unique(self) -> int:
         """Count up: a number that no other item of this network has."""

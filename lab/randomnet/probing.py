@@ -11,11 +11,11 @@ LARGE = 1300
 
 
 def choose_probes(plan: Plan, count: int) -> None:
-    """Add probes: two thirds at targets where there are any, large packets last."""
-    rng = plan.rng
+    """Add probes: nine in ten at targets where there are any, large packets last."""
     probes: list[Probe] = []
+    targets = _in_turn(plan)
     for number in range(count):
-        target = rng.choice(plan.targets) if plan.targets and plan.chance(0.66) else _anything(plan)
+        target = targets.pop() if targets and plan.chance(0.9) else _anything(plan)
         probes.append(_probe(plan, target, FIRST_PORT + number))
     # A packet that was too big teaches its sender a path MTU: only one a pair, after all others.
     seen: set[tuple[str, str]] = set()
@@ -25,6 +25,18 @@ def choose_probes(plan: Plan, count: int) -> None:
         if (probe.src, probe.dst) not in seen:
             seen.add((probe.src, probe.dst))
             plan.probes.append(probe)
+
+
+def _in_turn(plan: Plan) -> list[Target]:
+    """Order the targets so that each item's have their turn before another of the same comes."""
+    order = list(plan.targets)
+    plan.rng.shuffle(order)
+    seen: dict[int, int] = {}
+    turns = []
+    for target in order:
+        seen[target.item] = seen.get(target.item, 0) + 1
+        turns.append((seen[target.item], target))
+    return [target for _, target in sorted(turns, key=lambda turn: -turn[0])]
 
 
 def _anything(plan: Plan) -> Target:
@@ -53,7 +65,7 @@ def _probe(plan: Plan, target: Target, sport: int) -> Probe:
         plan.address_in(src, v6) if bound else "",
         size,
         plan.chance(0.3) if size > LARGE else False,
-        rng.choice([64, 64, 64, 64, 64, 64, 1, 2, 3]),
+        target.ttl or rng.choice([64, 64, 64, 64, 64, 64, 1, 2, 3]),
         tos,
         mark,
         # A first packet that was too big would leave a path MTU behind, which is no part of the state.

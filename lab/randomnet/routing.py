@@ -7,7 +7,7 @@ from lab.randomnet.plan import OUTSIDE4, OUTSIDE6, Plan
 
 FIRST_PRIORITY, FIRST_TABLE, FIRST_METRIC, FIRST_NEXTHOP = 10000, 2000, 3000, 40
 MARKS = (0x1, 0x10, 0x4000)
-NEXTHOP_OBJECTS = ("nexthop-group", "nexthop-blackhole")  # an object's family is its own, so `ip` gets none
+NEXTHOP_OBJECTS = ("nexthop-group",)  # an object's family is its gateway's, so `ip` gets none
 
 
 def _router(plan: Plan) -> str:
@@ -57,7 +57,7 @@ def _both(v6: bool, lines: list[str]) -> dict[str, list[str]]:
 def routes(plan: Plan) -> None:
     """Add routes to table main."""
     for _ in range(plan.rng.choice([0, 1, 2, 3])):
-        v6 = plan.chance(0.3)
+        v6 = plan.chance(0.4)
         place = _router(plan)
         addr, prefix = _destination(plan, v6)
         kind = plan.rng.choice(
@@ -72,7 +72,7 @@ def routes(plan: Plan) -> None:
         lines, tokens = _route(plan, place, v6, kind, addr, prefix)
         config = {"ip": lines} if kind in NEXTHOP_OBJECTS else _both(v6, lines)
         plan.add(f"route.{kind}{'6' if v6 else ''}", place, tokens=tokens, **config)
-        tos = 0x10 if kind == "tos" and plan.chance(0.7) else 0
+        tos = 0x10 if kind == "tos" else 0
         plan.aim(addr, tos=tos)
         plan.aim(addr, src=place, tos=tos)
 
@@ -177,7 +177,7 @@ def _several(
 def rules(plan: Plan) -> None:
     """Add policy rules, and tables for them."""
     for _ in range(plan.rng.choice([0, 0, 1, 2, 3])):
-        v6 = plan.chance(0.3)
+        v6 = plan.chance(0.4)
         place = _router(plan)
         addr, _ = _destination(plan, v6)
         priority = FIRST_PRIORITY + 10 * plan.unique()

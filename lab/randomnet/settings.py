@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab.randomnet.model import OUTSIDE
 from lab.randomnet.plan import Node, Plan, Pod
 
 WRONG_MAC = "0a:58:00:00:00:99"
@@ -69,21 +70,58 @@ def sysctls(plan: Plan) -> None:
     rng = plan.rng
     for _ in range(rng.choice([0, 1, 1, 2])):
         node = rng.choice(plan.nodes)
-        dev = rng.choice(["eth0", "br0", *_hosts(node)])
+        routed = [pod.host for pod in node.pods if pod.how in ("routed", "ptp")]
+        dev = rng.choice(["eth0", "br0", *(routed if plan.chance(0.85) else _hosts(node))])
         kind = rng.choice(SYSCTLS)
+        if not (senders := _senders_by(plan, node, dev)):
+            dev, senders = "eth0", _senders_by(plan, node, "eth0")
         values = _values(plan, kind, dev)
         tokens = [name.rpartition("/")[2] for name in values]
         if kind.startswith("rp_filter") or kind in ("accept_local", "src_valid_mark"):
             tokens = ["is refused on"]
         if "forward" in kind:
             tokens = ["forwarding is off"]
-        plan.add(f"sysctl.{kind}", node.name, sysctls=values, tokens=tokens)
-        _aim_at_sysctl(plan, node, kind)
+        config = _needed(plan, kind, plan.address_in(senders[0], False))
+        plan.add(f"sysctl.{kind}", node.name, sysctls=values, tokens=tokens, **config)
+        for sender in senders:
+            plan.aim(node.ipv4, src=sender)
+            plan.aim(rng.choice(plan.addresses(False)), src=sender)
+        _aim_at_sysctl(plan, node, kind, senders)
 
 
-def _aim_at_sysctl(plan: Plan, node: Node, kind: str) -> None:
+def _needed(plan: Plan, kind: str, peer: str) -> dict[str, object]:
+    """Write what a setting needs to make a difference for packets from an address."""
+    number = plan.unique()
+    if kind == "bridge-nf-call":
+        return {"nft": _port_filter(plan)}
+    if kind == "rp_filter-loose":
+        return {"ip4": [f"route add unreachable {peer}/32 metric {9000 + number}"]}
+    if kind == "accept_local":
+        return {"ip4": [f"addr add {peer}/32 dev lo"]}
+    if kind == "src_valid_mark":
+        chain = (
+            f"chain c {{\ntype filter hook prerouting priority mangle\nip saddr {peer} meta mark set 0x99\n}}"
+        )
+        lines = [
+            f"route add unreachable default table {9000 + number}",
+            f"rule add to {peer} fwmark 0x99 lookup {9000 + number} pref {9000 + number}",
+        ]
+        return {"nft": f"table ip nv{number} {{\n{chain}\n}}\n", "ip4": lines}
+    return {}
+
+
+def _senders_by(plan: Plan, node: Node, dev: str) -> list[str]:
+    """Name some whose packets come to a node by a device."""
+    inside = [pod.name for pod in node.pods if pod.host == dev or (dev == "br0" and pod.how == "bridge")]
+    outside = [OUTSIDE, *(other.name for other in plan.nodes if other is not node)]
+    senders = outside if dev == "eth0" else inside
+    plan.rng.shuffle(senders)
+    return senders[:2]
+
+
+def _aim_at_sysctl(plan: Plan, node: Node, kind: str, senders: list[str]) -> None:
     if kind == "route_localnet":
-        _to_loopback(plan, node)
+        _to_loopback(plan, node, senders)
     elif kind.startswith("arp_"):
         plan.aim(node.ipv4)
         plan.aim(node.gateway4)
@@ -91,12 +129,44 @@ def _aim_at_sysctl(plan: Plan, node: Node, kind: str) -> None:
     elif kind == "disable_ipv6":
         for addr in (node.ipv6, node.gateway6):
             plan.aim(addr)
+    elif kind == "bridge-nf-call":
+        _aim_inside(plan, node)
+    elif kind == "errors_inbound":
+        _aim_for_errors(plan, node)
     elif kind == "ip_default_ttl":
         plan.aim(node.ipv4, proto="udp")
         plan.aim(node.ipv4, proto="tcp")
 
 
-def _to_loopback(plan: Plan, node: Node) -> None:
+def _port_filter(plan: Plan) -> str:
+    """Drop a port of what is forwarded, and of what is bridged where that goes through the IP hooks."""
+    table, hook = f"nv{plan.unique()}", plan.rng.choice(["forward", "prerouting"])
+    return (
+        f"table inet {table} {{\nchain c {{\ntype filter hook {hook} priority 0\nth dport 81 drop\n}}\n}}\n"
+    )
+
+
+def _aim_inside(plan: Plan, node: Node) -> None:
+    """Aim from pod to pod behind the node's own bridge."""
+    pods = [pod for pod in node.pods if pod.how == "bridge"]
+    for pod in pods:
+        for other in pods:
+            if other is not pod:
+                plan.aim(pod.ipv4, src=other.name)
+                plan.aim(pod.ipv6, src=other.name, proto="tcp", dport=81)
+
+
+def _aim_for_errors(plan: Plan, node: Node) -> None:
+    """Aim at what the node has no neighbour for, and let packets live no longer than the node."""
+    senders = [OUTSIDE, *(pod.name for pod in node.pods), *(n.name for n in plan.nodes if n is not node)]
+    behind = [pod.ipv4 for pod in node.pods if pod.how not in ("macvlan", "stretched")]
+    for sender in senders:
+        plan.aim(f"10.244.{node.index}.{plan.rng.randrange(200, 250)}", src=sender, proto="udp")
+        if behind:
+            plan.aim(plan.rng.choice(behind), src=sender, ttl=1)
+
+
+def _to_loopback(plan: Plan, node: Node, senders: list[str]) -> None:
     """Translate a port of the node to its loopback: that works where route_localnet allows it."""
     port = 8200 + plan.unique()
     rule = f"tcp dport {port} dnat ip to 127.0.0.1:8080"
@@ -105,6 +175,8 @@ def _to_loopback(plan: Plan, node: Node) -> None:
     plan.add("nat.dnat-loopback", node.name, nft=table, tokens=["127.0.0.1"])
     for addr in (node.ipv4, node.gateway4):
         plan.aim(addr, proto="tcp", dport=port)
+    for sender in senders:
+        plan.aim(node.ipv4, proto="tcp", dport=port, src=sender)
 
 
 def listeners(plan: Plan) -> None:
@@ -234,7 +306,7 @@ def opaque(plan: Plan) -> None:
     pods = [pod for pod in plan.pods if pod.how not in ("macvlan", "stretched")]
     if pods and plan.chance(0.005):
         pod = plan.rng.choice(pods)
-        plan.add("tc.clsact", pod.node, tc=[f"qdisc add dev {pod.host} clsact"])
+        plan.add("tc.clsact", pod.node, tc=[f"qdisc add dev {pod.host} clsact"], tokens=["clsact"])
         plan.aim(pod.ipv4)
     if plan.chance(0.08):
         lines = ["tuntap add dev tun0 mode tun", "link set tun0 up", "route add 203.0.113.0/24 dev tun0"]
@@ -257,7 +329,11 @@ def faults(plan: Plan) -> None:
     at, lines, tokens = {
         "link-down": (pod.name, ["link set eth0 down"], ["is down", "has no carrier", "no route"]),
         "host-down": (pod.node, [f"link set {host} down"], ["is down", "has no carrier", "no route"]),
-        "bridge-down": (node.name, ["link set br0 down"], ["in state disabled", "is down"]),
+        "bridge-down": (
+            node.name,
+            ["link set br0 down"],
+            ["a port of br0, is in state disabled", "br0 is down"],
+        ),
         "mtu": (pod.name, ["link set eth0 mtu 1300"], ["mtu"]),
         "nic-mtu": (node.name, ["link set eth0 mtu 1400"], ["mtu"]),
         "duplicate": (pod.name, [f"addr add {other.ipv4}/32 dev eth0"], [other.ipv4]),

@@ -184,7 +184,7 @@ def _join(plan: Plan, node: Node, other: Node) -> None:
             more = plan.rng.choice(
                 ["", "", " l2miss l3miss", " ttl 9", " ttl inherit", " tos inherit", " df set"]
             )
-            broken = plan.rng.choice(["-vni", "-port"]) if plan.chance(0.06) else ""
+            broken = plan.rng.choice(["-vni", "-port"]) if plan.chance(0.12) else ""
             vni, port = 2 if broken == "-vni" else 1, 8473 if broken == "-port" else VXLAN_PORT
             plan.add(
                 f"join.vxlan-device{broken}",
@@ -196,7 +196,7 @@ def _join(plan: Plan, node: Node, other: Node) -> None:
                     "link set vx1 up",
                 ],
                 ip6=[f"addr add fd44:{node.index}::/128 dev vx1 nodad"],
-                tokens=["@vx1 wraps the frame"],
+                tokens=["@vx1 wraps the frame", f"the tunnel to {node.ipv4} has no end"],
             )
         plan.add(
             "join.vxlan",

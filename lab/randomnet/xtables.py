@@ -62,7 +62,7 @@ def filters(plan: Plan) -> None:
 def _rule(plan: Plan, made: Ruleset, spot: Spot) -> None:
     rng, own = plan.rng, f"C{plan.unique()}X"
     names = [name for name in sorted(MATCHES) if usable(name, spot)]
-    name = rng.choice([*names, "set"])
+    name = rng.choice([*names, *["set"] * 4])
     words = words_of(name, spot)
     target = rng.choice(choices(spot))
     body = TARGETS[target](spot)
@@ -136,7 +136,8 @@ def copies(plan: Plan) -> None:
     text = (
         f"*mangle\n:{own} - [0:0]\n-A INPUT -p tcp -j {own}\n-A {own} -j TEE --gateway 203.0.113.77\nCOMMIT\n"
     )
-    plan.add("xt-target.TEE", OUTSIDE, xtables={"iptables-nft-restore": text}, tokens=[f"-j {own}"])
+    tokens = [f"jump {own}", f"-j {own}"]
+    plan.add("xt-target.TEE", OUTSIDE, xtables={"iptables-nft-restore": text}, tokens=tokens)
     plan.aim("198.51.100.10", proto="tcp")
 
 

@@ -89,6 +89,12 @@ def flood_ports(
     return tuple(ports)
 
 
+def closed_ports(ns: NetnsState, bridge: Link) -> list[Link]:
+    """List the ports of a bridge that aren't in state forwarding."""
+    ports = ports_of(ns.links).get(bridge.ifindex, ())
+    return [port for port in ports if port_state(port) != BR_STATE_FORWARDING]
+
+
 def snoops(bridge: Link, mac: bytes) -> bool:
     """Tell whether a bridge sends an IPv6 multicast frame only where group members are known to be.
 

@@ -74,7 +74,8 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
 def _as_received(before: Packet, packet: Packet, bridge: Link, port: Link) -> Packet:
     """Keep whom a frame is for, which was found out before a chain, or a translation, changed its MAC.
 
-    Source: net/bridge/br_input.c, br_handle_frame; net/ethernet/eth.c, eth_type_trans (Linux 6.18).
+    Source: net/bridge/br_input.c, br_handle_frame; br_netfilter_hooks.c, br_nf_pre_routing_finish;
+    net/ethernet/eth.c, eth_type_trans (Linux 6.18).
     """
     if packet.pkttype is not None or not before.dmac or br.is_group(before.dmac):
         return packet

@@ -13,7 +13,16 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, IFF_NOARP, Link
 from netviz.core.sim import bridge_vlan, ends
 from netviz.core.sim.bond import MODELLED, info_of, receives, usable_slaves
-from netviz.core.sim.bridge import answers_itself, flood_ports, is_group, may_enter, passes_lock, snoops
+from netviz.core.sim.bridge import (
+    answers_itself,
+    closed_ports,
+    flood_ports,
+    is_group,
+    may_enter,
+    passes_lock,
+    snoops,
+    state_name,
+)
 from netviz.core.sim.ipvlan import L2
 from netviz.core.sim.ipvlan import flags_of as ipvlan_flags
 from netviz.core.sim.ipvlan import mode_of as ipvlan_mode
@@ -53,12 +62,14 @@ class Heard(msgspec.Struct, frozen=True):
 class Domain(msgspec.Struct):
     """Who hears. `wires` are the links where the frame leaves what is known, and its tags there.
 
-    `opaque` names devices not modelled.
+    `opaque` names devices not modelled, `closed` says where copies end:
+    at bridge ports that neither take nor pass a frame, at remotes that don't take a tunnel's packets apart.
     """
 
     heard: list[Heard] = []
     wires: list[tuple[LinkKey, tuple[Crossing, ...], Tags]] = []
     opaque: list[str] = []
+    closed: list[str] = []
 
 
 class _Explorer:
@@ -164,6 +175,10 @@ class _Explorer:
         there, unknown = self.run.carry(ns.key, outer, oif)
         if unknown:
             self.found.opaque.append(f"the tunnel to {format_ip(outer.dst)}")
+        elif there is None:
+            self.found.closed.append(
+                f"the tunnel to {format_ip(outer.dst)} has no end that takes its packets"
+            )
         return there
 
     def leave(self, key: LinkKey, path: tuple[Crossing, ...]) -> None:
@@ -208,6 +223,7 @@ class _Explorer:
         if meddles:
             self.found.opaque.append(f"{bridge.ifname} ({meddles})")
             return
+        self.found.closed += [_closed(bridge, port) for port in closed_ports(ns, bridge)]
         for port in flood_ports(ns, bridge, source, self.mac, vid):
             crossing = Crossing(key, came_in, port.ifindex, vid)
             if port.port is not None and port.port.vlan_tunnel:
@@ -237,7 +253,10 @@ class _Explorer:
     def enter_bridge(self, ns: NetnsState, link: Link, bridge: Link, path: tuple[Crossing, ...]) -> None:
         """Take the frame in by a bridge's port: it goes up to the bridge, and out of other ports."""
         entered = bridge_vlan.ingress(ns, bridge, link.ifindex, self.tags)
-        if not may_enter(link) or entered is None:
+        if not may_enter(link):
+            self.found.closed.append(_closed(bridge, link))
+            return
+        if entered is None:
             return
         vid, tags = entered
         passes = passes_lock(self.run, ns, bridge, link, self.asker, vid) if self.asker else Tri.TRUE
@@ -290,6 +309,10 @@ class _Explorer:
     def uppers(self, key: LinkKey) -> list[LinkKey]:
         """List what is stacked on a link."""
         return uppers_of(self.run.node(key.netns).netns).get(key, [])
+
+
+def _closed(bridge: Link, port: Link) -> str:
+    return f"{port.ifname}, a port of {bridge.ifname}, is in state {state_name(port)}"
 
 
 def _meddles(ns: NetnsState, bridge: Link, mac: bytes) -> str:

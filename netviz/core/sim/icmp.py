@@ -30,8 +30,13 @@ def error_source(ns: NetnsState, link: Link | None, packet: Packet, local: bool 
     return _source6(ns, link, packet) if packet.ipv6 else _source4(ns, link, packet)
 
 
+def errors_from_inbound(ns: NetnsState, error: Packet) -> bool:
+    """Tell whether errors come from an address of the device that a packet came in by."""
+    return not error.ipv6 and bool(sysctl.value(ns, "net.ipv4.icmp_errors_use_inbound_ifaddr"))
+
+
 def _source4(ns: NetnsState, link: Link | None, packet: Packet) -> tuple[bytes, bool]:
-    if link is not None and sysctl.value(ns, "net.ipv4.icmp_errors_use_inbound_ifaddr"):
+    if link is not None and errors_from_inbound(ns, packet):
         return select_on_link(ns, link.ifindex, packet.src, RT_SCOPE_LINK), False
     back = lookup_route(ns, RouteFlow(packet.src, tos=packet.tos & 0x1E | 0xC0, proto=IPPROTO_ICMP))
     if back.error or back.unknown or not back.nexthops:

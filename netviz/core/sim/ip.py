@@ -321,6 +321,11 @@ def _route_output(
     mark = f" mark {packet.mark}" if packet.mark else ""
     source = "" if sourceless else f" from {format_ip(packet.src)}"
     command = f"ip route get {format_ip(packet.dst)}{source}{mark}"
+    bound_to = ns.links.get(oif)
+    if bound_to is not None and not bound_to.up and not packet.ipv6:
+        why = f"{bound_to.ifname}, which the sender is bound to, is down: sending fails with ENETUNREACH."
+        reason = "NETFILTER_DROP" if again else "IP_OUTNOROUTES"
+        run.drop(ns, "route", bound_to.ifname, packet, reason, why, command=command, errno="ENETUNREACH")
     if result.unknown:
         why = f"The routing decision isn't known: {result.unknown}."
         run.unknown(ns, "route", "", packet, result.unknown, why, command=command)
@@ -333,8 +338,7 @@ def _route_output(
             evidence["route"] = route_text(result.route, ns.links)
         if result.passed:
             evidence["passed"] = result.passed
-        bound_to = ns.links.get(oif)
-        if bound_to is not None and bound_to.up and not packet.ipv6:
+        if bound_to is not None and not packet.ipv6:
             return _assume_on_link(run, ns, packet, bound_to, command, evidence)
         why = f"There is {ERROR_WORDS[error]} to {format_ip(packet.dst)} here: sending fails with {error}."
         if error != "ENETUNREACH":

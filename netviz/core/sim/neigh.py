@@ -172,8 +172,10 @@ def _ask(
     }
     if stopped:
         evidence["stopped"] = stopped
-    if silent := silent_links(run, domain, nexthop):
+    if silent := silent_links(run, domain, nexthop, sender):
         evidence["silent"] = silent
+    if domain.closed and not answers:
+        evidence["closed"] = sorted(set(domain.closed))
     if announce := 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce"):
         evidence["asked_from"] = f"{format_ip(sender)} (arp_announce {announce})"
     if not answers:
@@ -268,13 +270,14 @@ def _nobody_answers(
 ) -> NoReturn:
     name = link.ifname
     if domain.opaque:
+        through = ", ".join(sorted(set(domain.opaque)))
         run.unknown(
             ns,
             "opaque",
             name,
             packet,
-            f"resolution through {', '.join(sorted(set(domain.opaque)))}",
-            f"The {what} for {text} also goes through devices that are not modelled.",
+            f"resolution through {through}",
+            f"The {what} for {text} also goes through what is not modelled: {through}.",
             command=command,
             **evidence,
         )

@@ -29,8 +29,8 @@ class Answer(msgspec.Struct, frozen=True):
     why: str
 
 
-def silent_links(run: Run, domain: Domain, target: bytes) -> list[str]:
-    """Name the settings of links that have the address, or could have it, and keep them from answering."""
+def silent_links(run: Run, domain: Domain, target: bytes, sender: bytes) -> list[str]:
+    """Name what keeps links that have the address, or could have it, from answering who asks from `sender`."""
     found = []
     for heard in domain.heard:
         ns = run.netns(heard.link.netns)
@@ -43,6 +43,11 @@ def silent_links(run: Run, domain: Domain, target: bytes) -> list[str]:
                 value = sysctl.ipv4_max(ns, link, name)
                 if value:
                     found.append(f"{_place(ns)}: {name} of {link.ifname} is {value}")
+            refused = validate_source(ns, link, RouteFlow(target, sender), 0) if sender else None
+            if refused is not None:
+                found.append(
+                    f"{_place(ns)}: a question from {format_ip(sender)} is refused on {link.ifname}: {refused[1]}"
+                )
     return found
 
 

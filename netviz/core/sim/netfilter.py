@@ -16,6 +16,7 @@ from netviz.core.model.netfilter import (
     NF_ACCEPT,
     NF_DROP,
     NF_LOCAL_OUT,
+    NF_PRE_ROUTING,
     NFPROTO_IPV4,
     NFPROTO_IPV6,
     NftChain,
@@ -197,6 +198,8 @@ def record(ctx: Context, chain: NftChain, outcome: Outcome, dev: str, kind: str,
         "handle": outcome.handle,
         "matched": outcome.matched,
     }
+    if _is_bridged(ctx):
+        evidence["called_by"] = _caller(ctx.ns, ctx.packet.ipv6)
     ctx.run.step(
         ctx.ns,
         kind,
@@ -297,5 +300,20 @@ def calls_ip_hooks(ns: NetnsState, bridge: Link, ipv6: bool) -> bool:
     """Tell whether a bridge passes its packets through the hooks of IPv4 or IPv6."""
     info = bridge.info if isinstance(bridge.info, BridgeInfo) else None
     own = info is not None and (info.nf_call_ip6tables if ipv6 else info.nf_call_iptables)
-    name = "net.bridge.bridge-nf-call-ip6tables" if ipv6 else "net.bridge.bridge-nf-call-iptables"
-    return bool(own or value(ns, name))
+    return bool(own or value(ns, _call_setting(ipv6)))
+
+
+def _call_setting(ipv6: bool) -> str:
+    return "net.bridge.bridge-nf-call-ip6tables" if ipv6 else "net.bridge.bridge-nf-call-iptables"
+
+
+def _is_bridged(ctx: Context) -> bool:
+    """Tell whether a chain sees a packet that a bridge passes through the IP hooks."""
+    coming = ctx.hook == NF_PRE_ROUTING and ctx.packet.physin != 0
+    return ctx.family in (NFPROTO_IPV4, NFPROTO_IPV6) and (coming or ctx.packet.physout != 0)
+
+
+def _caller(ns: NetnsState, ipv6: bool) -> str:
+    """Name what makes a bridge pass its packets through the IP hooks: the namespace's setting, or its own."""
+    name = _call_setting(ipv6)
+    return name if value(ns, name) else "the bridge's own setting"

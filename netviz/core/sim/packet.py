@@ -241,10 +241,11 @@ def answer_to(packet: Packet, listening: bool) -> Packet | None:
     """Make the packet that the receiving kernel, or a willing listener, sends back.
 
     A listener answers a SYN with SYN+ACK and a datagram with a datagram; without one, TCP answers
-    with RST and UDP with an ICMP port unreachable. An ICMP error or reply is never answered.
+    with RST and UDP with an ICMP port unreachable. An ICMP error or reply is never answered. A socket whose
+    program says nothing about it sets DF (IP_PMTUDISC_WANT).
 
     Source: net/ipv4/tcp_ipv4.c, tcp_v4_send_reset; net/ipv4/udp.c, __udp4_lib_rcv;
-    net/ipv4/icmp.c, icmp_echo (Linux 6.18).
+    net/ipv4/icmp.c, icmp_echo; include/net/ip.h, ip_dont_fragment (Linux 6.18).
     """
     back = Packet(packet.dst, packet.src, packet.proto, packet.dport, packet.sport)
     back = back.but(sport_unsure=packet.dport_unsure, dport_unsure=packet.sport_unsure)
@@ -263,7 +264,7 @@ def answer_to(packet: Packet, listening: bool) -> Packet | None:
     if packet.proto == IPPROTO_UDP:
         if not listening:
             return icmp_error(packet, "port", packet.dst)
-        return back.but(length=min(packet.length, SMALL_ANSWER))
+        return back.but(length=min(packet.length, SMALL_ANSWER), df=not packet.ipv6)
     return None
 
 

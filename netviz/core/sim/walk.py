@@ -11,6 +11,7 @@ from functools import partial
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.sim import ip
+from netviz.core.sim.icmp import errors_from_inbound
 from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.l2 import receive, xmit
 from netviz.core.sim.packet import (
@@ -184,6 +185,8 @@ def _travel(
         evidence = {}
         if how == "answer" and not packet.ipv6 and packet.ttl != DEFAULT_TTL:
             evidence["sysctl"] = f"net.ipv4.ip_default_ttl = {packet.ttl}"
+        if packet.inner is not None and packet.src != packet.inner.dst and errors_from_inbound(ns, packet):
+            evidence["source"] = "net.ipv4.icmp_errors_use_inbound_ifaddr"
         run.step(ns, "origin", "", packet, "send", why, **evidence)
         action: Action = Send(start, packet, oif, sourceless=sourceless)
         if via is not None:

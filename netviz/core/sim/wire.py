@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from netviz.core.model.addr import format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
@@ -25,19 +27,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     if by_mac:
         return _arrive(run, ns, link, packet, by_mac)
     if by_addr:
-        member = by_addr[0]
-        run.drop(
-            ns,
-            "link_tx",
-            link.ifname,
-            packet,
-            "OTHERHOST",
-            f"The frame goes to {format_mac(packet.dmac)}, but {member.wire.netns.node}, which has the "
-            f"next hop's address, has {format_mac(member.mac)}: it doesn't take the frame.",
-            expected=format_mac(member.mac),
-            sent_to=format_mac(packet.dmac),
-            command=f"ip neigh show dev {link.ifname}",
-        )
+        _not_taken(run, ns, link, packet, by_addr[0])
     node = run.node(ns.key)
     if link.kind == "veth" and not ns.netns.root and not peer_not_collected(node, key):
         run.unknown(ns, "link_tx", link.ifname, packet, "veth peer unresolved", "The other end isn't known.")
@@ -52,6 +42,22 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
         command=f"ip -s link show dev {link.ifname}",
     )
     raise Ended(Disposition.LEFT_NETWORK, link.ifname)
+
+
+def _not_taken(run: Run, ns: NetnsState, link: Link, packet: Packet, member: Member) -> NoReturn:
+    """Send a frame to a MAC that nobody has: who has the next hop's address hears it at most, and drops it."""
+    mac = format_mac(packet.dmac)
+    command = f"ip neigh show dev {link.ifname}"
+    why = f"The packet goes out of {link.ifname} to {mac}, which no known link has."
+    run.step(ns, "link_tx", link.ifname, packet, "cross wire", why, command=command)
+    far_ns = run.netns(member.wire.netns)
+    far, own = far_ns.links[member.wire.ifindex].ifname, format_mac(member.mac)
+    why = (
+        f"The frame goes to {mac}, but {member.wire.netns.node}, which has the next hop's address, has {own}: "
+        "it doesn't take the frame."
+    )
+    packet = packet.scrubbed(True)
+    run.drop(far_ns, "link_rx", far, packet, "OTHERHOST", why, expected=own, sent_to=mac, command=command)
 
 
 def _arrive(run: Run, ns: NetnsState, link: Link, packet: Packet, members: list[Member]) -> Action:

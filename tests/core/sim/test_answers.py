@@ -74,6 +74,14 @@ class TestErrors:
         assert reply.hops[0].name == "node-2"
         assert reply.hops[0].steps[0].packet.icmp_code == 1
 
+    @pytest.mark.parametrize("inbound", [0, 1])
+    def test_the_setting_that_chose_an_errors_source_is_named(self, inbound: int) -> None:
+        net, made = textbook(2)
+        made["node-2"].sysctl("net.ipv4.icmp_errors_use_inbound_ifaddr", inbound)
+        reply = net.trace("pod-1-1", "10.1.2.77").branches[0].reply
+        assert reply is not None
+        assert ("source" in reply.hops[0].steps[0].evidence) is bool(inbound)
+
 
 class TestSenders:
     def test_a_ping_without_a_source_is_routed_before_it_has_one(self) -> None:
@@ -110,6 +118,14 @@ class TestSenders:
         eth0 = a.named("eth0").ifindex
         assert bound_to(net, eth0, "10.0.0.1", "10.0.0.9", "tcp").disposition is Disposition.DELIVERED
 
+    def test_what_is_bound_to_a_device_that_is_down_goes_nowhere(self) -> None:
+        net, a, _ = pair()
+        a.nic("eth1", "10.8.0.1/24")
+        a.down("eth1")
+        a.rule(10, action=FR_ACT_BLACKHOLE)
+        step = last(bound_to(net, a.named("eth1").ifindex, "10.0.0.1", "10.0.0.2", "tcp"))
+        assert (step.reason, step.evidence["errno"]) == ("IP_OUTNOROUTES", "ENETUNREACH")
+
     def test_a_listener_bound_to_another_device_takes_nothing(self) -> None:
         net, _, b = pair()
         b.listen("tcp", 80, ifindex=b.named("eth1").ifindex)
@@ -139,6 +155,14 @@ class TestSenders:
 
 
 class TestListeners:
+    @pytest.mark.parametrize(("dst", "df"), [("10.0.0.2", True), ("fd00::2", False)])
+    def test_a_datagrams_answer_must_not_be_fragmented(self, dst: str, df: bool) -> None:
+        net, _, b = pair()
+        b.listen("udp", 80, "::")
+        reply = net.trace("a", dst, "udp", 80).branches[0].reply
+        assert reply is not None
+        assert reply.hops[0].steps[0].packet.df is df
+
     def test_a_datagrams_answer_may_have_no_route_before_it_has_a_source(self) -> None:
         net, _, b = pair()
         b.listen("udp", 80)
@@ -215,6 +239,20 @@ class TestNeighbours:
         trace = net.trace("a", "10.0.0.2")
         assert trace.reason == "NEIGH_FAILED"
         assert last(trace).evidence["silent"] == ["b: arp_ignore of eth0 is 8"]
+
+    def test_a_question_that_is_refused_for_its_source_is_named(self) -> None:
+        net, _, b = pair()
+        b.conf4("eth0", rp_filter=1)
+        b.route("10.0.0.1/32", dev="eth1")
+        said = last(net.trace("a", "10.0.0.2")).evidence["silent"]
+        assert [text.partition(" is refused on")[0] for text in said] == ["b: a question from 10.0.0.1"]
+
+    def test_a_closed_bridge_port_is_named(self) -> None:
+        net, made = textbook(1)
+        made["node-1"].port("veth-pod-1-1", state=0)
+        trace = net.trace("pod-1-1", "10.1.1.1")
+        assert trace.reason == "NEIGH_FAILED"
+        assert last(trace).evidence["closed"] == ["veth-pod-1-1, a port of cni0, is in state disabled"]
 
     @pytest.mark.parametrize(("announce", "asked_from"), [(1, "10.0.0.1"), (2, "10.0.0.1")])
     def test_arp_announce_chooses_who_asks(self, announce: int, asked_from: str) -> None:

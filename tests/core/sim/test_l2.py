@@ -162,6 +162,8 @@ class TestNeigh:
         trace = net.trace("pod-1-1", "pod-2-1")
         assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "OTHERHOST")
         assert "node-2" in last(trace)[2]
+        names = [(hop.name, hop.steps[-1].kind) for hop in trace.branches[0].forward.hops]
+        assert names[-2:] == [("node-1", "link_tx"), ("node-2", "link_rx")]
 
     def test_a_failed_entry_is_asked_again(self) -> None:
         net, made = textbook(1)

@@ -554,3 +554,14 @@ class TestUnknown:
                 said = (e("immediate", dreg=1, data=b"\3"), e("meta", key=19, sreg=1))
                 chain(node, "pre", said, hook=PREROUTING, priority=-300, family=NFPROTO_BRIDGE)
             assert made.trace("pod-1-1", "pod-1-2").disposition is expected
+
+    @pytest.mark.parametrize("by", ["net.bridge.bridge-nf-call-iptables", "the bridge's own setting"])
+    def test_what_calls_the_ip_hooks_for_bridged_packets_is_named(self, net: tuple[Net, Ns], by: str) -> None:
+        made, node = net
+        chain(node, "forward", (verdict(DROP),), hook=FORWARD)
+        if by.startswith("net."):
+            node.sysctl(by, 1)
+        else:
+            node.change("cni0", info=BridgeInfo(nf_call_iptables=True))
+        step = made.trace("pod-1-1", "pod-1-2").branches[0].forward.hops[-1].steps[-1]
+        assert step.evidence["called_by"] == by

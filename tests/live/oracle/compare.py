@@ -184,6 +184,8 @@ def way_differs(path: Path, seen: list[Sighting], places: Places) -> str:
     if path.disposition is Disposition.LOOP:
         left = left[: len(expected)]  # it goes on until its TTL is used up
     last = _last_step(path)
+    if last.kind == "bridge" and last.decision == "drop" and last.evidence.get("lookup") == "flood":
+        left = left[: len(expected)]  # nobody's frame: its copies go on by every tunnel of the bridge
     if (
         path.disposition not in ARRIVED
         and len(left) == len(expected) + 1

@@ -18,6 +18,7 @@ from netviz.core.model.netfilter import (
     XtTable,
     body_digest,
 )
+from netviz.core.sim.nft_meta import PACKET_HOST
 from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import Net, Ns
 from tests.core.sim.nft import chain, verdict
@@ -132,6 +133,18 @@ def test_dnat_of_a_bridged_packet(bridged: bool) -> None:
     reply = trace.branches[0].reply
     assert reply is not None
     assert (reply.disposition is Disposition.DELIVERED) == bridged
+
+
+def test_a_frame_for_the_bridge_stays_so_when_its_packet_is_translated_and_bridged() -> None:
+    """`pkt_type` was set when the frame came in: a new destination MAC doesn't make it another host's."""
+    net, node = node_with_pods()
+    info = (
+        (1).to_bytes(4, "little") + bytes([10, 1, 1, 12]) + bytes(12) + bytes([10, 1, 1, 12]) + bytes(12 + 8)
+    )
+    dnat_to_api = NftRuleBody((NftExpr("target", {"name": "DNAT", "rev": 2, "info": info}),))
+    legacy(node, "PREROUTING", PRE, dnat_to_api, table="nat")
+    steps = net.trace("web-1", "10.1.1.1", dport=8080).branches[0].forward.hops[1].steps
+    assert {step.packet.pkttype for step in steps if step.decision == "forward"} == {PACKET_HOST}
 
 
 def test_prerouting_once_for_what_goes_up() -> None:
