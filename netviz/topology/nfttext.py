@@ -1,6 +1,6 @@
 """netfilter chains as text for the inspector.
 
-A rule is shown as the traces show it (netviz.core.sim.nft_text). One that this cannot read is shown
+A rule is shown as the traces show it (netviz.core.sim.nft.text). One that this cannot read is shown
 as the kernel's expressions, one after the other: that is not nft's syntax and doesn't pretend to be.
 """
 
@@ -17,7 +17,7 @@ from netviz.core.model.netfilter import (
     NftExpr,
     NftRuleBody,
 )
-from netviz.core.sim import nft_text
+from netviz.core.sim.nft import text as nft_text
 
 INET_HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
 NETDEV_HOOKS = ("ingress", "egress")

@@ -15,7 +15,7 @@ ALL = re.compile(r'conf_all\(ns, "([a-z_]+)"(?:, (6))?\)')
 
 
 def asked() -> set[str]:
-    text = "".join(path.read_text() for path in SIM.glob("*.py"))
+    text = "".join(path.read_text() for path in SIM.rglob("*.py"))
     return (
         {name.replace(".", "/") for name in NAME.findall(text)}
         | {f"ipv4/conf/all/{field}" for field in COMBINED.findall(text)}

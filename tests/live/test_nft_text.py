@@ -8,7 +8,7 @@ import pytest
 
 from agents.collectors.netfilter import NFT_SECTIONS, Netfilter
 from netviz.core.model.netfilter import SetBody
-from netviz.core.sim.nft_text import rule_text
+from netviz.core.sim.nft.text import rule_text
 from tests.live.collector_rig import Namespace, namespaces
 
 pytestmark = pytest.mark.live

@@ -6,7 +6,7 @@ import pytest
 
 from agents.collectors.netfilter import NFT_SECTIONS, Netfilter
 from netviz.core.model.netfilter import NFPROTO_BRIDGE
-from netviz.core.sim.nft_text import rule_text
+from netviz.core.sim.nft.text import rule_text
 from netviz.core.sim.xtables.text import is_xtables, xt_rule_text
 from tests.live.collector_rig import Namespace, namespaces
 

@@ -19,8 +19,8 @@ import msgspec
 
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import names_in
-from netviz.core.sim.underlay_members import members_of
 from netviz.core.state.node import NetnsState, NodeState
 
 Key = str | bytes

@@ -14,7 +14,7 @@ from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.conntrack import CtTuple
 
 if TYPE_CHECKING:
-    from netviz.core.sim.conntrack import Conn
+    from netviz.core.sim.inet.conntrack import Conn
 
 IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMPV6 = 1, 6, 17, 58
 PROTO_NAMES = {IPPROTO_ICMP: "icmp", IPPROTO_TCP: "tcp", IPPROTO_UDP: "udp", IPPROTO_ICMPV6: "icmpv6"}

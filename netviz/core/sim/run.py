@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from netviz.core.model.conntrack import CtTuple
     from netviz.core.model.ipvs import IpvsConn
     from netviz.core.model.netfilter import SetElem
-    from netviz.core.sim.conntrack import Conn
+    from netviz.core.sim.inet.conntrack import Conn
 
 MAX_MOVES = 800
 

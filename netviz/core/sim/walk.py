@@ -10,10 +10,10 @@ from __future__ import annotations
 from functools import partial
 
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.sim import ip
-from netviz.core.sim.icmp import errors_from_inbound
+from netviz.core.sim.inet import ip
+from netviz.core.sim.inet.icmp import errors_from_inbound
 from netviz.core.sim.kubernetes.overlay import add_meanings
-from netviz.core.sim.l2 import receive, xmit
+from netviz.core.sim.link.l2 import receive, xmit
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
@@ -23,8 +23,8 @@ from netviz.core.sim.packet import (
     TH_SYN,
     Packet,
 )
-from netviz.core.sim.routing import route_flow
-from netviz.core.sim.rules import lookup_route
+from netviz.core.sim.route.decision import route_flow
+from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.run import MAX_MOVES, Action, Diverted, Ended, Run, Rx, Send, Tx, display_name, pod_name
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import (

@@ -14,7 +14,7 @@ import pytest
 
 from netviz.core.model.link import IFF_NOARP, IpvlanInfo
 from netviz.core.model.netfilter import NF_DROP, NF_LOCAL_IN, NF_LOCAL_OUT
-from netviz.core.sim.ipvlan import L2, L3, L3S, PRIVATE, VEPA
+from netviz.core.sim.link.ipvlan import L2, L3, L3S, PRIVATE, VEPA
 from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import UP, Net, Ns
 from tests.core.sim.nft import chain

@@ -12,7 +12,7 @@ from __future__ import annotations
 import pytest
 
 from netviz.core.model.link import IFF_BROADCAST, MacvlanInfo
-from netviz.core.sim.macvlan import BRIDGE, FLAG_NODST, PASSTHRU, SOURCE
+from netviz.core.sim.link.macvlan import BRIDGE, FLAG_NODST, PASSTHRU, SOURCE
 from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import Net, Ns
 

@@ -21,7 +21,7 @@ from netviz.core.model.netfilter import (
     NftObject,
     SetElem,
 )
-from netviz.core.sim.jhash import jhash, jhash2
+from netviz.core.sim.nft.jhash import jhash, jhash2
 from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import Net, Ns, textbook
 from tests.core.sim.nft import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from netviz.core.model.netfilter import ChainBody, NftRuleBody
-from netviz.core.sim.nft_context import Tri
-from netviz.core.sim.nft_index import MIN_RULES, build_index, chain_index
+from netviz.core.sim.nft.context import Tri
+from netviz.core.sim.nft.index import MIN_RULES, build_index, chain_index
 from tests.core.sim.xtables.recorded import RULES, apply_rule, context, echo, tcp, udp
 
 

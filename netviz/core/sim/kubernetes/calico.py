@@ -14,7 +14,7 @@ from typing import Any
 from netviz.core.model.netfilter import ChainBody, NftChain
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.kubernetes.seen import Rule, Seen, comments_of
-from netviz.core.sim.nft_text import rule_text
+from netviz.core.sim.nft.text import rule_text
 from netviz.core.state.node import NetnsState
 
 FAMILIES = {"ip": 2, "ip6": 10}

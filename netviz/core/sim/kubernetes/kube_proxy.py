@@ -12,8 +12,8 @@ from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody
 from netviz.core.sim.kubernetes.seen import Rule, Seen
 from netviz.core.sim.kubernetes.service import Service
-from netviz.core.sim.nft_index import chain_index
-from netviz.core.sim.nft_text import rule_text
+from netviz.core.sim.nft.index import chain_index
+from netviz.core.sim.nft.text import rule_text
 from netviz.core.sim.packet import PROTO_NAMES
 
 # "NAMESPACE/NAME:PORT cluster IP"; the port may be absent, the rest says how the service was reached.

@@ -11,7 +11,7 @@ import re
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, SetBody, SetElem
 from netviz.core.sim.kubernetes.seen import Rule, Seen
 from netviz.core.sim.kubernetes.service import Service
-from netviz.core.sim.nft_sets import lookup_set
+from netviz.core.sim.nft.sets import lookup_set
 
 TABLE = "kube-proxy"
 _CHAIN = re.compile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netviz.core.sim.nft_context import Tri
+from netviz.core.sim.nft.context import Tri
 
 
 def tri(value: bool) -> Tri:

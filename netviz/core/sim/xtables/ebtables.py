@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_ACCEPT, NF_DROP, NFT_CONTINUE, NFT_RETURN
-from netviz.core.sim.headers import ARP_REQUEST, ARPHRD_ETHER, ETH_P_IP
-from netviz.core.sim.nft_context import Context, Result, Stop, Tri, Verdict
-from netviz.core.sim.nft_meta import (
+from netviz.core.sim.nft.context import Context, Result, Stop, Tri, Verdict
+from netviz.core.sim.nft.headers import ARP_REQUEST, ARPHRD_ETHER, ETH_P_IP
+from netviz.core.sim.nft.meta import (
     PACKET_BROADCAST,
     PACKET_HOST,
     PACKET_MULTICAST,

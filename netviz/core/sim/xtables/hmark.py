@@ -6,9 +6,9 @@ Source: net/netfilter/xt_HMARK.c, hmark_tg_v4, hmark_tg_v6, hmark_hash, hmark_sw
 from __future__ import annotations
 
 from netviz.core.model.conntrack import CtTuple
-from netviz.core.sim.jhash import jhash2, reciprocal_scale
-from netviz.core.sim.nft_context import Context, Result, Stop, Tri
-from netviz.core.sim.nft_payload import is_piece
+from netviz.core.sim.nft.context import Context, Result, Stop, Tri
+from netviz.core.sim.nft.jhash import jhash2, reciprocal_scale
+from netviz.core.sim.nft.payload import is_piece
 from netviz.core.sim.packet import IPPROTO_ICMP, Packet
 from netviz.core.sim.xtables import payloads
 from netviz.core.sim.xtables.match_headers import PORT_PROTOS

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.sim.nft_context import Context, Tri
+from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.packet import IPPROTO_TCP, TH_SYN
 from netviz.core.sim.xtables import payloads
 from netviz.core.sim.xtables.answers import invert_known, tri

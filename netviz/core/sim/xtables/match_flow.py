@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.sim.conntrack import Conn, ct_state
-from netviz.core.sim.jhash import jhash2, reciprocal_scale
-from netviz.core.sim.nft_context import Context, Tri
+from netviz.core.sim.inet.conntrack import Conn, ct_state
+from netviz.core.sim.nft.context import Context, Tri
+from netviz.core.sim.nft.jhash import jhash2, reciprocal_scale
 from netviz.core.sim.xtables import payloads
 from netviz.core.sim.xtables.answers import inverted, tri
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.sim import headers
-from netviz.core.sim.nft_context import Context, Tri
+from netviz.core.sim.nft import headers
+from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.packet import (
     IPPROTO_ICMP,
     IPPROTO_ICMPV6,

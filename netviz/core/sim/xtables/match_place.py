@@ -21,13 +21,13 @@ from netviz.core.model.l3 import (
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN, NF_PRE_ROUTING
 from netviz.core.model.socket import Socket
-from netviz.core.sim.fib import Lookup, lookup_table, route_index
-from netviz.core.sim.listeners import lookup_socket
-from netviz.core.sim.nft_context import Context, Tri
-from netviz.core.sim.nft_meta import packet_type
+from netviz.core.sim.inet.listeners import lookup_socket
+from netviz.core.sim.nft.context import Context, Tri
+from netviz.core.sim.nft.meta import packet_type
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN, Packet, invert
-from netviz.core.sim.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
-from netviz.core.sim.saddr import IFA_F_TENTATIVE, is_link_local6, is_multicast, owned_addrs
+from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
+from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
+from netviz.core.sim.route.saddr import IFA_F_TENTATIVE, is_link_local6, is_multicast, owned_addrs
 from netviz.core.sim.xtables import payloads
 from netviz.core.sim.xtables.answers import inverted, tri
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netviz.core.model.netfilter import NF_ACCEPT, NF_DROP, NFPROTO_BRIDGE, NftExpr
-from netviz.core.sim.nft_context import Action, Context, Result, Stop, Tri, Verdict
+from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri, Verdict
 from netviz.core.sim.packet import IPPROTO_TCP
 from netviz.core.sim.xtables import ebtables, payloads, translation
 from netviz.core.sim.xtables.decode import decode_target

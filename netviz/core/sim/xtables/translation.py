@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netviz.core.model.netfilter import NF_LOCAL_OUT, NF_PRE_ROUTING, NftExpr
-from netviz.core.sim.nft_context import Action, Context, Result, Stop, Tri
+from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
 from netviz.core.sim.xtables import payloads
 
 MAP_IPS, PROTO_SPECIFIED, NETMAP_FLAG = 1, 2, 64

@@ -12,9 +12,9 @@ import msgspec
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import Body, IpSet, IpSetBody, IpSetElem, NftRuleBody, body_digest
-from netviz.core.sim.conntrack import Conn
-from netviz.core.sim.nft_context import Action, Context, Result, Stop, Tri, Verdict
-from netviz.core.sim.nft_eval import evaluate
+from netviz.core.sim.inet.conntrack import Conn
+from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri, Verdict
+from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet, invert
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import Flow

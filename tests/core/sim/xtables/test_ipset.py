@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from netviz.core.model.netfilter import IpSet, IpSetElem, NftExpr
-from netviz.core.sim.nft_context import Tri
-from netviz.core.sim.nft_eval import evaluate
+from netviz.core.sim.nft.context import Tri
+from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.xtables.ipset import match_set
 from netviz.core.sim.xtables.payloads import SetRef

@@ -18,7 +18,7 @@ from netviz.core.model.netfilter import (
     XtTable,
     body_digest,
 )
-from netviz.core.sim.nft_meta import PACKET_HOST
+from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import Net, Ns
 from tests.core.sim.nft import chain, verdict

@@ -9,8 +9,8 @@ import pytest
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.netfilter import NfAcct, NftExpr
 from netviz.core.model.socket import TCP_LISTEN, Socket
-from netviz.core.sim.nft_context import Tri
-from netviz.core.sim.nft_eval import evaluate
+from netviz.core.sim.nft.context import Tri
+from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet
 from tests.core.sim.xtables.recorded import context, echo, matches, tcp, tracked, udp
 

@@ -1,0 +1,1 @@
+"""Tunnels: the outer packet, where it goes, and what comes out of it."""

@@ -1,0 +1,47 @@
+"""Ethernet tunnels as part of a broadcast domain: the outer packets that carry a frame's copies.
+
+Only where they lead matters here: the frame is a small one that stands for a question and its answer.
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.link import Link, TunnelInfo, VxlanInfo
+from netviz.core.sim.encap import spec as tunnel_spec
+from netviz.core.sim.encap import tunnel
+from netviz.core.sim.encap.vxlan_remotes import outer_packet, remotes_for
+from netviz.core.sim.node_index import outer_netns
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.run import Run
+from netviz.core.state.node import NetnsState
+
+# An ARP message; a neighbour solicitation with its IPv6 header and the sender's MAC.
+ARP_BYTES, NDP_BYTES = 28, 72
+
+Copies = list[tuple[NetnsState, Packet, int]]
+
+
+def copies(
+    run: Run, ns: NetnsState, link: Link, dmac: bytes, smac: bytes, ipv6: bool = False
+) -> Copies | None:
+    """List the outer packets (their namespace, the packet, its device) that carry a frame; None: not modelled."""
+    key = outer_netns(ns, link)
+    if key is None or key not in run.node(ns.key).netns:
+        return None
+    space = run.netns(key)
+    frame = Packet(bytes(4), bytes(4), 0, length=NDP_BYTES if ipv6 else ARP_BYTES, smac=smac, dmac=dmac)
+    found: Copies = []
+    if isinstance(link.info, VxlanInfo):
+        remotes = remotes_for(run, ns, link, link.info, dmac)
+        if remotes is None:
+            return None
+        for remote in remotes:
+            outer = outer_packet(space, link.info, remote, frame)
+            if outer is not None:
+                found.append((space, outer, remote.link))
+    elif isinstance(link.info, TunnelInfo) and not tunnel_spec.ether_unmodelled(link):
+        outer = tunnel.wrap(space, frame, tunnel_spec.ether_outer(link, link.info, frame))
+        if outer is not None:
+            found.append((space, outer, link.info.link))
+    else:
+        return None
+    return found

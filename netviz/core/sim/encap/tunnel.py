@@ -1,0 +1,193 @@
+"""What all tunnels share: the outer packet, where it travels, and how it is told that it is too large.
+
+The outer packet is the inner one's skb: its mark stays with it (unless the tunnel crosses into another
+namespace), its connection doesn't.
+
+Source: net/ipv4/ip_tunnel_core.c, iptunnel_xmit, skb_tunnel_check_pmtu; udp_tunnel_core.c,
+udp_tunnel_dst_lookup; include/net/inet_ecn.h, INET_ECN_encapsulate; net/core/skbuff.c, skb_scrub_packet
+(Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import msgspec
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.link import Link
+from netviz.core.sim.inet.icmp import drop_and_tell
+from netviz.core.sim.node_index import outer_netns
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
+from netviz.core.sim.route.saddr import select_source
+from netviz.core.sim.run import Run
+from netviz.core.sim.sysctl import value
+from netviz.core.state.node import NetnsState
+
+ECN_MASK, ECN_CE, ECN_ECT0 = 3, 3, 2
+DF_SET, DF_INHERIT = 1, 2
+
+
+class Outer(msgspec.Struct, frozen=True):
+    """How a tunnel wraps a packet. `overhead` is all that it adds below the outer IP header's start, in bytes."""
+
+    tunnel: str
+    dst: bytes
+    proto: int
+    overhead: int
+    src: bytes = b""
+    link: int = 0
+    ttl: int = 0
+    tos: int = 0
+    df: bool = False
+    sport: int = 0
+    dport: int = 0
+    vni: int = 0
+    keyed: bool = False
+    sport_unsure: bool = False
+    mark: int | None = None
+
+
+def wrap(ns: NetnsState, packet: Packet, outer: Outer) -> Packet | None:
+    """Make the outer packet in its namespace; None when there is no way to its destination.
+
+    `outer.mark` is what the packet is marked with; None: what the inner one is.
+    """
+    mark = packet.mark if outer.mark is None else outer.mark
+    src = outer.src if len(outer.src) == len(outer.dst) and any(outer.src) else b""
+    result = way(ns, outer, mark)
+    if result.error or (not result.nexthops and not result.local):
+        return None
+    if not src:
+        nexthop = result.nexthops[0] if result.nexthops else None
+        oif, gateway = (nexthop.oif, nexthop.gateway) if nexthop is not None else (0, b"")
+        src = select_source(ns, result, oif, gateway, outer.dst)
+    if not src:
+        return None
+    return Packet(
+        src,
+        outer.dst,
+        outer.proto,
+        sport=outer.sport,
+        dport=outer.dport,
+        ttl=outer.ttl or default_ttl(ns, result, len(outer.dst) == 16),
+        tos=ecn(outer.tos, packet.tos),
+        mark=mark,
+        df=outer.df,
+        length=packet.wire_length + outer.overhead,
+        payload=packet,
+        tunnel=outer.tunnel,
+        vni=outer.vni,
+        keyed=outer.keyed,
+        sport_unsure=outer.sport_unsure,
+    )
+
+
+def way(ns: NetnsState, outer: Outer, mark: int) -> RouteResult:
+    """Look up the route of an outer packet."""
+    return lookup_route(
+        ns, RouteFlow(outer.dst, outer.src, oif=outer.link, mark=mark, proto=outer.proto, dport=outer.dport)
+    )
+
+
+def route_mtu(ns: NetnsState, result: RouteResult) -> int:
+    """Return the MTU of a route."""
+    if result.route is not None and result.route.mtu:
+        return result.route.mtu
+    link = ns.links.get(result.nexthops[0].oif) if result.nexthops else None
+    return link.mtu if link is not None else 65535
+
+
+def default_ttl(ns: NetnsState, result: RouteResult, ipv6: bool) -> int:
+    """Return the TTL that the host gives its own packets on a route.
+
+    Source: net/ipv4/route.c, ip4_dst_hoplimit; net/ipv6/output_core.c, ip6_dst_hoplimit (Linux 6.18).
+    """
+    if not ipv6:
+        return value(ns, "net.ipv4.ip_default_ttl", 64)
+    link = ns.links.get(result.nexthops[0].oif) if result.nexthops else None
+    return link.ipv6.hop_limit if link is not None and link.ipv6 is not None else 64
+
+
+def ecn(tos: int, inner: int) -> int:
+    """Copy the inner packet's congestion marks into the outer's TOS."""
+    marks = inner & ECN_MASK
+    return (tos & ~ECN_MASK) | (ECN_ECT0 if marks == ECN_CE else marks)
+
+
+def decap_ecn(
+    run: Run, ns: NetnsState, link: Link, outer: Packet, inner: Packet, reason: str = "NOT_SPECIFIED"
+) -> Packet:
+    """Give the inner packet the outer one's congestion mark; one that can't carry it is dropped.
+
+    Source: include/net/inet_ecn.h, __INET_ECN_decapsulate; drivers/net/vxlan/vxlan_core.c, vxlan_rcv;
+    drivers/net/geneve.c, geneve_rx; net/ipv4/ip_tunnel.c, ip_tunnel_rcv (Linux 6.18).
+    """
+    if outer.tos & ECN_MASK != ECN_CE or inner.arp:
+        return inner
+    if not inner.tos & ECN_MASK:
+        why = "The outer packet is marked as having met congestion, and what it carries can't be: it is dropped."
+        run.drop(
+            ns, "decap", link.ifname, outer, reason, why, command=f"ip -s -s link show dev {link.ifname}"
+        )
+    return inner.but(tos=inner.tos | ECN_CE)
+
+
+def bridged_too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> None:
+    """Drop a frame that the underlay is too small for, where a bridge's port can tell its sender so.
+
+    A device that is no bridge port sends it nevertheless, for the underlay to fragment.
+    """
+    if not link.master or link.slave_kind != "bridge" or packet.wire_length <= mtu:
+        return
+    if packet.df or packet.ipv6:
+        too_big(run, ns, link, packet, mtu)
+
+
+def too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> NoReturn:
+    """Drop a packet that doesn't fit into the tunnel and must not be fragmented; its sender is told by ICMP."""
+    drop_and_tell(
+        run,
+        ns,
+        "encap",
+        link.ifname,
+        packet,
+        "PKT_TOO_BIG",
+        f"The packet has {packet.wire_length} bytes, the way through {link.ifname} takes {mtu}, and it may not be "
+        "fragmented; the sender is told by ICMP.",
+        error="too-big",
+        iif=None,
+        mtu=mtu,
+        length=packet.wire_length,
+        command=f"ip -d link show dev {link.ifname}",
+    )
+
+
+def no_way(run: Run, ns: NetnsState, link: Link, packet: Packet, remote: bytes) -> NoReturn:
+    """Drop a packet whose tunnel's other end has no route."""
+    why = f"There is no way to the tunnel's other end {format_ip(remote)}."
+    command = f"ip route get {format_ip(remote)}"
+    run.drop(ns, "encap", link.ifname, packet, "IP_OUTNOROUTES", why, command=command)
+
+
+def outer_space(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NetnsState:
+    """Find the namespace in which a tunnel device's outer packets travel: where the device was made."""
+    key = outer_netns(ns, link)
+    if key is None or key not in run.node(ns.key).netns:
+        why = (
+            f"{link.ifname} was made in another namespace, which isn't known: its outer packets travel there."
+        )
+        run.unknown(ns, "encap", link.ifname, packet, "namespace of a tunnel", why)
+    return run.netns(key)
+
+
+def check_marked_routing(run: Run, ns: NetnsState, link: Link, packet: Packet, mark: int) -> None:
+    """End the walk where a tunnel that isn't routed by its packet's mark meets rules that look at marks.
+
+    The first lookup is made with the device's fwmark; a hook may make the kernel look again, with the packet's.
+    """
+    family = 10 if packet.ipv6 else 2
+    if packet.mark != mark and any(rule.fwmask for rule in ordered_rules(ns.rules)[family]):
+        why = f"{link.ifname} looks for its way with mark {mark:#x}, and policy rules look at marks."
+        run.unknown(ns, "encap", link.ifname, packet, "routing of a marked tunnel packet", why)

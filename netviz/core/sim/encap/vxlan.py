@@ -1,0 +1,223 @@
+"""VXLAN devices: frames wrapped for the remotes that the device's table names, and taken out again.
+
+A frame for several remotes (a broadcast, an unknown MAC) is copied to each; the copy that reaches who
+takes it is followed. An entry that names a nexthop group sends to one member, by a hash.
+
+Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit, vxlan_xmit_nh, vxlan_xmit_one, encap_bypass_if_local,
+vxlan_rcv, vxlan_vs_find_vni, vxlan_set_mac (Linux 6.18).
+
+Unmodelled: multicast groups as remotes, proxy (ARP answered by the device), route short-circuit, GPE,
+group policy, VNI filters, and what a frame's metadata says to an external device.
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.addr import format_ip, format_mac
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.l2 import Fdb
+from netviz.core.model.link import Link, VxlanInfo
+from netviz.core.sim.encap import tunnel
+from netviz.core.sim.encap.vxlan_remotes import (
+    OVERHEAD4,
+    OVERHEAD6,
+    Remote,
+    entries_for,
+    outer_packet,
+    pinned,
+    refuses,
+    remote_of,
+    unmodelled,
+)
+from netviz.core.sim.link.domain import takers_at
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.route.saddr import is_multicast, owned_addrs
+from netviz.core.sim.run import Action, Run, Rx, Send
+from netviz.core.sim.trace import BRANCH, CERTAIN
+from netviz.core.state.node import NetnsState
+
+
+def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) -> Action:
+    """Wrap a frame for the remote that the device's table names, and hand it to the underlay's routing."""
+    info = link.info if isinstance(link.info, VxlanInfo) else VxlanInfo()
+    command = f"ip -d link show dev {link.ifname}"
+    if info.collect_metadata:
+        why = (
+            f"{link.ifname} is external: without a route's or a program's word where to, it drops the packet."
+        )
+        run.drop(ns, "encap", link.ifname, packet, "TUNNEL_TXINFO", why, command=command)
+    what = unmodelled(info) or ("gbp" if info.gbp and packet.mark else "")
+    if what or not isinstance(link.info, VxlanInfo):
+        why = f"{link.ifname} works in a way that is not modelled ({what or 'its settings are unknown'})."
+        run.unknown(ns, "encap", link.ifname, packet, f"vxlan {what or 'settings'}", why, command=command)
+    space = tunnel.outer_space(run, ns, link, packet)
+    remote, how = _remote(run, ns, space, link, info, packet)
+    if owned_addrs(space, remote.addr):
+        why = f"The remote {format_ip(remote.addr)} is this host's own: the frame takes a short cut."
+        run.unknown(ns, "encap", link.ifname, packet, "vxlan remote of its own host", why, command=command)
+    inner = packet.scrubbed(space.key != ns.key)
+    outer = outer_packet(space, info, remote, inner)
+    if outer is None:
+        tunnel.no_way(run, ns, link, packet, remote.addr)
+    overhead = OVERHEAD6 if len(remote.addr) == 16 else OVERHEAD4
+    route = tunnel.way(
+        space, tunnel.Outer("vxlan", remote.addr, outer.proto, 0, link=remote.link), outer.mark
+    )
+    tunnel.bridged_too_big(run, ns, link, packet, tunnel.route_mtu(space, route) - overhead)
+    run.step(
+        ns,
+        "encap",
+        link.ifname,
+        outer,
+        "encapsulate",
+        f"{link.ifname} wraps the frame for {format_ip(remote.addr)} in VNI {remote.vni} ({how}).",
+        vni=remote.vni,
+        remote=format_ip(remote.addr),
+        port=remote.port,
+        fdb=how,
+        command=f"bridge fdb show dev {link.ifname}",
+    )
+    return Send(space.key, outer, remote.link)
+
+
+def _remote(
+    run: Run, ns: NetnsState, space: NetnsState, link: Link, info: VxlanInfo, packet: Packet
+) -> tuple[Remote, str]:
+    mac = format_mac(packet.dmac)
+    command = f"bridge fdb show dev {link.ifname}"
+    found = entries_for(ns, link, packet.dmac)
+    own = bool(found) and found[0].mac == packet.dmac
+    learned = run.vxlan_fdb.get((ns.key, link.ifindex, packet.dmac))
+    if learned is not None and not (own and any(pinned(entry) for entry in found)):
+        return Remote(learned, info.port, info.vni), f"learned {mac}"
+    if not found:
+        why = f"{link.ifname} has no entry for {mac} and no default remote."
+        run.drop(ns, "encap", link.ifname, packet, "VXLAN_NO_REMOTE", why, command=command)
+    how = f"entry for {mac}" if own else "default remote"
+    if found[0].nhid:
+        return _nexthop(run, ns, link, info, packet, found[0]), f"{how}, nexthop group"
+    if any(is_multicast(entry.dst) for entry in found):
+        why = f"{link.ifname} sends the frame to a multicast group, which is not modelled."
+        run.unknown(ns, "encap", link.ifname, packet, "vxlan multicast group", why, command=command)
+    if len(found) == 1:
+        if not any(found[0].dst):
+            why = f"The remote of {link.ifname} is no address: the frame is dropped."
+            run.drop(ns, "encap", link.ifname, packet, "NOT_SPECIFIED", why, command=command)
+        return remote_of(found[0], info), how
+    return _replicated(run, ns, space, link, info, packet, found), f"{how}, one copy of {len(found)}"
+
+
+def _nexthop(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, packet: Packet, entry: Fdb) -> Remote:
+    """Choose a member of a nexthop group as its hash might: one branch each."""
+    group = ns.nexthops.get(entry.nhid)
+    members = [
+        (ns.nexthops.get(ident), weight) for ident, weight in (group.group if group is not None else ())
+    ]
+    if group is not None and not members:
+        members = [(group, 1)]
+    usable = [(found.gateway, weight) for found, weight in members if found is not None and found.gateway]
+    if not usable:
+        what = "vxlan nexthop group"
+        why = f"{link.ifname}'s entry leads to nexthop group {entry.nhid}, which has no known member."
+        run.unknown(ns, "encap", link.ifname, packet, what, why, command=f"ip nexthop show id {entry.nhid}")
+    picked = 0
+    if len(usable) > 1:
+        total = sum(weight for _, weight in usable)
+        odds = tuple(weight / total for _, weight in usable)
+        picked = run.choose(("vxlan nexthop", ns.key, entry.nhid, packet.tuple()), len(usable), odds)
+    return Remote(usable[picked][0], info.port, info.vni)
+
+
+def _replicated(
+    run: Run,
+    ns: NetnsState,
+    space: NetnsState,
+    link: Link,
+    info: VxlanInfo,
+    packet: Packet,
+    entries: list[Fdb],
+) -> Remote:
+    """Follow the copy of a frame behind whose remote somebody takes it."""
+    mac = format_mac(packet.dmac)
+    remotes = [remote_of(entry, info) for entry in entries if any(entry.dst)]
+    good: list[Remote] = []
+    maybe: list[Remote] = []
+    for remote in remotes:
+        outer = outer_packet(space, info, remote, packet)
+        if outer is None:
+            continue
+        there, unknown = run.carry(space.key, outer, remote.link)
+        found, unsure = takers_at(run, there, packet.dmac) if there is not None else ([], unknown)
+        if found:
+            good.append(remote)
+        elif unsure:
+            maybe.append(remote)
+    choices = good or maybe
+    told = [format_ip(remote.addr) for remote in remotes]
+    command = f"bridge fdb show dev {link.ifname}"
+    if not choices:
+        why = f"{link.ifname} sends copies to {', '.join(told)}, but nobody behind them has {mac}."
+        run.drop(ns, "encap", link.ifname, packet, "OTHERHOST", why, command=command, remotes=told)
+    picked = 0
+    if len(choices) > 1:
+        picked = run.choose(("vxlan copies", ns.key, link.ifindex, packet.dmac), len(choices), None)
+    run.step(
+        ns,
+        "bridge",
+        link.ifname,
+        packet,
+        "flood",
+        f"{link.ifname} sends a copy to each of {', '.join(told)}; {format_ip(choices[picked].addr)} leads to who "
+        "takes it.",
+        certainty=CERTAIN if len(choices) == 1 else BRANCH,
+        command=command,
+        remotes=told,
+    )
+    return choices[picked]
+
+
+def accepts(link: Link, packet: Packet) -> bool:
+    """Tell whether a device's socket takes an outer packet: by family and port."""
+    info = link.info
+    if not isinstance(info, VxlanInfo) or info.port != packet.dport or not link.up:
+        return False
+    return info.collect_metadata or packet.ipv6 == (len(info.local or info.remote) == 16)
+
+
+def take(run: Run, ns: NetnsState, dev: Link, packet: Packet, devices: list[LinkKey]) -> Action:
+    """Take the inner frame out of a VXLAN packet, if a device with its VNI is among those of its port."""
+    inner = packet.payload
+    assert inner is not None
+    for key in devices:
+        own, link = run.netns(key.netns), run.netns(key.netns).links[key.ifindex]
+        info = link.info
+        if not isinstance(info, VxlanInfo) or (info.vni != packet.vni and not info.collect_metadata):
+            continue
+        command = f"ip -d link show dev {link.ifname}"
+        if info.vnifilter or info.gpe:
+            why = f"{link.ifname} works in a way that is not modelled (VNI filter or GPE)."
+            run.unknown(own, "decap", link.ifname, packet, "vxlan settings", why, command=command)
+        if inner.smac == link.mac:
+            why = f"The inner frame's source is {link.ifname}'s own MAC."
+            run.drop(own, "decap", link.ifname, packet, "LOCAL_MAC", why)
+        if info.learning and refuses(own, link, inner.smac, packet.src):
+            why = f"{link.ifname} has the inner frame's source at another remote, in a static entry."
+            run.drop(own, "decap", link.ifname, packet, "VXLAN_ENTRY_EXISTS", why, command="bridge fdb show")
+        if info.learning and inner.smac:
+            run.vxlan_fdb[own.key, link.ifindex, inner.smac] = packet.src
+        inner = tunnel.decap_ecn(run, own, link, packet, inner, "IP_TUNNEL_ECN")
+        inner = inner.scrubbed(True).but(mark=0 if key.netns != ns.key else packet.mark)
+        run.step(
+            own,
+            "decap",
+            link.ifname,
+            inner,
+            "decapsulate",
+            f"{link.ifname} has VNI {packet.vni}: the inner frame comes out of it.",
+            vni=packet.vni,
+            outer_src=format_ip(packet.src),
+            command=command,
+        )
+        return Rx(key, inner)
+    why = f"No VXLAN device here has VNI {packet.vni} and port {packet.dport}."
+    command = "ip -d link show type vxlan"
+    run.drop(ns, "decap", dev.ifname, packet, "VXLAN_VNI_NOT_FOUND", why, command=command)

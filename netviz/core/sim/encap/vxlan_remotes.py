@@ -1,0 +1,97 @@
+"""VXLAN: which remotes a frame goes to, and the outer packet for each.
+
+Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit, vxlan_xmit_one, vxlan_snoop (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Fdb
+from netviz.core.model.link import Link, VxlanInfo
+from netviz.core.sim.encap.tunnel import DF_INHERIT, DF_SET, Outer, wrap
+from netviz.core.sim.node_index import vxlan_fdb
+from netviz.core.sim.packet import IPPROTO_UDP, Packet
+from netviz.core.sim.route.saddr import is_multicast
+from netviz.core.sim.run import Run
+from netviz.core.state.node import NetnsState
+
+# Outer Ethernet is not counted: inner Ethernet 14, VXLAN 8, UDP 8, IP 20 or 40.
+OVERHEAD4, OVERHEAD6 = 50, 70
+DEFAULT_MAC = bytes(6)
+TOS_INHERIT = 1
+ANY_PORT = 49152  # stands for the source port, a hash of the inner flow (udp_flow_src_port)
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """Where a frame goes: the outer destination, its port, the VNI, and the device that it must leave by (0: any)."""
+
+    addr: bytes
+    port: int
+    vni: int
+    link: int = 0
+
+
+def unmodelled(info: VxlanInfo) -> str:
+    """Name what a device does with frames that isn't modelled; "" when it is a plain one."""
+    for name in ("proxy", "rsc", "gpe", "collect_metadata"):
+        if getattr(info, name):
+            return name
+    return ""
+
+
+def entries_for(ns: NetnsState, link: Link, mac: bytes) -> list[Fdb]:
+    """List the device's entries for a MAC, else its default ones (the MAC of zeros)."""
+    table = vxlan_fdb(ns.fdb)
+    return table.get((link.ifindex, mac)) or table.get((link.ifindex, DEFAULT_MAC), [])
+
+
+def remotes_for(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: bytes) -> list[Remote] | None:
+    """List all remotes that a frame to a MAC is sent to; None where that isn't modelled."""
+    found = vxlan_fdb(ns.fdb).get((link.ifindex, mac), [])
+    learned = run.vxlan_fdb.get((ns.key, link.ifindex, mac))
+    if learned is not None and not any(pinned(entry) for entry in found):
+        return [Remote(learned, info.port, info.vni)]
+    if unmodelled(info):
+        return None
+    found = entries_for(ns, link, mac)
+    if any(entry.nhid or is_multicast(entry.dst) for entry in found if entry.dst or entry.nhid):
+        return None
+    return [remote_of(entry, info) for entry in found if any(entry.dst)]
+
+
+def remote_of(entry: Fdb, info: VxlanInfo) -> Remote:
+    """Return the remote that an entry names; what it leaves out is the device's."""
+    return Remote(entry.dst, entry.port or info.port, entry.vni or info.vni, entry.oif)
+
+
+def pinned(entry: Fdb) -> bool:
+    """Tell whether an entry doesn't move by learning: it is static, or leads to a nexthop group."""
+    return bool(entry.state & (NUD_PERMANENT | NUD_NOARP)) or bool(entry.nhid)
+
+
+def outer_packet(space: NetnsState, info: VxlanInfo, remote: Remote, packet: Packet) -> Packet | None:
+    """Make the packet that carries a frame to a remote; None when there is no way to it."""
+    ipv6 = len(remote.addr) == 16
+    outer = Outer(
+        "vxlan",
+        remote.addr,
+        IPPROTO_UDP,
+        OVERHEAD6 if ipv6 else OVERHEAD4,
+        src=info.local,
+        link=remote.link,
+        ttl=packet.ttl if info.ttl_inherit else info.ttl,
+        tos=packet.tos if info.tos == TOS_INHERIT else info.tos,
+        df=info.df == DF_SET or (info.df == DF_INHERIT and (packet.df or packet.ipv6)),
+        sport=ANY_PORT,
+        dport=remote.port,
+        vni=remote.vni,
+        sport_unsure=True,
+    )
+    return wrap(space, packet, outer)
+
+
+def refuses(ns: NetnsState, link: Link, mac: bytes, remote: bytes) -> bool:
+    """Tell whether a learning device drops a frame: its MAC is pinned to another remote, or to one by a device."""
+    found = vxlan_fdb(ns.fdb).get((link.ifindex, mac), [])
+    return bool(found) and (found[0].dst != remote or bool(found[0].oif)) and pinned(found[0])

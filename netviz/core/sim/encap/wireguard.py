@@ -1,0 +1,125 @@
+"""WireGuard: the peer by its allowed addresses, the outer datagram, and the check of what comes back.
+
+The longest of the allowed prefixes around the destination names the peer; the peer's endpoint is where the
+datagram goes, with the device's own port and mark. The other end knows the sender by its key, and takes
+only what has a source that is allowed for it; it then answers to where the datagram came from.
+
+A handshake is taken to succeed where each end knows the other's key. What is inside is padded to 16 bytes.
+
+Source: drivers/net/wireguard/device.c, wg_xmit; allowedips.c, wg_allowedips_lookup_dst; socket.c, send4,
+wg_socket_set_peer_endpoint; receive.c, wg_packet_consume_data_done; send.c, calculate_skb_padding
+(Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.addr import format_ip, in_prefix
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import Link, WireguardInfo, WireguardPeer
+from netviz.core.sim.encap import tunnel
+from netviz.core.sim.inet.icmp import error_source
+from netviz.core.sim.node_index import wireguard_netns
+from netviz.core.sim.packet import IPPROTO_UDP, Packet, icmp_error
+from netviz.core.sim.run import Action, Ended, Run, Rx, Send
+from netviz.core.sim.trace import Disposition
+from netviz.core.state.node import NetnsState
+
+PADDING = 16
+HEADER, TAG = 16, 16
+
+
+def peer_for(info: WireguardInfo, addr: bytes) -> WireguardPeer | None:
+    """Find the peer whose allowed prefixes hold an address, the longest first."""
+    best, found = -1, None
+    for peer in info.peers:
+        for prefix, length in peer.allowed:
+            if len(prefix) == len(addr) and length > best and in_prefix(addr, prefix, length):
+                best, found = length, peer
+    return found
+
+
+def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) -> Action:
+    """Send a packet to the peer that its destination is allowed for."""
+    info = link.info
+    command = f"wg show {link.ifname}"
+    if not isinstance(info, WireguardInfo) or not info.public_key:
+        why = f"The peers of {link.ifname} are not in the state."
+        run.unknown(ns, "encap", link.ifname, packet, "wireguard peers", why, command=command)
+    peer = peer_for(info, packet.dst)
+    key = LinkKey(ns.key, link.ifindex)
+    endpoint = None
+    if peer is not None:
+        endpoint = run.endpoints.get((key, peer.public_key)) or (peer.endpoint, peer.port)
+    if peer is None or endpoint is None or not endpoint[0]:
+        what = "no peer" if peer is None else "a peer without a known endpoint"
+        why = f"{format_ip(packet.dst)} has {what} on {link.ifname}: the sender gets an ICMP error."
+        name = "icmpv6-addr-unreachable" if packet.ipv6 else "icmp-host-unreachable"
+        run.step(ns, "encap", link.ifname, packet, "reject", why, reason=name, command=command)
+        source, sourceless = error_source(ns, None, packet)
+        raise Ended(Disposition.REJECTED, name, icmp_error(packet, "host", source), ns.key, sourceless)
+    space = _space(run, ns, link, packet)
+    padded = min(packet.wire_length + -packet.wire_length % PADDING, max(link.mtu, packet.wire_length))
+    ipv6 = len(endpoint[0]) == 16
+    overhead = (40 if ipv6 else 20) + 8 + HEADER + TAG + padded - packet.wire_length
+    outer = tunnel.Outer(
+        "wireguard",
+        endpoint[0],
+        IPPROTO_UDP,
+        overhead,
+        sport=info.listen_port,
+        dport=endpoint[1],
+        mark=info.fwmark,
+    )
+    wrapped = tunnel.wrap(space, packet.scrubbed(True), outer)
+    if wrapped is None:
+        tunnel.no_way(run, ns, link, packet, endpoint[0])
+    run.step(
+        ns,
+        "encap",
+        link.ifname,
+        wrapped,
+        "encapsulate",
+        f"{format_ip(packet.dst)} is allowed for the peer at {format_ip(endpoint[0])}:{endpoint[1]}.",
+        peer=peer.public_key.hex(),
+        allowed=[f"{format_ip(prefix)}/{length}" for prefix, length in peer.allowed],
+        command=command,
+    )
+    return Send(space.key, wrapped.but(sender=info.public_key))
+
+
+def _space(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NetnsState:
+    key = wireguard_netns(run.node(ns.key).netns, ns.key, link)
+    if key is None:
+        why = f"No namespace is known to have {link.ifname}'s socket."
+        run.unknown(ns, "encap", link.ifname, packet, "namespace of a tunnel", why)
+    return run.netns(key)
+
+
+def accepts(link: Link, packet: Packet) -> bool:
+    """Tell whether a device's socket takes an outer packet: by port."""
+    return isinstance(link.info, WireguardInfo) and link.up and link.info.listen_port == packet.dport
+
+
+def take(run: Run, ns: NetnsState, dev: Link, packet: Packet, devices: list[LinkKey]) -> Action:
+    """Take the packet out if its sender's key is a peer's and its source is allowed for that peer."""
+    key = devices[0]
+    own, link = run.netns(key.netns), run.netns(key.netns).links[key.ifindex]
+    info, inner = link.info, packet.payload
+    assert isinstance(info, WireguardInfo)
+    assert inner is not None
+    command = f"wg show {link.ifname}"
+    sender = packet.sender
+    peer = next((peer for peer in info.peers if peer.public_key == sender), None)
+    if peer is None:
+        why = f"{link.ifname} knows no peer with the sender's key: there is no session, and nothing comes through."
+        run.drop(own, "decap", link.ifname, packet, "NOT_SPECIFIED", why, command=command)
+    run.endpoints[key, peer.public_key] = (packet.src, packet.sport)
+    if peer_for(info, inner.src) is not peer:
+        why = f"{format_ip(inner.src)} is not allowed for the peer that sent it: the packet is dropped."
+        run.drop(own, "decap", link.ifname, packet, "NOT_SPECIFIED", why, command=command)
+    inner = inner.scrubbed(True)
+    why = f"{link.ifname} takes the packet from its peer: {format_ip(inner.src)} is allowed for it."
+    run.step(
+        own, "decap", link.ifname, inner, "decapsulate", why, outer_src=format_ip(packet.src), command=command
+    )
+    return Rx(key, inner)

@@ -1,0 +1,1 @@
+"""Netfilter: what is called where, in which order, and what becomes of the packet."""

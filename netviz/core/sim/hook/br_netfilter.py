@@ -1,0 +1,135 @@
+"""br_netfilter: bridged IP packets through the IP hooks, where bridge-nf-call-iptables says so.
+
+    port --> PRE_ROUTING --> bridge's decision --> FORWARD --> POST_ROUTING --> port
+             in: bridge      |                     in, out: bridge
+                             up: no PRE_ROUTING again
+
+The IP hooks see the bridge as the device; the ports are what `physdev` looks at. Where PRE_ROUTING
+translates the destination, the frame's destination changes with it: to the next hop's MAC if that is
+behind the same bridge (the packet stays bridged: no TTL, no rp_filter), else to the bridge's own, so that the
+packet goes up and is routed.
+
+Source: net/bridge/br_netfilter_hooks.c, br_nf_pre_routing, br_nf_pre_routing_finish,
+br_nf_pre_routing_finish_bridge, br_nf_forward_ip, br_nf_post_routing, ip_sabotage_in;
+br_netfilter_ipv6.c (Linux 6.18).
+
+Unmodelled: defragmentation, VLAN and PPPoE encapsulated packets.
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.l3 import RTN_UNICAST, Nexthop
+from netviz.core.model.link import Link
+from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUTING
+from netviz.core.sim.hook.hooks import nothing_hooked
+from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
+from netviz.core.sim.neighbour import neigh
+from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.route.decision import pick_nexthop, route_flow
+from netviz.core.sim.route.rules import lookup_route, route_text
+from netviz.core.sim.run import Run
+from netviz.core.sim.sysctl import value
+from netviz.core.state.node import NetnsState
+
+
+def came_through_bridge(ns: NetnsState, link: Link, packet: Packet) -> bool:
+    """Tell whether a packet that comes up from a bridge has been through PRE_ROUTING already."""
+    port = ns.links.get(packet.physin)
+    return port is not None and port.master == link.ifindex
+
+
+def pre_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Link) -> Packet:
+    """Pass a frame that came in by a port through PRE_ROUTING."""
+    if packet.tags and _skips_tagged(run, ns, packet, bridge):
+        return packet
+    if nothing_hooked(ns) or not calls_ip_hooks(ns, bridge, packet.ipv6):
+        return packet.but(physin=0, physout=0) if packet.physin else packet
+    before = packet
+    others = packet.pkttype == PACKET_OTHERHOST
+    packet = inet_hook(
+        run, ns, _as_ours(packet, physin=port.ifindex, physout=0), NF_PRE_ROUTING, bridge, None
+    )
+    packet = packet.but(pkttype=PACKET_OTHERHOST) if others else packet
+    return packet if packet.dst == before.dst else _redirected(run, ns, packet, bridge)
+
+
+def _as_ours(packet: Packet, **changes: int) -> Packet:
+    """Show the IP hooks a frame for another host as one for this. Source: setup_pre_routing, br_nf_forward_ip."""
+    kind = PACKET_HOST if packet.pkttype == PACKET_OTHERHOST else packet.pkttype
+    return packet.but(pkttype=kind, **changes)
+
+
+def _skips_tagged(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> bool:
+    """Tell whether tagged frames pass by the IP hooks, as they do by default."""
+    name = "net.bridge.bridge-nf-filter-vlan-tagged"
+    if value(ns, name) and not nothing_hooked(ns):
+        why = f"Tagged frames go through the IP hooks too ({name}), which is not modelled."
+        run.unknown(ns, "bridge", bridge.ifname, packet, "tagged frame in the IP hooks", why)
+    return True
+
+
+def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
+    """Give a frame whose packet has a new destination a new destination too.
+
+    IPv4 finds a route that refuses the packet where there is none, or where forwarding is off: the packet goes
+    up and is refused there. IPv6 drops what has no route, and asks nobody whether it may forward.
+
+    Source: net/bridge/br_netfilter_hooks.c, br_nf_pre_routing_finish; br_netfilter_ipv6.c,
+    br_nf_pre_routing_finish_ipv6; net/ipv4/route.c, ip_route_input_slow (no_route) (Linux 6.18).
+    """
+    run.check_gap(ns, "routes", "route", bridge.ifname, packet)
+    result = lookup_route(ns, route_flow(packet, iif=bridge.ifindex))
+    command = f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {bridge.ifname}"
+    if result.unknown:
+        why = f"The routing decision isn't known: {result.unknown}."
+        run.unknown(ns, "route", bridge.ifname, packet, result.unknown, why, command=command)
+    usable = not result.error and result.route is not None and result.route.type == RTN_UNICAST
+    if packet.ipv6 and (result.error or result.route is None):
+        why = f"{format_ip(packet.dst)} has no usable route: the bridged packet is dropped."
+        run.drop(ns, "route", bridge.ifname, packet, "NOT_SPECIFIED", why, command=command)
+    if usable and (packet.ipv6 or _forwards(bridge)):
+        nexthop = pick_nexthop(run, ns, packet, result)
+        if nexthop.oif == bridge.ifindex:
+            return _bridged(run, ns, packet, bridge, nexthop)
+    packet = packet.but(dmac=bridge.mac, pkttype=PACKET_HOST)
+    why = (
+        f"The new destination is not to be reached behind {bridge.ifname}: the frame is addressed to the bridge "
+        "itself, so that the packet is routed, or refused, there."
+    )
+    route = route_text(result.route, ns.links) if result.route is not None else result.error
+    run.step(ns, "bridge", bridge.ifname, packet, "to itself", why, command=command, route=route)
+    return packet
+
+
+def _forwards(bridge: Link) -> bool:
+    return bridge.ipv4 is not None and bool(bridge.ipv4.forwarding)
+
+
+def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Nexthop) -> Packet:
+    resolved = neigh.resolve(run, ns, bridge, nexthop.gateway or packet.dst, packet)
+    packet = packet.but(dmac=resolved.dmac)
+    why = (
+        f"The new destination is behind {bridge.ifname} itself: the frame stays bridged, to the MAC of "
+        f"{format_ip(nexthop.gateway or packet.dst)}."
+    )
+    run.step(ns, "bridge", bridge.ifname, packet, "stay bridged", why)
+    return packet
+
+
+def forward(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link) -> Packet:
+    """Pass a bridged packet through FORWARD, if it has been through PRE_ROUTING."""
+    if not packet.physin or (packet.tags and _skips_tagged(run, ns, packet, bridge)):
+        return packet
+    others = packet.pkttype == PACKET_OTHERHOST
+    packet = inet_hook(run, ns, _as_ours(packet, physout=out.ifindex), NF_FORWARD, bridge, bridge)
+    return packet.but(pkttype=PACKET_OTHERHOST) if others else packet
+
+
+def post_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
+    """Pass a bridged packet through POST_ROUTING; what was routed has been there already."""
+    if not packet.physin or not packet.physout or (packet.tags and _skips_tagged(run, ns, packet, bridge)):
+        return packet
+    packet = inet_hook(run, ns, _as_ours(packet), NF_POST_ROUTING, None, bridge)
+    return packet.but(physin=0, physout=0)

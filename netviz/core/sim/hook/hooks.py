@@ -1,0 +1,202 @@
+"""What the kernel calls at each hook of a namespace, in order, and whether it tracks connections there.
+
+At a hook come, by priority, the base chains of nftables, the legacy xtables tables, and the kernel's own
+connection tracking and translation.
+
+Source: net/netfilter/core.c, nf_hook_entries_grow; include/uapi/linux/netfilter_ipv4.h,
+enum nf_ip_hook_priorities; net/netfilter/nf_conntrack_proto.c, nf_ct_netns_get (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from netviz.core.model.netfilter import (
+    NF_LOCAL_IN,
+    NF_LOCAL_OUT,
+    NF_POST_ROUTING,
+    NF_PRE_ROUTING,
+    NFPROTO_INET,
+    NFPROTO_IPV4,
+    NFPROTO_IPV6,
+    XT_HOOKS,
+    ChainBody,
+    NftChain,
+    NftExpr,
+    NftTable,
+    XtTable,
+)
+from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.inet.ipvs import IPVS_HOOKS
+from netviz.core.sim.run import Run
+from netviz.core.state.node import NetnsState
+
+PRI_CONNTRACK, PRI_NAT_DST, PRI_NAT_SRC, PRI_CONFIRM = -200, -100, 100, 1 << 31
+NFT_TABLE_F_DORMANT = 1
+HOOK_CHAINS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
+LAST = 1 << 62
+CT_EXPRS = frozenset(
+    ("ct", "nat", "masq", "redir", "notrack", "synproxy", "flow_offload", "connlimit", "objref")
+)
+CT_MATCHES = frozenset(
+    ("conntrack", "state", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster")
+)
+CT_TARGETS = frozenset(("CT", "NOTRACK", "CONNMARK", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"))
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What is called at a hook: a chain, a legacy table, or the kernel's own ("conntrack", "nat", "confirm")."""
+
+    priority: int
+    what: str
+    chain: NftChain | None = None
+    xt: XtTable | None = None
+
+
+def build_base_chains(chains: Mapping[Any, NftChain]) -> dict[tuple[int, int], list[NftChain]]:
+    """Map (family, hook) to base chains by priority; at equal priority the one registered later is first.
+
+    Source: net/netfilter/core.c, nf_hook_entries_grow (Linux 6.18).
+    """
+    index: dict[tuple[int, int], list[NftChain]] = {}
+    for chain in chains.values():
+        if chain.hook is not None:
+            index.setdefault((chain.family, chain.hook), []).append(chain)
+    for found in index.values():
+        found.sort(key=lambda chain: (chain.priority, -chain.handle))
+    return index
+
+
+base_chains: ByIdentity[Mapping[Any, NftChain], dict[tuple[int, int], list[NftChain]]] = ByIdentity(
+    build_base_chains
+)
+
+
+def body_uses_conntrack(body: ChainBody) -> bool:
+    """Tell whether a chain's rules make the kernel track connections."""
+    return any(_tracks(expr) for rule in body.rules for expr in rule.exprs)
+
+
+def _tracks(expr: NftExpr) -> bool:
+    name = expr.attrs.get("name")
+    if expr.name == "match":
+        return name in CT_MATCHES
+    if expr.name == "target":
+        return name in CT_TARGETS
+    inner = expr.attrs.get("expressions") or [expr.attrs.get("expr") or {}]
+    return expr.name in CT_EXPRS or any(one.get("name") in CT_EXPRS for one in inner)
+
+
+_body_uses: ByIdentity[ChainBody, bool] = ByIdentity(body_uses_conntrack)
+_chains_use: ByIdentity[Mapping[Any, NftChain], dict[str, bool]] = ByIdentity(lambda _chains: {})
+
+
+def tracks_connections(run: Run, ns: NetnsState) -> bool:
+    """Tell whether a namespace tracks connections: something in it has asked the kernel to.
+
+    Source: net/netfilter/nf_conntrack_proto.c, nf_ct_netns_get (Linux 6.18).
+    """
+    if ns.conntrack or any(table.name == "nat" for table in ns.xt_tables.values()):
+        return True
+    return any(_chains_track(run, chains) for chains in (ns.nft_chains, ns.xt_chains) if chains)
+
+
+def _chains_track(run: Run, chains: Mapping[Any, NftChain]) -> bool:
+    memo = _chains_use(chains)
+    if "uses" not in memo:
+        memo["uses"] = _any_chain_tracks(run, chains)
+    return memo["uses"]
+
+
+def _any_chain_tracks(run: Run, chains: Mapping[Any, NftChain]) -> bool:
+    if any(chain.type == "nat" for chain in chains.values()):
+        return True
+    for chain in chains.values():
+        body = run.cluster.bodies.get(chain.body) if chain.body else None
+        if isinstance(body, ChainBody) and _body_uses(body):
+            return True
+    return False
+
+
+def families(ipv6: bool) -> tuple[int, int]:
+    return (NFPROTO_INET, NFPROTO_IPV6 if ipv6 else NFPROTO_IPV4)
+
+
+def hook_entries(run: Run, ns: NetnsState, hook: int, ipv6: bool) -> list[Entry]:
+    """List what is called at a hook, in order."""
+    entries: list[tuple[int, int, int, Entry]] = []
+    index = base_chains(ns.nft_chains)
+    for family in families(ipv6):
+        for chain in index.get((family, hook), ()):
+            table = ns.nft_tables.get((chain.family, chain.table))
+            if chain.type == "nat" or is_dormant(table):
+                continue
+            handle = _handle(table)
+            entries.append((chain.priority, -handle, -chain.handle, Entry(chain.priority, "chain", chain)))
+    own = NFPROTO_IPV6 if ipv6 else NFPROTO_IPV4
+    for xt in ns.xt_tables.values():
+        priority = XT_HOOKS.get(xt.name, {}).get(hook)
+        if xt.family != own or priority is None or (xt.read and xt.name == "nat"):
+            continue
+        legacy = ns.xt_chains.get((own, xt.name, HOOK_CHAINS[hook])) if xt.read else None
+        made = Entry(priority, "chain" if legacy is not None else "xt", legacy, None if legacy else xt)
+        rivals = [other[3].chain for other in entries if other[0] == priority]
+        first = legacy is not None and goes_first(run, ns, legacy, rivals)
+        entries.append((priority, -LAST if first else LAST, 0, made))
+    if tracks_connections(run, ns):
+        if hook in (NF_PRE_ROUTING, NF_LOCAL_OUT):
+            entries.append((PRI_CONNTRACK, 1, 0, Entry(PRI_CONNTRACK, "conntrack")))
+            entries.append((PRI_NAT_DST, 1, 0, Entry(PRI_NAT_DST, "nat")))
+        if hook in (NF_POST_ROUTING, NF_LOCAL_IN):
+            entries.append((PRI_NAT_SRC, 1, 0, Entry(PRI_NAT_SRC, "nat")))
+            entries.append((PRI_CONFIRM, 1, 0, Entry(PRI_CONFIRM, "confirm")))
+    if ns.ipvs and hook in IPVS_HOOKS:
+        entries.append((IPVS_HOOKS[hook], 1, 0, Entry(IPVS_HOOKS[hook], "ipvs")))
+    entries.sort(key=lambda entry: entry[:3])
+    return [entry[3] for entry in entries]
+
+
+def goes_first(run: Run, ns: NetnsState, legacy: NftChain, rivals: list[NftChain | None]) -> bool:
+    """Ask whether a legacy chain comes before nftables' chains of the same priority: the later registered does.
+
+    Nothing tells which was, so the run forks where both have something to say.
+    """
+    if not legacy.body or not any(chain is not None and chain.body for chain in rivals):
+        return False
+    key = ("hook order", ns.key, legacy.family, legacy.table)
+    return run.choose(key, 2, None) == 1
+
+
+def _handle(table: NftTable | None) -> int:
+    return table.handle if table is not None else 0
+
+
+def nothing_hooked(ns: NetnsState) -> bool:
+    """Tell whether no netfilter rules and no connection tracking are here."""
+    return not (ns.nft_chains or ns.xt_tables or ns.conntrack or ns.ipvs)
+
+
+def ordered(ns: NetnsState, chains: Iterable[NftChain]) -> list[NftChain]:
+    """Order base chains of tables that are switched on: by priority, the later registered first."""
+    ranked = []
+    for chain in chains:
+        table = ns.nft_tables.get((chain.family, chain.table))
+        if not is_dormant(table):
+            ranked.append((chain.priority, -_handle(table), -chain.handle, chain))
+    return [entry[3] for entry in sorted(ranked, key=lambda entry: entry[:3])]
+
+
+def is_dormant(table: NftTable | None) -> bool:
+    """Tell whether a table is switched off."""
+    return table is not None and bool(table.flags & NFT_TABLE_F_DORMANT)
+
+
+def defragments(run: Run, ns: NetnsState) -> bool:
+    """Tell whether fragments are put together before the hooks of IPv4 and IPv6: connection tracking needs it.
+
+    Source: net/netfilter/nf_conntrack_proto.c, nf_ct_netns_do_get; net/ipv4/netfilter/nf_defrag_ipv4.c (Linux 6.18).
+    """
+    return tracks_connections(run, ns)

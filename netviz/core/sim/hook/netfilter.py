@@ -1,0 +1,319 @@
+"""Netfilter's hooks of IPv4 and IPv6, and what each chain does to a packet.
+
+`hooks.py` says what is called at a hook, in order; `frame_hooks.py` has the hooks of frames. Legacy tables whose
+rules aren't known, expressions that aren't modelled, and rules that were not read end the walk as UNKNOWN or fork it:
+nothing falls through to accept.
+
+Source: net/netfilter/core.c, nf_hook_slow; net/netfilter/nf_tables_core.c, nft_do_chain (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from netviz.core.model.link import BridgeInfo, Link
+from netviz.core.model.netfilter import (
+    NF_ACCEPT,
+    NF_DROP,
+    NF_LOCAL_OUT,
+    NF_PRE_ROUTING,
+    NFPROTO_IPV4,
+    NFPROTO_IPV6,
+    NftChain,
+    XtTable,
+)
+from netviz.core.sim.hook.hooks import (
+    HOOK_CHAINS,
+    base_chains,
+    families,
+    goes_first,
+    hook_entries,
+    nothing_hooked,
+    ordered,
+)
+from netviz.core.sim.hook.reject import reject
+from netviz.core.sim.inet import nat
+from netviz.core.sim.inet.conntrack import confirm, portless, track, unsure_tunnel
+from netviz.core.sim.inet.ipvs import pass_ipvs
+from netviz.core.sim.inet.nat_unique import NatMapping
+from netviz.core.sim.nft.chain import Outcome, run_chain
+from netviz.core.sim.nft.context import Context
+from netviz.core.sim.nft.text import HOOK_NAMES, chain_text, list_command
+from netviz.core.sim.packet import Packet, invert
+from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.sysctl import value
+from netviz.core.sim.trace import UNCERTAIN, Disposition
+from netviz.core.state.node import NetnsState
+
+
+def inet_hook(
+    run: Run,
+    ns: NetnsState,
+    packet: Packet,
+    hook: int,
+    iif: Link | None,
+    oif: Link | None,
+    nexthop: bytes = b"",
+) -> Packet:
+    """Pass a packet through a hook of IPv4 or IPv6; ends the walk when it is dropped or rejected there."""
+    return _pass(run, ns, packet, hook, iif, oif, nexthop).packet
+
+
+def output_hook(
+    run: Run, ns: NetnsState, packet: Packet, oif: Link, nexthop: bytes
+) -> tuple[Packet, Packet | None]:
+    """Pass the host's own packet through the output hook.
+
+    Also returns the packet as it was when its route was looked up again, None where it wasn't: only chains of
+    type route, the legacy mangle table and a translated destination make the kernel do so.
+
+    Source: net/netfilter/nft_chain_route.c; net/ipv4/netfilter/iptable_mangle.c, ipt_mangle_out;
+    net/netfilter/nf_nat_proto.c, nf_nat_ipv4_local_fn (Linux 6.18).
+    """
+    ctx = _pass(run, ns, packet, NF_LOCAL_OUT, None, oif, nexthop)
+    return ctx.packet, ctx.rerouted
+
+
+def _pass(
+    run: Run,
+    ns: NetnsState,
+    packet: Packet,
+    hook: int,
+    iif: Link | None,
+    oif: Link | None,
+    nexthop: bytes,
+) -> Context:
+    dev = _dev(iif, oif)
+    for section in ("nft_chains", "xt_tables"):
+        run.check_gap(ns, section, "netfilter", dev, packet)
+    family = NFPROTO_IPV6 if packet.ipv6 else NFPROTO_IPV4
+    ctx = Context(run, ns, packet, family, hook, iif, oif, nexthop)
+    if nothing_hooked(ns):
+        return ctx
+    for entry in hook_entries(run, ns, hook, packet.ipv6):
+        if entry.what == "conntrack":
+            ctx.packet = track(run, ns, ctx.packet, dev)
+        elif entry.what == "nat":
+            _nat(ctx, dev, nexthop)
+        elif entry.what == "ipvs":
+            ctx.packet = pass_ipvs(run, ns, ctx.packet, hook, dev)
+        elif entry.what == "confirm":
+            confirm(run, ns, ctx.packet)
+        elif entry.xt is not None:
+            _legacy(ctx, entry.xt, dev)
+        elif entry.chain is not None:
+            _ip_chain(ctx, entry.chain, dev)
+    return ctx
+
+
+def _ip_chain(ctx: Context, chain: NftChain, dev: str) -> None:
+    before = ctx.packet
+    filter_chain(ctx, chain, dev)
+    reroutes = chain.type == "route" or (ctx.legacy and chain.table == "mangle")
+    if reroutes and ctx.hook == NF_LOCAL_OUT and _route_key(before) != _route_key(ctx.packet):
+        ctx.rerouted = ctx.packet
+
+
+def _route_key(packet: Packet) -> tuple[object, ...]:
+    """Return what makes the kernel look for a route again when it changes."""
+    return packet.src, packet.dst, packet.mark, packet.tos, packet.ttl if packet.ipv6 else 0
+
+
+def _dev(iif: Link | None, oif: Link | None) -> str:
+    link = oif if oif is not None else iif
+    return link.ifname if link is not None else ""
+
+
+def _legacy(ctx: Context, xt: XtTable, dev: str) -> NoReturn:
+    program = "ip6tables-legacy" if xt.family == NFPROTO_IPV6 else "iptables-legacy"
+    ctx.run.unknown(
+        ctx.ns,
+        "netfilter",
+        dev,
+        ctx.packet,
+        f"legacy xtables table {xt.name} not read",
+        f"The legacy {xt.name} table is loaded here and its rules could not be read.",
+        command=f"{program} -t {xt.name} -L -v -n",
+        hook=HOOK_NAMES[ctx.hook],
+    )
+
+
+def filter_chain(ctx: Context, chain: NftChain, dev: str) -> None:
+    """Run a base chain; ends the walk unless it accepts."""
+    conclude(ctx, chain, run_chain(ctx, chain, dev), dev)
+
+
+def conclude(ctx: Context, chain: NftChain, outcome: Outcome, dev: str) -> None:
+    """Record what a base chain came to, and do it."""
+    record(ctx, chain, outcome, dev, "netfilter", outcome.name)
+    if outcome.action is not None:
+        _act(ctx, outcome, dev)
+    if outcome.code == NF_DROP:
+        raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
+    if outcome.code != NF_ACCEPT:
+        _strange(ctx, chain, outcome, dev)
+
+
+def _strange(ctx: Context, chain: NftChain, outcome: Outcome, dev: str) -> NoReturn:
+    ctx.run.unknown(
+        ctx.ns,
+        "netfilter",
+        dev,
+        ctx.packet,
+        f"verdict {outcome.name}",
+        f"Chain {chain_text(chain)} gives the packet to something that is not modelled ({outcome.name}).",
+    )
+
+
+def _act(ctx: Context, outcome: Outcome, dev: str) -> None:
+    """Carry out a statement that ended a chain."""
+    assert outcome.action is not None
+    if outcome.action.name == "reject":
+        reject(ctx, outcome.action, dev)
+    ctx.run.unknown(
+        ctx.ns,
+        "netfilter",
+        dev,
+        ctx.packet,
+        f"{outcome.action.name} outside a nat chain",
+        f"{outcome.action.name} stands in a chain where it cannot work.",
+    )
+
+
+def record(ctx: Context, chain: NftChain, outcome: Outcome, dev: str, kind: str, decision: str) -> None:
+    """Record what a base chain decided."""
+    hook = HOOK_NAMES[ctx.hook] if ctx.hook < len(HOOK_NAMES) else str(ctx.hook)
+    name = chain_text(chain)
+    if outcome.rule:
+        why = f"Chain {name} ({hook}, priority {chain.priority}): {outcome.rule}."
+    else:
+        policy = "accept" if chain.policy == NF_ACCEPT else "drop"
+        why = f"Chain {name} ({hook}, priority {chain.priority}): no rule decides; its policy is {policy}."
+    evidence: dict[str, Any] = {
+        "chain": name,
+        "hook": hook,
+        "priority": chain.priority,
+        "rule": outcome.rule,
+        "within": outcome.chain,
+        "handle": outcome.handle,
+        "matched": outcome.matched,
+    }
+    if _is_bridged(ctx):
+        evidence["called_by"] = _caller(ctx.ns, ctx.packet.ipv6)
+    ctx.run.step(
+        ctx.ns,
+        kind,
+        dev,
+        ctx.packet,
+        decision,
+        why,
+        reason="NETFILTER_DROP" if outcome.code == NF_DROP and outcome.action is None else "",
+        certainty=UNCERTAIN if outcome.forked else "certain",
+        command=list_command(chain, legacy=ctx.legacy),
+        **evidence,
+    )
+
+
+def _nat(ctx: Context, dev: str, nexthop: bytes) -> None:
+    """Consult nat chains if the connection is new, then translate the packet."""
+    packet, run, ns = ctx.packet, ctx.run, ctx.ns
+    conn = packet.ct
+    if conn is None:
+        return
+    source = nat.manip_is_source(ctx.hook)
+    if nat.wants_rules(packet, ctx.hook):
+        index = base_chains(ns.nft_chains)
+        chains = [chain for family in families(packet.ipv6) for chain in index.get((family, ctx.hook), ())]
+        for chain in _nat_order(ctx, chains):
+            if chain.type == "nat" and not nat.initialized(conn, source):
+                _nat_chain(ctx, chain, dev, nexthop, source)
+        if not nat.initialized(conn, source):
+            apply_mapping(ctx, None, source, dev)
+    ctx.packet = nat.translate(run, ns, ctx.packet, ctx.hook, dev)
+    reply = ctx.packet.ct_reply
+    if ctx.hook == NF_LOCAL_OUT and conn.tuple_of(reply).dst != conn.tuple_of(not reply).src:
+        ctx.rerouted = ctx.packet
+
+
+def _nat_order(ctx: Context, chains: list[NftChain]) -> list[NftChain]:
+    """Order nat chains by priority, those of a legacy table among them."""
+    own = NFPROTO_IPV6 if ctx.packet.ipv6 else NFPROTO_IPV4
+    ranked = [(chain.priority, 0, chain) for chain in ordered(ctx.ns, chains) if chain.type == "nat"]
+    legacy = ctx.ns.xt_chains.get((own, "nat", HOOK_CHAINS[ctx.hook]))
+    if legacy is not None:
+        rivals = [chain for priority, _, chain in ranked if priority == legacy.priority]
+        first = goes_first(ctx.run, ctx.ns, legacy, list(rivals))
+        ranked.append((legacy.priority, -1 if first else 1, legacy))
+    return [chain for _, _, chain in sorted(ranked, key=lambda entry: entry[:2])]
+
+
+def apply_mapping(ctx: Context, mapping: NatMapping | None, source: bool, dev: str) -> None:
+    """Decide the connection's translation; ends the walk where every tuple that the rule allows is taken."""
+    conn = ctx.packet.ct
+    assert conn is not None
+    if not nat.set_up(ctx.run, ctx.ns, conn, mapping, source):
+        why = "Every port that the rule allows is taken by other connections: the packet is dropped when it is confirmed."
+        ctx.run.unknown(ctx.ns, "nat", dev, ctx.packet, "no free port", why)
+    packet = ctx.packet
+    tunnel = (packet.proto, packet.src, packet.dst, packet.dport) if packet.payload is not None else None
+    if tunnel in portless(ctx.ns.conntrack) and conn.reply != invert(conn.orig):
+        unsure_tunnel(ctx.run, ctx.ns, packet, dev)
+
+
+def _nat_chain(ctx: Context, chain: NftChain, dev: str, nexthop: bytes, source: bool) -> None:
+    outcome = run_chain(ctx, chain, dev)
+    if outcome.action is None:
+        record(ctx, chain, outcome, dev, "nat" if outcome.rule else "netfilter", outcome.name)
+        if outcome.code == NF_DROP:
+            raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
+        if outcome.code != NF_ACCEPT:
+            _strange(ctx, chain, outcome, dev)
+        return
+    if outcome.action.name not in ("nat", "masq", "redir"):
+        _act(ctx, outcome, dev)
+    mapping = nat.mapping_of(ctx, outcome.action, nexthop)
+    if mapping.error or mapping.source != source:
+        what = mapping.error or "translation at the wrong hook"
+        ctx.run.unknown(
+            ctx.ns,
+            "nat",
+            dev,
+            ctx.packet,
+            what,
+            f"A nat rule asks for what is not modelled: {what}.",
+            rule=outcome.rule,
+        )
+    record(ctx, chain, outcome, dev, "nat", outcome.action.name)
+    if mapping.drop:
+        ctx.run.drop(
+            ctx.ns,
+            "nat",
+            dev,
+            ctx.packet,
+            "NETFILTER_DROP",
+            "There is no address to translate to: the packet is dropped.",
+        )
+    apply_mapping(ctx, mapping, source, dev)
+
+
+def calls_ip_hooks(ns: NetnsState, bridge: Link, ipv6: bool) -> bool:
+    """Tell whether a bridge passes its packets through the hooks of IPv4 or IPv6."""
+    info = bridge.info if isinstance(bridge.info, BridgeInfo) else None
+    own = info is not None and (info.nf_call_ip6tables if ipv6 else info.nf_call_iptables)
+    return bool(own or value(ns, _call_setting(ipv6)))
+
+
+def _call_setting(ipv6: bool) -> str:
+    return "net.bridge.bridge-nf-call-ip6tables" if ipv6 else "net.bridge.bridge-nf-call-iptables"
+
+
+def _is_bridged(ctx: Context) -> bool:
+    """Tell whether a chain sees a packet that a bridge passes through the IP hooks."""
+    coming = ctx.hook == NF_PRE_ROUTING and ctx.packet.physin != 0
+    return ctx.family in (NFPROTO_IPV4, NFPROTO_IPV6) and (coming or ctx.packet.physout != 0)
+
+
+def _caller(ns: NetnsState, ipv6: bool) -> str:
+    """Name what makes a bridge pass its packets through the IP hooks: the namespace's setting, or its own."""
+    name = _call_setting(ipv6)
+    return name if value(ns, name) else "the bridge's own setting"

@@ -1,0 +1,1 @@
+"""The network layer: arrival, forwarding, delivery, connections and their translation."""

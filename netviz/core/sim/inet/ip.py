@@ -1,0 +1,388 @@
+"""The network layer: arrival, routing, forwarding, output. IPv4 and IPv6.
+
+Source: net/ipv4/ip_input.c, ip_rcv; route.c, ip_route_input_slow, ip_error; ip_forward.c,
+ip_forward; ip_output.c, ip_output, ip_finish_output; net/ipv6/ip6_input.c, ip6_output.c,
+ip6_forward (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.l3 import RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST, RTN_UNICAST, Nexthop
+from netviz.core.model.link import IFF_LOOPBACK, Link
+from netviz.core.model.netfilter import (
+    NF_FORWARD,
+    NF_LOCAL_IN,
+    NF_POST_ROUTING,
+    NF_PRE_ROUTING,
+)
+from netviz.core.sim.hook.br_netfilter import came_through_bridge
+from netviz.core.sim.hook.netfilter import inet_hook, output_hook
+from netviz.core.sim.inet.admission import (
+    ERROR_WORDS,
+    check_forwarding,
+    check_martian,
+    check_source,
+    input_error,
+)
+from netviz.core.sim.inet.icmp import drop_and_tell
+from netviz.core.sim.inet.local import deliver, local_in
+from netviz.core.sim.link.ipvlan import l3s_owner
+from netviz.core.sim.link.vrf import check_hooks, master_of
+from netviz.core.sim.neighbour import neigh
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow, sender_tos
+from netviz.core.sim.route.rules import RouteResult, lookup_route, route_text, rule_text, vrf_of
+from netviz.core.sim.route.saddr import is_link_local6, is_multicast
+from netviz.core.sim.run import Action, Run, Send, Tx
+from netviz.core.state.node import NetnsState
+
+IPV6_MIN_MTU = 1280
+
+
+def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
+    """Take a packet in from a link: prerouting hooks, routing decision, then local delivery or forwarding."""
+    _check_ipv6(run, ns, link, packet)
+    if came_through_bridge(ns, link, packet):
+        packet = packet.but(sk=0)  # ip_rcv_core takes away the socket that a bridge's PREROUTING gave it
+    else:
+        packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
+    if link.flags & IFF_LOOPBACK:
+        return local_in(run, ns, link, packet)
+    found = l3s_owner(run, ns, link, packet.dst)
+    if found is not None:
+        return _into_l3s(run, ns, link, packet, found)
+    master = master_of(ns.links, link)
+    if master is not None:
+        link, packet = _into_vrf(run, ns, link, master, packet)
+    if not packet.ipv6:
+        check_martian(run, ns, link, packet)
+    run.check_gap(ns, "routes", "route", link.ifname, packet)
+    run.check_gap(ns, "rules", "route", link.ifname, packet)
+    result = lookup_route(ns, route_flow(packet, iif=link.ifindex))
+    command = _route_command(packet, link)
+    if result.unknown:
+        run.unknown(
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            result.unknown,
+            f"The routing decision isn't known: {result.unknown}.",
+            command=command,
+        )
+    if result.error or result.route is None:
+        input_error(run, ns, link, packet, result, command)
+    if result.route.type == RTN_LOCAL:
+        record_route(run, ns, link.ifname, packet, result, None, command)
+        check_source(run, ns, link, packet, 0)
+        return local_in(run, ns, link, packet)
+    if result.route.type in (RTN_BROADCAST, RTN_MULTICAST) or is_multicast(packet.dst):
+        run.unknown(
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            "broadcast or multicast",
+            "Broadcast and multicast are not followed.",
+        )
+    check_forwarding(run, ns, link, packet)
+    if result.route.type != RTN_UNICAST:
+        run.drop(
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            "IP_INVALID_DEST",
+            "The destination's route is of a martian type.",
+        )
+    nexthop = pick_nexthop(run, ns, packet, result)
+    out = ns.links.get(nexthop.oif)
+    if out is None:
+        missing_device(run, ns, packet, nexthop, command)
+    record_route(run, ns, link.ifname, packet, result, nexthop, command)
+    if not packet.ipv6:
+        check_source(run, ns, link, packet, out.ifindex)
+    return _forward(run, ns, link, out, packet, result, nexthop)
+
+
+def _check_ipv6(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
+    if packet.ipv6 and link.ipv6 is not None and link.ipv6.disable_ipv6:
+        run.drop(
+            ns,
+            "link_rx",
+            link.ifname,
+            packet,
+            "IPV6DISABLED",
+            f"IPv6 is disabled on {link.ifname}.",
+            command=f"sysctl net.ipv6.conf.{link.ifname}.disable_ipv6",
+        )
+
+
+def _into_vrf(run: Run, ns: NetnsState, link: Link, vrf: Link, packet: Packet) -> tuple[Link, Packet]:
+    """Make a packet the VRF's that its device belongs to, by way of PRE_ROUTING at the VRF's own device.
+
+    Source: net/ipv4/ip_input.c, ip_rcv_finish; drivers/net/vrf.c, vrf_ip_rcv, vrf_ip6_rcv (Linux 6.18).
+    """
+    packet = packet.but(sdif=link.ifindex)
+    if link.ifindex == vrf.ifindex:
+        return vrf, packet
+    why = f"{link.ifname} is a slave of the VRF {vrf.ifname}: the packet is routed in the VRF's table."
+    command = f"ip route show vrf {vrf.ifname}"
+    run.step(ns, "rule", link.ifname, packet, "to vrf", why, vrf=vrf.ifname, command=command)
+    return vrf, inet_hook(run, ns, packet, NF_PRE_ROUTING, vrf, None)
+
+
+def _into_l3s(run: Run, ns: NetnsState, link: Link, packet: Packet, found: LinkKey) -> Action:
+    """Deliver a packet to an ipvlan in mode l3s: past this namespace's INPUT, to the ipvlan's sockets.
+
+    Source: drivers/net/ipvlan/ipvlan_l3s.c, ipvlan_l3_rcv, ipvlan_nf_input (Linux 6.18).
+    """
+    packet = inet_hook(run, ns, packet, NF_LOCAL_IN, link, None)
+    own = run.netns(found.netns)
+    upper = own.links[found.ifindex]
+    check_source(run, own, upper, packet, 0)
+    why = f"{upper.ifname} is an ipvlan (l3s) over {link.ifname} and has {format_ip(packet.dst)}: it gets the packet."
+    run.step(own, "link_rx", upper.ifname, packet, "receive", why)
+    return deliver(run, own, upper, packet)
+
+
+def _route_command(packet: Packet, link: Link) -> str:
+    mark = f" mark {packet.mark}" if packet.mark else ""
+    return f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {link.ifname}{mark}"
+
+
+def _mtu(out: Link, result: RouteResult, ipv6: bool) -> int:
+    """Return the MTU of a route. Source: include/net/ip.h, ip_dst_mtu_maybe_forward (Linux 6.18)."""
+    mtu = result.route.mtu if result.route is not None and result.route.mtu else 0
+    if not mtu and ipv6 and out.ipv6 is not None:
+        mtu = out.ipv6.mtu6
+    return mtu or out.mtu
+
+
+def _forward(
+    run: Run, ns: NetnsState, link: Link, out: Link, packet: Packet, result: RouteResult, nexthop: Nexthop
+) -> Action:
+    """Forward a packet: TTL, MTU, the forward hooks, then output.
+
+    Source: net/ipv4/ip_forward.c, ip_forward; net/ipv6/ip6_output.c, ip6_forward (Linux 6.18).
+    """
+    if packet.ipv6:
+        check_forwarding(run, ns, link, packet)
+    if packet.sk or packet.pkttype:
+        why = "A rule has given the packet to a socket, or made it one for others: it is not forwarded."
+        run.drop(ns, "forward", link.ifname, packet, "NOT_SPECIFIED", why)
+    if packet.ttl <= 1:
+        what = "hop limit" if packet.ipv6 else "TTL"
+        why = f"The {what} is used up; the sender is told by ICMP (time exceeded)."
+        drop_and_tell(run, ns, "ttl", link.ifname, packet, "IP_INHDR", why, error="ttl", iif=link)
+    if packet.ipv6:
+        _check_link_local(run, ns, link, out, packet)
+    mtu = max(_mtu(out, result, packet.ipv6), IPV6_MIN_MTU if packet.ipv6 else 0)
+    if packet.wire_length > mtu and (packet.df or packet.ipv6):
+        why = (
+            f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and it may not be fragmented; "
+            "the sender is told by ICMP."
+        )
+        drop_and_tell(
+            run,
+            ns,
+            "mtu",
+            out.ifname,
+            packet,
+            "PKT_TOO_BIG",
+            why,
+            error="too-big",
+            iif=link,
+            command=f"ip link show dev {out.ifname}",
+            mtu=mtu,
+            length=packet.wire_length,
+            icmp="packet-too-big" if packet.ipv6 else "fragmentation-needed",
+        )
+    packet = packet.but(ttl=packet.ttl - 1)
+    run.step(
+        ns,
+        "forward",
+        link.ifname,
+        packet,
+        "forward",
+        f"Forwarding is on for {link.ifname}; the packet goes on to {out.ifname}.",
+        oif=out.ifname,
+        command=f"sysctl net.ipv4.conf.{link.ifname}.forwarding"
+        if not packet.ipv6
+        else "sysctl net.ipv6.conf.all.forwarding",
+    )
+    packet = inet_hook(run, ns, packet, NF_FORWARD, link, out, nexthop.gateway or packet.dst)
+    return _output(run, ns, out, packet, nexthop, mtu, link)
+
+
+def _check_link_local(run: Run, ns: NetnsState, link: Link, out: Link, packet: Packet) -> None:
+    """End the walk of a packet with link-local addresses; what happens to a link-local destination isn't modelled.
+
+    Source: net/ipv6/ip6_output.c, ip6_forward (Linux 6.18).
+    """
+    if is_link_local6(packet.dst):
+        why = "How a packet to a link-local address of somebody else goes on is not modelled."
+        run.unknown(ns, "forward", link.ifname, packet, "link-local destination", why)
+    if is_link_local6(packet.src) and link.ifindex != out.ifindex:
+        why = "A packet from a link-local address stays on its link; the sender is told by ICMP (not a neighbour)."
+        reason = "IP_INADDRERRORS"
+        drop_and_tell(run, ns, "forward", link.ifname, packet, reason, why, error="neighbour", iif=link)
+
+
+def _output(
+    run: Run,
+    ns: NetnsState,
+    out: Link,
+    packet: Packet,
+    nexthop: Nexthop,
+    mtu: int,
+    iif: Link | None = None,
+) -> Action:
+    """Postrouting hooks, fragmentation, neighbour, transmission.
+
+    Source: net/ipv4/ip_output.c, ip_output, ip_finish_output, ip_finish_output2 (Linux 6.18).
+    """
+    if nexthop.encap is not None:
+        run.unknown(
+            ns,
+            "encap",
+            out.ifname,
+            packet,
+            f"{nexthop.encap.type} encapsulation",
+            f"The route encapsulates ({nexthop.encap.type}), which is not modelled.",
+        )
+    gateway = nexthop.gateway or packet.dst
+    packet = inet_hook(run, ns, packet, NF_POST_ROUTING, iif, out, gateway)
+    if packet.wire_length > mtu:
+        if packet.df:
+            run.drop(
+                ns,
+                "mtu",
+                out.ifname,
+                packet,
+                "PKT_TOO_BIG",
+                f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and DF is set.",
+                mtu=mtu,
+                length=packet.wire_length,
+            )
+        whole = packet.wire_length
+        packet = packet.but(fragment=mtu)
+        run.step(
+            ns,
+            "mtu",
+            out.ifname,
+            packet,
+            "fragment",
+            f"The packet has {whole} bytes and {out.ifname} takes {mtu}: it goes on in fragments.",
+            mtu=mtu,
+            length=whole,
+        )
+    if not out.flags & IFF_LOOPBACK and out.kind != "vrf":
+        gateway = nexthop.gateway or packet.dst
+        packet = neigh.resolve(run, ns, out, gateway, packet, iif)
+    return Tx(LinkKey(ns.key, out.ifindex), packet, gateway)
+
+
+def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
+    """Send the host's own packet: route, output hooks (and the route again if they changed it), output.
+
+    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; ip_output.c, __ip_local_out;
+    net/ipv4/netfilter.c, ip_route_me_harder (Linux 6.18).
+    """
+    packet = send.packet
+    result, nexthop, out = _route_output(run, ns, packet, send)
+    vrf = master_of(ns.links, out)
+    if vrf is not None and vrf is not out:
+        check_hooks(run, ns, vrf, packet)
+    if send.via:
+        nexthop = msgspec.structs.replace(nexthop, gateway=nexthop.gateway or send.via)
+    packet, rerouted = output_hook(run, ns, packet, out, nexthop.gateway or packet.dst)
+    if rerouted is not None:
+        if rerouted.payload is not None:
+            send = msgspec.structs.replace(send, oif=0)  # a tunnel's socket is bound to no device
+        result, nexthop, out = _route_output(run, ns, rerouted, send, again=True)
+    return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
+
+
+def _local_oif(result: RouteResult) -> int:
+    """Return the device of a local route: one in a VRF makes the VRF's device the loopback."""
+    return result.nexthops[0].oif if result.nexthops else 0
+
+
+def _route_output(
+    run: Run, ns: NetnsState, packet: Packet, send: Send, again: bool = False
+) -> tuple[RouteResult, Nexthop, Link]:
+    """Route the host's own packet: first for its sender, `again` for a hook that changed it."""
+    run.check_gap(ns, "routes", "route", "", packet)
+    run.check_gap(ns, "rules", "route", "", packet)
+    oif, sourceless = send.oif, send.sourceless and not again
+    asked = packet.but(tos=packet.tos if again else sender_tos(packet), dst=send.via or packet.dst)
+    result = lookup_route(ns, route_flow(asked, oif=oif, sourceless=sourceless))
+    mark = f" mark {packet.mark}" if packet.mark else ""
+    source = "" if sourceless else f" from {format_ip(packet.src)}"
+    command = f"ip route get {format_ip(packet.dst)}{source}{mark}"
+    bound_to = ns.links.get(oif)
+    if bound_to is not None and not bound_to.up and not packet.ipv6:
+        why = f"{bound_to.ifname}, which the sender is bound to, is down: sending fails with ENETUNREACH."
+        reason = "NETFILTER_DROP" if again else "IP_OUTNOROUTES"
+        run.drop(ns, "route", bound_to.ifname, packet, reason, why, command=command, errno="ENETUNREACH")
+    if result.unknown:
+        why = f"The routing decision isn't known: {result.unknown}."
+        run.unknown(ns, "route", "", packet, result.unknown, why, command=command)
+    if result.error or result.route is None:
+        error = result.error or "ENETUNREACH"
+        evidence: dict[str, Any] = {"errno": error}
+        if result.rule is not None:
+            evidence["rule"] = rule_text(result.rule)
+        if result.route is not None:
+            evidence["route"] = route_text(result.route, ns.links)
+        if result.passed:
+            evidence["passed"] = result.passed
+        if bound_to is not None and not packet.ipv6:
+            return _assume_on_link(run, ns, packet, bound_to, command, evidence)
+        why = f"There is {ERROR_WORDS[error]} to {format_ip(packet.dst)} here: sending fails with {error}."
+        if error != "ENETUNREACH":
+            why = f"{format_ip(packet.dst)} is caught by a {ERROR_WORDS[error]}: sending fails with {error}."
+        reason = "NETFILTER_DROP" if again else "IP_OUTNOROUTES"
+        run.drop(ns, "route", "", packet, reason, why, command=command, **evidence)
+    if result.local:
+        record_route(run, ns, "lo", packet, result, None, command)
+        loopback = ns.links.get(vrf_of(ns.links, oif or _local_oif(result))) or next(
+            (link for link in ns.links.values() if link.flags & IFF_LOOPBACK), None
+        )
+        if loopback is None:
+            run.unknown(
+                ns, "route", "lo", packet, "no loopback", "The namespace's loopback is not in the state."
+            )
+        return result, Nexthop(loopback.ifindex), loopback
+    if result.route.type in (RTN_BROADCAST, RTN_MULTICAST):
+        run.unknown(
+            ns, "route", "", packet, "broadcast or multicast", "Broadcast and multicast are not followed."
+        )
+    nexthop = pick_nexthop(run, ns, packet, result)
+    out = ns.links.get(nexthop.oif)
+    if out is None:
+        missing_device(run, ns, packet, nexthop, command)
+    record_route(run, ns, out.ifname, packet, result, nexthop, command)
+    return result, nexthop, out
+
+
+def _assume_on_link(
+    run: Run, ns: NetnsState, packet: Packet, out: Link, command: str, evidence: dict[str, Any]
+) -> tuple[RouteResult, Nexthop, Link]:
+    """Send where no route leads: of a device that the sender is bound to, IPv4 takes everything to be on its link.
+
+    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu (Linux 6.18).
+    """
+    why = (
+        f"No route leads to {format_ip(packet.dst)}, but the sender is bound to {out.ifname}: the destination is "
+        "taken to be on its link."
+    )
+    run.step(ns, "route", out.ifname, packet, "on link", why, command=command, **evidence)
+    return RouteResult(), Nexthop(out.ifindex), out

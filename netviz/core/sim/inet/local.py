@@ -1,0 +1,273 @@
+"""Local delivery: the input hooks, then whoever takes the packet: a socket, the kernel, or nobody.
+
+Source: net/ipv4/ip_input.c, ip_local_deliver; net/ipv4/inet_hashtables.c, compute_score;
+net/ipv4/udp.c, __udp4_lib_lookup; net/ipv6/inet6_hashtables.c; net/ipv4/icmp.c, icmp_echo
+(Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import msgspec
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.conntrack import CtTuple
+from netviz.core.model.link import IFF_LOOPBACK, Link
+from netviz.core.model.netfilter import NF_LOCAL_IN
+from netviz.core.model.socket import Socket
+from netviz.core.sim import sysctl
+from netviz.core.sim.encap import decap
+from netviz.core.sim.hook.netfilter import inet_hook
+from netviz.core.sim.inet.listeners import lookup_socket
+from netviz.core.sim.packet import (
+    ICMP_ECHO,
+    ICMPV6_ECHO_REQUEST,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    TH_ACK,
+    TH_RST,
+    Packet,
+    answer_to,
+    invert,
+)
+from netviz.core.sim.route.decision import route_flow
+from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.route.saddr import may_send_from, select_source
+from netviz.core.sim.run import Action, Ended, Run
+from netviz.core.sim.trace import BRANCH, Disposition
+from netviz.core.state.node import NetnsState
+
+# Errors whose socket is looked for by the device itself (skb->dev), which may be the loopback: protocol, IPv6.
+ERRORS_BY_DEVICE = {(IPPROTO_UDP, False), (IPPROTO_TCP, True)}
+
+
+def local_in(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
+    """Pass a packet through the input hooks and deliver it. Always ends the walk, but for a tunnel's packet."""
+    packet = inet_hook(
+        run, ns, packet.but(fragment=0) if packet.fragment else packet, NF_LOCAL_IN, link, None
+    )
+    return deliver(run, ns, link, packet)
+
+
+def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
+    """Give a packet that has passed the input hooks to who takes it."""
+    if packet.payload is not None:
+        return decap.take(run, ns, link, packet)
+    run.step(
+        ns,
+        "local_in",
+        link.ifname,
+        packet,
+        "deliver",
+        f"{format_ip(packet.dst)} is this namespace's own: the packet is delivered here.",
+        command="ip addr show",
+    )
+    if packet.proto == IPPROTO_TCP and packet.pkttype:
+        why = "A rule has made it a packet for others: TCP does not take it."
+        run.drop(ns, "socket", link.ifname, packet, "NOT_SPECIFIED", why)
+    if run.client is not None and run.client[0] == ns.key and _for_client(run.client[1], packet):
+        _to_client(run, ns, link, packet)
+    if packet.is_icmp:
+        _icmp(run, ns, link, packet)
+    if packet.proto not in (IPPROTO_TCP, IPPROTO_UDP):
+        run.unknown(
+            ns,
+            "socket",
+            link.ifname,
+            packet,
+            f"protocol {packet.proto}",
+            f"Who takes protocol {packet.proto} isn't modelled.",
+        )
+    _socket(run, ns, link, packet)
+
+
+def _for_client(sent: CtTuple, packet: Packet) -> bool:
+    if packet.inner is not None:
+        return packet.inner == sent
+    if (
+        packet.is_icmp
+    ):  # net/ipv4/ping.c, ping_lookup: a ping socket takes its identifier's answers from anybody
+        return msgspec.structs.replace(packet.tuple(), src=sent.dst) == invert(sent)
+    # a port chosen among thousands, because the one asked for was taken, isn't the one that the sender waits for
+    return packet.tuple() == invert(sent) and not packet.sport_unsure
+
+
+def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
+    """Tell the sender, unless its socket is bound to another device than the packet comes by.
+
+    Source: include/net/inet_hashtables.h, inet_match; net/ipv4/udp.c, compute_score, __udp4_lib_err;
+    net/ipv4/ping.c, ping_lookup; net/ipv6/tcp_ipv6.c, tcp_v6_err (Linux 6.18).
+    """
+    by_device = packet.inner is not None and (run.flow.proto, packet.ipv6) in ERRORS_BY_DEVICE
+    came_by = link.ifindex if by_device else _arrival(ns, link, packet)
+    if run.flow.oif and run.flow.oif not in (came_by, packet.sdif):
+        why = f"The sender's socket is bound to another device: what comes by {link.ifname} is not for it."
+        run.drop(ns, "socket", link.ifname, packet, "NO_SOCKET", why, command="ss -tuanp")
+    what = (
+        "learns of the error" if packet.inner is not None or packet.tcp_flags & TH_RST else "gets its answer"
+    )
+    why = f"The packet belongs to the socket that sent the flow: the sender {what}."
+    run.step(ns, "socket", link.ifname, packet, "deliver", why, command="ss -tuanp")
+    raise Ended(Disposition.DELIVERED, "")
+
+
+def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
+    echo = ICMPV6_ECHO_REQUEST if packet.ipv6 else ICMP_ECHO
+    if packet.icmp_type != echo:
+        client = run.client
+        if (
+            client is not None
+            and client[0] == ns.key
+            and packet.inner is None
+            and packet.sport == client[1].sport
+        ):
+            why = "An echo's answer has come to another address than the one it was sent from; whether the sender's "
+            why += "socket is bound to that one isn't known."
+            run.unknown(ns, "socket", link.ifname, packet, "address of the sender's socket", why)
+        why = "No socket here is waiting for this ICMP message: it is ignored."
+        run.drop(ns, "socket", link.ifname, packet, "NO_SOCKET", why)
+    name = "net.ipv6.icmp.echo_ignore_all" if packet.ipv6 else "net.ipv4.icmp_echo_ignore_all"
+    if sysctl.value(ns, name):
+        why = f"{name} is on: echo requests are not answered."
+        run.step(ns, "socket", link.ifname, packet, "ignore", why, command=f"sysctl {name}")
+        raise Ended(Disposition.NO_LISTENER, name)
+    why = "The kernel itself answers the echo request."
+    run.step(ns, "socket", link.ifname, packet, "echo", why, command=f"sysctl {name}")
+    answer = _answerable(run, ns, link, packet, answer_to(packet, True))
+    raise Ended(Disposition.DELIVERED, "", answer, ns.key, oif=_bound(link))
+
+
+def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
+    run.check_gap(ns, "sockets", "socket", link.ifname, packet)
+    if packet.dport_unsure:
+        why = "The destination port was chosen at random: who takes the packet isn't known."
+        run.unknown(ns, "socket", link.ifname, packet, "random destination port", why)
+    name = "tcp" if packet.proto == IPPROTO_TCP else "udp"
+    command = f"ss -{name[0]}{'l' if name == 'tcp' else 'a'}np sport = :{packet.dport}"
+    socket = ns.sockets.get(packet.sk) or lookup_socket(ns, packet, _arrival(ns, link, packet))
+    if socket is not None and not (name == "tcp" and packet.tcp_flags & (TH_ACK | TH_RST)):
+        bound = f"{format_ip(socket.src) or '*'}:{socket.sport}"
+        run.step(
+            ns,
+            "socket",
+            link.ifname,
+            packet,
+            "deliver",
+            f"A {name} socket is bound to {bound} and takes the packet.",
+            command=command,
+            socket=bound,
+            cookie=socket.cookie,
+        )
+        back, sourceless = _listener_answer(run, ns, link, packet, socket)
+        if not socket.transparent:
+            back = _answerable(run, ns, link, packet, back)
+        oif = socket.ifindex or (_bound(link) if name == "tcp" else 0)
+        raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless, oif)
+    answer = answer_to(packet, False)
+    sends = "" if answer is None else f"; the kernel answers with {answer.describe()}"
+    run.step(
+        ns,
+        "socket",
+        link.ifname,
+        packet,
+        "no socket",
+        f"No {name} socket takes packets to port {packet.dport}{sends}.",
+        reason="NO_SOCKET",
+        command=command,
+    )
+    reason = (
+        "tcp-reset"
+        if name == "tcp"
+        else "icmpv6-port-unreachable"
+        if packet.ipv6
+        else "icmp-port-unreachable"
+    )
+    answer = _answerable(run, ns, link, packet, answer)
+    raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key, oif=_bound(link))
+
+
+def _answerable(run: Run, ns: NetnsState, link: Link, packet: Packet, answer: Packet | None) -> Packet | None:
+    """Keep an answer back that no route is given to: from an address that a policy rule alone has made local.
+
+    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu (Linux 6.18).
+    """
+    if answer is None or may_send_from(ns, answer.src):
+        return answer
+    why = f"{format_ip(answer.src)} is nobody's address here: nothing that isn't transparent can answer from it."
+    run.step(
+        ns,
+        "socket",
+        link.ifname,
+        packet,
+        "no answer",
+        why,
+        command=f"ip addr show to {format_ip(answer.src)}",
+    )
+    return None
+
+
+def _bound(link: Link) -> int:
+    """Return the device that an answer to a packet of this link is bound to: the VRF's, if it is one.
+
+    Source: net/ipv4/icmp.c, icmp_reply; ip_output.c, ip_send_unicast_reply; include/net/inet_sock.h,
+    inet_request_bound_dev_if (Linux 6.18).
+    """
+    return link.ifindex if link.kind == "vrf" else 0
+
+
+def _arrival(ns: NetnsState, link: Link, packet: Packet) -> int:
+    """Return the device that sockets take a packet to come by: what is looped back, by the device with the address.
+
+    Source: include/net/route.h, inet_iif; net/ipv4/route.c, ip_route_output_key_hash_rcu (orig_oif);
+    net/ipv6/ip6_input.c, ip6_rcv_core (Linux 6.18).
+    """
+    if not link.flags & IFF_LOOPBACK:
+        return link.ifindex
+    own = lookup_route(ns, RouteFlow(packet.dst))
+    return own.nexthops[0].oif if own.local and own.nexthops else link.ifindex
+
+
+def _listener_answer(
+    run: Run, ns: NetnsState, link: Link, packet: Packet, socket: Socket
+) -> tuple[Packet | None, bool]:
+    """Make a listener's answer, and tell whether its route is looked up before it has a source.
+
+    A UDP socket bound to no address leaves the source to the route, unless its program names the address
+    that it was asked at: where that makes a difference there are two courses.
+
+    Source: net/ipv4/udp.c, udp_sendmsg; net/ipv6/udp.c, udpv6_sendmsg; net/ipv6/ip6_output.c,
+    ip6_dst_lookup_tail (Linux 6.18).
+    """
+    answer = answer_to(packet, True)
+    if answer is None or packet.proto != IPPROTO_UDP or any(socket.src) or socket.dport:
+        return answer, False
+    open_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex, sourceless=True))
+    if open_route.unknown:
+        return answer, True
+    chosen = packet.dst
+    if not open_route.error and open_route.nexthops:
+        nexthop = open_route.nexthops[0]
+        chosen = select_source(ns, open_route, nexthop.oif, nexthop.gateway, packet.src) or packet.dst
+    named_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex))
+    if chosen == packet.dst and named_route == open_route and socket.sport == packet.dport:
+        return answer, False
+    plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0
+    finds = f"chooses {format_ip(chosen)} as the answer's source"
+    if open_route.error:
+        finds = f"is looked up before the answer has a source, and that fails ({open_route.error})"
+    if plain:
+        answer = answer.but(src=chosen, sport=socket.sport)
+    run.step(
+        ns,
+        "socket",
+        link.ifname,
+        packet,
+        "plain source" if plain else "same source",
+        f"The socket is bound to no address: the route {finds}, unless the program asks for "
+        f"{format_ip(packet.dst)} (IP_PKTINFO). This branch takes it that the program "
+        f"{'does not' if plain else 'does'}.",
+        certainty=BRANCH,
+        command=f"ip route get {format_ip(packet.src)}",
+    )
+    return answer, plain

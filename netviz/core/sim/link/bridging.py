@@ -1,0 +1,295 @@
+"""A frame's way through a bridge: hooks, the decision, and the port that it leaves by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netviz.core.model.addr import format_mac
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import Link
+from netviz.core.sim.hook import br_netfilter
+from netviz.core.sim.hook.frame_hooks import bridge_hook
+from netviz.core.sim.link import bridge as br
+from netviz.core.sim.link import bridge_vlan
+from netviz.core.sim.link.domain import takers
+from netviz.core.sim.link.mtu import fits, too_big
+from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
+from netviz.core.sim.packet import BROADCAST_MAC, Packet
+from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
+from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition, Recorder
+from netviz.core.state.node import NetnsState
+
+
+def xmit(run: Run, ns: NetnsState, bridge: Link, packet: Packet, nexthop: bytes) -> Action:
+    """Send the host's own frame into its bridge.
+
+    Source: net/bridge/br_device.c, br_dev_xmit (Linux 6.18).
+    """
+    br.check_modelled(run, ns, bridge, packet)
+    vid, packet = _enter(run, ns, bridge, bridge, packet)
+    return _send(run, ns, bridge, None, packet, vid, nexthop)
+
+
+def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> Action:
+    """Take a frame in by a bridge port: it goes up to the bridge itself, or out of another port.
+
+    Source: net/bridge/br_input.c, br_handle_frame, br_handle_frame_finish, br_pass_frame_up (Linux 6.18).
+    """
+    why = f"{port.ifname}, a port of {bridge.ifname}, receives the frame."
+    command = f"bridge link show dev {port.ifname}"
+    run.step(ns, "link_rx", port.ifname, packet, "receive", why, bridge=bridge.ifname, command=command)
+    br.check_modelled(run, ns, bridge, packet)
+    if not br.may_enter(port):
+        state = br.state_name(port)
+        why = f"{port.ifname} is a port of {bridge.ifname} in state {state}: it takes no frames."
+        reason = "BRIDGE_INGRESS_STP_STATE"
+        run.drop(ns, "bridge", port.ifname, packet, reason, why, state=state, command=command)
+    br.check_tunnels(run, ns, port, packet)
+    if packet.pkttype and packet.dmac == bridge.mac:
+        packet = packet.but(pkttype=None)
+    before = packet
+    packet = _as_received(before, bridge_hook(run, ns, packet, "pre", port, bridge), bridge, port)
+    packet = br_netfilter.pre_routing(run, ns, packet, bridge, port)
+    vid, packet = _enter(run, ns, bridge, port, packet)
+    br.check_locked(run, ns, bridge, port, packet, vid)
+    br.learn(run, ns, bridge, port, packet.smac, vid)
+    verdict = br.decide(run, ns, bridge, port, packet.dmac, vid)
+    if not (verdict.up and verdict.how == "local"):
+        return _send(run, ns, bridge, port, packet, vid, b"")
+    mac = format_mac(packet.dmac)
+    tags = bridge_vlan.egress(ns, bridge, bridge.ifindex, vid, packet.tags)
+    if tags is None:
+        why = f"{mac} is {bridge.ifname}'s own, but the bridge itself is not in VLAN {vid}: the frame is dropped."
+        command = f"bridge vlan show dev {bridge.ifname}"
+        run.drop(ns, "bridge", bridge.ifname, packet, "NOT_SPECIFIED", why, vlan=vid, command=command)
+    why = f"{mac} is {bridge.ifname}'s own: the frame goes up to it."
+    command = f"bridge fdb get {mac} br {bridge.ifname}"
+    packet = packet.but(tags=tags) if tags != packet.tags else packet
+    run.step(ns, "bridge", bridge.ifname, packet, "up", why, command=command)
+    packet = bridge_hook(run, ns, packet, "in", port, bridge)
+    if packet.pkttype == PACKET_OTHERHOST and packet.dmac != bridge.mac:
+        packet = packet.but(pkttype=None)  # a device above may still find its own MAC
+    return Rx(LinkKey(ns.key, bridge.ifindex), packet)
+
+
+def _as_received(before: Packet, packet: Packet, bridge: Link, port: Link) -> Packet:
+    """Keep whom a frame is for, which was found out before a chain, or a translation, changed its MAC.
+
+    Source: net/bridge/br_input.c, br_handle_frame; br_netfilter_hooks.c, br_nf_pre_routing_finish;
+    net/ethernet/eth.c, eth_type_trans (Linux 6.18).
+    """
+    if packet.pkttype is not None or not before.dmac or br.is_group(before.dmac):
+        return packet
+    mine = before.dmac in (bridge.mac, port.mac)
+    return packet.but(pkttype=PACKET_HOST if mine else PACKET_OTHERHOST)
+
+
+def _enter(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> tuple[int, Packet]:
+    """Find the VLAN of a frame that enters by a port or from the bridge itself; drop it where it may not."""
+    entered = bridge_vlan.ingress(ns, bridge, port.ifindex, packet.tags)
+    if entered is None:
+        what = f"VLAN {packet.vlan}" if packet.vlan else "untagged frames"
+        why = f"{port.ifname} takes no {what}: {bridge.ifname} filters VLANs and drops the frame."
+        command = f"bridge vlan show dev {port.ifname}"
+        run.drop(ns, "bridge", port.ifname, packet, "NOT_SPECIFIED", why, vlan=packet.vlan, command=command)
+    vid, tags = entered
+    return vid, packet.but(tags=tags) if tags != packet.tags else packet
+
+
+def _send(
+    run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, vid: int, nexthop: bytes
+) -> Action:
+    """Send a frame out of the port that the bridge's table names, or that a flood reaches its taker by."""
+    verdict = br.decide(run, ns, bridge, source, packet.dmac, vid)
+    if verdict.how == "learned" and _aged_out(run, ns, bridge, packet, verdict.ports[0], vid):
+        verdict = br.Verdict(ports=br.flood_ports(ns, bridge, source, packet.dmac, vid), how="flood")
+    evidence = br.fdb_evidence(bridge, packet.dmac, verdict, vid)
+    command = f"bridge fdb show br {bridge.ifname}"
+    name, mac = bridge.ifname, format_mac(packet.dmac)
+    if verdict.how == "dangling" or (verdict.how == "local" and not verdict.up):
+        why = (
+            f"The bridge's entry for {mac} names no port that it has."
+            if verdict.how == "dangling"
+            else f"{mac} is the bridge's own; a frame from itself to itself goes nowhere."
+        )
+        run.drop(ns, "bridge", name, packet, "NOT_SPECIFIED", why, command=command, **evidence)
+    if verdict.how in ("static", "learned"):
+        port = verdict.ports[0]
+        if not br.should_deliver(ns, bridge, source, port, vid):
+            run.drop(
+                ns,
+                "bridge",
+                name,
+                packet,
+                "NOT_SPECIFIED",
+                f"{mac} is behind {port.ifname}, which may not send this frame: state {br.state_name(port)}"
+                f"{_port_limits(ns, bridge, source, port, vid)}.",
+                command=f"bridge link show dev {port.ifname}",
+                **evidence,
+            )
+        run.step(
+            ns,
+            "bridge",
+            name,
+            packet,
+            "forward",
+            f"{name}'s table says that {mac} is behind {port.ifname} ({verdict.how}).",
+            command=command,
+            **evidence,
+        )
+    else:
+        port = _flood_port(run, ns, bridge, source, packet, vid, verdict, evidence)
+    br.check_tunnels(run, ns, port, packet)
+    tags = bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags)
+    if tags is not None and tags != packet.tags:
+        packet = packet.but(tags=tags)
+    packet = bridge_hook(run, ns, packet, "forward" if source is not None else "out", source, bridge, port)
+    if source is not None:
+        packet = br_netfilter.forward(run, ns, packet, bridge, port)
+    packet = bridge_hook(run, ns, packet, "post", None, bridge, port)
+    packet = br_netfilter.post_routing(run, ns, packet, bridge)
+    if not fits(port, packet):
+        too_big(run, ns, port, packet, port, "a bridge")
+    return Tx(LinkKey(ns.key, port.ifindex), packet, nexthop)
+
+
+def _aged_out(run: Run, ns: NetnsState, bridge: Link, packet: Packet, port: Link, vid: int) -> bool:
+    """Ask whether a learned entry that leads to nobody is still there: it ages, and its fate decides here.
+
+    Source: net/bridge/br_fdb.c, br_fdb_cleanup (Linux 6.18).
+    """
+    found, unknown = takers(
+        run, LinkKey(ns.key, port.ifindex), packet.dmac, _out_tags(ns, bridge, port, packet, vid)
+    )
+    if found or unknown or (ns.key, bridge.ifindex, packet.dmac, vid) in run.fdb:
+        return False
+    gone = run.choose(("aged", ns.key, bridge.ifindex, packet.dmac), 2, None) == 1
+    mac = format_mac(packet.dmac)
+    run.step(
+        ns,
+        "bridge",
+        bridge.ifname,
+        packet,
+        "assume aged out" if gone else "assume entry",
+        f"{bridge.ifname} has learned {mac} behind {port.ifname}, where nobody has it now. Learned entries age; "
+        f"this branch takes it to be {'gone' if gone else 'there still'}.",
+        certainty=BRANCH,
+        command=f"bridge -s fdb show br {bridge.ifname}",
+    )
+    return gone
+
+
+def _out_tags(ns: NetnsState, bridge: Link, port: Link, packet: Packet, vid: int) -> bridge_vlan.Tags:
+    return bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags) or ()
+
+
+def _port_limits(ns: NetnsState, bridge: Link, source: Link | None, port: Link, vid: int) -> str:
+    if not bridge_vlan.carries(ns, bridge, port.ifindex, vid):
+        return f", not in VLAN {vid}"
+    if source is None:
+        return ""
+    if source.ifindex == port.ifindex:
+        return ", hairpin off"
+    both = source.port is not None and port.port is not None and source.port.isolated and port.port.isolated
+    return ", both ports isolated" if both else ""
+
+
+def _ask_copies(
+    run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, ports: tuple[Link, ...]
+) -> tuple[bool, Link | None]:
+    """Tell whether rules stop a flooded frame at every port, and at which first one they refuse it aloud.
+
+    No steps are recorded: nobody takes these copies.
+    """
+    recorder, run.rec = run.rec, Recorder()
+    stopped, refused = 0, None
+    try:
+        for port in ports:
+            try:
+                if source is None:
+                    bridge_hook(run, ns, packet, "out", source, bridge, port)
+                else:
+                    copy = bridge_hook(run, ns, packet, "forward", source, bridge, port)
+                    br_netfilter.forward(run, ns, copy, bridge, port)
+            except Ended as ended:
+                stopped += ended.disposition in (Disposition.DROPPED, Disposition.REJECTED)
+                if refused is None and ended.answer is not None:
+                    refused = port
+    finally:
+        run.rec = recorder
+    return stopped == len(ports), refused
+
+
+def _flood_port(
+    run: Run,
+    ns: NetnsState,
+    bridge: Link,
+    source: Link | None,
+    packet: Packet,
+    vid: int,
+    verdict: br.Verdict,
+    evidence: dict[str, Any],
+) -> Link:
+    """Follow a flooded frame out of the port behind which somebody takes it."""
+    name, mac = bridge.ifname, format_mac(packet.dmac)
+    if packet.dmac == BROADCAST_MAC or br.is_group(packet.dmac):
+        run.unknown(
+            ns,
+            "bridge",
+            name,
+            packet,
+            "broadcast or multicast",
+            f"The frame is flooded to every port of {name}; broadcast and multicast are not followed.",
+            **evidence,
+        )
+    good: list[Link] = []
+    maybe: list[Link] = []
+    for port in verdict.ports:
+        found, unknown = takers(
+            run, LinkKey(ns.key, port.ifindex), packet.dmac, _out_tags(ns, bridge, port, packet, vid)
+        )
+        if found:
+            good.append(port)
+        elif unknown:
+            maybe.append(port)
+    choices = good or maybe
+    if not verdict.ports:
+        why = f"{name} has no entry for {mac}, and no other port takes a flooded frame."
+        command = f"bridge -d link show master {name}"
+        run.drop(ns, "bridge", name, packet, "NO_TX_TARGET", why, command=command, **evidence)
+    if not choices:
+        stopped, refused = _ask_copies(run, ns, bridge, source, packet, verdict.ports)
+        if refused is not None:
+            why = (
+                f"{name} has no entry for {mac} and floods the frame; nobody takes it, but a rule refuses the copy for "
+                f"{refused.ifname}."
+            )
+            command = f"bridge fdb show br {name}"
+            run.step(ns, "bridge", name, packet, "flood", why, command=command, **evidence)
+            return refused
+        run.drop(
+            ns,
+            "bridge",
+            name,
+            packet,
+            "NETFILTER_DROP" if stopped else "OTHERHOST",
+            f"{name} has no entry for {mac} and floods the frame, but nobody behind its ports has that MAC.",
+            command=f"bridge fdb show br {name}",
+            **evidence,
+        )
+    picked = 0
+    if len(choices) > 1:
+        picked = run.choose(("flood", ns.key, bridge.ifindex, packet.dmac), len(choices), None)
+    port = choices[picked]
+    run.step(
+        ns,
+        "bridge",
+        name,
+        packet,
+        "flood",
+        f"{name} has no entry for {mac} and floods the frame; {port.ifname} leads to who takes it.",
+        certainty=CERTAIN if len(choices) == 1 else BRANCH,
+        command=f"bridge fdb show br {name}",
+        **evidence,
+    )
+    return port

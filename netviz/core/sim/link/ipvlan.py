@@ -1,0 +1,116 @@
+"""IPvlans: several namespaces on one lower device and one MAC, told apart by address.
+
+    l2    siblings by address, else out of the lower device; ARP and NDP are asked and answered as on a wire
+    l3    siblings by address, else the lower device's namespace routes the packet, by that device alone
+    l3s   as l3, but what comes in passes PREROUTING and INPUT of the lower device's namespace
+
+All links of one lower device share mode and flags: in private mode siblings don't reach each other, in
+vepa mode only by way of the switch outside.
+
+Source: drivers/net/ipvlan/ipvlan_core.c, ipvlan_xmit_mode_l2, ipvlan_xmit_mode_l3, ipvlan_rcv_frame,
+ipvlan_process_v4_outbound, ipvlan_handle_frame; ipvlan_l3s.c, ipvlan_l3_rcv, ipvlan_nf_input (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import IpvlanInfo, Link
+from netviz.core.sim.link.mtu import fits, too_big
+from netviz.core.sim.node_index import resolve_lower_of, uppers_of
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.route.saddr import owned_addrs
+from netviz.core.sim.run import Action, Run, Rx, Send, Tx, place
+from netviz.core.state.node import NetnsState
+
+L2, L3, L3S = 0, 1, 2
+PRIVATE, VEPA = 1, 2
+
+
+def mode_of(link: Link) -> int:
+    """Return an ipvlan's mode; -1 for other devices."""
+    return link.info.mode if isinstance(link.info, IpvlanInfo) else -1
+
+
+def flags_of(link: Link) -> int:
+    """Return an ipvlan's flags, 0 for other devices."""
+    return link.info.flags if isinstance(link.info, IpvlanInfo) else 0
+
+
+def owner(run: Run, uppers: list[LinkKey], addr: bytes) -> LinkKey | None:
+    """Find the ipvlan that has an address: those that are up are in the table (ipvlan_addr_lookup)."""
+    for upper in uppers:
+        link = run.link(upper)
+        if link is None or not link.up or link.kind not in ("ipvlan", "ipvtap"):
+            continue
+        if any(found.ifindex == upper.ifindex for found in owned_addrs(run.netns(upper.netns), addr)):
+            return upper
+    return None
+
+
+def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Action:
+    """Send from an ipvlan."""
+    node = run.node(ns.key)
+    lower = resolve_lower_of(node, LinkKey(ns.key, link.ifindex))
+    if lower is None or mode_of(link) < 0:
+        why = f"{link.ifname}'s lower device or mode isn't known."
+        run.unknown(ns, "link_tx", link.ifname, packet, "lower device", why)
+    lower_link = node.netns[lower.netns].links[lower.ifindex]
+    l2 = mode_of(link) == L2
+    if not flags_of(link) & VEPA and (not l2 or packet.dmac == packet.smac):
+        sibling = owner(run, uppers_of(node.netns).get(lower, []), packet.dst)
+        if sibling is not None:
+            return _to_sibling(run, ns, link, packet, sibling)
+        if l2:
+            why = (
+                f"The frame is for the MAC that {link.ifname} shares with {lower_link.ifname}: that gets it."
+            )
+            run.step(ns, "link_tx", link.ifname, packet, "to master", why, peer=str(lower))
+            return Rx(lower, packet.scrubbed(lower.netns != ns.key))
+    if l2:
+        why = f"{link.ifname} is an ipvlan (l2) over {lower_link.ifname}."
+        run.step(ns, "link_tx", link.ifname, packet, "to lower", why, peer=str(lower))
+        return Tx(lower, packet, nexthop)
+    where = place(node.netns[lower.netns])
+    why = f"{link.ifname} is an ipvlan over {lower_link.ifname}: {where} routes the packet, by that device alone."
+    packet = packet.scrubbed(lower.netns != ns.key).but(smac=b"", dmac=b"")
+    run.step(ns, "link_tx", link.ifname, packet, "to the master's routing", why, peer=str(lower))
+    return Send(lower.netns, packet, lower.ifindex)
+
+
+def _to_sibling(run: Run, ns: NetnsState, link: Link, packet: Packet, sibling: LinkKey) -> Action:
+    other = run.netns(sibling.netns).links[sibling.ifindex]
+    command = f"ip -d link show dev {link.ifname}"
+    if flags_of(link) & PRIVATE:
+        why = f"{other.ifname} has {format_ip(packet.dst)}, but the ipvlans are private: they don't reach each other."
+        run.drop(ns, "link_tx", link.ifname, packet, "CONSUMED", why, command=command)
+    why = (
+        f"{other.ifname} in {place(run.netns(sibling.netns))} has {format_ip(packet.dst)} and shares the lower "
+        "device."
+    )
+    run.step(ns, "link_tx", link.ifname, packet, "to sibling", why, peer=str(sibling), command=command)
+    if not fits(other, packet):
+        too_big(run, ns, link, packet, other, "an ipvlan")
+    return Rx(sibling, packet.scrubbed(sibling.netns != ns.key), host=True)
+
+
+def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[LinkKey]) -> Action | None:
+    """Find the ipvlan that takes a packet from its lower device; None: it stays with that, or is taken later (l3s)."""
+    found = owner(run, uppers, packet.dst)
+    other = run.link(found) if found is not None else None
+    if found is None or other is None or mode_of(other) == L3S:
+        return None
+    if other.kind == "ipvtap":
+        why = f"{other.ifname} is an ipvtap: the packet goes to the program that holds it."
+        run.unknown(ns, "opaque", link.ifname, packet, "ipvtap device", why)
+    why = f"{link.ifname} receives the packet, whose destination {other.ifname} over it has."
+    run.step(ns, "link_rx", link.ifname, packet, "to ipvlan", why, peer=str(found))
+    return Rx(found, packet, host=packet.dmac == link.mac)
+
+
+def l3s_owner(run: Run, ns: NetnsState, link: Link, dst: bytes) -> LinkKey | None:
+    """Find the ipvlan in mode l3s over a link that has an address."""
+    uppers = uppers_of(run.node(ns.key).netns).get(LinkKey(ns.key, link.ifindex), [])
+    found = owner(run, uppers, dst) if uppers else None
+    other = run.link(found) if found is not None else None
+    return found if other is not None and mode_of(other) == L3S else None

@@ -1,0 +1,228 @@
+"""Links: how a frame leaves by one and arrives at one. What each kind of device does is in its own module.
+
+Source: net/core/dev.c, __dev_queue_xmit, __netif_receive_skb_core (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from netviz.core.model.addr import format_ip, format_mac
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import IFF_LOOPBACK, Link
+from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
+from netviz.core.sim.hook.frame_hooks import Forwarded, netdev_hook
+from netviz.core.sim.inet import ip
+from netviz.core.sim.link import bond, bridging, ipvlan, macvlan, plain, veth, vlan, vrf, wire
+from netviz.core.sim.link.domain import programs_on
+from netviz.core.sim.link.underlay import is_wire
+from netviz.core.sim.neighbour import neigh
+from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
+from netviz.core.sim.node_index import uppers_of
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
+from netviz.core.sim.trace import Disposition
+from netviz.core.state.node import NetnsState
+
+NF_RECURSION_LIMIT = 2
+Xmit = Callable[[Run, NetnsState, Link, Packet, bytes], Action]
+XMIT: dict[str, Xmit] = {
+    "veth": veth.xmit,
+    "bridge": bridging.xmit,
+    "macvlan": macvlan.xmit,
+    "ipvlan": ipvlan.xmit,
+    "vlan": vlan.xmit,
+    "bond": bond.xmit,
+    "vrf": vrf.xmit,
+    "vxlan": vxlan.xmit,
+    "geneve": ethertunnel.xmit,
+    "gretap": ethertunnel.xmit,
+    "ip6gretap": ethertunnel.xmit,
+    "ipip": iptunnel.xmit,
+    "sit": iptunnel.xmit,
+    "gre": iptunnel.xmit,
+    "ip6tnl": iptunnel.xmit,
+    "ip6gre": iptunnel.xmit,
+    "wireguard": wireguard.xmit,
+    "dummy": plain.swallow,
+}
+# Devices on top of another that take frames from it: macvlan and ipvlan by MAC or address (VLANs by their tag).
+TAKES: dict[str, Callable[[Run, NetnsState, Link, Packet, list[LinkKey]], Action | None]] = {
+    "macvlan": macvlan.take,
+    "macvtap": macvlan.take,
+    "ipvlan": ipvlan.take,
+    "ipvtap": ipvlan.take,
+}
+# What a master does with the frames of its slaves; None: they go up by themselves.
+JOINS: dict[str, Callable[[Run, NetnsState, Link, Link, Packet], Action] | None] = {
+    "bridge": bridging.receive,
+    "bond": bond.receive,
+    "vrf": None,
+}
+
+
+def xmit(run: Run, tx: Tx) -> Action:
+    """Transmit a frame on a link, and say what becomes of it."""
+    ns, packet = run.netns(tx.link.netns), tx.packet
+    link = ns.links[tx.link.ifindex]
+    name = link.ifname
+    command = f"ip link show dev {name}"
+    if not link.up:
+        run.drop(ns, "link_tx", name, packet, "DEV_READY", f"{name} is down.", command=command)
+    if not link.carrier and not link.flags & IFF_LOOPBACK:
+        why = f"{name} has no carrier: its other end is down or gone, so its queue takes nothing."
+        run.drop(ns, "link_tx", name, packet, "QDISC_DROP", why, command=command)
+    check_programs(run, ns, link, packet, "link_tx")
+    passed = netdev_hook(run, ns, link, packet, egress=True)
+    if isinstance(passed, Forwarded):
+        return _forward_frame(run, ns, link, passed, tx.forwards)
+    packet = passed
+    if link.flags & IFF_LOOPBACK:
+        run.step(ns, "link_tx", name, packet, "loop back", "The destination is this namespace itself.")
+        return Rx(tx.link, packet)
+    family = XMIT.get(link.kind)
+    if family is not None:
+        return family(run, ns, link, packet, tx.nexthop)
+    if is_wire(run.node(ns.key), tx.link, link):
+        return wire.xmit(run, ns, link, packet, tx.nexthop)
+    plain.opaque(run, ns, link, packet)
+
+
+def _forward_frame(run: Run, ns: NetnsState, link: Link, forwarded: Forwarded, before: int) -> Tx:
+    """Send a frame out of the device that a rule names, to a neighbour or as it is; `before` counts such turns.
+
+    Source: net/netfilter/nf_dup_netdev.c, nf_do_netdev_egress (Linux 6.18).
+    """
+    packet, out = forwarded.packet, forwarded.link
+    if before > NF_RECURSION_LIMIT:
+        why = "Rules of devices send the frame from one to the next too often: it is dropped."
+        run.drop(ns, "link_tx", link.ifname, packet, "NOT_SPECIFIED", why)
+    if forwarded.nexthop:
+        packet = neigh.resolve(run, ns, out, forwarded.nexthop, packet)
+    run.step(ns, "forward", link.ifname, packet, "forward", f"The frame goes out of {out.ifname} instead.")
+    return Tx(LinkKey(ns.key, out.ifindex), packet, forwarded.nexthop, before + 1)
+
+
+def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, kind: str) -> None:
+    """End the walk where a tc or XDP program could do anything with the packet."""
+    programs = programs_on(link, receiving=kind == "link_rx")
+    if programs:
+        what = ", ".join(programs)
+        run.unknown(
+            ns,
+            "opaque",
+            link.ifname,
+            packet,
+            f"{what} on {link.ifname}",
+            f"{what} is attached to {link.ifname} and may do anything with the packet.",
+            command=f"tc filter show dev {link.ifname} {'ingress' if kind == 'link_rx' else 'egress'}",
+        )
+
+
+def receive(run: Run, rx: Rx) -> Action:
+    """Take a frame in at a link: to a device on top of it, to its master, or to the network layer."""
+    ns = run.netns(rx.link.netns)
+    link = ns.links.get(rx.link.ifindex)
+    packet = rx.packet
+    if link is None:
+        why = f"Device {rx.link.ifindex} is not in the state."
+        run.unknown(ns, "link_rx", "", packet, "missing device", why)
+    _check_loop(run, ns, rx.link, link, packet)
+    if not link.up:
+        run.drop(ns, "link_rx", link.ifname, packet, "DEV_READY", f"{link.ifname} is down.")
+    check_programs(run, ns, link, packet, "link_rx")
+    passed = netdev_hook(run, ns, link, packet, egress=False)
+    if isinstance(passed, Forwarded):
+        run.step(ns, "link_rx", link.ifname, packet, "receive", f"{link.ifname} receives the frame.")
+        return _forward_frame(run, ns, link, passed, 0)
+    packet = _for_whom(link, packet, passed)
+    stacked = vlan.take(run, ns, link, packet) if packet.tags else None
+    stacked = stacked or _handled(run, ns, rx.link, link, packet)
+    if stacked is not None:
+        return stacked
+    if packet.tags:
+        vlan.nobody(run, ns, link, packet)
+    if not rx.host:
+        _check_mac(run, ns, link, packet)
+    if not link.flags & IFF_LOOPBACK:
+        why = f"{link.ifname} receives the packet."
+        command = f"ip -s link show dev {link.ifname}"
+        run.step(ns, "link_rx", link.ifname, packet, "receive", why, command=command)
+    return ip.rcv(run, ns, link, packet)
+
+
+def _for_whom(link: Link, before: Packet, packet: Packet) -> Packet:
+    """Keep whom a frame is for, which was found out before its chains could change its MAC."""
+    if packet.dmac == before.dmac or packet.pkttype is not None:
+        return packet
+    return packet.but(pkttype=PACKET_HOST if _accepts(link, before) else PACKET_OTHERHOST)
+
+
+def _check_loop(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> None:
+    mark = (
+        key,
+        packet.smac,
+        packet.dmac,
+        packet.tuple(),
+        packet.vni,
+        packet.tags,
+        packet.payload is not None,
+        packet.length,
+    )
+    if mark in run.seen:
+        why = f"The packet is back at {link.ifname}, as it was when it was here before: it goes round."
+        run.step(ns, "link_rx", link.ifname, packet, "loop", why, reason="LOOP")
+        raise Ended(Disposition.LOOP, f"{link.ifname} on {ns.key.node}")
+    run.seen.add(mark)
+
+
+def _handled(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> Action | None:
+    """Hand a frame to what has taken over the link (its rx_handler); None: nothing has, or lets it pass."""
+    if link.master:
+        master = ns.links.get(link.master)
+        if master is None or master.kind not in JOINS:
+            what = "missing" if master is None else f"a {master.kind or 'plain'} device"
+            run.unknown(
+                ns,
+                "link_rx",
+                link.ifname,
+                packet,
+                f"master of {link.ifname}",
+                f"{link.ifname} belongs to master {link.master}, which is {what}: what it does isn't known.",
+                command=f"ip -d link show dev {link.ifname}",
+            )
+        joined = JOINS[master.kind]
+        if joined is not None:
+            return joined(run, ns, master, link, packet)
+    above: dict[str, list[LinkKey]] = {}
+    for upper in uppers_of(run.node(ns.key).netns).get(key, ()):
+        other = run.link(upper)
+        if other is not None and other.kind in TAKES:
+            above.setdefault(other.kind[:5], []).append(upper)
+    for uppers in above.values():
+        other = run.link(uppers[0])
+        taken = TAKES[other.kind](run, ns, link, packet, uppers) if other is not None else None
+        if taken is not None:
+            return taken
+    return None
+
+
+def _accepts(link: Link, packet: Packet) -> bool:
+    """Tell whether a frame's MAC makes it this host's. Source: net/ethernet/eth.c, eth_type_trans (Linux 6.18)."""
+    return not packet.dmac or packet.dmac == link.mac or bool(packet.dmac[0] & 1)
+
+
+def _check_mac(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
+    if packet.pkttype != PACKET_OTHERHOST and (packet.pkttype is not None or _accepts(link, packet)):
+        return
+    run.drop(
+        ns,
+        "link_rx",
+        link.ifname,
+        packet,
+        "OTHERHOST",
+        f"The frame is for {format_mac(packet.dmac)}, but {link.ifname} has {format_mac(link.mac)}: "
+        f"it is not for this host and is dropped (it was meant for {format_ip(packet.dst)}).",
+        mac=format_mac(link.mac),
+        command=f"ip link show dev {link.ifname}",
+    )

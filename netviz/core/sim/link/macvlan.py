@@ -1,0 +1,180 @@
+"""Macvlans: several MACs on one lower device, in the modes private, vepa, bridge, passthru and source.
+
+    a (bridge) --> b (bridge) over the same device: by way of that device's receive path
+    a (other)  --> lower device's wire; b gets what comes in there for its MAC
+    lower device's own stack --> its wire only
+
+A macvlan over a macvlan stands on the latter's lower device: the kernel says so in IFLA_LINK.
+
+Source: drivers/net/macvlan.c, macvlan_queue_xmit, macvlan_handle_frame, macvlan_forward_source,
+macvlan_process_broadcast (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import Link, MacvlanInfo
+from netviz.core.sim.link.mtu import fits, too_big
+from netviz.core.sim.node_index import resolve_lower_of, uppers_of
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.run import Action, Run, Rx, Tx, place
+from netviz.core.sim.trace import BRANCH, CERTAIN
+from netviz.core.state.node import NetnsState
+
+PRIVATE, VEPA, BRIDGE, PASSTHRU, SOURCE = 1, 2, 4, 8, 16
+FLAG_NODST = 2
+
+
+def mode_of(link: Link) -> int:
+    """Return a macvlan's mode, 0 for other devices."""
+    return link.info.mode if isinstance(link.info, MacvlanInfo) else 0
+
+
+def listed(link: Link, smac: bytes) -> bool:
+    """Tell whether a macvlan in source mode takes frames from a MAC."""
+    return isinstance(link.info, MacvlanInfo) and link.info.mode == SOURCE and smac in link.info.sources
+
+
+def keeps(link: Link, smac: bytes) -> bool:
+    """Tell whether nobody else gets a frame from a MAC that a macvlan in source mode takes (MACVLAN_FLAG_NODST)."""
+    return listed(link, smac) and isinstance(link.info, MacvlanInfo) and bool(link.info.flags & FLAG_NODST)
+
+
+def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Action:
+    """Send from a macvlan: to a sibling in bridge mode, else out of the lower device."""
+    node = run.node(ns.key)
+    key = LinkKey(ns.key, link.ifindex)
+    lower = resolve_lower_of(node, key)
+    if lower is None:
+        why = f"{link.ifname}'s lower device isn't known."
+        run.unknown(ns, "link_tx", link.ifname, packet, "lower device", why)
+    lower_link = node.netns[lower.netns].links[lower.ifindex]
+    if mode_of(link) == BRIDGE:
+        for upper in uppers_of(node.netns).get(lower, ()):
+            other = run.link(upper)
+            if other is not None and other.up and other.mac == packet.dmac and mode_of(other) == BRIDGE:
+                return _to_sibling(run, ns, link, packet, lower, lower_link, upper, other)
+    why = f"{link.ifname} is a macvlan over {lower_link.ifname}."
+    run.step(ns, "link_tx", link.ifname, packet, "to lower", why, peer=str(lower))
+    return Tx(lower, packet, nexthop)
+
+
+def _to_sibling(
+    run: Run,
+    ns: NetnsState,
+    link: Link,
+    packet: Packet,
+    lower: LinkKey,
+    lower_link: Link,
+    upper: LinkKey,
+    other: Link,
+) -> Action:
+    """Send to a sibling by way of the lower device, which must be up and have the MTU for it (dev_forward_skb)."""
+    where = place(run.netns(upper.netns))
+    why = f"{other.ifname} in {where} has this MAC and shares the lower device {lower_link.ifname}."
+    run.step(ns, "link_tx", link.ifname, packet, "to sibling", why, peer=str(upper))
+    if not fits(lower_link, packet):
+        too_big(run, ns, link, packet, lower_link, "a macvlan")
+    return Rx(lower, packet.scrubbed(lower.netns != ns.key))
+
+
+def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[LinkKey]) -> Action | None:
+    """Find the macvlan that takes a unicast frame from its lower device; None: it stays with that.
+
+    Macvlans in source mode get copies: see `_followed_copy`.
+    """
+    links = [(upper, other) for upper in uppers if (other := run.link(upper)) is not None]
+    copied = [(upper, other) for upper, other in links if other.up and listed(other, packet.smac)]
+    followed = _followed_copy(run, ns, link, packet, copied) if copied else None
+    if followed is not None:
+        return _up(run, ns, link, packet, *followed)
+    if any(keeps(other, packet.smac) for _, other in copied):
+        why = f"A macvlan over {link.ifname} takes all frames from this source for itself (nodst)."
+        run.drop(ns, "link_rx", link.ifname, packet, "NOT_SPECIFIED", why)
+    passthru = [pair for pair in links if mode_of(pair[1]) == PASSTHRU]
+    for upper, other in passthru or links:
+        if passthru or (other.mac == packet.dmac and mode_of(other) != SOURCE):
+            if not other.up:
+                if passthru:
+                    why = f"{other.ifname}, which takes all frames of {link.ifname}, is down."
+                    run.drop(ns, "link_rx", link.ifname, packet, "NOT_SPECIFIED", why)
+                return None  # a macvlan that is down isn't in the table of MACs
+            return _up(run, ns, link, packet, upper, other)
+    return None
+
+
+def _followed_copy(
+    run: Run, ns: NetnsState, link: Link, packet: Packet, copied: list[tuple[LinkKey, Link]]
+) -> tuple[LinkKey, Link] | None:
+    """Choose among the frame and its copies for macvlans in source mode; None: the frame itself is followed.
+
+    A copy is for its taker's host if it has that one's MAC, or if the frame is the lower device's: the copy
+    keeps what the kernel found out about the frame. Of several that are, those are followed whose host has
+    the destination's address, else those whose host forwards.
+
+    Source: drivers/net/macvlan.c, macvlan_forward_source_one; net/ethernet/eth.c, eth_type_trans (Linux 6.18).
+    """
+    mine = packet.dmac == link.mac
+    takers: list[tuple[LinkKey, Link] | None] = [one for one in copied if mine or one[1].mac == packet.dmac]
+    if mine and not any(keeps(other, packet.smac) for _, other in copied):
+        takers.insert(0, None)
+    own = LinkKey(ns.key, link.ifindex)
+    worth = [_takes(run, one[0] if one is not None else own, packet) for one in takers]
+    takers = [one for one, rank in zip(takers, worth, strict=True) if rank == max(worth)]
+    picked = run.choose(("macvlan copies", own, packet.smac), len(takers), None) if len(takers) > 1 else 0
+    names = ", ".join(other.ifname for _, other in copied)
+    at = [str(upper) for upper, _ in copied]
+    chosen = takers[picked] if takers else None
+    if mine and chosen is not None:
+        at.append(str(own))  # what the lower device does with the frame itself is no part of the copy's way
+    run.step(
+        ns,
+        "bridge",
+        link.ifname,
+        packet,
+        "copy",
+        f"Macvlans in source mode over {link.ifname} get a copy: {names}.",
+        certainty=BRANCH if len(takers) > 1 else CERTAIN,
+        copied_to=at,
+    )
+    return chosen
+
+
+def _takes(run: Run, key: LinkKey, packet: Packet) -> int:
+    """Rank what becomes of a packet that comes in by a link: 2 it is for this host, 1 it is forwarded, else 0."""
+    ns = run.netns(key.netns)
+    if lookup_route(ns, RouteFlow(packet.dst, packet.src, iif=key.ifindex)).local:
+        return 2
+    link = ns.links[key.ifindex]
+    conf = link.ipv6 if packet.ipv6 else link.ipv4
+    return int(conf is not None and bool(conf.forwarding))
+
+
+def _up(run: Run, ns: NetnsState, link: Link, packet: Packet, upper: LinkKey, other: Link) -> Action:
+    if other.kind == "macvtap":
+        why = f"{other.ifname} is a macvtap: the frame goes to the program that holds it."
+        run.unknown(ns, "opaque", link.ifname, packet, "macvtap device", why)
+    why = f"{link.ifname} receives the frame, which {other.ifname} over it takes."
+    run.step(ns, "link_rx", link.ifname, packet, "to macvlan", why, peer=str(upper))
+    return Rx(upper, packet.scrubbed(upper.netns != ns.key), host=True)
+
+
+def hears_answer(run: Run, key: LinkKey, smac: bytes) -> bool:
+    """Tell whether a frame from a MAC, for the link's own, comes to the link and not to a macvlan over it alone."""
+    link = run.link(key)
+    if link is not None and mode_of(link) == SOURCE and not listed(link, smac):
+        return False
+    node = run.node(key.netns)
+    lower = resolve_lower_of(node, key) if link is not None and mode_of(link) else None
+    beside, above = (uppers_of(node.netns).get(at, ()) if at is not None else () for at in (lower, key))
+    if any(mode_of(other) == PASSTHRU for other in _up_links(run, above)):
+        return False
+    keepers = [*_up_links(run, above), *_up_links(run, beside)]
+    return not any(keeps(other, smac) for other in keepers if other is not link)
+
+
+def _up_links(run: Run, keys: Iterable[LinkKey]) -> list[Link]:
+    return [link for key in keys if (link := run.link(key)) is not None and link.up]

@@ -1,0 +1,1 @@
+"""Who has an address: resolution, who answers, and what rules let through."""

@@ -1,0 +1,146 @@
+"""Who answers an ARP request or a neighbour solicitation, and why.
+
+Source: net/ipv4/arp.c, arp_process, arp_ignore, arp_filter, arp_fwd_proxy; net/ipv6/ndisc.c, ndisc_recv_ns
+(Linux 6.18).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netviz.core.model.addr import format_ip, format_mac, in_prefix
+from netviz.core.model.l2 import NTF_PROXY
+from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST
+from netviz.core.model.link import IFF_NOARP, Link
+from netviz.core.sim import sysctl
+from netviz.core.sim.link.domain import Domain, Heard
+from netviz.core.sim.route.rp_filter import validate_source
+from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.route.saddr import link_addrs, owned_addrs
+from netviz.core.sim.run import Run
+from netviz.core.state.node import NetnsState
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Somebody who answers for an address, and why."""
+
+    heard: Heard
+    mac: bytes
+    why: str
+
+
+def silent_links(run: Run, domain: Domain, target: bytes, sender: bytes) -> list[str]:
+    """Name what keeps links that have the address, or could have it, from answering who asks from `sender`."""
+    found = []
+    for heard in domain.heard:
+        ns = run.netns(heard.link.netns)
+        link = ns.links[heard.link.ifindex]
+        if len(target) == 16:
+            if link.ipv6 is not None and link.ipv6.disable_ipv6:
+                found.append(f"{_place(ns)}: disable_ipv6 of {link.ifname} is on")
+        elif owned_addrs(ns, target):
+            for name in ("arp_ignore", "arp_filter"):
+                value = sysctl.ipv4_max(ns, link, name)
+                if value:
+                    found.append(f"{_place(ns)}: {name} of {link.ifname} is {value}")
+            refused = validate_source(ns, link, RouteFlow(target, sender), 0) if sender else None
+            if refused is not None:
+                found.append(
+                    f"{_place(ns)}: a question from {format_ip(sender)} is refused on {link.ifname}: {refused[1]}"
+                )
+    return found
+
+
+def would_answer(run: Run, heard: Heard, target: bytes, sender: bytes) -> Answer | None:
+    ns = run.netns(heard.link.netns)
+    link = ns.links[heard.link.ifindex]
+    if link.flags & IFF_NOARP:
+        return None
+    why = _answers6(ns, link, target) if len(target) == 16 else _answers4(ns, link, target, sender)
+    return Answer(heard, link.mac, why) if why else None
+
+
+def _place(ns: NetnsState) -> str:
+    pod = ns.netns.pod
+    return f"{pod.namespace}/{pod.name}" if pod is not None else ns.netns.name or ns.key.node
+
+
+def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> str:
+    """Tell why a link answers an ARP request for `target`, or "".
+
+    Source: net/ipv4/arp.c, arp_process (Linux 6.18).
+    """
+    result = lookup_route(ns, RouteFlow(target, sender, iif=link.ifindex))
+    if result.error or result.unknown or result.route is None:
+        return ""
+    if result.route.type == RTN_LOCAL:
+        if sender and validate_source(ns, link, RouteFlow(target, sender), 0):
+            return ""
+        if not _arp_allowed(ns, link, target, sender):
+            return ""
+        return (
+            f"{_place(ns)} has {format_ip(target)} and answers on {link.ifname} with {format_mac(link.mac)}"
+        )
+    forwarding = link.ipv4 is not None and link.ipv4.forwarding
+    if result.route.type != RTN_UNICAST or not forwarding or not result.nexthops:
+        return ""
+    if sender and validate_source(ns, link, RouteFlow(target, sender), result.nexthops[0].oif):
+        return ""
+    elsewhere = result.nexthops[0].oif != link.ifindex
+    if elsewhere and sysctl.ipv4_or(ns, link, "proxy_arp"):
+        return f"{_place(ns)} answers for it on {link.ifname} (proxy_arp), having a route to it elsewhere"
+    if link.ipv4 is not None and link.ipv4.proxy_arp_pvlan and not elsewhere:
+        return f"{_place(ns)} answers for it on {link.ifname} (proxy_arp_pvlan)"
+    if elsewhere and _proxied(ns, link, target):
+        return f"{_place(ns)} has a proxy entry for it on {link.ifname}"
+    return ""
+
+
+def _proxied(ns: NetnsState, link: Link, target: bytes) -> bool:
+    entry = ns.neighs.get((link.ifindex, target, True)) or ns.neighs.get((0, target, True))
+    return entry is not None and bool(entry.flags & NTF_PROXY)
+
+
+def _arp_allowed(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> bool:
+    """Apply arp_ignore and arp_filter.
+
+    Source: net/ipv4/arp.c, arp_ignore, arp_filter (Linux 6.18).
+    """
+    level = sysctl.ipv4_max(ns, link, "arp_ignore")
+    mine = [addr for addr in owned_addrs(ns, target) if addr.ifindex == link.ifindex]
+    if level == 1 and not mine:
+        return False
+    if level == 2 and not any(in_prefix(sender, addr.addr, addr.prefixlen) for addr in mine if sender):
+        return False
+    if level == 8 or (level == 3 and all(addr.scope >= 254 for addr in owned_addrs(ns, target))):
+        return False
+    if sysctl.ipv4_or(ns, link, "arp_filter") and sender:
+        back = lookup_route(ns, RouteFlow(sender, target))
+        return bool(back.nexthops) and back.nexthops[0].oif == link.ifindex
+    return True
+
+
+def _answers6(ns: NetnsState, link: Link, target: bytes) -> str:
+    """Tell why a link answers a neighbour solicitation for `target`, or "".
+
+    Source: net/ipv6/ndisc.c, ndisc_recv_ns (Linux 6.18).
+    """
+    if link.ipv6 is not None and link.ipv6.disable_ipv6:
+        return ""
+    if any(addr.ifindex == link.ifindex for addr in owned_addrs(ns, target)):
+        return f"{_place(ns)} has {format_ip(target)} on {link.ifname}, at {format_mac(link.mac)}"
+    conf = link.ipv6
+    proxies = conf is not None and conf.forwarding and (conf.proxy_ndp or sysctl.conf_all(ns, "proxy_ndp", 6))
+    if proxies and _proxied(ns, link, target):
+        return f"{_place(ns)} has a proxy entry for it on {link.ifname}"
+    return ""
+
+
+def on_link(ns: NetnsState, link: Link, one: bytes, other: bytes) -> bool:
+    """Tell whether a subnet of a link holds two addresses. Source: net/ipv4/devinet.c, inet_addr_onlink."""
+    return any(
+        len(addr.addr) == 4
+        and in_prefix(one, addr.addr, addr.prefixlen)
+        and in_prefix(other, addr.addr, addr.prefixlen)
+        for addr in link_addrs(ns, link.ifindex)
+    )

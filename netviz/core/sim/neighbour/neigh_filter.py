@@ -1,0 +1,219 @@
+"""Whether netfilter lets address resolution through: ARP, bridge and netdev chains, and IPv6's own hooks.
+
+A question and its answer pass the hooks of both ends and of the bridges between; nothing of it is recorded,
+for it is not the traced packet.
+
+Source: net/ipv4/arp.c, arp_xmit, arp_rcv (NFPROTO_ARP); net/ipv6/ndisc.c, ndisc_send_skb, ndisc_rcv;
+net/netfilter/nf_conntrack_proto_icmpv6.c, noct_valid_new (discovery is untracked) (Linux 6.18).
+
+Unmodelled: legacy ARP tables, and chains that change a message's addresses: resolution is then unknown.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import BridgeInfo, Link
+from netviz.core.model.netfilter import (
+    NF_FORWARD,
+    NF_LOCAL_IN,
+    NF_LOCAL_OUT,
+    NF_POST_ROUTING,
+    NF_PRE_ROUTING,
+    NFPROTO_ARP,
+)
+from netviz.core.sim.hook.frame_hooks import (
+    NF_ARP_FORWARD,
+    NF_ARP_IN,
+    NF_ARP_OUT,
+    Forwarded,
+    arp_hook,
+    bridge_hook,
+    netdev_hook,
+)
+from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
+from netviz.core.sim.link.domain import Crossing, Heard
+from netviz.core.sim.nft.context import Tri
+from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
+from netviz.core.sim.nft.meta import PACKET_OTHERHOST
+from netviz.core.sim.node_index import resolve_lower_of
+from netviz.core.sim.packet import BROADCAST_MAC, IPPROTO_ICMPV6, Packet
+from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.sysctl import value
+from netviz.core.sim.trace import Disposition, Recorder
+from netviz.core.state.node import NetnsState
+
+NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
+SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
+ARP_LENGTH, NDP_LENGTH, NDP_HOP_LIMIT = 28, 72, 255
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """Whether a question and its answer get through, and the chain that stops them."""
+
+    passes: Tri
+    chain: str = ""
+
+
+def arp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Passage:
+    """Tell whether an ARP request reaches a link and its answer comes back."""
+    one, other = _link(run, asker), _link(run, heard.link)
+    ask = Packet(sender or bytes(4), target, 0, length=ARP_LENGTH, arp=ARP_REQUEST)
+    ask = ask.but(smac=one.mac, dmac=BROADCAST_MAC)
+    answer = ask.but(src=target, dst=ask.src, arp=ARP_REPLY, smac=other.mac, dmac=one.mac)
+    return _exchange(run, asker, heard, ask, answer)
+
+
+def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Passage:
+    """Tell whether a solicitation reaches a link and its answer comes back."""
+    one, other = _link(run, asker), _link(run, heard.link)
+    group = SOLICITED_NODE + target[13:]
+    ask = Packet(
+        sender or bytes(16), group, IPPROTO_ICMPV6, ttl=NDP_HOP_LIMIT, length=NDP_LENGTH, untracked=True
+    )
+    ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION, smac=one.mac, dmac=b"\x33\x33\xff" + target[13:])
+    answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=other.mac, dmac=one.mac)
+    return _exchange(run, asker, heard, ask, answer)
+
+
+def _link(run: Run, key: LinkKey) -> Link:
+    return run.netns(key.netns).links[key.ifindex]
+
+
+def _exchange(run: Run, asker: LinkKey, heard: Heard, ask: Packet, answer: Packet) -> Passage:
+    recorder = run.rec
+    try:
+        there = _carried(run, ask, asker, heard.path, heard.link)
+        if there.passes is not Tri.TRUE:
+            return there
+        back = tuple(Crossing(one.bridge, one.went_out, one.came_in) for one in reversed(heard.path))
+        return _carried(run, answer, heard.link, back, asker)
+    finally:
+        run.rec = recorder
+
+
+def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> Passage:
+    """Pass a message through all hooks from one link to another; UNKNOWN where one changes what it says."""
+    run.rec = Recorder()
+    passed = message
+    try:
+        passed = _sent(run, passed, start)
+        for crossing in path:
+            passed = _bridged(run, passed.scrubbed(True) if crossing.came_in else passed, crossing)
+        inside = bool(path) and not path[-1].went_out
+        passed = _received(run, passed if inside else passed.scrubbed(True), end)
+        if (
+            not passed.arp and passed.ttl != NDP_HOP_LIMIT
+        ):  # which proves that it comes from the link (ndisc_rcv)
+            raise Ended(Disposition.DROPPED, "IPV6_NDISC_HOP_LIMIT")
+    except Ended as ended:
+        unknown = ended.disposition is Disposition.UNKNOWN
+        return Passage(Tri.UNKNOWN if unknown else Tri.FALSE, _last_chain(run.rec))
+    said = ("src", "dst", "smac", "dmac")
+    same = all(getattr(passed, field) == getattr(message, field) for field in said)
+    return Passage(Tri.TRUE if same else Tri.UNKNOWN)
+
+
+def _last_chain(recorder: Recorder) -> str:
+    """Name the chain that was recorded last."""
+    hops = recorder.path(Disposition.DROPPED, "").hops
+    evidence = hops[-1].steps[-1].evidence if hops else {}
+    return f"{evidence.get('chain', '')}: {evidence.get('rule', '')}" if "chain" in evidence else ""
+
+
+def _device(run: Run, ns: NetnsState, link: Link, message: Packet, egress: bool) -> Packet:
+    passed = netdev_hook(run, ns, link, message, egress)
+    if isinstance(passed, Forwarded):
+        raise Ended(Disposition.UNKNOWN, "fwd")
+    return passed
+
+
+def _sent(run: Run, message: Packet, at: LinkKey) -> Packet:
+    ns, link = run.netns(at.netns), _link(run, at)
+    if message.arp:
+        _check_legacy(ns)
+        message = arp_hook(run, ns, message, NF_ARP_OUT, None, link)
+    else:
+        for hook in (NF_LOCAL_OUT, NF_POST_ROUTING):
+            message = inet_hook(run, ns, message, hook, None, link)
+    message = _device(run, ns, link, message, egress=True)
+    for lower in _lowers(run, at):
+        message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=True)
+    return message
+
+
+def _lowers(run: Run, at: LinkKey) -> list[LinkKey]:
+    """List the devices below a stacked one (macvlan, VLAN), the nearest first."""
+    found: list[LinkKey] = []
+    while _link(run, at).kind in ("macvlan", "vlan"):
+        lower = resolve_lower_of(run.node(at.netns), at)
+        if lower is None or lower in found:
+            break
+        found.append(lower)
+        at = lower
+    return found
+
+
+def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
+    for lower in reversed(_lowers(run, at)):
+        message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=False)
+        message = message.scrubbed(True)
+    ns, link = run.netns(at.netns), _link(run, at)
+    message = _device(run, ns, link, message, egress=False).but(untracked=not message.arp)
+    if message.pkttype == PACKET_OTHERHOST:
+        raise Ended(Disposition.DROPPED, "OTHERHOST")
+    if message.arp:
+        _check_legacy(ns)
+        return arp_hook(run, ns, message, NF_ARP_IN, link, None)
+    if not message.physin:  # else it has been through it in the bridge
+        message = inet_hook(run, ns, message, NF_PRE_ROUTING, link, None)
+    return inet_hook(run, ns, message, NF_LOCAL_IN, link, None)
+
+
+def _check_legacy(ns: NetnsState) -> None:
+    if any(table.family == NFPROTO_ARP for table in ns.xt_tables.values()):
+        raise Ended(Disposition.UNKNOWN, "legacy ARP table")
+
+
+def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
+    """Pass a message through a bridge, from port to port, or from or to the bridge's own device."""
+    ns = run.netns(crossing.bridge.netns)
+    bridge = ns.links[crossing.bridge.ifindex]
+    source, out = ns.links.get(crossing.came_in), ns.links.get(crossing.went_out)
+    if source is not None:
+        message = _device(run, ns, source, message, egress=False)
+        if message.dmac == bridge.mac:
+            message = message.but(pkttype=None)
+        message = bridge_hook(run, ns, message, "pre", source, bridge)
+        if not message.arp and calls_ip_hooks(ns, bridge, True):
+            message = message.but(physin=source.ifindex)
+        message = _ip_hook(run, ns, message, NF_PRE_ROUTING, bridge)
+        if out is None:
+            return bridge_hook(run, ns, message, "in", source, bridge)
+        message = bridge_hook(run, ns, message, "forward", source, bridge, out)
+        message = _ip_hook(run, ns, message.but(physout=out.ifindex), NF_FORWARD, bridge)
+        if message.arp and _calls_arp(ns, bridge):
+            message = arp_hook(run, ns, message, NF_ARP_FORWARD, source, out)
+    else:
+        message = bridge_hook(run, ns, message, "out", None, bridge, out)
+    if out is None:
+        return message
+    message = bridge_hook(run, ns, message, "post", None, bridge, out)
+    if source is not None:
+        message = _ip_hook(run, ns, message, NF_POST_ROUTING, bridge)
+    return _device(run, ns, out, message, egress=True)
+
+
+def _calls_arp(ns: NetnsState, bridge: Link) -> bool:
+    own = isinstance(bridge.info, BridgeInfo) and bridge.info.nf_call_arptables
+    return bool(own or value(ns, "net.bridge.bridge-nf-call-arptables"))
+
+
+def _ip_hook(run: Run, ns: NetnsState, message: Packet, hook: int, bridge: Link) -> Packet:
+    """Pass a bridged IPv6 message through an IP hook, where the bridge calls them (`br_netfilter`)."""
+    if message.arp or not calls_ip_hooks(ns, bridge, True):
+        return message
+    message = message.but(untracked=True)
+    iif = None if hook == NF_POST_ROUTING else bridge
+    return inet_hook(run, ns, message, hook, iif, None if hook == NF_PRE_ROUTING else bridge)

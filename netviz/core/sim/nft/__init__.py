@@ -1,0 +1,1 @@
+"""nftables' rules, as the kernel evaluates them: registers, expressions, sets, text."""

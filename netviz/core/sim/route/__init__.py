@@ -1,0 +1,1 @@
+"""Routing: rules, tables, nexthops, source addresses, the way back."""

@@ -1,0 +1,329 @@
+"""Policy routing: which table answers for a flow, and with which route and nexthop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, format_prefix, in_prefix
+from netviz.core.model.l3 import (
+    FR_ACT_BLACKHOLE,
+    FR_ACT_GOTO,
+    FR_ACT_NOP,
+    FR_ACT_PROHIBIT,
+    FR_ACT_TO_TBL,
+    FR_ACT_UNREACHABLE,
+    ROUTE_TYPES,
+    RTN_LOCAL,
+    RTN_UNICAST,
+    Nexthop,
+    Route,
+    Rule,
+)
+from netviz.core.model.link import Link, VrfInfo
+from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.route.fib import Lookup, Match, linkdown_ignored, lookup_table, route_index, selected_tos
+from netviz.core.state.node import NetnsState
+
+RULE_ERRORS = {FR_ACT_BLACKHOLE: "EINVAL", FR_ACT_UNREACHABLE: "ENETUNREACH", FR_ACT_PROHIBIT: "EACCES"}
+TABLE_NAMES = {253: "default", 254: "main", 255: "local"}
+MAX_RULES = 4096
+
+
+class RouteFlow(msgspec.Struct, frozen=True):
+    """A flow as routing sees it (struct flowi). `iif` is the incoming ifindex; 0 for the host's own.
+
+    A port that is `unsure` was drawn at random: its value stands for any. `strict`: the sender's socket is bound
+    to `oif`, which IPv6 only prefers else. `l3mdev` is the ifindex of the VRF that it belongs to where neither
+    device tells.
+    """
+
+    dst: bytes
+    src: bytes = b""
+    iif: int = 0
+    oif: int = 0
+    mark: int = 0
+    tos: int = 0
+    proto: int = 0
+    sport: int = 0
+    dport: int = 0
+    uid: int = 0
+    scope: int = 0
+    sport_unsure: bool = False
+    dport_unsure: bool = False
+    strict: bool = True
+    l3mdev: int = 0
+
+
+class RouteResult(msgspec.Struct, frozen=True):
+    """What a lookup came to.
+
+    `error` is "" for a usable route, else the kernel's errno name (ENETUNREACH when no rule had a
+    route); `unknown` says why the lookup could not be done. `passed` are the rules that matched and yet did not
+    decide: a jump, nothing, a table that throws the packet back, a route that is suppressed.
+    """
+
+    error: str = ""
+    unknown: str = ""
+    rule: Rule | None = None
+    route: Route | None = None
+    nexthops: tuple[Nexthop, ...] = ()
+    passed: tuple[str, ...] = ()
+
+    @property
+    def local(self) -> bool:
+        """The destination is this namespace's own address."""
+        return self.route is not None and not self.error and self.route.type == RTN_LOCAL
+
+
+RulesByFamily = dict[int, tuple[Rule, ...]]
+
+
+def build_rules(rules: Mapping[Any, Rule]) -> RulesByFamily:
+    """Order a namespace's rules by priority and position, for each family."""
+    ordered = sorted(rules.values(), key=lambda rule: (rule.priority, rule.pos))
+    return {
+        family: tuple(rule for rule in ordered if rule.family == family) for family in (AF_INET, AF_INET6)
+    }
+
+
+ordered_rules: ByIdentity[Mapping[Any, Rule], RulesByFamily] = ByIdentity(build_rules)
+
+
+PORT_UNKNOWN = "a rule looks at a port that isn't known"
+LABEL_UNKNOWN = "a rule looks at the IPv6 flow label"
+
+
+def _selectors_match(rule: Rule, flow: RouteFlow, links: Mapping[Any, Link], vrf: int) -> bool | str:
+    """Compare a rule's selectors, without `invert`; what it can't be compared with is said in words.
+
+    Source: net/core/fib_rules.c, fib_rule_match; net/ipv4/fib_rules.c, fib4_rule_match;
+    net/ipv6/fib6_rules.c, fib6_rule_match; include/net/fib_rules.h, fib_rule_port_match (Linux 6.18).
+    """
+    if rule.iifname and not _device_matches(links, rule.iifname, _ifname(links, flow.iif, "lo"), vrf):
+        return False
+    if rule.oifname and not _device_matches(links, rule.oifname, _ifname(links, flow.oif, ""), vrf):
+        return False
+    if (rule.fwmark ^ flow.mark) & rule.fwmask:
+        return False
+    if rule.tun_id:
+        return False
+    if rule.uid_range is not None and not rule.uid_range[0] <= flow.uid <= rule.uid_range[1]:
+        return False
+    if rule.src_len and not in_prefix(flow.src or bytes(len(flow.dst)), rule.src, rule.src_len):
+        return False
+    if rule.dst_len and not in_prefix(flow.dst, rule.dst, rule.dst_len):
+        return False
+    if rule.dscp is not None and (rule.dscp ^ flow.tos >> 2) & (rule.dscp_mask or 0x3F):
+        return False
+    if rule.tos and rule.tos != selected_tos(flow.tos, len(flow.dst) == 16):
+        return False
+    if rule.ip_proto and rule.ip_proto != flow.proto:
+        return False
+    ports = (
+        _port_matches(flow.sport, flow.sport_unsure, rule.sport, rule.sport_mask),
+        _port_matches(flow.dport, flow.dport_unsure, rule.dport, rule.dport_mask),
+    )
+    if False in ports:
+        return False
+    if PORT_UNKNOWN in ports:
+        return PORT_UNKNOWN
+    return LABEL_UNKNOWN if rule.flowlabel_mask else True
+
+
+def _port_matches(port: int, unsure: bool, wanted: tuple[int, int], mask: int) -> bool | str:
+    if wanted == (0, 0):
+        return True
+    if unsure:
+        return PORT_UNKNOWN
+    if mask:
+        return not (port ^ wanted[0]) & mask
+    return wanted[0] <= port <= wanted[1]
+
+
+def _device_matches(links: Mapping[Any, Link], wanted: str, name: str, vrf: int) -> bool:
+    """Compare a rule's device; one that names a VRF's device is for all that belongs to the VRF.
+
+    Source: net/core/fib_rules.c, fib_rule_iif_match, fib_rule_oif_match (Linux 6.18).
+    """
+    return wanted == name or bool(vrf and links[vrf].ifname == wanted)
+
+
+def _ifname(links: Mapping[Any, Link], ifindex: int, otherwise: str) -> str:
+    link = links.get(ifindex)
+    return link.ifname if link is not None else otherwise
+
+
+def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
+    """Find the route for a flow through the namespace's policy rules.
+
+    A flow that comes in or is to go out by a VRF's device or slave belongs to that VRF: the l3mdev rule
+    sends it to the VRF's table, and an `oif` that is the VRF itself selects no nexthop.
+
+    Source: net/l3mdev/l3mdev.c, l3mdev_update_flow, l3mdev_fib_rule_match; net/core/fib_rules.c,
+    fib_rules_lookup; net/ipv4/fib_rules.c, fib4_rule_action, fib4_rule_suppress; net/ipv6/fib6_rules.c,
+    fib6_rule_action (Linux 6.18).
+    """
+    family = AF_INET6 if len(flow.dst) == 16 else AF_INET
+    rules = ordered_rules(ns.rules)[family]
+    if not rules:
+        return RouteResult(unknown="the state holds no policy rules for this family")
+    vrf = flow.l3mdev or vrf_of(ns.links, flow.oif or flow.iif)
+    oif = 0 if flow.oif and flow.oif == vrf else flow.oif
+    strict = flow.strict or family == AF_INET
+    ignored, prefer = linkdown_ignored(ns.links), oif or flow.iif
+    lookup = Lookup(flow.dst, flow.src, flow.tos, oif, flow.scope, ignored, strict, prefer)
+    index = route_index(ns.routes)
+    at, steps = 0, 0
+    passed: list[str] = []
+    while at < len(rules) and steps < MAX_RULES:
+        rule = rules[at]
+        at, steps = at + 1, steps + 1
+        matches = _selectors_match(rule, flow, ns.links, vrf)
+        if isinstance(matches, str):
+            return RouteResult(unknown=matches, rule=rule)
+        if matches == rule.invert:
+            continue
+        if rule.action == FR_ACT_GOTO:
+            target = next((i for i, r in enumerate(rules) if r.priority >= rule.goto), len(rules))
+            if target == len(rules) or rules[target].priority != rule.goto:
+                continue  # an unresolved goto does nothing
+            passed.append(rule_text(rule))
+            at = max(target, at)
+            continue
+        if rule.action == FR_ACT_NOP:
+            passed.append(rule_text(rule))
+            continue
+        if rule.action in RULE_ERRORS:
+            return RouteResult(error=RULE_ERRORS[rule.action], rule=rule, passed=tuple(passed))
+        if rule.action != FR_ACT_TO_TBL:
+            return RouteResult(unknown=f"rule action {rule.action} is not modelled", rule=rule)
+        table_id = rule.table_id
+        if rule.l3mdev:
+            info = ns.links[vrf].info if vrf else None
+            if not isinstance(info, VrfInfo):
+                continue
+            table_id = info.table_id
+        match = lookup_table(index, table_id, lookup, ns.nexthops)
+        if match is None:
+            continue
+        if match.error == "EAGAIN" or _suppressed(rule, match, ns.links):
+            passed.append(f"{rule_text(rule)}: {route_text(match.route, ns.links)}")
+            continue
+        return RouteResult(match.error, "", rule, match.route, match.nexthops, tuple(passed))
+    return RouteResult(error="ENETUNREACH", passed=tuple(passed))
+
+
+def vrf_of(links: Mapping[Any, Link], ifindex: int) -> int:
+    """Return the ifindex of the VRF that a device is, or is a slave of; 0 for none.
+
+    Source: net/l3mdev/l3mdev.c, l3mdev_master_ifindex_rcu (Linux 6.18).
+    """
+    link = links.get(ifindex)
+    if link is None:
+        return 0
+    if link.kind == "vrf":
+        return link.ifindex
+    master = links.get(link.master) if link.master else None
+    return master.ifindex if master is not None and master.kind == "vrf" else 0
+
+
+def _suppressed(rule: Rule, match: Match, links: Mapping[Any, Link]) -> bool:
+    if match.error:
+        return False
+    if rule.suppress_prefixlen >= 0 and match.route.dst_len <= rule.suppress_prefixlen:
+        return True
+    if rule.suppress_ifgroup >= 0 and match.nexthops:
+        link = links.get(match.nexthops[0].oif)
+        return link is not None and link.group == rule.suppress_ifgroup
+    return False
+
+
+def route_text(route: Route, links: Mapping[Any, Link]) -> str:
+    """Write a route as `ip route` does."""
+    dst = "default" if not route.dst_len else format_prefix(route.dst, route.dst_len)
+    if route.dst_len == len(route.dst) * 8:
+        dst = format_ip(route.dst)
+    words = [dst]
+    if route.type != RTN_UNICAST and route.type < len(ROUTE_TYPES):
+        words.insert(0, ROUTE_TYPES[route.type])
+    if route.src_len:
+        words += ["from", format_prefix(route.src, route.src_len)]
+    several = len(route.nexthops) > 1
+    for nexthop in route.nexthops:
+        if several:
+            words.append("nexthop")
+        if nexthop.gateway:
+            words += ["via", format_ip(nexthop.gateway)]
+        link = links.get(nexthop.oif)
+        words += ["dev", link.ifname if link is not None else f"if{nexthop.oif}"]
+        if several:
+            words += ["weight", str(nexthop.weight)]
+    if route.prefsrc:
+        words += ["src", format_ip(route.prefsrc)]
+    if route.metric:
+        words += ["metric", str(route.metric)]
+    if route.mtu:
+        words += ["mtu", str(route.mtu)]
+    return " ".join(words)
+
+
+def _masked_text(value: int, mask: int) -> str:
+    return f"{value:#x}/{mask:#x}" if mask else str(value)
+
+
+def rule_text(rule: Rule) -> str:
+    """Write a policy rule as `ip rule` does."""
+    words = [f"{rule.priority}:"]
+    if rule.invert:
+        words.append("not")
+    words += ["from", format_prefix(rule.src, rule.src_len) if rule.src_len else "all"]
+    if rule.dst_len:
+        words += ["to", format_prefix(rule.dst, rule.dst_len)]
+    if rule.fwmark or rule.fwmask:
+        words += ["fwmark", f"{rule.fwmark:#x}/{rule.fwmask:#x}"]
+    for name, value in (("iif", rule.iifname), ("oif", rule.oifname)):
+        if value:
+            words += [name, value]
+    if rule.tos:
+        words += ["tos", f"{rule.tos:#x}"]
+    if rule.dscp is not None:
+        words += ["dscp", _masked_text(rule.dscp, rule.dscp_mask)]
+    if rule.ip_proto:
+        words += ["ipproto", str(rule.ip_proto)]
+    for name, (low, high), mask in (
+        ("sport", rule.sport, rule.sport_mask),
+        ("dport", rule.dport, rule.dport_mask),
+    ):
+        if (low, high) != (0, 0):
+            words += [name, _masked_text(low, mask) if low == high else f"{low}-{high}"]
+    if rule.flowlabel_mask:
+        words += ["flowlabel", f"{rule.flowlabel:#x}/{rule.flowlabel_mask:#x}"]
+    if rule.uid_range is not None:
+        words += ["uidrange", f"{rule.uid_range[0]}-{rule.uid_range[1]}"]
+    if rule.tun_id:
+        words += ["tun_id", str(rule.tun_id)]
+    if rule.action == FR_ACT_TO_TBL:
+        words += ["lookup", table_name(rule.table_id)]
+        if rule.suppress_prefixlen >= 0:
+            words += ["suppress_prefixlength", str(rule.suppress_prefixlen)]
+        if rule.suppress_ifgroup >= 0:
+            words += ["suppress_ifgroup", str(rule.suppress_ifgroup)]
+    elif rule.action == FR_ACT_GOTO:
+        words += ["goto", str(rule.goto)]
+    else:
+        names = {
+            FR_ACT_NOP: "nop",
+            FR_ACT_BLACKHOLE: "blackhole",
+            FR_ACT_UNREACHABLE: "unreachable",
+            FR_ACT_PROHIBIT: "prohibit",
+        }
+        words.append(names.get(rule.action, f"action {rule.action}"))
+    return " ".join(words)
+
+
+def table_name(table_id: int) -> str:
+    """Name a route table."""
+    return TABLE_NAMES.get(table_id, str(table_id))

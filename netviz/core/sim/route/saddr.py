@@ -1,0 +1,136 @@
+"""Source address selection, and whose address an address is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from netviz.core.model.addr import in_prefix
+from netviz.core.model.l3 import RT_SCOPE_HOST, RT_SCOPE_LINK, RT_TABLE_LOCAL, RTN_LOCAL, Addr
+from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
+from netviz.core.sim.route.rules import RouteResult, vrf_of
+from netviz.core.state.node import NetnsState
+
+IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
+LINK_LOCAL6 = (bytes.fromhex("fe80") + bytes(14), 10)
+
+
+def build_addrs(addrs: Mapping[Any, Addr]) -> tuple[dict[int, list[Addr]], dict[bytes, list[Addr]]]:
+    """Index a namespace's addresses by link, and by address."""
+    by_link: dict[int, list[Addr]] = {}
+    by_addr: dict[bytes, list[Addr]] = {}
+    for addr in addrs.values():
+        by_link.setdefault(addr.ifindex, []).append(addr)
+        by_addr.setdefault(addr.addr, []).append(addr)
+    return by_link, by_addr
+
+
+addr_index: ByIdentity[Mapping[Any, Addr], tuple[dict[int, list[Addr]], dict[bytes, list[Addr]]]] = (
+    ByIdentity(build_addrs)
+)
+
+
+def link_addrs(ns: NetnsState, ifindex: int) -> list[Addr]:
+    """List a link's addresses."""
+    return addr_index(ns.addrs)[0].get(ifindex, [])
+
+
+def owned_addrs(ns: NetnsState, addr: bytes) -> list[Addr]:
+    """List the address records of `addr` in a namespace."""
+    return addr_index(ns.addrs)[1].get(addr, [])
+
+
+def may_send_from(ns: NetnsState, addr: bytes) -> bool:
+    """Tell whether a packet with this source finds a way at all: IPv4's must be an address here, or in table local.
+
+    A transparent socket may send from any. IPv6 asks nothing of the kind.
+
+    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; net/ipv4/devinet.c, __ip_dev_find (Linux 6.18).
+    """
+    if len(addr) == 16 or owned_addrs(ns, addr):
+        return True
+    found = lookup_table(route_index(ns.routes), RT_TABLE_LOCAL, Lookup(addr), ns.nexthops)
+    return found is not None and not found.error and found.route.type == RTN_LOCAL
+
+
+def is_link_local6(addr: bytes) -> bool:
+    """Tell whether an IPv6 address is link-local (fe80::/10)."""
+    return len(addr) == 16 and in_prefix(addr, *LINK_LOCAL6)
+
+
+def is_multicast(addr: bytes) -> bool:
+    """Tell whether an address is multicast."""
+    return addr[0] >> 4 == 0xE if len(addr) == 4 else addr[0] == 0xFF
+
+
+def select_on_link(ns: NetnsState, ifindex: int, dst: bytes, scope: int) -> bytes:
+    """Choose an IPv4 source on a device: one whose subnet holds `dst`, else the first, not above `scope`.
+
+    Falls back to any other device's address in the same VRF, as the kernel does.
+
+    Source: net/ipv4/devinet.c, inet_select_addr (Linux 6.18).
+    """
+    first = b""
+    for addr in link_addrs(ns, ifindex):
+        if len(addr.addr) != 4 or addr.flags & IFA_F_SECONDARY or min(addr.scope, RT_SCOPE_HOST) > scope:
+            continue
+        if not dst or in_prefix(dst, addr.peer or addr.addr, addr.prefixlen):
+            return addr.addr
+        first = first or addr.addr
+    if first:
+        return first
+    vrf = vrf_of(ns.links, ifindex)
+    for addr in ns.addrs.values():
+        if len(addr.addr) != 4 or addr.flags & IFA_F_SECONDARY or addr.scope > scope:
+            continue
+        if vrf_of(ns.links, addr.ifindex) != vrf:
+            continue
+        if addr.scope != RT_SCOPE_LINK:
+            return addr.addr
+    return b""
+
+
+def select_source(ns: NetnsState, result: RouteResult, oif: int, gateway: bytes, dst: bytes) -> bytes:
+    """Choose the source address of the host's own packet.
+
+    Source: net/ipv4/fib_semantics.c, fib_result_prefsrc, fib_info_update_nhc_saddr;
+    net/ipv6/addrconf.c, ipv6_dev_get_saddr (Linux 6.18).
+    """
+    route = result.route
+    if route is not None and route.prefsrc:
+        return route.prefsrc
+    if len(dst) == 16:
+        return source6(ns, oif, dst)
+    if result.local:
+        return dst
+    scope = route.scope if route is not None else 0
+    return select_on_link(ns, oif, gateway if len(gateway) == 4 else b"", scope)
+
+
+def source6(ns: NetnsState, oif: int, dst: bytes) -> bytes:
+    """Choose an IPv6 source by RFC 6724's rules 1, 2, 3, 5 and 8.
+
+    Unmodelled: home and temporary addresses, labels (rules 4, 6, 7).
+    """
+    wanted = is_link_local6(dst)
+    best: tuple[bool, bool, bool, bool, int] | None = None
+    chosen = b""
+    number = int.from_bytes(dst, "big")
+    for addr in ns.addrs.values():
+        if len(addr.addr) != 16 or addr.flags & IFA_F_TENTATIVE or addr.scope == RT_SCOPE_HOST:
+            continue
+        local = is_link_local6(addr.addr)
+        if local and addr.ifindex != oif:
+            continue
+        common = 128 - (int.from_bytes(addr.addr, "big") ^ number).bit_length()
+        rank = (
+            addr.addr == dst,
+            local == wanted,
+            not addr.flags & IFA_F_DEPRECATED,
+            addr.ifindex == oif,
+            min(common, addr.prefixlen),
+        )
+        if best is None or rank > best:
+            best, chosen = rank, addr.addr
+    return chosen
