@@ -121,6 +121,26 @@ class TestLookup:
         found = ask(ns, "10.9.0.1")
         assert [(nh.gateway[-1], nh.weight) for nh in found.nexthops] == [(2, 1), (3, 3)]
 
+    def test_a_nexthop_object_of_another_device_ends_the_turn_of_all_that_begin_at_its_address(self) -> None:
+        ns = router()
+        a, b = ns.named("a").ifindex, ns.named("b").ifindex
+        ns.add("nexthops", NexthopObject(1, 2, oif=a, gateway=pack_ip("10.0.0.9")))
+        ns.route("10.9.0.0/30", nexthops=(), nhid=1, scope=0)
+        ns.route("10.9.0.0/16", "10.1.0.7", dev="b")
+        ns.route("0.0.0.0/0", "10.1.0.2", dev="b")
+        assert via(ask(ns, "10.9.0.1")) == "10.0.0.9"
+        assert via(ask(ns, "10.9.0.1", oif=b)) == "10.1.0.2"
+        assert via(ask(ns, "10.9.0.4", oif=b)) == "10.1.0.7"
+
+    def test_a_bound_ipv6_sender_takes_a_blackhole_only_from_a_nexthop_object(self) -> None:
+        ns = router()
+        a = ns.named("a").ifindex
+        ns.route("::/0", "fd00::2", dev="a")
+        ns.route("fd09::/32", type=RTN_BLACKHOLE)
+        ns.route("fd0a::/32", type=RTN_BLACKHOLE, nhid=1)
+        assert ask(ns, "fd09::1").error == ask(ns, "fd0a::1", oif=a).error == "EINVAL"
+        assert ask(ns, "fd09::1", oif=a).nexthops[0].gateway == pack_ip("fd00::2")
+
     def test_ipv6(self) -> None:
         ns = router()
         ns.route("::/0", "fd00::2", dev="a")

@@ -124,7 +124,7 @@ def ask_simulator(ns: NetnsState, lookup: Lookup) -> set[str]:
         proto,
         lookup.sport,
         lookup.dport,
-        0 if lookup.iif else lookup.uid,
+        0 if lookup.iif and len(dst) == 4 else lookup.uid,  # an arriving IPv4 packet is nobody's
         strict=not src,
     )
     result = lookup_route(ns, flow)

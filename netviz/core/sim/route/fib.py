@@ -174,13 +174,30 @@ def lookup_table(
     """
     width = len(lookup.dst)
     number = int.from_bytes(lookup.dst, "big")
+    left: set[bytes] = set()
     for level in index.get(table_id, ()):
         routes = level.find(number, width)
         for at, route in enumerate(routes):
+            if route.dst in left:
+                break
             found = _try_route(route, lookup, objects)
             if found is not None:
                 return _preferred(found, routes[at + 1 :], lookup, objects)
+            if _leaves_leaf(route, lookup, objects):
+                left.add(route.dst)
     return None
+
+
+def _leaves_leaf(route: Route, lookup: Lookup, objects: Mapping[Any, NexthopObject]) -> bool:
+    """Whether IPv4, with this route not usable, looks at no other whose prefix begins at the same address.
+
+    Such routes share a leaf of the trie; one with a nexthop object that gives no nexthop ends the leaf's turn.
+
+    Source: net/ipv4/fib_trie.c, fib_table_lookup, label miss (Linux 6.18).
+    """
+    if len(lookup.dst) != 4 or not route.nhid or not _selects(route, lookup):
+        return False
+    return not all(nexthop.flags & RTNH_F_DEAD for nexthop in expand_nexthops(route, objects))
 
 
 def _preferred(
@@ -213,16 +230,21 @@ def selected_tos(tos: int, ipv6: bool) -> int:
     return tos & (0xFC if ipv6 else 0x1C)
 
 
-def _try_route(route: Route, lookup: Lookup, objects: Mapping[Any, NexthopObject]) -> Match | None:
+def _selects(route: Route, lookup: Lookup) -> bool:
     if route.tos and route.tos != selected_tos(lookup.tos, len(lookup.dst) == 16):
-        return None
+        return False
     if route.src_len and not (lookup.src and in_prefix(lookup.src, route.src, route.src_len)):
-        return None
-    if len(lookup.dst) == 4 and route.scope < lookup.scope:
+        return False
+    return len(lookup.dst) == 16 or route.scope >= lookup.scope
+
+
+def _try_route(route: Route, lookup: Lookup, objects: Mapping[Any, NexthopObject]) -> Match | None:
+    if not _selects(route, lookup):
         return None
     if route.type in ERRORS:
-        # In IPv6 such a route has a device, the loopback, and so it isn't one that a bound sender takes.
-        if len(lookup.dst) == 16 and lookup.oif and lookup.strict:
+        # In IPv6 such a route has a device, the loopback, and so it isn't one that a bound sender takes; a
+        # nexthop object that is a blackhole is taken before any device is looked at.
+        if len(lookup.dst) == 16 and lookup.oif and lookup.strict and not route.nhid:
             return None
         return Match(route, (), ERRORS[route.type])
     if route.type not in USABLE:
