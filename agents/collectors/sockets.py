@@ -18,6 +18,7 @@ import socket
 from collections.abc import Collection, Mapping
 
 from agents.collectors.base import Host, NetnsHandle, Reading
+from agents.collectors.watched import WatchedFiles
 from agents.netlink.nfnetlink import stream_dump
 from agents.netlink.sockdiag import (
     NETLINK_SOCK_DIAG,
@@ -28,7 +29,6 @@ from agents.netlink.sockdiag import (
     tcp_request,
 )
 from agents.netlink.wire import DumpInterrupted
-from netviz.core.model.ids import NetnsKey
 from netviz.core.model.socket import TCP_ESTABLISHED, TCP_LISTEN, Socket
 
 LOOK_S = 5.0
@@ -44,24 +44,6 @@ _IN_USE = re.compile(rb"(\w+): inuse (\d+)")
 _SOCKSTAT = ("/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6")
 
 
-class Watch:
-    """One namespace's open count files and what they said last."""
-
-    def __init__(self, files: list[int]) -> None:
-        self.files = files
-        self._said: list[tuple[bytes, bytes]] = []
-
-    def moved(self) -> bool:
-        """Tell whether the counts differ from those of the last call."""
-        was, self._said = self._said, _IN_USE.findall(read_text(self.files))
-        return self._said != was
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self.files:
-            os.close(file)
-
-
 def read_text(files: list[int]) -> bytes:
     """Read what the count files say."""
     return b"".join([os.pread(file, 4096, 0) for file in files])
@@ -72,7 +54,7 @@ def parse_counts(text: bytes) -> dict[str, int]:
     return {name.decode("ascii"): int(count) for name, count in _IN_USE.findall(text)}
 
 
-class Sockets:
+class Sockets(WatchedFiles):
     """Collect sockets."""
 
     name = "sockets"
@@ -80,9 +62,8 @@ class Sockets:
     poll_s: Mapping[str, float] = {}
 
     def __init__(self, *, look_s: float = LOOK_S, max_connected: int = MAX_CONNECTED) -> None:
-        self._look_s = look_s
+        super().__init__("sockets", look_s)
         self._max_connected = max_connected
-        self._watches: dict[NetnsKey, tuple[NetnsHandle, Watch]] = {}
 
     def can_run(self, host: Host) -> str | None:
         """Ask the node's own namespace for its TCP listeners."""
@@ -94,38 +75,18 @@ class Sockets:
             return f"sockets cannot be read: {err.strerror}"
         return None
 
-    async def start(self, host: Host) -> None:
-        """Begin to look at the counts."""
-        self._host = host
-        host.call_later(self._look_s, self._look)
-
-    async def stop(self) -> None:
-        """Close every file."""
-        for ns, _ in list(self._watches.values()):
-            self.detach(ns)
-
-    def attach(self, ns: NetnsHandle) -> None:
+    def open_files(self, ns: NetnsHandle) -> list[int]:
         """Open the namespace's counts."""
-        watch = Watch(ns.run(_open_sockstat))
-        watch.moved()
-        self._watches[ns.key] = (ns, watch)
+        return ns.run(_open_sockstat)
 
-    def detach(self, ns: NetnsHandle) -> None:
-        """Close the namespace's files."""
-        _, watch = self._watches.pop(ns.key, (None, None))
-        if watch is not None:
-            watch.close()
-
-    def _look(self) -> None:
-        self._host.call_later(self._look_s, self._look)
-        for ns, watch in self._watches.values():
-            if watch.moved():
-                self._host.dirty(ns, "sockets")
+    def said(self, files: list[int]) -> object:
+        """How many sockets of each protocol are in use."""
+        return _IN_USE.findall(read_text(files))
 
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
         """Dump those protocols that the counts say are in use."""
-        _, watch = self._watches.get(ns.key, (None, None))
-        counts = parse_counts(read_text(watch.files)) if watch is not None else ns.run(_read_counts_once)
+        files = self.files_of(ns)
+        counts = parse_counts(read_text(files)) if files is not None else ns.run(_read_counts_once)
         if not any(counts.values()):
             return Reading({"sockets": ()})
         with ns.open_netlink(NETLINK_SOCK_DIAG) as sock:

@@ -4,8 +4,8 @@ Values of single devices come with their links. Here are the namespace's own, an
 which many device settings are combined with. A setting that the kernel lacks is left out: the
 simulator knows what the kernel does without it.
 
-Each file costs ten microseconds (`procfs` keeps it at that). So a pod's namespace is asked only for what decides the way of a
-packet or its answer; the node's own, where administrators turn the rest, for everything, also
+Each file costs ten microseconds (`procfs` keeps it at that). So a pod's namespace is asked only for what decides the
+way of a packet or its answer; the node's own, where administrators turn the rest, for everything, also
 `conf.default`, which new devices inherit. Values are mostly the same everywhere, and so are the records.
 
 The kernel announces few changes, so finding them is left to the runner's audit. The few that people
@@ -20,8 +20,8 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 
 from agents.collectors.base import Host, NetnsHandle, Reading
+from agents.collectors.watched import WatchedFiles
 from agents.procfs import OwnProc
-from netviz.core.model.ids import NetnsKey
 from netviz.core.model.link import Ipv4Conf, Ipv6Conf
 from netviz.core.model.netns import Sysctl
 
@@ -162,25 +162,6 @@ def _read(directory: int, path: str) -> bytes:
         os.close(file)
 
 
-class Watch:
-    """One namespace's open files of the settings that people turn, and what they said last."""
-
-    def __init__(self, files: list[int]) -> None:
-        self.files = files
-        self.said: list[bytes] = []
-
-    def moved(self) -> bool:
-        """Tell whether a value differs from that of the last call. Raises: OSError."""
-        now = [os.pread(file, 64, 0) for file in self.files]
-        was, self.said = self.said, now
-        return now != was
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self.files:
-            os.close(file)
-
-
 def _open_watched(proc: int) -> list[int]:
     files: list[int] = []
     for path in WATCHED:
@@ -191,7 +172,7 @@ def _open_watched(proc: int) -> list[int]:
     return files
 
 
-class Sysctls:
+class Sysctls(WatchedFiles):
     """Collect namespace-wide settings."""
 
     name = "sysctl"
@@ -199,46 +180,25 @@ class Sysctls:
     poll_s: Mapping[str, float] = {}
 
     def __init__(self, *, look_s: float = LOOK_S) -> None:
-        self._look_s = look_s
-        self._watches: dict[NetnsKey, tuple[NetnsHandle, Watch]] = {}
+        super().__init__("sysctls", look_s)
         self._proc = OwnProc()
 
     def can_run(self, host: Host) -> str | None:
         """Look for the directory."""
         return None if os.path.isdir(f"/proc/{ROOT}") else f"/proc/{ROOT} is not there"
 
-    async def start(self, host: Host) -> None:
-        """Begin to look at the watched settings."""
-        self._host = host
-        host.call_later(self._look_s, self._look)
-
     async def stop(self) -> None:
         """Close every file."""
-        for ns, _ in list(self._watches.values()):
-            self.detach(ns)
+        await super().stop()
         self._proc.close()
 
-    def attach(self, ns: NetnsHandle) -> None:
+    def open_files(self, ns: NetnsHandle) -> list[int]:
         """Open the watched settings."""
-        watch = Watch(ns.run(lambda: _open_watched(self._proc.root())))
-        watch.moved()
-        self._watches[ns.key] = (ns, watch)
+        return ns.run(lambda: _open_watched(self._proc.root()))
 
-    def detach(self, ns: NetnsHandle) -> None:
-        """Close the namespace's files."""
-        _, watch = self._watches.pop(ns.key, (None, None))
-        if watch is not None:
-            watch.close()
-
-    def _look(self) -> None:
-        self._host.call_later(self._look_s, self._look)
-        for ns, watch in self._watches.values():
-            try:
-                moved = watch.moved()
-            except OSError:  # the namespace is ending
-                continue
-            if moved:
-                self._host.dirty(ns, "sysctls")
+    def said(self, files: list[int]) -> object:
+        """The watched settings' values."""
+        return [os.pread(file, 64, 0) for file in files]
 
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
         """Read the settings that count in this namespace."""
