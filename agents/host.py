@@ -7,17 +7,14 @@ sink every few milliseconds. Finding namespaces and reading them is the runner's
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from agents.collectors.base import NetnsHandle
-from agents.collectors.netns import Namespaces, NetnsOptions
-from agents.ledger import Ledger
-from agents.snapshot import read_boot_id
+from agents.collectors.netns import NetnsOptions
+from agents.opened import OpenedNode
 from agents.source import Sink
 from agents.worker import Worker
 from netviz.core.model.ids import NetnsKey
@@ -31,17 +28,15 @@ FLUSH_S = 0.01
 PAGE_BYTES = resource.getpagesize()
 
 
-class CollectorHost:
-    """The owner of the node's state. `_loop` and `_namespaces` are set before any collector starts."""
+class CollectorHost(OpenedNode):
+    """The owner of the node's state. `_loop` is set before any collector starts."""
 
     _loop: asyncio.AbstractEventLoop
-    _namespaces: Namespaces
 
     def __init__(self, options: NetnsOptions, sink: Sink | None = None) -> None:
+        super().__init__(options)
         self.sink = sink
         self.ready = asyncio.Event()
-        self._options = options
-        self._ledger = Ledger(options.node, kernel=os.uname().release, boot_id=read_boot_id(options.proc))
         self._workers: list[Worker] = []
         self._owner: dict[str, Worker] = {}
         self._readers: dict[NetnsKey, dict[int, socket.socket]] = {}
@@ -53,36 +48,9 @@ class CollectorHost:
 
     # Host: what collectors ask for.
 
-    @property
-    def node(self) -> str:
-        """The node's name."""
-        return self._options.node
-
-    @property
-    def proc(self) -> str | None:
-        """Where the node's processes are seen."""
-        return self._options.proc
-
-    @property
-    def root(self) -> NetnsHandle:
-        """The node's own namespace."""
-        return self._namespaces.root
-
-    def namespaces(self) -> list[NetnsHandle]:
-        """Every namespace that is open, the node's own first."""
-        return self._namespaces.handles()
-
-    def section(self, key: NetnsKey, section: str) -> Mapping[Any, Any]:
-        """One section as the state has it now."""
-        return self._ledger.section(key, section)
-
-    def lookup(self, key: NetnsKey, section: str, record_key: Any) -> Any:
-        """One record as the state has it now."""
-        return self._ledger.lookup(key, section, record_key)
-
     def changed(self, delta: NetnsDelta) -> None:
         """Fold a change in."""
-        self._ledger.change(delta)
+        self.ledger.change(delta)
         for worker in self._workers:
             worker.note(delta)
         self._flush_soon()
@@ -98,23 +66,23 @@ class CollectorHost:
 
     def lost(self, ns: NetnsHandle, section: str, count: int = 1) -> None:
         """Count lost events and have the section read again."""
-        self._ledger.set_status(section, lost=self._ledger.status(section).lost + count)
+        self.ledger.set_status(section, lost=self.ledger.status(section).lost + count)
         self.dirty(ns, section)
         self._flush_soon()
 
     def shed(self, section: str, count: int) -> None:
         """Count changes left out."""
-        self._ledger.set_status(section, shed=self._ledger.status(section).shed + count)
+        super().shed(section, count)
         self._flush_soon()
 
     def set_pod(self, key: NetnsKey, pod: Pod | None) -> None:
         """Say which pod a namespace is."""
-        self._ledger.set_pod(key, pod)
+        super().set_pod(key, pod)
         self._flush_soon()
 
     def set_trouble(self, source: str, reason: str) -> None:
         """Note that a source cannot be read, or can again."""
-        self._ledger.set_status(source, whole=not reason, reason=reason)
+        super().set_trouble(source, reason)
         self._flush_soon()
 
     def add_reader(self, ns: NetnsHandle, sock: socket.socket, on_readable: Callable[[], None]) -> None:
@@ -152,9 +120,9 @@ class CollectorHost:
     def _flush(self) -> None:
         self._flush_timer = None
         at_ns, self._oldest_ns = self._oldest_ns, 0
-        if not self._ledger.pending:
+        if not self.ledger.pending:
             return
-        delta = self._ledger.flush()
+        delta = self.ledger.flush()
         if not delta.empty and self.sink is not None and self.ready.is_set():
             self.sink.state_changed(delta, at_ns)
 
@@ -162,11 +130,11 @@ class CollectorHost:
 
     def state(self) -> NodeState:
         """The state as told to the sink."""
-        return self._ledger.state
+        return self.ledger.state
 
     def bodies(self, digests: Iterable[bytes]) -> list[Body]:
         """The netfilter bodies that are known."""
-        return self._ledger.bodies(digests)
+        return self.ledger.bodies(digests)
 
     def status(self) -> AgentStatus:
         """The collector's own health."""
@@ -175,11 +143,11 @@ class CollectorHost:
         self._cpu_at = (now, cpu)
         with open("/proc/self/statm", "rb") as f:
             rss_pages = int(f.read().split()[1])
-        sections = self._ledger.state.status.values()
+        sections = self.ledger.state.status.values()
         return AgentStatus(
             rss_bytes=rss_pages * PAGE_BYTES,
             cpu=(cpu - cpu_before) / max(now - before, 1e-9),
             lost_events=sum(s.lost for s in sections),
             shed_events=sum(s.shed for s in sections),
-            netns=len(self._ledger.state.netns),
+            netns=len(self.ledger.state.netns),
         )

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from agents import __version__
+from agents.opened import read_boot_id
 from agents.options import BadInput, check_out, make_collectors, node_options
 from agents.recording import Recorder, RecordingError, Replay, read_recording
 from agents.runner import Runner
-from agents.snapshot import read_boot_id
 from agents.transport import Transport, TransportOptions, socket_url
 
 

@@ -79,7 +79,7 @@ class Runner(CollectorHost):
             stack.callback(self._thread.close)
             self._namespaces = Namespaces(self._options, self._thread)
             stack.callback(self._namespaces.close)
-            self._relations = Relations(self._ledger, self.root, self._thread)
+            self._relations = Relations(self.ledger, self.root, self._thread)
             mounts = MountWatch(self._loop, self._mounts_changed)
             stack.callback(mounts.close)
             self._processes = ProcessWatch(self._loop, self._options.proc, self.look_for_namespaces)
@@ -96,7 +96,7 @@ class Runner(CollectorHost):
             if reason is not None:
                 log.warning("%s cannot run: %s", collector.name, reason)
                 for section in collector.sections:
-                    self._ledger.set_status(section, whole=False, reason=reason)
+                    self.ledger.set_status(section, whole=False, reason=reason)
                 continue
             worker = Worker(collector, self._take, self._failed)
             self._workers.append(worker)
@@ -173,7 +173,7 @@ class Runner(CollectorHost):
         for ns in result.gone:
             self._end(ns)
         for ns in result.changed:
-            self._ledger.describe(ns)
+            self.ledger.describe(ns)
         if result.added or result.gone or first:
             self._relations.set_namespaces(self.namespaces())
         for ns in [self.root, *result.added] if first else result.added:
@@ -188,7 +188,7 @@ class Runner(CollectorHost):
 
     def _begin(self, ns: NetnsHandle) -> None:
         self._open[ns.key] = ns
-        self._ledger.describe(ns)
+        self.ledger.describe(ns)
         for worker in self._workers:
             collector = worker.collector
             if ns.fd < 0 and collector.name != "rtnl":
@@ -214,7 +214,7 @@ class Runner(CollectorHost):
             self._unread.discard((worker.collector.name, ns.key))
             worker.detach(ns, left)
         self._relations.forget(ns)
-        self._ledger.remove(ns.key)
+        self.ledger.remove(ns.key)
         for section in SECTIONS:
             self._dirty_ns.pop((ns.key, section), None)
             self._auditing.discard((ns.key, section))
@@ -264,9 +264,9 @@ class Runner(CollectorHost):
         key, sections = task.ns.key, task.sections
         since = [self._dirty_ns.pop((key, s), 0) for s in sections]
         audited = [s for s in sections if (key, s) in self._auditing]
-        differed = self._ledger.replace(key, reading)
+        differed = self.ledger.replace(key, reading)
         for delta in task.replay:
-            self._ledger.change(_only(delta, sections))
+            self.ledger.change(_only(delta, sections))
         if audited:
             self._auditing.difference_update((key, s) for s in audited)
             if differed and not task.replay and not any(since):
@@ -279,9 +279,9 @@ class Runner(CollectorHost):
 
     def _failed(self, worker: Worker, task: Task, error: Exception) -> None:
         key = task.ns.key
-        if self._ledger.knows(key):
+        if self.ledger.knows(key):
             why = (error.strerror if isinstance(error, OSError) else None) or repr(error)
-            self._ledger.set_gaps(key, (), dict.fromkeys((s for s in task.sections if s), why))
+            self.ledger.set_gaps(key, (), dict.fromkeys((s for s in task.sections if s), why))
         self._was_read(worker, task.ns)
         self._flush_soon()
 
@@ -325,7 +325,7 @@ class Runner(CollectorHost):
                         self._audit_one(audited)
                     batch, pause_s = [], 0.0
             self._whole_reading()
-            self._ledger.prune_bodies()
+            self.ledger.prune_bodies()
             self._flush_soon()
 
     def _audit_one(self, key: NetnsKey) -> None:
@@ -340,7 +340,7 @@ class Runner(CollectorHost):
     def _whole_reading(self) -> None:
         now = time.time()
         for section in self._owner:
-            self._ledger.set_status(section, read_at_s=now)
+            self.ledger.set_status(section, read_at_s=now)
 
 
 def _only(delta: NetnsDelta, sections: Iterable[str]) -> NetnsDelta:

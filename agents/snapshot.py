@@ -5,40 +5,27 @@ The same collectors as in `run`, one namespace after the other on one thread, wi
 
 from __future__ import annotations
 
-import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from agents.collectors.base import Collector, NetnsHandle
 from agents.collectors.netns import Namespaces, NetnsOptions
 from agents.enter import NetnsThread
 from agents.ledger import Ledger
+from agents.opened import OpenedNode
 from agents.relations import Relations
-from netviz.core.model.ids import NetnsKey
-from netviz.core.model.netns import Pod
 from netviz.core.state.delta import NetnsDelta
 
 
-def read_boot_id(proc: str | None) -> str:
-    """Return the kernel's boot id, "" where it cannot be read."""
-    try:
-        with open(f"{proc or '/proc'}/sys/kernel/random/boot_id", encoding="ascii") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
-
-
-class Snapshotter:
+class Snapshotter(OpenedNode):
     """A `Host` without a clock: it lets collectors read each namespace once."""
 
     def __init__(self, options: NetnsOptions, collectors: Sequence[Collector]) -> None:
         """Open the node's own namespace. Raises: OSError, ValueError."""
-        self._options = options
+        super().__init__(options)
         self._thread = NetnsThread(inline=True)
         self._collectors = collectors
-        self.ledger = Ledger(options.node, kernel=os.uname().release, boot_id=read_boot_id(options.proc))
         try:
             self._namespaces = Namespaces(options, self._thread)
         except BaseException:
@@ -99,41 +86,6 @@ class Snapshotter:
             self._read(ns, collectors)
             relations.update(ns)
 
-    @property
-    def node(self) -> str:
-        """The node's name."""
-        return self._options.node
-
-    @property
-    def proc(self) -> str | None:
-        """Where the node's processes are seen."""
-        return self._options.proc
-
-    @property
-    def root(self) -> NetnsHandle:
-        """The node's own namespace."""
-        return self._namespaces.root
-
-    def namespaces(self) -> list[NetnsHandle]:
-        """Every namespace that is open."""
-        return self._namespaces.handles()
-
-    def section(self, key: NetnsKey, section: str) -> Mapping[Any, Any]:
-        """One section as far as it was read."""
-        return self.ledger.section(key, section)
-
-    def lookup(self, key: NetnsKey, section: str, record_key: Any) -> Any:
-        """One record as far as it was read."""
-        return self.ledger.lookup(key, section, record_key)
-
-    def set_pod(self, key: NetnsKey, pod: Pod | None) -> None:
-        """Say which pod a namespace is."""
-        self.ledger.set_pod(key, pod)
-
-    def set_trouble(self, source: str, reason: str) -> None:
-        """Note that a source cannot be read."""
-        self.ledger.set_status(source, whole=not reason, reason=reason)
-
     # A snapshot hears no events, so collectors have no reason to call the rest.
     def changed(self, delta: NetnsDelta) -> None:
         """Nothing changes in a snapshot."""
@@ -146,10 +98,6 @@ class Snapshotter:
 
     def lost(self, ns: NetnsHandle, section: str, count: int = 1) -> None:
         """No events, no losses."""
-
-    def shed(self, section: str, count: int) -> None:
-        """Note what was left out."""
-        self.ledger.set_status(section, shed=self.ledger.status(section).shed + count)
 
     def look_for_namespaces(self) -> None:
         """All were found already."""
