@@ -13,6 +13,7 @@ import os
 import selectors
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -110,35 +111,18 @@ class NodeInit:
     # -- processes
 
     def _start_pause(self, name: str) -> int:
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid:
-            os.close(write)
-            self._pause[name] = pid
-            return read
-        try:
-            keep_only(write)
-            signal.set_wakeup_fd(-1)
+        def work(ready: int) -> None:
             syscalls.unshare(syscalls.CLONE_NEWNET)
             netns.write_sysctls(netns.BASE_SYSCTLS)
-            os.write(write, b"ready")
+            os.write(ready, b"ready")
             os.execv(self._dir.parent / "pause", ["sleep", "infinity"])
-        except OSError as error:
-            os.write(write, f" {error}".encode())
-        finally:
-            os._exit(1)
+
+        return _start(work, name, self._pause)
 
     def _start_app(self, name: str) -> int:
         path = self._netns_of(name)
-        read, write = os.pipe()
-        pid = os.fork()
-        if pid:
-            os.close(write)
-            self._apps[name] = pid
-            return read
-        try:
-            keep_only(write)
-            signal.set_wakeup_fd(-1)
+
+        def work(ready: int) -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             fd = os.open(path, os.O_RDONLY)
             syscalls.setns(fd, syscalls.CLONE_NEWNET)
@@ -146,13 +130,29 @@ class NodeInit:
             syscalls.set_name("app")
             selector = selectors.DefaultSelector()
             EchoServer(selector).open(name)
-            os.write(write, b"ready")
-            os.close(write)
+            os.write(ready, b"ready")
+            os.close(ready)
             serve_forever(selector)
-        except OSError as error:
-            os.write(write, f" {error}".encode())
-        finally:
-            os._exit(1)
+
+        return _start(work, name, self._apps)
+
+
+def _start(work: Callable[[int], None], name: str, pids: dict[str, int]) -> int:
+    """Do `work` in a child, noted in `pids`; return the pipe's end where it says "ready", or why it can't."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        pids[name] = pid
+        return read
+    try:
+        keep_only(write)
+        signal.set_wakeup_fd(-1)
+        work(write)
+    except OSError as error:
+        os.write(write, f" {error}".encode())
+    finally:
+        os._exit(1)
 
 
 def main(directory: Path, shared: bool, ready: int) -> NoReturn:
