@@ -32,11 +32,6 @@ class Spot:
         """The node here, if this place is one."""
         return next((node for node in self.plan.nodes if node.name == self.place), None)
 
-    @property
-    def proto_icmp(self) -> str:
-        """ICMP's name in this family."""
-        return "ipv6-icmp" if self.v6 else "icmp"
-
     def senders(self) -> list[str]:
         """Name who may send what passes this chain."""
         if self.chain == "OUTPUT":

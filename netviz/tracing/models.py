@@ -46,11 +46,6 @@ class TraceRun(models.Model):
         return f"{self.source} to {self.target} ({self.proto})"
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing more will come."""
-        return self.status in (self.Status.DONE, self.Status.FAILED)
-
-    @property
     def took_s(self) -> float | None:
         """Seconds from start to end."""
         if self.started_at is None or self.finished_at is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -152,9 +151,3 @@ def answers(trace: Trace) -> str:
     """All that a trace says of the answer's way."""
     replies = [branch.reply for branch in trace.branches if branch.reply is not None]
     return "\n".join(step.why for reply in replies for hop in reply.hops for step in hop.steps)
-
-
-def tally(comparisons: list[Comparison]) -> tuple[Counter[str], list[str]]:
-    """Count verdicts, and describe what is wrong."""
-    counts = Counter(c.verdict for c in comparisons)
-    return counts, [c.describe() for c in comparisons if c.verdict == "wrong"]
