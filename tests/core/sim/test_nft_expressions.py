@@ -501,7 +501,8 @@ class TestDormant:
     def test_nat_of_a_table_that_is_off(self, net: tuple[Net, Ns]) -> None:
         made, node = net
         rule = (*daddr("10.1.2.11"), verdict(DROP))
-        chain(node, "c", rule, hook=PREROUTING, priority=-100, type="nat", policy=NF_DROP)
+        tracked = (*daddr("192.0.2.1"), e("redir"))
+        chain(node, "c", rule, tracked, hook=PREROUTING, priority=-100, type="nat", policy=NF_DROP)
         assert made.trace("pod-1-1", "pod-2-1").disposition is DROPPED
         node.lists["nft_tables"] = [
             type(one)(one.family, one.name, one.handle, 1) for one in node.lists["nft_tables"]

@@ -23,12 +23,11 @@ from netviz.core.model.netfilter import (
     NFPROTO_IPV4,
     NFPROTO_IPV6,
     XT_HOOKS,
-    ChainBody,
     NftChain,
-    NftExpr,
     NftTable,
     XtTable,
 )
+from netviz.core.sim.hook.tracking import tracks_connections
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.inet.ipvs import IPVS_HOOKS
 from netviz.core.sim.run import Run
@@ -38,13 +37,6 @@ PRI_CONNTRACK, PRI_NAT_DST, PRI_NAT_SRC, PRI_CONFIRM = -200, -100, 100, 1 << 31
 NFT_TABLE_F_DORMANT = 1
 HOOK_CHAINS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 LAST = 1 << 62
-CT_EXPRS = frozenset(
-    ("ct", "nat", "masq", "redir", "notrack", "synproxy", "flow_offload", "connlimit", "objref")
-)
-CT_MATCHES = frozenset(
-    ("conntrack", "state", "connmark", "connlimit", "connbytes", "connlabel", "helper", "cluster")
-)
-CT_TARGETS = frozenset(("CT", "NOTRACK", "CONNMARK", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP"))
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -75,52 +67,6 @@ base_chains: ByIdentity[Mapping[Any, NftChain], dict[tuple[int, int], list[NftCh
 )
 
 
-def body_uses_conntrack(body: ChainBody) -> bool:
-    """Tell whether a chain's rules make the kernel track connections."""
-    return any(_tracks(expr) for rule in body.rules for expr in rule.exprs)
-
-
-def _tracks(expr: NftExpr) -> bool:
-    name = expr.attrs.get("name")
-    if expr.name == "match":
-        return name in CT_MATCHES
-    if expr.name == "target":
-        return name in CT_TARGETS
-    inner = expr.attrs.get("expressions") or [expr.attrs.get("expr") or {}]
-    return expr.name in CT_EXPRS or any(one.get("name") in CT_EXPRS for one in inner)
-
-
-_body_uses: ByIdentity[ChainBody, bool] = ByIdentity(body_uses_conntrack)
-_chains_use: ByIdentity[Mapping[Any, NftChain], dict[str, bool]] = ByIdentity(lambda _chains: {})
-
-
-def tracks_connections(run: Run, ns: NetnsState) -> bool:
-    """Tell whether a namespace tracks connections: something in it has asked the kernel to.
-
-    Source: net/netfilter/nf_conntrack_proto.c, nf_ct_netns_get (Linux 6.18).
-    """
-    if ns.conntrack or any(table.name == "nat" for table in ns.xt_tables.values()):
-        return True
-    return any(_chains_track(run, chains) for chains in (ns.nft_chains, ns.xt_chains) if chains)
-
-
-def _chains_track(run: Run, chains: Mapping[Any, NftChain]) -> bool:
-    memo = _chains_use(chains)
-    if "uses" not in memo:
-        memo["uses"] = _any_chain_tracks(run, chains)
-    return memo["uses"]
-
-
-def _any_chain_tracks(run: Run, chains: Mapping[Any, NftChain]) -> bool:
-    if any(chain.type == "nat" for chain in chains.values()):
-        return True
-    for chain in chains.values():
-        body = run.cluster.bodies.get(chain.body) if chain.body else None
-        if isinstance(body, ChainBody) and _body_uses(body):
-            return True
-    return False
-
-
 def families(ipv6: bool) -> tuple[int, int]:
     return (NFPROTO_INET, NFPROTO_IPV6 if ipv6 else NFPROTO_IPV4)
 
@@ -146,7 +92,7 @@ def hook_entries(run: Run, ns: NetnsState, hook: int, ipv6: bool) -> list[Entry]
         rivals = [other[3].chain for other in entries if other[0] == priority]
         first = legacy is not None and goes_first(run, ns, legacy, rivals)
         entries.append((priority, -LAST if first else LAST, 0, made))
-    if tracks_connections(run, ns):
+    if tracks_connections(run, ns, ipv6):
         if hook in (NF_PRE_ROUTING, NF_LOCAL_OUT):
             entries.append((PRI_CONNTRACK, 1, 0, Entry(PRI_CONNTRACK, "conntrack")))
             entries.append((PRI_NAT_DST, 1, 0, Entry(PRI_NAT_DST, "nat")))
@@ -192,11 +138,3 @@ def ordered(ns: NetnsState, chains: Iterable[NftChain]) -> list[NftChain]:
 def is_dormant(table: NftTable | None) -> bool:
     """Tell whether a table is switched off."""
     return table is not None and bool(table.flags & NFT_TABLE_F_DORMANT)
-
-
-def defragments(run: Run, ns: NetnsState) -> bool:
-    """Tell whether fragments are put together before the hooks of IPv4 and IPv6: connection tracking needs it.
-
-    Source: net/netfilter/nf_conntrack_proto.c, nf_ct_netns_do_get; net/ipv4/netfilter/nf_defrag_ipv4.c (Linux 6.18).
-    """
-    return tracks_connections(run, ns)

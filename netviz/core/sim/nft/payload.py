@@ -10,7 +10,7 @@ from typing import Any
 
 from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.model.netfilter import NftExpr
-from netviz.core.sim.hook.hooks import defragments
+from netviz.core.sim.hook.tracking import defragments
 from netviz.core.sim.nft import headers
 from netviz.core.sim.nft.context import NF_INET_INGRESS, Context, Result, Stop, Tri
 from netviz.core.sim.nft.headers import Absent
@@ -50,7 +50,7 @@ def is_piece(ctx: Context) -> bool:
     """Tell whether the hook sees fragments: what they hold differs from one to the next."""
     if not ctx.packet.fragment:
         return False
-    return ctx.bridged or ctx.hook == NF_INET_INGRESS or not defragments(ctx.run, ctx.ns)
+    return ctx.bridged or ctx.hook == NF_INET_INGRESS or not defragments(ctx.run, ctx.ns, ctx.packet.ipv6)
 
 
 def _with_link_header(ctx: Context, packet: Packet) -> Packet:
