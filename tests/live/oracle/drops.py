@@ -2,7 +2,9 @@
 
 A packet's way through the network happens while it is being sent, in the sender's own thread: the
 events of that thread between the beginning of one send and the next are that packet's (and its answer's).
-ARP has a protocol number of its own, so that a request that was dropped isn't taken for the packet.
+So that a neighbour's question that was dropped isn't taken for the packet, what has an ARP message's protocol
+number or a neighbour message's length is left out, within a tunnel's packet too: the devices that a packet crosses
+tell its length.
 """
 
 from __future__ import annotations
@@ -17,7 +19,13 @@ from pathlib import Path
 from lab import syscalls
 
 _IP_PROTOCOLS = (0x0800, 0x86DD)
-_EVENT = re.compile(r"\s(\d+)\.(\d{6}): kfree_skb: .* protocol=(\d+) .* reason: (\w+)")
+_DROP = re.compile(r"\s(\d+)\.(\d{6}): kfree_skb: skbaddr=(\w+) .*protocol=(\d+) .*reason: (\w+)")
+_CROSSING = re.compile(r": (?:net_dev_queue|netif_receive_skb): .*skbaddr=(\w+) len=(\d+)")
+_EVENTS = ("skb/kfree_skb", "net/net_dev_queue", "net/netif_receive_skb")
+_ETHERNET, _VXLAN = 14, 50
+# A solicitation or advertisement, and what a tunnel makes of it or of an ARP message; with and without the frame's header.
+_MESSAGES = (72, 72 + _VXLAN, 28 + _VXLAN)
+_NEIGHBOUR_LENGTHS = {length + header for length in _MESSAGES for header in (0, _ETHERNET)}
 
 
 class Drops:
@@ -32,8 +40,12 @@ class Drops:
             self._instance.mkdir()
             self._write("trace_clock", "mono")
             self._write("set_event_pid", str(threading.get_native_id()))
-            self._write("events/skb/kfree_skb/enable", "1")
+            self._enable("1")
             self.available = True
+
+    def _enable(self, value: str) -> None:
+        for event in _EVENTS:
+            self._write(f"events/{event}/enable", value)
 
     def _write(self, name: str, value: str) -> None:
         (self._instance / name).write_text(value)
@@ -42,17 +54,21 @@ class Drops:
         """Return the drops of IP packets so far as (microseconds of the monotonic clock, reason), oldest first."""
         if not self.available:
             return []
-        found = _EVENT.findall((self._instance / "trace").read_text())
-        return [
-            (int(seconds) * 1_000_000 + int(micros), reason)
-            for seconds, micros, protocol, reason in found
-            if int(protocol) in _IP_PROTOCOLS
-        ]
+        found: list[tuple[int, str]] = []
+        lengths: dict[str, int] = {}
+        for line in (self._instance / "trace").read_text().splitlines():
+            if crossing := _CROSSING.search(line):
+                lengths[crossing[1]] = int(crossing[2])
+            elif drop := _DROP.search(line):
+                seconds, micros, skb, protocol, reason = drop.groups()
+                if int(protocol) in _IP_PROTOCOLS and lengths.pop(skb, 0) not in _NEIGHBOUR_LENGTHS:
+                    found.append((int(seconds) * 1_000_000 + int(micros), reason))
+        return found
 
     def close(self) -> None:
         """Remove the instance and the mount."""
         with suppress(OSError):
-            self._write("events/skb/kfree_skb/enable", "0")
+            self._enable("0")
         with suppress(OSError):
             self._instance.rmdir()
         with suppress(OSError):
