@@ -6,6 +6,7 @@ was after that step without copying, and what changed is found by comparing two 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +26,7 @@ TH_SYN, TH_RST, TH_ACK = 0x02, 0x04, 0x10
 ICMP_ECHOREPLY, ICMP_DEST_UNREACH, ICMP_ECHO, ICMP_TIME_EXCEEDED = 0, 3, 8, 11
 ICMPV6_DEST_UNREACH, ICMPV6_PKT_TOOBIG, ICMPV6_TIME_EXCEED = 1, 2, 3
 ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY = 128, 129
+NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
 
 SMALL_ANSWER = 60  # how long a datagram's answer is taken to be: what a program says isn't known
 BROADCAST_MAC = b"\xff" * 6
@@ -67,7 +69,8 @@ class Packet(msgspec.Struct, frozen=True):
     `vni` is the network identifier or, where it is `keyed`, the GRE key; `sender` is the WireGuard key that it is
     sealed with. `sk` is the cookie of the socket that a rule gave the packet to, `pkttype` what a rule says that it
     is (None: what its MAC says). `arp` is an ARP message's operation: `src` and `dst` are the addresses that it
-    speaks of then. `template`: a rule has laid down how to track the packet.
+    speaks of then. `template`: a rule has laid down how to track the packet. `own`: it still belongs to
+    the socket in this namespace that sent it.
     """
 
     src: bytes
@@ -108,6 +111,7 @@ class Packet(msgspec.Struct, frozen=True):
     sk: int = 0
     pkttype: int | None = None
     arp: int = 0
+    own: bool = False
 
     @property
     def ipv6(self) -> bool:
@@ -128,6 +132,14 @@ class Packet(msgspec.Struct, frozen=True):
     def is_icmp(self) -> bool:
         """ICMP or ICMPv6."""
         return self.proto in (IPPROTO_ICMP, IPPROTO_ICMPV6)
+
+    @property
+    def innermost(self) -> Packet:
+        """The packet that tunnels' outer ones carry, itself where it is no tunnel's."""
+        packet = self
+        while packet.payload is not None:
+            packet = packet.payload
+        return packet
 
     def but(self, **changes: object) -> Packet:
         """Return a copy with some fields changed."""
@@ -153,6 +165,7 @@ class Packet(msgspec.Struct, frozen=True):
             sk=0,
             pkttype=None,
             template=False,
+            own=self.own and not other_netns,
             mark=0 if other_netns else self.mark,
         )
 
@@ -164,6 +177,11 @@ class Packet(msgspec.Struct, frozen=True):
         if self.is_icmp:
             return CtTuple(self.src, self.dst, self.proto, self.sport, self.icmp_type << 8 | self.icmp_code)
         return CtTuple(self.src, self.dst, self.proto, self.sport, self.dport)
+
+    def tuples(self) -> Sequence[CtTuple]:
+        """Return the tuples of the packet and of what it carries: of two in one tunnel the outer ones are alike."""
+        inner = self.payload
+        return (self.tuple(), *(inner.tuples() if inner is not None else ()))
 
     def fields(self) -> dict[str, object]:
         """Return the packet as the trace's JSON shows it: the innermost, with its outer headers in `encap`."""
@@ -241,7 +259,7 @@ def answer_to(packet: Packet, listening: bool) -> Packet | None:
     """Make the packet that the receiving kernel, or a willing listener, sends back.
 
     A listener answers a SYN with SYN+ACK and a datagram with a datagram; without one, TCP answers
-    with RST and UDP with an ICMP port unreachable. An ICMP error or reply is never answered. A socket whose
+    with RST, and UDP not itself (see `icmp_error`). An ICMP error or reply is never answered. A socket whose
     program says nothing about it sets DF (IP_PMTUDISC_WANT).
 
     Source: net/ipv4/tcp_ipv4.c, tcp_v4_send_reset; net/ipv4/udp.c, __udp4_lib_rcv;
@@ -263,7 +281,7 @@ def answer_to(packet: Packet, listening: bool) -> Packet | None:
         return same_id.but(sport=packet.sport, dport=0, icmp_type=reply, length=packet.length, tos=packet.tos)
     if packet.proto == IPPROTO_UDP:
         if not listening:
-            return icmp_error(packet, "port", packet.dst)
+            return None
         return back.but(length=min(packet.length, SMALL_ANSWER), df=not packet.ipv6)
     return None
 

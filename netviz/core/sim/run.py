@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from netviz.core.model.ipvs import IpvsConn
     from netviz.core.model.netfilter import SetElem
     from netviz.core.sim.inet.conntrack import Conn
+    from netviz.core.sim.route.rules import RouteFlow
 
 MAX_MOVES = 800
 
@@ -142,6 +143,9 @@ class Run:
         self.seen: set[Hashable] = set()
         self.changed_sets: set[tuple[NetnsKey, int]] = set()
         self.set_elems: dict[tuple[NetnsKey, tuple[int, str, str]], dict[bytes, SetElem | None]] = {}
+        self.routed: dict[
+            LinkKey, RouteFlow
+        ] = {}  # for which flow a bridge has routed the packet that goes up to it
         self.options_changed = False
         self.noted: dict[Hashable, int] = {}  # what rules that were met wrote down for later rules
         self.carry: Carry = _nowhere

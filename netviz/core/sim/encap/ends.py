@@ -10,7 +10,7 @@ from netviz.core.sim.encap import spec as tunnel_spec
 from netviz.core.sim.encap import tunnel
 from netviz.core.sim.encap.vxlan_remotes import outer_packet, remotes_for
 from netviz.core.sim.node_index import outer_netns
-from netviz.core.sim.packet import Packet
+from netviz.core.sim.packet import IPPROTO_ICMPV6, NEIGHBOUR_SOLICITATION, Packet
 from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
 
@@ -21,14 +21,22 @@ Copies = list[tuple[NetnsState, Packet, int]]
 
 
 def copies(
-    run: Run, ns: NetnsState, link: Link, dmac: bytes, smac: bytes, ipv6: bool = False
+    run: Run, ns: NetnsState, link: Link, dmac: bytes, smac: bytes, ipv6: bool = False, own: bool = False
 ) -> Copies | None:
-    """List the outer packets (their namespace, the packet, its device) that carry a frame; None: not modelled."""
+    """List the outer packets (their namespace, the packet, its device) that carry a frame; None: not modelled.
+
+    `own`: the frame belongs to a socket of the device's namespace.
+    """
     key = outer_netns(ns, link)
     if key is None or key not in run.node(ns.key).netns:
         return None
     space = run.netns(key)
-    frame = Packet(bytes(4), bytes(4), 0, length=NDP_BYTES if ipv6 else ARP_BYTES, smac=smac, dmac=dmac)
+    frame = Packet(bytes(4), bytes(4), 0, length=ARP_BYTES)
+    if ipv6:
+        frame = Packet(
+            bytes(16), bytes(16), IPPROTO_ICMPV6, icmp_type=NEIGHBOUR_SOLICITATION, length=NDP_BYTES
+        )
+    frame = frame.but(smac=smac, dmac=dmac, own=own and ipv6)
     found: Copies = []
     if isinstance(link.info, VxlanInfo):
         remotes = remotes_for(run, ns, link, link.info, dmac)

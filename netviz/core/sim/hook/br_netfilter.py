@@ -19,6 +19,7 @@ Unmodelled: defragmentation, VLAN and PPPoE encapsulated packets.
 from __future__ import annotations
 
 from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RTN_UNICAST, Nexthop
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUTING
@@ -80,7 +81,8 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
     br_nf_pre_routing_finish_ipv6; net/ipv4/route.c, ip_route_input_slow (no_route) (Linux 6.18).
     """
     run.check_gap(ns, "routes", "route", bridge.ifname, packet)
-    result = lookup_route(ns, route_flow(packet, iif=bridge.ifindex))
+    flow = route_flow(packet, iif=bridge.ifindex)
+    result = lookup_route(ns, flow)
     command = f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {bridge.ifname}"
     if result.unknown:
         why = f"The routing decision isn't known: {result.unknown}."
@@ -93,6 +95,7 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
         nexthop = pick_nexthop(run, ns, packet, result)
         if nexthop.oif == bridge.ifindex:
             return _bridged(run, ns, packet, bridge, nexthop)
+    run.routed[LinkKey(ns.key, bridge.ifindex)] = flow
     packet = packet.but(dmac=bridge.mac, pkttype=PACKET_HOST)
     why = (
         f"The new destination is not to be reached behind {bridge.ifname}: the frame is addressed to the bridge "

@@ -11,6 +11,8 @@ arp_rcv, arp_xmit; net/netfilter/nft_fwd_netdev.c (Linux 6.18).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from netviz.core.model.conntrack import CtEntry
@@ -36,6 +38,8 @@ NETDEV_INGRESS, NETDEV_EGRESS, INET_INGRESS = 0, 1, 5
 NF_ARP_IN, NF_ARP_OUT, NF_ARP_FORWARD = range(3)
 IPS_OFFLOAD = 1 << 14
 BRIDGE_HOOKS = {"pre": 0, "in": 1, "forward": 2, "out": 3, "post": 4}
+NF_BR_PRI_BRNF = 0
+IpHook = Callable[[Packet], Packet]
 
 
 class Forwarded(msgspec.Struct, frozen=True):
@@ -134,17 +138,24 @@ def bridge_hook(
     port: Link | None,
     bridge: Link,
     out: Link | None = None,
+    ip_hook: IpHook | None = None,
 ) -> Packet:
-    """Pass a frame through a bridge's hook: its bridge chains (`br_netfilter` calls the IP hooks).
+    """Pass a frame through a bridge's hook: its bridge chains, and between them what calls the IP hooks.
 
-    `port` is where the frame came in, None where the kernel no longer says so; `out` where it goes out.
+    `port` is where the frame came in, None where the kernel no longer says so; `out` where it goes out. `ip_hook`
+    is br_netfilter's part, which is registered with the namespace's first bridge: chains of its own priority came
+    later and go first.
+
+    Source: net/bridge/br_netfilter_hooks.c, br_nf_ops, br_nf_hook_thresh (Linux 6.18).
     """
     number = BRIDGE_HOOKS[hook]
     for chain in _chains(ns, (NFPROTO_BRIDGE, number)) if ns.nft_chains else ():
+        if ip_hook is not None and chain.priority > NF_BR_PRI_BRNF:
+            packet, ip_hook = ip_hook(packet), None
         ctx = Context(run, ns, packet, NFPROTO_BRIDGE, number, port, out)
         filter_chain(ctx, chain, bridge.ifname)
         packet = ctx.packet
-    return packet
+    return ip_hook(packet) if ip_hook is not None else packet
 
 
 def arp_hook(

@@ -9,9 +9,8 @@ from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.inet.icmp import drop_and_tell, error_source
 from netviz.core.sim.packet import Packet, icmp_error
-from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rp_filter import validate_source
-from netviz.core.sim.route.rules import RouteResult, route_text, rule_text
+from netviz.core.sim.route.rules import RouteFlow, RouteResult, route_text, rule_text
 from netviz.core.sim.route.saddr import is_multicast
 from netviz.core.sim.run import Ended, Run
 from netviz.core.sim.trace import Disposition
@@ -146,11 +145,11 @@ def input_error(
     raise Ended(Disposition.REJECTED, names[what], icmp_error(packet, what, source), ns.key, sourceless)
 
 
-def check_source(run: Run, ns: NetnsState, link: Link, packet: Packet, oif: int) -> None:
+def check_source(run: Run, ns: NetnsState, link: Link, packet: Packet, flow: RouteFlow, oif: int) -> None:
     if packet.ipv6:
         return
     run.check_gap(ns, "sysctls", "rp_filter", link.ifname, packet)
-    failed = validate_source(ns, link, route_flow(packet), oif)
+    failed = validate_source(ns, link, flow, oif)
     if failed is None:
         return
     reason, why = failed

@@ -7,7 +7,7 @@ ip6_forward (Linux 6.18).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -21,6 +21,7 @@ from netviz.core.model.netfilter import (
     NF_POST_ROUTING,
     NF_PRE_ROUTING,
 )
+from netviz.core.sim import sysctl
 from netviz.core.sim.hook.br_netfilter import came_through_bridge
 from netviz.core.sim.hook.netfilter import inet_hook, output_hook
 from netviz.core.sim.inet.admission import (
@@ -48,6 +49,7 @@ IPV6_MIN_MTU = 1280
 def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     """Take a packet in from a link: prerouting hooks, routing decision, then local delivery or forwarding."""
     _check_ipv6(run, ns, link, packet)
+    packet = packet.but(own=False) if packet.own else packet
     if came_through_bridge(ns, link, packet):
         packet = packet.but(sk=0)  # ip_rcv_core takes away the socket that a bridge's PREROUTING gave it
     else:
@@ -64,7 +66,8 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
         check_martian(run, ns, link, packet)
     run.check_gap(ns, "routes", "route", link.ifname, packet)
     run.check_gap(ns, "rules", "route", link.ifname, packet)
-    result = lookup_route(ns, route_flow(packet, iif=link.ifindex))
+    flow = run.routed.pop(LinkKey(ns.key, link.ifindex), None) or route_flow(packet, iif=link.ifindex)
+    result = lookup_route(ns, flow)
     command = _route_command(packet, link)
     if result.unknown:
         run.unknown(
@@ -80,7 +83,7 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
         input_error(run, ns, link, packet, result, command)
     if result.route.type == RTN_LOCAL:
         record_route(run, ns, link.ifname, packet, result, None, command)
-        check_source(run, ns, link, packet, 0)
+        check_source(run, ns, link, packet, flow, 0)
         return local_in(run, ns, link, packet)
     if result.route.type in (RTN_BROADCAST, RTN_MULTICAST) or is_multicast(packet.dst):
         run.unknown(
@@ -107,7 +110,7 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
         missing_device(run, ns, packet, nexthop, command)
     record_route(run, ns, link.ifname, packet, result, nexthop, command)
     if not packet.ipv6:
-        check_source(run, ns, link, packet, out.ifindex)
+        check_source(run, ns, link, packet, flow, out.ifindex)
     return _forward(run, ns, link, out, packet, result, nexthop)
 
 
@@ -146,7 +149,7 @@ def _into_l3s(run: Run, ns: NetnsState, link: Link, packet: Packet, found: LinkK
     packet = inet_hook(run, ns, packet, NF_LOCAL_IN, link, None)
     own = run.netns(found.netns)
     upper = own.links[found.ifindex]
-    check_source(run, own, upper, packet, 0)
+    check_source(run, own, upper, packet, route_flow(packet), 0)
     why = f"{upper.ifname} is an ipvlan (l3s) over {link.ifname} and has {format_ip(packet.dst)}: it gets the packet."
     run.step(own, "link_rx", upper.ifname, packet, "receive", why)
     return deliver(run, own, upper, packet)
@@ -157,9 +160,14 @@ def _route_command(packet: Packet, link: Link) -> str:
     return f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {link.ifname}{mark}"
 
 
-def _mtu(out: Link, result: RouteResult, ipv6: bool) -> int:
-    """Return the MTU of a route. Source: include/net/ip.h, ip_dst_mtu_maybe_forward (Linux 6.18)."""
-    mtu = result.route.mtu if result.route is not None and result.route.mtu else 0
+def _mtu(out: Link, result: RouteResult, ipv6: bool, forwarding: bool = False) -> int:
+    """Return the MTU of a route; of what it forwards, IPv6 asks the route for a locked one alone.
+
+    Source: include/net/ip.h, ip_dst_mtu_maybe_forward; include/net/ip6_route.h, ip6_dst_mtu_maybe_forward (Linux 6.18).
+    """
+    route = result.route
+    asks = route is not None and (not (ipv6 and forwarding) or route.mtu_lock)
+    mtu = route.mtu if route is not None and asks else 0
     if not mtu and ipv6 and out.ipv6 is not None:
         mtu = out.ipv6.mtu6
     return mtu or out.mtu
@@ -183,7 +191,7 @@ def _forward(
         drop_and_tell(run, ns, "ttl", link.ifname, packet, "IP_INHDR", why, error="ttl", iif=link)
     if packet.ipv6:
         _check_link_local(run, ns, link, out, packet)
-    mtu = max(_mtu(out, result, packet.ipv6), IPV6_MIN_MTU if packet.ipv6 else 0)
+    mtu = max(_mtu(out, result, packet.ipv6, True), IPV6_MIN_MTU if packet.ipv6 else 0)
     if packet.wire_length > mtu and (packet.df or packet.ipv6):
         why = (
             f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and it may not be fragmented; "
@@ -218,6 +226,7 @@ def _forward(
         else "sysctl net.ipv6.conf.all.forwarding",
     )
     packet = inet_hook(run, ns, packet, NF_FORWARD, link, out, nexthop.gateway or packet.dst)
+    mtu = max(_mtu(out, result, True), IPV6_MIN_MTU) if packet.ipv6 else mtu
     return _output(run, ns, out, packet, nexthop, mtu, link)
 
 
@@ -271,6 +280,8 @@ def _output(
                 mtu=mtu,
                 length=packet.wire_length,
             )
+        if packet.ipv6 and iif is not None:
+            _not_fragmented6(run, ns, out, packet, mtu, iif)
         whole = packet.wire_length
         packet = packet.but(fragment=mtu)
         run.step(
@@ -289,13 +300,40 @@ def _output(
     return Tx(LinkKey(ns.key, out.ifindex), packet, gateway)
 
 
+def _not_fragmented6(run: Run, ns: NetnsState, out: Link, packet: Packet, mtu: int, iif: Link) -> NoReturn:
+    """Refuse to fragment a forwarded IPv6 packet that is too big for its route, though not for the device.
+
+    Source: net/ipv6/ip6_output.c, ip6_fragment (fail_toobig) (Linux 6.18).
+    """
+    why = (
+        f"The packet has {packet.wire_length} bytes, its route by {out.ifname} takes {mtu}, and routers do not fragment "
+        "IPv6; the sender is told by ICMP."
+    )
+    drop_and_tell(
+        run,
+        ns,
+        "mtu",
+        out.ifname,
+        packet,
+        "PKT_TOO_BIG",
+        why,
+        error="too-big",
+        iif=iif,
+        command=f"ip -6 route get {format_ip(packet.dst)}",
+        mtu=mtu,
+        length=packet.wire_length,
+        icmp="packet-too-big",
+        kernel_reason="NOT_SPECIFIED",
+    )
+
+
 def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
     """Send the host's own packet: route, output hooks (and the route again if they changed it), output.
 
     Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; ip_output.c, __ip_local_out;
     net/ipv4/netfilter.c, ip_route_me_harder (Linux 6.18).
     """
-    packet = send.packet
+    packet = send.packet.but(own=True) if send.packet.payload is None else send.packet
     result, nexthop, out = _route_output(run, ns, packet, send)
     vrf = master_of(ns.links, out)
     if vrf is not None and vrf is not out:
@@ -323,7 +361,11 @@ def _route_output(
     run.check_gap(ns, "rules", "route", "", packet)
     oif, sourceless = send.oif, send.sourceless and not again
     asked = packet.but(tos=packet.tos if again else sender_tos(packet), dst=send.via or packet.dst)
-    result = lookup_route(ns, route_flow(asked, oif=oif, sourceless=sourceless))
+    result = lookup_route(ns, route_flow(asked, oif=oif, sourceless=sourceless, dissected=again))
+    if sourceless and result.error and packet.ipv6:
+        # ip6_dst_lookup_tail: what was found without a source is forgotten if it is an error
+        sourceless = False
+        result = lookup_route(ns, route_flow(asked, oif=oif))
     mark = f" mark {packet.mark}" if packet.mark else ""
     source = "" if sourceless else f" from {format_ip(packet.src)}"
     command = f"ip route get {format_ip(packet.dst)}{source}{mark}"
@@ -370,7 +412,25 @@ def _route_output(
     if out is None:
         missing_device(run, ns, packet, nexthop, command)
     record_route(run, ns, out.ifname, packet, result, nexthop, command)
+    if not sourceless:
+        _check_loopback_source(run, ns, out, packet, "NETFILTER_DROP" if again else "IP_OUTNOROUTES")
     return result, nexthop, out
+
+
+def _check_loopback_source(run: Run, ns: NetnsState, out: Link, packet: Packet, reason: str) -> None:
+    """Refuse a loopback source on its way out of the host, unless route_localnet lets it go.
+
+    Source: net/ipv4/route.c, __mkroute_output (Linux 6.18).
+    """
+    elsewhere = not out.flags & IFF_LOOPBACK and out.kind != "vrf"
+    if packet.ipv6 or packet.src[0] != 127 or not elsewhere or sysctl.ipv4_or(ns, out, "route_localnet"):
+        return
+    name = f"net.ipv4.conf.{out.ifname}.route_localnet"
+    why = (
+        f"{format_ip(packet.src)} is a loopback address, which may not leave by {out.ifname} ({name} is off): "
+        "sending fails with EINVAL."
+    )
+    run.drop(ns, "route", out.ifname, packet, reason, why, command=f"sysctl {name}", errno="EINVAL")
 
 
 def _assume_on_link(

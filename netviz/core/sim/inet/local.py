@@ -19,16 +19,20 @@ from netviz.core.model.socket import Socket
 from netviz.core.sim import sysctl
 from netviz.core.sim.encap import decap
 from netviz.core.sim.hook.netfilter import inet_hook
+from netviz.core.sim.inet.icmp import error_source
 from netviz.core.sim.inet.listeners import lookup_socket
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
     IPPROTO_TCP,
     IPPROTO_UDP,
     TH_ACK,
     TH_RST,
     Packet,
     answer_to,
+    icmp_error,
     invert,
 )
 from netviz.core.sim.route.decision import route_flow
@@ -44,14 +48,25 @@ ERRORS_BY_DEVICE = {(IPPROTO_UDP, False), (IPPROTO_TCP, True)}
 
 def local_in(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     """Pass a packet through the input hooks and deliver it. Always ends the walk, but for a tunnel's packet."""
+    found_early = _demuxed(run, ns, link, packet)
     packet = inet_hook(
         run, ns, packet.but(fragment=0) if packet.fragment else packet, NF_LOCAL_IN, link, None
     )
-    return deliver(run, ns, link, packet)
+    return deliver(run, ns, link, packet, found_early)
 
 
-def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
-    """Give a packet that has passed the input hooks to who takes it."""
+def _demuxed(run: Run, ns: NetnsState, link: Link, packet: Packet) -> bool:
+    """Tell whether the packet has found the sender's socket before INPUT: what rules change there matters no more.
+
+    Source: net/ipv4/tcp_ipv4.c, tcp_v4_early_demux; net/ipv6/tcp_ipv6.c, tcp_v6_early_demux (Linux 6.18).
+    """
+    if packet.proto != IPPROTO_TCP or packet.sk or packet.pkttype or link.flags & IFF_LOOPBACK:
+        return False
+    return run.client is not None and run.client[0] == ns.key and _for_client(run.client[1], packet)
+
+
+def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet, found_early: bool = False) -> Action:
+    """Give a packet that has passed the input hooks to who takes it: the sender's socket, if it was `found_early`."""
     if packet.payload is not None:
         return decap.take(run, ns, link, packet)
     run.step(
@@ -66,7 +81,8 @@ def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     if packet.proto == IPPROTO_TCP and packet.pkttype:
         why = "A rule has made it a packet for others: TCP does not take it."
         run.drop(ns, "socket", link.ifname, packet, "NOT_SPECIFIED", why)
-    if run.client is not None and run.client[0] == ns.key and _for_client(run.client[1], packet):
+    own = run.client is not None and run.client[0] == ns.key and _for_client(run.client[1], packet)
+    if own or found_early:
         _to_client(run, ns, link, packet)
     if packet.is_icmp:
         _icmp(run, ns, link, packet)
@@ -83,11 +99,12 @@ def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
 
 
 def _for_client(sent: CtTuple, packet: Packet) -> bool:
+    if packet.inner is not None and packet.inner.proto in (IPPROTO_ICMP, IPPROTO_ICMPV6):
+        # net/ipv4/ping.c, ping_err: an error is for the socket with the identifier, whomever that asked
+        return packet.inner.sport == sent.sport and packet.dst == sent.src
     if packet.inner is not None:
         return packet.inner == sent
-    if (
-        packet.is_icmp
-    ):  # net/ipv4/ping.c, ping_lookup: a ping socket takes its identifier's answers from anybody
+    if packet.is_icmp:  # ping_lookup: a ping socket takes its identifier's answers from anybody
         return msgspec.structs.replace(packet.tuple(), src=sent.dst) == invert(sent)
     # a port chosen among thousands, because the one asked for was taken, isn't the one that the sender waits for
     return packet.tuple() == invert(sent) and not packet.sport_unsure
@@ -135,7 +152,9 @@ def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
     why = "The kernel itself answers the echo request."
     run.step(ns, "socket", link.ifname, packet, "echo", why, command=f"sysctl {name}")
     answer = _answerable(run, ns, link, packet, answer_to(packet, True))
-    raise Ended(Disposition.DELIVERED, "", answer, ns.key, oif=_bound(link))
+    # icmpv6_echo_reply asks for a route by the device that was asked, where there is one
+    oif = _arrival(ns, link, packet) if packet.ipv6 else _bound(link)
+    raise Ended(Disposition.DELIVERED, "", answer, ns.key, oif=oif)
 
 
 def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
@@ -164,7 +183,11 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
             back = _answerable(run, ns, link, packet, back)
         oif = socket.ifindex or (_bound(link) if name == "tcp" else 0)
         raise Ended(Disposition.DELIVERED, "", back, ns.key, sourceless, oif)
-    answer = answer_to(packet, False)
+    answer, sourceless = answer_to(packet, False), False
+    if name == "udp":
+        # IPv4 answers as who was asked, IPv6 only where that is an address of the host
+        source, sourceless = error_source(ns, link, packet) if packet.ipv6 else (packet.dst, False)
+        answer = icmp_error(packet, "port", source)
     sends = "" if answer is None else f"; the kernel answers with {answer.describe()}"
     run.step(
         ns,
@@ -184,7 +207,7 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         else "icmp-port-unreachable"
     )
     answer = _answerable(run, ns, link, packet, answer)
-    raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key, oif=_bound(link))
+    raise Ended(Disposition.NO_LISTENER, reason, answer, ns.key, sourceless, _bound(link))
 
 
 def _answerable(run: Run, ns: NetnsState, link: Link, packet: Packet, answer: Packet | None) -> Packet | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from netviz.core.model.addr import format_mac
@@ -48,8 +49,11 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
     if packet.pkttype and packet.dmac == bridge.mac:
         packet = packet.but(pkttype=None)
     before = packet
-    packet = _as_received(before, bridge_hook(run, ns, packet, "pre", port, bridge), bridge, port)
-    packet = br_netfilter.pre_routing(run, ns, packet, bridge, port)
+
+    def ip_hook(packet: Packet) -> Packet:
+        return br_netfilter.pre_routing(run, ns, _as_received(before, packet, bridge, port), bridge, port)
+
+    packet = bridge_hook(run, ns, packet, "pre", port, bridge, ip_hook=ip_hook)
     vid, packet = _enter(run, ns, bridge, port, packet)
     br.check_locked(run, ns, bridge, port, packet, vid)
     br.learn(run, ns, bridge, port, packet.smac, vid)
@@ -143,14 +147,22 @@ def _send(
     tags = bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags)
     if tags is not None and tags != packet.tags:
         packet = packet.but(tags=tags)
-    packet = bridge_hook(run, ns, packet, "forward" if source is not None else "out", source, bridge, port)
-    if source is not None:
-        packet = br_netfilter.forward(run, ns, packet, bridge, port)
+    packet = _pass_on(run, ns, packet, bridge, source, port)
     packet = bridge_hook(run, ns, packet, "post", None, bridge, port)
     packet = br_netfilter.post_routing(run, ns, packet, bridge)
     if not fits(port, packet):
         too_big(run, ns, port, packet, port, "a bridge")
     return Tx(LinkKey(ns.key, port.ifindex), packet, nexthop)
+
+
+def _pass_on(
+    run: Run, ns: NetnsState, packet: Packet, bridge: Link, source: Link | None, port: Link
+) -> Packet:
+    """Pass a frame through the hook of what goes from port to port, or of the bridge's own frames."""
+    if source is None:
+        return bridge_hook(run, ns, packet, "out", None, bridge, port)
+    forward = partial(br_netfilter.forward, run, ns, bridge=bridge, out=port)
+    return bridge_hook(run, ns, packet, "forward", source, bridge, port, forward)
 
 
 def _aged_out(run: Run, ns: NetnsState, bridge: Link, packet: Packet, port: Link, vid: int) -> bool:
@@ -206,11 +218,7 @@ def _ask_copies(
     try:
         for port in ports:
             try:
-                if source is None:
-                    bridge_hook(run, ns, packet, "out", source, bridge, port)
-                else:
-                    copy = bridge_hook(run, ns, packet, "forward", source, bridge, port)
-                    br_netfilter.forward(run, ns, copy, bridge, port)
+                _pass_on(run, ns, packet, bridge, source, port)
             except Ended as ended:
                 stopped += ended.disposition in (Disposition.DROPPED, Disposition.REJECTED)
                 if refused is None and ended.answer is not None:

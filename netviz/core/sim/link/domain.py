@@ -149,7 +149,8 @@ class _Explorer:
 
     def tunnel(self, ns: NetnsState, key: LinkKey, link: Link, path: tuple[Crossing, ...]) -> None:
         """Carry the frame to every remote for its MAC; who is to answer must reach back."""
-        copies = ends.copies(self.run, ns, link, self.mac, self.asker, len(self.target) == 16)
+        own = all(crossing.bridge.netns == ns.key and not crossing.came_in for crossing in path)
+        copies = ends.copies(self.run, ns, link, self.mac, self.asker, len(self.target) == 16, own)
         if copies is None:
             self.found.opaque.append(link.ifname)
             return
@@ -165,7 +166,8 @@ class _Explorer:
     def comes_back(self, there: LinkKey, other: Link, key: LinkKey) -> bool:
         """Tell whether a frame to the asker comes back out of the tunnel device that it went into."""
         ns = self.run.netns(there.netns)
-        back = ends.copies(self.run, ns, other, self.asker, other.mac, len(self.target) == 16)
+        ipv6, own = len(self.target) == 16, not other.master
+        back = ends.copies(self.run, ns, other, self.asker, other.mac, ipv6, own)
         if back is None:
             self.found.opaque.append(other.ifname)
             return False

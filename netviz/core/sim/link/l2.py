@@ -79,7 +79,7 @@ def xmit(run: Run, tx: Tx) -> Action:
     packet = passed
     if link.flags & IFF_LOOPBACK:
         run.step(ns, "link_tx", name, packet, "loop back", "The destination is this namespace itself.")
-        return Rx(tx.link, packet)
+        return Rx(tx.link, packet.but(own=False))
     family = XMIT.get(link.kind)
     if family is not None:
         return family(run, ns, link, packet, tx.nexthop)
@@ -98,7 +98,7 @@ def _forward_frame(run: Run, ns: NetnsState, link: Link, forwarded: Forwarded, b
         why = "Rules of devices send the frame from one to the next too often: it is dropped."
         run.drop(ns, "link_tx", link.ifname, packet, "NOT_SPECIFIED", why)
     if forwarded.nexthop:
-        packet = neigh.resolve(run, ns, out, forwarded.nexthop, packet)
+        packet = neigh.resolve(run, ns, out, forwarded.nexthop, packet, routed=False)
     run.step(ns, "forward", link.ifname, packet, "forward", f"The frame goes out of {out.ifname} instead.")
     return Tx(LinkKey(ns.key, out.ifindex), packet, forwarded.nexthop, before + 1)
 
@@ -142,7 +142,7 @@ def receive(run: Run, rx: Rx) -> Action:
         return stacked
     if packet.tags:
         vlan.nobody(run, ns, link, packet)
-    if not rx.host:
+    if not rx.host or packet.pkttype == PACKET_OTHERHOST:
         _check_mac(run, ns, link, packet)
     if not link.flags & IFF_LOOPBACK:
         why = f"{link.ifname} receives the packet."

@@ -7,8 +7,10 @@ from typing import NoReturn
 from netviz.core.model.addr import format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
+from netviz.core.sim.link.macvlan import PASSTHRU, mode_of
 from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.link.underlay import Member, holders_of_mac, owners
+from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import peer_not_collected
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Action, Ended, Run, Rx
@@ -26,6 +28,8 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     by_addr = owners(nodes, key, nexthop, packet.tags)
     if by_mac:
         return _arrive(run, ns, link, packet, by_mac)
+    if by_addr and _takes_all(run, by_addr[0]):
+        return _arrive(run, ns, link, packet, by_addr[:1])
     if by_addr:
         _not_taken(run, ns, link, packet, by_addr[0])
     node = run.node(ns.key)
@@ -44,20 +48,32 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     raise Ended(Disposition.LEFT_NETWORK, link.ifname)
 
 
+def _takes_all(run: Run, member: Member) -> bool:
+    """Tell whether a link takes frames for any MAC, which the switches between the nodes flood to it."""
+    link = run.link(member.inet)
+    return link is not None and mode_of(link) == PASSTHRU
+
+
 def _not_taken(run: Run, ns: NetnsState, link: Link, packet: Packet, member: Member) -> NoReturn:
     """Send a frame to a MAC that nobody has: who has the next hop's address hears it at most, and drops it."""
     mac = format_mac(packet.dmac)
     command = f"ip neigh show dev {link.ifname}"
     why = f"The packet goes out of {link.ifname} to {mac}, which no known link has."
     run.step(ns, "link_tx", link.ifname, packet, "cross wire", why, command=command)
+    own = members_of(run.node(ns.key).netns).by_wire.get(LinkKey(ns.key, link.ifindex), ())
+    if any(one.mac == packet.dmac for one in own):
+        why = f"{mac} is a MAC behind {link.ifname} itself: a switch sends no frame back by the port that it came from."
+        run.drop(ns, "bridge", link.ifname, packet, "NOT_SPECIFIED", why, sent_to=mac, command=command)
     far_ns = run.netns(member.wire.netns)
-    far, own = far_ns.links[member.wire.ifindex].ifname, format_mac(member.mac)
+    far, expected = far_ns.links[member.wire.ifindex].ifname, format_mac(member.mac)
     why = (
-        f"The frame goes to {mac}, but {member.wire.netns.node}, which has the next hop's address, has {own}: "
+        f"The frame goes to {mac}, but {member.wire.netns.node}, which has the next hop's address, has {expected}: "
         "it doesn't take the frame."
     )
     packet = packet.scrubbed(True)
-    run.drop(far_ns, "link_rx", far, packet, "OTHERHOST", why, expected=own, sent_to=mac, command=command)
+    run.drop(
+        far_ns, "link_rx", far, packet, "OTHERHOST", why, expected=expected, sent_to=mac, command=command
+    )
 
 
 def _arrive(run: Run, ns: NetnsState, link: Link, packet: Packet, members: list[Member]) -> Action:

@@ -33,11 +33,18 @@ from netviz.core.state.node import NetnsState
 
 
 def resolve(
-    run: Run, ns: NetnsState, link: Link, nexthop: bytes, packet: Packet, iif: Link | None = None
+    run: Run,
+    ns: NetnsState,
+    link: Link,
+    nexthop: bytes,
+    packet: Packet,
+    iif: Link | None = None,
+    routed: bool = True,
 ) -> Packet:
     """Fill in the frame's MACs for a next hop on a link; ends the walk when there is none.
 
-    `iif` is the link by which the packet came in, None for the host's own.
+    `iif` is the link by which the packet came in, None for the host's own. The sender of a packet that was never
+    `routed` isn't told of a failure: it is the route that tells (net/ipv4/arp.c, arp_error_report).
     """
     if link.flags & (IFF_NOARP | IFF_LOOPBACK) or link.arptype != ARPHRD_ETHER:
         return packet.but(smac=link.mac, dmac=link.mac if link.flags & IFF_LOOPBACK else b"")
@@ -80,7 +87,7 @@ def resolve(
         )
         return packet
     failed = entry is not None and bool(entry.state & NUD_FAILED)
-    return _ask(run, ns, link, nexthop, packet, failed, command, iif)
+    return _ask(run, ns, link, nexthop, packet, failed, command, iif, routed)
 
 
 def _asked_mac(nexthop: bytes) -> bytes:
@@ -150,6 +157,7 @@ def _ask(
     failed: bool,
     command: str,
     iif: Link | None,
+    routed: bool,
 ) -> Packet:
     what = "neighbour solicitation" if len(nexthop) == 16 else "ARP request"
     text = format_ip(nexthop)
@@ -179,7 +187,7 @@ def _ask(
     if announce := 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce"):
         evidence["asked_from"] = f"{format_ip(sender)} (arp_announce {announce})"
     if not answers:
-        _nobody_answers(run, ns, link, packet, domain, failed, what, text, command, iif, evidence)
+        _nobody_answers(run, ns, link, packet, domain, failed, what, text, command, iif, routed, evidence)
     picked = 0
     macs = {answer.mac for answer in answers}
     if len(macs) > 1:
@@ -266,6 +274,7 @@ def _nobody_answers(
     text: str,
     command: str,
     iif: Link | None,
+    routed: bool,
     evidence: dict[str, Any],
 ) -> NoReturn:
     name = link.ifname
@@ -312,6 +321,9 @@ def _nobody_answers(
         why = f"Nobody answers the {what} for {text} on {name}: {'; '.join(evidence['silent'])}."
     if failed and domain.wires:
         why = f"The entry for {text} on {name} has failed: nobody answered the {what}, and no known node has it."
+    if not routed:
+        why += " The frame was never routed: its sender isn't told."
+        run.drop(ns, "neigh", name, packet, "NEIGH_FAILED", why, command=command, **evidence)
     drop_and_tell(
         run,
         ns,

@@ -11,6 +11,8 @@ Unmodelled: legacy ARP tables, and chains that change a message's addresses: res
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from netviz.core.model.ids import LinkKey
@@ -38,13 +40,18 @@ from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
 from netviz.core.sim.nft.meta import PACKET_OTHERHOST
 from netviz.core.sim.node_index import resolve_lower_of
-from netviz.core.sim.packet import BROADCAST_MAC, IPPROTO_ICMPV6, Packet
+from netviz.core.sim.packet import (
+    BROADCAST_MAC,
+    IPPROTO_ICMPV6,
+    NEIGHBOUR_ADVERTISEMENT,
+    NEIGHBOUR_SOLICITATION,
+    Packet,
+)
 from netviz.core.sim.run import Ended, Run
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition, Recorder
 from netviz.core.state.node import NetnsState
 
-NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
 SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
 ARP_LENGTH, NDP_LENGTH, NDP_HOP_LIMIT = 28, 72, 255
 
@@ -69,9 +76,8 @@ def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: by
     """Tell whether a solicitation reaches a link and its answer comes back."""
     one, other = _link(run, asker), _link(run, heard.link)
     group = SOLICITED_NODE + target[13:]
-    ask = Packet(
-        sender or bytes(16), group, IPPROTO_ICMPV6, ttl=NDP_HOP_LIMIT, length=NDP_LENGTH, untracked=True
-    )
+    ask = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=NDP_HOP_LIMIT, length=NDP_LENGTH)
+    ask = ask.but(untracked=True, own=True)
     ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION, smac=one.mac, dmac=b"\x33\x33\xff" + target[13:])
     answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=other.mac, dmac=one.mac)
     return _exchange(run, asker, heard, ask, answer)
@@ -160,7 +166,7 @@ def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
         message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=False)
         message = message.scrubbed(True)
     ns, link = run.netns(at.netns), _link(run, at)
-    message = _device(run, ns, link, message, egress=False).but(untracked=not message.arp)
+    message = _device(run, ns, link, message, egress=False).but(untracked=not message.arp, own=False)
     if message.pkttype == PACKET_OTHERHOST:
         raise Ended(Disposition.DROPPED, "OTHERHOST")
     if message.arp:
@@ -185,14 +191,12 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
         message = _device(run, ns, source, message, egress=False)
         if message.dmac == bridge.mac:
             message = message.but(pkttype=None)
-        message = bridge_hook(run, ns, message, "pre", source, bridge)
-        if not message.arp and calls_ip_hooks(ns, bridge, True):
-            message = message.but(physin=source.ifindex)
-        message = _ip_hook(run, ns, message, NF_PRE_ROUTING, bridge)
+        into = partial(_ip_hook, run, ns, hook=NF_PRE_ROUTING, bridge=bridge, physin=source.ifindex)
+        message = bridge_hook(run, ns, message, "pre", source, bridge, ip_hook=into)
         if out is None:
             return bridge_hook(run, ns, message, "in", source, bridge)
-        message = bridge_hook(run, ns, message, "forward", source, bridge, out)
-        message = _ip_hook(run, ns, message.but(physout=out.ifindex), NF_FORWARD, bridge)
+        over = partial(_ip_hook, run, ns, hook=NF_FORWARD, bridge=bridge, physout=out.ifindex)
+        message = bridge_hook(run, ns, message, "forward", source, bridge, out, over)
         if message.arp and _calls_arp(ns, bridge):
             message = arp_hook(run, ns, message, NF_ARP_FORWARD, source, out)
     else:
@@ -201,7 +205,7 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
         return message
     message = bridge_hook(run, ns, message, "post", None, bridge, out)
     if source is not None:
-        message = _ip_hook(run, ns, message, NF_POST_ROUTING, bridge)
+        message = _ip_hook(run, ns, message, hook=NF_POST_ROUTING, bridge=bridge)
     return _device(run, ns, out, message, egress=True)
 
 
@@ -210,10 +214,10 @@ def _calls_arp(ns: NetnsState, bridge: Link) -> bool:
     return bool(own or value(ns, "net.bridge.bridge-nf-call-arptables"))
 
 
-def _ip_hook(run: Run, ns: NetnsState, message: Packet, hook: int, bridge: Link) -> Packet:
+def _ip_hook(run: Run, ns: NetnsState, message: Packet, *, hook: int, bridge: Link, **ports: int) -> Packet:
     """Pass a bridged IPv6 message through an IP hook, where the bridge calls them (`br_netfilter`)."""
     if message.arp or not calls_ip_hooks(ns, bridge, True):
         return message
-    message = message.but(untracked=True)
+    message = message.but(untracked=True, **ports)
     iif = None if hook == NF_POST_ROUTING else bridge
     return inet_hook(run, ns, message, hook, iif, None if hook == NF_PRE_ROUTING else bridge)

@@ -189,7 +189,7 @@ def _expr_name(expr: NftExpr) -> str:
 
 
 def _guess(ctx: Context, chain: NftChain, rule: NftRuleBody, expr: NftExpr, dev: str) -> bool:
-    key = ("nft", ctx.ns.key, ctx.rule_id, ctx.packet.tuple())
+    key = ("nft", ctx.ns.key, ctx.rule_id, ctx.packet.tuples())
     matches = ctx.run.choose(key, 2, None) == 0
     what = _expr_name(expr)
     ctx.run.step(

@@ -21,7 +21,7 @@ def eval_numgen(ctx: Context, a: dict[str, Any]) -> Result:
 
     Source: net/netfilter/nft_numgen.c, nft_ng_inc_eval, nft_ng_random_eval (Linux 6.18).
     """
-    key = ("numgen", ctx.ns.key, ctx.rule_id, ctx.packet.tuple())
+    key = ("numgen", ctx.ns.key, ctx.rule_id, ctx.packet.tuples())
     ctx.store_spread(a["dreg"], Uniform(max(a.get("modulus", 1), 1), a.get("offset", 0), key))
     return Tri.TRUE
 

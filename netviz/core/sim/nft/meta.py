@@ -24,7 +24,15 @@ from netviz.core.model.netfilter import (
 from netviz.core.sim.nft import headers
 from netviz.core.sim.nft.context import NF_INET_INGRESS, NF_NETDEV_EGRESS, Context, Result, Stop, Tri, Uniform
 from netviz.core.sim.nft.payload import is_piece
-from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_RST
+from netviz.core.sim.packet import (
+    ICMP_ECHO,
+    ICMPV6_ECHO_REQUEST,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    TH_ACK,
+    TH_RST,
+    Packet,
+)
 
 PACKET_HOST, PACKET_BROADCAST, PACKET_MULTICAST, PACKET_OTHERHOST = range(4)
 ETH_HLEN = 14
@@ -111,16 +119,26 @@ def _group(link: Link | None) -> Value:
     return u32(link.group) if link is not None else Tri.FALSE
 
 
+def by_kernel(packet: Packet) -> bool:
+    """Tell whether a packet is sent by a socket of the kernel's own, which belongs to no program.
+
+    Source: net/ipv4/tcp_ipv4.c, tcp_v4_send_reset; net/ipv4/icmp.c, icmp_reply, __icmp_send; net/ipv6/ndisc.c,
+    ndisc_send_skb (Linux 6.18).
+    """
+    asked = packet.is_icmp and packet.icmp_type not in (ICMP_ECHO, ICMPV6_ECHO_REQUEST)
+    return asked or packet.inner is not None or bool(packet.tcp_flags & TH_RST)
+
+
 def _sender(ctx: Context) -> Value:
     """Answer whose socket sent the packet: nobody's here for what is forwarded or what the kernel itself sends.
+
+    A tunnel's outer packet belongs to whom the inner one does.
 
     Source: net/netfilter/nft_meta.c, nft_meta_get_eval_skugid; net/ipv4/tcp_ipv4.c, tcp_v4_early_demux (Linux 6.18).
     """
     packet = ctx.packet
-    own = ctx.hook in (NF_LOCAL_OUT, NF_POST_ROUTING) and ctx.iif is None and not ctx.bridged
-    if own:
-        kernels = packet.inner is not None or bool(packet.tcp_flags & TH_RST) or packet.payload is not None
-        return Tri.FALSE if kernels else None
+    if packet.innermost.own:
+        return Tri.FALSE if by_kernel(packet.innermost) else None
     if packet.sk:
         return None
     demuxed = packet.proto == IPPROTO_UDP or (packet.proto == IPPROTO_TCP and packet.tcp_flags & TH_ACK)
@@ -142,10 +160,13 @@ def packet_type(ctx: Context) -> bytes:
     if packet.pkttype is not None:
         return bytes([packet.pkttype])
     framed = ctx.bridged or ctx.hook == NF_INET_INGRESS
-    if not framed or not packet.dmac or ctx.iif is None:
+    arriving = framed or ctx.hook in (NF_PRE_ROUTING, NF_LOCAL_IN)
+    if not arriving or not packet.dmac or ctx.iif is None:
         return bytes([PACKET_HOST])
     if packet.dmac[0] & 1:
         return bytes([PACKET_BROADCAST if packet.dmac == b"\xff" * 6 else PACKET_MULTICAST])
+    if not framed:
+        return bytes([PACKET_HOST])
     bridge = ctx.ns.links.get(ctx.iif.master)
     own = {ctx.iif.mac} | ({bridge.mac} if bridge is not None and ctx.family == NFPROTO_BRIDGE else set())
     return bytes([PACKET_HOST if packet.dmac in own else PACKET_OTHERHOST])

@@ -7,15 +7,20 @@ from typing import Any, NoReturn
 from netviz.core.model.addr import format_ip
 from netviz.core.model.l3 import Nexthop
 from netviz.core.sim import sysctl
-from netviz.core.sim.packet import ICMPV6_ECHO_REQUEST, IPPROTO_UDP, Packet
+from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, ICMPV6_ECHO_REQUEST, IPPROTO_UDP, Packet
 from netviz.core.sim.route.rules import RouteFlow, RouteResult, route_text, rule_text, table_name
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
 
 
-def route_flow(packet: Packet, iif: int = 0, oif: int = 0, sourceless: bool = False) -> RouteFlow:
-    """Describe a packet to the routing lookup; `sourceless` as its socket does before it has a source."""
+def route_flow(
+    packet: Packet, iif: int = 0, oif: int = 0, sourceless: bool = False, dissected: bool = False
+) -> RouteFlow:
+    """Describe a packet to the routing lookup; `sourceless` as its socket does before it has a source.
+
+    What comes in is always `dissected`; of the host's own packets those are whose route a hook asks for again.
+    """
     ports = not packet.is_icmp
     return RouteFlow(
         packet.dst,
@@ -29,6 +34,8 @@ def route_flow(packet: Packet, iif: int = 0, oif: int = 0, sourceless: bool = Fa
         packet.dport if ports else 0,
         sport_unsure=packet.sport_unsure,
         dport_unsure=packet.dport_unsure,
+        strict=not packet.ipv6 or packet.icmp_type != ICMPV6_ECHO_REPLY,
+        dissected=dissected or bool(iif),
     )
 
 

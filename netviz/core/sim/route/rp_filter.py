@@ -61,7 +61,7 @@ def validate_source(ns: NetnsState, link: Link, flow: RouteFlow, oif: int) -> tu
                 return "IP_LOCAL_SOURCE", "its source is this namespace's own address"
             return None
     mark = flow.mark if sysctl.ipv4_or(ns, link, "src_valid_mark") else 0
-    # fib4_rules_early_flow_dissect: rules see the packet's protocol, and its ports the other way round.
+    # Rules see the packet's protocol, and its ports the other way round.
     reverse = RouteFlow(src, dst, oif, 0, mark, flow.tos, flow.proto, flow.dport, flow.sport)
     back = lookup_route(
         ns,
@@ -70,6 +70,7 @@ def validate_source(ns: NetnsState, link: Link, flow: RouteFlow, oif: int) -> tu
             sport_unsure=flow.dport_unsure,
             dport_unsure=flow.sport_unsure,
             l3mdev=vrf_of(ns.links, link.ifindex),
+            dissected=True,
         ),
     )
     if back.unknown:

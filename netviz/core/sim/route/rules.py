@@ -37,7 +37,8 @@ class RouteFlow(msgspec.Struct, frozen=True):
 
     A port that is `unsure` was drawn at random: its value stands for any. `strict`: the sender's socket is bound
     to `oif`, which IPv6 only prefers else. `l3mdev` is the ifindex of the VRF that it belongs to where neither
-    device tells.
+    device tells. `dissected`: protocol and ports are read from the packet itself, which the kernel does only where
+    a rule asks for them.
     """
 
     dst: bytes
@@ -55,6 +56,7 @@ class RouteFlow(msgspec.Struct, frozen=True):
     dport_unsure: bool = False
     strict: bool = True
     l3mdev: int = 0
+    dissected: bool = False
 
 
 class RouteResult(msgspec.Struct, frozen=True):
@@ -91,6 +93,27 @@ def build_rules(rules: Mapping[Any, Rule]) -> RulesByFamily:
 
 ordered_rules: ByIdentity[Mapping[Any, Rule], RulesByFamily] = ByIdentity(build_rules)
 
+
+def build_dissects(rules: Mapping[Any, Rule]) -> dict[int, bool]:
+    """Tell for each family whether a rule makes the kernel read packets' protocol and ports before it asks the rules.
+
+    Rules for the host's own packets don't: those are looked up by what their socket says.
+
+    Source: include/net/fib_rules.h, fib_rule_requires_fldissect; include/net/ip_fib.h,
+    fib4_rules_early_flow_dissect (Linux 6.18).
+    """
+    none = (0, 0)
+    return {
+        family: any(
+            rule.iifname != "lo" and (rule.ip_proto or rule.sport != none or rule.dport != none)
+            for rule in rules.values()
+            if rule.family == family
+        )
+        for family in (AF_INET, AF_INET6)
+    }
+
+
+rules_dissect: ByIdentity[Mapping[Any, Rule], dict[int, bool]] = ByIdentity(build_dissects)
 
 PORT_UNKNOWN = "a rule looks at a port that isn't known"
 LABEL_UNKNOWN = "a rule looks at the IPv6 flow label"
@@ -170,6 +193,10 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     rules = ordered_rules(ns.rules)[family]
     if not rules:
         return RouteResult(unknown="the state holds no policy rules for this family")
+    if flow.dissected and not rules_dissect(ns.rules)[family]:
+        flow = msgspec.structs.replace(
+            flow, proto=0, sport=0, dport=0, sport_unsure=False, dport_unsure=False
+        )
     vrf = flow.l3mdev or vrf_of(ns.links, flow.oif or flow.iif)
     oif = 0 if flow.oif and flow.oif == vrf else flow.oif
     strict = flow.strict or family == AF_INET

@@ -14,6 +14,23 @@ from netviz.core.state.node import NetnsState
 
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
 LINK_LOCAL6 = (bytes.fromhex("fe80") + bytes(14), 10)
+LOOPBACK6 = bytes(15) + b"\x01"
+LINK_SCOPE6, GLOBAL_SCOPE6 = 2, 14
+LABELS6 = tuple(
+    (bytes.fromhex(prefix).ljust(16, b"\0"), length, label)
+    for prefix, length, label in (
+        ("00000000000000000000000000000001", 128, 0),
+        ("00000000000000000000ffff", 96, 4),
+        ("", 96, 3),
+        ("20010000", 32, 6),
+        ("20010010", 28, 7),
+        ("3ffe", 16, 12),
+        ("2002", 16, 2),
+        ("fec0", 10, 11),
+        ("fc", 7, 5),
+        ("", 0, 1),
+    )
+)
 
 
 def build_addrs(addrs: Mapping[Any, Addr]) -> tuple[dict[int, list[Addr]], dict[bytes, list[Addr]]]:
@@ -109,28 +126,41 @@ def select_source(ns: NetnsState, result: RouteResult, oif: int, gateway: bytes,
 
 
 def source6(ns: NetnsState, oif: int, dst: bytes) -> bytes:
-    """Choose an IPv6 source by RFC 6724's rules 1, 2, 3, 5 and 8.
+    """Choose an IPv6 source by RFC 6724's rules 1, 2, 3, 5, 6 and 8.
 
-    Unmodelled: home and temporary addresses, labels (rules 4, 6, 7).
+    Unmodelled: home and temporary addresses (rules 4, 7), and labels that an administrator has set.
+
+    Source: net/ipv6/addrconf.c, ipv6_dev_get_saddr, ipv6_get_saddr_eval (Linux 6.18).
     """
-    wanted = is_link_local6(dst)
-    best: tuple[bool, bool, bool, bool, int] | None = None
+    scope, label = _scope6(dst), _label6(dst)
+    best: tuple[bool, int, bool, bool, bool, int] | None = None
     chosen = b""
     number = int.from_bytes(dst, "big")
     for addr in ns.addrs.values():
-        if len(addr.addr) != 16 or addr.flags & IFA_F_TENTATIVE or addr.scope == RT_SCOPE_HOST:
+        if len(addr.addr) != 16 or addr.flags & IFA_F_TENTATIVE:
             continue
-        local = is_link_local6(addr.addr)
-        if local and addr.ifindex != oif:
+        own = _scope6(addr.addr)
+        if addr.ifindex != oif and LINK_SCOPE6 in (own, scope):
             continue
         common = 128 - (int.from_bytes(addr.addr, "big") ^ number).bit_length()
         rank = (
             addr.addr == dst,
-            local == wanted,
+            -own if own >= scope else own - 128,
             not addr.flags & IFA_F_DEPRECATED,
             addr.ifindex == oif,
+            _label6(addr.addr) == label,
             min(common, addr.prefixlen),
         )
         if best is None or rank > best:
             best, chosen = rank, addr.addr
     return chosen
+
+
+def _scope6(addr: bytes) -> int:
+    """Return an address's scope as source selection sees it. Source: net/ipv6/addrconf_core.c, __ipv6_addr_type."""
+    return LINK_SCOPE6 if addr == LOOPBACK6 or is_link_local6(addr) else GLOBAL_SCOPE6
+
+
+def _label6(addr: bytes) -> int:
+    """Return an address's label in the kernel's own table. Source: net/ipv6/addrlabel.c, ip6addrlbl_init_table."""
+    return next(label for prefix, length, label in LABELS6 if in_prefix(addr, prefix, length))

@@ -28,7 +28,7 @@ def statistic(ctx: Context, a: payloads.Statistic) -> Tri:
         chance = 1 - chance
     if chance <= 0 or chance >= 1:
         return tri(chance >= 1)
-    key = ("statistic", ctx.ns.key, ctx.rule_id, ctx.packet.tuple())
+    key = ("statistic", ctx.ns.key, ctx.rule_id, ctx.packet.tuples())
     return tri(ctx.run.choose(key, 2, (chance, 1 - chance)) == 0)
 
 

@@ -23,7 +23,7 @@ from netviz.core.model.netfilter import NF_LOCAL_IN, NF_PRE_ROUTING
 from netviz.core.model.socket import Socket
 from netviz.core.sim.inet.listeners import lookup_socket
 from netviz.core.sim.nft.context import Context, Tri
-from netviz.core.sim.nft.meta import packet_type
+from netviz.core.sim.nft.meta import by_kernel, packet_type
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN, Packet, invert
 from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
 from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
@@ -36,7 +36,7 @@ LOOPBACK_IFINDEX = 1
 AF_INET6 = 10
 UNSPEC, UNICAST, LOCAL, ANYCAST, MULTICAST, UNREACHABLE = 1, 1 << 1, 1 << 2, 1 << 4, 1 << 5, 1 << 7
 TRANSPARENT, NO_WILDCARD, RESTORE_MARK = 1, 2, 4
-OWNER_SOCKET = 4
+OWNER_SOCKET, OWNER_IDS = 4, 3
 
 
 def address_type(ctx: Context, addr: bytes, dev: Link | None) -> int:
@@ -173,46 +173,35 @@ def policy(ctx: Context, a: payloads.Policy) -> Tri:
     return tri(bool(a.flags & 4))
 
 
-def _from_elsewhere(packet: Packet) -> bool:
-    """Tell whether a packet came in by a link: what a namespace sends itself has no MACs yet."""
-    return bool(packet.smac)
-
-
-def _carries_question(packet: Packet) -> bool:
-    """Tell whether a tunnel's packet holds a neighbour's question, which has no protocol here."""
-    inner = packet.payload
-    while inner is not None and inner.payload is not None:
-        inner = inner.payload
-    return inner is not None and inner.proto == 0
-
-
 def owner(ctx: Context, a: payloads.Owner) -> Tri:
-    """Packets from elsewhere have no socket, neighbours' questions none of a program; whose a local one is, isn't known.
+    """Packets from elsewhere have no socket, the kernel's own one of no program; whose a local one is, isn't known.
 
-    Source: net/netfilter/xt_owner.c, owner_mt; net/ipv6/ndisc.c, ndisc_net_init (its socket has no file).
+    Source: net/netfilter/xt_owner.c, owner_mt.
     """
-    question = _carries_question(ctx.packet) and not a.match & OWNER_SOCKET
-    if ctx.iif is not None or _from_elsewhere(ctx.packet) or question:
+    packet = ctx.packet.innermost
+    if not packet.own:
         return tri(a.match ^ a.invert == 0)
-    if ctx.packet.proto in (IPPROTO_TCP, IPPROTO_UDP) and ctx.packet.tcp_flags in (
-        0,
-        TH_SYN,
-        TH_SYN | TH_ACK,
-    ):
-        return tri(not a.invert & OWNER_SOCKET) if a.match == OWNER_SOCKET else Tri.UNKNOWN
-    return Tri.UNKNOWN
+    if a.match & a.invert & OWNER_SOCKET:
+        return Tri.FALSE
+    if by_kernel(packet):
+        return tri((a.match ^ a.invert) & OWNER_IDS == 0)
+    return Tri.UNKNOWN if a.match & OWNER_IDS else Tri.TRUE
 
 
 def cgroup(ctx: Context, a: payloads.Cgroup) -> Tri:
     """Packets from elsewhere have no socket, a new one has none yet; whose a local one is, is not known.
 
+    One that TPROXY has given to a socket has that one.
+
     Source: net/netfilter/xt_cgroup.c, cgroup_mt_v1, cgroup_mt_v2.
     """
     packet = ctx.packet
+    if packet.sk:
+        return Tri.UNKNOWN
     new = packet.is_icmp or packet.tcp_flags & (TH_SYN | TH_ACK) == TH_SYN
     if ctx.iif is not None:
         return Tri.FALSE if new else Tri.UNKNOWN
-    return Tri.FALSE if _from_elsewhere(packet) else Tri.UNKNOWN
+    return Tri.UNKNOWN if packet.innermost.own else Tri.FALSE
 
 
 def rpfilter(ctx: Context, a: payloads.Number) -> Tri:

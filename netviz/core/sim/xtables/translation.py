@@ -12,8 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
+from netviz.core.model.addr import in_prefix
 from netviz.core.model.netfilter import NF_LOCAL_OUT, NF_PRE_ROUTING, NftExpr
 from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
+from netviz.core.sim.packet import Packet
 from netviz.core.sim.xtables import payloads
 
 MAP_IPS, PROTO_SPECIFIED, NETMAP_FLAG = 1, 2, 64
@@ -97,12 +101,24 @@ def _sum(addr: bytes) -> int:
     return _fold(sum(int.from_bytes(addr[i : i + 2], "big") for i in range(0, 16, 2)))
 
 
+def _quoted(packet: Packet, a: payloads.Prefixes, side: str) -> Packet:
+    """Translate the other address of the packet that an error quotes too, if it is within the prefix that goes.
+
+    Source: net/ipv6/netfilter/ip6t_NPT.c, icmpv6_bounced_ipv6hdr.
+    """
+    inner = packet.inner
+    if inner is None or not in_prefix(getattr(inner, side), a.src, a.src_len):
+        return packet
+    mapped = _prefix(getattr(inner, side), a)
+    return packet if mapped is None else packet.but(inner=msgspec.structs.replace(inner, **{side: mapped}))
+
+
 def _snpt(ctx: Context, a: payloads.Prefixes) -> Result:
     """Source: net/ipv6/netfilter/ip6t_NPT.c, ip6t_snpt_tg."""
     addr = _prefix(ctx.packet.src, a) if max(a.src_len, a.dst_len) <= MAX_PREFIX else None
     if addr is None:
         return Stop("target SNPT of an address without room")
-    ctx.packet = ctx.packet.but(src=addr)
+    ctx.packet = _quoted(ctx.packet.but(src=addr), a, "dst")
     return Tri.TRUE
 
 
@@ -111,7 +127,7 @@ def _dnpt(ctx: Context, a: payloads.Prefixes) -> Result:
     addr = _prefix(ctx.packet.dst, a) if max(a.src_len, a.dst_len) <= MAX_PREFIX else None
     if addr is None:
         return Stop("target DNPT of an address without room")
-    ctx.packet = ctx.packet.but(dst=addr)
+    ctx.packet = _quoted(ctx.packet.but(dst=addr), a, "src")
     return Tri.TRUE
 
 

@@ -102,9 +102,20 @@ CASES: list[tuple[str, Packet, Tri, dict[str, Any]]] = [
     ("-m connmark --mark 0x1 -j AUDIT --type accept", tracked(tcp(), mark=1), T, {}),
     ("-m helper --helper ftp -j ACCEPT", tracked(tcp()), F, {}),
     ("-m helper --helper ftp -j ACCEPT", tracked(tcp(), status=1), U, {}),
-    ("-m owner --uid-owner 0 -j ACCEPT", tcp(), U, {"hook": 3, "iif": "", "oif": "eth0"}),
+    ("-m owner --uid-owner 0 -j ACCEPT", tcp(own=True), U, {"hook": 3, "iif": "", "oif": "eth0"}),
+    (
+        "-m owner --uid-owner 0 -j ACCEPT",
+        tcp(own=True, tcp_flags=4),
+        F,
+        {"hook": 3, "iif": "", "oif": "eth0"},
+    ),
     ("-m owner --uid-owner 0 -j ACCEPT", tcp(payload=QUESTION), F, {"hook": 3, "iif": "", "oif": "eth0"}),
-    ("-m owner --uid-owner 0 -j ACCEPT", tcp(payload=tcp()), U, {"hook": 3, "iif": "", "oif": "eth0"}),
+    (
+        "-m owner --uid-owner 0 -j ACCEPT",
+        tcp(payload=tcp(own=True)),
+        U,
+        {"hook": 3, "iif": "", "oif": "eth0"},
+    ),
     ("-m recent --set --name BAD --mask 255.255.255.255 --rsource -j ACCEPT", tcp(), T, {}),
     (
         "-m recent --rcheck --seconds 60 --hitcount 3 --name BAD --mask 255.255.255.255 --rsource -j DROP",
