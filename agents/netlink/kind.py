@@ -83,6 +83,7 @@ def _vxlan(a: _Attrs) -> VxlanInfo:
         ttl_inherit=bool(u8(a.get(28))),
         gpe=27 in a,
         vnifilter=bool(u8(a.get(30))),
+        localbypass=bool(u8(a.get(31), 1)),
     )
 
 

@@ -26,6 +26,7 @@ RULES = {
     "nft: an empty nat chain": f"table inet t {{\nchain c {{\n{NAT}\n}}\n}}",
     "nft: dnat of ip": f"table ip t {{\nchain c {{\n{NAT}\ntcp dport 1 dnat to 192.0.2.1\n}}\n}}",
     "nft: dnat of ip in inet": f"table inet t {{\nchain c {{\n{NAT}\ntcp dport 1 dnat ip to 192.0.2.1\n}}\n}}",
+    "nft: dnat to a port in inet": f"table inet t {{\nchain c {{\n{NAT}\ntcp dport 1 dnat to :2\n}}\n}}",
     "nft: redirect in inet": f"table inet t {{\nchain c {{\n{NAT}\ntcp dport 1 redirect\n}}\n}}",
     "nft: ct state of inet": f"table inet t {{\nchain c {{\n{FILTER}\nct state new counter\n}}\n}}",
     "nft: a chain that nothing calls": "table ip6 t {\nchain c {\nct state new counter\n}\n}",

@@ -58,7 +58,8 @@ class BridgeInfo(KindInfo, frozen=True, tag="bridge", gc=False):
 class VxlanInfo(KindInfo, frozen=True, tag="vxlan", gc=False):
     """A VXLAN device. `link` is its underlay ifindex or 0; `remote` is a unicast or multicast default.
 
-    `df` is 0 for fragments allowed, 1 for DF set, 2 for inherited from the inner packet.
+    `df` is 0 for fragments allowed, 1 for DF set, 2 for inherited from the inner packet; `localbypass`: a frame for
+    a remote of this very host goes straight to its device there.
     """
 
     vni: int = 0
@@ -83,6 +84,7 @@ class VxlanInfo(KindInfo, frozen=True, tag="vxlan", gc=False):
     ttl_inherit: bool = False
     gpe: bool = False
     vnifilter: bool = False
+    localbypass: bool = True
 
 
 class VlanInfo(KindInfo, frozen=True, tag="vlan", gc=False):

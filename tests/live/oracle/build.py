@@ -25,7 +25,8 @@ from agents.netlink.wire import HEADER, NLM_F_ACK, NLM_F_REQUEST, attr, raise_er
 from lab import netns
 from lab.randomnet.model import Item, Listener, Network, Place
 
-# Neighbours that nobody answers for are given up soon; nobody learns from redirects or advertisements.
+# Neighbours that nobody answers for are given up soon; nobody learns from redirects, advertisements, or from what
+# the kernel reports of itself (multicast groups) while probes are on their way.
 BASE_SYSCTLS: dict[str, int | str] = {
     **netns.BASE_SYSCTLS,
     "ipv4/conf/all/accept_redirects": 0,
@@ -33,6 +34,8 @@ BASE_SYSCTLS: dict[str, int | str] = {
     "ipv6/conf/all/accept_redirects": 0,
     "ipv6/conf/default/accept_redirects": 0,
     "ipv6/conf/default/router_solicitations": 0,
+    "ipv6/conf/default/mldv1_unsolicited_report_interval": 3_600_000,
+    "ipv6/conf/default/mldv2_unsolicited_report_interval": 3_600_000,
     "bridge/bridge-nf-call-iptables": 0,
     "bridge/bridge-nf-call-ip6tables": 0,
 }

@@ -10,7 +10,7 @@ from netviz.core.sim.encap import spec as tunnel_spec
 from netviz.core.sim.encap import tunnel
 from netviz.core.sim.encap.vxlan_remotes import outer_packet, remotes_for
 from netviz.core.sim.node_index import outer_netns
-from netviz.core.sim.packet import IPPROTO_ICMPV6, NEIGHBOUR_SOLICITATION, Packet
+from netviz.core.sim.packet import IPPROTO_ICMPV6, IPPROTO_UDP, NEIGHBOUR_SOLICITATION, Packet
 from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
 
@@ -43,6 +43,9 @@ def copies(
         if remotes is None:
             return None
         for remote in remotes:
+            outer_route = tunnel.Outer("vxlan", remote.addr, IPPROTO_UDP, 0, link=remote.link)
+            if tunnel.way(space, outer_route, 0).local:
+                return None  # the copy comes back to its own host
             outer = outer_packet(space, link.info, remote, frame)
             if outer is not None:
                 found.append((space, outer, remote.link))

@@ -29,8 +29,10 @@ from netviz.core.sim.encap.vxlan_remotes import (
     unmodelled,
 )
 from netviz.core.sim.link.domain import takers_at
-from netviz.core.sim.packet import Packet
-from netviz.core.sim.route.saddr import is_multicast, owned_addrs
+from netviz.core.sim.nft.meta import PACKET_HOST
+from netviz.core.sim.node_index import tunnels_of
+from netviz.core.sim.packet import IPPROTO_UDP, Packet
+from netviz.core.sim.route.saddr import LOOPBACK4, LOOPBACK6, is_multicast
 from netviz.core.sim.run import Action, Run, Rx, Send
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
@@ -51,9 +53,6 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
         run.unknown(ns, "encap", link.ifname, packet, f"vxlan {what or 'settings'}", why, command=command)
     space = tunnel.outer_space(run, ns, link, packet)
     remote, how = _remote(run, ns, space, link, info, packet)
-    if owned_addrs(space, remote.addr):
-        why = f"The remote {format_ip(remote.addr)} is this host's own: the frame takes a short cut."
-        run.unknown(ns, "encap", link.ifname, packet, "vxlan remote of its own host", why, command=command)
     inner = packet.scrubbed(space.key != ns.key)
     outer = outer_packet(space, info, remote, inner)
     if outer is None:
@@ -62,6 +61,8 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     route = tunnel.way(
         space, tunnel.Outer("vxlan", remote.addr, outer.proto, 0, link=remote.link), outer.mark
     )
+    if route.local and info.localbypass:
+        return _short_cut(run, ns, space, link, packet, remote)
     tunnel.bridged_too_big(run, ns, link, packet, tunnel.route_mtu(space, route) - overhead)
     run.step(
         ns,
@@ -77,6 +78,48 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
         command=f"bridge fdb show dev {link.ifname}",
     )
     return Send(space.key, outer, remote.link)
+
+
+def _short_cut(run: Run, ns: NetnsState, space: NetnsState, link: Link, packet: Packet, remote: Remote) -> Rx:
+    """Hand a frame for a remote of this host to that one's device, as it is: it never becomes a packet.
+
+    Source: drivers/net/vxlan/vxlan_core.c, encap_bypass_if_local, vxlan_encap_bypass (Linux 6.18).
+    """
+    addr = format_ip(remote.addr)
+    command = f"ip route get {addr}"
+    for key in tunnels_of(run.node(space.key).netns).get(space.key, []):
+        other = run.link(key)
+        info = other.info if other is not None and other.up else None
+        if (
+            other is None
+            or not isinstance(info, VxlanInfo)
+            or (info.port, info.vni) != (remote.port, remote.vni)
+        ):
+            continue
+        if info.learning and packet.smac:
+            run.vxlan_fdb[key.netns, key.ifindex, packet.smac] = (
+                LOOPBACK6 if len(remote.addr) == 16 else LOOPBACK4
+            )
+        why = f"The remote {addr} is this host's own: the frame takes a short cut to {other.ifname} here."
+        run.step(
+            ns, "encap", link.ifname, packet, "short cut", why, remote=addr, vni=remote.vni, command=command
+        )
+        return Rx(key, packet.but(pkttype=PACKET_HOST), host=True)
+    why = f"The remote {addr} is this host's own, but no VXLAN device here has VNI {remote.vni} and port {remote.port}."
+    run.drop(ns, "encap", link.ifname, packet, "VXLAN_VNI_NOT_FOUND", why, command=command)
+
+
+def _check_own_copies(
+    run: Run, ns: NetnsState, space: NetnsState, link: Link, packet: Packet, remotes: list[Remote]
+) -> None:
+    """End the walk where one of a frame's copies comes back to its own host: what is learned from it isn't modelled."""
+    for remote in remotes:
+        route = tunnel.way(
+            space, tunnel.Outer("vxlan", remote.addr, IPPROTO_UDP, 0, link=remote.link), packet.mark
+        )
+        if route.local:
+            why = f"A copy of the frame is for {format_ip(remote.addr)}, which is this host's own: it comes back."
+            run.unknown(ns, "encap", link.ifname, packet, "vxlan remote of its own host", why)
 
 
 def _remote(
@@ -139,6 +182,7 @@ def _replicated(
     """Follow the copy of a frame behind whose remote somebody takes it."""
     mac = format_mac(packet.dmac)
     remotes = [remote_of(entry, info) for entry in entries if any(entry.dst)]
+    _check_own_copies(run, ns, space, link, packet, remotes)
     good: list[Remote] = []
     maybe: list[Remote] = []
     for remote in remotes:

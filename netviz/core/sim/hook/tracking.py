@@ -90,7 +90,8 @@ def _body_wants(body: ChainBody) -> tuple[Wants, Wants]:
 
 def _family(expr: NftExpr) -> int:
     """Return the family that an expression tracks: the one of its table, but for a translation of one family."""
-    return int(expr.attrs.get("family", OWN)) if expr.name == "nat" else OWN
+    family = int(expr.attrs.get("family", OWN)) if expr.name == "nat" else OWN
+    return family if family in BOTH else OWN
 
 
 def _tracks(expr: NftExpr) -> bool:

@@ -171,11 +171,11 @@ def decide(run: Run, ns: NetnsState, bridge: Link, source: Link | None, mac: byt
         port = ns.links.get(at)
         if port is None or port.master != bridge.ifindex:
             return Verdict(how="dangling")
-        return Verdict(ports=(_or_backup(ns, port),), how=how)
+        return Verdict(ports=(or_backup(ns, port),), how=how)
     return Verdict(ports=flood_ports(ns, bridge, source, mac, vid), how="flood")
 
 
-def _or_backup(ns: NetnsState, port: Link) -> Link:
+def or_backup(ns: NetnsState, port: Link) -> Link:
     """Return the port's backup port while the port is down or without carrier, else itself.
 
     Source: net/bridge/br_forward.c, br_forward (Linux 6.18).

@@ -79,7 +79,8 @@ def xmit(run: Run, tx: Tx) -> Action:
     packet = passed
     if link.flags & IFF_LOOPBACK:
         run.step(ns, "link_tx", name, packet, "loop back", "The destination is this namespace itself.")
-        return Rx(tx.link, packet.but(own=False))
+        whose = None if packet.dmac and packet.dmac != link.mac else packet.pkttype  # eth_type_trans
+        return Rx(tx.link, packet.but(own=False, pkttype=whose))
     family = XMIT.get(link.kind)
     if family is not None:
         return family(run, ns, link, packet, tx.nexthop)

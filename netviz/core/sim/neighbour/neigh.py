@@ -17,7 +17,15 @@ from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.inet.icmp import drop_and_tell
-from netviz.core.sim.link.bridge import is_group, learn, lookup_fdb, moves, passes_lock, should_deliver
+from netviz.core.sim.link.bridge import (
+    is_group,
+    learn,
+    lookup_fdb,
+    moves,
+    or_backup,
+    passes_lock,
+    should_deliver,
+)
 from netviz.core.sim.link.domain import Crossing, Domain, Heard, broadcast_domain
 from netviz.core.sim.link.macvlan import hears_answer
 from netviz.core.sim.neighbour.neigh_answer import Answer, on_link, silent_links, would_answer
@@ -130,6 +138,8 @@ def _comes_back(run: Run, path: tuple[Crossing, ...], asker: bytes, answerer: by
         if port is None or not should_deliver(ns, bridge, entered, port, crossing.vid):
             return Tri.FALSE
         how, at = lookup_fdb(run, ns, bridge, asker, crossing.vid)
+        if at in ports:
+            at = or_backup(ns, ports[at]).ifindex
         learns = port.port is None or port.port.learning
         moved = learns and moves(ns, bridge, asker, crossing.vid)
         if how == "local" or (how and at != port.ifindex and not moved):

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.model.netfilter import NftExpr
+from netviz.core.model.netfilter import NF_DROP, NFPROTO_IPV6, NftExpr
 from netviz.core.sim.nft.choice import eval_connlimit, eval_hash, eval_limit, eval_numgen, eval_quota
 from netviz.core.sim.nft.context import (
     Action,
@@ -22,6 +22,7 @@ from netviz.core.sim.nft.context import (
     Stop,
     Tri,
     Uniform,
+    Verdict,
     data_of,
     verdict_of,
 )
@@ -237,6 +238,19 @@ def _dup(ctx: Context, _a: dict[str, Any]) -> Result:
     return Tri.TRUE
 
 
+def _fwd(ctx: Context, a: dict[str, Any]) -> Result:
+    """Send the frame out of another device; to a neighbour, what is no packet of its family, or used up, doesn't go.
+
+    Source: net/netfilter/nft_fwd_netdev.c, nft_fwd_neigh_eval (Linux 6.18).
+    """
+    if a.get("sreg_addr"):
+        if ctx.packet.arp or ctx.packet.ipv6 != (a.get("nfproto") == NFPROTO_IPV6):
+            return Tri.FALSE
+        if ctx.packet.ttl <= 1:
+            return Verdict(NF_DROP)
+    return Action(NftExpr("fwd", a))
+
+
 def _action(name: str) -> Callable[[Context, dict[str, Any]], Result]:
     return lambda _ctx, a: Action(NftExpr(name, a))
 
@@ -276,5 +290,6 @@ HANDLERS: dict[str, Callable[[Context, dict[str, Any]], Result]] = {
     "synproxy": _synproxy,
     "queue": _queue,
     "dup": _dup,
-    **{name: _action(name) for name in ("nat", "masq", "redir", "reject", "fwd")},
+    "fwd": _fwd,
+    **{name: _action(name) for name in ("nat", "masq", "redir", "reject")},
 }

@@ -14,6 +14,7 @@ from netviz.core.state.node import NetnsState
 
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
 LINK_LOCAL6 = (bytes.fromhex("fe80") + bytes(14), 10)
+LOOPBACK4 = b"\x7f\0\0\x01"
 LOOPBACK6 = bytes(15) + b"\x01"
 LINK_SCOPE6, GLOBAL_SCOPE6 = 2, 14
 LABELS6 = tuple(
