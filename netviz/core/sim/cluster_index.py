@@ -29,6 +29,7 @@ BUCKETS = 4096
 MANY = 16
 EVERYWHERE = ("*",)
 ARP_PROXY = b"ARP proxy"  # the key of nodes that answer ARP for others on a wire
+PROMISCUOUS = b"promiscuous"  # the key of nodes with a link on a wire that takes frames for any MAC
 KEPT = 8
 
 
@@ -39,6 +40,8 @@ def build_keys(netns: Mapping[NetnsKey, NetnsState]) -> frozenset[Key]:
     keys.update([member.mac for member in members.all])
     if members.proxies:
         keys.add(ARP_PROXY)
+    if members.promiscuous:
+        keys.add(PROMISCUOUS)
     return frozenset(keys)
 
 

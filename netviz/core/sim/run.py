@@ -10,7 +10,8 @@ neighbour) is kept in the run's overlays, never in the state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
@@ -73,8 +74,8 @@ class Ended(Exception):
     """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace.
 
     `sourceless`: the answer's route is looked up before it has a source; `oif`: it is sent by a socket that is
-    bound to this device, or it belongs to this VRF. `via` is the link by which the answer goes back as a frame, with
-    no route looked up.
+    bound to this device, or it belongs to this VRF. `back` is how the answer begins its way where no route is looked
+    up for it: a frame that goes out of a link, or comes in by one.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Ended(Exception):
         at: NetnsKey | None = None,
         sourceless: bool = False,
         oif: int = 0,
-        via: LinkKey | None = None,
+        back: Rx | Tx | None = None,
     ) -> None:
         super().__init__(disposition, reason)
         self.disposition = disposition
@@ -94,7 +95,7 @@ class Ended(Exception):
         self.at = at
         self.sourceless = sourceless
         self.oif = oif
-        self.via = via
+        self.back = back
 
 
 class Diverted(Exception):
@@ -159,6 +160,22 @@ class Run:
         self.choices.append(Choice(key, picked, count, weights))
         self._made[key] = picked
         return picked
+
+    @contextmanager
+    def supposing(self) -> Iterator[None]:
+        """Forget afterwards what packets that are only supposed leave behind, and don't record their steps."""
+        recorder, self.rec = self.rec, Recorder()
+        conns, noted, changed_sets, set_elems = self.conns, self.noted, self.changed_sets, self.set_elems
+        fdb, vxlan_fdb, neighs = self.fdb, self.vxlan_fdb, self.neighs
+        self.conns, self.noted, self.changed_sets = dict(conns), dict(noted), set(changed_sets)
+        self.set_elems = {key: dict(elems) for key, elems in set_elems.items()}
+        self.fdb, self.vxlan_fdb, self.neighs = dict(fdb), dict(vxlan_fdb), dict(neighs)
+        try:
+            yield
+        finally:
+            self.rec = recorder
+            self.conns, self.noted, self.changed_sets, self.set_elems = conns, noted, changed_sets, set_elems
+            self.fdb, self.vxlan_fdb, self.neighs = fdb, vxlan_fdb, neighs
 
     @property
     def probability(self) -> float | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.sim.inet import ip
 from netviz.core.sim.inet.icmp import errors_from_inbound
@@ -131,7 +133,7 @@ def _course(run: Run) -> Branch:
     if ended.answer is not None and ended.at is not None:
         run.start_path()
         answer = _with_default_ttl(run, ended.at, ended.answer)
-        back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif, ended.via)
+        back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif, ended.back)
         reply = run.finish(back)
     return Branch(run.probability, forward, reply)
 
@@ -173,9 +175,9 @@ def _travel(
     how: str,
     sourceless: bool = False,
     oif: int = 0,
-    via: LinkKey | None = None,
+    back: Rx | Tx | None = None,
 ) -> Ended:
-    """Follow a packet from where it is sent to its end. `via` is the link that it leaves by as a frame."""
+    """Follow a packet from where it is sent to its end. `back` is how it begins as a frame."""
     try:
         ns = run.netns(start)
         what = packet.describe()
@@ -189,8 +191,8 @@ def _travel(
             evidence["source"] = "net.ipv4.icmp_errors_use_inbound_ifaddr"
         run.step(ns, "origin", "", packet, "send", why, **evidence)
         action: Action = Send(start, packet, oif, sourceless=sourceless)
-        if via is not None:
-            action = Tx(via, packet, packet.dst)
+        if back is not None:
+            action = msgspec.structs.replace(back, packet=packet)
         for _ in range(MAX_MOVES):
             action = _move(run, action)
         return Ended(Disposition.LOOP, f"more than {MAX_MOVES} moves")

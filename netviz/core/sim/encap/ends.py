@@ -9,6 +9,7 @@ from netviz.core.model.link import Link, TunnelInfo, VxlanInfo
 from netviz.core.sim.encap import spec as tunnel_spec
 from netviz.core.sim.encap import tunnel
 from netviz.core.sim.encap.vxlan_remotes import outer_packet, remotes_for
+from netviz.core.sim.nft.headers import ARP_REQUEST
 from netviz.core.sim.node_index import outer_netns
 from netviz.core.sim.packet import IPPROTO_ICMPV6, IPPROTO_UDP, NEIGHBOUR_SOLICITATION, Packet
 from netviz.core.sim.run import Run
@@ -31,7 +32,7 @@ def copies(
     if key is None or key not in run.node(ns.key).netns:
         return None
     space = run.netns(key)
-    frame = Packet(bytes(4), bytes(4), 0, length=ARP_BYTES)
+    frame = Packet(bytes(4), bytes(4), 0, length=ARP_BYTES, arp=ARP_REQUEST)
     if ipv6:
         frame = Packet(
             bytes(16), bytes(16), IPPROTO_ICMPV6, icmp_type=NEIGHBOUR_SOLICITATION, length=NDP_BYTES

@@ -19,7 +19,6 @@ TOS_INHERIT = 1
 ETHER_BYTES = 14
 IPV4_MIN_MTU, IPV6_MIN_MTU = 68, 1280
 GENEVE_OVERHEAD4, GENEVE_OVERHEAD6 = 50, 70
-ANY_PORT = 49152  # stands for the source port, a hash of the inner flow (udp_flow_src_port)
 
 
 def overhead_of(kind: str, info: TunnelInfo) -> int:
@@ -92,7 +91,7 @@ def ether_outer(link: Link, info: TunnelInfo, packet: Packet) -> tunnel.Outer:
         ttl=packet.ttl if info.ttl_inherit else info.ttl,
         tos=packet.tos if info.tos & TOS_INHERIT else info.tos,
         df=info.df == tunnel.DF_SET or (info.df == tunnel.DF_INHERIT and (packet.df or packet.ipv6)),
-        sport=ANY_PORT,
+        sport=tunnel.flow_port(packet),
         dport=info.port,
         vni=info.vni,
         sport_unsure=True,

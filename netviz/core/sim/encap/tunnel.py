@@ -10,23 +10,30 @@ udp_tunnel_dst_lookup; include/net/inet_ecn.h, INET_ECN_encapsulate; net/core/sk
 
 from __future__ import annotations
 
+import zlib
 from typing import NoReturn
 
 import msgspec
 
 from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.inet.icmp import drop_and_tell
+from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import outer_netns
-from netviz.core.sim.packet import Packet
+from netviz.core.sim.packet import Packet, icmp_error
+from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import select_source
-from netviz.core.sim.run import Run
+from netviz.core.sim.run import Ended, Run, Rx
 from netviz.core.sim.sysctl import value
+from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
 ECN_MASK, ECN_CE, ECN_ECT0 = 3, 3, 2
 DF_SET, DF_INHERIT = 1, 2
+MIN_MTU4, MIN_MTU6 = 576, 1280
+FLOW_PORTS = range(49152, 65536)
 
 
 class Outer(msgspec.Struct, frozen=True):
@@ -84,6 +91,16 @@ def wrap(ns: NetnsState, packet: Packet, outer: Outer) -> Packet | None:
     )
 
 
+def flow_port(inner: Packet) -> int:
+    """Return what stands for the source port that is a hash of the inner flow: alike for a flow, unlike for others.
+
+    Source: include/net/udp.h, udp_flow_src_port (Linux 6.18).
+    """
+    ports = inner.sport.to_bytes(2, "big") + inner.dport.to_bytes(2, "big")
+    flow = b"".join((inner.smac, inner.dmac, inner.src, inner.dst, bytes([inner.proto]), ports))
+    return FLOW_PORTS[zlib.crc32(flow) % len(FLOW_PORTS)]
+
+
 def way(ns: NetnsState, outer: Outer, mark: int) -> RouteResult:
     """Look up the route of an outer packet."""
     return lookup_route(
@@ -135,14 +152,45 @@ def decap_ecn(
 
 
 def bridged_too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> None:
-    """Drop a frame that the underlay is too small for, where a bridge's port can tell its sender so.
+    """Send a frame that the underlay is too small for back as an ICMP error, where a bridge's port can tell its sender so.
 
-    A device that is no bridge port sends it nevertheless, for the underlay to fragment.
+    The error comes in by the device, from who was asked. A device that is no bridge port sends the frame nevertheless,
+    for the underlay to fragment, and so does one with an MTU that nobody may ask for.
+
+    Source: net/ipv4/ip_tunnel_core.c, skb_tunnel_check_pmtu, iptunnel_pmtud_check_icmp, iptunnel_pmtud_build_icmp,
+    iptunnel_pmtud_build_icmpv6; drivers/net/vxlan/vxlan_core.c, vxlan_encap_bypass (Linux 6.18).
     """
-    if not link.master or link.slave_kind != "bridge" or packet.wire_length <= mtu:
+    least = MIN_MTU6 if packet.ipv6 else MIN_MTU4
+    if not link.master or link.slave_kind != "bridge" or packet.wire_length <= mtu or mtu < least:
         return
-    if packet.df or packet.ipv6:
-        too_big(run, ns, link, packet, mtu)
+    error = icmp_error(packet.but(pkttype=None), "too-big", packet.dst)
+    if error is None or not (packet.df or packet.ipv6):
+        return
+    why = (
+        f"The packet has {packet.wire_length} bytes, the way through {link.ifname} takes {mtu}, and it may not be "
+        f"fragmented: {link.ifname} gives the bridge an ICMP error back, as if {format_ip(packet.dst)} had sent it."
+    )
+    command = f"ip -d link show dev {link.ifname}"
+    length = packet.wire_length
+    run.step(
+        ns,
+        "encap",
+        link.ifname,
+        packet,
+        "drop",
+        why,
+        reason="PKT_TOO_BIG",
+        command=command,
+        mtu=mtu,
+        length=length,
+    )
+    error = error.but(smac=packet.dmac, dmac=packet.smac, ttl=packet.ttl, tos=0, df=not packet.ipv6, ct=None)
+    error = error.but(ct_reply=False, ct_related=False, pkttype=PACKET_HOST)
+    bridge = ns.links.get(link.master)
+    if bridge is not None and packet.smac == bridge.mac:  # routed here: the error keeps the packet's route
+        run.routed[LinkKey(ns.key, bridge.ifindex)] = route_flow(packet)
+    back = Rx(LinkKey(ns.key, link.ifindex), error, host=True)
+    raise Ended(Disposition.DROPPED, "PKT_TOO_BIG", error, ns.key, back=back)
 
 
 def too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> NoReturn:

@@ -17,6 +17,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import Link, VxlanInfo
 from netviz.core.sim.encap import tunnel
+from netviz.core.sim.encap.ends import ARP_BYTES
 from netviz.core.sim.encap.vxlan_remotes import (
     OVERHEAD4,
     OVERHEAD6,
@@ -29,6 +30,7 @@ from netviz.core.sim.encap.vxlan_remotes import (
     unmodelled,
 )
 from netviz.core.sim.link.domain import takers_at
+from netviz.core.sim.nft.headers import ARP_REQUEST
 from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import tunnels_of
 from netviz.core.sim.packet import IPPROTO_UDP, Packet
@@ -185,16 +187,21 @@ def _replicated(
     _check_own_copies(run, ns, space, link, packet, remotes)
     good: list[Remote] = []
     maybe: list[Remote] = []
-    for remote in remotes:
-        outer = outer_packet(space, info, remote, packet)
-        if outer is None:
-            continue
-        there, unknown = run.carry(space.key, outer, remote.link)
-        found, unsure = takers_at(run, there, packet.dmac) if there is not None else ([], unknown)
-        if found:
-            good.append(remote)
-        elif unsure:
-            maybe.append(remote)
+    # Where a copy leads is asked with a frame that nothing inside keeps back; what becomes of the packet is told later.
+    frame = Packet(
+        bytes(4), bytes(4), 0, length=ARP_BYTES, arp=ARP_REQUEST, smac=packet.smac, dmac=packet.dmac
+    )
+    with run.supposing():
+        for remote in remotes:
+            outer = outer_packet(space, info, remote, frame)
+            if outer is None:
+                continue
+            there, unknown = run.carry(space.key, outer, remote.link)
+            found, unsure = takers_at(run, there, packet.dmac) if there is not None else ([], unknown)
+            if found:
+                good.append(remote)
+            elif unsure:
+                maybe.append(remote)
     choices = good or maybe
     told = [format_ip(remote.addr) for remote in remotes]
     command = f"bridge fdb show dev {link.ifname}"

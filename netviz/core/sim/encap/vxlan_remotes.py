@@ -9,7 +9,7 @@ import msgspec
 
 from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Fdb
 from netviz.core.model.link import Link, VxlanInfo
-from netviz.core.sim.encap.tunnel import DF_INHERIT, DF_SET, Outer, wrap
+from netviz.core.sim.encap.tunnel import DF_INHERIT, DF_SET, Outer, flow_port, wrap
 from netviz.core.sim.node_index import vxlan_fdb
 from netviz.core.sim.packet import IPPROTO_UDP, Packet
 from netviz.core.sim.route.saddr import is_multicast
@@ -20,7 +20,6 @@ from netviz.core.state.node import NetnsState
 OVERHEAD4, OVERHEAD6 = 50, 70
 DEFAULT_MAC = bytes(6)
 TOS_INHERIT = 1
-ANY_PORT = 49152  # stands for the source port, a hash of the inner flow (udp_flow_src_port)
 
 
 class Remote(msgspec.Struct, frozen=True):
@@ -83,7 +82,7 @@ def outer_packet(space: NetnsState, info: VxlanInfo, remote: Remote, packet: Pac
         ttl=packet.ttl if info.ttl_inherit else info.ttl,
         tos=packet.tos if info.tos == TOS_INHERIT else info.tos,
         df=info.df == DF_SET or (info.df == DF_INHERIT and (packet.df or packet.ipv6)),
-        sport=ANY_PORT,
+        sport=flow_port(packet),
         dport=remote.port,
         vni=remote.vni,
         sport_unsure=True,

@@ -31,7 +31,7 @@ from netviz.core.sim.hook.netfilter import conclude, filter_chain, record
 from netviz.core.sim.nft.chain import Outcome, run_chain
 from netviz.core.sim.nft.context import NF_INET_INGRESS, NF_NETDEV_EGRESS, Context
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Run
+from netviz.core.sim.run import Ended, Run
 from netviz.core.state.node import NetnsState
 
 NETDEV_INGRESS, NETDEV_EGRESS, INET_INGRESS = 0, 1, 5
@@ -156,6 +156,19 @@ def bridge_hook(
         filter_chain(ctx, chain, bridge.ifname)
         packet = ctx.packet
     return ip_hook(packet) if ip_hook is not None else packet
+
+
+def copys_mac(
+    run: Run, ns: NetnsState, packet: Packet, hook: str, port: Link | None, bridge: Link, out: Link
+) -> bytes:
+    """Return the destination that a bridge's chains give the copy of a flooded frame for a port."""
+    if not base_chains(ns.nft_chains).get((NFPROTO_BRIDGE, BRIDGE_HOOKS[hook])):
+        return packet.dmac
+    with run.supposing():
+        try:
+            return bridge_hook(run, ns, packet, hook, port, bridge, out).dmac
+        except Ended:
+            return packet.dmac
 
 
 def arp_hook(

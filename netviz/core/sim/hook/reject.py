@@ -26,7 +26,7 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from
-from netviz.core.sim.run import Ended
+from netviz.core.sim.run import Ended, Tx
 from netviz.core.sim.trace import Disposition
 
 TCP_RST, ICMPX = 1, 2
@@ -110,7 +110,13 @@ def _send_past_the_bridge(ctx: Context, back: Packet) -> NoReturn:
     if lookup_route(ctx.ns, route_flow(back)).error or packet.physin not in ctx.ns.links:
         raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
     back = back.but(smac=packet.dmac, dmac=packet.smac)
-    raise Ended(Disposition.REJECTED, "tcp-reset", back, ctx.ns.key, via=LinkKey(ctx.ns.key, packet.physin))
+    raise Ended(
+        Disposition.REJECTED,
+        "tcp-reset",
+        back,
+        ctx.ns.key,
+        back=Tx(LinkKey(ctx.ns.key, packet.physin), back, back.dst),
+    )
 
 
 def _send_back(ctx: Context, name: str, answer: Packet) -> NoReturn:
@@ -124,4 +130,4 @@ def _send_back(ctx: Context, name: str, answer: Packet) -> NoReturn:
         raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
     answer = answer.but(smac=packet.dmac, dmac=packet.smac, ct=None, ct_reply=False, ct_related=False)
     via = LinkKey(ctx.ns.key, ctx.iif.ifindex)
-    raise Ended(Disposition.REJECTED, name, answer, ctx.ns.key, via=via)
+    raise Ended(Disposition.REJECTED, name, answer, ctx.ns.key, back=Tx(via, answer, answer.dst))

@@ -7,7 +7,7 @@ ip6_forward (Linux 6.18).
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
@@ -67,6 +67,11 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     run.check_gap(ns, "routes", "route", link.ifname, packet)
     run.check_gap(ns, "rules", "route", link.ifname, packet)
     flow = run.routed.pop(LinkKey(ns.key, link.ifindex), None) or route_flow(packet, iif=link.ifindex)
+    if not flow.iif and not packet.ipv6:
+        why = (
+            "It still has the route of the packet that it was made of, which was to be sent: it is discarded."
+        )
+        run.drop(ns, "route", link.ifname, packet, "NOT_SPECIFIED", why)
     result = lookup_route(ns, flow)
     command = _route_command(packet, link)
     if result.unknown:
@@ -281,7 +286,7 @@ def _output(
                 length=packet.wire_length,
             )
         if packet.ipv6 and iif is not None:
-            _not_fragmented6(run, ns, out, packet, mtu, iif)
+            _check_fits(run, ns, out, packet, mtu, iif)
         whole = packet.wire_length
         packet = packet.but(fragment=mtu)
         run.step(
@@ -300,14 +305,21 @@ def _output(
     return Tx(LinkKey(ns.key, out.ifindex), packet, gateway)
 
 
-def _not_fragmented6(run: Run, ns: NetnsState, out: Link, packet: Packet, mtu: int, iif: Link) -> NoReturn:
-    """Refuse to fragment a forwarded IPv6 packet that is too big for its route, though not for the device.
+def _check_fits(
+    run: Run, ns: NetnsState, out: Link, packet: Packet, mtu: int, iif: Link | None = None
+) -> None:
+    """Refuse to fragment what may not be, where that shows only at output; the sender is told.
 
-    Source: net/ipv6/ip6_output.c, ip6_fragment (fail_toobig) (Linux 6.18).
+    That is a forwarded IPv6 packet too big for its route, though not for the device, or one of the host's own that
+    a hook has sent another way.
+
+    Source: net/ipv4/ip_output.c, ip_fragment; net/ipv6/ip6_output.c, ip6_fragment (fail_toobig) (Linux 6.18).
     """
+    if packet.wire_length <= mtu:
+        return
     why = (
-        f"The packet has {packet.wire_length} bytes, its route by {out.ifname} takes {mtu}, and routers do not fragment "
-        "IPv6; the sender is told by ICMP."
+        f"The packet has {packet.wire_length} bytes, its route by {out.ifname} takes {mtu}, and it may not be "
+        "fragmented; the sender is told by ICMP."
     )
     drop_and_tell(
         run,
@@ -319,10 +331,10 @@ def _not_fragmented6(run: Run, ns: NetnsState, out: Link, packet: Packet, mtu: i
         why,
         error="too-big",
         iif=iif,
-        command=f"ip -6 route get {format_ip(packet.dst)}",
+        command=f"ip route get {format_ip(packet.dst)}",
         mtu=mtu,
         length=packet.wire_length,
-        icmp="packet-too-big",
+        icmp="packet-too-big" if packet.ipv6 else "fragmentation-needed",
         kernel_reason="NOT_SPECIFIED",
     )
 
@@ -344,7 +356,10 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
     if rerouted is not None:
         if rerouted.payload is not None:
             send = msgspec.structs.replace(send, oif=0)  # a tunnel's socket is bound to no device
+        fitted = packet.wire_length <= _mtu(out, result, packet.ipv6)
         result, nexthop, out = _route_output(run, ns, rerouted, send, again=True)
+        if fitted and packet.df:
+            _check_fits(run, ns, out, packet, _mtu(out, result, packet.ipv6))
     return _output(run, ns, out, packet, nexthop, _mtu(out, result, packet.ipv6))
 
 

@@ -9,7 +9,7 @@ from netviz.core.model.addr import format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.hook import br_netfilter
-from netviz.core.sim.hook.frame_hooks import bridge_hook
+from netviz.core.sim.hook.frame_hooks import bridge_hook, copys_mac
 from netviz.core.sim.link import bridge as br
 from netviz.core.sim.link import bridge_vlan
 from netviz.core.sim.link.domain import takers
@@ -17,7 +17,7 @@ from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
-from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition, Recorder
+from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition
 from netviz.core.state.node import NetnsState
 
 
@@ -209,13 +209,9 @@ def _port_limits(ns: NetnsState, bridge: Link, source: Link | None, port: Link, 
 def _ask_copies(
     run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, ports: tuple[Link, ...]
 ) -> tuple[bool, Link | None]:
-    """Tell whether rules stop a flooded frame at every port, and at which first one they refuse it aloud.
-
-    No steps are recorded: nobody takes these copies.
-    """
-    recorder, run.rec = run.rec, Recorder()
+    """Tell whether rules stop a flooded frame at every port, and at which first one they refuse it aloud."""
     stopped, refused = 0, None
-    try:
+    with run.supposing():
         for port in ports:
             try:
                 _pass_on(run, ns, packet, bridge, source, port)
@@ -223,8 +219,6 @@ def _ask_copies(
                 stopped += ended.disposition in (Disposition.DROPPED, Disposition.REJECTED)
                 if refused is None and ended.answer is not None:
                     refused = port
-    finally:
-        run.rec = recorder
     return stopped == len(ports), refused
 
 
@@ -252,9 +246,11 @@ def _flood_port(
         )
     good: list[Link] = []
     maybe: list[Link] = []
+    hook = "forward" if source is not None else "out"
     for port in verdict.ports:
+        own_mac = copys_mac(run, ns, packet, hook, source, bridge, port)
         found, unknown = takers(
-            run, LinkKey(ns.key, port.ifindex), packet.dmac, _out_tags(ns, bridge, port, packet, vid)
+            run, LinkKey(ns.key, port.ifindex), own_mac, _out_tags(ns, bridge, port, packet, vid)
         )
         if found:
             good.append(port)

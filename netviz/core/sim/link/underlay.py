@@ -13,11 +13,21 @@ from collections.abc import Mapping
 from netviz.core.model.addr import in_prefix
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import Addr
-from netviz.core.sim.cluster_index import ARP_PROXY, candidates
+from netviz.core.sim.cluster_index import ARP_PROXY, PROMISCUOUS, candidates
 from netviz.core.sim.link.underlay_members import Member, Tags, is_wire, members_of
 from netviz.core.state.node import NodeState
 
-__all__ = ["Member", "Tags", "having_mac", "holders_of_mac", "is_wire", "may_own", "owners", "proxies"]
+__all__ = [
+    "Member",
+    "Tags",
+    "having_mac",
+    "holders_of_mac",
+    "is_wire",
+    "may_own",
+    "owners",
+    "promiscuous",
+    "proxies",
+]
 
 
 def _share_subnet(one: tuple[Addr, ...], other: tuple[Addr, ...]) -> bool:
@@ -43,6 +53,12 @@ def may_own(nodes: Mapping[str, NodeState], wire: LinkKey, addr: bytes, tags: Ta
 def proxies(nodes: Mapping[str, NodeState], wire: LinkKey, tags: Tags = ()) -> list[Member]:
     """List the members of `wire`'s segment that may answer ARP for others."""
     found = [m for node in candidates(nodes, ARP_PROXY) for m in members_of(node.netns).proxies]
+    return _on_segment(nodes, wire, found, tags)
+
+
+def promiscuous(nodes: Mapping[str, NodeState], wire: LinkKey, tags: Tags = ()) -> list[Member]:
+    """List the members of `wire`'s segment that take frames for any MAC, which switches flood to them."""
+    found = [m for node in candidates(nodes, PROMISCUOUS) for m in members_of(node.netns).promiscuous]
     return _on_segment(nodes, wire, found, tags)
 
 

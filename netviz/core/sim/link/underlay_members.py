@@ -8,7 +8,7 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import RT_SCOPE_HOST, Addr
-from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, Link, VlanInfo
+from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, Link, MacvlanInfo, VlanInfo
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.link.bond import receives
 from netviz.core.sim.node_index import outside, peer_not_collected, uppers_of, veth_peer
@@ -17,13 +17,15 @@ from netviz.core.sim.route.saddr import is_link_local6, link_addrs
 from netviz.core.sim.sysctl import conf_all
 from netviz.core.state.node import NetnsState, NodeState
 
+MACVLAN_PASSTHRU = 8
 Tags = tuple[tuple[int, int], ...]
 
 
 class Member(msgspec.Struct, frozen=True):
     """A link on some segment: the link at the wire, and the one with the addresses (itself or its bridge).
 
-    `proxy`: it may answer ARP for others. `tags` are what frames on the wire carry for it.
+    `proxy`: it may answer ARP for others; `promiscuous`: it takes frames for any MAC (a macvlan in mode passthru).
+    `tags` are what frames on the wire carry for it.
     """
 
     wire: LinkKey
@@ -31,6 +33,7 @@ class Member(msgspec.Struct, frozen=True):
     mac: bytes
     addrs: tuple[Addr, ...]
     proxy: bool = False
+    promiscuous: bool = False
     tags: Tags = ()
 
 
@@ -87,29 +90,31 @@ def _stacked_members(
             continue
         if link.kind in ("macvlan", "ipvlan"):
             addrs = _subnets(ns, upper.ifindex)
-            found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), tags))
+            takes_all = isinstance(link.info, MacvlanInfo) and link.info.mode == MACVLAN_PASSTHRU
+            found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), takes_all, tags))
         elif isinstance(link.info, VlanInfo):
             own = (*tags, (link.info.protocol, link.info.vid))
             addrs = _subnets(ns, upper.ifindex)
-            found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), own))
+            found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), tags=own))
             found += _stacked_members(netns, wire, upper, own)
     return found
 
 
 class Members(msgspec.Struct, frozen=True):
-    """A node's members of segments: all, by address, by MAC, by the link at the wire, and ARP proxies."""
+    """A node's members of segments: all, by address, by MAC, by the link at the wire, ARP proxies, promiscuous ones."""
 
     all: list[Member]
     by_addr: dict[bytes, list[Member]]
     by_mac: dict[bytes, list[Member]]
     by_wire: dict[LinkKey, list[Member]]
     proxies: list[Member]
+    promiscuous: list[Member]
 
 
 def build_members(netns: Mapping[NetnsKey, NetnsState]) -> Members:
     """Index a node's members."""
     members = _list_members(netns)
-    index = Members(members, {}, {}, {}, [])
+    index = Members(members, {}, {}, {}, [], [])
     for member in index.all:
         index.by_wire.setdefault(member.wire, []).append(member)
         ns = netns[member.wire.netns]
@@ -117,6 +122,8 @@ def build_members(netns: Mapping[NetnsKey, NetnsState]) -> Members:
             continue
         if member.proxy:
             index.proxies.append(member)
+        if member.promiscuous:
+            index.promiscuous.append(member)
         index.by_mac.setdefault(member.mac, []).append(member)
         for addr in dict.fromkeys(addr.addr for addr in member.addrs):
             index.by_addr.setdefault(addr, []).append(member)

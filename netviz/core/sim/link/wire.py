@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from netviz.core.model.addr import format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
-from netviz.core.sim.link.macvlan import PASSTHRU, mode_of
 from netviz.core.sim.link.mtu import fits, too_big
-from netviz.core.sim.link.underlay import Member, holders_of_mac, owners
+from netviz.core.sim.link.underlay import Member, holders_of_mac, owners, promiscuous
 from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import peer_not_collected
 from netviz.core.sim.packet import Packet
@@ -28,8 +28,8 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     by_addr = owners(nodes, key, nexthop, packet.tags)
     if by_mac:
         return _arrive(run, ns, link, packet, by_mac)
-    if by_addr and _takes_all(run, by_addr[0]):
-        return _arrive(run, ns, link, packet, by_addr[:1])
+    if by_addr and by_addr[0].promiscuous:
+        return _arrive(run, ns, link, packet, by_addr[:1], _copies(run, key, packet, by_addr[0]))
     if by_addr:
         _not_taken(run, ns, link, packet, by_addr[0])
     node = run.node(ns.key)
@@ -48,10 +48,10 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     raise Ended(Disposition.LEFT_NETWORK, link.ifname)
 
 
-def _takes_all(run: Run, member: Member) -> bool:
-    """Tell whether a link takes frames for any MAC, which the switches between the nodes flood to it."""
-    link = run.link(member.inet)
-    return link is not None and mode_of(link) == PASSTHRU
+def _copies(run: Run, key: LinkKey, packet: Packet, followed: Member) -> list[str]:
+    """Name the links beside the followed one that get a frame for a MAC that no switch knows."""
+    others = promiscuous(run.cluster.nodes, key, packet.tags)
+    return [str(one.inet) for one in others if one.inet != followed.inet]
 
 
 def _not_taken(run: Run, ns: NetnsState, link: Link, packet: Packet, member: Member) -> NoReturn:
@@ -59,7 +59,9 @@ def _not_taken(run: Run, ns: NetnsState, link: Link, packet: Packet, member: Mem
     mac = format_mac(packet.dmac)
     command = f"ip neigh show dev {link.ifname}"
     why = f"The packet goes out of {link.ifname} to {mac}, which no known link has."
-    run.step(ns, "link_tx", link.ifname, packet, "cross wire", why, command=command)
+    copies = _copies(run, LinkKey(ns.key, link.ifindex), packet, member)
+    told: dict[str, Any] = {"copied_to": copies} if copies else {}
+    run.step(ns, "link_tx", link.ifname, packet, "cross wire", why, command=command, **told)
     own = members_of(run.node(ns.key).netns).by_wire.get(LinkKey(ns.key, link.ifindex), ())
     if any(one.mac == packet.dmac for one in own):
         why = f"{mac} is a MAC behind {link.ifname} itself: a switch sends no frame back by the port that it came from."
@@ -76,11 +78,14 @@ def _not_taken(run: Run, ns: NetnsState, link: Link, packet: Packet, member: Mem
     )
 
 
-def _arrive(run: Run, ns: NetnsState, link: Link, packet: Packet, members: list[Member]) -> Action:
+def _arrive(
+    run: Run, ns: NetnsState, link: Link, packet: Packet, members: list[Member], copied_to: Sequence[str] = ()
+) -> Action:
     picked = 0
     if len(members) > 1:
         picked = run.choose(("wire", link.ifname, ns.key, packet.dmac), len(members), None)
     member = members[picked]
+    evidence: dict[str, Any] = {"copied_to": list(copied_to)} if copied_to else {}
     run.step(
         ns,
         "link_tx",
@@ -90,6 +95,7 @@ def _arrive(run: Run, ns: NetnsState, link: Link, packet: Packet, members: list[
         f"The packet goes out of {link.ifname} to {member.wire.netns.node}, whose link has the frame's MAC "
         "and shares the subnet.",
         peer=str(member.wire),
+        **evidence,
         certainty=CERTAIN if len(members) == 1 else BRANCH,
         command=f"ip neigh show dev {link.ifname}",
     )
