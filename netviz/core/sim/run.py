@@ -119,6 +119,14 @@ class Choice(msgspec.Struct):
 Carry = Callable[[NetnsKey, Packet, int], tuple[LinkKey | None, bool]]
 
 
+# Follows a packet to its end.
+Fate = Callable[[Action], Ended]
+
+
+def _nobody_knows(_action: Action) -> Ended:
+    return Ended(Disposition.UNKNOWN)
+
+
 def _nowhere(_start: NetnsKey, _packet: Packet, _oif: int) -> tuple[LinkKey | None, bool]:
     return None, True
 
@@ -150,6 +158,7 @@ class Run:
         self.options_changed = False
         self.noted: dict[Hashable, int] = {}  # what rules that were met wrote down for later rules
         self.carry: Carry = _nowhere
+        self.fate: Fate = _nobody_knows
 
     def choose(self, key: Hashable, count: int, weights: tuple[float, ...] | None) -> int:
         """Choose one of `count` courses. The same question (`key`) has the same answer within a run."""
@@ -164,7 +173,7 @@ class Run:
     @contextmanager
     def supposing(self) -> Iterator[None]:
         """Forget afterwards what packets that are only supposed leave behind, and don't record their steps."""
-        recorder, self.rec = self.rec, Recorder()
+        recorder, seen, self.rec, self.seen = self.rec, self.seen, Recorder(), set()
         conns, noted, changed_sets, set_elems = self.conns, self.noted, self.changed_sets, self.set_elems
         fdb, vxlan_fdb, neighs = self.fdb, self.vxlan_fdb, self.neighs
         self.conns, self.noted, self.changed_sets = dict(conns), dict(noted), set(changed_sets)
@@ -173,7 +182,7 @@ class Run:
         try:
             yield
         finally:
-            self.rec = recorder
+            self.rec, self.seen = recorder, seen
             self.conns, self.noted, self.changed_sets, self.set_elems = conns, noted, changed_sets, set_elems
             self.fdb, self.vxlan_fdb, self.neighs = fdb, vxlan_fdb, neighs
 

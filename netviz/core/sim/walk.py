@@ -85,6 +85,7 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
     while True:
         run = Run(cluster, flow, script)
         run.carry = partial(_carry, run)
+        run.fate = partial(_fate, run)
         branches.append(_course(run))
         choices = run.choices
         while choices and choices[-1].picked + 1 >= choices[-1].count:
@@ -193,13 +194,19 @@ def _travel(
         action: Action = Send(start, packet, oif, sourceless=sourceless)
         if back is not None:
             action = msgspec.structs.replace(back, packet=packet)
-        for _ in range(MAX_MOVES):
-            action = _move(run, action)
-        return Ended(Disposition.LOOP, f"more than {MAX_MOVES} moves")
-    except Ended as ended:
-        return ended
+        return _fate(run, action)
     except BAD_STATE as err:
         return _bad_state(run, start, packet, err)
+
+
+def _fate(run: Run, action: Action) -> Ended:
+    """Follow a packet to its end."""
+    try:
+        for _ in range(MAX_MOVES):
+            action = _move(run, action)
+    except Ended as ended:
+        return ended
+    return Ended(Disposition.LOOP, f"more than {MAX_MOVES} moves")
 
 
 def _move(run: Run, action: Action) -> Action:

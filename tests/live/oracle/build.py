@@ -34,6 +34,8 @@ BASE_SYSCTLS: dict[str, int | str] = {
     "ipv6/conf/all/accept_redirects": 0,
     "ipv6/conf/default/accept_redirects": 0,
     "ipv6/conf/default/router_solicitations": 0,
+    "ipv4/conf/default/igmpv2_unsolicited_report_interval": 3_600_000,
+    "ipv4/conf/default/igmpv3_unsolicited_report_interval": 3_600_000,
     "ipv6/conf/default/mldv1_unsolicited_report_interval": 3_600_000,
     "ipv6/conf/default/mldv2_unsolicited_report_interval": 3_600_000,
     "bridge/bridge-nf-call-iptables": 0,

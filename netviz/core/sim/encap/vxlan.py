@@ -17,7 +17,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import Link, VxlanInfo
 from netviz.core.sim.encap import tunnel
-from netviz.core.sim.encap.ends import ARP_BYTES
+from netviz.core.sim.encap.vxlan_copies import followed_copy
 from netviz.core.sim.encap.vxlan_remotes import (
     OVERHEAD4,
     OVERHEAD6,
@@ -29,14 +29,11 @@ from netviz.core.sim.encap.vxlan_remotes import (
     remote_of,
     unmodelled,
 )
-from netviz.core.sim.link.domain import takers_at
-from netviz.core.sim.nft.headers import ARP_REQUEST
 from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import tunnels_of
-from netviz.core.sim.packet import IPPROTO_UDP, Packet
+from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.saddr import LOOPBACK4, LOOPBACK6, is_multicast
 from netviz.core.sim.run import Action, Run, Rx, Send
-from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
 
 
@@ -111,19 +108,6 @@ def _short_cut(run: Run, ns: NetnsState, space: NetnsState, link: Link, packet: 
     run.drop(ns, "encap", link.ifname, packet, "VXLAN_VNI_NOT_FOUND", why, command=command)
 
 
-def _check_own_copies(
-    run: Run, ns: NetnsState, space: NetnsState, link: Link, packet: Packet, remotes: list[Remote]
-) -> None:
-    """End the walk where one of a frame's copies comes back to its own host: what is learned from it isn't modelled."""
-    for remote in remotes:
-        route = tunnel.way(
-            space, tunnel.Outer("vxlan", remote.addr, IPPROTO_UDP, 0, link=remote.link), packet.mark
-        )
-        if route.local:
-            why = f"A copy of the frame is for {format_ip(remote.addr)}, which is this host's own: it comes back."
-            run.unknown(ns, "encap", link.ifname, packet, "vxlan remote of its own host", why)
-
-
 def _remote(
     run: Run, ns: NetnsState, space: NetnsState, link: Link, info: VxlanInfo, packet: Packet
 ) -> tuple[Remote, str]:
@@ -148,7 +132,7 @@ def _remote(
             why = f"The remote of {link.ifname} is no address: the frame is dropped."
             run.drop(ns, "encap", link.ifname, packet, "NOT_SPECIFIED", why, command=command)
         return remote_of(found[0], info), how
-    return _replicated(run, ns, space, link, info, packet, found), f"{how}, one copy of {len(found)}"
+    return followed_copy(run, ns, space, link, info, packet, found), f"{how}, one copy of {len(found)}"
 
 
 def _nexthop(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, packet: Packet, entry: Fdb) -> Remote:
@@ -170,60 +154,6 @@ def _nexthop(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, packet: Pack
         odds = tuple(weight / total for _, weight in usable)
         picked = run.choose(("vxlan nexthop", ns.key, entry.nhid, packet.tuple()), len(usable), odds)
     return Remote(usable[picked][0], info.port, info.vni)
-
-
-def _replicated(
-    run: Run,
-    ns: NetnsState,
-    space: NetnsState,
-    link: Link,
-    info: VxlanInfo,
-    packet: Packet,
-    entries: list[Fdb],
-) -> Remote:
-    """Follow the copy of a frame behind whose remote somebody takes it."""
-    mac = format_mac(packet.dmac)
-    remotes = [remote_of(entry, info) for entry in entries if any(entry.dst)]
-    _check_own_copies(run, ns, space, link, packet, remotes)
-    good: list[Remote] = []
-    maybe: list[Remote] = []
-    # Where a copy leads is asked with a frame that nothing inside keeps back; what becomes of the packet is told later.
-    frame = Packet(
-        bytes(4), bytes(4), 0, length=ARP_BYTES, arp=ARP_REQUEST, smac=packet.smac, dmac=packet.dmac
-    )
-    with run.supposing():
-        for remote in remotes:
-            outer = outer_packet(space, info, remote, frame)
-            if outer is None:
-                continue
-            there, unknown = run.carry(space.key, outer, remote.link)
-            found, unsure = takers_at(run, there, packet.dmac) if there is not None else ([], unknown)
-            if found:
-                good.append(remote)
-            elif unsure:
-                maybe.append(remote)
-    choices = good or maybe
-    told = [format_ip(remote.addr) for remote in remotes]
-    command = f"bridge fdb show dev {link.ifname}"
-    if not choices:
-        why = f"{link.ifname} sends copies to {', '.join(told)}, but nobody behind them has {mac}."
-        run.drop(ns, "encap", link.ifname, packet, "OTHERHOST", why, command=command, remotes=told)
-    picked = 0
-    if len(choices) > 1:
-        picked = run.choose(("vxlan copies", ns.key, link.ifindex, packet.dmac), len(choices), None)
-    run.step(
-        ns,
-        "bridge",
-        link.ifname,
-        packet,
-        "flood",
-        f"{link.ifname} sends a copy to each of {', '.join(told)}; {format_ip(choices[picked].addr)} leads to who "
-        "takes it.",
-        certainty=CERTAIN if len(choices) == 1 else BRANCH,
-        command=command,
-        remotes=told,
-    )
-    return choices[picked]
 
 
 def accepts(link: Link, packet: Packet) -> bool:

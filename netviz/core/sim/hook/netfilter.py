@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
+from netviz.core.model.conntrack import IPS_DST_NAT, IPS_SRC_NAT
 from netviz.core.model.link import BridgeInfo, Link
 from netviz.core.model.netfilter import (
     NF_ACCEPT,
@@ -33,7 +34,7 @@ from netviz.core.sim.hook.hooks import (
 )
 from netviz.core.sim.hook.reject import reject
 from netviz.core.sim.inet import nat
-from netviz.core.sim.inet.conntrack import confirm, portless, track, unsure_tunnel
+from netviz.core.sim.inet.conntrack import choose_tunnels, confirm, is_plain, portless, track
 from netviz.core.sim.inet.ipvs import pass_ipvs
 from netviz.core.sim.inet.nat_unique import NatMapping
 from netviz.core.sim.nft.chain import Outcome, run_chain
@@ -256,8 +257,11 @@ def apply_mapping(ctx: Context, mapping: NatMapping | None, source: bool, dev: s
         ctx.run.unknown(ctx.ns, "nat", dev, ctx.packet, "no free port", why)
     packet = ctx.packet
     tunnel = (packet.proto, packet.src, packet.dst, packet.dport) if packet.payload is not None else None
-    if tunnel in portless(ctx.ns.conntrack) and conn.reply != invert(conn.orig):
-        unsure_tunnel(ctx.run, ctx.ns, packet, dev)
+    known = portless(ctx.ns.conntrack).get(tunnel, {}) if tunnel is not None else {}
+    plain = any(is_plain(*one) for one in known.values())
+    if plain and conn.reply != invert(conn.orig) and choose_tunnels(ctx.run, ctx.ns, packet, dev, 2):
+        conn.reply, conn.unsure = invert(conn.orig), ""
+        conn.status &= ~(IPS_SRC_NAT | IPS_DST_NAT)
 
 
 def _nat_chain(ctx: Context, chain: NftChain, dev: str, nexthop: bytes, source: bool) -> None:

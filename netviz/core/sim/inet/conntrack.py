@@ -14,8 +14,8 @@ direction. Where one of them may decide, or entries are missing from the state, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Hashable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -38,7 +38,7 @@ from netviz.core.sim.packet import (
 )
 from netviz.core.sim.run import Run
 from netviz.core.sim.sysctl import value
-from netviz.core.sim.trace import UNCERTAIN
+from netviz.core.sim.trace import BRANCH, UNCERTAIN
 from netviz.core.state.node import NetnsState
 
 # TCP's states (enum tcp_conntrack) in which a new SYN may reopen the connection, and those in which a
@@ -136,22 +136,29 @@ def build_others(entries: Mapping[Any, CtEntry]) -> Others:
 others: ByIdentity[Mapping[Any, CtEntry], Others] = ByIdentity(build_others)
 
 
-Portless = dict[tuple[int, bytes, bytes, int], bool]
+Portless = dict[tuple[int, bytes, bytes, int], dict[Hashable, tuple[CtEntry, bool]]]
 
 
 def build_portless(entries: Mapping[Any, CtEntry]) -> Portless:
-    """Map both directions of every entry, without the source port, to whether all entries there are plain.
+    """Map both directions of every entry, without the source port, to entries that differ in what they do to a packet.
 
-    A plain entry does to a packet of its original direction what a new one would: it has seen no reply,
-    translates nothing and has no mark.
+    The flag tells that the packet is one of the reply's direction.
     """
     found: Portless = {}
     for entry in entries.values():
-        plain = not entry.status & (IPS_SEEN_REPLY | IPS_SRC_NAT | IPS_DST_NAT) and not entry.mark
-        key = (entry.proto, entry.osrc, entry.odst, entry.odport)
-        found[key] = found.get(key, True) and plain
-        found[entry.proto, entry.rsrc, entry.rdst, entry.rdport] = False
+        translated = entry.status & (IPS_SRC_NAT | IPS_DST_NAT)
+        does = (entry.status & IPS_SEEN_REPLY, translated, entry.mark, entry.reply if translated else None)
+        there = found.setdefault((entry.proto, entry.osrc, entry.odst, entry.odport), {})
+        there.setdefault(does, (entry, False))
+        back = found.setdefault((entry.proto, entry.rsrc, entry.rdst, entry.rdport), {})
+        back.setdefault(("reply", *does), (entry, True))
     return found
+
+
+def is_plain(entry: CtEntry, reply: bool) -> bool:
+    """Tell whether an entry does to a packet what a new one does that translates nothing."""
+    changed = entry.status & (IPS_SEEN_REPLY | IPS_SRC_NAT | IPS_DST_NAT)
+    return not (reply or changed or entry.mark)
 
 
 portless: ByIdentity[Mapping[Any, CtEntry], Portless] = ByIdentity(build_portless)
@@ -294,32 +301,44 @@ def _invalid(run: Run, ns: NetnsState, packet: Packet, dev: str, command: str, w
 def _find_for(
     run: Run, ns: NetnsState, packet: Packet, dev: str, wanted: CtTuple
 ) -> tuple[Conn, bool] | None:
-    """Find a packet's connection; where its port isn't known, only among those that this run has made.
+    """Find a packet's connection; where its port isn't known, among those that this run has made.
 
     A port that translation drew is one that no connection of its own uses, so it is new elsewhere too. A
-    tunnel's port is a hash of the inner flow: which of the tunnel's connections it belongs to isn't known.
+    tunnel's port is a hash of the inner flow: the run forks over the tunnel's known connections.
     """
     if not (packet.sport_unsure or packet.dport_unsure):
         return find(run, ns, wanted, packet.zone)
     made = run.conns.get((ns.key, packet.zone, wanted))
-    if made is None and packet.payload is not None:
-        plain = portless(ns.conntrack).get((packet.proto, packet.src, packet.dst, packet.dport))
-        if plain is False:
-            unsure_tunnel(run, ns, packet, dev)
-    return made
+    if made is not None or packet.payload is None:
+        return made
+    key = (packet.proto, packet.src, packet.dst, packet.dport)
+    known = [one for one in portless(ns.conntrack).get(key, {}).values() if not is_plain(*one)]
+    picked = choose_tunnels(run, ns, packet, dev, len(known) + 1) if known else 0
+    if not picked:
+        return None
+    entry, reply = known[picked - 1]
+    return _from_entry(entry), reply
 
 
-def unsure_tunnel(run: Run, ns: NetnsState, packet: Packet, dev: str) -> NoReturn:
-    """End the walk where it matters to which of a tunnel's connections its packet belongs."""
-    run.unknown(
+def choose_tunnels(run: Run, ns: NetnsState, packet: Packet, dev: str, count: int) -> int:
+    """Choose to which of a tunnel's known connections its packet belongs, as its source port might: 0 is to none."""
+    picked = run.choose(("tunnel connection", ns.key, *packet.tuples()), count, None)
+    run.step(
         ns,
         "conntrack",
         dev,
         packet,
-        "connection of a tunnel packet",
-        "The tunnel packet's source port is a hash of what is inside: whether it belongs to one of the connections "
-        "between these addresses, or starts another, isn't known.",
+        "assume known connection" if picked else "assume new connection",
+        "The tunnel packet's source port is a hash of what is inside. This branch takes it "
+        + (
+            "to belong to a known connection between these addresses."
+            if picked
+            else "to start a new connection."
+        ),
+        certainty=BRANCH,
+        command=f"conntrack -L | grep {format_ip(packet.src)}",
     )
+    return picked
 
 
 def _reopens(packet: Packet) -> bool:

@@ -24,6 +24,7 @@ from netviz.core.model.netfilter import (
 from netviz.core.sim import sysctl
 from netviz.core.sim.hook.br_netfilter import came_through_bridge
 from netviz.core.sim.hook.netfilter import inet_hook, output_hook
+from netviz.core.sim.hook.tracking import defragments
 from netviz.core.sim.inet.admission import (
     ERROR_WORDS,
     check_forwarding,
@@ -67,6 +68,10 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     run.check_gap(ns, "routes", "route", link.ifname, packet)
     run.check_gap(ns, "rules", "route", link.ifname, packet)
     flow = run.routed.pop(LinkKey(ns.key, link.ifindex), None) or route_flow(packet, iif=link.ifindex)
+    if packet.fragment and not defragments(
+        run, ns, packet.ipv6
+    ):  # __skb_flow_dissect reads no fragment's ports
+        flow = msgspec.structs.replace(flow, sport=0, dport=0, sport_unsure=False, dport_unsure=False)
     if not flow.iif and not packet.ipv6:
         why = (
             "It still has the route of the packet that it was made of, which was to be sent: it is discarded."
@@ -284,6 +289,7 @@ def _output(
                 f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and DF is set.",
                 mtu=mtu,
                 length=packet.wire_length,
+                kernel_reason="NOT_SPECIFIED",  # ip_fragment, ip6_fragment
             )
         if packet.ipv6 and iif is not None:
             _check_fits(run, ns, out, packet, mtu, iif)

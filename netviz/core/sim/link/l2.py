@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
@@ -135,6 +137,10 @@ def receive(run: Run, rx: Rx) -> Action:
     passed = netdev_hook(run, ns, link, packet, egress=False)
     if isinstance(passed, Forwarded):
         run.step(ns, "link_rx", link.ifname, packet, "receive", f"{link.ifname} receives the frame.")
+        whose = passed.packet.pkttype
+        if whose is None:
+            whose = PACKET_HOST if _accepts(link, packet) else PACKET_OTHERHOST
+        passed = msgspec.structs.replace(passed, packet=passed.packet.but(pkttype=whose))
         return _forward_frame(run, ns, link, passed, 0)
     packet = _for_whom(link, packet, passed)
     stacked = vlan.take(run, ns, link, packet) if packet.tags else None

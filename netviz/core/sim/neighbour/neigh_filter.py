@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.link import BridgeInfo, Link
+from netviz.core.model.link import IFF_LOOPBACK, BridgeInfo, Link
 from netviz.core.model.netfilter import (
     NF_FORWARD,
     NF_LOCAL_IN,
@@ -35,7 +35,9 @@ from netviz.core.sim.hook.frame_hooks import (
     netdev_hook,
 )
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
+from netviz.core.sim.link.bridge import is_group
 from netviz.core.sim.link.domain import Crossing, Heard
+from netviz.core.sim.link.macvlan import PASSTHRU, mode_of
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
 from netviz.core.sim.nft.meta import PACKET_OTHERHOST
@@ -53,6 +55,7 @@ from netviz.core.sim.trace import Disposition, Recorder
 from netviz.core.state.node import NetnsState
 
 SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
+SAID = ("src", "dst", "smac", "dmac")
 ARP_LENGTH, NDP_LENGTH, NDP_HOP_LIMIT = 28, 72, 255
 
 
@@ -116,9 +119,19 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
     except Ended as ended:
         unknown = ended.disposition is Disposition.UNKNOWN
         return Passage(Tri.UNKNOWN if unknown else Tri.FALSE, _last_chain(run.rec))
-    said = ("src", "dst", "smac", "dmac")
-    same = all(getattr(passed, field) == getattr(message, field) for field in said)
-    return Passage(Tri.TRUE if same else Tri.UNKNOWN)
+    changed = [field for field in SAID if getattr(passed, field) != getattr(message, field)]
+    if changed == ["dmac"] and _is_for_others(run, passed, end):
+        return Passage(Tri.FALSE, "a rule sends it to another MAC")
+    return Passage(Tri.UNKNOWN if changed else Tri.TRUE)
+
+
+def _is_for_others(run: Run, message: Packet, end: LinkKey) -> bool:
+    """Tell whether a frame's MAC is nobody's in the namespace that it is to end in."""
+    links = run.netns(end.netns).links
+    takes_all = mode_of(links[end.ifindex]) == PASSTHRU
+    return not (
+        is_group(message.dmac) or takes_all or any(link.mac == message.dmac for link in links.values())
+    )
 
 
 def _last_chain(recorder: Recorder) -> str:
@@ -131,7 +144,9 @@ def _last_chain(recorder: Recorder) -> str:
 def _device(run: Run, ns: NetnsState, link: Link, message: Packet, egress: bool) -> Packet:
     passed = netdev_hook(run, ns, link, message, egress)
     if isinstance(passed, Forwarded):
-        raise Ended(Disposition.UNKNOWN, "fwd")
+        # nobody answers on the loopback; who would elsewhere isn't modelled
+        lost = bool(passed.link.flags & IFF_LOOPBACK)
+        raise Ended(Disposition.DROPPED if lost else Disposition.UNKNOWN, "fwd")
     return passed
 
 

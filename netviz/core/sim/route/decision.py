@@ -7,7 +7,15 @@ from typing import Any, NoReturn
 from netviz.core.model.addr import format_ip
 from netviz.core.model.l3 import Nexthop
 from netviz.core.sim import sysctl
-from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, ICMPV6_ECHO_REQUEST, IPPROTO_UDP, Packet
+from netviz.core.sim.packet import (
+    ICMPV6_ECHO_REPLY,
+    ICMPV6_ECHO_REQUEST,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    TH_ACK,
+    TH_SYN,
+    Packet,
+)
 from netviz.core.sim.route.rules import RouteFlow, RouteResult, route_text, rule_text, table_name
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import BRANCH, CERTAIN
@@ -40,12 +48,13 @@ def route_flow(
 
 
 def sender_tos(packet: Packet) -> int:
-    """Return the type of service that the sender's own lookup sees: in IPv6 only datagrams and pings tell theirs.
+    """Return the type of service that the sender's own lookup sees: in IPv6 resets, errors and answers don't tell theirs.
 
-    Source: net/ipv6/tcp_ipv6.c, tcp_v6_connect; net/ipv6/icmp.c, icmpv6_echo_reply; net/ipv6/udp.c,
+    Source: net/ipv6/tcp_ipv6.c, tcp_v6_connect, tcp_v6_send_response; net/ipv6/icmp.c, icmpv6_echo_reply; net/ipv6/udp.c,
     udpv6_sendmsg; net/ipv6/ping.c, ping_v6_sendmsg (Linux 6.18).
     """
-    tells = packet.proto == IPPROTO_UDP or packet.icmp_type == ICMPV6_ECHO_REQUEST
+    asks = packet.proto == IPPROTO_TCP and packet.tcp_flags & (TH_SYN | TH_ACK) == TH_SYN
+    tells = asks or packet.proto == IPPROTO_UDP or packet.icmp_type == ICMPV6_ECHO_REQUEST
     return packet.tos if tells or not packet.ipv6 else 0
 
 

@@ -1,0 +1,112 @@
+"""A frame that VXLAN sends to several remotes: which of its copies is followed.
+
+Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit, vxlan_xmit_one, encap_bypass_if_local (Linux 6.18).
+
+Unmodelled: what is learned from a copy that comes back to its own host.
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.addr import format_ip, format_mac
+from netviz.core.model.l2 import Fdb
+from netviz.core.model.link import Link, VxlanInfo
+from netviz.core.sim.encap import tunnel
+from netviz.core.sim.encap.ends import ARP_BYTES
+from netviz.core.sim.encap.vxlan_remotes import Remote, outer_packet, remote_of
+from netviz.core.sim.link.domain import takers_at
+from netviz.core.sim.nft.headers import ARP_REQUEST
+from netviz.core.sim.packet import IPPROTO_UDP, Packet
+from netviz.core.sim.run import Run, Send
+from netviz.core.sim.trace import BRANCH, CERTAIN
+from netviz.core.state.node import NetnsState
+
+
+def followed_copy(
+    run: Run,
+    ns: NetnsState,
+    space: NetnsState,
+    link: Link,
+    info: VxlanInfo,
+    packet: Packet,
+    entries: list[Fdb],
+) -> Remote:
+    """Choose the copy of a frame behind whose remote somebody takes it; one that is refused aloud may be first."""
+    mac = format_mac(packet.dmac)
+    remotes = [remote_of(entry, info) for entry in entries if any(entry.dst)]
+    _check_own_copies(run, ns, space, link, packet, remotes)
+    good, maybe = _taken(run, space, info, packet, remotes)
+    refused = _refused(run, space, info, packet, [one for one in remotes if one not in good]) if good else []
+    choices = [*good, *refused] or maybe
+    told = [format_ip(remote.addr) for remote in remotes]
+    command = f"bridge fdb show dev {link.ifname}"
+    if not choices:
+        why = f"{link.ifname} sends copies to {', '.join(told)}, but nobody behind them has {mac}."
+        run.drop(ns, "encap", link.ifname, packet, "OTHERHOST", why, command=command, remotes=told)
+    picked = 0
+    if len(choices) > 1:
+        picked = run.choose(("vxlan copies", ns.key, link.ifindex, packet.dmac), len(choices), None)
+    what = "refuses it aloud" if choices[picked] in refused else "leads to who takes it"
+    run.step(
+        ns,
+        "bridge",
+        link.ifname,
+        packet,
+        "flood",
+        f"{link.ifname} sends a copy to each of {', '.join(told)}; {format_ip(choices[picked].addr)} {what}.",
+        certainty=CERTAIN if len(choices) == 1 else BRANCH,
+        command=command,
+        remotes=told,
+    )
+    return choices[picked]
+
+
+def _check_own_copies(
+    run: Run, ns: NetnsState, space: NetnsState, link: Link, packet: Packet, remotes: list[Remote]
+) -> None:
+    """End the walk where one of a frame's copies comes back to its own host: what is learned from it isn't modelled."""
+    for remote in remotes:
+        route = tunnel.way(
+            space, tunnel.Outer("vxlan", remote.addr, IPPROTO_UDP, 0, link=remote.link), packet.mark
+        )
+        if route.local:
+            why = f"A copy of the frame is for {format_ip(remote.addr)}, which is this host's own: it comes back."
+            run.unknown(ns, "encap", link.ifname, packet, "vxlan remote of its own host", why)
+
+
+def _taken(
+    run: Run, space: NetnsState, info: VxlanInfo, packet: Packet, remotes: list[Remote]
+) -> tuple[list[Remote], list[Remote]]:
+    """List the remotes behind which somebody takes a frame, and those where that isn't known.
+
+    Asked with a frame that nothing inside keeps back; what becomes of the packet is told on its way.
+    """
+    good: list[Remote] = []
+    maybe: list[Remote] = []
+    frame = Packet(
+        bytes(4), bytes(4), 0, length=ARP_BYTES, arp=ARP_REQUEST, smac=packet.smac, dmac=packet.dmac
+    )
+    with run.supposing():
+        for remote in remotes:
+            outer = outer_packet(space, info, remote, frame)
+            if outer is None:
+                continue
+            there, unknown = run.carry(space.key, outer, remote.link)
+            found, unsure = takers_at(run, there, packet.dmac) if there is not None else ([], unknown)
+            if found:
+                good.append(remote)
+            elif unsure:
+                maybe.append(remote)
+    return good, maybe
+
+
+def _refused(
+    run: Run, space: NetnsState, info: VxlanInfo, packet: Packet, remotes: list[Remote]
+) -> list[Remote]:
+    """List the remotes where rules refuse their copy and tell the sender so."""
+    found = []
+    for remote in remotes:
+        outer = outer_packet(space, info, remote, packet)
+        with run.supposing():
+            if outer is not None and run.fate(Send(space.key, outer, remote.link)).answer is not None:
+                found.append(remote)
+    return found
