@@ -276,13 +276,12 @@ def _refusal_differs(branch: Branch, kind: str, frame: Frame | None) -> str:
 
 def _shook_hands(result: Result) -> bool:
     """Tell whether the sender was answered by SYN+ACK: what it is told then may be about its next packet."""
-    return result.probe.proto == "tcp" and any(
-        s.frame.kind == "reply"
-        and s.frame.flags & _TCP_SYN
-        and not (s.out or s.stray)
-        and s.place == result.probe.src
+    heard = (
+        s.frame.flags
         for s in result.sightings
+        if s.frame.kind == "reply" and not (s.out or s.stray) and s.place == result.probe.src
     )
+    return result.probe.proto == "tcp" and bool(next(heard, 0) & _TCP_SYN)
 
 
 def _told_differs(branch: Branch, result: Result) -> str:
