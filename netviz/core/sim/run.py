@@ -57,7 +57,8 @@ class Send(msgspec.Struct, frozen=True):
     """The kernel itself sends a packet in a namespace (a tunnel's outer packet). `oif` binds its device.
 
     `via` is the address that it is routed to, where that isn't its destination. `sourceless`: the socket is
-    bound to no address, so the route is looked up before there is a source.
+    bound to no address, so the route is looked up before there is a source. `own`: a socket of this namespace
+    sends it.
     """
 
     netns: NetnsKey
@@ -65,6 +66,7 @@ class Send(msgspec.Struct, frozen=True):
     oif: int = 0
     via: bytes = b""
     sourceless: bool = False
+    own: bool = True
 
 
 Action = Rx | Tx | Send
@@ -74,8 +76,8 @@ class Ended(Exception):
     """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace.
 
     `sourceless`: the answer's route is looked up before it has a source; `oif`: it is sent by a socket that is
-    bound to this device, or it belongs to this VRF. `back` is how the answer begins its way where no route is looked
-    up for it: a frame that goes out of a link, or comes in by one.
+    bound to this device, or it belongs to this VRF. `back` is how the answer begins its way where no socket sends it:
+    as a frame that goes out of a link or comes in by one, or as a packet that is nobody's.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Ended(Exception):
         at: NetnsKey | None = None,
         sourceless: bool = False,
         oif: int = 0,
-        back: Rx | Tx | None = None,
+        back: Action | None = None,
     ) -> None:
         super().__init__(disposition, reason)
         self.disposition = disposition
@@ -155,6 +157,8 @@ class Run:
         self.routed: dict[
             LinkKey, RouteFlow
         ] = {}  # for which flow a bridge has routed the packet that goes up to it
+        self.supposed = 0  # how deep in supposing
+        self.level = 0  # how many devices and tunnels have sent the packet, each from within the other
         self.options_changed = False
         self.noted: dict[Hashable, int] = {}  # what rules that were met wrote down for later rules
         self.carry: Carry = _nowhere
@@ -174,6 +178,7 @@ class Run:
     def supposing(self) -> Iterator[None]:
         """Forget afterwards what packets that are only supposed leave behind, and don't record their steps."""
         recorder, seen, self.rec, self.seen = self.rec, self.seen, Recorder(), set()
+        self.supposed += 1
         conns, noted, changed_sets, set_elems = self.conns, self.noted, self.changed_sets, self.set_elems
         fdb, vxlan_fdb, neighs = self.fdb, self.vxlan_fdb, self.neighs
         self.conns, self.noted, self.changed_sets = dict(conns), dict(noted), set(changed_sets)
@@ -183,6 +188,7 @@ class Run:
             yield
         finally:
             self.rec, self.seen = recorder, seen
+            self.supposed -= 1
             self.conns, self.noted, self.changed_sets, self.set_elems = conns, noted, changed_sets, set_elems
             self.fdb, self.vxlan_fdb, self.neighs = fdb, vxlan_fdb, neighs
 

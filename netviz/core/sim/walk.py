@@ -176,9 +176,9 @@ def _travel(
     how: str,
     sourceless: bool = False,
     oif: int = 0,
-    back: Rx | Tx | None = None,
+    back: Action | None = None,
 ) -> Ended:
-    """Follow a packet from where it is sent to its end. `back` is how it begins as a frame."""
+    """Follow a packet from where it is sent to its end. `back` is how it begins where no socket sends it."""
     try:
         ns = run.netns(start)
         what = packet.describe()

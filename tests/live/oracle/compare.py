@@ -163,8 +163,8 @@ def _same_crossing(one: Sighting, other: Sighting) -> bool:
     return (one.place, one.dev, one.out) == (other.place, other.dev, other.out)
 
 
-def way_differs(path: Path, seen: list[Sighting], places: Places) -> str:
-    """Compare the devices crossed and the headers at each; "" when they agree."""
+def way_differs(path: Path, seen: list[Sighting], places: Places, repeated: bool = False) -> str:
+    """Compare the devices crossed and the headers at each; "" when they agree. `repeated`: copies may follow."""
     expected = _expected(path, places)
     flooded, copied = _flooded(path, places), _copied(path, places)
     replicated = _replicated(path)
@@ -177,7 +177,8 @@ def way_differs(path: Path, seen: list[Sighting], places: Places) -> str:
             continue
         if replicated and crossing in wanted and _macs_differ(wanted[crossing], sighting.frame):
             continue  # a copy for another remote
-        if (sighting.out or replicated) and aside and any(_same_crossing(other, sighting) for other in left):
+        again = any(_same_crossing(other, sighting) for other in left)
+        if again and (repeated or ((sighting.out or replicated) and aside)):
             continue  # another copy by the same device
         left.append(sighting)
     if path.disposition is Disposition.LEFT_NETWORK:
@@ -211,14 +212,20 @@ def way_differs(path: Path, seen: list[Sighting], places: Places) -> str:
     return ""
 
 
-def _answer(result: Result) -> tuple[str, str, Frame | None]:
-    """Say what was sent back first: ("answer", "reset", "error" or ""), by whom, and the frame."""
+def _answer(result: Result, aside: set[str]) -> tuple[str, str, Frame | None]:
+    """Say what was sent back first: ("answer", "reset", "error" or ""), by whom, and the frame.
+
+    Errors of the places that are `aside` are about another copy.
+    """
+    others: set[str] = set()
     for sighting in result.sightings:
         frame = sighting.frame
         if frame.kind == "reply":
             reset = frame.proto == 6 and frame.flags & _TCP_RST
             return "reset" if reset else "answer", sighting.place, frame
-        if frame.kind == "error":
+        if frame.kind == "error" and sighting.place in aside:
+            others.add(frame.src)
+        elif frame.kind == "error" and frame.src not in others:
             return "error", sighting.place, frame
     return "", "", None
 
@@ -228,7 +235,7 @@ def _end_differs(branch: Branch, result: Result, places: Places) -> str:
     hop = path.hops[-1]
     place = places.of(hop.netns.node, hop.netns.ino)
     end = path.disposition
-    kind, by, frame = _answer(result)
+    kind, by, frame = _answer(result, _copied(path, places) - {place})
     reply = branch.reply
     silent = reply is None or reply.disposition is Disposition.LEFT_NETWORK
     # A SYN that was never on a device has no known sequence number: what it is told must do.
@@ -298,7 +305,8 @@ def _told_differs(branch: Branch, result: Result) -> str:
         if end is Disposition.DROPPED and told == "answer":
             return "the sender got an answer"
         return ""
-    if reply.disposition is Disposition.DELIVERED and "cookie" in _last_step(reply).evidence:
+    elsewhere = any("cookie" in step.evidence for step in reply.hops[-1].steps)
+    if reply.disposition is Disposition.DELIVERED and elsewhere:
         return f"the sender was told {told}, predicted that another socket gets the answer" if told else ""
     if reply.disposition is Disposition.DELIVERED:
         if branch.forward.disposition is Disposition.DELIVERED:
@@ -344,7 +352,8 @@ def branch_differs(branch: Branch, result: Result, places: Places) -> str:
     kinds = ("reply", "error")
     if _copied(branch.forward, places) and reply.hops[0].steps[0].packet.inner is None:
         kinds = ("reply",)  # an error beside the answer is about another copy
-    found = way_differs(reply, _observed(result, kinds), places)
+    # each copy of a flooded frame may be refused by itself
+    found = way_differs(reply, _observed(result, kinds), places, bool(_flooded(branch.forward, places)))
     return f"answer {found}" if found else ""
 
 

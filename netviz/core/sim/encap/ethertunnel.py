@@ -38,6 +38,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
         tunnel.no_way(run, ns, link, packet, info.remote)
     mtu = tunnel.route_mtu(space, tunnel.way(space, outer, packet.mark)) - outer.overhead
     tunnel.bridged_too_big(run, ns, link, packet, mtu)
+    tunnel.check_recursion(run, ns, link, packet)
     why = f"{link.ifname} wraps the frame for {format_ip(info.remote)} in VNI {info.vni} (geneve)."
     run.step(
         ns,

@@ -94,6 +94,7 @@ def send(run: Run, ns: NetnsState, link: Link, info: TunnelInfo, packet: Packet,
             why = f"The way to {format_ip(remote)} leads through {link.ifname} itself."
             run.drop(ns, "encap", link.ifname, packet, "NOT_SPECIFIED", why)
     _check_fits(run, ns, link, packet, outer, tunnel.route_mtu(space, result))
+    tunnel.check_recursion(run, ns, link, packet)
     why = f"{link.ifname} wraps the packet for {format_ip(remote)} ({link.kind})."
     run.step(
         ns,

@@ -33,6 +33,7 @@ from netviz.core.state.node import NetnsState
 ECN_MASK, ECN_CE, ECN_ECT0 = 3, 3, 2
 DF_SET, DF_INHERIT = 1, 2
 MIN_MTU4, MIN_MTU6 = 576, 1280
+RECURSION_LIMIT = 5
 FLOW_PORTS = range(49152, 65536)
 
 
@@ -210,6 +211,17 @@ def too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> N
         length=packet.wire_length,
         command=f"ip -d link show dev {link.ifname}",
     )
+
+
+def check_recursion(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
+    """Drop a packet that tunnels wrap again and again on its way out. Each counts twice: as a device, and as a tunnel.
+
+    Source: net/ipv4/ip_tunnel_core.c, iptunnel_xmit; include/net/ip_tunnels.h, IP_TUNNEL_RECURSION_LIMIT (Linux 6.18).
+    """
+    if run.level > RECURSION_LIMIT:
+        why = f"The route to the tunnel's other end leads into tunnels again ({link.ifname}): the kernel gives up."
+        run.drop(ns, "encap", link.ifname, packet, "RECURSION_LIMIT", why, command="ip route; ip -d link")
+    run.level += 1
 
 
 def no_way(run: Run, ns: NetnsState, link: Link, packet: Packet, remote: bytes) -> NoReturn:

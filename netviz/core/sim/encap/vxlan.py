@@ -63,6 +63,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     if route.local and info.localbypass:
         return _short_cut(run, ns, space, link, packet, remote)
     tunnel.bridged_too_big(run, ns, link, packet, tunnel.route_mtu(space, route) - overhead)
+    tunnel.check_recursion(run, ns, link, packet)
     run.step(
         ns,
         "encap",

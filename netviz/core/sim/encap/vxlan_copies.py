@@ -102,9 +102,9 @@ def _taken(
 def _refused(
     run: Run, space: NetnsState, info: VxlanInfo, packet: Packet, remotes: list[Remote]
 ) -> list[Remote]:
-    """List the remotes where rules refuse their copy and tell the sender so."""
-    found = []
-    for remote in remotes:
+    """List the remotes where rules refuse their copy and tell the sender so. Copies of copies are not looked at."""
+    found: list[Remote] = []
+    for remote in remotes if not run.supposed else ():
         outer = outer_packet(space, info, remote, packet)
         with run.supposing():
             if outer is not None and run.fate(Send(space.key, outer, remote.link)).answer is not None:

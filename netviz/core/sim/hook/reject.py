@@ -26,7 +26,7 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from
-from netviz.core.sim.run import Ended, Tx
+from netviz.core.sim.run import Ended, Send, Tx
 from netviz.core.sim.trace import Disposition
 
 TCP_RST, ICMPX = 1, 2
@@ -71,7 +71,8 @@ def _reset(ctx: Context) -> NoReturn:
     # nf_send_reset attaches the packet's own connection, confirmed or not
     tracked = packet.ct is not None
     back = back.but(ct=packet.ct, ct_reply=tracked and not packet.ct_reply, ct_related=tracked)
-    raise Ended(Disposition.REJECTED, "tcp-reset", back, ctx.ns.key)
+    nobodys = Send(ctx.ns.key, back, own=False)
+    raise Ended(Disposition.REJECTED, "tcp-reset", back, ctx.ns.key, back=nobodys)
 
 
 def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:

@@ -351,7 +351,7 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
     Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; ip_output.c, __ip_local_out;
     net/ipv4/netfilter.c, ip_route_me_harder (Linux 6.18).
     """
-    packet = send.packet.but(own=True) if send.packet.payload is None else send.packet
+    packet = send.packet.but(own=send.own) if send.packet.payload is None else send.packet
     result, nexthop, out = _route_output(run, ns, packet, send)
     vrf = master_of(ns.links, out)
     if vrf is not None and vrf is not out:

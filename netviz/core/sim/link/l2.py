@@ -66,6 +66,7 @@ JOINS: dict[str, Callable[[Run, NetnsState, Link, Link, Packet], Action] | None]
 def xmit(run: Run, tx: Tx) -> Action:
     """Transmit a frame on a link, and say what becomes of it."""
     ns, packet = run.netns(tx.link.netns), tx.packet
+    run.level += 1
     link = ns.links[tx.link.ifindex]
     name = link.ifname
     command = f"ip link show dev {name}"
@@ -125,6 +126,7 @@ def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, kind: s
 def receive(run: Run, rx: Rx) -> Action:
     """Take a frame in at a link: to a device on top of it, to its master, or to the network layer."""
     ns = run.netns(rx.link.netns)
+    run.level = 0
     link = ns.links.get(rx.link.ifindex)
     packet = rx.packet
     if link is None:

@@ -181,7 +181,11 @@ def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
         message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=False)
         message = message.scrubbed(True)
     ns, link = run.netns(at.netns), _link(run, at)
-    message = _device(run, ns, link, message, egress=False).but(untracked=not message.arp, own=False)
+    dmac = (
+        message.dmac
+    )  # for whom it is has been found out: what a chain makes of its MAC here matters no more
+    message = _device(run, ns, link, message, egress=False)
+    message = message.but(dmac=dmac, untracked=not message.arp, own=False)
     if message.pkttype == PACKET_OTHERHOST:
         raise Ended(Disposition.DROPPED, "OTHERHOST")
     if message.arp:

@@ -15,6 +15,7 @@ ETH_P_IP, ETH_P_IPV6, ETH_P_ARP, ETH_P_8021Q = 0x0800, 0x86DD, 0x0806, 0x8100
 ARPHRD_ETHER, ARP_REQUEST, ARP_REPLY = 1, 1, 2
 MAX_DATA = 256
 VXLAN_FLAGS = 0x08
+NEXTHDR_FRAGMENT = 44
 
 
 class Absent(Enum):
@@ -57,15 +58,16 @@ def arp_message(packet: Packet) -> Bytes:
 
 
 def network_header(packet: Packet) -> Bytes:
-    """The ARP message, or the IPv4 or IPv6 header. Unknown: identification, checksum, flow label."""
+    """The ARP message, or the IPv4 or IPv6 header. Unknown: identification, checksum, flow label; a fragment's length."""
     if packet.arp:
         return arp_message(packet)
     if packet.ipv6:
         first: Bytes = [0x60 | packet.tos >> 4, None, None, None]
-        length = (packet.length - 40).to_bytes(2, "big")
-        return [*first, *length, packet.proto, packet.ttl, *packet.src, *packet.dst]
+        size: Bytes = _unknown(2) if packet.fragment else list((packet.length - 40).to_bytes(2, "big"))
+        kind = NEXTHDR_FRAGMENT if packet.fragment else packet.proto
+        return [*first, *size, kind, packet.ttl, *packet.src, *packet.dst]
     flags: Bytes = _unknown(2) if packet.fragment else [0x40 if packet.df else 0, 0]
-    length = packet.length.to_bytes(2, "big")
+    length: Bytes = _unknown(2) if packet.fragment else list(packet.length.to_bytes(2, "big"))
     tail: Bytes = [packet.ttl, packet.proto, None, None, *packet.src, *packet.dst]
     return [0x45, packet.tos, *length, None, None, *flags, *tail]
 
@@ -123,6 +125,8 @@ def data(packet: Packet) -> Bytes:
 def _from(packet: Packet, base: int) -> Bytes | None:
     """Return the packet's bytes from a header on; None where there is no such header."""
     rest = [] if packet.arp else [*transport_header(packet), *data(packet)]
+    if packet.fragment:
+        rest = _unknown(len(rest))  # each piece has another part of it
     if base == LL:
         return [*link_header(packet), *network_header(packet), *rest] if packet.smac or packet.dmac else None
     if base == NETWORK:

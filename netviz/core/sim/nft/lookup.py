@@ -8,6 +8,7 @@ Source: net/netfilter/nft_lookup.c, nft_dynset.c, nft_objref.c; nft_set_hash.c, 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from netviz.core.model.netfilter import NftExpr, NftSet, SetBody, SetElem
@@ -19,7 +20,7 @@ NFT_LOOKUP_F_INV = NFT_DYNSET_F_INV = 1
 NFT_DYNSET_OP_ADD, NFT_DYNSET_OP_UPDATE, NFT_DYNSET_OP_DELETE = range(3)
 NFT_SET_MAP, NFT_SET_INTERVAL = 0x8, 0x4
 COUNTER, QUOTA, CT_HELPER, LIMIT, CONNLIMIT, TUNNEL, CT_TIMEOUT, SECMARK, CT_EXPECT, SYNPROXY = range(1, 11)
-MAX_SPREAD = 4096
+MAX_SPREAD, MAX_GUESSED = 4096, 8
 Exprs = tuple[NftExpr, ...]
 
 
@@ -69,9 +70,20 @@ def _draw(ctx: Context, record: NftSet, body: SetBody, spread: Uniform) -> SetEl
 
 
 def _partly_known(ctx: Context, a: dict[str, Any], record: NftSet, body: SetBody) -> Result:
+    """Answer where the key isn't known whole: the run forks over what a map may give."""
     if not may_match(record, body, ctx.words(a["sreg"], record.key_len)):
         return Tri.TRUE if a.get("flags", 0) & NFT_LOOKUP_F_INV else Tri.FALSE
-    return Stop(f"lookup in map {a['set']}") if "dreg" in a else Tri.UNKNOWN
+    if "dreg" not in a:
+        return Tri.UNKNOWN
+    outcomes: dict[Hashable, SetElem | None] = {
+        (elem.verdict, elem.chain, elem.data): elem for elem in body.elems if not elem.end
+    }
+    if not any(elem.catchall for elem in body.elems):
+        outcomes["none"] = None
+    if len(outcomes) > MAX_GUESSED:
+        return Stop(f"lookup in map {a['set']}")
+    key = ("lookup", ctx.ns.key, ctx.rule_id, ctx.packet.tuples())
+    return _found(ctx, a, list(outcomes.values())[ctx.run.choose(key, len(outcomes), None)])
 
 
 def _found(ctx: Context, a: dict[str, Any], elem: SetElem | None) -> Result:

@@ -41,7 +41,8 @@ def read_bytes(ctx: Context, packet: Packet, base: int, offset: int, length: int
     """Read bytes as they are seen at this hook."""
     if base == headers.LL:
         packet = _with_link_header(ctx, packet)
-    if base in (headers.TRANSPORT, headers.INNER) and is_piece(ctx):
+    packet = as_seen(ctx, packet)
+    if base in (headers.TRANSPORT, headers.INNER) and packet.fragment:
         return None
     return headers.read(packet, base, offset, length)
 
@@ -51,6 +52,11 @@ def is_piece(ctx: Context) -> bool:
     if not ctx.packet.fragment:
         return False
     return ctx.bridged or ctx.hook == NF_INET_INGRESS or not defragments(ctx.run, ctx.ns, ctx.packet.ipv6)
+
+
+def as_seen(ctx: Context, packet: Packet) -> Packet:
+    """Return the packet as rules see it: whole where its fragments are put together before."""
+    return packet.but(fragment=0) if packet.fragment and not is_piece(ctx) else packet
 
 
 def _with_link_header(ctx: Context, packet: Packet) -> Packet:

@@ -11,6 +11,7 @@ from typing import Any
 
 from netviz.core.sim.nft import headers
 from netviz.core.sim.nft.context import Context, Tri
+from netviz.core.sim.nft.payload import as_seen, is_piece
 from netviz.core.sim.packet import (
     IPPROTO_ICMP,
     IPPROTO_ICMPV6,
@@ -191,8 +192,10 @@ def ecn(ctx: Context, a: payloads.Ecn) -> Tri:
 
 def u32(ctx: Context, a: payloads.U32) -> Tri:
     """Source: net/netfilter/xt_u32.c, u32_match_it."""
-    packet = ctx.packet
-    known = headers.network_header(packet) + headers.transport_header(packet)
+    packet = as_seen(ctx, ctx.packet)
+    known = headers.network_header(packet)
+    if not packet.fragment:
+        known += headers.transport_header(packet)
     for test in a.tests:
         result = _u32_test(known, packet.length, test)
         if result is Tri.FALSE:
@@ -236,8 +239,10 @@ def string(ctx: Context, a: payloads.TextSearch) -> Tri:
 
     Source: net/netfilter/xt_string.c, string_mt; net/core/skbuff.c, skb_find_text.
     """
-    packet = ctx.packet
-    known = headers.network_header(packet) + headers.transport_header(packet)
+    packet = as_seen(ctx, ctx.packet)
+    known = headers.network_header(packet)
+    if not packet.fragment:
+        known += headers.transport_header(packet)
     known = (known + [None] * max(0, packet.length - len(known)))[: packet.length]
     result = Tri.FALSE
     for start in range(a.low, min(a.high, packet.length - len(a.pattern)) + 1):
@@ -269,12 +274,17 @@ def of_proto(*protos: int) -> Callable[[Context, Any], Tri]:
     return lambda ctx, _a: Tri.UNKNOWN if ctx.packet.proto in protos else Tri.FALSE
 
 
-def absent_header(ctx: Context, _a: Any) -> Tri:
-    """Look for an IPv6 extension header: the packets that are traced have none, but where they are fragments.
+def absent_header(_ctx: Context, _a: Any) -> Tri:
+    """Look for an IPv6 extension header: the packets that are traced have none, but for a fragment's own.
 
-    Source: net/ipv6/netfilter/ip6t_hbh.c, ip6t_rt.c, ip6t_frag.c, ip6t_srh.c, ip6t_ah.c.
+    Source: net/ipv6/netfilter/ip6t_hbh.c, ip6t_rt.c, ip6t_srh.c, ip6t_ah.c.
     """
-    return Tri.UNKNOWN if ctx.packet.fragment else Tri.FALSE
+    return Tri.FALSE
+
+
+def frag(ctx: Context, _a: Any) -> Tri:
+    """Look at a fragment's header, whose identification isn't known. Source: net/ipv6/netfilter/ip6t_frag.c."""
+    return Tri.UNKNOWN if is_piece(ctx) else Tri.FALSE
 
 
 def ah(ctx: Context, a: payloads.Spis) -> Tri:
@@ -284,7 +294,7 @@ def ah(ctx: Context, a: payloads.Spis) -> Tri:
 
 def ipv6header(ctx: Context, a: payloads.Ipv6Header) -> Tri:
     """Source: net/ipv6/netfilter/ip6t_ipv6header.c, ipv6header_mt6."""
-    if ctx.packet.fragment:
+    if is_piece(ctx):
         return Tri.UNKNOWN
     if a.soft:
         return tri(not (IPV6_PROTO ^ a.match ^ a.invert) & a.match)
@@ -326,7 +336,7 @@ MATCHES: dict[str, Callable[[Context, Any], Tri]] = {
     "hbh": absent_header,
     "dst": absent_header,
     "rt": absent_header,
-    "frag": absent_header,
+    "frag": frag,
     "srh": absent_header,
     "ipv6header": ipv6header,
     "eui64": eui64,
