@@ -34,11 +34,15 @@ MAX_MOVES = 800
 
 
 class Rx(msgspec.Struct, frozen=True):
-    """A frame arrives at a link. `host`: it is for this host, whatever its destination's MAC."""
+    """A frame arrives at a link. `host`: it is for this host, whatever its destination's MAC.
+
+    `routed`: if the link is the loopback, it has been routed when it was sent.
+    """
 
     link: LinkKey
     packet: Packet
     host: bool = False
+    routed: bool = True
 
 
 class Tx(msgspec.Struct, frozen=True):

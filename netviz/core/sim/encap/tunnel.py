@@ -187,11 +187,17 @@ def bridged_too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: i
     )
     error = error.but(smac=packet.dmac, dmac=packet.smac, ttl=packet.ttl, tos=0, df=not packet.ipv6, ct=None)
     error = error.but(ct_reply=False, ct_related=False, pkttype=PACKET_HOST)
-    bridge = ns.links.get(link.master)
-    if bridge is not None and packet.smac == bridge.mac:  # routed here: the error keeps the packet's route
-        run.routed[LinkKey(ns.key, bridge.ifindex)] = route_flow(packet)
+    keep_route(run, ns, link, packet, LinkKey(ns.key, link.ifindex))
     back = Rx(LinkKey(ns.key, link.ifindex), error, host=True)
     raise Ended(Disposition.DROPPED, "PKT_TOO_BIG", error, ns.key, back=back)
+
+
+def keep_route(run: Run, ns: NetnsState, link: Link, packet: Packet, into: LinkKey) -> None:
+    """Note that what comes in by `into` has the route still by which the host sent the frame, if it did."""
+    sender = ns.links.get(link.master) or link
+    taker = run.link(into)
+    if taker is not None and packet.smac == sender.mac:
+        run.routed[LinkKey(into.netns, taker.master or into.ifindex)] = route_flow(packet)
 
 
 def too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> NoReturn:

@@ -104,6 +104,7 @@ def _short_cut(run: Run, ns: NetnsState, space: NetnsState, link: Link, packet: 
         run.step(
             ns, "encap", link.ifname, packet, "short cut", why, remote=addr, vni=remote.vni, command=command
         )
+        tunnel.keep_route(run, ns, link, packet, key)
         return Rx(key, packet.but(pkttype=PACKET_HOST), host=True)
     why = f"The remote {addr} is this host's own, but no VXLAN device here has VNI {remote.vni} and port {remote.port}."
     run.drop(ns, "encap", link.ifname, packet, "VXLAN_VNI_NOT_FOUND", why, command=command)

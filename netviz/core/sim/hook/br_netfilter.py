@@ -18,6 +18,8 @@ Unmodelled: defragmentation, VLAN and PPPoE encapsulated packets.
 
 from __future__ import annotations
 
+from typing import Any
+
 from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RTN_UNICAST, Nexthop
@@ -25,6 +27,7 @@ from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUTING
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
+from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.neighbour import neigh
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
@@ -136,3 +139,31 @@ def post_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Pack
         return packet
     packet = inet_hook(run, ns, _as_ours(packet), NF_POST_ROUTING, None, bridge)
     return packet.but(physin=0, physout=0)
+
+
+def fragmented(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link) -> Packet:
+    """Cut a bridged packet that has been through the IP hooks to the bridge's MTU, if it doesn't fit the port.
+
+    Source: net/bridge/br_netfilter_hooks.c, br_nf_dev_queue_xmit, br_nf_ip_fragment; net/ipv6/ip6_output.c,
+    ip6_fragment (Linux 6.18).
+    """
+    if packet.wire_length <= out.mtu:
+        return packet
+    whole = packet.wire_length
+    why = f"The packet has {whole} bytes and {out.ifname} takes {out.mtu}"
+    evidence: dict[str, Any] = {"mtu": bridge.mtu, "length": whole}
+    if packet.ipv6 or packet.df:
+        evidence["kernel_reason"] = "NOT_SPECIFIED"
+    if packet.ipv6:
+        why += "; it may not be fragmented, and the sender is told by ICMP."
+        reason = "PKT_TOO_BIG"
+        drop_and_tell(
+            run, ns, "mtu", out.ifname, packet, reason, why, error="too-big", iif=bridge, **evidence
+        )
+    if packet.df:
+        why += f", and DF is set: {bridge.ifname} drops it without a word."
+        run.drop(ns, "mtu", out.ifname, packet, "PKT_TOO_BIG", why, **evidence)
+    packet = packet.but(fragment=bridge.mtu)
+    cut = f"{why}: after the IP hooks (br_netfilter) it goes on in fragments."
+    run.step(ns, "mtu", out.ifname, packet, "fragment", cut, **evidence)
+    return packet

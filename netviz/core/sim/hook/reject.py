@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.netfilter import NF_LOCAL_IN, NF_PRE_ROUTING, NftExpr
+from netviz.core.model.netfilter import NF_FORWARD, NF_LOCAL_IN, NF_POST_ROUTING, NF_PRE_ROUTING, NftExpr
 from netviz.core.sim.inet.icmp import error_source
 from netviz.core.sim.nft.context import NF_INET_INGRESS, Context
 from netviz.core.sim.nft.meta import PACKET_HOST, packet_type
@@ -87,7 +87,9 @@ def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
         _send_back(ctx, name, error.but(icmp_code=code, tos=0, df=not packet.ipv6, ct=None))
     if ctx.hook == NF_INET_INGRESS and packet_type(ctx)[0] != PACKET_HOST:
         raise Ended(Disposition.DROPPED, "NETFILTER_DROP")  # no errors about what is for another host
-    source, sourceless = error_source(ctx.ns, ctx.iif, packet, local=ctx.hook not in BEFORE_ROUTING)
+    bridged = bool(packet.physin) and ctx.hook in (NF_FORWARD, NF_POST_ROUTING)  # routed by nobody
+    local = not bridged and ctx.hook not in BEFORE_ROUTING
+    source, sourceless = error_source(ctx.ns, ctx.iif, packet, local)
     if ctx.hook == NF_LOCAL_IN and not may_send_from(ctx.ns, packet.dst):
         source = b""  # asked as who it was sent to, by a policy rule alone: the error has no route
     error = icmp_error(packet, "port", source)

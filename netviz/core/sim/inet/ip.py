@@ -37,7 +37,7 @@ from netviz.core.sim.inet.local import deliver, local_in
 from netviz.core.sim.link.ipvlan import l3s_owner
 from netviz.core.sim.link.vrf import check_hooks, master_of
 from netviz.core.sim.neighbour import neigh
-from netviz.core.sim.packet import Packet
+from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, Packet
 from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow, sender_tos
 from netviz.core.sim.route.rules import RouteResult, lookup_route, route_text, rule_text, vrf_of
 from netviz.core.sim.route.saddr import is_link_local6, is_multicast
@@ -47,15 +47,18 @@ from netviz.core.state.node import NetnsState
 IPV6_MIN_MTU = 1280
 
 
-def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
-    """Take a packet in from a link: prerouting hooks, routing decision, then local delivery or forwarding."""
-    _check_ipv6(run, ns, link, packet)
+def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = True) -> Action:
+    """Take a packet in from a link: prerouting hooks, routing decision, then local delivery or forwarding.
+
+    What the host sent itself comes from the loopback `routed`.
+    """
+    _check_ipv6(run, ns, link, packet, "link_rx")
     packet = packet.but(own=False) if packet.own else packet
     if came_through_bridge(ns, link, packet):
         packet = packet.but(sk=0)  # ip_rcv_core takes away the socket that a bridge's PREROUTING gave it
     else:
         packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
-    if link.flags & IFF_LOOPBACK:
+    if link.flags & IFF_LOOPBACK and routed:
         return local_in(run, ns, link, packet)
     found = l3s_owner(run, ns, link, packet.dst)
     if found is not None:
@@ -124,11 +127,15 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action:
     return _forward(run, ns, link, out, packet, result, nexthop)
 
 
-def _check_ipv6(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
+def _check_ipv6(run: Run, ns: NetnsState, link: Link, packet: Packet, kind: str) -> None:
+    """Drop what comes in or goes out by a device on which IPv6 is off.
+
+    Source: net/ipv6/ip6_input.c, ip6_rcv_core; ip6_output.c, ip6_output (Linux 6.18).
+    """
     if packet.ipv6 and link.ipv6 is not None and link.ipv6.disable_ipv6:
         run.drop(
             ns,
-            "link_rx",
+            kind,
             link.ifname,
             packet,
             "IPV6DISABLED",
@@ -277,6 +284,7 @@ def _output(
             f"The route encapsulates ({nexthop.encap.type}), which is not modelled.",
         )
     gateway = nexthop.gateway or packet.dst
+    _check_ipv6(run, ns, out, packet, "route")
     packet = inet_hook(run, ns, packet, NF_POST_ROUTING, iif, out, gateway)
     if packet.wire_length > mtu:
         if packet.df:
@@ -360,8 +368,10 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
         nexthop = msgspec.structs.replace(nexthop, gateway=nexthop.gateway or send.via)
     packet, rerouted = output_hook(run, ns, packet, out, nexthop.gateway or packet.dst)
     if rerouted is not None:
-        if rerouted.payload is not None:
-            send = msgspec.structs.replace(send, oif=0)  # a tunnel's socket is bound to no device
+        if rerouted.payload is not None or rerouted.icmp_type == ICMPV6_ECHO_REPLY:
+            send = msgspec.structs.replace(
+                send, oif=0
+            )  # what sends it is bound to no device (ip6_route_me_harder)
         fitted = packet.wire_length <= _mtu(out, result, packet.ipv6)
         result, nexthop, out = _route_output(run, ns, rerouted, send, again=True)
         if fitted and packet.df:

@@ -10,6 +10,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.hook import br_netfilter
 from netviz.core.sim.hook.frame_hooks import bridge_hook, copys_mac
+from netviz.core.sim.hook.netfilter import calls_ip_hooks
 from netviz.core.sim.link import bridge as br
 from netviz.core.sim.link import bridge_vlan
 from netviz.core.sim.link.domain import takers
@@ -150,6 +151,8 @@ def _send(
     packet = _pass_on(run, ns, packet, bridge, source, port)
     packet = bridge_hook(run, ns, packet, "post", None, bridge, port)
     packet = br_netfilter.post_routing(run, ns, packet, bridge)
+    if source is not None and not packet.tags and calls_ip_hooks(ns, bridge, packet.ipv6):
+        packet = br_netfilter.fragmented(run, ns, packet, bridge, port)
     if not fits(port, packet):
         too_big(run, ns, port, packet, port, "a bridge")
     return Tx(LinkKey(ns.key, port.ifindex), packet, nexthop)

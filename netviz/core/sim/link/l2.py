@@ -83,7 +83,7 @@ def xmit(run: Run, tx: Tx) -> Action:
     if link.flags & IFF_LOOPBACK:
         run.step(ns, "link_tx", name, packet, "loop back", "The destination is this namespace itself.")
         whose = None if packet.dmac and packet.dmac != link.mac else packet.pkttype  # eth_type_trans
-        return Rx(tx.link, packet.but(own=False, pkttype=whose))
+        return Rx(tx.link, packet.but(own=False, pkttype=whose), routed=not tx.forwards)
     family = XMIT.get(link.kind)
     if family is not None:
         return family(run, ns, link, packet, tx.nexthop)
@@ -157,7 +157,7 @@ def receive(run: Run, rx: Rx) -> Action:
         why = f"{link.ifname} receives the packet."
         command = f"ip -s link show dev {link.ifname}"
         run.step(ns, "link_rx", link.ifname, packet, "receive", why, command=command)
-    return ip.rcv(run, ns, link, packet)
+    return ip.rcv(run, ns, link, packet, rx.routed)
 
 
 def _for_whom(link: Link, before: Packet, packet: Packet) -> Packet:

@@ -165,8 +165,8 @@ def _up(run: Run, ns: NetnsState, link: Link, packet: Packet, upper: LinkKey, ot
 def hears_answer(run: Run, key: LinkKey, smac: bytes) -> bool:
     """Tell whether a frame from a MAC, for the link's own, comes to the link and not to a macvlan over it alone."""
     link = run.link(key)
-    if link is not None and mode_of(link) == SOURCE and not listed(link, smac):
-        return False
+    if link is not None and mode_of(link) == SOURCE:
+        return listed(link, smac)  # everyone whose list has the MAC gets a copy
     node = run.node(key.netns)
     lower = resolve_lower_of(node, key) if link is not None and mode_of(link) else None
     beside, above = (uppers_of(node.netns).get(at, ()) if at is not None else () for at in (lower, key))

@@ -80,7 +80,7 @@ def _value(ctx: Context, key: int, direction: int | None) -> bytes | Tri | None:
     if key == Key.DIRECTION:
         return bytes([int(packet.ct_reply)])
     if key == Key.STATUS:
-        return u32(_status(conn, packet.ct_reply))
+        return u32(_status(conn))
     if key == Key.MARK:
         return u32(conn.mark)
     if key == Key.ZONE:
@@ -111,9 +111,9 @@ def _template(ctx: Context, key: int) -> bytes | Tri:
     return plain.get(Key(key), Tri.FALSE) if key in set(Key) else Tri.FALSE
 
 
-def _status(conn: Conn, reply: bool) -> int:
+def _status(conn: Conn) -> int:
     status = conn.status
-    status |= IPS_SEEN_REPLY if conn.seen_reply or reply else 0
+    status |= IPS_SEEN_REPLY if conn.seen_reply else 0
     status |= IPS_CONFIRMED if conn.confirmed else 0
     return status | (IPS_SRC_NAT_DONE if conn.src_done else 0) | (IPS_DST_NAT_DONE if conn.dst_done else 0)
 

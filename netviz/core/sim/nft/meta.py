@@ -202,7 +202,7 @@ READERS: dict[int, Callable[[Context], Value]] = {
     Key.OIFTYPE: lambda ctx: _type(ctx.oif),
     Key.SKUID: _sender,
     Key.SKGID: _sender,
-    Key.CGROUP: _sender,
+    Key.CGROUP: lambda ctx: None if ctx.packet.innermost.own else _sender(ctx),
     Key.RTCLASSID: lambda ctx: None if _has_route(ctx) else Tri.FALSE,
     Key.NFPROTO: lambda ctx: bytes([ctx.family]),
     Key.L4PROTO: _l4proto,

@@ -50,7 +50,7 @@ def conntrack(ctx: Context, a: payloads.Conntrack) -> Tri:
     if ports is Tri.FALSE:
         return Tri.FALSE
     if a.flags & 1 << 6:
-        status = conn.status | (2 if conn.seen_reply or packet.ct_reply else 0)
+        status = conn.status | (2 if conn.seen_reply else 0)
         status |= 8 if conn.confirmed else 0
         if bool(status & a.status) == bool(a.invert & 1 << 6):
             return Tri.FALSE
