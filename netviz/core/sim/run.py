@@ -154,6 +154,7 @@ class Run:
         self.endpoints: dict[tuple[LinkKey, bytes], tuple[bytes, int]] = {}
         self.ipvs: dict[NetnsKey, list[IpvsConn]] = {}
         self.neighs: dict[tuple[NetnsKey, int, bytes], bytes] = {}
+        self.asking: set[tuple[NetnsKey, int, bytes]] = set()  # resolutions that have not ended
         self.client: tuple[NetnsKey, CtTuple] | None = None
         self.seen: set[Hashable] = set()
         self.changed_sets: set[tuple[NetnsKey, int]] = set()

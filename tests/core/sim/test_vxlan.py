@@ -79,6 +79,14 @@ def test_misses_are_only_told_of() -> None:
     assert ends(net.trace("pod-1", "pod-2")) == BOTH
 
 
+def test_a_question_that_its_own_tunnel_packet_needs_answered_gets_no_answer() -> None:
+    net, made = stretched()
+    made["node-1"].addr("br", "10.8.0.254/24")  # the remote 10.8.0.77 is behind the bridge that floods to it
+    vx = made["node-1"].named("vx").ifindex
+    made["node-1"].add("fdb", Fdb(vx, ZERO, state=NUD_PERMANENT, dst=pack_ip("10.8.0.77")))
+    assert net.trace("pod-1", "10.8.0.77").reason == "NEIGH_FAILED"
+
+
 @pytest.mark.parametrize(("changes", "reason"), [({"vni": 10}, "VNI"), ({"port": 4790}, "port")])
 def test_wrong_settings_of_one_node_cut_it_off(changes: dict[str, Any], reason: str) -> None:
     net, made = stretched()

@@ -25,6 +25,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RTN_UNICAST, Nexthop
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUTING
+from netviz.core.sim.hook.frame_hooks import Forwarded, has_egress, netdev_hook
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
 from netviz.core.sim.inet.icmp import drop_and_tell
@@ -33,7 +34,7 @@ from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.decision import pick_nexthop, route_flow
 from netviz.core.sim.route.rules import lookup_route, route_text
-from netviz.core.sim.run import Run
+from netviz.core.sim.run import Diverted, Run, Tx
 from netviz.core.sim.sysctl import value
 from netviz.core.state.node import NetnsState
 
@@ -114,14 +115,32 @@ def _forwards(bridge: Link) -> bool:
 
 
 def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Nexthop) -> Packet:
-    resolved = neigh.resolve(run, ns, bridge, nexthop.gateway or packet.dst, packet)
-    packet = packet.but(dmac=resolved.dmac)
+    gateway = nexthop.gateway or packet.dst
+    asks = not neigh.is_known(run, ns, bridge, gateway)
+    resolved = neigh.resolve(run, ns, bridge, gateway, packet)
+    if has_egress(ns, bridge):
+        # An entry that has sent before may skip the device; which has isn't known.
+        key = ("bridged dnat", ns.key, bridge.ifindex, gateway)
+        if asks or run.choose(key, 2, None) == 0:
+            resolved = _transmitted(run, ns, resolved, bridge)
+    packet = resolved.but(smac=packet.smac)
     why = (
         f"The new destination is behind {bridge.ifname} itself: the frame stays bridged, to the MAC of "
         f"{format_ip(nexthop.gateway or packet.dst)}."
     )
     run.step(ns, "bridge", bridge.ifname, packet, "stay bridged", why)
     return packet
+
+
+def _transmitted(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
+    """Pass a frame through the egress chains of the bridge, whose neighbour entry has sent it out of it."""
+    passed = netdev_hook(run, ns, bridge, packet, egress=True)
+    if not isinstance(passed, Forwarded):
+        return passed
+    run.step(
+        ns, "forward", bridge.ifname, passed.packet, "forward", f"The frame goes out of {passed.link.ifname}."
+    )
+    raise Diverted(Tx(LinkKey(ns.key, passed.link.ifindex), passed.packet, passed.nexthop, forwards=1))
 
 
 def forward(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link) -> Packet:

@@ -83,6 +83,12 @@ def netdev_hook(run: Run, ns: NetnsState, link: Link, packet: Packet, egress: bo
     return packet
 
 
+def has_egress(ns: NetnsState, link: Link) -> bool:
+    """Tell whether frames that a device transmits meet a chain."""
+    chains = _chains(ns, (NFPROTO_NETDEV, NETDEV_EGRESS)) if ns.nft_chains else ()
+    return any(_for_device(chain, link) for chain in chains)
+
+
 def _device_context(
     run: Run, ns: NetnsState, link: Link, packet: Packet, chain: NftChain, egress: bool
 ) -> Context:

@@ -65,12 +65,14 @@ class Domain(msgspec.Struct):
 
     `opaque` names devices not modelled, `closed` says where copies end:
     at bridge ports that neither take nor pass a frame, at remotes that don't take a tunnel's packets apart.
+    `reflecting` are bridge ports by which a copy comes back that went out of them, which the bridge learns from.
     """
 
     heard: list[Heard] = []
     wires: list[tuple[LinkKey, tuple[Crossing, ...], Tags]] = []
     opaque: list[str] = []
     closed: list[str] = []
+    reflecting: list[str] = []
 
 
 class _Explorer:
@@ -159,6 +161,8 @@ class _Explorer:
             other = self.run.link(there) if there is not None else None
             if there is None or other is None:
                 continue
+            if there == key and link.port is not None and link.port.learning:
+                self.found.reflecting.append(link.ifname)
             if is_group(self.mac) and not self.comes_back(there, other, key):
                 continue
             self.go("rx", there, path)

@@ -98,6 +98,13 @@ def resolve(
     return _ask(run, ns, link, nexthop, packet, failed, command, iif, routed)
 
 
+def is_known(run: Run, ns: NetnsState, link: Link, nexthop: bytes) -> bool:
+    """Tell whether a next hop's MAC is known without asking."""
+    entry = ns.neighs.get((link.ifindex, nexthop, False))
+    known = entry is not None and bool(entry.mac) and not entry.state & NUD_FAILED
+    return known or (ns.key, link.ifindex, nexthop) in run.neighs
+
+
 def _asked_mac(nexthop: bytes) -> bytes:
     """Return the MAC that the question goes to: broadcast, or the solicited-node group's.
 
@@ -172,7 +179,18 @@ def _ask(
     what = "neighbour solicitation" if len(nexthop) == 16 else "ARP request"
     text = format_ip(nexthop)
     own = LinkKey(ns.key, link.ifindex)
-    domain = broadcast_domain(run, own, nexthop, _asked_mac(nexthop))
+    domain = _domain(run, ns, link, nexthop, packet)
+    if domain.reflecting and domain.heard:
+        run.unknown(
+            ns,
+            "opaque",
+            link.ifname,
+            packet,
+            "question that comes back by a tunnel",
+            f"The {what} for {text} comes back by {', '.join(domain.reflecting)}: where the bridge then has its "
+            "sender depends on what is faster.",
+            command=command,
+        )
     sender = _sender_addr(ns, link, nexthop, packet)
     answers = [
         answer
@@ -224,6 +242,20 @@ def _ask(
         **evidence,
     )
     return packet
+
+
+def _domain(run: Run, ns: NetnsState, link: Link, nexthop: bytes, packet: Packet) -> Domain:
+    """Find who hears the question. A tunnel's packet that needs the same answer waits for it."""
+    own = LinkKey(ns.key, link.ifindex)
+    asking = (ns.key, link.ifindex, nexthop)
+    if asking in run.asking:
+        why = f"The packet carries the question for {format_ip(nexthop)} and needs its answer."
+        run.drop(ns, "neigh", link.ifname, packet, "NEIGH_FAILED", why)
+    run.asking.add(asking)
+    try:
+        return broadcast_domain(run, own, nexthop, _asked_mac(nexthop))
+    finally:
+        run.asking.remove(asking)
 
 
 def _answer_arrives(

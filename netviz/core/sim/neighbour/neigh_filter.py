@@ -20,7 +20,6 @@ from netviz.core.model.link import IFF_LOOPBACK, BridgeInfo, Link
 from netviz.core.model.netfilter import (
     NF_FORWARD,
     NF_LOCAL_IN,
-    NF_LOCAL_OUT,
     NF_POST_ROUTING,
     NF_PRE_ROUTING,
     NFPROTO_ARP,
@@ -34,7 +33,7 @@ from netviz.core.sim.hook.frame_hooks import (
     bridge_hook,
     netdev_hook,
 )
-from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
+from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
 from netviz.core.sim.link.bridge import is_group
 from netviz.core.sim.link.domain import Crossing, Heard
 from netviz.core.sim.link.macvlan import PASSTHRU, mode_of
@@ -49,6 +48,9 @@ from netviz.core.sim.packet import (
     NEIGHBOUR_SOLICITATION,
     Packet,
 )
+from netviz.core.sim.route.decision import route_flow
+from netviz.core.sim.route.rules import lookup_route
+from netviz.core.sim.route.saddr import is_link_local6, is_multicast
 from netviz.core.sim.run import Ended, Run
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition, Recorder
@@ -156,12 +158,32 @@ def _sent(run: Run, message: Packet, at: LinkKey) -> Packet:
         _check_legacy(ns)
         message = arp_hook(run, ns, message, NF_ARP_OUT, None, link)
     else:
-        for hook in (NF_LOCAL_OUT, NF_POST_ROUTING):
-            message = inet_hook(run, ns, message, hook, None, link)
+        message, rerouted = output_hook(run, ns, message, link, message.dst)
+        if rerouted is not None:
+            _check_stays(ns, rerouted, link)
+        message = inet_hook(run, ns, message, NF_POST_ROUTING, None, link)
     message = _device(run, ns, link, message, egress=True)
     for lower in _lowers(run, at):
         message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=True)
     return message
+
+
+def _check_stays(ns: NetnsState, message: Packet, link: Link) -> None:
+    """End the way of a message that a hook makes the kernel route, if it goes elsewhere than to its neighbour.
+
+    Source: net/ipv6/netfilter.c, ip6_route_me_harder (Linux 6.18).
+    """
+    if is_multicast(message.dst) or is_link_local6(message.dst):
+        return
+    result = lookup_route(ns, route_flow(message, dissected=True))
+    if result.unknown:
+        raise Ended(Disposition.UNKNOWN, result.unknown)
+    ways = {(way.oif, way.gateway or message.dst) for way in result.nexthops}
+    here = (link.ifindex, message.dst)
+    if result.error or here not in ways:
+        raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
+    if len(ways) > 1:
+        raise Ended(Disposition.UNKNOWN, "several ways")
 
 
 def _lowers(run: Run, at: LinkKey) -> list[LinkKey]:
