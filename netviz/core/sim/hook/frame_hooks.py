@@ -167,12 +167,15 @@ def bridge_hook(
 def copys_mac(
     run: Run, ns: NetnsState, packet: Packet, hook: str, port: Link | None, bridge: Link, out: Link
 ) -> bytes:
-    """Return the destination that a bridge's chains give the copy of a flooded frame for a port."""
-    if not base_chains(ns.nft_chains).get((NFPROTO_BRIDGE, BRIDGE_HOOKS[hook])):
+    """Return the destination that a bridge's chains, and a port's, give the copy of a flooded frame for the port."""
+    hooked = base_chains(ns.nft_chains).get((NFPROTO_BRIDGE, BRIDGE_HOOKS[hook]))
+    if not hooked and not has_egress(ns, out):
         return packet.dmac
     with run.supposing():
         try:
-            return bridge_hook(run, ns, packet, hook, port, bridge, out).dmac
+            copy = bridge_hook(run, ns, packet, hook, port, bridge, out)
+            passed = netdev_hook(run, ns, out, copy, egress=True)
+            return packet.dmac if isinstance(passed, Forwarded) else passed.dmac
         except Ended:
             return packet.dmac
 

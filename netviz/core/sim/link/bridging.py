@@ -17,6 +17,7 @@ from netviz.core.sim.link.domain import takers
 from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
+from netviz.core.sim.route.decision import worth_to
 from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
 from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition
 from netviz.core.state.node import NetnsState
@@ -235,7 +236,11 @@ def _flood_port(
     verdict: br.Verdict,
     evidence: dict[str, Any],
 ) -> Link:
-    """Follow a flooded frame out of the port behind which somebody takes it."""
+    """Follow a flooded frame out of the port behind which somebody takes it.
+
+    Of several, which a rule's new MAC can make, those are followed whose host has the packet's destination, else
+    those whose host forwards.
+    """
     name, mac = bridge.ifname, format_mac(packet.dmac)
     if packet.dmac == BROADCAST_MAC or br.is_group(packet.dmac):
         run.unknown(
@@ -248,6 +253,8 @@ def _flood_port(
             **evidence,
         )
     good: list[Link] = []
+    worth: dict[int, int] = {}
+    heard: dict[int, list[str]] = {}
     maybe: list[Link] = []
     hook = "forward" if source is not None else "out"
     for port in verdict.ports:
@@ -257,9 +264,11 @@ def _flood_port(
         )
         if found:
             good.append(port)
+            worth[port.ifindex] = max(worth_to(run, one.link, packet) for one in found)
+            heard[port.ifindex] = [str(one.link) for one in found]
         elif unknown:
             maybe.append(port)
-    choices = good or maybe
+    choices = [port for port in good if worth[port.ifindex] == max(worth.values())] or maybe
     if not verdict.ports:
         why = f"{name} has no entry for {mac}, and no other port takes a flooded frame."
         command = f"bridge -d link show master {name}"
@@ -288,6 +297,9 @@ def _flood_port(
     if len(choices) > 1:
         picked = run.choose(("flood", ns.key, bridge.ifindex, packet.dmac), len(choices), None)
     port = choices[picked]
+    others = [link for at, links in heard.items() if at != port.ifindex for link in links]
+    if others:
+        evidence["copied_to"] = others
     run.step(
         ns,
         "bridge",

@@ -19,7 +19,7 @@ from netviz.core.model.link import Link, MacvlanInfo
 from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.route.decision import worth_to
 from netviz.core.sim.run import Action, Run, Rx, Tx, place
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
@@ -122,7 +122,7 @@ def _followed_copy(
     if mine and not any(keeps(other, packet.smac) for _, other in copied):
         takers.insert(0, None)
     own = LinkKey(ns.key, link.ifindex)
-    worth = [_takes(run, one[0] if one is not None else own, packet) for one in takers]
+    worth = [worth_to(run, one[0] if one is not None else own, packet) for one in takers]
     takers = [one for one, rank in zip(takers, worth, strict=True) if rank == max(worth)]
     picked = run.choose(("macvlan copies", own, packet.smac), len(takers), None) if len(takers) > 1 else 0
     names = ", ".join(other.ifname for _, other in copied)
@@ -141,16 +141,6 @@ def _followed_copy(
         copied_to=at,
     )
     return chosen
-
-
-def _takes(run: Run, key: LinkKey, packet: Packet) -> int:
-    """Rank what becomes of a packet that comes in by a link: 2 it is for this host, 1 it is forwarded, else 0."""
-    ns = run.netns(key.netns)
-    if lookup_route(ns, RouteFlow(packet.dst, packet.src, iif=key.ifindex)).local:
-        return 2
-    link = ns.links[key.ifindex]
-    conf = link.ipv6 if packet.ipv6 else link.ipv4
-    return int(conf is not None and bool(conf.forwarding))
 
 
 def _up(run: Run, ns: NetnsState, link: Link, packet: Packet, upper: LinkKey, other: Link) -> Action:

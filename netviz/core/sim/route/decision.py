@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import Nexthop
 from netviz.core.sim import sysctl
 from netviz.core.sim.packet import (
@@ -16,7 +17,14 @@ from netviz.core.sim.packet import (
     TH_SYN,
     Packet,
 )
-from netviz.core.sim.route.rules import RouteFlow, RouteResult, route_text, rule_text, table_name
+from netviz.core.sim.route.rules import (
+    RouteFlow,
+    RouteResult,
+    lookup_route,
+    route_text,
+    rule_text,
+    table_name,
+)
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
@@ -56,6 +64,16 @@ def sender_tos(packet: Packet) -> int:
     asks = packet.proto == IPPROTO_TCP and packet.tcp_flags & (TH_SYN | TH_ACK) == TH_SYN
     tells = asks or packet.proto == IPPROTO_UDP or packet.icmp_type == ICMPV6_ECHO_REQUEST
     return packet.tos if tells or not packet.ipv6 else 0
+
+
+def worth_to(run: Run, key: LinkKey, packet: Packet) -> int:
+    """Rank what becomes of a packet that comes in by a link: 2 it is for this host, 1 it is forwarded, else 0."""
+    ns = run.netns(key.netns)
+    if lookup_route(ns, RouteFlow(packet.dst, packet.src, iif=key.ifindex)).local:
+        return 2
+    link = ns.links[key.ifindex]
+    conf = link.ipv6 if packet.ipv6 else link.ipv4
+    return int(conf is not None and bool(conf.forwarding))
 
 
 def missing_device(run: Run, ns: NetnsState, packet: Packet, nexthop: Nexthop, command: str) -> NoReturn:
