@@ -161,7 +161,8 @@ class Run:
         self.set_elems: dict[tuple[NetnsKey, tuple[int, str, str]], dict[bytes, SetElem | None]] = {}
         self.routed: dict[
             LinkKey, RouteFlow
-        ] = {}  # for which flow a bridge has routed the packet that goes up to it
+        ] = {}  # for which flow the packet that comes in by a device has been routed already
+        self.came_in = 0  # the device by which the packet came in that its host sends: 0 it is its own
         self.supposed = 0  # how deep in supposing
         self.level = 0  # how many devices and tunnels have sent the packet, each from within the other
         self.options_changed = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 import msgspec
 
@@ -159,6 +160,29 @@ def _copied(path: Path, places: Places) -> set[str]:
     return {places.of(key.netns.node, key.netns.ino) for key in keys}
 
 
+def _written_in_place(path: Path) -> set[tuple[str, str]]:
+    """List the addresses that the legacy mangle table gives the packet on its way.
+
+    SNPT and DNPT write them into the packet without a copy of it: a tap that has it still shows the new ones.
+    Source: net/ipv6/netfilter/ip6t_NPT.c (Linux 6.18).
+    """
+    found = set()
+    steps = [step for hop in path.hops for step in hop.steps]
+    for before, step in pairwise(steps):
+        old, new = before.packet, step.packet
+        mangled = step.kind == "netfilter" and "ip6 mangle " in step.evidence.get("chain", "")
+        if mangled and (old.src, old.dst) != (new.src, new.dst):
+            found.add((format_ip(new.src), format_ip(new.dst)))
+    return found
+
+
+def _as_written(frame: Frame, packet: Packet, written: set[tuple[str, str]]) -> Frame:
+    """Give a frame the addresses that it had when it was seen, if they were written over since."""
+    if (frame.src, frame.dst) not in written:
+        return frame
+    return msgspec.structs.replace(frame, src=format_ip(packet.src), dst=format_ip(packet.dst))
+
+
 def _same_crossing(one: Sighting, other: Sighting) -> bool:
     return (one.place, one.dev, one.out) == (other.place, other.dev, other.out)
 
@@ -167,7 +191,7 @@ def way_differs(path: Path, seen: list[Sighting], places: Places, repeated: bool
     """Compare the devices crossed and the headers at each; "" when they agree. `repeated`: copies may follow."""
     expected = _expected(path, places)
     flooded, copied = _flooded(path, places), _copied(path, places)
-    replicated = _replicated(path)
+    replicated, written = _replicated(path), _written_in_place(path)
     wanted = dict(expected)
     left: list[Sighting] = []
     for sighting in seen:
@@ -200,7 +224,7 @@ def way_differs(path: Path, seen: list[Sighting], places: Places, repeated: bool
         real = Crossing(sighting.place, sighting.dev, sighting.out)
         if crossing != real:
             return f"crosses {real}, predicted {crossing}"
-        if not _same_headers(packet, sighting.frame):
+        if not _same_headers(packet, _as_written(sighting.frame, packet, written)):
             return f"at {real}: has {_seen_headers(sighting.frame)}, predicted {_headers(packet)}"
         if macs := _macs_differ(packet, sighting.frame):
             return f"at {real}: {macs}"

@@ -197,7 +197,7 @@ def keep_route(run: Run, ns: NetnsState, link: Link, packet: Packet, into: LinkK
     sender = ns.links.get(link.master) or link
     taker = run.link(into)
     if taker is not None and packet.smac == sender.mac:
-        run.routed[LinkKey(into.netns, taker.master or into.ifindex)] = route_flow(packet)
+        run.routed[LinkKey(into.netns, taker.master or into.ifindex)] = route_flow(packet, iif=run.came_in)
 
 
 def too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> NoReturn:

@@ -66,11 +66,12 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
     master = master_of(ns.links, link)
     if master is not None:
         link, packet = _into_vrf(run, ns, link, master, packet)
-    if not packet.ipv6:
+    flow = run.routed.pop(LinkKey(ns.key, link.ifindex), None) or route_flow(packet, iif=link.ifindex)
+    checks = not packet.ipv6 and flow.iif == link.ifindex  # the route that a packet has is taken as it is
+    if checks:
         check_martian(run, ns, link, packet)
     run.check_gap(ns, "routes", "route", link.ifname, packet)
     run.check_gap(ns, "rules", "route", link.ifname, packet)
-    flow = run.routed.pop(LinkKey(ns.key, link.ifindex), None) or route_flow(packet, iif=link.ifindex)
     if packet.fragment and not defragments(
         run, ns, packet.ipv6
     ):  # __skb_flow_dissect reads no fragment's ports
@@ -122,7 +123,7 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
     if out is None:
         missing_device(run, ns, packet, nexthop, command)
     record_route(run, ns, link.ifname, packet, result, nexthop, command)
-    if not packet.ipv6:
+    if checks:
         check_source(run, ns, link, packet, flow, out.ifindex)
     return _forward(run, ns, link, out, packet, result, nexthop)
 
@@ -197,6 +198,7 @@ def _forward(
 
     Source: net/ipv4/ip_forward.c, ip_forward; net/ipv6/ip6_output.c, ip6_forward (Linux 6.18).
     """
+    run.came_in = link.ifindex
     if packet.ipv6:
         check_forwarding(run, ns, link, packet)
     if packet.sk or packet.pkttype:
@@ -359,6 +361,7 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
     Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; ip_output.c, __ip_local_out;
     net/ipv4/netfilter.c, ip_route_me_harder (Linux 6.18).
     """
+    run.came_in = 0
     packet = send.packet.but(own=send.own) if send.packet.payload is None else send.packet
     result, nexthop, out = _route_output(run, ns, packet, send)
     vrf = master_of(ns.links, out)
