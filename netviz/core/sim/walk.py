@@ -12,7 +12,7 @@ from functools import partial
 import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.sim.inet import ip
+from netviz.core.sim.inet import ip_output
 from netviz.core.sim.inet.icmp import errors_from_inbound
 from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.link.l2 import receive, xmit
@@ -217,7 +217,7 @@ def _move(run: Run, action: Action) -> Action:
             case Tx():
                 return xmit(run, action)
             case Send():
-                return ip.local_out(run, run.netns(action.netns), action)
+                return ip_output.local_out(run, run.netns(action.netns), action)
     except Diverted as diverted:
         return diverted.action
 

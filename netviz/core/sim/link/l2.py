@@ -14,7 +14,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
 from netviz.core.sim.hook.frame_hooks import Forwarded, netdev_hook
-from netviz.core.sim.inet import ip
+from netviz.core.sim.inet import ip_input
 from netviz.core.sim.link import bond, bridging, ipvlan, macvlan, plain, veth, vlan, vrf, wire
 from netviz.core.sim.link.domain import programs_on
 from netviz.core.sim.link.underlay import is_wire
@@ -157,7 +157,7 @@ def receive(run: Run, rx: Rx) -> Action:
         why = f"{link.ifname} receives the packet."
         command = f"ip -s link show dev {link.ifname}"
         run.step(ns, "link_rx", link.ifname, packet, "receive", why, command=command)
-    return ip.rcv(run, ns, link, packet, rx.routed)
+    return ip_input.rcv(run, ns, link, packet, rx.routed)
 
 
 def _for_whom(link: Link, before: Packet, packet: Packet) -> Packet:

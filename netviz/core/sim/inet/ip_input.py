@@ -1,0 +1,227 @@
+"""The network layer on the way in: arrival, routing, forwarding. IPv4 and IPv6.
+
+Source: net/ipv4/ip_input.c, ip_rcv; route.c, ip_route_input_slow, ip_error; ip_forward.c, ip_forward;
+net/ipv6/ip6_input.c; ip6_output.c, ip6_forward (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.l3 import RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST, RTN_UNICAST, Nexthop
+from netviz.core.model.link import IFF_LOOPBACK, Link
+from netviz.core.model.netfilter import (
+    NF_FORWARD,
+    NF_LOCAL_IN,
+    NF_PRE_ROUTING,
+)
+from netviz.core.sim.hook.br_netfilter import came_through_bridge
+from netviz.core.sim.hook.netfilter import inet_hook
+from netviz.core.sim.hook.tracking import defragments
+from netviz.core.sim.inet.admission import (
+    check_forwarding,
+    check_martian,
+    check_source,
+    input_error,
+)
+from netviz.core.sim.inet.icmp import drop_and_tell
+from netviz.core.sim.inet.ip_output import check_ipv6, output, route_mtu
+from netviz.core.sim.inet.local import deliver, local_in
+from netviz.core.sim.link.ipvlan import l3s_owner
+from netviz.core.sim.link.vrf import master_of
+from netviz.core.sim.packet import Packet
+from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow
+from netviz.core.sim.route.rules import RouteResult, lookup_route
+from netviz.core.sim.route.saddr import is_link_local6, is_multicast
+from netviz.core.sim.run import Action, Run
+from netviz.core.state.node import NetnsState
+
+IPV6_MIN_MTU = 1280
+
+
+def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = True) -> Action:
+    """Take a packet in from a link: prerouting hooks, routing decision, then local delivery or forwarding.
+
+    What the host sent itself comes from the loopback `routed`.
+    """
+    check_ipv6(run, ns, link, packet, "link_rx")
+    packet = packet.but(own=False) if packet.own else packet
+    if came_through_bridge(ns, link, packet):
+        packet = packet.but(sk=0)  # ip_rcv_core takes away the socket that a bridge's PREROUTING gave it
+    else:
+        packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
+    if link.flags & IFF_LOOPBACK and routed:
+        return local_in(run, ns, link, packet)
+    found = l3s_owner(run, ns, link, packet.dst)
+    if found is not None:
+        return _into_l3s(run, ns, link, packet, found)
+    master = master_of(ns.links, link)
+    if master is not None:
+        link, packet = _into_vrf(run, ns, link, master, packet)
+    flow = run.routed.pop(LinkKey(ns.key, link.ifindex), None) or route_flow(packet, iif=link.ifindex)
+    checks = not packet.ipv6 and flow.iif == link.ifindex  # the route that a packet has is taken as it is
+    if checks:
+        check_martian(run, ns, link, packet)
+    run.check_gap(ns, "routes", "route", link.ifname, packet)
+    run.check_gap(ns, "rules", "route", link.ifname, packet)
+    if packet.fragment and not defragments(
+        run, ns, packet.ipv6
+    ):  # __skb_flow_dissect reads no fragment's ports
+        flow = msgspec.structs.replace(flow, sport=0, dport=0, sport_unsure=False, dport_unsure=False)
+    if not flow.iif and not packet.ipv6:
+        why = (
+            "It still has the route of the packet that it was made of, which was to be sent: it is discarded."
+        )
+        run.drop(ns, "route", link.ifname, packet, "NOT_SPECIFIED", why)
+    result = lookup_route(ns, flow)
+    command = _route_command(packet, link)
+    if result.unknown:
+        run.unknown(
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            result.unknown,
+            f"The routing decision isn't known: {result.unknown}.",
+            command=command,
+        )
+    if result.error or result.route is None:
+        input_error(run, ns, link, packet, result, command)
+    if result.route.type == RTN_LOCAL:
+        record_route(run, ns, link.ifname, packet, result, None, command)
+        check_source(run, ns, link, packet, flow, 0)
+        return local_in(run, ns, link, packet)
+    if result.route.type in (RTN_BROADCAST, RTN_MULTICAST) or is_multicast(packet.dst):
+        run.unknown(
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            "broadcast or multicast",
+            "Broadcast and multicast are not followed.",
+        )
+    check_forwarding(run, ns, link, packet)
+    if result.route.type != RTN_UNICAST:
+        run.drop(
+            ns,
+            "route",
+            link.ifname,
+            packet,
+            "IP_INVALID_DEST",
+            "The destination's route is of a martian type.",
+        )
+    nexthop = pick_nexthop(run, ns, packet, result)
+    out = ns.links.get(nexthop.oif)
+    if out is None:
+        missing_device(run, ns, packet, nexthop, command)
+    record_route(run, ns, link.ifname, packet, result, nexthop, command)
+    if checks:
+        check_source(run, ns, link, packet, flow, out.ifindex)
+    return _forward(run, ns, link, out, packet, result, nexthop)
+
+
+def _into_vrf(run: Run, ns: NetnsState, link: Link, vrf: Link, packet: Packet) -> tuple[Link, Packet]:
+    """Make a packet the VRF's that its device belongs to, by way of PRE_ROUTING at the VRF's own device.
+
+    Source: net/ipv4/ip_input.c, ip_rcv_finish; drivers/net/vrf.c, vrf_ip_rcv, vrf_ip6_rcv (Linux 6.18).
+    """
+    packet = packet.but(sdif=link.ifindex)
+    if link.ifindex == vrf.ifindex:
+        return vrf, packet
+    why = f"{link.ifname} is a slave of the VRF {vrf.ifname}: the packet is routed in the VRF's table."
+    command = f"ip route show vrf {vrf.ifname}"
+    run.step(ns, "rule", link.ifname, packet, "to vrf", why, vrf=vrf.ifname, command=command)
+    return vrf, inet_hook(run, ns, packet, NF_PRE_ROUTING, vrf, None)
+
+
+def _into_l3s(run: Run, ns: NetnsState, link: Link, packet: Packet, found: LinkKey) -> Action:
+    """Deliver a packet to an ipvlan in mode l3s: past this namespace's INPUT, to the ipvlan's sockets.
+
+    Source: drivers/net/ipvlan/ipvlan_l3s.c, ipvlan_l3_rcv, ipvlan_nf_input (Linux 6.18).
+    """
+    packet = inet_hook(run, ns, packet, NF_LOCAL_IN, link, None)
+    own = run.netns(found.netns)
+    upper = own.links[found.ifindex]
+    check_source(run, own, upper, packet, route_flow(packet), 0)
+    why = f"{upper.ifname} is an ipvlan (l3s) over {link.ifname} and has {format_ip(packet.dst)}: it gets the packet."
+    run.step(own, "link_rx", upper.ifname, packet, "receive", why)
+    return deliver(run, own, upper, packet)
+
+
+def _route_command(packet: Packet, link: Link) -> str:
+    mark = f" mark {packet.mark}" if packet.mark else ""
+    return f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {link.ifname}{mark}"
+
+
+def _forward(
+    run: Run, ns: NetnsState, link: Link, out: Link, packet: Packet, result: RouteResult, nexthop: Nexthop
+) -> Action:
+    """Forward a packet: TTL, MTU, the forward hooks, then output.
+
+    Source: net/ipv4/ip_forward.c, ip_forward; net/ipv6/ip6_output.c, ip6_forward (Linux 6.18).
+    """
+    run.came_in = link.ifindex
+    if packet.ipv6:
+        check_forwarding(run, ns, link, packet)
+    if packet.sk or packet.pkttype:
+        why = "A rule has given the packet to a socket, or made it one for others: it is not forwarded."
+        run.drop(ns, "forward", link.ifname, packet, "NOT_SPECIFIED", why)
+    if packet.ttl <= 1:
+        what = "hop limit" if packet.ipv6 else "TTL"
+        why = f"The {what} is used up; the sender is told by ICMP (time exceeded)."
+        drop_and_tell(run, ns, "ttl", link.ifname, packet, "IP_INHDR", why, error="ttl", iif=link)
+    if packet.ipv6:
+        _check_link_local(run, ns, link, out, packet)
+    mtu = max(route_mtu(out, result, packet.ipv6, True), IPV6_MIN_MTU if packet.ipv6 else 0)
+    if packet.wire_length > mtu and (packet.df or packet.ipv6):
+        why = (
+            f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and it may not be fragmented; "
+            "the sender is told by ICMP."
+        )
+        drop_and_tell(
+            run,
+            ns,
+            "mtu",
+            out.ifname,
+            packet,
+            "PKT_TOO_BIG",
+            why,
+            error="too-big",
+            iif=link,
+            command=f"ip link show dev {out.ifname}",
+            mtu=mtu,
+            length=packet.wire_length,
+            icmp="packet-too-big" if packet.ipv6 else "fragmentation-needed",
+        )
+    packet = packet.but(ttl=packet.ttl - 1)
+    run.step(
+        ns,
+        "forward",
+        link.ifname,
+        packet,
+        "forward",
+        f"Forwarding is on for {link.ifname}; the packet goes on to {out.ifname}.",
+        oif=out.ifname,
+        command=f"sysctl net.ipv4.conf.{link.ifname}.forwarding"
+        if not packet.ipv6
+        else "sysctl net.ipv6.conf.all.forwarding",
+    )
+    packet = inet_hook(run, ns, packet, NF_FORWARD, link, out, nexthop.gateway or packet.dst)
+    mtu = max(route_mtu(out, result, True), IPV6_MIN_MTU) if packet.ipv6 else mtu
+    return output(run, ns, out, packet, nexthop, mtu, link)
+
+
+def _check_link_local(run: Run, ns: NetnsState, link: Link, out: Link, packet: Packet) -> None:
+    """End the walk of a packet with link-local addresses; what happens to a link-local destination isn't modelled.
+
+    Source: net/ipv6/ip6_output.c, ip6_forward (Linux 6.18).
+    """
+    if is_link_local6(packet.dst):
+        why = "How a packet to a link-local address of somebody else goes on is not modelled."
+        run.unknown(ns, "forward", link.ifname, packet, "link-local destination", why)
+    if is_link_local6(packet.src) and link.ifindex != out.ifindex:
+        why = "A packet from a link-local address stays on its link; the sender is told by ICMP (not a neighbour)."
+        reason = "IP_INADDRERRORS"
+        drop_and_tell(run, ns, "forward", link.ifname, packet, reason, why, error="neighbour", iif=link)
