@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import pytest
 
+from netviz.core.model.addr import format_mac, pack_ip
+from netviz.core.model.l3 import RTN_LOCAL, Nexthop, Route
 from netviz.core.model.link import IFF_BROADCAST, MacvlanInfo
 from netviz.core.sim.link.macvlan import BRIDGE, FLAG_NODST, PASSTHRU, SOURCE
 from netviz.core.sim.trace import Disposition, Trace
@@ -100,6 +102,23 @@ def test_passthru_takes_every_unicast_frame() -> None:
     assert (trace.disposition, trace.branches[0].forward.hops[-1].name) == (Disposition.DROPPED, "node-1-a")
     made["a"].change("eth0", flags=IFF_BROADCAST)
     assert net.trace("node-2", "192.168.0.1", "tcp", 80).disposition is Disposition.DROPPED
+
+
+def test_a_device_without_addresses_stands_where_its_macvlans_do() -> None:
+    """It answers for its node's addresses too, so whose answer is first is open."""
+    net, made = site(BRIDGE)
+    made["node-1"].nic("ens4")
+    net.macvlan(made["node-1"], "b", "ens4", "192.168.0.12/24", PASSTHRU)
+    loopback = (Nexthop(made["node-1"].named("lo").ifindex),)
+    local = Route(255, pack_ip("192.168.0.71"), 32, RTN_LOCAL, scope=254, protocol=4, nexthops=loopback)
+    made["node-1"].add("routes", local)
+    trace = net.trace("node-2", "192.168.0.71", "tcp", 80)
+    steps = [
+        s for branch in trace.branches for h in branch.forward.hops for s in h.steps if s.kind == "neigh"
+    ]
+    assert {s.evidence["mac"] for s in steps} == {
+        format_mac(made["node-1"].named(dev).mac) for dev in ("ens3", "ens4")
+    }
 
 
 def test_siblings_meet_by_way_of_the_lower_device() -> None:

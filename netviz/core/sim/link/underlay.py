@@ -80,14 +80,17 @@ def _on_segment(
     node = nodes.get(wire.netns.node)
     if not found or node is None:
         return []
-    own = tuple(
-        addr
-        for member in members_of(node.netns).by_wire.get(wire, ())
-        if member.tags == tags
-        for addr in member.addrs
-    )
+    own = _addrs_at(node, wire, tags)
     return [
         member
         for member in found
-        if member.tags == tags and member.wire != wire and _share_subnet(own, member.addrs)
+        if member.tags == tags
+        and member.wire != wire
+        and _share_subnet(own, member.addrs or _addrs_at(nodes[member.wire.netns.node], member.wire, tags))
     ]
+
+
+def _addrs_at(node: NodeState, wire: LinkKey, tags: Tags) -> tuple[Addr, ...]:
+    """List the addresses of all that stands on a segment by way of one link."""
+    members = members_of(node.netns).by_wire.get(wire, ())
+    return tuple(addr for member in members if member.tags == tags for addr in member.addrs)
