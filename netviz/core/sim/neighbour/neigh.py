@@ -266,6 +266,9 @@ def _answer_arrives(
     if back is Tri.UNKNOWN:
         why = "The answer comes by a locked bridge port; whether its entry may pass isn't known."
         run.unknown(ns, "neigh", link.ifname, packet, "locked bridge port", why, command=command)
+    master = ns.links.get(link.master) if link.master else None
+    if master is not None and master.kind != "vrf":
+        return False  # it comes in by the bridge or bond, whose entries are others
     return back is Tri.TRUE and hears_answer(run, LinkKey(ns.key, link.ifindex), answer.mac)
 
 
