@@ -254,10 +254,14 @@ def _answer(result: Result, aside: set[str]) -> tuple[str, str, Frame | None]:
     return "", "", None
 
 
+def _end_place(branch: Branch, places: Places) -> str:
+    hop = branch.forward.hops[-1]
+    return places.of(hop.netns.node, hop.netns.ino)
+
+
 def _end_differs(branch: Branch, result: Result, places: Places) -> str:
     path = branch.forward
-    hop = path.hops[-1]
-    place = places.of(hop.netns.node, hop.netns.ino)
+    place = _end_place(branch, places)
     end = path.disposition
     kind, by, frame = _answer(result, _copied(path, places) - {place})
     reply = branch.reply
@@ -315,8 +319,11 @@ def _shook_hands(result: Result) -> bool:
     return result.probe.proto == "tcp" and bool(next(heard, 0) & _TCP_SYN)
 
 
-def _told_differs(branch: Branch, result: Result) -> str:
+def _told_differs(branch: Branch, result: Result, aside: set[str]) -> str:
+    """Compare what the sender was told. Errors of the places that are `aside`, about another copy, count for nothing."""
     reply, told = branch.reply, result.told
+    if told != "answer" and any(s.frame.kind == "error" and s.place in aside for s in result.sightings):
+        return ""
     if result.refused_at_send:
         # Told by the send itself, whatever answer comes.
         errno = str(_last_step(branch.forward).evidence.get("errno", told))
@@ -367,7 +374,7 @@ def branch_differs(branch: Branch, result: Result, places: Places) -> str:
     difference = (
         way_differs(branch.forward, _observed(result, ("forward",)), places)
         or _end_differs(branch, result, places)
-        or _told_differs(branch, result)
+        or _told_differs(branch, result, _copied(branch.forward, places) - {_end_place(branch, places)})
         or _saw_differs(branch, result)
     )
     reply = branch.reply
