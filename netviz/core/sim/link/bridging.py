@@ -213,16 +213,22 @@ def _port_limits(ns: NetnsState, bridge: Link, source: Link | None, port: Link, 
 def _ask_copies(
     run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, ports: tuple[Link, ...]
 ) -> tuple[bool, Link | None]:
-    """Tell whether rules stop a flooded frame at every port, and at which first one they refuse it aloud."""
+    """Tell whether rules stop a flooded frame at every port, and which first one leads to who refuses it aloud.
+
+    Copies of copies are not followed beyond the bridge.
+    """
     stopped, refused = 0, None
+    follow = not run.supposed
     with run.supposing():
         for port in ports:
             try:
-                _pass_on(run, ns, packet, bridge, source, port)
-            except Ended as ended:
-                stopped += ended.disposition in (Disposition.DROPPED, Disposition.REJECTED)
-                if refused is None and ended.answer is not None:
-                    refused = port
+                copy = _pass_on(run, ns, packet, bridge, source, port)
+                ended = run.fate(Tx(LinkKey(ns.key, port.ifindex), copy, b"")) if follow else None
+            except Ended as end:
+                stopped += end.disposition in (Disposition.DROPPED, Disposition.REJECTED)
+                ended = end
+            if refused is None and ended is not None and ended.answer is not None:
+                refused = port
     return stopped == len(ports), refused
 
 

@@ -36,7 +36,7 @@ from netviz.core.sim.hook.frame_hooks import (
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
 from netviz.core.sim.link.bridge import is_group
 from netviz.core.sim.link.domain import Crossing, Heard
-from netviz.core.sim.link.macvlan import PASSTHRU, mode_of
+from netviz.core.sim.link.macvlan import PASSTHRU, SOURCE, mode_of
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
 from netviz.core.sim.nft.meta import PACKET_OTHERHOST
@@ -201,7 +201,10 @@ def _lowers(run: Run, at: LinkKey) -> list[LinkKey]:
 def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
     for lower in reversed(_lowers(run, at)):
         message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=False)
+        kept = message.pkttype if mode_of(_link(run, at)) == SOURCE else None  # a copy stays whose it was
         message = message.scrubbed(True)
+        if kept is not None and message.dmac != _link(run, at).mac:
+            message = message.but(pkttype=kept)
     ns, link = run.netns(at.netns), _link(run, at)
     dmac = (
         message.dmac
@@ -235,7 +238,8 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
         into = partial(_ip_hook, run, ns, hook=NF_PRE_ROUTING, bridge=bridge, physin=source.ifindex)
         message = bridge_hook(run, ns, message, "pre", source, bridge, ip_hook=into)
         if out is None:
-            return bridge_hook(run, ns, message, "in", source, bridge)
+            # for whom it is has been found out
+            return bridge_hook(run, ns, message, "in", source, bridge).but(dmac=message.dmac)
         over = partial(_ip_hook, run, ns, hook=NF_FORWARD, bridge=bridge, physout=out.ifindex)
         message = bridge_hook(run, ns, message, "forward", source, bridge, out, over)
         if message.arp and _calls_arp(ns, bridge):
