@@ -28,6 +28,7 @@ from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUT
 from netviz.core.sim.hook.frame_hooks import Forwarded, has_egress, netdev_hook
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
+from netviz.core.sim.inet.admission import check_martian, check_source
 from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.neighbour import neigh
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
@@ -85,6 +86,8 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
     br_nf_pre_routing_finish_ipv6; net/ipv4/route.c, ip_route_input_slow (no_route) (Linux 6.18).
     """
     run.check_gap(ns, "routes", "route", bridge.ifname, packet)
+    if not packet.ipv6:
+        check_martian(run, ns, bridge, packet)
     flow = route_flow(packet, iif=bridge.ifindex)
     result = lookup_route(ns, flow)
     command = f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {bridge.ifname}"
@@ -97,6 +100,7 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
         run.drop(ns, "route", bridge.ifname, packet, "NOT_SPECIFIED", why, command=command)
     if usable and (packet.ipv6 or _forwards(bridge)):
         nexthop = pick_nexthop(run, ns, packet, result)
+        check_source(run, ns, bridge, packet, flow, nexthop.oif)
         if nexthop.oif == bridge.ifindex:
             return _bridged(run, ns, packet, bridge, nexthop)
     run.routed[LinkKey(ns.key, bridge.ifindex)] = flow

@@ -221,7 +221,8 @@ def _ask(
     if len(macs) > 1:
         picked = run.choose(("neigh", own, nexthop), len(answers), None)
     answer = answers[picked]
-    _remember(run, ns, link, nexthop, sender, answer)
+    for other in (*answers[:picked], *answers[picked + 1 :], answer):
+        _remember(run, ns, link, nexthop, sender, other)
     packet = packet.but(smac=link.mac, dmac=answer.mac)
     also = (
         ""

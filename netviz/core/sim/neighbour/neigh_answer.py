@@ -89,7 +89,7 @@ def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> str:
     elsewhere = result.nexthops[0].oif != link.ifindex
     if elsewhere and sysctl.ipv4_or(ns, link, "proxy_arp"):
         return f"{_place(ns)} answers for it on {link.ifname} (proxy_arp), having a route to it elsewhere"
-    if link.ipv4 is not None and link.ipv4.proxy_arp_pvlan and not elsewhere:
+    if link.ipv4 is not None and link.ipv4.proxy_arp_pvlan and not elsewhere and sender != target:
         return f"{_place(ns)} answers for it on {link.ifname} (proxy_arp_pvlan)"
     if elsewhere and _proxied(ns, link, target):
         return f"{_place(ns)} has a proxy entry for it on {link.ifname}"
