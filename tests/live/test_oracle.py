@@ -20,7 +20,7 @@ from tests.live.oracle.run import run_network
 pytestmark = pytest.mark.live
 
 PACKETS = 1000
-MOST_WRONG = PACKETS // 50
+MOST_WRONG = PACKETS // 200
 
 
 def test_kept_cases() -> None:
