@@ -35,7 +35,7 @@ XT_CT_NOTRACK = 1
 
 Wants = frozenset[int]
 _bodies: ByIdentity[ChainBody, tuple[Wants, Wants]] = ByIdentity(lambda body: _body_wants(body))
-_chains: ByIdentity[Mapping[Any, NftChain], dict[str, tuple[Wants, Wants]]] = ByIdentity(lambda _chains: {})
+_chains: ByIdentity[Mapping[Any, NftChain], dict[tuple[int, int], bool]] = ByIdentity(lambda _chains: {})
 
 
 def tracks_connections(run: Run, ns: NetnsState, ipv6: bool) -> bool:
@@ -58,22 +58,21 @@ def _asked(run: Run, ns: NetnsState, ipv6: bool, what: int) -> bool:
         table.name == "nat" and not table.read and table.family == family for table in ns.xt_tables.values()
     )
     return unread or any(
-        family in _chains_want(run, chains)[what] for chains in (ns.nft_chains, ns.xt_chains) if chains
+        _ask(run, chains, family, what) for chains in (ns.nft_chains, ns.xt_chains) if chains
     )
 
 
-def _chains_want(run: Run, chains: Mapping[Any, NftChain]) -> tuple[Wants, Wants]:
+def _ask(run: Run, chains: Mapping[Any, NftChain], family: int, what: int) -> bool:
+    """Look for a rule that asks, no further than the first: reading all the rules of many services takes memory."""
     memo = _chains(chains)
-    if "wants" not in memo:
-        tracked: set[int] = set()
-        whole: set[int] = set()
-        for chain in chains.values():
-            body = run.cluster.bodies.get(chain.body) if chain.body else None
-            if isinstance(body, ChainBody):
-                for found, wanted in zip((tracked, whole), _bodies(body), strict=True):
-                    found |= _of_table(wanted, chain.family)
-        memo["wants"] = frozenset(tracked), frozenset(whole)
-    return memo["wants"]
+    if (family, what) not in memo:
+        memo[family, what] = any(
+            family in _of_table(_bodies(body)[what], chain.family)
+            for chain in chains.values()
+            if chain.body and (chain.family == family or chain.family not in BOTH)
+            if isinstance(body := run.cluster.bodies.get(chain.body), ChainBody)
+        )
+    return memo[family, what]
 
 
 def _of_table(wanted: Wants, family: int) -> Wants:
