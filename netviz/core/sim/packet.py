@@ -27,6 +27,7 @@ ICMP_ECHOREPLY, ICMP_DEST_UNREACH, ICMP_ECHO, ICMP_TIME_EXCEEDED = 0, 3, 8, 11
 ICMPV6_DEST_UNREACH, ICMPV6_PKT_TOOBIG, ICMPV6_TIME_EXCEED = 1, 2, 3
 ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY = 128, 129
 NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT = 135, 136
+IPV6_MIN_MTU = 1280
 
 SMALL_ANSWER = 60  # how long a datagram's answer is taken to be: what a program says isn't known
 BROADCAST_MAC = b"\xff" * 6
@@ -305,7 +306,7 @@ def icmp_error(packet: Packet, what: str, src: bytes) -> Packet | None:
             "ttl": (ICMPV6_TIME_EXCEED, 0),
             "too-big": (ICMPV6_PKT_TOOBIG, 0),
         }[what]
-        length, proto, tos = min(1280, packet.length + 48), IPPROTO_ICMPV6, 0
+        length, proto, tos = min(IPV6_MIN_MTU, packet.length + 48), IPPROTO_ICMPV6, 0
     else:
         kind, code = {
             "net": (ICMP_DEST_UNREACH, 0),

@@ -159,9 +159,8 @@ class Run:
         self.seen: set[Hashable] = set()
         self.changed_sets: set[tuple[NetnsKey, int]] = set()
         self.set_elems: dict[tuple[NetnsKey, tuple[int, str, str]], dict[bytes, SetElem | None]] = {}
-        self.routed: dict[
-            LinkKey, RouteFlow
-        ] = {}  # for which flow the packet that comes in by a device has been routed already
+        # for which flow the packet that comes in by a device has been routed already
+        self.routed: dict[LinkKey, RouteFlow] = {}
         self.came_in = 0  # the device by which the packet came in that its host sends: 0 it is its own
         self.supposed = 0  # how deep in supposing
         self.level = 0  # how many devices and tunnels have sent the packet, each from within the other

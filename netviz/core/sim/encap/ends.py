@@ -8,10 +8,10 @@ from __future__ import annotations
 from netviz.core.model.link import Link, TunnelInfo, VxlanInfo
 from netviz.core.sim.encap import spec as tunnel_spec
 from netviz.core.sim.encap import tunnel
-from netviz.core.sim.encap.vxlan_remotes import outer_packet, remotes_for
+from netviz.core.sim.encap.vxlan_remotes import outer_packet, remotes_for, way_to
 from netviz.core.sim.nft.headers import ARP_REQUEST
 from netviz.core.sim.node_index import outer_netns
-from netviz.core.sim.packet import IPPROTO_ICMPV6, IPPROTO_UDP, NEIGHBOUR_SOLICITATION, Packet
+from netviz.core.sim.packet import IPPROTO_ICMPV6, NEIGHBOUR_SOLICITATION, Packet
 from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
 
@@ -19,6 +19,16 @@ from netviz.core.state.node import NetnsState
 ARP_BYTES, NDP_BYTES = 28, 72
 
 Copies = list[tuple[NetnsState, Packet, int]]
+
+
+def question(dmac: bytes, smac: bytes, ipv6: bool = False) -> Packet:
+    """Make the small frame: an ARP request, or a neighbour solicitation."""
+    frame = Packet(bytes(4), bytes(4), 0, length=ARP_BYTES, arp=ARP_REQUEST)
+    if ipv6:
+        frame = Packet(
+            bytes(16), bytes(16), IPPROTO_ICMPV6, icmp_type=NEIGHBOUR_SOLICITATION, length=NDP_BYTES
+        )
+    return frame.but(smac=smac, dmac=dmac)
 
 
 def copies(
@@ -32,20 +42,14 @@ def copies(
     if key is None or key not in run.node(ns.key).netns:
         return None
     space = run.netns(key)
-    frame = Packet(bytes(4), bytes(4), 0, length=ARP_BYTES, arp=ARP_REQUEST)
-    if ipv6:
-        frame = Packet(
-            bytes(16), bytes(16), IPPROTO_ICMPV6, icmp_type=NEIGHBOUR_SOLICITATION, length=NDP_BYTES
-        )
-    frame = frame.but(smac=smac, dmac=dmac, own=own and ipv6)
+    frame = question(dmac, smac, ipv6).but(own=own and ipv6)
     found: Copies = []
     if isinstance(link.info, VxlanInfo):
         remotes = remotes_for(run, ns, link, link.info, dmac)
         if remotes is None:
             return None
         for remote in remotes:
-            outer_route = tunnel.Outer("vxlan", remote.addr, IPPROTO_UDP, 0, link=remote.link)
-            if tunnel.way(space, outer_route, 0).local:
+            if way_to(space, remote, 0).local:
                 return None  # the copy comes back to its own host
             outer = outer_packet(space, link.info, remote, frame)
             if outer is not None:

@@ -31,12 +31,11 @@ from netviz.core.sim.encap.spec import (
     IPPROTO_IPIP,
     IPPROTO_IPV6,
     IPV4_MIN_MTU,
-    IPV6_MIN_MTU,
     OVER_IPV6,
     outer_of,
     unmodelled,
 )
-from netviz.core.sim.packet import Packet
+from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
 from netviz.core.sim.route.saddr import is_multicast
 from netviz.core.sim.run import Action, Run, Rx, Send
 from netviz.core.state.node import NetnsState

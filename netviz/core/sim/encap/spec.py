@@ -17,7 +17,7 @@ GRE_KINDS = ("gre", "gretap", "ip6gre", "ip6gretap")
 OVER_IPV6 = ("ip6tnl", "ip6gre", "ip6gretap")
 TOS_INHERIT = 1
 ETHER_BYTES = 14
-IPV4_MIN_MTU, IPV6_MIN_MTU = 68, 1280
+IPV4_MIN_MTU = 68
 GENEVE_OVERHEAD4, GENEVE_OVERHEAD6 = 50, 70
 
 

@@ -21,7 +21,7 @@ from netviz.core.model.link import Link
 from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import outer_netns
-from netviz.core.sim.packet import Packet, icmp_error
+from netviz.core.sim.packet import IPV6_MIN_MTU, Packet, icmp_error
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import select_source
@@ -32,7 +32,7 @@ from netviz.core.state.node import NetnsState
 
 ECN_MASK, ECN_CE, ECN_ECT0 = 3, 3, 2
 DF_SET, DF_INHERIT = 1, 2
-MIN_MTU4, MIN_MTU6 = 576, 1280
+IPV4_MIN_PMTU = 576
 RECURSION_LIMIT = 5
 FLOW_PORTS = range(49152, 65536)
 
@@ -161,7 +161,7 @@ def bridged_too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: i
     Source: net/ipv4/ip_tunnel_core.c, skb_tunnel_check_pmtu, iptunnel_pmtud_check_icmp, iptunnel_pmtud_build_icmp,
     iptunnel_pmtud_build_icmpv6; drivers/net/vxlan/vxlan_core.c, vxlan_encap_bypass (Linux 6.18).
     """
-    least = MIN_MTU6 if packet.ipv6 else MIN_MTU4
+    least = IPV6_MIN_MTU if packet.ipv6 else IPV4_MIN_PMTU
     if not link.master or link.slave_kind != "bridge" or packet.wire_length <= mtu or mtu < least:
         return
     error = icmp_error(packet.but(pkttype=None), "too-big", packet.dst)

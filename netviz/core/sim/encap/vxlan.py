@@ -28,6 +28,7 @@ from netviz.core.sim.encap.vxlan_remotes import (
     refuses,
     remote_of,
     unmodelled,
+    way_to,
 )
 from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import tunnels_of
@@ -57,9 +58,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     if outer is None:
         tunnel.no_way(run, ns, link, packet, remote.addr)
     overhead = OVERHEAD6 if len(remote.addr) == 16 else OVERHEAD4
-    route = tunnel.way(
-        space, tunnel.Outer("vxlan", remote.addr, outer.proto, 0, link=remote.link), outer.mark
-    )
+    route = way_to(space, remote, outer.mark)
     if route.local and info.localbypass:
         return _short_cut(run, ns, space, link, packet, remote)
     tunnel.bridged_too_big(run, ns, link, packet, tunnel.route_mtu(space, route) - overhead)

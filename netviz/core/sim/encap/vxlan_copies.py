@@ -10,12 +10,10 @@ from __future__ import annotations
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import Link, VxlanInfo
-from netviz.core.sim.encap import tunnel
-from netviz.core.sim.encap.ends import ARP_BYTES
-from netviz.core.sim.encap.vxlan_remotes import Remote, outer_packet, remote_of
+from netviz.core.sim.encap.ends import question
+from netviz.core.sim.encap.vxlan_remotes import Remote, outer_packet, remote_of, way_to
 from netviz.core.sim.link.domain import takers_at
-from netviz.core.sim.nft.headers import ARP_REQUEST
-from netviz.core.sim.packet import IPPROTO_UDP, Packet
+from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run, Send
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
@@ -65,10 +63,7 @@ def _check_own_copies(
 ) -> None:
     """End the walk where one of a frame's copies comes back to its own host: what is learned from it isn't modelled."""
     for remote in remotes:
-        route = tunnel.way(
-            space, tunnel.Outer("vxlan", remote.addr, IPPROTO_UDP, 0, link=remote.link), packet.mark
-        )
-        if route.local:
+        if way_to(space, remote, packet.mark).local:
             why = f"A copy of the frame is for {format_ip(remote.addr)}, which is this host's own: it comes back."
             run.unknown(ns, "encap", link.ifname, packet, "vxlan remote of its own host", why)
 
@@ -82,9 +77,7 @@ def _taken(
     """
     good: list[Remote] = []
     maybe: list[Remote] = []
-    frame = Packet(
-        bytes(4), bytes(4), 0, length=ARP_BYTES, arp=ARP_REQUEST, smac=packet.smac, dmac=packet.dmac
-    )
+    frame = question(packet.dmac, packet.smac)
     with run.supposing():
         for remote in remotes:
             outer = outer_packet(space, info, remote, frame)

@@ -27,18 +27,16 @@ from netviz.core.sim.inet.admission import (
     input_error,
 )
 from netviz.core.sim.inet.icmp import drop_and_tell
-from netviz.core.sim.inet.ip_output import check_ipv6, output, route_mtu
+from netviz.core.sim.inet.ip_output import check_ipv6, output, refuse_too_big, route_mtu
 from netviz.core.sim.inet.local import deliver, local_in
 from netviz.core.sim.link.ipvlan import l3s_owner
 from netviz.core.sim.link.vrf import master_of
-from netviz.core.sim.packet import Packet
+from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
 from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow
 from netviz.core.sim.route.rules import RouteResult, lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, is_multicast
 from netviz.core.sim.run import Action, Run
 from netviz.core.state.node import NetnsState
-
-IPV6_MIN_MTU = 1280
 
 
 def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = True) -> Action:
@@ -176,25 +174,8 @@ def _forward(
         _check_link_local(run, ns, link, out, packet)
     mtu = max(route_mtu(out, result, packet.ipv6, True), IPV6_MIN_MTU if packet.ipv6 else 0)
     if packet.wire_length > mtu and (packet.df or packet.ipv6):
-        why = (
-            f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and it may not be fragmented; "
-            "the sender is told by ICMP."
-        )
-        drop_and_tell(
-            run,
-            ns,
-            "mtu",
-            out.ifname,
-            packet,
-            "PKT_TOO_BIG",
-            why,
-            error="too-big",
-            iif=link,
-            command=f"ip link show dev {out.ifname}",
-            mtu=mtu,
-            length=packet.wire_length,
-            icmp="packet-too-big" if packet.ipv6 else "fragmentation-needed",
-        )
+        command = f"ip link show dev {out.ifname}"
+        refuse_too_big(run, ns, out, packet, mtu, link, out.ifname, command)
     packet = packet.but(ttl=packet.ttl - 1)
     run.step(
         ns,

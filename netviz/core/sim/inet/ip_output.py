@@ -5,7 +5,7 @@ Source: net/ipv4/ip_output.c, __ip_local_out, ip_output, ip_finish_output; net/i
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -258,9 +258,25 @@ def _check_fits(
     """
     if packet.wire_length <= mtu:
         return
+    what, command = f"its route by {out.ifname}", f"ip route get {format_ip(packet.dst)}"
+    refuse_too_big(run, ns, out, packet, mtu, iif, what, command, kernel_reason="NOT_SPECIFIED")
+
+
+def refuse_too_big(
+    run: Run,
+    ns: NetnsState,
+    out: Link,
+    packet: Packet,
+    mtu: int,
+    iif: Link | None,
+    what: str,
+    command: str,
+    **evidence: str,
+) -> NoReturn:
+    """Drop a packet that `what`, a device or a route, is too small for, and tell the sender by ICMP."""
     why = (
-        f"The packet has {packet.wire_length} bytes, its route by {out.ifname} takes {mtu}, and it may not be "
-        "fragmented; the sender is told by ICMP."
+        f"The packet has {packet.wire_length} bytes, {what} takes {mtu}, and it may not be fragmented; "
+        "the sender is told by ICMP."
     )
     drop_and_tell(
         run,
@@ -272,9 +288,9 @@ def _check_fits(
         why,
         error="too-big",
         iif=iif,
-        command=f"ip route get {format_ip(packet.dst)}",
+        command=command,
         mtu=mtu,
         length=packet.wire_length,
         icmp="packet-too-big" if packet.ipv6 else "fragmentation-needed",
-        kernel_reason="NOT_SPECIFIED",
+        **evidence,
     )

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT
+from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT, Neigh
 from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
 from netviz.core.sim import sysctl
@@ -76,7 +76,7 @@ def resolve(
             command=command,
         )
         return packet
-    if entry is not None and entry.mac and not entry.state & NUD_FAILED:
+    if entry is not None and _is_usable(entry):
         state = (
             "permanent" if entry.state & NUD_PERMANENT else "noarp" if entry.state & NUD_NOARP else "learned"
         )
@@ -101,8 +101,11 @@ def resolve(
 def is_known(run: Run, ns: NetnsState, link: Link, nexthop: bytes) -> bool:
     """Tell whether a next hop's MAC is known without asking."""
     entry = ns.neighs.get((link.ifindex, nexthop, False))
-    known = entry is not None and bool(entry.mac) and not entry.state & NUD_FAILED
-    return known or (ns.key, link.ifindex, nexthop) in run.neighs
+    return (entry is not None and _is_usable(entry)) or (ns.key, link.ifindex, nexthop) in run.neighs
+
+
+def _is_usable(entry: Neigh) -> bool:
+    return bool(entry.mac) and not entry.state & NUD_FAILED
 
 
 def _asked_mac(nexthop: bytes) -> bytes:

@@ -206,9 +206,8 @@ def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
         if kept is not None and message.dmac != _link(run, at).mac:
             message = message.but(pkttype=kept)
     ns, link = run.netns(at.netns), _link(run, at)
-    dmac = (
-        message.dmac
-    )  # for whom it is has been found out: what a chain makes of its MAC here matters no more
+    # For whom it is has been found out: what a chain makes of its MAC here matters no more.
+    dmac = message.dmac
     message = _device(run, ns, link, message, egress=False)
     message = message.but(dmac=dmac, untracked=not message.arp, own=False)
     if message.pkttype == PACKET_OTHERHOST:

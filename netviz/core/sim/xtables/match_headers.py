@@ -190,12 +190,15 @@ def ecn(ctx: Context, a: payloads.Ecn) -> Tri:
     return Tri.TRUE
 
 
+def _known_bytes(packet: Packet) -> headers.Bytes:
+    """List a packet's headers; of a fragment the first alone, for each piece has another part of the rest."""
+    return headers.network_header(packet) + ([] if packet.fragment else headers.transport_header(packet))
+
+
 def u32(ctx: Context, a: payloads.U32) -> Tri:
     """Source: net/netfilter/xt_u32.c, u32_match_it."""
     packet = as_seen(ctx, ctx.packet)
-    known = headers.network_header(packet)
-    if not packet.fragment:
-        known += headers.transport_header(packet)
+    known = _known_bytes(packet)
     for test in a.tests:
         result = _u32_test(known, packet.length, test)
         if result is Tri.FALSE:
@@ -240,9 +243,7 @@ def string(ctx: Context, a: payloads.TextSearch) -> Tri:
     Source: net/netfilter/xt_string.c, string_mt; net/core/skbuff.c, skb_find_text.
     """
     packet = as_seen(ctx, ctx.packet)
-    known = headers.network_header(packet)
-    if not packet.fragment:
-        known += headers.transport_header(packet)
+    known = _known_bytes(packet)
     known = (known + [None] * max(0, packet.length - len(known)))[: packet.length]
     result = Tri.FALSE
     for start in range(a.low, min(a.high, packet.length - len(a.pattern)) + 1):
