@@ -180,9 +180,19 @@ class Run:
         return picked
 
     @contextmanager
-    def supposing(self) -> Iterator[None]:
-        """Forget afterwards what packets that are only supposed leave behind, and don't record their steps."""
+    def aside(self) -> Iterator[None]:
+        """Follow another packet meanwhile, without recording its steps; the packet's own circumstances come back."""
         recorder, seen, self.rec, self.seen = self.rec, self.seen, Recorder(), set()
+        came_in, level, routed, self.routed = self.came_in, self.level, self.routed, dict(self.routed)
+        try:
+            yield
+        finally:
+            self.rec, self.seen = recorder, seen
+            self.came_in, self.level, self.routed = came_in, level, routed
+
+    @contextmanager
+    def supposing(self) -> Iterator[None]:
+        """Forget afterwards also what packets that are only supposed leave behind."""
         self.supposed += 1
         conns, noted, changed_sets, set_elems = self.conns, self.noted, self.changed_sets, self.set_elems
         fdb, vxlan_fdb, neighs = self.fdb, self.vxlan_fdb, self.neighs
@@ -190,9 +200,9 @@ class Run:
         self.set_elems = {key: dict(elems) for key, elems in set_elems.items()}
         self.fdb, self.vxlan_fdb, self.neighs = dict(fdb), dict(vxlan_fdb), dict(neighs)
         try:
-            yield
+            with self.aside():
+                yield
         finally:
-            self.rec, self.seen = recorder, seen
             self.supposed -= 1
             self.conns, self.noted, self.changed_sets, self.set_elems = conns, noted, changed_sets, set_elems
             self.fdb, self.vxlan_fdb, self.neighs = fdb, vxlan_fdb, neighs

@@ -38,7 +38,6 @@ from netviz.core.sim.trace import (
     Flow,
     Origin,
     Path,
-    Recorder,
     Trace,
 )
 from netviz.core.state.node import ClusterState
@@ -227,18 +226,15 @@ def _carry(run: Run, start: NetnsKey, packet: Packet, oif: int) -> tuple[LinkKey
 
     Returns the device where the inner frame comes out (None: it doesn't), and whether that isn't known.
     """
-    recorder, seen = run.rec, run.seen
-    run.rec, run.seen = Recorder(), set()
     action: Action = Send(start, packet, oif)
-    try:
-        for _ in range(MAX_MOVES):
-            if isinstance(action, Rx) and action.packet.payload is None:
-                return action.link, False
-            action = _move(run, action)
-    except Ended as ended:
-        return None, ended.disposition in (Disposition.UNKNOWN, Disposition.LEFT_NETWORK)
-    finally:
-        run.rec, run.seen = recorder, seen
+    with run.aside():
+        try:
+            for _ in range(MAX_MOVES):
+                if isinstance(action, Rx) and action.packet.payload is None:
+                    return action.link, False
+                action = _move(run, action)
+        except Ended as ended:
+            return None, ended.disposition in (Disposition.UNKNOWN, Disposition.LEFT_NETWORK)
     return None, False
 
 
