@@ -17,6 +17,7 @@ from netviz.core.model.netfilter import (
     NFPROTO_IPV4,
     NFPROTO_IPV6,
     NFPROTO_NETDEV,
+    NftExpr,
     SetElem,
     XtTable,
 )
@@ -492,6 +493,28 @@ class TestUnknown:
         made, node = net
         chain(node, "forward", (e(name, flags=0),), hook=FORWARD)
         assert end(made.trace("pod-1-1", "pod-2-1")) == (Disposition.UNKNOWN, reason)
+
+    @pytest.mark.parametrize(
+        ("rule", "where"),
+        [
+            ((e("immediate", dreg=1, data=pack_ip("10.1.1.12")), e("dup", sreg_addr=1)), "10.1.1.12"),
+            ((e("immediate", dreg=1, data=b"\2\0\0\0"), e("dup", sreg_dev=1)), "ens3"),
+            ((e("target", name="TEE", rev=1, info=pack_ip("10.1.1.12") + bytes(36)),), "10.1.1.12"),
+        ],
+    )
+    def test_a_copy_is_named_and_not_followed(
+        self, net: tuple[Net, Ns], rule: tuple[NftExpr, ...], where: str
+    ) -> None:
+        made, node = net
+        chain(node, "forward", (*saddr("10.1.1.11"), *rule), hook=FORWARD)
+        trace = made.trace("pod-1-1", "pod-2-1")
+        assert (trace.disposition, trace.certainty) == (ACCEPTED, "certain")
+        [there] = steps(trace.branches[0].forward, "netfilter")
+        assert there.evidence["copies_sent_to"] == (where,)
+        assert f"A copy is sent to {where}; it is not followed." in there.why
+        answer = trace.branches[0].reply
+        assert answer is not None
+        assert all("copies_sent_to" not in step.evidence for step in steps(answer, "netfilter"))
 
     def test_an_unmodelled_target_is_named(self, net: tuple[Net, Ns]) -> None:
         made, node = net

@@ -20,7 +20,7 @@ from tests.live.oracle.taps import Sighting
 RIGHT, ONE_OF, UNKNOWN, WRONG, UNSENT = "right", "one of", "unknown", "wrong", "not sent"
 DISTURBED = "disturbed"
 ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
-_TCP_SYN, _TCP_RST = 2, 4
+_TCP, _TCP_SYN, _TCP_RST = 6, 2, 4
 _RETRANSMISSION_NS = 900_000_000
 # Devices that several places show differently: a bridge's own, and the loopback.
 _UNTRACKED_DEVS = ("lo",)
@@ -135,29 +135,39 @@ def _last_step(path: Path) -> Step:
     return path.hops[-1].steps[-1]
 
 
-def _flooded(path: Path, places: Places) -> set[str]:
-    return {
-        places.of(hop.netns.node, hop.netns.ino)
-        for hop in path.hops
-        for step in hop.steps
-        if step.kind == "bridge" and step.decision in ("flood", "drop")
-    }
+def _end_place(path: Path, places: Places) -> str:
+    netns = path.hops[-1].netns
+    return places.of(netns.node, netns.ino)
 
 
-def _replicated(path: Path) -> bool:
-    """Tell whether a tunnel device sent copies to several nodes: the others' sightings are not the packet's way."""
-    return any("remotes" in step.evidence for hop in path.hops for step in hop.steps)
+class Copies(msgspec.Struct, frozen=True):
+    """Where copies of a packet may be seen, which are no part of its way.
+
+    They go out of the devices of the places that are `flooded`; the places that are `served` get one beside the
+    packet that is followed (macvlans in source mode); sent by a tunnel or by a rule they may be `anywhere`.
+    """
+
+    flooded: frozenset[str] = frozenset()
+    served: frozenset[str] = frozenset()
+    anywhere: bool = False
+
+    def answers(self, end: str) -> Copies:
+        """Return what the answer of a packet that ends at a place is mixed with: the answers of its copies."""
+        return Copies(anywhere=self.anywhere or bool(self.served - {end}))
 
 
-def _copied(path: Path, places: Places) -> set[str]:
-    """Name the places that get a copy beside the packet that is followed (macvlans in source mode)."""
-    keys = [
-        LinkKey.parse(text)
-        for hop in path.hops
-        for step in hop.steps
-        for text in step.evidence.get("copied_to", ())
-    ]
-    return {places.of(key.netns.node, key.netns.ino) for key in keys}
+def _copies(path: Path, places: Places) -> Copies:
+    steps = [(hop, step) for hop in path.hops for step in hop.steps]
+    keys = [LinkKey.parse(text) for _, step in steps for text in step.evidence.get("copied_to", ())]
+    return Copies(
+        frozenset(
+            places.of(hop.netns.node, hop.netns.ino)
+            for hop, step in steps
+            if step.kind == "bridge" and step.decision in ("flood", "drop")
+        ),
+        frozenset(places.of(key.netns.node, key.netns.ino) for key in keys),
+        any("remotes" in step.evidence or "copies_sent_to" in step.evidence for _, step in steps),
+    )
 
 
 def _written_in_place(path: Path) -> set[tuple[str, str]]:
@@ -183,28 +193,49 @@ def _as_written(frame: Frame, packet: Packet, written: set[tuple[str, str]]) -> 
     return msgspec.structs.replace(frame, src=format_ip(packet.src), dst=format_ip(packet.dst))
 
 
-def _same_crossing(one: Sighting, other: Sighting) -> bool:
-    return (one.place, one.dev, one.out) == (other.place, other.dev, other.out)
+def _crossing(sighting: Sighting) -> Crossing:
+    return Crossing(sighting.place, sighting.dev, sighting.out)
 
 
-def way_differs(path: Path, seen: list[Sighting], places: Places, repeated: bool = False) -> str:
-    """Compare the devices crossed and the headers at each; "" when they agree. `repeated`: copies may follow."""
-    expected = _expected(path, places)
-    flooded, copied = _flooded(path, places), _copied(path, places)
-    replicated, written = _replicated(path), _written_in_place(path)
-    wanted = dict(expected)
+def _without_copies(
+    seen: list[Sighting],
+    expected: list[tuple[Crossing, Packet]],
+    copies: Copies,
+    written: set[tuple[str, str]],
+    repeated: bool,
+) -> list[Sighting]:
+    """Leave out what is seen of copies, and of frames that are meant for another MAC."""
     left: list[Sighting] = []
     for sighting in seen:
-        crossing = Crossing(sighting.place, sighting.dev, sighting.out)
-        aside = replicated or sighting.place in (flooded if sighting.out else copied)
-        if crossing not in wanted and (sighting.stray or aside):
+        crossing, frame = _crossing(sighting), sighting.frame
+        here = [packet for wanted, packet in expected if wanted == crossing]
+        aside = copies.anywhere or sighting.place in (copies.flooded if sighting.out else copies.served)
+        if not here and (sighting.stray or aside):
             continue
-        if replicated and crossing in wanted and _macs_differ(wanted[crossing], sighting.frame):
-            continue  # a copy for another remote
-        again = any(_same_crossing(other, sighting) for other in left)
-        if again and (repeated or ((sighting.out or replicated) and aside)):
+        if copies.anywhere and not any(
+            _same_headers(packet, _as_written(frame, packet, written)) and not _macs_differ(packet, frame)
+            for packet in here
+        ):
+            continue
+        again = sum(_crossing(other) == crossing for other in left) >= max(len(here), 1)
+        if again and (repeated or ((sighting.out or copies.anywhere) and aside)):
             continue  # another copy by the same device
         left.append(sighting)
+    return left
+
+
+def way_differs(
+    path: Path, seen: list[Sighting], places: Places, mixed: Copies | None = None, repeated: bool = False
+) -> str:
+    """Compare the devices crossed and the headers at each; "" when they agree.
+
+    `mixed`: what else than the path's own copies is seen. `repeated`: copies of all of it may follow.
+    """
+    expected = _expected(path, places)
+    copies, written = _copies(path, places), _written_in_place(path)
+    if mixed is not None and mixed.anywhere:
+        copies = mixed
+    left = _without_copies(seen, expected, copies, written, repeated)
     if path.disposition is Disposition.LEFT_NETWORK:
         # Nobody knows what is behind that device: a next hop that never answers, for example.
         expected, left = expected[:-1], left[: max(len(expected) - 1, 0)]
@@ -216,12 +247,11 @@ def way_differs(path: Path, seen: list[Sighting], places: Places, repeated: bool
     if (
         path.disposition not in ARRIVED
         and len(left) == len(expected) + 1
-        and not left[-1].out
-        and left[-1].dev == last.dev
+        and _crossing(left[-1]) == Crossing(_end_place(path, places), last.dev, False)
     ):
         left.pop()  # seen before the hook or the check that dropped it
     for (crossing, packet), sighting in zip(expected, left, strict=False):
-        real = Crossing(sighting.place, sighting.dev, sighting.out)
+        real = _crossing(sighting)
         if crossing != real:
             return f"crosses {real}, predicted {crossing}"
         if not _same_headers(packet, _as_written(sighting.frame, packet, written)):
@@ -229,56 +259,64 @@ def way_differs(path: Path, seen: list[Sighting], places: Places, repeated: bool
         if macs := _macs_differ(packet, sighting.frame):
             return f"at {real}: {macs}"
     if len(left) > len(expected):
-        more = left[len(expected)]
-        return f"goes on to {Crossing(more.place, more.dev, more.out)}, predicted to end before"
+        return f"goes on to {_crossing(left[len(expected)])}, predicted to end before"
     if len(left) < len(expected):
         return f"not seen at {expected[len(left)][0]}, as predicted"
     return ""
 
 
-def _answer(result: Result, aside: set[str]) -> tuple[str, str, Frame | None]:
+def _answer(result: Result, place: str, copies: Copies) -> tuple[str, str, Frame | None]:
     """Say what was sent back first: ("answer", "reset", "error" or ""), by whom, and the frame.
 
-    Errors of the places that are `aside` are about another copy.
+    Beside the answers of copies, it is the one of the `place` where the packet ends.
     """
-    others: set[str] = set()
+    mixed, others = copies.answers(place).anywhere, set[str]()  # senders of errors about copies
+    found: tuple[str, str, Frame | None] = ("", "", None)
     for sighting in result.sightings:
-        frame = sighting.frame
-        if frame.kind == "reply":
-            reset = frame.proto == 6 and frame.flags & _TCP_RST
-            return "reset" if reset else "answer", sighting.place, frame
-        if frame.kind == "error" and sighting.place in aside:
+        frame, kind = sighting.frame, sighting.frame.kind
+        if kind == "forward" or (kind == "error" and frame.src in others):
+            continue
+        if kind == "reply":
+            kind = "reset" if frame.proto == _TCP and frame.flags & _TCP_RST else "answer"
+        if not mixed or (sighting.place == place and sighting.out):
+            return kind, sighting.place, frame
+        if sighting.place in copies.served:
             others.add(frame.src)
-        elif frame.kind == "error" and frame.src not in others:
-            return "error", sighting.place, frame
-    return "", "", None
+        elif not copies.anywhere and not found[0]:
+            found = kind, sighting.place, frame
+    return found
 
 
-def _end_place(branch: Branch, places: Places) -> str:
-    hop = branch.forward.hops[-1]
-    return places.of(hop.netns.node, hop.netns.ino)
+def _unheard(branch: Branch, result: Result) -> bool:
+    """Tell whether nobody could see an answer that there is: it comes too late, or isn't known to be one.
+
+    A neighbour is given up after seconds; and a SYN that was never on a device has no known sequence number.
+    """
+    if branch.forward.reason == "NEIGH_FAILED":
+        return not any(sighting.frame.kind == "error" for sighting in result.sightings)
+    return result.probe.proto == "tcp" and not result.sightings
 
 
 def _end_differs(branch: Branch, result: Result, places: Places) -> str:
     path = branch.forward
-    place = _end_place(branch, places)
+    place = _end_place(branch.forward, places)
     end = path.disposition
-    kind, by, frame = _answer(result, _copied(path, places) - {place})
+    copies = _copies(path, places)
+    kind, by, frame = _answer(result, place, copies)
     reply = branch.reply
-    silent = reply is None or reply.disposition is Disposition.LEFT_NETWORK
-    # A SYN that was never on a device has no known sequence number: what it is told must do.
-    silent = silent or (result.probe.proto == "tcp" and not result.sightings)
+    silent = reply is None or reply.disposition is Disposition.LEFT_NETWORK or _unheard(branch, result)
     silent = silent or not any(
         step.kind == "link_tx" and step.decision != "drop"
         for h in (reply.hops if reply is not None else ())
         for step in h.steps
     )
-    if result.listener and (end is not Disposition.DELIVERED or result.listener != place):
-        return f"{result.listener}'s listener got it"
+    others = set(result.listeners) - ({place} if end is Disposition.DELIVERED else set())
+    if others and not copies.answers(place).anywhere:
+        return f"{', '.join(sorted(others))}'s listener got it"
     if end is Disposition.LEFT_NETWORK:
         return ""
     if end is Disposition.DELIVERED:
-        if result.probe.proto == "udp" and not result.listener:
+        if result.probe.proto == "udp" and place not in result.listeners:
             return "no listener got it"
         if not silent and (kind, by) != ("answer", place):
             return f"answered by {kind or 'nothing'} of {by or 'nobody'}, predicted an answer of {place}"
@@ -319,10 +357,14 @@ def _shook_hands(result: Result) -> bool:
     return result.probe.proto == "tcp" and bool(next(heard, 0) & _TCP_SYN)
 
 
-def _told_differs(branch: Branch, result: Result, aside: set[str]) -> str:
-    """Compare what the sender was told. Errors of the places that are `aside`, about another copy, count for nothing."""
+def _told_differs(branch: Branch, result: Result, places: Places) -> str:
+    """Compare what the sender was told, unless the answer to a copy may have been first."""
     reply, told = branch.reply, result.told
-    if told != "answer" and any(s.frame.kind == "error" and s.place in aside for s in result.sightings):
+    place, copies = _end_place(branch.forward, places), _copies(branch.forward, places)
+    answered = {s.place for s in result.sightings if s.frame.kind != "forward" and s.out}
+    if copies.anywhere and answered - {place}:
+        return ""
+    if (copies.served - {place}) & answered:
         return ""
     if result.refused_at_send:
         # Told by the send itself, whatever answer comes.
@@ -352,18 +394,14 @@ def _told_differs(branch: Branch, result: Result, aside: set[str]) -> str:
     return f"the sender was told {told}, predicted that the answer is lost" if told else ""
 
 
-def _saw_differs(branch: Branch, result: Result) -> str:
+def _saw_differs(branch: Branch, result: Result, places: Places) -> str:
     """Compare the source that the listener saw."""
-    if result.listener_saw is None or branch.forward.disposition is not Disposition.DELIVERED:
+    saw = result.listeners.get(_end_place(branch.forward, places))
+    if saw is None or branch.forward.disposition is not Disposition.DELIVERED:
         return ""
     packet = _last_step(branch.forward).packet
-    port = result.listener_saw[1] if packet.sport_unsure else packet.sport
-    predicted = (format_ip(packet.src), port)
-    return (
-        ""
-        if predicted == result.listener_saw
-        else f"listener saw {result.listener_saw}, predicted {predicted}"
-    )
+    predicted = (format_ip(packet.src), saw[1] if packet.sport_unsure else packet.sport)
+    return "" if predicted == saw else f"listener saw {saw}, predicted {predicted}"
 
 
 def branch_differs(branch: Branch, result: Result, places: Places) -> str:
@@ -374,17 +412,19 @@ def branch_differs(branch: Branch, result: Result, places: Places) -> str:
     difference = (
         way_differs(branch.forward, _observed(result, ("forward",)), places)
         or _end_differs(branch, result, places)
-        or _told_differs(branch, result, _copied(branch.forward, places) - {_end_place(branch, places)})
-        or _saw_differs(branch, result)
+        or _told_differs(branch, result, places)
+        or _saw_differs(branch, result, places)
     )
     reply = branch.reply
-    if difference or reply is None or reply.disposition is Disposition.UNKNOWN:
+    if difference or reply is None or reply.disposition is Disposition.UNKNOWN or _unheard(branch, result):
         return difference
+    copies = _copies(branch.forward, places)
+    mixed = copies.answers(_end_place(branch.forward, places))
     kinds = ("reply", "error")
-    if _copied(branch.forward, places) and reply.hops[0].steps[0].packet.inner is None:
+    if mixed.anywhere and reply.hops[0].steps[0].packet.inner is None:
         kinds = ("reply",)  # an error beside the answer is about another copy
     # each copy of a flooded frame may be refused by itself
-    found = way_differs(reply, _observed(result, kinds), places, bool(_flooded(branch.forward, places)))
+    found = way_differs(reply, _observed(result, kinds), places, mixed, bool(copies.flooded))
     return f"answer {found}" if found else ""
 
 

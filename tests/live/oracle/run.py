@@ -110,7 +110,7 @@ def happened_text(comparison: Comparison) -> list[str]:
         for s in result.sightings
     ]
     seen = seen[:30]
-    return [*seen, f"told: {result.told or 'nothing'}", f"listener: {result.listener or 'none'}"]
+    return [*seen, f"told: {result.told or 'nothing'}", f"listener: {', '.join(result.listeners) or 'none'}"]
 
 
 def _deciding(trace: Trace) -> dict[str, str]:

@@ -33,14 +33,13 @@ ICMP_ECHO, ICMPV6_ECHO = 8, 128
 
 
 class Result(msgspec.Struct):
-    """What became of a probe: what its sender was told, what a listener saw, where it was seen."""
+    """What became of a probe: what its sender was told, whom each listener that got it saw, where it was seen."""
 
     probe: Probe
     number: int
     told: str = ""
     refused_at_send: bool = False
-    listener: str = ""
-    listener_saw: tuple[str, int] | None = None
+    listeners: dict[str, tuple[str, int]] = {}
     sightings: list[Sighting] = []
     src: str = ""
     drops: list[str] = []
@@ -106,8 +105,7 @@ class Session:
     def _note(self, number: int, place: str, peer: tuple[str, int]) -> None:
         if number < len(self.results):
             address = peer[0].removeprefix("::ffff:") if "." in peer[0] else peer[0].partition("%")[0]
-            self.results[number].listener = place
-            self.results[number].listener_saw = (address, peer[1])
+            self.results[number].listeners[place] = (address, peer[1])
 
     # -- sending
 
@@ -119,7 +117,7 @@ class Session:
         if first:
             self._pump(QUIET_S, None)
             for result in first:
-                result.told, result.listener, result.listener_saw = "", "", None
+                result.told, result.listeners = "", {}
         late = [item for item in self.up.network.items if item.late]
         apply_items(self.up, late)
 

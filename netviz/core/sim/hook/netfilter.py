@@ -60,6 +60,15 @@ def inet_hook(
     return _pass(run, ns, packet, hook, iif, oif, nexthop).packet
 
 
+def prerouting_hook(run: Run, ns: NetnsState, packet: Packet, iif: Link) -> tuple[Packet, bool]:
+    """Pass a packet through the prerouting hook. Also tells whether a route that it has already is forgotten there.
+
+    Source: net/netfilter/nf_nat_proto.c, nf_nat_ipv4_pre_routing, nf_nat_ipv6_in (Linux 6.18).
+    """
+    ctx = _pass(run, ns, packet, NF_PRE_ROUTING, iif, None, b"")
+    return ctx.packet, ctx.rerouted is not None
+
+
 def output_hook(
     run: Run, ns: NetnsState, packet: Packet, oif: Link, nexthop: bytes
 ) -> tuple[Packet, Packet | None]:
@@ -199,6 +208,9 @@ def record(ctx: Context, chain: NftChain, outcome: Outcome, dev: str, kind: str,
         "handle": outcome.handle,
         "matched": outcome.matched,
     }
+    if ctx.copied_to:
+        why += f" A copy is sent to {', '.join(ctx.copied_to)}; it is not followed."
+        evidence["copies_sent_to"] = tuple(ctx.copied_to)
     if _is_bridged(ctx):
         evidence["called_by"] = _caller(ctx.ns, ctx.packet.ipv6)
     ctx.run.step(
@@ -231,6 +243,8 @@ def _nat(ctx: Context, dev: str, nexthop: bytes) -> None:
         if not nat.initialized(conn, source):
             apply_mapping(ctx, None, source, dev)
     ctx.packet = nat.translate(run, ns, ctx.packet, ctx.hook, dev)
+    if ctx.hook == NF_PRE_ROUTING and ctx.packet.dst != packet.dst:
+        ctx.rerouted = ctx.packet
     reply = ctx.packet.ct_reply
     if ctx.hook == NF_LOCAL_OUT and conn.tuple_of(reply).dst != conn.tuple_of(not reply).src:
         ctx.rerouted = ctx.packet

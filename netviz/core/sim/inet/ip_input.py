@@ -18,7 +18,7 @@ from netviz.core.model.netfilter import (
     NF_PRE_ROUTING,
 )
 from netviz.core.sim.hook.br_netfilter import came_through_bridge
-from netviz.core.sim.hook.netfilter import inet_hook
+from netviz.core.sim.hook.netfilter import inet_hook, prerouting_hook
 from netviz.core.sim.hook.tracking import defragments
 from netviz.core.sim.inet.admission import (
     check_forwarding,
@@ -49,7 +49,10 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
     if came_through_bridge(ns, link, packet):
         packet = packet.but(sk=0)  # ip_rcv_core takes away the socket that a bridge's PREROUTING gave it
     else:
-        packet = inet_hook(run, ns, packet, NF_PRE_ROUTING, link, None)
+        packet, forgets_route = prerouting_hook(run, ns, packet, link)
+        if forgets_route:
+            routed = False
+            run.routed.pop(LinkKey(ns.key, link.ifindex), None)
     if link.flags & IFF_LOOPBACK and routed:
         return local_in(run, ns, link, packet)
     found = l3s_owner(run, ns, link, packet.dst)

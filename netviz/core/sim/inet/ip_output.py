@@ -26,7 +26,14 @@ from netviz.core.sim.link.vrf import check_hooks, master_of
 from netviz.core.sim.neighbour import neigh
 from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, Packet
 from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow, sender_tos
-from netviz.core.sim.route.rules import RouteResult, lookup_route, route_text, rule_text, vrf_of
+from netviz.core.sim.route.rules import (
+    RouteResult,
+    assumed_on_link,
+    lookup_route,
+    route_text,
+    rule_text,
+    vrf_of,
+)
 from netviz.core.sim.run import Action, Run, Send, Tx
 from netviz.core.state.node import NetnsState
 
@@ -96,7 +103,7 @@ def _route_output(
             evidence["route"] = route_text(result.route, ns.links)
         if result.passed:
             evidence["passed"] = result.passed
-        if bound_to is not None and not packet.ipv6:
+        if bound_to is not None and assumed_on_link(ns.links, oif, packet.dst):
             return _assume_on_link(run, ns, packet, bound_to, command, evidence)
         why = f"There is {ERROR_WORDS[error]} to {format_ip(packet.dst)} here: sending fails with {error}."
         if error != "ENETUNREACH":
@@ -146,10 +153,7 @@ def _check_loopback_source(run: Run, ns: NetnsState, out: Link, packet: Packet, 
 def _assume_on_link(
     run: Run, ns: NetnsState, packet: Packet, out: Link, command: str, evidence: dict[str, Any]
 ) -> tuple[RouteResult, Nexthop, Link]:
-    """Send where no route leads: of a device that the sender is bound to, IPv4 takes everything to be on its link.
-
-    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu (Linux 6.18).
-    """
+    """Send where no route leads, out of the device that the sender is bound to (see `assumed_on_link`)."""
     why = (
         f"No route leads to {format_ip(packet.dst)}, but the sender is bound to {out.ifname}: the destination is "
         "taken to be on its link."

@@ -13,6 +13,7 @@ import msgspec
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.conntrack import CtTuple
+from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN
 from netviz.core.model.socket import Socket
@@ -36,8 +37,8 @@ from netviz.core.sim.packet import (
     invert,
 )
 from netviz.core.sim.route.decision import route_flow
-from netviz.core.sim.route.rules import RouteFlow, lookup_route
-from netviz.core.sim.route.saddr import may_send_from, select_source
+from netviz.core.sim.route.rules import RouteFlow, assumed_on_link, lookup_route
+from netviz.core.sim.route.saddr import may_send_from, select_on_link, select_source
 from netviz.core.sim.run import Action, Ended, Run
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState
@@ -268,17 +269,20 @@ def _listener_answer(
     open_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex, sourceless=True))
     if open_route.unknown:
         return answer, True
-    chosen = packet.dst
+    chosen, fails = packet.dst, open_route.error
     if not open_route.error and open_route.nexthops:
         nexthop = open_route.nexthops[0]
         chosen = select_source(ns, open_route, nexthop.oif, nexthop.gateway, packet.src) or packet.dst
+    elif open_route.error and assumed_on_link(ns.links, socket.ifindex, answer.dst):
+        fails = ""
+        chosen = select_on_link(ns, socket.ifindex, b"", RT_SCOPE_LINK) or packet.dst
     named_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex))
     if chosen == packet.dst and named_route == open_route and socket.sport == packet.dport:
         return answer, False
     plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0
     finds = f"chooses {format_ip(chosen)} as the answer's source"
-    if open_route.error:
-        finds = f"is looked up before the answer has a source, and that fails ({open_route.error})"
+    if fails:
+        finds = f"is looked up before the answer has a source, and that fails ({fails})"
     if plain:
         answer = answer.but(src=chosen, sport=socket.sport)
     run.step(

@@ -152,6 +152,12 @@ def _up(run: Run, ns: NetnsState, link: Link, packet: Packet, upper: LinkKey, ot
     return Rx(upper, packet.scrubbed(upper.netns != ns.key), host=True)
 
 
+def takes_for_itself(run: Run, lower: LinkKey, dmac: bytes) -> bool:
+    """Tell whether a macvlan over a device takes the frames that come in there for a MAC."""
+    above = _up_links(run, uppers_of(run.node(lower.netns).netns).get(lower, ()))
+    return any(mode_of(link) not in (0, SOURCE) and link.mac == dmac for link in above)
+
+
 def hears_answer(run: Run, key: LinkKey, smac: bytes) -> bool:
     """Tell whether a frame from a MAC, for the link's own, comes to the link and not to a macvlan over it alone."""
     link = run.link(key)

@@ -36,7 +36,7 @@ from netviz.core.sim.hook.frame_hooks import (
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
 from netviz.core.sim.link.bridge import is_group
 from netviz.core.sim.link.domain import Crossing, Heard
-from netviz.core.sim.link.macvlan import PASSTHRU, SOURCE, mode_of
+from netviz.core.sim.link.macvlan import PASSTHRU, SOURCE, mode_of, takes_for_itself
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
 from netviz.core.sim.nft.meta import PACKET_OTHERHOST
@@ -206,9 +206,11 @@ def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
         if kept is not None and message.dmac != _link(run, at).mac:
             message = message.but(pkttype=kept)
     ns, link = run.netns(at.netns), _link(run, at)
-    # For whom it is has been found out: what a chain makes of its MAC here matters no more.
+    # For whom it is has been found out: what a chain makes of its MAC here matters to macvlans over it alone.
     dmac = message.dmac
     message = _device(run, ns, link, message, egress=False)
+    if message.dmac != dmac and takes_for_itself(run, at, message.dmac):
+        raise Ended(Disposition.DROPPED, "a macvlan takes it")
     message = message.but(dmac=dmac, untracked=not message.arp, own=False)
     if message.pkttype == PACKET_OTHERHOST:
         raise Ended(Disposition.DROPPED, "OTHERHOST")

@@ -72,7 +72,7 @@ def _elements(ctx: Context, name: str) -> SetBody | None:
 
 def run_chain(ctx: Context, base: NftChain, dev: str) -> Outcome:
     """Run a base chain over the context's packet."""
-    ctx.table, ctx.table_family = base.table, base.family
+    ctx.table, ctx.table_family, ctx.copied_to = base.table, base.family, []
     ctx.legacy = ctx.ns.xt_chains.get(base.key) is base
     stack: list[_Frame] = []
     frame = _enter(ctx, base, dev)

@@ -95,6 +95,7 @@ class Context:
         self.oif = oif
         self.nexthop = nexthop
         self.rerouted: Packet | None = None
+        self.copied_to: list[str] = []  # where the chain's rules send copies
         self.uniform: dict[int, Uniform] = {}
         self.partial: dict[int, tuple[int, int]] = {}
         self.table = ""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NF_DROP, NFPROTO_IPV6, NftExpr
 from netviz.core.sim.nft.choice import eval_connlimit, eval_hash, eval_limit, eval_numgen, eval_quota
 from netviz.core.sim.nft.context import (
@@ -233,8 +234,12 @@ def _queue(_ctx: Context, a: dict[str, Any]) -> Result:
     return Stop(f"queue {a.get('num', 0)} (a program outside the kernel decides)")
 
 
-def _dup(ctx: Context, _a: dict[str, Any]) -> Result:
+def _dup(ctx: Context, a: dict[str, Any]) -> Result:
     """Send a copy elsewhere. The packet itself goes on, and only it is followed."""
+    addr = ctx.load(a["sreg_addr"], len(ctx.packet.dst)) if a.get("sreg_addr") else None
+    index = ctx.load(a["sreg_dev"], 4) if a.get("sreg_dev") else None
+    link = ctx.ns.links.get(int.from_bytes(index, "little")) if index is not None else None
+    ctx.copied_to.append(format_ip(addr) if addr else link.ifname if link is not None else "?")
     return Tri.TRUE
 
 

@@ -257,6 +257,16 @@ def vrf_of(links: Mapping[Any, Link], ifindex: int) -> int:
     return master.ifindex if master is not None and master.kind == "vrf" else 0
 
 
+def assumed_on_link(links: Mapping[Any, Link], oif: int, dst: bytes) -> bool:
+    """Tell whether a destination that no route leads to is taken to be on the link of the sender's device.
+
+    IPv4 does so for a socket that is bound to a device of no VRF.
+
+    Source: net/ipv4/route.c, ip_route_output_key_hash_rcu (Linux 6.18).
+    """
+    return len(dst) == 4 and oif in links and not vrf_of(links, oif)
+
+
 def _suppressed(rule: Rule, match: Match, links: Mapping[Any, Link]) -> bool:
     if match.error:
         return False

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NF_ACCEPT, NF_DROP, NFPROTO_BRIDGE, NftExpr
 from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri, Verdict
 from netviz.core.sim.packet import IPPROTO_TCP
@@ -27,10 +28,10 @@ ECN_IP, ECN_ECE, ECN_CWR = 0x01, 0x10, 0x20
 # ICMP codes of `REJECT --reject-with`, by ipt_reject_with and ip6t_reject_with; None is a TCP reset.
 REJECT4: dict[int, int | None] = {0: 0, 1: 1, 2: 2, 3: 3, 5: 9, 6: 10, 7: None, 8: 13}
 REJECT6: dict[int, int | None] = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 6: None, 7: 5, 8: 6}
-# What a target may do without any effect on a packet's way. TEE sends a copy; the packet itself goes on.
+# What a target may do without any effect on a packet's way.
 NO_EFFECT = frozenset(
     ("LOG", "NFLOG", "AUDIT", "CHECKSUM", "TRACE", "CLASSIFY", "TCPMSS", "RATEEST", "IDLETIMER", "LED",
-     "SECMARK", "CONNSECMARK", "TEE")
+     "SECMARK", "CONNSECMARK")
 )  # fmt: skip
 
 
@@ -146,6 +147,12 @@ def _queue(ctx: Context, a: payloads.Queue) -> Result:
     return Verdict(NF_ACCEPT if a.flags & QUEUE_BYPASS else NF_DROP)
 
 
+def _tee(ctx: Context, a: payloads.Gateway) -> Result:
+    """Send a copy to a gateway; the packet itself goes on. Source: net/netfilter/xt_TEE.c, tee_tg4, tee_tg6."""
+    ctx.copied_to.append(format_ip(a.addr[: len(ctx.packet.dst)]))
+    return Tri.TRUE
+
+
 TARGETS: dict[str, Callable[[Context, Any], Result]] = {
     "MARK": _mark,
     "CONNMARK": _connmark,
@@ -163,6 +170,7 @@ TARGETS: dict[str, Callable[[Context, Any], Result]] = {
     "HMARK": hash_mark,
     "NFQUEUE": _queue,
     "TPROXY": redirect_to_socket,
+    "TEE": _tee,
 }
 
 
