@@ -15,7 +15,7 @@ from netviz.core.sim.cluster_index import candidates
 from netviz.core.sim.node_index import names_of
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.route.rules import RouteFlow, lookup_route
-from netviz.core.sim.route.saddr import is_link_local6, select_source
+from netviz.core.sim.route.saddr import is_link_local6, open_source
 from netviz.core.sim.run import pod_name
 from netviz.core.sim.trace import Flow
 from netviz.core.state.node import ClusterState, NetnsState
@@ -173,11 +173,8 @@ def _source_addr(ns: NetnsState, flow: RouteFlow, from_: str) -> bytes:
     """Choose the source address as the kernel would; where there is no route, the first of the family."""
     dst = flow.dst
     result = lookup_route(ns, flow)
-    if not result.error and not result.unknown and result.nexthops:
-        nexthop = result.nexthops[0]
-        chosen = select_source(ns, result, nexthop.oif, nexthop.gateway, dst)
-        if chosen:
-            return chosen
+    if chosen := open_source(ns, result, flow.oif, dst):
+        return chosen
     for addr in usable_addrs(ns):
         if len(addr) == len(dst):
             return addr

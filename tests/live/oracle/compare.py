@@ -22,8 +22,6 @@ DISTURBED = "disturbed"
 ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
 _TCP, _TCP_SYN, _TCP_RST = 6, 2, 4
 _RETRANSMISSION_NS = 900_000_000
-# Devices that several places show differently: a bridge's own, and the loopback.
-_UNTRACKED_DEVS = ("lo",)
 
 
 class Crossing(msgspec.Struct, frozen=True):
@@ -79,21 +77,28 @@ def _expected(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
             arrived = last if last is not None and step.kind == "link_rx" else step.packet
             last = (last or before) if ingress and before is not None else None
             before = step.packet
-            if (
-                step.kind in ("link_tx", "link_rx", "encap")
-                and (step.decision != "drop" or step.kind == "encap")  # a tunnel's device has had the frame
-                and _told_dev(place, step.dev)
-            ):
-                found.append((Crossing(place, step.dev, step.kind != "link_rx"), arrived))
+            crossing = Crossing(place, step.dev, step.kind != "link_rx")
+            # a tunnel's device has had the frame that it drops
+            crosses = step.kind == "encap" or (
+                step.kind in ("link_tx", "link_rx") and step.decision != "drop"
+            )
+            if crosses and _is_told(crossing):
+                found.append((crossing, arrived))
     return found
 
 
-def _told_dev(place: str, dev: str) -> bool:
-    return place != FABRIC and dev not in _UNTRACKED_DEVS and not dev.startswith("br")
+def _is_told(crossing: Crossing) -> bool:
+    """Tell whether a trace says that a device is crossed; of a bridge's own, it does of what goes up to it alone."""
+    away = crossing.place == FABRIC or crossing.dev == "lo"
+    return not away and not (crossing.dev.startswith("br") and crossing.out)
+
+
+def _crossing(sighting: Sighting) -> Crossing:
+    return Crossing(sighting.place, sighting.dev, sighting.out)
 
 
 def _observed(result: Result, kinds: tuple[str, ...]) -> list[Sighting]:
-    found = [s for s in result.sightings if s.frame.kind in kinds and _told_dev(s.place, s.dev)]
+    found = [s for s in result.sightings if s.frame.kind in kinds and _is_told(_crossing(s))]
     return [s for s in found if s.at_ns - found[0].at_ns < _RETRANSMISSION_NS]
 
 
@@ -191,10 +196,6 @@ def _as_written(frame: Frame, packet: Packet, written: set[tuple[str, str]]) -> 
     if (frame.src, frame.dst) not in written:
         return frame
     return msgspec.structs.replace(frame, src=format_ip(packet.src), dst=format_ip(packet.dst))
-
-
-def _crossing(sighting: Sighting) -> Crossing:
-    return Crossing(sighting.place, sighting.dev, sighting.out)
 
 
 def _without_copies(

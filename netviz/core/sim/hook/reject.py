@@ -24,7 +24,7 @@ from netviz.core.sim.packet import (
     icmp_error,
 )
 from netviz.core.sim.route.decision import route_flow
-from netviz.core.sim.route.rules import lookup_route
+from netviz.core.sim.route.rules import RouteFlow, lookup_route
 from netviz.core.sim.route.saddr import may_send_from
 from netviz.core.sim.run import Ended, Send, Tx
 from netviz.core.sim.trace import Disposition
@@ -89,9 +89,11 @@ def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
         raise Ended(Disposition.DROPPED, "NETFILTER_DROP")  # no errors about what is for another host
     bridged = bool(packet.physin) and ctx.hook in (NF_FORWARD, NF_POST_ROUTING)  # routed by nobody
     local = not bridged and ctx.hook not in BEFORE_ROUTING
-    source, sourceless = error_source(ctx.ns, ctx.iif, packet, local)
-    if ctx.hook == NF_LOCAL_IN and not may_send_from(ctx.ns, packet.dst):
-        source = b""  # asked as who it was sent to, by a policy rule alone: the error has no route
+    # before its own route is known, the packet gets the one that leads to its source (nf_reject_fill_skb_dst)
+    own = not packet.ipv6 and ctx.hook in BEFORE_ROUTING and lookup_route(ctx.ns, RouteFlow(packet.src)).local
+    source, sourceless = error_source(ctx.ns, ctx.iif, packet, local or own)
+    if (own or ctx.hook == NF_LOCAL_IN) and not may_send_from(ctx.ns, packet.dst):
+        source = b""  # answered as who was asked, which is nobody's address here: the error has no route
     error = icmp_error(packet, "port", source)
     if error is not None:
         error = error.but(icmp_code=code)

@@ -52,13 +52,15 @@ KNOWN, NEW, INVALID = "known", "new", "invalid"
 class Conn:
     """A connection that the run made or took from the state: its two tuples and what was done to it.
 
-    `unsure` says which translation chose a port that nobody can know: "source", "destination" or "".
+    `unsure` says which translation chose a port that nobody can know: "source", "destination" or ""; `drawn`, that
+    the first packet came with such a source port.
     `labels` is a bit mask, and `counted` (packets, bytes) of both directions; None where they aren't known.
     """
 
     __slots__ = (
         "confirmed",
         "counted",
+        "drawn",
         "dst_done",
         "labels",
         "mark",
@@ -81,6 +83,7 @@ class Conn:
         self.seen_reply = bool(status & IPS_SEEN_REPLY)
         self.tcp_state = 0
         self.unsure = ""
+        self.drawn = False
         self.confirmed = False
         self.src_done = False
         self.dst_done = False
@@ -278,6 +281,7 @@ def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
             run, ns, packet, dev, command, "The packet belongs to no known connection and cannot start one"
         )
     conn = Conn(wanted, invert(wanted), zone=packet.zone)
+    conn.drawn = packet.sport_unsure
     conn.count(packet, False)
     packet = packet.but(ct=conn, ct_reply=False)
     run.step(

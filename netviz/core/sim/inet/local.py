@@ -13,7 +13,6 @@ import msgspec
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.conntrack import CtTuple
-from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN
 from netviz.core.model.socket import Socket
@@ -37,8 +36,8 @@ from netviz.core.sim.packet import (
     invert,
 )
 from netviz.core.sim.route.decision import route_flow
-from netviz.core.sim.route.rules import RouteFlow, assumed_on_link, lookup_route
-from netviz.core.sim.route.saddr import may_send_from, select_on_link, select_source
+from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.route.saddr import may_send_from, open_source
 from netviz.core.sim.run import Action, Ended, Run
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState
@@ -63,7 +62,7 @@ def _demuxed(run: Run, ns: NetnsState, link: Link, packet: Packet) -> bool:
     """
     if packet.proto != IPPROTO_TCP or packet.sk or packet.pkttype or link.flags & IFF_LOOPBACK:
         return False
-    return run.client is not None and run.client[0] == ns.key and _for_client(run.client[1], packet)
+    return run.client is not None and run.client[0] == ns.key and _for_client(run, run.client[1], packet)
 
 
 def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet, found_early: bool = False) -> Action:
@@ -82,7 +81,7 @@ def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet, found_early: b
     if packet.proto == IPPROTO_TCP and packet.pkttype:
         why = "A rule has made it a packet for others: TCP does not take it."
         run.drop(ns, "socket", link.ifname, packet, "NOT_SPECIFIED", why)
-    own = run.client is not None and run.client[0] == ns.key and _for_client(run.client[1], packet)
+    own = run.client is not None and run.client[0] == ns.key and _for_client(run, run.client[1], packet)
     if own or found_early:
         _to_client(run, ns, link, packet)
     if packet.is_icmp:
@@ -99,10 +98,10 @@ def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet, found_early: b
     _socket(run, ns, link, packet)
 
 
-def _for_client(sent: CtTuple, packet: Packet) -> bool:
+def _for_client(run: Run, sent: CtTuple, packet: Packet) -> bool:
     if packet.inner is not None and packet.inner.proto in (IPPROTO_ICMP, IPPROTO_ICMPV6):
-        # net/ipv4/ping.c, ping_err: an error is for the socket with the identifier, whomever that asked
-        return packet.inner.sport == sent.sport and packet.dst == sent.src
+        # net/ipv4/ping.c, ping_err, ping_lookup: an error is for the socket with the identifier, whomever that asked
+        return packet.inner.sport == sent.sport and (not run.flow.bound or packet.dst == sent.src)
     if packet.inner is not None:
         return packet.inner == sent
     if packet.is_icmp:  # ping_lookup: a ping socket takes its identifier's answers from anybody
@@ -269,20 +268,15 @@ def _listener_answer(
     open_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex, sourceless=True))
     if open_route.unknown:
         return answer, True
-    chosen, fails = packet.dst, open_route.error
-    if not open_route.error and open_route.nexthops:
-        nexthop = open_route.nexthops[0]
-        chosen = select_source(ns, open_route, nexthop.oif, nexthop.gateway, packet.src) or packet.dst
-    elif open_route.error and assumed_on_link(ns.links, socket.ifindex, answer.dst):
-        fails = ""
-        chosen = select_on_link(ns, socket.ifindex, b"", RT_SCOPE_LINK) or packet.dst
+    found = open_source(ns, open_route, socket.ifindex, answer.dst)
+    chosen = found or packet.dst
     named_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex))
     if chosen == packet.dst and named_route == open_route and socket.sport == packet.dport:
         return answer, False
     plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0
     finds = f"chooses {format_ip(chosen)} as the answer's source"
-    if fails:
-        finds = f"is looked up before the answer has a source, and that fails ({fails})"
+    if open_route.error and not found:
+        finds = f"is looked up before the answer has a source, and that fails ({open_route.error})"
     if plain:
         answer = answer.but(src=chosen, sport=socket.sport)
     run.step(

@@ -209,9 +209,10 @@ def _mark_unsure(packet: Packet, conn: Conn, source: bool) -> Packet:
     taken_off = (conn.unsure == "source") != source and packet.ct_reply
     if not put and not taken_off:
         return packet
+    unsure = put or (conn.drawn and not source)
     if source or packet.is_icmp:
-        return packet.but(sport_unsure=put)
-    return packet.but(dport_unsure=put)
+        return packet.but(sport_unsure=unsure)
+    return packet.but(dport_unsure=unsure)
 
 
 def _translate_error(packet: Packet, conn: Conn, target: CtTuple, source: bool) -> Packet:

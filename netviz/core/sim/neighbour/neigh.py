@@ -26,7 +26,7 @@ from netviz.core.sim.link.bridge import (
     passes_lock,
     should_deliver,
 )
-from netviz.core.sim.link.domain import Crossing, Domain, Heard, broadcast_domain
+from netviz.core.sim.link.domain import Crossing, Domain, broadcast_domain
 from netviz.core.sim.link.macvlan import hears_answer
 from netviz.core.sim.neighbour.neigh_answer import Answer, on_link, silent_links, would_answer
 from netviz.core.sim.neighbour.neigh_filter import arp_passes, ndp_passes
@@ -195,15 +195,12 @@ def _ask(
             command=command,
         )
     sender = _sender_addr(ns, link, nexthop, packet)
-    answers = [
+    willing = [
         answer
         for heard in domain.heard
-        if heard.link != own
-        and (answer := would_answer(run, heard, nexthop, sender)) is not None
-        and _answer_arrives(run, ns, link, packet, heard, answer, command)
-        and _knows_asker(run, heard.link, sender, link.mac)
+        if heard.link != own and (answer := would_answer(run, heard, nexthop, sender)) is not None
     ]
-    answers, stopped = _let_through(run, ns, link, nexthop, packet, sender, answers, command)
+    answers, stopped = _let_through(run, ns, link, nexthop, packet, sender, willing, command)
     evidence: dict[str, Any] = {
         "nexthop": text,
         "asked": len(domain.heard),
@@ -225,7 +222,9 @@ def _ask(
         picked = run.choose(("neigh", own, nexthop), len(answers), None)
     answer = answers[picked]
     for other in (*answers[:picked], *answers[picked + 1 :], answer):
-        _remember(run, ns, link, nexthop, sender, other)
+        run.neighs[ns.key, link.ifindex, nexthop] = other.mac
+        for crossing in other.heard.path:
+            _learn(run, crossing, link.mac, other.mac)
     packet = packet.but(smac=link.mac, dmac=answer.mac)
     also = (
         ""
@@ -263,10 +262,10 @@ def _domain(run: Run, ns: NetnsState, link: Link, nexthop: bytes, packet: Packet
 
 
 def _answer_arrives(
-    run: Run, ns: NetnsState, link: Link, packet: Packet, heard: Heard, answer: Answer, command: str
+    run: Run, ns: NetnsState, link: Link, packet: Packet, answer: Answer, command: str
 ) -> bool:
     """Tell whether an answer comes back; ends the walk where that isn't known."""
-    back = _comes_back(run, heard.path, link.mac, answer.mac)
+    back = _comes_back(run, answer.heard.path, link.mac, answer.mac)
     if back is Tri.UNKNOWN:
         why = "The answer comes by a locked bridge port; whether its entry may pass isn't known."
         run.unknown(ns, "neigh", link.ifname, packet, "locked bridge port", why, command=command)
@@ -286,7 +285,10 @@ def _let_through(
     answers: list[Answer],
     command: str,
 ) -> tuple[list[Answer], list[str]]:
-    """Leave out the answers that netfilter stops, and name the chains; ends the walk where that isn't known."""
+    """Leave out the answers that don't come, and name the chains that stop them; ends the walk where that isn't known.
+
+    Who hears the question and wants to answer knows the asker then, whether or not the answer comes.
+    """
     passed, stopped = [], []
     for answer in answers:
         own = LinkKey(ns.key, link.ifindex)
@@ -294,6 +296,12 @@ def _let_through(
             passage = ndp_passes(run, own, sender, answer.heard, nexthop)
         else:
             passage = arp_passes(run, own, sender, answer.heard, nexthop)
+        arrives = _answer_arrives(run, ns, link, packet, answer, command)
+        arrives = arrives and _knows_asker(run, answer.heard.link, sender, link.mac)
+        if passage.asked and sender:
+            _remember_asker(run, link, sender, answer)
+        if not arrives:
+            continue
         if passage.passes is Tri.UNKNOWN:
             run.unknown(
                 ns,
@@ -403,16 +411,12 @@ def _sender_addr(ns: NetnsState, link: Link, nexthop: bytes, packet: Packet) -> 
     return select_on_link(ns, link.ifindex, nexthop, RT_SCOPE_LINK)
 
 
-def _remember(run: Run, ns: NetnsState, link: Link, nexthop: bytes, sender: bytes, answer: Answer) -> None:
-    """Keep what a resolution leaves behind: entries on both ends, and what the bridges between have learned."""
-    run.neighs[ns.key, link.ifindex, nexthop] = answer.mac
+def _remember_asker(run: Run, link: Link, sender: bytes, answer: Answer) -> None:
+    """Keep the entry that a question leaves behind where it is answered."""
     other = answer.heard.link
-    if sender:
-        known = run.netns(other.netns).neighs.get((other.ifindex, sender, False))
-        if known is None or not known.state & NUD_PERMANENT:
-            run.neighs[other.netns, other.ifindex, sender] = link.mac
-    for crossing in answer.heard.path:
-        _learn(run, crossing, link.mac, answer.mac)
+    known = run.netns(other.netns).neighs.get((other.ifindex, sender, False))
+    if known is None or not known.state & NUD_PERMANENT:
+        run.neighs[other.netns, other.ifindex, sender] = link.mac
 
 
 def _learn(run: Run, crossing: Crossing, asker: bytes, answerer: bytes) -> None:

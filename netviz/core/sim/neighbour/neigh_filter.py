@@ -62,10 +62,11 @@ ARP_LENGTH, NDP_LENGTH, NDP_HOP_LIMIT = 28, 72, 255
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """Whether a question and its answer get through, and the chain that stops them."""
+    """Whether a question and its answer get through, and the chain that stops them; `asked`: the question does."""
 
     passes: Tri
     chain: str = ""
+    asked: bool = False
 
 
 def arp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Passage:
@@ -99,7 +100,7 @@ def _exchange(run: Run, asker: LinkKey, heard: Heard, ask: Packet, answer: Packe
         if there.passes is not Tri.TRUE:
             return there
         back = tuple(Crossing(one.bridge, one.went_out, one.came_in) for one in reversed(heard.path))
-        return _carried(run, answer, heard.link, back, asker)
+        return msgspec.structs.replace(_carried(run, answer, heard.link, back, asker), asked=True)
     finally:
         run.rec = recorder
 

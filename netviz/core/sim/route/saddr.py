@@ -9,7 +9,7 @@ from netviz.core.model.addr import in_prefix
 from netviz.core.model.l3 import RT_SCOPE_HOST, RT_SCOPE_LINK, RT_TABLE_LOCAL, RTN_LOCAL, Addr
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
-from netviz.core.sim.route.rules import RouteResult, vrf_of
+from netviz.core.sim.route.rules import RouteResult, assumed_on_link, vrf_of
 from netviz.core.state.node import NetnsState
 
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
@@ -124,6 +124,23 @@ def select_source(ns: NetnsState, result: RouteResult, oif: int, gateway: bytes,
         return dst
     scope = route.scope if route is not None else 0
     return select_on_link(ns, oif, gateway if len(gateway) == 4 else b"", scope)
+
+
+def open_source(ns: NetnsState, result: RouteResult, oif: int, dst: bytes) -> bytes:
+    """Choose the source for a socket that is bound to no address, by its route without one; b"" where there is none.
+
+    Where that finds an error, IPv6 takes any device's address and asks again; IPv4 fails, unless the socket is bound
+    to a device, `oif`.
+
+    Source: net/ipv6/ip6_output.c, ip6_dst_lookup_tail; net/ipv4/route.c, ip_route_output_key_hash_rcu (Linux 6.18).
+    """
+    if not result.error and result.nexthops:
+        return select_source(ns, result, result.nexthops[0].oif, result.nexthops[0].gateway, dst)
+    if not result.error:
+        return b""
+    if len(dst) == 16:
+        return source6(ns, 0, dst)
+    return select_on_link(ns, oif, b"", RT_SCOPE_LINK) if assumed_on_link(ns.links, oif, dst) else b""
 
 
 def source6(ns: NetnsState, oif: int, dst: bytes) -> bytes:
