@@ -94,8 +94,12 @@ class VlanInfo(KindInfo, frozen=True, tag="vlan", gc=False):
     protocol: int = 0x8100
 
 
+MACVLAN_PRIVATE, MACVLAN_VEPA, MACVLAN_BRIDGE, MACVLAN_PASSTHRU, MACVLAN_SOURCE = 1, 2, 4, 8, 16
+MACVLAN_FLAG_NODST = 2
+
+
 class MacvlanInfo(KindInfo, frozen=True, tag="macvlan", gc=False):
-    """A macvlan over `Link.link`; `mode` is MACVLAN_MODE_* (1 private, 2 vepa, 4 bridge, 8 passthru, 16 source).
+    """A macvlan over `Link.link`; `mode` is one of MACVLAN_*, `flags` MACVLAN_FLAG_*.
 
     `sources` are the MACs that a macvlan in source mode takes frames from, sorted.
     """

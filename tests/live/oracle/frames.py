@@ -10,7 +10,7 @@ from netviz.core.model.addr import format_ip
 
 FORWARD, REPLY = b"nvF", b"nvR"
 COOKIE_BYTES = 8
-VXLAN_PORTS = (8472, 8473, 4789, 4790)
+_VXLAN_FLAGS = b"\x08\0\0\0"
 _ICMP, _TCP, _UDP, _ICMPV6, _FRAGMENT = 1, 6, 17, 58, 44
 _REDIRECT = 5
 _SYN, _RST, _ACK = 2, 4, 16
@@ -108,7 +108,7 @@ def _transport(ip: _Ip) -> Frame | None:
     sport, dport = struct.unpack_from("!HH", body)
     base = Frame("", -1, ip.src, ip.dst, ip.proto, sport, dport, ip.ttl, ip.length, ip.tos)
     if ip.proto == _UDP:
-        if dport in VXLAN_PORTS and len(body) > 16:
+        if body[8:12] == _VXLAN_FLAGS:  # by any port: a rule may have changed it
             inner = parse_frame(body[16:])
             if inner is not None:
                 inner.encapsulated = True

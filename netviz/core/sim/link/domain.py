@@ -10,7 +10,15 @@ import msgspec
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.link import IFF_LOOPBACK, IFF_NOARP, Link
+from netviz.core.model.link import (
+    IFF_LOOPBACK,
+    IFF_NOARP,
+    MACVLAN_BRIDGE,
+    MACVLAN_PASSTHRU,
+    MACVLAN_PRIVATE,
+    MACVLAN_VEPA,
+    Link,
+)
 from netviz.core.sim.encap import ends
 from netviz.core.sim.link import bridge_vlan
 from netviz.core.sim.link.bond import MODELLED, info_of, receives, usable_slaves
@@ -27,7 +35,7 @@ from netviz.core.sim.link.bridge import (
 from netviz.core.sim.link.ipvlan import L2
 from netviz.core.sim.link.ipvlan import flags_of as ipvlan_flags
 from netviz.core.sim.link.ipvlan import mode_of as ipvlan_mode
-from netviz.core.sim.link.macvlan import BRIDGE, PASSTHRU, PRIVATE, VEPA, keeps, listed
+from netviz.core.sim.link.macvlan import keeps, listed
 from netviz.core.sim.link.macvlan import mode_of as macvlan_mode
 from netviz.core.sim.link.underlay import Tags, having_mac, is_wire, may_own, owners, proxies
 from netviz.core.sim.link.vlan import device_for, tag_of
@@ -210,7 +218,7 @@ class _Explorer:
             other = self.run.link(upper)
             if upper == key or other is None or other.kind != link.kind:
                 continue
-            joined = macvlan_mode(link) == macvlan_mode(other) == BRIDGE
+            joined = macvlan_mode(link) == macvlan_mode(other) == MACVLAN_BRIDGE
             if joined or (ipvlan_mode(link) == ipvlan_mode(other) == L2 and not ipvlan_flags(link)):
                 self.go("rx", upper, path)
         self.go("tx", lower, path)
@@ -289,15 +297,15 @@ class _Explorer:
         if self.tags:
             return  # it is for a VLAN that nobody here has
         above = [(upper, other) for upper in self.uppers(key) if (other := self.run.link(upper)) is not None]
-        modes: tuple[int, ...] = (PRIVATE, VEPA, BRIDGE, PASSTHRU)
+        modes: tuple[int, ...] = (MACVLAN_PRIVATE, MACVLAN_VEPA, MACVLAN_BRIDGE, MACVLAN_PASSTHRU)
         askers = [
             macvlan_mode(other) for _, other in above if other.mac == self.asker and macvlan_mode(other)
         ]
         own = next(iter(askers), None)
-        if own is not None and own not in (VEPA, BRIDGE):
+        if own is not None and own not in (MACVLAN_VEPA, MACVLAN_BRIDGE):
             return  # a macvlan's own question came back to it: nobody else gets it
         if own is not None:
-            modes = (VEPA, BRIDGE) if own == VEPA else (VEPA,)
+            modes = (MACVLAN_VEPA, MACVLAN_BRIDGE) if own == MACVLAN_VEPA else (MACVLAN_VEPA,)
         if any(keeps(other, self.asker) for _, other in above):
             above = [(upper, other) for upper, other in above if listed(other, self.asker)]
         else:

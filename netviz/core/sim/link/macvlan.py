@@ -15,7 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.link import Link, MacvlanInfo
+from netviz.core.model.link import (
+    MACVLAN_BRIDGE,
+    MACVLAN_FLAG_NODST,
+    MACVLAN_PASSTHRU,
+    MACVLAN_SOURCE,
+    Link,
+    MacvlanInfo,
+)
 from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
@@ -23,9 +30,6 @@ from netviz.core.sim.route.decision import worth_to
 from netviz.core.sim.run import Action, Run, Rx, Tx, place
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
-
-PRIVATE, VEPA, BRIDGE, PASSTHRU, SOURCE = 1, 2, 4, 8, 16
-FLAG_NODST = 2
 
 
 def mode_of(link: Link) -> int:
@@ -35,12 +39,18 @@ def mode_of(link: Link) -> int:
 
 def listed(link: Link, smac: bytes) -> bool:
     """Tell whether a macvlan in source mode takes frames from a MAC."""
-    return isinstance(link.info, MacvlanInfo) and link.info.mode == SOURCE and smac in link.info.sources
+    return (
+        isinstance(link.info, MacvlanInfo) and link.info.mode == MACVLAN_SOURCE and smac in link.info.sources
+    )
 
 
 def keeps(link: Link, smac: bytes) -> bool:
     """Tell whether nobody else gets a frame from a MAC that a macvlan in source mode takes (MACVLAN_FLAG_NODST)."""
-    return listed(link, smac) and isinstance(link.info, MacvlanInfo) and bool(link.info.flags & FLAG_NODST)
+    return (
+        listed(link, smac)
+        and isinstance(link.info, MacvlanInfo)
+        and bool(link.info.flags & MACVLAN_FLAG_NODST)
+    )
 
 
 def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Action:
@@ -52,10 +62,15 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
         why = f"{link.ifname}'s lower device isn't known."
         run.unknown(ns, "link_tx", link.ifname, packet, "lower device", why)
     lower_link = node.netns[lower.netns].links[lower.ifindex]
-    if mode_of(link) == BRIDGE:
+    if mode_of(link) == MACVLAN_BRIDGE:
         for upper in uppers_of(node.netns).get(lower, ()):
             other = run.link(upper)
-            if other is not None and other.up and other.mac == packet.dmac and mode_of(other) == BRIDGE:
+            if (
+                other is not None
+                and other.up
+                and other.mac == packet.dmac
+                and mode_of(other) == MACVLAN_BRIDGE
+            ):
                 return _to_sibling(run, ns, link, packet, lower, lower_link, upper, other)
     why = f"{link.ifname} is a macvlan over {lower_link.ifname}."
     run.step(ns, "link_tx", link.ifname, packet, "to lower", why, peer=str(lower))
@@ -94,9 +109,9 @@ def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[Link
     if any(keeps(other, packet.smac) for _, other in copied):
         why = f"A macvlan over {link.ifname} takes all frames from this source for itself (nodst)."
         run.drop(ns, "link_rx", link.ifname, packet, "NOT_SPECIFIED", why)
-    passthru = [pair for pair in links if mode_of(pair[1]) == PASSTHRU]
+    passthru = [pair for pair in links if mode_of(pair[1]) == MACVLAN_PASSTHRU]
     for upper, other in passthru or links:
-        if passthru or (other.mac == packet.dmac and mode_of(other) != SOURCE):
+        if passthru or (other.mac == packet.dmac and mode_of(other) != MACVLAN_SOURCE):
             if not other.up:
                 if passthru:
                     why = f"{other.ifname}, which takes all frames of {link.ifname}, is down."
@@ -155,18 +170,18 @@ def _up(run: Run, ns: NetnsState, link: Link, packet: Packet, upper: LinkKey, ot
 def takes_for_itself(run: Run, lower: LinkKey, dmac: bytes) -> bool:
     """Tell whether a macvlan over a device takes the frames that come in there for a MAC."""
     above = _up_links(run, uppers_of(run.node(lower.netns).netns).get(lower, ()))
-    return any(mode_of(link) not in (0, SOURCE) and link.mac == dmac for link in above)
+    return any(mode_of(link) not in (0, MACVLAN_SOURCE) and link.mac == dmac for link in above)
 
 
 def hears_answer(run: Run, key: LinkKey, smac: bytes) -> bool:
     """Tell whether a frame from a MAC, for the link's own, comes to the link and not to a macvlan over it alone."""
     link = run.link(key)
-    if link is not None and mode_of(link) == SOURCE:
+    if link is not None and mode_of(link) == MACVLAN_SOURCE:
         return listed(link, smac)  # everyone whose list has the MAC gets a copy
     node = run.node(key.netns)
     lower = resolve_lower_of(node, key) if link is not None and mode_of(link) else None
     beside, above = (uppers_of(node.netns).get(at, ()) if at is not None else () for at in (lower, key))
-    if any(mode_of(other) == PASSTHRU for other in _up_links(run, above)):
+    if any(mode_of(other) == MACVLAN_PASSTHRU for other in _up_links(run, above)):
         return False
     keepers = [*_up_links(run, above), *_up_links(run, beside)]
     return not any(keeps(other, smac) for other in keepers if other is not link)

@@ -8,7 +8,7 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import RT_SCOPE_HOST, Addr
-from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, Link, MacvlanInfo, VlanInfo
+from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, MACVLAN_PASSTHRU, Link, MacvlanInfo, VlanInfo
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.link.bond import receives
 from netviz.core.sim.node_index import outside, peer_not_collected, uppers_of, veth_peer
@@ -17,7 +17,6 @@ from netviz.core.sim.route.saddr import is_link_local6, link_addrs
 from netviz.core.sim.sysctl import conf_all
 from netviz.core.state.node import NetnsState, NodeState
 
-MACVLAN_PASSTHRU = 8
 Tags = tuple[tuple[int, int], ...]
 
 
