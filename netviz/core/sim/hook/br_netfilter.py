@@ -28,6 +28,7 @@ from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUT
 from netviz.core.sim.hook.frame_hooks import Forwarded, has_egress, netdev_hook
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
+from netviz.core.sim.hook.sent_on import send_on
 from netviz.core.sim.inet.admission import check_martian, check_source
 from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.neighbour import neigh
@@ -35,7 +36,7 @@ from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.decision import pick_nexthop, route_flow
 from netviz.core.sim.route.rules import lookup_route, route_text
-from netviz.core.sim.run import Diverted, Run, Tx
+from netviz.core.sim.run import Diverted, Run
 from netviz.core.sim.sysctl import value
 from netviz.core.state.node import NetnsState
 
@@ -139,12 +140,9 @@ def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Ne
 def _transmitted(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
     """Pass a frame through the egress chains of the bridge, whose neighbour entry has sent it out of it."""
     passed = netdev_hook(run, ns, bridge, packet, egress=True)
-    if not isinstance(passed, Forwarded):
-        return passed
-    run.step(
-        ns, "forward", bridge.ifname, passed.packet, "forward", f"The frame goes out of {passed.link.ifname}."
-    )
-    raise Diverted(Tx(LinkKey(ns.key, passed.link.ifindex), passed.packet, passed.nexthop, forwards=1))
+    if isinstance(passed, Forwarded):
+        raise Diverted(send_on(run, ns, bridge, passed))
+    return passed
 
 
 def forward(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link) -> Packet:

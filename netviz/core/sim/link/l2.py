@@ -14,11 +14,11 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
 from netviz.core.sim.hook.frame_hooks import Forwarded, netdev_hook
+from netviz.core.sim.hook.sent_on import send_on
 from netviz.core.sim.inet import ip_input
 from netviz.core.sim.link import bond, bridging, ipvlan, macvlan, plain, veth, vlan, vrf, wire
 from netviz.core.sim.link.domain import programs_on
 from netviz.core.sim.link.underlay import is_wire
-from netviz.core.sim.neighbour import neigh
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.node_index import uppers_of
 from netviz.core.sim.packet import Packet
@@ -26,7 +26,6 @@ from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
-NF_RECURSION_LIMIT = 2
 Xmit = Callable[[Run, NetnsState, Link, Packet, bytes], Action]
 XMIT: dict[str, Xmit] = {
     "veth": veth.xmit,
@@ -78,7 +77,7 @@ def xmit(run: Run, tx: Tx) -> Action:
     check_programs(run, ns, link, packet, "link_tx")
     passed = netdev_hook(run, ns, link, packet, egress=True)
     if isinstance(passed, Forwarded):
-        return _forward_frame(run, ns, link, passed, tx.forwards)
+        return send_on(run, ns, link, passed, tx.forwards)
     packet = passed
     if link.flags & IFF_LOOPBACK:
         run.step(ns, "link_tx", name, packet, "loop back", "The destination is this namespace itself.")
@@ -90,21 +89,6 @@ def xmit(run: Run, tx: Tx) -> Action:
     if is_wire(run.node(ns.key), tx.link, link):
         return wire.xmit(run, ns, link, packet, tx.nexthop)
     plain.opaque(run, ns, link, packet)
-
-
-def _forward_frame(run: Run, ns: NetnsState, link: Link, forwarded: Forwarded, before: int) -> Tx:
-    """Send a frame out of the device that a rule names, to a neighbour or as it is; `before` counts such turns.
-
-    Source: net/netfilter/nf_dup_netdev.c, nf_do_netdev_egress (Linux 6.18).
-    """
-    packet, out = forwarded.packet, forwarded.link
-    if before > NF_RECURSION_LIMIT:
-        why = "Rules of devices send the frame from one to the next too often: it is dropped."
-        run.drop(ns, "link_tx", link.ifname, packet, "NOT_SPECIFIED", why)
-    if forwarded.nexthop:
-        packet = neigh.resolve(run, ns, out, forwarded.nexthop, packet, routed=False)
-    run.step(ns, "forward", link.ifname, packet, "forward", f"The frame goes out of {out.ifname} instead.")
-    return Tx(LinkKey(ns.key, out.ifindex), packet, forwarded.nexthop, before + 1)
 
 
 def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, kind: str) -> None:
@@ -143,7 +127,7 @@ def receive(run: Run, rx: Rx) -> Action:
         if whose is None:
             whose = PACKET_HOST if _accepts(link, packet) else PACKET_OTHERHOST
         passed = msgspec.structs.replace(passed, packet=passed.packet.but(pkttype=whose))
-        return _forward_frame(run, ns, link, passed, 0)
+        return send_on(run, ns, link, passed)
     packet = _for_whom(link, packet, passed)
     stacked = vlan.take(run, ns, link, packet) if packet.tags else None
     stacked = stacked or _handled(run, ns, rx.link, link, packet)
