@@ -283,6 +283,9 @@ def socket(ctx: Context, a: payloads.Number) -> Tri:
     """
     if ctx.hook not in (NF_PRE_ROUTING, NF_LOCAL_IN) or ctx.iif is None:
         return Tri.FALSE
+    if ctx.packet.sk:  # which a rule has given it
+        given = ctx.ns.sockets.get(ctx.packet.sk)
+        return Tri.UNKNOWN if given is None else _matches(given, a.value)
     wanted = _socket_tuple(ctx.packet)
     if wanted is None or wanted.proto not in (IPPROTO_TCP, IPPROTO_UDP):
         return Tri.FALSE
@@ -293,14 +296,14 @@ def socket(ctx: Context, a: payloads.Number) -> Tri:
         return _client_socket(a, wanted.proto)
     asked = Packet(wanted.src, wanted.dst, wanted.proto, wanted.sport, wanted.dport)
     found = lookup_socket(ctx.ns, asked, ctx.iif.ifindex)
-    if found is None or not _counts(found, a.value):
-        return Tri.FALSE
-    return Tri.UNKNOWN if a.value & RESTORE_MARK else Tri.TRUE
+    return Tri.FALSE if found is None else _matches(found, a.value)
 
 
-def _counts(found: Socket, flags: int) -> bool:
+def _matches(found: Socket, flags: int) -> Tri:
     wildcard = not any(found.src) and not flags & NO_WILDCARD
-    return not wildcard and (found.transparent or not flags & TRANSPARENT)
+    if wildcard or (flags & TRANSPARENT and not found.transparent):
+        return Tri.FALSE
+    return Tri.UNKNOWN if flags & RESTORE_MARK else Tri.TRUE
 
 
 def _client_socket(a: payloads.Number, proto: int) -> Tri:
