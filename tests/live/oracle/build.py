@@ -26,7 +26,7 @@ from lab import netns
 from lab.randomnet.model import Item, Listener, Network, Place
 
 # Neighbours that nobody answers for are given up soon; nobody learns from redirects, advertisements, or from what
-# the kernel reports of itself (multicast groups) while probes are on their way.
+# the kernel sends of itself (multicast groups, detection of duplicate addresses) while probes are on their way.
 BASE_SYSCTLS: dict[str, int | str] = {
     **netns.BASE_SYSCTLS,
     "ipv4/conf/all/accept_redirects": 0,
@@ -34,6 +34,7 @@ BASE_SYSCTLS: dict[str, int | str] = {
     "ipv6/conf/all/accept_redirects": 0,
     "ipv6/conf/default/accept_redirects": 0,
     "ipv6/conf/default/router_solicitations": 0,
+    "ipv6/conf/default/dad_transmits": 0,
     "ipv4/conf/default/igmpv2_unsolicited_report_interval": 3_600_000,
     "ipv4/conf/default/igmpv3_unsolicited_report_interval": 3_600_000,
     "ipv6/conf/default/mldv1_unsolicited_report_interval": 3_600_000,

@@ -15,7 +15,7 @@ from netviz.core.sim.link import bridge as br
 from netviz.core.sim.link import bridge_vlan
 from netviz.core.sim.link.domain import takers
 from netviz.core.sim.link.mtu import fits, too_big
-from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
+from netviz.core.sim.nft.meta import PACKET_OTHERHOST, received_as
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.decision import worth_to
 from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
@@ -61,6 +61,8 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
     br.learn(run, ns, bridge, port, packet.smac, vid)
     verdict = br.decide(run, ns, bridge, port, packet.dmac, vid)
     if not (verdict.up and verdict.how == "local"):
+        if packet.pkttype is None and before.dmac:
+            packet = packet.but(pkttype=received_as(before.dmac, port, bridge))
         return _send(run, ns, bridge, port, packet, vid, b"")
     mac = format_mac(packet.dmac)
     tags = bridge_vlan.egress(ns, bridge, bridge.ifindex, vid, packet.tags)
@@ -86,8 +88,7 @@ def _as_received(before: Packet, packet: Packet, bridge: Link, port: Link) -> Pa
     """
     if packet.pkttype is not None or not before.dmac or br.is_group(before.dmac):
         return packet
-    mine = before.dmac in (bridge.mac, port.mac)
-    return packet.but(pkttype=PACKET_HOST if mine else PACKET_OTHERHOST)
+    return packet.but(pkttype=received_as(before.dmac, port, bridge))
 
 
 def _enter(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> tuple[int, Packet]:

@@ -14,8 +14,9 @@ from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT, Neigh
 from netviz.core.model.l3 import RT_SCOPE_LINK
-from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
+from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link, VxlanInfo
 from netviz.core.sim import sysctl
+from netviz.core.sim.encap import ends
 from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.link.bridge import (
     is_group,
@@ -225,6 +226,7 @@ def _ask(
         run.neighs[ns.key, link.ifindex, nexthop] = other.mac
         for crossing in other.heard.path:
             _learn(run, crossing, link.mac, other.mac)
+        _carry_answer(run, other, link.mac, len(nexthop) == 16)
     packet = packet.but(smac=link.mac, dmac=answer.mac)
     also = (
         ""
@@ -417,6 +419,17 @@ def _remember_asker(run: Run, link: Link, sender: bytes, answer: Answer) -> None
     known = run.netns(other.netns).neighs.get((other.ifindex, sender, False))
     if known is None or not known.state & NUD_PERMANENT:
         run.neighs[other.netns, other.ifindex, sender] = link.mac
+
+
+def _carry_answer(run: Run, answer: Answer, asker: bytes, ipv6: bool) -> None:
+    """Send an answer back by the tunnels that its question came by: their other ends learn where it comes from."""
+    for crossing in reversed(answer.heard.path):
+        ns = run.netns(crossing.bridge.netns)
+        device = ns.links.get(crossing.came_in)
+        if device is not None and isinstance(device.info, VxlanInfo):
+            copies = ends.copies(run, ns, device, asker, answer.mac, ipv6, not crossing.went_out)
+            for outer_ns, outer, oif in copies or ():
+                run.carry(outer_ns.key, outer, oif)
 
 
 def _learn(run: Run, crossing: Crossing, asker: bytes, answerer: bytes) -> None:

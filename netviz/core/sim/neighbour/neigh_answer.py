@@ -16,7 +16,7 @@ from netviz.core.sim import sysctl
 from netviz.core.sim.link.domain import Domain, Heard
 from netviz.core.sim.route.rp_filter import validate_source
 from netviz.core.sim.route.rules import RouteFlow, lookup_route
-from netviz.core.sim.route.saddr import link_addrs, owned_addrs
+from netviz.core.sim.route.saddr import is_multicast, link_addrs, owned_addrs
 from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
 
@@ -70,6 +70,8 @@ def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> str:
 
     Source: net/ipv4/arp.c, arp_process (Linux 6.18).
     """
+    if is_multicast(target) or (target[0] == 127 and not sysctl.ipv4_or(ns, link, "route_localnet")):
+        return ""
     result = lookup_route(ns, RouteFlow(target, sender, iif=link.ifindex))
     if result.error or result.unknown or result.route is None:
         return ""

@@ -39,7 +39,7 @@ from netviz.core.sim.link.domain import Crossing, Heard
 from netviz.core.sim.link.macvlan import mode_of, takes_for_itself
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
-from netviz.core.sim.nft.meta import PACKET_OTHERHOST
+from netviz.core.sim.nft.meta import PACKET_OTHERHOST, received_as
 from netviz.core.sim.node_index import resolve_lower_of
 from netviz.core.sim.packet import (
     BROADCAST_MAC,
@@ -236,6 +236,7 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
     bridge = ns.links[crossing.bridge.ifindex]
     source, out = ns.links.get(crossing.came_in), ns.links.get(crossing.went_out)
     if source is not None:
+        kind = received_as(message.dmac, source, bridge)
         message = _device(run, ns, source, message, egress=False)
         if message.dmac == bridge.mac:
             message = message.but(pkttype=None)
@@ -244,6 +245,7 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
         if out is None:
             # for whom it is has been found out
             return bridge_hook(run, ns, message, "in", source, bridge).but(dmac=message.dmac)
+        message = message if message.pkttype is not None else message.but(pkttype=kind)
         over = partial(_ip_hook, run, ns, hook=NF_FORWARD, bridge=bridge, physout=out.ifindex)
         message = bridge_hook(run, ns, message, "forward", source, bridge, out, over)
         if message.arp and _calls_arp(ns, bridge):

@@ -163,13 +163,16 @@ def packet_type(ctx: Context) -> bytes:
     arriving = framed or ctx.hook in (NF_PRE_ROUTING, NF_LOCAL_IN)
     if not arriving or not packet.dmac or ctx.iif is None:
         return bytes([PACKET_HOST])
-    if packet.dmac[0] & 1:
-        return bytes([PACKET_BROADCAST if packet.dmac == b"\xff" * 6 else PACKET_MULTICAST])
-    if not framed:
-        return bytes([PACKET_HOST])
-    bridge = ctx.ns.links.get(ctx.iif.master)
-    own = {ctx.iif.mac} | ({bridge.mac} if bridge is not None and ctx.family == NFPROTO_BRIDGE else set())
-    return bytes([PACKET_HOST if packet.dmac in own else PACKET_OTHERHOST])
+    bridge = ctx.ns.links.get(ctx.iif.master) if ctx.family == NFPROTO_BRIDGE else None
+    found = received_as(packet.dmac, ctx.iif, bridge)
+    return bytes([PACKET_HOST if found == PACKET_OTHERHOST and not framed else found])
+
+
+def received_as(dmac: bytes, link: Link, bridge: Link | None = None) -> int:
+    """Return whom a frame is for that comes in by a link, which may be a bridge's port: PACKET_*."""
+    if dmac[0] & 1:
+        return PACKET_BROADCAST if dmac == b"\xff" * 6 else PACKET_MULTICAST
+    return PACKET_HOST if dmac in (link.mac, bridge.mac if bridge is not None else b"") else PACKET_OTHERHOST
 
 
 def _bridge_of(ctx: Context, link: Link | None) -> Value:
