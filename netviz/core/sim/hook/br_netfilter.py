@@ -178,9 +178,9 @@ def fragmented(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link
     if packet.ipv6:
         why += "; it may not be fragmented, and the sender is told by ICMP."
         reason = "PKT_TOO_BIG"
-        # Packet Too Big is sent even about a frame that was for another host.
+        # Packet Too Big is sent even about a frame that was for another host; by which device, br_validate_ipv6 forgot.
         told = packet.but(pkttype=None)
-        drop_and_tell(run, ns, "mtu", out.ifname, told, reason, why, error="too-big", iif=bridge, **evidence)
+        drop_and_tell(run, ns, "mtu", out.ifname, told, reason, why, error="too-big", iif=None, **evidence)
     if packet.df:
         why += f", and DF is set: {bridge.ifname} drops it without a word."
         run.drop(ns, "mtu", out.ifname, packet, "PKT_TOO_BIG", why, **evidence)

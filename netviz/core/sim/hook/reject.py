@@ -91,7 +91,9 @@ def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
     local = not bridged and ctx.hook not in BEFORE_ROUTING
     # before its own route is known, the packet gets the one that leads to its source (nf_reject_fill_skb_dst)
     own = not packet.ipv6 and ctx.hook in BEFORE_ROUTING and lookup_route(ctx.ns, RouteFlow(packet.src)).local
-    source, sourceless = error_source(ctx.ns, ctx.iif, packet, local or own)
+    # br_validate_ipv6 forgets by which device a bridged packet came in
+    iif = None if packet.ipv6 and packet.physin and ctx.hook != NF_LOCAL_IN else ctx.iif
+    source, sourceless = error_source(ctx.ns, iif, packet, local or own)
     if (own or ctx.hook == NF_LOCAL_IN) and not may_send_from(ctx.ns, packet.dst):
         source = b""  # answered as who was asked, which is nobody's address here: the error has no route
     error = icmp_error(packet, "port", source)
