@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,8 @@ BASE_SYSCTLS: dict[str, int | str] = {
 NEIGH_SYSCTLS = {"retrans_time_ms": 60, "mcast_solicit": 2, "locktime": 0, "proxy_delay": 0}
 IP_TRANSPARENT, NLM_F_CREATE, NFACCT_F_QUOTA_BYTES = 19, 0x400, 2
 _ENV = {**os.environ, "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
+LONGEST_PROXY_DELAY_S = 1.0
+_PROXY_QUEUE = re.compile(r"proxy_qlen (\d+)")
 _TOKEN = re.compile(r"\{([a-z0-9]+)\}")
 
 
@@ -93,6 +96,7 @@ def built(network: Network) -> Iterator[Built]:
                 _hurry_neighbours()
                 # Tunnels have begun to ask for each other before the times were set, and wait long.
                 subprocess.run(["ip", "neigh", "flush", "nud", "incomplete"], capture_output=True, env=_ENV)
+        _await_proxies()
         yield up
     finally:
         for path in up.paths.values():
@@ -118,6 +122,16 @@ def _hurry_neighbours() -> None:
         for device in Path("/proc/sys/net", family, "neigh").iterdir():
             for name, value in NEIGH_SYSCTLS.items():
                 (device / name).write_text(f"{value}\n")
+
+
+def _await_proxies() -> None:
+    """Wait until no neighbour proxy has an answer left that it began to delay before the times were set."""
+    deadline = time.monotonic() + LONGEST_PROXY_DELAY_S
+    while time.monotonic() < deadline:
+        said = subprocess.run(["ip", "-s", "ntable", "show"], capture_output=True, env=_ENV, text=True).stdout
+        if not any(int(queued) for queued in _PROXY_QUEUE.findall(said)):
+            return
+        time.sleep(0.01)
 
 
 def _configure(up: Built, place: str, items: list[Item]) -> None:
