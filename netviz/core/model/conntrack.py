@@ -14,6 +14,7 @@ IPS_CONFIRMED = 0x8
 IPS_SRC_NAT = 0x10
 IPS_DST_NAT = 0x20
 IPS_DYING = 0x200
+IPS_TEMPLATE = 0x800
 
 
 class CtTuple(Part, frozen=True, gc=False):

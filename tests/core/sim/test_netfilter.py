@@ -495,6 +495,26 @@ class TestUnknown:
         assert end(made.trace("pod-1-1", "pod-2-1")) == (Disposition.UNKNOWN, reason)
 
     @pytest.mark.parametrize(
+        ("asks", "matches"),
+        [
+            (ct_state(8), True),
+            ((e("ct", dreg=1, key=3), e("cmp", sreg=1, op=0, data=bytes(4))), False),
+            ((e("ct", dreg=1, key=17), e("cmp", sreg=1, op=0, data=b"\5\0")), False),
+            ((e("ct", dreg=1, key=1), e("cmp", sreg=1, op=0, data=b"\0")), False),
+        ],
+    )
+    def test_of_a_template_nft_reads_the_state_alone(
+        self, net: tuple[Net, Ns], asks: tuple[NftExpr, ...], matches: bool
+    ) -> None:
+        """Measured on Linux 6.18: after `ct zone set 5`, state new matches; mark, zone and direction break."""
+        made, node = net
+        zone = (e("immediate", dreg=1, data=b"\5\0"), e("ct", sreg=1, key=17))
+        chain(node, "raw", zone, (*asks, verdict(DROP)), hook=PREROUTING, priority=-300)
+        chain(node, "later", (*ct_state(8), verdict(ACCEPT)), hook=FORWARD, policy=DROP)
+        trace = made.trace("pod-1-1", "pod-2-1")
+        assert trace.disposition is (DROPPED if matches else ACCEPTED)
+
+    @pytest.mark.parametrize(
         ("rule", "where"),
         [
             ((e("immediate", dreg=1, data=pack_ip("10.1.1.12")), e("dup", sreg_addr=1)), "10.1.1.12"),

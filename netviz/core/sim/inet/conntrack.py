@@ -20,7 +20,15 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.addr import format_ip
-from netviz.core.model.conntrack import IPS_DST_NAT, IPS_SEEN_REPLY, IPS_SRC_NAT, CtEntry, CtTuple
+from netviz.core.model.conntrack import (
+    IPS_CONFIRMED,
+    IPS_DST_NAT,
+    IPS_SEEN_REPLY,
+    IPS_SRC_NAT,
+    IPS_TEMPLATE,
+    CtEntry,
+    CtTuple,
+)
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.packet import (
@@ -246,6 +254,7 @@ def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
     """Attach a packet to its connection, making a new one where it may start one."""
     if packet.ct is not None or packet.untracked:
         return packet
+    packet = packet.but(template=False) if packet.template else packet
     command = f"conntrack -L | grep {format_ip(packet.src)}"
     if packet.inner is not None:
         return _track_error(run, ns, packet, dev, command)
@@ -298,6 +307,7 @@ def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
 
 
 def _invalid(run: Run, ns: NetnsState, packet: Packet, dev: str, command: str, why: str) -> Packet:
+    packet = packet.but(zone=0) if packet.zone else packet
     run.step(ns, "conntrack", dev, packet, "invalid", f"{why}: it is invalid.", command=command)
     return packet
 
@@ -455,6 +465,17 @@ def _track_error(run: Run, ns: NetnsState, packet: Packet, dev: str, command: st
     return packet
 
 
+def seen_conn(packet: Packet) -> Conn | None:
+    """Return what xtables sees as a packet's connection: a template where a rule has laid down how to track it.
+
+    Source: net/netfilter/nf_conntrack_core.c, nf_ct_tmpl_alloc (Linux 6.18).
+    """
+    if packet.ct is not None or not packet.template:
+        return packet.ct
+    nobody = CtTuple(bytes(len(packet.src)), bytes(len(packet.src)), 0, 0, 0)
+    return Conn(nobody, nobody, IPS_TEMPLATE | IPS_CONFIRMED, zone=packet.zone)
+
+
 def ct_state(packet: Packet) -> str:
     """Name the packet's state as `ct state` does.
 
@@ -465,7 +486,7 @@ def ct_state(packet: Packet) -> str:
         return "untracked"
     conn = packet.ct
     if conn is None:
-        return "invalid"
+        return "new" if packet.template else "invalid"
     if packet.ct_related:
         return "related"
     return "established" if packet.ct_reply or conn.seen_reply else "new"

@@ -71,8 +71,8 @@ def _value(ctx: Context, key: int, direction: int | None) -> bytes | Tri | None:
     packet, conn = ctx.packet, ctx.packet.ct
     if key == Key.STATE:
         return u32(CT_STATE_BITS[ct_state(packet)])
-    if conn is None:
-        return _template(ctx, key)
+    if conn is None:  # or no more than a template, of which nothing is read but that it is new
+        return Tri.FALSE
     if key in (Key.PKTS, Key.BYTES, Key.AVGPKT):
         return _counter(conn, key, direction)
     if key == Key.HELPER:
@@ -103,14 +103,6 @@ def _value(ctx: Context, key: int, direction: int | None) -> bytes | Tri | None:
     return addr if width in (0, len(addr)) else Tri.FALSE
 
 
-def _template(ctx: Context, key: int) -> bytes | Tri:
-    """Answer for a packet without a connection: one with a zone set has a template to look at."""
-    if not ctx.packet.zone or ctx.packet.untracked:
-        return Tri.FALSE
-    plain = {Key.DIRECTION: b"\0", Key.MARK: u32(0), Key.ZONE: ctx.packet.zone.to_bytes(2, "little")}
-    return plain.get(Key(key), Tri.FALSE) if key in set(Key) else Tri.FALSE
-
-
 def _status(conn: Conn) -> int:
     status = conn.status
     status |= IPS_SEEN_REPLY if conn.seen_reply else 0
@@ -134,8 +126,9 @@ def _set(ctx: Context, key: int, a: dict[str, Any]) -> Result:
         have = ctx.load(a["sreg"], 2)
         if "direction" in a or have is None:
             return Stop("ct zone of one direction" if "direction" in a else "ct zone set")
-        if conn is None and not ctx.packet.untracked:
-            ctx.packet = ctx.packet.but(zone=int.from_bytes(have, "little"))
+        if conn is None and not ctx.packet.template:
+            zone = int.from_bytes(have, "little")
+            ctx.packet = ctx.packet.but(zone=zone, template=True, untracked=False)
         return Tri.TRUE
     if conn is None or key in (Key.SECMARK, Key.EVENTMASK):
         return Tri.TRUE

@@ -190,7 +190,7 @@ def _break(_ctx: Context, _a: dict[str, Any]) -> Result:
 
 
 def _notrack(ctx: Context, _a: dict[str, Any]) -> Result:
-    if ctx.packet.ct is None and not ctx.packet.zone and not ctx.packet.template:
+    if ctx.packet.ct is None and not ctx.packet.template:
         ctx.packet = ctx.packet.but(untracked=True)
     return Tri.TRUE
 

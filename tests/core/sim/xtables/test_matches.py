@@ -70,6 +70,8 @@ CASES: list[tuple[str, Packet, Tri, dict[str, Any]]] = [
     ("-m conntrack --ctstate NEW,RELATED -j X", tracked(tcp()), T, {}),
     ("-m conntrack --ctstate NEW,RELATED -j X", REPLY, F, {}),
     ("-m conntrack --ctstate NEW,RELATED -j X", tcp(), F, {}),
+    ("-m conntrack --ctstate NEW,RELATED -j X", tcp(template=True), T, {}),
+    ("-m conntrack ! --ctstate NEW,UNTRACKED --ctdir REPLY -j ACCEPT", tcp(template=True), F, {}),
     ("-m state --state INVALID -j DROP", tcp(), T, {}),
     ("-m state --state INVALID -j DROP", tcp(untracked=True), F, {}),
     ("-m conntrack ! --ctstate NEW,UNTRACKED --ctdir REPLY -j ACCEPT", REPLY, T, {}),
