@@ -408,14 +408,28 @@ class TestResolution:
         chain(node, "out", (*is_reply, verdict(DROP)), hook=1, family=NFPROTO_ARP)
         assert end(made.trace("pod-1-1", "pod-2-1")) == (DROPPED, "NEIGH_FAILED")
 
-    def test_a_changed_answer_is_unknown(self, net: tuple[Net, Ns]) -> None:
+    @pytest.mark.parametrize(
+        ("offset", "hook", "expected"),
+        [
+            (14, 1, (DROPPED, "NEIGH_FAILED")),  # the answer says that somebody else is there
+            (24, 1, (ACCEPTED, "")),  # whom it is said to is not looked at
+            (24, 0, (Disposition.UNKNOWN, "filtered address resolution")),  # the question asks for another
+        ],
+    )
+    def test_changed_addresses(
+        self, net: tuple[Net, Ns], offset: int, hook: int, expected: tuple[Disposition, str]
+    ) -> None:
+        """Measured on Linux 6.18 by what the asker's neighbour entry becomes."""
         made, node = net
+        operation = b"\0\2" if hook == 1 else b"\0\1"
         lies = (
+            e("payload", dreg=1, base=1, offset=6, len=2),
+            e("cmp", sreg=1, op=0, data=operation),
             e("immediate", dreg=1, data=pack_ip("10.1.1.9")),
-            e("payload", sreg=1, base=1, offset=14, len=4),
+            e("payload", sreg=1, base=1, offset=offset, len=4),
         )
-        chain(node, "out", lies, hook=1, family=NFPROTO_ARP)
-        assert end(made.trace("pod-1-1", "pod-2-1")) == (Disposition.UNKNOWN, "filtered address resolution")
+        chain(node, "changes", lies, hook=hook, family=NFPROTO_ARP)
+        assert end(made.trace("pod-1-1", "pod-2-1")) == expected
 
     @pytest.mark.parametrize(
         ("family", "hook", "devs"), [(NFPROTO_BRIDGE, FORWARD, ()), (NFPROTO_NETDEV, 1, ("veth-pod-1-2",))]

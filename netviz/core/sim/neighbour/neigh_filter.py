@@ -6,7 +6,7 @@ for it is not the traced packet.
 Source: net/ipv4/arp.c, arp_xmit, arp_rcv (NFPROTO_ARP); net/ipv6/ndisc.c, ndisc_send_skb, ndisc_rcv;
 net/netfilter/nf_conntrack_proto_icmpv6.c, noct_valid_new (discovery is untracked) (Linux 6.18).
 
-Unmodelled: legacy ARP tables, and chains that change a message's addresses: resolution is then unknown.
+Unmodelled: legacy ARP tables, and chains that change a question's addresses: resolution is then unknown.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from netviz.core.sim.packet import (
 )
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.route.saddr import is_link_local6, is_multicast
+from netviz.core.sim.route.saddr import is_link_local6, is_multicast, owned_addrs
 from netviz.core.sim.run import Ended, Run
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition, Recorder
@@ -125,7 +125,27 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
     changed = [field for field in SAID if getattr(passed, field) != getattr(message, field)]
     if changed == ["dmac"] and _is_for_others(run, passed, end):
         return Passage(Tri.FALSE, "a rule sends it to another MAC")
+    if set(changed) <= {"src", "dst"} and _is_answer(message):
+        return _reads(run, message, passed, end)
     return Passage(Tri.UNKNOWN if changed else Tri.TRUE)
+
+
+def _is_answer(message: Packet) -> bool:
+    return message.arp == ARP_REPLY if message.arp else message.icmp_type == NEIGHBOUR_ADVERTISEMENT
+
+
+def _reads(run: Run, message: Packet, passed: Packet, end: LinkKey) -> Passage:
+    """Tell whether an answer whose addresses were changed on its way still says what was asked.
+
+    ARP asks who says so, and not to whom; an advertisement is for who has its destination, and names its target apart.
+
+    Source: net/ipv4/arp.c, arp_process; net/ipv6/ndisc.c, ndisc_recv_na (Linux 6.18).
+    """
+    if message.arp:
+        understood = passed.src == message.src
+    else:
+        understood = passed.dst == message.dst or bool(owned_addrs(run.netns(end.netns), passed.dst))
+    return Passage(Tri.TRUE) if understood else Passage(Tri.FALSE, "a rule changes what it says")
 
 
 def _is_for_others(run: Run, message: Packet, end: LinkKey) -> bool:
