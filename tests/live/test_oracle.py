@@ -13,9 +13,8 @@ import pytest
 
 from tests.live.oracle import report
 from tests.live.oracle.campaign import PACKETS_A_NETWORK, run_campaign
-from tests.live.oracle.cases import load_cases
+from tests.live.oracle.cases import load_cases, replay
 from tests.live.oracle.compare import WRONG
-from tests.live.oracle.run import run_network
 
 pytestmark = pytest.mark.live
 
@@ -27,8 +26,9 @@ def test_kept_cases() -> None:
     """What was predicted wrongly once is not any more."""
     wrong = []
     for name, case in load_cases().items():
-        comparisons, _ = run_network(case.network)
-        wrong += [f"{name}: {c.why}" for c in comparisons[-1:] if c.verdict == WRONG]
+        comparison = replay(case.network)
+        if comparison.verdict == WRONG:
+            wrong.append(f"{name}: {comparison.why}")
     assert not wrong
 
 

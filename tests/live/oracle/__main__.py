@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tests.live.oracle import report
 from tests.live.oracle.campaign import PACKETS_A_NETWORK, run_campaign
-from tests.live.oracle.cases import keep, load_cases, shrink
+from tests.live.oracle.cases import keep, load_cases, replay, shrink
+from tests.live.oracle.compare import WRONG
 from tests.live.oracle.route_get import compare_lookups
-from tests.live.oracle.run import Summary, run_network
+from tests.live.oracle.run import Summary
 
 MAX_SHRUNK = 5
 LOOKUPS_EACH = 200
@@ -30,10 +31,10 @@ def _progress(summary: Summary, seconds: float) -> None:
 def _rerun_kept() -> int:
     wrong = 0
     for name, case in load_cases().items():
-        comparisons, _ = run_network(case.network)
-        if comparisons[-1].verdict == "wrong":
+        comparison = replay(case.network)
+        if comparison.verdict == WRONG:
             wrong += 1
-            print(f"kept case {name}: {comparisons[-1].why}")
+            print(f"kept case {name}: {comparison.why}")
     return wrong
 
 

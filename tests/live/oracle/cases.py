@@ -15,7 +15,10 @@ DIRECTORY = Path(__file__).resolve().parents[2] / "data" / "oracle"
 
 
 class Case(msgspec.Struct):
-    """A network with one probe, how the prediction differed when it was found, and what the kernel did."""
+    """A network, how the prediction of its last probe differed when it was found, and what the kernel did.
+
+    That probe alone is sent; those before it, if any, are known flows.
+    """
 
     found: str
     predicted: str
@@ -39,9 +42,13 @@ def keep(case: Case, name: str) -> Path:
     return path
 
 
+def replay(network: Network) -> Comparison:
+    """Compare the last probe of a network. Raises: OSError."""
+    return run_network(network, len(network.probes) - 1)[0][0]
+
+
 def _disagreement(network: Network) -> Comparison | None:
-    comparisons, _ = run_network(network)
-    last = comparisons[-1]
+    last = replay(network)
     return last if last.verdict == WRONG else None
 
 
@@ -64,7 +71,8 @@ def shrink(seed: int, packets: int, number: int) -> Case | None:
     network = msgspec.structs.replace(whole, probes=[probe])
     found = _disagreement(network)
     if found is None:
-        network = msgspec.structs.replace(whole, probes=whole.probes[: number + 1])
+        known = [other for other in whole.probes if other.established and other is not probe]
+        network = msgspec.structs.replace(whole, probes=[*known, probe])
         found = _disagreement(network)
     if found is None:
         return None

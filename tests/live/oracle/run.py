@@ -68,15 +68,18 @@ class Summary(msgspec.Struct):
         self.failures += other.failures
 
 
-def run_network(network: Network) -> tuple[list[Comparison], list[str]]:
-    """Compare every probe of a network; also returns what the kernel refused to configure. Raises: OSError."""
+def run_network(network: Network, only: int | None = None) -> tuple[list[Comparison], list[str]]:
+    """Compare every probe of a network, or that with the number `only`, which is then sent alone.
+
+    Also returns what the kernel refused to configure. Raises: OSError.
+    """
     comparisons = []
     with built(network) as up:
         session = Session(up)
         try:
             session.prepare()
             state = collect(up)
-            results = session.send()
+            results = session.send(only)
             places = Places(up)
             for result in results:
                 try:
@@ -171,12 +174,12 @@ def summarise(network: Network, comparisons: list[Comparison], refused: list[str
 
 
 def confirm(network: Network, comparison: Comparison) -> Comparison:
-    """Send a probe that was predicted wrongly again, alone in the same network.
+    """Send a probe that was predicted wrongly again, alone in the same network with the same known flows.
 
-    What the probes before it left behind (neighbours that learned from each other, above all) is no
-    part of the state that the prediction was made from.
+    What the other probes leave behind (neighbours that learn from each other, above all) is no part of the state
+    that the prediction was made from.
     """
-    alone, _ = run_network(msgspec.structs.replace(network, probes=[comparison.result.probe]))
+    alone, _ = run_network(network, comparison.result.number)
     if alone[0].verdict == WRONG:
         return comparison
     comparison.verdict = DISTURBED

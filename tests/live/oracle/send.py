@@ -121,14 +121,15 @@ class Session:
         late = [item for item in self.up.network.items if item.late]
         apply_items(self.up, late)
 
-    def send(self) -> list[Result]:
-        """Send all probes and return what became of them. Blocks for at most a second or so."""
+    def send(self, only: int | None = None) -> list[Result]:
+        """Send all probes, or the one with a number, and return what became of them. Blocks for a second or so."""
+        chosen = self.results if only is None else [self.results[only]]
         taps = Taps(self.up.paths)
         self._stack.callback(taps.close)
         drops = Drops()
         self._stack.callback(drops.close)
         marks: list[int] = []
-        for result in self.results:
+        for result in chosen:
             marks.append(time.monotonic_ns() // 1000)
             result.began_ns = time.time_ns()
             self._start(result)
@@ -139,10 +140,10 @@ class Session:
         for at, reason in drops.take():
             position = bisect.bisect_right(marks, at) - 1
             if position >= 0 and position % 2 == 0:
-                self.results[position // 2].drops.append(reason)
+                chosen[position // 2].drops.append(reason)
         self._pump(QUIET_S, taps)
         _assign(taps.in_order(), self.results)
-        return self.results
+        return chosen
 
     def _start(self, result: Result) -> None:
         sock = self._senders.get(result.number)

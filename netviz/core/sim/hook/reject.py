@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.netfilter import NF_FORWARD, NF_LOCAL_IN, NF_POST_ROUTING, NF_PRE_ROUTING, NftExpr
+from netviz.core.model.netfilter import NF_LOCAL_IN, NF_PRE_ROUTING, NftExpr
 from netviz.core.sim.inet.icmp import error_source
 from netviz.core.sim.nft.context import NF_INET_INGRESS, Context
 from netviz.core.sim.nft.meta import PACKET_HOST, packet_type
@@ -87,12 +87,13 @@ def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
         _send_back(ctx, name, error.but(icmp_code=code, tos=0, df=not packet.ipv6, ct=None))
     if ctx.hook == NF_INET_INGRESS and packet_type(ctx)[0] != PACKET_HOST:
         raise Ended(Disposition.DROPPED, "NETFILTER_DROP")  # no errors about what is for another host
-    bridged = bool(packet.physin) and ctx.hook in (NF_FORWARD, NF_POST_ROUTING)  # routed by nobody
+    bridged = bool(packet.physin and packet.physout)  # routed by nobody
     local = not bridged and ctx.hook not in BEFORE_ROUTING
     # before its own route is known, the packet gets the one that leads to its source (nf_reject_fill_skb_dst)
     own = not packet.ipv6 and ctx.hook in BEFORE_ROUTING and lookup_route(ctx.ns, RouteFlow(packet.src)).local
     # br_validate_ipv6 forgets by which device a bridged packet came in
-    iif = None if packet.ipv6 and packet.physin and ctx.hook != NF_LOCAL_IN else ctx.iif
+    forgotten = bridged or (packet.physin and ctx.hook == NF_PRE_ROUTING)
+    iif = None if packet.ipv6 and forgotten else ctx.iif
     source, sourceless = error_source(ctx.ns, iif, packet, local or own)
     if (own or ctx.hook == NF_LOCAL_IN) and not may_send_from(ctx.ns, packet.dst):
         source = b""  # answered as who was asked, which is nobody's address here: the error has no route
