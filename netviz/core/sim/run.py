@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from netviz.core.model.ipvs import IpvsConn
     from netviz.core.model.netfilter import SetElem
     from netviz.core.sim.inet.conntrack import Conn
+    from netviz.core.sim.link.domain import Domain
     from netviz.core.sim.route.rules import RouteFlow
 
 MAX_MOVES = 800
@@ -104,6 +105,15 @@ class Ended(Exception):
         self.back = back
 
 
+class Question(msgspec.Struct, frozen=True):
+    """An ARP question that the run has asked: from which link and MAC, for which address, and who heard it."""
+
+    asker: LinkKey
+    mac: bytes
+    target: bytes
+    domain: Domain
+
+
 class Diverted(Exception):
     """A hook took the packet out of its way: what becomes of it instead."""
 
@@ -155,6 +165,7 @@ class Run:
         self.ipvs: dict[NetnsKey, list[IpvsConn]] = {}
         self.neighs: dict[tuple[NetnsKey, int, bytes], bytes] = {}
         self.asking: set[tuple[NetnsKey, int, bytes]] = set()  # resolutions that have not ended
+        self.questions: dict[bytes, list[Question]] = {}  # by the address of who asks
         self.client: tuple[NetnsKey, CtTuple] | None = None
         self.seen: set[Hashable] = set()
         self.changed_sets: set[tuple[NetnsKey, int]] = set()
@@ -195,17 +206,18 @@ class Run:
         """Forget afterwards also what packets that are only supposed leave behind."""
         self.supposed += 1
         conns, noted, changed_sets, set_elems = self.conns, self.noted, self.changed_sets, self.set_elems
-        fdb, vxlan_fdb, neighs = self.fdb, self.vxlan_fdb, self.neighs
+        fdb, vxlan_fdb, neighs, questions = self.fdb, self.vxlan_fdb, self.neighs, self.questions
         self.conns, self.noted, self.changed_sets = dict(conns), dict(noted), set(changed_sets)
         self.set_elems = {key: dict(elems) for key, elems in set_elems.items()}
         self.fdb, self.vxlan_fdb, self.neighs = dict(fdb), dict(vxlan_fdb), dict(neighs)
+        self.questions = {sender: list(asked) for sender, asked in questions.items()}
         try:
             with self.aside():
                 yield
         finally:
             self.supposed -= 1
             self.conns, self.noted, self.changed_sets, self.set_elems = conns, noted, changed_sets, set_elems
-            self.fdb, self.vxlan_fdb, self.neighs = fdb, vxlan_fdb, neighs
+            self.fdb, self.vxlan_fdb, self.neighs, self.questions = fdb, vxlan_fdb, neighs, questions
 
     @property
     def probability(self) -> float | None:

@@ -330,3 +330,28 @@ class TestVxlan:
         net.nodes["node-1"][1].change("eth0", mtu=1500)
         trace = net.trace("pod-1", "pod-2", "udp", 53, length=1500)
         assert "fragment" in [s.decision for h in trace.branches[0].forward.hops for s in h.steps]
+
+
+class TestOverheard:
+    """node-1 sends to pod-2-1 by way of node-3; node-2, which answers directly, has a wrong entry for node-1."""
+
+    @pytest.mark.parametrize(
+        ("state", "asks", "expected"),
+        [
+            (NUD_REACHABLE, True, Disposition.DELIVERED),  # node-1's question for node-3 has put it right
+            (NUD_REACHABLE, False, Disposition.DROPPED),
+            (NUD_PERMANENT, True, Disposition.DROPPED),
+        ],
+    )
+    def test_a_question_for_somebody_else_updates_an_entry(
+        self, state: int, asks: bool, expected: Disposition
+    ) -> None:
+        net, made = textbook(3)
+        made["node-1"].no_route("10.1.2.0/24")
+        made["node-1"].route("10.1.2.0/24", "192.168.0.3")
+        made["node-2"].neigh("ens3", "192.168.0.1", net.new_mac(), state)
+        if not asks:
+            made["node-1"].neigh("ens3", "192.168.0.3", made["node-3"].named("ens3").mac, NUD_REACHABLE)
+        answer = net.trace("node-1", "pod-2-1", "tcp", 80).branches[0].reply
+        assert answer is not None
+        assert answer.disposition is expected

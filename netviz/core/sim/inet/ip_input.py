@@ -34,7 +34,7 @@ from netviz.core.sim.link.vrf import master_of
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
 from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow
 from netviz.core.sim.route.rules import RouteResult, lookup_route
-from netviz.core.sim.route.saddr import is_link_local6, is_multicast
+from netviz.core.sim.route.saddr import LOOPBACK6, is_link_local6, is_multicast
 from netviz.core.sim.run import Action, Run
 from netviz.core.state.node import NetnsState
 
@@ -45,6 +45,7 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
     What the host sent itself comes from the loopback `routed`.
     """
     check_ipv6(run, ns, link, packet, "link_rx")
+    _check_loopback6(run, ns, link, packet)
     packet = packet.but(own=False) if packet.own else packet
     if came_through_bridge(ns, link, packet):
         packet = packet.but(sk=0)  # ip_rcv_core takes away the socket that a bridge's PREROUTING gave it
@@ -121,6 +122,16 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
     if checks:
         check_source(run, ns, link, packet, flow, out.ifindex)
     return _forward(run, ns, link, out, packet, result, nexthop)
+
+
+def _check_loopback6(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
+    """Drop what comes in from outside with IPv6's loopback address, whatever the rules say.
+
+    Source: net/ipv6/ip6_input.c, ip6_rcv_core (Linux 6.18).
+    """
+    if LOOPBACK6 in (packet.src, packet.dst) and not link.flags & IFF_LOOPBACK and link.kind != "vrf":
+        why = f"{format_ip(LOOPBACK6)} may not come in by {link.ifname}: it is the loopback's alone."
+        run.drop(ns, "link_rx", link.ifname, packet, "IP_INHDR", why, command="ip -6 addr show dev lo")
 
 
 def _into_vrf(run: Run, ns: NetnsState, link: Link, vrf: Link, packet: Packet) -> tuple[Link, Packet]:

@@ -68,8 +68,11 @@ class Heard(msgspec.Struct, frozen=True):
     path: tuple[Crossing, ...]
 
 
+Wire = tuple[LinkKey, tuple[Crossing, ...], Tags]
+
+
 class Domain(msgspec.Struct):
-    """Who hears. `wires` are the links where the frame leaves what is known, and its tags there.
+    """Who hears. The frame leaves by links to `left`, tagged so; of these, behind `wires` nobody known has the target.
 
     `opaque` names devices not modelled, `closed` says where copies end:
     at bridge ports that neither take nor pass a frame, at remotes that don't take a tunnel's packets apart.
@@ -77,7 +80,8 @@ class Domain(msgspec.Struct):
     """
 
     heard: list[Heard] = []
-    wires: list[tuple[LinkKey, tuple[Crossing, ...], Tags]] = []
+    left: list[Wire] = []
+    wires: list[Wire] = []
     opaque: list[str] = []
     closed: list[str] = []
     reflecting: list[str] = []
@@ -164,8 +168,8 @@ class _Explorer:
         if copies is None:
             self.found.opaque.append(link.ifname)
             return
-        for outer_ns, outer, oif in copies:
-            there = self.carry(outer_ns, outer, oif)
+        # All copies are sent before the first is taken out of its tunnel.
+        for there in [self.carry(*copy) for copy in copies]:
             other = self.run.link(there) if there is not None else None
             if there is None or other is None:
                 continue
@@ -204,6 +208,7 @@ class _Explorer:
             members = [*members, *(m for m in proxies(nodes, key, self.tags) if m not in members)]
         for member in members:
             self.go("rx", member.wire, path)
+        self.found.left.append((key, path, self.tags))
         if not owning:
             self.found.wires.append((key, path, self.tags))
 

@@ -24,6 +24,7 @@ __all__ = [
     "holders_of_mac",
     "is_wire",
     "may_own",
+    "on_segment",
     "owners",
     "promiscuous",
     "proxies",
@@ -60,6 +61,15 @@ def promiscuous(nodes: Mapping[str, NodeState], wire: LinkKey, tags: Tags = ()) 
     """List the members of `wire`'s segment that take frames for any MAC, which switches flood to them."""
     found = [m for node in candidates(nodes, PROMISCUOUS) for m in members_of(node.netns).promiscuous]
     return _on_segment(nodes, wire, found, tags)
+
+
+def on_segment(nodes: Mapping[str, NodeState], wire: LinkKey, inet: LinkKey, tags: Tags = ()) -> bool:
+    """Tell whether a link with addresses stands on `wire`'s segment."""
+    node = nodes.get(inet.netns.node)
+    if node is None:
+        return False
+    found = [member for member in members_of(node.netns).all if member.inet == inet]
+    return bool(_on_segment(nodes, wire, found, tags))
 
 
 def holders_of_mac(

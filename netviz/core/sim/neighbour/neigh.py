@@ -31,6 +31,7 @@ from netviz.core.sim.link.domain import Crossing, Domain, broadcast_domain
 from netviz.core.sim.link.macvlan import hears_answer
 from netviz.core.sim.neighbour.neigh_answer import Answer, on_link, silent_links, would_answer
 from netviz.core.sim.neighbour.neigh_filter import arp_passes, ndp_passes
+from netviz.core.sim.neighbour.overheard import note, overheard_mac
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
@@ -62,7 +63,7 @@ def resolve(
     run.check_gap(ns, "neighs", "neigh", link.ifname, packet)
     entry = ns.neighs.get((link.ifindex, nexthop, False))
     command = f"ip neigh get {format_ip(nexthop)} dev {link.ifname}"
-    overlay = run.neighs.get((ns.key, link.ifindex, nexthop))
+    overlay = overheard_mac(run, ns, link, nexthop, entry) or run.neighs.get((ns.key, link.ifindex, nexthop))
     if overlay is not None and not (entry is not None and entry.state & NUD_PERMANENT):
         packet = packet.but(smac=link.mac, dmac=overlay)
         run.step(
@@ -196,6 +197,7 @@ def _ask(
             command=command,
         )
     sender = _sender_addr(ns, link, nexthop, packet)
+    note(run, own, link, sender, nexthop, domain)
     willing = [
         answer
         for heard in domain.heard

@@ -1,0 +1,62 @@
+"""What a host learns from ARP questions that are for others: who asks has shown its address and its MAC.
+
+It makes no entry of it, but brings one up to date that it has. A segment may have thousands of hosts, so the
+questions of a run are kept, and looked through when an entry is used.
+
+Source: net/ipv4/arp.c, arp_process (Linux 6.18).
+
+Unmodelled: locktime; an entry that has changed within the last second would stay.
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Neigh
+from netviz.core.model.link import Link
+from netviz.core.sim.link.domain import Domain, Heard
+from netviz.core.sim.link.underlay import on_segment
+from netviz.core.sim.neighbour.neigh_filter import arp_passes
+from netviz.core.sim.nft.context import Tri
+from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.run import Question, Run
+from netviz.core.state.node import NetnsState
+
+
+def note(run: Run, asker: LinkKey, link: Link, sender: bytes, target: bytes, domain: Domain) -> None:
+    """Keep a question, if it is ARP's and says who asks."""
+    if len(sender) == 4:
+        run.questions.setdefault(sender, []).append(Question(asker, link.mac, target, domain))
+
+
+def overheard_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neigh | None) -> bytes:
+    """Return the MAC that an entry for an address has by now, as the last question of this run shows; b"" for none."""
+    if entry is None or entry.state & (NUD_PERMANENT | NUD_NOARP):
+        return b""
+    here = LinkKey(ns.key, link.ifindex)
+    for question in reversed(run.questions.get(addr, ())):
+        if question.asker == here or not _is_for_others(ns, link, question.target, addr):
+            continue
+        heard = _heard(run, here, question.domain)
+        if heard is not None and _gets_there(run, question, addr, heard):
+            return question.mac
+    return b""
+
+
+def _is_for_others(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> bool:
+    """Tell whether a question isn't for this host, which answers it or keeps still then, and learns elsewhere."""
+    return not lookup_route(ns, RouteFlow(target, sender, iif=link.ifindex)).local
+
+
+def _heard(run: Run, here: LinkKey, domain: Domain) -> Heard | None:
+    for heard in domain.heard:
+        if heard.link == here:
+            return heard
+    for wire, path, tags in domain.left:
+        if on_segment(run.cluster.nodes, wire, here, tags):
+            return Heard(here, path)
+    return None
+
+
+def _gets_there(run: Run, question: Question, sender: bytes, heard: Heard) -> bool:
+    passage = arp_passes(run, question.asker, sender, heard, question.target)
+    return passage.asked or passage.passes is Tri.TRUE
