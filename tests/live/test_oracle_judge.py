@@ -15,8 +15,9 @@ from lab.randomnet.generate import generate
 from netviz.core.sim.trace import Branch, Disposition, Hop, Path, Step, Trace
 from tests.live.oracle.build import built
 from tests.live.oracle.collect import collect, predict
-from tests.live.oracle.compare import RIGHT, Comparison, Places, compare
+from tests.live.oracle.compare import RIGHT, Comparison, compare
 from tests.live.oracle.send import Session
+from tests.live.oracle.way import Places
 
 pytestmark = pytest.mark.live
 

@@ -20,11 +20,11 @@ from tests.live.oracle.compare import (
     UNSENT,
     WRONG,
     Comparison,
-    Places,
     compare,
 )
 from tests.live.oracle.reasons import judge, waits_for_neighbour
 from tests.live.oracle.send import Session
+from tests.live.oracle.way import Places
 
 
 class Failure(msgspec.Struct):
