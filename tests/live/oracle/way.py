@@ -39,7 +39,6 @@ class Places:
         self._by_ino: dict[tuple[str, int], str] = {}
         for place in up.network.places:
             self._by_ino[place.node or place.name, os.stat(up.path(place)).st_ino] = place.name
-        self.bridges: set[tuple[str, str]] = set()
 
     def of(self, node: str, ino: int) -> str:
         """Name the place."""
