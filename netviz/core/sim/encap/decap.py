@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.link import Link
+from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
 from netviz.core.sim.node_index import tunnels_of
-from netviz.core.sim.packet import IPPROTO_UDP, Packet
+from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_RST, Packet, invert
 from netviz.core.sim.run import Action, Run
 from netviz.core.state.node import NetnsState
 
@@ -40,6 +40,7 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet) -> Action:
             why = f"A {packet.tunnel} packet comes to the port of a {kind} device, which reads it otherwise."
             run.unknown(ns, "decap", dev.ifname, packet, f"{packet.tunnel} packet at a {kind} device", why)
         if found:
+            _check_checksum(run, ns, dev, packet)
             return taken(run, ns, dev, packet, found)
     for socket in ns.sockets.values():
         if socket.proto == IPPROTO_UDP and socket.sport == packet.dport:
@@ -47,5 +48,33 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet) -> Action:
                 f"A program's socket has port {packet.dport} and takes the packet: no tunnel device gets it."
             )
             run.drop(ns, "decap", dev.ifname, packet, "NOT_SPECIFIED", why, command="ss -uan")
+    _check_checksum(run, ns, dev, packet)
     why = f"No tunnel device here listens on UDP port {packet.dport}: the packet is refused."
     run.drop(ns, "decap", dev.ifname, packet, "NO_SOCKET", why, command="ip -d link; ss -uan")
+
+
+def _check_checksum(run: Run, ns: NetnsState, dev: Link, packet: Packet) -> None:
+    """Drop a UDP tunnel's packet that translation has given a wrong checksum on its way back to its own host.
+
+    As long as the inner packet's checksum is left to the device, translation takes the outer one to be unfinished
+    too, and spoils it. Other devices leave both alone; the loopback finishes the inner one, so the outer is looked at.
+
+    Source: net/core/utils.c, inet_proto_csum_replace4; net/core/dev.c, skb_csum_hwoffload_help;
+    drivers/net/loopback.c (no hw_enc_features) (Linux 6.18).
+    """
+    conn, inner = packet.ct, packet.payload
+    translated = conn is not None and conn.reply != invert(conn.orig)
+    if not (dev.flags & IFF_LOOPBACK and translated and inner is not None and _is_unfinished(inner)):
+        return
+    why = (
+        "Rules have translated the tunnel packet while the inner packet's checksum was left to the device: that spoils "
+        "the outer UDP checksum, which the loopback lets show."
+    )
+    run.drop(ns, "decap", dev.ifname, packet, "UDP_CSUM", why, command="nstat -az UdpInCsumErrors")
+
+
+def _is_unfinished(inner: Packet) -> bool:
+    """Tell whether a packet's checksum is left to the device: TCP's and UDP's are, but for IPv4's resets and pieces."""
+    if inner.arp or inner.fragment or inner.proto not in (IPPROTO_TCP, IPPROTO_UDP):
+        return False
+    return inner.ipv6 or not inner.tcp_flags & TH_RST

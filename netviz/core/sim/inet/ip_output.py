@@ -24,7 +24,7 @@ from netviz.core.sim.inet.admission import (
 from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.link.vrf import check_hooks, master_of
 from netviz.core.sim.neighbour import neigh
-from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, Packet
+from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, IPPROTO_UDP, Packet
 from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow, sender_tos
 from netviz.core.sim.route.rules import (
     RouteResult,
@@ -52,6 +52,7 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
         check_hooks(run, ns, vrf, packet)
     if send.via:
         nexthop = msgspec.structs.replace(nexthop, gateway=nexthop.gateway or send.via)
+    _check_send(run, ns, out, packet, route_mtu(out, result, packet.ipv6))
     packet, rerouted = output_hook(run, ns, packet, out, nexthop.gateway or packet.dst)
     if rerouted is not None:
         if rerouted.payload is not None or rerouted.icmp_type == ICMPV6_ECHO_REPLY:
@@ -63,6 +64,22 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
         if fitted and packet.df:
             _check_fits(run, ns, out, packet, route_mtu(out, result, packet.ipv6))
     return output(run, ns, out, packet, nexthop, route_mtu(out, result, packet.ipv6))
+
+
+def _check_send(run: Run, ns: NetnsState, out: Link, packet: Packet, mtu: int) -> None:
+    """Refuse a socket's datagram that its route is too small for and that may not be fragmented, before any hook.
+
+    Source: net/ipv4/ip_output.c, __ip_append_data; net/ipv6/ip6_output.c, __ip6_append_data (Linux 6.18).
+    """
+    datagram = packet.proto == IPPROTO_UDP or packet.is_icmp
+    if packet.own and packet.df and datagram and packet.wire_length > mtu:
+        why = (
+            f"The packet has {packet.wire_length} bytes, its route by {out.ifname} takes {mtu}, and DF is set: sending "
+            "fails with EMSGSIZE."
+        )
+        told = {"mtu": mtu, "length": packet.wire_length, "errno": "EMSGSIZE"}
+        command = f"ip route get {format_ip(packet.dst)}"
+        run.drop(ns, "mtu", out.ifname, packet, "PKT_TOO_BIG", why, command=command, **told)
 
 
 def _local_oif(result: RouteResult) -> int:
@@ -218,20 +235,23 @@ def output(
     check_ipv6(run, ns, out, packet, "route")
     packet = inet_hook(run, ns, packet, NF_POST_ROUTING, iif, out, gateway)
     if packet.wire_length > mtu:
+        if packet.ipv6 and iif is not None:
+            _check_fits(run, ns, out, packet, mtu, iif)
         if packet.df:
+            why = f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and DF is set."
+            length = packet.wire_length
+            reason = "NOT_SPECIFIED"  # ip_fragment, ip6_fragment
             run.drop(
                 ns,
                 "mtu",
                 out.ifname,
                 packet,
                 "PKT_TOO_BIG",
-                f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and DF is set.",
+                why,
                 mtu=mtu,
-                length=packet.wire_length,
-                kernel_reason="NOT_SPECIFIED",  # ip_fragment, ip6_fragment
+                length=length,
+                kernel_reason=reason,
             )
-        if packet.ipv6 and iif is not None:
-            _check_fits(run, ns, out, packet, mtu, iif)
         whole = packet.wire_length
         packet = packet.but(fragment=mtu)
         run.step(
