@@ -32,6 +32,7 @@ F_SADDR, F_DADDR, F_MARK, F_IIF, F_OIF, F_PRESENT = 1, 2, 4, 8, 16, 32
 RESULT_OIF, RESULT_OIFNAME, RESULT_ADDRTYPE = 1, 2, 3
 ERROR_TYPES = {"EINVAL": RTN_BLACKHOLE, "EACCES": RTN_PROHIBIT, "EAGAIN": RTN_THROW}
 DSCP_BITS = 0xFC
+LINK_SCOPE = 2  # of an IPv6 group
 LOOPBACK_HOOKS = (NF_PRE_ROUTING, NF_LOCAL_IN, NF_INET_INGRESS)
 
 
@@ -133,7 +134,7 @@ def _flow6(ctx: Context, flags: int, dev: Link | None) -> RouteFlow:
     packet = ctx.packet
     addr, other = _addresses(ctx, flags)
     oif = 0
-    if is_link_local6(addr):
+    if is_link_local6(addr) or (is_multicast(addr) and addr[1] & 0xF == LINK_SCOPE):
         via = dev or ctx.iif or ctx.oif
         oif = via.ifindex if via is not None else 0
     elif flags & F_IIF and dev is not None and _master(ctx, dev):
