@@ -164,6 +164,8 @@ class Run:
         self.endpoints: dict[tuple[LinkKey, bytes], tuple[bytes, int]] = {}
         self.ipvs: dict[NetnsKey, list[IpvsConn]] = {}
         self.neighs: dict[tuple[NetnsKey, int, bytes], bytes] = {}
+        # what a host learns from a question that it may hear only after the packet
+        self.late: set[tuple[NetnsKey, int, bytes]] = set()
         self.asking: set[tuple[NetnsKey, int, bytes]] = set()  # resolutions that have not ended
         self.questions: dict[bytes, list[Question]] = {}  # by the address of who asks
         self.client: tuple[NetnsKey, CtTuple] | None = None

@@ -74,6 +74,7 @@ Wire = tuple[LinkKey, tuple[Crossing, ...], Tags]
 class Domain(msgspec.Struct):
     """Who hears. The frame leaves by links to `left`, tagged so; of these, behind `wires` nobody known has the target.
 
+    `unreturned` hear it at a tunnel's other end, but no answer of theirs comes back.
     `opaque` names devices not modelled, `closed` says where copies end:
     at bridge ports that neither take nor pass a frame, at remotes that don't take a tunnel's packets apart.
     `reflecting` are bridge ports by which a copy comes back that went out of them, which the bridge learns from.
@@ -82,6 +83,7 @@ class Domain(msgspec.Struct):
     heard: list[Heard] = []
     left: list[Wire] = []
     wires: list[Wire] = []
+    unreturned: list[Heard] = []
     opaque: list[str] = []
     closed: list[str] = []
     reflecting: list[str] = []
@@ -176,6 +178,9 @@ class _Explorer:
             if there == key and link.port is not None and link.port.learning:
                 self.found.reflecting.append(link.ifname)
             if is_group(self.mac) and not self.comes_back(there, other, key):
+                master = LinkKey(there.netns, other.master) if other.master else there
+                crossed = Crossing(master, there.ifindex, 0)
+                self.found.unreturned.append(Heard(master, (*path, crossed) if other.master else path))
                 continue
             self.go("rx", there, path)
 

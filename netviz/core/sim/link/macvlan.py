@@ -173,6 +173,15 @@ def takes_for_itself(run: Run, lower: LinkKey, dmac: bytes) -> bool:
     return any(mode_of(link) not in (0, MACVLAN_SOURCE) and link.mac == dmac for link in above)
 
 
+def hears_late(run: Run, key: LinkKey) -> bool:
+    """Tell whether a link hears broadcasts only when a kernel worker gets to them.
+
+    Source: drivers/net/macvlan.c, macvlan_broadcast_enqueue (Linux 6.18).
+    """
+    link = run.link(key)
+    return link is not None and mode_of(link) != 0
+
+
 def hears_answer(run: Run, key: LinkKey, smac: bytes) -> bool:
     """Tell whether a frame from a MAC, for the link's own, comes to the link and not to a macvlan over it alone."""
     link = run.link(key)

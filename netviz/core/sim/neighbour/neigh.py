@@ -28,10 +28,10 @@ from netviz.core.sim.link.bridge import (
     should_deliver,
 )
 from netviz.core.sim.link.domain import Crossing, Domain, broadcast_domain
-from netviz.core.sim.link.macvlan import hears_answer
+from netviz.core.sim.link.macvlan import hears_answer, hears_late
 from netviz.core.sim.neighbour.neigh_answer import Answer, on_link, silent_links, would_answer
 from netviz.core.sim.neighbour.neigh_filter import arp_passes, ndp_passes
-from netviz.core.sim.neighbour.overheard import note, overheard_mac
+from netviz.core.sim.neighbour.overheard import late_mac, note, overheard_mac
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
@@ -63,7 +63,11 @@ def resolve(
     run.check_gap(ns, "neighs", "neigh", link.ifname, packet)
     entry = ns.neighs.get((link.ifindex, nexthop, False))
     command = f"ip neigh get {format_ip(nexthop)} dev {link.ifname}"
-    overlay = overheard_mac(run, ns, link, nexthop, entry) or run.neighs.get((ns.key, link.ifindex, nexthop))
+    known = (ns.key, link.ifindex, nexthop)
+    overlay = overheard_mac(run, ns, link, nexthop, entry) or run.neighs.get(known)
+    late = overlay is not None and known in run.late
+    if late and run.choose(("late", *known), 2, None) == 1:
+        overlay = None
     if overlay is not None and not (entry is not None and entry.state & NUD_PERMANENT):
         packet = packet.but(smac=link.mac, dmac=overlay)
         run.step(
@@ -73,6 +77,7 @@ def resolve(
             packet,
             "resolved",
             f"{format_ip(nexthop)} is at {format_mac(overlay)}, as the packets before this one have shown.",
+            certainty=BRANCH if late else CERTAIN,
             nexthop=format_ip(nexthop),
             mac=format_mac(overlay),
             command=command,
@@ -217,6 +222,19 @@ def _ask(
         evidence["closed"] = sorted(set(domain.closed))
     if announce := 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce"):
         evidence["asked_from"] = f"{format_ip(sender)} (arp_announce {announce})"
+    if (
+        not answers
+        and (mac := late_mac(run, own, nexthop))
+        and run.choose(("late", own, nexthop), 2, None) == 0
+    ):
+        run.neighs[ns.key, link.ifindex, nexthop] = mac
+        packet = packet.but(smac=link.mac, dmac=mac)
+        why = f"Nobody answers the {what} for {text}, but {text}'s own question, on its way by a tunnel, shows its MAC "
+        why += "if it comes after this one."
+        run.step(
+            ns, "neigh", link.ifname, packet, "resolve", why, certainty=BRANCH, command=command, **evidence
+        )
+        return packet
     if not answers:
         _nobody_answers(run, ns, link, packet, domain, failed, what, text, command, iif, routed, evidence)
     picked = 0
@@ -229,6 +247,8 @@ def _ask(
         for crossing in other.heard.path:
             _learn(run, crossing, link.mac, other.mac)
         _carry_answer(run, other, link.mac, len(nexthop) == 16)
+        if other.heard.link != answer.heard.link and hears_late(run, other.heard.link):
+            run.late.add((other.heard.link.netns, other.heard.link.ifindex, sender))
     packet = packet.but(smac=link.mac, dmac=answer.mac)
     also = (
         ""

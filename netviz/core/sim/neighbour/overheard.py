@@ -13,7 +13,7 @@ from __future__ import annotations
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Neigh
 from netviz.core.model.link import Link
-from netviz.core.sim.link.domain import Domain, Heard
+from netviz.core.sim.link.domain import TUNNELS, Domain, Heard
 from netviz.core.sim.link.underlay import on_segment
 from netviz.core.sim.neighbour.neigh_filter import arp_passes
 from netviz.core.sim.nft.context import Tri
@@ -40,6 +40,24 @@ def overheard_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neig
         if heard is not None and _gets_there(run, question, addr, heard):
             return question.mac
     return b""
+
+
+def late_mac(run: Run, here: LinkKey, addr: bytes) -> bytes:
+    """Return the MAC that a question of this run shows which comes to a link by a tunnel; b"" for none.
+
+    What a tunnel carries is taken in later than what comes beside it (gro_cells): whether there is an entry by then
+    isn't known.
+    """
+    for question in reversed(run.questions.get(addr, ())):
+        for heard in (*question.domain.heard, *question.domain.unreturned):
+            if heard.link == here and question.asker != here and _by_tunnel(run, heard):
+                return question.mac if _gets_there(run, question, addr, heard) else b""
+    return b""
+
+
+def _by_tunnel(run: Run, heard: Heard) -> bool:
+    ends = (run.netns(one.bridge.netns).links.get(one.came_in) for one in heard.path)
+    return any(end is not None and end.kind in TUNNELS for end in ends)
 
 
 def _is_for_others(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> bool:
