@@ -265,9 +265,13 @@ def _assign(sightings: list[Sighting], results: list[Result]) -> None:
         result = by_seq.get(frame.seq)
         if result is None and frame.kind == "forward":
             candidate = by_port.get(frame.sport)
-            if candidate is None:  # translated before it was first seen
-                at = sighting.at_ns
-                candidate = next((r for r in tcp if r.began_ns <= at <= r.ended_ns), None)
+            if (
+                candidate is None
+            ):  # translated before it was first seen, perhaps after it waited for a neighbour
+                matched = {id(r) for r in by_seq.values()}
+                begun = [r for r in tcp if 0 < r.began_ns <= sighting.at_ns and id(r) not in matched]
+                here = [r for r in begun if r.probe.src == sighting.place]
+                candidate = max(here, key=lambda r: r.began_ns, default=None)
             if candidate is not None and candidate.probe.src == sighting.place:
                 result = by_seq[frame.seq] = candidate
         if result is not None:

@@ -45,7 +45,10 @@ def listed(link: Link, smac: bytes) -> bool:
 
 
 def keeps(link: Link, smac: bytes) -> bool:
-    """Tell whether nobody else gets a frame from a MAC that a macvlan in source mode takes (MACVLAN_FLAG_NODST)."""
+    """Tell whether nobody else gets a frame from a MAC that a macvlan in source mode takes, be it up or down.
+
+    Source: drivers/net/macvlan.c, macvlan_forward_source (MACVLAN_FLAG_NODST) (Linux 6.18).
+    """
     return (
         listed(link, smac)
         and isinstance(link.info, MacvlanInfo)
@@ -103,10 +106,11 @@ def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[Link
     """
     links = [(upper, other) for upper in uppers if (other := run.link(upper)) is not None]
     copied = [(upper, other) for upper, other in links if other.up and listed(other, packet.smac)]
-    followed = _followed_copy(run, ns, link, packet, copied) if copied else None
+    kept = any(keeps(other, packet.smac) for _, other in links)
+    followed = _followed_copy(run, ns, link, packet, copied, kept) if copied else None
     if followed is not None:
         return _up(run, ns, link, packet, *followed)
-    if any(keeps(other, packet.smac) for _, other in copied):
+    if kept:
         why = f"A macvlan over {link.ifname} takes all frames from this source for itself (nodst)."
         run.drop(ns, "link_rx", link.ifname, packet, "NOT_SPECIFIED", why)
     passthru = [pair for pair in links if mode_of(pair[1]) == MACVLAN_PASSTHRU]
@@ -122,10 +126,11 @@ def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[Link
 
 
 def _followed_copy(
-    run: Run, ns: NetnsState, link: Link, packet: Packet, copied: list[tuple[LinkKey, Link]]
+    run: Run, ns: NetnsState, link: Link, packet: Packet, copied: list[tuple[LinkKey, Link]], kept: bool
 ) -> tuple[LinkKey, Link] | None:
     """Choose among the frame and its copies for macvlans in source mode; None: the frame itself is followed.
 
+    `kept`: there is no frame but the copies.
     A copy is for its taker's host if it has that one's MAC, or if the frame is the lower device's: the copy
     keeps what the kernel found out about the frame. Of several that are, those are followed whose host has
     the destination's address, else those whose host forwards.
@@ -134,7 +139,7 @@ def _followed_copy(
     """
     mine = packet.dmac == link.mac
     takers: list[tuple[LinkKey, Link] | None] = [one for one in copied if mine or one[1].mac == packet.dmac]
-    if mine and not any(keeps(other, packet.smac) for _, other in copied):
+    if mine and not kept:
         takers.insert(0, None)
     own = LinkKey(ns.key, link.ifindex)
     worth = [worth_to(run, one[0] if one is not None else own, packet) for one in takers]
@@ -192,8 +197,8 @@ def hears_answer(run: Run, key: LinkKey, smac: bytes) -> bool:
     beside, above = (uppers_of(node.netns).get(at, ()) if at is not None else () for at in (lower, key))
     if any(mode_of(other) == MACVLAN_PASSTHRU for other in _up_links(run, above)):
         return False
-    keepers = [*_up_links(run, above), *_up_links(run, beside)]
-    return not any(keeps(other, smac) for other in keepers if other is not link)
+    keepers = (run.link(key) for key in (*above, *beside))
+    return not any(keeps(other, smac) for other in keepers if other is not None and other is not link)
 
 
 def _up_links(run: Run, keys: Iterable[LinkKey]) -> list[Link]:
