@@ -19,7 +19,7 @@ from tests.live.oracle.compare import WRONG
 pytestmark = pytest.mark.live
 
 PACKETS = 1000
-MOST_WRONG = PACKETS // 200
+MOST_WRONG = PACKETS // 500
 
 
 def test_kept_cases() -> None:
