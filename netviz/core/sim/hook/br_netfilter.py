@@ -31,7 +31,7 @@ from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
 from netviz.core.sim.hook.sent_on import send_on
 from netviz.core.sim.inet.admission import check_martian, check_source
 from netviz.core.sim.inet.icmp import drop_and_tell
-from netviz.core.sim.neighbour import neigh
+from netviz.core.sim.neighbour.resolve import is_known, resolve
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.decision import pick_nexthop, route_flow
@@ -121,8 +121,8 @@ def _forwards(bridge: Link) -> bool:
 
 def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Nexthop) -> Packet:
     gateway = nexthop.gateway or packet.dst
-    asks = not neigh.is_known(run, ns, bridge, gateway)
-    resolved = neigh.resolve(run, ns, bridge, gateway, packet)
+    asks = not is_known(run, ns, bridge, gateway)
+    resolved = resolve(run, ns, bridge, gateway, packet)
     if has_egress(ns, bridge):
         # An entry that has sent before may skip the device; which has isn't known.
         key = ("bridged dnat", ns.key, bridge.ifindex, gateway)

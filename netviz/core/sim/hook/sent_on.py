@@ -8,7 +8,7 @@ from __future__ import annotations
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.hook.frame_hooks import Forwarded
-from netviz.core.sim.neighbour import neigh
+from netviz.core.sim.neighbour.resolve import resolve
 from netviz.core.sim.run import Run, Tx
 from netviz.core.state.node import NetnsState
 
@@ -22,6 +22,6 @@ def send_on(run: Run, ns: NetnsState, link: Link, forwarded: Forwarded, before: 
         why = "Rules of devices send the frame from one to the next too often: it is dropped."
         run.drop(ns, "link_tx", link.ifname, packet, "NOT_SPECIFIED", why)
     if forwarded.nexthop:
-        packet = neigh.resolve(run, ns, out, forwarded.nexthop, packet, routed=False)
+        packet = resolve(run, ns, out, forwarded.nexthop, packet, routed=False)
     run.step(ns, "forward", link.ifname, packet, "forward", f"The frame goes out of {out.ifname} instead.")
     return Tx(LinkKey(ns.key, out.ifindex), packet, forwarded.nexthop, before + 1)

@@ -23,7 +23,7 @@ from netviz.core.sim.inet.admission import (
 )
 from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.link.vrf import check_hooks, master_of
-from netviz.core.sim.neighbour import neigh
+from netviz.core.sim.neighbour.resolve import resolve
 from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, IPPROTO_UDP, Packet
 from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow, sender_tos
 from netviz.core.sim.route.rules import (
@@ -266,7 +266,7 @@ def output(
         )
     if not out.flags & IFF_LOOPBACK and out.kind != "vrf":
         gateway = nexthop.gateway or packet.dst
-        packet = neigh.resolve(run, ns, out, gateway, packet, iif)
+        packet = resolve(run, ns, out, gateway, packet, iif)
     return Tx(LinkKey(ns.key, out.ifindex), packet, gateway)
 
 

@@ -15,7 +15,7 @@ from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Neigh
 from netviz.core.model.link import Link
 from netviz.core.sim.link.domain import TUNNELS, Domain, Heard
 from netviz.core.sim.link.underlay import on_segment
-from netviz.core.sim.neighbour.neigh_filter import arp_passes
+from netviz.core.sim.neighbour.passage import arp_passes
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.route.rules import RouteFlow, lookup_route
 from netviz.core.sim.run import Question, Run

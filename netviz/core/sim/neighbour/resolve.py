@@ -1,0 +1,99 @@
+"""Neighbours: the MAC for a next hop, from an entry, or by asking who has it.
+
+Source: net/core/neighbour.c, __neigh_event_send, neigh_resolve_output (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+from netviz.core.model.addr import format_ip, format_mac
+from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT, Neigh
+from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
+from netviz.core.sim.neighbour.ask import ask
+from netviz.core.sim.neighbour.overheard import overheard_mac
+from netviz.core.sim.packet import BROADCAST_MAC, Packet
+from netviz.core.sim.route.saddr import is_multicast
+from netviz.core.sim.run import Run
+from netviz.core.sim.trace import BRANCH, CERTAIN
+from netviz.core.state.node import NetnsState
+
+
+def resolve(
+    run: Run,
+    ns: NetnsState,
+    link: Link,
+    nexthop: bytes,
+    packet: Packet,
+    iif: Link | None = None,
+    routed: bool = True,
+) -> Packet:
+    """Fill in the frame's MACs for a next hop on a link; ends the walk when there is none.
+
+    `iif` is the link by which the packet came in, None for the host's own. The sender of a packet that was never
+    `routed` isn't told of a failure: it is the route that tells (net/ipv4/arp.c, arp_error_report).
+    """
+    if link.flags & (IFF_NOARP | IFF_LOOPBACK) or link.arptype != ARPHRD_ETHER:
+        return packet.but(smac=link.mac, dmac=link.mac if link.flags & IFF_LOOPBACK else b"")
+    if is_multicast(nexthop) or nexthop == b"\xff" * 4:
+        return packet.but(smac=link.mac, dmac=_group_mac(nexthop))
+    run.check_gap(ns, "neighs", "neigh", link.ifname, packet)
+    entry = ns.neighs.get((link.ifindex, nexthop, False))
+    command = f"ip neigh get {format_ip(nexthop)} dev {link.ifname}"
+    known = (ns.key, link.ifindex, nexthop)
+    overlay = overheard_mac(run, ns, link, nexthop, entry) or run.neighs.get(known)
+    late = overlay is not None and known in run.late
+    if late and run.choose(("late", *known), 2, None) == 1:
+        overlay = None
+    if overlay is not None and not (entry is not None and entry.state & NUD_PERMANENT):
+        packet = packet.but(smac=link.mac, dmac=overlay)
+        run.step(
+            ns,
+            "neigh",
+            link.ifname,
+            packet,
+            "resolved",
+            f"{format_ip(nexthop)} is at {format_mac(overlay)}, as the packets before this one have shown.",
+            certainty=BRANCH if late else CERTAIN,
+            nexthop=format_ip(nexthop),
+            mac=format_mac(overlay),
+            command=command,
+        )
+        return packet
+    if entry is not None and _is_usable(entry):
+        state = (
+            "permanent" if entry.state & NUD_PERMANENT else "noarp" if entry.state & NUD_NOARP else "learned"
+        )
+        packet = packet.but(smac=link.mac, dmac=entry.mac)
+        run.step(
+            ns,
+            "neigh",
+            link.ifname,
+            packet,
+            "entry",
+            f"{format_ip(nexthop)} is at {format_mac(entry.mac)} ({state} entry).",
+            nexthop=format_ip(nexthop),
+            mac=format_mac(entry.mac),
+            state=state,
+            command=command,
+        )
+        return packet
+    failed = entry is not None and bool(entry.state & NUD_FAILED)
+    return ask(run, ns, link, nexthop, packet, failed, command, iif, routed)
+
+
+def is_known(run: Run, ns: NetnsState, link: Link, nexthop: bytes) -> bool:
+    """Tell whether a next hop's MAC is known without asking."""
+    entry = ns.neighs.get((link.ifindex, nexthop, False))
+    return (entry is not None and _is_usable(entry)) or (ns.key, link.ifindex, nexthop) in run.neighs
+
+
+def _is_usable(entry: Neigh) -> bool:
+    return bool(entry.mac) and not entry.state & NUD_FAILED
+
+
+def _group_mac(addr: bytes) -> bytes:
+    """Map a group address to its MAC. Source: include/net/ip.h, ip_eth_mc_map (Linux 6.18)."""
+    if len(addr) == 16:
+        return b"\x33\x33" + addr[12:]
+    if addr == b"\xff" * 4:
+        return BROADCAST_MAC
+    return b"\x01\x00\x5e" + bytes((addr[1] & 0x7F, addr[2], addr[3]))
