@@ -264,15 +264,16 @@ def _assign(sightings: list[Sighting], results: list[Result]) -> None:
             continue
         result = by_seq.get(frame.seq)
         if result is None and frame.kind == "forward":
-            candidate = by_port.get(frame.sport)
-            if (
-                candidate is None
-            ):  # translated before it was first seen, perhaps after it waited for a neighbour
-                matched = {id(r) for r in by_seq.values()}
-                begun = [r for r in tcp if 0 < r.began_ns <= sighting.at_ns and id(r) not in matched]
-                here = [r for r in begun if r.probe.src == sighting.place]
-                candidate = max(here, key=lambda r: r.began_ns, default=None)
-            if candidate is not None and candidate.probe.src == sighting.place:
-                result = by_seq[frame.seq] = candidate
+            result = by_port.get(frame.sport)
+            if result is None or result.probe.src != sighting.place:
+                result = _last_begun(tcp, sighting, {id(known) for known in by_seq.values()})
+            if result is not None:
+                by_seq[frame.seq] = result
         if result is not None:
             result.sightings.append(sighting)
+
+
+def _last_begun(tcp: list[Result], sighting: Sighting, known: set[int]) -> Result | None:
+    """Find whose SYN it is that was translated before it was first seen, and may have waited for a neighbour."""
+    here = [r for r in tcp if r.probe.src == sighting.place and 0 < r.began_ns <= sighting.at_ns]
+    return max((r for r in here if id(r) not in known), key=lambda r: r.began_ns, default=None)

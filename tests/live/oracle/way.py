@@ -175,6 +175,8 @@ def _written_in_place(path: Path) -> set[tuple[str, str]]:
 
 def _as_written(frame: Frame, packet: Packet, written: set[tuple[str, str]]) -> Frame:
     """Give a frame the addresses that it had when it was seen, if they were written over since."""
+    while packet.payload is not None:
+        packet = packet.payload
     if (frame.src, frame.dst) not in written:
         return frame
     return msgspec.structs.replace(frame, src=format_ip(packet.src), dst=format_ip(packet.dst))

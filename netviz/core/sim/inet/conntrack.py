@@ -37,6 +37,8 @@ from netviz.core.sim.packet import (
     IPPROTO_ICMP,
     IPPROTO_ICMPV6,
     IPPROTO_TCP,
+    NEIGHBOUR_ADVERTISEMENT,
+    NEIGHBOUR_SOLICITATION,
     PROTO_NAMES,
     TH_ACK,
     TH_RST,
@@ -250,11 +252,17 @@ def may_start(packet: Packet) -> bool:
     return True
 
 
+# Address resolution has no connections. Source: net/netfilter/nf_conntrack_proto_icmpv6.c, noct_valid_new (Linux 6.18).
+UNTRACKED6 = (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT)
+
+
 def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
     """Attach a packet to its connection, making a new one where it may start one."""
     if packet.ct is not None or packet.untracked:
         return packet
     packet = packet.but(template=False) if packet.template else packet
+    if packet.proto == IPPROTO_ICMPV6 and packet.icmp_type in UNTRACKED6:
+        return packet.but(untracked=True)
     command = f"conntrack -L | grep {format_ip(packet.src)}"
     if packet.inner is not None:
         return _track_error(run, ns, packet, dev, command)

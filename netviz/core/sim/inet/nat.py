@@ -203,13 +203,14 @@ def translate(run: Run, ns: NetnsState, packet: Packet, hook: int, dev: str) -> 
 
 def _mark_unsure(packet: Packet, conn: Conn, source: bool) -> Packet:
     """Say of a rewritten packet whether its ports (for ICMP, its identifier) are known now."""
-    if not conn.unsure or packet.inner is not None:
+    if packet.inner is not None:
         return packet
-    put = (conn.unsure == "source") == source and not packet.ct_reply
-    taken_off = (conn.unsure == "source") != source and packet.ct_reply
-    if not put and not taken_off:
-        return packet
-    unsure = put or (conn.drawn and not source)
+    if packet.ct_reply:
+        unsure = conn.drawn and not source
+    elif source:
+        unsure = conn.unsure == "source" or (conn.drawn and conn.reply.dport == conn.orig.sport)
+    else:
+        unsure = conn.unsure == "destination"
     if source or packet.is_icmp:
         return packet.but(sport_unsure=unsure)
     return packet.but(dport_unsure=unsure)

@@ -4,7 +4,7 @@ A question and its answer pass the hooks of both ends and of the bridges between
 for it is not the traced packet.
 
 Source: net/ipv4/arp.c, arp_xmit, arp_rcv (NFPROTO_ARP); net/ipv6/ndisc.c, ndisc_send_skb, ndisc_rcv;
-net/netfilter/nf_conntrack_proto_icmpv6.c, noct_valid_new (discovery is untracked) (Linux 6.18).
+net/bridge/br_netfilter_hooks.c (Linux 6.18).
 
 Unmodelled: legacy ARP tables, and chains that change a question's addresses: resolution is then unknown.
 """
@@ -83,7 +83,7 @@ def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: by
     one, other = _link(run, asker), _link(run, heard.link)
     group = SOLICITED_NODE + target[13:]
     ask = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=NDP_HOP_LIMIT, length=NDP_LENGTH)
-    ask = ask.but(untracked=True, own=True)
+    ask = ask.but(own=True)
     ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION, smac=one.mac, dmac=b"\x33\x33\xff" + target[13:])
     answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=other.mac, dmac=one.mac)
     return _exchange(run, asker, heard, ask, answer)
@@ -234,7 +234,7 @@ def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
     message = _device(run, ns, link, message, egress=False)
     if message.dmac != dmac and takes_for_itself(run, at, message.dmac):
         raise Ended(Disposition.DROPPED, "a macvlan takes it")
-    message = message.but(dmac=dmac, untracked=not message.arp, own=False)
+    message = message.but(dmac=dmac, own=False)
     if message.pkttype == PACKET_OTHERHOST:
         raise Ended(Disposition.DROPPED, "OTHERHOST")
     if message.arp:
@@ -289,6 +289,6 @@ def _ip_hook(run: Run, ns: NetnsState, message: Packet, *, hook: int, bridge: Li
     """Pass a bridged IPv6 message through an IP hook, where the bridge calls them (`br_netfilter`)."""
     if message.arp or not calls_ip_hooks(ns, bridge, True):
         return message
-    message = message.but(untracked=True, **ports)
+    message = message.but(**ports)
     iif = None if hook == NF_POST_ROUTING else bridge
     return inet_hook(run, ns, message, hook, iif, None if hook == NF_PRE_ROUTING else bridge)
