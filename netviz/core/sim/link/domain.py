@@ -170,6 +170,8 @@ class _Explorer:
         if copies is None:
             self.found.opaque.append(link.ifname)
             return
+        if link.port is not None and link.port.learning and ends.short_cut(self.run, ns, link, self.mac):
+            self.found.reflecting.append(link.ifname)
         # All copies are sent before the first is taken out of its tunnel.
         for there in [self.carry(*copy) for copy in copies]:
             other = self.run.link(there) if there is not None else None

@@ -34,7 +34,7 @@ from netviz.core.sim.hook.frame_hooks import (
     netdev_hook,
 )
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
-from netviz.core.sim.link.bridge import is_group
+from netviz.core.sim.link.bridge import flood_ports, is_group
 from netviz.core.sim.link.domain import Crossing, Heard
 from netviz.core.sim.link.macvlan import mode_of, takes_for_itself
 from netviz.core.sim.nft.context import Tri
@@ -54,6 +54,7 @@ from netviz.core.sim.route.saddr import is_link_local6, is_multicast, owned_addr
 from netviz.core.sim.run import Ended, Run
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition, Recorder
+from netviz.core.sim.xtables.translation import WRITTEN_IN_PLACE
 from netviz.core.state.node import NetnsState
 
 SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
@@ -127,6 +128,8 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
         return Passage(Tri.FALSE, "a rule sends it to another MAC")
     if set(changed) <= {"src", "dst"} and _is_answer(message):
         return _reads(run, message, passed, end)
+    if changed == ["src"] and not message.arp and not owned_addrs(run.netns(start.netns), passed.src):
+        return Passage(Tri.FALSE, "a rule changes who asks")  # the answer goes to who isn't there
     return Passage(Tri.UNKNOWN if changed else Tri.TRUE)
 
 
@@ -263,6 +266,7 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
         into = partial(_ip_hook, run, ns, hook=NF_PRE_ROUTING, bridge=bridge, physin=source.ifindex)
         message = bridge_hook(run, ns, message, "pre", source, bridge, ip_hook=into)
         if out is None:
+            message = _beside_its_copies(run, ns, message, bridge, source, crossing.vid)
             # for whom it is has been found out
             return bridge_hook(run, ns, message, "in", source, bridge).but(dmac=message.dmac)
         message = message if message.pkttype is not None else message.but(pkttype=kind)
@@ -278,6 +282,30 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
     if source is not None:
         message = _ip_hook(run, ns, message, hook=NF_POST_ROUTING, bridge=bridge)
     return _device(run, ns, out, message, egress=True)
+
+
+def _beside_its_copies(
+    run: Run, ns: NetnsState, message: Packet, bridge: Link, source: Link, vid: int
+) -> Packet:
+    """Give a flooded message that goes up the addresses that rules have written into its copies for other ports.
+
+    Those go first, and share its data: NPT writes into that, which other targets copy before.
+
+    Source: net/bridge/br_input.c, br_handle_frame_finish; net/ipv6/netfilter/ip6t_NPT.c (Linux 6.18).
+    """
+    if message.arp or not is_group(message.dmac) or not calls_ip_hooks(ns, bridge, True):
+        return message
+    for port in flood_ports(ns, bridge, source, message.dmac, vid):
+        with run.supposing():
+            run.noted.pop(WRITTEN_IN_PLACE, None)
+            try:
+                copy = _ip_hook(run, ns, message, hook=NF_FORWARD, bridge=bridge, physout=port.ifindex)
+                copy = _ip_hook(run, ns, copy, hook=NF_POST_ROUTING, bridge=bridge)
+            except Ended:
+                continue
+            if WRITTEN_IN_PLACE in run.noted:
+                message = message.but(src=copy.src, dst=copy.dst)
+    return message
 
 
 def _calls_arp(ns: NetnsState, bridge: Link) -> bool:

@@ -24,6 +24,8 @@ MAP_IPS, PROTO_SPECIFIED, NETMAP_FLAG = 1, 2, 64
 # Registers for addresses and ports of a translation: 16 bytes each for addresses.
 REG_LOW, REG_HIGH, REG_PORT_LOW, REG_PORT_HIGH = 1, 2, 3, 4
 MAX_PREFIX, MANGLED_ZERO = 64, 0xFFFF
+# Noted when a target has written addresses without a copy of the packet first: its clones have them too.
+WRITTEN_IN_PLACE = "addresses written in place"
 
 
 def _translation(ctx: Context, name: str, kind: int | None, a: payloads.Range) -> Result:
@@ -119,6 +121,7 @@ def _snpt(ctx: Context, a: payloads.Prefixes) -> Result:
     if addr is None:
         return Stop("target SNPT of an address without room")
     ctx.packet = _quoted(ctx.packet.but(src=addr), a, "dst")
+    ctx.run.noted[WRITTEN_IN_PLACE] = 1
     return Tri.TRUE
 
 
@@ -128,6 +131,7 @@ def _dnpt(ctx: Context, a: payloads.Prefixes) -> Result:
     if addr is None:
         return Stop("target DNPT of an address without room")
     ctx.packet = _quoted(ctx.packet.but(dst=addr), a, "src")
+    ctx.run.noted[WRITTEN_IN_PLACE] = 1
     return Tri.TRUE
 
 
