@@ -21,6 +21,8 @@ TABLES = {
     "nat": ("PREROUTING", "OUTPUT", "POSTROUTING", "INPUT"),
 }
 WEIGHTED = ("filter", "filter", "filter", "mangle", "mangle", "mangle", "raw", "security", "nat")
+# Matches with many kinds, or that few spots can have.
+OFTENER = ("set", "rpfilter")
 
 
 class Ruleset(msgspec.Struct):
@@ -62,7 +64,7 @@ def filters(plan: Plan) -> None:
 def _rule(plan: Plan, made: Ruleset, spot: Spot) -> None:
     rng, own = plan.rng, f"C{plan.unique()}X"
     names = [name for name in sorted(MATCHES) if usable(name, spot)]
-    name = rng.choice([*names, *["set"] * 4])
+    name = rng.choice([*names, *(name for name in OFTENER if name in names for _ in range(4))])
     words = words_of(name, spot)
     target = rng.choice(choices(spot))
     body = TARGETS[target](spot)
