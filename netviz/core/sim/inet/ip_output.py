@@ -141,7 +141,7 @@ def _route_output(
         run.unknown(
             ns, "route", "", packet, "broadcast or multicast", "Broadcast and multicast are not followed."
         )
-    nexthop = pick_nexthop(run, ns, packet, result)
+    nexthop = pick_nexthop(run, ns, packet, result, "sent again" if again else "sent")
     out = ns.links.get(nexthop.oif)
     if out is None:
         missing_device(run, ns, packet, nexthop, command)

@@ -88,8 +88,12 @@ def missing_device(run: Run, ns: NetnsState, packet: Packet, nexthop: Nexthop, c
     )
 
 
-def pick_nexthop(run: Run, ns: NetnsState, packet: Packet, result: RouteResult) -> Nexthop:
+def pick_nexthop(
+    run: Run, ns: NetnsState, packet: Packet, result: RouteResult, asked: str = "coming in"
+) -> Nexthop:
     """Choose among a route's nexthops as its hash might: one branch each, by weight.
+
+    `asked` says for what packet: one that comes in, or the host's own, which is hashed before it is whole.
 
     Source: net/ipv4/fib_semantics.c, fib_select_multipath; net/ipv6/route.c, fib6_select_path
     (Linux 6.18).
@@ -109,6 +113,7 @@ def pick_nexthop(run: Run, ns: NetnsState, packet: Packet, result: RouteResult) 
         packet.src,
         packet.dst,
         packet.proto,
+        asked,
     )
     return nexthops[run.choose(key, len(nexthops), tuple(nexthop.weight / total for nexthop in nexthops))]
 
