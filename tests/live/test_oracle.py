@@ -1,7 +1,7 @@
 """The oracle in CI: every kept case, and fresh random networks.
 
-The aim is that nothing is predicted wrongly; docs/accuracy.md says how far that is. Until a big run shows none, a
-few wrong predictions over networks that nobody has seen are told and don't fail the test; many do.
+The aim is that nothing is predicted wrongly; docs/accuracy.md has the last big run. Networks that nobody has seen may
+still show one or two wrong predictions: those are told, to be mended and kept, and don't fail the test; more do.
 """
 
 from __future__ import annotations
