@@ -213,6 +213,7 @@ class Run:
         self.set_elems = {key: dict(elems) for key, elems in set_elems.items()}
         self.fdb, self.vxlan_fdb, self.neighs = dict(fdb), dict(vxlan_fdb), dict(neighs)
         self.questions = {sender: list(asked) for sender, asked in questions.items()}
+        late, self.late = self.late, set(self.late)
         try:
             with self.aside():
                 yield
@@ -220,6 +221,7 @@ class Run:
             self.supposed -= 1
             self.conns, self.noted, self.changed_sets, self.set_elems = conns, noted, changed_sets, set_elems
             self.fdb, self.vxlan_fdb, self.neighs, self.questions = fdb, vxlan_fdb, neighs, questions
+            self.late = late
 
     @property
     def probability(self) -> float | None:

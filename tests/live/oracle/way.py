@@ -84,10 +84,15 @@ def observed(result: Result, kinds: tuple[str, ...]) -> list[Sighting]:
     return [s for s in found if s.at_ns - found[0].at_ns < _RETRANSMISSION_NS]
 
 
-def _same_headers(packet: Packet, frame: Frame) -> bool:
-    """Compare addresses, ports and TTL; a port that is chosen at random may be any."""
+def _innermost(packet: Packet) -> Packet:
     while packet.payload is not None:
         packet = packet.payload
+    return packet
+
+
+def _same_headers(packet: Packet, frame: Frame) -> bool:
+    """Compare addresses, ports and TTL; a port that is chosen at random may be any."""
+    packet = _innermost(packet)
     predicted, seen = list(_headers(packet)), list(_seen_headers(frame))
     if packet.inner is None:
         for at, unsure in ((1, packet.sport_unsure), (3, packet.dport_unsure)):
@@ -97,8 +102,7 @@ def _same_headers(packet: Packet, frame: Frame) -> bool:
 
 
 def _headers(packet: Packet) -> tuple[str, int, str, int, int]:
-    while packet.payload is not None:
-        packet = packet.payload
+    packet = _innermost(packet)
     if packet.inner is not None:
         return format_ip(packet.src), 0, format_ip(packet.dst), 0, packet.ttl
     return format_ip(packet.src), packet.sport, format_ip(packet.dst), packet.dport, packet.ttl
@@ -175,8 +179,7 @@ def _written_in_place(path: Path) -> set[tuple[str, str]]:
 
 def _as_written(frame: Frame, packet: Packet, written: set[tuple[str, str]]) -> Frame:
     """Give a frame the addresses that it had when it was seen, if they were written over since."""
-    while packet.payload is not None:
-        packet = packet.payload
+    packet = _innermost(packet)
     if (frame.src, frame.dst) not in written:
         return frame
     return msgspec.structs.replace(frame, src=format_ip(packet.src), dst=format_ip(packet.dst))

@@ -23,6 +23,7 @@ from netviz.core.model.netfilter import (
     NF_POST_ROUTING,
     NF_PRE_ROUTING,
     NFPROTO_ARP,
+    NFPROTO_IPV6,
 )
 from netviz.core.sim.hook.frame_hooks import (
     NF_ARP_FORWARD,
@@ -225,9 +226,8 @@ def _lowers(run: Run, at: LinkKey) -> list[LinkKey]:
 def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
     for lower in reversed(_lowers(run, at)):
         message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=False)
-        kept = (
-            message.pkttype if mode_of(_link(run, at)) == MACVLAN_SOURCE else None
-        )  # a copy stays whose it was
+        # a copy stays whose it was
+        kept = message.pkttype if mode_of(_link(run, at)) == MACVLAN_SOURCE else None
         message = message.scrubbed(True)
         if kept is not None and message.dmac != _link(run, at).mac:
             message = message.but(pkttype=kept)
@@ -294,6 +294,10 @@ def _beside_its_copies(
     Source: net/bridge/br_input.c, br_handle_frame_finish; net/ipv6/netfilter/ip6t_NPT.c (Linux 6.18).
     """
     if message.arp or not is_group(message.dmac) or not calls_ip_hooks(ns, bridge, True):
+        return message
+    # Of the hooks that copies pass, NPT may stand in POST_ROUTING of the mangle table alone.
+    key = (NFPROTO_IPV6, "mangle", "POSTROUTING")
+    if not any(chain is not None and chain.body for chain in (ns.nft_chains.get(key), ns.xt_chains.get(key))):
         return message
     for port in flood_ports(ns, bridge, source, message.dmac, vid):
         with run.supposing():
