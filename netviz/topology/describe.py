@@ -5,7 +5,7 @@ Every function takes records of one namespace and returns rows that can be shown
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -21,14 +21,14 @@ from netviz.core.model.conntrack import (
     CtTuple,
 )
 from netviz.core.model.l2 import NTF_PROXY, NTF_ROUTER, Fdb, Neigh
-from netviz.core.model.l3 import FR_ACT_GOTO, FR_ACT_TO_TBL, ROUTE_TYPES, Nexthop, Route, Rule
+from netviz.core.model.l3 import ROUTE_TYPES, Nexthop, Route
 from netviz.core.model.link import Link, LinkCounters
 from netviz.core.model.socket import Socket
+from netviz.core.sim.words.iproute import table_name
 from netviz.core.state.node import NetnsState
 
 Row = dict[str, Any]
 
-TABLES = {253: "default", 254: "main", 255: "local"}
 SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 ROUTE_PROTOS = {
     1: "redirect",
@@ -54,17 +54,11 @@ TCP_STATES = (
     *("none", "established", "syn-sent", "syn-recv", "fin-wait-1", "fin-wait-2", "time-wait", "close"),
     *("close-wait", "last-ack", "listen", "closing", "new-syn-recv"),
 )
-RULE_ACTIONS = {3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
 CT_STATUS = (
     *((IPS_SEEN_REPLY, "seen-reply"), (IPS_ASSURED, "assured")),
     *((IPS_SRC_NAT, "snat"), (IPS_DST_NAT, "dnat"), (IPS_DYING, "dying")),
 )
 DEFAULT_ROUTES = {4: "default", 16: "default (IPv6)"}
-
-
-def table_name(table_id: int) -> str:
-    """A route table's name, or its number as text."""
-    return TABLES.get(table_id, str(table_id))
 
 
 def proto_name(proto: int) -> str:
@@ -104,47 +98,6 @@ def route_order(route: Route) -> tuple[Any, ...]:
     """Main table first and local last; IPv4 first; the longest prefix first."""
     place = {254: 0, 253: 2, 255: 3}.get(route.table_id, 1)
     return (place, route.table_id, len(route.dst), -route.dst_len, route.dst, route.metric, route.pos)
-
-
-def rule_text(rule: Rule) -> str:
-    """A policy rule as `ip rule` shows it, after its priority."""
-    words = ["not"] if rule.invert else []
-    words += ["from", format_prefix(rule.src, rule.src_len) if rule.src else "all"]
-    if rule.dst:
-        words += ["to", format_prefix(rule.dst, rule.dst_len)]
-    if rule.fwmark or rule.fwmask:
-        mask = "" if rule.fwmask in (0, 0xFFFFFFFF) else f"/{rule.fwmask:#x}"
-        words += ["fwmark", f"{rule.fwmark:#x}{mask}"]
-    words += [f"{name} {value}" for name, value in _rule_selectors(rule) if value]
-    if rule.uid_range is not None:
-        words += ["uidrange", f"{rule.uid_range[0]}-{rule.uid_range[1]}"]
-    if rule.action == FR_ACT_TO_TBL:
-        words += ["lookup", "[l3mdev-table]" if rule.l3mdev else table_name(rule.table_id)]
-        if rule.suppress_prefixlen >= 0:
-            words += ["suppress_prefixlength", str(rule.suppress_prefixlen)]
-    elif rule.action == FR_ACT_GOTO:
-        words += ["goto", str(rule.goto)]
-    else:
-        words.append(RULE_ACTIONS.get(rule.action, f"action {rule.action}"))
-    return " ".join(words)
-
-
-def _rule_selectors(rule: Rule) -> Iterable[tuple[str, str]]:
-    return (
-        ("tos", f"{rule.tos:#x}" if rule.tos else ""),
-        ("dscp", "" if rule.dscp is None else str(rule.dscp)),
-        ("iif", rule.iifname),
-        ("oif", rule.oifname),
-        ("ipproto", proto_name(rule.ip_proto) if rule.ip_proto else ""),
-        ("sport", _port_range(rule.sport)),
-        ("dport", _port_range(rule.dport)),
-        ("tun_id", str(rule.tun_id) if rule.tun_id else ""),
-    )
-
-
-def _port_range(ports: tuple[int, int]) -> str:
-    low, high = ports
-    return "" if not high else str(low) if low == high else f"{low}-{high}"
 
 
 def neigh_row(ns: NetnsState, neigh: Neigh) -> Row:

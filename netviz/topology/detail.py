@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.ids import NetnsKey
+from netviz.core.sim.words.iproute import rule_body
 from netviz.core.state.node import ClusterState, NetnsState, NodeState
 from netviz.topology import describe, nfttext
 from netviz.topology.projection import addrs_by_link, project_link, project_netns
@@ -46,7 +47,7 @@ def netns_detail(cluster: ClusterState, key: NetnsKey) -> dict[str, Any] | None:
         "rules": rows(
             "rules",
             _sorted(ns.rules),
-            lambda r: {"priority": r.priority, "text": describe.rule_text(r)},
+            lambda r: {"priority": r.priority, "text": rule_body(r)},
         ),
         "neighs": rows("neighs", _sorted(ns.neighs), lambda n: describe.neigh_row(ns, n)),
         "fdb": rows("fdb", _sorted(ns.fdb), lambda f: describe.fdb_row(ns, f)),

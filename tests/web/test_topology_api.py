@@ -13,7 +13,7 @@ from netviz.core.model.addr import pack_ip, pack_mac
 from netviz.core.model.conntrack import IPS_ASSURED, IPS_SEEN_REPLY, IPS_SRC_NAT, CtEntry
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l2 import NUD_PERMANENT, NUD_REACHABLE, Fdb, Neigh
-from netviz.core.model.l3 import FR_ACT_PROHIBIT, Nexthop, Route, Rule
+from netviz.core.model.l3 import Nexthop, Route, Rule
 from netviz.core.model.link import LinkCounters
 from netviz.core.model.netfilter import (
     NF_POST_ROUTING,
@@ -26,10 +26,11 @@ from netviz.core.model.netfilter import (
 )
 from netviz.core.model.netns import Sysctl
 from netviz.core.model.socket import Socket
+from netviz.core.sim.words.iproute import rule_body
 from netviz.core.state.delta import section_of
 from netviz.core.wire.messages import AgentStatus
 from netviz.ingest.store import CollectorReport, MemoryStore
-from netviz.topology import describe, nfttext
+from netviz.topology import nfttext
 from tests.web.states import pod_network, show
 
 pytestmark = pytest.mark.django_db
@@ -246,19 +247,19 @@ def test_a_rule_that_cannot_be_read_is_shown_as_its_expressions() -> None:
     assert nfttext.rule_text(NftRuleBody((NftExpr("bitwise", {}),)))
 
 
-@pytest.mark.parametrize(
-    ("rule", "text"),
-    [
-        (Rule(2, 1, src=pack_ip("10.0.0.0"), src_len=8, table_id=100), "from 10.0.0.0/8 lookup 100"),
-        (Rule(2, 1, fwmark=1, fwmask=0xFF, table_id=254), "from all fwmark 0x1/0xff lookup main"),
-        (Rule(2, 1, iifname="eth0", invert=True, table_id=7), "not from all iif eth0 lookup 7"),
-        (
-            Rule(2, 1, ip_proto=6, dport=(80, 90), action=FR_ACT_PROHIBIT),
-            "from all ipproto tcp dport 80-90 prohibit",
-        ),
-        (Rule(2, 1, l3mdev=True), "from all lookup [l3mdev-table]"),
-        (Rule(2, 1, table_id=254, suppress_prefixlen=0), "from all lookup main suppress_prefixlength 0"),
-    ],
-)
-def test_policy_rules_read_as_ip_rule_shows_them(rule: Rule, text: str) -> None:
-    assert describe.rule_text(rule) == text
+def test_the_inspector_shows_policy_rules_whole(store: MemoryStore, viewer: Client) -> None:
+    """In the same words as a trace: masks, flow label and the group that suppresses a route too."""
+    rules = (
+        Rule(2, 7, fwmark=1, fwmask=0xFF, sport=(16, 16), sport_mask=0xFFF0, dscp=2, dscp_mask=6, table_id=9),
+        Rule(10, 8, flowlabel=0x12, flowlabel_mask=0xFF, table_id=254, suppress_ifgroup=3),
+    )
+    state = pod_network()
+    key = NetnsKey("a", 4, 1)
+    ns = msgspec.structs.replace(state.netns[key], rules={rule.key: rule for rule in rules})
+    show(store, msgspec.structs.replace(state, netns={**state.netns, key: ns}))
+    shown = viewer.get(f"/api/netns/{key}").json()["rules"]
+    assert shown == [{"priority": rule.priority, "text": rule_body(rule)} for rule in rules]
+    assert [row["text"] for row in shown] == [
+        "from all fwmark 0x1/0xff sport 0x10/0xfff0 dscp 0x2/0x6 lookup 9",
+        "from all flowlabel 0x12/0xff lookup main suppress_ifgroup 3",
+    ]

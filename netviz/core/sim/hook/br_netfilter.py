@@ -35,9 +35,10 @@ from netviz.core.sim.neighbour.resolve import is_known, resolve
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.decision import pick_nexthop, route_flow
-from netviz.core.sim.route.rules import lookup_route, route_text
+from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.run import Diverted, Run
 from netviz.core.sim.sysctl import value
+from netviz.core.sim.words.iproute import route_text
 from netviz.core.state.node import NetnsState
 
 

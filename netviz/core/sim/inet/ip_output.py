@@ -30,11 +30,10 @@ from netviz.core.sim.route.rules import (
     RouteResult,
     assumed_on_link,
     lookup_route,
-    route_text,
-    rule_text,
     vrf_of,
 )
 from netviz.core.sim.run import Action, Run, Send, Tx
+from netviz.core.sim.words.iproute import route_text, rule_text
 from netviz.core.state.node import NetnsState
 
 

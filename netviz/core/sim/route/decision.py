@@ -21,12 +21,10 @@ from netviz.core.sim.route.rules import (
     RouteFlow,
     RouteResult,
     lookup_route,
-    route_text,
-    rule_text,
-    table_name,
 )
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import BRANCH, CERTAIN
+from netviz.core.sim.words.iproute import route_text, rule_text, table_name
 from netviz.core.state.node import NetnsState
 
 

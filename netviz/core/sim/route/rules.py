@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, format_prefix, in_prefix
+from netviz.core.model.addr import AF_INET, AF_INET6, in_prefix
 from netviz.core.model.l3 import (
     FR_ACT_BLACKHOLE,
     FR_ACT_GOTO,
@@ -15,9 +15,7 @@ from netviz.core.model.l3 import (
     FR_ACT_PROHIBIT,
     FR_ACT_TO_TBL,
     FR_ACT_UNREACHABLE,
-    ROUTE_TYPES,
     RTN_LOCAL,
-    RTN_UNICAST,
     Nexthop,
     Route,
     Rule,
@@ -25,10 +23,10 @@ from netviz.core.model.l3 import (
 from netviz.core.model.link import Link, VrfInfo
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.route.fib import Lookup, Match, linkdown_ignored, lookup_table, route_index, selected_tos
+from netviz.core.sim.words.iproute import route_text, rule_text
 from netviz.core.state.node import NetnsState
 
 RULE_ERRORS = {FR_ACT_BLACKHOLE: "EINVAL", FR_ACT_UNREACHABLE: "ENETUNREACH", FR_ACT_PROHIBIT: "EACCES"}
-TABLE_NAMES = {253: "default", 254: "main", 255: "local"}
 MAX_RULES = 4096
 
 
@@ -276,91 +274,3 @@ def _suppressed(rule: Rule, match: Match, links: Mapping[Any, Link]) -> bool:
         link = links.get(match.nexthops[0].oif)
         return link is not None and link.group == rule.suppress_ifgroup
     return False
-
-
-def route_text(route: Route, links: Mapping[Any, Link]) -> str:
-    """Write a route as `ip route` does."""
-    dst = "default" if not route.dst_len else format_prefix(route.dst, route.dst_len)
-    if route.dst_len == len(route.dst) * 8:
-        dst = format_ip(route.dst)
-    words = [dst]
-    if route.type != RTN_UNICAST and route.type < len(ROUTE_TYPES):
-        words.insert(0, ROUTE_TYPES[route.type])
-    if route.src_len:
-        words += ["from", format_prefix(route.src, route.src_len)]
-    several = len(route.nexthops) > 1
-    for nexthop in route.nexthops:
-        if several:
-            words.append("nexthop")
-        if nexthop.gateway:
-            words += ["via", format_ip(nexthop.gateway)]
-        link = links.get(nexthop.oif)
-        words += ["dev", link.ifname if link is not None else f"if{nexthop.oif}"]
-        if several:
-            words += ["weight", str(nexthop.weight)]
-    if route.prefsrc:
-        words += ["src", format_ip(route.prefsrc)]
-    if route.metric:
-        words += ["metric", str(route.metric)]
-    if route.mtu:
-        words += ["mtu", str(route.mtu)]
-    return " ".join(words)
-
-
-def _masked_text(value: int, mask: int) -> str:
-    return f"{value:#x}/{mask:#x}" if mask else str(value)
-
-
-def rule_text(rule: Rule) -> str:
-    """Write a policy rule as `ip rule` does."""
-    words = [f"{rule.priority}:"]
-    if rule.invert:
-        words.append("not")
-    words += ["from", format_prefix(rule.src, rule.src_len) if rule.src_len else "all"]
-    if rule.dst_len:
-        words += ["to", format_prefix(rule.dst, rule.dst_len)]
-    if rule.fwmark or rule.fwmask:
-        words += ["fwmark", f"{rule.fwmark:#x}/{rule.fwmask:#x}"]
-    for name, value in (("iif", rule.iifname), ("oif", rule.oifname)):
-        if value:
-            words += [name, value]
-    if rule.tos:
-        words += ["tos", f"{rule.tos:#x}"]
-    if rule.dscp is not None:
-        words += ["dscp", _masked_text(rule.dscp, rule.dscp_mask)]
-    if rule.ip_proto:
-        words += ["ipproto", str(rule.ip_proto)]
-    for name, (low, high), mask in (
-        ("sport", rule.sport, rule.sport_mask),
-        ("dport", rule.dport, rule.dport_mask),
-    ):
-        if (low, high) != (0, 0):
-            words += [name, _masked_text(low, mask) if low == high else f"{low}-{high}"]
-    if rule.flowlabel_mask:
-        words += ["flowlabel", f"{rule.flowlabel:#x}/{rule.flowlabel_mask:#x}"]
-    if rule.uid_range is not None:
-        words += ["uidrange", f"{rule.uid_range[0]}-{rule.uid_range[1]}"]
-    if rule.tun_id:
-        words += ["tun_id", str(rule.tun_id)]
-    if rule.action == FR_ACT_TO_TBL:
-        words += ["lookup", table_name(rule.table_id)]
-        if rule.suppress_prefixlen >= 0:
-            words += ["suppress_prefixlength", str(rule.suppress_prefixlen)]
-        if rule.suppress_ifgroup >= 0:
-            words += ["suppress_ifgroup", str(rule.suppress_ifgroup)]
-    elif rule.action == FR_ACT_GOTO:
-        words += ["goto", str(rule.goto)]
-    else:
-        names = {
-            FR_ACT_NOP: "nop",
-            FR_ACT_BLACKHOLE: "blackhole",
-            FR_ACT_UNREACHABLE: "unreachable",
-            FR_ACT_PROHIBIT: "prohibit",
-        }
-        words.append(names.get(rule.action, f"action {rule.action}"))
-    return " ".join(words)
-
-
-def table_name(table_id: int) -> str:
-    """Name a route table."""
-    return TABLE_NAMES.get(table_id, str(table_id))
