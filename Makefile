@@ -10,7 +10,7 @@ PACKETS ?= 10000
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle clean
+.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle freeze clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ bench: setup-test  ## measure, with the machine's details (docs/benchmarks.md)
 
 oracle: setup-test  ## predictions against the kernel over random networks (PACKETS=)
 	$(PY) -m tests.live.oracle --packets $(PACKETS) --lookups 100000 --report docs/accuracy.md
+
+freeze: setup-test  ## run the kept cases live and freeze what kernel and prediction agree on (NAMES=)
+	$(PY) -m tests.live.oracle --freeze $(NAMES)
 
 clean:  ## remove what set-up and runs made
 	rm -rf .venv frontend/node_modules netviz/static/dist var .mypy_cache .ruff_cache .pytest_cache

@@ -14,8 +14,9 @@ import pytest
 from lab.randomnet.generate import generate
 from netviz.core.sim.trace import Branch, Disposition, Hop, Path, Step, Trace
 from tests.live.oracle.build import built
-from tests.live.oracle.collect import collect, predict
+from tests.live.oracle.collect import collect
 from tests.live.oracle.compare import RIGHT, Comparison, compare
+from tests.live.oracle.predict import predict
 from tests.live.oracle.send import Session
 from tests.live.oracle.way import Places
 
@@ -154,7 +155,7 @@ def judged() -> list[tuple[Comparison, Places]]:
             try:
                 session.prepare()
                 state = collect(up)
-                places = Places(up)
+                places = Places.of_built(up)
                 compared = [compare(predict(state, r.probe), r, places) for r in session.send()]
             finally:
                 session.close()

@@ -10,9 +10,10 @@ from pathlib import Path
 from tests.live.oracle import report
 from tests.live.oracle.campaign import PACKETS_A_NETWORK, run_campaign
 from tests.live.oracle.cases import keep, load_cases, replay, shrink
-from tests.live.oracle.compare import WRONG
+from tests.live.oracle.compare import ONE_OF, RIGHT, UNKNOWN, WRONG
+from tests.live.oracle.frozen import freeze, write_frozen
 from tests.live.oracle.route_get import compare_lookups
-from tests.live.oracle.run import Summary
+from tests.live.oracle.run import Summary, judged, observe
 
 MAX_SHRUNK = 5
 LOOKUPS_EACH = 200
@@ -36,6 +37,22 @@ def _rerun_kept() -> int:
             wrong += 1
             print(f"kept case {name}: {comparison.why}")
     return wrong
+
+
+def _freeze(names: list[str]) -> int:
+    """Run kept cases live and freeze what the kernel does not contradict; all of them without names."""
+    failed = 0
+    for name, case in load_cases().items():
+        if names and name not in names:
+            continue
+        observed = observe(case.network, len(case.network.probes) - 1)
+        (comparison,) = judged(observed)
+        if comparison.verdict in (RIGHT, ONE_OF, UNKNOWN):
+            write_frozen(name, freeze(case.network, observed))
+        else:
+            failed += 1
+            print(f"{name} is not frozen: {comparison.verdict} {comparison.why}")
+    return failed
 
 
 def _lookups(seed: int, wanted: int) -> tuple[int, list[str]]:
@@ -66,7 +83,12 @@ def main() -> int:
         "--lookups", type=int, default=0, help="also compare that many lookups of routing alone"
     )
     parser.add_argument("--report", type=Path, help="write the report as Markdown")
+    parser.add_argument(
+        "--freeze", nargs="*", metavar="NAME", help="freeze the kept cases (all, or those named), and stop"
+    )
     args = parser.parse_args()
+    if args.freeze is not None:
+        return 1 if _freeze(args.freeze) else 0
     networks = args.networks or max(1, args.packets // PACKETS_A_NETWORK)
     print(f"seed {args.seed}, {args.packets} packets, {networks} networks", flush=True)
     started = time.monotonic()

@@ -10,8 +10,9 @@ from lab.randomnet.generate import generate
 from lab.randomnet.model import Item, Network
 from netviz.core.sim.endpoints import EndpointError
 from netviz.core.sim.trace import Trace
+from netviz.core.state.node import ClusterState
 from tests.live.oracle.build import built
-from tests.live.oracle.collect import collect, collect_now, predict
+from tests.live.oracle.collect import collect, collect_now
 from tests.live.oracle.compare import (
     DISTURBED,
     ONE_OF,
@@ -22,8 +23,9 @@ from tests.live.oracle.compare import (
     Comparison,
     compare,
 )
+from tests.live.oracle.predict import predict
 from tests.live.oracle.reasons import judge, waits_for_neighbour
-from tests.live.oracle.send import Session
+from tests.live.oracle.send import Result, Session
 from tests.live.oracle.way import Places
 
 
@@ -68,31 +70,57 @@ class Summary(msgspec.Struct):
         self.failures += other.failures
 
 
-def run_network(network: Network, only: int | None = None) -> tuple[list[Comparison], list[str]]:
-    """Compare every probe of a network, or that with the number `only`, which is then sent alone.
+class Observed(msgspec.Struct):
+    """All that probes are judged by: the state before them, what became of each, and what the kernel refused.
 
-    Also returns what the kernel refused to configure. Raises: OSError.
+    `after` is the state afterwards, read where a packet is predicted to wait for a neighbour in vain.
     """
-    comparisons = []
+
+    state: ClusterState
+    results: list[Result]
+    places: Places
+    refused: list[str] = []
+    after: ClusterState | None = None
+
+
+def observe(network: Network, only: int | None = None) -> Observed:
+    """Build a network and send every probe, or that with the number `only` alone. Raises: OSError."""
     with built(network) as up:
         session = Session(up)
         try:
             session.prepare()
             state = collect(up)
-            results = session.send(only)
-            places = Places(up)
-            for result in results:
-                try:
-                    comparisons.append(compare(predict(state, result.probe), result, places))
-                except EndpointError as error:
-                    verdict = UNKNOWN if result.sightings else UNSENT  # no source address: nothing to send
-                    comparisons.append(Comparison(result, None, verdict, str(error), "no flow"))
-            after = collect_now(up) if any(map(waits_for_neighbour, comparisons)) else None
-            for comparison in comparisons:
-                judge(comparison, after)
+            observed = Observed(state, session.send(only), Places.of_built(up), up.refused)
+            if any(waits_for_neighbour(_compared(observed, result)) for result in observed.results):
+                observed.after = collect_now(up)
         finally:
             session.close()
-    return comparisons, up.refused
+    return observed
+
+
+def _compared(observed: Observed, result: Result) -> Comparison:
+    try:
+        return compare(predict(observed.state, result.probe), result, observed.places)
+    except EndpointError as error:
+        verdict = UNKNOWN if result.sightings else UNSENT  # no source address: nothing to send
+        return Comparison(result, None, verdict, str(error), "no flow")
+
+
+def judged(observed: Observed) -> list[Comparison]:
+    """Predict each probe and lay it beside what became of it."""
+    comparisons = [_compared(observed, result) for result in observed.results]
+    for comparison in comparisons:
+        judge(comparison, observed.after)
+    return comparisons
+
+
+def run_network(network: Network, only: int | None = None) -> tuple[list[Comparison], list[str]]:
+    """Compare every probe of a network, or that with the number `only`, which is then sent alone.
+
+    Also returns what the kernel refused to configure. Raises: OSError.
+    """
+    observed = observe(network, only)
+    return judged(observed), observed.refused
 
 
 def predicted_text(trace: Trace | None) -> str:

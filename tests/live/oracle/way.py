@@ -35,17 +35,25 @@ class Crossing(msgspec.Struct, frozen=True):
 class Places:
     """Which namespace of the description a namespace of the state is."""
 
-    def __init__(self, up: Built) -> None:
-        self._by_ino: dict[tuple[str, int], str] = {}
-        for place in up.network.places:
-            self._by_ino[place.node or place.name, os.stat(up.path(place)).st_ino] = place.name
+    def __init__(self, by_ino: dict[tuple[str, int], str]) -> None:
+        self.by_ino = by_ino
+
+    @classmethod
+    def of_built(cls, up: Built) -> Places:
+        """Read where the namespaces of a network that is up are."""
+        return cls(
+            {
+                (place.node or place.name, os.stat(up.path(place)).st_ino): place.name
+                for place in up.network.places
+            }
+        )
 
     def of(self, node: str, ino: int) -> str:
         """Name the place."""
-        return self._by_ino.get((node, ino), "?")
+        return self.by_ino.get((node, ino), "?")
 
 
-def _expected(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
+def crossings(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
     """List the devices crossed, with the packet at each: on arrival as it was before the device's own chains."""
     found = []
     last: Packet | None = None
@@ -93,7 +101,7 @@ def _innermost(packet: Packet) -> Packet:
 def _same_headers(packet: Packet, frame: Frame) -> bool:
     """Compare addresses, ports and TTL; a port that is chosen at random may be any."""
     packet = _innermost(packet)
-    predicted, seen = list(_headers(packet)), list(_seen_headers(frame))
+    predicted, seen = list(headers(packet)), list(_seen_headers(frame))
     if packet.inner is None:
         for at, unsure in ((1, packet.sport_unsure), (3, packet.dport_unsure)):
             if unsure:
@@ -101,7 +109,7 @@ def _same_headers(packet: Packet, frame: Frame) -> bool:
     return predicted == seen
 
 
-def _headers(packet: Packet) -> tuple[str, int, str, int, int]:
+def headers(packet: Packet) -> tuple[str, int, str, int, int]:
     packet = _innermost(packet)
     if packet.inner is not None:
         return format_ip(packet.src), 0, format_ip(packet.dst), 0, packet.ttl
@@ -219,7 +227,7 @@ def way_differs(
 
     `mixed`: what else than the path's own copies is seen. `repeated`: copies of all of it may follow.
     """
-    expected = _expected(path, places)
+    expected = crossings(path, places)
     copies, written = copies_of(path, places), _written_in_place(path)
     if mixed is not None and mixed.anywhere:
         copies = mixed
@@ -243,7 +251,7 @@ def way_differs(
         if crossing != real:
             return f"crosses {real}, predicted {crossing}"
         if not _same_headers(packet, _as_written(sighting.frame, packet, written)):
-            return f"at {real}: has {_seen_headers(sighting.frame)}, predicted {_headers(packet)}"
+            return f"at {real}: has {_seen_headers(sighting.frame)}, predicted {headers(packet)}"
         if macs := _macs_differ(packet, sighting.frame):
             return f"at {real}: {macs}"
     if len(left) > len(expected):
