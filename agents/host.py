@@ -75,6 +75,11 @@ class CollectorHost(OpenedNode):
         super().shed(section, count)
         self._flush_soon()
 
+    def made_good(self, section: str, count: int) -> None:
+        """Note that the state has what so many changes would have told."""
+        super().made_good(section, count)
+        self._flush_soon()
+
     def set_pod(self, key: NetnsKey, pod: Pod | None) -> None:
         """Say which pod a namespace is."""
         super().set_pod(key, pod)
@@ -148,6 +153,6 @@ class CollectorHost(OpenedNode):
             rss_bytes=rss_pages * PAGE_BYTES,
             cpu=(cpu - cpu_before) / max(now - before, 1e-9),
             lost_events=sum(s.lost for s in sections),
-            shed_events=sum(s.shed for s in sections),
+            shed_events=self.shed_events,
             netns=len(self.ledger.state.netns),
         )

@@ -30,6 +30,7 @@ class OpenedNode:
     def __init__(self, options: NetnsOptions) -> None:
         self._options = options
         self.ledger = Ledger(options.node, kernel=os.uname().release, boot_id=read_boot_id(options.proc))
+        self.shed_events = 0
 
     @property
     def node(self) -> str:
@@ -68,4 +69,9 @@ class OpenedNode:
 
     def shed(self, section: str, count: int) -> None:
         """Count changes left out."""
+        self.shed_events += count
         self.ledger.set_status(section, shed=self.ledger.status(section).shed + count)
+
+    def made_good(self, section: str, count: int) -> None:
+        """Note that the state has what so many changes would have told."""
+        self.ledger.set_status(section, shed=self.ledger.status(section).shed - count)

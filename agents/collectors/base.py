@@ -189,6 +189,10 @@ class Host(Protocol):
         """Count changes left out on purpose under load."""
         ...
 
+    def made_good(self, section: str, count: int) -> None:
+        """Say that the state has, by a whole read, what so many of the changes left out would have told."""
+        ...
+
     def look_for_namespaces(self) -> None:
         """Say that a namespace may have come or gone."""
         ...

@@ -7,7 +7,8 @@ here has a bound that holds whatever the traffic does:
   overflows in the kernel's socket buffer, which counts it; it is reported as shed.
 - Changes gather under their entry's key and are told about every `flush_s`, at most `max_changes` at a time.
 - After a loss the table is dumped again, but dumping takes at most a twentieth of the time. Events that
-  were queued before the dump are dropped then: the end of what they began may be what was lost.
+  were queued before the dump are dropped then: the end of what they began may be what was lost. Once the
+  dump's differences are told, what was shed before it counts no more.
 - At most `max_entries` are held for a namespace; a gap says when there are more.
 
 A dump of a large table is compared with the state here, on the collector's own thread, and its
@@ -78,6 +79,8 @@ class Tracker:
 
     `pending` maps an entry's key to the entry, or to None when it went. `touched` holds the keys
     that events named while a dump is under way: the dump's word on those is older, and is dropped.
+    `shed` counts what was left out and no dump has brought since, `dumped_shed` how much of it the last dump did,
+    as soon as its differences are told.
     """
 
     def __init__(self, ns: NetnsHandle, sock: socket.socket) -> None:
@@ -87,6 +90,8 @@ class Tracker:
         self.touched: set[CtKey] | None = None
         self.count = 0
         self.drops = 0
+        self.shed = 0
+        self.dumped_shed = 0
         self.lossy = False
         self.dumped_at_s = float("-inf")
         self.dump_cost_s = 0.0
@@ -146,6 +151,8 @@ class Conntrack:
             self._poll.unregister(tracker.sock.fileno())
             del self._by_fd[tracker.sock.fileno()]
             tracker.sock.close()
+            if tracker.shed:
+                self._host.made_good("conntrack", tracker.shed)
 
     # Events, on the loop.
 
@@ -201,7 +208,7 @@ class Conntrack:
             tracker.count += 1
             tracker.pending[key] = entry
         else:
-            self._host.shed("conntrack", 1)
+            self._shed(tracker, 1)
             return
         if tracker.touched is not None:
             tracker.touched.add(key)
@@ -217,12 +224,16 @@ class Conntrack:
         """The kernel dropped events: count them, and ask for a dump when one is due."""
         info = tracker.sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 64)
         drops = struct.unpack_from("=I", info, 4 * SK_MEMINFO_DROPS)[0]
-        self._host.shed("conntrack", max(drops - tracker.drops, 1))
+        self._shed(tracker, max(drops - tracker.drops, 1))
         tracker.drops = drops
         tracker.lossy = True
         if not tracker.redump_asked:
             tracker.redump_asked = True
             self._ask_redump(tracker)
+
+    def _shed(self, tracker: Tracker, count: int) -> None:
+        tracker.shed += count
+        self._host.shed("conntrack", count)
 
     def _ask_redump(self, tracker: Tracker) -> None:
         """Ask for a dump as soon as none is under way and the last one's share of the time is over."""
@@ -240,7 +251,10 @@ class Conntrack:
         """Tell what waits, as far as may be; return whether some is left."""
         room = self._max_changes
         for tracker in self._trackers.values():
-            if not tracker.pending or room <= 0:
+            if not tracker.pending:
+                self._make_good(tracker)
+                continue
+            if room <= 0:
                 continue
             keys = list(tracker.pending)[:room]
             room -= len(keys)
@@ -249,6 +263,13 @@ class Conntrack:
             drop = tuple(key for key, entry in changes if entry is None)
             self._host.changed(NetnsDelta(key=tracker.ns.key, conntrack=Change(put, drop)))
         return room <= 0
+
+    def _make_good(self, tracker: Tracker) -> None:
+        """The last dump's differences are all told: what was shed before it isn't missing any more."""
+        if tracker.dumped_shed:
+            self._host.made_good("conntrack", tracker.dumped_shed)
+            tracker.shed -= tracker.dumped_shed
+            tracker.dumped_shed = 0
 
     # Dumps, on the collector's own thread.
 
@@ -264,12 +285,18 @@ class Conntrack:
                     return self._collect_large(tracker, sock, count)
                 if tracker.lossy:
                     self._ask_loop(lambda: self._forget_events(tracker))
+                shed = tracker.shed
                 reading = self._collect_small(sock, count)
             except BaseException:
                 tracker.lossy = True  # events may have been forgotten for a dump that failed
                 raise
         tracker.count = count
+        self._host.call_soon(lambda: self._dumped(tracker, shed))
         return reading
+
+    def _dumped(self, tracker: Tracker, shed: int) -> None:
+        """Note that a dump brought what had been shed before it began."""
+        tracker.dumped_shed = shed
 
     def _collect_small(self, sock: socket.socket, count: int) -> Reading:
         found = {entry.key: entry for entry in self._dump(sock)} if count else {}
@@ -315,6 +342,7 @@ class Conntrack:
     def _collect_large(self, tracker: Tracker, sock: socket.socket, count: int) -> Reading:
         try:
             known = self._ask_loop(lambda: self._begin(tracker))
+            shed = tracker.shed
             started = time.thread_time()
             differing, held = self._compare(sock, known)
             tracker.dump_cost_s = time.thread_time() - started
@@ -323,6 +351,7 @@ class Conntrack:
             self._host.call_soon(lambda: self._end(tracker, {}, tracker.count))
             raise
         self._host.call_soon(lambda: self._end(tracker, differing, held))
+        self._host.call_soon(lambda: self._dumped(tracker, shed))
         return Reading({}, self._gaps(count))
 
     def _compare(

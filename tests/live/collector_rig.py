@@ -113,6 +113,9 @@ class RecordingHost:
     def shed(self, section: str, count: int) -> None:
         self.shed_counts[section] = self.shed_counts.get(section, 0) + count
 
+    def made_good(self, section: str, count: int) -> None:
+        self.shed_counts[section] -= count
+
     def set_pod(self, key: NetnsKey, pod: Pod | None) -> None:
         self.pods[key] = pod
 

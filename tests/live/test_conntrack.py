@@ -138,6 +138,7 @@ async def test_what_the_kernel_dropped_is_counted_and_dumped_again() -> None:
             assert dict(reading.sections) == {}  # a large table comes in portions
             await until(lambda: len(held(host, ns)) == 12_000)
             assert held(host, ns) == dumped(ns)
+            await until(lambda: host.shed_counts["conntrack"] == 0)
 
 
 async def test_changes_come_in_bounded_portions_and_entries_are_bounded() -> None:

@@ -33,7 +33,10 @@ class SectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     `read_at_s` is the collector's wall clock (Unix seconds) at the last full read or audit; `whole`
     is false when something could not be read (`reason` says what; `Netns.gaps` says where); `lost`
     counts events known lost since the collector started, each followed by a re-read; `shed` counts
-    changes left out on purpose under load (conntrack).
+    changes left out under load (conntrack) that no whole read has made good since.
+
+    `past`: the section is of an earlier time, from the journal, which keeps of it only what the first packet of
+    a new flow meets: of sockets those that take one, of conntrack and counters nothing.
     """
 
     read_at_s: float = 0.0
@@ -41,6 +44,12 @@ class SectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     lost: int = 0
     shed: int = 0
     reason: str = ""
+    past: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """All of the section is here."""
+        return self.whole and not self.past
 
 
 class NetnsState(msgspec.Struct, frozen=True, gc=False):
@@ -97,6 +106,11 @@ class NodeState(msgspec.Struct, frozen=True, gc=False):
     def root(self) -> NetnsState | None:
         """The node's own namespace, or None before it is known."""
         return next((ns for ns in self.netns.values() if ns.netns.root), None)
+
+    @property
+    def complete(self) -> bool:
+        """Every section is here, whole."""
+        return bool(self.status) and all(section.complete for section in self.status.values())
 
     def link(self, key: LinkKey) -> Link | None:
         """Look a link up by its full key."""
