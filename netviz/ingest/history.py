@@ -1,16 +1,19 @@
 """A node's state at an earlier time, folded from the journal.
 
-The journal leaves out what changes all the time (conntrack, sockets, counters), and netfilter bodies:
-a chain's digest is history, its rules are known only while some node still has them.
+The journal leaves out what changes all the time (conntrack, counters, sockets that take no new flow), and
+the state says so: the status of these sections is `past`. It leaves out netfilter bodies too: a chain's
+digest is history, its rules are known only while some node still has them.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
+import msgspec
+
 from netviz.core.state.delta import apply
 from netviz.core.state.node import NodeState
-from netviz.ingest.journal_record import unpack
+from netviz.ingest.journal_record import PAST, unpack
 from netviz.ingest.models import JournalEntry
 
 
@@ -33,7 +36,17 @@ def state_at(node: str, at: datetime) -> NodeState:
     later = entries.filter(seq__gt=start.seq, kind=JournalEntry.Kind.DELTA).order_by("seq")
     for body in later.values_list("body", flat=True).iterator(chunk_size=500):
         state = apply(state, unpack(bytes(body)))
-    return state
+    return _honest(state)
+
+
+def _honest(state: NodeState) -> NodeState:
+    """Say of sections that an older journal left out altogether that they aren't known."""
+    unkept = {
+        name: msgspec.structs.replace(status, whole=False, reason="the journal didn't keep this section then")
+        for name in PAST
+        if (status := state.status.get(name)) is not None and not status.past
+    }
+    return msgspec.structs.replace(state, status={**state.status, **unkept}) if unkept else state
 
 
 def _reach(node: str) -> str:

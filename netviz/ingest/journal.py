@@ -26,7 +26,7 @@ from django.db import DatabaseError, close_old_connections, connection, transact
 from netviz.core.state.delta import NodeDelta, diff
 from netviz.core.state.node import NodeState
 from netviz.ingest.journal_cleaner import clean
-from netviz.ingest.journal_record import pack, summarise, without_noise
+from netviz.ingest.journal_record import journaled, pack, summarise
 from netviz.ingest.models import JournalEntry
 
 log = logging.getLogger("netviz.journal")
@@ -45,7 +45,7 @@ class Change(msgspec.Struct, frozen=True):
     whole state held after the change of the same number.
 
     `durable` is called in the writer's thread with `seq`. `size_bytes` is what the change weighs while
-    it waits (about its frame's size).
+    it waits (about its frame's size). `before` is the state that a delta changes, None where that isn't known.
     """
 
     node: str
@@ -56,6 +56,7 @@ class Change(msgspec.Struct, frozen=True):
     size_bytes: int
     durable: Callable[[int], None]
     checkpoint: bool = False
+    before: NodeState | None = None
 
 
 class Journal:
@@ -191,9 +192,10 @@ def _entry(change: Change) -> JournalEntry | None:
     what = change.what
     if isinstance(what, NodeState):
         kind = JournalEntry.Kind.CHECKPOINT if change.checkpoint else JournalEntry.Kind.SNAPSHOT
-        delta = without_noise(diff(NodeState(what.node), what)) or NodeDelta()
+        empty = NodeState(what.node)
+        delta = journaled(diff(empty, what), empty) or NodeDelta()
     else:
-        kind, delta = JournalEntry.Kind.DELTA, without_noise(what)
+        kind, delta = JournalEntry.Kind.DELTA, journaled(what, change.before)
     if delta is None:
         return None
     body = pack(delta)

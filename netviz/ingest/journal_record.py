@@ -4,33 +4,74 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from netviz.core.state.delta import NetnsDelta, NodeDelta
+from netviz.core.model.ids import NetnsKey
+from netviz.core.model.socket import Socket
+from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
+from netviz.core.state.node import EMPTY, NodeState, SectionStatus
 
-# Sections that change all the time and tell no history.
-NOISE = ("conntrack", "sockets", "counters")
-_SILENT = dict.fromkeys(NOISE)
-_SECTIONS = tuple(name for name in NetnsDelta.__struct_fields__ if name not in ("key", "netns", *NOISE))
+# Sections that change all the time: what is kept of them is only what the first packet of a new flow meets.
+PAST = ("conntrack", "counters", "sockets")
+_SECTIONS = tuple(
+    name for name in NetnsDelta.__struct_fields__ if name not in ("key", "netns", "conntrack", "counters")
+)
 SUMMARY_CHARS = 200
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(NodeDelta)
 
 
-def without_noise(delta: NodeDelta) -> NodeDelta | None:
-    """Leave out what isn't journaled; None when nothing remains. A section's new status alone is noise too."""
+def journaled(delta: NodeDelta, before: NodeState | None = None) -> NodeDelta | None:
+    """Leave out what isn't journaled; None when nothing remains. What remains says of its status that it is past.
+
+    `before` is the state that the delta changes, where it is known: it tells whether a socket that went took
+    new flows, and whether a status says anything new but its time.
+    """
     netns = []
     for change in delta.netns:
-        if any(getattr(change, name) is not None for name in NOISE):
-            change = msgspec.structs.replace(change, **_SILENT)
+        if any(getattr(change, name) is not None for name in PAST):
+            sockets = _taking_new(change.sockets, _sockets(before, change.key))
+            change = msgspec.structs.replace(change, conntrack=None, counters=None, sockets=sockets)
             if change.netns is None and all(getattr(change, name) is None for name in _SECTIONS):
                 continue
         netns.append(change)
-    if not netns and not delta.gone and delta.kernel is None and delta.boot_id is None:
+    news = any(
+        before is None or _says_new(before.status.get(name), now) for name, now in delta.status.items()
+    )
+    if not netns and not delta.gone and delta.kernel is None and delta.boot_id is None and not news:
         return None
-    return msgspec.structs.replace(delta, netns=tuple(netns))
+    status = {
+        name: msgspec.structs.replace(now, past=True) if name in PAST else now
+        for name, now in delta.status.items()
+    }
+    return msgspec.structs.replace(delta, netns=tuple(netns), status=status)
+
+
+def _sockets(state: NodeState | None, key: NetnsKey) -> Mapping[Any, Socket] | None:
+    if state is None:
+        return None
+    ns = state.netns.get(key)
+    return ns.sockets if ns is not None else EMPTY
+
+
+def _taking_new(
+    change: Change[Socket, int] | None, known: Mapping[Any, Socket] | None
+) -> Change[Socket, int] | None:
+    if change is None:
+        return None
+    put = tuple(socket for socket in change.put if socket.takes_new)
+    ended = (*change.drop, *(socket.key for socket in change.put if not socket.takes_new))
+    if known is not None:
+        ended = tuple(key for key in ended if key in known and known[key].takes_new)
+    return Change(put, ended) if put or ended else None
+
+
+def _says_new(was: SectionStatus | None, now: SectionStatus) -> bool:
+    return was is None or (was.whole, was.reason) != (now.whole, now.reason)
 
 
 def pack(delta: NodeDelta) -> bytes:

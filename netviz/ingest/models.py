@@ -11,7 +11,7 @@ class JournalEntry(models.Model):
     A checkpoint changes nothing: it repeats the whole state after the change of the same number, so that
     what lies before can be cleaned away. `body` is a zlib-compressed MessagePack `NodeDelta`; that of
     a snapshot or checkpoint starts from an empty state.
-    Conntrack, sockets and counters change all the time and are left out of it.
+    Of what changes all the time (conntrack, counters, sockets) it has only the sockets that take new flows.
     """
 
     class Kind(models.TextChoices):

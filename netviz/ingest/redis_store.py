@@ -134,16 +134,17 @@ class RedisStore(MemoryStore):
             self._own(state.node).deltas = None
             self._mark(state.node)
 
-    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> None:
-        """Fold a delta in. Raises: KeyError when it doesn't fit the held state."""
+    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> NodeState:
+        """Fold a delta in; return the state that it changed. Raises: KeyError when it doesn't fit it."""
         with self._lock:
-            super().fold(node, delta, position, now_s)
+            before = super().fold(node, delta, position, now_s)
             waiting = self._own(node)
             if waiting.deltas is not None:
                 waiting.deltas.append(delta)
                 if self._held[node].revision - waiting.base > COMPACT_DELTAS:
                     waiting.deltas = None
             self._mark(node)
+        return before
 
     def set_connected(self, node: str, connected: bool, now_s: float) -> None:
         """Note that a node's collector came to or left this process."""

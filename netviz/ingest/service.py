@@ -110,22 +110,29 @@ class CollectorService:
         )
 
     def _fold(self, event: ev.DeltaReceived, frame_bytes: int) -> None:
+        before: NodeState | None = None
         held = self._store.position(self._node)
         if held is None or held.epoch != event.epoch or held.seq < event.seq:
             try:
-                self._store.fold(self._node, event.delta, Position(event.epoch, event.seq), time.time())
+                position = Position(event.epoch, event.seq)
+                before = self._store.fold(self._node, event.delta, position, time.time())
             except KeyError as err:
                 log.warning("node %s: change %d does not fit: %s", self._node, event.seq, err.args[0])
                 if self._session.state is State.LIVE:
                     self._session.resync("a change did not fit the state")
                 return
-        self._write(event.seq, event.delta, frame_bytes)
+        self._write(event.seq, event.delta, frame_bytes, before)
         if journal.wants_checkpoint(self._node):
             self._checkpoint(Position(event.epoch, event.seq))
         self._ask_for_bodies()
 
-    def _write(self, seq: int, what: NodeDelta | NodeState, frame_bytes: int) -> None:
-        journal.append(Change(self._node, self._epoch, seq, time.time(), what, frame_bytes, self._durable))
+    def _write(
+        self, seq: int, what: NodeDelta | NodeState, frame_bytes: int, before: NodeState | None = None
+    ) -> None:
+        now_s = time.time()
+        journal.append(
+            Change(self._node, self._epoch, seq, now_s, what, frame_bytes, self._durable, before=before)
+        )
 
     def _checkpoint(self, position: Position) -> None:
         """Let the journal have the whole state, unless what is held is already past this change."""

@@ -87,8 +87,8 @@ class Store(Protocol):
     def replace(self, state: NodeState, position: Position, now_s: float) -> None:
         """Take a snapshot in."""
 
-    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> None:
-        """Fold a delta in. Raises: KeyError when it doesn't fit the held state."""
+    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> NodeState:
+        """Fold a delta in; return the state that it changed. Raises: KeyError when it doesn't fit it."""
 
     def set_connected(self, node: str, connected: bool, now_s: float) -> None:
         """Note that a node's collector came or went."""
@@ -104,11 +104,6 @@ class Store(Protocol):
 
     def forget(self, node: str) -> None:
         """Drop a node that was removed from the inventory."""
-
-
-def is_complete(state: NodeState) -> bool:
-    """Every section was read whole."""
-    return bool(state.status) and all(section.whole for section in state.status.values())
 
 
 class Held:
@@ -215,13 +210,15 @@ class MemoryStore:
             self._bodies.replace(held.state, state)
             self._put(held, state, position, now_s, None)
 
-    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> None:
-        """Fold a delta in. Raises: KeyError when it doesn't fit the held state."""
+    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> NodeState:
+        """Fold a delta in; return the state that it changed. Raises: KeyError when it doesn't fit it."""
         with self._lock:
             held = self._held[node]
-            state = apply(held.state, delta)
-            self._bodies.fold(held.state, delta)
+            before = held.state
+            state = apply(before, delta)
+            self._bodies.fold(before, delta)
             self._put(held, state, position, now_s, delta)
+        return before
 
     def set_connected(self, node: str, connected: bool, now_s: float) -> None:
         """Note that a node's collector came or went."""
@@ -298,7 +295,7 @@ class MemoryStore:
         held.state, held.position, held.received_at_s = state, position, now_s
         held.revision += 1
         if delta is None or delta.status:
-            held.complete = is_complete(state)
+            held.complete = state.complete
         self._cluster = None
         self._notify(state.node, delta)
 

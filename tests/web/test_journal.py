@@ -26,7 +26,7 @@ from netviz.ingest.history import NoHistory, state_at
 from netviz.ingest.journal import Change as Entry
 from netviz.ingest.journal import Journal
 from netviz.ingest.journal_cleaner import clean
-from netviz.ingest.journal_record import pack, summarise, unpack, without_noise
+from netviz.ingest.journal_record import journaled, pack, summarise, unpack
 from netviz.ingest.keeper import Keeper
 from netviz.ingest.models import JournalEntry
 from netviz.inventory.models import Cluster, Node
@@ -125,12 +125,15 @@ def test_a_status_that_could_not_be_written_is_written_later(monkeypatch: pytest
 
 def test_noise_is_left_out() -> None:
     mixed = NodeDelta(netns=(NetnsDelta(KEY, conntrack=NOISE, sysctls=sysctl(1).netns[0].sysctls),))
-    assert without_noise(mixed) == sysctl(1)
-    assert without_noise(NodeDelta(netns=(NetnsDelta(KEY, conntrack=NOISE),))) is None
-    assert without_noise(NodeDelta(status={"conntrack": SectionStatus(5.0)})) is None
-    assert without_noise(NodeDelta(gone=(KEY,))) == NodeDelta(gone=(KEY,))
+    assert journaled(mixed) == sysctl(1)
+    assert journaled(NodeDelta(netns=(NetnsDelta(KEY, conntrack=NOISE),))) is None
+    read_again = NodeDelta(status={"routes": SectionStatus(5.0)})
+    assert journaled(read_again, NodeState(NODE, status={"routes": SectionStatus(4.0)})) is None
+    failed = NodeDelta(status={"routes": SectionStatus(5.0, whole=False, reason="no permission")})
+    assert journaled(failed, NodeState(NODE, status={"routes": SectionStatus(4.0)})) == failed
+    assert journaled(NodeDelta(gone=(KEY,))) == NodeDelta(gone=(KEY,))
     introduced = NodeDelta(netns=(NetnsDelta(KEY, Netns(KEY), conntrack=NOISE),))
-    assert without_noise(introduced) == NodeDelta(netns=(NetnsDelta(KEY, Netns(KEY)),))
+    assert journaled(introduced) == NodeDelta(netns=(NetnsDelta(KEY, Netns(KEY)),))
 
 
 def test_a_packed_delta_is_read_again_and_summed_up() -> None:
@@ -242,7 +245,8 @@ def test_a_checkpoint_is_wanted_after_so_many_entries_and_where_none_is_known(
 
 def quiet(state: NodeState) -> NodeState:
     """The state without what the journal leaves out."""
-    delta = without_noise(diff(NodeState(state.node), state))
+    empty = NodeState(state.node)
+    delta = journaled(diff(empty, state), empty)
     return msgspec.structs.replace(apply(NodeState(state.node), delta or NodeDelta()), status={})
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from netviz.core.model.base import Record
 
+IPPROTO_TCP = 6
+
 TCP_ESTABLISHED = 1
 TCP_CLOSE = 7
 TCP_LISTEN = 10
@@ -40,3 +42,8 @@ class Socket(Record, frozen=True, gc=False):
     def key(self) -> int:
         """The kernel's socket cookie."""
         return self.cookie
+
+    @property
+    def takes_new(self) -> bool:
+        """Takes the first packet of a flow: a TCP listener, or any socket of another protocol without a peer."""
+        return self.state == TCP_LISTEN if self.proto == IPPROTO_TCP else not self.dport

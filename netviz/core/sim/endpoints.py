@@ -234,6 +234,7 @@ def resolve_flow(
     least = MIN_LENGTHS[proto, version]
     if length is not None and not least <= length <= MAX_LENGTH:
         raise EndpointError(f"length {length} is not between {least} and {MAX_LENGTH} bytes")
+    own_sport = sport is not None
     if number == IPPROTO_ICMP:
         number = IPPROTO_ICMPV6 if version == 6 else IPPROTO_ICMP
         sport, dport = sport or DEFAULT_ECHO_ID, None
@@ -246,4 +247,5 @@ def resolve_flow(
     if len(src) != len(dst):
         raise EndpointError(f"{from_} and {to} are addresses of different families")
     length = length or DEFAULT_LENGTHS[proto, version]
-    return Flow(source.ns.key, src, dst, number, sport, dport, length, df, bound=bool(source.addr))
+    bound = bool(source.addr)
+    return Flow(source.ns.key, src, dst, number, sport, dport, length, df, bound=bound, own_sport=own_sport)

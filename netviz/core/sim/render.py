@@ -39,6 +39,7 @@ def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = ()) -> dict[st
         "certainty": trace.certainty,
         "branches": [_branch_json(branch) for branch in trace.branches],
         "state": [dict(entry) for entry in state],
+        "assumed": list(trace.assumed),
     }
 
 
@@ -98,6 +99,8 @@ def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
     flow = trace.flow
     yield f"{_flow_text(flow)} from {_origin_text(trace.origin)}"
     yield f"{trace.disposition.value}{_because(trace.reason)} ({trace.certainty})"
+    for text in trace.assumed:
+        yield f"assumed: {text}"
     for number, branch in enumerate(trace.branches, 1):
         if len(trace.branches) > 1:
             chance = "" if branch.probability is None else f", probability {branch.probability:.3g}"

@@ -179,6 +179,7 @@ class Run:
         self.level = 0  # how many devices and tunnels have sent the packet, each from within the other
         self.options_changed = False
         self.noted: dict[Hashable, int] = {}  # what rules that were met wrote down for later rules
+        self.assumed: dict[str, None] = {}  # what no state tells, in sentences, in the order of use
         self.carry: Carry = _nowhere
         self.fate: Fate = _nobody_knows
 
@@ -346,6 +347,11 @@ class Run:
         ):
             return ""
         return status.reason or "the collector gives no reason"
+
+    def is_past(self, ns: NetnsState, section: str) -> bool:
+        """Tell whether a section is of an earlier time, with no more of it than a new flow meets."""
+        status = self.node(ns.key).status.get(section)
+        return status is not None and status.past
 
     def start_path(self) -> None:
         """Begin the answer's path; step numbers go on."""

@@ -70,7 +70,8 @@ class Flow(msgspec.Struct, frozen=True):
     Addresses are packed bytes, `length` is the whole IP packet in bytes, `proto` IPPROTO_*. For
     ICMP, `sport` is the echo identifier and `dport` None. `bound`: the sender's socket was given `src`; else
     the kernel chose it, after it had looked for a route without one. `oif` is the ifindex of the device that
-    the socket is bound to (SO_BINDTODEVICE), 0 for none.
+    the socket is bound to (SO_BINDTODEVICE), 0 for none. `own_sport`: the asker named `sport`, so the packet may be
+    one of a connection that stood; else it is the first of a new flow.
     """
 
     src_netns: NetnsKey
@@ -86,6 +87,7 @@ class Flow(msgspec.Struct, frozen=True):
     mark: int = 0
     bound: bool = True
     oif: int = 0
+    own_sport: bool = False
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -138,7 +140,10 @@ class Origin(msgspec.Struct, frozen=True):
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """All the courses that a flow can take, in a fixed order."""
+    """All the courses that a flow can take, in a fixed order.
+
+    `assumed` says in sentences what no state tells and the answer rests on.
+    """
 
     flow: Flow
     origin: Origin
@@ -146,6 +151,7 @@ class Trace(msgspec.Struct, frozen=True):
     reason: str
     certainty: str
     branches: tuple[Branch, ...]
+    assumed: tuple[str, ...] = ()
 
 
 _SHOWN = (

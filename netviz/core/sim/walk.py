@@ -80,12 +80,14 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
     """Predict what happens to a flow's first packet and to the answer. Never raises for bad state."""
     branches: list[Branch] = []
     script: list[int] = []
+    assumed: dict[str, None] = {}
     origin = Origin(flow.src_netns.node, str(flow.src_netns), "")
     while True:
         run = Run(cluster, flow, script)
         run.carry = partial(_carry, run)
         run.fate = partial(_fate, run)
         branches.append(_course(run))
+        assumed |= run.assumed
         choices = run.choices
         while choices and choices[-1].picked + 1 >= choices[-1].count:
             choices.pop()
@@ -101,7 +103,7 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
     ns = node.netns.get(flow.src_netns) if node is not None else None
     if ns is not None:
         origin = Origin(flow.src_netns.node, str(ns.key), pod_name(ns.netns), display_name(ns.netns))
-    trace = _conclude(flow, origin, branches)
+    trace = msgspec.structs.replace(_conclude(flow, origin, branches), assumed=tuple(assumed))
     try:
         return add_meanings(cluster, trace)
     except BAD_STATE:

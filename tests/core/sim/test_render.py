@@ -31,7 +31,16 @@ def test_the_shape_is_the_stable_one() -> None:
     shown = json.loads(
         msgspec.json.encode(trace_json(textbook()[0].trace("pod-1-1", "pod-2-1", "tcp", 80), state))
     )
-    assert list(shown) == ["version", "flow", "disposition", "reason", "certainty", "branches", "state"]
+    assert list(shown) == [
+        "version",
+        "flow",
+        "disposition",
+        "reason",
+        "certainty",
+        "branches",
+        "state",
+        "assumed",
+    ]
     assert shown["version"] == 1
     assert shown["flow"] == {
         "from": {"node": "node-1", "netns": "node-1:4:102:0", "pod": "default/pod-1-1"},

@@ -62,7 +62,8 @@ def eval_connlimit(ctx: Context, a: dict[str, Any]) -> Result:
     """
     most = len(ctx.ns.conntrack) + len(ctx.run.conns) + 1
     limit = a.get("count", 0)
-    over = Tri.TRUE if limit < 1 else Tri.FALSE if most <= limit else Tri.UNKNOWN
+    whole = not ctx.run.is_past(ctx.ns, "conntrack")
+    over = Tri.TRUE if limit < 1 else Tri.FALSE if most <= limit and whole else Tri.UNKNOWN
     return _flip(over, not a.get("flags", 0) & NFT_CONNLIMIT_F_INV)
 
 

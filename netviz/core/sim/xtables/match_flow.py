@@ -111,10 +111,11 @@ def connlimit(ctx: Context, a: payloads.ConnLimit) -> Tri:
 
     Source: net/netfilter/xt_connlimit.c, connlimit_mt.
     """
+    if a.limit == 0:
+        return tri(not a.flags & 1)
     most = len(ctx.ns.conntrack) + len(ctx.run.conns) + 1
-    if most <= a.limit:
-        return tri(bool(a.flags & 1))
-    return tri(not a.flags & 1) if a.limit == 0 else Tri.UNKNOWN
+    whole = not ctx.run.is_past(ctx.ns, "conntrack")
+    return tri(bool(a.flags & 1)) if most <= a.limit and whole else Tri.UNKNOWN
 
 
 def connlabel(ctx: Context, a: payloads.ConnLabel) -> Tri:

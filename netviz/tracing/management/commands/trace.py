@@ -36,7 +36,7 @@ def describe_inputs(files: Iterable[tuple[Capture, NodeState]], now_s: float) ->
             "node": state.node,
             "revision": 0,
             "age_s": round(max(0.0, now_s - capture.taken_at_s), 1),
-            "complete": all(status.whole for status in state.status.values()),
+            "complete": state.complete,
         }
         for capture, state in files
     ]
