@@ -27,7 +27,7 @@ from netviz.lifespan import Lifespan
 from netviz.staticfiles import StaticFiles
 from netviz.topology.routing import websocket_urlpatterns as topology_sockets
 from netviz.tracing.routing import websocket_urlpatterns as tracing_sockets
-from netviz.tracing.service import Recovery
+from netviz.tracing.tending import tender
 
 _agents = URLRouter(agent_urlpatterns)
 _people = PeopleSockets(URLRouter([*topology_sockets, *tracing_sockets]))
@@ -43,6 +43,6 @@ application = ProtocolTypeRouter(
     {
         "http": StaticFiles(ClosesDatabase(django_application)),
         "websocket": websocket,
-        "lifespan": Lifespan([journal, keeper, Recovery(), in_process_worker]),
+        "lifespan": Lifespan([journal, keeper, tender, in_process_worker]),
     }
 )

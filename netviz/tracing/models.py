@@ -31,6 +31,10 @@ class TraceRun(models.Model):
     inputs = models.JSONField(default=dict, help_text="revision of each node's state that was read")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
+    sent_at = models.DateTimeField(null=True, help_text="when the workers were last told of it")
+    claim = models.CharField(max_length=32, blank=True, help_text="token of the worker that has it")
+    lease_until = models.DateTimeField(null=True, help_text="when the claim lapses unless it is renewed")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="how often a worker began it")
     finished_at = models.DateTimeField(null=True)
 
     class Meta:

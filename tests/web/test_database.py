@@ -21,7 +21,7 @@ from django.urls import path
 from lab.stack import ROOT
 from netviz.asgi import application
 from netviz.lifespan import Lifespan
-from netviz.tracing.service import Recovery
+from netviz.tracing.tending import Tender
 
 reached = threading.Event()
 may_go_on = threading.Event()
@@ -112,7 +112,7 @@ async def test_what_starts_with_the_server_closes_its_connection(opened: list[An
     async def send(message: dict[str, Any]) -> None:
         said.append(message["type"])
 
-    await Lifespan([Recovery()])({}, receive, send)
+    await Lifespan([Tender()])({}, receive, send)
     assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert opened
     assert [one for one in opened if one.connection is not None] == []

@@ -6,18 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
-from django.utils import timezone
 
-from lab.stack import wait_until
 from netviz.core.wire.messages import AgentStatus
 from netviz.ingest.store import CollectorReport, MemoryStore
-from netviz.inventory.models import Collector
-from netviz.inventory.service import enrol
 from netviz.tracing import predict, service, tasks
 from netviz.tracing.models import TraceRun
 from tests.core.sim.build import textbook
@@ -38,7 +33,7 @@ def cluster(store: MemoryStore) -> MemoryStore:
 def queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The tasks that were sent, instead of a queue."""
     sent: list[int] = []
-    monkeypatch.setattr(tasks.run_trace, "delay", lambda pk, *at_least: sent.append(pk))
+    monkeypatch.setattr(tasks, "send", lambda pk, *at_least: sent.append(pk))
     return sent
 
 
@@ -146,7 +141,7 @@ def test_a_queue_that_cannot_be_reached_is_said(
     def broken(*args: object) -> None:
         raise ConnectionError("no broker")
 
-    monkeypatch.setattr(tasks.run_trace, "delay", broken)
+    monkeypatch.setattr(tasks, "send", broken)
     answer = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"})
     assert (answer.status_code, TraceRun.objects.get().status) == (503, "failed")
 
@@ -173,65 +168,6 @@ def test_unknown_ids_are_not_found(operator: Client, trace_id: str) -> None:
 @pytest.mark.parametrize(("query", "status"), [("limit=0", 400), ("limit=x", 400), ("limit=200", 200)])
 def test_the_lists_limit_is_checked(operator: Client, query: str, status: int) -> None:
     assert operator.get(f"/api/traces?{query}").status_code == status
-
-
-def test_old_and_hanging_runs_are_swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = timezone.now()
-
-    def kept(age: timedelta, status: str) -> TraceRun:
-        run = TraceRun.objects.create(request={}, source="a", target="b", proto="tcp", status=status)
-        TraceRun.objects.filter(pk=run.pk).update(created_at=now - age)
-        return run
-
-    old = kept(timedelta(days=31), "done")
-    hanging = kept(timedelta(minutes=10), "running")
-    fresh = [kept(timedelta(minutes=1), "queued"), kept(timedelta(minutes=1), "done")]
-    assert service.sweep() == (1, 1)
-    assert not TraceRun.objects.filter(pk=old.pk).exists()
-    assert TraceRun.objects.get(pk=hanging.pk).status == "failed"
-    monkeypatch.setattr(service, "KEEP_RUNS", 1)
-    service.sweep()
-    assert list(TraceRun.objects.values_list("pk", flat=True)) == [fresh[-1].pk]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_start_queues_again_what_an_earlier_server_left(queue: list[int], store: MemoryStore) -> None:
-    for node in ("node-1", "node-2", "gone"):
-        collector = enrol(node, approve=True)[0]
-        age = timedelta(days=1 if node == "gone" else 0)
-        Collector.objects.filter(pk=collector.pk).update(last_seen_at=timezone.now() - age)
-    runs = [
-        TraceRun.objects.create(request={}, source="a", target="b", proto="tcp", status=status)
-        for status in ("queued", "running", "done")
-    ]
-    recovery = service.Recovery()
-    recovery.start()
-    try:
-        assert TraceRun.objects.get(pk=runs[1].pk).status == "queued"
-        nodes = textbook()[0].cluster().nodes
-        show(store, nodes["node-1"])
-        # One of the two nodes that were there lately is missing: a trace would not know its way.
-        assert recovery._thread is not None
-        recovery._thread.join(0.3)
-        assert queue == []
-        show(store, nodes["node-2"])
-        wait_until(lambda: queue == [runs[0].pk, runs[1].pk], 10, "both are queued again")
-    finally:
-        recovery.stop()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_collectors_that_do_not_come_back_are_not_waited_for_long(
-    queue: list[int], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(service, "COLLECTORS_RETURN_S", 0.2)
-    run = TraceRun.objects.create(request={}, source="a", target="b", proto="tcp", status="queued")
-    recovery = service.Recovery()
-    recovery.start()
-    try:
-        wait_until(lambda: queue == [run.pk], 10, "it is queued again")
-    finally:
-        recovery.stop()
 
 
 def test_a_worker_waits_until_it_knows_what_the_asker_knew(

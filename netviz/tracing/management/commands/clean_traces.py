@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from netviz.tracing.service import KEEP_FOR, KEEP_RUNS, sweep
+from netviz.tracing.tending import KEEP_FOR, KEEP_RUNS, delete_old, tend
 
 
 class Command(BaseCommand):
@@ -15,6 +15,5 @@ class Command(BaseCommand):
     help = f"End traces that hang; delete those older than {KEEP_FOR.days} days and all but the newest {KEEP_RUNS}"
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Sweep and say what was done."""
-        ended, deleted = sweep()
-        self.stdout.write(f"{ended} hanging traces ended, {deleted} old ones deleted")
+        """Tend the traces, and say what was done."""
+        self.stdout.write(f"{tend()} hanging traces ended, {delete_old()} old ones deleted")
