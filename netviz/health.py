@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from netviz.celery import app, in_process_worker
 from netviz.ingest.journal import journal
 from netviz.ingest.store import get_store
-from netviz.inventory.access import VIEWER, require_role
+from netviz.inventory.access import READ, require_scope
 from netviz.inventory.answers import methods
 from netviz.inventory.tokens import bearer_token
 from netviz.metrics import REGISTRY
@@ -83,7 +83,7 @@ def metrics(request: HttpRequest) -> HttpResponseBase:
     given = bearer_token(request.headers.get("Authorization", "")) or ""
     if wanted and hmac.compare_digest(given.encode(), wanted.encode()):
         return all_metrics(request)
-    return require_role(VIEWER)(all_metrics)(request)
+    return require_scope(READ)(all_metrics)(request)
 
 
 def all_metrics(request: HttpRequest) -> HttpResponseBase:

@@ -11,7 +11,7 @@ from netviz.core.model.netfilter import Body
 from netviz.core.state.node import BODY_SECTIONS, ClusterState, NodeState
 from netviz.core.wire.nvz import dump_nvz
 from netviz.ingest.store import get_store
-from netviz.inventory.access import VIEWER, require_role
+from netviz.inventory.access import READ, require_scope
 
 
 def _bodies(cluster: ClusterState, state: NodeState) -> list[Body]:
@@ -26,7 +26,7 @@ def _bodies(cluster: ClusterState, state: NodeState) -> list[Body]:
 
 
 @require_GET
-@require_role(VIEWER)
+@require_scope(READ)
 def node_state(request: HttpRequest, name: str) -> HttpResponseBase:
     """GET /api/nodes/<name>/state: the `.nvz` file of the node as the server holds it now."""
     cluster = get_store().cluster()

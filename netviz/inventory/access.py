@@ -1,8 +1,11 @@
-"""Who may do what: roles of people, and how an HTTP request proves its user.
+"""Who may do what: roles of people, scopes of their API tokens, and the guard of JSON views.
 
-Three roles, each with all that the one before has: a viewer sees, an operator traces, an
+Three roles, each with all that the one before has: a viewer sees, an operator traces and observes, an
 administrator manages collectors and people. A role is membership in the group of that name; a
 superuser is an administrator.
+
+What a call does is a scope, and each scope needs a role. A person has every scope of their role; an API
+token has a set of its own, of which it may use at any moment those that its user's role has then.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 VIEWER, OPERATOR, ADMINISTRATOR = "viewer", "operator", "administrator"
 ROLES = (VIEWER, OPERATOR, ADMINISTRATOR)
+READ, TRACE, OBSERVE, ADMINISTER = "read", "trace", "observe", "administer"
+# The role that each scope needs.
+SCOPES = {READ: VIEWER, TRACE: OPERATOR, OBSERVE: OPERATOR, ADMINISTER: ADMINISTRATOR}
 
 
 def role_of(user: Any) -> str | None:
@@ -23,7 +29,7 @@ def role_of(user: Any) -> str | None:
         return None
     if user.is_superuser:
         return ADMINISTRATOR
-    held = set(user.groups.filter(name__in=ROLES).values_list("name", flat=True))
+    held = {group.name for group in user.groups.all()}
     return next((role for role in reversed(ROLES) if role in held), None)
 
 
@@ -33,18 +39,34 @@ def may(user: Any, role: str) -> bool:
     return held is not None and ROLES.index(held) >= ROLES.index(role)
 
 
-def require_role(role: str) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
-    """Guard a JSON view: 401 without a user, 403 without the role, each with `{"error"}`."""
+def scopes_of(user: Any) -> list[str]:
+    """Return the scopes that a user's role has."""
+    return [scope for scope, role in SCOPES.items() if may(user, role)]
+
+
+def lacking(user: Any, token: Any | None, scope: str) -> str | None:
+    """Say in one sentence what a user, by a token if there is one, lacks for `scope`; None: nothing."""
+    if not may(user, SCOPES[scope]):
+        return f"this needs the role {SCOPES[scope]}"
+    if token is not None and scope not in token.scopes:
+        return f"this token lacks the scope {scope}"
+    return None
+
+
+def require_scope(scope: str) -> Callable[[Callable[..., HttpResponseBase]], Callable[..., HttpResponseBase]]:
+    """Guard a JSON view: 401 without a user, 403 without the scope, each with `{"error"}`."""
 
     def guard(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if not request.user.is_authenticated:
-                answer = JsonResponse({"error": "log in, or send a valid API token"}, status=401)
+                problem = getattr(request, "token_problem", "") or "log in, or send a valid API token"
+                answer = JsonResponse({"error": problem}, status=401)
                 answer["WWW-Authenticate"] = "Bearer"
                 return answer
-            if not may(request.user, role):
-                return JsonResponse({"error": f"this needs the role {role}"}, status=403)
+            missing = lacking(request.user, getattr(request, "api_token", None), scope)
+            if missing is not None:
+                return JsonResponse({"error": missing}, status=403)
             return view(request, *args, **kwargs)
 
         return guarded

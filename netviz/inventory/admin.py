@@ -12,8 +12,9 @@ from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
 
-from netviz.inventory.forms import EnrolForm
+from netviz.inventory.forms import ApiTokenForm, EnrolForm
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
 from netviz.inventory.readable import ago, delay, share, size
 from netviz.inventory.service import (
@@ -208,11 +209,12 @@ class CollectorAdmin(admin.ModelAdmin):
 class ApiTokenAdmin(admin.ModelAdmin):
     """People's tokens for the HTTP API."""
 
-    list_display = ("name", "user", "token_hint", "created_at", "used", "valid")
+    form = ApiTokenForm
+    list_display = ("name", "user", "may_do", "token_hint", "created_at", "expires_at", "used", "valid")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter), "user")
     search_fields = ("name", "user__username", "token_hint")
     list_select_related = ("user",)
-    fields = ("user", "name")
+    fields = ("user", "name", "scopes", "expires_at")
     autocomplete_fields = ("user",)
     actions = ("revoke",)
 
@@ -222,7 +224,9 @@ class ApiTokenAdmin(admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
         """Make the token; `response_add` shows it."""
-        made, request.new_token = make_api_token(obj.user, obj.name)
+        made, request.new_token = make_api_token(
+            obj.user, obj.name, scopes=obj.scopes, expires_at=obj.expires_at
+        )
         obj.pk = made.pk
 
     def response_add(
@@ -236,7 +240,7 @@ class ApiTokenAdmin(admin.ModelAdmin):
             "Send it as Authorization: Bearer TOKEN.",
         )
 
-    @admin.action(description="Revoke", permissions=["change"])
+    @admin.action(description="Revoke (cuts its open sockets at once)", permissions=["change"])
     def revoke(self, request: HttpRequest, tokens: QuerySet[ApiToken]) -> None:
         """Make them worthless."""
         done = [token for token in tokens if revoke_api_token(token)]
@@ -252,4 +256,9 @@ class ApiTokenAdmin(admin.ModelAdmin):
     @admin.display(description="valid", boolean=True)
     def valid(self, token: ApiToken) -> bool:
         """Whether it still opens anything."""
-        return token.revoked_at is None
+        return token.problem(timezone.now()) is None
+
+    @admin.display(description="scopes")
+    def may_do(self, token: ApiToken) -> str:
+        """What it may do, within its user's role."""
+        return ", ".join(token.scopes)

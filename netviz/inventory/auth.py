@@ -8,8 +8,6 @@ of another host can make a browser send it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,33 +15,48 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 from channels.auth import AuthMiddlewareStack
 from channels.db import database_sync_to_async
 from django.conf import settings
-from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponseBase
 from django.http.request import validate_host
 from django.utils.decorators import sync_and_async_middleware
 
-from netviz.inventory.access import VIEWER, may
-from netviz.inventory.service import user_of_api_token
+from netviz.inventory.access import READ, lacking
+from netviz.inventory.models import ApiToken
+from netviz.inventory.service import TokenRefused, use_api_token
+from netviz.inventory.sockets import Credential, serve_while_valid
 from netviz.inventory.tokens import bearer_token
 
 
+def _takes_tokens(request: HttpRequest) -> bool:
+    """Tell whether an address is for programs. Pages, the admin's too, know nothing of API tokens."""
+    return request.path_info.startswith("/api/") or request.path_info == "/metrics"
+
+
 def _authenticate(request: HttpRequest) -> None:
-    header = request.headers.get("Authorization", "")
-    token = bearer_token(header)
-    if token is not None:
-        user = user_of_api_token(token) or AnonymousUser()
+    text = bearer_token(request.headers.get("Authorization", ""))
+    if text is None or not _takes_tokens(request):
+        return
+    user: Any = AnonymousUser()
+    try:
+        request.api_token = use_api_token(text)
+        user = request.api_token.user
+    except TokenRefused as err:
+        request.token_problem = str(err)
 
-        async def auser() -> Any:
-            return user
+    async def auser() -> Any:
+        return user
 
-        request.user, request.auser = user, auser
-        request._dont_enforce_csrf_checks = True
+    request.user, request.auser = user, auser
+    request._dont_enforce_csrf_checks = True
 
 
 @sync_and_async_middleware
 def api_token(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Let `Authorization: Bearer` stand for a login. A wrong token is nobody, even beside a session."""
+    """Let `Authorization: Bearer` stand for a login where programs call.
+
+    A wrong token is nobody, even beside a session. `request.api_token` is the token that was used, and
+    `request.token_problem` says why one was refused.
+    """
     if iscoroutinefunction(get_response):
 
         async def run_async(request: HttpRequest) -> HttpResponseBase:
@@ -73,9 +86,8 @@ def _header(scope: dict[str, Any], name: bytes) -> str:
 class PeopleSockets:
     """Let a socket through that comes from a page of this server, or with a token, and from a viewer.
 
-    The application finds the user in `scope["user"]`, and in `scope["user_now"]` a call that asks the
-    database whom the token or session that opened the socket stands for by now. All others are
-    refused before the handshake.
+    The application finds the user in `scope["user"]`, and is ended when what opened the socket no
+    longer lets its user see. All others are refused before the handshake.
     """
 
     def __init__(self, application: Any) -> None:
@@ -89,29 +101,33 @@ class PeopleSockets:
             origin and not same_origin(origin, host)
         ):
             await _refuse(receive, send)
-        elif (token := bearer_token(_header(scope, b"authorization"))) is not None:
-            user = await database_sync_to_async(user_of_api_token)(token) or AnonymousUser()
-            user_now = partial(user_of_api_token, token)
-            await self._with_user({**scope, "user": user, "user_now": user_now}, receive, send)
+        elif (text := bearer_token(_header(scope, b"authorization"))) is not None:
+            await self._of_token(text, scope, receive, send)
         else:
             await self._with_session(scope, receive, send)
 
-    async def _of_session(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        user_now = partial(_user_of_session, scope["session"].session_key)
-        await self._with_user({**scope, "user_now": user_now}, receive, send)
-
-    async def _with_user(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if await database_sync_to_async(may)(scope["user"], VIEWER):
-            await self._application(scope, receive, send)
-        else:
+    async def _of_token(self, text: str, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        try:
+            token = await database_sync_to_async(use_api_token)(text)
+        except TokenRefused:
             await _refuse(receive, send)
+            return
+        await self._with_user({**scope, "user": token.user}, receive, send, token)
 
+    async def _of_session(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        await self._with_user(scope, receive, send, None)
 
-def _user_of_session(session_key: str | None) -> Any:
-    """Find who is logged in with a session: nobody after a logout or a change of the password."""
-    request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    return get_user(request)
+    async def _with_user(
+        self, scope: dict[str, Any], receive: Any, send: Any, token: ApiToken | None
+    ) -> None:
+        if await database_sync_to_async(lacking)(scope["user"], token, READ) is not None:
+            await _refuse(receive, send)
+            return
+        if token is not None:
+            credential = Credential(token_id=token.pk)
+        else:
+            credential = Credential(session_key=scope["session"].session_key)
+        await serve_while_valid(self._application, credential, scope, receive, send)
 
 
 def _host_names() -> list[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from typing import Any
 
 from django import forms
+from django.utils import timezone
 
-from netviz.inventory.models import Cluster
+from netviz.inventory.access import READ, SCOPES, lacking
+from netviz.inventory.models import ApiToken, Cluster
 from netviz.inventory.service import DEFAULT_CLUSTER
 
 NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -40,3 +44,35 @@ class EnrolForm(forms.Form):
         name: str = self.cleaned_data["cluster"].strip()
         Cluster(name=name).clean_fields(exclude=["description"])
         return name
+
+
+class ApiTokenForm(forms.ModelForm):
+    """Ask whose a new API token is, what it may do, and until when."""
+
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, f"{scope} (needs the role {role})") for scope, role in SCOPES.items()],
+        initial=[READ],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="what it may do, within its user's role",
+    )
+
+    class Meta:
+        model = ApiToken
+        fields = ("user", "name", "scopes", "expires_at")
+
+    def clean_expires_at(self) -> datetime | None:
+        """Take a moment to come."""
+        moment: datetime | None = self.cleaned_data["expires_at"]
+        if moment is not None and moment <= timezone.now():
+            raise forms.ValidationError("this is in the past")
+        return moment
+
+    def clean(self) -> dict[str, Any]:
+        """Check that the user has what the token is to have."""
+        values: dict[str, Any] = super().clean() or {}
+        user, scopes = values.get("user"), values.get("scopes")
+        if user is not None and scopes:
+            excess = [scope for scope in scopes if lacking(user, None, scope)]
+            if excess:
+                self.add_error("scopes", f"{user}'s role doesn't have: {', '.join(excess)}")
+        return values

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 
@@ -76,12 +78,17 @@ class Collector(models.Model):
 
 
 class ApiToken(models.Model):
-    """A person's token for the HTTP API (`Authorization: Bearer`): it may what the person may."""
+    """A person's token for the HTTP API (`Authorization: Bearer`).
+
+    It may what its scopes say, as long as its user's role has them too, until it ends or is revoked.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens")
     name = models.CharField(max_length=100, help_text="what it is used for")
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
     token_hint = models.CharField(max_length=12, editable=False, help_text="how the token begins")
+    scopes = models.JSONField(default=list, help_text="what it may do, within its user's role")
+    expires_at = models.DateTimeField("ends", null=True, blank=True, help_text="never, if left empty")
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
@@ -92,3 +99,13 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} of {self.user}"
+
+    def problem(self, now: datetime) -> str | None:
+        """Say in one sentence why it opens nothing at the moment `now`; None: it does."""
+        if self.revoked_at is not None:
+            return "this token was revoked"
+        if self.expires_at is not None and self.expires_at <= now:
+            return f"this token ended at {self.expires_at:%Y-%m-%d %H:%M} UTC"
+        if not self.user.is_active:
+            return "this token's user is deactivated"
+        return None

@@ -7,7 +7,8 @@ revocation are single conditional updates, so two administrators cannot trip ove
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import Any
 
 from asgiref.sync import async_to_sync
@@ -15,6 +16,7 @@ from channels.layers import get_channel_layer
 from django.db import DatabaseError
 from django.utils import timezone
 
+from netviz.inventory.access import SCOPES, scopes_of
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
 from netviz.inventory.tokens import API_PREFIX, COLLECTOR_PREFIX, new_token, token_hash
 
@@ -84,31 +86,49 @@ def find_collector(token: str) -> Collector | None:
     return Collector.objects.select_related("node").filter(token_hash=token_hash(token)).first()
 
 
-def make_api_token(user: Any, name: str) -> tuple[ApiToken, str]:
-    """Make an API token for a person; return it and its text."""
+class TokenRefused(Exception):
+    """An API token opens nothing; the message says why in one sentence."""
+
+
+def make_api_token(
+    user: Any, name: str, *, scopes: Collection[str] | None = None, expires_at: datetime | None = None
+) -> tuple[ApiToken, str]:
+    """Make an API token for a person, by default with all scopes of their role; return it and its text.
+
+    Raises: ValueError for a scope that the person's role doesn't have.
+    """
+    held = scopes_of(user)
+    wanted = held if scopes is None else [scope for scope in SCOPES if scope in scopes]
+    if excess := set(scopes or ()) - set(held):
+        raise ValueError(f"the role of {user} doesn't have the scope {', '.join(sorted(excess))}")
     token = new_token(API_PREFIX)
-    record = ApiToken.objects.create(user=user, name=name, token_hash=token_hash(token), token_hint=token[:8])
+    record = ApiToken.objects.create(
+        user=user,
+        name=name,
+        scopes=wanted,
+        expires_at=expires_at,
+        token_hash=token_hash(token),
+        token_hint=token[:8],
+    )
     return record, token
 
 
 def revoke_api_token(record: ApiToken) -> bool:
-    """Make an API token worthless; False when it was already."""
+    """Make an API token worthless; False when it was already. Its open sockets are cut by `sockets`."""
     return bool(ApiToken.objects.filter(pk=record.pk, revoked_at=None).update(revoked_at=timezone.now()))
 
 
-def user_of_api_token(token: str) -> Any | None:
-    """Find whose valid API token this is."""
-    record = (
-        ApiToken.objects.select_related("user")
-        .filter(token_hash=token_hash(token), revoked_at=None, user__is_active=True)
-        .first()
-    )
-    if record is None:
-        return None
+def use_api_token(text: str) -> ApiToken:
+    """Find the valid API token that this text is, and note its use. Raises: TokenRefused."""
+    record = ApiToken.objects.select_related("user").filter(token_hash=token_hash(text)).first()
     now = timezone.now()
+    if record is None:
+        raise TokenRefused("the token is unknown")
+    if problem := record.problem(now):
+        raise TokenRefused(problem)
     if record.last_used_at is None or now - record.last_used_at > LAST_USED_STEP:
         try:
             ApiToken.objects.filter(pk=record.pk).update(last_used_at=now)
         except DatabaseError as err:  # a full disk: reading goes on
             log.warning("cannot note the use of an API token: %s", err)
-    return record.user
+    return record

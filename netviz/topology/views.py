@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from netviz.core.model.ids import NetnsKey
 from netviz.ingest.store import get_store
-from netviz.inventory.access import VIEWER, require_role, role_of
+from netviz.inventory.access import READ, require_scope, role_of
 from netviz.inventory.answers import methods, refuse
 from netviz.topology.detail import netns_detail
 from netviz.topology.live import filtered, get_topology
@@ -33,7 +33,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 @methods("GET")
-@require_role(VIEWER)
+@require_scope(READ)
 def topology(request: HttpRequest) -> HttpResponse:
     """Answer with the graph, cut to ?node= and ?pod=."""
     revision, graph = get_topology().graph()
@@ -42,7 +42,7 @@ def topology(request: HttpRequest) -> HttpResponse:
 
 
 @methods("GET")
-@require_role(VIEWER)
+@require_scope(READ)
 def netns(request: HttpRequest, key: str) -> HttpResponseBase:
     """Answer with all that is known of one namespace."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
-from netviz.inventory.access import OPERATOR, VIEWER, require_role
+from netviz.inventory.access import READ, TRACE, require_scope
 from netviz.inventory.answers import methods, refuse
 from netviz.tracing.models import TraceRun
 from netviz.tracing.predict import CannotTrace
@@ -20,7 +20,7 @@ def traces(request: HttpRequest) -> HttpResponseBase:
     return start(request) if request.method == "POST" else newest(request)
 
 
-@require_role(VIEWER)
+@require_scope(READ)
 def newest(request: HttpRequest) -> HttpResponseBase:
     """List the newest traces, ?limit= of them, of ?disposition= where given."""
     text = request.GET.get("limit", "20")
@@ -32,7 +32,7 @@ def newest(request: HttpRequest) -> HttpResponseBase:
     return JsonResponse({"traces": [run.summary() for run in runs[: int(text)]]})
 
 
-@require_role(OPERATOR)
+@require_scope(TRACE)
 def start(request: HttpRequest) -> HttpResponseBase:
     """Queue a trace."""
     try:
@@ -46,7 +46,7 @@ def start(request: HttpRequest) -> HttpResponseBase:
 
 
 @methods("GET")
-@require_role(VIEWER)
+@require_scope(READ)
 def trace(request: HttpRequest, trace_id: str) -> HttpResponseBase:
     """Answer with one trace."""
     run = find(trace_id)

@@ -46,6 +46,10 @@ class Socket:
         assert event["type"] == "websocket.send", event
         return str(event["text"])
 
+    async def is_quiet(self) -> bool:
+        """The server says nothing just now."""
+        return bool(await self._asgi.receive_nothing())
+
     async def close(self) -> None:
         """Go away, and wait until the server is done with it."""
         await self._asgi.send_input({"type": "websocket.disconnect", "code": 1000})

@@ -22,7 +22,7 @@ from netviz.ingest.store import MemoryStore, Position
 from netviz.inventory.access import ADMINISTRATOR, OPERATOR, VIEWER, may, role_of
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
 from netviz.inventory.readable import ago, delay, share, size
-from netviz.inventory.service import enrol, find_collector, make_api_token, user_of_api_token
+from netviz.inventory.service import TokenRefused, enrol, find_collector, make_api_token, use_api_token
 from netviz.inventory.tokens import bearer_token, token_hash
 
 pytestmark = pytest.mark.django_db
@@ -157,21 +157,25 @@ def test_status_columns_are_readable(admin: Client) -> None:
 def test_api_tokens_are_shown_once_and_revoked(admin: Client) -> None:
     ada = User.objects.get(username="ada")
     assert admin.get("/admin/inventory/apitoken/add/").status_code == 200
-    answer = admin.post("/admin/inventory/apitoken/add/", {"user": ada.pk, "name": "grafana"})
+    answer = admin.post(
+        "/admin/inventory/apitoken/add/", {"user": ada.pk, "name": "grafana", "scopes": ["read"]}
+    )
     shown = TOKEN.search(answer.content.decode())
     assert shown is not None
-    assert user_of_api_token(shown.group(1)) == ada
+    assert use_api_token(shown.group(1)).user == ada
     record = ApiToken.objects.get()
     assert record.last_used_at is not None
     assert "1 revoked" in act(admin, "/admin/inventory/apitoken/", "revoke", record)
-    assert user_of_api_token(shown.group(1)) is None
+    with pytest.raises(TokenRefused, match="revoked"):
+        use_api_token(shown.group(1))
 
 
 def test_an_inactive_user_s_token_opens_nothing(admin: Client) -> None:
     ada = User.objects.get(username="ada")
     _, token = make_api_token(ada, "x")
     User.objects.update(is_active=False)
-    assert user_of_api_token(token) is None
+    with pytest.raises(TokenRefused, match="deactivated"):
+        use_api_token(token)
 
 
 def test_the_journal_cannot_be_edited(admin: Client) -> None:

@@ -168,10 +168,10 @@ async def test_a_page_that_talks_nonsense_is_told_and_closed(
 async def test_who_may_no_longer_see_is_cut_off(
     store: MemoryStore, person: Callable[[str], User], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from netviz.inventory import sockets
     from netviz.inventory.service import make_api_token
-    from netviz.topology import consumers
 
-    monkeypatch.setattr(consumers, "RECHECK_S", 0.05)
+    monkeypatch.setattr(sockets, "LOOK_EVERY_S", 0.05)
     user = await sync_to_async(person)("viewer")
     socket = page_socket((await sync_to_async(make_api_token)(user, "test"))[1])
     await socket.connect()
@@ -188,10 +188,10 @@ async def test_the_end_of_what_opened_a_socket_ends_it(
 ) -> None:
     from django.test import Client
 
+    from netviz.inventory import sockets
     from netviz.inventory.service import make_api_token, revoke_api_token
-    from netviz.topology import consumers
 
-    monkeypatch.setattr(consumers, "RECHECK_S", 0.05)
+    monkeypatch.setattr(sockets, "LOOK_EVERY_S", 0.05)
     user = await sync_to_async(person)("viewer")
     record, secret = await sync_to_async(make_api_token)(user, "test")
     client = Client()
