@@ -16,12 +16,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from netviz.celery import app, in_process_worker
+from netviz.ingest.faults import faults
 from netviz.ingest.journal import journal
 from netviz.ingest.store import get_store
 from netviz.inventory.access import READ, require_scope
 from netviz.inventory.answers import methods
 from netviz.inventory.tokens import bearer_token
 from netviz.metrics import REGISTRY
+from netviz.topology.live import get_topology
 
 log = logging.getLogger("netviz.health")
 
@@ -64,12 +66,15 @@ def healthz(request: HttpRequest) -> HttpResponseBase:
     """200 when everything works that the server needs, 503 otherwise; collectors are counted, not judged.
 
     A journal that cannot be written is told and not judged, either: a restart would lose the live state
-    and give back no space on a full disk.
+    and give back no space on a full disk. Nor are nodes that aren't understood: a restart understands
+    them no better.
     """
     parts = {"database": _database(), "store": _store(), "worker": _worker()}
     healthy = all(state == "ok" for state in parts.values())
     body: dict[str, Any] = {"status": "ok" if healthy else "failing", **parts}
     body["journal"] = "cannot be written" if journal.failing else "ok"
+    body["topology"] = "cannot be projected" if get_topology().failing else "ok"
+    body["nodes"] = {"not_understood": len(faults.standing())}
     if parts["store"] == "ok":
         nodes = get_store().node_revisions().values()
         body["collectors"] = {"connected": sum(node.connected for node in nodes), "known": len(nodes)}

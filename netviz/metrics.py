@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from netviz.core.sim.trace import Disposition
+from netviz.ingest.faults import faults
 from netviz.ingest.store import get_store
 from netviz.topology.feed import browsers
 from netviz.topology.live import get_topology
@@ -48,6 +49,11 @@ class LiveMetrics(Collector):
             "netviz_collector_shed_events", "Conntrack changes left out under load.", labels=labels
         )
         rss = GaugeMetricFamily("netviz_collector_resident_bytes", "Collector's memory.", labels=labels)
+        broken = GaugeMetricFamily(
+            "netviz_node_not_understood", "Parts of a node's state that the server fails at.", labels=labels
+        )
+        for name, parts in faults.standing().items():
+            broken.add_metric([name], len(parts))
         for name, node in nodes.items():
             revisions.add_metric([name], node.revision)
             complete.add_metric([name], node.complete)
@@ -56,7 +62,7 @@ class LiveMetrics(Collector):
             lost.add_metric([name], report.status.lost_events)
             shed.add_metric([name], report.status.shed_events)
             rss.add_metric([name], report.status.rss_bytes)
-        yield from (revisions, complete, lag, lost, shed, rss)
+        yield from (revisions, complete, broken, lag, lost, shed, rss)
 
 
 class TraceMetrics(Collector):

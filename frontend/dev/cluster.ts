@@ -161,6 +161,7 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
       to_node: `node-${other}`,
     })),
     routes_left_off: 0,
+    not_understood: null,
     collector: {
       version: "0.1.0",
       lag_s: 0.02,

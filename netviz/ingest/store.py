@@ -11,6 +11,7 @@ return at once: it may remember the node and wake somebody.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,8 @@ from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.messages import AgentStatus
 from netviz.ingest.bodies import BodyPool
 from netviz.ingest.share import Shared
+
+log = logging.getLogger("netviz.store")
 
 # Called with (node, delta, revision); `delta` is None when the node was replaced by a snapshot, came,
 # went, or its collector's status changed.
@@ -302,7 +305,11 @@ class MemoryStore:
     def _notify(self, node: str, delta: NodeDelta | None) -> None:
         self._revision += 1
         for callback in self._subscribers:
-            callback(node, delta, self._revision)
+            try:
+                callback(node, delta, self._revision)
+            except Exception:
+                # The change is held; whoever cannot hear of it takes it from nobody else.
+                log.exception("node %s: a subscriber failed at a change", node)
 
 
 _store: Store | None = None

@@ -156,6 +156,19 @@ def no_uplink(node: NodeState, ns: NetnsState) -> Alert | None:
     )
 
 
+def not_understood(node: str) -> Alert:
+    """Say of a node whose state could not be worked out that no check covers it."""
+    return Alert(
+        key=f"not-understood:{node}",
+        kind="not-understood",
+        severity="error",
+        message=f"node {node} is not understood: none of it is shown, and it is in no check of addresses or pod CIDRs",
+        addr=None,
+        netns=(),
+        links=(),
+    )
+
+
 def overlapping_cidrs(cidrs: Mapping[str, Iterable[str]]) -> Iterator[Alert]:
     """Yield an alert for each pod CIDR that overlaps another node's: node -> its CIDRs, as text.
 

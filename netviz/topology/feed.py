@@ -45,8 +45,8 @@ class Mailbox:
         self._ready = asyncio.Event()
         self._ready.set()
 
-    def take(self, revision: int, frame: str) -> None:
-        """Put a frame in, from any thread, in order."""
+    def take(self, revision: int, frame: str | None) -> None:
+        """Put a frame in, from any thread, in order; None takes all out, and a snapshot comes next."""
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._put, revision, frame)
 
@@ -83,9 +83,11 @@ class Mailbox:
             self._put(*mail)
         return snapshot
 
-    def _put(self, revision: int, frame: str) -> None:
+    def _put(self, revision: int, frame: str | None) -> None:
         if self._closed:
             self._topology.leave(self.take)
+        elif frame is None:
+            self.resync()
         elif len(self._frames) >= MAILBOX_FRAMES or self._bytes + len(frame) > MAILBOX_BYTES:
             log.info("a browser is too slow: it gets a snapshot next")
             self.resync()
@@ -148,10 +150,8 @@ class Feed:
                 last = self._loop.time()
                 self._changed.clear()
                 self._woken = False
-                try:
+                with suppress(Exception):  # the topology logs it, and tells the mailboxes
                     await asyncio.to_thread(self.topology.advance)
-                except Exception:
-                    log.exception("cannot project the live state")
         finally:
             unsubscribe()
             pings.cancel()

@@ -59,7 +59,11 @@ class CollectorObject(Object, frozen=True, gc=False):
 
 
 class NodeObject(Object, frozen=True, gc=False):
-    """A node. `routes` is cut to a bounded number; `routes_left_off` says how many more there are."""
+    """A node. `routes` is cut to a bounded number; `routes_left_off` says how many more there are.
+
+    `not_understood` says what the server failed at when it worked the node's state out: nothing else of
+    the node is in the graph then.
+    """
 
     name: str
     connected: bool
@@ -72,6 +76,7 @@ class NodeObject(Object, frozen=True, gc=False):
     routes: tuple[RouteObject, ...]
     routes_left_off: int
     collector: CollectorObject | None
+    not_understood: str | None = None
 
 
 class NetnsObject(Object, frozen=True, gc=False):

@@ -3,24 +3,32 @@
 `Topology` follows the store when somebody asks it to (`advance`), from any thread. Each advance that
 changed something is a revision, encoded once and handed to all listeners in order. Nothing runs
 while nobody looks.
+
+An advance that fails half way is not gone on from: the next one begins with an empty graph, and every
+listener is told to ask for everything. So nobody keeps a graph that lacks a change.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 
 import msgspec
 
+from netviz.ingest.faults import faults
 from netviz.ingest.store import NodeRevision, Store, get_store
 from netviz.topology.graph import Graph, GraphDelta
 from netviz.topology.patience import Patience
 from netviz.topology.projector import Live, Projector, as_lists
 
 AGE_STEP_S = 5
-# Called with (revision, frame) for each delta, in order, by whichever thread advances.
-Listener = Callable[[int, str], None]
+# Called with (revision, frame) for each delta, in order, by whichever thread advances. Without a frame,
+# what was told before counts no more: the listener has to listen anew.
+Listener = Callable[[int, str | None], None]
+
+log = logging.getLogger("netviz.topology")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -58,8 +66,9 @@ class Topology:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._lock = threading.Lock()
-        self._projector = Projector()
+        self._projector = Projector(faults)
         self._patience = Patience()
+        self._failing = False
         self._revision = 0
         self._seen: tuple[int, int] = (-1, -1)
         self._members = threading.Lock()
@@ -72,12 +81,20 @@ class Topology:
         return self._revision
 
     @property
+    def failing(self) -> bool:
+        """The last advance failed: there is no graph."""
+        return self._failing
+
+    @property
     def listeners(self) -> int:
         """How many listen."""
         return len(self._listeners)
 
     def advance(self) -> int:
-        """Follow the store and tell the listeners what changed; return the revision."""
+        """Follow the store and tell the listeners what changed; return the revision.
+
+        Raises: whatever fails; it is logged when it begins, and when it is over.
+        """
         with self._lock:
             self._advance()
             return self._revision
@@ -108,16 +125,38 @@ class Topology:
         seen = (self.store.revision, int(now_s) // AGE_STEP_S)
         if seen == self._seen and not self._patience.ripe(now_s):
             return
-        delta = self._projector.update(self.store.cluster(), live_of(self.store, now_s))
+        try:
+            delta = self._projector.update(self.store.cluster(), live_of(self.store, now_s))
+            self._patience.sift(delta, now_s)
+            frame = _delta_frame(delta, self._revision + 1) if delta and self._listeners else None
+        except Exception:
+            self._start_anew()
+            raise
+        if self._failing:
+            self._failing = False
+            log.warning("the live state can be projected again")
         self._seen = seen
-        self._patience.sift(delta, now_s)
-        if not delta:
-            return
+        if delta:
+            self._revision += 1
+            self._tell(frame)
+
+    def _start_anew(self) -> None:
+        """Drop a graph that was followed half way."""
+        if not self._failing:
+            log.exception("cannot project the live state, trying again")
+        self._failing = True
+        self._projector, self._patience = Projector(faults), Patience()
+        self._seen = (-1, -1)
         self._revision += 1
-        if self._listeners:
-            frame = _delta_frame(delta, self._revision)
-            for listener in self._listeners:
+        self._tell(None)
+
+    def _tell(self, frame: str | None) -> None:
+        for listener in self._listeners:
+            try:
                 listener(self._revision, frame)
+            except Exception:
+                log.exception("a listener of the topology failed, and hears no more")
+                self.leave(listener)
 
     def _snapshot_frame(self) -> str:
         revision, frame = self._snapshot

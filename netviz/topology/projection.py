@@ -41,7 +41,8 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
     `beyond` are namespaces that aren't the node's: they were never entered, and are known only by the
     far end of the veth that the node itself hangs on. They are in no `netns` and `links`; `all_links`
     has them. `owned` are the addresses by which other nodes' gateways may know the node; `stretched`
-    tells that its pod CIDRs may be shared with other nodes by design.
+    tells that its pod CIDRs may be shared with other nodes by design. With a `fault` the state could not
+    be worked out, and the part is empty.
     """
 
     state: NodeState
@@ -57,6 +58,7 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
     stretched: bool = False
     routes: tuple[tuple[str, bytes, str], ...] = ()
     routes_left_off: int = 0
+    fault: str | None = None
 
 
 def addrs_by_link(ns: NetnsState) -> dict[int, tuple[Addr, ...]]:

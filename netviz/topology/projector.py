@@ -3,6 +3,10 @@
 `Projector` puts the nodes' parts (projection.py) together. What crosses nodes is small: the owners of
 the nodes' addresses (for `to_node` of routes), the claims to pods' addresses and the pod CIDRs
 (contract.py).
+
+A node whose state cannot be worked out has an object that says so, and nothing in it; all else goes
+on without it. What its part is used for beside others' is tried on the part alone first, so that it
+fails there.
 """
 
 from __future__ import annotations
@@ -14,7 +18,8 @@ import msgspec
 from netviz.core.model.addr import format_ip
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.messages import AgentStatus
-from netviz.topology.contract import Claims, overlapping_cidrs
+from netviz.ingest.faults import Faults
+from netviz.topology.contract import Claims, not_understood, overlapping_cidrs
 from netviz.topology.graph import (
     PARTS,
     CollectorObject,
@@ -26,6 +31,9 @@ from netviz.topology.graph import (
     changed_keys,
 )
 from netviz.topology.projection import NodePart, project_node
+
+FAULT = "topology"
+_encode = msgspec.json.Encoder().encode
 
 
 class Live(msgspec.Struct, frozen=True, gc=False):
@@ -40,8 +48,9 @@ class Live(msgspec.Struct, frozen=True, gc=False):
 class Projector:
     """The graph of a whole cluster, kept up to date: `update` returns what changed for the pages."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults | None = None) -> None:
         self.graph = Graph({}, {}, {}, {})
+        self._faults = Faults() if faults is None else faults
         self._parts: dict[str, NodePart] = {}
         self._live: Mapping[str, Live] = {}
         self._silent: dict[str, NodeState] = {}
@@ -57,13 +66,15 @@ class Projector:
         touched: set[bytes] = set()
         for name in (*changed, *names):
             old = self._parts.get(name)
-            new = project_node(self._state(cluster, name), old) if name in names else None
+            new = self._part(self._state(cluster, name), old) if name in names else None
             if new is old:
                 continue
             changed.add(name)
             touched |= self._step(delta, old, new)
             if new is None:
                 del self._parts[name]
+                self._silent.pop(name, None)
+                self._faults.forget(name)
             else:
                 self._parts[name] = new
         owners = self._all_owners() if changed else self._owners
@@ -85,6 +96,28 @@ class Projector:
         state = cluster.nodes.get(name)
         return self._silent.setdefault(name, NodeState(name)) if state is None else state
 
+    def _part(self, state: NodeState, old: NodePart | None) -> NodePart:
+        """A node's part, from its last one; an empty one with a fault when its state cannot be worked out."""
+        if old is not None and old.state is state:
+            return old
+        with self._faults.attempt(state.node, FAULT) as attempt:
+            part = project_node(state, old if old is not None and old.fault is None else None)
+            self._prove(old, part)
+            return part
+        return NodePart(state, fault=attempt.fault)
+
+    def _prove(self, old: NodePart | None, part: NodePart) -> None:
+        """Do with a node's part what is done later with all nodes'. Raises: whatever doesn't work."""
+        for name in ("netns", "links", "alerts"):
+            objects = getattr(part, name)
+            for key in changed_keys({} if old is None else getattr(old, name), objects):
+                _encode(objects.get(key))
+        for key in changed_keys({} if old is None else old.claims, part.claims):
+            for addr, _ in part.claims.get(key, ()):
+                format_ip(addr)
+        _encode(self._node(part, Live()))
+        list(overlapping_cidrs({part.state.node: part.pod_cidrs}))
+
     def _set(self, delta: GraphDelta, part: str, key: str, new: object) -> None:
         objects = getattr(self.graph, part)
         old = objects.get(key)
@@ -105,6 +138,9 @@ class Projector:
         for key in changed_keys(was.alerts, now.alerts):
             alert = now.alerts.get(key)
             self._set(delta, "alerts", (alert or was.alerts[key]).key, alert)
+        if was.fault or now.fault:
+            alert = not_understood((new or was).state.node)
+            self._set(delta, "alerts", alert.key, alert if now.fault else None)
         touched = set()
         for key in changed_keys(was.claims, now.claims):
             touched |= self._claims.step(was.claims.get(key, ()), now.claims.get(key, ()))
@@ -120,17 +156,19 @@ class Projector:
 
     def _node(self, part: NodePart, live: Live) -> NodeObject:
         state, status = part.state, live.status
+        # Of a state that isn't understood nothing is taken.
+        sections = {} if part.fault is not None else state.status
         gaps = tuple(
             GapObject(section, known.reason or "not read whole")
-            for section, known in sorted(state.status.items())
+            for section, known in sorted(sections.items())
             if not known.whole
         )
         return NodeObject(
             name=state.node,
             connected=live.connected,
-            complete=bool(state.status) and not gaps,
+            complete=bool(sections) and not gaps,
             age_s=live.age_s,
-            kernel=state.kernel,
+            kernel="" if part.fault is not None else state.kernel,
             gaps=gaps,
             addrs=part.addrs,
             pod_cidrs=part.pod_cidrs,
@@ -149,6 +187,7 @@ class Projector:
                 rss_bytes=status.rss_bytes,
                 cpu=round(status.cpu, 4),
             ),
+            not_understood=part.fault,
         )
 
     def _judge_cidrs(self, delta: GraphDelta) -> None:

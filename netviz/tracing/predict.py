@@ -6,17 +6,20 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from netviz.core.sim.cluster_index import keys_of
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
+from netviz.ingest.faults import faults
 from netviz.ingest.store import get_store
 from netviz.tracing.request import TraceRequest
 
 RECENT_S = 5.0
 CATCH_UP_S = 2.0
 LOOK_EVERY_S = 0.01
+FAULT = "traces"
 
 
 class CannotTrace(ValueError):
@@ -42,28 +45,45 @@ def flow_of(cluster: ClusterState, request: TraceRequest) -> Flow:
         raise CannotTrace(str(err)) from None
 
 
+def understood(cluster: ClusterState) -> tuple[ClusterState, dict[str, str]]:
+    """Leave out the nodes that cannot even be looked through; return the others, and what went wrong: node -> text.
+
+    Any of them would fail every trace, whichever nodes that is about.
+    """
+    wrong: dict[str, str] = {}
+    for name, state in cluster.nodes.items():
+        with faults.attempt(name, FAULT) as attempt:
+            keys_of(state.netns)
+        if attempt.fault is not None:
+            wrong[name] = attempt.fault
+    if not wrong:
+        return cluster, wrong
+    nodes = {name: state for name, state in cluster.nodes.items() if name not in wrong}
+    return ClusterState(nodes, cluster.bodies), wrong
+
+
 def check(request: TraceRequest) -> None:
     """Find out whether a request can be traced. Raises: CannotTrace."""
-    flow_of(get_store().cluster(), request)
+    flow_of(understood(get_store().cluster())[0], request)
 
 
 def predict(request: TraceRequest) -> dict[str, Any]:
     """Trace a request through the live state. Raises: CannotTrace."""
     store = get_store()
     revisions = store.node_revisions()
-    cluster = store.cluster()
+    cluster, wrong = understood(store.cluster())
     trace = simulate(cluster, flow_of(cluster, request))
     now_s = time.time()
-    state = [
-        {
-            "node": name,
-            "revision": known.revision,
-            "age_s": round(max(0.0, now_s - known.received_at_s), 1),
-            "complete": known.complete,
-        }
-        for name in sorted(nodes_of(trace))
-        if (known := revisions.get(name)) is not None
-    ]
+    state: list[dict[str, Any]] = []
+    for name in sorted(nodes_of(trace) | wrong.keys()):
+        if (known := revisions.get(name)) is None:
+            continue
+        age_s = round(max(0.0, now_s - known.received_at_s), 1)
+        entry = {"node": name, "revision": known.revision, "age_s": age_s, "complete": known.complete}
+        if name in wrong:
+            # The trace may be another one with it.
+            entry |= {"complete": False, "not_understood": wrong[name]}
+        state.append(entry)
     return trace_json(trace, state)
 
 

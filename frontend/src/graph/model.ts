@@ -34,6 +34,8 @@ export interface NodeObj {
   /** Routes that there are beyond those listed. */
   routes_left_off: number;
   collector: CollectorStatus | null;
+  /** What the server failed at: nothing else of the node is in the graph then. */
+  not_understood: string | null;
 }
 
 export interface PodId {

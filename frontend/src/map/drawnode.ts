@@ -104,7 +104,13 @@ function drawHeader(pen: Pen, box: NodeBox, health: Health): void {
   const beside = Math.max(m.GROUP_X * view.k, m.TRUNK_X * view.k + 14);
   const left = sx(view, box.x) + (detail.wires ? beside : Math.min(10, wide * 0.08));
   const right = sx(view, box.x + box.w) - Math.max(6, m.PAD * view.k);
-  const state = health === "error" ? "disconnected" : health === "warning" ? "incomplete" : "";
+  const state = node?.not_understood
+    ? "not understood"
+    : health === "error"
+      ? "disconnected"
+      : health === "warning"
+        ? "incomplete"
+        : "";
   ctx.textBaseline = "middle";
   const hasSecond = view.k >= 0.72 && node !== undefined;
   const middle = headerMiddle(pen, box, hasSecond);

@@ -87,7 +87,7 @@ export interface Trace {
   reason: string | null;
   certainty: "certain" | "branch" | "unknown";
   branches: Branch[];
-  state: { node: string; revision: number; age_s: number; complete: boolean }[];
+  state: { node: string; revision: number; age_s: number; complete: boolean; not_understood?: string }[];
 }
 
 export interface TraceRequest {

@@ -14,6 +14,8 @@ const ADVICE: Record<string, string> = {
     "Nothing reaches this pod or leaves it. See whether both ends of its veth pair are up and in the right place.",
   "overlapping-pod-cidrs":
     "A route to the one range also catches packets for the other. Give every node a range of its own.",
+  "not-understood":
+    "What the other alerts say holds without this node. The server’s log says what it failed at; a collector of the server’s version may help.",
 };
 
 export class Alerts implements Panel {
@@ -32,10 +34,13 @@ export class Alerts implements Panel {
     const text = JSON.stringify(alerts);
     if (text === this.shown) return;
     this.shown = text;
-    const sub =
-      alerts.length === 0
-        ? "None: the pod network keeps its contract."
-        : `${count(alerts.length, "breach", "breaches")} of the pod network’s contract`;
+    const uncovered = alerts.filter((alert) => alert.kind === "not-understood").length;
+    const breaches = alerts.length - uncovered;
+    const contract =
+      breaches === 0
+        ? `None${uncovered ? " known" : ": the pod network keeps its contract."}`
+        : `${count(breaches, "breach", "breaches")} of the pod network’s contract`;
+    const sub = uncovered ? `${contract}; ${count(uncovered, "node", "nodes")} not covered` : contract;
     this.element.replaceChildren(
       heading("Cluster", "Alerts", sub),
       ...alerts.map((alert) => this.item(alert)),

@@ -77,6 +77,14 @@ export class Inspector implements Panel {
       ...(node.connected
         ? []
         : [note("bad", `Its collector isn't connected; what is shown is ${seconds(node.age_s)} old.`)]),
+      ...(node.not_understood
+        ? [
+            note(
+              "bad",
+              `The server doesn't understand what its collector sent, so nothing of it is shown or checked: ${node.not_understood}`,
+            ),
+          ]
+        : []),
       ...gapNotes(node.gaps),
       list([
         ["Addresses", values(node.addrs)],

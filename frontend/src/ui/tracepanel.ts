@@ -251,12 +251,16 @@ export class TracePanel implements Panel {
 }
 
 function stateLine(trace: Trace): HTMLElement {
-  const nodes = trace.state.map(
+  const used = trace.state.filter((state) => state.not_understood === undefined);
+  const without = trace.state.filter((state) => state.not_understood !== undefined);
+  const nodes = used.map(
     (state) => `${state.node} (${seconds(state.age_s)}${state.complete ? "" : ", incomplete"})`,
   );
+  const missing = without.map((state) => state.node).join(", ");
   return h(
     "p",
     { class: "muted state-line" },
-    `Computed from the state of ${nodes.join(", ") || "no node"}.`,
+    `Computed from the state of ${nodes.join(", ") || "no node"}` +
+      `${missing ? `, without ${missing}, which the server doesn't understand` : ""}.`,
   );
 }
