@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
 PORT ?= 8000
+KIND ?= textbook
 NODES ?= 3
 PODS ?= 5
 PACKETS ?= 10000
@@ -21,8 +22,8 @@ setup:  ## virtual environment, packages and the page's bundle (a second run is 
 setup-test:  ## the same, with everything that the tests need
 	@$(PYTHON) scripts/setup.py test
 
-demo: setup  ## a live emulated cluster on http://127.0.0.1:8000 (PORT=, NODES=, PODS=)
-	@exec $(PY) -m lab.demo --port $(PORT) --nodes $(NODES) --pods $(PODS)
+demo: setup  ## a live emulated cluster on http://127.0.0.1:8000 (PORT=, KIND=, NODES=, PODS=)
+	@exec $(PY) -m lab.demo --port $(PORT) --kind $(KIND) --nodes $(NODES) --pods $(PODS)
 
 test: setup-test lint frontend-test  ## everything: linters, types, import rules, unit, live-kernel, web and browser tests
 	$(PY) -m pytest $(ARGS)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-from lab import privileges, userns
+from lab import kinds, privileges, userns
 from lab.cluster import Cluster, LabError, running, sweep
 from lab.faults import FAULTS, apply_fault, describe, mend
 from lab.spec import ClusterSpec
@@ -29,7 +29,9 @@ def _pick(name: str | None) -> Cluster:
 
 def _up(args: argparse.Namespace) -> int:
     started = time.monotonic()
-    spec = ClusterSpec(args.name, nodes=args.nodes, pods=args.pods)
+    spec = ClusterSpec(
+        args.name, nodes=args.nodes, pods=args.pods, kind=args.kind, variant=args.variant, ipv6=not args.ipv4
+    )
     cluster = Cluster.up(spec, progress=lambda text: print(text, file=sys.stderr, flush=True), detached=True)
     print(f"{cluster.name} is up in {cluster.directory} ({time.monotonic() - started:.1f} s)")
     return 0
@@ -174,6 +176,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="build a cluster")
     up.add_argument("name", nargs="?", default=DEFAULT_NAME)
+    summaries = "; ".join(f"{kind.name}: {kind.summary}" for kind in kinds.KINDS.values())
+    up.add_argument("--kind", default="textbook", help=f"the sort of network ({summaries})")
+    up.add_argument("--variant", default="", help="a variant of the kind, where it has some")
+    up.add_argument("--ipv4", action="store_true", help="without IPv6")
     up.add_argument("--nodes", type=int, default=3)
     up.add_argument("--pods", type=int, default=5, help="pods on each node")
     up.set_defaults(run=_up)

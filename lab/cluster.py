@@ -22,8 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from lab import control, nft, paths, privileges, supervisor, textbook
+from lab import control, fabric, kinds, nft, paths, plan, privileges, supervisor
 from lab.churn import ChurnReport, run_churn
+from lab.fabric import Site
 from lab.rtnl import Rtnl
 from lab.spec import RESERVED, ClusterSpec, ClusterState, LabError, NodeState, Pod
 from lab.store import Store, comings_and_goings, remove_if_dead, running, sweep
@@ -102,6 +103,8 @@ class Cluster:
         self.changing = store.changing
         self.refresh = store.refresh
         self.nodes = {name: Node(self, name) for name in store.state.nodes}
+        self.kind = kinds.find(store.state.spec.kind)
+        self.site = Site(store.directory, self.kind.underlay4)
         self._owner_pipe = -1
         self._process: subprocess.Popen[bytes] | None = None
         self._mutex = threading.RLock()
@@ -123,11 +126,13 @@ class Cluster:
     def up(cls, spec: ClusterSpec, progress: Progress = _quiet, *, detached: bool = False) -> Cluster:
         """Build a cluster. On any failure nothing of it remains. Raises: LabError."""
         spec.check()
+        kind = kinds.find(spec.kind)
+        kind.check(spec)
         nft.require()
         privileges.require()
         directory = paths.base_dir() / spec.name
-        plan = [textbook.node_state(spec, index) for index in range(1, spec.nodes + 1)]
-        cluster = cls(Store(directory, ClusterState(spec, {node.name: node for node in plan})))
+        planned = [kind.plan_node(spec, index) for index in range(1, spec.nodes + 1)]
+        cluster = cls(Store(directory, ClusterState(spec, {node.name: node for node in planned})))
         with comings_and_goings():
             try:
                 directory.mkdir(mode=0o700)
@@ -155,13 +160,15 @@ class Cluster:
         spec, nodes = self.state.spec, list(self.state.nodes.values())
         progress(f"{spec.name}: underlay, router, internet")
         with self.changing():
-            textbook.build_fabric(self.directory, lambda name: self._ask("netns", name=name))
+            fabric.build(self.site, lambda name: self._ask("netns", name=name))
             self._ask("listen", name="internet")
             for node in nodes:
                 self._boot(node)
-            textbook.join_nodes(self.directory, nodes)
+            self.kind.join_router(self.site, nodes)
             for node in nodes:
-                names = [textbook.pod_name(node, number) for number in range(spec.pods)]
+                self._join(node)
+            for node in nodes:
+                names = [plan.pod_name(node, number) for number in range(spec.pods)]
                 self._add_pods(node, [self._plan_pod(node, name) for name in names])
                 progress(f"{spec.name}: {node.name} with {len(names)} pods")
 
@@ -276,13 +283,12 @@ class Cluster:
     def address_of(self, target: str, family: int = 4) -> str:
         """Return the IPv4 or IPv6 (`family` 6) address of a pod, a node, "router" or "internet"."""
         fixed = {
-            "router": (textbook.ROUTER4, textbook.ROUTER6),
-            "internet": (textbook.INTERNET4, textbook.INTERNET6),
+            "router": (plan.ROUTER4, plan.ROUTER6),
+            "internet": (plan.INTERNET4, plan.INTERNET6),
         }
         if target in fixed:
             return fixed[target][family == 6]
-        found = self.state.nodes.get(target) or self.pod(target)
-        return found.ipv6 if family == 6 else found.ipv4
+        return (self.state.nodes.get(target) or self.pod(target)).address(family)
 
     def rtnl(self, node: str) -> Rtnl:
         """Return this process's lasting rtnetlink socket in a node's own namespace."""
@@ -313,7 +319,7 @@ class Cluster:
         if name in self.pods:
             raise LabError(f"{self.name} already has a pod {name}")
         try:
-            pod = textbook.plan_pod(self.state.spec, node, name)
+            pod = self.kind.plan_pod(self.state.spec, node, name)
         except ValueError as error:
             raise LabError(str(error)) from error
         node.pods[name] = pod
@@ -323,10 +329,13 @@ class Cluster:
         pids = self.nodes[node.name].call("add", pods=[pod.name for pod in pods])
         assert isinstance(pids, dict)
         rtnl = self.rtnl(node.name)
-        bridge = rtnl.ifindex(textbook.BRIDGE)
         for pod in pods:
             pod.pause_pid, pod.app_pid = pids[pod.name]["pause"], pids[pod.name]["app"]
-            textbook.plug_pod(self.directory, node, pod, rtnl, bridge)
+            self.kind.plug(self.site, self.state.spec, node, pod, rtnl)
+        self._pods_changed(node)
+
+    def _pods_changed(self, node: NodeState) -> None:
+        self.kind.pods_changed(self.site, node)
         self._store.write_pods(node)
 
     def add_pod(self, node: str, name: str | None = None) -> Pod:
@@ -336,8 +345,8 @@ class Cluster:
             taken = self.pods
             chosen = name or next(
                 wanted
-                for number in range(textbook.MAX_POD_NAMES)
-                if (wanted := textbook.pod_name(where, number)) not in taken
+                for number in range(plan.MAX_POD_NAMES)
+                if (wanted := plan.pod_name(where, number)) not in taken
             )
             pod = self._plan_pod(where, chosen)
             try:
@@ -355,10 +364,10 @@ class Cluster:
                 if name in fault.target.values():
                     raise LabError(f"{name} has the fault {fault.id}: mend it first")
             node = state.nodes[pod.node]
-            textbook.unplug_pod(pod, self.rtnl(node.name))
+            self.kind.unplug(self.site, state.spec, node, pod, self.rtnl(node.name))
             self.nodes[node.name].call("remove", name=name)
             del node.pods[name]
-            self._store.write_pods(node)
+            self._pods_changed(node)
 
     def set_listening(self, name: str, on: bool) -> None:
         """Start or stop a pod's listeners (its second process). Raises: LabError."""
@@ -378,10 +387,15 @@ class Cluster:
 
     def _boot(self, node: NodeState) -> None:
         self._ask("node", name=node.name, shared=self.state.spec.shared)
-        textbook.build_node(self.directory, node)
+        fabric.plug_node(self.site, node)
+        self.kind.build_node(self.site, self.state.spec, node)
         node.alive = True
         node.boots += 1
         self._store.write_pods(node)
+
+    def _join(self, node: NodeState) -> None:
+        others = [other for other in self.state.nodes.values() if other is not node]
+        self.kind.join(self.site, node, others)
 
     def kill_node(self, name: str) -> None:
         """Kill a node as if its power failed: every process at once, the NIC gone. Raises: LabError."""
@@ -391,7 +405,7 @@ class Cluster:
                 held[1].close()
             if node.alive:
                 self._ask("kill", name=name)
-            textbook.unplug_node(self.directory, node)
+            fabric.unplug_node(self.site, node)
             node.alive = False
             state.faults = [fault for fault in state.faults if fault.target.get("node") != name]
 
@@ -401,6 +415,5 @@ class Cluster:
             self.kill_node(name)
             node = state.nodes[name]
             self._boot(node)
-            others = [other for other in state.nodes.values() if other is not node]
-            textbook.rejoin_node(self.directory, node, others)
+            self._join(node)
             self._add_pods(node, list(node.pods.values()))

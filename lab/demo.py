@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from lab import privileges, userns
+from lab import kinds, privileges, userns
 from lab.spec import LabError
 from lab.stack import Stack, StackError
 
@@ -73,13 +73,13 @@ def bring_loopback_up() -> None:
 
 
 @contextmanager
-def live_lab(nodes: int, pods: int) -> Iterator[dict[str, list[str]]]:
+def live_lab(kind: str, nodes: int, pods: int) -> Iterator[dict[str, list[str]]]:
     """The emulated cluster: node name -> its collector's arguments."""
     from lab import cluster as lab_cluster
 
     lab_cluster.sweep()
-    spec = lab_cluster.ClusterSpec(CLUSTER_NAME, nodes=nodes, pods=pods)
-    say(f"lab: {nodes} nodes with {pods} pods each")
+    spec = lab_cluster.ClusterSpec(CLUSTER_NAME, nodes=nodes, pods=pods, kind=kind)
+    say(f"lab: {kind}, {nodes} nodes with {pods} pods each")
     with lab_cluster.Cluster.up(spec, progress=say) as cluster:
         yield {node.name: node.collector_args() for node in cluster.nodes.values()}
 
@@ -155,6 +155,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m lab.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8000, help="the page's port on 127.0.0.1")
+    parser.add_argument("--kind", choices=kinds.KINDS, default="textbook", help="the sort of network")
     parser.add_argument("--nodes", type=int, default=3, help="emulated nodes")
     parser.add_argument("--pods", type=int, default=5, help="pods on each node")
     parser.add_argument(
@@ -189,7 +190,7 @@ def main(argv: list[str]) -> int:
     try:
         if reason is None:
             with (
-                live_lab(options.nodes, options.pods) as collectors,
+                live_lab(options.kind, options.nodes, options.pods) as collectors,
                 Stack(collectors, data_dir, options.port, inherited) as stack,
             ):
                 serve(stack)

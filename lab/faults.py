@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from lab import textbook
+from lab import plan
 from lab.changes import Changes
 from lab.cluster import Cluster, LabError
 from lab.spec import FaultState, NodeState, Pod
@@ -19,6 +19,7 @@ from lab.spec import FaultState, NodeState, Pod
 WRONG_MAC = "0a:58:00:00:00:99"
 SMALL_MTU = 1400
 WRONG_BRIDGE = "cni1"
+BRIDGE = "cni0"
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -100,7 +101,7 @@ def _bridge_port_down(changes: Changes, target: Target) -> None:
 )
 def _wrong_peer(changes: Changes, target: Target) -> None:
     changes.add_bridge(target.node.name, WRONG_BRIDGE, WRONG_MAC)
-    changes.move_port(target.node.name, target.need_pod().host_ifname, WRONG_BRIDGE, textbook.BRIDGE)
+    changes.move_port(target.node.name, target.need_pod().host_ifname, WRONG_BRIDGE, BRIDGE)
 
 
 @_fault(
@@ -123,9 +124,9 @@ def _forwarding_off(changes: Changes, target: Target) -> None:
 )
 def _duplicate_address(changes: Changes, target: Target) -> None:
     pod, other = target.need_pod(), target.need_other_pod()
-    asking = [(target.node.name, textbook.BRIDGE)]
+    asking = [(target.node.name, BRIDGE)]
     asking += [(name, "eth0") for name in target.node.pods if name not in (pod.name, other.name)]
-    for address, length in ((pod.ipv4, textbook.pod_prefixlen(target.node)), (pod.ipv6, 64)):
+    for address, length in ((pod.ipv4, plan.prefixlen(target.node.pod_cidr4)), (pod.ipv6, 64)):
         # Whoever knows the address by its right MAC asks again, now and when the fault is undone.
         for where, dev in asking:
             changes.delete_neigh(where, dev, address)
@@ -141,8 +142,8 @@ def _duplicate_address(changes: Changes, target: Target) -> None:
 def _masquerade_between_pods(changes: Changes, target: Target) -> None:
     node = target.node
     for family, own, pods in (
-        ("ip", node.pod_cidr4, textbook.PODS4),
-        ("ip6", node.pod_cidr6, textbook.PODS6),
+        ("ip", node.pod_cidr4, plan.PODS4),
+        ("ip6", node.pod_cidr6, plan.PODS6),
     ):
         rule = f"{family} saddr {own} {family} daddr {pods} counter masquerade"
         changes.insert_nft_rule(node.name, f"{family} nv-masq postrouting", rule)
@@ -204,7 +205,7 @@ def _drop_rule(changes: Changes, target: Target) -> None:
 def _reverse_path(changes: Changes, target: Target) -> None:
     other = target.need_other()
     changes.set_sysctl(other.name, "ipv4/conf/eth0/rp_filter", 1)
-    changes.add_route(other.name, f"{target.need_pod().ipv4}/32", dev=textbook.BRIDGE)
+    changes.add_route(other.name, f"{target.need_pod().ipv4}/32", dev=BRIDGE)
 
 
 def choose_target(

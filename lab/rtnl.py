@@ -17,8 +17,9 @@ import struct
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
@@ -30,24 +31,42 @@ NETLINK_ROUTE = 0
 SOL_NETLINK, NETLINK_CAP_ACK = 270, 10
 NLMSG_ERROR = 2
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
-NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 
 RTM_NEWLINK, RTM_DELLINK = 16, 17
 RTM_NEWADDR, RTM_DELADDR = 20, 21
 RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+RTM_NEWRULE, RTM_DELRULE = 32, 33
 
 SIOCGIFMTU, SIOCGIFINDEX = 0x8921, 0x8933
 IFF_UP = 0x1
 IFA_F_NODAD = 0x02
 NUD_PERMANENT = 0x80
+NTF_SELF = 0x02
 RT_TABLE_MAIN = 254
-RTPROT_STATIC = 4
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
-RTN_UNICAST = 1
+RTPROT_BOOT, RTPROT_STATIC, RTPROT_BIRD = 3, 4, 12
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
+RTN_UNICAST, RTN_BLACKHOLE = 1, 6
+RTNH_F_ONLINK = 4
+FR_ACT_TO_TBL = 1
+MACVLAN_MODE_BRIDGE = 4
 
 Attrs = list[list[Any]]
 _HEADER = struct.Struct("=IHHII")
+
+
+class Route(NamedTuple):
+    """How a route leads on: by a gateway (`onlink` if no route leads to it), by a device, or nowhere."""
+
+    via: str | None = None
+    oif: int | None = None
+    metric: int | None = None
+    src: str | None = None
+    table: int = RT_TABLE_MAIN
+    protocol: int = RTPROT_STATIC
+    type: int = RTN_UNICAST
+    onlink: bool = False
 
 
 class RtnlError(OSError):
@@ -162,6 +181,7 @@ class Rtnl:
         peer_mac: str = "",
         mac: str = "",
         master: int = 0,
+        mtu: int = 0,
     ) -> None:
         """Make a veth pair: `ifname` here (up, a port of `master` if given), `peer` in `peer_netns` (down).
 
@@ -180,11 +200,51 @@ class Rtnl:
             attrs: Attrs = [["IFLA_IFNAME", ifname], ["IFLA_LINKINFO", {"attrs": info}]]
             if mac:
                 attrs.append(["IFLA_ADDRESS", mac])
+            if mtu:
+                attrs.append(["IFLA_MTU", mtu])
+                peer_attrs.append(["IFLA_MTU", mtu])
             if master:
                 attrs.append(["IFLA_MASTER", master])
             self._link_request(RTM_NEWLINK, f"add veth {ifname}", 0, attrs, create=True, up=True)
         finally:
             os.close(fd)
+
+    def add_vxlan(
+        self, ifname: str, *, vni: int, local: str, link: int, port: int, mac: str, mtu: int
+    ) -> int:
+        """Make a VXLAN device that learns nothing and is up, and return its ifindex."""
+        family = 6 if ":" in local else ""
+        data: Attrs = [
+            ["IFLA_VXLAN_ID", vni],
+            [f"IFLA_VXLAN_LOCAL{family}", local],
+            ["IFLA_VXLAN_LINK", link],
+            ["IFLA_VXLAN_PORT", port],
+            ["IFLA_VXLAN_LEARNING", 0],
+        ]
+        info: Attrs = [["IFLA_INFO_KIND", "vxlan"], ["IFLA_INFO_DATA", {"attrs": data}]]
+        attrs: Attrs = [["IFLA_IFNAME", ifname], ["IFLA_ADDRESS", mac], ["IFLA_MTU", mtu]]
+        attrs.append(["IFLA_LINKINFO", {"attrs": info}])
+        self._link_request(RTM_NEWLINK, f"add vxlan {ifname}", 0, attrs, create=True, up=True)
+        return self.ifindex(ifname)
+
+    def add_macvlan(self, ifname: str, target: str | Path, *, link: int, mac: str) -> None:
+        """Make a macvlan in bridge mode over a link of this namespace, inside another one (down)."""
+        fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            data: Attrs = [["IFLA_MACVLAN_MODE", MACVLAN_MODE_BRIDGE]]
+            info: Attrs = [["IFLA_INFO_KIND", "macvlan"], ["IFLA_INFO_DATA", {"attrs": data}]]
+            attrs: Attrs = [["IFLA_IFNAME", ifname], ["IFLA_LINK", link], ["IFLA_ADDRESS", mac]]
+            attrs += [["IFLA_NET_NS_FD", fd], ["IFLA_LINKINFO", {"attrs": info}]]
+            self._link_request(RTM_NEWLINK, f"add macvlan {ifname}", 0, attrs, create=True)
+        finally:
+            os.close(fd)
+
+    def set_port(self, ifindex: int, **attrs: int) -> None:
+        """Set attributes of a bridge's port by their IFLA_BRPORT names in lower case: `mode=1` is hairpin."""
+        data: Attrs = [[f"IFLA_BRPORT_{name.upper()}", value] for name, value in attrs.items()]
+        info: Attrs = [["IFLA_INFO_SLAVE_KIND", "bridge"], ["IFLA_INFO_SLAVE_DATA", {"attrs": data}]]
+        pairs: Attrs = [["IFLA_LINKINFO", {"attrs": info}]]
+        self._link_request(RTM_NEWLINK, f"set port {ifindex} {attrs}", ifindex, pairs)
 
     def delete_link(self, ifindex: int) -> None:
         """Delete a link (and a veth's peer with it)."""
@@ -223,44 +283,61 @@ class Rtnl:
 
     # -- routes
 
-    def _route_request(
-        self, kind: int, flags: int, dst: str, via: str | None, oif: int | None, metric: int | None
-    ) -> None:
+    def _route_request(self, kind: int, flags: int, dst: str, route: Route) -> None:
         prefix, _, length = dst.partition("/")
         v6 = ":" in prefix
         msg = rtmsg()
         msg["family"] = socket.AF_INET6 if v6 else socket.AF_INET
         msg["dst_len"] = int(length)
-        msg["table"] = RT_TABLE_MAIN
+        msg["table"] = min(route.table, 255)
+        msg["type"] = route.type
         if kind == RTM_NEWROUTE:
-            msg["proto"] = RTPROT_STATIC
-            msg["scope"] = RT_SCOPE_UNIVERSE if via or v6 else RT_SCOPE_LINK
+            msg["proto"] = route.protocol
+            is_far = route.via is not None or route.type != RTN_UNICAST or v6
+            msg["scope"] = RT_SCOPE_UNIVERSE if is_far else RT_SCOPE_LINK
         else:
-            msg["scope"] = 255  # RT_SCOPE_NOWHERE matches any on deletion
-        msg["type"] = RTN_UNICAST
-        attrs: Attrs = []
+            msg["scope"] = RT_SCOPE_NOWHERE  # matches any on deletion
+        msg["flags"] = RTNH_F_ONLINK if route.onlink else 0
+        attrs: Attrs = [["RTA_TABLE", route.table]]
         if int(length):
             attrs.append(["RTA_DST", prefix])
-        if via:
-            attrs.append(["RTA_GATEWAY", via])
-        if oif:
-            attrs.append(["RTA_OIF", oif])
-        if metric is not None:
-            attrs.append(["RTA_PRIORITY", metric])
+        for name, value in (("GATEWAY", route.via), ("OIF", route.oif), ("PREFSRC", route.src)):
+            if value:
+                attrs.append([f"RTA_{name}", value])
+        if route.metric is not None:
+            attrs.append(["RTA_PRIORITY", route.metric])
         msg["attrs"] = attrs
-        self.request(msg, kind, flags, f"route {dst} via {via} oif {oif}")
+        self.request(msg, kind, flags, f"route {dst} via {route.via} oif {route.oif}")
 
-    def add_route(
-        self, dst: str, *, via: str | None = None, oif: int | None = None, metric: int | None = None
-    ) -> None:
-        """Add a unicast route to table main; `0.0.0.0/0` or `::/0` is the default route."""
-        self._route_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, dst, via, oif, metric)
+    def add_route(self, dst: str, **route: Any) -> None:
+        """Add a route, given by `Route`'s fields; `0.0.0.0/0` or `::/0` is the default route."""
+        self._route_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, dst, Route(**route))
 
-    def delete_route(
-        self, dst: str, *, via: str | None = None, oif: int | None = None, metric: int | None = None
-    ) -> None:
-        """Delete a route from table main."""
-        self._route_request(RTM_DELROUTE, 0, dst, via, oif, metric)
+    def delete_route(self, dst: str, **route: Any) -> None:
+        """Delete a route."""
+        self._route_request(RTM_DELROUTE, 0, dst, Route(**route))
+
+    def add_rule(self, table: int, priority: int, *, src: str = "", dst: str = "") -> None:
+        """Have packets from `src` and to `dst` (prefixes; "" is any) looked up in a table."""
+        self._rule_request(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, table, priority, src, dst)
+
+    def delete_rule(self, table: int, priority: int, *, src: str = "", dst: str = "") -> None:
+        """Delete a policy rule."""
+        self._rule_request(RTM_DELRULE, 0, table, priority, src, dst)
+
+    def _rule_request(self, kind: int, flags: int, table: int, priority: int, src: str, dst: str) -> None:
+        msg = fibmsg()
+        msg["family"] = socket.AF_INET6 if ":" in src + dst else socket.AF_INET
+        msg["table"] = min(table, 255)
+        msg["action"] = FR_ACT_TO_TBL
+        attrs: Attrs = [["FRA_TABLE", table], ["FRA_PRIORITY", priority]]
+        for name, prefix in (("src", src), ("dst", dst)):
+            if prefix:
+                addr, _, length = prefix.partition("/")
+                msg[f"{name}_len"] = int(length)
+                attrs.append([f"FRA_{name.upper()}", addr])
+        msg["attrs"] = attrs
+        self.request(msg, kind, flags, f"rule {priority} from {src} to {dst} lookup {table}")
 
     # -- neighbours
 
@@ -282,3 +359,22 @@ class Rtnl:
     def delete_neigh(self, ifindex: int, dst: str) -> None:
         """Delete a neighbour entry."""
         self._neigh_request(RTM_DELNEIGH, 0, ifindex, dst, "", 0)
+
+    # -- forwarding entries
+
+    def add_fdb(self, ifindex: int, mac: str, dst: str) -> None:
+        """Have a VXLAN device send what is for `mac` to the host `dst`, among others if there are any."""
+        self._fdb_request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_APPEND, ifindex, mac, dst)
+
+    def delete_fdb(self, ifindex: int, mac: str, dst: str) -> None:
+        """Delete such an entry."""
+        self._fdb_request(RTM_DELNEIGH, 0, ifindex, mac, dst)
+
+    def _fdb_request(self, kind: int, flags: int, ifindex: int, mac: str, dst: str) -> None:
+        msg = ndmsg()
+        msg["family"] = socket.AF_BRIDGE
+        msg["ifindex"] = ifindex
+        msg["state"] = NUD_PERMANENT
+        msg["flags"] = NTF_SELF
+        msg["attrs"] = [["NDA_LLADDR", mac], ["NDA_DST", dst]]
+        self.request(msg, kind, flags, f"forwarding entry {mac} to {dst}")

@@ -7,7 +7,6 @@ import re
 import msgspec
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-KINDS = ("textbook",)
 MAX_NODES = 200
 # The kernel's bridge takes 1023 ports; beyond what a /24 holds a node needs a larger pod range, of
 # which there are fewer.
@@ -28,22 +27,23 @@ class SpecError(LabError):
 class ClusterSpec(msgspec.Struct, frozen=True):
     """A cluster to build: `nodes` nodes named node1, node2, ... with `pods` pods each.
 
-    `kind` names the topology. `shared_listeners` serves the listeners of a node's pods from one
-    process instead of one for each pod; None decides by the number of pods.
+    `kind` names the sort of network (`lab.kinds`), without IPv6 where `ipv6` is False; `variant` is one of
+    the kind's own, "" its first. `shared_listeners` serves the listeners of a node's pods from one process
+    instead of one for each pod; None decides by the number of pods.
     """
 
     name: str
     nodes: int = 3
     pods: int = 5
     kind: str = "textbook"
+    variant: str = ""
+    ipv6: bool = True
     shared_listeners: bool | None = None
 
     def check(self) -> None:
         """Raises: SpecError."""
         if not NAME.fullmatch(self.name):
             raise SpecError(f"cluster name {self.name!r}: use up to 40 lower-case letters, digits and dashes")
-        if self.kind not in KINDS:
-            raise SpecError(f"no kind of cluster {self.kind!r}; there are: {', '.join(KINDS)}")
         if not 1 <= self.nodes <= MAX_NODES:
             raise SpecError(f"nodes: from 1 to {MAX_NODES}, not {self.nodes}")
         if not 0 <= self.pods <= MAX_PODS:
@@ -60,7 +60,21 @@ class ClusterSpec(msgspec.Struct, frozen=True):
         return self.nodes * self.pods > 100 if self.shared_listeners is None else self.shared_listeners
 
 
-class Pod(msgspec.Struct):
+class Addressed(msgspec.Struct):
+    """Something with an IPv4 and an IPv6 address; the latter is "" in a cluster without IPv6."""
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """The address families that it has: 4, or 4 and 6."""
+        return (4, 6) if self.address(6) else (4,)
+
+    def address(self, family: int) -> str:
+        """Return its address of a family."""
+        found: str = getattr(self, f"ipv{family}")
+        return found
+
+
+class Pod(Addressed):
     """A pod. `host_index` numbers its addresses in the node's range; `listening` is False without listener.
 
     Pids are as the node's own /proc numbers them; `app_pid` is 0 where listeners share a process.
@@ -78,7 +92,7 @@ class Pod(msgspec.Struct):
     app_pid: int = 0
 
 
-class NodeState(msgspec.Struct):
+class NodeState(Addressed):
     """A node: number and addresses on the underlay, ranges of its pods, whether it runs, how often it booted."""
 
     name: str
@@ -91,6 +105,10 @@ class NodeState(msgspec.Struct):
     alive: bool = False
     boots: int = 0
     pods: dict[str, Pod] = {}
+
+    def pod_cidr(self, family: int) -> str:
+        """Return the range of its pods' addresses of a family."""
+        return self.pod_cidr6 if family == 6 else self.pod_cidr4
 
 
 class Inverse(msgspec.Struct, frozen=True):

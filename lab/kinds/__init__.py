@@ -1,0 +1,29 @@
+"""The kinds of networks that a cluster can have: one module and one line here for each."""
+
+from __future__ import annotations
+
+from lab.kinds.base import Kind
+from lab.kinds.macvlan import Macvlan
+from lab.kinds.ptp import Ptp
+from lab.kinds.textbook import Textbook
+from lab.kinds.two_nics import TwoNics
+from lab.kinds.vxlan import Vxlan
+from lab.spec import SpecError
+
+__all__ = ["KINDS", "Kind", "find"]
+
+_ALL: tuple[Kind, ...] = (
+    Textbook(),
+    Vxlan(),
+    Ptp(),
+    Macvlan(),
+    TwoNics(),
+)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+
+
+def find(name: str) -> Kind:
+    """Return a kind by its name. Raises: SpecError."""
+    if name not in KINDS:
+        raise SpecError(f"no kind of cluster {name!r}; there are: {', '.join(KINDS)}")
+    return KINDS[name]

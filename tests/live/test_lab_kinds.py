@@ -1,0 +1,46 @@
+"""The kinds of networks of the lab: real packets are delivered, and each prediction is equal.
+
+The long form (3 nodes with 4 pods, every exchange, every variant) is `make proof-lab`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lab import kinds
+from lab.cluster import Cluster, ClusterSpec
+from lab.spec import SpecError
+from tests.live.kind_probes import CLOSED, OPEN, hold, probes, sent, unhealthy
+
+pytestmark = pytest.mark.live
+
+SAMPLE = (("tcp", OPEN), ("udp", CLOSED), ("icmp", 0))
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_every_pair_of_a_kind(kind: str, tmp_path: Path) -> None:
+    """Pods to pods, nodes to pods, pods to the outside, IPv4 and IPv6; then pods and a node come and go."""
+    with Cluster.up(ClusterSpec(f"t{os.getpid()}-{kind}", nodes=2, pods=2, kind=kind)) as cluster:
+        hold(cluster, tmp_path, probes(cluster, SAMPLE))
+        cluster.remove_pod("web-1")
+        cluster.add_pod("node2", "shop-1")
+        cluster.restart_node("node2")
+        ill = [outcome for outcome in sent(cluster, probes(cluster, SAMPLE)) if unhealthy(cluster, outcome)]
+        assert not ill
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_a_kind_without_ipv6(kind: str) -> None:
+    spec = ClusterSpec(f"t{os.getpid()}-4{kind}", nodes=2, pods=1, kind=kind, ipv6=False)
+    with Cluster.up(spec) as cluster:
+        assert "inet6" not in cluster.exec("web-1", ["ip", "addr", "show", "scope", "global"]).stdout
+        ill = [outcome for outcome in sent(cluster, probes(cluster, SAMPLE)) if unhealthy(cluster, outcome)]
+        assert not ill
+
+
+def test_what_is_no_kind_is_refused_with_the_names_of_those_that_are() -> None:
+    with pytest.raises(SpecError, match=r"no kind of cluster 'ring'; there are: textbook, vxlan"):
+        Cluster.up(ClusterSpec("nv-none", kind="ring"))
