@@ -2,8 +2,8 @@
 
 import * as m from "../layout/metrics.js";
 import type { BarRow, Device, Group, NodeBox, Rect } from "../layout/scene.js";
-import { type Pen, roundRect, sx, sy } from "./draw.js";
 import { drawTile, drawTrouble } from "./drawtile.js";
+import { isPicked, type Pen, roundRect, sx, sy } from "./pen.js";
 import { type Health, linkFault } from "./picture.js";
 import { fitText, textWidth } from "./text.js";
 
@@ -242,11 +242,4 @@ function listThatFits(ctx: CanvasRenderingContext2D, items: string[], room: numb
 /** Secondary text grows a little as one comes nearer. */
 function smallSize(k: number): number {
   return Math.min(13.5, Math.max(11, 11.5 * Math.sqrt(k)));
-}
-
-export function isPicked(pen: Pen, link: string): boolean {
-  const { selected, hovered } = pen.picture;
-  return (
-    (selected?.type === "link" && selected.key === link) || (hovered?.type === "link" && hovered.key === link)
-  );
 }

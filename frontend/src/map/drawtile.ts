@@ -4,8 +4,7 @@ import type { NetnsObj } from "../graph/model.js";
 import { namespaceLabel } from "../layout/box.js";
 import * as m from "../layout/metrics.js";
 import type { PodTile } from "../layout/scene.js";
-import { type Pen, roundRect, sx, sy } from "./draw.js";
-import { isPicked } from "./drawnode.js";
+import { isPicked, type Pen, roundRect, sx, sy } from "./pen.js";
 import { type Health, linkFault } from "./picture.js";
 import { fitText, shortenAddr, textWidth } from "./text.js";
 
