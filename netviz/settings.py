@@ -80,6 +80,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
     "netviz.headers.content_security_policy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -146,6 +147,8 @@ if not REDIS_URL:
 # How much of the past the journal keeps: whichever bound is met first.
 JOURNAL_MAX_AGE_S = float(os.environ.get("NETVIZ_JOURNAL_MAX_AGE_S", 7 * 86400))
 JOURNAL_MAX_BYTES = int(os.environ.get("NETVIZ_JOURNAL_MAX_BYTES", 512 << 20))
+# How much the kept traces may take, packed.
+TRACES_MAX_BYTES = int(os.environ.get("NETVIZ_TRACES_MAX_BYTES", 256 << 20))
 # What one collector's whole state may have in bytes, inflated, before it is refused.
 SNAPSHOT_MAX_BYTES = int(os.environ.get("NETVIZ_SNAPSHOT_MAX_BYTES", 256 << 20))
 

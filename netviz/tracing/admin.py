@@ -42,7 +42,7 @@ class TraceRunAdmin(admin.ModelAdmin):
         """Leave the large column out of the list."""
         runs = super().get_queryset(request)
         one = request.resolver_match is not None and "object_id" in request.resolver_match.kwargs
-        return runs if one else runs.defer("result")
+        return runs if one else runs.defer("packed")
 
     @admin.display(description="when", ordering="created_at")
     def when(self, run: TraceRun) -> str:

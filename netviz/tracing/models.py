@@ -7,6 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.db import models
 
+from netviz.tracing.packed import unpack
+
 
 class TraceRun(models.Model):
     """One trace: what was asked, what came of it, and the revisions of the states that it read."""
@@ -26,7 +28,8 @@ class TraceRun(models.Model):
     proto = models.CharField(max_length=8)
     status = models.CharField(max_length=8, choices=Status, default=Status.QUEUED)
     disposition = models.CharField(max_length=16, blank=True)
-    result = models.JSONField(null=True, help_text="the trace, as `manage.py trace --json` prints it")
+    packed = models.BinaryField(null=True, help_text="the trace's JSON, as packed.py keeps it")
+    packed_bytes = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
     inputs = models.JSONField(default=dict, help_text="revision of each node's state that was read")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -44,6 +47,7 @@ class TraceRun(models.Model):
             models.Index(fields=["-created_at"]),
             models.Index(fields=["status", "created_at"]),
             models.Index(fields=["disposition", "-created_at"]),
+            models.Index(fields=["packed_bytes"]),
         ]
 
     def __str__(self) -> str:
@@ -55,6 +59,11 @@ class TraceRun(models.Model):
         if self.started_at is None or self.finished_at is None:
             return None
         return float((self.finished_at - self.started_at).total_seconds())
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The trace, as `manage.py trace --json` prints it; None before it is done."""
+        return unpack(bytes(self.packed)) if self.packed is not None else None
 
     def summary(self) -> dict[str, Any]:
         """The run as JSON shows it in lists, without its trace."""

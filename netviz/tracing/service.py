@@ -14,6 +14,7 @@ from netviz.parts import AWAY
 from netviz.tracing.claims import Claim, Status, take
 from netviz.tracing.models import TraceRun
 from netviz.tracing.notify import announce
+from netviz.tracing.packed import pack
 from netviz.tracing.predict import CannotTrace, catch_up, check, predict, recent_revisions
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.tending import waiting
@@ -88,9 +89,11 @@ def _run(claim: Claim, trace_id: int, at_least: Mapping[str, int]) -> bool:
     except Exception:
         log.exception("trace %d failed", trace_id)
         return claim.finish(status=Status.FAILED, error=FAILED_INSIDE)
+    packed = pack(result)
     return claim.finish(
         status=Status.DONE,
-        result=result,
+        packed=packed,
+        packed_bytes=len(packed),
         disposition=result["disposition"],
         inputs={entry["node"]: entry["revision"] for entry in result["state"]},
     )

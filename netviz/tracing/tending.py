@@ -16,7 +16,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet, Sum, Window
 from django.db.models.functions import Now
 
 from netviz.ingest.store import get_store
@@ -91,12 +91,27 @@ def _send_waiting() -> None:
 
 
 def delete_old() -> int:
-    """Delete what is older than KEEP_FOR, and all but the newest KEEP_RUNS; return how many."""
+    """Delete what is older than KEEP_FOR, and all but the newest KEEP_RUNS and TRACES_MAX_BYTES; return how many."""
     deleted, _ = TraceRun.objects.filter(created_at__lt=Now() - KEEP_FOR).delete()
-    newest = TraceRun.objects.order_by("-pk").values_list("pk", flat=True)[KEEP_RUNS : KEEP_RUNS + 1]
-    for pk in newest:
-        deleted += TraceRun.objects.filter(pk__lte=pk).delete()[0]
+    for pk in (_first_beyond_runs(), _first_beyond_bytes()):
+        if pk is not None:
+            deleted += TraceRun.objects.filter(pk__lte=pk).exclude(status__in=UNFINISHED).delete()[0]
     return deleted
+
+
+def _first_beyond_runs() -> int | None:
+    """The newest run that is one too many."""
+    return TraceRun.objects.order_by("-pk").values_list("pk", flat=True)[KEEP_RUNS : KEEP_RUNS + 1].first()
+
+
+def _first_beyond_bytes() -> int | None:
+    """The newest run that with all that are newer takes more than TRACES_MAX_BYTES."""
+    total = TraceRun.objects.aggregate(total=Sum("packed_bytes"))["total"] or 0
+    if total <= settings.TRACES_MAX_BYTES:
+        return None
+    newer = Window(Sum("packed_bytes"), order_by=F("pk").desc())
+    sums = TraceRun.objects.annotate(newer=newer).order_by("-pk").values_list("pk", "newer")
+    return next(pk for pk, bytes_ in sums.iterator() if bytes_ > settings.TRACES_MAX_BYTES)
 
 
 class Tender:

@@ -26,7 +26,7 @@ def newest(request: HttpRequest) -> HttpResponseBase:
     text = request.GET.get("limit", "20")
     if not text.isdecimal() or not 1 <= int(text) <= MAX_LIST:
         return refuse(400, f"limit is a number from 1 to {MAX_LIST}")
-    runs = TraceRun.objects.select_related("user").defer("result")
+    runs = TraceRun.objects.select_related("user").defer("packed")
     if disposition := request.GET.get("disposition"):
         runs = runs.filter(disposition=disposition)
     return JsonResponse({"traces": [run.summary() for run in runs[: int(text)]]})

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from netviz.core.sim.render import trace_json
 from netviz.tracing.models import TraceRun
+from netviz.tracing.packed import pack
 from tests.core.sim.build import textbook
 
 pytestmark = pytest.mark.django_db
@@ -47,7 +48,7 @@ def runs(person: Callable[[str], User]) -> list[TraceRun]:
                 proto=proto,
                 status="done",
                 disposition=result["disposition"],
-                result=result,
+                packed=pack(result),
             )
         )
     TraceRun.objects.filter(pk=made[1].pk).update(created_at=timezone.now() - timedelta(days=3))
