@@ -23,7 +23,7 @@ from lab.plan import mac_of
 from lab.rtnl import Rtnl
 from lab.spec import NodeState
 
-FORWARDING: dict[str, int | str] = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
+FORWARDING: netns.Sysctls = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
 SWITCH = "br0"
 _ROUTER_RULES = """
 table inet nv-router {

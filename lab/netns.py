@@ -15,10 +15,13 @@ from pathlib import Path
 
 from lab import syscalls
 
+# Values by name under /proc/sys/net, with slashes.
+Sysctls = dict[str, int | str]
+
 # What every namespace of the lab starts with, whatever the host's own settings are (a new namespace
 # inherits some of them). Addresses work at once, root may open ping sockets, and ICMP errors aren't
 # rate-limited: what a packet meets must not depend on how many others were on the way.
-BASE_SYSCTLS: dict[str, int | str] = {
+BASE_SYSCTLS: Sysctls = {
     "ipv4/conf/all/rp_filter": 0,
     "ipv4/conf/default/rp_filter": 0,
     "ipv4/ping_group_range": "0 0",
@@ -62,13 +65,13 @@ def open_socket(path: str | Path, family: int, kind: int, proto: int = 0) -> soc
         return socket.socket(family, kind | socket.SOCK_CLOEXEC, proto)
 
 
-def set_sysctls(path: str | Path, values: dict[str, int | str]) -> None:
+def set_sysctls(path: str | Path, values: Sysctls) -> None:
     """Write sysctls under /proc/sys/net of the namespace at `path`; names have slashes. Raises: OSError."""
     with entered_path(path):
         write_sysctls(values)
 
 
-def write_sysctls(values: dict[str, int | str]) -> None:
+def write_sysctls(values: Sysctls) -> None:
     """Write sysctls of the calling thread's own network namespace. Raises: OSError."""
     for name, value in values.items():
         Path("/proc/sys/net", name).write_text(f"{value}\n")

@@ -75,7 +75,8 @@ class Addressed(msgspec.Struct):
 
 
 class Pod(Addressed):
-    """A pod. `host_index` numbers its addresses in the node's range; `listening` is False without listener.
+    """A pod. `host_index` numbers its addresses in the node's range; `host_port` is one of the node's that
+    leads to the pod's port 8080, 0 without.
 
     Pids are as the node's own /proc numbers them; `app_pid` is 0 where listeners share a process.
     """
@@ -88,6 +89,7 @@ class Pod(Addressed):
     ipv6: str
     mac: str
     host_ifname: str
+    host_port: int = 0
     pause_pid: int = 0
     app_pid: int = 0
 

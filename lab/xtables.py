@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab.spec import LabError
@@ -49,3 +49,18 @@ def restore(netns: str | Path, family: int, text: str) -> None:
 def table(name: str, chains: Sequence[str], rules: Sequence[str]) -> str:
     """Write one table for `restore`: the chains (own ones), then the rules."""
     return "\n".join([f"*{name}", *(f":{chain} - [0:0]" for chain in chains), *rules, "COMMIT", ""])
+
+
+def sync(
+    netns: str | Path, family: int, name: str, chains: Mapping[str, Sequence[str]], own: tuple[str, ...]
+) -> None:
+    """Make the chains of a table whose names begin with one of `own` exactly these: chain -> its rules.
+
+    A rule is written without "-A CHAIN". Raises: ProgramError.
+    """
+    listed = run(netns, [program("iptables", family), "-w", "-t", name, "-S"])
+    there = [line.split()[1] for line in listed.splitlines() if line.startswith("-N ")]
+    stale = [chain for chain in there if chain.startswith(own) and chain not in chains]
+    rules = [f"-A {chain} {rule}" for chain, lines in chains.items() for rule in lines]
+    gone = [f"-X {chain}" for chain in stale]
+    restore(netns, family, table(name, [*chains, *stale], [*rules, *gone]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from lab.kinds.base import Kind
+from lab.kinds.cni import Cni
 from lab.kinds.macvlan import Macvlan
 from lab.kinds.ptp import Ptp
+from lab.kinds.routed import Routed
 from lab.kinds.textbook import Textbook
 from lab.kinds.two_nics import TwoNics
 from lab.kinds.vxlan import Vxlan
@@ -15,8 +17,10 @@ __all__ = ["KINDS", "Kind", "find"]
 _ALL: tuple[Kind, ...] = (
     Textbook(),
     Vxlan(),
+    Routed(),
     Ptp(),
     Macvlan(),
+    Cni(),
     TwoNics(),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lab.cluster import Cluster
@@ -13,6 +14,7 @@ OPEN, CLOSED = 8080, 81
 EXCHANGES = (("tcp", OPEN), ("tcp", CLOSED), ("udp", OPEN), ("udp", CLOSED), ("icmp", 0))
 # How long an answer may take on a busy machine before it counts as lost.
 PATIENCE_S = 10.0
+Judge = Callable[[ClusterState, Cluster, Outcome], Comparison]
 
 
 def families(cluster: Cluster) -> tuple[int, ...]:
@@ -68,13 +70,15 @@ def sent(cluster: Cluster, wanted: list[Probe]) -> list[Outcome]:
     ]
 
 
-def hold(cluster: Cluster, directory: Path, wanted: list[Probe]) -> tuple[ClusterState, list[Comparison]]:
+def hold(
+    cluster: Cluster, directory: Path, wanted: list[Probe], judge: Judge = compare
+) -> tuple[ClusterState, list[Comparison]]:
     """Collect, send, predict: all is healthy, and each prediction right and certain."""
     state = snapshot(cluster, directory)
     outcomes = sent(cluster, wanted)
     ill = [f"{outcome}: {why}" for outcome in outcomes if (why := unhealthy(cluster, outcome))]
     assert not ill, f"{len(ill)} of {len(outcomes)} not healthy:\n" + "\n".join(ill[:10])
-    compared = [compare(state, cluster, outcome) for outcome in outcomes]
+    compared = [judge(state, cluster, outcome) for outcome in outcomes]
     bad = [one.describe() for one in compared if one.verdict != "right"]
     assert not bad, f"{len(bad)} of {len(compared)} not predicted:\n" + "\n".join(bad[:10])
     return state, compared

@@ -12,8 +12,11 @@ import pytest
 
 from lab import kinds
 from lab.cluster import Cluster, ClusterSpec
+from lab.kinds.cni import HOST_PORT
+from lab.reality import Probe
 from lab.spec import SpecError
 from tests.live.kind_probes import CLOSED, OPEN, hold, probes, sent, unhealthy
+from tests.live.translated import compare_translated
 
 pytestmark = pytest.mark.live
 
@@ -39,6 +42,15 @@ def test_a_kind_without_ipv6(kind: str) -> None:
         assert "inet6" not in cluster.exec("web-1", ["ip", "addr", "show", "scope", "global"]).stdout
         ill = [outcome for outcome in sent(cluster, probes(cluster, SAMPLE)) if unhealthy(cluster, outcome)]
         assert not ill
+
+
+@pytest.mark.parametrize("variant", kinds.KINDS["cni"].variants)
+def test_host_ports_of_the_cni_plugins(variant: str, tmp_path: Path) -> None:
+    """Each variant's first pod is reached by its node's port, from another node and a pod of its own."""
+    spec = ClusterSpec(f"t{os.getpid()}-{variant}", nodes=2, pods=2, kind="cni", variant=variant, ipv6=False)
+    wanted = [Probe(src, "node1", proto, HOST_PORT) for src in ("node2", "api-1") for proto in ("tcp", "udp")]
+    with Cluster.up(spec) as cluster:
+        hold(cluster, tmp_path, wanted, compare_translated)
 
 
 def test_what_is_no_kind_is_refused_with_the_names_of_those_that_are() -> None:

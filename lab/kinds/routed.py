@@ -1,0 +1,95 @@
+"""Calico without an overlay: no bridge, a /32 route to every pod, BGP's routes between the nodes.
+
+        eth0 172.30.0.11                         node1: blackhole 10.244.1.0/24 (its block),
+        caliX ee:ee:ee:ee:ee:ee   caliY          10.244.1.2 dev caliX, 10.244.1.3 dev caliY,
+          |                         |            10.244.2.0/24 via 172.30.0.12 proto bird
+         eth0 10.244.1.2/32        eth0 .3/32    pods: 169.254.1.1 dev eth0, default via 169.254.1.1
+
+Nobody has 169.254.1.1: the host end answers for it (proxy_arp), as the node has a default route. IPv6's
+gateway is the host end's link-local address. Each node has one block of addresses, announced to all
+others and to the router. Felix's rules are in `felix`.
+"""
+
+from __future__ import annotations
+
+from lab import netns, plan, xtables
+from lab.fabric import Site, open_link
+from lab.kinds import felix
+from lab.kinds.base import Kind
+from lab.rtnl import RTN_BLACKHOLE, RTPROT_BIRD, RTPROT_BOOT, Rtnl
+from lab.spec import ClusterSpec, NodeState, Pod
+
+HOST_MAC = "ee:ee:ee:ee:ee:ee"
+GATEWAY4, GATEWAY6 = "169.254.1.1", "fe80::ecee:eeff:feee:eeee"
+
+
+class Routed(Kind):
+    """Calico with BGP."""
+
+    name = "routed"
+    summary = "Calico without overlay: a routed veth pair for every pod, BGP's routes between the nodes"
+    bridged_pass_hooks = True
+
+    def check(self, spec: ClusterSpec) -> None:
+        """It needs iptables and ipset."""
+        super().check(spec)
+        for program in ("iptables", "ipset"):
+            xtables.require(program)
+
+    def plan_pod(self, spec: ClusterSpec, node: NodeState, name: str) -> Pod:
+        """Name the host end as Calico does."""
+        pod = super().plan_pod(spec, node, name)
+        pod.host_ifname = felix.device("default", name)
+        return pod
+
+    def build_node(self, site: Site, spec: ClusterSpec, node: NodeState) -> None:
+        """Take a block of addresses, and write Felix's sets and chains."""
+        super().build_node(site, spec, node)
+        root = site.root(node)
+        with Rtnl(root) as rtnl:
+            for family in node.families:
+                rtnl.add_route(node.pod_cidr(family), type=RTN_BLACKHOLE, protocol=RTPROT_BIRD)
+        for family in node.families:
+            felix.make_sets(root, family, [plan.pods_range(family)])
+            felix.hook_in(root, family)
+        self.pods_changed(site, node)
+
+    def join(self, site: Site, node: NodeState, others: list[NodeState]) -> None:
+        """Learn the others' blocks."""
+        with Rtnl(site.root(node)) as rtnl:
+            nic = rtnl.ifindex("eth0")
+            for other in others:
+                for family in node.families:
+                    rtnl.add_route(
+                        other.pod_cidr(family), via=other.address(family), oif=nic, protocol=RTPROT_BIRD
+                    )
+
+    def plug(self, site: Site, spec: ClusterSpec, node: NodeState, pod: Pod, rtnl: Rtnl) -> None:
+        """Make the veth pair, its settings, and the routes on both sides."""
+        path = site.netns(node, pod.name)
+        rtnl.add_veth(pod.host_ifname, "eth0", path, peer_mac=pod.mac, mac=HOST_MAC)
+        outer = rtnl.ifindex(pod.host_ifname)
+        with Rtnl(path) as inside:
+            inside.set_up(1)
+            eth0 = open_link(inside, "eth0")
+            inside.add_addr(eth0, plan.host(pod.ipv4))
+            inside.add_route(plan.host(GATEWAY4), oif=eth0, protocol=RTPROT_BOOT)
+            inside.add_route(plan.DEFAULT4, via=GATEWAY4, oif=eth0, protocol=RTPROT_BOOT)
+            if pod.ipv6:
+                inside.add_addr(eth0, plan.host(pod.ipv6))
+                inside.add_route(plan.DEFAULT6, via=GATEWAY6, oif=eth0, protocol=RTPROT_BOOT)
+        settings: netns.Sysctls = {}
+        for name, value in (("route_localnet", 1), ("proxy_arp", 1), ("forwarding", 1)):
+            settings[f"ipv4/conf/{pod.host_ifname}/{name}"] = value
+        settings[f"ipv4/neigh/{pod.host_ifname}/proxy_delay"] = 0
+        if pod.ipv6:
+            settings[f"ipv6/conf/{pod.host_ifname}/proxy_ndp"] = 1
+        netns.set_sysctls(site.root(node), settings)
+        for family in pod.families:
+            rtnl.add_route(plan.host(pod.address(family)), oif=outer, protocol=RTPROT_BOOT)
+
+    def pods_changed(self, site: Site, node: NodeState) -> None:
+        """Bring Felix's chains up to date."""
+        namespaces = {pod.host_ifname: "default" for pod in node.pods.values()}
+        for family in node.families:
+            felix.write(site.root(node), family, namespaces)
