@@ -14,6 +14,7 @@ IPv6 likewise: fd30::/64, 2001:db8:100::/64.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -121,4 +122,8 @@ def unplug_node(site: Site, node: NodeState) -> None:
         for ifname in (node.name, f"{node.name}-2"):
             port = fabric.find_link(ifname)
             if port is not None:
-                fabric.delete_link(port)
+                try:
+                    fabric.delete_link(port)
+                except OSError as error:
+                    if error.errno != errno.ENODEV:  # the node's namespace has just taken it along
+                        raise
