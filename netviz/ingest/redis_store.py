@@ -30,7 +30,7 @@ from netviz.core.model.netfilter import Body, body_digest
 from netviz.core.state.delta import NodeDelta, apply, diff
 from netviz.core.state.node import NodeState
 from netviz.core.wire.messages import AgentStatus
-from netviz.ingest.store import CollectorReport, MemoryStore, NodeRevision, Position
+from netviz.ingest.store import CollectorReport, Held, MemoryStore, NodeRevision, Position
 
 log = logging.getLogger("netviz.store")
 
@@ -408,10 +408,8 @@ class RedisStore(MemoryStore):
             found = self._redis.hmget(BODIES, wanted)
             MemoryStore.put_bodies(self, [body for raw in found if (body := _read_body(raw)) is not None])
 
-    def node_revisions(self) -> dict[str, NodeRevision]:
-        """Freshness of each node; one whose owner fell silent counts as disconnected."""
-        limit = time.time() - SILENT_S
-        return {
-            node: one if one.received_at_s >= limit or node in self._owned else one._replace(connected=False)
-            for node, one in super().node_revisions().items()
-        }
+    def _freshness(self, node: str, held: Held) -> NodeRevision:
+        """A node whose owner fell silent counts as disconnected."""
+        one = super()._freshness(node, held)
+        heard = node in self._owned or one.received_at_s >= time.time() - SILENT_S
+        return one if heard else one._replace(connected=False)

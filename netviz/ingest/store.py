@@ -69,11 +69,17 @@ class Store(Protocol):
     def node_revisions(self) -> Mapping[str, NodeRevision]:
         """Freshness of each node."""
 
+    def node_revision(self, node: str) -> NodeRevision | None:
+        """Freshness of one node."""
+
     def complete(self, node: str) -> bool:
         """Tell whether every section of a node was read whole."""
 
     def collectors(self) -> Mapping[str, CollectorReport]:
         """What each node's collector last reported."""
+
+    def collector(self, node: str) -> CollectorReport | None:
+        """What one node's collector last reported."""
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Call `callback` after each change; returns how to end that."""
@@ -144,7 +150,10 @@ class MemoryStore:
         self._shared = Shared()
         self._subscribers: list[Subscriber] = []
         self._revision = 0
-        self._cluster: ClusterState | None = ClusterState()
+        self._cluster = ClusterState()
+        # The nodes whose states in `_cluster` are older ones, and whether its bodies are.
+        self._stale: dict[str, None] = {}
+        self._stale_bodies = False
 
     @property
     def revision(self) -> int:
@@ -153,20 +162,33 @@ class MemoryStore:
 
     def cluster(self) -> ClusterState:
         """All nodes as they are now. Nodes that never sent a snapshot are left out."""
-        cluster = self._cluster
-        if cluster is None:
-            with self._lock:
-                nodes = {name: held.state for name, held in self._held.items() if held.position is not None}
-                cluster = self._cluster = ClusterState(nodes, self._bodies.view())
-        return cluster
+        if not self._stale and not self._stale_bodies:
+            return self._cluster
+        with self._lock:
+            nodes = dict(self._cluster.nodes)
+            for name in self._stale:
+                held = self._held.get(name)
+                if held is not None and held.position is not None:
+                    nodes[name] = held.state
+                else:
+                    nodes.pop(name, None)
+            self._cluster = ClusterState(nodes, self._bodies.view())
+            self._stale, self._stale_bodies = {}, False
+            return self._cluster
 
     def node_revisions(self) -> dict[str, NodeRevision]:
         """Freshness of each node."""
         with self._lock:
-            return {
-                name: NodeRevision(held.revision, held.received_at_s, held.connected, held.complete)
-                for name, held in self._held.items()
-            }
+            return {name: self._freshness(name, held) for name, held in self._held.items()}
+
+    def node_revision(self, node: str) -> NodeRevision | None:
+        """Freshness of one node."""
+        with self._lock:
+            held = self._held.get(node)
+            return self._freshness(node, held) if held is not None else None
+
+    def _freshness(self, node: str, held: Held) -> NodeRevision:
+        return NodeRevision(held.revision, held.received_at_s, held.connected, held.complete)
 
     def complete(self, node: str) -> bool:
         """Tell whether every section of a node was read whole."""
@@ -177,6 +199,11 @@ class MemoryStore:
         """What each node's collector last reported."""
         with self._lock:
             return {name: held.report for name, held in self._held.items() if held.report is not None}
+
+    def collector(self, node: str) -> CollectorReport | None:
+        """What one node's collector last reported."""
+        held = self._held.get(node)
+        return held.report if held is not None else None
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Call `callback` after each change; returns how to end that."""
@@ -252,7 +279,7 @@ class MemoryStore:
         """Keep bodies that some node refers to."""
         with self._lock:
             if self._bodies.put(bodies):
-                self._cluster = None
+                self._stale_bodies = True
 
     def forget(self, node: str) -> None:
         """Drop a node that was removed from the inventory."""
@@ -260,7 +287,7 @@ class MemoryStore:
             held = self._held.pop(node, None)
             if held is not None:
                 self._bodies.replace(held.state, NodeState(node))
-                self._cluster = None
+                self._stale[node] = None
                 self._notify(node, None)
 
     def held(self, node: str) -> Held | None:
@@ -299,7 +326,7 @@ class MemoryStore:
         held.revision += 1
         if delta is None or delta.status:
             held.complete = state.complete
-        self._cluster = None
+        self._stale[state.node] = None
         self._notify(state.node, delta)
 
     def _notify(self, node: str, delta: NodeDelta | None) -> None:

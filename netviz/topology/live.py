@@ -13,10 +13,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
+from netviz.core.state.delta import NodeDelta
 from netviz.ingest.faults import faults
 from netviz.ingest.store import NodeRevision, Store, get_store
 from netviz.topology.graph import Graph, GraphDelta
@@ -33,16 +34,17 @@ log = logging.getLogger("netviz.topology")
 _encode = msgspec.json.Encoder().encode
 
 
-def live_of(store: Store, now_s: float) -> dict[str, Live]:
-    """What the store knows of each node's collector.
+def live_of(store: Store, names: Iterable[str], now_s: float) -> dict[str, Live]:
+    """What the store knows of these nodes' collectors; nodes that it doesn't know are left out.
 
     A connected node's state is as old as the oldest change that its collector hasn't sent yet; an
     unconnected one's age goes in steps, so that it isn't news all the time.
     """
-    reports = store.collectors()
     live = {}
-    for name, revision in store.node_revisions().items():
-        report = reports.get(name)
+    for name in names:
+        revision, report = store.node_revision(name), store.collector(name)
+        if revision is None:
+            continue
         live[name] = Live(
             connected=revision.connected,
             age_s=_age(revision, report.status.lag_s if report else 0.0, now_s),
@@ -70,7 +72,11 @@ class Topology:
         self._patience = Patience()
         self._failing = False
         self._revision = 0
-        self._seen: tuple[int, int] = (-1, -1)
+        self._tick = -1
+        # The nodes that changed since the last advance; None: any may have.
+        self._changed: dict[str, None] | None = None
+        self._noting = threading.Lock()
+        store.subscribe(self._note)
         self._members = threading.Lock()
         self._listeners: tuple[Listener, ...] = ()
         self._snapshot: tuple[int, str] = (-1, "")
@@ -122,11 +128,17 @@ class Topology:
 
     def _advance(self) -> None:
         now_s = time.time()
-        seen = (self.store.revision, int(now_s) // AGE_STEP_S)
-        if seen == self._seen and not self._patience.ripe(now_s):
+        tick = int(now_s) // AGE_STEP_S
+        with self._noting:
+            changed, self._changed = self._changed, {}
+        if tick != self._tick:
+            changed = None  # ages count on for all
+        elif changed is not None and not changed and not self._patience.ripe(now_s):
             return
         try:
-            delta = self._projector.update(self.store.cluster(), live_of(self.store, now_s))
+            names = self.store.node_revisions() if changed is None else changed
+            live = live_of(self.store, names, now_s)
+            delta = self._projector.update(self.store.cluster(), live, changed)
             self._patience.sift(delta, now_s)
             frame = _delta_frame(delta, self._revision + 1) if delta and self._listeners else None
         except Exception:
@@ -135,10 +147,16 @@ class Topology:
         if self._failing:
             self._failing = False
             log.warning("the live state can be projected again")
-        self._seen = seen
+        self._tick = tick
         if delta:
             self._revision += 1
             self._tell(frame)
+
+    def _note(self, node: str, delta: NodeDelta | None, revision: int) -> None:
+        """Remember that a node changed; called by whoever changes it."""
+        with self._noting:
+            if self._changed is not None:
+                self._changed[node] = None
 
     def _start_anew(self) -> None:
         """Drop a graph that was followed half way."""
@@ -146,7 +164,8 @@ class Topology:
             log.exception("cannot project the live state, trying again")
         self._failing = True
         self._projector, self._patience = Projector(faults), Patience()
-        self._seen = (-1, -1)
+        with self._noting:
+            self._changed = None
         self._revision += 1
         self._tell(None)
 

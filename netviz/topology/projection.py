@@ -9,13 +9,15 @@ whether anyone else is proved to be a peer cannot have changed. `projector.py` p
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from netviz.core.model.addr import format_mac, format_prefix, mask_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.model.l3 import RT_TABLE_MAIN, RTN_UNICAST, Addr
+from netviz.core.model.l3 import RT_TABLE_MAIN, RTN_UNICAST, Addr, Nexthop, Route
 from netviz.core.model.link import IFF_LOOPBACK, OPERSTATES, Link, TunnelInfo, VxlanInfo
 from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.resolve import UNRESOLVED, resolve_veth
@@ -33,6 +35,20 @@ from netviz.topology.graph import (
 PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
 TUNNEL_KINDS = frozenset(("vxlan", "geneve", "ipip", "gre", "gretap", "sit", "ip6tnl", "ip6gre", "wireguard"))
 MAX_ROUTES = 64
+
+
+class RoutesOut(msgspec.Struct, frozen=True, gc=False):
+    """The routes of a node's main table that lead elsewhere, and what they were worked out from.
+
+    `uplinks` are the links by which the node reaches gateways: what leads to a pod has no gateway behind it. `shown`
+    are the first MAX_ROUTES as (prefix, gateway or nothing, device).
+    """
+
+    routes: Mapping[Any, Route] = {}
+    devices: Mapping[int, tuple[str, str]] = {}
+    uplinks: frozenset[int] = frozenset()
+    shown: tuple[tuple[str, bytes, str], ...] = ()
+    left_off: int = 0
 
 
 class NodePart(msgspec.Struct, frozen=True, gc=False):
@@ -56,8 +72,7 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
     owned: frozenset[bytes] = frozenset()
     pod_cidrs: tuple[str, ...] = ()
     stretched: bool = False
-    routes: tuple[tuple[str, bytes, str], ...] = ()
-    routes_left_off: int = 0
+    routes: RoutesOut = RoutesOut()
     fault: str | None = None
 
 
@@ -196,8 +211,9 @@ def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:
                 part.pop(key, None)
     _project_links(state, suspects, links)
     root = state.root
-    pod_side = _PodSide(links, uplinks(root))
-    beyond = frozenset() if root is None else _beyond(root, links)
+    routes = RoutesOut() if root is None else _routes_out(root, old.routes)
+    pod_side = _PodSide(links, routes.uplinks)
+    beyond = frozenset() if root is None else _beyond(root, links, routes.uplinks)
     looked_at = {key for key in changed if key in state.netns}
     looked_at.update(key.netns for key in suspects if key.netns in state.netns)
     looked_at.update(key for key in beyond ^ old.beyond if key in state.netns)
@@ -217,7 +233,7 @@ def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:
         else:
             alerts[key] = alert
     shown = _without(links, beyond) if beyond else links
-    part = NodePart(state, netns, shown, links, beyond, claims, alerts)
+    part = NodePart(state, netns, shown, links, beyond, claims, alerts, routes=routes)
     if root is None:
         return part
     if root.key in looked_at:
@@ -228,21 +244,14 @@ def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:
         owned=old.owned,
         pod_cidrs=old.pod_cidrs,
         stretched=old.stretched,
-        routes=old.routes,
-        routes_left_off=old.routes_left_off,
     )
 
 
-def uplinks(root: NetnsState | None) -> frozenset[int]:
-    """The links by which a node reaches gateways: what leads to a pod has no gateway behind it."""
-    if root is None:
-        return frozenset()
-    return frozenset(hop.oif for route in root.routes.values() for hop in route.nexthops if hop.gateway)
-
-
-def _beyond(root: NetnsState, links: Mapping[LinkKey, LinkObject]) -> frozenset[NetnsKey]:
+def _beyond(
+    root: NetnsState, links: Mapping[LinkKey, LinkObject], uplinks: frozenset[int]
+) -> frozenset[NetnsKey]:
     """Namespaces that were never entered, at the far ends of the node's uplinks."""
-    ends = (links.get(LinkKey(root.key, index)) for index in uplinks(root))
+    ends = (links.get(LinkKey(root.key, index)) for index in uplinks)
     peers = (LinkKey.parse(end.peer).netns for end in ends if end is not None and end.peer is not None)
     return frozenset(peer for peer in peers if peer.dev == 0)
 
@@ -290,7 +299,7 @@ def _project_links(state: NodeState, suspects: set[LinkKey], links: dict[LinkKey
 
 
 def _node_facts(root: NetnsState, pod_side: Mapping[LinkKey, bool]) -> dict[str, object]:
-    """What a node's own namespace says of the node: its addresses, pod CIDRs and routes to elsewhere."""
+    """What a node's own namespace says of the node: its addresses and pod CIDRs."""
     ports: dict[int, set[bool]] = {}
     for link in root.links.values():
         if link.master:
@@ -311,25 +320,36 @@ def _node_facts(root: NetnsState, pod_side: Mapping[LinkKey, bool]) -> dict[str,
             cidrs.append(addr)
         elif addr.ifindex not in bridges or ports.get(addr.ifindex) == {False}:
             addrs.append(addr)
-    routes = sorted(_routes_out(root))
     nets = {(len(a.addr), mask_ip(a.addr, a.prefixlen), a.prefixlen) for a in cidrs}
     return {
         "addrs": tuple(_cidr(addr) for addr in sorted(addrs, key=_addr_order)),
         "owned": frozenset(owned),
         "pod_cidrs": tuple(format_prefix(net, length) for _, net, length in sorted(nets)),
         "stretched": any(ports.get(i) != {True} for i in pod_bridges),
-        "routes": tuple(routes[i][2:] for i in range(min(len(routes), MAX_ROUTES))),
-        "routes_left_off": max(0, len(routes) - MAX_ROUTES),
     }
 
 
-def _routes_out(root: NetnsState) -> Iterator[tuple[int, bytes, str, bytes, str]]:
-    """Yield (family, prefix; prefix as text, gateway or nothing, device) of the main table's routes to elsewhere."""
-    for route in root.routes.values():
-        if route.table_id != RT_TABLE_MAIN or route.type != RTN_UNICAST:
-            continue
-        for hop in route.nexthops:
-            link = root.links.get(hop.oif)
-            if hop.gateway or (link is not None and link.kind in TUNNEL_KINDS):
-                dev = link.ifname if link is not None else ""
-                yield len(route.dst), route.dst, format_prefix(route.dst, route.dst_len), hop.gateway, dev
+def _routes_out(root: NetnsState, old: RoutesOut) -> RoutesOut:
+    """Find the routes to elsewhere; `old` itself where neither the routes nor what devices are called changed."""
+    devices = {index: (link.ifname, link.kind) for index, link in root.links.items()}
+    if old.routes is root.routes and old.devices == devices:
+        return old
+    tunnels = {index for index, (_, kind) in devices.items() if kind in TUNNEL_KINDS}
+    leading = [
+        (route, hop)
+        for route in root.routes.values()
+        if route.table_id == RT_TABLE_MAIN and route.type == RTN_UNICAST
+        for hop in route.nexthops
+        if hop.gateway or hop.oif in tunnels
+    ]
+    uplinks = frozenset(hop.oif for route in root.routes.values() for hop in route.nexthops if hop.gateway)
+    shown = tuple(
+        (format_prefix(route.dst, route.dst_len), hop.gateway, devices.get(hop.oif, ("", ""))[0])
+        for route, hop in heapq.nsmallest(MAX_ROUTES, leading, key=_route_order)
+    )
+    return RoutesOut(root.routes, devices, uplinks, shown, len(leading) - len(shown))
+
+
+def _route_order(item: tuple[Route, Nexthop]) -> tuple[int, bytes, int, bytes, int]:
+    route, hop = item
+    return len(route.dst), route.dst, route.dst_len, hop.gateway, hop.oif

@@ -1,8 +1,8 @@
 """The graph of a whole cluster, kept up to date.
 
-`Projector` puts the nodes' parts (projection.py) together. What crosses nodes is small: the owners of
-the nodes' addresses (for `to_node` of routes), the claims to pods' addresses and the pod CIDRs
-(contract.py).
+`Projector` puts the nodes' parts (projection.py) together. What crosses nodes is small, and indexed, so that
+a change costs what its node costs, however many others there are: the owners of the nodes' addresses (for
+`to_node` of routes), the claims to pods' addresses and the pod CIDRs (contract.py).
 
 A node whose state cannot be worked out has an object that says so, and nothing in it; all else goes
 on without it. What its part is used for beside others' is tried on the part alone first, so that it
@@ -11,7 +11,7 @@ fails there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -33,6 +33,7 @@ from netviz.topology.graph import (
 from netviz.topology.projection import NodePart, project_node
 
 FAULT = "topology"
+NOTHING = NodePart(NodeState(""))
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,43 +53,59 @@ class Projector:
         self.graph = Graph({}, {}, {}, {})
         self._faults = Faults() if faults is None else faults
         self._parts: dict[str, NodePart] = {}
-        self._live: Mapping[str, Live] = {}
+        self._live: dict[str, Live] = {}
         self._silent: dict[str, NodeState] = {}
         self._claims = Claims()
-        self._owners: dict[bytes, str | None] = {}
+        # The nodes that have an address, and those whose shown routes lead through it.
+        self._owners: dict[bytes, dict[str, None]] = {}
+        self._routed: dict[bytes, dict[str, None]] = {}
         self._cidrs: dict[str, tuple[str, ...]] = {}
 
-    def update(self, cluster: ClusterState, live: Mapping[str, Live]) -> GraphDelta:
-        """Follow the cluster to a new state. A node that only `live` knows has an object, and nothing in it."""
+    def update(
+        self, cluster: ClusterState, live: Mapping[str, Live], names: Iterable[str] | None = None
+    ) -> GraphDelta:
+        """Follow the cluster to a new state. A node that only `live` knows has an object, and nothing in it.
+
+        `names` are the nodes that may have changed, in `cluster` or `live`, which needn't have others; None: any.
+        """
         delta = GraphDelta()
-        names = dict.fromkeys((*cluster.nodes, *live))
-        changed: set[str] = {name for name in self._parts if name not in names}
+        if names is None:
+            names = dict.fromkeys((*self._parts, *cluster.nodes, *live))
         touched: set[bytes] = set()
-        for name in (*changed, *names):
+        moved: set[bytes] = set()
+        nodes: dict[str, None] = {}
+        cidrs = False
+        for name in names:
+            known = name in cluster.nodes or name in live
             old = self._parts.get(name)
-            new = self._part(self._state(cluster, name), old) if name in names else None
+            new = self._part(self._state(cluster, name), old) if known else None
+            if new is not old or live.get(name) != self._live.get(name):
+                nodes[name] = None
+            if name in live:
+                self._live[name] = live[name]
+            else:
+                self._live.pop(name, None)
             if new is old:
                 continue
-            changed.add(name)
             touched |= self._step(delta, old, new)
+            moved |= self._follow_addresses(name, old or NOTHING, new or NOTHING)
+            cidrs |= _cidrs_of(old) != _cidrs_of(new)
             if new is None:
                 del self._parts[name]
                 self._silent.pop(name, None)
                 self._faults.forget(name)
             else:
                 self._parts[name] = new
-        owners = self._all_owners() if changed else self._owners
-        everyone = owners != self._owners
-        self._owners = owners
-        for name in dict.fromkeys((*self.graph.nodes, *names)):
-            if everyone or name in changed or live.get(name) != self._live.get(name):
-                part = self._parts.get(name)
-                self._set(delta, "nodes", name, part and self._node(part, live.get(name, Live())))
-        self._live = live
+        for addr in moved:
+            nodes |= self._routed.get(addr, {})
+        for name in nodes:
+            part = self._parts.get(name)
+            self._set(delta, "nodes", name, part and self._node(part, self._live.get(name, Live())))
         for addr in touched:
             key = f"duplicate-address:{format_ip(addr)}"
             self._set(delta, "alerts", key, self._claims.judge(addr))
-        self._judge_cidrs(delta)
+        if cidrs:
+            self._judge_cidrs(delta)
         return delta
 
     def _state(self, cluster: ClusterState, name: str) -> NodeState:
@@ -129,8 +146,7 @@ class Projector:
 
     def _step(self, delta: GraphDelta, old: NodePart | None, new: NodePart | None) -> set[bytes]:
         """Follow one node; return the addresses whose claims changed."""
-        nothing = NodePart(NodeState(""))
-        was, now = old or nothing, new or nothing
+        was, now = old or NOTHING, new or NOTHING
         for part in ("netns", "links"):
             before, after = getattr(was, part), getattr(now, part)
             for key in changed_keys(before, after):
@@ -146,13 +162,18 @@ class Projector:
             touched |= self._claims.step(was.claims.get(key, ()), now.claims.get(key, ()))
         return touched
 
-    def _all_owners(self) -> dict[bytes, str | None]:
-        """Whose address is it: address -> node, or None where several nodes have it."""
-        owners: dict[bytes, str | None] = {}
-        for name, part in self._parts.items():
-            for addr in part.owned:
-                owners[addr] = None if addr in owners else name
-        return owners
+    def _follow_addresses(self, name: str, was: NodePart, now: NodePart) -> set[bytes]:
+        """Note which addresses a node has and routes through; return those whose owner isn't the same any more."""
+        if was.routes is not now.routes:
+            _move(self._routed, name, _gateways(was), _gateways(now))
+        before = {addr: self._owner(addr) for addr in was.owned ^ now.owned}
+        _move(self._owners, name, was.owned, now.owned)
+        return {addr for addr, owner in before.items() if self._owner(addr) != owner}
+
+    def _owner(self, addr: bytes) -> str | None:
+        """The node that has an address; None where none or several have it."""
+        names = self._owners.get(addr, ())
+        return next(iter(names)) if len(names) == 1 else None
 
     def _node(self, part: NodePart, live: Live) -> NodeObject:
         state, status = part.state, live.status
@@ -173,10 +194,10 @@ class Projector:
             addrs=part.addrs,
             pod_cidrs=part.pod_cidrs,
             routes=tuple(
-                RouteObject(dst, format_ip(via) or None, dev, self._owners.get(via) if via else None)
-                for dst, via, dev in part.routes
+                RouteObject(dst, format_ip(via) or None, dev, self._owner(via) if via else None)
+                for dst, via, dev in part.routes.shown
             ),
-            routes_left_off=part.routes_left_off,
+            routes_left_off=part.routes.left_off,
             collector=None
             if status is None
             else CollectorObject(
@@ -191,14 +212,35 @@ class Projector:
         )
 
     def _judge_cidrs(self, delta: GraphDelta) -> None:
-        cidrs = {name: p.pod_cidrs for name, p in self._parts.items() if p.pod_cidrs and not p.stretched}
-        if cidrs == self._cidrs:
-            return
+        cidrs = {name: found for name, part in self._parts.items() if (found := _cidrs_of(part))}
         old = {alert.key: alert for alert in overlapping_cidrs(self._cidrs)}
         new = {alert.key: alert for alert in overlapping_cidrs(cidrs)}
         self._cidrs = cidrs
         for key in changed_keys(old, new):
             self._set(delta, "alerts", key, new.get(key))
+
+
+def _cidrs_of(part: NodePart | None) -> tuple[str, ...]:
+    """The pod CIDRs that are a node's own."""
+    return () if part is None or part.stretched else part.pod_cidrs
+
+
+def _gateways(part: NodePart) -> frozenset[bytes]:
+    return frozenset(via for _, via, _ in part.routes.shown if via)
+
+
+def _move(
+    index: dict[bytes, dict[str, None]], name: str, was: Collection[bytes], now: Collection[bytes]
+) -> None:
+    """Let a node stand under other addresses in an index."""
+    for addr in was:
+        if addr not in now:
+            names = index[addr]
+            del names[name]
+            if not names:
+                del index[addr]
+    for addr in now:
+        index.setdefault(addr, {})[name] = None
 
 
 def project(cluster: ClusterState, live: Mapping[str, Live]) -> Graph:

@@ -12,7 +12,18 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import conntrack, fleet, footprint, latency, netfilter, nftables, scale, snapshot, traces
+from tests.bench import (
+    conntrack,
+    fleet,
+    footprint,
+    latency,
+    netfilter,
+    nftables,
+    projection,
+    scale,
+    snapshot,
+    traces,
+)
 from tests.bench.machine import Figure, machine, table
 
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
@@ -23,6 +34,7 @@ BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "fleet": fleet.run,
     "traces": traces.run,
     "scale": scale.run,
+    "projection": projection.run,
     "conntrack": conntrack.run,
     "netfilter": netfilter.run,
     "nftables": nftables.run,

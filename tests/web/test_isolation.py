@@ -134,14 +134,14 @@ async def test_no_change_is_lost_by_an_exception(
     topology, page = Topology(store), Page()
     mailbox = Mailbox(topology, asyncio.get_running_loop())
     page.read(await mailbox.next_frame())
-    work, broken = Projector._judge_cidrs, True
+    work, broken = Projector._follow_addresses, True
 
-    def half_way(self: Projector, delta: Any) -> None:
+    def half_way(self: Projector, *parts: Any) -> set[bytes]:
         if broken:
             raise RuntimeError("half way")
-        work(self, delta)
+        return work(self, *parts)
 
-    monkeypatch.setattr(Projector, "_judge_cidrs", half_way)
+    monkeypatch.setattr(Projector, "_follow_addresses", half_way)
     for number in range(3):
         change(store, "a", pod_delta(number))
         with pytest.raises(RuntimeError):
