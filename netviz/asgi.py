@@ -16,29 +16,30 @@ from django.core.asgi import get_asgi_application
 django_application = get_asgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import re_path
 
 from netviz.celery import in_process_worker
 from netviz.database import ClosesDatabase
 from netviz.ingest.journal import journal
 from netviz.ingest.keeper import keeper
 from netviz.ingest.routing import agent_urlpatterns
-from netviz.inventory.auth import PeopleSockets
+from netviz.inventory.answers import refuse_socket
 from netviz.lifespan import Lifespan
 from netviz.staticfiles import StaticFiles
 from netviz.topology.routing import websocket_urlpatterns as topology_sockets
 from netviz.tracing.routing import websocket_urlpatterns as tracing_sockets
 from netviz.tracing.tending import tender
 
-_agents = URLRouter(agent_urlpatterns)
-_people = PeopleSockets(URLRouter([*topology_sockets, *tracing_sockets]))
+
+async def _no_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Refuse a socket at a path that has none."""
+    await receive()
+    await refuse_socket(scope, send, 404, "there is no WebSocket here")
 
 
-async def websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Send collectors and browsers their own ways."""
-    inner = _agents if scope["path"] == "/ws/agents" else _people
-    await inner(scope, receive, send)
-
-
+websocket = URLRouter(
+    [*agent_urlpatterns, *topology_sockets, *tracing_sockets, re_path(r"", _no_socket)],
+)
 application = ProtocolTypeRouter(
     {
         "http": StaticFiles(ClosesDatabase(django_application)),

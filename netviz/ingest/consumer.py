@@ -26,6 +26,7 @@ from netviz.core.wire.session import State
 from netviz.ingest.connections import Connection, connections
 from netviz.ingest.journal import journal
 from netviz.ingest.service import CollectorService
+from netviz.inventory.answers import refuse_socket
 from netviz.inventory.models import Collector
 from netviz.inventory.service import collector_group, find_collector
 from netviz.inventory.tokens import bearer_token
@@ -136,6 +137,8 @@ class CollectorConsumer(AsyncConsumer):
         """Clean up."""
         if message.get("code") == 1009 and not self._closed:
             log.warning("node %s: its collector sent a frame over the size limit", self.node)
+        elif (reason := message.get("reason")) and not self._closed:
+            log.warning("node %s: its collector's link was cut: %s", self.node, reason)
         await self._leave()
         raise StopConsumer
 
@@ -257,10 +260,5 @@ class CollectorConsumer(AsyncConsumer):
     async def _refuse(self, status: int, reason: str) -> None:
         client = (self.scope.get("client") or ("?",))[0]
         log.warning("refused a collector from %s: %s", client, reason)
-        if "websocket.http.response" in self.scope.get("extensions", {}):
-            headers = [(b"content-type", b"text/plain; charset=utf-8")]
-            await self.send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-            await self.send({"type": "websocket.http.response.body", "body": reason.encode()})
-        else:
-            await self.send({"type": "websocket.close"})
+        await refuse_socket(self.scope, self.send, status, reason)
         raise StopConsumer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
@@ -28,3 +28,15 @@ def methods(*allowed: str) -> Callable[[Callable[..., HttpResponseBase]], Callab
         return guarded
 
     return guard
+
+
+async def refuse_socket(
+    scope: dict[str, Any], send: Callable[[dict[str, Any]], Awaitable[None]], status: int, text: str
+) -> None:
+    """Refuse a WebSocket's handshake with a status and one sentence, where the server can send them."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": text.encode()})

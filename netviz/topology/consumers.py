@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import msgspec
-from channels.generic.websocket import AsyncWebsocketConsumer
 
+from netviz.inventory.consumers import PersonConsumer
 from netviz.topology.feed import Feed, Mailbox, get_feed
 
 BAD_MESSAGE = 4400
@@ -19,19 +17,18 @@ class Wish(msgspec.Struct, tag_field="type", tag="resync"):
 _decode = msgspec.json.Decoder(Wish).decode
 
 
-class TopologyConsumer(AsyncWebsocketConsumer):
+class TopologyConsumer(PersonConsumer):
     """One page that watches the map."""
 
     feed: Feed | None = None
     mailbox: Mailbox
-    delivery: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         """Begin with a snapshot."""
         await self.accept()
         self.feed = get_feed()
         self.mailbox = self.feed.join()
-        self.delivery = asyncio.create_task(self._deliver())
+        self.start(self._deliver())
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Read the page's wish; anything else ends the socket with a reason."""
@@ -42,10 +39,8 @@ class TopologyConsumer(AsyncWebsocketConsumer):
             return
         self.mailbox.resync()
 
-    async def disconnect(self, code: int) -> None:
+    async def left(self) -> None:
         """Let go of the feed."""
-        if self.delivery is not None:
-            self.delivery.cancel()
         if self.feed is not None:
             self.feed.leave(self.mailbox)
 

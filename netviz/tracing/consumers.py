@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Any
 
 from channels.db import database_sync_to_async
-from channels.generic.websocket import AsyncWebsocketConsumer
+from redis.exceptions import RedisError
 
+from netviz.inventory.consumers import PersonConsumer
 from netviz.parts import DATABASE_AWAY
 from netviz.tracing.claims import UNFINISHED
 from netviz.tracing.notify import group_of, watch_from_this_loop
@@ -32,11 +33,10 @@ def _news(trace_id: str, known: str) -> dict[str, Any] | None:
     return None if run is None or run.status == known else run.as_json()
 
 
-class TraceConsumer(AsyncWebsocketConsumer):
+class TraceConsumer(PersonConsumer):
     """One page that waits for one trace."""
 
     group = ""
-    task: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         """Send the trace as it is now, and then each time that it changes."""
@@ -49,18 +49,17 @@ class TraceConsumer(AsyncWebsocketConsumer):
         self.group = group_of(int(trace_id))
         await self.channel_layer.group_add(self.group, self.channel_name)
         self.changed = asyncio.Event()
-        self.task = asyncio.create_task(self._follow(trace_id))
+        self.start(self._follow(trace_id))
 
     async def trace_changed(self, event: dict[str, Any]) -> None:
         """Look now."""
         self.changed.set()
 
-    async def disconnect(self, code: int) -> None:
-        """Leave the group."""
-        if self.task is not None:
-            self.task.cancel()
+    async def left(self) -> None:
+        """Leave the group; Redis, which holds it, forgets it by itself too."""
         if self.group:
-            await self.channel_layer.group_discard(self.group, self.channel_name)
+            with suppress(OSError, RedisError):
+                await self.channel_layer.group_discard(self.group, self.channel_name)
 
     async def _follow(self, trace_id: str) -> None:
         """Send what is new until the trace has ended: nothing changes after that."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from django.urls import URLPattern, path
 
+from netviz.inventory.auth import PeopleSockets
 from netviz.tracing.consumers import TraceConsumer
 
-websocket_urlpatterns: list[URLPattern] = [path("ws/traces/<str:trace_id>", TraceConsumer.as_asgi())]
+websocket_urlpatterns: list[URLPattern] = [
+    path("ws/traces/<str:trace_id>", PeopleSockets(TraceConsumer.as_asgi()))
+]

@@ -15,6 +15,7 @@ from django.test import Client
 from netviz.ingest.store import MemoryStore, set_store
 from netviz.inventory.access import ROLES
 from netviz.inventory.service import make_api_token
+from netviz.protocols import SERVER_OPTIONS
 
 
 @pytest.fixture(autouse=True)
@@ -32,21 +33,39 @@ def store() -> Iterator[MemoryStore]:
     set_store(None)
 
 
+class Here:
+    """The application behind real sockets, in a thread of this process, with a test's own store."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address: tuple[str, int] = self.listener.getsockname()
+        self.server = uvicorn.Server(
+            uvicorn.Config("netviz.asgi:application", lifespan="off", **SERVER_OPTIONS)
+        )
+        self._thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self.listener]}, daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self._thread.join(10)
+        self.listener.close()
+        assert not self._thread.is_alive()
+
+
 @pytest.fixture
-def served_here(store: MemoryStore, transactional_db: None) -> Iterator[str]:
-    """host:port of the application behind real sockets, in a thread of this process, with this store."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        "netviz.asgi:application", lifespan="off", ws="websockets-sansio", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    yield f"127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
-    listener.close()
-    assert not thread.is_alive()
+def here(store: MemoryStore, transactional_db: None) -> Iterator[Here]:
+    """A server in this process."""
+    server = Here()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def served_here(here: Here) -> str:
+    """Its host:port."""
+    return f"{here.address[0]}:{here.address[1]}"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
+from netviz.protocols import SERVER_OPTIONS
 from netviz.schema import bring_up_to_date
 
 
@@ -41,16 +42,11 @@ class Command(BaseCommand):
             host=options["host"],
             port=options["port"],
             loop="asyncio",
-            ws="websockets-sansio",
-            ws_max_size=5 << 20,
-            ws_per_message_deflate=False,
-            ws_ping_interval=None,
             lifespan="on",
-            log_config=None,
-            access_log=False,
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=5,
+            **SERVER_OPTIONS,
         )
         server = uvicorn.Server(config)
         sockets = None
