@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from netviz.core.sim.trace import Disposition
 from netviz.ingest.faults import faults
 from netviz.ingest.store import get_store
+from netviz.inventory.logins import LOGINS, TOKENS
 from netviz.topology.feed import browsers
 from netviz.topology.live import get_topology
 from netviz.tracing.models import TraceRun
@@ -97,3 +98,5 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 REGISTRY.register(LiveMetrics())
 REGISTRY.register(TraceMetrics())
+REGISTRY.register(LOGINS)
+REGISTRY.register(TOKENS)

@@ -7,6 +7,8 @@ NETVIZ_SECRET_KEY     signs sessions; generated and kept in var/ without. Needed
                       server processes must have the same
 NETVIZ_ALLOWED_HOSTS  comma-separated host names that this server answers to; loopback without
 NETVIZ_HTTPS=1        behind a proxy that speaks TLS: secure cookies, X-Forwarded-Proto believed
+NETVIZ_TRUSTED_PROXIES  comma-separated addresses or networks of the proxies in front, whose
+                      X-Forwarded-For is believed; without, the address of who connects counts
 NETVIZ_DEBUG=1        Django's debug pages
 NETVIZ_LOG_LEVEL      INFO without
 NETVIZ_SNAPSHOT_MAX_BYTES  what one collector's whole state may have, before compression (256 MiB)
@@ -15,6 +17,7 @@ NETVIZ_METRICS_TOKEN  a Bearer token that opens /metrics and nothing else, for P
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 import tempfile
@@ -64,6 +67,9 @@ REDIS_URL = os.environ.get("NETVIZ_REDIS_URL", "")
 _hosts = os.environ.get("NETVIZ_ALLOWED_HOSTS", "")
 ALLOWED_HOSTS = [h.strip() for h in _hosts.split(",") if h.strip()] or ["localhost", "127.0.0.1", "[::1]"]
 
+_proxies = os.environ.get("NETVIZ_TRUSTED_PROXIES", "")
+TRUSTED_PROXIES = [ipaddress.ip_network(p.strip()) for p in _proxies.split(",") if p.strip()]
+
 INSTALLED_APPS = [
     "netviz.apps.NetvizConfig",
     "netviz.inventory",
@@ -86,6 +92,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "netviz.inventory.auth.api_token",
+    "netviz.inventory.audit.of_request",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

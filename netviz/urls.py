@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 
 from netviz import health
+from netviz.inventory.logins import Login, admin_login
 
 admin.site.site_header = admin.site.site_title = "netviz"
 admin.site.index_title = "Administration"
 admin.site.enable_nav_sidebar = False  # the lists need the width
+admin.site.login = admin_login  # type: ignore[method-assign, assignment]
 admin.site.site_url = None  # the template has its own link to the map
 
 urlpatterns = [
-    path(
-        "login/",
-        LoginView.as_view(template_name="login.html", redirect_authenticated_user=True),
-        name="login",
-    ),
+    path("login/", Login.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz, name="healthz"),

@@ -14,7 +14,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponseBase
+
+from netviz.inventory.address import address_of
+from netviz.inventory.answers import refuse
+from netviz.inventory.logins import refused_token
 
 VIEWER, OPERATOR, ADMINISTRATOR = "viewer", "operator", "administrator"
 ROLES = (VIEWER, OPERATOR, ADMINISTRATOR)
@@ -59,14 +63,15 @@ def require_scope(scope: str) -> Callable[[Callable[..., HttpResponseBase]], Cal
     def guard(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if (problem := getattr(request, "refused_token", None)) is not None:
+                if wait_s := refused_token(problem, address_of(request)):
+                    return refuse(429, f"{problem}; wait {wait_s} s", Retry_After=str(wait_s))
+                return refuse(401, str(problem), WWW_Authenticate="Bearer")
             if not request.user.is_authenticated:
-                problem = getattr(request, "token_problem", "") or "log in, or send a valid API token"
-                answer = JsonResponse({"error": problem}, status=401)
-                answer["WWW-Authenticate"] = "Bearer"
-                return answer
+                return refuse(401, "log in, or send a valid API token", WWW_Authenticate="Bearer")
             missing = lacking(request.user, getattr(request, "api_token", None), scope)
             if missing is not None:
-                return JsonResponse({"error": missing}, status=403)
+                return refuse(403, missing)
             return view(request, *args, **kwargs)
 
         return guarded

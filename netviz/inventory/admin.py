@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
+from netviz.inventory import audit_admin as audit_admin
 from netviz.inventory.forms import ApiTokenForm, EnrolForm
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
 from netviz.inventory.readable import ago, delay, share, size

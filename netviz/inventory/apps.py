@@ -9,3 +9,10 @@ class InventoryConfig(AppConfig):
     """Clusters, nodes, collectors, people: who may connect and see."""
 
     name = "netviz.inventory"
+
+    def ready(self) -> None:
+        """Listen to what becomes of people and collectors."""
+        from netviz.inventory import audit_signals, logins
+
+        audit_signals.connect()
+        logins.connect()

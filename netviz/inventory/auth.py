@@ -21,6 +21,8 @@ from django.http.request import validate_host
 from django.utils.decorators import sync_and_async_middleware
 
 from netviz.inventory.access import READ, lacking
+from netviz.inventory.address import address_of_socket
+from netviz.inventory.logins import refused_token
 from netviz.inventory.models import ApiToken
 from netviz.inventory.service import TokenRefused, use_api_token
 from netviz.inventory.sockets import Credential, serve_while_valid
@@ -41,7 +43,7 @@ def _authenticate(request: HttpRequest) -> None:
         request.api_token = use_api_token(text)
         user = request.api_token.user
     except TokenRefused as err:
-        request.token_problem = str(err)
+        request.refused_token = err
 
     async def auser() -> Any:
         return user
@@ -55,7 +57,7 @@ def api_token(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpReque
     """Let `Authorization: Bearer` stand for a login where programs call.
 
     A wrong token is nobody, even beside a session. `request.api_token` is the token that was used, and
-    `request.token_problem` says why one was refused.
+    `request.refused_token` says why one opens nothing.
     """
     if iscoroutinefunction(get_response):
 
@@ -109,7 +111,8 @@ class PeopleSockets:
     async def _of_token(self, text: str, scope: dict[str, Any], receive: Any, send: Any) -> None:
         try:
             token = await database_sync_to_async(use_api_token)(text)
-        except TokenRefused:
+        except TokenRefused as err:
+            await database_sync_to_async(refused_token)(err, address_of_socket(scope))
             await _refuse(receive, send)
             return
         await self._with_user({**scope, "user": token.user}, receive, send, token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -109,3 +110,74 @@ class ApiToken(models.Model):
         if not self.user.is_active:
             return "this token's user is deactivated"
         return None
+
+
+class AppendOnlyError(Exception):
+    """An entry of the audit was to be changed or deleted."""
+
+
+class AppendOnlyQuerySet(models.QuerySet[Any]):
+    """Rows that can be added and read."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise AppendOnlyError("the audit can only be added to")
+
+    update = delete = bulk_update = update_or_create = bulk_create = _refuse
+
+
+class AuditEntry(models.Model):
+    """One thing that somebody did or tried. `audit.record` writes it; nothing changes or deletes it."""
+
+    class Via(models.TextChoices):
+        """The way in."""
+
+        PAGE = "page", "page"
+        API = "api", "API token"
+        COMMAND = "command", "command line"
+
+    at = models.DateTimeField(auto_now_add=True, db_index=True)
+    actor = models.CharField(max_length=200, blank=True, help_text="user name, as it was then")
+    via = models.CharField(max_length=8, choices=Via)
+    address = models.CharField(max_length=45, blank=True)
+    action = models.CharField(max_length=64, help_text="object.verb")
+    target = models.CharField(max_length=600, blank=True, help_text="name of the object, as it was then")
+    detail = models.JSONField(default=dict)
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit"
+        ordering = ["-pk"]
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["action", "-at"]), models.Index(fields=["actor", "-at"])]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {self.action} {self.target}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Add it. Raises: AppendOnlyError when it is there already."""
+        if not self._state.adding:
+            raise AppendOnlyError("the audit can only be added to")
+        super().save(*args, **{**kwargs, "force_insert": True})
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises: AppendOnlyError, always."""
+        raise AppendOnlyError("the audit can only be added to")
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as exports show it."""
+        names = ("actor", "via", "address", "action", "target", "detail")
+        return {"at": self.at.isoformat(), **{name: getattr(self, name) for name in names}}
+
+
+class Budget(models.Model):
+    """How many failures in a row some key had, and until when it has to wait (`throttle`)."""
+
+    key = models.CharField(max_length=64, unique=True)
+    failures = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField(db_index=True)
+    wait_until = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
+from netviz.inventory import audit
 from netviz.inventory.access import SCOPES, scopes_of
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
 from netviz.inventory.tokens import API_PREFIX, COLLECTOR_PREFIX, new_token, token_hash
@@ -32,6 +34,7 @@ def collector_group(collector_id: int) -> str:
     return f"collector.{collector_id}"
 
 
+@transaction.atomic
 def enrol(
     node_name: str, *, cluster_name: str = DEFAULT_CLUSTER, approve: bool = False
 ) -> tuple[Collector, str]:
@@ -48,6 +51,7 @@ def enrol(
     return collector, token
 
 
+@transaction.atomic
 def approve_collector(collector: Collector) -> bool:
     """Let an enrolled collector connect; False when it is not waiting for that."""
     changed = Collector.objects.filter(pk=collector.pk, status=Collector.Status.ENROLLED).update(
@@ -56,9 +60,11 @@ def approve_collector(collector: Collector) -> bool:
     collector.refresh_from_db()
     if changed:
         log.info("approved collector %s", collector)
+        audit.record("collector.approve", collector)
     return bool(changed)
 
 
+@transaction.atomic
 def revoke_collector(collector: Collector) -> bool:
     """Take a collector's right away for good and cut its connection; False when that was done before."""
     changed = (
@@ -69,10 +75,15 @@ def revoke_collector(collector: Collector) -> bool:
     collector.refresh_from_db()
     if changed:
         log.info("revoked collector %s", collector)
-        async_to_sync(get_channel_layer().group_send)(
-            collector_group(collector.pk), {"type": "collector.revoked"}
-        )
+        audit.record("collector.revoke", collector)
+        transaction.on_commit(partial(_cut_collector, collector.pk))
     return bool(changed)
+
+
+def _cut_collector(collector_id: int) -> None:
+    async_to_sync(get_channel_layer().group_send)(
+        collector_group(collector_id), {"type": "collector.revoked"}
+    )
 
 
 def revoke_node(node_name: str) -> int:
@@ -87,9 +98,14 @@ def find_collector(token: str) -> Collector | None:
 
 
 class TokenRefused(Exception):
-    """An API token opens nothing; the message says why in one sentence."""
+    """An API token opens nothing; the message says why in one sentence. `record` is it, if it is known."""
+
+    def __init__(self, reason: str, record: ApiToken | None = None) -> None:
+        super().__init__(reason)
+        self.record = record
 
 
+@transaction.atomic
 def make_api_token(
     user: Any, name: str, *, scopes: Collection[str] | None = None, expires_at: datetime | None = None
 ) -> tuple[ApiToken, str]:
@@ -113,9 +129,13 @@ def make_api_token(
     return record, token
 
 
+@transaction.atomic
 def revoke_api_token(record: ApiToken) -> bool:
     """Make an API token worthless; False when it was already. Its open sockets are cut by `sockets`."""
-    return bool(ApiToken.objects.filter(pk=record.pk, revoked_at=None).update(revoked_at=timezone.now()))
+    changed = ApiToken.objects.filter(pk=record.pk, revoked_at=None).update(revoked_at=timezone.now())
+    if changed:
+        audit.record("token.revoke", record)
+    return bool(changed)
 
 
 def use_api_token(text: str) -> ApiToken:
@@ -125,7 +145,7 @@ def use_api_token(text: str) -> ApiToken:
     if record is None:
         raise TokenRefused("the token is unknown")
     if problem := record.problem(now):
-        raise TokenRefused(problem)
+        raise TokenRefused(problem, record)
     if record.last_used_at is None or now - record.last_used_at > LAST_USED_STEP:
         try:
             ApiToken.objects.filter(pk=record.pk).update(last_used_at=now)

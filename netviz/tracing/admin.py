@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from netviz.inventory import audit
 from netviz.inventory.access import ADMINISTRATOR, may
 from netviz.tracing.models import TraceRun
 
@@ -75,6 +77,17 @@ class TraceRunAdmin(admin.ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Administrators only."""
         return may(request.user, ADMINISTRATOR)
+
+    def delete_model(self, request: HttpRequest, obj: TraceRun) -> None:
+        """Delete one, and record who did."""
+        self.delete_queryset(request, TraceRun.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        """Delete those that are selected, and record who did."""
+        with transaction.atomic():
+            for run in queryset.select_related(None).only("source", "target", "proto"):
+                audit.record("trace.delete", run, id=str(run.pk))
+            queryset.delete()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Traces are asked for on the map."""

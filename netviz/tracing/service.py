@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 from django.conf import settings
+from django.db import transaction
 from django.db.models.functions import Now
 
+from netviz.inventory import audit
 from netviz.parts import AWAY
 from netviz.tracing.claims import Claim, Status, take
 from netviz.tracing.models import TraceRun
@@ -36,14 +38,16 @@ def enqueue(user: Any, request: TraceRequest, posted: dict[str, Any]) -> TraceRu
     check(request)
     if waiting().count() >= MAX_WAITING:
         raise Overload(f"{MAX_WAITING} traces are waiting already; try again in a few seconds")
-    run = TraceRun.objects.create(
-        user=user,
-        request=posted,
-        source=request.source,
-        target=request.target,
-        proto=request.proto,
-        sent_at=Now(),
-    )
+    with transaction.atomic():
+        run = TraceRun.objects.create(
+            user=user,
+            request=posted,
+            source=request.source,
+            target=request.target,
+            proto=request.proto,
+            sent_at=Now(),
+        )
+        audit.record("trace.start", run, id=str(run.pk), request=posted)
     try:
         send(run.pk, recent_revisions() if settings.REDIS_URL else {})
     except Exception as err:
