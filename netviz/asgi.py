@@ -20,11 +20,13 @@ from django.urls import re_path
 
 from netviz.celery import in_process_worker
 from netviz.database import ClosesDatabase
+from netviz.gate import Gate
 from netviz.ingest.journal import journal
 from netviz.ingest.keeper import keeper
 from netviz.ingest.routing import agent_urlpatterns
 from netviz.inventory.answers import refuse_socket
 from netviz.lifespan import Lifespan
+from netviz.parts import parts
 from netviz.staticfiles import StaticFiles
 from netviz.topology.routing import websocket_urlpatterns as topology_sockets
 from netviz.tracing.routing import websocket_urlpatterns as tracing_sockets
@@ -42,8 +44,8 @@ websocket = URLRouter(
 )
 application = ProtocolTypeRouter(
     {
-        "http": StaticFiles(ClosesDatabase(django_application)),
-        "websocket": websocket,
-        "lifespan": Lifespan([journal, keeper, tender, in_process_worker]),
+        "http": StaticFiles(Gate(ClosesDatabase(django_application))),
+        "websocket": Gate(websocket),
+        "lifespan": Lifespan([parts, journal, keeper, tender, in_process_worker]),
     }
 )

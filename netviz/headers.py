@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
+
+Response = TypeVar("Response", bound=HttpResponseBase)
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -15,7 +17,8 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-def _add(response: HttpResponseBase) -> HttpResponseBase:
+def add_headers(response: Response) -> Response:
+    """Add what is not there yet."""
     response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     return response
 
@@ -27,7 +30,7 @@ def content_security_policy(get_response: Callable[[HttpRequest], Any]) -> Calla
 
         async def run_async(request: HttpRequest) -> HttpResponseBase:
             answer: Awaitable[HttpResponseBase] = get_response(request)
-            return _add(await answer)
+            return add_headers(await answer)
 
         return run_async
-    return lambda request: _add(get_response(request))
+    return lambda request: add_headers(get_response(request))

@@ -128,6 +128,10 @@ _SQLITE = {
 }
 _database_url = os.environ.get("NETVIZ_DATABASE_URL")
 DATABASES = {"default": dj_database_url.parse(_database_url) if _database_url else _SQLITE}
+if _database_url:
+    # A server that the network has swallowed is given up after seconds, not after TCP's quarter of an hour.
+    DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
+    DATABASES["default"]["OPTIONS"].setdefault("tcp_user_timeout", 10_000)
 NEEDS_VAR = not (_database_url and SECRET_KEY_GIVEN)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -146,10 +150,13 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for ever
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_TIME_LIMIT = 300
-if not REDIS_URL:
-    CELERY_BROKER_TRANSPORT_OPTIONS = {"polling_interval": 0.02}
+# Without time limits, a Redis that has been stopped would hold whoever speaks to it.
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {"socket_timeout": 10, "socket_connect_timeout": 5} if REDIS_URL else {"polling_interval": 0.02}
+)
 
 # How much of the past the journal keeps: whichever bound is met first.
 JOURNAL_MAX_AGE_S = float(os.environ.get("NETVIZ_JOURNAL_MAX_AGE_S", 7 * 86400))
@@ -194,10 +201,12 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "filters": {"away": {"()": "netviz.parts.WithoutTraceback"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         "netviz": {"level": os.environ.get("NETVIZ_LOG_LEVEL", "INFO").upper()},
+        "django.request": {"filters": ["away"]},
         "uvicorn": {"level": "WARNING"},
         "django.channels.server": {"level": "WARNING"},
     },

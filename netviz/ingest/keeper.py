@@ -45,6 +45,7 @@ class Keeper:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._failing = False
 
     def start(self) -> None:
         """Start; nobody is connected yet."""
@@ -92,7 +93,7 @@ class Keeper:
                 Collector.objects.filter(status=Collector.Status.APPROVED).values_list("pk", flat=True)
             )
         except DatabaseError as err:
-            log.error("cannot look for revoked collectors: %s", err)
+            self._failed("look for revoked collectors", err)
             return
         for one in connected:
             if one.collector_id not in approved:
@@ -106,8 +107,9 @@ class Keeper:
         try:
             close_old_connections()
             _update_collectors(noted)
+            self._failing = False
         except (OperationalError, InterfaceError) as err:
-            log.error("cannot write the collectors' status: %s", err)
+            self._failed("write the collectors' status", err)
             with self._lock:
                 for collector_id, fields in noted.items():
                     self._noted[collector_id] = {**fields, **self._noted.get(collector_id, {})}
@@ -115,6 +117,12 @@ class Keeper:
             log.error("cannot write the collectors' status at once, trying one by one: %s", err)
             for collector_id, fields in noted.items():
                 self._write_one(collector_id, fields)
+
+    def _failed(self, what: str, err: Exception) -> None:
+        """Say what cannot be done, once until it can be."""
+        if not self._failing:
+            log.error("cannot %s, trying until it works: %s", what, err)
+        self._failing = True
 
     def _write_one(self, collector_id: int, fields: dict[str, Any]) -> None:
         """Write one collector's status, so that one that cannot be written takes no other with it."""

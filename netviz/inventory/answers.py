@@ -31,12 +31,17 @@ def methods(*allowed: str) -> Callable[[Callable[..., HttpResponseBase]], Callab
 
 
 async def refuse_socket(
-    scope: dict[str, Any], send: Callable[[dict[str, Any]], Awaitable[None]], status: int, text: str
+    scope: dict[str, Any],
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+    status: int,
+    text: str,
+    **headers: str,
 ) -> None:
-    """Refuse a WebSocket's handshake with a status and one sentence, where the server can send them."""
+    """Refuse a WebSocket's handshake as `refuse` does a request, in plain text, where the server can send it."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close"})
         return
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    named = {"content-type": "text/plain; charset=utf-8", **headers}
+    raw = [(name.lower().replace("_", "-").encode(), value.encode()) for name, value in named.items()]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": raw})
     await send({"type": "websocket.http.response.body", "body": text.encode()})

@@ -25,6 +25,7 @@ from django.utils.crypto import constant_time_compare
 
 from netviz.inventory.access import READ, lacking
 from netviz.inventory.models import ApiToken
+from netviz.parts import DATABASE_AWAY
 
 log = logging.getLogger("netviz.inventory")
 
@@ -104,14 +105,22 @@ class Watch:
         loop = asyncio.get_running_loop()
         # A thread of its own: a slow query elsewhere doesn't keep anybody's socket open.
         thread = ThreadPoolExecutor(1, thread_name_prefix="socket-rights")
+        failing = False
         try:
             while True:
                 await asyncio.sleep(LOOK_EVERY_S)
                 looked_at = dict(self._open)
                 try:
                     valid = await loop.run_in_executor(thread, still_valid, set(looked_at.values()))
+                    failing = False
+                except DATABASE_AWAY as err:
+                    if not failing:
+                        log.error("cannot look whether the open sockets may stay, trying again: %s", err)
+                    failing = True
+                    await loop.run_in_executor(thread, connections.close_all)
+                    continue
                 except Exception:
-                    log.exception("cannot look whether the open sockets may stay")
+                    log.exception("looking whether the open sockets may stay failed, and goes on")
                     await loop.run_in_executor(thread, connections.close_all)
                     continue
                 for cut, credential in looked_at.items():

@@ -161,12 +161,13 @@ def test_a_run_of_an_earlier_version_that_hangs_is_ended(queue: list[int]) -> No
 
 def test_old_runs_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     accepted(status="done", age=timedelta(days=31))
-    left = [accepted(), accepted(status="done")]
+    unfinished, done, newest = accepted(), accepted(status="done"), accepted(status="failed")
     assert tending.delete_old() == 1
-    assert TraceRun.objects.count() == 2
+    assert TraceRun.objects.count() == 3
     monkeypatch.setattr(tending, "KEEP_RUNS", 1)
     tending.delete_old()
-    assert list(TraceRun.objects.values_list("pk", flat=True)) == [left[-1].pk]
+    assert set(TraceRun.objects.values_list("pk", flat=True)) == {unfinished.pk, newest.pk}
+    assert not TraceRun.objects.filter(pk=done.pk).exists()
 
 
 def test_a_run_whose_worker_finds_redis_away_is_given_back(
