@@ -53,7 +53,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", required=True, metavar="URL", help="the server's base URL")
-    parser.add_argument("--token-file", required=True, metavar="FILE", help="the collector's token")
+    parser.add_argument(
+        "--token-file", required=True, metavar="FILE", help="the collector's token; no others may read it"
+    )
+    parser.add_argument(
+        "--insecure-http", action="store_true", help="allow http:// to a server that isn't on this machine"
+    )
     parser.add_argument("--verbose", action="store_true", help="log more")
 
 

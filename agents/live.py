@@ -18,7 +18,8 @@ from agents.opened import read_boot_id
 from agents.options import BadInput, check_out, make_collectors, node_options
 from agents.recording import Recorder, RecordingError, Replay, read_recording
 from agents.runner import Runner
-from agents.transport import Transport, TransportOptions, socket_url
+from agents.token_file import TokenFileError, read_token
+from agents.transport import Transport, TransportOptions, is_private, socket_url
 
 
 def server_options(args: argparse.Namespace, node: str, proc: str | None) -> TransportOptions:
@@ -27,9 +28,18 @@ def server_options(args: argparse.Namespace, node: str, proc: str | None) -> Tra
     if not token_file.is_file():
         raise BadInput(f"--token-file {args.token_file}: no such file")
     try:
-        socket_url(args.server)
+        url = socket_url(args.server)
     except ValueError as err:
         raise BadInput(f"--server: {err}") from None
+    if not (args.insecure_http or is_private(url)):
+        raise BadInput(
+            f"--server {args.server}: token and state would cross the network unencrypted: "
+            "use https://, or say --insecure-http"
+        )
+    try:
+        read_token(token_file)
+    except (OSError, TokenFileError) as err:
+        raise BadInput(f"--token-file: {err}") from None
     kernel = os.uname().release
     return TransportOptions(args.server, token_file, node, __version__, kernel, read_boot_id(proc))
 

@@ -15,6 +15,7 @@ same one) are logged in one line and tried again slowly; everything else is trie
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import random
 import secrets
@@ -34,6 +35,7 @@ from websockets.exceptions import (
 )
 
 from agents.source import StateSource
+from agents.token_file import TokenFileError, read_token
 from netviz.core.state.delta import NodeDelta
 from netviz.core.wire import events as ev
 from netviz.core.wire.agent_session import AgentSession
@@ -83,6 +85,16 @@ def socket_url(server: str) -> str:
     if scheme is None or not parts.hostname:
         raise ValueError(f"not a server's URL: {server!r} (expected http://HOST:PORT or https://HOST)")
     return urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + "/ws/agents", "", ""))
+
+
+def is_private(url: str) -> bool:
+    """Tell whether nobody on the way can read along: by TLS, or because there is no way."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        return parts.scheme == "wss" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Transport:
@@ -148,8 +160,8 @@ class Transport:
     async def _connect_once(self) -> None:
         """Hold one connection until it ends. Raises: LinkError, always."""
         try:
-            token = self._options.token_file.read_text().strip()
-        except OSError as err:
+            token = read_token(self._options.token_file)
+        except (OSError, TokenFileError) as err:
             raise LinkError(f"cannot read the token file: {err}", refused=True) from None
         try:
             async with connect(

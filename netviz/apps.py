@@ -12,5 +12,5 @@ class NetvizConfig(AppConfig):
     label = "netviz"
 
     def ready(self) -> None:
-        """Load the Celery application, so that `shared_task` finds it."""
-        from netviz import celery  # noqa: F401
+        """Load the Celery application, so that `shared_task` finds it, and the checks."""
+        from netviz import celery, checks  # noqa: F401

@@ -6,7 +6,8 @@ NETVIZ_VAR_DIR        where the database and the generated secret live (var/)
 NETVIZ_SECRET_KEY     signs sessions; generated and kept in var/ without. Needed with Redis: all
                       server processes must have the same
 NETVIZ_ALLOWED_HOSTS  comma-separated host names that this server answers to; loopback without
-NETVIZ_HTTPS=1        behind a proxy that speaks TLS: secure cookies, X-Forwarded-Proto believed
+NETVIZ_HTTPS=1        behind a proxy that speaks TLS and sets X-Forwarded-Proto: secure cookies, plain
+                      http is sent to https
 NETVIZ_TRUSTED_PROXIES  comma-separated addresses or networks of the proxies in front, whose
                       X-Forwarded-For is believed; without, the address of who connects counts
 NETVIZ_DEBUG=1        Django's debug pages
@@ -24,6 +25,9 @@ import tempfile
 from pathlib import Path
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+from netviz.private import OWNER_ONLY, close_to_others, make_private
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("NETVIZ_VAR_DIR") or BASE_DIR / "var").resolve()
@@ -39,8 +43,9 @@ def _secret_key() -> str:
     """Read the kept secret, or make one that only this user can read."""
     path = VAR_DIR / "secret.key"
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     except FileExistsError:
+        close_to_others(path)
         return path.read_text().strip()
     with os.fdopen(descriptor, "w") as file:
         key = secrets.token_urlsafe(48)
@@ -68,7 +73,10 @@ _hosts = os.environ.get("NETVIZ_ALLOWED_HOSTS", "")
 ALLOWED_HOSTS = [h.strip() for h in _hosts.split(",") if h.strip()] or ["localhost", "127.0.0.1", "[::1]"]
 
 _proxies = os.environ.get("NETVIZ_TRUSTED_PROXIES", "")
-TRUSTED_PROXIES = [ipaddress.ip_network(p.strip()) for p in _proxies.split(",") if p.strip()]
+try:
+    TRUSTED_PROXIES = [ipaddress.ip_network(p.strip()) for p in _proxies.split(",") if p.strip()]
+except ValueError as err:
+    raise ImproperlyConfigured(f"NETVIZ_TRUSTED_PROXIES: {err}") from None
 
 INSTALLED_APPS = [
     "netviz.apps.NetvizConfig",
@@ -132,6 +140,14 @@ if _database_url:
     # A server that the network has swallowed is given up after seconds, not after TCP's quarter of an hour.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
     DATABASES["default"]["OPTIONS"].setdefault("tcp_user_timeout", 10_000)
+else:
+    # SQLite gives the files that it puts beside the database the database's own mode.
+    try:
+        make_private(_SQLITE["NAME"])
+        for _beside in VAR_DIR.glob("netviz.sqlite3-*"):
+            close_to_others(_beside)
+    except OSError as err:
+        VAR_PROBLEM = VAR_PROBLEM or str(err)
 NEEDS_VAR = not (_database_url and SECRET_KEY_GIVEN)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -185,6 +201,11 @@ CSRF_FAILURE_VIEW = "netviz.errors.csrf_failure"
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 30 * 86400
+    SECURE_SSL_REDIRECT = True
+    # For probes and Prometheus beside the server, which reach it without the proxy.
+    SECURE_REDIRECT_EXEMPT = ["^healthz$", "^metrics$"]
+# What the domain's other hosts do is its owner's to decide, in the proxy: HSTS for subdomains, and preload.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"

@@ -125,6 +125,7 @@ def test_a_bad_recording_is_one_line(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(RecordingError):
         read_recording(path)
     token = tmp_path / "token"
+    token.touch(mode=0o600)
     token.write_text("x")
     argv = [sys.executable, "-m", "agents", "replay", str(path), "--server", "http://127.0.0.1:1"]
     done = subprocess.run([*argv, "--token-file", str(token)], capture_output=True, text=True)
@@ -167,6 +168,15 @@ BAD = {
     "nowhere to write": ["snapshot", "--node", "a", "--out", "/nowhere/x.nvz"],
     "no pods file": ["snapshot", "--node", "a", "--pods-file", "/nowhere", "--out", "x.nvz"],
     "no token": ["run", "--node", "a", "--server", "http://localhost", "--token-file", "/nowhere"],
+    "a token for all to read": [
+        "run",
+        "--node",
+        "a",
+        "--server",
+        "http://localhost",
+        "--token-file",
+        "/etc/hosts",
+    ],
     "a bad URL": ["run", "--node", "a", "--server", "nonsense", "--token-file", "/etc/hosts"],
     "no recording": ["replay", "/nowhere", "--server", "http://localhost", "--token-file", "/etc/hosts"],
 }

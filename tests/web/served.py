@@ -98,8 +98,13 @@ class Served:
         """Make an administrator, and approved collectors' token files (`token-NODE`)."""
         made: dict[str, Any] = json.loads(self.manage("provision", "--user", "root", "--", *nodes))
         for node, token in made["collectors"].items():
-            self.token_file(node).write_text(token + "\n")
+            self.keep_token(node, token)
         return made
+
+    def keep_token(self, node: str, token: str) -> None:
+        """Write a node's token file, for nobody else to read."""
+        self.token_file(node).touch(mode=0o600)
+        self.token_file(node).write_text(token + "\n")
 
     def token_file(self, node: str) -> Path:
         """Where a node's token is kept."""

@@ -207,7 +207,7 @@ async def test_wrong_tokens_are_refused_with_a_reason(served: Served) -> None:
 
 
 async def test_the_collector_says_why_it_is_refused(served: Served, caplog: pytest.LogCaptureFixture) -> None:
-    served.token_file("n-none").write_text("nvc_wrong")
+    served.keep_token("n-none", "nvc_wrong")
     async with Collector(served, "n-none", refused_pause_s=0.1) as collector:
         await eventually(lambda: caplog.messages)
         assert not collector.transport.connected
@@ -218,7 +218,7 @@ async def test_the_collector_says_why_it_is_refused(served: Served, caplog: pyte
 @pytest.mark.parametrize("by", ["command", "page"])
 async def test_revoking_disconnects_at_once(served: Served, by: str) -> None:
     node = f"n-cut-{by}"
-    served.token_file(node).write_text(served.manage("enrol", node, "--approve"))
+    served.keep_token(node, served.manage("enrol", node, "--approve"))
     async with Collector(served, node, refused_pause_s=0.2) as collector:
         await eventually(collector.settled)
         if by == "command":

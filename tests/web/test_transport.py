@@ -42,6 +42,7 @@ async def other_server(handler: Any, folder: Path) -> AsyncIterator[Any]:
     """A WebSocket server of any kind, in the shape that `Collector` connects to."""
     async with serve(handler, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
+        (folder / "token").touch(mode=0o600)
         (folder / "token").write_text("nvc_any\n")
         yield SimpleNamespace(url=f"http://127.0.0.1:{port}", token_file=lambda node: folder / "token")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from argparse import ArgumentParser
 from typing import Any
@@ -16,16 +17,30 @@ from netviz.protocols import SERVER_OPTIONS
 from netviz.schema import bring_up_to_date
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether an address to listen on is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Command(BaseCommand):
     """Run netviz: pages, sockets, live state and, without Redis, the Celery worker."""
 
     help = "Run the server: pages, browsers' and collectors' sockets, and the task worker"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add --host, --port and --fd."""
+        """Add --host, --port, --fd and --insecure-http."""
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
         parser.add_argument("--fd", type=int, help="serve this inherited listening socket as well")
+
+        parser.add_argument(
+            "--insecure-http",
+            action="store_true",
+            help="listen on other addresses than loopback without TLS in front (NETVIZ_HTTPS=1)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Bring the database up to date and serve until SIGINT or SIGTERM."""
@@ -34,6 +49,11 @@ class Command(BaseCommand):
         if settings.REDIS_URL and not settings.SECRET_KEY_GIVEN:
             raise CommandError(
                 "with NETVIZ_REDIS_URL, set NETVIZ_SECRET_KEY too: all server processes need the same one"
+            )
+        if not (settings.HTTPS or options["insecure_http"] or is_loopback(options["host"])):
+            raise CommandError(
+                f"on {options['host']}, passwords and tokens would cross the network unencrypted: put TLS in "
+                "front and set NETVIZ_HTTPS=1 (docs/running.md), or say --insecure-http"
             )
         bring_up_to_date(self.stdout.write)
         connection.close()

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from netviz.inventory.access import ADMINISTRATOR, ROLES
 from netviz.inventory.service import enrol, make_api_token
+from netviz.private import secret_output
 from netviz.schema import bring_up_to_date
 
 
@@ -26,16 +27,23 @@ class Command(BaseCommand):
     help = "Make a login (with a password unless given, and an API token) and enrol collectors; prints JSON"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add --user, --password, --role and NODE."""
+        """Add --user, --password, --role, --out and NODE."""
         parser.add_argument("--user", required=True, help="login name; must be new")
         parser.add_argument("--password", help="generated if left out")
         parser.add_argument("--role", choices=ROLES, default=ADMINISTRATOR, help="default: %(default)s")
+        parser.add_argument(
+            "--out", metavar="FILE", help="write the JSON to this file, which only you can read"
+        )
         parser.add_argument("nodes", nargs="*", metavar="NODE", help="enrol and approve a collector for each")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make everything or nothing."""
         bring_up_to_date(self.stderr.write)
-        self.stdout.write(json.dumps(self._make(options)))
+        try:
+            with secret_output(options["out"], self.stdout.write) as write:
+                write(json.dumps(self._make(options)))
+        except OSError as err:
+            raise CommandError(f"cannot write the file: {err}") from None
 
     @transaction.atomic
     def _make(self, options: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from netviz.inventory.access import SCOPES
 from netviz.inventory.models import ApiToken
 from netviz.inventory.service import make_api_token, revoke_api_token
+from netviz.private import secret_output
 from netviz.schema import bring_up_to_date
 
 
@@ -31,6 +32,7 @@ class Command(BaseCommand):
             "--scope", action="append", choices=list(SCOPES), help="what it may do; repeat for more (read)"
         )
         make.add_argument("--days", type=float, metavar="N", help="it ends after N days; never without")
+        make.add_argument("--out", metavar="FILE", help="write it to this file, which only you can read")
         commands.add_parser("list", help="all tokens: number, beginning, user, name, scopes, end")
         revoke = commands.add_parser("revoke", help="make one worthless, and cut its open sockets")
         revoke.add_argument("number", type=int, metavar="NUMBER", help="as `token list` shows it")
@@ -50,10 +52,12 @@ class Command(BaseCommand):
         ends = None if days is None else timezone.now() + timedelta(days=days)
         scopes = options["scope"] or ["read"]
         try:
-            _, token = make_api_token(user, options["name"], scopes=scopes, expires_at=ends)
+            with secret_output(options["out"], self.stdout.write) as write:
+                write(make_api_token(user, options["name"], scopes=scopes, expires_at=ends)[1])
         except ValueError as err:
             raise CommandError(str(err)) from None
-        self.stdout.write(token)
+        except OSError as err:
+            raise CommandError(f"cannot write the token: {err}") from None
 
     def _list(self, options: dict[str, Any]) -> None:
         for token in ApiToken.objects.select_related("user"):

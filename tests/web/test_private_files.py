@@ -1,0 +1,238 @@
+"""Database, secret and tokens are their owner's alone, and nothing secret crosses a network in the clear."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.__main__ import build_parser
+from agents.token_file import FORBIDDEN, TokenFileError, read_token
+from agents.transport import is_private, socket_url
+from lab.stack import ROOT
+from netviz.management.commands.serve import is_loopback
+
+RECORDING = next((ROOT / "lab/recordings").glob("*.nvr"))
+
+
+def manage(folder: Path, *words: str, umask: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a management command under a umask that takes nobody any right."""
+    return subprocess.run(
+        [sys.executable, "manage.py", *words],
+        cwd=ROOT,
+        env={**os.environ, "NETVIZ_VAR_DIR": str(folder), "NETVIZ_SECRET_KEY": "", **env},
+        capture_output=True,
+        text=True,
+        umask=umask,
+        timeout=60,
+    )
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+# Holds a connection, so that SQLite's files beside the database are there to be looked at.
+LOOK = """
+import os, django; django.setup()
+from django.db import connection
+from netviz.inventory.audit import record
+record("a.b"); record("a.c")
+print(sorted((p, oct(os.stat(os.path.join(os.environ["NETVIZ_VAR_DIR"], p)).st_mode & 0o777))
+             for p in os.listdir(os.environ["NETVIZ_VAR_DIR"])))
+"""
+
+
+def test_what_the_server_keeps_is_its_owner_s_whatever_the_umask(tmp_path: Path) -> None:
+    folder = tmp_path / "var"
+    folder.mkdir(mode=0o777)
+    assert manage(folder, "enrol", "n1").returncode == 0
+    env = {**os.environ, "NETVIZ_VAR_DIR": str(folder), "DJANGO_SETTINGS_MODULE": "netviz.settings"}
+    for found in (False, True):
+        done = subprocess.run(
+            [sys.executable, "-c", LOOK], cwd=ROOT, env=env, capture_output=True, text=True, umask=0
+        )
+        assert done.returncode == 0, done.stderr
+        names = ("netviz.sqlite3", "netviz.sqlite3-shm", "netviz.sqlite3-wal", "secret.key")
+        assert done.stdout.strip() == str([(name, "0o600") for name in names]), found
+        # What an earlier version left open is closed at the next start.
+        for path in folder.iterdir():
+            path.chmod(0o644)
+
+
+@pytest.mark.parametrize(
+    "words", [["enrol", "n2", "--approve"], ["provision", "--user", "u2"], ["token", "make", "u", "x"]]
+)
+def test_tokens_are_written_for_their_owner_alone(tmp_path: Path, words: list[str]) -> None:
+    folder, out = tmp_path / "var", tmp_path / "secret file"
+    assert manage(folder, "provision", "--user", "u").returncode == 0
+    out.touch(mode=0o666)
+    done = manage(folder, *words, "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert re.search(r"nv[ac]_[\w-]{40}", out.read_text())
+    assert modes(tmp_path)["secret file"] == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret file", "var"]
+
+
+def test_a_file_that_cannot_be_written_makes_no_token(tmp_path: Path) -> None:
+    done = manage(tmp_path / "var", "enrol", "n1", "--out", str(tmp_path / "none" / "file"))
+    assert done.returncode == 1
+    assert "cannot write the token" in done.stderr
+    assert manage(tmp_path / "var", "audit").stdout == ""
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o440, 0o640])
+def test_a_token_for_the_owner_or_a_group_is_read(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "token"
+    path.write_text("nvc_x\n")
+    path.chmod(mode)
+    assert read_token(path) == "nvc_x"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o606, 0o660, 0o601])
+def test_a_token_that_others_can_read_is_refused_with_the_command_that_mends_it(
+    tmp_path: Path, mode: int
+) -> None:
+    path = tmp_path / "my token"
+    path.write_text("nvc_x\n")
+    path.chmod(mode)
+    with pytest.raises(TokenFileError) as refusal:
+        read_token(path)
+    command = re.search(r"run (chmod 600 .+) \(", str(refusal.value))
+    assert command is not None
+    subprocess.run(shlex.split(command[1]), check=True)
+    assert read_token(path) == "nvc_x"
+
+
+def test_a_secret_mounted_by_kubernetes_is_read_through_its_links(tmp_path: Path) -> None:
+    data = tmp_path / "..2026_11_30"
+    data.mkdir()
+    (data / "n1").write_text("nvc_x")
+    (data / "n1").chmod(0o440)
+    (tmp_path / "..data").symlink_to(data.name)
+    (tmp_path / "n1").symlink_to("..data/n1")
+    assert read_token(tmp_path / "n1") == "nvc_x"
+
+
+@pytest.mark.parametrize(
+    ("server", "private"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost:8000", True),
+        ("ws://[::1]:8000", True),
+        ("https://netviz.example", True),
+        ("wss://netviz.example", True),
+        ("http://netviz.example", False),
+        ("ws://10.0.0.1", False),
+        ("http://127.0.0.1.example", False),
+        ("http://localhost.example", False),
+    ],
+)
+def test_where_plain_http_may_go(server: str, private: bool) -> None:
+    assert is_private(socket_url(server)) is private
+
+
+@pytest.mark.parametrize("command", [["run", "--node", "a"], ["replay", str(RECORDING)]])
+def test_a_collector_sends_nothing_in_the_clear_unless_told_to(tmp_path: Path, command: list[str]) -> None:
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    argv = [
+        sys.executable,
+        "-m",
+        "agents",
+        *command,
+        "--server",
+        "http://192.0.2.1",
+        "--token-file",
+        str(token),
+    ]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--insecure-http" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_daemonset_s_collector_would_start() -> None:
+    text = (ROOT / "deploy/collector.yaml").read_text()
+    args = build_parser().parse_args(["run", *re.findall(r"^            - (--\S+)$", text, re.MULTILINE)])
+    assert args.insecure_http or is_private(socket_url(args.server))
+    mode = re.search(r"secretName: netviz-collector-tokens\n(?: +#.*\n)* +defaultMode: (0\d+)", text)
+    assert mode is not None
+    assert int(mode[1], 8) & FORBIDDEN == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True)]
+    + [("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("netviz.example", False), ("", False)],
+)
+def test_what_a_server_may_listen_on_in_the_clear(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
+
+
+def test_a_server_listens_to_the_network_in_the_clear_only_when_told_to(tmp_path: Path) -> None:
+    done = manage(tmp_path, "serve", "--host", "0.0.0.0", NETVIZ_HTTPS="")
+    assert done.returncode == 1
+    assert "--insecure-http" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def documented_settings() -> dict[str, str]:
+    """The settings behind TLS, as docs/running.md lists them."""
+    text = (ROOT / "docs/running.md").read_text()
+    block = text.split("## Behind TLS")[1].split("\n\n    ")[1].split("\n\n")[0]
+    return dict(re.findall(r"(NETVIZ_\w+)=(\S+)", block))
+
+
+def test_check_deploy_is_clean_with_the_documented_settings(tmp_path: Path) -> None:
+    settings = documented_settings()
+    assert {"NETVIZ_HTTPS", "NETVIZ_ALLOWED_HOSTS", "NETVIZ_TRUSTED_PROXIES"} == settings.keys()
+    done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **settings)
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout
+    incomplete = {**settings, "NETVIZ_TRUSTED_PROXIES": ""}
+    done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **incomplete)
+    assert done.returncode == 1
+    assert "NETVIZ_TRUSTED_PROXIES" in done.stderr
+
+
+def test_a_proxy_that_is_no_address_is_named(tmp_path: Path) -> None:
+    done = manage(tmp_path, "check", NETVIZ_TRUSTED_PROXIES="10.0.0.0/33")
+    assert done.returncode == 1
+    assert "NETVIZ_TRUSTED_PROXIES: " in done.stderr
+
+
+REDIRECTED = """
+import django; django.setup()
+from django.test import Client
+for path in ("/login/", "/healthz", "/metrics"):
+    for proto in ("http", "https"):
+        print(path, proto, Client().get(path, headers={"host": "localhost", "X-Forwarded-Proto": proto}).status_code)
+"""
+
+
+def test_behind_tls_plain_http_is_sent_to_https_but_for_probes(tmp_path: Path) -> None:
+    assert manage(tmp_path, "migrate", "-v0").returncode == 0
+    env = {**os.environ, "NETVIZ_VAR_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "netviz.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", REDIRECTED],
+        cwd=ROOT,
+        env={**env, "NETVIZ_HTTPS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "/login/ http 301",
+        "/login/ https 200",
+        "/healthz http 503",
+        "/healthz https 503",
+        "/metrics http 401",
+        "/metrics https 401",
+    ]
