@@ -34,6 +34,7 @@ from websockets.exceptions import (
     InvalidURI,
 )
 
+from agents.complaints import Complaints
 from agents.source import StateSource
 from agents.token_file import TokenFileError, read_token
 from netviz.core.state.delta import NodeDelta
@@ -41,7 +42,7 @@ from netviz.core.wire import events as ev
 from netviz.core.wire.agent_session import AgentSession
 from netviz.core.wire.codec import MAX_FRAME_BYTES
 from netviz.core.wire.errors import ProtocolError
-from netviz.core.wire.messages import PROTOCOL_VERSIONS, AgentStatus, Hello
+from netviz.core.wire.messages import NOTICE, PROTOCOL_VERSIONS, AgentStatus, Hello
 from netviz.core.wire.session import State
 
 log = logging.getLogger("agents.transport")
@@ -113,9 +114,11 @@ class Transport:
                 self._epoch,
                 kernel=options.kernel,
                 boot_id=options.boot_id,
+                understands=(NOTICE,),
             ),
             time.monotonic(),
         )
+        self._complaints = Complaints()
         self._wake = asyncio.Event()
         self._problem = ""
         self._welcomed = False
@@ -253,6 +256,8 @@ class Transport:
                 self._problem = ""
                 log.info("connected to %s%s", self._url, ", going on where it was" if resumed else "")
                 self._session.send_heartbeat(self._status())
+            case ev.Noticed():
+                self._complaints.take(event)
             case ev.SnapshotWanted(reason=reason):
                 log.info("the server asks for a snapshot: %s", reason)
             case ev.BodiesWanted(digests=digests):
@@ -278,6 +283,7 @@ class Transport:
             lag_s=0.0 if oldest_ns is None else max(0.0, (time.time_ns() - oldest_ns) / 1e9),
             unacked_bytes=self._session.unacked_bytes,
             resyncs=self._session.resyncs,
+            bad_records=self._complaints.count,
         )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 ASK_AGAIN_S = 5.0
+# A body that breaks a bound will break it again, but a later version of its collector may tell it right.
+ASK_REFUSED_AGAIN_S = 600.0
 
 
 class Connection(NamedTuple):
@@ -66,6 +68,11 @@ class Questions:
         """Forget questions that were answered."""
         for digest in digests:
             self._asked_at.pop(digest, None)
+
+    def refuse(self, digests: Iterable[bytes]) -> None:
+        """Note that a body came that cannot be used: it isn't asked for again soon."""
+        again = time.monotonic() + ASK_REFUSED_AGAIN_S - ASK_AGAIN_S
+        self._asked_at.update((digest, again) for digest in digests if digest in self._asked_at)
 
 
 connections = Connections()

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from netviz.core.state.delta import apply
+from netviz.core.state.door import fold
 from netviz.core.state.node import NodeState
 from netviz.ingest.journal_record import PAST, unpack
 from netviz.ingest.models import JournalEntry
@@ -32,10 +32,10 @@ def state_at(node: str, at: datetime) -> NodeState:
         start = entries.filter(kind__in=JournalEntry.WHOLE).order_by("-seq").first()
     if start is None:
         raise NoHistory(f"the journal has no state of node {node!r} at that time: {_reach(node)}")
-    state = apply(NodeState(node), unpack(bytes(start.body)))
+    state = fold(NodeState(node), unpack(bytes(start.body)))
     later = entries.filter(seq__gt=start.seq, kind=JournalEntry.Kind.DELTA).order_by("seq")
     for body in later.values_list("body", flat=True).iterator(chunk_size=500):
-        state = apply(state, unpack(bytes(body)))
+        state = fold(state, unpack(bytes(body)))
     return _honest(state)
 
 

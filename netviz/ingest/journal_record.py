@@ -12,6 +12,7 @@ import msgspec
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.socket import Socket
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
+from netviz.core.state.door import read_delta
 from netviz.core.state.node import EMPTY, NodeState, SectionStatus
 
 # Sections that change all the time: what is kept of them is only what the first packet of a new flow meets.
@@ -22,7 +23,6 @@ _SECTIONS = tuple(
 SUMMARY_CHARS = 200
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(NodeDelta)
 
 
 def journaled(delta: NodeDelta, before: NodeState | None = None) -> NodeDelta | None:
@@ -80,8 +80,8 @@ def pack(delta: NodeDelta) -> bytes:
 
 
 def unpack(body: bytes) -> NodeDelta:
-    """Read what `pack` made."""
-    return _decoder.decode(zlib.decompress(body))
+    """Read what `pack` made, without what breaks a bound: an earlier version may have let it in. Raises: ValueError."""
+    return read_delta(zlib.decompress(body))
 
 
 def summarise(delta: NodeDelta) -> str:

@@ -27,7 +27,8 @@ import msgspec
 import redis
 
 from netviz.core.model.netfilter import Body, body_digest
-from netviz.core.state.delta import NodeDelta, apply, diff
+from netviz.core.state.delta import NodeDelta, diff
+from netviz.core.state.door import UNREADABLE, fold, read_body, read_delta, settle
 from netviz.core.state.node import NodeState
 from netviz.core.wire.messages import AgentStatus
 from netviz.ingest.store import CollectorReport, Held, MemoryStore, NodeRevision, Position
@@ -61,14 +62,12 @@ class Meta(msgspec.Struct, frozen=True, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_meta = msgspec.msgpack.Decoder(Meta).decode
-_decode_delta = msgspec.msgpack.Decoder(NodeDelta).decode
-_body_decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
 
 
 def _read_body(raw: bytes | None) -> Body | None:
     try:
-        return None if raw is None else _body_decoder.decode(raw)
-    except ValueError as err:
+        return None if raw is None else read_body(raw)
+    except UNREADABLE as err:
         log.error("cannot read a netfilter body from Redis: %s", err)
         return None
 
@@ -329,7 +328,7 @@ class RedisStore(MemoryStore):
         try:
             self._follow_node(node, _decode_meta(raw))
             self._unreadable.discard(node)
-        except (ValueError, KeyError, zlib.error) as err:
+        except (*UNREADABLE, KeyError, zlib.error) as err:
             if node not in self._unreadable:
                 self._unreadable.add(node)
                 log.error("cannot read node %s from Redis: %s", node, err)
@@ -370,14 +369,15 @@ class RedisStore(MemoryStore):
                 with self._lock:
                     if node not in self._owned:
                         for delta in deltas:
+                            delta = settle(self._held[node].state, delta)
                             MemoryStore.fold(self, node, delta, Position(*now.position), now.received_at_s)
                 return now
         now, base, deltas = self._read(node, whole=True, start=0)
         if base is None or now.position is None:
             return now
-        state = apply(NodeState(node), base)
+        state = fold(NodeState(node), base)
         for delta in deltas:
-            state = apply(state, delta)
+            state = fold(state, delta)
         with self._lock:
             if node not in self._owned:
                 self.mirror(state, now.revision, Position(*now.position), now.received_at_s)
@@ -392,8 +392,8 @@ class RedisStore(MemoryStore):
             pipe.get(base_key(node))
         answers = pipe.execute()
         meta = _decode_meta(answers[0]) if answers[0] is not None else Meta("")
-        base = _decode_delta(zlib.decompress(answers[2])) if whole and answers[2] is not None else None
-        return meta, base, [_decode_delta(raw) for raw in answers[1]]
+        base = read_delta(zlib.decompress(answers[2])) if whole and answers[2] is not None else None
+        return meta, base, [read_delta(raw) for raw in answers[1]]
 
     def _sweep_bodies(self) -> None:
         """Remove bodies that nothing referred to at two sweeps in a row."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from netviz.core.model.netfilter import body_digest
 from netviz.core.state.delta import NodeDelta
+from netviz.core.state.door import settle
 from netviz.core.state.node import NodeState
 from netviz.core.wire import events as ev
 from netviz.core.wire.messages import AgentStatus, Hello
@@ -71,6 +72,7 @@ class CollectorService:
             case ev.BodiesReceived():
                 self._store.put_bodies(event.bodies)
                 questions.answered([*map(body_digest, event.bodies), *event.unknown])
+                questions.refuse(event.refused)
             case ev.StatusReceived():
                 self._report(event)
             case ev.HelloReceived():
@@ -111,17 +113,19 @@ class CollectorService:
 
     def _fold(self, event: ev.DeltaReceived, frame_bytes: int) -> None:
         before: NodeState | None = None
-        held = self._store.position(self._node)
+        held, state, delta = self._store.position(self._node), self._store.state(self._node), event.delta
         if held is None or held.epoch != event.epoch or held.seq < event.seq:
+            if state is not None:
+                delta = settle(state, delta)
             try:
                 position = Position(event.epoch, event.seq)
-                before = self._store.fold(self._node, event.delta, position, time.time())
+                before = self._store.fold(self._node, delta, position, time.time())
             except KeyError as err:
                 log.warning("node %s: change %d does not fit: %s", self._node, event.seq, err.args[0])
                 if self._session.state is State.LIVE:
                     self._session.resync("a change did not fit the state")
                 return
-        self._write(event.seq, event.delta, frame_bytes, before)
+        self._write(event.seq, delta, frame_bytes, before)
         if journal.wants_checkpoint(self._node):
             self._checkpoint(Position(event.epoch, event.seq))
         self._ask_for_bodies()
@@ -136,7 +140,7 @@ class CollectorService:
 
     def _checkpoint(self, position: Position) -> None:
         """Let the journal have the whole state, unless what is held is already past this change."""
-        state = self._store.cluster().nodes.get(self._node)
+        state = self._store.state(self._node)
         if state is not None and self._store.position(self._node) == position:
             now_s = time.time()
             journal.append(Change(self._node, *position, now_s, state, 0, self._durable, checkpoint=True))

@@ -93,6 +93,9 @@ class Store(Protocol):
     def set_durable(self, node: str, position: Position) -> None:
         """Note what is durable."""
 
+    def state(self, node: str) -> NodeState | None:
+        """A node's held state, None before its first snapshot."""
+
     def replace(self, state: NodeState, position: Position, now_s: float) -> None:
         """Take a snapshot in."""
 
@@ -232,6 +235,11 @@ class MemoryStore:
             if (held := self._held.get(node)) is not None:
                 held.durable = position
 
+    def state(self, node: str) -> NodeState | None:
+        """A node's held state, None before its first snapshot."""
+        held = self._held.get(node)
+        return held.state if held is not None and held.position is not None else None
+
     def replace(self, state: NodeState, position: Position, now_s: float) -> None:
         """Take a snapshot in."""
         with self._lock:
@@ -324,7 +332,7 @@ class MemoryStore:
     ) -> None:
         held.state, held.position, held.received_at_s = state, position, now_s
         held.revision += 1
-        if delta is None or delta.status:
+        if delta is None or delta.status or delta.gone or any(one.refused for one in delta.netns):
             held.complete = state.complete
         self._stale[state.node] = None
         self._notify(state.node, delta)

@@ -141,7 +141,7 @@ def no_uplink(node: NodeState, ns: NetnsState) -> Alert | None:
     status = node.status.get("links")
     if pod is None or ns.netns.root or status is None or not status.whole:
         return None
-    if any(gap.section == "links" for gap in ns.netns.gaps):
+    if any(gap.section == "links" for gap in ns.gaps):
         return None
     if any(link.up and link.carrier for link in ns.links.values() if not link.flags & IFF_LOOPBACK):
         return None

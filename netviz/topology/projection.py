@@ -149,7 +149,7 @@ def project_netns(ns: NetnsState) -> NetnsObject:
         pod=PodObject(record.pod.name, record.pod.namespace) if record.pod else None,
         holders=tuple(HolderObject(h.kind, h.name, h.pid) for h in record.holders),
         addrs=tuple(dict.fromkeys(_cidr(addr) for addr in sorted(outward, key=_addr_order))),
-        gaps=tuple(GapObject(gap.section, gap.reason) for gap in record.gaps),
+        gaps=tuple(GapObject(gap.section, gap.reason) for gap in ns.gaps),
     )
 
 

@@ -178,16 +178,12 @@ class Projector:
     def _node(self, part: NodePart, live: Live) -> NodeObject:
         state, status = part.state, live.status
         # Of a state that isn't understood nothing is taken.
-        sections = {} if part.fault is not None else state.status
-        gaps = tuple(
-            GapObject(section, known.reason or "not read whole")
-            for section, known in sorted(sections.items())
-            if not known.whole
-        )
+        known = {} if part.fault is not None else state.gaps
+        gaps = tuple(GapObject(section, reason) for section, reason in known.items())
         return NodeObject(
             name=state.node,
             connected=live.connected,
-            complete=bool(sections) and not gaps,
+            complete=part.fault is None and state.complete,
             age_s=live.age_s,
             kernel="" if part.fault is not None else state.kernel,
             gaps=gaps,

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
+from netviz.core.model.check import wrong_records
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Netns
 from netviz.core.state.delta import NetnsDelta
@@ -21,20 +22,37 @@ from netviz.core.state.node import EMPTY, SECTIONS, NetnsState, NodeState, Secti
 NODE = "n1"
 MAX_OPTIONAL = 6
 _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
-    int: st.sampled_from([0, 1, 2, 255, 70_000]),
+    int: st.sampled_from([0, 1, 2, 10, 255, 70_000]),
     float: st.sampled_from([0.0, 1.5]),
     bool: st.booleans(),
-    str: st.sampled_from(["", "a", "eth0"]),
+    str: st.sampled_from(["", "a", "eth0", "masq", "mount", "process"]),
     bytes: st.sampled_from([b"", b"\x0a\x01\x00\x01", b"\xfd" + bytes(15), b"\x02" + bytes(5)]),
     Any: st.one_of(st.integers(0, 3), st.text("ab", max_size=2), st.binary(max_size=3), st.booleans()),
 }
 KEYS = [NetnsKey(NODE, 4, ino, gen) for ino in (1, 2, 3) for gen in (0, 1)]
 
 
+def within(drawn: Any, metadata: tuple[Any, ...]) -> bool:
+    """Tell whether a value keeps to the bounds that its type is annotated with."""
+    for meta in metadata:
+        extra = meta.extra or {}
+        if (meta.ge is not None and drawn < meta.ge) or (meta.le is not None and drawn > meta.le):
+            return False
+        if meta.max_length is not None and not (meta.min_length or 0) <= len(drawn) <= meta.max_length:
+            return False
+        if drawn not in extra.get("one_of", (drawn,)):
+            return False
+        if "lengths" in extra and len(drawn) not in extra["lengths"]:
+            return False
+    return True
+
+
 @cache
 def value(kind: Any) -> st.SearchStrategy[Any]:
     """Draw a value of an annotated type."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if hasattr(kind, "__metadata__"):
+        return value(kind.__origin__).filter(lambda drawn: within(drawn, kind.__metadata__))
     if kind is NetnsKey:
         return st.sampled_from(KEYS)
     if kind in _LEAVES:
@@ -56,7 +74,7 @@ def value(kind: Any) -> st.SearchStrategy[Any]:
 @cache
 def struct(kind: type[Any]) -> st.SearchStrategy[Any]:
     """Draw a struct: required fields always, of the others a few: a link has dozens."""
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     required, optional = {}, {}
     for field in msgspec.structs.fields(kind):
         strategy = st.deferred(lambda hint=hints[field.name]: value(hint))
@@ -66,9 +84,13 @@ def struct(kind: type[Any]) -> st.SearchStrategy[Any]:
         if optional
         else st.just([])
     )
-    return names.flatmap(
-        lambda chosen: st.fixed_dictionaries({**required, **{name: optional[name] for name in chosen}})
-    ).map(lambda fields: kind(**fields))
+    return (
+        names.flatmap(
+            lambda chosen: st.fixed_dictionaries({**required, **{name: optional[name] for name in chosen}})
+        )
+        .map(lambda fields: kind(**fields))
+        .filter(lambda record: not [*wrong_records((record,))])
+    )
 
 
 def record_types() -> dict[str, type[Any]]:

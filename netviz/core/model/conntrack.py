@@ -5,7 +5,10 @@ Source: include/uapi/linux/netfilter/nf_conntrack_common.h, nfnetlink_conntrack.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from netviz.core.model.base import Part, Record
+from netviz.core.model.bounds import U8, U16, U32, Check, Ip, IpOrNone, Port, ShortName, one_family
 
 IPS_EXPECTED = 0x1
 IPS_SEEN_REPLY = 0x2
@@ -20,11 +23,11 @@ IPS_TEMPLATE = 0x800
 class CtTuple(Part, frozen=True, gc=False):
     """One direction of a connection. For ICMP, `sport` is the id and `dport` is type << 8 | code."""
 
-    src: bytes
-    dst: bytes
-    proto: int
-    sport: int = 0
-    dport: int = 0
+    src: IpOrNone
+    dst: IpOrNone
+    proto: U8
+    sport: Port = 0
+    dport: Port = 0
 
 
 class CtEntry(Record, frozen=True, gc=False, array_like=True):
@@ -34,20 +37,22 @@ class CtEntry(Record, frozen=True, gc=False, array_like=True):
     TCP_CONNTRACK_* (0 for other protocols). Timeouts are left out: they change all the time.
     """
 
-    proto: int
-    osrc: bytes
-    odst: bytes
-    osport: int
-    odport: int
-    rsrc: bytes
-    rdst: bytes
-    rsport: int
-    rdport: int
-    zone: int = 0
-    mark: int = 0
-    status: int = 0
-    tcp_state: int = 0
-    helper: str = ""
+    proto: U8
+    osrc: Ip
+    odst: Ip
+    osport: Port
+    odport: Port
+    rsrc: Ip
+    rdst: Ip
+    rsport: Port
+    rdport: Port
+    zone: U16 = 0
+    mark: U32 = 0
+    status: U32 = 0
+    tcp_state: U8 = 0
+    helper: ShortName = ""
+
+    checks: ClassVar[tuple[Check, ...]] = (one_family("osrc", "odst", "rsrc", "rdst"),)
 
     @property
     def key(self) -> tuple[int, bytes, bytes, int, int, int]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import msgspec
 
+from netviz.core.model.bounds import U32, U64, NodeName
+
 
 class NetnsKey(msgspec.Struct, frozen=True, order=True, array_like=True, gc=False):
     """One network namespace of one node.
@@ -19,10 +21,10 @@ class NetnsKey(msgspec.Struct, frozen=True, order=True, array_like=True, gc=Fals
     into it, and `ino` is then the nsid that the node's own namespace gives it.
     """
 
-    node: str
-    dev: int
-    ino: int
-    gen: int = 0
+    node: NodeName
+    dev: U64
+    ino: U64
+    gen: U32 = 0
 
     def __str__(self) -> str:
         return f"{self.node}:{self.dev}:{self.ino}:{self.gen}"

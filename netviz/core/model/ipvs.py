@@ -5,26 +5,31 @@ Source: net/netfilter/ipvs/ip_vs_ctl.c, ip_vs_info_seq_show; ip_vs_conn.c, ip_vs
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
 from netviz.core.model.base import Part, Record
+from netviz.core.model.bounds import S32, U8, U32, Check, Ip, IpOrNone, Port, ShortName, one_family, one_of
+
+Forward = Annotated[str, one_of("masq", "local", "tunnel", "route", "bypass")]
 
 
 class IpvsServer(Part, frozen=True, gc=False):
     """A real server of a service; `forward` is "masq", "route", "tunnel" or "local"."""
 
-    addr: bytes
-    port: int
-    forward: str = "masq"
-    weight: int = 1
+    addr: Ip
+    port: Port
+    forward: Forward = "masq"
+    weight: S32 = 1
 
 
 class IpvsService(Record, frozen=True, gc=False):
     """A virtual service: by protocol, address and port (0: any), or by `fwmark`."""
 
-    proto: int = 0
-    addr: bytes = b""
-    port: int = 0
-    fwmark: int = 0
-    scheduler: str = ""
+    proto: U8 = 0
+    addr: IpOrNone = b""
+    port: Port = 0
+    fwmark: U32 = 0
+    scheduler: ShortName = ""
     persistent: bool = False
     servers: tuple[IpvsServer, ...] = ()
 
@@ -37,13 +42,15 @@ class IpvsService(Record, frozen=True, gc=False):
 class IpvsConn(Record, frozen=True, gc=False):
     """A connection of a client to a virtual address, and the real server that it was given to."""
 
-    proto: int
-    caddr: bytes
-    cport: int
-    vaddr: bytes
-    vport: int
-    daddr: bytes
-    dport: int
+    proto: U8
+    caddr: Ip
+    cport: Port
+    vaddr: Ip
+    vport: Port
+    daddr: Ip
+    dport: Port
+
+    checks: ClassVar[tuple[Check, ...]] = (one_family("caddr", "vaddr"),)
 
     @property
     def key(self) -> tuple[int, bytes, int, bytes, int]:

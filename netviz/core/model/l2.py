@@ -6,6 +6,7 @@ Source: include/uapi/linux/neighbour.h, if_bridge.h (Linux 6.18).
 from __future__ import annotations
 
 from netviz.core.model.base import Record
+from netviz.core.model.bounds import U8, U16, U32, IfindexRef, Ip, IpOrNone, Lladdr, Mac, Port, VlanId
 from netviz.core.model.link import BR_STATE_FORWARDING
 
 NUD_INCOMPLETE = 0x01
@@ -34,17 +35,17 @@ class Fdb(Record, frozen=True, gc=False):
     kernel tells nobody when an entry grows old, so the difference isn't state).
     """
 
-    ifindex: int
-    mac: bytes
-    vlan: int = 0
-    state: int = 0
-    flags: int = 0
-    master: int = 0
-    dst: bytes = b""
-    vni: int = 0
-    port: int = 0
-    oif: int = 0
-    nhid: int = 0
+    ifindex: IfindexRef
+    mac: Mac
+    vlan: VlanId = 0
+    state: U16 = 0
+    flags: U32 = 0
+    master: IfindexRef = 0
+    dst: IpOrNone = b""
+    vni: U32 = 0
+    port: Port = 0
+    oif: IfindexRef = 0
+    nhid: U32 = 0
 
     @property
     def key(self) -> tuple[int, bytes, int, int, bytes, int, int]:
@@ -55,11 +56,11 @@ class Fdb(Record, frozen=True, gc=False):
 class BridgeVlan(Record, frozen=True, gc=False):
     """A VLAN id that a bridge port (or the bridge itself) carries; `state` is its own BR_STATE_*."""
 
-    ifindex: int
-    vid: int
+    ifindex: IfindexRef
+    vid: VlanId
     pvid: bool = False
     untagged: bool = False
-    state: int = BR_STATE_FORWARDING
+    state: U8 = BR_STATE_FORWARDING
 
     @property
     def key(self) -> tuple[int, int]:
@@ -73,14 +74,14 @@ class Neigh(Record, frozen=True, gc=False):
     `state` is one of NUD_PERMANENT, NUD_NOARP, NUD_REACHABLE, NUD_FAILED. The kernel moves entries
     between REACHABLE, STALE, DELAY and PROBE without telling anyone, and each of these forwards
     alike: they are all NUD_REACHABLE here. Entries without an answer yet (INCOMPLETE, NONE) are no
-    state: an entry that isn't here has to be resolved.
+    state: U16
     """
 
-    ifindex: int
-    dst: bytes
-    mac: bytes = b""
-    state: int = 0
-    flags: int = 0
+    ifindex: IfindexRef
+    dst: Ip
+    mac: Lladdr = b""
+    state: U16 = 0
+    flags: U32 = 0
 
     @property
     def key(self) -> tuple[int, bytes, bool]:

@@ -5,7 +5,31 @@ Source: include/uapi/linux/rtnetlink.h, if_addr.h, nexthop.h, fib_rules.h (Linux
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from netviz.core.model.addr import AF_BRIDGE, AF_INET, AF_INET6
 from netviz.core.model.base import Part, Record
+from netviz.core.model.bounds import (
+    S32,
+    U8,
+    U16,
+    U32,
+    U64,
+    Check,
+    IfindexRef,
+    IfName,
+    Ip,
+    IpOrNone,
+    Port,
+    PrefixLen,
+    ShortName,
+    Weight,
+    one_family,
+    one_of,
+    prefix,
+)
 
 RT_TABLE_DEFAULT = 253
 RT_TABLE_MAIN = 254
@@ -41,17 +65,27 @@ FR_ACT_TO_TBL, FR_ACT_GOTO, FR_ACT_NOP = 1, 2, 3
 FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, FR_ACT_PROHIBIT = 6, 7, 8
 
 
+RouteType = Annotated[int, Meta(ge=0, le=len(ROUTE_TYPES) - 1)]
+NexthopFamily = Annotated[int, one_of(0, AF_INET, AF_BRIDGE, AF_INET6)]
+RuleFamily = Annotated[int, one_of(AF_INET, AF_INET6)]
+
+
 class Addr(Record, frozen=True, gc=False):
     """An address of a link. `addr` is IFA_LOCAL; `peer` is IFA_ADDRESS where it differs (point to point)."""
 
-    ifindex: int
-    addr: bytes
-    prefixlen: int
-    peer: bytes = b""
-    scope: int = 0
-    flags: int = 0
-    label: str = ""
-    broadcast: bytes = b""
+    ifindex: IfindexRef
+    addr: Ip
+    prefixlen: PrefixLen
+    peer: IpOrNone = b""
+    scope: U8 = 0
+    flags: U32 = 0
+    label: IfName = ""
+    broadcast: IpOrNone = b""
+
+    checks: ClassVar[tuple[Check, ...]] = (
+        prefix("addr", "prefixlen"),
+        one_family("addr", "peer", "broadcast"),
+    )
 
     @property
     def key(self) -> tuple[int, bytes, int, bytes]:
@@ -62,7 +96,7 @@ class Addr(Record, frozen=True, gc=False):
 class Encap(Part, frozen=True, gc=False):
     """A lightweight tunnel on a nexthop: its type by name ("mpls", "ip", "seg6", "bpf", ...)."""
 
-    type: str
+    type: ShortName
 
 
 class Nexthop(Part, frozen=True, gc=False):
@@ -71,10 +105,10 @@ class Nexthop(Part, frozen=True, gc=False):
     `flags` keeps RTNH_F_DEAD, RTNH_F_ONLINK, RTNH_F_LINKDOWN, RTNH_F_PERVASIVE only. `weight` starts at 1.
     """
 
-    oif: int = 0
-    gateway: bytes = b""
-    weight: int = 1
-    flags: int = 0
+    oif: IfindexRef = 0
+    gateway: IpOrNone = b""
+    weight: Weight = 1
+    flags: U32 = 0
     encap: Encap | None = None
 
 
@@ -88,24 +122,30 @@ class Route(Record, frozen=True, gc=False):
     order: the first usable one wins.
     """
 
-    table_id: int
-    dst: bytes
-    dst_len: int
-    type: int = RTN_UNICAST
-    tos: int = 0
-    metric: int = 0
-    pos: int = 0
-    scope: int = 0
-    protocol: int = 0
-    src: bytes = b""
-    src_len: int = 0
-    prefsrc: bytes = b""
+    table_id: U32
+    dst: Ip
+    dst_len: PrefixLen
+    type: RouteType = RTN_UNICAST
+    tos: U8 = 0
+    metric: U32 = 0
+    pos: U32 = 0
+    scope: U8 = 0
+    protocol: U8 = 0
+    src: IpOrNone = b""
+    src_len: PrefixLen = 0
+    prefsrc: IpOrNone = b""
     nexthops: tuple[Nexthop, ...] = ()
-    nhid: int = 0
-    flags: int = 0
-    mtu: int = 0
+    nhid: U32 = 0
+    flags: U32 = 0
+    mtu: U32 = 0
     mtu_lock: bool = False
-    pref: int = 0
+    pref: U8 = 0
+
+    checks: ClassVar[tuple[Check, ...]] = (
+        prefix("dst", "dst_len"),
+        prefix("src", "src_len"),
+        one_family("dst", "src", "prefsrc"),
+    )
 
     @property
     def key(self) -> tuple[int, bytes, int, bytes, int, int, int, int]:
@@ -125,16 +165,16 @@ class Route(Record, frozen=True, gc=False):
 class NexthopObject(Record, frozen=True, gc=False):
     """A nexthop object (`ip nexthop`). `group` holds (id, weight); `family` is AF_*; `resilient` groups hash by buckets."""
 
-    id: int
-    family: int = 0
-    group: tuple[tuple[int, int], ...] = ()
+    id: U32
+    family: NexthopFamily = 0
+    group: tuple[tuple[U32, Weight], ...] = ()
     resilient: bool = False
     blackhole: bool = False
-    oif: int = 0
-    gateway: bytes = b""
-    scope: int = 0
-    protocol: int = 0
-    flags: int = 0
+    oif: IfindexRef = 0
+    gateway: IpOrNone = b""
+    scope: U8 = 0
+    protocol: U8 = 0
+    flags: U32 = 0
     fdb: bool = False
     encap: Encap | None = None
 
@@ -153,37 +193,43 @@ class Rule(Record, frozen=True, gc=False):
     or DSCP is all of them, 0 for a flow label none.
     """
 
-    family: int
-    priority: int
-    pos: int = 0
-    action: int = FR_ACT_TO_TBL
-    table_id: int = 0
-    src: bytes = b""
-    src_len: int = 0
-    dst: bytes = b""
-    dst_len: int = 0
-    tos: int = 0
-    dscp: int | None = None
-    iifname: str = ""
-    oifname: str = ""
-    fwmark: int = 0
-    fwmask: int = 0
-    ip_proto: int = 0
-    sport: tuple[int, int] = (0, 0)
-    dport: tuple[int, int] = (0, 0)
-    uid_range: tuple[int, int] | None = None
+    family: RuleFamily
+    priority: U32
+    pos: U32 = 0
+    action: U8 = FR_ACT_TO_TBL
+    table_id: U32 = 0
+    src: IpOrNone = b""
+    src_len: PrefixLen = 0
+    dst: IpOrNone = b""
+    dst_len: PrefixLen = 0
+    tos: U8 = 0
+    dscp: U8 | None = None
+    iifname: IfName = ""
+    oifname: IfName = ""
+    fwmark: U32 = 0
+    fwmask: U32 = 0
+    ip_proto: U8 = 0
+    sport: tuple[Port, Port] = (0, 0)
+    dport: tuple[Port, Port] = (0, 0)
+    uid_range: tuple[U32, U32] | None = None
     invert: bool = False
-    goto: int = 0
-    suppress_prefixlen: int = -1
-    suppress_ifgroup: int = -1
+    goto: U32 = 0
+    suppress_prefixlen: S32 = -1
+    suppress_ifgroup: S32 = -1
     l3mdev: bool = False
-    tun_id: int = 0
-    protocol: int = 0
-    sport_mask: int = 0
-    dport_mask: int = 0
-    dscp_mask: int = 0
-    flowlabel: int = 0
-    flowlabel_mask: int = 0
+    tun_id: U64 = 0
+    protocol: U8 = 0
+    sport_mask: U16 = 0
+    dport_mask: U16 = 0
+    dscp_mask: U8 = 0
+    flowlabel: U32 = 0
+    flowlabel_mask: U32 = 0
+
+    checks: ClassVar[tuple[Check, ...]] = (
+        prefix("src", "src_len"),
+        prefix("dst", "dst_len"),
+        one_family("src", "dst"),
+    )
 
     @property
     def key(self) -> tuple[int, int, int]:

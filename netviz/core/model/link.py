@@ -5,7 +5,36 @@ Source: include/uapi/linux/if_link.h, if.h, if_bridge.h (Linux 6.18).
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
 from netviz.core.model.base import Part, Record
+from netviz.core.model.bounds import (
+    S32,
+    U8,
+    U16,
+    U24,
+    U32,
+    U64,
+    AltName,
+    Check,
+    Ifindex,
+    IfindexRef,
+    IfName,
+    Ip,
+    IpOrNone,
+    Lladdr,
+    Mac,
+    Nsid,
+    Port,
+    PrefixLen,
+    PublicKey,
+    ShortName,
+    VlanId,
+    Words,
+    one_family,
+)
 
 # net_device flags (IFF_*), and the link-layer types (ARPHRD_*) that forwarding depends on.
 IFF_UP = 0x1
@@ -28,6 +57,25 @@ OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dor
 BR_STATE_DISABLED, BR_STATE_LISTENING, BR_STATE_LEARNING, BR_STATE_FORWARDING, BR_STATE_BLOCKING = range(5)
 
 
+EncapLimit = Annotated[int, Meta(ge=-1, le=255)]
+
+
+def _ethernet(arptype: int, length: int) -> str:
+    right = arptype not in (ARPHRD_ETHER, ARPHRD_LOOPBACK) or length in (0, 6)
+    return "" if right else f"mac: {length} bytes of an Ethernet device"
+
+
+_ETHERNET = Check((("arptype", None), ("mac", len)), _ethernet)
+
+
+def _allowed(allowed: tuple[tuple[bytes, int], ...]) -> str:
+    wrong = next((f"{bits} bits of {len(addr)} bytes" for addr, bits in allowed if bits > len(addr) * 8), "")
+    return f"allowed: {wrong}" if wrong else ""
+
+
+_ALLOWED = Check((("allowed", None),), _allowed)
+
+
 class KindInfo(Part, frozen=True, tag_field="k", gc=False):
     """Details that only links of one kind have (IFLA_INFO_DATA)."""
 
@@ -39,13 +87,13 @@ class BridgeInfo(KindInfo, frozen=True, tag="bridge", gc=False):
     `mst`: the spanning tree state is one of each VLAN (MSTP), not of the port.
     """
 
-    stp_state: int = 0
-    ageing_time_cs: int = 30000
-    forward_delay_cs: int = 1500
+    stp_state: U32 = 0
+    ageing_time_cs: U32 = 30000
+    forward_delay_cs: U32 = 1500
     vlan_filtering: bool = False
-    vlan_default_pvid: int = 1
-    vlan_protocol: int = 0x8100
-    group_fwd_mask: int = 0
+    vlan_default_pvid: VlanId = 1
+    vlan_protocol: U16 = 0x8100
+    group_fwd_mask: U16 = 0
     mcast_snooping: bool = True
     mcast_querier: bool = False
     other_querier6: bool = False
@@ -62,36 +110,37 @@ class VxlanInfo(KindInfo, frozen=True, tag="vxlan", gc=False):
     a remote of this very host goes straight to its device there.
     """
 
-    vni: int = 0
-    remote: bytes = b""
-    local: bytes = b""
-    link: int = 0
-    port: int = 4789
-    ttl: int = 0
-    tos: int = 0
+    vni: U24 = 0
+    remote: IpOrNone = b""
+    local: IpOrNone = b""
+    link: IfindexRef = 0
+    port: Port = 4789
+    ttl: U8 = 0
+    tos: U8 = 0
     learning: bool = True
     proxy: bool = False
     rsc: bool = False
     l2miss: bool = False
     l3miss: bool = False
     collect_metadata: bool = False
-    ageing_s: int = 300
+    ageing_s: U32 = 300
     udp_csum: bool = True
     gbp: bool = False
-    port_low: int = 0
-    port_high: int = 0
-    df: int = 0
+    port_low: Port = 0
+    port_high: Port = 0
+    df: U8 = 0
     ttl_inherit: bool = False
     gpe: bool = False
     vnifilter: bool = False
     localbypass: bool = True
+    checks: ClassVar[tuple[Check, ...]] = (one_family("remote", "local"),)
 
 
 class VlanInfo(KindInfo, frozen=True, tag="vlan", gc=False):
     """An 802.1Q device over the link in `Link.link`."""
 
-    vid: int = 0
-    protocol: int = 0x8100
+    vid: VlanId = 0
+    protocol: U16 = 0x8100
 
 
 MACVLAN_PRIVATE, MACVLAN_VEPA, MACVLAN_BRIDGE, MACVLAN_PASSTHRU, MACVLAN_SOURCE = 1, 2, 4, 8, 16
@@ -104,16 +153,16 @@ class MacvlanInfo(KindInfo, frozen=True, tag="macvlan", gc=False):
     `sources` are the MACs that a macvlan in source mode takes frames from, sorted.
     """
 
-    mode: int = 0
-    flags: int = 0
-    sources: tuple[bytes, ...] = ()
+    mode: U32 = 0
+    flags: U16 = 0
+    sources: tuple[Mac, ...] = ()
 
 
 class IpvlanInfo(KindInfo, frozen=True, tag="ipvlan", gc=False):
     """An ipvlan over `Link.link`; `mode` is 0 l2, 1 l3, 2 l3s; `flags` 1 private, 2 vepa."""
 
-    mode: int = 0
-    flags: int = 0
+    mode: U16 = 0
+    flags: U16 = 0
 
 
 class BondInfo(KindInfo, frozen=True, tag="bond", gc=False):
@@ -122,24 +171,24 @@ class BondInfo(KindInfo, frozen=True, tag="bond", gc=False):
     `all_slaves_active`: frames that come in by inactive slaves are taken too.
     """
 
-    mode: int = 0
-    active_slave: int = 0
-    xmit_hash_policy: int = 0
+    mode: U8 = 0
+    active_slave: IfindexRef = 0
+    xmit_hash_policy: U8 = 0
     all_slaves_active: bool = False
 
 
 class VrfInfo(KindInfo, frozen=True, tag="vrf", gc=False):
     """A VRF and its route table."""
 
-    table_id: int = 0
+    table_id: U32 = 0
 
 
 class TunInfo(KindInfo, frozen=True, tag="tun", gc=False):
     """A tun (type 1) or tap (type 2): what leaves by it enters a program and isn't known."""
 
-    type: int = 0
-    owner: int = -1
-    group: int = -1
+    type: U8 = 0
+    owner: S32 = -1
+    group: S32 = -1
 
 
 class TunnelInfo(KindInfo, frozen=True, tag="tunnel", gc=False):
@@ -150,43 +199,45 @@ class TunnelInfo(KindInfo, frozen=True, tag="tunnel", gc=False):
     (0x2000: keyed). `df` is as in VxlanInfo, geneve's alone. `encap_limit` is ip6tnl's, -1 for none.
     """
 
-    local: bytes = b""
-    remote: bytes = b""
-    link: int = 0
-    vni: int = 0
-    port: int = 0
-    ttl: int = 0
-    ikey: int = 0
-    okey: int = 0
-    iflags: int = 0
-    oflags: int = 0
+    local: IpOrNone = b""
+    remote: IpOrNone = b""
+    link: IfindexRef = 0
+    vni: U24 = 0
+    port: Port = 0
+    ttl: U8 = 0
+    ikey: U32 = 0
+    okey: U32 = 0
+    iflags: U16 = 0
+    oflags: U16 = 0
     pmtudisc: bool = True
     collect_metadata: bool = False
-    tos: int = 0
-    proto: int = 0
+    tos: U8 = 0
+    proto: U8 = 0
     ttl_inherit: bool = False
-    df: int = 0
+    df: U8 = 0
     ignore_df: bool = False
-    fwmark: int = 0
-    encap_limit: int = -1
-    encap_type: int = 0
+    fwmark: U32 = 0
+    encap_limit: EncapLimit = -1
+    encap_type: U16 = 0
+    checks: ClassVar[tuple[Check, ...]] = (one_family("remote", "local"),)
 
 
 class WireguardPeer(Part, frozen=True, gc=False):
     """A WireGuard peer; `allowed` holds (network bytes, prefix length)."""
 
-    public_key: bytes
-    endpoint: bytes = b""
-    port: int = 0
-    allowed: tuple[tuple[bytes, int], ...] = ()
+    public_key: PublicKey
+    endpoint: IpOrNone = b""
+    port: Port = 0
+    allowed: tuple[tuple[Ip, PrefixLen], ...] = ()
+    checks: ClassVar[tuple[Check, ...]] = (_ALLOWED,)
 
 
 class WireguardInfo(KindInfo, frozen=True, tag="wireguard", gc=False):
     """A WireGuard device: listening port, fwmark, its own public key, peers. Private keys are never kept."""
 
-    listen_port: int = 0
-    fwmark: int = 0
-    public_key: bytes = b""
+    listen_port: Port = 0
+    fwmark: U32 = 0
+    public_key: PublicKey = b""
     peers: tuple[WireguardPeer, ...] = ()
 
 
@@ -207,7 +258,7 @@ AnyKindInfo = (
 class BridgePort(Part, frozen=True, gc=False):
     """A link's settings as a bridge port (IFLA_INFO_SLAVE_DATA of kind bridge)."""
 
-    state: int = BR_STATE_FORWARDING
+    state: U8 = BR_STATE_FORWARDING
     learning: bool = True
     unicast_flood: bool = True
     mcast_flood: bool = True
@@ -222,7 +273,7 @@ class BridgePort(Part, frozen=True, gc=False):
     neigh_suppress: bool = False
     vlan_tunnel: bool = False
     mcast_to_unicast: bool = False
-    backup_port: int = 0
+    backup_port: IfindexRef = 0
     neigh_vlan_suppress: bool = False
 
 
@@ -239,21 +290,21 @@ class Ipv4Conf(Part, frozen=True, gc=False):
     Source: include/uapi/linux/ip.h, IPV4_DEVCONF_*.
     """
 
-    forwarding: int = 0
-    mc_forwarding: int = 0
-    proxy_arp: int = 0
-    proxy_arp_pvlan: int = 0
-    rp_filter: int = 0
-    accept_local: int = 0
-    route_localnet: int = 0
-    src_valid_mark: int = 0
-    arp_filter: int = 0
-    arp_announce: int = 0
-    arp_ignore: int = 0
-    arp_accept: int = 0
-    send_redirects: int = 1
-    ignore_routes_with_linkdown: int = 0
-    drop_unicast_in_l2_multicast: int = 0
+    forwarding: S32 = 0
+    mc_forwarding: S32 = 0
+    proxy_arp: S32 = 0
+    proxy_arp_pvlan: S32 = 0
+    rp_filter: S32 = 0
+    accept_local: S32 = 0
+    route_localnet: S32 = 0
+    src_valid_mark: S32 = 0
+    arp_filter: S32 = 0
+    arp_announce: S32 = 0
+    arp_ignore: S32 = 0
+    arp_accept: S32 = 0
+    send_redirects: S32 = 1
+    ignore_routes_with_linkdown: S32 = 0
+    drop_unicast_in_l2_multicast: S32 = 0
 
 
 class Ipv6Conf(Part, frozen=True, gc=False):
@@ -262,17 +313,17 @@ class Ipv6Conf(Part, frozen=True, gc=False):
     Source: include/uapi/linux/ipv6.h, DEVCONF_*.
     """
 
-    forwarding: int = 0
-    hop_limit: int = 64
-    mtu6: int = 0
-    accept_ra: int = 1
-    proxy_ndp: int = 0
-    disable_ipv6: int = 0
-    mc_forwarding: int = 0
-    accept_source_route: int = 0
-    ignore_routes_with_linkdown: int = 0
-    drop_unicast_in_l2_multicast: int = 0
-    ndisc_evict_nocarrier: int = 1
+    forwarding: S32 = 0
+    hop_limit: S32 = 64
+    mtu6: S32 = 0
+    accept_ra: S32 = 1
+    proxy_ndp: S32 = 0
+    disable_ipv6: S32 = 0
+    mc_forwarding: S32 = 0
+    accept_source_route: S32 = 0
+    ignore_routes_with_linkdown: S32 = 0
+    drop_unicast_in_l2_multicast: S32 = 0
+    ndisc_evict_nocarrier: S32 = 1
 
 
 class Link(Record, frozen=True, gc=False):
@@ -286,28 +337,30 @@ class Link(Record, frozen=True, gc=False):
     ("clsact", "ingress", ...); `xdp` is the XDP attach mode, 0 for none.
     """
 
-    ifindex: int
-    ifname: str
-    kind: str = ""
-    arptype: int = ARPHRD_ETHER
-    flags: int = 0
-    operstate: int = 0
-    mtu: int = 1500
-    mac: bytes = b""
-    master: int = 0
-    link: int = 0
-    link_nsid: int | None = None
-    group: int = 0
-    alias: str = ""
-    altnames: tuple[str, ...] = ()
+    ifindex: Ifindex
+    ifname: IfName
+    kind: ShortName = ""
+    arptype: U16 = ARPHRD_ETHER
+    flags: U32 = 0
+    operstate: U8 = 0
+    mtu: U32 = 1500
+    mac: Lladdr = b""
+    master: IfindexRef = 0
+    link: IfindexRef = 0
+    link_nsid: Nsid | None = None
+    group: U32 = 0
+    alias: Words = ""
+    altnames: tuple[AltName, ...] = ()
     info: AnyKindInfo | None = None
     port: BridgePort | None = None
     bond_slave: BondSlave | None = None
-    slave_kind: str = ""
-    xdp: int = 0
-    tc: tuple[str, ...] = ()
+    slave_kind: ShortName = ""
+    xdp: U8 = 0
+    tc: tuple[ShortName, ...] = ()
     ipv4: Ipv4Conf | None = None
     ipv6: Ipv6Conf | None = None
+
+    checks: ClassVar[tuple[Check, ...]] = (_ETHERNET,)
 
     @property
     def key(self) -> int:
@@ -328,15 +381,15 @@ class Link(Record, frozen=True, gc=False):
 class LinkCounters(Record, frozen=True, gc=False):
     """A link's packet counters when last sampled (IFLA_STATS64)."""
 
-    ifindex: int
-    rx_packets: int = 0
-    tx_packets: int = 0
-    rx_bytes: int = 0
-    tx_bytes: int = 0
-    rx_errors: int = 0
-    tx_errors: int = 0
-    rx_dropped: int = 0
-    tx_dropped: int = 0
+    ifindex: Ifindex
+    rx_packets: U64 = 0
+    tx_packets: U64 = 0
+    rx_bytes: U64 = 0
+    tx_bytes: U64 = 0
+    rx_errors: U64 = 0
+    tx_errors: U64 = 0
+    rx_dropped: U64 = 0
+    tx_dropped: U64 = 0
 
     @property
     def key(self) -> int:

@@ -10,11 +10,29 @@ Source: include/uapi/linux/netfilter/nf_tables.h, net/netfilter/nf_tables_api.c 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Iterable
+from itertools import chain
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from netviz.core.model.base import Part, Record
+from netviz.core.model.bounds import (
+    S32,
+    U8,
+    U32,
+    U64,
+    Check,
+    Digest,
+    IpOrNone,
+    Mac,
+    NftName,
+    Port,
+    PrefixLen,
+    Register,
+    ShortName,
+    one_of,
+)
 
 # Protocol families of tables (NFPROTO_*).
 NFPROTO_INET, NFPROTO_IPV4, NFPROTO_ARP, NFPROTO_NETDEV, NFPROTO_BRIDGE, NFPROTO_IPV6 = 1, 2, 3, 5, 7, 10
@@ -37,6 +55,47 @@ NFT_CONTINUE, NFT_BREAK, NFT_JUMP, NFT_GOTO, NFT_RETURN = -1, -2, -3, -4, -5
 NftValue = Any  # int | bytes | str | bool | list | dict; msgspec can't say bytes | str, MessagePack can
 
 
+Family = Annotated[int, one_of(*NFPROTO_NAMES)]
+IpSetFamily = Annotated[int, one_of(0, NFPROTO_IPV4, NFPROTO_IPV6)]
+Hook = Annotated[int, msgspec.Meta(ge=0, le=NF_INGRESS)]
+# The last hook of families that have fewer than NF_INGRESS + 1.
+_LAST_HOOK = {NFPROTO_ARP: 2, NFPROTO_NETDEV: 1}
+_PLAIN_VALUES = frozenset((int, bytes, str, bool))
+
+
+def _attrs_problem(found: Iterable[dict[Any, NftValue]]) -> str:
+    """Say what of many expressions' attributes isn't an NftValue, or "". Looked at all at once: there are millions."""
+    values = [*chain.from_iterable(map(dict.values, found))]
+    while odd := set(map(type, values)) - _PLAIN_VALUES:
+        if odd - {dict, list}:
+            return f"{min(kind.__name__ for kind in odd - {dict, list})} is no attribute's type"
+        mappings = [one for one in values if type(one) is dict]
+        if any(type(name) is not str for name in chain.from_iterable(mappings)):
+            return "a name that is no text"
+        lists = (one for one in values if type(one) is list)
+        values = [*chain.from_iterable(map(dict.values, mappings)), *chain.from_iterable(lists)]
+    return ""
+
+
+Attrs = Annotated[dict[str, NftValue], msgspec.Meta(extra={"problem_of_all": _attrs_problem})]
+
+
+def _hook_problem(family: int, hook: int | None) -> str:
+    last = _LAST_HOOK.get(family, NF_INGRESS)
+    return "" if hook is None or hook <= last else f"hook: {hook}, of {last} that the family has"
+
+
+_HOOK = Check((("family", None), ("hook", None)), _hook_problem)
+
+
+def _of_ipset(addr: str, bits: str) -> Check:
+    def problem(width: int, length: int | None) -> str:
+        wrong = width and length is not None and length > width * 8
+        return f"{bits}: {length} bits of an address of {width} bytes" if wrong else ""
+
+    return Check(((addr, len), (bits, None)), problem)
+
+
 class NftExpr(Part, frozen=True, gc=False):
     """One expression of a rule: the kernel's name for it, and its attributes.
 
@@ -45,15 +104,15 @@ class NftExpr(Part, frozen=True, gc=False):
     ("immediate" or a map's data) is {"code": int, "chain": str}.
     """
 
-    name: str
-    attrs: dict[str, NftValue] = {}
+    name: ShortName
+    attrs: Attrs = {}
 
 
 class NftRuleBody(Part, frozen=True, gc=False):
     """One rule without handle and counters: its expressions, and its comment if it has one."""
 
     exprs: tuple[NftExpr, ...]
-    comment: str = ""
+    comment: NftName = ""
 
 
 class ChainBody(Part, frozen=True, gc=False, tag="chain"):
@@ -71,17 +130,17 @@ class SetElem(Part, frozen=True, gc=False):
     Expirations are left out.
     """
 
-    key: bytes = b""
-    key_end: bytes = b""
+    key: Register = b""
+    key_end: Register = b""
     end: bool = False
     catchall: bool = False
-    data: bytes = b""
-    verdict: int | None = None
-    chain: str = ""
+    data: Register = b""
+    verdict: S32 | None = None
+    chain: NftName = ""
     exprs: tuple[NftExpr, ...] = ()
-    timeout_ms: int = 0
-    comment: str = ""
-    objref: str = ""
+    timeout_ms: U64 = 0
+    comment: NftName = ""
+    objref: NftName = ""
 
 
 class SetBody(Part, frozen=True, gc=False, tag="set"):
@@ -99,19 +158,23 @@ class IpSetElem(Part, frozen=True, gc=False):
     an exception. `skbmark` is the mark, and its mask, that a rule may take from the element.
     """
 
-    ip: bytes = b""
-    cidr: int | None = None
-    proto: int = 0
-    port: int = 0
-    ip2: bytes = b""
-    cidr2: int | None = None
-    mac: bytes = b""
-    mark: int = 0
-    name: str = ""
+    ip: IpOrNone = b""
+    cidr: PrefixLen | None = None
+    proto: U8 = 0
+    port: Port = 0
+    ip2: IpOrNone = b""
+    cidr2: PrefixLen | None = None
+    mac: Mac = b""
+    mark: U32 = 0
+    name: ShortName = ""
     physdev: bool = False
     nomatch: bool = False
     wildcard: bool = False
-    skbmark: tuple[int, int] = (0, 0)
+    skbmark: tuple[U32, U32] = (0, 0)
+    checks: ClassVar[tuple[Check, ...]] = (
+        _of_ipset("ip", "cidr"),
+        _of_ipset("ip2", "cidr2"),
+    )
 
 
 class IpSetBody(Part, frozen=True, gc=False, tag="ipset"):
@@ -127,10 +190,10 @@ EMPTY_BODY = b""
 class NftTable(Record, frozen=True, gc=False):
     """A table. `flags` 1 is dormant."""
 
-    family: int
-    name: str
-    handle: int = 0
-    flags: int = 0
+    family: Family
+    name: NftName
+    handle: U64 = 0
+    flags: U32 = 0
 
     @property
     def key(self) -> tuple[int, str]:
@@ -144,18 +207,20 @@ class NftChain(Record, frozen=True, gc=False):
     `body` is the digest of its ChainBody (empty for no rules); `handles` its rules' handles in order.
     """
 
-    family: int
-    table: str
-    name: str
-    handle: int = 0
-    type: str = ""
-    hook: int | None = None
-    priority: int = 0
-    policy: int = NF_ACCEPT
-    devs: tuple[str, ...] = ()
-    flags: int = 0
-    body: bytes = EMPTY_BODY
-    handles: tuple[int, ...] = ()
+    family: Family
+    table: NftName
+    name: NftName
+    handle: U64 = 0
+    type: ShortName = ""
+    hook: Hook | None = None
+    priority: S32 = 0
+    policy: S32 = NF_ACCEPT
+    devs: tuple[ShortName, ...] = ()
+    flags: U32 = 0
+    body: Digest = EMPTY_BODY
+    handles: tuple[U64, ...] = ()
+
+    checks: ClassVar[tuple[Check, ...]] = (_HOOK,)
 
     @property
     def key(self) -> tuple[int, str, str]:
@@ -170,22 +235,22 @@ class NftSet(Record, frozen=True, gc=False):
     `id` is not kept: anonymous sets are named `__setN` by the kernel.
     """
 
-    family: int
-    table: str
-    name: str
-    handle: int = 0
-    flags: int = 0
-    key_type: int = 0
-    key_len: int = 0
-    data_type: int = 0
-    data_len: int = 0
-    obj_type: int = 0
-    fields: tuple[int, ...] = ()
-    timeout_ms: int = 0
-    policy: int = 0
-    size: int = 0
+    family: Family
+    table: NftName
+    name: NftName
+    handle: U64 = 0
+    flags: U32 = 0
+    key_type: U32 = 0
+    key_len: U32 = 0
+    data_type: U32 = 0
+    data_len: U32 = 0
+    obj_type: U32 = 0
+    fields: tuple[U32, ...] = ()
+    timeout_ms: U64 = 0
+    policy: U32 = 0
+    size: U32 = 0
     exprs: tuple[NftExpr, ...] = ()
-    body: bytes = EMPTY_BODY
+    body: Digest = EMPTY_BODY
 
     @property
     def key(self) -> tuple[int, str, str]:
@@ -196,11 +261,11 @@ class NftSet(Record, frozen=True, gc=False):
 class NftObject(Record, frozen=True, gc=False):
     """A named object (counter, quota, limit, ct helper, ...) or a flowtable ("flowtable")."""
 
-    family: int
-    table: str
-    name: str
-    type: str
-    attrs: dict[str, NftValue] = {}
+    family: Family
+    table: NftName
+    name: NftName
+    type: ShortName
+    attrs: Attrs = {}
 
     @property
     def key(self) -> tuple[int, str, str, str]:
@@ -215,8 +280,8 @@ class XtTable(Record, frozen=True, gc=False):
     otherwise only its presence is known.
     """
 
-    family: int
-    name: str
+    family: Family
+    name: ShortName
     read: bool = False
 
     @property
@@ -234,16 +299,16 @@ class IpSet(Record, frozen=True, gc=False):
     digest of its IpSetBody.
     """
 
-    name: str
-    type: str
-    family: int = 0
-    index: int = 0
-    netmask: int = 0
-    bitmask: bytes = b""
-    markmask: int = 0xFFFFFFFF
-    timeout_s: int | None = None
+    name: ShortName
+    type: ShortName
+    family: IpSetFamily = 0
+    index: U32 = 0
+    netmask: PrefixLen = 0
+    bitmask: IpOrNone = b""
+    markmask: U32 = 0xFFFFFFFF
+    timeout_s: U32 | None = None
     counters: bool = False
-    body: bytes = EMPTY_BODY
+    body: Digest = EMPTY_BODY
 
     @property
     def key(self) -> str:
@@ -254,9 +319,9 @@ class IpSet(Record, frozen=True, gc=False):
 class NfAcct(Record, frozen=True, gc=False):
     """An accounting object (nfnetlink_acct). `flags` 1 is a quota of packets, 2 one of bytes, 4 that it is used up."""
 
-    name: str
-    flags: int = 0
-    quota: int = 0
+    name: ShortName
+    flags: U32 = 0
+    quota: U64 = 0
 
     @property
     def key(self) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from netviz.core.model.base import Part, Record
+from netviz.core.model.bounds import S64, U32, FileName, Nsid, PodName, ShortName, Words, one_of
 from netviz.core.model.ids import NetnsKey
+
+HolderKind = Annotated[str, one_of("process", "mount", "fd", "veth")]
 
 
 class Holder(Part, frozen=True, gc=False, order=True):
@@ -13,28 +18,28 @@ class Holder(Part, frozen=True, gc=False, order=True):
     `pid` is as the collector's /proc numbers it and `name` its comm; for a mount, `name` is its path.
     """
 
-    kind: str
-    name: str = ""
-    pid: int = 0
+    kind: HolderKind
+    name: Words = ""
+    pid: U32 = 0
 
 
 class Pod(Part, frozen=True, gc=False):
     """The Kubernetes pod whose namespace this is. `source` says how it is known: "cri" or "file"."""
 
-    name: str
-    namespace: str
-    uid: str = ""
-    pause_pid: int = 0
-    containers: tuple[str, ...] = ()
-    labels: dict[str, str] = {}
-    source: str = ""
+    name: PodName
+    namespace: PodName
+    uid: PodName = ""
+    pause_pid: U32 = 0
+    containers: tuple[PodName, ...] = ()
+    labels: dict[Words, Words] = {}
+    source: ShortName = ""
 
 
 class Gap(Part, frozen=True, gc=False):
     """A section that couldn't be read whole in this namespace, and why, for people."""
 
-    section: str
-    reason: str
+    section: ShortName
+    reason: Words
 
 
 class Netns(Record, frozen=True, gc=False):
@@ -46,10 +51,10 @@ class Netns(Record, frozen=True, gc=False):
     """
 
     key: NetnsKey
-    name: str = ""
+    name: FileName = ""
     root: bool = False
     holders: tuple[Holder, ...] = ()
-    nsids: tuple[tuple[int, NetnsKey], ...] = ()
+    nsids: tuple[tuple[Nsid, NetnsKey], ...] = ()
     pod: Pod | None = None
     gaps: tuple[Gap, ...] = ()
 
@@ -60,10 +65,29 @@ class Sysctl(Record, frozen=True, gc=False):
     Per-device settings are in `Link.ipv4` and `Link.ipv6`.
     """
 
-    name: str
-    value: int
+    name: FileName
+    value: S64
 
     @property
     def key(self) -> str:
         """The name."""
         return self.name
+
+
+class Refused(Record, frozen=True, gc=False):
+    """A record that the collector told and that broke a bound, so that it isn't in its section.
+
+    The reader of the collector's words makes these, not the kernel. `section` is where it would be ("netns"
+    for the namespace's own record), `record` its key as text ("" when it has none that can be read), `reason`
+    what is wrong with it. It ends when the collector tells that record right or drops it, and with the
+    next snapshot.
+    """
+
+    section: ShortName
+    record: Words
+    reason: Words
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(section, record)."""
+        return (self.section, self.record)

@@ -5,7 +5,10 @@ Source: include/uapi/linux/inet_diag.h, include/net/tcp_states.h (Linux 6.18).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from netviz.core.model.base import Record
+from netviz.core.model.bounds import U8, U32, U64, Check, IfindexRef, Ip, IpOrNone, Port, one_family
 
 IPPROTO_TCP = 6
 
@@ -24,19 +27,21 @@ class Socket(Record, frozen=True, gc=False):
     `transparent` IP_TRANSPARENT's.
     """
 
-    proto: int
-    src: bytes
-    sport: int
-    dst: bytes = b""
-    dport: int = 0
-    state: int = TCP_LISTEN
-    ifindex: int = 0
+    proto: U8
+    src: Ip
+    sport: Port
+    dst: IpOrNone = b""
+    dport: Port = 0
+    state: U8 = TCP_LISTEN
+    ifindex: IfindexRef = 0
     v6only: bool = False
-    uid: int = 0
-    inode: int = 0
-    cookie: int = 0
-    mark: int = 0
+    uid: U32 = 0
+    inode: U64 = 0
+    cookie: U64 = 0
+    mark: U32 = 0
     transparent: bool = False
+
+    checks: ClassVar[tuple[Check, ...]] = (one_family("src", "dst"),)
 
     @property
     def key(self) -> int:

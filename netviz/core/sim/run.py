@@ -335,16 +335,14 @@ class Run:
 
     def missing(self, ns: NetnsState, section: str) -> str:
         """Say why a namespace's section isn't known whole, or ""."""
-        for gap in ns.netns.gaps:
+        for gap in ns.gaps:
             if gap.section == section:
                 return gap.reason or "the collector gives no reason"
         node = self.cluster.nodes[ns.key.node]
         status = node.status.get(section)
         if status is None:
             return "the collector does not collect it" if node.status else ""
-        if status.whole or any(
-            g.section == section for other in node.netns.values() for g in other.netns.gaps
-        ):
+        if status.whole or any(g.section == section for other in node.netns.values() for g in other.gaps):
             return ""
         return status.reason or "the collector gives no reason"
 

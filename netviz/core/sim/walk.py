@@ -103,7 +103,9 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
     ns = node.netns.get(flow.src_netns) if node is not None else None
     if ns is not None:
         origin = Origin(flow.src_netns.node, str(ns.key), pod_name(ns.netns), display_name(ns.netns))
-    trace = msgspec.structs.replace(_conclude(flow, origin, branches), assumed=tuple(assumed))
+    trace = msgspec.structs.replace(
+        _doubt(cluster, _conclude(flow, origin, branches)), assumed=tuple(assumed)
+    )
     try:
         return add_meanings(cluster, trace)
     except BAD_STATE:
@@ -122,6 +124,23 @@ def _conclude(flow: Flow, origin: Origin, branches: list[Branch]) -> Trace:
     if end is Disposition.UNKNOWN:
         certainty = UNCERTAIN
     return Trace(flow, origin, end, reason, certainty, tuple(branches))
+
+
+def _doubt(cluster: ClusterState, trace: Trace) -> Trace:
+    """Take the certainty off a trace through a namespace of which a record could not be understood.
+
+    Where the walk reads a section that isn't whole, it ends as UNKNOWN by itself. This is for what no
+    gap can say: a link or an address that isn't there may be one that was refused.
+    """
+    for branch in trace.branches:
+        for hop in (*branch.forward.hops, *(branch.reply.hops if branch.reply is not None else ())):
+            node = cluster.nodes.get(hop.netns.node)
+            ns = node.netns.get(hop.netns) if node is not None else None
+            refused = ns.refused.values() if ns is not None else ()
+            if (one := next((one for one in refused if one.section != "counters"), None)) is not None:
+                why = f"{one.section} {one.record} of {hop.name or hop.netns} could not be understood: {one.reason}"
+                return msgspec.structs.replace(trace, certainty=UNCERTAIN, reason=trace.reason or why)
+    return trace
 
 
 def _course(run: Run) -> Branch:

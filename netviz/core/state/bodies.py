@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 
-import msgspec
-
 from netviz.core.model.netfilter import Body
+from netviz.core.state.door import UNREADABLE, read_body
 
 Encoded = bytes | memoryview
 MAX_DECODED_BYTES = 8 << 20
-
-_decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
 
 
 class Decoded:
@@ -58,8 +55,8 @@ class EncodedBodies(Mapping[bytes, Body]):
             return kept
         raw = self._encoded[digest]
         try:
-            body = _decoder.decode(raw)
-        except (msgspec.DecodeError, RecursionError):
+            body = read_body(raw)
+        except UNREADABLE:
             raise KeyError(digest) from None
         self._decoded.keep(digest, body, len(raw))
         return body

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from netviz.core.model.base import Record
+from netviz.core.model.bounds import ShortName, Words
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.ipvs import IpvsConn, IpvsService
@@ -22,7 +23,7 @@ from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
 from netviz.core.model.netfilter import IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
-from netviz.core.model.netns import Netns, Sysctl
+from netviz.core.model.netns import Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
 from netviz.core.state.node import EMPTY, SECTIONS, NetnsState, NodeState, SectionStatus
 
@@ -67,6 +68,7 @@ class NetnsDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ipvs: Change[IpvsService, tuple[int, bytes, int, int]] | None = None
     ipvs_conns: Change[IpvsConn, tuple[int, bytes, int, bytes, int]] | None = None
     counters: Change[LinkCounters, int] | None = None
+    refused: Change[Refused, tuple[str, str]] | None = None
 
 
 class NodeDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -77,9 +79,9 @@ class NodeDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     netns: tuple[NetnsDelta, ...] = ()
     gone: tuple[NetnsKey, ...] = ()
-    status: dict[str, SectionStatus] = {}
-    kernel: str | None = None
-    boot_id: str | None = None
+    status: dict[ShortName, SectionStatus] = {}
+    kernel: Words | None = None
+    boot_id: ShortName | None = None
 
     @property
     def empty(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from netviz.core.model.bounds import Count, Seconds, Words
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.ipvs import IpvsConn, IpvsService
@@ -21,7 +22,7 @@ from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
 from netviz.core.model.netfilter import Body, IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
-from netviz.core.model.netns import Netns, Sysctl
+from netviz.core.model.netns import Gap, Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
@@ -39,11 +40,11 @@ class SectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     a new flow meets: of sockets those that take one, of conntrack and counters nothing.
     """
 
-    read_at_s: float = 0.0
+    read_at_s: Seconds = 0.0
     whole: bool = True
-    lost: int = 0
-    shed: int = 0
-    reason: str = ""
+    lost: Count = 0
+    shed: Count = 0
+    reason: Words = ""
     past: bool = False
 
     @property
@@ -55,7 +56,8 @@ class SectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class NetnsState(msgspec.Struct, frozen=True, gc=False):
     """One namespace. Every field but `netns` is a section: record key -> record, in no promised order.
 
-    `xt_chains` holds the chains of legacy xtables tables in the same form as nftables' chains.
+    `xt_chains` holds the chains of legacy xtables tables in the same form as nftables' chains; `refused` what
+    the collector told of any section and could not be understood.
     """
 
     netns: Netns
@@ -81,11 +83,23 @@ class NetnsState(msgspec.Struct, frozen=True, gc=False):
     ipvs: Mapping[Any, IpvsService] = EMPTY
     ipvs_conns: Mapping[Any, IpvsConn] = EMPTY
     counters: Mapping[Any, LinkCounters] = EMPTY
+    refused: Mapping[Any, Refused] = EMPTY
 
     @property
     def key(self) -> NetnsKey:
         """The namespace's identity."""
         return self.netns.key
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What isn't known whole of this namespace: what the collector couldn't read, and what it told wrong."""
+        if not self.refused:
+            return self.netns.gaps
+        known = {gap.section: gap for gap in self.netns.gaps}
+        for one in self.refused.values():
+            for section in SECTIONS if one.section == "netns" else (one.section,):
+                known.setdefault(section, Gap(section, f"{one.section} {one.record}: {one.reason}"))
+        return tuple(known[section] for section in sorted(known))
 
 
 SECTIONS: tuple[str, ...] = tuple(f for f in NetnsState.__struct_fields__ if f != "netns")
@@ -110,7 +124,24 @@ class NodeState(msgspec.Struct, frozen=True, gc=False):
     @property
     def complete(self) -> bool:
         """Every section is here, whole."""
-        return bool(self.status) and all(section.complete for section in self.status.values())
+        return (
+            bool(self.status)
+            and all(section.complete for section in self.status.values())
+            and not any(ns.refused for ns in self.netns.values())
+        )
+
+    @property
+    def gaps(self) -> dict[str, str]:
+        """Sections that aren't whole, and why."""
+        known = {
+            section: status.reason or "not read whole"
+            for section, status in sorted(self.status.items())
+            if not status.whole
+        }
+        for ns in self.netns.values():
+            for one in ns.refused.values():
+                known.setdefault(one.section, f"{one.section} {one.record}: {one.reason}")
+        return known
 
     def link(self, key: LinkKey) -> Link | None:
         """Look a link up by its full key."""

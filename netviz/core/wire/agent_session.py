@@ -242,6 +242,9 @@ class AgentSession(Session):
     def _on_heartbeat(self, beat: m.Heartbeat) -> list[ev.Event]:
         return []
 
+    def _on_notice(self, notice: m.Notice) -> list[ev.Event]:
+        return [ev.Noticed(notice.code, notice.records, notice.more)]
+
     def _on_probe(self, probe: m.ProbeRequest) -> list[ev.Event]:
         return [ev.ProbeWanted(probe.id, probe.body)]
 
@@ -253,5 +256,6 @@ class AgentSession(Session):
         (State.LIVE, m.WantBodies): _on_want_bodies,
         (State.LIVE, m.Heartbeat): _on_heartbeat,
         (State.LIVE, m.ProbeRequest): _on_probe,
+        (State.LIVE, m.Notice): _on_notice,
         (State.LIVE, m.Error): Session._on_error,
     }

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-# What reading damaged bytes raises (a DecodeError and broken UTF-8 are ValueErrors).
-UNREADABLE = (ValueError, RecursionError)
-
 
 class ProtocolError(Exception):
     """The session's rules were broken; `code` is stable and short, the message is for people."""

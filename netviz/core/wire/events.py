@@ -7,7 +7,7 @@ import msgspec
 from netviz.core.model.netfilter import Body
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.node import NodeState
-from netviz.core.wire.messages import AgentStatus, Hello
+from netviz.core.wire.messages import AgentStatus, BadRecord, Hello
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -36,6 +36,14 @@ class Acked(Event, frozen=True):
     """Agent: the server made everything up to `seq` durable."""
 
     seq: int
+
+
+class Noticed(Event, frozen=True):
+    """Agent: the server left records out, `more` of which aren't named."""
+
+    code: str
+    records: tuple[BadRecord, ...]
+    more: int
 
 
 class ProbeWanted(Event, frozen=True):
@@ -76,10 +84,14 @@ class GapFound(Event, frozen=True):
 
 
 class BodiesReceived(Event, frozen=True):
-    """Server: bodies that were asked for; their digests are the owner's to check."""
+    """Server: bodies that were asked for; their digests are the owner's to check.
+
+    Of `unknown` the collector has no body, of `refused` one that breaks a bound: asking again is of no use.
+    """
 
     bodies: tuple[Body, ...]
     unknown: tuple[bytes, ...]
+    refused: tuple[bytes, ...] = ()
 
 
 class StatusReceived(Event, frozen=True):

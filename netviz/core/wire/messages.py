@@ -14,12 +14,15 @@ from typing import Annotated
 
 import msgspec
 
+from netviz.core.model.bounds import ShortName, Words
 from netviz.core.model.netfilter import Body
 from netviz.core.state.delta import NodeDelta
 
 PROTOCOL_VERSIONS: tuple[int, ...] = (1,)
 # How many digests one message asks for or answers; lengths are checked before the items are read.
 MAX_DIGESTS = 4096
+NOTICE = "notice"
+MAX_BAD_RECORDS = 64
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", gc=False):
@@ -27,15 +30,19 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", gc
 
 
 class Hello(Message, frozen=True, tag="hello", gc=False):
-    """Collector's first words. `acked` is the last seq that it saw acknowledged in this epoch; -1 for none."""
+    """Collector's first words. `acked` is the last seq that it saw acknowledged in this epoch; -1 for none.
 
-    node: str
-    versions: tuple[int, ...]
-    agent_version: str
+    `understands` names what was added to this version of the protocol since: "notice".
+    """
+
+    node: Words
+    versions: Annotated[tuple[int, ...], msgspec.Meta(max_length=64)]
+    agent_version: Words
     epoch: int
     acked: int = -1
-    kernel: str = ""
-    boot_id: str = ""
+    kernel: Words = ""
+    boot_id: ShortName = ""
+    understands: Annotated[tuple[ShortName, ...], msgspec.Meta(max_length=64)] = ()
 
 
 class Welcome(Message, frozen=True, tag="welcome", gc=False):
@@ -95,14 +102,21 @@ class WantBodies(Message, frozen=True, tag="want", gc=False):
 
 
 class Bodies(Message, frozen=True, tag="bodies", gc=False):
-    """Bodies asked for. The server checks each digest; `unknown` are those that the collector no longer has."""
+    """Bodies asked for. The server checks each digest; `unknown` are those that the collector no longer has.
+
+    `refused` isn't said: reading sets it to (digest, reason) of those that broke a bound and are left out.
+    """
 
     bodies: Annotated[tuple[Body, ...], msgspec.Meta(max_length=MAX_DIGESTS)] = ()
     unknown: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=MAX_DIGESTS)] = ()
+    refused: tuple[tuple[bytes, str], ...] = ()
 
 
 class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A collector's own health. `lag_s`: age of the oldest unsent change; `cpu` in cores since the last report."""
+    """A collector's own health. `lag_s`: age of the oldest unsent change; `cpu` in cores since the last report.
+
+    `bad_records` counts records that the server could not use.
+    """
 
     rss_bytes: int = 0
     cpu: float = 0.0
@@ -112,6 +126,7 @@ class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     shed_events: int = 0
     resyncs: int = 0
     netns: int = 0
+    bad_records: int = 0
 
 
 class Heartbeat(Message, frozen=True, tag="beat", gc=False):
@@ -132,6 +147,26 @@ class ProbeEvent(Message, frozen=True, tag="probe_event", gc=False):
 
     id: str
     body: bytes = b""
+
+
+class BadRecord(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A record that the server left out: its namespace ("" for a body), section, key as text, and why."""
+
+    netns: str
+    section: str
+    record: str
+    reason: str
+
+
+class Notice(Message, frozen=True, tag="notice", gc=False):
+    """The server could not use some of what it got, and goes on. `code` is "bad_message".
+
+    `more` counts records that aren't named. Sent to collectors alone whose Hello says that they understand it.
+    """
+
+    code: str
+    records: tuple[BadRecord, ...]
+    more: int = 0
 
 
 class Error(Message, frozen=True, tag="error", gc=False):
@@ -156,5 +191,6 @@ AnyMessage = (
     | Heartbeat
     | ProbeRequest
     | ProbeEvent
+    | Notice
     | Error
 )

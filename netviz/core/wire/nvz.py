@@ -12,14 +12,20 @@ from functools import cache
 
 import msgspec
 
+from netviz.core.model.bounds import NodeName, Seconds
 from netviz.core.model.netfilter import Body, encode_body, encoded_digest
 from netviz.core.state.bodies import Encoded, EncodedBodies
 from netviz.core.state.delta import NodeDelta, apply, diff
+from netviz.core.state.door import UNREADABLE, read_delta, sift
 from netviz.core.state.node import ClusterState, NodeState
-from netviz.core.wire.errors import UNREADABLE
+from netviz.core.wire.codec import compress_little, inflate
+from netviz.core.wire.errors import RemoteProtocolError
 
 MAGIC = b"netviz\x01\n"
-MAX_STATE_BYTES = 2 << 30
+# What a file may inflate to: real ones are 10 to 40 times as large as their file.
+MAX_INFLATION = 128
+MIN_INFLATED_BYTES = 16 << 20
+MAX_STATE_BYTES = 1 << 30
 
 
 class NvzError(ValueError):
@@ -29,8 +35,8 @@ class NvzError(ValueError):
 class Capture(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a file holds. `taken_at_s` is Unix seconds; `bodies` are encoded canonically."""
 
-    node: str
-    taken_at_s: float
+    node: NodeName
+    taken_at_s: Seconds
     delta: NodeDelta
     bodies: tuple[msgspec.Raw, ...] = ()
 
@@ -40,26 +46,47 @@ def _decoder() -> msgspec.msgpack.Decoder[Capture]:
     return msgspec.msgpack.Decoder(Capture)
 
 
+class _LooseCapture(msgspec.Struct):
+    node: NodeName
+    taken_at_s: Seconds
+    delta: msgspec.Raw
+    bodies: tuple[msgspec.Raw, ...] = ()
+
+
+def _max_inflated(file_bytes: int) -> int:
+    return min(MAX_STATE_BYTES, max(MIN_INFLATED_BYTES, MAX_INFLATION * file_bytes))
+
+
+def _read(raw: bytes) -> Capture:
+    """Decode a capture, without records that break a bound. Raises: ValueError, RecursionError."""
+    try:
+        capture = _decoder().decode(raw)
+    except UNREADABLE:
+        loose = msgspec.msgpack.decode(raw, type=_LooseCapture)
+        return Capture(loose.node, loose.taken_at_s, read_delta(loose.delta), loose.bodies)
+    return msgspec.structs.replace(capture, delta=sift(capture.delta))
+
+
 def dump_nvz(state: NodeState, bodies: Iterable[Body], taken_at_s: float) -> bytes:
     """Encode a node's state and the bodies that it refers to."""
     encoded = tuple(msgspec.Raw(encode_body(body)) for body in bodies)
     capture = Capture(state.node, taken_at_s, diff(NodeState(state.node), state), encoded)
-    return MAGIC + zlib.compress(msgspec.msgpack.encode(capture), 6)
+    raw = msgspec.msgpack.encode(capture)
+    data = MAGIC + zlib.compress(raw, 6)
+    # Huffman codes alone make it 8 times smaller at most, so that it may be read.
+    return data if len(raw) <= _max_inflated(len(data)) else MAGIC + compress_little(raw)
 
 
 def load_nvz(data: bytes) -> tuple[Capture, NodeState]:
     """Decode a file. Raises: NvzError."""
     if not data.startswith(MAGIC):
         raise NvzError("not a netviz state file")
-    inflater = zlib.decompressobj()
     try:
-        raw = inflater.decompress(data[len(MAGIC) :], MAX_STATE_BYTES)
-    except zlib.error:
-        raise NvzError("the file is damaged (cannot inflate it)") from None
-    if not inflater.eof:
-        raise NvzError("the file is truncated or too large")
+        raw = inflate(memoryview(data)[len(MAGIC) :], _max_inflated(len(data)))
+    except RemoteProtocolError as err:
+        raise NvzError(f"the file is damaged or no netviz state file ({err})") from None
     try:
-        capture = _decoder().decode(raw)
+        capture = _read(raw)
         return capture, apply(NodeState(capture.node), capture.delta)
     except KeyError as err:
         raise NvzError(f"the file contradicts itself ({err.args[0]})") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from netviz.core.state.delta import NodeDelta, apply
+from netviz.core.state.door import refusals
 from netviz.core.state.node import NodeState
 from netviz.core.wire import events as ev
 from netviz.core.wire import messages as m
@@ -134,6 +135,7 @@ class ServerSession(Session):
         if self._parts_bytes > self._max_snapshot_bytes:
             raise RemoteProtocolError("too_large", f"a snapshot of over {self._max_snapshot_bytes} bytes")
         self._check_nodes(part.delta)
+        self._notice_records(part.delta)
         try:
             self._building = apply(self._building, part.delta)
         except KeyError as err:
@@ -161,11 +163,14 @@ class ServerSession(Session):
         if message.seq < expected:
             return []
         self._check_nodes(message.delta)
+        self._notice_records(message.delta)
         self._last_seq = message.seq
         return [ev.DeltaReceived(message.epoch, message.seq, message.at_ns, message.delta)]
 
     def _on_bodies(self, bodies: m.Bodies) -> list[ev.Event]:
-        return [ev.BodiesReceived(bodies.bodies, bodies.unknown)]
+        self._notice([m.BadRecord("", "bodies", digest.hex(), reason) for digest, reason in bodies.refused])
+        refused = tuple(digest for digest, _ in bodies.refused)
+        return [ev.BodiesReceived(bodies.bodies, bodies.unknown, refused)]
 
     def _on_heartbeat(self, beat: m.Heartbeat) -> list[ev.Event]:
         return [] if beat.status is None else [ev.StatusReceived(beat.status)]
@@ -185,6 +190,17 @@ class ServerSession(Session):
         for change in delta.netns:
             if change.key.node != self.node or (change.netns is not None and change.netns.key != change.key):
                 raise RemoteProtocolError("wrong_node", f"a change of {change.key} from node {self.node!r}")
+
+    def _notice_records(self, delta: NodeDelta) -> None:
+        self._notice(
+            [m.BadRecord(str(key), one.section, one.record, one.reason) for key, one in refusals(delta)]
+        )
+
+    def _notice(self, bad: list[m.BadRecord]) -> None:
+        """Tell the collector what was left out of its words, if it understands that."""
+        if bad and self.hello is not None and m.NOTICE in self.hello.understands:
+            named = tuple(bad[: m.MAX_BAD_RECORDS])
+            self._queue(m.Notice("bad_message", named, len(bad) - len(named)))
 
     _table: ClassVar[Table] = {
         (State.AWAIT_HELLO, m.Hello): _on_hello,
