@@ -187,7 +187,10 @@ def _matters(old: NetnsState | None, new: NetnsState | None) -> bool:
     """Tell whether a namespace changed in anything that the graph shows."""
     if old is None or new is None:
         return True
-    return any(getattr(old, part) is not getattr(new, part) for part in ("netns", "links", "addrs", "routes"))
+    return any(
+        getattr(old, part) is not getattr(new, part)
+        for part in ("netns", "links", "addrs", "routes", "refused")
+    )
 
 
 def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:

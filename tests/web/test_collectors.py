@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agents.transport import socket_url
 from netviz.core.model.ids import NetnsKey
+from netviz.core.model.l3 import Addr
 from netviz.core.model.netfilter import ChainBody, NftChain, NftExpr, NftRuleBody
 from netviz.core.model.netns import Netns
 from netviz.core.model.socket import Socket
@@ -376,3 +377,34 @@ async def test_the_admin_s_status_columns_follow(served: Served) -> None:
 def test_no_warning_was_shown_and_nothing_failed_inside(served: Served) -> None:
     """The server ran with warnings on; its log has none, and no traceback."""
     assert not served.log_lines("Warning:|Traceback"), served.log.read_text()
+
+
+async def test_a_wrong_record_hurts_nobody_is_said_and_ends(served: Served) -> None:
+    """An address of no bytes: the map answers, the node isn't whole, its collector counts, all until it is right."""
+
+    def node(name: str) -> Any:
+        graph = served.get("/api/topology", served.api_token)
+        return next((one for one in graph["nodes"] if one["name"] == name), None)
+
+    def told(addr: bytes, *drop: Addr) -> NodeDelta:
+        change = Change(
+            (Addr(2, addr, 24), Addr(3, bytes([10, 0, 0, 3]), 24)), tuple(one.key for one in drop)
+        )
+        return NodeDelta(netns=(NetnsDelta(collector.source.key, addrs=change),))
+
+    async with Collector(served, "n1") as collector:
+        await eventually(collector.settled)
+        assert (await eventually(lambda: node("n1")))["complete"]
+        collector.tell(told(b""))
+        await eventually(lambda: not node("n1")["complete"])
+        assert [gap["section"] for gap in node("n1")["gaps"]] == ["addrs"]
+        detail = served.get(f"/api/netns/{collector.source.key}", served.api_token)
+        assert [gap["section"] for gap in detail["gaps"]] == ["addrs"]
+        await eventually(lambda: collector.transport._complaints.count == 1)
+        assert collector.transport.connected
+        served.kill()
+        served.start()
+        await eventually(lambda: node("n1") and not node("n1")["complete"] and collector.settled(), 30)
+        collector.tell(told(bytes([10, 0, 0, 2]), Addr(2, b"", 24)))
+        await eventually(lambda: node("n1")["complete"])
+        assert node("n1")["gaps"] == []

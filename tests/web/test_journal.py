@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lab.stack import wait_until
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import NetnsKey
+from netviz.core.model.l3 import Addr
 from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply, diff
 from netviz.core.state.node import NodeState, SectionStatus
@@ -306,3 +307,31 @@ def test_a_clock_that_was_set_back_leaves_no_hole() -> None:
     found = state_at("n1", at + timedelta(seconds=20))
     assert found.kernel == "6.19"
     assert found.netns[KEY].sysctls["net.a"].value == 2
+
+
+@pytest.mark.django_db
+def test_a_wrong_record_that_an_earlier_version_journaled_is_left_out_and_ends() -> None:
+    """It was let in once; reading it back says so, until the entry that mends it."""
+    enrol(Node.objects.create(cluster=Cluster.objects.create(name="c"), name="n1"))
+    wrong, right = Addr(2, b"", 24), Addr(2, b"\x0a\0\0\1", 24)
+    deltas = (
+        NodeDelta(netns=(NetnsDelta(KEY, Netns(KEY), addrs=Change((wrong,))),)),
+        NodeDelta(netns=(NetnsDelta(KEY, addrs=Change((right,), (wrong.key,))),)),
+    )
+    start = timezone.now() - timedelta(seconds=10)
+    for seq, delta in enumerate(deltas):
+        JournalEntry.objects.create(
+            node="n1",
+            epoch=1,
+            seq=seq,
+            kind="delta" if seq else "snapshot",
+            received_at=start + timedelta(seconds=seq),
+            summary="",
+            body=pack(delta),
+            size=1,
+        )
+    before, after = state_at("n1", start), state_at("n1", start + timedelta(seconds=1))
+    assert before.gaps.keys() == {"addrs"}
+    assert not before.netns[KEY].addrs
+    assert not after.gaps
+    assert list(after.netns[KEY].addrs.values()) == [right]

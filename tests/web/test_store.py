@@ -10,6 +10,7 @@ import pytest
 
 from lab.stack import wait_until
 from netviz.core.model.ids import NetnsKey
+from netviz.core.model.l3 import Addr
 from netviz.core.model.netfilter import ChainBody, NftChain, NftExpr, NftRuleBody, body_digest
 from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
@@ -285,3 +286,23 @@ def test_a_failure_of_another_kind_ends_no_thread_of_the_store(
     monkeypatch.setattr(reader, "_refresh", once("refresh", reader._refresh))
     owner.replace(whole(), Position(5, 0), time.time())
     wait_until(lambda: len(failed) == 2 and in_step(owner, reader), 10, "both threads go on")
+
+
+def test_a_wrong_record_that_redis_holds_already_takes_nothing_down(
+    redis_url: str, open_store: Callable[[], RedisStore]
+) -> None:
+    """An earlier version wrote it: as base and in the log."""
+    first = open_store()
+    wrong = NodeDelta(netns=(NetnsDelta(KEY, addrs=Change((Addr(2, b"", 24),))),))
+    first.set_connected("n1", True, time.time())
+    first.replace(apply(whole(), wrong), Position(1, 1), time.time())
+    first.fold(
+        "n1", NodeDelta(netns=(NetnsDelta(KEY, addrs=Change((Addr(3, b"", 24),))),)), Position(1, 2), 1.0
+    )
+    second = open_store()
+    wait_until(lambda: second.position("n1") == Position(1, 2), 10, "the follower has it")
+    state = second.state("n1")
+    assert state is not None
+    assert not state.netns[KEY].addrs
+    assert state.gaps.keys() == {"addrs"}
+    assert not second.complete("n1")
