@@ -21,7 +21,7 @@ class Holdings:
 
     def left(self) -> list[str]:
         """Name everything of the cluster that the system still has."""
-        found = [f"{where} is in {inode}" for where, inode in _process_namespaces() if inode in self.inodes]
+        found = [f"process {pid} is in {at}" for pid, at in process_namespaces() if at in self.inodes]
         mounts = Path("/proc/self/mountinfo").read_text()
         found += [line for line in mounts.splitlines() if f" {self.directory}/" in line]
         found += [f"mounted net:[{n}]" for n in re.findall(r"net:\[(\d+)\]", mounts) if int(n) in self.inodes]
@@ -38,11 +38,12 @@ class Holdings:
             time.sleep(0.05)
 
 
-def _process_namespaces() -> Iterator[tuple[str, int]]:
+def process_namespaces() -> Iterator[tuple[int, int]]:
+    """List all processes with their network namespaces' inodes."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                yield f"process {entry.name}", os.stat(entry / "ns/net").st_ino
+                yield int(entry.name), os.stat(entry / "ns/net").st_ino
             except OSError:
                 continue
 

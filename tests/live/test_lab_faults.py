@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from lab.cluster import Cluster, ClusterSpec
 from lab.faults import FAULTS, apply_fault, mend
 from lab.reality import DEFAULT_TIMEOUT_S, Outcome, Probe, send, send_all
 from lab.spec import LabError
+from tests.live.lab_remains import process_namespaces
 
 pytestmark = pytest.mark.live
 PROTOS = ("tcp", "udp", "icmp")
@@ -119,6 +123,27 @@ def test_outcomes_tell_what_the_kernel_said(cluster: Cluster) -> None:
     assert send(cluster, "web-1", "web-2", "udp", size=1501, df=True).result == "too_big"
     assert send(cluster, "web-1", "web-2", "udp", size=3000).result == "delivered"
     assert send(cluster, "web-1", "web-2", "tcp", size=100_000).result == "delivered"
+
+
+def test_a_listener_that_must_wait_for_its_turn_is_waited_for(cluster: Cluster) -> None:
+    inode = cluster.netns_of("web-2").stat().st_ino
+    (listener,) = [pid for pid, held in process_namespaces() if held == inode and command_of(pid) == "app"]
+    os.kill(listener, signal.SIGSTOP)
+    going_on = threading.Timer(0.5, os.kill, (listener, signal.SIGCONT))
+    going_on.start()
+    try:
+        outcomes = exchange(cluster, [("web-1", "web-2")], timeout_s=0.1)
+        assert results(outcomes) == {"delivered"}, outcomes
+        going_on.join()
+        os.kill(listener, signal.SIGSTOP)
+        assert send(cluster, "web-1", "web-3", "udp").result == "delivered"  # nobody waits for others
+    finally:
+        going_on.join()
+        os.kill(listener, signal.SIGCONT)
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 # For each fault, with its default targets (node1, node2, web-1, api-1): the pairs whose packets no
