@@ -47,7 +47,7 @@ BASE_SYSCTLS: dict[str, int | str] = {
 NEIGH_SYSCTLS = {"retrans_time_ms": 60, "mcast_solicit": 2, "locktime": 0, "proxy_delay": 0}
 IP_TRANSPARENT, NLM_F_CREATE, NFACCT_F_QUOTA_BYTES = 19, 0x400, 2
 _ENV = {**os.environ, "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
-LONGEST_PROXY_DELAY_S = 1.0
+LONGEST_PROXY_DELAY_S = 10.0
 _PROXY_QUEUE = re.compile(r"proxy_qlen (\d+)")
 _TOKEN = re.compile(r"\{([a-z0-9]+)\}")
 

@@ -15,17 +15,19 @@ JOBS = min(2, os.cpu_count() or 1)
 Progress = Callable[[Summary, float], None]
 
 
-def run_campaign(seed: int, packets: int, networks: int, progress: Progress | None = None) -> Summary:
+def run_campaign(
+    seed: int, packets: int, networks: int, progress: Progress | None = None, jobs: int = JOBS
+) -> Summary:
     """Send at least `packets` packets through at least `networks` networks of consecutive seeds."""
     total = Summary()
     each = max(1, -(-packets // max(networks, 1)) + 1)
     started = time.monotonic()
-    pool = ProcessPoolExecutor(JOBS, mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
         waiting: set[Future[Summary]] = set()
         next_seed = seed
         while total.packets < packets or total.networks < networks:
-            while len(waiting) < 2 * JOBS:
+            while len(waiting) < 2 * jobs:
                 waiting.add(pool.submit(run_seed, next_seed, each))
                 next_seed += 1
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)

@@ -19,7 +19,7 @@ from netviz.core.state.node import ClusterState
 from netviz.core.wire.nvz import dump_nvz, join_captures, load_nvz
 from tests.live.oracle.build import Built
 
-SETTLE_S = 10.0
+SETTLE_S = 60.0
 IF_OPER_UP = 6
 
 

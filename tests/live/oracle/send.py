@@ -1,7 +1,8 @@
 """Send a network's probes with ordinary sockets, and listen for what comes back.
 
 One thread and one selector do everything: listeners, senders, taps. What a packet meets inside the
-kernel happens while it is being sent; only listeners' answers and time-outs come later.
+kernel happens while it is being sent; only listeners' answers and time-outs come later, and what a busy
+machine puts off: the end is when nothing has happened for a while and the kernel has no packet in hand.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import ExitStack, suppress
 
 import msgspec
 
-from lab import netns
+from lab import netns, softirq
 from lab.randomnet.model import Probe
 from netviz.core.sim.packet import SMALL_ANSWER
 from tests.live.oracle.build import Built, apply_items, open_listener
@@ -27,8 +28,8 @@ from tests.live.oracle.taps import Sighting, Taps
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DONT, PMTUDISC_DO = 10, 23, 0, 2
 IP_RECVERR, IPV6_RECVERR = 11, 25
 SO_MARK = 36
-QUIET_S = 0.16
-LONGEST_S = 0.8
+QUIET_S = 0.16  # longer than the kernel looks for a neighbour that doesn't answer
+LONGEST_S = 10.0
 ICMP_ECHO, ICMPV6_ECHO = 8, 128
 
 
@@ -200,7 +201,7 @@ class Session:
                 sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)
 
     def _pump(self, quiet_s: float, taps: Taps | None) -> None:
-        """Serve sockets until nothing has happened for `quiet_s` seconds."""
+        """Serve sockets until nothing has happened for `quiet_s` seconds, and the kernel is done."""
         limit = time.monotonic() + LONGEST_S
         last = time.monotonic()
         while (now := time.monotonic()) < limit:
@@ -211,7 +212,7 @@ class Session:
             busy = taps.drain() if taps is not None else 0
             if ready or busy:
                 last = time.monotonic()
-            elif time.monotonic() - last >= quiet_s:
+            elif time.monotonic() - last >= quiet_s and softirq.idle():
                 return
 
 

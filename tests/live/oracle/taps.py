@@ -19,7 +19,6 @@ SO_TIMESTAMPNS = 35
 SO_RCVBUFFORCE = 33
 PACKET_OTHERHOST, PACKET_OUTGOING = 3, 4
 _SNAP_BYTES = 512
-_STAMPING_S = 0.1
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -36,15 +35,12 @@ class Sighting(msgspec.Struct, frozen=True):
 class Taps:
     """The packet sockets, and what they saw."""
 
-    # As long as one socket wants time stamps, the kernel stamps packets: it begins with some delay.
     _stamping: socket.socket | None = None
 
     def __init__(self, paths: dict[str, Path]) -> None:
         self._sockets: dict[str, socket.socket] = {}
         if Taps._stamping is None:
-            Taps._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            Taps._stamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-            time.sleep(_STAMPING_S)
+            Taps._stamping = _begin_stamping()
         for place, path in paths.items():
             with netns.entered_path(path):
                 sock = socket.socket(
@@ -64,8 +60,7 @@ class Taps:
                     data, ancillary, _, address = sock.recvmsg(_SNAP_BYTES, 64)
                     frame = parse_frame(data)
                     if frame is not None:
-                        seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2][:16])
-                        at_ns = seconds * 1_000_000_000 + nanoseconds
+                        at_ns = _stamp_ns(ancillary)
                         out, stray = address[2] == PACKET_OUTGOING, address[2] == PACKET_OTHERHOST
                         found.append(Sighting(at_ns, place, address[0], out, stray, frame))
         self.sightings += found
@@ -79,3 +74,26 @@ class Taps:
         """Close the sockets, in the background: each takes the kernel some milliseconds."""
         sockets = list(self._sockets.values())
         threading.Thread(target=lambda: [sock.close() for sock in sockets], daemon=True).start()
+
+
+def _stamp_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+    seconds, nanoseconds = struct.unpack("=qq", ancillary[0][2][:16])
+    return int(seconds * 1_000_000_000 + nanoseconds)
+
+
+def _begin_stamping() -> socket.socket:
+    """Have the kernel stamp packets as they come in, and wait until it does.
+
+    It does as long as one socket wants stamps, and begins in a thread of its own; until then a packet is stamped
+    when it is read, which is after it was sent.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    sock.bind(("127.0.0.1", 0))
+    while True:
+        sock.sendto(b"stamp", sock.getsockname())
+        sent_ns = time.time_ns()
+        time.sleep(0.001)
+        _, ancillary, _, _ = sock.recvmsg(_SNAP_BYTES, 64)
+        if _stamp_ns(ancillary) <= sent_ns:
+            return sock
