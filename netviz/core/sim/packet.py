@@ -7,15 +7,11 @@ was after that step without copying, and what changed is found by comparing two 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.conntrack import CtTuple
-
-if TYPE_CHECKING:
-    from netviz.core.sim.inet.conntrack import Conn
 
 IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMPV6 = 1, 6, 17, 58
 PROTO_NAMES = {IPPROTO_ICMP: "icmp", IPPROTO_TCP: "tcp", IPPROTO_UDP: "udp", IPPROTO_ICMPV6: "icmpv6"}
@@ -61,7 +57,7 @@ class Packet(msgspec.Struct, frozen=True):
     fragment's length once it travels in fragments (0: it is whole); for ICMP echo, `sport` is
     the identifier and `dport` 0. `inner` is the tuple of the packet that an ICMP error quotes.
     `payload` is the frame that a tunnel packet carries under VXLAN network identifier `vni`: the
-    kernel works on the outer packet then. `mark` and the `ct` fields belong to the skb and die with
+    kernel works on the outer packet then. `ct` is the number of its connection in the run's memory. `mark` and the `ct` fields belong to the skb and die with
     it when the packet crosses into another namespace; so do `physin` and `physout`, the bridge ports
     (ifindex) by which a bridged packet that goes through the IP hooks came and goes, and `sdif`, the device
     by which a packet came into a VRF, and `ipvs`: IPVS has seen it. A port that the kernel chose at random is
@@ -93,7 +89,7 @@ class Packet(msgspec.Struct, frozen=True):
     inner: CtTuple | None = None
     payload: Packet | None = None
     vni: int = 0
-    ct: Conn | None = None
+    ct: int | None = None
     ct_reply: bool = False
     ct_related: bool = False
     untracked: bool = False

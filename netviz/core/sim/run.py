@@ -4,34 +4,36 @@ Where the kernel chooses, or nobody can know, the walk asks `Run.choose`. The dr
 again for each other choice, with the choices of the earlier run as its script: so the walk itself is
 written as if there were a single course, and branches come in a fixed order.
 
-What a packet leaves behind in the kernel (a conntrack entry, a learned FDB entry, a resolved
-neighbour) is kept in the run's overlays, never in the state.
+What packets leave behind in the kernel (a conntrack entry, a learned FDB entry, a resolved neighbour) is
+the run's memory, one immutable value beside the state; the circumstances of the packet that is followed are
+another, its journey. What is only supposed works on a fork of both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns
+from netviz.core.sim.conn import Conn
+from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition, Flow, Path, Recorder
-from netviz.core.state.node import ClusterState, NetnsState, NodeState
+from netviz.core.state.node import EMPTY, ClusterState, NetnsState, NodeState
 
 if TYPE_CHECKING:
     from netviz.core.model.conntrack import CtTuple
-    from netviz.core.model.ipvs import IpvsConn
-    from netviz.core.model.netfilter import SetElem
-    from netviz.core.sim.inet.conntrack import Conn
-    from netviz.core.sim.link.domain import Domain
     from netviz.core.sim.route.rules import RouteFlow
 
 MAX_MOVES = 800
+MAX_SUPPOSED = 64
+
+T = TypeVar("T")
 
 
 class Rx(msgspec.Struct, frozen=True):
@@ -105,15 +107,6 @@ class Ended(Exception):
         self.back = back
 
 
-class Question(msgspec.Struct, frozen=True):
-    """An ARP question that the run has asked: from which link and MAC, for which address, and who heard it."""
-
-    asker: LinkKey
-    mac: bytes
-    target: bytes
-    domain: Domain
-
-
 class Diverted(Exception):
     """A hook took the packet out of its way: what becomes of it instead."""
 
@@ -147,39 +140,51 @@ def _nowhere(_start: NetnsKey, _packet: Packet, _oif: int) -> tuple[LinkKey | No
     return None, True
 
 
+class Journey(msgspec.Struct, frozen=True):
+    """The circumstances of the packet that is followed, where it is now.
+
+    `visited` are the states in which it was received, which detects loops; `in_ifindex` is the device by which it
+    came into the host that sends it on (0: it is the host's own); `xmit_depth` counts the devices and tunnels that
+    send it, each from within the other. `routed` has the flow for which what comes in by a device has been routed
+    already; `resolving` are the neighbours that are being asked for: (namespace, ifindex, address).
+    """
+
+    visited: frozenset[Hashable] = frozenset()
+    in_ifindex: int = 0
+    xmit_depth: int = 0
+    routed: Mapping[LinkKey, RouteFlow] = EMPTY
+    resolving: frozenset[tuple[NetnsKey, int, bytes]] = frozenset()
+
+    def but(self, **changes: object) -> Journey:
+        """Return a copy with some fields changed."""
+        return msgspec.structs.replace(self, **changes)
+
+
+def next_script(choices: list[Choice]) -> list[int]:
+    """Return the script of the course after one that made these choices, in a fixed order; empty after the last."""
+    script = [choice.picked for choice in choices]
+    for at in range(len(choices) - 1, -1, -1):
+        if script[at] + 1 < choices[at].count:
+            return [*script[:at], script[at] + 1]
+    return []
+
+
 class Run:
-    """The mutable part of one run."""
+    """One run: what it reads, its memory and journey, what it recorded and what it chose."""
 
     def __init__(self, cluster: ClusterState, flow: Flow, script: Sequence[int] = ()) -> None:
         self.cluster = cluster
         self.flow = flow
         self.rec = Recorder()
+        self.memory = Memory()
+        self.journey = Journey()
+        self.client: tuple[NetnsKey, CtTuple] | None = None
+        self.speculation_depth = 0
         self.choices: list[Choice] = []
         self._script = script
         self._made: dict[Hashable, int] = {}
-        self.conns: dict[tuple[NetnsKey, int, CtTuple], tuple[Conn, bool]] = {}
-        self.gone: dict[NetnsKey, set[Hashable]] = {}
-        self.fdb: dict[tuple[NetnsKey, int, bytes, int], int] = {}
-        self.vxlan_fdb: dict[tuple[NetnsKey, int, bytes], bytes] = {}
-        self.endpoints: dict[tuple[LinkKey, bytes], tuple[bytes, int]] = {}
-        self.ipvs: dict[NetnsKey, list[IpvsConn]] = {}
-        self.neighs: dict[tuple[NetnsKey, int, bytes], bytes] = {}
-        # what a host learns from a question that it may hear only after the packet
-        self.late: set[tuple[NetnsKey, int, bytes]] = set()
-        self.asking: set[tuple[NetnsKey, int, bytes]] = set()  # resolutions that have not ended
-        self.questions: dict[bytes, list[Question]] = {}  # by the address of who asks
-        self.client: tuple[NetnsKey, CtTuple] | None = None
-        self.seen: set[Hashable] = set()
-        self.changed_sets: set[tuple[NetnsKey, int]] = set()
-        self.set_elems: dict[tuple[NetnsKey, tuple[int, str, str]], dict[bytes, SetElem | None]] = {}
-        # for which flow the packet that comes in by a device has been routed already
-        self.routed: dict[LinkKey, RouteFlow] = {}
-        self.came_in = 0  # the device by which the packet came in that its host sends: 0 it is its own
-        self.supposed = 0  # how deep in supposing
-        self.level = 0  # how many devices and tunnels have sent the packet, each from within the other
-        self.options_changed = False
-        self.noted: dict[Hashable, int] = {}  # what rules that were met wrote down for later rules
-        self.assumed: dict[str, None] = {}  # what no state tells, in sentences, in the order of use
+        # what no state tells, in sentences, in the order of use: the answer rests on it, also where it was supposed
+        self.assumed: dict[str, None] = {}
         self.carry: Carry = _nowhere
         self.fate: Fate = _nobody_knows
 
@@ -195,34 +200,59 @@ class Run:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Follow another packet meanwhile, without recording its steps; the packet's own circumstances come back."""
-        recorder, seen, self.rec, self.seen = self.rec, self.seen, Recorder(), set()
-        came_in, level, routed, self.routed = self.came_in, self.level, self.routed, dict(self.routed)
+        """Follow another packet meanwhile, without recording its steps; what it leaves behind stays."""
+        recorder, journey = self.rec, self.journey
+        self.rec, self.journey = Recorder(), journey.but(visited=frozenset())
         try:
             yield
         finally:
-            self.rec, self.seen = recorder, seen
-            self.came_in, self.level, self.routed = came_in, level, routed
+            self.rec, self.journey = recorder, journey
 
-    @contextmanager
-    def supposing(self) -> Iterator[None]:
-        """Forget afterwards also what packets that are only supposed leave behind."""
-        self.supposed += 1
-        conns, noted, changed_sets, set_elems = self.conns, self.noted, self.changed_sets, self.set_elems
-        fdb, vxlan_fdb, neighs, questions = self.fdb, self.vxlan_fdb, self.neighs, self.questions
-        self.conns, self.noted, self.changed_sets = dict(conns), dict(noted), set(changed_sets)
-        self.set_elems = {key: dict(elems) for key, elems in set_elems.items()}
-        self.fdb, self.vxlan_fdb, self.neighs = dict(fdb), dict(vxlan_fdb), dict(neighs)
-        self.questions = {sender: list(asked) for sender, asked in questions.items()}
-        late, self.late = self.late, set(self.late)
+    def suppose(self, work: Callable[[], T]) -> T:
+        """Find out what would become of packets that are only supposed, and forget all that they leave behind.
+
+        `work` returns the answer. The run chooses what the supposed packets meet only where the answer depends on it, or
+        may depend on it: no more than `MAX_SUPPOSED` courses are compared.
+        """
+        choices, script, made = self.choices, self._script, self._made
+        self.choices, self._script, self._made = [], (), dict(made)
+        try:
+            first = self._forked(work)
+            for _ in range(MAX_SUPPOSED):
+                self._script = next_script(self.choices)
+                if not self._script:
+                    return first
+                self.choices, self._made = [], dict(made)
+                if self._forked(work) != first:
+                    break
+        finally:
+            self.choices, self._script, self._made = choices, script, made
+        return self._forked(work)
+
+    def _forked(self, work: Callable[[], T]) -> T:
+        memory = self.memory
+        self.speculation_depth += 1
         try:
             with self.aside():
-                yield
+                return work()
         finally:
-            self.supposed -= 1
-            self.conns, self.noted, self.changed_sets, self.set_elems = conns, noted, changed_sets, set_elems
-            self.fdb, self.vxlan_fdb, self.neighs, self.questions = fdb, vxlan_fdb, neighs, questions
-            self.late = late
+            self.speculation_depth -= 1
+            self.memory = memory
+
+    def conn(self, number: int | None) -> Conn | None:
+        """Return the connection that a packet carries the number of."""
+        return None if number is None else self.memory.conns[number]
+
+    def add_conn(self, conn: Conn) -> int:
+        """Give a connection a number."""
+        number = len(self.memory.conns) + 1
+        self.memory = self.memory.with_conn(number, conn)
+        return number
+
+    def change_conn(self, number: int | None, **changes: object) -> None:
+        """Change a connection, wherever its number is."""
+        if number is not None:
+            self.memory = self.memory.with_conn(number, self.memory.conns[number].but(**changes))
 
     @property
     def probability(self) -> float | None:
@@ -354,7 +384,7 @@ class Run:
     def start_path(self) -> None:
         """Begin the answer's path; step numbers go on."""
         self.rec = Recorder(self.rec.seq)
-        self.seen = set()
+        self.journey = self.journey.but(visited=frozenset())
 
     def finish(self, ended: Ended) -> Path:
         """Close the current path."""

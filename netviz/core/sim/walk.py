@@ -27,7 +27,19 @@ from netviz.core.sim.packet import (
 )
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.run import MAX_MOVES, Action, Diverted, Ended, Run, Rx, Send, Tx, display_name, pod_name
+from netviz.core.sim.run import (
+    MAX_MOVES,
+    Action,
+    Diverted,
+    Ended,
+    Run,
+    Rx,
+    Send,
+    Tx,
+    display_name,
+    next_script,
+    pod_name,
+)
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import (
     BRANCH,
@@ -88,13 +100,9 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
         run.fate = partial(_fate, run)
         branches.append(_course(run))
         assumed |= run.assumed
-        choices = run.choices
-        while choices and choices[-1].picked + 1 >= choices[-1].count:
-            choices.pop()
-        if not choices:
+        script = next_script(run.choices)
+        if not script:
             break
-        script = [choice.picked for choice in choices]
-        script[-1] += 1
         if len(branches) >= MAX_BRANCHES:
             rest = Path(Disposition.UNKNOWN, f"more than {MAX_BRANCHES} possible courses", ())
             branches.append(Branch(None, rest))

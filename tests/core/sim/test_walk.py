@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from netviz.core.model.addr import pack_ip, pack_prefix
 from netviz.core.model.ids import LinkKey
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.decision import route_flow
-from netviz.core.sim.run import Run
+from netviz.core.sim.run import Journey, Run
 from netviz.core.sim.trace import Disposition, Flow
 from tests.core.sim.build import textbook
 
@@ -73,18 +71,19 @@ def test_a_missing_route_to_another_nodes_pods_is_named() -> None:
     assert "no route" not in stranger.branches[0].forward.hops[-1].steps[-1].why
 
 
-@pytest.mark.parametrize("way", [Run.aside, Run.supposing])
-def test_a_packet_followed_aside_leaves_the_circumstances_of_the_traced_one(way: Any) -> None:
+def test_a_packet_followed_aside_leaves_the_circumstances_of_the_traced_one() -> None:
     net, made = textbook()
     node = made["node-1"].key
     packet = Packet(pack_ip("10.1.1.2"), pack_ip("10.1.2.2"), 17, ttl=64, length=100)
     run = Run(net.cluster(), Flow(node, packet.src, packet.dst, 17))
     device = LinkKey(node, 3)
-    run.came_in, run.level, run.routed = 3, 2, {device: route_flow(packet, iif=3)}
-    with way(run):
-        assert (run.came_in, run.level) == (3, 2)
-        run.came_in, run.level = 0, 5
-        run.routed.pop(device)
+    routed = {device: route_flow(packet, iif=3)}
+    run.journey = journey = Journey(frozenset(("here",)), in_ifindex=3, xmit_depth=2, routed=routed)
+    with run.aside():
+        assert run.journey == journey.but(visited=frozenset())
+        run.journey = Journey(xmit_depth=5)
+        run.memory = run.memory.with_neigh((node, 3, packet.dst), b"mac")
         run.step(net.cluster().nodes[node.node].netns[node], "origin", "", packet, "send", "A question.")
-    assert (run.came_in, run.level, list(run.routed)) == (3, 2, [device])
+    assert run.journey == journey
+    assert run.memory.neighs
     assert not run.rec.path(Disposition.DELIVERED, "").hops

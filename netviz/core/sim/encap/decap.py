@@ -62,7 +62,7 @@ def _check_checksum(run: Run, ns: NetnsState, dev: Link, packet: Packet) -> None
     Source: net/core/utils.c, inet_proto_csum_replace4; net/core/dev.c, skb_csum_hwoffload_help;
     drivers/net/loopback.c (no hw_enc_features) (Linux 6.18).
     """
-    conn, inner = packet.ct, packet.payload
+    conn, inner = run.conn(packet.ct), packet.payload
     translated = conn is not None and conn.reply != invert(conn.orig)
     if not (dev.flags & IFF_LOOPBACK and translated and inner is not None and _is_unfinished(inner)):
         return

@@ -197,7 +197,9 @@ def keep_route(run: Run, ns: NetnsState, link: Link, packet: Packet, into: LinkK
     sender = ns.links.get(link.master) or link
     taker = run.link(into)
     if taker is not None and packet.smac == sender.mac:
-        run.routed[LinkKey(into.netns, taker.master or into.ifindex)] = route_flow(packet, iif=run.came_in)
+        key = LinkKey(into.netns, taker.master or into.ifindex)
+        flow = route_flow(packet, iif=run.journey.in_ifindex)
+        run.journey = run.journey.but(routed={**run.journey.routed, key: flow})
 
 
 def too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> NoReturn:
@@ -224,10 +226,10 @@ def check_recursion(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Non
 
     Source: net/ipv4/ip_tunnel_core.c, iptunnel_xmit; include/net/ip_tunnels.h, IP_TUNNEL_RECURSION_LIMIT (Linux 6.18).
     """
-    if run.level > RECURSION_LIMIT:
+    if run.journey.xmit_depth > RECURSION_LIMIT:
         why = f"The route to the tunnel's other end leads into tunnels again ({link.ifname}): the kernel gives up."
         run.drop(ns, "encap", link.ifname, packet, "RECURSION_LIMIT", why, command="ip route; ip -d link")
-    run.level += 1
+    run.journey = run.journey.but(xmit_depth=run.journey.xmit_depth + 1)
 
 
 def no_way(run: Run, ns: NetnsState, link: Link, packet: Packet, remote: bytes) -> NoReturn:

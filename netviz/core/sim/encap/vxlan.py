@@ -96,9 +96,8 @@ def _short_cut(run: Run, ns: NetnsState, space: NetnsState, link: Link, packet: 
         ):
             continue
         if info.learning and packet.smac:
-            run.vxlan_fdb[key.netns, key.ifindex, packet.smac] = (
-                LOOPBACK6 if len(remote.addr) == 16 else LOOPBACK4
-            )
+            itself = LOOPBACK6 if len(remote.addr) == 16 else LOOPBACK4
+            run.memory = run.memory.with_vxlan_fdb((key.netns, key.ifindex, packet.smac), itself)
         why = f"The remote {addr} is this host's own: the frame takes a short cut to {other.ifname} here."
         run.step(
             ns, "encap", link.ifname, packet, "short cut", why, remote=addr, vni=remote.vni, command=command
@@ -116,7 +115,7 @@ def _remote(
     command = f"bridge fdb show dev {link.ifname}"
     found = entries_for(ns, link, packet.dmac)
     own = bool(found) and found[0].mac == packet.dmac
-    learned = run.vxlan_fdb.get((ns.key, link.ifindex, packet.dmac))
+    learned = run.memory.vxlan_fdb.get((ns.key, link.ifindex, packet.dmac))
     if learned is not None and not (own and any(pinned(entry) for entry in found)):
         return Remote(learned, info.port, info.vni), f"learned {mac}"
     if not found:
@@ -185,7 +184,7 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet, devices: list[Link
             why = f"{link.ifname} has the inner frame's source at another remote, in a static entry."
             run.drop(own, "decap", link.ifname, packet, "VXLAN_ENTRY_EXISTS", why, command="bridge fdb show")
         if info.learning and inner.smac:
-            run.vxlan_fdb[own.key, link.ifindex, inner.smac] = packet.src
+            run.memory = run.memory.with_vxlan_fdb((own.key, link.ifindex, inner.smac), packet.src)
         inner = tunnel.decap_ecn(run, own, link, packet, inner, "IP_TUNNEL_ECN")
         inner = inner.scrubbed(True).but(mark=0 if key.netns != ns.key else packet.mark)
         run.step(

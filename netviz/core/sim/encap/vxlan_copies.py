@@ -7,6 +7,8 @@ Unmodelled: what is learned from a copy that comes back to its own host.
 
 from __future__ import annotations
 
+from functools import partial
+
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import Link, VxlanInfo
@@ -75,10 +77,11 @@ def _taken(
 
     Asked with a frame that nothing inside keeps back; what becomes of the packet is told on its way.
     """
-    good: list[Remote] = []
-    maybe: list[Remote] = []
     frame = question(packet.dmac, packet.smac)
-    with run.supposing():
+
+    def ask() -> tuple[list[Remote], list[Remote]]:
+        good: list[Remote] = []
+        maybe: list[Remote] = []
         for remote in remotes:
             outer = outer_packet(space, info, remote, frame)
             if outer is None:
@@ -89,17 +92,20 @@ def _taken(
                 good.append(remote)
             elif unsure:
                 maybe.append(remote)
-    return good, maybe
+        return good, maybe
+
+    return run.suppose(ask)
 
 
 def _refused(
     run: Run, space: NetnsState, info: VxlanInfo, packet: Packet, remotes: list[Remote]
 ) -> list[Remote]:
     """List the remotes where rules refuse their copy and tell the sender so. Copies of copies are not looked at."""
-    found: list[Remote] = []
-    for remote in remotes if not run.supposed else ():
+
+    def is_refused(remote: Remote) -> bool:
         outer = outer_packet(space, info, remote, packet)
-        with run.supposing():
-            if outer is not None and run.fate(Send(space.key, outer, remote.link)).answer is not None:
-                found.append(remote)
-    return found
+        return outer is not None and run.fate(Send(space.key, outer, remote.link)).answer is not None
+
+    if run.speculation_depth:
+        return []
+    return [remote for remote in remotes if run.suppose(partial(is_refused, remote))]

@@ -49,7 +49,7 @@ def entries_for(ns: NetnsState, link: Link, mac: bytes) -> list[Fdb]:
 def remotes_for(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: bytes) -> list[Remote] | None:
     """List all remotes that a frame to a MAC is sent to; None where that isn't modelled."""
     found = vxlan_fdb(ns.fdb).get((link.ifindex, mac), [])
-    learned = run.vxlan_fdb.get((ns.key, link.ifindex, mac))
+    learned = run.memory.vxlan_fdb.get((ns.key, link.ifindex, mac))
     if learned is not None and not any(pinned(entry) for entry in found):
         return [Remote(learned, info.port, info.vni)]
     if unmodelled(info):

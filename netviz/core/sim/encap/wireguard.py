@@ -49,7 +49,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     key = LinkKey(ns.key, link.ifindex)
     endpoint = None
     if peer is not None:
-        endpoint = run.endpoints.get((key, peer.public_key)) or (peer.endpoint, peer.port)
+        endpoint = run.memory.endpoints.get((key, peer.public_key)) or (peer.endpoint, peer.port)
     if peer is None or endpoint is None or not endpoint[0]:
         what = "no peer" if peer is None else "a peer without a known endpoint"
         why = f"{format_ip(packet.dst)} has {what} on {link.ifname}: the sender gets an ICMP error."
@@ -113,7 +113,8 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet, devices: list[Link
     if peer is None:
         why = f"{link.ifname} knows no peer with the sender's key: there is no session, and nothing comes through."
         run.drop(own, "decap", link.ifname, packet, "NOT_SPECIFIED", why, command=command)
-    run.endpoints[key, peer.public_key] = (packet.src, packet.sport)
+    known = {**run.memory.endpoints, (key, peer.public_key): (packet.src, packet.sport)}
+    run.memory = run.memory.but(endpoints=known)
     if peer_for(info, inner.src) is not peer:
         why = f"{format_ip(inner.src)} is not allowed for the peer that sent it: the packet is dropped."
         run.drop(own, "decap", link.ifname, packet, "NOT_SPECIFIED", why, command=command)

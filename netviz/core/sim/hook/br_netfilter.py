@@ -105,7 +105,8 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
         check_source(run, ns, bridge, packet, flow, nexthop.oif)
         if nexthop.oif == bridge.ifindex:
             return _bridged(run, ns, packet, bridge, nexthop)
-    run.routed[LinkKey(ns.key, bridge.ifindex)] = flow
+    routed = {**run.journey.routed, LinkKey(ns.key, bridge.ifindex): flow}
+    run.journey = run.journey.but(routed=routed)
     packet = packet.but(dmac=bridge.mac, pkttype=PACKET_HOST)
     why = (
         f"The new destination is not to be reached behind {bridge.ifname}: the frame is addressed to the bridge "

@@ -171,13 +171,16 @@ def copys_mac(
     hooked = base_chains(ns.nft_chains).get((NFPROTO_BRIDGE, BRIDGE_HOOKS[hook]))
     if not hooked and not has_egress(ns, out):
         return packet.dmac
-    with run.supposing():
+
+    def copy() -> bytes:
         try:
-            copy = bridge_hook(run, ns, packet, hook, port, bridge, out)
-            passed = netdev_hook(run, ns, out, copy, egress=True)
+            copied = bridge_hook(run, ns, packet, hook, port, bridge, out)
+            passed = netdev_hook(run, ns, out, copied, egress=True)
             return packet.dmac if isinstance(passed, Forwarded) else passed.dmac
         except Ended:
             return packet.dmac
+
+    return run.suppose(copy)
 
 
 def arp_hook(

@@ -230,22 +230,22 @@ def record(ctx: Context, chain: NftChain, outcome: Outcome, dev: str, kind: str,
 def _nat(ctx: Context, dev: str, nexthop: bytes) -> None:
     """Consult nat chains if the connection is new, then translate the packet."""
     packet, run, ns = ctx.packet, ctx.run, ctx.ns
-    conn = packet.ct
-    if conn is None:
+    number = packet.ct
+    if number is None:
         return
     source = nat.manip_is_source(ctx.hook)
-    if nat.wants_rules(packet, ctx.hook):
+    if nat.wants_rules(run, packet, ctx.hook):
         index = base_chains(ns.nft_chains)
         chains = [chain for family in families(packet.ipv6) for chain in index.get((family, ctx.hook), ())]
         for chain in _nat_order(ctx, chains):
-            if chain.type == "nat" and not nat.initialized(conn, source):
+            if chain.type == "nat" and not nat.initialized(run.memory.conns[number], source):
                 _nat_chain(ctx, chain, dev, nexthop, source)
-        if not nat.initialized(conn, source):
+        if not nat.initialized(run.memory.conns[number], source):
             apply_mapping(ctx, None, source, dev)
     ctx.packet = nat.translate(run, ns, ctx.packet, ctx.hook, dev)
     if ctx.hook == NF_PRE_ROUTING and ctx.packet.dst != packet.dst:
         ctx.rerouted = ctx.packet
-    reply = ctx.packet.ct_reply
+    conn, reply = run.memory.conns[number], ctx.packet.ct_reply
     if ctx.hook == NF_LOCAL_OUT and conn.tuple_of(reply).dst != conn.tuple_of(not reply).src:
         ctx.rerouted = ctx.packet
 
@@ -264,18 +264,19 @@ def _nat_order(ctx: Context, chains: list[NftChain]) -> list[NftChain]:
 
 def apply_mapping(ctx: Context, mapping: NatMapping | None, source: bool, dev: str) -> None:
     """Decide the connection's translation; ends the walk where every tuple that the rule allows is taken."""
-    conn = ctx.packet.ct
-    assert conn is not None
-    if not nat.set_up(ctx.run, ctx.ns, conn, mapping, source):
+    number = ctx.packet.ct
+    assert number is not None
+    if not nat.set_up(ctx.run, ctx.ns, number, mapping, source):
         why = "Every port that the rule allows is taken by other connections: the packet is dropped when it is confirmed."
         ctx.run.unknown(ctx.ns, "nat", dev, ctx.packet, "no free port", why)
     packet = ctx.packet
     tunnel = (packet.proto, packet.src, packet.dst, packet.dport) if packet.payload is not None else None
     known = portless(ctx.ns.conntrack).get(tunnel, {}) if tunnel is not None else {}
     plain = any(is_plain(*one) for one in known.values())
+    conn = ctx.run.memory.conns[number]
     if plain and conn.reply != invert(conn.orig) and choose_tunnels(ctx.run, ctx.ns, packet, dev, 2):
-        conn.reply, conn.unsure = invert(conn.orig), ""
-        conn.status &= ~(IPS_SRC_NAT | IPS_DST_NAT)
+        status = conn.status & ~(IPS_SRC_NAT | IPS_DST_NAT)
+        ctx.run.change_conn(number, reply=invert(conn.orig), unsure="", status=status)
 
 
 def _nat_chain(ctx: Context, chain: NftChain, dev: str, nexthop: bytes, source: bool) -> None:

@@ -30,6 +30,7 @@ from netviz.core.model.conntrack import (
     CtTuple,
 )
 from netviz.core.model.ids import NetnsKey
+from netviz.core.sim.conn import Conn
 from netviz.core.sim.index import ByIdentity
 from netviz.core.sim.packet import (
     ICMP_ECHO,
@@ -57,66 +58,6 @@ TIME_WAIT, CLOSE = 7, 8
 SYN_SENT, SYN_SENT2 = 1, 9
 # How a packet fits a connection that its tuple names.
 KNOWN, NEW, INVALID = "known", "new", "invalid"
-
-
-class Conn:
-    """A connection that the run made or took from the state: its two tuples and what was done to it.
-
-    `unsure` says which translation chose a port that nobody can know: "source", "destination" or ""; `drawn`, that
-    the first packet came with such a source port.
-    `labels` is a bit mask, and `counted` (packets, bytes) of both directions; None where they aren't known.
-    """
-
-    __slots__ = (
-        "confirmed",
-        "counted",
-        "drawn",
-        "dst_done",
-        "labels",
-        "mark",
-        "orig",
-        "reply",
-        "seen_reply",
-        "src_done",
-        "status",
-        "tcp_state",
-        "unsure",
-        "zone",
-    )
-
-    def __init__(self, orig: CtTuple, reply: CtTuple, status: int = 0, mark: int = 0, zone: int = 0) -> None:
-        self.orig = orig
-        self.reply = reply
-        self.status = status
-        self.mark = mark
-        self.zone = zone
-        self.seen_reply = bool(status & IPS_SEEN_REPLY)
-        self.tcp_state = 0
-        self.unsure = ""
-        self.drawn = False
-        self.confirmed = False
-        self.src_done = False
-        self.dst_done = False
-        self.labels: int | None = 0
-        self.counted: list[tuple[int, int]] | None = [(0, 0), (0, 0)]
-
-    def count(self, packet: Packet, reply: bool) -> None:
-        """Count a packet. Source: net/netfilter/nf_conntrack_core.c, nf_ct_acct_add (Linux 6.18)."""
-        if self.counted is not None:
-            packets, octets = self.counted[reply]
-            self.counted[reply] = (packets + 1, octets + packet.length)
-
-    def tuple_of(self, reply: bool) -> CtTuple:
-        """Return one direction's tuple."""
-        return self.reply if reply else self.orig
-
-
-def _from_entry(entry: CtEntry) -> Conn:
-    conn = Conn(entry.orig, entry.reply, entry.status, entry.mark, entry.zone)
-    conn.tcp_state = entry.tcp_state
-    conn.confirmed = conn.src_done = conn.dst_done = True
-    conn.labels = conn.counted = None
-    return conn
 
 
 class Others(msgspec.Struct, frozen=True):
@@ -181,17 +122,17 @@ def _key(t: CtTuple, zone: int) -> tuple[int, bytes, bytes, int, int, int]:
     return (t.proto, t.src, t.dst, t.sport, t.dport, zone)
 
 
-def find(run: Run, ns: NetnsState, wanted: CtTuple, zone: int = 0) -> tuple[Conn, bool] | None:
-    """Find a confirmed connection by either direction's tuple; the flag says that it is the reply's."""
-    made = run.conns.get((ns.key, zone, wanted))
+def find(run: Run, ns: NetnsState, wanted: CtTuple, zone: int = 0) -> tuple[int, bool] | None:
+    """Find the number of a confirmed connection by either direction's tuple; the flag says that it is the reply's."""
+    made = run.memory.conn_tuples.get((ns.key, zone, wanted))
     if made is not None:
         return made
     entry = _in_state(ns, wanted, zone)
-    if entry is None or entry.key in run.gone.get(ns.key, ()):
+    if entry is None or (ns.key, entry.key) in run.memory.deleted_conns:
         return None
-    conn = _from_entry(entry)
-    _register(run, ns.key, conn)
-    return conn, wanted != conn.orig
+    number = run.add_conn(Conn.from_entry(entry))
+    _register(run, ns.key, number)
+    return number, wanted != entry.orig
 
 
 def _in_state(ns: NetnsState, wanted: CtTuple, zone: int) -> CtEntry | None:
@@ -204,31 +145,35 @@ def _in_state(ns: NetnsState, wanted: CtTuple, zone: int) -> CtEntry | None:
     return others(ns.conntrack).replies.get((zone, wanted))
 
 
-def _register(run: Run, key: NetnsKey, conn: Conn) -> None:
-    run.conns[key, conn.zone, conn.reply] = (conn, True)
-    run.conns[key, conn.zone, conn.orig] = (conn, False)
+def _register(run: Run, key: NetnsKey, number: int) -> None:
+    memory, conn = run.memory, run.memory.conns[number]
+    own = {(key, conn.zone, conn.reply): (number, True), (key, conn.zone, conn.orig): (number, False)}
+    run.memory = memory.but(conn_tuples={**memory.conn_tuples, **own})
 
 
-def taken(run: Run, ns: NetnsState, reply: CtTuple, own: Conn) -> bool:
+def taken(run: Run, ns: NetnsState, reply: CtTuple, own: int) -> bool:
     """Tell whether another connection already uses a tuple.
 
     Source: net/netfilter/nf_conntrack_core.c, nf_conntrack_tuple_taken (Linux 6.18).
     """
-    found = find(run, ns, reply, own.zone)
-    return found is not None and found[0] is not own
+    found = find(run, ns, reply, run.memory.conns[own].zone)
+    return found is not None and found[0] != own
 
 
-def mapped_sources(run: Run, ns: NetnsState, conn: Conn) -> list[CtTuple]:
+def mapped_sources(run: Run, ns: NetnsState, number: int) -> list[CtTuple]:
     """List how the connection's own source is translated by other connections: as inverted reply tuples.
 
     Source: net/netfilter/nf_nat_core.c, find_appropriate_src (Linux 6.18).
     """
+    conns = run.memory.conns
+    conn = conns[number]
     key = (conn.zone, conn.orig.proto, conn.orig.src, conn.orig.sport)
     found = [invert(entry.reply) for entry in others(ns.conntrack).sources.get(key, ())]
-    for (where, zone, _tuple), (other, reply) in run.conns.items():
-        same = (zone, other.orig.proto, other.orig.src, other.orig.sport) == key
-        if where == ns.key and not reply and same and other is not conn:
-            found.append(invert(other.reply))
+    for (where, zone, _tuple), (other, reply) in run.memory.conn_tuples.items():
+        orig = conns[other].orig
+        same = (zone, orig.proto, orig.src, orig.sport) == key
+        if where == ns.key and not reply and same and other != number:
+            found.append(invert(conns[other].reply))
     return found
 
 
@@ -274,12 +219,11 @@ def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
     if fits == NEW:
         found = None
     if found is not None:
-        conn, reply = found
-        if reply:
-            conn.seen_reply = True
-        packet = packet.but(ct=conn, ct_reply=reply)
-        conn.count(packet, reply)
-        state = ct_state(packet)
+        number, reply = found
+        packet = packet.but(ct=number, ct_reply=reply)
+        conn = run.memory.conns[number].with_packet(packet, reply)
+        run.memory = run.memory.with_conn(number, conn)
+        state = ct_state(run, packet)
         run.step(
             ns,
             "conntrack",
@@ -297,10 +241,8 @@ def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
         return _invalid(
             run, ns, packet, dev, command, "The packet belongs to no known connection and cannot start one"
         )
-    conn = Conn(wanted, invert(wanted), zone=packet.zone)
-    conn.drawn = packet.sport_unsure
-    conn.count(packet, False)
-    packet = packet.but(ct=conn, ct_reply=False)
+    conn = Conn(wanted, invert(wanted), zone=packet.zone, drawn=packet.sport_unsure)
+    packet = packet.but(ct=run.add_conn(conn.with_packet(packet, False)), ct_reply=False)
     run.step(
         ns,
         "conntrack",
@@ -320,9 +262,7 @@ def _invalid(run: Run, ns: NetnsState, packet: Packet, dev: str, command: str, w
     return packet
 
 
-def _find_for(
-    run: Run, ns: NetnsState, packet: Packet, dev: str, wanted: CtTuple
-) -> tuple[Conn, bool] | None:
+def _find_for(run: Run, ns: NetnsState, packet: Packet, dev: str, wanted: CtTuple) -> tuple[int, bool] | None:
     """Find a packet's connection; where its port isn't known, among those that this run has made.
 
     A port that translation drew is one that no connection of its own uses, so it is new elsewhere too. A
@@ -330,7 +270,7 @@ def _find_for(
     """
     if not (packet.sport_unsure or packet.dport_unsure):
         return find(run, ns, wanted, packet.zone)
-    made = run.conns.get((ns.key, packet.zone, wanted))
+    made = run.memory.conn_tuples.get((ns.key, packet.zone, wanted))
     if made is not None or packet.payload is None:
         return made
     key = (packet.proto, packet.src, packet.dst, packet.dport)
@@ -339,7 +279,7 @@ def _find_for(
     if not picked:
         return None
     entry, reply = known[picked - 1]
-    return _from_entry(entry), reply
+    return run.add_conn(Conn.from_entry(entry)), reply
 
 
 def choose_tunnels(run: Run, ns: NetnsState, packet: Packet, dev: str, count: int) -> int:
@@ -367,7 +307,7 @@ def _reopens(packet: Packet) -> bool:
     return packet.tcp_flags & (TH_SYN | TH_ACK) == TH_SYN
 
 
-def _fits(run: Run, ns: NetnsState, packet: Packet, dev: str, conn: Conn, reply: bool) -> str:
+def _fits(run: Run, ns: NetnsState, packet: Packet, dev: str, number: int, reply: bool) -> str:
     """Tell whether a TCP packet fits the connection that its tuple names, as the collected state has it.
 
     A SYN on a connection that is in TIME_WAIT or CLOSE begins a new one if the old one was closed or
@@ -376,6 +316,7 @@ def _fits(run: Run, ns: NetnsState, packet: Packet, dev: str, conn: Conn, reply:
 
     Source: net/netfilter/nf_conntrack_proto_tcp.c, tcp_conntracks, nf_conntrack_tcp_packet (Linux 6.18).
     """
+    conn = run.memory.conns[number]
     if packet.proto != IPPROTO_TCP or not conn.tcp_state or not _reopens(packet):
         return KNOWN
     if reply and conn.tcp_state != TIME_WAIT:
@@ -402,9 +343,11 @@ def _fits(run: Run, ns: NetnsState, packet: Packet, dev: str, conn: Conn, reply:
 
 
 def _forget(run: Run, ns: NetnsState, conn: Conn) -> None:
-    run.gone.setdefault(ns.key, set()).add(_key(conn.orig, conn.zone))
-    for t in (conn.orig, conn.reply):
-        run.conns.pop((ns.key, conn.zone, t), None)
+    memory, own = run.memory, [(ns.key, conn.zone, t) for t in (conn.orig, conn.reply)]
+    run.memory = memory.but(
+        deleted_conns=memory.deleted_conns | {(ns.key, _key(conn.orig, conn.zone))},
+        conn_tuples={key: found for key, found in memory.conn_tuples.items() if key not in own},
+    )
 
 
 def _check_doubts(run: Run, ns: NetnsState, packet: Packet, dev: str) -> None:
@@ -463,8 +406,9 @@ def _track_error(run: Run, ns: NetnsState, packet: Packet, dev: str, command: st
     if found is None:
         _check_doubts(run, ns, packet, dev)
         return _invalid(run, ns, packet, dev, command, "The ICMP error is about no known connection")
-    conn, reply = found
-    packet = packet.but(ct=conn, ct_reply=reply, ct_related=True)
+    number, reply = found
+    conn = run.memory.conns[number]
+    packet = packet.but(ct=number, ct_reply=reply, ct_related=True)
     run.step(
         ns,
         "conntrack",
@@ -479,18 +423,18 @@ def _track_error(run: Run, ns: NetnsState, packet: Packet, dev: str, command: st
     return packet
 
 
-def seen_conn(packet: Packet) -> Conn | None:
+def seen_conn(run: Run, packet: Packet) -> Conn | None:
     """Return what xtables sees as a packet's connection: a template where a rule has laid down how to track it.
 
     Source: net/netfilter/nf_conntrack_core.c, nf_ct_tmpl_alloc (Linux 6.18).
     """
     if packet.ct is not None or not packet.template:
-        return packet.ct
+        return run.conn(packet.ct)
     nobody = CtTuple(bytes(len(packet.src)), bytes(len(packet.src)), 0, 0, 0)
     return Conn(nobody, nobody, IPS_TEMPLATE | IPS_CONFIRMED, zone=packet.zone)
 
 
-def ct_state(packet: Packet) -> str:
+def ct_state(run: Run, packet: Packet) -> str:
     """Name the packet's state as `ct state` does.
 
     Source: include/net/netfilter/nf_conntrack.h, nf_ct_get; nf_conntrack_core.c, resolve_normal_ct
@@ -498,7 +442,7 @@ def ct_state(packet: Packet) -> str:
     """
     if packet.untracked:
         return "untracked"
-    conn = packet.ct
+    conn = run.conn(packet.ct)
     if conn is None:
         return "new" if packet.template else "invalid"
     if packet.ct_related:
@@ -511,8 +455,8 @@ def confirm(run: Run, ns: NetnsState, packet: Packet) -> None:
 
     Source: net/netfilter/nf_conntrack_core.c, __nf_conntrack_confirm (Linux 6.18).
     """
-    conn = packet.ct
-    if conn is None or conn.confirmed:
+    number, conn = packet.ct, run.conn(packet.ct)
+    if number is None or conn is None or conn.confirmed:
         return
-    conn.confirmed = True
-    _register(run, ns.key, conn)
+    run.change_conn(number, confirmed=True)
+    _register(run, ns.key, number)

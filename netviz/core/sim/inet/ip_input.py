@@ -33,7 +33,7 @@ from netviz.core.sim.link.ipvlan import l3s_owner
 from netviz.core.sim.link.vrf import master_of
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
 from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow
-from netviz.core.sim.route.rules import RouteResult, lookup_route
+from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route
 from netviz.core.sim.route.saddr import LOOPBACK6, is_link_local6, is_multicast
 from netviz.core.sim.run import Action, Run
 from netviz.core.state.node import NetnsState
@@ -53,7 +53,7 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
         packet, forgets_route = prerouting_hook(run, ns, packet, link)
         if forgets_route:
             routed = False
-            run.routed.pop(LinkKey(ns.key, link.ifindex), None)
+            _routed_before(run, ns, link)
     if link.flags & IFF_LOOPBACK and routed:
         return local_in(run, ns, link, packet)
     found = l3s_owner(run, ns, link, packet.dst)
@@ -62,7 +62,7 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
     master = master_of(ns.links, link)
     if master is not None:
         link, packet = _into_vrf(run, ns, link, master, packet)
-    flow = run.routed.pop(LinkKey(ns.key, link.ifindex), None) or route_flow(packet, iif=link.ifindex)
+    flow = _routed_before(run, ns, link) or route_flow(packet, iif=link.ifindex)
     checks = not packet.ipv6 and flow.iif == link.ifindex  # the route that a packet has is taken as it is
     if checks:
         check_martian(run, ns, link, packet)
@@ -124,6 +124,15 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
     return _forward(run, ns, link, out, packet, result, nexthop)
 
 
+def _routed_before(run: Run, ns: NetnsState, link: Link) -> RouteFlow | None:
+    """Take the flow for which what comes in by a link has been routed already, if it has."""
+    key = LinkKey(ns.key, link.ifindex)
+    flow = run.journey.routed.get(key)
+    if flow is not None:
+        run.journey = run.journey.but(routed={k: v for k, v in run.journey.routed.items() if k != key})
+    return flow
+
+
 def _check_loopback6(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
     """Drop what comes in from outside with IPv6's loopback address, whatever the rules say.
 
@@ -174,7 +183,7 @@ def _forward(
 
     Source: net/ipv4/ip_forward.c, ip_forward; net/ipv6/ip6_output.c, ip6_forward (Linux 6.18).
     """
-    run.came_in = link.ifindex
+    run.journey = run.journey.but(in_ifindex=link.ifindex)
     if packet.ipv6:
         check_forwarding(run, ns, link, packet)
     if packet.sk or packet.pkttype:

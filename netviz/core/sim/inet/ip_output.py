@@ -43,7 +43,7 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
     Source: net/ipv4/route.c, ip_route_output_key_hash_rcu; ip_output.c, __ip_local_out;
     net/ipv4/netfilter.c, ip_route_me_harder (Linux 6.18).
     """
-    run.came_in = 0
+    run.journey = run.journey.but(in_ifindex=0)
     packet = send.packet.but(own=send.own) if send.packet.payload is None else send.packet
     result, nexthop, out = _route_output(run, ns, packet, send)
     vrf = master_of(ns.links, out)

@@ -60,7 +60,7 @@ def pass_ipvs(run: Run, ns: NetnsState, packet: Packet, hook: int, dev: str) -> 
 
 
 def _conns(run: Run, ns: NetnsState) -> list[IpvsConn]:
-    return [*run.ipvs.get(ns.key, ()), *ns.ipvs_conns.values()]
+    return [*run.memory.ipvs.get(ns.key, ()), *ns.ipvs_conns.values()]
 
 
 def _answered(run: Run, ns: NetnsState, packet: Packet, dev: str) -> IpvsConn | None:
@@ -156,7 +156,8 @@ def _schedule(run: Run, ns: NetnsState, packet: Packet, service: IpvsService, de
     )
     port = server.port or packet.dport
     conn = IpvsConn(packet.proto, packet.src, packet.sport, packet.dst, packet.dport, server.addr, port)
-    run.ipvs.setdefault(ns.key, []).append(conn)
+    ipvs = run.memory.ipvs
+    run.memory = run.memory.but(ipvs={**ipvs, ns.key: (*ipvs.get(ns.key, ()), conn)})
     return _hand_over(run, ns, packet, conn, server, dev)
 
 
@@ -172,7 +173,7 @@ def _hand_over(
     tracked = bool(value(ns, "net.ipv4.vs.conntrack"))
     packet = packet.but(ipvs=True)
     if server.forward == "masq":
-        _expect_from_server(packet, conn, tracked)
+        _expect_from_server(run, packet, conn, tracked)
         packet = packet.but(dst=conn.daddr, dport=conn.dport)
         why = f"IPVS rewrites the destination to {format_ip(conn.daddr)}:{conn.dport}."
         run.step(ns, "nat", dev, packet, "dnat", why, command=f"{COMMAND} -c")
@@ -187,12 +188,13 @@ def _hand_over(
     raise Diverted(Send(ns.key, packet, via=b"" if server.forward == "masq" else conn.daddr))
 
 
-def _expect_from_server(packet: Packet, conn: IpvsConn, tracked: bool) -> None:
+def _expect_from_server(run: Run, packet: Packet, conn: IpvsConn, tracked: bool) -> None:
     """Make the packet's new connection expect its answers from the real server (ip_vs_update_conntrack)."""
-    ct = packet.ct
+    ct = run.conn(packet.ct)
     if ct is None or not tracked or ct.confirmed or packet.ct_reply:
         return
-    ct.reply = msgspec.structs.replace(ct.reply, src=conn.daddr, sport=conn.dport)
+    reply = msgspec.structs.replace(ct.reply, src=conn.daddr, sport=conn.dport)
+    run.change_conn(packet.ct, reply=reply)
 
 
 def _answer(run: Run, ns: NetnsState, packet: Packet, conn: IpvsConn, dev: str) -> Packet:

@@ -17,7 +17,8 @@ from netviz.core.model.addr import format_ip
 from netviz.core.model.conntrack import IPS_DST_NAT, IPS_SRC_NAT, CtTuple
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_LOCAL_IN, NF_LOCAL_OUT, NF_POST_ROUTING, NftExpr
-from netviz.core.sim.inet.conntrack import Conn, ct_state, tuple_text
+from netviz.core.sim.conn import Conn
+from netviz.core.sim.inet.conntrack import ct_state, tuple_text
 from netviz.core.sim.inet.nat_unique import NatMapping, unique_tuple
 from netviz.core.sim.nft.context import Context
 from netviz.core.sim.packet import Packet, invert
@@ -42,12 +43,12 @@ def initialized(conn: Conn, source: bool) -> bool:
     return conn.src_done if source else conn.dst_done
 
 
-def wants_rules(packet: Packet, hook: int) -> bool:
+def wants_rules(run: Run, packet: Packet, hook: int) -> bool:
     """Tell whether nat chains are consulted: only for the first packets of a new connection."""
-    conn = packet.ct
+    conn = run.conn(packet.ct)
     if conn is None or packet.ct_related:
         return False
-    return ct_state(packet) == "new" and not initialized(conn, manip_is_source(hook))
+    return ct_state(run, packet) == "new" and not initialized(conn, manip_is_source(hook))
 
 
 def mapping_of(ctx: Context, expr: NftExpr, nexthop: bytes) -> NatMapping:
@@ -129,27 +130,25 @@ def _redirect_addr(ctx: Context) -> bytes:
     return (plain or found or [b""])[0]
 
 
-def set_up(run: Run, ns: NetnsState, conn: Conn, mapping: NatMapping | None, source: bool) -> bool:
-    """Decide a connection's mapping of one kind; None maps it to its own address. Tells whether it found one.
+def set_up(run: Run, ns: NetnsState, number: int, mapping: NatMapping | None, source: bool) -> bool:
+    """Decide the mapping of one kind of the connection with a number; None maps it to its own address. Tells whether it found one.
 
     Source: net/netfilter/nf_nat_core.c, nf_nat_setup_info, __nf_nat_alloc_null_binding (Linux 6.18).
     """
+    conn = run.memory.conns[number]
     current = invert(conn.reply)
     if mapping is None:
         own = current.src if source else current.dst
         mapping = NatMapping(source, own, own)
-    new, sure = unique_tuple(run, ns, conn, current, mapping)
+    new, sure = unique_tuple(run, ns, number, current, mapping)
     if new is None:
         return False
     if new != current or not sure:
-        conn.reply = invert(new)
-        conn.status |= IPS_SRC_NAT if source else IPS_DST_NAT
+        conn = conn.but(reply=invert(new), status=conn.status | (IPS_SRC_NAT if source else IPS_DST_NAT))
     if not sure:
-        conn.unsure = "source" if source else "destination"
-    if source:
-        conn.src_done = True
-    else:
-        conn.dst_done = True
+        conn = conn.but(unsure="source" if source else "destination")
+    conn = conn.but(src_done=True) if source else conn.but(dst_done=True)
+    run.memory = run.memory.with_conn(number, conn)
     return True
 
 
@@ -158,7 +157,7 @@ def translate(run: Run, ns: NetnsState, packet: Packet, hook: int, dev: str) -> 
 
     Source: net/netfilter/nf_nat_core.c, nf_nat_packet (Linux 6.18).
     """
-    conn = packet.ct
+    conn = run.conn(packet.ct)
     if conn is None:
         return packet
     source = manip_is_source(hook)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from netviz.core.model.conntrack import CtTuple
-from netviz.core.sim.inet.conntrack import Conn, mapped_sources, taken
+from netviz.core.sim.inet.conntrack import mapped_sources, taken
 from netviz.core.sim.nft.jhash import jhash2
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, invert
 from netviz.core.sim.run import Run
@@ -45,25 +45,25 @@ class NatMapping(msgspec.Struct, frozen=True):
 
 
 def unique_tuple(
-    run: Run, ns: NetnsState, conn: Conn, current: CtTuple, wanted: NatMapping
+    run: Run, ns: NetnsState, number: int, current: CtTuple, wanted: NatMapping
 ) -> tuple[CtTuple | None, bool]:
-    """Choose the tuple for a connection that is `current` now; None when every allowed one is taken.
+    """Choose the tuple for the connection with a number, which has `current` now; None when every allowed one is taken.
 
     The flag tells whether it is certain.
     """
 
     def used(t: CtTuple) -> bool:
-        return taken(run, ns, invert(t), conn)
+        return taken(run, ns, invert(t), number)
 
     if wanted.source and not wanted.random:
         if _in_range(current, wanted):
             if not used(current):
                 return current, True
         else:
-            found = [t for t in _as_others(run, ns, conn, current) if _in_range(t, wanted)]
+            found = [t for t in _as_others(run, ns, number, current) if _in_range(t, wanted)]
             if found and not used(found[0]):
                 return found[0], len(set(found)) == 1
-    made = _with_address(current, wanted, conn.zone)
+    made = _with_address(current, wanted, run.memory.conns[number].zone)
     if not wanted.random:
         ports = wanted.ports
         if ports is None or not _has_key(made):
@@ -71,12 +71,14 @@ def unique_tuple(
                 return made, True
         elif wanted.base is None and _key_in_range(made, wanted) and (ports[0] == ports[1] or not used(made)):
             return made, True
-    return _another_port(run, ns, conn, made, wanted)
+    return _another_port(run, ns, number, made, wanted)
 
 
-def _as_others(run: Run, ns: NetnsState, conn: Conn, current: CtTuple) -> list[CtTuple]:
+def _as_others(run: Run, ns: NetnsState, number: int, current: CtTuple) -> list[CtTuple]:
     """List the connection's tuple with its source as other connections of the same source have it."""
-    return [msgspec.structs.replace(current, src=t.src, sport=t.sport) for t in mapped_sources(run, ns, conn)]
+    return [
+        msgspec.structs.replace(current, src=t.src, sport=t.sport) for t in mapped_sources(run, ns, number)
+    ]
 
 
 def _has_key(t: CtTuple) -> bool:
@@ -134,7 +136,7 @@ def _hashed_address(t: CtTuple, wanted: NatMapping, zone: int) -> bytes:
 
 
 def _another_port(
-    run: Run, ns: NetnsState, conn: Conn, t: CtTuple, wanted: NatMapping
+    run: Run, ns: NetnsState, number: int, t: CtTuple, wanted: NatMapping
 ) -> tuple[CtTuple | None, bool]:
     """Take another port of those allowed. Source: nf_nat_core.c, nf_nat_l4proto_unique_tuple (Linux 6.18)."""
     if not _has_key(t):
@@ -159,15 +161,17 @@ def _another_port(
         first = key - (wanted.base or 0)
         for attempt in range(min(size, MAX_ATTEMPTS)):
             made = having(low + (first + attempt) % size)
-            if not taken(run, ns, invert(made), conn):
+            if not taken(run, ns, invert(made), number):
                 return made, True
         # A destination may clash: the source's port then makes the connection unique.
         return (None, True) if wanted.source else (having(low + first % size), True)
     if size <= MAX_BRANCHES:
-        at = run.choose(("nat port", ns.key, conn.orig, wanted.source), size, (1 / size,) * size)
+        at = run.choose(
+            ("nat port", ns.key, run.memory.conns[number].orig, wanted.source), size, (1 / size,) * size
+        )
         for attempt in range(size):
             made = having(low + (at + attempt) % size)
-            if not taken(run, ns, invert(made), conn):
+            if not taken(run, ns, invert(made), number):
                 return made, True
         return (None, True) if wanted.source else (having(low + at), True)
     return having(key if low <= key <= high else low), False

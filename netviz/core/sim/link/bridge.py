@@ -120,7 +120,7 @@ def lookup_fdb(run: Run, ns: NetnsState, bridge: Link, mac: bytes, vid: int = 0)
         return "local", entry.ifindex
     if _is_own(ns, bridge, mac, vid):
         return "local", bridge.ifindex
-    learned = run.fdb.get((ns.key, bridge.ifindex, mac, vid))
+    learned = run.memory.fdb.get((ns.key, bridge.ifindex, mac, vid))
     static = entry is not None and bool(entry.state & NUD_NOARP)
     if learned is not None:
         return ("static" if static else "learned"), learned
@@ -157,7 +157,7 @@ def learn(run: Run, ns: NetnsState, bridge: Link, port: Link, mac: bytes, vid: i
     if not mac or is_group(mac):
         return
     if moves(ns, bridge, mac, vid) and not _is_own(ns, bridge, mac, vid):
-        run.fdb[ns.key, bridge.ifindex, mac, vid] = port.ifindex
+        run.memory = run.memory.with_fdb((ns.key, bridge.ifindex, mac, vid), port.ifindex)
 
 
 def decide(run: Run, ns: NetnsState, bridge: Link, source: Link | None, mac: bytes, vid: int = 0) -> Verdict:

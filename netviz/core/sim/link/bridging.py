@@ -178,7 +178,7 @@ def _aged_out(run: Run, ns: NetnsState, bridge: Link, packet: Packet, port: Link
     found, unknown = takers(
         run, LinkKey(ns.key, port.ifindex), packet.dmac, _out_tags(ns, bridge, port, packet, vid)
     )
-    if found or unknown or (ns.key, bridge.ifindex, packet.dmac, vid) in run.fdb:
+    if found or unknown or (ns.key, bridge.ifindex, packet.dmac, vid) in run.memory.fdb:
         return False
     gone = run.choose(("aged", ns.key, bridge.ifindex, packet.dmac), 2, None) == 1
     mac = format_mac(packet.dmac)
@@ -218,9 +218,10 @@ def _ask_copies(
 
     Copies of copies are not followed beyond the bridge.
     """
-    stopped, refused = 0, None
-    follow = not run.supposed
-    with run.supposing():
+    follow = not run.speculation_depth
+
+    def copies() -> tuple[bool, Link | None]:
+        stopped, refused = 0, None
         for port in ports:
             try:
                 copy = _pass_on(run, ns, packet, bridge, source, port)
@@ -230,7 +231,9 @@ def _ask_copies(
                 ended = end
             if refused is None and ended is not None and ended.answer is not None:
                 refused = port
-    return stopped == len(ports), refused
+        return stopped == len(ports), refused
+
+    return run.suppose(copies)
 
 
 def _flood_port(

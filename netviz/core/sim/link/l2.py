@@ -65,7 +65,7 @@ JOINS: dict[str, Callable[[Run, NetnsState, Link, Link, Packet], Action] | None]
 def xmit(run: Run, tx: Tx) -> Action:
     """Transmit a frame on a link, and say what becomes of it."""
     ns, packet = run.netns(tx.link.netns), tx.packet
-    run.level += 1
+    run.journey = run.journey.but(xmit_depth=run.journey.xmit_depth + 1)
     link = ns.links[tx.link.ifindex]
     name = link.ifname
     command = f"ip link show dev {name}"
@@ -110,7 +110,7 @@ def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, kind: s
 def receive(run: Run, rx: Rx) -> Action:
     """Take a frame in at a link: to a device on top of it, to its master, or to the network layer."""
     ns = run.netns(rx.link.netns)
-    run.level = 0
+    run.journey = run.journey.but(xmit_depth=0)
     link = ns.links.get(rx.link.ifindex)
     packet = rx.packet
     if link is None:
@@ -162,11 +162,11 @@ def _check_loop(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Pack
         packet.payload is not None,
         packet.length,
     )
-    if mark in run.seen:
+    if mark in run.journey.visited:
         why = f"The packet is back at {link.ifname}, as it was when it was here before: it goes round."
         run.step(ns, "link_rx", link.ifname, packet, "loop", why, reason="LOOP")
         raise Ended(Disposition.LOOP, f"{link.ifname} on {ns.key.node}")
-    run.seen.add(mark)
+    run.journey = run.journey.but(visited=run.journey.visited | {mark})
 
 
 def _handled(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> Action | None:

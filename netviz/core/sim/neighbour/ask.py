@@ -92,7 +92,7 @@ def ask(
         and (mac := late_mac(run, own, nexthop))
         and run.choose(("late", own, nexthop), 2, None) == 0
     ):
-        run.neighs[ns.key, link.ifindex, nexthop] = mac
+        run.memory = run.memory.with_neigh((ns.key, link.ifindex, nexthop), mac)
         packet = packet.but(smac=link.mac, dmac=mac)
         why = f"Nobody answers the {what} for {text}, but {text}'s own question, on its way by a tunnel, shows its MAC "
         why += "if it comes after this one."
@@ -108,12 +108,13 @@ def ask(
         picked = run.choose(("neigh", own, nexthop), len(answers), None)
     answer = answers[picked]
     for other in (*answers[:picked], *answers[picked + 1 :], answer):
-        run.neighs[ns.key, link.ifindex, nexthop] = other.mac
+        run.memory = run.memory.with_neigh((ns.key, link.ifindex, nexthop), other.mac)
         for crossing in other.heard.path:
             learn_macs(run, crossing, link.mac, other.mac)
         carry_answer(run, other, link.mac, len(nexthop) == 16)
         if other.heard.link != answer.heard.link and hears_late(run, other.heard.link):
-            run.late.add((other.heard.link.netns, other.heard.link.ifindex, sender))
+            late = (other.heard.link.netns, other.heard.link.ifindex, sender)
+            run.memory = run.memory.but(pending_neighs=run.memory.pending_neighs | {late})
     packet = packet.but(smac=link.mac, dmac=answer.mac)
     also = (
         ""
@@ -148,14 +149,15 @@ def _domain(run: Run, ns: NetnsState, link: Link, nexthop: bytes, packet: Packet
     """Find who hears the question. A tunnel's packet that needs the same answer waits for it."""
     own = LinkKey(ns.key, link.ifindex)
     asking = (ns.key, link.ifindex, nexthop)
-    if asking in run.asking:
+    journey = run.journey
+    if asking in journey.resolving:
         why = f"The packet carries the question for {format_ip(nexthop)} and needs its answer."
         run.drop(ns, "neigh", link.ifname, packet, "NEIGH_FAILED", why)
-    run.asking.add(asking)
+    run.journey = journey.but(resolving=journey.resolving | {asking})
     try:
         return broadcast_domain(run, own, nexthop, _asked_mac(nexthop))
     finally:
-        run.asking.remove(asking)
+        run.journey = journey
 
 
 def _sender_addr(ns: NetnsState, link: Link, nexthop: bytes, packet: Packet) -> bytes:

@@ -15,17 +15,20 @@ from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Neigh
 from netviz.core.model.link import Link
 from netviz.core.sim.link.domain import TUNNELS, Domain, Heard
 from netviz.core.sim.link.underlay import on_segment
+from netviz.core.sim.memory import Question
 from netviz.core.sim.neighbour.passage import arp_passes
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.route.rules import RouteFlow, lookup_route
-from netviz.core.sim.run import Question, Run
+from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
 
 
 def note(run: Run, asker: LinkKey, link: Link, sender: bytes, target: bytes, domain: Domain) -> None:
     """Keep a question, if it is ARP's and says who asks."""
     if len(sender) == 4:
-        run.questions.setdefault(sender, []).append(Question(asker, link.mac, target, domain))
+        questions = run.memory.questions
+        asked = (*questions.get(sender, ()), Question(asker, link.mac, target, domain))
+        run.memory = run.memory.but(questions={**questions, sender: asked})
 
 
 def overheard_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neigh | None) -> bytes:
@@ -33,7 +36,7 @@ def overheard_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neig
     if entry is None or entry.state & (NUD_PERMANENT | NUD_NOARP):
         return b""
     here = LinkKey(ns.key, link.ifindex)
-    for question in reversed(run.questions.get(addr, ())):
+    for question in reversed(run.memory.questions.get(addr, ())):
         if question.asker == here or not _is_for_others(ns, link, question.target, addr):
             continue
         heard = _heard(run, here, question.domain)
@@ -48,7 +51,7 @@ def late_mac(run: Run, here: LinkKey, addr: bytes) -> bytes:
     What a tunnel carries is taken in later than what comes beside it (gro_cells): whether there is an entry by then
     isn't known.
     """
-    for question in reversed(run.questions.get(addr, ())):
+    for question in reversed(run.memory.questions.get(addr, ())):
         for heard in (*question.domain.heard, *question.domain.unreturned):
             if heard.link == here and question.asker != here and _by_tunnel(run, heard):
                 return question.mac if _gets_there(run, question, addr, heard) else b""

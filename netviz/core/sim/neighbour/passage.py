@@ -96,34 +96,29 @@ def _link(run: Run, key: LinkKey) -> Link:
 
 
 def _exchange(run: Run, asker: LinkKey, heard: Heard, ask: Packet, answer: Packet) -> Passage:
-    recorder = run.rec
-    try:
-        there = _carried(run, ask, asker, heard.path, heard.link)
-        if there.passes is not Tri.TRUE:
-            return there
-        back = tuple(Crossing(one.bridge, one.went_out, one.came_in) for one in reversed(heard.path))
-        return msgspec.structs.replace(_carried(run, answer, heard.link, back, asker), asked=True)
-    finally:
-        run.rec = recorder
+    there = _carried(run, ask, asker, heard.path, heard.link)
+    if there.passes is not Tri.TRUE:
+        return there
+    back = tuple(Crossing(one.bridge, one.went_out, one.came_in) for one in reversed(heard.path))
+    return msgspec.structs.replace(_carried(run, answer, heard.link, back, asker), asked=True)
 
 
 def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> Passage:
     """Pass a message through all hooks from one link to another; UNKNOWN where one changes what it says."""
-    run.rec = Recorder()
     passed = message
-    try:
-        passed = _sent(run, passed, start)
-        for crossing in path:
-            passed = _bridged(run, passed.scrubbed(True) if crossing.came_in else passed, crossing)
-        inside = bool(path) and not path[-1].went_out
-        passed = _received(run, passed if inside else passed.scrubbed(True), end)
-        if (
-            not passed.arp and passed.ttl != NDP_HOP_LIMIT
-        ):  # which proves that it comes from the link (ndisc_rcv)
-            raise Ended(Disposition.DROPPED, "IPV6_NDISC_HOP_LIMIT")
-    except Ended as ended:
-        unknown = ended.disposition is Disposition.UNKNOWN
-        return Passage(Tri.UNKNOWN if unknown else Tri.FALSE, _last_chain(run.rec))
+    with run.aside():
+        try:
+            passed = _sent(run, passed, start)
+            for crossing in path:
+                passed = _bridged(run, passed.scrubbed(True) if crossing.came_in else passed, crossing)
+            inside = bool(path) and not path[-1].went_out
+            passed = _received(run, passed if inside else passed.scrubbed(True), end)
+            # which proves that it comes from the link (ndisc_rcv)
+            if not passed.arp and passed.ttl != NDP_HOP_LIMIT:
+                raise Ended(Disposition.DROPPED, "IPV6_NDISC_HOP_LIMIT")
+        except Ended as ended:
+            unknown = ended.disposition is Disposition.UNKNOWN
+            return Passage(Tri.UNKNOWN if unknown else Tri.FALSE, _last_chain(run.rec))
     changed = [field for field in SAID if getattr(passed, field) != getattr(message, field)]
     if changed == ["dmac"] and _is_for_others(run, passed, end):
         return Passage(Tri.FALSE, "a rule sends it to another MAC")
@@ -300,16 +295,25 @@ def _beside_its_copies(
     if not any(chain is not None and chain.body for chain in (ns.nft_chains.get(key), ns.xt_chains.get(key))):
         return message
     for port in flood_ports(ns, bridge, source, message.dmac, vid):
-        with run.supposing():
-            run.noted.pop(WRITTEN_IN_PLACE, None)
-            try:
-                copy = _ip_hook(run, ns, message, hook=NF_FORWARD, bridge=bridge, physout=port.ifindex)
-                copy = _ip_hook(run, ns, copy, hook=NF_POST_ROUTING, bridge=bridge)
-            except Ended:
-                continue
-            if WRITTEN_IN_PLACE in run.noted:
-                message = message.but(src=copy.src, dst=copy.dst)
+        written = run.suppose(partial(_written_in_copy, run, ns, message, bridge, port))
+        if written is not None:
+            message = message.but(src=written[0], dst=written[1])
     return message
+
+
+def _written_in_copy(
+    run: Run, ns: NetnsState, message: Packet, bridge: Link, port: Link
+) -> tuple[bytes, bytes] | None:
+    """Return the addresses that NPT writes into the data of a copy for a port; None where it doesn't."""
+    run.memory = run.memory.but(
+        rule_scratch={k: v for k, v in run.memory.rule_scratch.items() if k != WRITTEN_IN_PLACE}
+    )
+    try:
+        copy = _ip_hook(run, ns, message, hook=NF_FORWARD, bridge=bridge, physout=port.ifindex)
+        copy = _ip_hook(run, ns, copy, hook=NF_POST_ROUTING, bridge=bridge)
+    except Ended:
+        return None
+    return (copy.src, copy.dst) if WRITTEN_IN_PLACE in run.memory.rule_scratch else None
 
 
 def _calls_arp(ns: NetnsState, bridge: Link) -> bool:

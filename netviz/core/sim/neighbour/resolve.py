@@ -39,8 +39,8 @@ def resolve(
     entry = ns.neighs.get((link.ifindex, nexthop, False))
     command = f"ip neigh get {format_ip(nexthop)} dev {link.ifname}"
     known = (ns.key, link.ifindex, nexthop)
-    overlay = overheard_mac(run, ns, link, nexthop, entry) or run.neighs.get(known)
-    late = overlay is not None and known in run.late
+    overlay = overheard_mac(run, ns, link, nexthop, entry) or run.memory.neighs.get(known)
+    late = overlay is not None and known in run.memory.pending_neighs
     if late and run.choose(("late", *known), 2, None) == 1:
         overlay = None
     if overlay is not None and not (entry is not None and entry.state & NUD_PERMANENT):
@@ -83,7 +83,7 @@ def resolve(
 def is_known(run: Run, ns: NetnsState, link: Link, nexthop: bytes) -> bool:
     """Tell whether a next hop's MAC is known without asking."""
     entry = ns.neighs.get((link.ifindex, nexthop, False))
-    return (entry is not None and _is_usable(entry)) or (ns.key, link.ifindex, nexthop) in run.neighs
+    return (entry is not None and _is_usable(entry)) or (ns.key, link.ifindex, nexthop) in run.memory.neighs
 
 
 def _is_usable(entry: Neigh) -> bool:

@@ -91,7 +91,7 @@ def remember_asker(run: Run, link: Link, sender: bytes, answer: Answer) -> None:
     other = answer.heard.link
     known = run.netns(other.netns).neighs.get((other.ifindex, sender, False))
     if known is None or not known.state & NUD_PERMANENT:
-        run.neighs[other.netns, other.ifindex, sender] = link.mac
+        run.memory = run.memory.with_neigh((other.netns, other.ifindex, sender), link.mac)
 
 
 def carry_answer(run: Run, answer: Answer, asker: bytes, ipv6: bool) -> None:

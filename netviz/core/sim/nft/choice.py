@@ -60,7 +60,7 @@ def eval_connlimit(ctx: Context, a: dict[str, Any]) -> Result:
 
     Source: net/netfilter/nft_connlimit.c, nft_connlimit_do_eval (Linux 6.18).
     """
-    most = len(ctx.ns.conntrack) + len(ctx.run.conns) + 1
+    most = len(ctx.ns.conntrack) + len(ctx.run.memory.conn_tuples) + 1
     limit = a.get("count", 0)
     whole = not ctx.run.is_past(ctx.ns, "conntrack")
     over = Tri.TRUE if limit < 1 else Tri.FALSE if most <= limit and whole else Tri.UNKNOWN

@@ -15,6 +15,7 @@ import msgspec
 
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, NftExpr, NftSet
+from netviz.core.sim.conn import Conn
 from netviz.core.sim.nft.sets import Words
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
@@ -172,6 +173,11 @@ class Context:
         padded = data + bytes(-len(data) % 4)
         for i in range(0, len(padded), 4):
             self.regs[at + i // 4] = padded[i : i + 4]
+
+    @property
+    def conn(self) -> Conn | None:
+        """The packet's connection as it is now."""
+        return self.run.conn(self.packet.ct)
 
     @property
     def bridged(self) -> bool:

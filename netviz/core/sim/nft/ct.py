@@ -14,7 +14,8 @@ from typing import Any
 
 from netviz.core.model.conntrack import IPS_CONFIRMED, IPS_EXPECTED, IPS_SEEN_REPLY
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6
-from netviz.core.sim.inet.conntrack import Conn, ct_state
+from netviz.core.sim.conn import Conn
+from netviz.core.sim.inet.conntrack import ct_state
 from netviz.core.sim.nft.context import Context, Result, Stop, Tri
 from netviz.core.sim.nft.meta import u32
 
@@ -68,9 +69,9 @@ def eval_ct(ctx: Context, a: dict[str, Any]) -> Result:
 
 
 def _value(ctx: Context, key: int, direction: int | None) -> bytes | Tri | None:
-    packet, conn = ctx.packet, ctx.packet.ct
+    packet, conn = ctx.packet, ctx.conn
     if key == Key.STATE:
-        return u32(CT_STATE_BITS[ct_state(packet)])
+        return u32(CT_STATE_BITS[ct_state(ctx.run, packet)])
     if conn is None:  # or no more than a template, of which nothing is read but that it is new
         return Tri.FALSE
     if key in (Key.PKTS, Key.BYTES, Key.AVGPKT):
@@ -121,7 +122,7 @@ def _counter(conn: Conn, key: int, direction: int | None) -> bytes | None:
 
 
 def _set(ctx: Context, key: int, a: dict[str, Any]) -> Result:
-    conn = ctx.packet.ct
+    conn = ctx.conn
     if key == Key.ZONE:
         have = ctx.load(a["sreg"], 2)
         if "direction" in a or have is None:
@@ -136,11 +137,12 @@ def _set(ctx: Context, key: int, a: dict[str, Any]) -> Result:
         have = ctx.load(a["sreg"], 4)
         if have is None:
             return Stop("ct mark set to a value that isn't known")
-        conn.mark = int.from_bytes(have, "little")
+        ctx.run.change_conn(ctx.packet.ct, mark=int.from_bytes(have, "little"))
         return Tri.TRUE
     if key == Key.LABELS:
         have = ctx.load(a["sreg"], LABELS_BYTES)
         known = have is not None and conn.labels is not None
-        conn.labels = (conn.labels or 0) | int.from_bytes(have or b"", "little") if known else None
+        labels = (conn.labels or 0) | int.from_bytes(have or b"", "little") if known else None
+        ctx.run.change_conn(ctx.packet.ct, labels=labels)
         return Tri.TRUE
     return Stop("ct set")

@@ -209,7 +209,7 @@ def _flow_offload(ctx: Context, _a: dict[str, Any]) -> Result:
 
     Source: net/netfilter/nft_flow_offload.c, nft_flow_offload_eval (Linux 6.18).
     """
-    packet, conn = ctx.packet, ctx.packet.ct
+    packet, conn = ctx.packet, ctx.conn
     if conn is None or not conn.confirmed or packet.proto not in (IPPROTO_TCP, IPPROTO_UDP):
         return Tri.FALSE
     if packet.proto == IPPROTO_TCP and conn.tcp_state != TCP_CONNTRACK_ESTABLISHED:

@@ -8,7 +8,7 @@ Source: net/netfilter/nft_lookup.c, nft_dynset.c, nft_objref.c; nft_set_hash.c, 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from netviz.core.model.netfilter import NftExpr, NftSet, SetBody, SetElem
@@ -34,7 +34,7 @@ def elements_of(ctx: Context, record: NftSet) -> SetBody | None:
 
 def find(ctx: Context, record: NftSet, body: SetBody, key: bytes) -> SetElem | None:
     """Find the element that matches, as this run's packets have left the set."""
-    changes = ctx.run.set_elems.get((ctx.ns.key, record.key), {})
+    changes = ctx.run.memory.set_elems.get((ctx.ns.key, record.key), {})
     if key in changes:
         changed = changes[key]
         return changed if changed is not None else next((e for e in body.elems if e.catchall), None)
@@ -134,12 +134,12 @@ def eval_dynset(ctx: Context, a: dict[str, Any]) -> Result:
     key = ctx.load(a["sreg_key"], record.key_len) if record is not None else None
     if record is None or body is None or key is None or record.flags & NFT_SET_INTERVAL:
         return Stop(f"changes of set {a['set_name']}")
-    changes = ctx.run.set_elems.setdefault((ctx.ns.key, record.key), {})
+    changes = ctx.run.memory.set_elems.get((ctx.ns.key, record.key), {})
     known = changes[key] if key in changes else lookup_set(record, body, key)
     if known is not None and known.catchall:
         known = None
     if a.get("op", 0) == NFT_DYNSET_OP_DELETE:
-        changes[key] = None
+        _change(ctx, record, key, None)
         return Tri.TRUE
     inverted = bool(a.get("flags", 0) & NFT_DYNSET_F_INV)
     if known is not None:
@@ -150,11 +150,18 @@ def eval_dynset(ctx: Context, a: dict[str, Any]) -> Result:
     if made is None:
         return Stop(f"changes of map {a['set_name']}")
     passed = run_exprs(ctx, made.exprs, True)
-    changes[key] = made
+    _change(ctx, record, key, made)
     return _unless(inverted, passed)
 
 
-def _count(body: SetBody, changes: dict[bytes, SetElem | None]) -> int:
+def _change(ctx: Context, record: NftSet, key: bytes, elem: SetElem | None) -> None:
+    """Remember what a rule makes of an element; None: it is gone."""
+    memory, whose = ctx.run.memory, (ctx.ns.key, record.key)
+    changes = {**memory.set_elems.get(whose, {}), key: elem}
+    ctx.run.memory = memory.but(set_elems={**memory.set_elems, whose: changes})
+
+
+def _count(body: SetBody, changes: Mapping[bytes, SetElem | None]) -> int:
     kept = {elem.key for elem in body.elems} - {key for key, elem in changes.items() if elem is None}
     return len(kept | {key for key, elem in changes.items() if elem is not None})
 

@@ -133,10 +133,10 @@ def _tcp_option(ctx: Context, a: dict[str, Any]) -> Result:
     tcp = packet.proto == IPPROTO_TCP and not packet.arp
     if "dreg" not in a:
         if tcp:
-            ctx.run.options_changed = True
+            ctx.run.memory = ctx.run.memory.but(options_changed=True)
         return Tri.TRUE if tcp else Tri.FALSE
     options = headers.tcp_options(packet) if tcp else {}
-    if options is None or is_piece(ctx) or (tcp and ctx.run.options_changed):
+    if options is None or is_piece(ctx) or (tcp and ctx.run.memory.options_changed):
         ctx.store(a["dreg"], None, max(a.get("len", 4), 4))
         return Tri.TRUE
     found = kind in options and a.get("offset", 0) + a.get("len", 0) <= options[kind]

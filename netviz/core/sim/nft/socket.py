@@ -64,7 +64,7 @@ def _owner(ctx: Context) -> Owner | Tri:
         return _sender(ctx)
     if ctx.iif is None or ctx.run.missing(ns, "sockets"):
         return Tri.FALSE if ctx.iif is None else Tri.UNKNOWN
-    wanted = _tuple(packet)
+    wanted = _tuple(ctx)
     if wanted is None:
         return Tri.FALSE
     if wanted.sport == 0 or packet.dport_unsure or packet.sport_unsure:
@@ -88,14 +88,15 @@ def _sender(ctx: Context) -> Owner | Tri:
     return Tri.UNKNOWN
 
 
-def _tuple(packet: Packet) -> CtTuple | None:
+def _tuple(ctx: Context) -> CtTuple | None:
     """Say which tuple is looked for: the quoted packet's for an ICMP error, the untranslated one for an answer."""
+    packet = ctx.packet
     if packet.inner is not None:
         return invert(packet.inner) if packet.inner.proto in (IPPROTO_TCP, IPPROTO_UDP) else None
     if packet.proto not in (IPPROTO_TCP, IPPROTO_UDP):
         return None
     wanted = packet.tuple()
-    conn = packet.ct
+    conn = ctx.conn
     if conn is not None and packet.ct_reply and conn.status & IPS_SRC_NAT:
         wanted = msgspec.structs.replace(wanted, dst=conn.orig.src, dport=conn.orig.sport)
     return wanted

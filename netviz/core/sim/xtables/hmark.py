@@ -6,6 +6,7 @@ Source: net/netfilter/xt_HMARK.c, hmark_tg_v4, hmark_tg_v6, hmark_hash, hmark_sw
 from __future__ import annotations
 
 from netviz.core.model.conntrack import CtTuple
+from netviz.core.sim.conn import Conn
 from netviz.core.sim.nft.context import Context, Result, Stop, Tri
 from netviz.core.sim.nft.jhash import jhash2, reciprocal_scale
 from netviz.core.sim.nft.payload import is_piece
@@ -18,8 +19,8 @@ METHOD_CT, METHOD_L3 = 1 << 12, 1 << 13
 
 def hash_mark(ctx: Context, a: payloads.Hmark) -> Result:
     """Set the mark; where it comes from a port that isn't known, stop. A packet without a connection may keep its mark."""
-    packet, conn = ctx.packet, ctx.packet.ct
-    flow = _hashed(packet, bool(a.flags & METHOD_CT))
+    packet, conn = ctx.packet, ctx.conn
+    flow = _hashed(packet, conn, bool(a.flags & METHOD_CT))
     if flow is None:
         return Tri.TRUE
     by_connection = bool(a.flags & METHOD_CT)
@@ -38,16 +39,16 @@ def hash_mark(ctx: Context, a: payloads.Hmark) -> Result:
     return Tri.TRUE
 
 
-def _hashed(packet: Packet, by_connection: bool) -> CtTuple | None:
+def _hashed(packet: Packet, conn: Conn | None, by_connection: bool) -> CtTuple | None:
     """Say whose addresses and ports are hashed: the packet's, those that an error quotes, or a connection's ends.
 
     Source: net/netfilter/xt_HMARK.c, hmark_ct_set_htuple, hmark_pkt_set_htuple_ipv4, get_inner_hdr (Linux 6.18).
     """
     if not by_connection:
         return packet.inner if packet.inner is not None else packet.tuple()
-    if packet.ct is None:
+    if conn is None:
         return None
-    orig, reply = packet.ct.orig, packet.ct.reply
+    orig, reply = conn.orig, conn.reply
     return CtTuple(orig.src, reply.src, orig.proto, orig.sport, reply.sport)
 
 

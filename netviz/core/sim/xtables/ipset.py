@@ -254,11 +254,11 @@ def _lookup(ctx: Context, record: IpSet, ref: SetRef, depth: int = 0) -> tuple[T
 
 def _changed(ctx: Context, record: IpSet, body: IpSetBody, values: list[Any]) -> Tri | None:
     """Say what the run's own changes made of the element with these values; None: they left it alone."""
-    last = ctx.run.noted.get(("set", ctx.ns.key, record.index, tuple(values)))
+    last = ctx.run.memory.rule_scratch.get(("set", ctx.ns.key, record.index, tuple(values)))
     if last is not None:
         known = last != MAYBE and record.type in EXACT and len(body.elems) < NEVER_FULL
         return tri(bool(last)) if known else Tri.UNKNOWN
-    other = (ctx.ns.key, record.index) in ctx.run.changed_sets and record.type not in EXACT
+    other = (ctx.ns.key, record.index) in ctx.run.memory.changed_sets and record.type not in EXACT
     return Tri.UNKNOWN if other else None
 
 
@@ -307,7 +307,8 @@ def change_set(ctx: Context, ref: SetRef, added: bool) -> None:
 
 
 def _note_change(ctx: Context, record: IpSet, ref: SetRef, what: int) -> None:
-    ctx.run.changed_sets.add((ctx.ns.key, record.index))
+    memory = ctx.run.memory
+    ctx.run.memory = memory.but(changed_sets=memory.changed_sets | {(ctx.ns.key, record.index)})
     own = NFPROTO_IPV6 if ctx.packet.ipv6 else NFPROTO_IPV4
     if record.type not in DIMENSIONS or record.family not in (0, own):
         return
@@ -315,7 +316,8 @@ def _note_change(ctx: Context, record: IpSet, ref: SetRef, what: int) -> None:
         return
     values = _values(ctx, record, ref)
     if not isinstance(values, Tri):
-        ctx.run.noted["set", ctx.ns.key, record.index, tuple(values)] = what
+        key = ("set", ctx.ns.key, record.index, tuple(values))
+        ctx.run.memory = ctx.run.memory.with_scratch(key, what)
 
 
 def map_set(ctx: Context, ref: SetRef, flags: int) -> Result:

@@ -40,14 +40,19 @@ def recent(ctx: Context, a: payloads.Recent) -> Tri:
     addr = ctx.packet.dst if a.side else ctx.packet.src
     listed = ("recent", ctx.ns.key, a.name)
     key = (*listed, addr)
+    memory = ctx.run.memory
+    stamps = memory.rule_scratch.get(key)
     if a.check & RECENT_SET:
-        ctx.run.noted[key] = ctx.run.noted.get(key, 0) + 1
+        ctx.run.memory = memory.with_scratch(key, (stamps or 0) + 1)
         return tri(not a.invert)
-    stamps = ctx.run.noted.get(key)
     if a.check & RECENT_REMOVE:
-        for other in [one for one in ctx.run.noted if isinstance(one, tuple) and one[:3] == listed]:
-            del ctx.run.noted[other]  # the list's mask may make other addresses the same
-        ctx.run.noted[key] = 0
+        # the list's mask may make other addresses the same
+        kept = {
+            one: value
+            for one, value in memory.rule_scratch.items()
+            if not (isinstance(one, tuple) and one[:3] == listed)
+        }
+        ctx.run.memory = memory.but(rule_scratch={**kept, key: 0})
         return Tri.UNKNOWN if stamps is None else tri((stamps > 0) != a.invert)
     if stamps is None or a.check & RECENT_TTL:
         return Tri.UNKNOWN
@@ -56,7 +61,7 @@ def recent(ctx: Context, a: payloads.Recent) -> Tri:
     if stamps < a.hits:
         return Tri.UNKNOWN
     if a.check & RECENT_UPDATE and not a.invert:
-        ctx.run.noted[key] = stamps + 1
+        ctx.run.memory = memory.with_scratch(key, stamps + 1)
     return tri(not a.invert)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.sim.inet.conntrack import Conn, ct_state, seen_conn
+from netviz.core.sim.conn import Conn
+from netviz.core.sim.inet.conntrack import ct_state, seen_conn
 from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.nft.jhash import jhash2, reciprocal_scale
 from netviz.core.sim.xtables import payloads
@@ -27,8 +28,8 @@ def _under_mask(addr: bytes, pair: tuple[bytes, bytes]) -> bool:
 
 def conntrack(ctx: Context, a: payloads.Conntrack) -> Tri:
     """Source: net/netfilter/xt_conntrack.c, conntrack_mt."""
-    packet, conn = ctx.packet, seen_conn(ctx.packet)
-    state = STATE_BITS[ct_state(packet)]
+    packet, conn = ctx.packet, seen_conn(ctx.run, ctx.packet)
+    state = STATE_BITS[ct_state(ctx.run, packet)]
     if a.flags & 1:
         if conn is not None:
             state |= STATE_SNAT if conn.status & IPS_SRC_NAT else 0
@@ -76,7 +77,7 @@ def _conn_ports(conn: Conn, a: payloads.Conntrack) -> Tri:
 
 def connmark(ctx: Context, a: payloads.Mark) -> Tri:
     """Source: net/netfilter/xt_connmark.c, connmark_mt."""
-    conn = seen_conn(ctx.packet)
+    conn = seen_conn(ctx.run, ctx.packet)
     return Tri.FALSE if conn is None else inverted(conn.mark & a.mask == a.value, a.invert)
 
 
@@ -85,7 +86,7 @@ def helper(ctx: Context, a: payloads.Named) -> Tri:
 
     Source: net/netfilter/xt_helper.c, helper_mt.
     """
-    conn = ctx.packet.ct
+    conn = ctx.conn
     if conn is None or not conn.status & IPS_EXPECTED:
         return tri(a.invert)
     return Tri.UNKNOWN
@@ -96,7 +97,7 @@ def connbytes(ctx: Context, a: payloads.ConnBytes) -> Tri:
 
     Source: net/netfilter/xt_connbytes.c, connbytes_mt.
     """
-    conn = ctx.packet.ct
+    conn = ctx.conn
     if conn is None:
         return Tri.FALSE
     if conn.confirmed or ctx.packet.ct_reply or ctx.packet.ct_related:
@@ -113,7 +114,7 @@ def connlimit(ctx: Context, a: payloads.ConnLimit) -> Tri:
     """
     if a.limit == 0:
         return tri(not a.flags & 1)
-    most = len(ctx.ns.conntrack) + len(ctx.run.conns) + 1
+    most = len(ctx.ns.conntrack) + len(ctx.run.memory.conn_tuples) + 1
     whole = not ctx.run.is_past(ctx.ns, "conntrack")
     return tri(bool(a.flags & 1)) if most <= a.limit and whole else Tri.UNKNOWN
 
@@ -123,14 +124,14 @@ def connlabel(ctx: Context, a: payloads.ConnLabel) -> Tri:
 
     Source: net/netfilter/xt_connlabel.c, connlabel_mt.
     """
-    conn = ctx.packet.ct
+    conn = ctx.conn
     invert = bool(a.options & 1)
     if conn is None:
         return tri(invert)
-    note = ("label", id(conn), a.bit)
+    label = ("label", ctx.packet.ct, a.bit)
     if a.options & 2:
-        ctx.run.noted[note] = 1
-    if note in ctx.run.noted:
+        ctx.run.memory = ctx.run.memory.with_scratch(label, 1)
+    if label in ctx.run.memory.rule_scratch:
         return tri(not invert)
     return Tri.UNKNOWN if conn.confirmed else tri(invert)
 
@@ -140,7 +141,7 @@ def cluster(ctx: Context, a: payloads.Cluster) -> Tri:
 
     Source: net/netfilter/xt_cluster.c, xt_cluster_mt, xt_cluster_hash_ipv4, xt_cluster_hash_ipv6.
     """
-    conn = ctx.packet.ct
+    conn = ctx.conn
     if conn is None:
         return Tri.FALSE
     if conn.status & IPS_EXPECTED:

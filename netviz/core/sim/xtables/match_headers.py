@@ -90,7 +90,7 @@ def _has_option(ctx: Context, kind: int) -> Tri:
     Source: net/ipv4/tcp_output.c, tcp_syn_options, tcp_synack_options, tcp_options_write.
     """
     packet = ctx.packet
-    if ("stripped", packet.tuple()) in ctx.run.noted:
+    if ("stripped", packet.tuple()) in ctx.run.memory.rule_scratch:
         return Tri.UNKNOWN
     if not options_bytes(packet):
         return Tri.FALSE

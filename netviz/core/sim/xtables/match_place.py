@@ -286,7 +286,7 @@ def socket(ctx: Context, a: payloads.Number) -> Tri:
     if ctx.packet.sk:  # which a rule has given it
         given = ctx.ns.sockets.get(ctx.packet.sk)
         return Tri.UNKNOWN if given is None else _matches(given, a.value)
-    wanted = _socket_tuple(ctx.packet)
+    wanted = _socket_tuple(ctx)
     if wanted is None or wanted.proto not in (IPPROTO_TCP, IPPROTO_UDP):
         return Tri.FALSE
     if ctx.packet.sport_unsure or ctx.packet.dport_unsure or ctx.run.missing(ctx.ns, "sockets"):
@@ -313,15 +313,16 @@ def _client_socket(a: payloads.Number, proto: int) -> Tri:
     return Tri.TRUE if proto == IPPROTO_TCP or a.value & NO_WILDCARD else Tri.UNKNOWN
 
 
-def _socket_tuple(packet: Packet) -> CtTuple | None:
+def _socket_tuple(ctx: Context) -> CtTuple | None:
     """Return (remote, local) of the socket that a packet is for, before source translation."""
+    packet = ctx.packet
     if packet.is_icmp:
         if packet.inner is None:
             return None
         wanted = invert(packet.inner)
     else:
         wanted = packet.tuple()
-    conn = packet.ct
+    conn = ctx.conn
     if conn is not None and packet.ct_reply and conn.src_done and not packet.ipv6:
         return CtTuple(wanted.src, conn.orig.src, wanted.proto, wanted.sport, conn.orig.sport)
     return wanted

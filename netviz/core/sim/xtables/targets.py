@@ -43,7 +43,7 @@ def _mark(ctx: Context, a: payloads.MarkSet) -> Result:
 
 def _connmark(ctx: Context, a: payloads.ConnmarkSet) -> Result:
     """Source: net/netfilter/xt_connmark.c, connmark_tg_shift."""
-    conn = ctx.packet.ct
+    conn = ctx.conn
     if conn is None:
         return Tri.TRUE
 
@@ -51,9 +51,11 @@ def _connmark(ctx: Context, a: payloads.ConnmarkSet) -> Result:
         return value >> a.bits if a.right else value << a.bits & 0xFFFFFFFF
 
     if a.mode == 0:
-        conn.mark = shift((conn.mark & ~a.ctmask & 0xFFFFFFFF) ^ a.ctmark)
+        ctx.run.change_conn(ctx.packet.ct, mark=shift((conn.mark & ~a.ctmask & 0xFFFFFFFF) ^ a.ctmark))
     elif a.mode == 1:
-        conn.mark = (conn.mark & ~a.ctmask & 0xFFFFFFFF) ^ shift(ctx.packet.mark & a.nfmask)
+        ctx.run.change_conn(
+            ctx.packet.ct, mark=(conn.mark & ~a.ctmask & 0xFFFFFFFF) ^ shift(ctx.packet.mark & a.nfmask)
+        )
     elif a.mode == 2:
         mark = (ctx.packet.mark & ~a.nfmask & 0xFFFFFFFF) ^ shift(conn.mark & a.ctmask)
         ctx.packet = ctx.packet.but(mark=mark)
@@ -132,7 +134,7 @@ def _ecn(ctx: Context, a: payloads.EcnSet) -> Result:
 
 def _strip_options(ctx: Context, _a: payloads.Options) -> Result:
     """Note that the packet's options aren't the sender's any more. Source: net/netfilter/xt_TCPOPTSTRIP.c."""
-    ctx.run.noted["stripped", ctx.packet.tuple()] = 1
+    ctx.run.memory = ctx.run.memory.with_scratch(("stripped", ctx.packet.tuple()), 1)
     return Tri.TRUE
 
 

@@ -121,7 +121,7 @@ def _snpt(ctx: Context, a: payloads.Prefixes) -> Result:
     if addr is None:
         return Stop("target SNPT of an address without room")
     ctx.packet = _quoted(ctx.packet.but(src=addr), a, "dst")
-    ctx.run.noted[WRITTEN_IN_PLACE] = 1
+    ctx.run.memory = ctx.run.memory.with_scratch(WRITTEN_IN_PLACE, 1)
     return Tri.TRUE
 
 
@@ -131,7 +131,7 @@ def _dnpt(ctx: Context, a: payloads.Prefixes) -> Result:
     if addr is None:
         return Stop("target DNPT of an address without room")
     ctx.packet = _quoted(ctx.packet.but(dst=addr), a, "src")
-    ctx.run.noted[WRITTEN_IN_PLACE] = 1
+    ctx.run.memory = ctx.run.memory.with_scratch(WRITTEN_IN_PLACE, 1)
     return Tri.TRUE
 
 

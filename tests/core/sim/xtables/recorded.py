@@ -12,7 +12,7 @@ import msgspec
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import Body, IpSet, IpSetBody, IpSetElem, NftRuleBody, body_digest
-from netviz.core.sim.inet.conntrack import Conn
+from netviz.core.sim.conn import Conn
 from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri, Verdict
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet, invert
@@ -35,8 +35,19 @@ def rule(text: str, program: str = "") -> NftRuleBody:
     return next(found for name, line, found in RULES if line == text and program in ("", name))
 
 
-def context(packet: Packet, *, hook: int = 0, iif: str = "eth0", oif: str = "", **more: Any) -> Context:
+class Tracked(msgspec.Struct, frozen=True):
+    """A packet and its connection."""
+
+    packet: Packet
+    conn: Conn
+    reply: bool
+
+
+def context(
+    sent: Packet | Tracked, *, hook: int = 0, iif: str = "eth0", oif: str = "", **more: Any
+) -> Context:
     """Stand a packet in a namespace with eth0 (10.0.0.9/24), br0 and its port veth1, and lo."""
+    packet = sent.packet if isinstance(sent, Tracked) else sent
     net = Net()
     node = net.node("node-1")
     node.nic("eth0", "10.0.0.9/24", "fd00::9/64")
@@ -54,6 +65,8 @@ def context(packet: Packet, *, hook: int = 0, iif: str = "eth0", oif: str = "", 
     flow = Flow(ns.key, packet.src, packet.dst, packet.proto)
     state = ClusterState({ns.key.node: NodeState(ns.key.node, netns={ns.key: ns})}, bodies)
     run = Run(state, flow, more.pop("script", ()))
+    if isinstance(sent, Tracked):
+        packet = packet.but(ct=run.add_conn(sent.conn), ct_reply=sent.reply)
     links: dict[str, Link] = {link.ifname: link for link in ns.links.values()}
     if "physin" in more:
         packet = packet.but(physin=links[more.pop("physin")].ifindex)
@@ -86,12 +99,9 @@ def echo(src: str = "10.0.0.1", dst: str = "10.1.2.3", **fields: Any) -> Packet:
     return Packet(pack_ip(src), pack_ip(dst), 1, sport=7, icmp_type=fields.pop("icmp_type", 8), **fields)
 
 
-def tracked(packet: Packet, *, reply: bool = False, **fields: Any) -> Packet:
+def tracked(packet: Packet, *, reply: bool = False, **fields: Any) -> Tracked:
     """Attach a connection."""
-    conn = Conn(packet.tuple(), invert(packet.tuple()))
-    for name, value in fields.items():
-        setattr(conn, name, value)
-    return packet.but(ct=conn, ct_reply=reply)
+    return Tracked(packet, Conn(packet.tuple(), invert(packet.tuple()), **fields), reply)
 
 
 def apply_rule(ctx: Context, found: NftRuleBody) -> Result:

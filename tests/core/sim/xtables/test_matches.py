@@ -10,12 +10,12 @@ from netviz.core.model.netfilter import NftExpr
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet
-from tests.core.sim.xtables.recorded import context, echo, matches, tcp, tracked, udp
+from tests.core.sim.xtables.recorded import Tracked, context, echo, matches, tcp, tracked, udp
 
 T, F, U = Tri.TRUE, Tri.FALSE, Tri.UNKNOWN
 QUESTION = Packet(bytes(4), bytes(4), 0, length=28)  # what stands for ARP in a tunnel
 REPLY = tracked(tcp(), reply=True)
-CASES: list[tuple[str, Packet, Tri, dict[str, Any]]] = [
+CASES: list[tuple[str, Packet | Tracked, Tri, dict[str, Any]]] = [
     ("-p icmp -m icmp --icmp-type 8 -j ACCEPT", echo(), T, {}),
     ("-p icmp -m icmp --icmp-type 8 -j ACCEPT", echo(icmp_type=0), F, {}),
     ("-p icmp -m icmp --icmp-type 3/4 -j ACCEPT", echo(icmp_type=3, icmp_code=4), T, {}),
@@ -159,7 +159,7 @@ CASES: list[tuple[str, Packet, Tri, dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("text", "packet", "expected", "where"), CASES, ids=[f"{n} {case[0]}" for n, case in enumerate(CASES)]
 )
-def test_a_match(text: str, packet: Packet, expected: Tri, where: dict[str, Any]) -> None:
+def test_a_match(text: str, packet: Packet | Tracked, expected: Tri, where: dict[str, Any]) -> None:
     """Each case against the rule as the kernel gave it out."""
     assert matches(context(packet, **where), text) is expected
 

@@ -12,12 +12,12 @@ from netviz.core.model.socket import TCP_LISTEN, Socket
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet
-from tests.core.sim.xtables.recorded import context, echo, matches, tcp, tracked, udp
+from tests.core.sim.xtables.recorded import Tracked, context, echo, matches, tcp, tracked, udp
 
 T, F, U = Tri.TRUE, Tri.FALSE, Tri.UNKNOWN
 SYN60 = tcp(length=60)
 RST = tcp(tcp_flags=4, length=40)
-CASES: list[tuple[str, Packet, Tri, dict[str, Any]]] = [
+CASES: list[tuple[str, Packet | Tracked, Tri, dict[str, Any]]] = [
     ("-p tcp -m tcp --tcp-option 2 -j ACCEPT", SYN60, T, {}),
     ("-p tcp -m tcp --tcp-option 2 -j ACCEPT", RST, F, {}),
     ("-p tcp -m tcp --tcp-option 2 -j ACCEPT", tcp(length=44), U, {}),
@@ -123,9 +123,10 @@ CASES: list[tuple[str, Packet, Tri, dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("text", "packet", "expected", "where"), CASES, ids=[f"{n} {case[0]}" for n, case in enumerate(CASES)]
 )
-def test_a_match(text: str, packet: Packet, expected: Tri, where: dict[str, Any]) -> None:
+def test_a_match(text: str, packet: Packet | Tracked, expected: Tri, where: dict[str, Any]) -> None:
     """Each case against the rule as the kernel gave it out, of the packet's family."""
-    assert matches(context(packet, **where), text, "ip6tables" if packet.ipv6 else "iptables") is expected
+    ctx = context(packet, **where)
+    assert matches(ctx, text, "ip6tables" if ctx.packet.ipv6 else "iptables") is expected
 
 
 def test_a_list_remembers_the_packet() -> None:

@@ -12,7 +12,7 @@ from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet, icmp_error
 from netviz.core.sim.xtables import payloads
 from netviz.core.sim.xtables.hmark import METHOD_CT, hash_mark
-from tests.core.sim.xtables.recorded import apply_rule, context, echo, rule, tcp, tracked
+from tests.core.sim.xtables.recorded import Tracked, apply_rule, context, echo, rule, tcp, tracked
 
 
 def test_marks() -> None:
@@ -22,15 +22,15 @@ def test_marks() -> None:
     assert ctx.packet.mark == 0xC001
     ctx = context(tracked(tcp(mark=0x1234), mark=0xFF00))
     apply_rule(ctx, rule("-j CONNMARK --save-mark --nfmask 0xff --ctmask 0xff"))
-    assert ctx.packet.ct is not None
-    assert ctx.packet.ct.mark == 0xFF34
+    assert ctx.conn is not None
+    assert ctx.conn.mark == 0xFF34
     ctx = context(tracked(tcp(mark=1), mark=0xAB))
     apply_rule(ctx, rule("-j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff"))
     assert ctx.packet.mark == 0xAB
     ctx = context(tracked(tcp(), mark=0x1FF))
     apply_rule(ctx, rule("-j CONNMARK --set-xmark 0x5/0xff"))
-    assert ctx.packet.ct is not None
-    assert ctx.packet.ct.mark == 0x105
+    assert ctx.conn is not None
+    assert ctx.conn.mark == 0x105
 
 
 def test_header_fields() -> None:
@@ -206,7 +206,7 @@ def test_what_a_mark_is_a_hash_of() -> None:
     plain = payloads.Hmark(every, every, b"\xff" * 4, bytes(4), 7, 0xFFFF, 1, 1000, 0)
     by_connection = msgspec.structs.replace(plain, flags=METHOD_CT)
 
-    def mark(packet: Packet, how: payloads.Hmark) -> int:
+    def mark(packet: Packet | Tracked, how: payloads.Hmark) -> int:
         ctx = context(packet)
         assert hash_mark(ctx, how) is Tri.TRUE
         return ctx.packet.mark
@@ -216,12 +216,11 @@ def test_what_a_mark_is_a_hash_of() -> None:
     assert error is not None
     assert mark(error, plain) == mark(sent, plain)
     assert mark(sent, by_connection) == 5  # without a connection
-    there, back = tracked(sent), tracked(tcp("10.0.0.2", "10.0.0.1"), reply=True)
-    assert there.ct is not None
+    there = tracked(sent)
+    back = Tracked(tcp("10.0.0.2", "10.0.0.1"), there.conn, reply=True)
     assert mark(there, by_connection) == mark(sent, plain)
-    assert mark(back.but(ct=there.ct), by_connection) == mark(sent, plain)
-    there.ct.unsure = "source"
-    assert isinstance(hash_mark(context(there), by_connection), Stop)
+    assert mark(back, by_connection) == mark(sent, plain)
+    assert isinstance(hash_mark(context(tracked(sent, unsure="source")), by_connection), Stop)
 
 
 PROXY = "-p tcp -j TPROXY --on-port 8080 --on-ip 0.0.0.0 --tproxy-mark 0x1/0x1"
