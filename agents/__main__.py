@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from agents.options import BadInput, add_node_options, check_out, make_collectors, node_options
 from agents.snapshot import Snapshotter
+from netviz.core.plain import plain
 from netviz.core.wire.nvz import dump_nvz
 
 
@@ -82,7 +83,8 @@ def take_snapshot(args: argparse.Namespace) -> int:
     os.replace(partial, args.out)
     took = time.monotonic() - started
     print(
-        f"{args.out}: {len(ledger.state.netns)} namespaces, {len(data)} bytes, {took:.2f} s", file=sys.stderr
+        plain(f"{args.out}: {len(ledger.state.netns)} namespaces, {len(data)} bytes, {took:.2f} s"),
+        file=sys.stderr,
     )
     return 0
 
@@ -93,13 +95,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
         return int(args.handler(args))
     except BadInput as err:
-        print(f"agents: {err}", file=sys.stderr)
+        print(plain(f"agents: {err}"), file=sys.stderr)
         return 2
     except PermissionError as err:
-        print(f"agents: {err}: reading other namespaces takes root (CAP_SYS_ADMIN)", file=sys.stderr)
+        print(plain(f"agents: {err}: reading other namespaces takes root (CAP_SYS_ADMIN)"), file=sys.stderr)
         return 1
     except OSError as err:
-        print(f"agents: {err}", file=sys.stderr)
+        print(plain(f"agents: {err}"), file=sys.stderr)
         return 1
 
 

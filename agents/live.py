@@ -20,6 +20,7 @@ from agents.recording import Recorder, RecordingError, Replay, read_recording
 from agents.runner import Runner
 from agents.token_file import TokenFileError, read_token
 from agents.transport import Transport, TransportOptions, is_private, socket_url
+from netviz.core.plain import PlainFormatter, plain
 
 
 def server_options(args: argparse.Namespace, node: str, proc: str | None) -> TransportOptions:
@@ -85,7 +86,11 @@ def record_changes(args: argparse.Namespace) -> int:
                 await runner.ready.wait()
                 recorder.begin()
                 runner.sink = recorder
-                print(f"recording {options.node} to {args.out}; Ctrl-C ends it", file=sys.stderr, flush=True)
+                print(
+                    plain(f"recording {options.node} to {args.out}; Ctrl-C ends it"),
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     return _run_until_signalled(work(), verbose=args.verbose)
 
@@ -111,7 +116,7 @@ def replay_recording(args: argparse.Namespace) -> int:
             while not transport.connected:
                 await asyncio.sleep(0.05)
             told = await replay.run(args.speed)
-            print(f"replayed {told} changes of {head.node}", file=sys.stderr, flush=True)
+            print(plain(f"replayed {told} changes of {head.node}"), file=sys.stderr, flush=True)
             while args.hold or transport.unacked:
                 await asyncio.sleep(0.1)
         finally:
@@ -125,10 +130,9 @@ def replay_recording(args: argparse.Namespace) -> int:
 
 
 def _run_until_signalled(work: Coroutine[Any, Any, None], *, verbose: bool) -> int:
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
     try:
         asyncio.run(until_signalled(work))
     except ExceptionGroup as group:

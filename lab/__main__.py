@@ -8,11 +8,13 @@ import signal
 import sys
 import threading
 import time
+from typing import TextIO
 
 from lab import kinds, privileges, userns
 from lab.cluster import Cluster, LabError, running, sweep
 from lab.faults import FAULTS, apply_fault, describe, mend
 from lab.spec import ClusterSpec
+from netviz.core.plain import plain
 
 DEFAULT_NAME = "lab"
 
@@ -27,13 +29,18 @@ def _pick(name: str | None) -> Cluster:
     return Cluster.load(name)
 
 
+def _say(text: str, file: TextIO | None = None) -> None:
+    """Print a line; what it quotes may be anybody's words."""
+    print(plain(text), file=file, flush=True)
+
+
 def _up(args: argparse.Namespace) -> int:
     started = time.monotonic()
     spec = ClusterSpec(
         args.name, nodes=args.nodes, pods=args.pods, kind=args.kind, variant=args.variant, ipv6=not args.ipv4
     )
-    cluster = Cluster.up(spec, progress=lambda text: print(text, file=sys.stderr, flush=True), detached=True)
-    print(f"{cluster.name} is up in {cluster.directory} ({time.monotonic() - started:.1f} s)")
+    cluster = Cluster.up(spec, progress=lambda text: _say(text, sys.stderr), detached=True)
+    _say(f"{cluster.name} is up in {cluster.directory} ({time.monotonic() - started:.1f} s)")
     return 0
 
 
@@ -41,7 +48,7 @@ def _down(args: argparse.Namespace) -> int:
     names = running() if args.all else [args.name] if args.name else [_pick(None).name]
     for name in names:
         Cluster.load(name).down()
-        print(f"{name} is down")
+        _say(f"{name} is down")
     sweep()
     return 0
 
@@ -49,16 +56,16 @@ def _down(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     for name in running():
         state = Cluster.load(name).state
-        print(
+        _say(
             f"{name}: {state.spec.kind}, {len(state.nodes)} nodes, {sum(len(n.pods) for n in state.nodes.values())} pods"
         )
         for fault in state.faults:
-            print(f"  fault {fault.id}")
+            _say(f"  fault {fault.id}")
         if args.verbose:
             for node in state.nodes.values():
-                print(f"  {node.name} {node.ipv4} {node.ipv6}{'' if node.alive else ' (dead)'}")
+                _say(f"  {node.name} {node.ipv4} {node.ipv6}{'' if node.alive else ' (dead)'}")
                 for pod in node.pods.values():
-                    print(f"    {pod.name} {pod.ipv4} {pod.ipv6} {pod.host_ifname}")
+                    _say(f"    {pod.name} {pod.ipv4} {pod.ipv6} {pod.host_ifname}")
     return 0
 
 
@@ -74,7 +81,7 @@ def _break(args: argparse.Namespace) -> int:
     if args.list:
         width = max(map(len, FAULTS))
         for fault in FAULTS.values():
-            print(f"{fault.name:{width}}  {fault.summary}")
+            _say(f"{fault.name:{width}}  {fault.summary}")
         return 0
     if args.fault is None:
         raise LabError("break needs the name of a fault; break --list shows them")
@@ -82,13 +89,13 @@ def _break(args: argparse.Namespace) -> int:
     applied = apply_fault(
         cluster, args.fault, node=args.node, other=args.other, pod=args.pod, other_pod=args.other_pod
     )
-    print(f"{applied.id}: {describe(applied)}")
+    _say(f"{applied.id}: {describe(applied)}")
     return 0
 
 
 def _mend(args: argparse.Namespace) -> int:
     for identity in mend(_pick(args.cluster), args.fault):
-        print(f"mended {identity}")
+        _say(f"mended {identity}")
     return 0
 
 
@@ -97,10 +104,10 @@ def _churn(args: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: halt.set())
     report = _pick(args.name).churn(args.rate, args.seconds, args.seed, stop=halt)
-    print(f"{report.changes} changes in {report.elapsed_s:.1f} s ({report.rate_per_s:.1f} a second)")
-    print("  " + ", ".join(f"{kind} {count}" for kind, count in report.by_kind.items()))
+    _say(f"{report.changes} changes in {report.elapsed_s:.1f} s ({report.rate_per_s:.1f} a second)")
+    _say("  " + ", ".join(f"{kind} {count}" for kind, count in report.by_kind.items()))
     if report.failed:
-        print(f"  {report.failed} failed, on nodes that were dead")
+        _say(f"  {report.failed} failed, on nodes that were dead")
     return 0
 
 
@@ -108,12 +115,12 @@ def _pod(args: argparse.Namespace) -> int:
     cluster = _pick(args.cluster)
     if args.remove:
         cluster.remove_pod(args.name)
-        print(f"removed {args.name}")
+        _say(f"removed {args.name}")
     else:
         if args.node not in cluster.nodes:
             raise LabError(f"{cluster.name} has no node {args.node}")
         pod = cluster.add_pod(args.node, args.name)
-        print(f"{pod.name} {pod.ipv4} {pod.ipv6} on {pod.node}")
+        _say(f"{pod.name} {pod.ipv4} {pod.ipv6} on {pod.node}")
     return 0
 
 
@@ -125,13 +132,13 @@ def _node(args: argparse.Namespace) -> int:
         cluster.restart_node(args.node)
     else:
         cluster.kill_node(args.node)
-    print(f"{args.node} {'runs again' if args.restart else 'is dead'}")
+    _say(f"{args.node} {'runs again' if args.restart else 'is dead'}")
     return 0
 
 
 def _sweep(_: argparse.Namespace) -> int:
     for name in sweep():
-        print(f"removed what was left of {name}")
+        _say(f"removed what was left of {name}")
     return 0
 
 
@@ -220,7 +227,7 @@ def main() -> int:
         status: int = args.run(args)
         return status
     except (LabError, OSError) as error:
-        print(f"lab: {error}", file=sys.stderr)
+        _say(f"lab: {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

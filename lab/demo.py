@@ -31,6 +31,7 @@ from typing import NoReturn
 from lab import kinds, privileges, userns
 from lab.spec import LabError
 from lab.stack import Stack, StackError
+from netviz.core.plain import plain
 
 RECORDINGS = Path(__file__).resolve().parent / "recordings"
 CLUSTER_NAME = "demo"
@@ -39,7 +40,7 @@ DATA_PREFIX = "netviz-demo-"
 
 def say(text: str) -> None:
     """Show progress on standard error, so that standard output has only the READY line."""
-    print(f"  {text}", file=sys.stderr, flush=True)
+    print(plain(f"  {text}"), file=sys.stderr, flush=True)
 
 
 def listen(port: int) -> socket.socket:
@@ -204,7 +205,7 @@ def main(argv: list[str]) -> int:
         say("ended; everything was removed")
         return 0
     except (StackError, LabError) as err:
-        print(f"demo: {err}", file=sys.stderr)
+        print(plain(f"demo: {err}"), file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(data_dir, ignore_errors=True)

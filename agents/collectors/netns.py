@@ -105,6 +105,11 @@ def open_unpinned(path: str, thread: NetnsThread) -> int:
         os.close(fd)
 
 
+def _as_text(path: str) -> str:
+    """Make text of a file's name, which may be any bytes, as of all names: `\\xff` for what isn't UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 class Namespaces:
     """The node's namespaces: `look` and `take` compare what is there with what was."""
 
@@ -227,8 +232,8 @@ class Namespaces:
         was = {h.pid: h for h in handle.holders if h.kind == "process"}
         shown = pids[:MAX_PROCESS_HOLDERS]
         processes = [was.get(pid) or Holder("process", _read_comm(proc, pid), pid) for pid in shown]
-        holders = tuple(sorted([*processes, *(Holder("mount", path) for path in found.mounts)]))
-        name = os.path.basename(min(found.mounts)) if found.mounts else ""
+        holders = tuple(sorted([*processes, *(Holder("mount", _as_text(path)) for path in found.mounts)]))
+        name = _as_text(os.path.basename(min(found.mounts))) if found.mounts else ""
         changed = holders != handle.holders or name != handle.name
         handle.holders, handle.name, handle.pids = holders, name, pids
         pauses = [h.pid for h in processes if h.name in PAUSE_NAMES]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 
+from netviz.core.plain import plain
+
 log = logging.getLogger("netviz.ingest")
 
 MAX_TEXT = 200
@@ -18,7 +20,7 @@ MAX_TEXT = 200
 def sentence(err: BaseException) -> str:
     """Say in one printable line what went wrong: it may quote a collector's bytes."""
     text = f"{type(err).__name__}: {err}"
-    return "".join(char if char.isprintable() else "?" for char in text)[:MAX_TEXT]
+    return plain(text[:MAX_TEXT])[:MAX_TEXT]
 
 
 class Attempt:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netviz.core.model.netfilter import body_digest
+from netviz.core.plain import plain
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.door import settle
 from netviz.core.state.node import NodeState
@@ -41,11 +42,6 @@ def bounded(status: AgentStatus) -> AgentStatus:
         limit = MAX_MEASURE if isinstance(value, float) else MAX_COUNT
         numbers[name] = 0.0 if math.isnan(value) else max(type(value)(0), min(value, limit))
     return AgentStatus(**numbers)
-
-
-def plain(text: str, length: int) -> str:
-    """Cut a collector's words to a column's length, without the NUL that PostgreSQL refuses."""
-    return text.replace("\0", "")[:length]
 
 
 class CollectorService:
@@ -107,8 +103,8 @@ class CollectorService:
         keeper.note(
             self._collector_id,
             connected=True,
-            version=plain(hello.agent_version, 64),
-            kernel=plain(hello.kernel, 128),
+            version=plain(hello.agent_version)[:64],
+            kernel=plain(hello.kernel)[:128],
         )
 
     def _fold(self, event: ev.DeltaReceived, frame_bytes: int) -> None:
@@ -152,7 +148,7 @@ class CollectorService:
 
     def _report(self, event: ev.StatusReceived) -> None:
         status, hello = bounded(event.status), self._session.hello
-        version = plain(hello.agent_version, 64) if hello is not None else ""
+        version = plain(hello.agent_version)[:64] if hello is not None else ""
         self._store.report(self._node, CollectorReport(version, status), time.time())
         keeper.note(
             self._collector_id,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from netviz.core.model.addr import format_ip
+from netviz.core.plain import plain
 from netviz.core.sim.packet import PROTO_NAMES
 from netviz.core.sim.trace import Branch, Flow, Hop, Origin, Path, Step, Trace
 
@@ -92,7 +93,7 @@ def _step_json(step: Step) -> dict[str, Any]:
 
 def render_text(trace: Trace, detailed: bool = False) -> str:
     """Render a trace for a terminal: one line a step, or with `detailed` its evidence and changes too."""
-    return "\n".join(_lines(trace, detailed)) + "\n"
+    return "\n".join(map(plain, _lines(trace, detailed))) + "\n"
 
 
 def _lines(trace: Trace, detailed: bool) -> Iterator[str]:

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_date, parse_datetime
 
+from netviz.core.plain import plain
 from netviz.inventory.models import AuditEntry
 from netviz.schema import bring_up_to_date
 
@@ -31,11 +32,6 @@ def parse_since(text: str) -> datetime:
     if moment is None:
         raise CommandError(f"--since {text}: write 2026-01-31, 2026-01-31T08:00, or 90min, 12h, 7d")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would act on: some names were typed by strangers."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class Command(BaseCommand):
@@ -72,9 +68,7 @@ class Command(BaseCommand):
         if options["actor"] is not None:
             entries = entries.filter(actor=options["actor"])
         for entry in entries.iterator(chunk_size=2000):
-            self.stdout.write(
-                json.dumps(entry.as_json()) if options["json"] else printable(self._line(entry))
-            )
+            self.stdout.write(json.dumps(entry.as_json()) if options["json"] else plain(self._line(entry)))
 
     @staticmethod
     def _line(entry: AuditEntry) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from netviz.core.plain import plain
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.walk import simulate
@@ -76,7 +77,7 @@ class Command(BaseCommand):
 
     def fail(self, message: str) -> NoReturn:
         """Complain in one line and exit with status 2."""
-        self.stderr.write(f"trace: {' '.join(str(message).split())}")
+        self.stderr.write(plain(f"trace: {' '.join(str(message).split())}"))
         raise SystemExit(BAD_INPUT)
 
     def handle(self, *args: Any, **options: Any) -> None:

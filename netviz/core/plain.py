@@ -1,0 +1,29 @@
+"""Names as a terminal and a log may have them.
+
+Who may make links, processes, chains or namespaces also chooses their names, and may put control
+characters into them: to colour, clear or retitle an operator's terminal, to forge log lines, or to turn
+the direction of text. Whatever is printed or logged goes through here; JSON escapes by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+
+
+def plain(text: str) -> str:
+    """Escape every character that isn't printable, line breaks too, as Python would write it (`\\x1b`)."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+class PlainFormatter(logging.Formatter):
+    """A log formatter that escapes what messages and tracebacks quote; only tracebacks have several lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Make the message's line."""
+        return plain(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Make the whole record."""
+        return "\n".join(map(plain, super().format(record).split("\n")))
