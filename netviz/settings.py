@@ -13,6 +13,7 @@ NETVIZ_TRUSTED_PROXIES  comma-separated addresses or networks of the proxies in 
 NETVIZ_DEBUG=1        Django's debug pages
 NETVIZ_LOG_LEVEL      INFO without
 NETVIZ_SNAPSHOT_MAX_BYTES  what one collector's whole state may have, before compression (256 MiB)
+NETVIZ_REVOKED_STATE_S  how long the state of a node stays whose collector was revoked (600)
 NETVIZ_METRICS_TOKEN  a Bearer token that opens /metrics and nothing else, for Prometheus
 """
 
@@ -180,6 +181,7 @@ JOURNAL_MAX_BYTES = int(os.environ.get("NETVIZ_JOURNAL_MAX_BYTES", 512 << 20))
 # How much the kept traces may take, packed.
 TRACES_MAX_BYTES = int(os.environ.get("NETVIZ_TRACES_MAX_BYTES", 256 << 20))
 # What one collector's whole state may have in bytes, inflated, before it is refused.
+REVOKED_STATE_S = float(os.environ.get("NETVIZ_REVOKED_STATE_S", 600))
 SNAPSHOT_MAX_BYTES = int(os.environ.get("NETVIZ_SNAPSHOT_MAX_BYTES", 256 << 20))
 
 AUTH_PASSWORD_VALIDATORS = [

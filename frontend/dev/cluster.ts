@@ -162,6 +162,7 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
     })),
     routes_left_off: 0,
     not_understood: null,
+    leaves_in_s: null,
     collector: {
       version: "0.1.0",
       lag_s: 0.02,

@@ -4,7 +4,7 @@ The live store knows how each collector does at this moment; the admin pages rea
 Writing each heartbeat there would be hundreds of transactions a second, so the keeper writes what
 changed in one, every second or, with many collectors, every few. It also looks, every second, for
 connected collectors that were revoked or deleted by another process, whose word on the channel
-layer may not reach this one.
+layer may not reach this one, and for nodes whose state has to leave (departures.py).
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ from django.db import (
     transaction,
 )
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from netviz.ingest.connections import connections
+from netviz.ingest.departures import departures
+from netviz.ingest.store import get_store
 from netviz.inventory.models import Collector
 
 log = logging.getLogger("netviz.ingest")
@@ -84,17 +87,20 @@ class Keeper:
             connection.close()
 
     def _look(self) -> None:
+        try:
+            close_old_connections()
+            self._look_for_revoked()
+            departures.look(get_store(), time.time())
+        except (DatabaseError, RedisError) as err:
+            self._failed("look for revoked collectors", err)
+
+    def _look_for_revoked(self) -> None:
         connected = connections.all()
         if not connected:
             return
-        try:
-            close_old_connections()
-            approved = set(
-                Collector.objects.filter(status=Collector.Status.APPROVED).values_list("pk", flat=True)
-            )
-        except DatabaseError as err:
-            self._failed("look for revoked collectors", err)
-            return
+        approved = set(
+            Collector.objects.filter(status=Collector.Status.APPROVED).values_list("pk", flat=True)
+        )
         for one in connected:
             if one.collector_id not in approved:
                 one.cut("revoked", "this collector was revoked")

@@ -9,6 +9,7 @@ brings the changes to Redis in batches. All other processes follow.
     netviz:log:NODE       list: the deltas since, one a revision
     netviz:bodies         hash: digest -> netfilter body
     netviz:changes        channel: names of nodes that changed
+    netviz:alive:OWNER    the owner lives (redis_leases.py); its nodes are connected no longer than that
 
 After COMPACT_DELTAS the owner writes a new base instead of the next delta. When Redis was away, or
 a node has a new owner, the owner writes a base too: nothing has to be remembered for it.
@@ -22,6 +23,8 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 import redis
@@ -31,7 +34,8 @@ from netviz.core.state.delta import NodeDelta, diff
 from netviz.core.state.door import UNREADABLE, fold, read_body, read_delta, settle
 from netviz.core.state.node import NodeState
 from netviz.core.wire.messages import AgentStatus
-from netviz.ingest.store import CollectorReport, Held, MemoryStore, NodeRevision, Position
+from netviz.ingest.redis_leases import RENEW_EVERY_S, Leases
+from netviz.ingest.store import CollectorReport, MemoryStore, Position
 
 log = logging.getLogger("netviz.store")
 
@@ -42,8 +46,6 @@ WRITE_EVERY_S = 0.02
 LOOK_EVERY_S = 2.0
 SWEEP_EVERY_S = 600.0
 RETRY_S = 1.0
-# An owner that crashed cannot say that its collectors are gone; a collector speaks every 10 s.
-SILENT_S = 45.0
 
 
 class Meta(msgspec.Struct, frozen=True, array_like=True):
@@ -92,6 +94,13 @@ class _Waiting:
         self.base = 0
 
 
+class _Followed(NamedTuple):
+    """Who owns a node that this process follows, and whether that one says it is connected."""
+
+    owner: str
+    connected: bool
+
+
 class RedisStore(MemoryStore):
     """A mirror that follows Redis, and tells it of the nodes that this process owns."""
 
@@ -99,22 +108,30 @@ class RedisStore(MemoryStore):
         super().__init__()
         self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
         self._me = uuid.uuid4().hex
+        self._leases = Leases(self._redis, self._me)
         self._owned: dict[str, _Waiting] = {}
         self._dirty: set[str] = set()
         self._forgotten: set[str] = set()
         self._new_bodies: dict[bytes, Body] = {}
-        self._followed: dict[str, str] = {}
+        self._followed: dict[str, _Followed] = {}
         self._unused: set[bytes] = set()
         self._unreadable: set[str] = set()
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._restored = not self._leases.any()
         self._refresh_all()
         self._threads = [
+            threading.Thread(target=self._live_forever, name="store-leases", daemon=True),
             threading.Thread(target=self._write_forever, name="store-writer", daemon=True),
             threading.Thread(target=self._follow_forever, name="store-follower", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def restored(self) -> bool:
+        """What Redis held at the start was left by processes of which none lives."""
+        return self._restored
 
     def close(self) -> None:
         """Write what waits and end the threads."""
@@ -176,7 +193,7 @@ class RedisStore(MemoryStore):
         self._wake.set()
 
     def forget(self, node: str) -> None:
-        """Drop a node that was removed from the inventory."""
+        """Drop a node for which no collector may speak any more, here and in Redis."""
         with self._lock:
             super().forget(node)
             self._owned.pop(node, None)
@@ -250,6 +267,9 @@ class RedisStore(MemoryStore):
             pipe.delete(base_key(node), log_key(node))
         for node in [*(node for _, node, _ in work), *forgotten]:
             pipe.publish(CHANGES, node)
+        if work:
+            # Nobody sees what this process owns before it sees that it lives.
+            self._leases.renew()
         pipe.execute()
 
     def _take_waiting(self, node: str) -> tuple[Meta, str, NodeState | list[NodeDelta]]:
@@ -273,6 +293,37 @@ class RedisStore(MemoryStore):
             report.status if report else None,
         )
         return meta, node, what
+
+    # The leases' thread.
+
+    def _live_forever(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._live()
+            except redis.RedisError as err:
+                log.debug("cannot look which servers live: %s", err)  # the follower says it aloud
+            except Exception:
+                log.exception("looking which servers live failed, trying again")
+            self._judge_owners()
+            self._stopping.wait(RENEW_EVERY_S)
+        with suppress(redis.RedisError):
+            self._leases.release()
+
+    def _live(self) -> None:
+        with self._lock:
+            owning, owners = bool(self._owned), {one.owner for one in self._followed.values()}
+        if owning:
+            self._leases.renew()
+        self._leases.look(owners)
+
+    def _judge_owners(self) -> None:
+        """Let the nodes of owners that died or came back be known as lost or connected."""
+        with self._lock:
+            for node, (owner, connected) in self._followed.items():
+                held = self._held.get(node)
+                alive = connected and self._leases.seen(owner)
+                if held is not None and held.connected != alive:
+                    MemoryStore.set_connected(self, node, alive, held.received_at_s)
 
     # The follower's thread.
 
@@ -308,6 +359,11 @@ class RedisStore(MemoryStore):
         for raw_node, raw in metas.items():
             self._follow_raw(raw_node.decode(), raw)
         known = {raw_node.decode() for raw_node in metas}
+        with self._lock:
+            for node in self._owned.keys() - known - self._dirty:
+                # Redis has lost it, or another process took it for gone: it is written anew.
+                self._owned[node].deltas = None
+                self._mark(node)
         for node in [node for node in self._followed if node not in known]:
             self._followed.pop(node)
             MemoryStore.forget(self, node)
@@ -328,10 +384,12 @@ class RedisStore(MemoryStore):
         try:
             self._follow_node(node, _decode_meta(raw))
             self._unreadable.discard(node)
-        except (*UNREADABLE, KeyError, zlib.error) as err:
+        except redis.RedisError:
+            raise
+        except Exception:
             if node not in self._unreadable:
                 self._unreadable.add(node)
-                log.error("cannot read node %s from Redis: %s", node, err)
+                log.exception("cannot read node %s from Redis", node)
 
     def _follow_node(self, node: str, meta: Meta) -> None:
         """Bring the mirror of a node that another process owns up to what Redis holds."""
@@ -344,21 +402,22 @@ class RedisStore(MemoryStore):
                     return
                 del self._owned[node]
             held = self._held.get(node)
-            followed = held is not None and self._followed.get(node) == meta.owner
+            known = self._followed.get(node)
+            followed = held is not None and known is not None and known.owner == meta.owner
             revision = held.revision if held is not None and followed else -1
         if meta.position is not None and revision != meta.revision:
             meta = self._catch_up(node, revision, meta)
+        connected = meta.connected and self._leases.alive(meta.owner)
         with self._lock:
             if node in self._owned:
                 return
-            self._followed[node] = meta.owner
+            self._followed[node] = _Followed(meta.owner, meta.connected)
             if meta.durable is not None:
                 MemoryStore.set_durable(self, node, Position(*meta.durable))
             if meta.status is not None:
                 report = CollectorReport(meta.version, meta.status)
                 MemoryStore.report(self, node, report, meta.received_at_s)
-            fresh = time.time() - meta.received_at_s < SILENT_S
-            MemoryStore.set_connected(self, node, meta.connected and fresh, meta.received_at_s)
+            MemoryStore.set_connected(self, node, connected, meta.received_at_s)
 
     def _catch_up(self, node: str, revision: int, meta: Meta) -> Meta:
         """Read the deltas after `revision`, or the whole node when its base is newer; return its meta then."""
@@ -407,9 +466,3 @@ class RedisStore(MemoryStore):
         if wanted:
             found = self._redis.hmget(BODIES, wanted)
             MemoryStore.put_bodies(self, [body for raw in found if (body := _read_body(raw)) is not None])
-
-    def _freshness(self, node: str, held: Held) -> NodeRevision:
-        """A node whose owner fell silent counts as disconnected."""
-        one = super()._freshness(node, held)
-        heard = node in self._owned or one.received_at_s >= time.time() - SILENT_S
-        return one if heard else one._replace(connected=False)

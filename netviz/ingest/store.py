@@ -115,7 +115,14 @@ class Store(Protocol):
         """Keep bodies that some node refers to."""
 
     def forget(self, node: str) -> None:
-        """Drop a node that was removed from the inventory."""
+        """Drop a node for which no collector may speak any more."""
+
+    def touch(self, node: str) -> None:
+        """Tell the subscribers that something is known of a node beside its state."""
+
+    @property
+    def restored(self) -> bool:
+        """What was held at the start was left by processes of which none lives."""
 
 
 class Held:
@@ -289,8 +296,19 @@ class MemoryStore:
             if self._bodies.put(bodies):
                 self._stale_bodies = True
 
+    def touch(self, node: str) -> None:
+        """Tell the subscribers that something is known of a node beside its state."""
+        with self._lock:
+            if node in self._held:
+                self._notify(node, None)
+
+    @property
+    def restored(self) -> bool:
+        """Nothing is held at the start."""
+        return False
+
     def forget(self, node: str) -> None:
-        """Drop a node that was removed from the inventory."""
+        """Drop a node for which no collector may speak any more."""
         with self._lock:
             held = self._held.pop(node, None)
             if held is not None:

@@ -169,7 +169,7 @@ class CollectorAdmin(admin.ModelAdmin):
 
     @admin.action(description="Revoke (cuts the connection at once)", permissions=["change"])
     def revoke(self, request: HttpRequest, collectors: QuerySet[Collector]) -> None:
-        """Take the right to connect away, for good."""
+        """Take the right to connect away, until it is approved again."""
         done = [collector for collector in collectors if revoke_collector(collector)]
         for collector in done:
             self.log_change(request, collector, "revoked")

@@ -53,9 +53,11 @@ def enrol(
 
 @transaction.atomic
 def approve_collector(collector: Collector) -> bool:
-    """Let an enrolled collector connect; False when it is not waiting for that."""
-    changed = Collector.objects.filter(pk=collector.pk, status=Collector.Status.ENROLLED).update(
-        status=Collector.Status.APPROVED, approved_at=timezone.now()
+    """Let an enrolled or a revoked collector connect; False when it may already."""
+    changed = (
+        Collector.objects.filter(pk=collector.pk)
+        .exclude(status=Collector.Status.APPROVED)
+        .update(status=Collector.Status.APPROVED, approved_at=timezone.now(), revoked_at=None)
     )
     collector.refresh_from_db()
     if changed:
@@ -66,7 +68,10 @@ def approve_collector(collector: Collector) -> bool:
 
 @transaction.atomic
 def revoke_collector(collector: Collector) -> bool:
-    """Take a collector's right away for good and cut its connection; False when that was done before."""
+    """Take a collector's right away, until it is approved again, and cut its connection; False when that was done before.
+
+    What it said of its node leaves some time after, if no other collector may speak for the node.
+    """
     changed = (
         Collector.objects.filter(pk=collector.pk)
         .exclude(status=Collector.Status.REVOKED)

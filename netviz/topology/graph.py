@@ -62,7 +62,8 @@ class NodeObject(Object, frozen=True, gc=False):
     """A node. `routes` is cut to a bounded number; `routes_left_off` says how many more there are.
 
     `not_understood` says what the server failed at when it worked the node's state out: nothing else of
-    the node is in the graph then.
+    the node is in the graph then. `leaves_in_s`, in whole minutes: no collector may speak for the node any
+    more, and its state leaves.
     """
 
     name: str
@@ -77,6 +78,7 @@ class NodeObject(Object, frozen=True, gc=False):
     routes_left_off: int
     collector: CollectorObject | None
     not_understood: str | None = None
+    leaves_in_s: int | None = None
 
 
 class NetnsObject(Object, frozen=True, gc=False):

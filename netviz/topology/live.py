@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from netviz.core.state.delta import NodeDelta
+from netviz.ingest.departures import departures
 from netviz.ingest.faults import faults
 from netviz.ingest.store import NodeRevision, Store, get_store
 from netviz.topology.graph import Graph, GraphDelta
@@ -50,6 +51,7 @@ def live_of(store: Store, names: Iterable[str], now_s: float) -> dict[str, Live]
             age_s=_age(revision, report.status.lag_s if report else 0.0, now_s),
             version=report.version if report else "",
             status=report.status if report else None,
+            leaves_in_s=departures.leaves_in_s(name, now_s),
         )
     return live
 

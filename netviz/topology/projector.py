@@ -38,12 +38,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Live(msgspec.Struct, frozen=True, gc=False):
-    """What the server knows of a node's collector beside its state. `age_s`: since it was last heard."""
+    """What the server knows of a node's collector beside its state. `age_s`: since it was last heard.
+
+    `leaves_in_s`: when the state leaves because no collector may speak for the node; None: it stays.
+    """
 
     connected: bool = False
     age_s: float = 0.0
     version: str = ""
     status: AgentStatus | None = None
+    leaves_in_s: int | None = None
 
 
 class Projector:
@@ -205,6 +209,7 @@ class Projector:
                 cpu=round(status.cpu, 4),
             ),
             not_understood=part.fault,
+            leaves_in_s=live.leaves_in_s,
         )
 
     def _judge_cidrs(self, delta: GraphDelta) -> None:

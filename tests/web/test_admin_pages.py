@@ -132,9 +132,12 @@ def test_approving_and_revoking(admin: Client) -> None:
     assert waiting.approved_at is not None
     assert "1 revoked" in act(admin, COLLECTORS, "revoke", waiting)
     assert "0 revoked" in act(admin, COLLECTORS, "revoke", waiting)
+    waiting.refresh_from_db()
+    assert (waiting.status, waiting.revoked_at is None) == (Collector.Status.REVOKED, False)
+    assert "1 approved" in act(admin, COLLECTORS, "approve", waiting), "until it is approved again"
     assert "0 approved" in act(admin, COLLECTORS, "approve", waiting)
     waiting.refresh_from_db()
-    assert waiting.status == Collector.Status.REVOKED
+    assert (waiting.status, waiting.revoked_at) == (Collector.Status.APPROVED, None)
 
 
 def test_status_columns_are_readable(admin: Client) -> None:

@@ -16,7 +16,7 @@ from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
 from netviz.core.state.node import NodeState, SectionStatus
 from netviz.core.wire.messages import AgentStatus
-from netviz.ingest import redis_store
+from netviz.ingest import redis_leases, redis_store
 from netviz.ingest.redis_store import RedisStore
 from netviz.ingest.store import CollectorReport, MemoryStore, Position
 from tests.web.services import redis_server
@@ -230,14 +230,60 @@ class _Broken:
         return getattr(self._real, name)
 
 
-def test_a_silent_owner_s_nodes_count_as_disconnected(open_store: Callable[[], RedisStore]) -> None:
+def test_a_dead_owner_s_nodes_are_lost_until_it_lives_again(
+    open_store: Callable[[], RedisStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_leases, "LEASE_S", 0.3)
+    monkeypatch.setattr(redis_store, "RENEW_EVERY_S", 0.05)
     owner, reader = open_store(), open_store()
-    long_ago = time.time() - 100
-    owner.set_connected("n1", True, long_ago)
-    owner.replace(whole(), Position(5, 0), long_ago)
+    heard: list[str] = []
+    reader.subscribe(lambda node, delta, revision: heard.append(node))
+    owner.set_connected("n1", True, time.time())
+    owner.replace(whole(), Position(5, 0), time.time())
     wait_until(lambda: in_step(owner, reader), 10, "the reader follows")
+    wait_until(lambda: reader.node_revisions()["n1"].connected, 10, "and knows that it is connected")
+    renew = owner._leases.renew
+    monkeypatch.setattr(owner._leases, "renew", lambda: None)
+    del heard[:]
+    wait_until(lambda: not reader.node_revisions()["n1"].connected, 10, "the lease ends")
+    assert heard == ["n1"], "whoever shows the node is told"
+    late = open_store()
+    assert not late.node_revisions()["n1"].connected
     assert owner.node_revisions()["n1"].connected
-    assert not reader.node_revisions()["n1"].connected
+    monkeypatch.setattr(owner._leases, "renew", renew)
+    for one in (reader, late):
+        wait_until(lambda one=one: one.node_revisions()["n1"].connected, 10, "it lives again")
+
+
+def test_without_redis_nobody_else_s_node_is_known_to_be_connected(
+    open_store: Callable[[], RedisStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_leases, "LOST_S", 0.3)
+    monkeypatch.setattr(redis_store, "RENEW_EVERY_S", 0.05)
+    owner, reader = open_store(), open_store()
+    owner.set_connected("n1", True, time.time())
+    owner.replace(whole(), Position(5, 0), time.time())
+    wait_until(lambda: in_step(owner, reader), 10, "the reader follows")
+    wait_until(lambda: reader.node_revisions()["n1"].connected, 10, "and knows that it is connected")
+
+    def away(*args: object) -> None:
+        raise redis_store.redis.ConnectionError("away")
+
+    monkeypatch.setattr(reader._leases, "look", away)
+    wait_until(lambda: not reader.node_revisions()["n1"].connected, 10, "nothing is known any more")
+
+
+def test_who_comes_after_all_died_knows_that_nobody_heard_what_is_left(
+    open_store: Callable[[], RedisStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = open_store()
+    owner._redis.flushall()
+    assert open_store().restored
+    owner.replace(whole(), Position(5, 0), time.time())
+    wait_until(lambda: owner._redis.hexists(redis_store.NODES, "n1"), 10, "it is written")
+    assert not open_store().restored
+    owner.close()
+    assert open_store().restored
 
 
 def test_unused_bodies_leave_redis_at_the_second_sweep(open_store: Callable[[], RedisStore]) -> None:

@@ -36,6 +36,8 @@ export interface NodeObj {
   collector: CollectorStatus | null;
   /** What the server failed at: nothing else of the node is in the graph then. */
   not_understood: string | null;
+  /** No collector may speak for the node any more: its state leaves then, in whole minutes. */
+  leaves_in_s: number | null;
 }
 
 export interface PodId {

@@ -106,11 +106,13 @@ function drawHeader(pen: Pen, box: NodeBox, health: Health): void {
   const right = sx(view, box.x + box.w) - Math.max(6, m.PAD * view.k);
   const state = node?.not_understood
     ? "not understood"
-    : health === "error"
-      ? "disconnected"
-      : health === "warning"
-        ? "incomplete"
-        : "";
+    : node && node.leaves_in_s !== null
+      ? "revoked"
+      : health === "error"
+        ? "disconnected"
+        : health === "warning"
+          ? "incomplete"
+          : "";
   ctx.textBaseline = "middle";
   const hasSecond = view.k >= 0.72 && node !== undefined;
   const middle = headerMiddle(pen, box, hasSecond);

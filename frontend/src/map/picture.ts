@@ -53,6 +53,6 @@ export function podHealth(
 
 export function nodeHealth(node: NodeObj | undefined): Health {
   if (!node) return "warning";
-  if (!node.connected || node.not_understood) return "error";
+  if (!node.connected || node.not_understood || node.leaves_in_s !== null) return "error";
   return node.complete ? "ok" : "warning";
 }

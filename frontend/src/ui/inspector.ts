@@ -77,6 +77,7 @@ export class Inspector implements Panel {
       ...(node.connected
         ? []
         : [note("bad", `Its collector isn't connected; what is shown is ${seconds(node.age_s)} old.`)]),
+      ...(node.leaves_in_s !== null ? [note("bad", leaving(node.leaves_in_s))] : []),
       ...(node.not_understood
         ? [
             note(
@@ -293,6 +294,11 @@ function alertNotes(graph: Graph, alerts: AlertObj[], here: string): HTMLElement
     const links = others.flatMap((key, i) => [i === 0 ? " See " : ", ", netnsLink(graph, key)]);
     return note(alert.severity === "error" ? "bad" : "warn", alert.message, ...links);
   });
+}
+
+function leaving(seconds: number): string {
+  const when = seconds > 0 ? `in ${Math.round(seconds / 60)} min` : "now";
+  return `Its collector is revoked: what is shown leaves ${when}, unless one is approved again.`;
 }
 
 function gapNotes(gaps: Gap[]): HTMLElement[] {
