@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from typing import TextIO
 
 from lab import kinds, privileges, userns
 from lab.cluster import Cluster, LabError, running, sweep
-from lab.faults import FAULTS, apply_fault, describe, mend
+from lab.faults import FAULTS, apply_fault, describe, listed, mend
 from lab.spec import ClusterSpec
 from netviz.core.plain import plain
 
@@ -78,10 +79,14 @@ def _exec(args: argparse.Namespace) -> int:
 
 
 def _break(args: argparse.Namespace) -> int:
+    if args.list and args.json:
+        up = args.cluster is not None or len(running()) == 1
+        print(json.dumps(listed(_pick(args.cluster) if up else None), indent=1))
+        return 0
     if args.list:
         width = max(map(len, FAULTS))
         for fault in FAULTS.values():
-            _say(f"{fault.name:{width}}  {fault.summary}")
+            _say(f"{fault.name:{width}}  {fault.summary} ({', '.join(fault.kinds)})")
         return 0
     if args.fault is None:
         raise LabError("break needs the name of a fault; break --list shows them")
@@ -146,6 +151,7 @@ def _add_changing_commands(commands: argparse._SubParsersAction[argparse.Argumen
     fault = commands.add_parser("break", help="apply a fault")
     fault.add_argument("fault", nargs="?")
     fault.add_argument("--list", action="store_true", help="list the faults and what a user would see")
+    fault.add_argument("--json", action="store_true", help="with --list: as JSON, with what it affects")
     for option in ("--cluster", "--node", "--other", "--pod", "--other-pod"):
         fault.add_argument(option)
     fault.set_defaults(run=_break)

@@ -7,11 +7,16 @@ them later. Undoing runs in reverse order and forgives what somebody has already
 from __future__ import annotations
 
 import errno
+import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from lab import netns, nft
+from lab import netns, nft, xdp, xtables
 from lab.cluster import Cluster
+from lab.kinds import vxlan
+from lab.kinds.vxlan import Vxlan
 from lab.rtnl import Rtnl
 from lab.spec import Inverse
 
@@ -47,37 +52,56 @@ class Changes:
                 if error.errno not in _FORGIVEN:
                     raise
 
-    # -- routes, addresses, neighbours
+    # -- routes, rules, addresses, neighbours, forwarding entries
 
-    def add_route(self, target: str, dst: str, via: str = "", dev: str = "") -> None:
-        """Add a route by gateway or by device."""
+    def add_route(self, target: str, dst: str, **route: Any) -> None:
+        """Add a route, given as `Rtnl.add_route` takes it (`via`, `dev`, `table`, ...)."""
         with self._rtnl(target) as rtnl:
-            rtnl.add_route(dst, via=via or None, oif=rtnl.ifindex(dev) if dev else None)
-        self._note(self.delete_route, target=target, dst=dst, via=via, dev=dev)
+            rtnl.add_route(dst, **route)
+        self._note(self.delete_route, target=target, dst=dst, **route)
 
-    def delete_route(self, target: str, dst: str, via: str = "", dev: str = "") -> None:
+    def delete_route(self, target: str, dst: str, **route: Any) -> None:
         """Delete a route."""
         with self._rtnl(target) as rtnl:
-            rtnl.delete_route(dst, via=via or None, oif=rtnl.ifindex(dev) if dev else None)
-        self._note(self.add_route, target=target, dst=dst, via=via, dev=dev)
+            rtnl.delete_route(dst, **route)
+        self._note(self.add_route, target=target, dst=dst, **route)
 
-    def add_addr(self, target: str, dev: str, cidr: str) -> None:
+    def add_rule(self, target: str, table: int, priority: int, src: str, dst: str) -> None:
+        """Add a policy rule."""
+        with self._rtnl(target) as rtnl:
+            rtnl.add_rule(table, priority, src=src, dst=dst)
+        self._note(self.delete_rule, target=target, table=table, priority=priority, src=src, dst=dst)
+
+    def delete_rule(self, target: str, table: int, priority: int, src: str, dst: str) -> None:
+        """Delete a policy rule."""
+        with self._rtnl(target) as rtnl:
+            rtnl.delete_rule(table, priority, src=src, dst=dst)
+        self._note(self.add_rule, target=target, table=table, priority=priority, src=src, dst=dst)
+
+    def add_addr(self, target: str, dev: str, cidr: str, broadcast: str = "", nodad: int = 1) -> None:
         """Add an address to a link."""
         with self._rtnl(target) as rtnl:
-            rtnl.add_addr(rtnl.ifindex(dev), cidr)
+            rtnl.add_addr(rtnl.ifindex(dev), cidr, broadcast=broadcast, nodad=bool(nodad))
         self._note(self.delete_addr, target=target, dev=dev, cidr=cidr)
 
     def delete_addr(self, target: str, dev: str, cidr: str) -> None:
         """Remove an address from a link."""
+        (link,) = json.loads(self._cluster.exec(target, ["ip", "-j", "addr", "show", "dev", dev]).stdout)
+        found = (one for one in link["addr_info"] if f"{one['local']}/{one['prefixlen']}" == cidr)
+        how: dict[str, Any] = next(found, {})
         with self._rtnl(target) as rtnl:
             rtnl.delete_addr(rtnl.ifindex(dev), cidr)
-        self._note(self.add_addr, target=target, dev=dev, cidr=cidr)
+        shown = {"broadcast": how.get("broadcast", ""), "nodad": int(how.get("nodad", False))}
+        self._note(self.add_addr, target=target, dev=dev, cidr=cidr, **shown)
 
-    def set_neigh(self, target: str, dev: str, dst: str, mac: str) -> None:
-        """Set a permanent neighbour entry."""
+    def set_neigh(self, target: str, dev: str, dst: str, mac: str, before: str = "") -> None:
+        """Set a permanent neighbour entry, where there was the permanent one `before`, or none."""
         with self._rtnl(target) as rtnl:
             rtnl.replace_neigh(rtnl.ifindex(dev), dst, mac)
-        self._note(self.delete_neigh, target=target, dev=dev, dst=dst)
+        if before:
+            self._note(self.set_neigh, target=target, dev=dev, dst=dst, mac=before, before=mac)
+        else:
+            self._note(self.delete_neigh, target=target, dev=dev, dst=dst)
 
     def delete_neigh(self, target: str, dev: str, dst: str) -> None:
         """Delete a neighbour entry if there is one, so that it is resolved anew; undone by the same."""
@@ -88,6 +112,13 @@ class Changes:
                 if error.errno != errno.ENOENT:
                     raise
         self._note(self.delete_neigh, target=target, dev=dev, dst=dst)
+
+    def move_fdb(self, target: str, dev: str, mac: str, dst: str, before: str) -> None:
+        """Have a VXLAN device send what is for `mac` to `dst` instead of `before`."""
+        with self._rtnl(target) as rtnl:
+            rtnl.delete_fdb(rtnl.ifindex(dev), mac, before)
+            rtnl.add_fdb(rtnl.ifindex(dev), mac, dst)
+        self._note(self.move_fdb, target=target, dev=dev, mac=mac, dst=before, before=dst)
 
     # -- links
 
@@ -104,6 +135,16 @@ class Changes:
             rtnl.set_link(rtnl.ifindex(dev), mtu=mtu)
         self._note(self.set_mtu, target=target, dev=dev, mtu=before)
 
+    def forget_path_mtus(self) -> None:
+        """When it is undone, have every namespace forget what it learned of paths' MTUs since."""
+        self._note(self.flush_path_mtus)
+
+    def flush_path_mtus(self) -> None:
+        """Flush the cached routes of both families everywhere."""
+        for target in (*self._cluster.nodes, *self._cluster.pods, "router", "internet"):
+            for family in ("-4", "-6"):
+                self._cluster.exec(target, ["ip", family, "route", "flush", "cache"])
+
     def add_bridge(self, target: str, dev: str, mac: str) -> None:
         """Make a bridge that is up."""
         with self._rtnl(target) as rtnl:
@@ -119,16 +160,52 @@ class Changes:
         """Make a link a port of the bridge `master` instead of the bridge `before`."""
         with self._rtnl(target) as rtnl:
             rtnl.set_link(rtnl.ifindex(dev), master=rtnl.ifindex(master))
+            if self._cluster.kind.hairpin:
+                rtnl.set_port(rtnl.ifindex(dev), mode=1)
         self._note(self.move_port, target=target, dev=dev, master=before, before=master)
 
-    # -- the rest
+    def set_mac(self, target: str, dev: str, mac: str) -> None:
+        """Set a link's MAC address."""
+        with self._rtnl(target) as rtnl:
+            before = rtnl.mac(dev)
+            rtnl.set_link(rtnl.ifindex(dev), address=mac)
+        self._note(self.set_mac, target=target, dev=dev, mac=before)
 
-    def set_sysctl(self, target: str, name: str, value: int | str) -> None:
-        """Write a sysctl under net/ (with slashes)."""
+    def add_veth(self, target: str, dev: str, peer: str) -> None:
+        """Make a veth pair inside one namespace, with its second end down."""
         path = self._cluster.netns_of(target)
-        before = netns.read_sysctl(path, name)
-        netns.set_sysctls(path, {name: value})
-        self._note(self.set_sysctl, target=target, name=name, value=before)
+        with Rtnl(path) as rtnl:
+            rtnl.add_veth(dev, peer, path)
+        self._note(self.delete_link, target=target, dev=dev)
+
+    def attach_dropper(self, target: str, dev: str) -> None:
+        """Attach an XDP program that drops all that comes in. Raises: LabError."""
+        program = xdp.load_dropper()
+        try:
+            with self._rtnl(target) as rtnl:
+                rtnl.set_xdp(rtnl.ifindex(dev), program)
+        finally:
+            os.close(program)
+        self._note(self.detach_xdp, target=target, dev=dev)
+
+    def detach_xdp(self, target: str, dev: str) -> None:
+        """Detach what a change attached."""
+        with self._rtnl(target) as rtnl:
+            rtnl.set_xdp(rtnl.ifindex(dev), -1)
+
+    def rebuild_tunnels(self, node: str, vni: int, before: int) -> None:
+        """Make a node's VXLAN devices anew with another VNI, with all that belongs to them."""
+        kind, nodes = self._cluster.kind, self._cluster.state.nodes
+        assert isinstance(kind, Vxlan)
+        where = nodes[node]
+        with self._rtnl(node) as rtnl:
+            for family in where.families:
+                rtnl.delete_link(rtnl.ifindex(vxlan.device(family)))
+        kind.make_tunnels(self._cluster.site, where, vni)
+        kind.join(self._cluster.site, where, [other for other in nodes.values() if other is not where])
+        self._note(self.rebuild_tunnels, node=node, vni=before, before=vni)
+
+    # -- rules
 
     def insert_nft_rule(self, target: str, chain: str, rule: str) -> None:
         """Put a rule at the start of a chain, given as "FAMILY TABLE CHAIN"."""
@@ -139,7 +216,40 @@ class Changes:
         """Delete a rule that a change inserted."""
         nft.delete_rule(self._cluster.netns_of(target), chain, handle)
 
-    def set_listening(self, pod: str, on: int) -> None:
-        """Start (1) or stop (0) a pod's listeners."""
-        self._cluster.set_listening(pod, bool(on))
+    def add_nft_table(self, target: str, table: str, body: str) -> None:
+        """Add a table of nftables, given as "FAMILY NAME" and what stands between its braces."""
+        nft.apply(self._cluster.netns_of(target), f"table {table} {{\n{body}\n}}\n")
+        self._note(self.delete_nft_table, target=target, table=table)
+
+    def delete_nft_table(self, target: str, table: str) -> None:
+        """Delete a table that a change added."""
+        nft.apply(self._cluster.netns_of(target), f"add table {table}\ndelete table {table}\n")
+
+    def set_xt_chain(self, target: str, family: int, table: str, chain: str, rules: str) -> None:
+        """Put rules, one a line as `iptables -S` writes them, in the place of those of iptables' own chain."""
+        path = self._cluster.netns_of(target)
+        before = xtables.rules_of(path, family, table, chain)
+        xtables.restore(path, family, xtables.table(table, [chain], rules.splitlines()))
+        self._note(
+            self.set_xt_chain, target=target, family=family, table=table, chain=chain, rules="\n".join(before)
+        )
+
+    def set_xt_policy(self, target: str, program: str, chain: str, policy: str) -> None:
+        """Set the policy, ACCEPT or DROP, of a chain of table filter by one of iptables' programs."""
+        xtables.run(self._cluster.netns_of(target), [program, "-w", "-P", chain, policy])
+        before = "ACCEPT" if policy == "DROP" else "DROP"
+        self._note(self.set_xt_policy, target=target, program=program, chain=chain, policy=before)
+
+    # -- the rest
+
+    def set_sysctl(self, target: str, name: str, value: int | str) -> None:
+        """Write a sysctl under net/ (with slashes)."""
+        path = self._cluster.netns_of(target)
+        before = netns.read_sysctl(path, name)
+        netns.set_sysctls(path, {name: value})
+        self._note(self.set_sysctl, target=target, name=name, value=before)
+
+    def set_listening(self, pod: str, on: int, address: str = "") -> None:
+        """Start (1) or stop (0) a pod's listeners, at one address if told."""
+        self._cluster.set_listening(pod, bool(on), address)
         self._note(self.set_listening, pod=pod, on=1 - on)

@@ -369,11 +369,11 @@ class Cluster:
             del node.pods[name]
             self._pods_changed(node)
 
-    def set_listening(self, name: str, on: bool) -> None:
-        """Start or stop a pod's listeners (its second process). Raises: LabError."""
+    def set_listening(self, name: str, on: bool, address: str = "") -> None:
+        """Start or stop a pod's listeners (its second process), at one address if told. Raises: LabError."""
         with self.changing():
             pod = self.pod(name)
-            pids = self.nodes[pod.node].call("listen", pods=[name], on=on)
+            pids = self.nodes[pod.node].call("listen", pods=[name], on=on, address=address or "::")
             assert isinstance(pids, dict)
             pod.app_pid = pids.get(name, 0)
 

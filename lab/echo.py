@@ -29,8 +29,11 @@ class EchoServer:
         self._selector = selector
         self._sockets: dict[str, set[socket.socket]] = {}
 
-    def open(self, owner: str) -> None:
-        """Listen on TCP and UDP port 8080 in the calling thread's namespace, for both address families."""
+    def open(self, owner: str, address: str = "::") -> None:
+        """Listen on TCP and UDP port 8080 in the calling thread's namespace.
+
+        An IPv4 address is given as IPv6 writes it, ::ffff:127.0.0.1; "::" is all of both families.
+        """
         tcp = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
         udp = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         held = self._sockets.setdefault(owner, set())
@@ -39,7 +42,7 @@ class EchoServer:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.setblocking(False)
-            sock.bind(("::", PORT))
+            sock.bind((address, PORT))
         tcp.listen(128)
         self._watch(tcp, lambda: self._accept(owner, tcp))
         self._watch(udp, lambda: self._answer(udp))

@@ -83,18 +83,18 @@ class NodeInit:
             os.kill(self._pause.pop(name), signal.SIGKILL)
         netns.unbind(self._dir / "netns" / name)
 
-    def listen(self, pods: list[str], on: bool) -> dict[str, int]:
+    def listen(self, pods: list[str], on: bool, address: str = "::") -> dict[str, int]:
         """Start or stop the pods' listeners; return the pids of those that are processes."""
         if self._shared:
             for name in pods:
                 if on:
                     with netns.entered_path(self._netns_of(name)):
-                        self._echo.open(name)
+                        self._echo.open(name, address)
                 else:
                     self._echo.close(name)
             return {}
         if on:
-            pipes = {name: self._start_app(name) for name in pods}
+            pipes = {name: self._start_app(name, address) for name in pods}
             for name, pipe in pipes.items():
                 wait_ready(pipe, f"listener of {name}")
             return {name: self._apps[name] for name in pods}
@@ -119,7 +119,7 @@ class NodeInit:
 
         return _start(work, name, self._pause)
 
-    def _start_app(self, name: str) -> int:
+    def _start_app(self, name: str, address: str) -> int:
         path = self._netns_of(name)
 
         def work(ready: int) -> None:
@@ -129,7 +129,7 @@ class NodeInit:
             os.close(fd)
             syscalls.set_name("app")
             selector = selectors.DefaultSelector()
-            EchoServer(selector).open(name)
+            EchoServer(selector).open(name, address)
             os.write(ready, b"ready")
             os.close(ready)
             serve_forever(selector)

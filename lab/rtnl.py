@@ -39,7 +39,7 @@ RTM_NEWROUTE, RTM_DELROUTE = 24, 25
 RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
 RTM_NEWRULE, RTM_DELRULE = 32, 33
 
-SIOCGIFMTU, SIOCGIFINDEX = 0x8921, 0x8933
+SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFINDEX = 0x8921, 0x8927, 0x8933
 IFF_UP = 0x1
 IFA_F_NODAD = 0x02
 NUD_PERMANENT = 0x80
@@ -164,6 +164,11 @@ class Rtnl:
         answer = fcntl.ioctl(self._sock, SIOCGIFMTU, struct.pack("16si20x", ifname.encode(), 0))
         return int(struct.unpack_from("i", answer, 16)[0])
 
+    def mac(self, ifname: str) -> str:
+        """Return a link's MAC address. Raises: OSError."""
+        answer = fcntl.ioctl(self._sock, SIOCGIFHWADDR, struct.pack("16si20x", ifname.encode(), 0))
+        return answer[18:24].hex(":")
+
     def add_bridge(self, ifname: str, mac: str, *, mcast_snooping: bool = True) -> int:
         """Make a bridge that is up, and return its ifindex."""
         data = [["IFLA_BR_MCAST_SNOOPING", int(mcast_snooping)], ["IFLA_BR_FORWARD_DELAY", 0]]
@@ -255,31 +260,38 @@ class Rtnl:
         pairs: Attrs = [[f"IFLA_{name.upper()}", value] for name, value in attrs.items()]
         self._link_request(RTM_NEWLINK, f"set link {ifindex} {attrs}", ifindex, pairs)
 
+    def set_xdp(self, ifindex: int, program: int) -> None:
+        """Attach an XDP program by its descriptor, or detach what is there (-1)."""
+        pairs: Attrs = [["IFLA_XDP", {"attrs": [["IFLA_XDP_FD", program]]}]]
+        self._link_request(RTM_NEWLINK, f"set link {ifindex} xdp", ifindex, pairs)
+
     def set_up(self, ifindex: int, up: bool = True) -> None:
         """Bring a link up or down."""
         self._link_request(RTM_NEWLINK, f"set link {ifindex} up={up}", ifindex, [], up=up)
 
     # -- addresses
 
-    def _addr_request(self, kind: int, flags: int, ifindex: int, addr: str, prefixlen: int) -> None:
-        msg = ifaddrmsg()
-        v6 = ":" in addr
-        msg["family"] = socket.AF_INET6 if v6 else socket.AF_INET
-        msg["prefixlen"] = prefixlen
-        msg["index"] = ifindex
-        msg["flags"] = IFA_F_NODAD if v6 and kind == RTM_NEWADDR else 0
-        msg["attrs"] = [["IFA_LOCAL", addr], ["IFA_ADDRESS", addr]]
-        self.request(msg, kind, flags, f"address {addr}/{prefixlen}")
-
-    def add_addr(self, ifindex: int, cidr: str) -> None:
-        """Add `10.0.0.1/24` or `fd00::1/64` to a link (IPv6 without waiting for duplicate detection)."""
+    def _addr_request(
+        self, kind: int, flags: int, ifindex: int, cidr: str, addr_flags: int, more: Attrs
+    ) -> None:
         addr, _, prefixlen = cidr.partition("/")
-        self._addr_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, ifindex, addr, int(prefixlen))
+        msg = ifaddrmsg()
+        msg["family"] = socket.AF_INET6 if ":" in addr else socket.AF_INET
+        msg["prefixlen"] = int(prefixlen)
+        msg["index"] = ifindex
+        msg["flags"] = addr_flags
+        msg["attrs"] = [["IFA_LOCAL", addr], ["IFA_ADDRESS", addr], *more]
+        self.request(msg, kind, flags, f"address {cidr}")
+
+    def add_addr(self, ifindex: int, cidr: str, *, broadcast: str = "", nodad: bool = True) -> None:
+        """Add `10.0.0.1/24` or `fd00::1/64` to a link (IPv6 without waiting for duplicate detection)."""
+        more: Attrs = [["IFA_BROADCAST", broadcast]] if broadcast else []
+        flags = IFA_F_NODAD if ":" in cidr and nodad else 0
+        self._addr_request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, ifindex, cidr, flags, more)
 
     def delete_addr(self, ifindex: int, cidr: str) -> None:
         """Remove an address from a link."""
-        addr, _, prefixlen = cidr.partition("/")
-        self._addr_request(RTM_DELADDR, 0, ifindex, addr, int(prefixlen))
+        self._addr_request(RTM_DELADDR, 0, ifindex, cidr, 0, [])
 
     # -- routes
 
@@ -309,13 +321,16 @@ class Rtnl:
         msg["attrs"] = attrs
         self.request(msg, kind, flags, f"route {dst} via {route.via} oif {route.oif}")
 
-    def add_route(self, dst: str, **route: Any) -> None:
-        """Add a route, given by `Route`'s fields; `0.0.0.0/0` or `::/0` is the default route."""
-        self._route_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, dst, Route(**route))
+    def add_route(self, dst: str, *, dev: str = "", **route: Any) -> None:
+        """Add a route, given by `Route`'s fields or a device's name; `0.0.0.0/0` or `::/0` is the default."""
+        self._route_request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, dst, self._route(dev, route))
 
-    def delete_route(self, dst: str, **route: Any) -> None:
+    def delete_route(self, dst: str, *, dev: str = "", **route: Any) -> None:
         """Delete a route."""
-        self._route_request(RTM_DELROUTE, 0, dst, Route(**route))
+        self._route_request(RTM_DELROUTE, 0, dst, self._route(dev, route))
+
+    def _route(self, dev: str, route: dict[str, Any]) -> Route:
+        return Route(**{"oif": self.ifindex(dev), **route} if dev else route)
 
     def add_rule(self, table: int, priority: int, *, src: str = "", dst: str = "") -> None:
         """Have packets from `src` and to `dst` (prefixes; "" is any) looked up in a table."""

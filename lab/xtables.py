@@ -51,6 +51,12 @@ def table(name: str, chains: Sequence[str], rules: Sequence[str]) -> str:
     return "\n".join([f"*{name}", *(f":{chain} - [0:0]" for chain in chains), *rules, "COMMIT", ""])
 
 
+def rules_of(netns: str | Path, family: int, table: str, chain: str) -> list[str]:
+    """List the rules of a chain, as `iptables -S` writes them. Raises: ProgramError."""
+    listed = run(netns, [program("iptables", family), "-w", "-t", table, "-S", chain])
+    return [line for line in listed.splitlines() if line.startswith("-A ")]
+
+
 def sync(
     netns: str | Path, family: int, name: str, chains: Mapping[str, Sequence[str]], own: tuple[str, ...]
 ) -> None:

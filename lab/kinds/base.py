@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lab import plan
 from lab.fabric import Site, filter_bridged
 from lab.rtnl import Rtnl
 from lab.spec import ClusterSpec, NodeState, Pod, SpecError
+
+RouteArgs = dict[str, Any]
 
 
 class Kind:
     """A kind of network; its hooks are called in the order in which they stand here.
 
     `uplink` is the device by which a node reaches the others' pods, `bridge` the one that its pods hang
-    on ("" if they don't), `underlay4` the underlay's range.
+    on ("" if they don't; with `hairpin` its ports send frames back), `underlay4` the underlay's range; nodes reach
+    their own pods unless `reaches_own_pods` is False; `masquerade` is the chain of iptables' table
+    nat that gives what leaves the node's address ("" where it isn't iptables).
     """
 
     name = ""
     summary = ""
     variants: tuple[str, ...] = ()
     bridge = ""
+    hairpin = False
     uplink = "eth0"
+    reaches_own_pods = True
+    masquerade = ""
     underlay4 = plan.UNDERLAY4
     bridged_pass_hooks = False
 
@@ -60,12 +69,16 @@ class Kind:
                 for family in node.families:
                     rtnl.add_route(node.pod_cidr(family), via=node.address(family))
 
+    def route_to(self, other: NodeState, family: int) -> RouteArgs:
+        """Return the route by which a node reaches another's pods, as `Rtnl.add_route` takes it."""
+        return {"via": other.address(family)}
+
     def join(self, site: Site, node: NodeState, others: list[NodeState]) -> None:
         """Give a node the way to the pods of others."""
         with Rtnl(site.root(node)) as rtnl:
             for other in others:
                 for family in node.families:
-                    rtnl.add_route(other.pod_cidr(family), via=other.address(family))
+                    rtnl.add_route(other.pod_cidr(family), **self.route_to(other, family))
 
     def plug(self, site: Site, spec: ClusterSpec, node: NodeState, pod: Pod, rtnl: Rtnl) -> None:
         """Join a pod's namespace to its node. `rtnl` is the node's."""

@@ -22,7 +22,6 @@ class Bridged(Kind):
 
     bridge = "cni0"
     mtu = 1500
-    hairpin = False
 
     def build_node(self, site: Site, spec: ClusterSpec, node: NodeState) -> None:
         """Make the bridge."""

@@ -43,6 +43,8 @@ class Cni(Kind):
     summary = "the real CNI plugins: bridge or ptp, portmap, firewall"
     variants = ("bridge", "bridge-masq", "ptp")
     bridge = "cni0"
+    hairpin = True
+    masquerade = "IP-MASQ-AGENT"
 
     def check(self, spec: ClusterSpec) -> None:
         """It needs the plugins and iptables. Raises: LabError, SpecError."""
@@ -116,7 +118,7 @@ def _plugins(variant: str, where: Path, node: NodeState) -> list[Json]:
     if variant == "ptp":
         first: Json = {"type": "ptp", "ipMasq": True, "ipam": ipam}
     else:
-        first = {"type": "bridge", "bridge": Cni.bridge, "isGateway": True, "hairpinMode": True}
+        first = {"type": "bridge", "bridge": Cni.bridge, "isGateway": True, "hairpinMode": Cni.hairpin}
         first |= {"ipMasq": variant == "bridge-masq", "ipam": ipam}
     found = [first, {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}]
     return found if variant == "ptp" else [*found, {"type": "firewall", "backend": "iptables"}]

@@ -23,6 +23,7 @@ class Macvlan(Kind):
     name = "macvlan"
     summary = "pods on the underlay, by a macvlan over the node's NIC"
     underlay4 = "172.30.0.0/16"
+    reaches_own_pods = False
 
     def check(self, spec: ClusterSpec) -> None:
         """A node has a /24 of the underlay for its pods."""

@@ -24,6 +24,7 @@ class Ptp(Kind):
 
     name = "ptp"
     summary = "kindnet: a routed veth pair for every pod, routes between the nodes"
+    masquerade = "KIND-MASQ-AGENT"
 
     def check(self, spec: ClusterSpec) -> None:
         """It needs iptables."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from lab import netns, plan, xtables
 from lab.fabric import Site, open_link
 from lab.kinds import felix
-from lab.kinds.base import Kind
+from lab.kinds.base import Kind, RouteArgs
 from lab.rtnl import RTN_BLACKHOLE, RTPROT_BIRD, RTPROT_BOOT, Rtnl
 from lab.spec import ClusterSpec, NodeState, Pod
 
@@ -28,6 +28,7 @@ class Routed(Kind):
 
     name = "routed"
     summary = "Calico without overlay: a routed veth pair for every pod, BGP's routes between the nodes"
+    masquerade = "cali-nat-outgoing"
     bridged_pass_hooks = True
 
     def check(self, spec: ClusterSpec) -> None:
@@ -54,15 +55,9 @@ class Routed(Kind):
             felix.hook_in(root, family)
         self.pods_changed(site, node)
 
-    def join(self, site: Site, node: NodeState, others: list[NodeState]) -> None:
-        """Learn the others' blocks."""
-        with Rtnl(site.root(node)) as rtnl:
-            nic = rtnl.ifindex("eth0")
-            for other in others:
-                for family in node.families:
-                    rtnl.add_route(
-                        other.pod_cidr(family), via=other.address(family), oif=nic, protocol=RTPROT_BIRD
-                    )
+    def route_to(self, other: NodeState, family: int) -> RouteArgs:
+        """BGP's route to another node's block."""
+        return {"via": other.address(family), "dev": "eth0", "protocol": RTPROT_BIRD}
 
     def plug(self, site: Site, spec: ClusterSpec, node: NodeState, pod: Pod, rtnl: Rtnl) -> None:
         """Make the veth pair, its settings, and the routes on both sides."""

@@ -23,7 +23,7 @@ from lab.spec import ClusterSpec, NodeState
 TABLE = 100
 SECOND_SWITCH, SECOND_NIC = "br1", "eth1"
 SECOND4, SECOND6 = "172.31.0.0/24", "fd31::/64"
-_PODS_RULE, _OWN_RULE = 1000, 1001
+PODS_RULE, OWN_RULE = 1000, 1001
 
 
 def second_address(node: NodeState, family: int) -> str:
@@ -54,8 +54,8 @@ class TwoNics(Textbook):
                 rtnl.add_addr(nic, f"{own}/{plan.prefixlen(second)}")
                 rtnl.add_route(second, oif=nic, table=TABLE)
                 pods = {"src": node.pod_cidr(family), "dst": plan.pods_range(family)}
-                rtnl.add_rule(TABLE, _PODS_RULE, **pods)
-                rtnl.add_rule(TABLE, _OWN_RULE, src=plan.host(own))
+                rtnl.add_rule(TABLE, PODS_RULE, **pods)
+                rtnl.add_rule(TABLE, OWN_RULE, src=plan.host(own))
         for dev in ("eth0", SECOND_NIC):
             netns.set_sysctls(root, {f"ipv4/conf/{dev}/rp_filter": 2})
 

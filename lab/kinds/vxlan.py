@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from lab import plan, xtables
 from lab.fabric import Site
+from lab.kinds.base import RouteArgs
 from lab.kinds.bridged import Bridged
 from lab.rtnl import RTPROT_BOOT, Rtnl
 from lab.spec import ClusterSpec, NodeState
@@ -46,6 +47,7 @@ class Vxlan(Bridged):
     mtu = _MTU[4]
     hairpin = True
     uplink = device(4)
+    masquerade = "FLANNEL-POSTRTG"
     bridged_pass_hooks = True
 
     def check(self, spec: ClusterSpec) -> None:
@@ -56,12 +58,18 @@ class Vxlan(Bridged):
     def build_node(self, site: Site, spec: ClusterSpec, node: NodeState) -> None:
         """Make the tunnel's device and flanneld's rules."""
         super().build_node(site, spec, node)
+        self.make_tunnels(site, node, VNI)
+        for family in node.families:
+            xtables.restore(site.root(node), family, _rules(node, family))
+
+    def make_tunnels(self, site: Site, node: NodeState, vni: int) -> None:
+        """Make the tunnel's device of each family."""
         with Rtnl(site.root(node)) as rtnl:
             nic = rtnl.ifindex("eth0")
             for family in node.families:
                 tunnel = rtnl.add_vxlan(
                     device(family),
-                    vni=VNI,
+                    vni=vni,
                     local=node.address(family),
                     link=nic,
                     port=PORT,
@@ -69,21 +77,22 @@ class Vxlan(Bridged):
                     mtu=_MTU[family],
                 )
                 rtnl.add_addr(tunnel, plan.host(tunnel_address(node, family)))
-        for family in node.families:
-            xtables.restore(site.root(node), family, _rules(node, family))
+
+    def route_to(self, other: NodeState, family: int) -> RouteArgs:
+        """The route through the tunnel: its gateway is known by the neighbour entry alone."""
+        via = tunnel_address(other, family)
+        return {"via": via, "dev": device(family), "onlink": 1, "protocol": RTPROT_BOOT}
 
     def join(self, site: Site, node: NodeState, others: list[NodeState]) -> None:
-        """Learn the other ends of the tunnel: entry, neighbour, route."""
+        """Learn the other ends of the tunnel: neighbour, entry, route."""
         with Rtnl(site.root(node)) as rtnl:
             for family in node.families:
                 tunnel = rtnl.ifindex(device(family))
                 for other in others:
-                    far, mac = tunnel_address(other, family), tunnel_mac(other, family)
-                    rtnl.replace_neigh(tunnel, far, mac)
+                    mac = tunnel_mac(other, family)
+                    rtnl.replace_neigh(tunnel, tunnel_address(other, family), mac)
                     rtnl.add_fdb(tunnel, mac, other.address(family))
-                    rtnl.add_route(
-                        other.pod_cidr(family), via=far, oif=tunnel, onlink=True, protocol=RTPROT_BOOT
-                    )
+        super().join(site, node, others)
 
 
 def _rules(node: NodeState, family: int) -> str:

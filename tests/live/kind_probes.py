@@ -26,9 +26,8 @@ def pairs(cluster: Cluster) -> list[tuple[str, str]]:
     """Every ordered pair of pods, every node to every pod that it can reach, every pod to the outside."""
     pods = list(cluster.pods)
     found = [(a, b) for a in pods for b in pods if a != b]
-    # A macvlan hands nothing to the device below it, and takes nothing from there.
-    macvlan = cluster.kind.name == "macvlan"
-    found += [(n, p) for n in cluster.nodes for p in pods if not (macvlan and cluster.pod(p).node == n)]
+    home = cluster.kind.reaches_own_pods
+    found += [(n, p) for n in cluster.nodes for p in pods if home or cluster.pod(p).node != n]
     return found + [(pod, "internet") for pod in pods]
 
 

@@ -1,27 +1,25 @@
-"""The pod network's contract holds in the lab; each fault breaks what it says, and mending restores it all."""
+"""The pod network's contract holds in the lab; faults combine, are undone apart, and are refused where they must."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.cluster import Cluster, ClusterSpec
-from lab.faults import FAULTS, apply_fault, mend
+from lab.faults import apply_fault, mend
 from lab.reality import DEFAULT_TIMEOUT_S, Outcome, Probe, send, send_all
 from lab.spec import LabError
+from tests.live.fault_probes import kernel_state
 from tests.live.lab_remains import process_namespaces
 
 pytestmark = pytest.mark.live
 PROTOS = ("tcp", "udp", "icmp")
 FAMILIES = (4, 6)
-# How long to wait for an answer that must not come.
-LOST_S = 0.4
 
 
 @pytest.fixture(scope="module")
@@ -66,28 +64,6 @@ def assert_contract(cluster: Cluster) -> None:
         assert outcome.result == "delivered", outcome
         assert outcome.seen_source == cluster.address_of(probe.src, probe.family), outcome
         assert outcome.arrived_at == (probe.dst,), outcome
-
-
-def kernel_state(cluster: Cluster) -> dict[str, list[str]]:
-    """Everything a fault could have touched, in every namespace, without what changes by itself."""
-    script = """
-        ip -o -d link; ip -o addr; ip route; ip -6 route; ip rule; ip neigh show nud permanent
-        nft --stateless list ruleset; ss -Hltun
-        grep -r . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_forward 2>&- ||:
-    """
-    found = {}
-    for target in [*cluster.nodes, *cluster.pods, "router", "fabric"]:
-        lines = cluster.exec(target, ["sh", "-c", script]).stdout.splitlines()
-        found[target] = sorted(without_timers(line) for line in lines)
-    return found
-
-
-def without_timers(line: str) -> str:
-    """Drop the bridge's running timers from a line of `ip -d link`."""
-    words = line.split()
-    return " ".join(
-        word for before, word in zip(["", *words], words, strict=False) if not before.endswith("_timer")
-    )
 
 
 def test_the_contract_holds(cluster: Cluster) -> None:
@@ -146,111 +122,11 @@ def command_of(pid: int) -> str:
     return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
-# For each fault, with its default targets (node1, node2, web-1, api-1): the pairs whose packets no
-# longer arrive, those that arrive without a reply coming back, and some that must still work.
-LOST: dict[str, list[tuple[str, str]]] = {
-    "route-missing": [("web-1", "web-2"), ("api-1", "api-2")],
-    "bridge-port-down": [("web-1", "api-1"), ("web-1", "web-2"), ("web-3", "web-1"), ("web-1", "internet")],
-    "wrong-peer": [("web-1", "api-1"), ("web-1", "web-2"), ("web-3", "web-1"), ("web-1", "internet")],
-    "forwarding-off": [("web-1", "web-2"), ("web-3", "api-1"), ("web-1", "internet")],
-    "wrong-neighbour": [("web-1", "web-2"), ("api-1", "api-2")],
-    "drop-rule": [("web-2", "web-1"), ("api-3", "web-1"), ("node2", "web-1")],
-}
-NO_REPLY: dict[str, list[tuple[str, str]]] = {
-    "route-missing": [("web-2", "web-1"), ("api-2", "web-1")],
-    "wrong-neighbour": [("web-2", "web-1"), ("api-2", "web-1")],
-    "drop-rule": [("web-1", "web-2"), ("web-1", "internet")],
-}
-STILL_WORKS: dict[str, list[tuple[str, str]]] = {
-    "route-missing": [("web-1", "web-3"), ("web-2", "web-3"), ("web-1", "internet"), ("web-1", "api-1")],
-    "bridge-port-down": [("api-1", "web-2"), ("web-2", "api-1")],
-    "wrong-peer": [("api-1", "web-2"), ("web-2", "api-1")],
-    "forwarding-off": [("web-1", "api-1"), ("web-2", "web-3")],
-    "wrong-neighbour": [("web-1", "web-3"), ("web-2", "web-3")],
-    "drop-rule": [("api-1", "web-1"), ("web-1", "api-1"), ("web-2", "api-1")],
-}
-
-
-@pytest.mark.parametrize("fault", list(LOST))
-def test_fault_loses_what_it_says(cluster: Cluster, fault: str) -> None:
-    before = kernel_state(cluster)
-    apply_fault(cluster, fault)
-    assert kernel_state(cluster) != before
-    lost = exchange(cluster, LOST[fault], timeout_s=LOST_S)
-    assert results(lost) <= {"lost", "unreachable"}, Counter(map(str, lost))
-    assert not [outcome for outcome in lost if outcome.arrived]
-    unanswered = exchange(cluster, NO_REPLY.get(fault, []), timeout_s=LOST_S)
-    assert results(unanswered) <= {"lost"}
-    assert all(outcome.arrived for outcome in unanswered), unanswered
-    assert results(exchange(cluster, STILL_WORKS[fault])) == {"delivered"}
-    assert_mends(cluster, before)
-
-
 def assert_mends(cluster: Cluster, before: dict[str, list[str]]) -> None:
     assert mend(cluster)
     assert kernel_state(cluster) == before
     assert cluster.state.faults == []
     assert_contract(cluster)
-
-
-def test_every_fault_is_tested_here() -> None:
-    others = {"duplicate-address", "masquerade-between-pods", "wrong-mtu", "listener-gone", "reverse-path"}
-    assert set(FAULTS) == set(LOST) | others
-    assert all(fault.summary for fault in FAULTS.values())
-
-
-def test_duplicate_address(cluster: Cluster) -> None:
-    before = kernel_state(cluster)
-    apply_fault(cluster, "duplicate-address")
-    for family, address in ((4, "10.244.1.2"), (6, "fd44:1::2")):
-        assert cluster.address_of("web-1", family) == address
-        for pod in ("web-1", "api-1"):
-            assert address in cluster.exec(pod, ["ip", "addr", "show", "eth0"]).stdout
-    # Whoever it is, somebody gets it; and api-1 itself takes it to be its own.
-    assert send(cluster, "web-2", "web-1", "tcp").arrived_at in (("web-1",), ("api-1",))
-    assert send(cluster, "api-1", "web-1", "tcp").arrived_at == ("api-1",)
-    assert_mends(cluster, before)
-
-
-def test_masquerade_between_pods(cluster: Cluster) -> None:
-    before = kernel_state(cluster)
-    apply_fault(cluster, "masquerade-between-pods")
-    for outcome in exchange(cluster, [("web-1", "web-2"), ("api-1", "web-3")]):
-        assert outcome.result == "delivered"
-        assert outcome.seen_source == cluster.address_of("node1", outcome.probe.family)
-    for outcome in exchange(cluster, [("web-1", "api-1"), ("web-2", "web-1")]):
-        assert outcome.seen_source == cluster.address_of(outcome.probe.src, outcome.probe.family)
-    assert_mends(cluster, before)
-
-
-def test_wrong_mtu(cluster: Cluster) -> None:
-    before = kernel_state(cluster)
-    apply_fault(cluster, "wrong-mtu")
-    pairs, datagrams = [("web-1", "web-2"), ("web-1", "api-1")], ("udp", "icmp")
-    assert results(exchange(cluster, pairs, datagrams, size=1400)) == {"delivered"}
-    assert results(exchange(cluster, pairs, datagrams, timeout_s=LOST_S, size=1480)) == {"lost"}
-    assert results(exchange(cluster, [("api-1", "web-2")], ("udp",), size=1480)) == {"delivered"}
-    assert_mends(cluster, before)
-
-
-def test_listener_gone(cluster: Cluster) -> None:
-    before = kernel_state(cluster)
-    apply_fault(cluster, "listener-gone")
-    pairs = [("api-1", "web-1"), ("web-2", "web-1")]
-    assert results(exchange(cluster, pairs, ("tcp", "udp"))) == {"refused"}
-    assert results(exchange(cluster, pairs, ("icmp",))) == {"delivered"}
-    assert_mends(cluster, before)
-
-
-def test_reverse_path(cluster: Cluster) -> None:
-    before = kernel_state(cluster)
-    apply_fault(cluster, "reverse-path")
-    lost = exchange(cluster, [("web-1", "web-2"), ("web-1", "api-2")], families=(4,), timeout_s=LOST_S)
-    assert results(lost) == {"lost"}
-    assert not [outcome for outcome in lost if outcome.arrived]
-    assert results(exchange(cluster, [("web-1", "web-2")], families=(6,))) == {"delivered"}
-    assert results(exchange(cluster, [("api-1", "web-2"), ("web-1", "web-3")])) == {"delivered"}
-    assert_mends(cluster, before)
 
 
 def test_faults_combine_and_mend_apart(cluster: Cluster) -> None:

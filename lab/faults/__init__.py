@@ -1,0 +1,143 @@
+"""Named faults: what `break` applies and `mend` undoes, exactly.
+
+Each is one small record with the function that makes it; a module holds those of one sort. What isn't
+told of a fault's target is chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lab.changes import Changes
+from lab.cluster import Cluster, LabError
+from lab.faults import addresses, links, neighbours, overlay, routes, rules, sockets
+from lab.faults.model import FAULTS, Fault, Pair, Target, affected, choose_target, device
+from lab.spec import FaultState, NodeState, Pod
+
+__all__ = ["FAULTS", "Fault", "Pair", "affected_by", "apply_fault", "describe", "listed", "mend"]
+_MODULES = (links, addresses, routes, neighbours, overlay, rules, sockets)
+
+
+def apply_fault(
+    cluster: Cluster,
+    name: str,
+    *,
+    node: str | None = None,
+    other: str | None = None,
+    pod: str | None = None,
+    other_pod: str | None = None,
+) -> FaultState:
+    """Apply a fault, whole or not at all, and return what it was applied to. Raises: LabError."""
+    fault = _find(name)
+    if cluster.kind.name not in fault.kinds:
+        raise LabError(f"{name} is no fault of {cluster.kind.name}, but of: {', '.join(fault.kinds)}")
+    with cluster.changing() as state:
+        target = choose_target(cluster, node, other, pod, other_pod)
+        named = _named(fault, target)
+        identity = ":".join([name, *(named[part] for part in fault.uses if part in named)])
+        if any(there.id == identity for there in state.faults):
+            raise LabError(f"{identity} is already in effect")
+        changes = Changes(cluster)
+        try:
+            fault.make(changes, target)
+        except BaseException:
+            Changes(cluster).revert(changes.undo)
+            raise
+        applied = FaultState(identity, name, named, changes.undo)
+        state.faults.append(applied)
+        return applied
+
+
+def _find(name: str) -> Fault:
+    if name not in FAULTS:
+        raise LabError(f"no fault {name}; there are: {', '.join(FAULTS)}")
+    return FAULTS[name]
+
+
+def _named(fault: Fault, target: Target) -> dict[str, str]:
+    named = {}
+    for part in dict.fromkeys(("node", *fault.uses)):
+        found: NodeState | Pod | None = getattr(target, part)
+        if found is not None:
+            named[part] = found.name
+    return named
+
+
+def affected_by(cluster: Cluster, name: str, **chosen: str | None) -> dict[Pair, bool]:
+    """Map the pairs that a fault affects, applied to what is chosen, to whether that is certain."""
+    return affected(_find(name), cluster.state, choose_target(cluster, **chosen))
+
+
+def describe(applied: FaultState) -> str:
+    """Say what a user sees of a fault, with the names of what it was applied to."""
+    return _worded(FAULTS[applied.fault].summary, applied.target)
+
+
+def _worded(text: str, named: dict[str, str]) -> str:
+    # The longest word first: OTHER-POD holds OTHER.
+    for part in ("other_pod", "other", "third", "pod", "node"):
+        word = part.upper().replace("_", "-")
+        text = re.sub(rf"\b{word}\b", named.get(part, word), text)
+    return text
+
+
+def listed(cluster: Cluster | None) -> list[dict[str, Any]]:
+    """Describe all faults as plain data; those that the cluster can have, with names and pairs, if there is one."""
+    return [_listed(fault, cluster) for fault in FAULTS.values()]
+
+
+def _listed(fault: Fault, cluster: Cluster | None) -> dict[str, Any]:
+    part, dev = fault.blame
+    said: dict[str, Any] = {
+        "name": fault.name,
+        "area": fault.area,
+        "kinds": list(fault.kinds),
+        "sees": fault.summary,
+        "uses": list(fault.uses),
+        "blame": {"node": part.upper(), "device": dev},
+        "affects": [
+            {
+                "from": effect.src,
+                "to": effect.dst,
+                "families": list(effect.families),
+                "sizes": list(effect.sizes),
+                "kinds": list(effect.kinds or fault.kinds),
+                "both": effect.both,
+                "certain": not effect.sometimes,
+            }
+            for effect in fault.affects
+        ],
+    }
+    if cluster is None or cluster.kind.name not in fault.kinds:
+        return said
+    try:
+        target = choose_target(cluster)
+        pairs = affected(fault, cluster.state, target)
+    except LabError:
+        return said
+    named = _named(fault, target)
+    blamed: NodeState | Pod | None = getattr(target, part)
+    where = blamed.node if isinstance(blamed, Pod) else blamed.name if blamed is not None else ""
+    said["sees"] = _worded(fault.summary, named)
+    said["target"] = named
+    said["blame"] = {"node": where, "device": device(fault, target)}
+    if isinstance(blamed, Pod):
+        said["blame"]["pod"] = blamed.name
+    said["pairs"] = [
+        {"from": p.src, "to": p.dst, "family": p.family, "size": p.size, "certain": certain}
+        for p, certain in pairs.items()
+    ]
+    return said
+
+
+def mend(cluster: Cluster, name: str = "all") -> list[str]:
+    """Undo the faults of that name or id, or all, the last one first; return their ids. Raises: LabError."""
+    with cluster.changing() as state:
+        chosen = [fault for fault in state.faults if name in ("all", fault.id, fault.fault)]
+        if not chosen and name != "all":
+            raise LabError(f"no fault {name} is in effect")
+        for fault in reversed(chosen):
+            Changes(cluster).revert(fault.undo)
+            state.faults.remove(fault)
+        return [fault.id for fault in chosen]

@@ -1,0 +1,254 @@
+"""What a fault is: a record of what it does to whom, and the function that makes it by undoable changes.
+
+A fault is applied to a target: a node, another node, a third one, a pod, another pod of the same node.
+Its record speaks of them as NODE, OTHER, THIRD, POD and OTHER-POD: in the words for users, in what is to
+blame, and in which pairs are affected. `Effect` names sets of senders and receivers:
+
+    POD, OTHER-POD, NODE, OTHER, THIRD       that one (a node as a sender is the node itself)
+    OTHER-FIRST                              OTHER's first pod
+    NODE.pods, OTHER.pods, THIRD.pods        its pods
+    others.pods                              the pods of all nodes but NODE
+    pods, nodes                              all of them
+    outside                                  the internet's host
+    any                                      as a sender all pods and nodes, as a receiver all pods and outside
+
+joined by "+", without what follows "!": "NODE+NODE.pods", "any!POD".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from lab.changes import Changes
+from lab.cluster import Cluster, LabError
+from lab.kinds import KINDS
+from lab.spec import ClusterState, NodeState, Pod
+
+ALL = tuple(KINDS)
+BRIDGED = ("textbook", "vxlan", "cni", "two-nics")
+BY_NODES = tuple(name for name in ALL if name != "macvlan")  # pods' packets pass their node's IP layer
+OUTSIDE = "internet"
+SMALL, LARGE = "small", "large"
+
+
+class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Pairs that a fault affects: other than before, their packets are lost, refused or changed.
+
+    `sizes` says whether small packets suffer, large ones (1420 bytes), or both; `kinds` limits it to some
+    kinds of networks; with `both` the way back is meant too; `sometimes` says that it depends on chance.
+    """
+
+    src: str
+    dst: str
+    families: tuple[int, ...] = (4, 6)
+    sizes: tuple[str, ...] = (SMALL, LARGE)
+    kinds: tuple[str, ...] = ()
+    both: bool = False
+    sometimes: bool = False
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """A sender and a receiver by name, an address family and a size of packets."""
+
+    src: str
+    dst: str
+    family: int
+    size: str
+
+
+class Target(msgspec.Struct, frozen=True):
+    """What a fault is applied to."""
+
+    node: NodeState
+    other: NodeState | None
+    third: NodeState | None
+    pod: Pod | None
+    other_pod: Pod | None
+    kind: str
+
+    def need_other(self) -> NodeState:
+        """Return the other node. Raises: LabError."""
+        if self.other is None:
+            raise LabError("this fault needs a second node")
+        return self.other
+
+    def need_third(self) -> NodeState:
+        """Return the third node. Raises: LabError."""
+        if self.third is None:
+            raise LabError("this fault needs a third node")
+        return self.third
+
+    def need_pod(self) -> Pod:
+        """Return the pod. Raises: LabError."""
+        if self.pod is None:
+            raise LabError(f"this fault needs a pod on {self.node.name}")
+        return self.pod
+
+    def need_other_pod(self) -> Pod:
+        """Return the other pod. Raises: LabError."""
+        if self.other_pod is None:
+            raise LabError(f"this fault needs a second pod on {self.node.name}")
+        return self.other_pod
+
+    def other_first(self) -> Pod:
+        """Return the other node's first pod. Raises: LabError."""
+        other = self.need_other()
+        if not other.pods:
+            raise LabError(f"this fault needs a pod on {other.name}")
+        return next(iter(other.pods.values()))
+
+    @property
+    def uplink(self) -> str:
+        """The device by which the node reaches the others' pods."""
+        return KINDS[self.kind].uplink
+
+
+Make = Callable[[Changes, Target], None]
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """A fault. `blame` is the part of the target and the device there that is at fault ("" is none).
+
+    A device is named, or is "uplink" (by which the node reaches the others' pods), "veth" (the host end of
+    POD's pair) or "bridge".
+    """
+
+    name: str
+    area: str
+    summary: str
+    uses: tuple[str, ...]
+    kinds: tuple[str, ...]
+    blame: tuple[str, str]
+    affects: tuple[Effect, ...]
+    make: Make
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(
+    name: str,
+    area: str,
+    summary: str,
+    *,
+    uses: tuple[str, ...] = ("node",),
+    kinds: tuple[str, ...] = BY_NODES,
+    blame: tuple[str, str],
+    affects: tuple[Effect, ...],
+) -> Callable[[Make], Make]:
+    """Register the function that makes a fault."""
+
+    def register(make: Make) -> Make:
+        FAULTS[name] = Fault(name, area, summary, uses, kinds, blame, affects, make)
+        return make
+
+    return register
+
+
+def choose_target(
+    cluster: Cluster,
+    node: str | None = None,
+    other: str | None = None,
+    pod: str | None = None,
+    other_pod: str | None = None,
+) -> Target:
+    """Fill in what isn't told: the first node, the next ones, its first and second pods. Raises: LabError."""
+    nodes = cluster.state.nodes
+    for name in (node, other):
+        if name is not None and name not in nodes:
+            raise LabError(f"{cluster.name} has no node {name}")
+    if pod is not None:
+        where = cluster.pod(pod).node
+        if node not in (None, where):
+            raise LabError(f"{pod} is on {where}, not on {node}")
+        node = where
+    first = nodes[node] if node else next((found for found in nodes.values() if found.name != other), None)
+    if first is None:
+        raise LabError("this fault needs a second node")
+    second = nodes[other] if other else next((found for found in nodes.values() if found is not first), None)
+    third = next((found for found in nodes.values() if found is not first and found is not second), None)
+    chosen = first.pods[pod] if pod else next((p for p in first.pods.values() if p.name != other_pod), None)
+    if other_pod is not None:
+        if cluster.pod(other_pod).node != first.name:
+            raise LabError(f"{other_pod} isn't on {first.name}")
+        another: Pod | None = first.pods[other_pod]
+    else:
+        another = next((found for found in first.pods.values() if found is not chosen), None)
+    return Target(first, second, third, chosen, another, cluster.state.spec.kind)
+
+
+def affected(found: Fault, state: ClusterState, target: Target) -> dict[Pair, bool]:
+    """Map each pair that a fault affects to whether that is certain."""
+    pairs: dict[Pair, bool] = {}
+    for effect in found.affects:
+        if effect.kinds and target.kind not in effect.kinds:
+            continue
+        ways = [(effect.src, effect.dst)]
+        if effect.both:
+            ways.append((effect.dst, effect.src))
+        for src, dst in ways:
+            for pair in _pairs(effect, _names(src, state, target, True), _names(dst, state, target, False)):
+                if _works(pair, state, target.kind):
+                    pairs[pair] = pairs.get(pair, False) or not effect.sometimes
+    return pairs
+
+
+def _works(pair: Pair, state: ClusterState, kind: str) -> bool:
+    """Tell whether a pair's packets are delivered without a fault."""
+    own = pair.src in state.nodes and pair.dst in state.nodes[pair.src].pods
+    return (pair.family == 4 or state.spec.ipv6) and (KINDS[kind].reaches_own_pods or not own)
+
+
+def _pairs(effect: Effect, sources: list[str], targets: list[str]) -> Iterable[Pair]:
+    for src in sources:
+        for dst in targets:
+            if src != dst:
+                for family in effect.families:
+                    yield from (Pair(src, dst, family, size) for size in effect.sizes)
+
+
+def _names(words: str, state: ClusterState, target: Target, sending: bool) -> list[str]:
+    """Name the members of a set; as receivers nodes don't count, as senders the internet doesn't."""
+    meant, _, without = words.partition("!")
+    names = [name for word in meant.split("+") for name in _set(word, state, target, sending)]
+    left_out = set(_names(without, state, target, sending)) if without else set()
+    beyond = {OUTSIDE} if sending else set(state.nodes)
+    return [name for name in dict.fromkeys(names) if name not in left_out and name not in beyond]
+
+
+def _set(word: str, state: ClusterState, target: Target, sending: bool) -> list[str]:
+    pods = [name for node in state.nodes.values() for name in node.pods]
+    match word:
+        case "pods":
+            return pods
+        case "nodes":
+            return list(state.nodes)
+        case "outside":
+            return [OUTSIDE]
+        case "any":
+            return [*pods, *state.nodes] if sending else [*pods, OUTSIDE]
+        case "OTHER-FIRST":
+            return [target.other_first().name] if target.other is not None else []
+        case "others.pods":
+            return [name for name in pods if name not in target.node.pods]
+    part, _, pods_of = word.partition(".")
+    found: NodeState | Pod | None = getattr(target, part.lower().replace("-", "_"))
+    if found is None:
+        return []
+    if pods_of and isinstance(found, NodeState):
+        return list(found.pods)
+    return [found.name]
+
+
+def device(found: Fault, target: Target) -> str:
+    """Name the device that is to blame."""
+    match found.blame[1]:
+        case "uplink":
+            return target.uplink
+        case "bridge":
+            return KINDS[target.kind].bridge
+        case "veth":
+            return target.pod.host_ifname if target.pod is not None else ""
+    return found.blame[1]
