@@ -14,7 +14,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle freeze clean
+.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle fuzz-oracle freeze clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ oracle: setup-test  ## predictions against the kernel over random networks (PACK
 
 freeze: setup-test  ## run the kept cases live and freeze what kernel and prediction agree on (NAMES=)
 	$(PY) -m tests.live.oracle --freeze $(NAMES)
+
+fuzz-oracle: setup-test  ## networks that nobody has seen, of today's seeds, and what is wrong kept as a case (PACKETS=)
+	$(PY) -m tests.live.oracle --packets $(PACKETS) --keep
 
 clean:  ## remove what set-up and runs made
 	rm -rf .venv frontend/node_modules netviz/static/dist var .mypy_cache .ruff_cache .pytest_cache

@@ -121,6 +121,9 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
     record_route(run, ns, link.ifname, packet, result, nexthop, command)
     if checks:
         check_source(run, ns, link, packet, flow, out.ifindex)
+    if out.flags & IFF_LOOPBACK:
+        # It comes back with its route, by which it is forwarded again.
+        run.journey = run.journey.but(routed={**run.journey.routed, LinkKey(ns.key, out.ifindex): flow})
     return _forward(run, ns, link, out, packet, result, nexthop)
 
 

@@ -266,6 +266,8 @@ def output(
     if not out.flags & IFF_LOOPBACK and out.kind != "vrf":
         gateway = nexthop.gateway or packet.dst
         packet = resolve(run, ns, out, gateway, packet, iif)
+    elif out.flags & IFF_LOOPBACK:
+        packet = packet.but(smac=b"", dmac=b"")  # arp_constructor: zeros, as the device's own
     return Tx(LinkKey(ns.key, out.ifindex), packet, gateway)
 
 

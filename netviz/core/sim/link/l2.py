@@ -82,7 +82,8 @@ def xmit(run: Run, tx: Tx) -> Action:
     if link.flags & IFF_LOOPBACK:
         run.step(ns, "link_tx", name, packet, "loop back", "The destination is this namespace itself.")
         whose = None if packet.dmac and packet.dmac != link.mac else packet.pkttype  # eth_type_trans
-        return Rx(tx.link, packet.but(own=False, pkttype=whose), routed=not tx.forwards)
+        routed = not tx.forwards and tx.link not in run.journey.routed
+        return Rx(tx.link, packet.but(own=False, pkttype=whose), routed=routed)
     family = XMIT.get(link.kind)
     if family is not None:
         return family(run, ns, link, packet, tx.nexthop)
