@@ -16,7 +16,9 @@ from django.core.asgi import get_asgi_application
 django_application = get_asgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.conf import settings
 from django.urls import re_path
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from netviz.celery import in_process_worker
 from netviz.database import ClosesDatabase
@@ -42,10 +44,12 @@ async def _no_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
 websocket = URLRouter(
     [*agent_urlpatterns, *topology_sockets, *tracing_sockets, re_path(r"", _no_socket)],
 )
-application = ProtocolTypeRouter(
+_routes = ProtocolTypeRouter(
     {
         "http": StaticFiles(Gate(ClosesDatabase(django_application))),
         "websocket": Gate(websocket),
         "lifespan": Lifespan([parts, journal, keeper, tender, in_process_worker]),
     }
 )
+# Who calls is the proxy's caller, where the proxy is trusted to say so.
+application = ProxyHeadersMiddleware(_routes, [str(network) for network in settings.TRUSTED_PROXIES])

@@ -26,7 +26,10 @@ from netviz.core.wire.session import State
 from netviz.ingest.connections import Connection, connections
 from netviz.ingest.journal import journal
 from netviz.ingest.service import CollectorService
+from netviz.inventory.address import address_of_socket
 from netviz.inventory.answers import refuse_socket
+from netviz.inventory.audit import of_token
+from netviz.inventory.logins import refused_token
 from netviz.inventory.models import Collector
 from netviz.inventory.service import collector_group, find_collector
 from netviz.inventory.tokens import bearer_token
@@ -46,6 +49,7 @@ CLOSE_CODES = {
     "too_large": 1009,
 }
 BAD_PROTOCOL = 4400
+UNKNOWN_TOKEN = 401
 
 
 def refusal(collector: Collector | None, origin: bool) -> tuple[int, str] | None:
@@ -53,7 +57,7 @@ def refusal(collector: Collector | None, origin: bool) -> tuple[int, str] | None
     if origin:
         return 403, "this socket is for collectors, not for web pages"
     if collector is None:
-        return 401, "the token is unknown"
+        return UNKNOWN_TOKEN, "the token is unknown"
     if collector.status == Collector.Status.REVOKED:
         return 403, f"the collector of node {collector.node.name} was revoked"
     if collector.status != Collector.Status.APPROVED:
@@ -258,7 +262,10 @@ class CollectorConsumer(AsyncConsumer):
             log.warning("node %s: cannot leave the channel layer's groups: %s", self.node, err)
 
     async def _refuse(self, status: int, reason: str) -> None:
-        client = (self.scope.get("client") or ("?",))[0]
-        log.warning("refused a collector from %s: %s", client, reason)
+        address = address_of_socket(self.scope)
+        if status == UNKNOWN_TOKEN:
+            await database_sync_to_async(refused_token)(reason, of_token(None, address), "a collector")
+        else:
+            log.warning("refused a collector from %s: %s", address or "?", reason)
         await refuse_socket(self.scope, self.send, status, reason)
         raise StopConsumer

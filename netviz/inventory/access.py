@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from netviz.inventory.address import address_of
 from netviz.inventory.answers import refuse
+from netviz.inventory.audit import of_token
 from netviz.inventory.logins import refused_token
 
 VIEWER, OPERATOR, ADMINISTRATOR = "viewer", "operator", "administrator"
@@ -64,7 +65,8 @@ def require_scope(scope: str) -> Callable[[Callable[..., HttpResponseBase]], Cal
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if (problem := getattr(request, "refused_token", None)) is not None:
-                if wait_s := refused_token(problem, address_of(request)):
+                origin = of_token(problem.record, address_of(request))
+                if wait_s := refused_token(str(problem), origin):
                     return refuse(429, f"{problem}; wait {wait_s} s", Retry_After=str(wait_s))
                 return refuse(401, str(problem), WWW_Authenticate="Bearer")
             if not request.user.is_authenticated:

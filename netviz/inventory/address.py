@@ -1,8 +1,7 @@
-"""From which address a request comes, also through proxies.
+"""From which address a request or socket comes.
 
-A proxy that is trusted (NETVIZ_TRUSTED_PROXIES) adds the address that it was called from to the end of
-X-Forwarded-For. So the header is read from its end, for as long as trusted proxies wrote it: what a
-caller has written into it itself stands before that and is never reached.
+The ASGI application (`netviz.asgi`) has put the caller in place of the proxies that are trusted by then
+(NETVIZ_TRUSTED_PROXIES). What such a proxy forwards may be no address at all: then there is none.
 """
 
 from __future__ import annotations
@@ -10,48 +9,30 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-
-def _parse(text: str) -> Address | None:
+def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        address = ipaddress.ip_address(text.strip().strip("[]").partition("%")[0])
+        address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _is_trusted(address: Address) -> bool:
-    return any(address in network for network in settings.TRUSTED_PROXIES)
-
-
-def resolve_address(peer: str, forwarded_for: str) -> str:
-    """Find who called: `peer` is the other end of the connection. Empty when that has no address."""
-    address = _parse(peer)
-    if address is None:
-        return ""
-    for text in reversed(forwarded_for.split(",")):
-        if not _is_trusted(address):
-            break
-        before = _parse(text)
-        if before is None:
-            break
-        address = before
-    return str(address)
+def _written(text: str) -> str:
+    address = _parse(text)
+    return "" if address is None else str(address)
 
 
 def address_of(request: HttpRequest) -> str:
-    """Find from which address a request comes."""
-    return resolve_address(request.META.get("REMOTE_ADDR", ""), request.headers.get("X-Forwarded-For", ""))
+    """Say from which address a request comes; empty when it has none (a Unix socket)."""
+    return _written(request.META.get("REMOTE_ADDR", ""))
 
 
 def address_of_socket(scope: dict[str, Any]) -> str:
-    """Find from which address a WebSocket comes."""
-    headers = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return resolve_address((scope.get("client") or ("",))[0], ",".join(headers))
+    """Say from which address a WebSocket comes."""
+    return _written((scope.get("client") or ("",))[0])
 
 
 def whose(address: str) -> str:

@@ -22,6 +22,7 @@ from django.utils.decorators import sync_and_async_middleware
 
 from netviz.inventory.access import READ, lacking
 from netviz.inventory.address import address_of_socket
+from netviz.inventory.audit import of_token
 from netviz.inventory.logins import refused_token
 from netviz.inventory.models import ApiToken
 from netviz.inventory.service import TokenRefused, use_api_token
@@ -112,7 +113,9 @@ class PeopleSockets:
         try:
             token = await database_sync_to_async(use_api_token)(text)
         except TokenRefused as err:
-            await database_sync_to_async(refused_token)(err, address_of_socket(scope))
+            await database_sync_to_async(refused_token)(
+                str(err), of_token(err.record, address_of_socket(scope))
+            )
             await _refuse(receive, send)
             return
         await self._with_user({**scope, "user": token.user}, receive, send, token)

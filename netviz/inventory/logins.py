@@ -25,7 +25,7 @@ log = logging.getLogger("netviz.inventory")
 LOGINS = Counter("netviz_logins", "Logins that this process saw, by result.", ["result"], registry=None)
 TOKENS = Counter(
     "netviz_refused_tokens",
-    "Requests with an API token that opens nothing, refused by this process.",
+    "Requests with a token that opens nothing, refused by this process.",
     ["result"],
     registry=None,
 )
@@ -116,22 +116,22 @@ def admin_login(request: HttpRequest, extra_context: Any = None) -> HttpResponse
     return Login.as_view(next_page="admin:index")(request)
 
 
-def refused_token(problem: Any, address: str) -> int:
-    """Log, count and record a refused API token; return 0, or how many seconds its sender has to wait.
+def refused_token(reason: str, origin: audit.Origin, what: str = "an API token") -> int:
+    """Log, count and record a refused token; return 0, or how many seconds its sender has to wait.
 
-    `problem` is the service's TokenRefused. Only refused tokens wait: there is nothing to guess in a
-    token, and a right one from the same address is somebody else's.
+    Only refused tokens wait: there is nothing to guess in a token, and a right one from the same address
+    is somebody else's.
     """
     try:
-        wait_s = charge(token_accounts(address))
+        wait_s = charge(token_accounts(origin.address))
         if not wait_s:
-            audit.record("token.refused", origin=audit.of_token(problem.record, address), reason=str(problem))
+            audit.record("token.refused", origin=origin, reason=reason)
     except DatabaseError as err:  # a full disk: what can be read is still answered
-        log.warning("cannot count a refused API token: %s", err)
+        log.warning("cannot count a refused token: %s", err)
         wait_s = 0
     TOKENS.labels("throttled" if wait_s else "failed").inc()
     if not wait_s:
-        log.warning("refused an API token from %s: %s", address or "?", problem)
+        log.warning("refused %s from %s: %s", what, origin.address or "?", reason)
     return wait_s
 
 

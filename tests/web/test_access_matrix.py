@@ -68,8 +68,8 @@ def everybody() -> dict[str, Somebody]:
     for name in (*ROLES, "nobody", "deactivated"):
         users[name] = User.objects.create_user(name, is_staff=name == "administrator")
         if name in ROLES:
-            users[name].groups.add(Group.objects.get(name=name))
-    users["deactivated"].groups.add(Group.objects.get(name="administrator"))
+            users[name].groups.add(Group.objects.get_or_create(name=name)[0])
+    users["deactivated"].groups.add(Group.objects.get_or_create(name="administrator")[0])
     admin = users["administrator"]
 
     def token(*scopes: str, user: User = admin) -> tuple[ApiToken, str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,12 +17,15 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from netviz.inventory import throttle
-from netviz.inventory.address import resolve_address, whose
+from netviz.inventory.address import address_of_socket, whose
 from netviz.inventory.models import AuditEntry, Budget
 from netviz.inventory.service import make_api_token
 from netviz.inventory.throttle import LONGEST_WAIT_S, charge, login_accounts, succeeded
+from tests.web.served import Served
+from tests.web.sockets import Socket
 
 pytestmark = pytest.mark.django_db
 Person = Callable[[str], User]
@@ -226,25 +233,64 @@ def test_wrong_tokens_wait_by_address_and_right_ones_do_not(
     assert "nva_wrong" not in caplog.text
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/ws/topology", "/ws/traces/1", "/ws/agents"])
+async def test_wrong_tokens_at_sockets_are_logged_and_kept(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(52):
+        assert not await Socket(path, token="nva_wrong").connect()
+    kept = AuditEntry.objects.filter(
+        action="token.refused", via="api", detail={"reason": "the token is unknown"}
+    )
+    assert 50 <= await kept.acount() <= 51
+    assert len([line for line in caplog.messages if "the token is unknown" in line]) == await kept.acount()
+
+
 @pytest.mark.parametrize(
     ("peer", "forwarded", "found"),
     [
         ("192.0.2.1", "", "192.0.2.1"),
         ("192.0.2.1", "203.0.113.5", "192.0.2.1"),
         ("10.0.0.2", "203.0.113.5", "203.0.113.5"),
+        ("10.0.0.2", "203.0.113.5:4711", "203.0.113.5"),
         ("10.0.0.2", "1.2.3.4, 203.0.113.5", "203.0.113.5"),
         ("10.0.0.2", "1.2.3.4, 203.0.113.5, 10.0.0.3", "203.0.113.5"),
-        ("10.0.0.2", "rubbish", "10.0.0.2"),
         ("10.0.0.2", "", "10.0.0.2"),
-        ("::ffff:10.0.0.2", "2001:db8::1", "2001:db8::1"),
-        ("", "203.0.113.5", ""),
+        ("10.0.0.2", "2001:db8::1", "2001:db8::1"),
+        ("10.0.0.2", "::ffff:203.0.113.5", "203.0.113.5"),
+        ("10.0.0.2", "rubbish" * 40, ""),
     ],
 )
-def test_the_address_behind_proxies(settings: Any, peer: str, forwarded: str, found: str) -> None:
-    from ipaddress import ip_network
+async def test_the_address_behind_proxies(peer: str, forwarded: str, found: str) -> None:
+    seen: list[str] = []
 
-    settings.TRUSTED_PROXIES = [ip_network("10.0.0.0/8")]
-    assert resolve_address(peer, forwarded) == found
+    async def look(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(address_of_socket(scope))
+
+    headers = [(b"x-forwarded-for", forwarded.encode())] if forwarded else []
+    scope: Any = {"type": "websocket", "client": (peer, 1), "headers": headers}
+    nothing: Any = None
+    await ProxyHeadersMiddleware(look, ["10.0.0.0/8"])(scope, nothing, nothing)
+    assert seen == [found]
+
+
+def test_a_real_server_behind_a_proxy_keeps_the_caller_s_address(tmp_path: Path) -> None:
+    served = Served(tmp_path, NETVIZ_TRUSTED_PROXIES="127.0.0.1")
+    served.start()
+    try:
+        for forwarded in ("203.0.113.5", "1.2.3.4, 203.0.113.6"):
+            headers = {"Authorization": "Bearer nva_wrong", "X-Forwarded-For": forwarded}
+            request = urllib.request.Request(f"{served.url}/api/topology", headers=headers)
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                urllib.request.urlopen(request, timeout=10)
+        kept = [json.loads(line) for line in served.manage("audit", "--json").splitlines()]
+    finally:
+        served.stop()
+    assert [(entry["action"], entry["address"]) for entry in kept] == [
+        ("token.refused", "203.0.113.6"),
+        ("token.refused", "203.0.113.5"),
+    ]
 
 
 def test_a_strange_name_reaches_no_log_line_raw(caplog: pytest.LogCaptureFixture) -> None:
