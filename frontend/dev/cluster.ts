@@ -1,7 +1,7 @@
 // A made-up cluster for development and tests: the same for the same numbers, shaped like the
 // textbook network (one bridge a node, a veth a pod, routes between the nodes).
 
-import type { AlertObj, LinkObj, NetnsObj, NodeObj, Snapshot } from "../src/graph/model.js";
+import type { AlertObj, LinkObj, NetnsObj, NodeObj, RoutesObj, Snapshot } from "../src/graph/model.js";
 
 export interface ClusterOptions {
   nodes: number;
@@ -96,6 +96,7 @@ export function makePod(
       holders: [{ kind: "process", name: "pause", pid: 4000 + index }],
       addrs: [addr],
       gaps: [],
+      health: "ok",
     },
     links: [
       link(key, 1, "lo", { kind: "loopback", mtu: 65536, state: "unknown" }),
@@ -111,10 +112,12 @@ export function makePod(
 }
 
 export function makeCluster(options: ClusterOptions): Snapshot {
-  const snapshot: Snapshot = { type: "snapshot", revision: 1, nodes: [], netns: [], links: [], alerts: [] };
+  const lists = { nodes: [], routes: [], netns: [], links: [], alerts: [] };
+  const snapshot: Snapshot = { type: "snapshot", revision: 1, ...lists };
   const long = options.pods > 10;
   for (let n = 1; n <= options.nodes; n += 1) {
     snapshot.nodes.push(makeNode(n, options));
+    snapshot.routes.push(makeRoutes(n, options.nodes));
     const root = rootKey(n);
     snapshot.netns.push({
       key: root,
@@ -125,6 +128,7 @@ export function makeCluster(options: ClusterOptions): Snapshot {
       holders: [{ kind: "process", name: "init", pid: 1 }],
       addrs: [`172.18.0.${n + 1}/24`, `10.244.${n}.1/24`],
       gaps: [],
+      health: "ok",
     });
     snapshot.links.push(
       link(root, 1, "lo", { kind: "loopback", mtu: 65536, state: "unknown" }),
@@ -144,7 +148,6 @@ export function makeCluster(options: ClusterOptions): Snapshot {
 }
 
 function makeNode(n: number, options: ClusterOptions): NodeObj {
-  const others = Array.from({ length: options.nodes }, (_, i) => i + 1).filter((other) => other !== n);
   return {
     name: `node-${n}`,
     connected: true,
@@ -154,13 +157,9 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
     gaps: [],
     addrs: [`172.18.0.${n + 1}/24`],
     pod_cidrs: [`10.244.${n}.0/24`],
-    routes: others.map((other) => ({
-      dst: `10.244.${other}.0/24`,
-      via: `172.18.0.${other + 1}`,
-      dev: "eth0",
-      to_node: `node-${other}`,
-    })),
-    routes_left_off: 0,
+    pods: options.pods,
+    health: "ok",
+    problem: null,
     not_understood: null,
     leaves_in_s: null,
     collector: {
@@ -172,6 +171,17 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
       cpu: 0.004,
     },
   };
+}
+
+function makeRoutes(n: number, nodes: number): RoutesObj {
+  const others = Array.from({ length: nodes }, (_, i) => i + 1).filter((other) => other !== n);
+  const routes = others.map((other) => ({
+    dst: `10.244.${other}.0/24`,
+    via: `172.18.0.${other + 1}`,
+    dev: "eth0",
+    to_node: `node-${other}`,
+  }));
+  return { node: `node-${n}`, routes, left_off: 0 };
 }
 
 function trouble(snapshot: Snapshot): void {
@@ -187,17 +197,24 @@ function trouble(snapshot: Snapshot): void {
       addr: "10.244.1.3",
       netns: [a.key, b.key],
       links: [],
+      nodes: [a.node, b.node],
     };
     snapshot.alerts.push(alert);
+    Object.assign(a, { health: "error" });
+    Object.assign(b, { health: "error" });
   }
   const port = snapshot.links.find((item) => item.netns === rootKey(2) && item.ifindex === 13);
   if (port) Object.assign(port, { port_state: "disabled", up: false, state: "down" });
+  const behind = snapshot.netns.find((ns) => ns.key === port?.peer?.split("/").slice(0, -1).join("/"));
+  if (behind) Object.assign(behind, { health: "error" });
   const last = snapshot.nodes[snapshot.nodes.length - 1];
-  if (last && snapshot.nodes.length > 3) Object.assign(last, { connected: false, age_s: 312 });
+  if (last && snapshot.nodes.length > 3)
+    Object.assign(last, { connected: false, age_s: 312, health: "error" });
   const gap = snapshot.nodes[1];
   if (gap && snapshot.nodes.length > 3)
     Object.assign(gap, {
       complete: false,
+      health: "warning",
       gaps: [{ section: "conntrack", reason: "events were lost; reading again" }],
     });
 }

@@ -181,7 +181,7 @@ export class App implements Context {
     this.topbar.update(this.graph);
     this.empty.hidden = this.graph.nodes.size > 0;
     this.hint.say(this.hintText());
-    this.pods.update(this.map.scene);
+    this.pods.update();
     this.panel?.update();
     this.pods.select(this.map.picture.selected);
   }

@@ -127,7 +127,7 @@ export function litRoutes(graph: Graph, scene: Scene, name: string): OverlayData
   const lines: Line[] = [];
   const marks: Mark[] = [];
   const labelled = new Map<string, string[]>();
-  for (const route of graph.nodes.get(name)?.routes ?? []) {
+  for (const route of graph.routes.get(name)?.routes ?? []) {
     if (!route.to_node || route.to_node === name) continue;
     labelled.set(route.to_node, [...(labelled.get(route.to_node) ?? []), route.dst]);
   }

@@ -106,6 +106,7 @@ def duplicate(addr: bytes, claims: Iterable[Claim]) -> Alert | None:
         addr=text,
         netns=namespaces,
         links=tuple(str(claim.link) for claim in guilty),
+        nodes=tuple(dict.fromkeys(claim.link.netns.node for claim in guilty)),
     )
 
 
@@ -153,6 +154,7 @@ def no_uplink(node: NodeState, ns: NetnsState) -> Alert | None:
         addr=None,
         netns=(str(ns.key),),
         links=(),
+        nodes=(ns.key.node,),
     )
 
 
@@ -166,6 +168,7 @@ def not_understood(node: str) -> Alert:
         addr=None,
         netns=(),
         links=(),
+        nodes=(node,),
     )
 
 
@@ -191,6 +194,7 @@ def overlapping_cidrs(cidrs: Mapping[str, Iterable[str]]) -> Iterator[Alert]:
                 addr=None,
                 netns=(),
                 links=(),
+                nodes=(node, owner),
             )
         if not around or owner == "":
             around.append((net, node))

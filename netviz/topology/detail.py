@@ -18,7 +18,7 @@ from netviz.core.sim.words.iproute import rule_body
 from netviz.core.state.node import ClusterState, NetnsState, NodeState
 from netviz.ingest.faults import faults
 from netviz.topology import describe, nfttext
-from netviz.topology.projection import addrs_by_link, project_link, project_netns
+from netviz.topology.objects import addrs_by_link, project_link, project_netns
 
 MAX_ROWS = 2000
 CONNTRACK_SAMPLE = 100

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from netviz.core.state.delta import NodeDelta
+from netviz.topology.frames import Frame, Watch
 from netviz.topology.live import Topology, get_topology
 
 log = logging.getLogger("netviz.topology")
@@ -33,22 +34,40 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Mailbox:
-    """The frames that wait for one browser. `take` may be called from any thread, the rest is the loop's."""
+    """What waits for one browser. `take` may be called from any thread, the rest is the loop's.
 
-    def __init__(self, topology: Topology, loop: asyncio.AbstractEventLoop) -> None:
+    `watch` are the nodes of which the browser is told the details. Its numbers are its own: a change that has
+    nothing for it is skipped, and each delta names the revision that it was sent last.
+    """
+
+    def __init__(self, topology: Topology, loop: asyncio.AbstractEventLoop, watch: Watch = None) -> None:
         self._topology = topology
         self._loop = loop
-        self._frames: deque[tuple[int, str]] = deque()
+        self._texts: deque[str] = deque()
         self._bytes = 0
+        self._sent = -1
+        self._watch = self._wanted = self._asked = watch
+        # The changes that come while a snapshot is being made.
+        self._early: list[Frame] | None = None
         self._snapshot_due = True
         self._closed = False
         self._ready = asyncio.Event()
         self._ready.set()
 
-    def take(self, revision: int, frame: str | None) -> None:
-        """Put a frame in, from any thread, in order; None takes all out, and a snapshot comes next."""
+    def take(self, revision: int, frame: Frame | None) -> None:
+        """Put a change in, from any thread, in order; None takes all out, and a snapshot comes next."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._put, revision, frame)
+            self._loop.call_soon_threadsafe(self._put, frame)
+
+    def watch(self, watch: Watch) -> None:
+        """Tell the browser the details of these nodes from now on."""
+        self._wanted = watch
+        self._ready.set()
+
+    def ping(self) -> None:
+        """Say that all is well, and what was sent last."""
+        if self._sent >= 0 and not self._snapshot_due and not self._closed:
+            self._add(_encode({"type": "ping", "revision": self._sent}).decode())
 
     def resync(self) -> None:
         """Forget what waits: a snapshot comes next."""
@@ -58,46 +77,63 @@ class Mailbox:
         self._ready.set()
 
     async def next_frame(self) -> str:
-        """Wait for the next frame to send."""
+        """Wait for the next text to send."""
         while True:
             await self._ready.wait()
             if self._snapshot_due:
                 self._snapshot_due = False
                 return await self._take_snapshot()
-            if self._frames:
-                _, frame = self._frames.popleft()
-                self._bytes -= len(frame)
-                return frame
-            self._ready.clear()
+            if self._wanted != self._asked:
+                self._asked = self._wanted
+                await asyncio.to_thread(self._topology.watch, self.take, self._asked)
+            elif self._texts:
+                text = self._texts.popleft()
+                self._bytes -= len(text)
+                return text
+            else:
+                self._ready.clear()
 
     def close(self) -> None:
-        """Take no more frames."""
+        """Take no more."""
         self._closed = True
         self._topology.leave(self.take)
 
     async def _take_snapshot(self) -> str:
-        revision, snapshot = await asyncio.to_thread(self._topology.listen, self.take)
-        waiting = [mail for mail in self._frames if mail[0] > revision]
+        self._early = []
+        self._watch = self._asked = self._wanted
+        revision, snapshot = await asyncio.to_thread(self._topology.listen, self.take, self._watch)
+        early, self._early = self._early, None
         self._clear()
-        for mail in waiting:
-            self._put(*mail)
+        self._sent = revision
+        for frame in early:
+            if frame.revision > revision:
+                self._put(frame)
         return snapshot
 
-    def _put(self, revision: int, frame: str | None) -> None:
+    def _put(self, frame: Frame | None) -> None:
         if self._closed:
             self._topology.leave(self.take)
         elif frame is None:
             self.resync()
-        elif len(self._frames) >= MAILBOX_FRAMES or self._bytes + len(frame) > MAILBOX_BYTES:
-            log.info("a browser is too slow: it gets a snapshot next")
-            self.resync()
-        elif not self._snapshot_due:
-            self._frames.append((revision, frame))
-            self._bytes += len(frame)
-            self._ready.set()
+        elif self._early is not None:
+            self._early.append(frame)
+        elif not self._snapshot_due and (text := frame.text(self._sent, self._watch)) is not None:
+            self._sent = frame.revision
+            if frame.scope:
+                self._watch = frame.watch
+            if len(self._texts) >= MAILBOX_FRAMES or self._bytes + len(text) > MAILBOX_BYTES:
+                log.info("a browser is too slow: it gets a snapshot next")
+                self.resync()
+            else:
+                self._add(text)
+
+    def _add(self, text: str) -> None:
+        self._texts.append(text)
+        self._bytes += len(text)
+        self._ready.set()
 
     def _clear(self) -> None:
-        self._frames.clear()
+        self._texts.clear()
         self._bytes = 0
 
 
@@ -117,9 +153,9 @@ class Feed:
         """How many browsers listen."""
         return len(self._mailboxes)
 
-    def join(self) -> Mailbox:
-        """Open a mailbox; the first one starts the task."""
-        mailbox = Mailbox(self.topology, self._loop)
+    def join(self, watch: Watch = None) -> Mailbox:
+        """Open a mailbox for a browser that watches these nodes; the first one starts the task."""
+        mailbox = Mailbox(self.topology, self._loop, watch)
         self._mailboxes.add(mailbox)
         if self._task is None:
             self._task = self._loop.create_task(self._run(), name="topology-feed")
@@ -159,10 +195,8 @@ class Feed:
     async def _ping(self) -> None:
         while True:
             await asyncio.sleep(PING_S)
-            revision = self.topology.revision
-            frame = _encode({"type": "ping", "revision": revision}).decode()
             for mailbox in self._mailboxes:
-                mailbox.take(revision, frame)
+                mailbox.ping()
 
 
 _feeds: WeakKeyDictionary[Any, Feed] = WeakKeyDictionary()

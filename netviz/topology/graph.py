@@ -47,6 +47,14 @@ class RouteObject(Object, frozen=True, gc=False):
     to_node: str | None
 
 
+class RoutesObject(Object, frozen=True, gc=False):
+    """A node's routes to elsewhere, cut to a bounded number; `left_off` says how many more there are."""
+
+    node: str
+    routes: tuple[RouteObject, ...]
+    left_off: int
+
+
 class CollectorObject(Object, frozen=True, gc=False):
     """How a node's collector is."""
 
@@ -59,8 +67,10 @@ class CollectorObject(Object, frozen=True, gc=False):
 
 
 class NodeObject(Object, frozen=True, gc=False):
-    """A node. `routes` is cut to a bounded number; `routes_left_off` says how many more there are.
+    """A node, as every page is told of it. `pods` counts its pods.
 
+    `health` is "error" where something certainly doesn't work (or the collector is away: nobody knows), "warning"
+    where something is odd or not known, else "ok"; `problem` is the worst of it in words, None with "ok".
     `not_understood` says what the server failed at when it worked the node's state out: nothing else of
     the node is in the graph then. `leaves_in_s`, in whole minutes: no collector may speak for the node any
     more, and its state leaves.
@@ -74,15 +84,16 @@ class NodeObject(Object, frozen=True, gc=False):
     gaps: tuple[GapObject, ...]
     addrs: tuple[str, ...]
     pod_cidrs: tuple[str, ...]
-    routes: tuple[RouteObject, ...]
-    routes_left_off: int
+    pods: int
+    health: str
+    problem: str | None
     collector: CollectorObject | None
     not_understood: str | None = None
     leaves_in_s: int | None = None
 
 
 class NetnsObject(Object, frozen=True, gc=False):
-    """A network namespace."""
+    """A network namespace. `health` is as a node's; its link and the link's other end count, and the alerts about it."""
 
     key: str
     node: str
@@ -92,6 +103,7 @@ class NetnsObject(Object, frozen=True, gc=False):
     holders: tuple[HolderObject, ...]
     addrs: tuple[str, ...]
     gaps: tuple[GapObject, ...]
+    health: str = "ok"
 
 
 class LinkObject(Object, frozen=True, gc=False):
@@ -116,7 +128,7 @@ class LinkObject(Object, frozen=True, gc=False):
 
 
 class Alert(Object, frozen=True, gc=False):
-    """A fact about the cluster that breaks the pod network's contract."""
+    """A fact about the cluster that breaks the pod network's contract. `nodes` are those that it is about."""
 
     key: str
     kind: str
@@ -125,24 +137,28 @@ class Alert(Object, frozen=True, gc=False):
     addr: str | None
     netns: tuple[str, ...]
     links: tuple[str, ...]
+    nodes: tuple[str, ...] = ()
 
 
 class Graph(msgspec.Struct, frozen=True):
     """All objects by key."""
 
     nodes: Mapping[str, NodeObject] = {}
+    routes: Mapping[str, RoutesObject] = {}
     netns: Mapping[str, NetnsObject] = {}
     links: Mapping[str, LinkObject] = {}
     alerts: Mapping[str, Alert] = {}
 
 
-PARTS = ("nodes", "netns", "links", "alerts")
+PARTS = ("nodes", "routes", "netns", "links", "alerts")
+HEALTH = ("ok", "warning", "error")
 
 
 class Upsert(msgspec.Struct, gc=False):
     """Whole objects that are new or changed."""
 
     nodes: list[NodeObject] = msgspec.field(default_factory=list)
+    routes: list[RoutesObject] = msgspec.field(default_factory=list)
     netns: list[NetnsObject] = msgspec.field(default_factory=list)
     links: list[LinkObject] = msgspec.field(default_factory=list)
     alerts: list[Alert] = msgspec.field(default_factory=list)
@@ -152,6 +168,7 @@ class Remove(msgspec.Struct, gc=False):
     """Keys of objects that went away."""
 
     nodes: list[str] = msgspec.field(default_factory=list)
+    routes: list[str] = msgspec.field(default_factory=list)
     netns: list[str] = msgspec.field(default_factory=list)
     links: list[str] = msgspec.field(default_factory=list)
     alerts: list[str] = msgspec.field(default_factory=list)
@@ -176,8 +193,15 @@ class GraphDelta(msgspec.Struct, gc=False):
 
 
 def key_of(item: Any) -> str:
-    """The key of any object: a node's is its name."""
-    return item.name if isinstance(item, NodeObject) else item.key
+    """The key of any object: a node's is its name, and so is that of its routes."""
+    if isinstance(item, NodeObject):
+        return item.name
+    return item.node if isinstance(item, RoutesObject) else item.key
+
+
+def worse(one: str, other: str) -> str:
+    """The worse of two healths."""
+    return max(one, other, key=HEALTH.index)
 
 
 def fold(graph: Graph, delta: GraphDelta) -> Graph:
@@ -190,6 +214,16 @@ def fold(graph: Graph, delta: GraphDelta) -> Graph:
         objects.update((key_of(item), item) for item in getattr(delta.upsert, part))
         parts[part] = objects
     return Graph(**parts)
+
+
+def changes(old: Graph, new: Graph) -> GraphDelta:
+    """The delta that turns one graph into another."""
+    delta = GraphDelta()
+    for part in PARTS:
+        was, now = getattr(old, part), getattr(new, part)
+        for key in changed_keys(was, now):
+            delta.put(part, key, was.get(key), now.get(key))
+    return delta
 
 
 def changed_keys(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Iterator[Any]:

@@ -13,26 +13,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-
-import msgspec
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from netviz.core.state.delta import NodeDelta
 from netviz.ingest.departures import departures
 from netviz.ingest.faults import faults
 from netviz.ingest.store import NodeRevision, Store, get_store
-from netviz.topology.graph import Graph, GraphDelta
+from netviz.topology.frames import Frame, Watch, snapshot_text
+from netviz.topology.graph import Graph, GraphDelta, changes
+from netviz.topology.node_object import Live
 from netviz.topology.patience import Patience
-from netviz.topology.projector import Live, Projector, as_lists
+from netviz.topology.projector import Projector, as_lists
 
 AGE_STEP_S = 5
-# Called with (revision, frame) for each delta, in order, by whichever thread advances. Without a frame,
+# Called with (revision, frame) for each change, in order, by whichever thread advances. Without a frame,
 # what was told before counts no more: the listener has to listen anew.
-Listener = Callable[[int, str | None], None]
+Listener = Callable[[int, Frame | None], None]
+# For how long the details of nodes that the API was asked about are kept up to date.
+ASKED_S = 60.0
 
 log = logging.getLogger("netviz.topology")
-
-_encode = msgspec.json.Encoder().encode
 
 
 def live_of(store: Store, names: Iterable[str], now_s: float) -> dict[str, Live]:
@@ -65,23 +65,25 @@ def _age(revision: NodeRevision, lag_s: float, now_s: float) -> float:
 
 
 class Topology:
-    """The numbered graph of one store."""
+    """The numbered graph of one store, with the details of the nodes that somebody watches."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self._lock = threading.Lock()
-        self._projector = Projector(faults)
-        self._patience = Patience()
+        self._projector = Projector(faults, Patience())
         self._failing = False
         self._revision = 0
         self._tick = -1
         # The nodes that changed since the last advance; None: any may have.
         self._changed: dict[str, None] | None = None
         self._noting = threading.Lock()
-        store.subscribe(self._note)
         self._members = threading.Lock()
-        self._listeners: tuple[Listener, ...] = ()
-        self._snapshot: tuple[int, str] = (-1, "")
+        self._listeners: dict[Listener, Watch] = {}
+        # The nodes that the API was asked about ("": all), and until when (monotonic) they are watched for it.
+        self._asked: dict[str, float] = {}
+        self._union: Watch = frozenset()
+        self._projector.watch(self._union)
+        store.subscribe(self._note)
 
     @property
     def revision(self) -> int:
@@ -107,26 +109,62 @@ class Topology:
             self._advance()
             return self._revision
 
-    def graph(self) -> tuple[int, Graph]:
-        """The graph of this moment, to keep, and its revision."""
+    def graph(self, node: str = "", pod: str = "") -> tuple[int, Graph]:
+        """The graph of this moment, to keep, with the details of a node, or of those that have a pod, or of all."""
         with self._lock:
             self._advance()
-            now = self._projector.graph
-            alerts = self._patience.shown(now.alerts)
-            return self._revision, Graph(dict(now.nodes), dict(now.netns), dict(now.links), alerts)
+            names = None if not node and not pod else set(self._having(node, pod))
+            until_s = time.monotonic() + ASKED_S
+            self._asked.update(dict.fromkeys([""] if names is None else names, until_s))
+            self._rescope()
+            return self._revision, self._projector.graph(names)
 
-    def listen(self, listener: Listener) -> tuple[int, str]:
-        """Return this moment's revision and snapshot frame, and call `listener` with each delta after it."""
+    def listen(self, listener: Listener, watch: Watch = None) -> tuple[int, str]:
+        """Return this moment's revision and snapshot, and call `listener` with each change after it."""
         with self._lock:
             self._advance()
             with self._members:
-                self._listeners = (*(known for known in self._listeners if known != listener), listener)
-            return self._revision, self._snapshot_frame()
+                self._listeners[listener] = watch
+            self._rescope()
+            return self._revision, snapshot_text(self._revision, self._projector.graph(watch))
+
+    def watch(self, listener: Listener, watch: Watch) -> None:
+        """Change what a listener watches: it is called with a frame that brings the new details and drops others."""
+        with self._lock:
+            self._advance()
+            with self._members:
+                if listener not in self._listeners:
+                    return
+                was, self._listeners[listener] = self._listeners[listener], watch
+            before = self._projector.graph(was)
+            self._rescope()
+            step = changes(before, self._projector.graph(watch))
+            listener(self._revision, Frame(self._revision, GraphDelta(), {"": step}, watch, scope=True))
 
     def leave(self, listener: Listener) -> None:
         """Stop calling a listener: at once, but for a frame that is being handed out in this moment."""
         with self._members:
-            self._listeners = tuple(known for known in self._listeners if known != listener)
+            self._listeners.pop(listener, None)
+
+    def _having(self, node: str, pod: str) -> Iterator[str]:
+        """The nodes with a pod (`name` or `namespace/name`), or the one of a name, or both."""
+        for name in (node,) if node else list(self._projector.nodes):
+            if not pod or any(pod in (full, full.partition("/")[2]) for full in self._projector.pods(name)):
+                yield name
+
+    def _rescope(self) -> None:
+        """Hold the details of what somebody watches now, and no others."""
+        now_s = time.monotonic()
+        self._asked = {name: until_s for name, until_s in self._asked.items() if until_s > now_s}
+        with self._members:
+            watches = list(self._listeners.values())
+        everything = None in watches or "" in self._asked
+        union = None if everything else frozenset().union(*watches, self._asked)
+        if union == self._union:
+            return
+        self._union = union
+        if missing := self._projector.watch(union):
+            self._follow(missing)
 
     def _advance(self) -> None:
         now_s = time.time()
@@ -135,22 +173,28 @@ class Topology:
             changed, self._changed = self._changed, {}
         if tick != self._tick:
             changed = None  # ages count on for all
-        elif changed is not None and not changed and not self._patience.ripe(now_s):
+        elif changed is not None and not changed and not self._projector.ripe(now_s):
             return
+        self._follow(changed, now_s)
+        self._tick = tick
+        if changed is None:
+            self._rescope()
+
+    def _follow(self, changed: Collection[str] | None, now_s: float | None = None) -> None:
+        """Follow the nodes that changed (None: all), and tell the listeners. Raises: whatever fails."""
+        now_s = time.time() if now_s is None else now_s
         try:
             names = self.store.node_revisions() if changed is None else changed
             live = live_of(self.store, names, now_s)
-            delta = self._projector.update(self.store.cluster(), live, changed)
-            self._patience.sift(delta, now_s)
-            frame = _delta_frame(delta, self._revision + 1) if delta and self._listeners else None
+            update = self._projector.update(self.store.cluster(), live, changed, now_s)
+            frame = Frame(self._revision + 1, update.base, update.details) if update else None
         except Exception:
             self._start_anew()
             raise
         if self._failing:
             self._failing = False
             log.warning("the live state can be projected again")
-        self._tick = tick
-        if delta:
+        if frame is not None:
             self._revision += 1
             self._tell(frame)
 
@@ -165,40 +209,20 @@ class Topology:
         if not self._failing:
             log.exception("cannot project the live state, trying again")
         self._failing = True
-        self._projector, self._patience = Projector(faults), Patience()
+        self._projector = Projector(faults, Patience())
+        self._projector.watch(self._union)
         with self._noting:
             self._changed = None
         self._revision += 1
         self._tell(None)
 
-    def _tell(self, frame: str | None) -> None:
-        for listener in self._listeners:
+    def _tell(self, frame: Frame | None) -> None:
+        for listener in list(self._listeners):
             try:
                 listener(self._revision, frame)
             except Exception:
                 log.exception("a listener of the topology failed, and hears no more")
                 self.leave(listener)
-
-    def _snapshot_frame(self) -> str:
-        revision, frame = self._snapshot
-        if revision != self._revision:
-            graph = self._projector.graph
-            shown = Graph(graph.nodes, graph.netns, graph.links, self._patience.shown(graph.alerts))
-            body = {"type": "snapshot", "revision": self._revision, **as_lists(shown)}
-            frame = _encode(body).decode()
-            self._snapshot = (self._revision, frame)
-        return frame
-
-
-def _delta_frame(delta: GraphDelta, revision: int) -> str:
-    body = {
-        "type": "delta",
-        "base": revision - 1,
-        "revision": revision,
-        "upsert": delta.upsert,
-        "remove": delta.remove,
-    }
-    return _encode(body).decode()
 
 
 _topology: Topology | None = None
@@ -229,6 +253,7 @@ def filtered(graph: Graph, node: str = "", pod: str = "") -> Mapping[str, list[o
     names = {ns.node for ns in netns} if pod else {node}
     return {
         "nodes": [item for name, item in graph.nodes.items() if name in names],
+        "routes": [item for name, item in graph.routes.items() if name in names],
         "netns": list(netns),
         "links": [link for link in graph.links.values() if link.netns in keys],
         "alerts": [alert for alert in graph.alerts.values() if keys.intersection(alert.netns)],

@@ -36,8 +36,9 @@ def page(request: HttpRequest) -> HttpResponse:
 @require_scope(READ)
 def topology(request: HttpRequest) -> HttpResponse:
     """Answer with the graph, cut to ?node= and ?pod=."""
-    revision, graph = get_topology().graph()
-    lists = filtered(graph, request.GET.get("node", ""), request.GET.get("pod", ""))
+    node, pod = request.GET.get("node", ""), request.GET.get("pod", "")
+    revision, graph = get_topology().graph(node, pod)
+    lists = filtered(graph, node, pod)
     return HttpResponse(_encode({"revision": revision, **lists}), content_type="application/json")
 
 

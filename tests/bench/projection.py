@@ -1,7 +1,8 @@
 """The graph for the pages: a first projection of 5,000 nodes with 30 pods each, and one changed link, on one core.
 
-The cluster is that of `scale`. A changed link is followed as the server does it: told by the store which node
-changed. It is to cost the same at 5 nodes and at 5,000.
+The cluster is that of `scale`. Pages watch as many nodes as a screen shows; all others have their object alone.
+A changed link is followed as the server does it: told by the store which node changed. It is to cost the same
+at 5 nodes and at 5,000.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ from netviz.topology.projector import Projector
 from tests.bench.machine import Figure, percentiles_ms
 from tests.bench.scale import NODES, PODS, build, changed
 
-FEW, CHANGES = 5, 300
+FEW, WATCHED, CHANGES = 5, 40, 300
 
 
 def measure(nodes: int) -> tuple[float, list[float]]:
     """Project a cluster and follow changes; returns the seconds of the first projection and of each change."""
     cluster, projector, pick = build(nodes), Projector(), random.Random(5)
+    watched = [f"node-{node}" for node in pick.sample(range(nodes), min(WATCHED, nodes))]
+    projector.watch(watched)
     started = time.perf_counter()
     projector.update(cluster, {})
     first, took = time.perf_counter() - started, []
     for number in range(CHANGES):
-        name = f"node-{pick.randrange(nodes)}"
+        name = pick.choice(watched) if number % 2 else f"node-{pick.randrange(nodes)}"
         cluster = changed(cluster, name, number)
         started = time.perf_counter()
         projector.update(cluster, {}, (name,))

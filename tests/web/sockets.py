@@ -20,10 +20,9 @@ class Socket:
             headers.append((b"cookie", f"sessionid={cookie}".encode()))
         if origin:
             headers.append((b"origin", origin.encode()))
-        self._asgi = ApplicationCommunicator(
-            application,
-            {"type": "websocket", "path": path, "query_string": b"", "headers": headers, "subprotocols": []},
-        )
+        path, _, query = path.partition("?")
+        scope = {"type": "websocket", "path": path, "query_string": query.encode(), "headers": headers}
+        self._asgi = ApplicationCommunicator(application, {**scope, "subprotocols": []})
 
     async def connect(self) -> bool:
         """Open it; False when the server refuses."""

@@ -14,16 +14,18 @@ from netviz.core.model.link import Link
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import faults, sentence
 from netviz.ingest.store import MemoryStore
-from netviz.topology import detail, projection, projector
+from netviz.topology import detail, node_detail, projector
 from netviz.topology.detail import netns_detail
 from netviz.topology.feed import Mailbox
 from netviz.topology.graph import Graph, fold
 from netviz.topology.live import Topology, get_topology
-from netviz.topology.projector import Live, Projector, project
+from netviz.topology.node_object import Live
+from netviz.topology.projector import Projector, project
 from netviz.tracing import predict
 from netviz.tracing.request import TraceRequest
 from tests.web.states import change, pod_network, show
 from tests.web.test_contract import with_addr, with_link
+from tests.web.test_projection import flat
 from tests.web.test_topology_feed import Page, pod_delta
 
 POISON = "poison"
@@ -40,8 +42,8 @@ def poisonous(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             raise ValueError("no such\x1b link")
         return work(state, ns, link, addrs)
 
-    work = projection.project_link
-    monkeypatch.setattr(projection, "project_link", at_links)
+    work = node_detail.project_link
+    monkeypatch.setattr(node_detail, "project_link", at_links)
     monkeypatch.setattr(detail, "project_link", at_links)
     yield
     for name in "abc":
@@ -55,9 +57,9 @@ def cluster(*states: NodeState) -> ClusterState:
 def test_only_the_node_that_fails_is_taken_down(caplog: pytest.LogCaptureFixture) -> None:
     follower, graph = Projector(), Graph()
     for states in ((A, B), (BAD, B), (BAD, B, C), (A, B, C), (BAD, C), (C,)):
-        graph = fold(graph, follower.update(cluster(*states), {}))
+        graph = fold(graph, flat(follower.update(cluster(*states), {})))
         sound = project(cluster(*(state for state in states if state is not BAD)), {})
-        assert graph == follower.graph
+        assert graph == follower.graph()
         assert graph.netns == sound.netns
         assert graph.links == sound.links
         broken = {name for name, node in graph.nodes.items() if node.not_understood is not None}
@@ -73,7 +75,7 @@ def test_a_node_that_fails_says_so_and_holds_nothing() -> None:
     node = graph.nodes["a"]
     assert node.not_understood == "ValueError: no such\\x1b link"
     assert node.connected
-    assert (node.complete, node.addrs, node.pod_cidrs, node.routes) == (False, (), (), ())
+    assert (node.complete, node.addrs, node.pod_cidrs, node.pods) == (False, (), (), 0)
     assert (graph.netns, graph.links) == ({}, {})
     assert "in no check" in graph.alerts["not-understood:a"].message
 
@@ -113,6 +115,7 @@ def test_a_fault_is_logged_once_not_for_each_revision(
 ) -> None:
     topology = Topology(store)
     show(store, A)
+    assert len(topology.graph()[1].netns) == 3, "whoever asks watches for a while"
     with caplog.at_level(logging.WARNING):
         show(store, BAD)
         for number in range(5):

@@ -27,6 +27,7 @@ from netviz.topology.graph import (
     NetnsObject,
     NodeObject,
     Remove,
+    RoutesObject,
     Upsert,
     fold,
 )
@@ -42,6 +43,7 @@ class Frame(msgspec.Struct):
     revision: int
     base: int = -1
     nodes: list[NodeObject] = []
+    routes: list[RoutesObject] = []
     netns: list[NetnsObject] = []
     links: list[LinkObject] = []
     alerts: list[Alert] = []
@@ -59,7 +61,7 @@ class Page:
         frame = msgspec.json.decode(text, type=Frame)
         if frame.type == "snapshot":
             self.graph = fold(
-                Graph(), GraphDelta(Upsert(frame.nodes, frame.netns, frame.links, frame.alerts))
+                Graph(), GraphDelta(Upsert(frame.nodes, frame.routes, frame.netns, frame.links, frame.alerts))
             )
             self.snapshots += 1
         elif frame.type == "delta":

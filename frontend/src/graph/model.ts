@@ -12,6 +12,17 @@ export interface NodeRoute {
   to_node: string | null;
 }
 
+/** A node's routes to elsewhere, as far as they are listed. */
+export interface RoutesObj {
+  node: string;
+  routes: NodeRoute[];
+  /** Routes that there are beyond those listed. */
+  left_off: number;
+}
+
+/** How something is, by the server's word. */
+export type Health = "ok" | "warning" | "error";
+
 export interface CollectorStatus {
   version: string;
   lag_s: number;
@@ -30,9 +41,10 @@ export interface NodeObj {
   gaps: Gap[];
   addrs: string[];
   pod_cidrs: string[];
-  routes: NodeRoute[];
-  /** Routes that there are beyond those listed. */
-  routes_left_off: number;
+  pods: number;
+  health: Health;
+  /** The worst of it in words; null when all is well. */
+  problem: string | null;
   collector: CollectorStatus | null;
   /** What the server failed at: nothing else of the node is in the graph then. */
   not_understood: string | null;
@@ -60,6 +72,7 @@ export interface NetnsObj {
   holders: Holder[];
   addrs: string[];
   gaps: Gap[];
+  health: Health;
 }
 
 export interface LinkObj {
@@ -89,23 +102,27 @@ export interface AlertObj {
   addr: string | null;
   netns: string[];
   links: string[];
+  nodes: string[];
 }
 
 export interface Snapshot {
   type: "snapshot";
   revision: number;
   nodes: NodeObj[];
+  routes: RoutesObj[];
   netns: NetnsObj[];
   links: LinkObj[];
   alerts: AlertObj[];
 }
 
+type Part = "nodes" | "routes" | "netns" | "links" | "alerts";
+
 export interface Delta {
   type: "delta";
   base: number;
   revision: number;
-  upsert: Partial<Pick<Snapshot, "nodes" | "netns" | "links" | "alerts">>;
-  remove: Partial<Record<"nodes" | "netns" | "links" | "alerts", string[]>>;
+  upsert: Partial<Pick<Snapshot, Part>>;
+  remove: Partial<Record<Part, string[]>>;
 }
 
 export interface Ping {

@@ -2,7 +2,16 @@
 // Derived indexes (links of a namespace, namespaces of a node) are kept up to date by key, so a delta
 // costs what it carries and not what the cluster holds.
 
-import type { AlertObj, Delta, LinkObj, NetnsObj, NodeObj, ServerMessage, Snapshot } from "./model.js";
+import type {
+  AlertObj,
+  Delta,
+  LinkObj,
+  NetnsObj,
+  NodeObj,
+  RoutesObj,
+  ServerMessage,
+  Snapshot,
+} from "./model.js";
 
 export type ApplyResult = "applied" | "unchanged" | "resync";
 
@@ -15,6 +24,7 @@ export interface Change {
 export class Graph {
   revision = -1;
   readonly nodes = new Map<string, NodeObj>();
+  readonly routes = new Map<string, RoutesObj>();
   readonly netns = new Map<string, NetnsObj>();
   readonly links = new Map<string, LinkObj>();
   readonly alerts = new Map<string, AlertObj>();
@@ -73,7 +83,7 @@ export class Graph {
   }
 
   private applySnapshot(message: Snapshot): void {
-    for (const map of [this.nodes, this.netns, this.links, this.alerts]) map.clear();
+    for (const map of [this.nodes, this.routes, this.netns, this.links, this.alerts]) map.clear();
     for (const index of [this.netnsOfNode, this.linksOfNetns, this.alertsOfNetns]) index.clear();
     this.roots.clear();
     const change: Change = { structure: true };
@@ -87,6 +97,9 @@ export class Graph {
     const change: Change = { structure: false };
     for (const name of message.remove.nodes ?? []) {
       if (this.nodes.delete(name)) change.structure = true;
+    }
+    for (const name of message.remove.routes ?? []) {
+      if (this.routes.delete(name)) change.structure = true;
     }
     for (const key of message.remove.netns ?? []) this.removeNetns(key, change);
     for (const key of message.remove.links ?? []) this.removeLink(key, change);
@@ -102,6 +115,11 @@ export class Graph {
       const before = this.nodes.get(node.name);
       if (!before || shapeOfNode(before) !== shapeOfNode(node)) change.structure = true;
       this.nodes.set(node.name, node);
+    }
+    for (const routes of part.routes ?? []) {
+      const before = this.routes.get(routes.node);
+      if (!before || devicesOf(before) !== devicesOf(routes)) change.structure = true;
+      this.routes.set(routes.node, routes);
     }
     for (const ns of part.netns ?? []) this.putNetns(ns, change);
     for (const link of part.links ?? []) this.putLink(link, change);
@@ -165,7 +183,12 @@ export class Graph {
 
 /** What of a node decides where its links are drawn. */
 function shapeOfNode(node: NodeObj): string {
-  return `${node.addrs.join()}|${[...new Set(node.routes.map((route) => route.dev))].join()}`;
+  return node.addrs.join();
+}
+
+/** What of a node's routes decides where its links are drawn. */
+function devicesOf(routes: RoutesObj): string {
+  return [...new Set(routes.routes.map((route) => route.dev))].join();
 }
 
 /** What of a namespace decides where it is drawn. */

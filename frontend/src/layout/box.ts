@@ -68,7 +68,7 @@ export function sortNode(graph: Graph, node: string): Sorted {
  */
 function uplinksAmong(graph: Graph, node: string, links: LinkObj[]): Set<string> {
   const facts = graph.nodes.get(node);
-  const named = new Set(facts?.routes.map((route) => route.dev));
+  const named = new Set(graph.routes.get(node)?.routes.map((route) => route.dev));
   const addrs = new Set(facts?.addrs);
   const able = links.filter((link) => !TUNNELS.has(link.kind) && !link.master);
   const used = able.filter((link) => named.has(link.ifname) || link.addrs.some((addr) => addrs.has(addr)));

@@ -1,10 +1,11 @@
 // One node's box: frame, header, uplinks, devices, bridges.
 
+import type { Health, NodeObj } from "../graph/model.js";
 import * as m from "../layout/metrics.js";
 import type { BarRow, Device, Group, NodeBox, Rect } from "../layout/scene.js";
 import { drawTile, drawTrouble } from "./drawtile.js";
 import { isPicked, type Pen, roundRect, sx, sy } from "./pen.js";
-import { type Health, linkFault } from "./picture.js";
+import { linkFault } from "./picture.js";
 import { fitText, textWidth } from "./text.js";
 
 export function drawNodeBox(pen: Pen, box: NodeBox, railY: number): void {
@@ -28,11 +29,12 @@ function drawFrame(pen: Pen, box: NodeBox, health: Health): void {
   const selected = picture.selected?.type === "node" && picture.selected.name === box.name;
   const hovered = picture.hovered?.type === "node" && picture.hovered.name === box.name;
   roundRect(ctx, view, box, 12 * Math.min(1, view.k + 0.15));
-  ctx.fillStyle = health === "error" ? theme["box-off"] : theme.box;
+  const away = isAway(picture.node(box.name));
+  ctx.fillStyle = away ? theme["box-off"] : theme.box;
   ctx.fill();
   ctx.lineWidth = selected ? 2.5 : 1;
   ctx.strokeStyle = selected || hovered ? theme.accent : health === "ok" ? theme["box-line"] : theme.warn;
-  ctx.setLineDash(health === "error" ? [5, 4] : []);
+  ctx.setLineDash(away ? [5, 4] : []);
   ctx.stroke();
   ctx.setLineDash([]);
 }
@@ -94,6 +96,19 @@ function drawNicLabel(pen: Pen, nic: Device, fault: string | null, isOnly: boole
   ctx.fillText(isOnly ? text : fitText(ctx, text, room), sx(view, nic.x + nic.w) + 5, sy(view, nic.y) - 1);
 }
 
+/** Nothing is known of the node now: what is drawn of it is old, or missing. */
+function isAway(node: NodeObj | undefined): boolean {
+  return !node?.connected || node.not_understood !== null || node.leaves_in_s !== null;
+}
+
+function stateOf(node: NodeObj | undefined, health: Health): string {
+  if (node?.not_understood) return "not understood";
+  if (node && node.leaves_in_s !== null) return "revoked";
+  if (!node?.connected) return "disconnected";
+  if (!node.complete) return "incomplete";
+  return health === "ok" ? "" : health;
+}
+
 function drawHeader(pen: Pen, box: NodeBox, health: Health): void {
   const { ctx, view, theme, picture, detail } = pen;
   const wide = box.w * view.k;
@@ -104,15 +119,7 @@ function drawHeader(pen: Pen, box: NodeBox, health: Health): void {
   const beside = Math.max(m.GROUP_X * view.k, m.TRUNK_X * view.k + 14);
   const left = sx(view, box.x) + (detail.wires ? beside : Math.min(10, wide * 0.08));
   const right = sx(view, box.x + box.w) - Math.max(6, m.PAD * view.k);
-  const state = node?.not_understood
-    ? "not understood"
-    : node && node.leaves_in_s !== null
-      ? "revoked"
-      : health === "error"
-        ? "disconnected"
-        : health === "warning"
-          ? "incomplete"
-          : "";
+  const state = stateOf(node, health);
   ctx.textBaseline = "middle";
   const hasSecond = view.k >= 0.72 && node !== undefined;
   const middle = headerMiddle(pen, box, hasSecond);

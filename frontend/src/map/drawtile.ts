@@ -1,11 +1,11 @@
 // One pod: its port on the bar, its veth, its tile.
 
-import type { NetnsObj } from "../graph/model.js";
+import type { Health, NetnsObj } from "../graph/model.js";
 import { namespaceLabel } from "../layout/box.js";
 import * as m from "../layout/metrics.js";
 import type { PodTile } from "../layout/scene.js";
 import { isPicked, type Pen, roundRect, sx, sy } from "./pen.js";
-import { type Health, linkFault } from "./picture.js";
+import { linkFault } from "./picture.js";
 import { fitText, shortenAddr, textWidth } from "./text.js";
 
 export function drawTile(pen: Pen, tile: PodTile): void {

@@ -10,7 +10,7 @@ import { drawScene } from "./draw.js";
 import { HitIndex, type Target } from "./hit.js";
 import { nextTile } from "./keys.js";
 import { drawOverlay, type OverlayData } from "./overlay.js";
-import { nodeHealth, type Picture, podHealth } from "./picture.js";
+import type { Picture } from "./picture.js";
 import { readTheme, type Theme } from "./theme.js";
 
 export interface MapEvents {
@@ -63,11 +63,8 @@ export class MapView {
       node: (name) => graph.nodes.get(name),
       netns: (key) => graph.netns.get(key),
       link: (key) => graph.links.get(key),
-      podHealth: (key) => {
-        const tile = this.scene.tileByKey.get(key);
-        return podHealth(graph, key, tile?.hostLink ?? null, tile?.podLink ?? null);
-      },
-      nodeHealth: (name) => nodeHealth(graph.nodes.get(name)),
+      podHealth: (key) => graph.netns.get(key)?.health ?? "warning",
+      nodeHealth: (name) => graph.nodes.get(name)?.health ?? "warning",
       selected: null,
       hovered: null,
       origin: null,

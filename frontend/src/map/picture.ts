@@ -1,11 +1,8 @@
 // What the drawing reads beside the scene: facts by key and what is emphasised. Plain data; the
 // drawing never looks further.
 
-import type { LinkObj, NetnsObj, NodeObj } from "../graph/model.js";
-import type { Graph } from "../graph/store.js";
+import type { Health, LinkObj, NetnsObj, NodeObj } from "../graph/model.js";
 import type { Target } from "./hit.js";
-
-export type Health = "ok" | "warning" | "error";
 
 export interface Picture {
   node(name: string): NodeObj | undefined;
@@ -32,27 +29,4 @@ export function linkFault(link: LinkObj | undefined): string | null {
   if (!link.carrier && link.kind !== "bridge") return "no carrier";
   if (link.port_state !== null && link.port_state !== "forwarding") return `port ${link.port_state}`;
   return null;
-}
-
-export function podHealth(
-  graph: Graph,
-  key: string,
-  hostLink: string | null,
-  podLink: string | null,
-): Health {
-  const alerts = graph.alertsOf(key);
-  if (alerts.some((alert) => alert.severity === "error")) return "error";
-  const host = hostLink ? graph.links.get(hostLink) : undefined;
-  const pod = podLink ? graph.links.get(podLink) : undefined;
-  if (linkFault(host) || linkFault(pod)) return "error";
-  const ns = graph.netns.get(key);
-  if (alerts.length > 0 || (ns && ns.gaps.length > 0)) return "warning";
-  if (pod?.peer_state === "unresolved" || pod?.peer_state === "ambiguous") return "warning";
-  return "ok";
-}
-
-export function nodeHealth(node: NodeObj | undefined): Health {
-  if (!node) return "warning";
-  if (!node.connected || node.not_understood || node.leaves_in_s !== null) return "error";
-  return node.complete ? "ok" : "warning";
 }

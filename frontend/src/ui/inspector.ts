@@ -1,6 +1,6 @@
 // What is selected: facts, addresses, peers, and the kernel's own tables.
 
-import type { AlertObj, Gap, LinkObj, NetnsObj, NodeObj } from "../graph/model.js";
+import type { AlertObj, Gap, LinkObj, NetnsObj, NodeObj, RoutesObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
 import { naturalCompare } from "../layout/natural.js";
 import type { Target } from "../map/hit.js";
@@ -97,18 +97,16 @@ export class Inspector implements Panel {
         ["Events", c ? `${c.lost_events} lost · ${c.shed_events} shed · lag ${seconds(c.lag_s)}` : null],
       ]),
       h("h3", {}, "Routes to other places"),
-      this.routes(node),
-      ...(node.routes_left_off > 0
-        ? [h("p", { class: "muted" }, `${node.routes_left_off} more are not listed.`)]
-        : []),
+      ...this.routes(this.context.graph.routes.get(node.name)),
       h("h3", {}, "Links"),
       root ? this.links(root) : h("p", { class: "muted" }, "None known."),
     ];
   }
 
-  private routes(node: NodeObj): HTMLElement {
-    if (node.routes.length === 0) return h("p", { class: "muted" }, "None.");
-    const rows = node.routes.map((route) =>
+  private routes(out: RoutesObj | undefined): HTMLElement[] {
+    if (!out) return [h("p", { class: "muted" }, "Not known.")];
+    if (out.routes.length === 0) return [h("p", { class: "muted" }, "None.")];
+    const rows = out.routes.map((route) =>
       h(
         "tr",
         {},
@@ -125,11 +123,14 @@ export class Inspector implements Panel {
       ),
     );
     const head = ["dst", "via", "dev", "node"].map((name) => h("th", { scope: "col" }, name));
-    return h(
-      "div",
-      { class: "scroll" },
-      h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)),
-    );
+    return [
+      h(
+        "div",
+        { class: "scroll" },
+        h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows)),
+      ),
+      ...(out.left_off > 0 ? [h("p", { class: "muted" }, `${out.left_off} more are not listed.`)] : []),
+    ];
   }
 
   private netns(ns: NetnsObj): HTMLElement[] {

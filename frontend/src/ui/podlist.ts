@@ -1,13 +1,11 @@
 // The list of nodes and pods beside the map: another way to every pod, for keyboard and screen
 // reader. Kept in step by key; in a very large cluster only opened nodes list their pods.
 
-import type { NetnsObj } from "../graph/model.js";
+import type { Health, NetnsObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
 import { compareNamespaces, namespaceLabel } from "../layout/box.js";
 import { naturalCompare } from "../layout/natural.js";
-import type { Scene } from "../layout/scene.js";
 import type { Target } from "../map/hit.js";
-import { type Health, nodeHealth, podHealth } from "../map/picture.js";
 import { targetHref } from "../route.js";
 import { h, icon, setText } from "./dom.js";
 import { traceName } from "./names.js";
@@ -35,7 +33,7 @@ export class PodList {
     this.element.append(h("h2", {}, "Nodes and pods"), this.body);
   }
 
-  update(scene: Scene): void {
+  update(): void {
     const large = this.graph.netns.size > ALL_OPEN_LIMIT;
     const names = [...this.graph.nodes.keys()].sort(naturalCompare);
     for (const [name, entry] of this.entries) {
@@ -47,12 +45,12 @@ export class PodList {
     names.forEach((name, i) => {
       let entry = this.entries.get(name);
       if (!entry) {
-        entry = this.makeEntry(name, !large, scene);
+        entry = this.makeEntry(name, !large);
         this.entries.set(name, entry);
       }
       if (this.body.children[i] !== entry.element)
         this.body.insertBefore(entry.element, this.body.children[i] ?? null);
-      this.updateEntry(name, entry, scene);
+      this.updateEntry(name, entry);
     });
   }
 
@@ -70,7 +68,7 @@ export class PodList {
     this.current = element;
   }
 
-  private makeEntry(name: string, open: boolean, scene: Scene): NodeEntry {
+  private makeEntry(name: string, open: boolean): NodeEntry {
     const title = h(
       "span",
       { class: "node-name" },
@@ -81,18 +79,18 @@ export class PodList {
     const element = h("details", { "data-node": name }, h("summary", {}, title, count), list);
     element.open = open;
     const entry = { element, title, count, list, pods: new Map() };
-    element.addEventListener("toggle", () => this.updateEntry(name, entry, scene));
+    element.addEventListener("toggle", () => this.updateEntry(name, entry));
     return entry;
   }
 
-  private updateEntry(name: string, entry: NodeEntry, scene: Scene): void {
+  private updateEntry(name: string, entry: NodeEntry): void {
     const spaces = this.graph
       .netnsOf(name)
       .filter((ns) => !ns.root)
       .sort(compareNamespaces);
-    const pods = spaces.filter((ns) => ns.pod).length;
-    setText(entry.count, String(pods));
-    mark(entry.element, nodeHealth(this.graph.nodes.get(name)));
+    const node = this.graph.nodes.get(name);
+    setText(entry.count, String(node?.pods ?? 0));
+    mark(entry.element, node?.health ?? "warning");
     if (!entry.element.open) return;
     for (const [key, item] of entry.pods) {
       if (this.graph.netns.get(key)?.node !== name) {
@@ -107,7 +105,7 @@ export class PodList {
         entry.pods.set(ns.key, item);
       }
       if (entry.list.children[i] !== item) entry.list.insertBefore(item, entry.list.children[i] ?? null);
-      this.updateItem(item, ns, scene);
+      this.updateItem(item, ns);
     });
   }
 
@@ -128,7 +126,7 @@ export class PodList {
     return h("li", { "data-key": ns.key }, link);
   }
 
-  private updateItem(item: HTMLLIElement, ns: NetnsObj, scene: Scene): void {
+  private updateItem(item: HTMLLIElement, ns: NetnsObj): void {
     if (ns.pod) item.dataset.pod = traceName(ns);
     else delete item.dataset.pod;
     const [name, addr, flag] = [...(item.firstElementChild as HTMLElement).children] as HTMLElement[];
@@ -136,8 +134,7 @@ export class PodList {
     setText(name, namespaceLabel(ns));
     name.title = ns.pod ? traceName(ns) : namespaceLabel(ns);
     setText(addr, ns.addrs[0]?.split("/")[0] ?? "");
-    const tile = scene.tileByKey.get(ns.key);
-    const health = podHealth(this.graph, ns.key, tile?.hostLink ?? null, tile?.podLink ?? null);
+    const health = ns.health;
     if (item.dataset.health === health) return;
     mark(item, health);
     flag.replaceChildren(

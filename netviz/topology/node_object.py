@@ -1,0 +1,78 @@
+"""A node as every page is told of it: what its state says, how its collector is, and its health."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from netviz.core.wire.messages import AgentStatus
+from netviz.topology.graph import Alert, CollectorObject, GapObject, NodeObject
+from netviz.topology.projection import NodePart
+
+
+class Live(msgspec.Struct, frozen=True, gc=False):
+    """What the server knows of a node's collector beside its state. `age_s`: since it was last heard.
+
+    `leaves_in_s`: when the state leaves because no collector may speak for the node; None: it stays.
+    """
+
+    connected: bool = False
+    age_s: float = 0.0
+    version: str = ""
+    status: AgentStatus | None = None
+    leaves_in_s: int | None = None
+
+
+def node_object(part: NodePart, live: Live, alerts: Sequence[Alert]) -> NodeObject:
+    """Make a node's object. `alerts` are those that are shown and about it."""
+    state, status = part.state, live.status
+    # Of a state that isn't understood nothing is taken.
+    known = {} if part.fault is not None else state.gaps
+    gaps = tuple(GapObject(section, reason) for section, reason in known.items())
+    health, problem = _health(part, live, gaps, alerts)
+    return NodeObject(
+        name=state.node,
+        connected=live.connected,
+        complete=part.fault is None and state.complete,
+        age_s=live.age_s,
+        kernel="" if part.fault is not None else state.kernel,
+        gaps=gaps,
+        addrs=part.addrs,
+        pod_cidrs=part.pod_cidrs,
+        pods=len(part.pods),
+        health=health,
+        problem=problem,
+        collector=None
+        if status is None
+        else CollectorObject(
+            version=live.version,
+            lag_s=round(status.lag_s, 3),
+            lost_events=status.lost_events,
+            shed_events=status.shed_events,
+            rss_bytes=status.rss_bytes,
+            cpu=round(status.cpu, 4),
+        ),
+        not_understood=part.fault,
+        leaves_in_s=live.leaves_in_s,
+    )
+
+
+def _health(
+    part: NodePart, live: Live, gaps: Sequence[GapObject], alerts: Sequence[Alert]
+) -> tuple[str, str | None]:
+    """How a node is, and the worst of it in words."""
+    if part.fault is not None:
+        return "error", "the server does not understand this node's state"
+    if live.leaves_in_s is not None:
+        return "error", "its collector may not speak for it any more"
+    if not live.connected:
+        return "error", "its collector is not connected"
+    worst = next((alert for alert in alerts if alert.severity == "error"), alerts[0] if alerts else None)
+    if worst is not None and worst.severity == "error":
+        return "error", worst.message
+    if not part.state.status:
+        return "warning", "its collector has not sent its state yet"
+    if gaps:
+        return "warning", f"{gaps[0].section}: {gaps[0].reason}"
+    return ("ok", None) if worst is None else ("warning", worst.message)

@@ -1,0 +1,201 @@
+"""The feed by scope: every page is told of all nodes, and of the details of those that it watches alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from asgiref.sync import sync_to_async
+
+from netviz.core.model.ids import NetnsKey
+from netviz.core.model.link import IFF_UP, Link
+from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
+from netviz.core.state.node import ClusterState
+from netviz.ingest.store import MemoryStore
+from netviz.topology import patience
+from netviz.topology.feed import Mailbox
+from netviz.topology.frames import watches
+from netviz.topology.graph import Graph
+from netviz.topology.live import Topology, get_topology
+from netviz.topology.node_object import Live
+from netviz.topology.projector import Projector, project
+from tests.web.sockets import Socket
+from tests.web.states import UP, change, pod_network, show
+from tests.web.test_topology_feed import Page
+
+NODES = "abcd"
+
+
+def eth0(node: str, pod: int, flags: int = UP, mtu: int = 1500) -> NodeDelta:
+    link = Link(2, "eth0", "veth", flags=flags, link=100 + pod, link_nsid=0, mtu=mtu)
+    return NodeDelta(netns=(NetnsDelta(NetnsKey(node, 4, 10 + pod), links=Change(put=(link,))),))
+
+
+def part_of(graph: Graph, watch: frozenset[str] | None) -> Graph:
+    """What a page holds that watches these nodes."""
+    netns = {key: ns for key, ns in graph.netns.items() if watches(watch, ns.node)}
+    return Graph(
+        graph.nodes,
+        {name: routes for name, routes in graph.routes.items() if watches(watch, name)},
+        netns,
+        {key: link for key, link in graph.links.items() if link.netns in netns},
+        graph.alerts,
+    )
+
+
+@pytest.fixture
+def four(store: MemoryStore) -> MemoryStore:
+    for number, node in enumerate(NODES):
+        show(store, pod_network(node=node, third=number + 1))
+    return store
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_page_is_told_what_it_watches(four: MemoryStore, token: Callable[[str], str]) -> None:
+    secret = await sync_to_async(token)("viewer")
+    socket, page = Socket("/ws/topology?nodes=", secret, ""), Page()
+    assert await socket.connect()
+    assert page.read(await socket.read()) == "snapshot"
+    assert set(page.graph.nodes) == set(NODES)
+    assert (page.graph.netns, page.graph.links, page.graph.routes) == ({}, {}, {})
+    assert page.graph.nodes["a"].pods == 2
+    await socket.send(json.dumps({"type": "watch", "nodes": ["b", "nobody"]}))
+    assert page.read(await socket.read()) == "delta"
+    assert {ns.node for ns in page.graph.netns.values()} == {"b"}
+    assert set(page.graph.routes) == {"b"}
+    change(four, "a", eth0("a", 0, mtu=1400))
+    change(four, "b", eth0("b", 0, mtu=1300))
+    assert page.read(await socket.read()) == "delta"
+    assert {link.mtu for link in page.graph.links.values()} == {1500, 1300}
+    await socket.send(json.dumps({"type": "watch", "nodes": ["a"]}))
+    assert page.read(await socket.read()) == "delta"
+    assert {ns.node for ns in page.graph.netns.values()} == {"a"}
+    assert 1400 in {link.mtu for link in page.graph.links.values()}
+    await socket.send(json.dumps({"type": "watch", "nodes": None}))
+    assert page.read(await socket.read()) == "delta"
+    assert page.graph == get_topology().graph()[1]
+    await socket.send('{"type": "resync"}')
+    assert page.read(await socket.read()) == "snapshot"
+    assert page.graph == get_topology().graph()[1]
+    await socket.close()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "words",
+    [
+        '{"type": "watch"}',
+        '{"type": "watch", "nodes": [1]}',
+        '{"type": "watch", "nodes": ["%s"]}' % ("x" * 254),
+    ],
+)
+async def test_a_watch_that_cannot_be_read_ends_the_socket(
+    store: MemoryStore, token: Callable[[str], str], words: str
+) -> None:
+    socket = Socket("/ws/topology", await sync_to_async(token)("viewer"), "")
+    assert await socket.connect()
+    await socket.read()
+    await socket.send(words)
+    assert (await socket.output())["code"] == 4400
+
+
+async def test_pages_with_any_scopes_end_with_their_part_of_the_same_graph(four: MemoryStore) -> None:
+    """Random changes, random changes of scope, resyncs: each page's numbers are unbroken, and its graph is right."""
+    pick, topology, loop = random.Random(11), Topology(four), asyncio.get_running_loop()
+    scopes = [None, frozenset("a"), frozenset("bc"), frozenset[str]()]
+    pages = [(Mailbox(topology, loop, scope), Page()) for scope in scopes]
+    last = dict(enumerate(scopes))
+
+    async def drain(mailbox: Mailbox, page: Page) -> None:
+        while True:
+            try:
+                page.read(await asyncio.wait_for(mailbox.next_frame(), 0.02))
+            except TimeoutError:
+                return
+
+    for mailbox, page in pages:
+        await drain(mailbox, page)
+    for step in range(60):
+        node = pick.choice(NODES)
+        change(four, node, eth0(node, pick.randrange(2), pick.choice((UP, IFF_UP)), 1400 + step))
+        topology.advance()
+        which = pick.randrange(len(pages))
+        if step % 3 == 0:
+            last[which] = pick.choice(scopes)
+            pages[which][0].watch(last[which])
+        elif step % 10 == 5:
+            pages[which][0].resync()
+        if step % 4 == 0:
+            await drain(*pages[pick.randrange(len(pages))])
+    for mailbox, page in pages:
+        await drain(mailbox, page)
+    whole = topology.graph()[1]
+    for number, (mailbox, page) in enumerate(pages):
+        await drain(mailbox, page)
+        assert page.graph == part_of(whole, last[number]), number
+        mailbox.close()
+
+
+def test_details_are_worked_out_for_watched_nodes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    projector = Projector()
+    assert projector.watch(("b",)) == []
+    states = {node: pod_network(node=node, third=number + 1) for number, node in enumerate(NODES)}
+    projector.update(ClusterState(states), {})
+    graph = projector.graph()
+    assert set(graph.nodes) == set(NODES)
+    assert {ns.node for ns in graph.netns.values()} == {"b"}
+    assert projector.watch(("a", "c")) == ["a", "c"]
+    projector.update(ClusterState(states), {}, ("a", "c"))
+    whole = project(ClusterState(states), {})
+    assert projector.graph() == part_of(whole, frozenset("ac"))
+
+
+def test_what_the_api_asked_for_is_let_go(four: MemoryStore) -> None:
+    topology = Topology(four)
+    assert {ns.node for ns in topology.graph("a")[1].netns.values()} == {"a"}
+    assert {ns.node for ns in topology.graph(pod="default/web-1")[1].netns.values()} == set(NODES)
+    topology._asked = dict.fromkeys(topology._asked, 0.0)
+    topology.graph("b")
+    assert set(topology._projector.graph().routes) == {"b"}
+
+
+def test_health_is_the_servers_word(four: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.0)
+    topology = Topology(four)
+    for node in NODES:
+        four.set_connected(node, True, 1.0)
+
+    def healths() -> dict[str, tuple[str, str | None]]:
+        return {name: (node.health, node.problem) for name, node in topology.graph()[1].nodes.items()}
+
+    def pod(node: str, number: int) -> str:
+        return topology.graph()[1].netns[f"{node}:4:{10 + number}:0"].health
+
+    assert set(healths().values()) == {("ok", None)}
+    assert pod("a", 0) == "ok"
+    change(four, "a", eth0("a", 0, IFF_UP))
+    topology.graph()
+    assert healths()["a"] == ("warning", "pod default/web-0 on a has no link that is up with carrier")
+    assert (pod("a", 0), pod("a", 1)) == ("error", "ok")
+    change(four, "a", eth0("a", 0))
+    assert healths()["a"] == ("ok", None)
+    four.set_connected("b", False, 2.0)
+    assert healths()["b"] == ("error", "its collector is not connected")
+    twice = msgspec.structs.replace(pod_network(node="c", third=1))
+    show(four, twice)
+    found = healths()
+    assert {found[name][0] for name in "ac"} == {"error"}
+    assert "10.1.1.2" in (found["a"][1] or "")
+    assert pod("c", 0) == "error"
+
+
+def test_a_node_that_nobody_heard_of_is_no_error_of_its_pods() -> None:
+    graph = project(ClusterState(), {"ghost": Live(connected=True)})
+    assert (graph.nodes["ghost"].health, graph.nodes["ghost"].problem) == (
+        "warning",
+        "its collector has not sent its state yet",
+    )
