@@ -2,7 +2,8 @@
 
 A chain or set record carries its body's digest; thousands of nodes with the same kube-proxy chains
 cost one copy. References are counted from the deltas, so that no node is ever searched through,
-except for what is missing.
+except for what is missing. What is missing is known with when it may be asked for, so that 500 nodes
+with the same chains aren't all asked; that goes with the last reference too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from netviz.core.model.netfilter import Body, encode_body, encoded_digest
 from netviz.core.state.bodies import Decoded, EncodedBodies
 from netviz.core.state.delta import Change, NodeDelta
 from netviz.core.state.node import BODY_SECTIONS, EMPTY, NetnsState, NodeState
+
+ASK_AGAIN_S = 5.0
 
 
 def digests_of(ns: NetnsState) -> Iterator[bytes]:
@@ -32,7 +35,8 @@ class BodyPool:
         self._count: Counter[bytes] = Counter()
         self._bodies: dict[bytes, bytes] = {}
         self._decoded = Decoded()
-        self._missing: set[bytes] = set()
+        # digest -> from when on it may be asked for (monotonic seconds)
+        self._missing: dict[bytes, float] = {}
         self._view: Mapping[bytes, Body] | None = EMPTY
 
     def view(self) -> Mapping[bytes, Body]:
@@ -72,6 +76,16 @@ class BodyPool:
         wanted = {d for ns in state.netns.values() for d in digests_of(ns) if d in self._missing}
         return sorted(wanted)
 
+    def to_ask(self, state: NodeState, now_s: float) -> tuple[bytes, ...]:
+        """Pick what `state` misses and nobody was asked for lately; it counts as asked for now."""
+        ask = tuple(digest for digest in self.missing(state) if self._missing[digest] <= now_s)
+        self._missing.update(dict.fromkeys(ask, now_s + ASK_AGAIN_S))
+        return ask
+
+    def ask_again(self, digests: Iterable[bytes], at_s: float) -> None:
+        """Let what is still missing be asked for from a time on."""
+        self._missing.update((digest, at_s) for digest in digests if digest in self._missing)
+
     def refers_to(self, digest: bytes) -> bool:
         """Tell whether anything refers to a body."""
         return digest in self._count
@@ -87,7 +101,7 @@ class BodyPool:
             encoded = encode_body(body)
             digest = encoded_digest(encoded)
             if digest in self._missing:
-                self._missing.discard(digest)
+                del self._missing[digest]
                 self._bodies[digest] = encoded
                 changed = True
         if changed:
@@ -98,14 +112,14 @@ class BodyPool:
         for digest in digests:
             self._count[digest] += 1
             if digest not in self._bodies:
-                self._missing.add(digest)
+                self._missing.setdefault(digest, 0.0)
 
     def _release(self, digests: Iterable[bytes]) -> None:
         for digest in digests:
             self._count[digest] -= 1
             if self._count[digest] <= 0:
                 del self._count[digest]
-                self._missing.discard(digest)
+                self._missing.pop(digest, None)
                 if self._bodies.pop(digest, None) is not None:
                     self._view = None
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
-
-ASK_AGAIN_S = 5.0
-# A body that breaks a bound will break it again, but a later version of its collector may tell it right.
-ASK_REFUSED_AGAIN_S = 600.0
 
 
 class Connection(NamedTuple):
@@ -51,29 +46,4 @@ class Connections:
         return list(self._by_node.values())
 
 
-class Questions:
-    """Which missing bodies were asked for, so that 500 nodes with the same chains aren't all asked."""
-
-    def __init__(self) -> None:
-        self._asked_at: dict[bytes, float] = {}
-
-    def to_ask(self, missing: Iterable[bytes]) -> tuple[bytes, ...]:
-        """Pick those that nobody was asked for lately, and note that they are asked for now."""
-        now = time.monotonic()
-        ask = tuple(d for d in missing if now - self._asked_at.get(d, -ASK_AGAIN_S) >= ASK_AGAIN_S)
-        self._asked_at.update(dict.fromkeys(ask, now))
-        return ask
-
-    def answered(self, digests: Iterable[bytes]) -> None:
-        """Forget questions that were answered."""
-        for digest in digests:
-            self._asked_at.pop(digest, None)
-
-    def refuse(self, digests: Iterable[bytes]) -> None:
-        """Note that a body came that cannot be used: it isn't asked for again soon."""
-        again = time.monotonic() + ASK_REFUSED_AGAIN_S - ASK_AGAIN_S
-        self._asked_at.update((digest, again) for digest in digests if digest in self._asked_at)
-
-
 connections = Connections()
-questions = Questions()

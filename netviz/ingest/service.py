@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.model.netfilter import body_digest
 from netviz.core.plain import plain
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.door import settle
@@ -22,7 +21,6 @@ from netviz.core.wire import events as ev
 from netviz.core.wire.messages import AgentStatus, Hello
 from netviz.core.wire.server_session import ServerSession
 from netviz.core.wire.session import State
-from netviz.ingest.connections import questions
 from netviz.ingest.journal import Change, journal
 from netviz.ingest.keeper import keeper
 from netviz.ingest.store import CollectorReport, Position, get_store
@@ -30,6 +28,8 @@ from netviz.ingest.store import CollectorReport, Position, get_store
 log = logging.getLogger("netviz.ingest")
 
 
+# A body that breaks a bound will break it again, but a later version of its collector may tell it right.
+ASK_REFUSED_AGAIN_S = 600.0
 MAX_COUNT = (1 << 63) - 1
 MAX_MEASURE = 1e9
 
@@ -67,8 +67,8 @@ class CollectorService:
                 self._ask_for_bodies()
             case ev.BodiesReceived():
                 self._store.put_bodies(event.bodies)
-                questions.answered([*map(body_digest, event.bodies), *event.unknown])
-                questions.refuse(event.refused)
+                self._store.ask_again(event.unknown, 0.0)
+                self._store.ask_again(event.refused, time.monotonic() + ASK_REFUSED_AGAIN_S)
             case ev.StatusReceived():
                 self._report(event)
             case ev.HelloReceived():
@@ -142,8 +142,7 @@ class CollectorService:
             journal.append(Change(self._node, *position, now_s, state, 0, self._durable, checkpoint=True))
 
     def _ask_for_bodies(self) -> None:
-        missing = self._store.missing_bodies(self._node)
-        if missing and (ask := questions.to_ask(missing)):
+        if ask := self._store.bodies_to_ask(self._node, time.monotonic()):
             self._session.want_bodies(ask)
 
     def _report(self, event: ev.StatusReceived) -> None:

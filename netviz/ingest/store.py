@@ -111,6 +111,12 @@ class Store(Protocol):
     def missing_bodies(self, node: str) -> list[bytes]:
         """Digests that this node's state refers to and nobody has sent the body of."""
 
+    def bodies_to_ask(self, node: str, now_s: float) -> tuple[bytes, ...]:
+        """Those of them that nobody was asked for lately; they count as asked for at `now_s` (monotonic)."""
+
+    def ask_again(self, digests: Iterable[bytes], at_s: float) -> None:
+        """Let what is still missing be asked for from a time on (monotonic)."""
+
     def put_bodies(self, bodies: Iterable[Body]) -> None:
         """Keep bodies that some node refers to."""
 
@@ -289,6 +295,17 @@ class MemoryStore:
         with self._lock:
             held = self._held.get(node)
             return self._bodies.missing(held.state) if held is not None else []
+
+    def bodies_to_ask(self, node: str, now_s: float) -> tuple[bytes, ...]:
+        """Those of them that nobody was asked for lately; they count as asked for at `now_s` (monotonic)."""
+        with self._lock:
+            held = self._held.get(node)
+            return self._bodies.to_ask(held.state, now_s) if held is not None else ()
+
+    def ask_again(self, digests: Iterable[bytes], at_s: float) -> None:
+        """Let what is still missing be asked for from a time on (monotonic)."""
+        with self._lock:
+            self._bodies.ask_again(digests, at_s)
 
     def put_bodies(self, bodies: Iterable[Body]) -> None:
         """Keep bodies that some node refers to."""

@@ -139,6 +139,27 @@ def test_bodies_live_as_long_as_somebody_refers_to_them(store: MemoryStore) -> N
     assert store.missing_bodies("n1") == []
 
 
+def test_what_is_asked_for_is_forgotten_with_who_needs_it(store: MemoryStore) -> None:
+    store.replace(whole(), Position(5, 0), 100)
+    seq = 0
+    for number in range(300):
+        digest = number.to_bytes(16, "big")
+        key = NetnsKey("n1", 4, 1000 + number)
+        ns = NetnsDelta(key, Netns(key, "passing"), nft_chains=chain("a", digest, key).netns[0].nft_chains)
+        seq += 2
+        store.fold("n1", NodeDelta(netns=(ns,)), Position(5, seq - 1), 100)
+        assert store.bodies_to_ask("n1", 50.0) == (digest,)
+        assert store.bodies_to_ask("n1", 54.9) == (), "once, for a while"
+        assert store.bodies_to_ask("n1", 55.0) == (digest,)
+        store.ask_again([digest], 700.0)
+        assert store.bodies_to_ask("n1", 699.0) == ()
+        store.fold("n1", NodeDelta(gone=(key,)), Position(5, seq), 100)
+    assert store._bodies._missing == {}
+    assert store._bodies._count == {}
+    store.ask_again([bytes(16)], 900.0)
+    assert store._bodies._missing == {}
+
+
 def test_a_forgotten_node_is_gone_with_its_bodies(store: MemoryStore) -> None:
     store.replace(whole(), Position(5, 0), 1.0)
     store.fold("n1", chain("a", DIGESTS[0]), Position(5, 1), 1.0)
