@@ -239,7 +239,10 @@ def _sift_netns(change: NetnsDelta) -> NetnsDelta:
     wrong: dict[str, _Wrong] = {}
     kept: dict[str, Any] = {}
     if change.netns is not None:
-        for _, reason in wrong_records((change.netns,)):
+        reason = next((words for _, words in wrong_records((change.netns,))), "")
+        if change.netns.key != change.key:
+            reason = f"the record of {change.netns.key}"
+        if reason:
             wrong[NETNS] = {str(change.key): reason}
             kept[NETNS] = Netns(change.key, root=change.netns.root)
     for section in SECTIONS:

@@ -87,9 +87,15 @@ def load_nvz(data: bytes) -> tuple[Capture, NodeState]:
         raise NvzError(f"the file is damaged or no netviz state file ({err})") from None
     try:
         capture = _read(raw)
+        if strangers := [change.key for change in capture.delta.netns if change.key.node != capture.node]:
+            raise NvzError(
+                f"the file contradicts itself (it is of node {capture.node!r}, and has {strangers[0]})"
+            )
         return capture, apply(NodeState(capture.node), capture.delta)
     except KeyError as err:
         raise NvzError(f"the file contradicts itself ({err.args[0]})") from None
+    except NvzError:
+        raise
     except UNREADABLE as err:
         raise NvzError(f"the file is damaged ({err})") from None
 

@@ -188,7 +188,7 @@ class ServerSession(Session):
     def _check_nodes(self, delta: NodeDelta) -> None:
         """Let a collector speak of its own node's namespaces only."""
         for change in delta.netns:
-            if change.key.node != self.node or (change.netns is not None and change.netns.key != change.key):
+            if change.key.node != self.node:
                 raise RemoteProtocolError("wrong_node", f"a change of {change.key} from node {self.node!r}")
 
     def _notice_records(self, delta: NodeDelta) -> None:

@@ -240,3 +240,9 @@ def test_other_bytes_are_refused_by_name(data: bytes) -> None:
             reader(data)
         except (ValueError, RecursionError):
             continue
+
+
+def test_a_record_of_another_namespace_is_not_taken_for_this_one() -> None:
+    state = fold(EMPTY, read_delta(encode(NodeDelta((NetnsDelta(KEY, Netns(NetnsKey("n1", 4, 2))),)))))
+    assert state.netns[KEY].key == KEY
+    assert ("netns", str(KEY)) in state.netns[KEY].refused

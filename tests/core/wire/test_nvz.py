@@ -64,3 +64,9 @@ def test_a_file_of_another_kind_is_refused() -> None:
         load_nvz(b"PK\x03\x04")
     with pytest.raises(NvzError, match="damaged"):
         load_nvz(MAGIC + zlib.compress(msgspec.msgpack.encode({"node": 5}), 6))
+
+
+def test_a_file_that_has_another_nodes_namespaces_is_refused() -> None:
+    other = msgspec.structs.replace(state(), node="n2")
+    with pytest.raises(NvzError, match="contradicts itself"):
+        load_nvz(dump_nvz(other, (), 1.0))

@@ -146,7 +146,6 @@ def test_unknown_fields_are_ignored() -> None:
 
 
 DELTA_OF_OTHER = NodeDelta(netns=(NetnsDelta(NetnsKey("n2", 4, 1), Netns(NetnsKey("n2", 4, 1))),))
-DELTA_OF_TWO = NodeDelta(netns=(NetnsDelta(KEY, Netns(NetnsKey(NODE, 4, 2))),))
 ORPHAN = NodeDelta(netns=(NetnsDelta(KEY, links=Change((), (1,))),))
 
 
@@ -160,7 +159,6 @@ ORPHAN = NodeDelta(netns=(NetnsDelta(KEY, links=Change((), (1,))),))
         (State.AWAIT_HELLO, m.Hello(NODE, (1,), "x", MAX_NUMBER + 1), "bad_message", "epoch of"),
         (State.LIVE, m.Delta(EPOCH + 1, 1, 0, NodeDelta()), "bad_message", "epoch 78"),
         (State.LIVE, m.Delta(EPOCH, 1, 0, DELTA_OF_OTHER), "wrong_node", "n2:4:1"),
-        (State.LIVE, m.Delta(EPOCH, 1, 0, DELTA_OF_TWO), "wrong_node", "n1:4:1"),
         (State.LIVE, m.SnapshotBegin(EPOCH, 0), "bad_message", "snapshot 0 after 0"),
         (State.LIVE, m.SnapshotBegin(EPOCH, MAX_NUMBER + 1), "bad_message", "snapshot"),
         (State.AWAIT_SNAPSHOT, m.SnapshotBegin(EPOCH + 1, 0), "bad_message", "epoch 78"),

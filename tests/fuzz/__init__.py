@@ -1,0 +1,1 @@
+"""`make fuzz`: mutated frames, states and requests against everything that reads them."""

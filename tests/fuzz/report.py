@@ -1,0 +1,71 @@
+"""What a fuzzer found: figures, and each kind of failure with the first input that showed it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import traceback
+from collections import Counter
+
+PROGRESS_S = 5.0
+MAX_GROWTH_BYTES = 512 << 20
+
+
+def peak_bytes() -> int:
+    """The most memory that this process had resident."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class Report:
+    """One fuzzer's run of `total` inputs."""
+
+    def __init__(self, name: str, total: int, seed: int) -> None:
+        self.name, self.total, self.seed = name, total, seed
+        self.done = 0
+        self.outcomes: Counter[str] = Counter()
+        self.failures: dict[str, tuple[int, str]] = {}
+        self._times: Counter[str] = Counter()
+        self._began = self._told = time.monotonic()
+        self._peak = peak_bytes()
+
+    def step(self, outcome: str) -> None:
+        """Count an input and what became of it."""
+        self.outcomes[outcome] += 1
+        self.done += 1
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_S:
+            self._told = now
+            print(
+                f"  {self.name}: {self.done} of {self.total}, {len(self.failures)} kinds of failure",
+                flush=True,
+            )
+
+    def fail(self, number: int, err: BaseException) -> None:
+        """Note an exception that nobody may see."""
+        last = traceback.extract_tb(err.__traceback__)[-1]
+        kind = f"{type(err).__name__} at {last.filename.rpartition('/netviz/')[2]}:{last.name}"
+        self._times[kind] += 1
+        if kind not in self.failures:
+            self.failures[kind] = (number, "".join(traceback.format_exception(err)))
+
+    def wrong(self, number: int, what: str, detail: str = "") -> None:
+        """Note something that isn't as it must be."""
+        self._times[what] += 1
+        self.failures.setdefault(what, (number, detail or what))
+
+    def close(self) -> bool:
+        """Print the summary; True when there was no failure."""
+        took = time.monotonic() - self._began
+        grown = peak_bytes() - self._peak
+        if grown > MAX_GROWTH_BYTES:
+            self.wrong(self.done, f"memory grew by {grown >> 20} MiB")
+        outcomes = ", ".join(f"{name} {count}" for name, count in self.outcomes.most_common(12))
+        print(
+            f"{self.name}: {self.done} inputs (seed {self.seed}) in {took:.0f} s; {outcomes}; "
+            f"memory +{grown >> 20} MiB; {len(self.failures)} kinds of failure",
+            flush=True,
+        )
+        for kind, (number, text) in self.failures.items():
+            print(f"FAILURE {self._times[kind]}x, first at input {number}: {kind}\n{text}", file=sys.stderr)
+        return not self.failures
