@@ -68,7 +68,8 @@ def _health(
         return "error", "its collector may not speak for it any more"
     if not live.connected:
         return "error", "its collector is not connected"
-    worst = next((alert for alert in alerts if alert.severity == "error"), alerts[0] if alerts else None)
+    # In the alphabet, too, "error" comes before "warning".
+    worst = min(alerts, key=lambda alert: (alert.severity, alert.key), default=None)
     if worst is not None and worst.severity == "error":
         return "error", worst.message
     if not part.state.status:
