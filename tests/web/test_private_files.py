@@ -7,14 +7,20 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 
 from agents.__main__ import build_parser
 from agents.token_file import FORBIDDEN, TokenFileError, read_token
 from agents.transport import is_private, socket_url
 from lab.stack import ROOT
+from netviz.checks import proxies_are_known
+from netviz.inventory.models import Collector
 from netviz.management.commands.serve import is_loopback
 
 RECORDING = next((ROOT / "lab/recordings").glob("*.nvr"))
@@ -65,26 +71,49 @@ def test_what_the_server_keeps_is_its_owner_s_whatever_the_umask(tmp_path: Path)
             path.chmod(0o644)
 
 
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """A umask that takes nobody any right."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     "words", [["enrol", "n2", "--approve"], ["provision", "--user", "u2"], ["token", "make", "u", "x"]]
 )
-def test_tokens_are_written_for_their_owner_alone(tmp_path: Path, words: list[str]) -> None:
-    folder, out = tmp_path / "var", tmp_path / "secret file"
-    assert manage(folder, "provision", "--user", "u").returncode == 0
+def test_tokens_are_written_for_their_owner_alone(
+    tmp_path: Path,
+    open_umask: None,
+    person: Callable[[str], User],
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    person("viewer")
+    out = tmp_path / "secret file"
     out.touch(mode=0o666)
-    done = manage(folder, *words, "--out", str(out))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == ""
+    call_command(*["a-viewer" if word == "u" else word for word in words], "--out", str(out))
+    assert capsys.readouterr().out == ""
     assert re.search(r"nv[ac]_[\w-]{40}", out.read_text())
-    assert modes(tmp_path)["secret file"] == 0o600
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret file", "var"]
+    assert modes(tmp_path) == {"secret file": 0o600}
 
 
+@pytest.mark.django_db
 def test_a_file_that_cannot_be_written_makes_no_token(tmp_path: Path) -> None:
-    done = manage(tmp_path / "var", "enrol", "n1", "--out", str(tmp_path / "none" / "file"))
-    assert done.returncode == 1
-    assert "cannot write the token" in done.stderr
-    assert manage(tmp_path / "var", "audit").stdout == ""
+    with pytest.raises(CommandError, match="cannot write the token"):
+        call_command("enrol", "n1", "--out", str(tmp_path / "none" / "file"))
+    assert not Collector.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_refused_token_leaves_no_file(tmp_path: Path, person: Callable[[str], User]) -> None:
+    person("viewer")
+    with pytest.raises(CommandError, match="administer"):
+        call_command(
+            "token", "make", "a-viewer", "x", "--scope", "administer", "--out", str(tmp_path / "file")
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o440, 0o640])
@@ -196,10 +225,12 @@ def test_check_deploy_is_clean_with_the_documented_settings(tmp_path: Path) -> N
     done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **settings)
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
-    incomplete = {**settings, "NETVIZ_TRUSTED_PROXIES": ""}
-    done = manage(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **incomplete)
-    assert done.returncode == 1
-    assert "NETVIZ_TRUSTED_PROXIES" in done.stderr
+
+
+def test_check_deploy_asks_for_the_proxy(settings: Any) -> None:
+    settings.HTTPS, settings.TRUSTED_PROXIES = True, []
+    (warning,) = proxies_are_known(None)
+    assert "NETVIZ_TRUSTED_PROXIES" in str(warning.hint)
 
 
 def test_a_proxy_that_is_no_address_is_named(tmp_path: Path) -> None:
@@ -218,7 +249,6 @@ for path in ("/login/", "/healthz", "/metrics"):
 
 
 def test_behind_tls_plain_http_is_sent_to_https_but_for_probes(tmp_path: Path) -> None:
-    assert manage(tmp_path, "migrate", "-v0").returncode == 0
     env = {**os.environ, "NETVIZ_VAR_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "netviz.settings"}
     done = subprocess.run(
         [sys.executable, "-c", REDIRECTED],

@@ -12,6 +12,7 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
@@ -223,3 +224,28 @@ async def test_a_token_without_read_opens_no_socket(store: MemoryStore, person: 
     user = await sync_to_async(person)("operator")
     _, secret = await sync_to_async(make_api_token)(user, "x", scopes=["trace"])
     assert not await Socket("/ws/topology", token=secret).connect()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_sockets_stay_open_while_the_database_is_away_and_are_cut_when_it_is_back(
+    store: MemoryStore, person: Person, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sockets, "LOOK_EVERY_S", 0.02)
+    looks: list[bool] = []
+    really = sockets.still_valid
+
+    def away_at_first(credentials: Any) -> Any:
+        looks.append(True)
+        if len(looks) <= 3:
+            raise OperationalError("the database is away")
+        return really(credentials)
+
+    monkeypatch.setattr(sockets, "still_valid", away_at_first)
+    record, secret = await sync_to_async(make_api_token)(await sync_to_async(person)("viewer"), "x")
+    socket = Socket("/ws/topology", token=secret)
+    assert await socket.connect()
+    await socket.read()
+    await sync_to_async(revoke_api_token)(record)
+    assert (await socket.output())["code"] == 4403
+    assert len(looks) > 3
+    assert len([line for line in caplog.messages if "cannot look whether" in line]) == 1
