@@ -9,10 +9,12 @@ brings the changes to Redis in batches. All other processes follow.
     netviz:log:NODE       list: the deltas since, one a revision
     netviz:bodies         hash: digest -> netfilter body
     netviz:changes        channel: names of nodes that changed
+    netviz:memory         a random word: another one, or none, and Redis has lost what it held
     netviz:alive:OWNER    the owner lives (redis_leases.py); its nodes are connected no longer than that
 
-After COMPACT_DELTAS the owner writes a new base instead of the next delta. When Redis was away, or
-a node has a new owner, the owner writes a base too: nothing has to be remembered for it.
+After COMPACT_DELTAS the owner writes a new base instead of the next delta. When Redis was away or has
+lost what it held, or a node has a new owner, the owner writes a base too: nothing has to be remembered
+for it.
 """
 
 from __future__ import annotations
@@ -41,11 +43,13 @@ log = logging.getLogger("netviz.store")
 
 PREFIX = "netviz"
 NODES, BODIES, CHANGES = f"{PREFIX}:nodes", f"{PREFIX}:bodies", f"{PREFIX}:changes"
+MEMORY = f"{PREFIX}:memory"
 COMPACT_DELTAS = 200
 WRITE_EVERY_S = 0.02
 LOOK_EVERY_S = 2.0
 SWEEP_EVERY_S = 600.0
 RETRY_S = 1.0
+REWRITTEN_WITHIN_S = 10.0
 
 
 class Meta(msgspec.Struct, frozen=True, array_like=True):
@@ -116,6 +120,8 @@ class RedisStore(MemoryStore):
         self._followed: dict[str, _Followed] = {}
         self._unused: set[bytes] = set()
         self._unreadable: set[str] = set()
+        self._memory: bytes | None = None
+        self._lasts_until_s = 0.0
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._restored = not self._leases.any()
@@ -355,6 +361,7 @@ class RedisStore(MemoryStore):
                 self._sweep_bodies()
 
     def _refresh_all(self) -> None:
+        self._notice_loss()
         metas: Mapping[bytes, bytes] = self._redis.hgetall(NODES)
         for raw_node, raw in metas.items():
             self._follow_raw(raw_node.decode(), raw)
@@ -364,10 +371,26 @@ class RedisStore(MemoryStore):
                 # Redis has lost it, or another process took it for gone: it is written anew.
                 self._owned[node].deltas = None
                 self._mark(node)
-        for node in [node for node in self._followed if node not in known]:
-            self._followed.pop(node)
-            MemoryStore.forget(self, node)
+        if time.monotonic() >= self._lasts_until_s:
+            for node in [node for node in self._followed if node not in known]:
+                self._followed.pop(node)
+                MemoryStore.forget(self, node)
         self._fetch_bodies()
+
+    def _notice_loss(self) -> None:
+        """Write everything anew when Redis has lost what it held: what was written since may lack its base."""
+        self._redis.set(MEMORY, uuid.uuid4().bytes, nx=True)
+        memory = self._redis.get(MEMORY)
+        if memory != self._memory is not None:
+            log.warning("Redis has lost what it held: writing the nodes of this process anew")
+            # What is followed stays until its owners have noticed, too.
+            self._lasts_until_s = time.monotonic() + REWRITTEN_WITHIN_S
+            with self._lock:
+                self._new_bodies.update(self.cluster().bodies)
+                for node, waiting in self._owned.items():
+                    waiting.deltas = None
+                    self._mark(node)
+        self._memory = memory
 
     def _refresh(self, nodes: list[str]) -> None:
         for node in nodes:

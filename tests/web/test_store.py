@@ -236,6 +236,29 @@ def test_an_emptied_redis_is_filled_again(open_store: Callable[[], RedisStore]) 
     assert in_step(owner, open_store())
 
 
+def test_a_redis_that_lost_everything_between_two_writes_is_filled_again(
+    open_store: Callable[[], RedisStore],
+) -> None:
+    """It restarted so quickly that no write failed: bodies, bases and idle nodes are missing all the same."""
+    owner, reader = open_store(), open_store()
+    now = time.time()
+    owner.replace(whole(), Position(5, 0), now)
+    owner.replace(whole("n2"), Position(6, 0), now)
+    owner.fold("n1", chain("forward", DIGESTS[0]), Position(5, 1), now)
+    owner.put_bodies(BODIES[:1])
+    wait_until(lambda: in_step(owner, reader) and reader.cluster().bodies, 10, "the reader follows")
+    owner._redis.flushall()
+    owner.fold("n1", sysctl(1), Position(5, 2), now)  # a change whose base is gone
+
+    def held_by_a_newcomer() -> bool:
+        assert set(reader.cluster().nodes) == {"n1", "n2"}
+        newcomer = open_store()
+        return in_step(owner, newcomer) and DIGESTS[0] in newcomer.cluster().bodies
+
+    wait_until(held_by_a_newcomer, 15, "all is in Redis again", every_s=0.3)
+    wait_until(lambda: in_step(owner, reader), 10, "who was there follows on")
+
+
 class _Broken:
     """A Redis that is away for those who write."""
 
