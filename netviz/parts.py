@@ -14,13 +14,14 @@ from collections.abc import Callable
 
 import redis
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 from kombu.exceptions import OperationalError as QueueError
 
 log = logging.getLogger("netviz.parts")
 
 # Gone, locked, full or read-only: it may work again in a while, and nothing is wrong with the request.
-DATABASE_AWAY = (OperationalError, InterfaceError)
+# (PostgreSQL calls a write to a read-only database an internal error.)
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 REDIS_AWAY = (redis.RedisError, QueueError)
 AWAY = (*DATABASE_AWAY, *REDIS_AWAY)
 RETRY_AFTER_S = 5

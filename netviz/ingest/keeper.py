@@ -15,14 +15,7 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from django.db import (
-    DatabaseError,
-    InterfaceError,
-    OperationalError,
-    close_old_connections,
-    connection,
-    transaction,
-)
+from django.db import DatabaseError, close_old_connections, connection, transaction
 from django.utils import timezone
 from redis.exceptions import RedisError
 
@@ -30,6 +23,7 @@ from netviz.ingest.connections import connections
 from netviz.ingest.departures import departures
 from netviz.ingest.store import get_store
 from netviz.inventory.models import Collector
+from netviz.parts import DATABASE_AWAY
 
 log = logging.getLogger("netviz.ingest")
 
@@ -114,7 +108,7 @@ class Keeper:
             close_old_connections()
             _update_collectors(noted)
             self._failing = False
-        except (OperationalError, InterfaceError) as err:
+        except DATABASE_AWAY as err:
             self._failed("write the collectors' status", err)
             with self._lock:
                 for collector_id, fields in noted.items():

@@ -80,7 +80,7 @@ class Claim:
     def finish(self, **fields: Any) -> bool:
         """Write the run's end; False when the claim was lost. A database that is away is waited for.
 
-        Raises: OperationalError, InterfaceError when that takes too long: the lease lapses then.
+        Raises: one of DATABASE_AWAY when that takes too long: the lease lapses then.
         """
         deadline_s = time.monotonic() + WRITE_FOR_S
         while True:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutdown
 
+from netviz.parts import AWAY
 from netviz.tracing.service import execute
 from netviz.tracing.tending import tender
+
+log = logging.getLogger("netviz.tracing")
 
 
 @shared_task(name="netviz.tracing.run_trace", acks_late=True)
 def run_trace(trace_id: int, at_least: dict[str, int] | None = None) -> None:
     """Run one trace, on states that are at least as new as these revisions: node -> revision."""
-    execute(trace_id, at_least or {})
+    try:
+        execute(trace_id, at_least or {})
+    except AWAY as err:
+        log.warning("trace %d is left to the tenders: %s", trace_id, err)
 
 
 def send(trace_id: int, at_least: Mapping[str, int] | None = None) -> None:

@@ -121,11 +121,13 @@ class Tender:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing = False
+        self.awaits_collectors = False
 
     def start(self) -> None:
         """Begin; where the live state is this process's own, once the collectors are back."""
         self._stop.clear()
-        expected = set() if settings.REDIS_URL or not waiting().exists() else _nodes_heard_of_lately()
+        expected = set() if settings.REDIS_URL else _nodes_heard_of_lately()
+        self.awaits_collectors = bool(expected)
         self._thread = threading.Thread(target=self._run, args=(expected,), name="trace-tender", daemon=True)
         self._thread.start()
 
@@ -135,10 +137,11 @@ class Tender:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self.awaits_collectors = False
 
     def _run(self, expected: set[str]) -> None:
-        if expected:
-            self._await(expected)
+        self._await(expected)
+        self.awaits_collectors = False
         deleted_s = time.monotonic()
         while not self._stop.wait(TEND_EVERY_S):
             try:

@@ -10,6 +10,7 @@ from netviz.tracing.models import TraceRun
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import BadRequest, as_posted, parse_request
 from netviz.tracing.service import Overload, enqueue
+from netviz.tracing.tending import tender
 
 MAX_LIST = 200
 
@@ -38,7 +39,13 @@ def start(request: HttpRequest) -> HttpResponseBase:
     try:
         wish = parse_request(request.body)
         run = enqueue(request.user, wish, as_posted(wish, request.body))
-    except (BadRequest, CannotTrace) as err:
+    except BadRequest as err:
+        return refuse(400, str(err))
+    except CannotTrace as err:
+        if tender.awaits_collectors:
+            return refuse(
+                503, f"the server has just started and waits for its collectors: {err}", Retry_After="2"
+            )
         return refuse(400, str(err))
     except Overload as err:
         return refuse(503, str(err), Retry_After="2")

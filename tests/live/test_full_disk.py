@@ -70,10 +70,19 @@ async def test_a_full_disk_is_told_and_survived(disk: Path, tmp_path: Path) -> N
     finally:
         if served.running:
             served.stop()
-    fill(disk)
+    ballast = fill(disk)
+    assert_a_start_is_refused(served)
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    assert_a_start_is_refused(served)
+
+
+def assert_a_start_is_refused(served: Served) -> None:
+    """It ends with one sentence that says what cannot be used."""
     argv = [sys.executable, "manage.py", "serve", "--port", str(served.port)]
     refused = subprocess.run(
         argv, cwd=ROOT, env={**os.environ, **served.env}, capture_output=True, timeout=30
     )
     assert refused.returncode == 1
     assert refused.stderr.startswith(b"CommandError: cannot use the database: ")
+    assert refused.stderr.count(b"\n") == 1

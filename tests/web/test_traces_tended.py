@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db.utils import OperationalError
+from django.test import Client
 from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisGone
 
@@ -256,6 +259,33 @@ def test_a_start_goes_on_with_what_an_earlier_server_left(
         wait_until(lambda: queue == [runs[0].pk, runs[1].pk], 10, "both are queued again")
     finally:
         tender.stop()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_trace_that_collectors_could_not_know_yet_is_asked_for_again(
+    queue: list[int], store: MemoryStore, token: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has just started knows nothing; that isn't the request's fault."""
+    secret = token("operator")
+    program = Client(headers={"Authorization": f"Bearer {secret}"})
+    enrol("node-1", approve=True)
+    Collector.objects.update(last_seen_at=timezone.now())
+    tending.tender.start()
+    try:
+        answer = program.post("/api/traces", data=json.dumps(REQUEST), content_type="application/json")
+        assert (answer.status_code, answer["Retry-After"]) == (503, "2")
+        for node in textbook()[0].cluster().nodes.values():
+            show(store, node)
+        wait_until(lambda: not tending.tender.awaits_collectors, 10, "the collectors are back")
+    finally:
+        tending.tender.stop()
+    assert (
+        program.post(
+            "/api/traces", data=json.dumps({**REQUEST, "from": "x"}), content_type="application/json"
+        ).status_code
+        == 400
+    )
+    assert queue == []
 
 
 @pytest.mark.django_db(transaction=True)
