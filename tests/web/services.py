@@ -10,6 +10,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -114,22 +115,25 @@ def _postgres_bin() -> Path:
 
 
 @contextmanager
-def postgres_service(folder: Path, *settings: str) -> Iterator[Service]:
+def postgres_service(home: Path | None = None, *settings: str) -> Iterator[Service]:
     """Run a PostgreSQL with an empty database. It won't run as root, so root lends it a user.
 
+    `home` is a folder that doesn't exist yet, on the way to which everybody may pass; a temporary one of its own
+    without. (pytest's folders are closed to others, again and again, by each pytest that starts.)
     It doesn't sync to the disk unless `settings` say so ("-c", "fsync=on"): tests kill processes, not machines.
     """
+    if home is None:
+        folder = Path(tempfile.mkdtemp(prefix="nv-postgres-"))
+    else:
+        folder = home
+        folder.mkdir()
     binaries, port, data = _postgres_bin(), free_port(), folder / "pg"
-    folder.mkdir(parents=True, exist_ok=True)
     account = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
     user: dict[str, Any] = (
         {} if account is None else {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
     )
     if account is not None:
         os.chown(folder, account.pw_uid, account.pw_gid)
-        for parent in [folder, *folder.parents]:
-            if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
     subprocess.run(
         [binaries / "initdb", "-D", data, "-A", "trust", "-U", "netviz", "--no-sync", "-E", "UTF8"],
         check=True,
@@ -153,11 +157,11 @@ def postgres_service(folder: Path, *settings: str) -> Iterator[Service]:
         yield service
     finally:
         service.stop()
-        shutil.rmtree(data, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """Run a PostgreSQL; gives its URL."""
-    with postgres_service(folder) as service:
+    with postgres_service() as service:
         yield service.url

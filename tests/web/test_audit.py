@@ -235,7 +235,7 @@ def test_sqlite_adds_only(sqlite_file: Path) -> None:
 
 
 def test_postgresql_adds_only(tmp_path: Path) -> None:
-    with postgres_server(tmp_path / "services") as url:
+    with postgres_server() as url:
         served = Served(tmp_path / "var", NETVIZ_DATABASE_URL=url)
         served.manage("enrol", "n1")
         with psycopg.connect(url, autocommit=True) as database:

@@ -44,7 +44,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         env = {}
         if request.param == "many machines":
             env["NETVIZ_REDIS_URL"] = stack.enter_context(redis_server(folder / "redis"))
-            env["NETVIZ_DATABASE_URL"] = stack.enter_context(postgres_server(folder / "postgres"))
+            env["NETVIZ_DATABASE_URL"] = stack.enter_context(postgres_server())
         server = Served(folder / "var", **env)
         server.start()
         stack.callback(lambda: server.running and server.stop())

@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -38,8 +42,10 @@ JSON = (
 class Site:
     """All the processes."""
 
-    def __init__(self, server: Served, services: dict[str, Service], token: str) -> None:
-        self.server, self.services, self.token = server, services, token
+    def __init__(
+        self, server: Served, services: dict[str, Service], token: str, worker: subprocess.Popen[bytes]
+    ) -> None:
+        self.server, self.services, self.token, self.worker = server, services, token, worker
 
     def ask(self, path: str, **headers: str) -> tuple[int, Any, bytes]:
         """GET: status, headers, body."""
@@ -73,7 +79,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as stack:
         services = {
             "redis": stack.enter_context(redis_service(folder / "redis")),
-            "database": stack.enter_context(postgres_service(folder / "postgres")),
+            "database": stack.enter_context(postgres_service()),
         }
         env = {
             "NETVIZ_REDIS_URL": services["redis"].url,
@@ -83,8 +89,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         server.start()
         stack.callback(server.stop)
         server.api_token = server.provision(*STATES)["token"]
-        stack.enter_context(celery_worker(server))
-        yield Site(server, services, server.api_token)
+        worker = stack.enter_context(celery_worker(server))
+        yield Site(server, services, server.api_token, worker)
 
 
 def check_everybody_is_told(site: Site) -> None:
@@ -166,6 +172,58 @@ async def test_a_part_goes_away_and_comes_back(site: Site, name: str, fault: sig
         assert site.api("/api/topology")[0] == 200
         assert await traced(site) == "done"
     assert not site.server.log_lines("Internal Server Error|Traceback")
+
+
+async def test_a_database_that_takes_no_writes_is_no_fault_of_the_request(site: Site) -> None:
+    """As after a failover to a replica."""
+
+    def read_only(value: str) -> None:
+        with psycopg.connect(site.services["database"].url, autocommit=True) as other:
+            other.execute("set default_transaction_read_only = off")
+            other.execute(f"alter system set default_transaction_read_only = {value}")
+            other.execute("select pg_reload_conf()")
+
+    def refused() -> Any:
+        try:
+            post(site.server, {"from": "pod-1-1", "to": "pod-2-1"})
+        except urllib.error.HTTPError as err:
+            return err.code, err.headers["Retry-After"]
+        return None
+
+    async with ExitStackOfCollectors(site) as collectors:
+        await eventually(lambda: all(one.settled() for one in collectors), 40)
+        read_only("on")
+        try:
+            assert await eventually(refused) == (503, "5")
+        finally:
+            read_only("off")
+        await eventually(lambda: refused() is None)
+    assert not site.server.log_lines("Internal Server Error|Traceback")
+
+
+async def test_accepted_traces_end_once_whatever_is_killed(site: Site) -> None:
+    """A killed worker had some of them, and a restarted Redis forgot all of them."""
+    async with ExitStackOfCollectors(site) as collectors:
+        await eventually(lambda: all(one.settled() for one in collectors), 40)
+        pids = [site.worker.pid, *children(site.worker.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        request = {"from": "pod-1-1", "to": "pod-2-1"}
+        accepted = [int(await asyncio.to_thread(post, site.server, request)) for _ in range(20)]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        site.services["redis"].kill()
+        site.services["redis"].start()
+        query = f"select status, attempts from tracing_tracerun where id in ({str(accepted)[1:-1]})"
+        with celery_worker(site.server):
+            await eventually(lambda: {row[0] for row in site.server.rows(query)} == {"done"}, 60)
+        assert max(row[1] for row in site.server.rows(query)) <= 2
+        assert len(site.server.rows(query)) == len(accepted)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class ExitStackOfCollectors:

@@ -42,16 +42,16 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @contextmanager
-def celery_worker(server: Served) -> Iterator[None]:
-    """Run Celery's own worker process beside a server."""
+def celery_worker(server: Served) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Celery's own worker process beside a server. A test may kill it."""
     command = [sys.executable, "-m", "celery", "-A", "netviz", "worker", "--concurrency", "1"]
-    with (server.folder / "worker.log").open("wb") as log:
+    with (server.folder / "worker.log").open("ab") as log:
         process = subprocess.Popen(command, cwd=ROOT, env=server.env, stdout=log, stderr=log)
         try:
             wait_until(
                 lambda: health(server)["worker"] == "ok", 40, f"the worker answers; its log: {log.name}"
             )
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait(20)
