@@ -14,7 +14,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle fuzz-oracle freeze fuzz clean
+.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle fuzz-oracle freeze fuzz chaos clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ fuzz-oracle: setup-test  ## networks that nobody has seen, of today's seeds, and
 
 fuzz: setup-test  ## mutated frames, states and requests (docs/reliability.md; ARGS="states --seed 2 --share 10")
 	$(PY) -m tests.fuzz $(ARGS)
+
+chaos: setup-test  ## faults under load on one server and on two, as root (ARGS="--one 100 --two 34 --seed 1")
+	$(PY) -m tests.chaos --report docs/reliability.md $(ARGS)
 
 clean:  ## remove what set-up and runs made
 	rm -rf .venv frontend/node_modules netviz/static/dist var .mypy_cache .ruff_cache .pytest_cache

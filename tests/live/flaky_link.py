@@ -67,7 +67,7 @@ class FlakyLink:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
             self._writers.add(far_writer)
             await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # cut off, or the link itself ends
             writer.transport.abort()
         finally:
             self._writers.discard(writer)
