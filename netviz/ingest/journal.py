@@ -6,6 +6,10 @@ acknowledged. A batch that cannot be written is tried again until it can; meanwh
 to its bound and the collectors' sockets are not read any more (`has_room`), so the waiting reaches the
 collectors, which keep what isn't acknowledged.
 
+A change that cannot be made an entry of halts its collector's connection alone: neither it nor what
+comes after it on that connection is acknowledged, and the connection is cut, so that the collector
+sends it again.
+
 Now and then the thread wants a node's whole held state (`wants_checkpoint`), which whoever appends the
 next change hands over with it: a reference costs nothing, and packing it is this thread's work. So
 the past can be cleaned up to a checkpoint, and going back to a time folds a bounded number of changes.
@@ -17,6 +21,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import msgspec
@@ -25,6 +30,8 @@ from django.db import DatabaseError, close_old_connections, connection, transact
 
 from netviz.core.state.delta import NodeDelta, diff
 from netviz.core.state.node import NodeState
+from netviz.ingest.connections import connections
+from netviz.ingest.faults import faults
 from netviz.ingest.journal_cleaner import clean
 from netviz.ingest.journal_record import journaled, pack, summarise
 from netviz.ingest.models import JournalEntry
@@ -73,6 +80,8 @@ class Journal:
         # Node -> entries since its last whole state, and when that was written (monotonic).
         self._since: dict[str, tuple[int, float]] = {}
         self._checkpoints: set[str] = set()
+        # Node -> the connection of which nothing more is journaled, by its callback.
+        self._halted: dict[str, Callable[[int], None]] = {}
         self.written = 0
         self.failing = False
 
@@ -117,7 +126,14 @@ class Journal:
         try:
             while not self._stopping:
                 self._wake.wait(FLUSH_S)
-                self._flush()
+                try:
+                    self._flush()
+                except Exception:
+                    # The batch is in the queue again: nothing is passed over.
+                    if not self.failing:
+                        log.exception("the journal fails, trying until it works")
+                    self.failing = True
+                    self._wake.wait(RETRY_S)
                 if time.monotonic() - self._cleaned_at >= CLEAN_EVERY_S:
                     self._cleaned_at = time.monotonic()
                     self._clean()
@@ -130,22 +146,46 @@ class Journal:
             batch, self._queue = self._queue, []
         if not batch:
             return
-        entries = [entry for change in batch if (entry := _entry(change)) is not None]
-        while not self._write(entries):
-            if self._stopping:
-                return
-            self._wake.wait(RETRY_S)
+        try:
+            kept, entries = self._entries(batch)
+            while not self._write(entries):
+                if self._stopping:
+                    return
+                self._wake.wait(RETRY_S)
+        except Exception:
+            with self._lock:
+                self._queue = [*batch, *self._queue]
+            raise
         with self._lock:
             self._queued_bytes -= sum(change.size_bytes for change in batch)
         self.written += len(entries)
         self._count(entries)
-        last = {change.durable: change.seq for change in batch}
+        last = {change.durable: change.seq for change in kept}
         for durable, seq in last.items():
             try:
                 durable(seq)
             except RuntimeError as err:
                 # Its event loop has ended, and the connection with it.
                 log.debug("cannot tell that change %d is durable: %s", seq, err)
+
+    def _entries(self, batch: list[Change]) -> tuple[list[Change], list[JournalEntry]]:
+        """Make entries of what can be journaled; return those changes, and the entries of what isn't noise."""
+        kept, entries = [], []
+        for change in batch:
+            if self._halted.get(change.node) == change.durable:
+                continue
+            with faults.attempt(change.node, "journal") as attempt:
+                entry = _entry(change)
+            if attempt.fault is None:
+                self._halted.pop(change.node, None)
+                kept.append(change)
+                if entry is not None:
+                    entries.append(entry)
+            elif not change.checkpoint:
+                self._halted[change.node] = change.durable
+                with suppress(RuntimeError):  # its event loop has ended, and the connection with it
+                    connections.cut(change.node, "internal", "a change could not be journaled")
+        return kept, entries
 
     def _count(self, entries: list[JournalEntry]) -> None:
         """Want a checkpoint of nodes that went far since their last whole state, or have none that is known."""

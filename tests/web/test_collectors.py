@@ -101,7 +101,7 @@ async def test_changes_are_journaled_and_acknowledged(served: Served) -> None:
 async def test_noise_is_acknowledged_but_not_journaled(served: Served) -> None:
     async with Collector(served, "n1") as collector:
         await eventually(collector.settled)
-        noise = Change((Socket(6, b"\0\0\0\0", 80, cookie=5),), ())
+        noise = Change((Socket(6, b"\0\0\0\0", 80, state=1, cookie=5),), ())
         collector.tell(NodeDelta(netns=(NetnsDelta(collector.source.key, sockets=noise),)))
         collector.change(1)
         await eventually(lambda: collector.last == 2 and collector.settled())

@@ -23,6 +23,8 @@ from netviz.core.state.node import NodeState, SectionStatus
 from netviz.ingest import journal as journal_module
 from netviz.ingest import journal_cleaner
 from netviz.ingest import keeper as keeper_module
+from netviz.ingest.connections import Connection, connections
+from netviz.ingest.faults import faults
 from netviz.ingest.history import NoHistory, state_at
 from netviz.ingest.journal import Change as Entry
 from netviz.ingest.journal import Journal
@@ -104,6 +106,78 @@ def test_nothing_is_acknowledged_that_could_not_be_written(monkeypatch: pytest.M
         journal.stop()
     assert JournalEntry.objects.count() == 2
     assert not journal.failing
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_that_cannot_be_journaled_halts_its_own_connection_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cuts: list[str] = []
+    connection = Connection(1, lambda code, reason: cuts.append(code))
+    connections.enter("n1", connection)
+    bad, again, other, journal = Acks(), Acks(), Acks(), Journal()
+    wrong = True
+
+    def fails(delta: NodeDelta) -> str:
+        if wrong and "net.bad" in str(delta):
+            raise IndexError("no byte")
+        return summarise(delta)
+
+    monkeypatch.setattr(journal_module, "summarise", fails)
+    poison = NodeDelta(netns=(NetnsDelta(KEY, sysctls=Change((Sysctl("net.bad", 1),), ())),))
+    for seq, what in enumerate((sysctl(0), poison, sysctl(2))):
+        journal.append(bad.entry(seq, what))
+        journal.append(msgspec.structs.replace(other.entry(seq, sysctl(seq)), node="n2"))
+    journal.start()
+    try:
+        wait_until(lambda: other.seqs == [2], 10, "the other node's changes are durable")
+        assert bad.seqs == [0], "what cannot be journaled is not acknowledged, nor what stands on it"
+        assert cuts == ["internal"]
+        assert list(faults.standing()["n1"]) == ["journal"]
+        journal.append(bad.entry(3, sysctl(3)))
+        journal.append(msgspec.structs.replace(other.entry(3, sysctl(3)), node="n2"))
+        wait_until(lambda: other.seqs == [2, 3], 10, "the other node goes on")
+        assert bad.seqs == [0]
+        wrong = False
+        for seq, what in ((1, poison), (2, sysctl(2)), (3, sysctl(3))):
+            journal.append(again.entry(seq, what))
+        wait_until(lambda: again.seqs == [3], 10, "the next connection sends it again")
+        assert "n1" not in faults.standing()
+    finally:
+        journal.stop()
+        connections.leave("n1", connection)
+    for node in ("n1", "n2"):
+        kept = JournalEntry.objects.filter(node=node).order_by("seq").values_list("seq", flat=True)
+        assert list(kept) == [0, 1, 2, 3]
+    assert journal.queued_bytes == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_journal_survives_what_nobody_thought_of_and_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal_module, "RETRY_S", 0.01)
+    acks, journal, failed = Acks(), Journal(), []
+    write = journal._write
+
+    def fails(entries: list[JournalEntry]) -> bool:
+        if len(failed) < 3:
+            failed.append(journal.failing)
+            raise ZeroDivisionError
+        return write(entries)
+
+    monkeypatch.setattr(journal, "_write", fails)
+    for seq in range(3):
+        journal.append(acks.entry(seq, sysctl(seq)))
+    journal.start()
+    try:
+        wait_until(lambda: acks.seqs == [2], 10, "it is written at last")
+    finally:
+        journal.stop()
+    assert failed == [False, True, True]
+    assert not journal.failing
+    assert JournalEntry.objects.count() == 3
+    assert journal.queued_bytes == 0
 
 
 @pytest.mark.django_db(transaction=True)
