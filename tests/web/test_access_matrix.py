@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, User
+from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
@@ -35,6 +36,7 @@ class Somebody:
     """One who calls: by a session, by a token, or as nobody."""
 
     session: str = ""
+    dead_session: str = ""
     token: str = ""
     scopes: frozenset[str] = frozenset()
     headers: dict[str, str] = field(default_factory=dict)
@@ -42,8 +44,8 @@ class Somebody:
     def client(self, address: str, *, csrf: bool = True) -> Client:
         """A browser or program of theirs; with `csrf` it does what the page does."""
         client = Client(enforce_csrf_checks=True, REMOTE_ADDR=address, headers=dict(self.headers))
-        if self.session:
-            client.cookies["sessionid"] = self.session
+        if cookie := self.session or self.dead_session:
+            client.cookies["sessionid"] = cookie
         if csrf:
             client.cookies["csrftoken"] = "a" * 32
             client.defaults["HTTP_X_CSRFTOKEN"] = "a" * 32
@@ -79,12 +81,17 @@ def everybody() -> dict[str, Somebody]:
     ApiToken.objects.filter(pk=ended[0].pk).update(expires_at=timezone.now() - timedelta(seconds=1))
     revoke_api_token(revoked[0])
     deactivated = token(*SCOPES, user=users["deactivated"])
+    closed = session_of(users["deactivated"])
     User.objects.filter(pk=users["deactivated"].pk).update(is_active=False)
+    old = session_of(admin)
+    Session.objects.filter(pk=old.session).update(expire_date=timezone.now())
     waiting, gone = enrol("n1")[1], enrol("n1", approve=True)
     revoke_collector(gone[0])
     return {
         "anonymous": Somebody(),
         **{f"session of {name}": session_of(users[name]) for name in (*ROLES, "nobody")},
+        "ended session of an administrator": Somebody(dead_session=old.session),
+        "deactivated administrator's session": Somebody(dead_session=closed.session),
         **{f"token {scope}": holder_of(token(scope)[1], scope) for scope in SCOPES},
         "token with all": holder_of(token(*SCOPES)[1], *SCOPES),
         "token of a viewer": holder_of(token("read", user=users["viewer"])[1], "read"),
@@ -306,7 +313,7 @@ async def test_sockets(store: MemoryStore, settings: Any) -> None:
                 may = SOCKETS[pattern](name, who) and not (
                     origin.endswith("elsewhere.example") or (origin and pattern == "ws/agents")
                 )
-                socket = Socket(path, token=who.token, cookie=who.session, origin=origin)
+                socket = Socket(path, token=who.token, cookie=who.session or who.dead_session, origin=origin)
                 opened = await socket.connect()
                 if opened:
                     await socket.close()
