@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lab.cluster import Cluster
 from lab.stack import Access, Stack
 from tests.browser.chromium import ARGUMENTS, chromium_path, log_in
+from tests.browser.tracing import WAIT_MS
+
+expect.set_options()
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,7 @@ def watched_page(
     Fails on a console message that doesn't match `allowed`, and on any request elsewhere.
     """
     context = browser.new_context(viewport={"width": width, "height": height})
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     complaints: list[str] = []
     own = re.compile(rf"^(https?|ws)://{re.escape(access.url.split('//')[1])}/|^(data|blob):")

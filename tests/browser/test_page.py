@@ -10,7 +10,7 @@ from lab.faults import apply_fault, mend
 from lab.stack import Stack
 from tests.browser.chromium import log_in
 from tests.browser.conftest import watched_page
-from tests.browser.tracing import WAIT_MS, trace
+from tests.browser.tracing import trace
 
 pytestmark = [pytest.mark.browser, pytest.mark.live]
 Netviz = tuple[Cluster, Stack]
@@ -18,24 +18,24 @@ Netviz = tuple[Cluster, Stack]
 
 def test_fifteen_pods_are_there_and_a_new_one_appears_by_itself(page: Page, netviz: Netviz) -> None:
     cluster, _ = netviz
-    expect(page.get_by_test_id("pod-count")).to_have_text("15", timeout=WAIT_MS)
+    expect(page.get_by_test_id("pod-count")).to_have_text("15")
     expect(page.locator("[data-pod]")).to_have_count(15)
     page.evaluate("window.nvSamePage = true")
     cluster.add_pod("node2", "newcomer")
     try:
-        expect(page.locator('[data-pod="default/newcomer"]')).to_be_visible(timeout=WAIT_MS)
+        expect(page.locator('[data-pod="default/newcomer"]')).to_be_visible()
         expect(page.get_by_test_id("pod-count")).to_have_text("16")
         assert page.evaluate("window.nvSamePage") is True, "the page was loaded anew"
     finally:
         cluster.remove_pod("newcomer")
-    expect(page.get_by_test_id("pod-count")).to_have_text("15", timeout=WAIT_MS)
+    expect(page.get_by_test_id("pod-count")).to_have_text("15")
 
 
 def test_two_clicked_pods_are_traced_there_and_back(page: Page) -> None:
     page.locator('[data-pod="default/web-1"]').click()
     page.get_by_role("button", name="Trace from here").click()
     page.locator('[data-pod="default/web-2"]').click()
-    expect(page.get_by_test_id("disposition")).to_contain_text("DELIVERED", timeout=WAIT_MS, ignore_case=True)
+    expect(page.get_by_test_id("disposition")).to_contain_text("DELIVERED", ignore_case=True)
     hops = page.get_by_test_id("hop")
     assert hops.count() >= 4, "two pods and two nodes"
     expect(page.get_by_test_id("step").first).to_be_visible()
@@ -62,11 +62,11 @@ def test_a_duplicated_address_is_flagged_on_both_pods(page: Page, netviz: Netviz
     cluster, _ = netviz
     fault = apply_fault(cluster, "duplicate-address").id
     try:
-        expect(page.get_by_test_id("alert-count")).to_be_visible(timeout=WAIT_MS)
-        expect(page.locator("[data-pod][data-health=error]")).to_have_count(2, timeout=WAIT_MS)
+        expect(page.get_by_test_id("alert-count")).to_be_visible()
+        expect(page.locator("[data-pod][data-health=error]")).to_have_count(2)
     finally:
         mend(cluster, fault)
-    expect(page.locator("[data-pod][data-health=error]")).to_have_count(0, timeout=WAIT_MS)
+    expect(page.locator("[data-pod][data-health=error]")).to_have_count(0)
 
 
 def test_the_page_says_that_it_is_stale_and_recovers_by_itself(browser: Browser, netviz: Netviz) -> None:
@@ -77,10 +77,10 @@ def test_the_page_says_that_it_is_stale_and_recovers_by_itself(browser: Browser,
         assert stack.server is not None
         stack.server.kill()
         state = page.get_by_test_id("connection")
-        expect(state).not_to_have_attribute("data-state", "live", timeout=WAIT_MS)
+        expect(state).not_to_have_attribute("data-state", "live")
         stack.start_server()
-        expect(state).to_have_attribute("data-state", "live", timeout=60_000)
-        expect(page.get_by_test_id("pod-count")).to_have_text("15", timeout=60_000)
+        expect(state).to_have_attribute("data-state", "live")
+        expect(page.get_by_test_id("pod-count")).to_have_text("15")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768)])
@@ -88,7 +88,7 @@ def test_it_fits_the_window(browser: Browser, netviz: Netviz, width: int, height
     _, stack = netviz
     with watched_page(browser, stack.access, width=width, height=height) as page:
         log_in(page, stack.access)
-        expect(page.get_by_test_id("pod-count")).to_have_text("15", timeout=WAIT_MS)
+        expect(page.get_by_test_id("pod-count")).to_have_text("15")
         overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
         assert overflow <= 0
 

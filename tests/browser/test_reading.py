@@ -52,7 +52,7 @@ def again_until(page: Page, disposition: str) -> None:
         before = page.url
         page.get_by_test_id("trace-repeat").click()
         expect(page).not_to_have_url(before)
-        expect(answer).to_be_visible(timeout=WAIT_MS)
+        expect(answer).to_be_visible()
     expect(answer).to_have_attribute("data-disposition", disposition)
 
 
@@ -98,7 +98,7 @@ def test_a_link_to_a_trace_shows_the_same_step_again(page: Page, browser: Browse
         other.fill("input[name=username]", stack.access.user)
         other.fill("input[name=password]", stack.access.password)
         other.click("button[type=submit]")
-        expect(other.locator(".step.selected")).to_have_attribute("data-seq", chosen or "", timeout=WAIT_MS)
+        expect(other.locator(".step.selected")).to_have_attribute("data-seq", chosen or "")
         expect(other.get_by_test_id("direction-reply")).to_have_attribute("aria-selected", "true")
 
 
@@ -151,7 +151,7 @@ def test_a_trace_without_the_mouse(page: Page) -> None:
     page.locator("#trace-to").focus()
     page.keyboard.type("default/web-2")
     page.keyboard.press("Enter")
-    expect(page.get_by_test_id("disposition")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_test_id("disposition")).to_be_visible()
     page.get_by_test_id("direction-forward").focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_test_id("direction-reply")).to_have_attribute("aria-selected", "true")
@@ -212,7 +212,7 @@ def test_a_lost_login_and_a_busy_server_are_said_in_words(lenient: Page, netviz:
     lenient.fill("input[name=username]", stack.access.user)
     lenient.fill("input[name=password]", stack.access.password)
     lenient.click("button[type=submit]")
-    expect(lenient.get_by_test_id("compose")).to_be_visible(timeout=WAIT_MS)
+    expect(lenient.get_by_test_id("compose")).to_be_visible()
 
 
 def test_an_empty_map_says_how_a_node_gets_onto_it(browser: Browser, netviz: Netviz) -> None:

@@ -112,12 +112,10 @@ class Follower:
 
     def __init__(self) -> None:
         self.state: NodeState | None = None
-        self.delays_s: list[float] = []
         self.deltas: list[NodeDelta] = []
 
     def state_changed(self, delta: NodeDelta, at_ns: int) -> None:
         assert not delta.empty
-        self.delays_s.append((time.time_ns() - at_ns) / 1e9)
         self.deltas.append(delta)
         if self.state is not None:
             self.state = apply(self.state, delta)
@@ -144,7 +142,7 @@ async def running(
         await asyncio.gather(task, ready, return_exceptions=True)
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 15.0) -> Any:
+async def until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
     """Wait until the condition holds and return its value."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -185,7 +183,7 @@ def differences(held: NodeState, read: NodeState) -> list[str]:
     return out
 
 
-async def until_equal(runner: Runner, options: NetnsOptions, timeout_s: float = 15.0) -> None:
+async def until_equal(runner: Runner, options: NetnsOptions, timeout_s: float = 60) -> None:
     """Wait until the folded state equals a fresh dump, and show the difference if it never does."""
     end = time.monotonic() + timeout_s
     while found := differences(runner.state(), await fresh(options)):

@@ -35,11 +35,10 @@ def test_at_rest_the_servers_state_is_the_kernels(netviz: Netviz, tmp_path: Path
     assert_converges(stack, tmp_path)
 
 
-@pytest.mark.timeout(300)
-def test_after_a_minute_of_churn_nothing_differs(netviz: Netviz, tmp_path: Path) -> None:
+def test_after_three_thousand_changes_nothing_differs(netviz: Netviz, tmp_path: Path) -> None:
     cluster, stack = netviz
-    report = cluster.churn(rate_per_s=50, seconds=60, seed=1)
-    assert report.changes >= 0.95 * 50 * 60, report
+    report = cluster.churn(rate_per_s=200, seconds=15, seed=1)
+    assert report.changes >= 0.95 * 3000, report
     assert_converges(stack, tmp_path)
 
 
@@ -155,4 +154,4 @@ def assert_journal_is_sound(stack: Stack, folder: Path) -> None:
             ]
         return found
 
-    wait_until(lambda: not differences_now(), 15, "the journal's state is the server's", every_s=0.5)
+    wait_until(lambda: not differences_now(), 60, "the journal's state is the server's", every_s=0.5)

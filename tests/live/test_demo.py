@@ -43,7 +43,7 @@ def demo(
             yield process, found.groupdict()
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(60)
 
 
 def get(access: dict[str, str], path: str, body: dict[str, object] | None = None) -> dict[str, object]:
@@ -53,7 +53,7 @@ def get(access: dict[str, str], path: str, body: dict[str, object] | None = None
     )
     if data is not None:
         request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         answer: dict[str, object] = json.load(response)
     return answer
 
@@ -112,13 +112,13 @@ def test_a_lab_in_a_user_namespace_is_reached_from_another_terminal(tmp_path: Pa
         )
         run_lab(tmp_path, "mend")
         run_lab(tmp_path, "add-pod", "node2", "shop-1")
-        wait_until(lambda: pods(access) == 3, 20, "the new pod")
+        wait_until(lambda: pods(access) == 3, 60, "the new pod")
     assert left_behind(tmp_path) == []
 
 
 def answers(access: dict[str, str]) -> bool:
     try:
-        urllib.request.urlopen(access["url"] + "/healthz", timeout=2).close()
+        urllib.request.urlopen(access["url"] + "/healthz", timeout=60).close()
     except urllib.error.HTTPError:
         return True
     except OSError:
@@ -142,7 +142,7 @@ def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(
     with demo(tmp_path, "--nodes", "1", "--pods", "1", under=under) as (process, access):
         process.kill()
         process.wait()
-        wait_until(lambda: not answers(access), 20, "the end of the killed demo's server")
+        wait_until(lambda: not answers(access), 60, "the end of the killed demo's server")
     with demo(tmp_path, "--nodes", "1", "--pods", "2", under=under) as (process, access):
         assert pods(access) == 2
     assert process.returncode == 0
@@ -151,7 +151,7 @@ def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(
 
 def test_where_no_lab_can_run_a_recorded_one_is_replayed(tmp_path: Path) -> None:
     with demo(tmp_path, "--replay") as (process, access):
-        wait_until(lambda: pods(access) == 15, 15, "the recording's pods")
+        wait_until(lambda: pods(access) == 15, 60, "the recording's pods")
         assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
         assert "recorded" in (tmp_path / "err").read_text()
     assert process.returncode == 0

@@ -10,7 +10,7 @@ from tests.live.oracle.compare import WRONG
 pytestmark = pytest.mark.live
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_kept_cases() -> None:
     """What was predicted wrongly once is not any more."""
     wrong = []

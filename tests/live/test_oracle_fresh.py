@@ -19,7 +19,7 @@ FIRST_SEED = 1
 PACKETS = 1000
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_fresh_networks() -> None:
     """A thousand packets: what differs from the kernel, and does so again when it is sent alone, is wrong."""
     seed = int(os.environ.get("NETVIZ_ORACLE_SEED", FIRST_SEED))

@@ -78,7 +78,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _wait_for(lambda: _is_last(_recorded(path)), "the last change was not recorded")
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=60) == 0
             assert process.stderr is not None
             process.stderr.close()
     return path

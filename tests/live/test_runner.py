@@ -9,11 +9,11 @@ import random
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from agents import runner as runner_module
 from agents import worker
 from agents.collectors.base import NetnsHandle
 from agents.collectors.netns import NetnsOptions
@@ -39,6 +39,13 @@ from tests.live.node_rig import (
 pytestmark = pytest.mark.live
 
 NO_AUDIT_S = 3600.0
+
+
+@pytest.fixture
+def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the collector look for namespaces at a hint alone, never because time has passed."""
+    for period in ("PROC_LOOK_S", "UNWATCHED_LOOK_S", "BETRAYAL_S", "REMOTE_POLL_S"):
+        monkeypatch.setattr(runner_module, period, NO_AUDIT_S)
 
 
 @pytest.fixture
@@ -115,7 +122,7 @@ async def test_what_the_kernel_does_not_announce_is_found_without_an_audit(node:
         for what, command in SILENT.items():
             ip_batch(node.root, command.format(**pods))
             try:
-                await until_equal(runner, node.options(), timeout_s=8)
+                await until_equal(runner, node.options())
             except AssertionError as err:
                 raise AssertionError(f"{what} ({command}): {err}") from None
         assert follower.state == runner.state()
@@ -147,8 +154,6 @@ async def test_churn_then_quiet_equals_a_fresh_dump(node: Node) -> None:
         peers = resolve_node(runner.state())
         assert len(peers) == 20
         assert all(peer.state == PROVED for peer in peers.values())
-        delays = sorted(follower.delays_s)
-        assert delays[len(delays) // 2] < 0.1
 
 
 async def test_a_forced_overrun_is_counted_and_mended(node: Node) -> None:
@@ -237,9 +242,9 @@ async def test_a_directory_that_cannot_be_listed_is_not_taken_for_empty(
         assert named(runner, "p1") is not None
 
 
-async def test_a_new_pod_shows_soon_after_its_veth(node: Node) -> None:
+async def test_a_new_pod_shows_at_the_hint_of_its_veth(node: Node, no_clock: None) -> None:
+    """How soon that is, `make bench` measures; here nothing else could find it, as nobody looks by the clock."""
     async with running(node.options(), audit_s=NO_AUDIT_S) as (runner, _):
-        delays = []
         for number in range(1, 6):
             name = f"p{number}"
             netns = node.add_netns(name)
@@ -256,7 +261,6 @@ async def test_a_new_pod_shows_soon_after_its_veth(node: Node) -> None:
                 "netns",
                 netns,
             )
-            made = time.monotonic()
 
             def shows(name: str = name) -> bool:
                 ns = named(runner, name)
@@ -268,8 +272,6 @@ async def test_a_new_pod_shows_soon_after_its_veth(node: Node) -> None:
                 )
 
             await until(shows)
-            delays.append(time.monotonic() - made)
-        assert sorted(delays)[2] < 0.15, delays
 
 
 async def test_a_namespace_may_end_while_it_is_watched(node: Node) -> None:
@@ -319,7 +321,7 @@ async def test_a_namespace_that_only_a_veth_betrays(node: Node) -> None:
         await until(lambda: betrayed.key not in runner.state().netns)
 
 
-async def test_a_namespace_that_only_a_process_holds(node: Node) -> None:
+async def test_a_namespace_that_only_a_process_holds(node: Node, no_clock: None) -> None:
     """Found by /proc at the hint of its veth; let go at once when the process ends."""
     options = NetnsOptions(node.base, f"/run/netns/{node.root}", (str(node.directory),), "/proc")
     async with running(options, audit_s=NO_AUDIT_S) as (runner, _):
@@ -345,13 +347,13 @@ async def test_a_namespace_that_only_a_process_holds(node: Node) -> None:
             def found() -> NetnsState | None:
                 return next((ns for key, ns in runner.state().netns.items() if key.ino == ino), None)
 
-            ns = await until(found, timeout_s=5)
+            ns = await until(found)
             assert (process.pid, "sleep") in [(h.pid, h.name) for h in ns.netns.holders]
             await until(lambda: any(link.ifname == "eth0" for link in (found() or ns).links.values()))
         finally:
             process.kill()
             process.wait()
-        await until(lambda: found() is None, timeout_s=5)
+        await until(lambda: found() is None)
         await until(lambda: not any(link.ifname == "vp" for link in root_of(runner).links.values()))
 
 

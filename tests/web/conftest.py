@@ -58,7 +58,7 @@ class Here:
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
         self.listener.close()
         assert not self._thread.is_alive()
 

@@ -66,13 +66,13 @@ class Served:
                 stdout=out,
                 stderr=out,
             )
-        wait_until(self._answers, 40, f"the server answers; its log: {self.log}")
+        wait_until(self._answers, 60, f"the server answers; its log: {self.log}")
 
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
         try:
-            with urllib.request.urlopen(f"{self.url}/login/", timeout=5):
+            with urllib.request.urlopen(f"{self.url}/login/", timeout=60):
                 return True
         except (urllib.error.URLError, OSError):
             return False
@@ -87,7 +87,7 @@ class Served:
         """End it as a service manager would; returns its exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(20)
+        return self._process.wait(60)
 
     @property
     def running(self) -> bool:
@@ -113,7 +113,7 @@ class Served:
     def get(self, path: str, token: str) -> Any:
         """GET a JSON resource."""
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
     def log_lines(self, pattern: str) -> list[str]:
@@ -215,7 +215,7 @@ class Collector:
         return self.transport.connected and self.last >= 0 and self.acked == self.last
 
 
-async def eventually(condition: Callable[[], Any], timeout_s: float = 20, what: str = "") -> Any:
+async def eventually(condition: Callable[[], Any], timeout_s: float = 60, what: str = "") -> Any:
     """Wait for a condition without blocking the loop."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -43,7 +43,7 @@ class Link:
         self._events.put_nowait({"type": f"websocket.{kind}", **fields})
 
     async def until(self, condition: Any) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.01)
 
@@ -64,7 +64,7 @@ async def test_a_link_that_dies_at_the_welcome_leaves_nobody_connected(
     await link.until(lambda: "n1" in store.node_revisions() and not store.node_revisions()["n1"].connected)
     assert len(connections) == 0
     link.put("disconnect", code=1006)
-    await asyncio.wait_for(serving, 5)
+    await asyncio.wait_for(serving, 60)
 
 
 async def test_a_channel_layer_that_fails_leaves_nobody_connected(
@@ -95,7 +95,7 @@ async def test_a_snapshot_past_the_setting_is_refused(link: Link, settings: Any)
     await link.until(lambda: link.sent and link.sent[-1]["type"] == "websocket.close")
     assert link.sent[-1]["code"] == 1009
     link.put("disconnect", code=1009)
-    await asyncio.wait_for(serving, 5)
+    await asyncio.wait_for(serving, 60)
 
 
 async def test_a_connection_is_not_replaced_by_one_that_was_before_it(link: Link) -> None:
@@ -109,4 +109,4 @@ async def test_a_connection_is_not_replaced_by_one_that_was_before_it(link: Link
     await link.until(lambda: len(link.sent) >= 2)
     assert isinstance(decode_frame(link.sent[1]["bytes"]), Welcome)
     link.put("disconnect", code=1000)
-    await asyncio.wait_for(serving, 5)
+    await asyncio.wait_for(serving, 60)

@@ -180,6 +180,6 @@ async def test_two_servers_of_which_one_dies(
     other.kill()
     other.start()
     await become(n2=(False, None))
-    wait_until(lambda: not client.hexists(NODES, "n1"), 10, "Redis forgets it")
+    wait_until(lambda: not client.hexists(NODES, "n1"), 60, "Redis forgets it")
     assert client.exists(base_key("n1"), log_key("n1")) == 0
     assert client.hexists(NODES, "n2")

@@ -51,7 +51,7 @@ class Site:
         """GET: status, headers, body."""
         request = urllib.request.Request(self.server.url + path, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as err:
             return err.code, err.headers, err.read()
@@ -149,7 +149,7 @@ async def traced(site: Site) -> str:
 async def test_a_part_goes_away_and_comes_back(site: Site, name: str, fault: signal.Signals) -> None:
     part = site.services[name]
     async with ExitStackOfCollectors(site) as collectors:
-        await eventually(lambda: all(one.settled() for one in collectors), 40)
+        await eventually(lambda: all(one.settled() for one in collectors), 60)
         assert await traced(site) == "done"
         async with site.socket("/ws/topology") as page:
             part.kill() if fault == signal.SIGKILL else part.signal(fault)
@@ -167,8 +167,8 @@ async def test_a_part_goes_away_and_comes_back(site: Site, name: str, fault: sig
                     part.signal(signal.SIGCONT)
                 else:
                     part.start()
-            await eventually(lambda: site.health()["status"] == "ok", 40)
-        await eventually(lambda: all(one.settled() for one in collectors), 40)
+            await eventually(lambda: site.health()["status"] == "ok", 60)
+        await eventually(lambda: all(one.settled() for one in collectors), 60)
         assert site.api("/api/topology")[0] == 200
         assert await traced(site) == "done"
     assert not site.server.log_lines("Internal Server Error|Traceback")

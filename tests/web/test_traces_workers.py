@@ -54,7 +54,7 @@ def celery_worker(server: Served) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
 
 
 def health(server: Served) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def post(server: Served, request: dict[str, Any]) -> str:
         data=json.dumps(request).encode(),
         headers={"Authorization": f"Bearer {server.api_token}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(call, timeout=10) as answer:
+    with urllib.request.urlopen(call, timeout=60) as answer:
         return str(json.load(answer)["id"])
 
 
