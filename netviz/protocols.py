@@ -158,6 +158,9 @@ class WebSockets(Watched, WebSocketsSansIOProtocol):
             self.cut("does not read what is sent to it")
             return
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # An answer ends the handshake as well; uvicorn would log that nothing had.
+            self.handshake_complete = True
 
 
 # What `uvicorn.Config` needs for all of this.
