@@ -40,6 +40,7 @@ class Outcome(msgspec.Struct):
     seed: int
     faults: Counter[str] = msgspec.field(default_factory=Counter)
     changes: int = 0
+    churned_s: float = 0.0
     seconds: float = 0.0
     acknowledged: int = 0
     rows: int = 0
@@ -92,6 +93,7 @@ class Run:
             asking.stop()
             report = churning.stop()
         self.outcome.changes += report.changes
+        self.outcome.churned_s += report.elapsed_s
         self.outcome.statuses += asking.statuses
         self._accepted += asking.accepted
         self._note(asking.wrong)

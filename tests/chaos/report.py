@@ -53,7 +53,10 @@ def _one(outcome: Any) -> list[str]:
     rows = [
         ("faults", outcome.faults.total()),
         ("time", f"{outcome.seconds / 60:.0f} min"),
-        ("changes made in the lab", f"{outcome.changes:,}"),
+        (
+            "changes made in the lab",
+            f"{outcome.changes:,} ({outcome.changes / outcome.churned_s:.0f} a second)",
+        ),
         ("changes acknowledged", f"{outcome.acknowledged:,}"),
         ("journal rows compared", f"{outcome.rows:,}"),
         ("traces accepted", f"{outcome.accepted:,}"),

@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from netviz.celery import in_process_worker
 from netviz.ingest.store import MemoryStore
+from netviz.tracing import consumers
 from netviz.tracing.models import TraceRun
 from netviz.tracing.notify import announce
 from tests.core.sim.build import textbook
@@ -88,6 +89,20 @@ async def test_a_watcher_hears_each_change(address: str, token: Callable[[str], 
         for status in ("running", "failed"):
             await TraceRun.objects.filter(pk=run.pk).aupdate(status=status)
             await asyncio.to_thread(announce, run.pk)
+            assert json.loads(await asyncio.wait_for(trace.recv(), 10))["status"] == status
+
+
+async def test_a_watcher_hears_of_changes_that_nobody_tells(
+    address: str, token: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process made them, and Redis, which carries the word, was away."""
+    monkeypatch.setattr(consumers, "LOOK_EVERY_S", 0.05)
+    secret = await sync_to_async(token)("viewer")
+    run = await TraceRun.objects.acreate(request={}, source="a", target="b", proto="tcp")
+    headers = {"Authorization": f"Bearer {secret}"}
+    async with connect(f"ws://{address}/ws/traces/{run.pk}", additional_headers=headers) as trace:
+        for status in ("queued", "running", "done"):
+            await TraceRun.objects.filter(pk=run.pk).aupdate(status=status)
             assert json.loads(await asyncio.wait_for(trace.recv(), 10))["status"] == status
 
 
