@@ -38,7 +38,14 @@ def _say(text: str, file: TextIO | None = None) -> None:
 def _up(args: argparse.Namespace) -> int:
     started = time.monotonic()
     spec = ClusterSpec(
-        args.name, nodes=args.nodes, pods=args.pods, kind=args.kind, variant=args.variant, ipv6=not args.ipv4
+        args.name,
+        nodes=args.nodes,
+        pods=args.pods,
+        kind=args.kind,
+        variant=args.variant,
+        ipv6=not args.ipv4,
+        services=args.services,
+        proxy=args.proxy,
     )
     cluster = Cluster.up(spec, progress=lambda text: _say(text, sys.stderr), detached=True)
     _say(f"{cluster.name} is up in {cluster.directory} ({time.monotonic() - started:.1f} s)")
@@ -193,6 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--kind", default="textbook", help=f"the sort of network ({summaries})")
     up.add_argument("--variant", default="", help="a variant of the kind, where it has some")
     up.add_argument("--ipv4", action="store_true", help="without IPv6")
+    up.add_argument("--services", type=int, default=2, help="services besides DNS; 0: neither")
+    up.add_argument("--proxy", default="nftables", help="kube-proxy's mode: nftables, iptables, or both")
     up.add_argument("--nodes", type=int, default=3)
     up.add_argument("--pods", type=int, default=5, help="pods on each node")
     up.set_defaults(run=_up)

@@ -160,7 +160,7 @@ class Changes:
         """Make a link a port of the bridge `master` instead of the bridge `before`."""
         with self._rtnl(target) as rtnl:
             rtnl.set_link(rtnl.ifindex(dev), master=rtnl.ifindex(master))
-            if self._cluster.kind.hairpin:
+            if self._cluster.kind.has_hairpin(self._cluster.state.spec):
                 rtnl.set_port(rtnl.ifindex(dev), mode=1)
         self._note(self.move_port, target=target, dev=dev, master=before, before=master)
 

@@ -25,6 +25,8 @@ from types import TracebackType
 from lab import control, fabric, kinds, nft, paths, plan, privileges, supervisor
 from lab.churn import ChurnReport, run_churn
 from lab.fabric import Site
+from lab.kubernetes import agent, objects, shapes
+from lab.node import Node
 from lab.rtnl import Rtnl
 from lab.spec import RESERVED, ClusterSpec, ClusterState, LabError, NodeState, Pod
 from lab.store import Store, comings_and_goings, remove_if_dead, running, sweep
@@ -32,66 +34,12 @@ from lab.store import Store, comings_and_goings, remove_if_dead, running, sweep
 __all__ = ["Cluster", "ClusterSpec", "LabError", "Node", "running", "sweep"]
 
 Progress = Callable[[str], None]
+DNS_PODS = 2
 _ROOT = Path(__file__).resolve().parent.parent
 
 
 def _quiet(_: str) -> None:
     return
-
-
-class Node:
-    """One emulated node of a cluster, as its user sees it."""
-
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self._cluster = cluster
-        self.name = name
-
-    @property
-    def state(self) -> NodeState:
-        """The node's plan and pods, as this process last read them."""
-        return self._cluster.state.nodes[self.name]
-
-    @property
-    def pods(self) -> dict[str, Pod]:
-        """The node's pods by name."""
-        return self.state.pods
-
-    @property
-    def directory(self) -> Path:
-        """Where the node's namespaces, processes and pods file are."""
-        return self._cluster.directory / self.name
-
-    @property
-    def root(self) -> Path:
-        """The file of the node's own network namespace."""
-        return self.directory / "root"
-
-    def netns(self, pod: str) -> Path:
-        """Return the file of a pod's network namespace."""
-        return self.directory / "netns" / pod
-
-    def collector_args(self) -> list[str]:
-        """Return the collector's arguments that make it see this node and nothing else."""
-        where = self.directory
-        return [
-            *("--root-netns", str(where / "root")),
-            *("--netns-dir", str(where / "netns")),
-            *("--proc", str(where / "proc")),
-            *("--pods-file", str(where / "pods.json")),
-        ]
-
-    def call(self, op: str, **args: object) -> object:
-        """Ask the node's first process. Raises: LabError if the node is dead."""
-        try:
-            client = control.connect(self.directory / "control")
-        except OSError as error:
-            raise LabError(f"{self.name} doesn't run") from error
-        try:
-            return client.call(op, **args)
-        except control.ControlError as error:
-            raise LabError(f"{self.name}: {error}") from error
-        finally:
-            client.close()
 
 
 class Cluster:
@@ -128,11 +76,13 @@ class Cluster:
         spec.check()
         kind = kinds.find(spec.kind)
         kind.check(spec)
+        agent.check(spec)
         nft.require()
         privileges.require()
         directory = paths.base_dir() / spec.name
         planned = [kind.plan_node(spec, index) for index in range(1, spec.nodes + 1)]
-        cluster = cls(Store(directory, ClusterState(spec, {node.name: node for node in planned})))
+        state = ClusterState(spec, {node.name: node for node in planned}, services=shapes.invented(spec))
+        cluster = cls(Store(directory, state))
         with comings_and_goings():
             try:
                 directory.mkdir(mode=0o700)
@@ -169,8 +119,12 @@ class Cluster:
                 self._join(node)
             for node in nodes:
                 names = [plan.pod_name(node, number) for number in range(spec.pods)]
-                self._add_pods(node, [self._plan_pod(node, name) for name in names])
-                progress(f"{spec.name}: {node.name} with {len(names)} pods")
+                planned = [self._plan_pod(node, name) for name in names]
+                if spec.services and node.index <= DNS_PODS:
+                    planned.append(self._plan_pod(node, f"coredns-{node.index}", "dns"))
+                self._add_pods(node, planned)
+                progress(f"{spec.name}: {node.name} with {len(planned)} pods")
+            self._settle(nodes)
 
     def _start_supervisor(self, detached: bool) -> None:
         read, self._owner_pipe = (-1, -1) if detached else os.pipe()
@@ -315,28 +269,42 @@ class Cluster:
 
     # -- pods
 
-    def _plan_pod(self, node: NodeState, name: str) -> Pod:
+    def _plan_pod(self, node: NodeState, name: str, app: str = "echo") -> Pod:
         if name in self.pods:
             raise LabError(f"{self.name} already has a pod {name}")
         try:
             pod = self.kind.plan_pod(self.state.spec, node, name)
         except ValueError as error:
             raise LabError(str(error)) from error
+        if app == "dns":
+            pod.app, pod.namespace, pod.labels = app, shapes.DNS_NAMESPACE, {"k8s-app": shapes.DNS_NAME}
         node.pods[name] = pod
         return pod
 
     def _add_pods(self, node: NodeState, pods: list[Pod]) -> None:
-        pids = self.nodes[node.name].call("add", pods=[pod.name for pod in pods])
+        dns = [pod.name for pod in pods if pod.app == "dns"]
+        pids = self.nodes[node.name].call("add", pods=[pod.name for pod in pods], dns=dns)
         assert isinstance(pids, dict)
         rtnl = self.rtnl(node.name)
         for pod in pods:
             pod.pause_pid, pod.app_pid = pids[pod.name]["pause"], pids[pod.name]["app"]
             self.kind.plug(self.site, self.state.spec, node, pod, rtnl)
-        self._pods_changed(node)
 
-    def _pods_changed(self, node: NodeState) -> None:
-        self.kind.pods_changed(self.site, node)
-        self._store.write_pods(node)
+    def _settle(self, changed: Sequence[NodeState]) -> None:
+        """Bring up to date what depends on which pods, services and policies there are."""
+        for node in changed:
+            self.kind.pods_changed(self.site, node)
+            self._store.write_pods(node)
+        objects.write(self.directory, self.state)
+        alive = [node for node in self.state.nodes.values() if node.alive]
+        if not self.state.services:
+            return
+        families = (4, 6) if self.state.spec.ipv6 else (4,)
+        ports = {family: agent.ports_of(self.state, family) for family in families}
+        for node in alive:
+            for of_family in ports.values():
+                agent.write(self.site, self.kind, self.state, node, of_family)
+            self.nodes[node.name].call("health", services=agent.health_of(ports[4], node.name))
 
     def add_pod(self, node: str, name: str | None = None) -> Pod:
         """Add a pod to a node, named `name` or the next free name. Raises: LabError."""
@@ -351,6 +319,7 @@ class Cluster:
             pod = self._plan_pod(where, chosen)
             try:
                 self._add_pods(where, [pod])
+                self._settle([where])
             except BaseException:
                 del where.pods[chosen]
                 raise
@@ -367,7 +336,7 @@ class Cluster:
             self.kind.unplug(self.site, state.spec, node, pod, self.rtnl(node.name))
             self.nodes[node.name].call("remove", name=name)
             del node.pods[name]
-            self._pods_changed(node)
+            self._settle([node])
 
     def set_listening(self, name: str, on: bool, address: str = "") -> None:
         """Start or stop a pod's listeners (its second process), at one address if told. Raises: LabError."""
@@ -389,6 +358,7 @@ class Cluster:
         self._ask("node", name=node.name, shared=self.state.spec.shared)
         fabric.plug_node(self.site, node)
         self.kind.build_node(self.site, self.state.spec, node)
+        agent.prepare(self.site, self.state.spec, node)
         node.alive = True
         node.boots += 1
         self._store.write_pods(node)
@@ -407,6 +377,7 @@ class Cluster:
                 self._ask("kill", name=name)
             fabric.unplug_node(self.site, node)
             node.alive = False
+            self._settle([])
             state.faults = [fault for fault in state.faults if fault.target.get("node") != name]
 
     def restart_node(self, name: str) -> None:
@@ -417,3 +388,4 @@ class Cluster:
             self._boot(node)
             self._join(node)
             self._add_pods(node, list(node.pods.values()))
+            self._settle([node])

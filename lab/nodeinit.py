@@ -20,6 +20,8 @@ from typing import NoReturn
 
 from lab import control, netns, syscalls
 from lab.echo import EchoServer, serve_forever
+from lab.kubernetes.dns import DnsServer
+from lab.kubernetes.health import HealthServer
 
 
 def wait_ready(pipe: int, what: str) -> None:
@@ -49,12 +51,21 @@ class NodeInit:
         self._apps: dict[str, int] = {}
         self._selector = selectors.DefaultSelector()
         self._echo = EchoServer(self._selector)
+        self._health = HealthServer(self._selector)
+        self._dns: set[str] = set()
 
     def run(self, listener: socket.socket) -> NoReturn:
         """Serve requests for ever. The process ends by SIGKILL only: it is a PID namespace's init."""
         control.on_child_exit(self._selector, self._reap)
         control.serve(
-            self._selector, listener, {"add": self.add, "remove": self.remove, "listen": self.listen}
+            self._selector,
+            listener,
+            {
+                "add": self.add,
+                "remove": self.remove,
+                "listen": self.listen,
+                "health": self._health.serve,
+            },
         )
         serve_forever(self._selector)
         raise AssertionError("unreachable")
@@ -66,8 +77,9 @@ class NodeInit:
 
     # -- operations
 
-    def add(self, pods: list[str]) -> dict[str, dict[str, int]]:
-        """Start pods and return the pids of each, as this node's /proc numbers them."""
+    def add(self, pods: list[str], dns: list[str]) -> dict[str, dict[str, int]]:
+        """Start pods, those in `dns` with a DNS server, and return the pids of each, as this node numbers them."""
+        self._dns |= set(dns)
         pipes = {name: self._start_pause(name) for name in pods}
         for name, pipe in pipes.items():
             wait_ready(pipe, f"pause of {name}")
@@ -85,14 +97,15 @@ class NodeInit:
 
     def listen(self, pods: list[str], on: bool, address: str = "::") -> dict[str, int]:
         """Start or stop the pods' listeners; return the pids of those that are processes."""
-        if self._shared:
-            for name in pods:
+        shared = [name for name in pods if self._shared and name not in self._dns]
+        pods = [name for name in pods if name not in shared]
+        if shared:
+            for name in shared:
                 if on:
                     with netns.entered_path(self._netns_of(name)):
                         self._echo.open(name, address)
                 else:
                     self._echo.close(name)
-            return {}
         if on:
             pipes = {name: self._start_app(name, address) for name in pods}
             for name, pipe in pipes.items():
@@ -130,6 +143,8 @@ class NodeInit:
             syscalls.set_name("app")
             selector = selectors.DefaultSelector()
             EchoServer(selector).open(name, address)
+            if name in self._dns:
+                DnsServer(selector, self._dir.parent / "objects").open()
             os.write(ready, b"ready")
             os.close(ready)
             serve_forever(selector)

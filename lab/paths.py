@@ -3,6 +3,7 @@
     BASE/CLUSTER/state.json          the specification, the pods and the faults (`ClusterState`)
                  control, alive      the supervisor's socket and lock
                  fabric, router, internet      namespaces without processes (bind mounts)
+                 objects/LIST.json   the API's lists: nodes, pods, services, ...
                  NODE/root           the node's own namespace (bind mount)
                       netns/POD      its pods' namespaces (bind mounts)
                       proc/          its processes (a proc mount)

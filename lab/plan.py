@@ -21,7 +21,7 @@ OUTSIDE_ROUTER4, OUTSIDE_ROUTER6 = "198.51.100.1", "2001:db8:100::1"
 DEFAULT4, DEFAULT6 = "0.0.0.0/0", "::/0"
 
 MAX_POD_NAMES = 5000
-_ROLES = ("web", "api", "db", "cache", "jobs")
+ROLES = ("web", "api", "db", "cache", "jobs")
 
 
 def default(family: int) -> str:
@@ -88,8 +88,15 @@ def host(address: str) -> str:
 
 def pod_name(node: NodeState, number: int) -> str:
     """Name the node's pod number `number`, from 0."""
-    turn, role = divmod(number, len(_ROLES))
-    return f"{_ROLES[role]}-{node.index}" + (f"-{turn + 1}" if turn else "")
+    turn, role = divmod(number, len(ROLES))
+    return f"{ROLES[role]}-{node.index}" + (f"-{turn + 1}" if turn else "")
+
+
+def _labels(name: str) -> dict[str, str]:
+    """Return a pod's labels: its role and the number of its turn, as its name has them."""
+    role, _, rest = name.partition("-")
+    turn = rest.partition("-")[2]
+    return {"app": role, "turn": turn or "1"}
 
 
 def short_hash(*words: str) -> str:
@@ -113,5 +120,6 @@ def plan_pod(spec: ClusterSpec, node: NodeState, name: str) -> Pod:
         ipv4=ipv4,
         ipv6=pod_address(node.pod_cidr6, free) if spec.ipv6 else "",
         mac=mac_of(ipv4),
+        labels=_labels(name),
         host_ifname=f"veth{short_hash(spec.name, name)[:8]}",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,8 @@ MAX_NODES = 200
 MAX_PODS = 1000
 MAX_PODS_OF_24 = 250
 MAX_NODES_OF_LARGE_RANGES = 15
+MAX_SERVICES = 500
+PROXIES = ("nftables", "iptables", "both")
 RESERVED = frozenset({"fabric", "router", "internet"})
 
 
@@ -28,7 +31,8 @@ class ClusterSpec(msgspec.Struct, frozen=True):
     """A cluster to build: `nodes` nodes named node1, node2, ... with `pods` pods each.
 
     `kind` names the sort of network (`lab.kinds`), without IPv6 where `ipv6` is False; `variant` is one of
-    the kind's own, "" its first. `shared_listeners` serves the listeners of a node's pods from one process
+    the kind's own, "" its first. `services` counts the services besides the DNS service, which is there with
+    them; `proxy` is kube-proxy's mode. `shared_listeners` serves the listeners of a node's pods from one process
     instead of one for each pod; None decides by the number of pods.
     """
 
@@ -38,6 +42,8 @@ class ClusterSpec(msgspec.Struct, frozen=True):
     kind: str = "textbook"
     variant: str = ""
     ipv6: bool = True
+    services: int = 0
+    proxy: str = "nftables"
     shared_listeners: bool | None = None
 
     def check(self) -> None:
@@ -49,6 +55,10 @@ class ClusterSpec(msgspec.Struct, frozen=True):
         if not 0 <= self.pods <= MAX_PODS:
             raise SpecError(f"pods: from 0 to {MAX_PODS} on a node, not {self.pods}")
 
+        if not 0 <= self.services <= MAX_SERVICES:
+            raise SpecError(f"services: from 0 to {MAX_SERVICES}, not {self.services}")
+        if self.proxy not in PROXIES:
+            raise SpecError(f"no mode of kube-proxy {self.proxy!r}; there are: {', '.join(PROXIES)}")
         if self.pods > MAX_PODS_OF_24 and self.nodes > MAX_NODES_OF_LARGE_RANGES:
             raise SpecError(
                 f"more than {MAX_PODS_OF_24} pods on a node: at most {MAX_NODES_OF_LARGE_RANGES} nodes"
@@ -76,7 +86,7 @@ class Addressed(msgspec.Struct):
 
 class Pod(Addressed):
     """A pod. `host_index` numbers its addresses in the node's range; `host_port` is one of the node's that
-    leads to the pod's port 8080, 0 without.
+    leads to the pod's port 8080, 0 without; `app` is what it runs: "echo", or "dns" besides.
 
     Pids are as the node's own /proc numbers them; `app_pid` is 0 where listeners share a process.
     """
@@ -90,6 +100,9 @@ class Pod(Addressed):
     mac: str
     host_ifname: str
     host_port: int = 0
+    namespace: str = "default"
+    labels: dict[str, str] = {}
+    app: str = "echo"
     pause_pid: int = 0
     app_pid: int = 0
 
@@ -130,8 +143,14 @@ class FaultState(msgspec.Struct):
 
 
 class ClusterState(msgspec.Struct):
-    """Everything that another process needs to act on a running cluster."""
+    """Everything that another process needs to act on a running cluster.
+
+    `services` and `policies` are the API's own objects, `revision` counts what the lists went through.
+    """
 
     spec: ClusterSpec
     nodes: dict[str, NodeState] = {}
     faults: list[FaultState] = []
+    services: list[dict[str, Any]] = []
+    policies: list[dict[str, Any]] = []
+    revision: int = 0

@@ -73,12 +73,12 @@ class Store:
         pods = [
             {
                 "name": pod.name,
-                "namespace": "default",
+                "namespace": pod.namespace,
                 "uid": pod.uid,
                 "netns": str(where / "netns" / pod.name),
                 "pause_pid": pod.pause_pid,
                 "containers": ["app"],
-                "labels": {"app": pod.name.partition("-")[0]},
+                "labels": pod.labels,
             }
             for pod in node.pods.values()
         ]

@@ -33,6 +33,7 @@ TEST_TOOLS = {
     "ebtables": "ebtables",
     "ipset": "ipset",
     "conntrack": "conntrack",
+    "nfacct": "nfacct",
     "redis-server": "redis-server",
     "containerd": "containerd",
     "runc": "runc",

@@ -39,7 +39,7 @@ class Bridged(Kind):
         # The bridge takes the MTU of its smallest port.
         mtu = self.mtu if self.mtu != 1500 else 0
         rtnl.add_veth(pod.host_ifname, "eth0", path, peer_mac=pod.mac, master=bridge, mtu=mtu)
-        if self.hairpin:
+        if self.has_hairpin(spec):
             rtnl.set_port(rtnl.ifindex(pod.host_ifname), mode=1)
         with Rtnl(path) as inside:
             inside.set_up(1)

@@ -9,6 +9,7 @@ from lab.cluster import Cluster
 from lab.reality import Outcome, Probe, send_all
 from netviz.core.state.node import ClusterState
 from tests.live.prediction import Comparison, compare, snapshot
+from tests.live.translated import compare_translated
 
 OPEN, CLOSED = 8080, 81
 EXCHANGES = (("tcp", OPEN), ("tcp", CLOSED), ("udp", OPEN), ("udp", CLOSED), ("icmp", 0))
@@ -81,3 +82,38 @@ def hold(
     bad = [one.describe() for one in compared if one.verdict != "right"]
     assert not bad, f"{len(bad)} of {len(compared)} not predicted:\n" + "\n".join(bad[:10])
     return state, compared
+
+
+def service_probes(cluster: Cluster, sources: list[str]) -> list[Probe]:
+    """Every address and port of every service that the lab's echo servers are behind, from some senders."""
+    found = []
+    for service in cluster.state.services:
+        spec, status = service["spec"], service["status"]
+        if service["metadata"]["namespace"] == "kube-system":
+            continue
+        balancers = [one["ip"] for one in status["loadBalancer"].get("ingress", [])]
+        addresses = [
+            ip for ip in [*spec["clusterIPs"], *spec.get("externalIPs", []), *balancers] if ip != "None"
+        ]
+        for src in sources:
+            for port in spec["ports"]:
+                proto = port["protocol"].lower()
+                found += [
+                    Probe(src, ip, proto, port["port"], family=6 if ":" in ip else 4) for ip in addresses
+                ]
+                if "nodePort" in port:
+                    found += [Probe(src, node, proto, port["nodePort"]) for node in cluster.nodes]
+    return found
+
+
+def hold_services(cluster: Cluster, directory: Path, wanted: list[Probe]) -> list[Comparison]:
+    """Collect, send, predict: nothing is wrong or unknown, though an endpoint may be one of several."""
+    state = snapshot(cluster, directory)
+    compared = [compare_translated(state, cluster, outcome) for outcome in send_all(cluster, wanted)]
+    late = [n for n, one in enumerate(compared) if one.verdict == "wrong"]
+    for number in late:
+        (outcome,) = send_all(cluster, [wanted[number]], timeout_s=PATIENCE_S)
+        compared[number] = compare_translated(state, cluster, outcome)
+    bad = [one.describe() for one in compared if one.verdict in ("wrong", "unknown")]
+    assert not bad, f"{len(bad)} of {len(compared)} not predicted:\n" + "\n".join(bad[:10])
+    return compared

@@ -18,6 +18,7 @@ import pytest
 import lab
 from lab import churn, control, paths
 from lab.cluster import Cluster, ClusterSpec, running, sweep
+from lab.faults import FAULTS
 from lab.reality import Probe, send, send_all
 from lab.spec import LabError
 from lab.stack import wait_until
@@ -239,17 +240,19 @@ def test_command_line() -> None:
     name = spec().name
     up = command("up", name, "--nodes", "2", "--pods", "2")
     assert up.returncode == 0, up.stderr
-    assert f"{name}: node2 with 2 pods" in up.stderr
+    assert f"{name}: node2 with 3 pods" in up.stderr  # one answers names
     held = Holdings(Cluster.load(name))
     assert name in command("list").stdout
     assert "10.244.2.3" in command("list", "-v").stdout
     route = command("exec", "web-1", "--", "ip", "route", "get", "10.244.2.2")
     assert "via 10.244.1.1 dev eth0 src 10.244.1.2" in route.stdout
-    assert command("break", "--list").stdout.count("\n") == 11
+    assert command("break", "--list").stdout.count("\n") == len(FAULTS)
+    said = {fault["name"]: fault for fault in json.loads(command("break", "--list", "--json").stdout)}
+    assert said["route-missing"]["blame"] == {"node": "node1", "device": "eth0"}
     assert command("break", "drop-rule", "--pod", "web-2").returncode == 0
     assert "fault drop-rule:web-2" in command("list").stdout
     assert command("mend").stdout == "mended drop-rule:web-2\n"
-    assert "web-2-2 10.244.2.4" in command("add-pod", "node2", "web-2-2").stdout
+    assert "web-2-2 10.244.2.5" in command("add-pod", "node2", "web-2-2").stdout
     assert command("remove-pod", "web-2-2").returncode == 0
     churned = command("churn", name, "--rate", "20", "--seconds", "0.5")
     assert "10 changes in" in churned.stdout

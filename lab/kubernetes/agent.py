@@ -1,0 +1,56 @@
+"""What runs on each node in kube-proxy's place: it reads the API's lists and writes the node's rules.
+
+The mode is iptables', nftables', or "both": what is there after somebody changed the mode and didn't
+clean up, where whichever comes first translates.
+"""
+
+from __future__ import annotations
+
+from lab import netns, plan, xtables
+from lab.fabric import Site
+from lab.kinds import Kind
+from lab.kubernetes import objects, proxy_iptables, proxy_nftables
+from lab.kubernetes.ports import ServicePort, service_ports
+from lab.spec import ClusterSpec, ClusterState, NodeState
+
+IPTABLES, NFTABLES, BOTH = "iptables", "nftables", "both"
+
+
+def check(spec: ClusterSpec) -> None:
+    """Raises: ProgramError where a mode's program is missing."""
+    if spec.services and spec.proxy != NFTABLES:
+        for program in ("iptables", "nfacct"):
+            xtables.require(program)
+
+
+def prepare(site: Site, spec: ClusterSpec, node: NodeState) -> None:
+    """Make a new node ready for services, as kube-proxy and kubelet do at their start."""
+    if spec.services and spec.proxy != NFTABLES:
+        netns.set_sysctls(site.root(node), {"ipv4/conf/all/route_localnet": 1})
+        for family in node.families:
+            proxy_iptables.hook_in(site.root(node), family)
+
+
+def health_of(ports: list[ServicePort], node: str) -> dict[str, list[str | int]]:
+    """Map each health-check port to the service's namespace and name and its endpoints on a node."""
+    return {
+        str(port.health_port): [port.namespace, port.name, len(port.local(node))]
+        for port in ports
+        if port.health_port
+    }
+
+
+def ports_of(state: ClusterState, family: int) -> list[ServicePort]:
+    """List the ports of the cluster's services."""
+    return service_ports(state.services, objects.slices(state), family)
+
+
+def write(site: Site, kind: Kind, state: ClusterState, node: NodeState, ports: list[ServicePort]) -> None:
+    """Bring a node's rules up to date with `ports`, which are all of one family."""
+    family = 6 if ports and ":" in ports[0].cluster_ip else 4
+    root, pods = site.root(node), kind.pods_range(family)
+    if state.spec.proxy in (IPTABLES, BOTH):
+        proxy_iptables.write(root, family, node.name, pods, ports)
+    if state.spec.proxy in (NFTABLES, BOTH):
+        services = plan.services_range(family)
+        proxy_nftables.write(root, family, node.name, node.address(family), pods, services, ports)

@@ -1,0 +1,159 @@
+"""The API's lists that fit a cluster, as files: what `kubectl get -o json` would say of it.
+
+    DIRECTORY/objects/nodes.json  pods.json  services.json  endpointslices.json  networkpolicies.json  namespaces.json
+
+They follow the cluster: pods and nodes that come and go, services and policies that are added.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lab import paths, plan
+from lab.echo import PORT
+from lab.kubernetes.shapes import metadata
+from lab.spec import ClusterState, NodeState, Pod
+
+Json = dict[str, Any]
+KINDS: dict[str, tuple[str, str]] = {
+    "nodes": ("v1", "NodeList"),
+    "namespaces": ("v1", "NamespaceList"),
+    "pods": ("v1", "PodList"),
+    "services": ("v1", "ServiceList"),
+    "endpointslices": ("discovery.k8s.io/v1", "EndpointSliceList"),
+    "networkpolicies": ("networking.k8s.io/v1", "NetworkPolicyList"),
+}
+
+
+def lists(state: ClusterState) -> dict[str, list[Json]]:
+    """Return the items of every list."""
+    namespaces = {"default", "kube-system", *(pod.namespace for pod in _pods(state))}
+    return {
+        "nodes": [_node(node) for node in state.nodes.values()],
+        "namespaces": [_namespace(name) for name in sorted(namespaces)],
+        "pods": [_pod(pod, state.nodes[pod.node]) for pod in _pods(state)],
+        "services": state.services,
+        "endpointslices": slices(state),
+        "networkpolicies": state.policies,
+    }
+
+
+def write(directory: Path, state: ClusterState) -> None:
+    """Bring the files up to date."""
+    state.revision += 1
+    where = directory / "objects"
+    where.mkdir(exist_ok=True)
+    for name, items in lists(state).items():
+        version, kind = KINDS[name]
+        made = {
+            "kind": kind,
+            "apiVersion": version,
+            "metadata": {"resourceVersion": str(state.revision)},
+            "items": items,
+        }
+        paths.write_atomically(where / f"{name}.json", msgspec.json.encode(made))
+
+
+def _pods(state: ClusterState) -> list[Pod]:
+    return [pod for node in state.nodes.values() for pod in node.pods.values()]
+
+
+def _same_uid(*words: str) -> str:
+    digest = plan.short_hash(*words)
+    return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-8{digest[17:20]}-{digest[20:32]}"
+
+
+def _ready(state: str) -> list[Json]:
+    return [{"type": "Ready", "status": state}]
+
+
+def _namespace(name: str) -> Json:
+    labels = {"kubernetes.io/metadata.name": name}
+    meta = {**metadata(name, "", labels=labels), "uid": _same_uid("namespace", name)}
+    return {"metadata": meta, "status": {"phase": "Active"}}
+
+
+def _node(node: NodeState) -> Json:
+    labels = {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"}
+    ranges = [node.pod_cidr(family) for family in node.families]
+    addresses = [{"type": "InternalIP", "address": node.address(family)} for family in node.families]
+    return {
+        "metadata": {**metadata(node.name, "", labels=labels), "uid": _same_uid("node", node.name)},
+        "spec": {"podCIDR": ranges[0], "podCIDRs": ranges},
+        "status": {
+            "addresses": [*addresses, {"type": "Hostname", "address": node.name}],
+            "conditions": _ready("True" if node.alive else "Unknown"),
+        },
+    }
+
+
+def _pod(pod: Pod, node: NodeState) -> Json:
+    ports = [{"containerPort": PORT, "protocol": proto} for proto in ("TCP", "UDP")]
+    if pod.host_port:
+        ports = [{**port, "hostPort": pod.host_port} for port in ports]
+    return {
+        "metadata": metadata(pod.name, pod.namespace, uid=pod.uid, labels=pod.labels),
+        "spec": {"nodeName": pod.node, "containers": [{"name": "app", "image": "lab", "ports": ports}]},
+        "status": {
+            "phase": "Running",
+            "conditions": _ready("True" if node.alive else "False"),
+            "hostIP": node.ipv4,
+            "podIP": pod.ipv4,
+            "podIPs": [{"ip": pod.address(family)} for family in pod.families],
+        },
+    }
+
+
+def slices(state: ClusterState) -> list[Json]:
+    """Return the EndpointSlices of all services that select pods: one for each address family."""
+    pods = _pods(state)
+    found = []
+    for service in state.services:
+        selector = service["spec"].get("selector")
+        if selector:
+            namespace = service["metadata"]["namespace"]
+            chosen = [
+                pod for pod in pods if pod.namespace == namespace and selector.items() <= pod.labels.items()
+            ]
+            for family in service["spec"]["ipFamilies"]:
+                found.append(_slice(service, family, chosen, state))
+    return found
+
+
+def _slice(service: Json, family: str, pods: list[Pod], state: ClusterState) -> Json:
+    meta = service["metadata"]
+    name = f"{meta['name']}-{plan.short_hash(meta['name'], family)[:5]}"
+    labels = {
+        "kubernetes.io/service-name": meta["name"],
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+    }
+    owner = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "name": meta["name"],
+        "uid": meta["uid"],
+        "controller": True,
+    }
+    made = metadata(name, meta["namespace"], labels=labels, ownerReferences=[owner])
+    ports = [
+        {"name": port.get("name", ""), "protocol": port["protocol"], "port": port["targetPort"]}
+        for port in service["spec"]["ports"]
+    ]
+    return {
+        "metadata": {**made, "uid": _same_uid("slice", meta["namespace"], name)},
+        "addressType": family,
+        "endpoints": [_endpoint(pod, family, state.nodes[pod.node].alive) for pod in pods],
+        "ports": ports if pods else None,
+    }
+
+
+def _endpoint(pod: Pod, family: str, is_ready: bool) -> Json:
+    return {
+        "addresses": [pod.address(6 if family == "IPv6" else 4)],
+        "conditions": {"ready": is_ready, "serving": is_ready, "terminating": False},
+        "targetRef": {"kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid},
+        "nodeName": pod.node,
+    }

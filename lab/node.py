@@ -1,0 +1,67 @@
+"""One emulated node of a cluster, as its user sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lab import control
+from lab.spec import LabError, NodeState, Pod
+
+if TYPE_CHECKING:
+    from lab.cluster import Cluster
+
+
+class Node:
+    """One emulated node of a cluster, as its user sees it."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._cluster = cluster
+        self.name = name
+
+    @property
+    def state(self) -> NodeState:
+        """The node's plan and pods, as this process last read them."""
+        return self._cluster.state.nodes[self.name]
+
+    @property
+    def pods(self) -> dict[str, Pod]:
+        """The node's pods by name."""
+        return self.state.pods
+
+    @property
+    def directory(self) -> Path:
+        """Where the node's namespaces, processes and pods file are."""
+        return self._cluster.directory / self.name
+
+    @property
+    def root(self) -> Path:
+        """The file of the node's own network namespace."""
+        return self.directory / "root"
+
+    def netns(self, pod: str) -> Path:
+        """Return the file of a pod's network namespace."""
+        return self.directory / "netns" / pod
+
+    def collector_args(self) -> list[str]:
+        """Return the collector's arguments that make it see this node and nothing else."""
+        where = self.directory
+        return [
+            *("--root-netns", str(where / "root")),
+            *("--netns-dir", str(where / "netns")),
+            *("--proc", str(where / "proc")),
+            *("--pods-file", str(where / "pods.json")),
+        ]
+
+    def call(self, op: str, **args: object) -> object:
+        """Ask the node's first process. Raises: LabError if the node is dead."""
+        try:
+            client = control.connect(self.directory / "control")
+        except OSError as error:
+            raise LabError(f"{self.name} doesn't run") from error
+        try:
+            return client.call(op, **args)
+        except control.ControlError as error:
+            raise LabError(f"{self.name}: {error}") from error
+        finally:
+            client.close()
