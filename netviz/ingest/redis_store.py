@@ -2,15 +2,8 @@
 
 Every process reads its own mirror (a `MemoryStore`), so a read costs what it costs on one machine.
 The process that has a node's collector owns the node: it changes its mirror at once, and a thread
-brings the changes to Redis in batches. All other processes follow.
-
-    netviz:nodes          hash: node -> Meta (owner, revision, base revision, position, status)
-    netviz:base:NODE      the node's whole state at the base revision
-    netviz:log:NODE       list: the deltas since, one a revision
-    netviz:bodies         hash: digest -> netfilter body
-    netviz:changes        channel: names of nodes that changed
-    netviz:memory         a random word: another one, or none, and Redis has lost what it held
-    netviz:alive:OWNER    the owner lives (redis_leases.py); its nodes are connected no longer than that
+brings the changes to Redis in batches. All other processes follow. How it lies there says
+redis_records.py.
 
 After COMPACT_DELTAS the owner writes a new base instead of the next delta. When Redis was away or has
 lost what it held, or a node has a new owner, the owner writes a base too: nothing has to be remembered
@@ -23,69 +16,39 @@ import logging
 import threading
 import time
 import uuid
-import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-import msgspec
 import redis
 
 from netviz.core.model.netfilter import Body, body_digest
-from netviz.core.state.delta import NodeDelta, diff
-from netviz.core.state.door import UNREADABLE, fold, read_body, read_delta, settle
+from netviz.core.state.delta import NodeDelta
+from netviz.core.state.door import fold, settle
 from netviz.core.state.node import NodeState
-from netviz.core.wire.messages import AgentStatus
 from netviz.ingest.redis_leases import RENEW_EVERY_S, Leases
+from netviz.ingest.redis_records import (
+    BODIES,
+    CHANGES,
+    MEMORY,
+    NODES,
+    Meta,
+    Work,
+    decode_meta,
+    parse_body,
+    read_node,
+    write_nodes,
+)
 from netviz.ingest.store import CollectorReport, MemoryStore, Position
 
 log = logging.getLogger("netviz.store")
 
-PREFIX = "netviz"
-NODES, BODIES, CHANGES = f"{PREFIX}:nodes", f"{PREFIX}:bodies", f"{PREFIX}:changes"
-MEMORY = f"{PREFIX}:memory"
 COMPACT_DELTAS = 200
 WRITE_EVERY_S = 0.02
 LOOK_EVERY_S = 2.0
 SWEEP_EVERY_S = 600.0
 RETRY_S = 1.0
 REWRITTEN_WITHIN_S = 10.0
-
-
-class Meta(msgspec.Struct, frozen=True, array_like=True):
-    """What Redis says of a node beside its state. `revision - base` deltas are in its log."""
-
-    owner: str
-    revision: int = 0
-    base: int = 0
-    position: tuple[int, int] | None = None
-    durable: tuple[int, int] | None = None
-    received_at_s: float = 0.0
-    connected: bool = False
-    version: str = ""
-    status: AgentStatus | None = None
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode_meta = msgspec.msgpack.Decoder(Meta).decode
-
-
-def _read_body(raw: bytes | None) -> Body | None:
-    try:
-        return None if raw is None else read_body(raw)
-    except UNREADABLE as err:
-        log.error("cannot read a netfilter body from Redis: %s", err)
-        return None
-
-
-def base_key(node: str) -> str:
-    """Name the key of a node's base."""
-    return f"{PREFIX}:base:{node}"
-
-
-def log_key(node: str) -> str:
-    """Name the key of a node's log."""
-    return f"{PREFIX}:log:{node}"
 
 
 class _Waiting:
@@ -252,33 +215,13 @@ class RedisStore(MemoryStore):
                 self._forgotten |= forgotten
             raise
 
-    def _send(
-        self,
-        bodies: dict[bytes, Body],
-        work: list[tuple[Meta, str, NodeState | list[NodeDelta]]],
-        forgotten: set[str],
-    ) -> None:
-        pipe = self._redis.pipeline(transaction=True)
-        for digest, body in bodies.items():
-            pipe.hset(BODIES, digest, _encode(body))
-        for meta, node, what in work:
-            if isinstance(what, NodeState):
-                pipe.set(base_key(node), zlib.compress(_encode(diff(NodeState(node), what)), 1))
-                pipe.delete(log_key(node))
-            elif what:
-                pipe.rpush(log_key(node), *map(_encode, what))
-            pipe.hset(NODES, node, _encode(meta))
-        for node in forgotten:
-            pipe.hdel(NODES, node)
-            pipe.delete(base_key(node), log_key(node))
-        for node in [*(node for _, node, _ in work), *forgotten]:
-            pipe.publish(CHANGES, node)
+    def _send(self, bodies: dict[bytes, Body], work: list[Work], forgotten: set[str]) -> None:
         if work:
             # Nobody sees what this process owns before it sees that it lives.
             self._leases.renew()
-        pipe.execute()
+        write_nodes(self._redis, bodies, work, forgotten)
 
-    def _take_waiting(self, node: str) -> tuple[Meta, str, NodeState | list[NodeDelta]]:
+    def _take_waiting(self, node: str) -> Work:
         held, waiting = self._held[node], self._owned[node]
         what: NodeState | list[NodeDelta]
         if waiting.deltas is None:
@@ -368,7 +311,7 @@ class RedisStore(MemoryStore):
         known = {raw_node.decode() for raw_node in metas}
         with self._lock:
             for node in self._owned.keys() - known - self._dirty:
-                # Redis has lost it, or another process took it for gone: it is written anew.
+                # Another process took it for gone: it is written anew.
                 self._owned[node].deltas = None
                 self._mark(node)
         if time.monotonic() >= self._lasts_until_s:
@@ -405,7 +348,7 @@ class RedisStore(MemoryStore):
     def _follow_raw(self, node: str, raw: bytes) -> None:
         """Follow a node; one that cannot be read is named once, and takes no other with it."""
         try:
-            self._follow_node(node, _decode_meta(raw))
+            self._follow_node(node, decode_meta(raw))
             self._unreadable.discard(node)
         except redis.RedisError:
             raise
@@ -445,7 +388,7 @@ class RedisStore(MemoryStore):
     def _catch_up(self, node: str, revision: int, meta: Meta) -> Meta:
         """Read the deltas after `revision`, or the whole node when its base is newer; return its meta then."""
         if revision >= meta.base:
-            now, _, deltas = self._read(node, whole=False, start=revision - meta.base)
+            now, _, deltas = read_node(self._redis, node, whole=False, start=revision - meta.base)
             same_log = (now.owner, now.base) == (meta.owner, meta.base)
             if same_log and now.position is not None and revision + len(deltas) == now.revision:
                 with self._lock:
@@ -454,7 +397,7 @@ class RedisStore(MemoryStore):
                             delta = settle(self._held[node].state, delta)
                             MemoryStore.fold(self, node, delta, Position(*now.position), now.received_at_s)
                 return now
-        now, base, deltas = self._read(node, whole=True, start=0)
+        now, base, deltas = read_node(self._redis, node, whole=True, start=0)
         if base is None or now.position is None:
             return now
         state = fold(NodeState(node), base)
@@ -464,18 +407,6 @@ class RedisStore(MemoryStore):
             if node not in self._owned:
                 self.mirror(state, now.revision, Position(*now.position), now.received_at_s)
         return now
-
-    def _read(self, node: str, *, whole: bool, start: int) -> tuple[Meta, NodeDelta | None, list[NodeDelta]]:
-        """Read a node's meta, base (if `whole`) and log as they are at one moment."""
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.hget(NODES, node)
-        pipe.lrange(log_key(node), start, -1)
-        if whole:
-            pipe.get(base_key(node))
-        answers = pipe.execute()
-        meta = _decode_meta(answers[0]) if answers[0] is not None else Meta("")
-        base = read_delta(zlib.decompress(answers[2])) if whole and answers[2] is not None else None
-        return meta, base, [read_delta(raw) for raw in answers[1]]
 
     def _sweep_bodies(self) -> None:
         """Remove bodies that nothing referred to at two sweeps in a row."""
@@ -488,4 +419,4 @@ class RedisStore(MemoryStore):
         wanted = self.wanted_bodies()
         if wanted:
             found = self._redis.hmget(BODIES, wanted)
-            MemoryStore.put_bodies(self, [body for raw in found if (body := _read_body(raw)) is not None])
+            MemoryStore.put_bodies(self, [body for raw in found if (body := parse_body(raw)) is not None])

@@ -16,7 +16,7 @@ from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
 from netviz.core.state.node import NodeState, SectionStatus
 from netviz.core.wire.messages import AgentStatus
-from netviz.ingest import redis_leases, redis_store
+from netviz.ingest import redis_leases, redis_records, redis_store
 from netviz.ingest.redis_store import RedisStore
 from netviz.ingest.store import CollectorReport, MemoryStore, Position
 from tests.web.services import redis_server
@@ -225,14 +225,14 @@ def test_an_emptied_redis_is_filled_again(open_store: Callable[[], RedisStore]) 
     owner = open_store()
     now = time.time()
     owner.replace(whole(), Position(5, 0), now)
-    wait_until(lambda: owner._redis.exists(redis_store.NODES), 60, "the owner writes")
+    wait_until(lambda: owner._redis.exists(redis_records.NODES), 60, "the owner writes")
     real, broken = owner._redis, _Broken(owner._redis)
     owner._redis = broken  # type: ignore[assignment]
     owner.fold("n1", sysctl(1), Position(5, 1), now)
     wait_until(lambda: broken.tried, 60, "the owner meets the failure")
     real.flushall()
     owner._redis = real
-    wait_until(lambda: real.exists(redis_store.NODES), 60, "the owner writes again")
+    wait_until(lambda: real.exists(redis_records.NODES), 60, "the owner writes again")
     assert in_step(owner, open_store())
 
 
@@ -324,7 +324,7 @@ def test_who_comes_after_all_died_knows_that_nobody_heard_what_is_left(
     owner._redis.flushall()
     assert open_store().restored
     owner.replace(whole(), Position(5, 0), time.time())
-    wait_until(lambda: owner._redis.hexists(redis_store.NODES, "n1"), 60, "it is written")
+    wait_until(lambda: owner._redis.hexists(redis_records.NODES, "n1"), 60, "it is written")
     assert not open_store().restored
     owner.close()
     assert open_store().restored
@@ -335,23 +335,23 @@ def test_unused_bodies_leave_redis_at_the_second_sweep(open_store: Callable[[], 
     owner.replace(whole(), Position(5, 0), time.time())
     owner.fold("n1", chain("a", DIGESTS[0]), Position(5, 1), time.time())
     owner.put_bodies(BODIES[:2])
-    wait_until(lambda: owner._redis.hlen(redis_store.BODIES) == 2, 60, "the bodies are written")
+    wait_until(lambda: owner._redis.hlen(redis_records.BODIES) == 2, 60, "the bodies are written")
     owner._sweep_bodies()
-    assert owner._redis.hlen(redis_store.BODIES) == 2
+    assert owner._redis.hlen(redis_records.BODIES) == 2
     owner._sweep_bodies()
-    assert owner._redis.hkeys(redis_store.BODIES) == [DIGESTS[0]]
+    assert owner._redis.hkeys(redis_records.BODIES) == [DIGESTS[0]]
 
 
 def test_what_cannot_be_read_in_redis_takes_nothing_else_with_it(
     open_store: Callable[[], RedisStore], caplog: pytest.LogCaptureFixture
 ) -> None:
     owner, reader = open_store(), open_store()
-    owner._redis.hset(redis_store.NODES, "a-bad-one", b"\xc1")
+    owner._redis.hset(redis_records.NODES, "a-bad-one", b"\xc1")
     owner.replace(whole(), Position(5, 0), time.time())
     wait_until(lambda: in_step(owner, reader), 60, "the reader follows the readable node")
     late = open_store()
     assert in_step(owner, late)
-    owner._redis.hset(redis_store.BODIES, DIGESTS[0], b"\xc1")
+    owner._redis.hset(redis_records.BODIES, DIGESTS[0], b"\xc1")
     owner.fold("n1", chain("a", DIGESTS[0]), Position(5, 1), time.time())
     wait_until(lambda: in_step(owner, reader), 60, "the reader follows past an unreadable body")
     assert "cannot read node a-bad-one" in caplog.text
