@@ -75,7 +75,7 @@ async function answer(
     response.end(await transform(url.pathname, page(url.searchParams)));
   } else if (url.pathname === "/api/traces" && request.method === "POST") {
     try {
-      json(202, { id: startRun(JSON.parse(await body(request)) as TraceRequest) });
+      json(202, runs.get(startRun(JSON.parse(await body(request)) as TraceRequest)));
     } catch (error) {
       json(400, { error: (error as Error).message });
     }

@@ -99,7 +99,8 @@ export class Api {
     }
   }
 
-  async startTrace(request: TraceRequest): Promise<{ id: string }> {
+  /** Start a trace. The server's answer is the run, which has its result already unless the server is busy. */
+  async startTrace(request: TraceRequest): Promise<TraceRun> {
     try {
       return await call("/api/traces", {
         method: "POST",
@@ -114,39 +115,58 @@ export class Api {
     }
   }
 
-  /** Report a trace's state until it is done or failed; by socket, else by asking. Returns a stop. */
-  followTrace(id: string, onRun: (run: TraceRun) => void, onError: (error: Error) => void): () => void {
+  /**
+   * Report a trace's state, from what is known of it already, until it is done or failed: asked for once, then by
+   * socket, else by asking again. Returns a stop.
+   */
+  followTrace(
+    id: string,
+    known: TraceRun | null,
+    onRun: (run: TraceRun) => void,
+    onError: (error: Error) => void,
+  ): () => void {
     let stopped = false;
     let finished = false;
+    let socket: WebSocket | null = null;
     const take = (run: TraceRun) => {
       if (stopped || finished) return;
       finished = run.status === "done" || run.status === "failed";
       onRun(run);
-      if (finished) socket.close();
+      if (finished) socket?.close();
+    };
+    const listen = () => {
+      if (stopped || finished) return;
+      socket = new WebSocket(socketUrl(`/ws/traces/${encodeURIComponent(id)}`));
+      socket.addEventListener("message", (event) => {
+        const run = parseRun(String(event.data));
+        if (run) take(run);
+      });
+      socket.addEventListener("close", () => void poll(500));
     };
     const poll = async (wait: number): Promise<void> => {
       if (stopped || finished) return;
       try {
         take(await this.trace(id));
       } catch (error) {
-        if (error instanceof ApiError && error.status >= 400 && error.status < 500) {
+        if (isFinal(error)) {
           finished = true;
-          onError(error);
+          onError(error as Error);
         }
       }
       if (!stopped && !finished) window.setTimeout(() => void poll(Math.min(5000, wait * 1.5)), wait);
     };
-    const socket = new WebSocket(socketUrl(`/ws/traces/${encodeURIComponent(id)}`));
-    socket.addEventListener("message", (event) => {
-      const run = parseRun(String(event.data));
-      if (run) take(run);
-    });
-    socket.addEventListener("close", () => void poll(500));
+    const first = known ? Promise.resolve(known) : this.trace(id);
+    first.then(take, (error) => (isFinal(error) ? onError(error) : undefined)).then(listen);
     return () => {
       stopped = true;
-      socket.close();
+      socket?.close();
     };
   }
+}
+
+/** Asking again would be answered alike. */
+function isFinal(error: unknown): boolean {
+  return error instanceof ApiError && error.status >= 400 && error.status < 500;
 }
 
 export function socketUrl(path: string): string {

@@ -2,6 +2,7 @@
 
 import { Api, socketUrl } from "./api.js";
 import { Feed, type FeedStatus } from "./feed.js";
+import type { NetnsObj } from "./graph/model.js";
 import { Graph } from "./graph/store.js";
 import type { Rect } from "./layout/scene.js";
 import { type Lit, litRoutes, litTrace } from "./lit.js";
@@ -19,7 +20,6 @@ import { findEnd, traceName } from "./ui/names.js";
 import { PodList } from "./ui/podlist.js";
 import { SearchBox } from "./ui/searchbox.js";
 import { toggleTheme } from "./ui/themes.js";
-import { likelyPort } from "./ui/traceform.js";
 import { TracePanel } from "./ui/tracepanel.js";
 
 const UPDATE_EVERY_MS = 100;
@@ -30,7 +30,8 @@ export class App implements Context {
   readonly role: string;
   readonly map: MapView;
   private route: Route = { page: "home" };
-  private readonly remarks = new Map<string, string>();
+  /** What was started last, as the server answered. */
+  private started: TraceRun | null = null;
   private shownHash: string | null = null;
   private panel: Panel | null = null;
   private run: TraceRun | null = null;
@@ -119,14 +120,10 @@ export class App implements Context {
     this.map.flyTo(target);
   }
 
-  remarkOn(trace: string): string | undefined {
-    return this.remarks.get(trace);
-  }
-
-  async startTrace(request: TraceRequest, remark?: string): Promise<void> {
-    const id = String((await this.api.startTrace(request)).id);
-    if (remark) this.remarks.set(id, remark);
-    this.go({ page: "trace", id, view: FIRST_VIEW });
+  async startTrace(request: TraceRequest): Promise<void> {
+    const run = await this.api.startTrace(request);
+    this.started = run;
+    this.go({ page: "trace", id: run.id, view: FIRST_VIEW });
   }
 
   private build(): void {
@@ -246,6 +243,7 @@ export class App implements Context {
   private follow(id: string): void {
     this.stopFollowing = this.api.followTrace(
       id,
+      this.started?.id === id ? this.started : null,
       (run) => this.showRun(run),
       (error) => {
         if (this.panel instanceof TracePanel) this.panel.fail(error);
@@ -335,45 +333,35 @@ export class App implements Context {
     const picked = target?.type === "pod" ? this.graph.netns.get(target.key) : undefined;
     if (picked && route.page === "compose" && this.mayTrace) {
       const name = traceName(picked);
-      if (route.from && route.from !== name) void this.traceTo(route.from, picked.key);
-      else if (route.to && route.to !== name) void this.traceBetween(name, route.to);
+      if (route.from && route.from !== name) void this.traceTo(route.from, targetName(picked));
+      else if (route.to && route.to !== name) void this.traceTo(name, route.to);
       else this.go({ page: "compose", from: name, to: "" }, true);
       return;
     }
     if (picked && extend && route.page === "select" && route.target.type === "pod" && this.mayTrace) {
       const from = this.graph.netns.get(route.target.key);
-      if (from && from.key !== picked.key) void this.traceTo(traceName(from), picked.key);
+      if (from && from.key !== picked.key) void this.traceTo(traceName(from), targetName(picked));
       return;
     }
     if (target) this.go({ page: "select", target });
     else if (route.page === "select") this.go({ page: "home" });
   }
 
-  private traceBetween(from: string, to: string): Promise<void> {
-    const end = findEnd(this.graph, to);
-    return end ? this.traceTo(from, end.key) : this.tryTrace({ from, to, proto: "tcp", dport: 80 });
-  }
-
-  /** Trace to a pod, to a port where it listens. */
-  private async traceTo(from: string, key: string): Promise<void> {
-    const ns = this.graph.netns.get(key);
-    if (!ns) return;
-    const to = ns.pod ? traceName(ns) : (ns.addrs[0]?.split("/")[0] ?? traceName(ns));
-    const detail = await this.api.netns(key).catch(() => null);
-    const port = likelyPort(detail?.sockets ?? []);
-    const remark = `Nothing is known to listen in ${to}, so this is an ICMP echo. For a connection, give a port below.`;
-    if (port) await this.tryTrace({ from, to, ...port });
-    else await this.tryTrace({ from, to, proto: "icmp" }, remark);
-  }
-
-  private async tryTrace(request: TraceRequest, remark?: string): Promise<void> {
+  /** Trace to what listens there; the server chooses. */
+  private async traceTo(from: string, to: string): Promise<void> {
+    const request: TraceRequest = { from, to, proto: "auto" };
     try {
-      await this.startTrace(request, remark);
+      await this.startTrace(request);
     } catch (error) {
-      this.go({ page: "compose", from: request.from, to: request.to }, true);
+      this.go({ page: "compose", from, to }, true);
       if (this.panel instanceof Compose) this.panel.form.show(request, error as Error);
     }
   }
+}
+
+/** How a trace names a namespace as its target. */
+function targetName(ns: NetnsObj): string {
+  return ns.pod ? traceName(ns) : (ns.addrs[0]?.split("/")[0] ?? traceName(ns));
 }
 
 /** The packet arrives, but what answers it doesn't: the way back is what one wants to see. */

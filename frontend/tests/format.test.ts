@@ -19,7 +19,6 @@ import {
 } from "../src/trace/format.js";
 import type { Step } from "../src/trace/types.js";
 import { bytes, seconds } from "../src/ui/names.js";
-import { likelyPort } from "../src/ui/traceform.js";
 
 test("an IPv6 address and a port are kept apart", () => {
   expect(endpoint("fd00::2", 80)).toBe("[fd00::2]:80");
@@ -174,22 +173,4 @@ test("back-off grows to its ceiling and never reaches nothing", () => {
   expect(retryDelay(3, 0.5)).toBe(3000);
   expect(retryDelay(50, 1)).toBe(15_000);
   expect(retryDelay(50, 0)).toBeGreaterThanOrEqual(7500);
-});
-
-test("a click traces to where the pod listens", () => {
-  const socket = (proto: string, addr: string, port: number, state = "LISTEN") => ({
-    proto,
-    addr,
-    port,
-    state,
-  });
-  expect(likelyPort([socket("udp", "0.0.0.0", 53, "UNCONN"), socket("tcp", "0.0.0.0", 8080)])).toEqual({
-    proto: "tcp",
-    dport: 8080,
-  });
-  expect(likelyPort([socket("tcp", "127.0.0.1", 80), socket("udp", "::", 53, "UNCONN")])).toEqual({
-    proto: "udp",
-    dport: 53,
-  });
-  expect(likelyPort([socket("tcp", "10.0.0.1", 40000, "ESTABLISHED")])).toBeNull();
 });

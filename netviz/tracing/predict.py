@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from netviz.core.sim.cluster_index import keys_of
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
-from netviz.core.state.node import ClusterState
+from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import faults
-from netviz.ingest.store import get_store
+from netviz.ingest.store import NodeRevision, Store, get_store
 from netviz.tracing.request import TraceRequest
 
 RECENT_S = 5.0
@@ -45,34 +46,66 @@ def flow_of(cluster: ClusterState, request: TraceRequest) -> Flow:
         raise CannotTrace(str(err)) from None
 
 
-def understood(cluster: ClusterState) -> tuple[ClusterState, dict[str, str]]:
-    """Leave out the nodes that cannot even be looked through; return the others, and what went wrong: node -> text.
+class LookedThrough:
+    """Which nodes' states can be looked through at all, each revision looked through once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, str | None]] = {}
+
+    def wrong(self, cluster: ClusterState, revisions: Mapping[str, NodeRevision]) -> dict[str, str]:
+        """What went wrong with which node: node -> text. `revisions` are at most as new as `cluster`."""
+        known, found = self._known, {}
+        for name, state in cluster.nodes.items():
+            revision = revisions[name].revision if name in revisions else -1
+            entry = known.get(name)
+            found[name] = entry if entry is not None and entry[0] == revision else (revision, _fault(state))
+        self._known = found
+        return {name: fault for name, (_, fault) in found.items() if fault is not None}
+
+
+def _fault(state: NodeState) -> str | None:
+    with faults.attempt(state.node, FAULT) as attempt:
+        keys_of(state.netns)
+    return attempt.fault
+
+
+_looked_through: WeakKeyDictionary[Store, LookedThrough] = WeakKeyDictionary()
+
+
+def understood(store: Store, revisions: Mapping[str, NodeRevision]) -> tuple[ClusterState, dict[str, str]]:
+    """The live state without the nodes that cannot even be looked through, and what went wrong: node -> text.
 
     Any of them would fail every trace, whichever nodes that is about.
     """
-    wrong: dict[str, str] = {}
-    for name, state in cluster.nodes.items():
-        with faults.attempt(name, FAULT) as attempt:
-            keys_of(state.netns)
-        if attempt.fault is not None:
-            wrong[name] = attempt.fault
+    cluster = store.cluster()
+    wrong = _looked_through.setdefault(store, LookedThrough()).wrong(cluster, revisions)
     if not wrong:
         return cluster, wrong
     nodes = {name: state for name, state in cluster.nodes.items() if name not in wrong}
     return ClusterState(nodes, cluster.bodies), wrong
 
 
-def check(request: TraceRequest) -> None:
-    """Find out whether a request can be traced. Raises: CannotTrace."""
-    flow_of(understood(get_store().cluster())[0], request)
+class Resolved(NamedTuple):
+    """A request with its ends found in the live state of one moment. `wrong` as `understood` says it."""
+
+    flow: Flow
+    cluster: ClusterState
+    wrong: dict[str, str]
+    revisions: Mapping[str, NodeRevision]
 
 
-def predict(request: TraceRequest) -> dict[str, Any]:
-    """Trace a request through the live state. Raises: CannotTrace."""
+def resolve(request: TraceRequest) -> Resolved:
+    """Find a request's ends in the live state. Raises: CannotTrace."""
     store = get_store()
     revisions = store.node_revisions()
-    cluster, wrong = understood(store.cluster())
-    trace = simulate(cluster, flow_of(cluster, request))
+    cluster, wrong = understood(store, revisions)
+    return Resolved(flow_of(cluster, request), cluster, wrong, revisions)
+
+
+def predict(resolved: Resolved) -> dict[str, Any]:
+    """Trace a request through the state in which its ends were found."""
+    flow, cluster, wrong, revisions = resolved
+    trace = simulate(cluster, flow)
     now_s = time.time()
     state: list[dict[str, Any]] = []
     for name in sorted(nodes_of(trace) | wrong.keys()):

@@ -16,7 +16,7 @@ class TraceRequest(msgspec.Struct, rename={"source": "from", "target": "to", "le
 
     source: Name
     target: Name
-    proto: Literal["tcp", "udp", "icmp"] = "tcp"
+    proto: Literal["tcp", "udp", "icmp", "auto"] = "tcp"
     sport: Port | None = None
     dport: Port | None = None
     length: Annotated[int, Meta(ge=20, le=65535)] | None = None

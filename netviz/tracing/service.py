@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from netviz.inventory import audit
 from netviz.parts import AWAY
@@ -17,13 +19,16 @@ from netviz.tracing.claims import Claim, Status, take
 from netviz.tracing.models import TraceRun
 from netviz.tracing.notify import announce
 from netviz.tracing.packed import pack
-from netviz.tracing.predict import CannotTrace, catch_up, check, predict, recent_revisions
+from netviz.tracing.predict import CannotTrace, Resolved, catch_up, predict, recent_revisions, resolve
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.tending import waiting
 
 log = logging.getLogger("netviz.tracing")
 
 MAX_WAITING = 200
+# How many predictions run within their requests; what comes beside them waits for a worker.
+AT_ONCE = 2
+at_once = threading.BoundedSemaphore(AT_ONCE)
 FAILED_INSIDE = "the simulator failed; the server's log has the details"
 
 
@@ -31,13 +36,25 @@ class Overload(Exception):
     """Too many traces wait already; the message says so in one sentence."""
 
 
-def enqueue(user: Any, request: TraceRequest, posted: dict[str, Any]) -> TraceRun:
-    """Queue a trace. Raises: CannotTrace when its ends don't exist; Overload."""
-    from netviz.tracing.tasks import send
+def start(user: Any, request: TraceRequest, posted: dict[str, Any]) -> TraceRun:
+    """Trace a request: at once, or, where AT_ONCE others are being traced in this process, by the queue.
 
-    check(request)
-    if waiting().count() >= MAX_WAITING:
-        raise Overload(f"{MAX_WAITING} traces are waiting already; try again in a few seconds")
+    Raises: CannotTrace when its ends don't exist; Overload.
+    """
+    resolved = resolve(request)
+    if not at_once.acquire(blocking=False):
+        return _enqueue(user, request, posted)
+    try:
+        started_at = timezone.now()
+        end = _predict(resolved)
+        return _create(
+            user, request, posted, started_at=started_at, finished_at=timezone.now(), attempts=1, **end
+        )
+    finally:
+        at_once.release()
+
+
+def _create(user: Any, request: TraceRequest, posted: dict[str, Any], **fields: Any) -> TraceRun:
     with transaction.atomic():
         run = TraceRun.objects.create(
             user=user,
@@ -45,9 +62,18 @@ def enqueue(user: Any, request: TraceRequest, posted: dict[str, Any]) -> TraceRu
             source=request.source,
             target=request.target,
             proto=request.proto,
-            sent_at=Now(),
+            **fields,
         )
         audit.record("trace.start", run, id=str(run.pk), request=posted)
+    return run
+
+
+def _enqueue(user: Any, request: TraceRequest, posted: dict[str, Any]) -> TraceRun:
+    from netviz.tracing.tasks import send
+
+    if waiting().count() >= MAX_WAITING:
+        raise Overload(f"{MAX_WAITING} traces are waiting already; try again in a few seconds")
+    run = _create(user, request, posted, sent_at=Now())
     try:
         send(run.pk, recent_revisions() if settings.REDIS_URL else {})
     except Exception as err:
@@ -84,7 +110,7 @@ def _run(claim: Claim, trace_id: int, at_least: Mapping[str, int]) -> bool:
     try:
         if not catch_up(at_least):
             log.warning("trace %d reads states that are older than when it was asked for", trace_id)
-        result = predict(request_of(TraceRun.objects.get(pk=trace_id)))
+        resolved = resolve(request_of(TraceRun.objects.get(pk=trace_id)))
     except CannotTrace as err:
         return claim.finish(status=Status.FAILED, error=str(err))
     except AWAY as err:
@@ -93,14 +119,24 @@ def _run(claim: Claim, trace_id: int, at_least: Mapping[str, int]) -> bool:
     except Exception:
         log.exception("trace %d failed", trace_id)
         return claim.finish(status=Status.FAILED, error=FAILED_INSIDE)
+    return claim.finish(**_predict(resolved))
+
+
+def _predict(resolved: Resolved) -> dict[str, Any]:
+    """How a run ends: the fields to write."""
+    try:
+        result = predict(resolved)
+    except Exception:
+        log.exception("a trace failed")
+        return {"status": Status.FAILED, "error": FAILED_INSIDE}
     packed = pack(result)
-    return claim.finish(
-        status=Status.DONE,
-        packed=packed,
-        packed_bytes=len(packed),
-        disposition=result["disposition"],
-        inputs={entry["node"]: entry["revision"] for entry in result["state"]},
-    )
+    return {
+        "status": Status.DONE,
+        "packed": packed,
+        "packed_bytes": len(packed),
+        "disposition": result["disposition"],
+        "inputs": {entry["node"]: entry["revision"] for entry in result["state"]},
+    }
 
 
 def request_of(run: TraceRun) -> TraceRequest:

@@ -6,10 +6,11 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
 from netviz.inventory.access import READ, TRACE, require_scope
 from netviz.inventory.answers import methods, refuse
+from netviz.tracing import service
 from netviz.tracing.models import TraceRun
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import BadRequest, as_posted, parse_request
-from netviz.tracing.service import Overload, enqueue
+from netviz.tracing.service import Overload
 from netviz.tracing.tending import tender
 
 MAX_LIST = 200
@@ -35,10 +36,10 @@ def newest(request: HttpRequest) -> HttpResponseBase:
 
 @require_scope(TRACE)
 def start(request: HttpRequest) -> HttpResponseBase:
-    """Queue a trace."""
+    """Start a trace; the answer is there at once, unless the server is busy."""
     try:
         wish = parse_request(request.body)
-        run = enqueue(request.user, wish, as_posted(wish, request.body))
+        run = service.start(request.user, wish, as_posted(wish, request.body))
     except BadRequest as err:
         return refuse(400, str(err))
     except CannotTrace as err:
@@ -49,7 +50,7 @@ def start(request: HttpRequest) -> HttpResponseBase:
         return refuse(400, str(err))
     except Overload as err:
         return refuse(503, str(err), Retry_After="2")
-    return JsonResponse({"id": str(run.pk)}, status=202)
+    return JsonResponse(run.as_json(), status=202)
 
 
 @methods("GET")

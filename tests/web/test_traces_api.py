@@ -31,7 +31,8 @@ def cluster(store: MemoryStore) -> MemoryStore:
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The tasks that were sent, instead of a queue."""
+    """The tasks that were sent, instead of a queue: the server has no hand free to trace at once."""
+    monkeypatch.setattr(service, "at_once", threading.Semaphore(0))
     sent: list[int] = []
     monkeypatch.setattr(tasks, "send", lambda pk, *at_least: sent.append(pk))
     return sent
@@ -66,6 +67,59 @@ def test_a_trace_is_queued_run_and_read(cluster: MemoryStore, queue: list[int], 
     (listed,) = operator.get("/api/traces?limit=20").json()["traces"]
     assert listed["id"] == trace_id
     assert "trace" not in listed
+
+
+def test_the_answer_is_there_at_once(
+    cluster: MemoryStore, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No queue, no worker: the ends are found once, and the run is written once, done."""
+    monkeypatch.setattr(tasks, "send", lambda *_: pytest.fail("queued"))
+    answer = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"})
+    run = answer.json()
+    assert (answer.status_code, run["status"], run["disposition"]) == (202, "done", "DELIVERED")
+    assert operator.get(f"/api/traces/{run['id']}").json() == run
+    kept = TraceRun.objects.get()
+    assert kept.inputs == {"node-1": 1, "node-2": 1}
+    assert kept.took_s is not None
+    assert service.at_once.acquire(blocking=False), "the next one finds a hand free"
+    service.at_once.release()
+
+
+def test_a_simulator_that_fails_at_once_fails_the_run_and_frees_its_place(
+    cluster: MemoryStore, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(resolved: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(service, "predict", broken)
+    for _ in range(service.AT_ONCE + 1):
+        run = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()
+        assert (run["status"], run["trace"]) == ("failed", None)
+        assert "the simulator failed" in run["error"]
+
+
+@pytest.mark.parametrize(
+    ("listens", "proto", "dport"),
+    [
+        ((("tcp", 8080), ("tcp", 443), ("udp", 53)), "tcp", 443),
+        ((("udp", 53),), "udp", 53),
+        ((), "icmp", None),
+    ],
+)
+def test_auto_goes_to_what_the_target_listens_to(
+    store: MemoryStore, operator: Client, listens: tuple[tuple[str, int], ...], proto: str, dport: int | None
+) -> None:
+    net, parts = textbook()
+    parts["pod-2-1"].lists["sockets"] = []
+    parts["pod-2-1"].listen("tcp", 22, "127.0.0.1")
+    for what, port in listens:
+        parts["pod-2-1"].listen(what, port)
+    for node in net.cluster().nodes.values():
+        show(store, node)
+    run = post(operator, **{"from": "pod-1-1", "to": "pod-2-1", "proto": "auto"}).json()
+    assert (run["trace"]["flow"]["proto"], run["trace"]["flow"]["dport"]) == (proto, dport)
+    assert run["disposition"] == "DELIVERED"
+    assert run["request"]["proto"] == "auto"
 
 
 def test_a_task_that_comes_twice_runs_once(cluster: MemoryStore, queue: list[int], operator: Client) -> None:
@@ -141,6 +195,7 @@ def test_a_queue_that_cannot_be_reached_is_said(
     def broken(*args: object) -> None:
         raise ConnectionError("no broker")
 
+    monkeypatch.setattr(service, "at_once", threading.Semaphore(0))
     monkeypatch.setattr(tasks, "send", broken)
     answer = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"})
     assert (answer.status_code, TraceRun.objects.get().status) == (503, "failed")

@@ -181,7 +181,7 @@ def test_a_run_whose_worker_finds_redis_away_is_given_back(
 
     run = accepted()
     with monkeypatch.context() as patch:
-        patch.setattr(service, "predict", gone)
+        patch.setattr(service, "resolve", gone)
         service.execute(run.pk, {})
     assert (now(run).status, now(run).attempts, now(run).error) == ("queued", 0, "")
     service.execute(run.pk, {})

@@ -13,9 +13,8 @@ export interface Context {
   readonly mayTrace: boolean;
   go(route: Route, replace?: boolean): void;
   showOnMap(target: Target): void;
-  /** Start a trace and show it; `remark` is said beside its result. */
-  startTrace(request: TraceRequest, remark?: string): Promise<void>;
-  remarkOn(trace: string): string | undefined;
+  /** Start a trace and show it. */
+  startTrace(request: TraceRequest): Promise<void>;
 }
 
 export interface Panel {

@@ -33,8 +33,8 @@ export class TraceForm {
   private readonly fields = h("fieldset", {});
 
   constructor(private readonly context: Context) {
-    for (const name of ["tcp", "udp", "icmp"])
-      this.proto.append(h("option", { value: name }, name.toUpperCase()));
+    for (const name of ["auto", "tcp", "udp", "icmp"])
+      this.proto.append(h("option", { value: name }, name === "auto" ? "What listens" : name.toUpperCase()));
     const options = h("datalist", { id: "trace-ends" });
     this.from.addEventListener("focus", () => this.fillOptions(options));
     this.to.addEventListener("focus", () => this.fillOptions(options));
@@ -211,22 +211,6 @@ export class TraceForm {
     }
     list.replaceChildren(...names.sort().map((name) => h("option", { value: name })));
   }
-}
-
-/** The port that a click on a pod should trace to: what listens there, TCP and low numbers first. */
-export function likelyPort(
-  sockets: { proto: string; addr: string; port: number; state: string }[],
-): { proto: string; dport: number } | null {
-  const listening = sockets.filter(
-    (socket) =>
-      /^(LISTEN|UNCONN)/i.test(socket.state) &&
-      !/^(127\.|::1$)/.test(socket.addr) &&
-      /^(tcp|udp)/.test(socket.proto) &&
-      socket.port > 0,
-  );
-  listening.sort((a, b) => a.proto.localeCompare(b.proto) || a.port - b.port);
-  const first = listening[0];
-  return first ? { proto: first.proto.slice(0, 3), dport: first.port } : null;
 }
 
 function textField(name: string, placeholder: string): HTMLInputElement {

@@ -82,8 +82,10 @@ export class TracePanel implements Panel {
     const goal = trace && findEnd(graph, trace.flow.dst);
     if (goal) keys.add(goal.key);
     const messages = new Set([...keys].flatMap((key) => graph.alertsOf(key).map((alert) => alert.message)));
-    const remark = this.run && this.context.remarkOn(this.run.id);
-    if (remark) messages.add(remark);
+    if (this.run?.request.proto === "auto" && trace?.flow.proto === "icmp")
+      messages.add(
+        `Nothing is known to listen in ${this.run.request.to}, so this is an ICMP echo. For a connection, choose TCP or UDP and a port below.`,
+      );
     const changed = trace?.branches.flatMap((branch) => rewrites(branch.forward.hops)) ?? [];
     // Between pods nothing may be rewritten: that is the pod network's contract. Elsewhere it is normal.
     const isBroken = goal?.pod != null;

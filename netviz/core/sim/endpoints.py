@@ -10,7 +10,6 @@ from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, pack_ip
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l3 import RT_SCOPE_HOST
 from netviz.core.model.link import IFF_LOOPBACK
-from netviz.core.model.socket import TCP_LISTEN
 from netviz.core.sim.cluster_index import candidates
 from netviz.core.sim.node_index import names_of
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
@@ -20,6 +19,7 @@ from netviz.core.sim.run import pod_name
 from netviz.core.sim.trace import Flow
 from netviz.core.state.node import ClusterState, NetnsState
 
+AUTO = "auto"
 PROTOS = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "icmp": IPPROTO_ICMP}
 DEFAULT_SPORT = 40000
 DEFAULT_ECHO_ID = 1
@@ -182,19 +182,23 @@ def _source_addr(ns: NetnsState, flow: RouteFlow, from_: str) -> bytes:
     raise EndpointError(f"{from_} has no {name} address, and {format_ip(dst)} is one")
 
 
-def _default_dport(target: NetnsState | None, proto: int) -> int:
-    """Take the only port on which the target listens; 80 when there is none or more than one."""
-    if target is None:
-        return DEFAULT_DPORT
-    ports = {
+def _lowest_port(target: NetnsState, proto: int) -> int | None:
+    """Take the lowest port on which others can reach the target; None when it listens on none."""
+    ports = (
         socket.sport
         for socket in target.sockets.values()
         if socket.proto == proto
-        and not socket.dport
-        and (proto != IPPROTO_TCP or socket.state == TCP_LISTEN)
+        and socket.takes_new
         and not (any(socket.src) and (socket.src[0] == 127 or socket.src == bytes(15) + b"\x01"))
-    }
-    return ports.pop() if len(ports) == 1 else DEFAULT_DPORT
+    )
+    return min(ports, default=None)
+
+
+def _likely_proto(target: NetnsState | None) -> str:
+    """Choose the protocol for "auto": the one that the target listens to, TCP first; an echo request without any."""
+    if target is None or _lowest_port(target, IPPROTO_TCP) is not None:
+        return "tcp"
+    return "udp" if _lowest_port(target, IPPROTO_UDP) is not None else "icmp"
 
 
 def _check_port(name: str, port: int | None) -> None:
@@ -216,18 +220,21 @@ def resolve_flow(
 
     `from_` is a pod (`name` or `namespace/name`), a namespace's key or name, a node's name, or an IP
     that one namespace has; `to` is the same, or any IP. `length` is the whole IP packet in bytes.
-    Without `dport`, TCP and UDP go to the only port on which the target listens, else to 80; the
+    `proto` "auto" is TCP or UDP, whichever the target listens to, else an ICMP echo; with `dport` it is TCP.
+    Without `dport`, TCP and UDP go to the lowest port on which the target listens, else to 80; the
     default source port is 40000, and an echo request's identifier is `sport` or 1.
 
     Raises: EndpointError.
     """
-    number = PROTOS.get(proto)
-    if number is None:
-        raise EndpointError(f"unknown protocol {proto!r}: use tcp, udp or icmp")
+    if proto != AUTO and proto not in PROTOS:
+        raise EndpointError(f"unknown protocol {proto!r}: use tcp, udp, icmp or auto")
     _check_port("source port", sport)
     _check_port("destination port", dport)
     source = find_source(cluster, from_)
     target = find_target(cluster, to)
+    if proto == AUTO:
+        proto = "tcp" if dport is not None else _likely_proto(target.ns)
+    number = PROTOS[proto]
     assert source.ns is not None
     dst = _target_addr(source, target, to)
     version = 6 if len(dst) == 16 else 4
@@ -240,7 +247,7 @@ def resolve_flow(
         sport, dport = sport or DEFAULT_ECHO_ID, None
     else:
         sport = sport or DEFAULT_SPORT
-        dport = dport or _default_dport(target.ns, number)
+        dport = dport or (target.ns and _lowest_port(target.ns, number)) or DEFAULT_DPORT
     ports = dport is not None
     route = RouteFlow(dst, proto=number, sport=sport if ports else 0, dport=dport or 0)
     src = source.addr or _source_addr(source.ns, route, from_)

@@ -43,7 +43,7 @@ def test_ports_and_lengths_by_default() -> None:
         (("203.0.113.9", "pod-1-1"), "no namespace has the address 203.0.113.9"),
         (("pod-1-1", "fd00::1"), "pod-1-1 has no IPv6 address, and fd00::1 is one"),
         (("10.1.1.11", "fd00::1"), "10.1.1.11 and fd00::1 are addresses of different families"),
-        (("pod-1-1", "pod-1-2", "sctp"), "unknown protocol 'sctp': use tcp, udp or icmp"),
+        (("pod-1-1", "pod-1-2", "sctp"), "unknown protocol 'sctp': use tcp, udp, icmp or auto"),
         (("pod-1-1", "pod-1-2", "tcp", 70000), "source port 70000 is not a port (1 to 65535)"),
         (("pod-1-1", "pod-1-2", "tcp", None, 0), "destination port 0 is not a port (1 to 65535)"),
         (("pod-1-1", "pod-1-2", "tcp", None, None, 10), "length 10 is not between 40 and 65535 bytes"),
