@@ -178,6 +178,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
 # How much of the past the journal keeps: whichever bound is met first.
 JOURNAL_MAX_AGE_S = float(os.environ.get("NETVIZ_JOURNAL_MAX_AGE_S", 7 * 86400))
 JOURNAL_MAX_BYTES = int(os.environ.get("NETVIZ_JOURNAL_MAX_BYTES", 512 << 20))
+# How many traces a server answers within their requests at a time; what is asked beside them waits for a worker.
+TRACES_AT_ONCE = int(os.environ.get("NETVIZ_TRACES_AT_ONCE", 2))
 # How much the kept traces may take, packed.
 TRACES_MAX_BYTES = int(os.environ.get("NETVIZ_TRACES_MAX_BYTES", 256 << 20))
 # What one collector's whole state may have in bytes, inflated, before it is refused.

@@ -26,9 +26,7 @@ from netviz.tracing.tending import waiting
 log = logging.getLogger("netviz.tracing")
 
 MAX_WAITING = 200
-# How many predictions run within their requests; what comes beside them waits for a worker.
-AT_ONCE = 2
-at_once = threading.BoundedSemaphore(AT_ONCE)
+at_once = threading.BoundedSemaphore(settings.TRACES_AT_ONCE)
 FAILED_INSIDE = "the simulator failed; the server's log has the details"
 
 
@@ -37,7 +35,7 @@ class Overload(Exception):
 
 
 def start(user: Any, request: TraceRequest, posted: dict[str, Any]) -> TraceRun:
-    """Trace a request: at once, or, where AT_ONCE others are being traced in this process, by the queue.
+    """Trace a request: at once, or, where TRACES_AT_ONCE others are being traced in this process, by the queue.
 
     Raises: CannotTrace when its ends don't exist; Overload.
     """

@@ -217,6 +217,7 @@ def two_servers(folder: Path) -> Iterator[Site]:
         env = {
             "NETVIZ_DATABASE_URL": through["database"],
             "NETVIZ_REDIS_URL": through["redis"],
+            "NETVIZ_TRACES_AT_ONCE": "0",  # all by way of Redis and the worker
             "NETVIZ_SECRET_KEY": "of all the processes of this run, and of no other one at all",
         }
         servers = [Server(_collectors(cluster), folder / f"var{number}", **env) for number in (1, 2)]

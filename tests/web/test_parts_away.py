@@ -84,6 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         }
         env = {
             "NETVIZ_REDIS_URL": services["redis"].url,
+            "NETVIZ_TRACES_AT_ONCE": "0",
             "NETVIZ_DATABASE_URL": services["database"].url,
         }
         server = Served(folder / "var", **env)

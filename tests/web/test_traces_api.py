@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 
 from netviz.core.wire.messages import AgentStatus
@@ -92,7 +93,7 @@ def test_a_simulator_that_fails_at_once_fails_the_run_and_frees_its_place(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(service, "predict", broken)
-    for _ in range(service.AT_ONCE + 1):
+    for _ in range(settings.TRACES_AT_ONCE + 1):
         run = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()
         assert (run["status"], run["trace"]) == ("failed", None)
         assert "the simulator failed" in run["error"]
