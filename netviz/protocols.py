@@ -24,9 +24,9 @@ PATIENCE_S = 20.0
 PING_EVERY_S = 15.0
 PONG_WITHIN_S = 30.0
 CLOSE_WITHIN_S = 5.0
-# What a page may say is a word or two; a collector's frames have their own bound (settings of `serve`).
+# A page says a word or two, or names the nodes that it watches; a collector's frames have their own bound.
 COLLECTORS_PATH = "/ws/agents"
-PAGE_MESSAGE_BYTES = 64 << 10
+PAGE_MESSAGE_BYTES = 1 << 20
 
 
 class Watched(asyncio.Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import socket
 import struct
 import time
@@ -100,7 +101,7 @@ MISDEEDS: dict[str, Callable[[Raw], object]] = {
     "sends text that is none": lambda raw: raw.open().frame(1, b"\xff\xfe"),
     "sends a word nobody knows": lambda raw: raw.open().frame(1, b'{"type": "nonsense"}'),
     "sends bytes": lambda raw: raw.open().frame(2, bytes(100)),
-    "sends more than a page may": lambda raw: raw.open().frame(1, bytes(10), says=1 << 20),
+    "sends more than a page may": lambda raw: raw.open().frame(1, bytes(10), says=2 << 20),
     "stops in a frame": lambda raw: raw.open().frame(1, b"{", says=1000),
     "talks without end": lambda raw: [raw.open()] + [raw.frame(1, b'{"type": "resync"}') for _ in range(200)],
     "is cut": lambda raw: raw.open().reset(),
@@ -190,6 +191,21 @@ async def test_a_collector_that_stops_reading_is_cut_and_shown_so(
     assert "node n1: its collector's link was cut: the peer does not answer pings" in caplog.text
     assert len(quick.server.server_state.connections) == 0
     raw.close()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_page_may_name_thousands_of_nodes(
+    served_here: str, store: MemoryStore, token: Callable[[str], str]
+) -> None:
+    show(store, pod_network())
+    headers = {"Authorization": f"Bearer {await sync_to_async(token)('viewer')}"}
+    names = ["a", *(f"node-{number:060d}.example" for number in range(9_000))]
+    async with connect(
+        f"ws://{served_here}/ws/topology?nodes=", additional_headers=headers, max_size=None
+    ) as page:
+        assert json.loads(await asyncio.wait_for(page.recv(), 10))["links"] == []
+        await page.send(json.dumps({"type": "watch", "nodes": names}))
+        assert len(json.loads(await asyncio.wait_for(page.recv(), 10))["upsert"]["links"]) == 9
 
 
 @pytest.mark.django_db(transaction=True)
