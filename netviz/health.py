@@ -60,7 +60,7 @@ def healthz(request: HttpRequest) -> HttpResponseBase:
 
     A journal that cannot be written is told and not judged, either: a restart would lose the live state
     and give back no space on a full disk. Nor are nodes that aren't understood: a restart understands
-    them no better.
+    them no better; they are counted as far as a page, the API or the metrics have looked.
     """
     states = {"database": NO_ANSWER if parts.database.away else "ok"}
     if settings.REDIS_URL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from django.db.models import Count, F, Sum
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
@@ -23,7 +24,9 @@ class LiveMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Read the store."""
-        store = get_store()
+        store, topology = get_store(), get_topology()
+        with suppress(Exception):  # the topology logs it; without pages nobody else looks what is understood
+            topology.advance()
         nodes, reports = store.node_revisions(), store.collectors()
         yield GaugeMetricFamily(
             "netviz_collectors_connected",
@@ -34,7 +37,7 @@ class LiveMetrics(Collector):
             "netviz_changes", "Changes to the live state that this process saw.", value=store.revision
         )
         yield GaugeMetricFamily(
-            "netviz_topology_revision", "Revision of the graph shown.", value=get_topology().revision
+            "netviz_topology_revision", "Revision of the graph shown.", value=topology.revision
         )
         yield GaugeMetricFamily("netviz_browsers", "Pages that watch the map.", value=browsers())
         labels = ["node"]

@@ -221,6 +221,21 @@ def test_api_health_and_metrics_say_so(
 
 
 @pytest.mark.django_db
+def test_metrics_look_by_themselves(
+    store: MemoryStore, browser: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any) -> None:
+        raise ValueError("no such address")
+
+    monkeypatch.setattr(projector, "project_node", fails)
+    show(store, A)
+    client = browser("viewer")
+    assert client.get("/healthz").json()["nodes"] == {"not_understood": 0}, "nobody has looked"
+    assert 'netviz_node_not_understood{node="a"} 1.0' in client.get("/metrics").content.decode()
+    assert client.get("/healthz").json()["nodes"] == {"not_understood": 1}
+
+
+@pytest.mark.django_db
 def test_health_says_that_there_is_no_graph(
     store: MemoryStore, browser: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
