@@ -7,6 +7,7 @@ PORT ?= 8000
 KIND ?= textbook
 NODES ?= 3
 PODS ?= 5
+SERVICES ?= 2
 PACKETS ?= 10000
 # Tests wait more than they compute, so three processes fill two cores; a file's tests stay together, in this order.
 JOBS ?= 3
@@ -25,8 +26,8 @@ setup:  ## virtual environment, packages and the page's bundle (a second run is 
 setup-test:  ## the same, with everything that the tests need
 	@$(PYTHON) scripts/setup.py test
 
-demo: setup  ## a live emulated cluster on http://127.0.0.1:8000 (PORT=, KIND=, NODES=, PODS=)
-	@exec $(PY) -m lab.demo --port $(PORT) --kind $(KIND) --nodes $(NODES) --pods $(PODS)
+demo: setup  ## a live emulated cluster on http://127.0.0.1:8000 (PORT=, KIND=, NODES=, PODS=, SERVICES=)
+	@exec $(PY) -m lab.demo --port $(PORT) --kind $(KIND) --nodes $(NODES) --pods $(PODS) --services $(SERVICES)
 
 test: setup-test lint frontend-test  ## everything: linters, types, import rules, unit, live-kernel, web and browser tests
 	$(PY) -m pytest $(PARALLEL) $(ARGS)

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TextIO
 
-from lab import kinds, privileges, userns
+from lab import kinds, privileges, userns, visit
 from lab.cluster import Cluster, LabError, running, sweep
 from lab.faults import FAULTS, apply_fault, describe, listed, mend
 from lab.spec import ClusterSpec
@@ -79,10 +79,8 @@ def _list(args: argparse.Namespace) -> int:
 
 def _exec(args: argparse.Namespace) -> int:
     argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
-    if not argv:
-        raise LabError("exec needs a command")
-    command = _pick(args.cluster).command(args.target, argv)
-    os.execvp(command[0], command)
+    line = visit.command(_pick(args.cluster), args.target, argv)
+    os.execvp(line[0], line)
 
 
 def _break(args: argparse.Namespace) -> int:
@@ -213,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("-v", "--verbose", action="store_true", help="with nodes, pods and addresses")
     listing.set_defaults(run=_list)
     run = commands.add_parser(
-        "exec", help="run a program in the namespace of a pod, node, router or internet"
+        "exec", help="run a program (a shell if none is given) on a node, in a pod, on the router or internet"
     )
     run.add_argument("--cluster")
     run.add_argument("target")

@@ -118,13 +118,14 @@ class Cluster:
             for node in nodes:
                 self._join(node)
             for node in nodes:
-                names = [plan.pod_name(node, number) for number in range(spec.pods)]
-                planned = [self._plan_pod(node, name) for name in names]
+                planned = [self._plan_pod(node, plan.pod_name(node, n)) for n in range(spec.pods)]
                 if spec.services and node.index <= DNS_PODS:
                     planned.append(self._plan_pod(node, f"coredns-{node.index}", "dns"))
                 self._add_pods(node, planned)
                 progress(f"{spec.name}: {node.name} with {len(planned)} pods")
             self._settle(nodes)
+            if resolver := agent.resolver(self.state):
+                (self.directory / "resolv.conf").write_text(resolver)
 
     def _start_supervisor(self, detached: bool) -> None:
         read, self._owner_pipe = (-1, -1) if detached else os.pipe()

@@ -74,14 +74,16 @@ def bring_loopback_up() -> None:
 
 
 @contextmanager
-def live_lab(kind: str, nodes: int, pods: int) -> Iterator[dict[str, list[str]]]:
+def live_lab(options: argparse.Namespace) -> Iterator[dict[str, list[str]]]:
     """The emulated cluster: node name -> its collector's arguments."""
     from lab import cluster as lab_cluster
+    from lab.traffic import Traffic
 
     lab_cluster.sweep()
-    spec = lab_cluster.ClusterSpec(CLUSTER_NAME, nodes=nodes, pods=pods, kind=kind)
-    say(f"lab: {kind}, {nodes} nodes with {pods} pods each")
-    with lab_cluster.Cluster.up(spec, progress=say) as cluster:
+    nodes, pods, kind = options.nodes, options.pods, options.kind
+    spec = lab_cluster.ClusterSpec(CLUSTER_NAME, nodes=nodes, pods=pods, kind=kind, services=options.services)
+    say(f"lab: {kind}, {nodes} nodes with {pods} pods each, {options.services} services and DNS")
+    with lab_cluster.Cluster.up(spec, progress=say) as cluster, Traffic(cluster):
         yield {node.name: node.collector_args() for node in cluster.nodes.values()}
 
 
@@ -132,11 +134,15 @@ def serve(stack: Stack, *, is_recording: bool = False) -> NoReturn:
     say("open that page and log in; click a pod, then shift-click another one to trace the way")
     if not is_recording:
         say("to break something, in a second terminal: .venv/bin/python -m lab break --list")
+        say("to run a node's command: .venv/bin/python -m lab exec node1 -- COMMAND (also in a pod: web-1)")
     say("Ctrl-C ends the demo and removes everything")
     while True:
-        for part in (stack.server, *stack.collectors.values()):
-            if part is not None:
-                part.check()
+        assert stack.server is not None
+        stack.server.check()
+        for node in stack.lost_collectors():
+            say(
+                f"the collector of {node} ended ({stack.data_dir / node}.log says why); the demo goes on without it"
+            )
         time.sleep(0.5)
 
 
@@ -157,6 +163,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m lab.demo", description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8000, help="the page's port on 127.0.0.1")
     parser.add_argument("--kind", choices=kinds.KINDS, default="textbook", help="the sort of network")
+    parser.add_argument("--services", type=int, default=2, help="services besides DNS")
     parser.add_argument("--nodes", type=int, default=3, help="emulated nodes")
     parser.add_argument("--pods", type=int, default=5, help="pods on each node")
     parser.add_argument(
@@ -191,7 +198,7 @@ def main(argv: list[str]) -> int:
     try:
         if reason is None:
             with (
-                live_lab(options.kind, options.nodes, options.pods) as collectors,
+                live_lab(options) as collectors,
                 Stack(collectors, data_dir, options.port, inherited) as stack,
             ):
                 serve(stack)

@@ -202,6 +202,13 @@ class Stack:
         self.collectors[node] = part
         return part
 
+    def lost_collectors(self) -> list[str]:
+        """Name the nodes whose collectors ended since this was asked last."""
+        lost = [node for node, part in self.collectors.items() if not part.running]
+        for node in lost:
+            self.collectors.pop(node).stop()
+        return lost
+
     def start(self, progress: Progress = lambda _: None) -> Access:
         """Start everything and wait until every collector's state is whole at the server."""
         progress("database, login and tokens")

@@ -9,11 +9,20 @@ from __future__ import annotations
 from lab import netns, plan, xtables
 from lab.fabric import Site
 from lab.kinds import Kind
-from lab.kubernetes import objects, proxy_iptables, proxy_nftables
+from lab.kubernetes import objects, proxy_iptables, proxy_nftables, shapes
 from lab.kubernetes.ports import ServicePort, service_ports
 from lab.spec import ClusterSpec, ClusterState, NodeState
 
 IPTABLES, NFTABLES, BOTH = "iptables", "nftables", "both"
+
+
+def resolver(state: ClusterState) -> str:
+    """Write the resolv.conf of the pods, or "" where there is no DNS service."""
+    for service in state.services:
+        if service["metadata"]["name"] == shapes.DNS_NAME:
+            search = "default.svc.cluster.local svc.cluster.local cluster.local"
+            return f"nameserver {service['spec']['clusterIP']}\nsearch {search}\noptions ndots:5\n"
+    return ""
 
 
 def check(spec: ClusterSpec) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.cluster import DNS_PODS
 from lab.stack import ROOT, free_port, wait_until
+from tests.live.lab_remains import mentioning
 
 pytestmark = pytest.mark.live
 # Root, but as little able to make namespaces as an ordinary user.
@@ -58,9 +60,9 @@ def get(access: dict[str, str], path: str, body: dict[str, object] | None = None
     return answer
 
 
-def trace(access: dict[str, str], source: str, target: str) -> str:
+def trace(access: dict[str, str], source: str, target: str, port: int = 8080) -> str:
     """The disposition of a traced packet."""
-    started = get(access, "/api/traces", {"from": source, "to": target, "proto": "tcp", "dport": 8080})
+    started = get(access, "/api/traces", {"from": source, "to": target, "proto": "tcp", "dport": port})
     run = wait_until(
         lambda: (r := get(access, f"/api/traces/{started['id']}"))["status"] in ("done", "failed") and r,
         20,
@@ -84,17 +86,35 @@ def left_behind(folder: Path) -> list[str]:
 
 
 def test_a_live_demo_is_ready_traces_and_leaves_nothing(tmp_path: Path) -> None:
+    """With two services and the DNS service; a collector that is killed doesn't end it."""
     with demo(tmp_path, "--nodes", "2", "--pods", "2") as (process, access):
-        assert pods(access) == 4
+        assert pods(access) == 4 + DNS_PODS
+        assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
+        assert trace(access, "default/web-1", "10.96.1.0", 80) == "DELIVERED"
+        (collector,) = [pid for pid in mentioning("--node\0node2\0") if access["url"] in command_of(pid)]
+        os.kill(collector, signal.SIGKILL)
+        wait_until(lambda: "the collector of node2 ended" in (tmp_path / "err").read_text(), 60, "its notice")
+        assert process.poll() is None
         assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
     assert process.returncode == 0
+    assert left_behind(tmp_path) == []
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def test_the_demo_of_another_kind(tmp_path: Path) -> None:
+    with demo(tmp_path, "--kind", "routed", "--nodes", "2", "--pods", "1", "--services", "0") as (_, access):
+        assert pods(access) == 2
+        assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
     assert left_behind(tmp_path) == []
 
 
 def test_without_the_right_to_make_namespaces_it_runs_inside_a_user_namespace(tmp_path: Path) -> None:
     """The page is reached at the host's own loopback all the same."""
     with demo(tmp_path, "--nodes", "2", "--pods", "1", under=POWERLESS) as (process, access):
-        assert pods(access) == 2
+        assert pods(access) == 2 + DNS_PODS
         assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
         assert "recorded" not in (tmp_path / "err").read_text()
     assert process.returncode == 0
@@ -105,6 +125,7 @@ def test_a_lab_in_a_user_namespace_is_reached_from_another_terminal(tmp_path: Pa
     """As it stands in the README, and nothing of the way in is left."""
     with demo(tmp_path, "--nodes", "2", "--pods", "1", under=POWERLESS) as (_, access):
         assert run_lab(tmp_path, "exec", "web-1", "--", "ip", "-br", "addr").count("10.244.1.2/24") == 1
+        assert "sleep infinity" in run_lab(tmp_path, "exec", "node1", "--", "ps", "ax")
         said = run_lab(tmp_path, "break", "route-missing")
         assert "node1 has no route to node2's pods" in said
         wait_until(
@@ -112,7 +133,7 @@ def test_a_lab_in_a_user_namespace_is_reached_from_another_terminal(tmp_path: Pa
         )
         run_lab(tmp_path, "mend")
         run_lab(tmp_path, "add-pod", "node2", "shop-1")
-        wait_until(lambda: pods(access) == 3, 60, "the new pod")
+        wait_until(lambda: pods(access) == 3 + DNS_PODS, 60, "the new pod")
     assert left_behind(tmp_path) == []
 
 
@@ -144,7 +165,7 @@ def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(
         process.wait()
         wait_until(lambda: not answers(access), 60, "the end of the killed demo's server")
     with demo(tmp_path, "--nodes", "1", "--pods", "2", under=under) as (process, access):
-        assert pods(access) == 2
+        assert pods(access) == 3
     assert process.returncode == 0
     assert left_behind(tmp_path) == []
 

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from lab import netns
+from lab import netns, visit
 from lab.cluster import Cluster, ClusterSpec
 from lab.kubernetes import proxy_iptables, proxy_nftables, shapes
 from lab.kubernetes.dns import answer
 from lab.kubernetes.ports import service_ports
 from lab.reality import Probe, send_all
-from lab.spec import SpecError
+from lab.spec import LabError, SpecError
+from lab.stack import wait_until
+from lab.traffic import Traffic
 from tests.live import recorded
 from tests.live.kind_probes import PATIENCE_S, hold_services, service_probes
 from tests.live.prediction import snapshot
@@ -130,6 +133,32 @@ def test_names_are_answered(cluster: Cluster) -> None:
     assert set(ask(cluster, "db-headless.default.svc.cluster.local", 1)[1]) == headless
     assert ask(cluster, "nobody.default.svc.cluster.local", 1) == (3, [])
     assert ask(cluster, "example.com", 1) == (5, [])
+
+
+def test_pods_look_around_as_in_a_real_cluster(cluster: Cluster) -> None:
+    """`lab exec` resolves services' names in a pod, and shows a node its own processes."""
+
+    def run(target: str, *argv: str) -> str:
+        line = visit.command(cluster, target, argv)
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout
+
+    assert run("web-1", "getent", "ahostsv4", "api").startswith(named(cluster, "api")["clusterIP"])
+    pid = cluster.pod("web-1").pause_pid
+    assert cluster.address_of("web-1") in run("node1", "nsenter", "-t", str(pid), "-n", "ip", "addr")
+    with pytest.raises(
+        LabError, match=r"this machine has no nosuch \(Debian, Ubuntu: apt-get install nosuch\)"
+    ):
+        visit.command(cluster, "web-1", ["nosuch"])
+
+
+def test_pods_make_some_traffic(cluster: Cluster) -> None:
+    def seen() -> bool:
+        flows = cluster.exec("node1", ["conntrack", "-L"]).stdout
+        return "dport=53 " in flows and f"src={cluster.address_of('jobs-1')} " in flows
+
+    cluster.exec("node1", ["conntrack", "-F"])
+    with Traffic(cluster):
+        wait_until(seen, 60, "the pods' traffic")
 
 
 def test_what_is_no_question_is_not_answered(tmp_path: Path) -> None:
