@@ -52,6 +52,11 @@ class LiveMetrics(Collector):
         shed = CounterMetricFamily(
             "netviz_collector_shed_events", "Conntrack changes left out under load.", labels=labels
         )
+        bad = CounterMetricFamily(
+            "netviz_collector_bad_records",
+            "Records of a collector that broke a bound and were left out.",
+            labels=labels,
+        )
         rss = GaugeMetricFamily("netviz_collector_resident_bytes", "Collector's memory.", labels=labels)
         broken = GaugeMetricFamily(
             "netviz_node_not_understood", "Parts of a node's state that the server fails at.", labels=labels
@@ -65,8 +70,9 @@ class LiveMetrics(Collector):
             lag.add_metric([name], report.status.lag_s)
             lost.add_metric([name], report.status.lost_events)
             shed.add_metric([name], report.status.shed_events)
+            bad.add_metric([name], report.status.bad_records)
             rss.add_metric([name], report.status.rss_bytes)
-        yield from (revisions, complete, broken, lag, lost, shed, rss)
+        yield from (revisions, complete, broken, lag, lost, shed, bad, rss)
 
 
 class TraceMetrics(Collector):

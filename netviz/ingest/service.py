@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from netviz.core.model.netns import Refused
 from netviz.core.plain import plain
 from netviz.core.state.delta import NodeDelta
-from netviz.core.state.door import settle
+from netviz.core.state.door import refusals, settle
 from netviz.core.state.node import NodeState
 from netviz.core.wire import events as ev
 from netviz.core.wire.messages import AgentStatus, Hello
@@ -54,13 +55,16 @@ class CollectorService:
         self._durable = durable
         self._store = get_store()
         self._epoch = 0
+        self._refused_logged = False
 
     def handle(self, event: ev.Event, frame_bytes: int) -> None:
         """Act on one event of the session. `frame_bytes`: the size of the frame that it came in."""
         match event:
             case ev.DeltaReceived():
+                self._log_refused(one for _, one in refusals(event.delta))
                 self._fold(event, frame_bytes)
             case ev.SnapshotReceived():
+                self._log_refused(one for ns in event.state.netns.values() for one in ns.refused.values())
                 position = Position(event.epoch, event.seq)
                 self._store.replace(event.state, position, time.time())
                 self._write(event.seq, event.state, frame_bytes)
@@ -125,6 +129,18 @@ class CollectorService:
         if journal.wants_checkpoint(self._node):
             self._checkpoint(Position(event.epoch, event.seq))
         self._ask_for_bodies()
+
+    def _log_refused(self, refused: Iterable[Refused]) -> None:
+        """Log the first record of this connection that is left out; the node's gaps name all."""
+        if not self._refused_logged and (one := next(iter(refused), None)) is not None:
+            self._refused_logged = True
+            log.warning(
+                "node %s: left out a record that cannot be used: %s %s: %s",
+                self._node,
+                one.section,
+                one.record,
+                one.reason,
+            )
 
     def _write(
         self, seq: int, what: NodeDelta | NodeState, frame_bytes: int, before: NodeState | None = None

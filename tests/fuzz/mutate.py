@@ -42,9 +42,8 @@ def like(rng: Random, value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
-        return rng.choice(
-            (rng.choice(NUMBERS), value + rng.choice((-1, 1)), value ^ (1 << rng.randrange(33)))
-        )
+        near = rng.choice((value - 1, value + 1, value ^ (1 << rng.randrange(33)), rng.choice(NUMBERS)))
+        return min(max(near, -(1 << 63)), (1 << 64) - 1)
     if isinstance(value, bytes):
         return damaged(rng, value) if rng.randrange(2) else rng.randbytes(rng.choice(LENGTHS))
     if isinstance(value, str):

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 import resource
+import signal
 import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 PROGRESS_S = 5.0
+MAX_CPU_S = 10.0
 MAX_GROWTH_BYTES = 512 << 20
 
 
 def peak_bytes() -> int:
     """The most memory that this process had resident."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+class TooSlow(Exception):
+    """An input took more than MAX_CPU_S of CPU."""
+
+
+def _too_slow(*_: object) -> NoReturn:
+    raise TooSlow
+
+
+@contextmanager
+def bounded_cpu() -> Iterator[None]:
+    """Let an input take MAX_CPU_S of CPU. Raises: TooSlow."""
+    before = signal.signal(signal.SIGVTALRM, _too_slow)
+    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_CPU_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 class Report:

@@ -29,7 +29,7 @@ from netviz.ingest.faults import Faults
 from netviz.topology.detail import netns_detail
 from netviz.topology.projector import Projector
 from tests.fuzz.mutate import damaged, mutate
-from tests.fuzz.report import Report
+from tests.fuzz.report import Report, bounded_cpu
 from tests.fuzz.samples import clusters
 
 FLOWS = 2
@@ -38,20 +38,22 @@ COMMAND_EVERY = 20
 DETAILS = 8
 
 
-def run(total: int, seed: int) -> Report:
-    """Mutate `total` states."""
+def run(total: int, seed: int, start: int = 0) -> Report:
+    """Mutate states, those with the numbers from `start` to `total`."""
     report = Report("states", total, seed)
-    rng = Random(seed)
+    report.done = start
     logging.disable(logging.CRITICAL)
     known = clusters()
     with tempfile.TemporaryDirectory(prefix="netviz-fuzz-") as folder:
         while report.done < total:
             number = report.done
+            rng = Random(f"{seed} {number}")  # each input by itself, so that one can be looked at alone
             files = rng.choice(list(known.values()))
             at = rng.randrange(len(files))
             data = _mutated(rng, files[at][0])
             try:
-                outcome = _use(report, rng, files, at, data, Path(folder))
+                with bounded_cpu():
+                    outcome = _use(report, rng, files, at, data, Path(folder))
             except Exception as err:  # noqa: BLE001
                 report.fail(number, err)
                 outcome = "failure"

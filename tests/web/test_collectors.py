@@ -402,6 +402,7 @@ async def test_a_wrong_record_hurts_nobody_is_said_and_ends(served: Served) -> N
         assert [gap["section"] for gap in detail["gaps"]] == ["addrs"]
         await eventually(lambda: collector.transport._complaints.count == 1)
         assert collector.transport.connected
+        assert len(served.log_lines("node n1: left out a record that cannot be used: addrs 2,,24")) == 1
         served.kill()
         served.start()
         await eventually(lambda: node("n1") and not node("n1")["complete"] and collector.settled(), 60)
