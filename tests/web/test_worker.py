@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from kombu import Connection
+from redis.exceptions import ConnectionError as ConnectionLost
 
 from lab.stack import wait_until
+from netviz.broker import Channel, Transport
 from netviz.celery import InProcessWorker, app
 
 FOR_EVER_S = 3600.0
@@ -59,3 +61,15 @@ def test_a_running_task_is_finished_first(worker: InProcessWorker) -> None:
     may_end.set()
     stopping.join()
     assert ended.is_set()
+
+
+def test_a_channel_of_a_lost_connection_says_that_it_is_lost() -> None:
+    """Any other error than a connection's ends a worker instead of making it connect again."""
+    channel = Channel.__new__(Channel)
+    for lost in (None, type("Closed", (), {"client": None})):
+        channel.connection = lost
+        with pytest.raises(ConnectionLost) as raised:
+            _ = channel._connparams()
+        assert isinstance(raised.value, Transport.connection_errors)
+    assert Transport.Channel is Channel
+    channel._closed = True  # it never had anything to close
