@@ -35,7 +35,8 @@ class Server(Stack):
 
     def __init__(self, collectors: dict[str, list[str]], data_dir: Path, **env: str) -> None:
         super().__init__(collectors, data_dir)
-        self._env = {**env, "NETVIZ_JOURNAL_MAX_BYTES": KEEP_ALL}
+        # Traces go by way of the queue, all of them.
+        self._env = {**env, "NETVIZ_JOURNAL_MAX_BYTES": KEEP_ALL, "NETVIZ_TRACES_AT_ONCE": "0"}
 
     @property
     def env(self) -> dict[str, str]:
@@ -217,7 +218,6 @@ def two_servers(folder: Path) -> Iterator[Site]:
         env = {
             "NETVIZ_DATABASE_URL": through["database"],
             "NETVIZ_REDIS_URL": through["redis"],
-            "NETVIZ_TRACES_AT_ONCE": "0",  # all by way of Redis and the worker
             "NETVIZ_SECRET_KEY": "of all the processes of this run, and of no other one at all",
         }
         servers = [Server(_collectors(cluster), folder / f"var{number}", **env) for number in (1, 2)]
