@@ -90,6 +90,10 @@ class BodyPool:
         """Tell whether anything refers to a body."""
         return digest in self._count
 
+    def encoded(self, digest: bytes) -> bytes | None:
+        """A body as it is kept."""
+        return self._bodies.get(digest)
+
     def wanted(self) -> list[bytes]:
         """Digests that anything refers to without a body."""
         return list(self._missing)

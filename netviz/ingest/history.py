@@ -1,8 +1,8 @@
 """A node's state at an earlier time, folded from the journal.
 
 The journal leaves out what changes all the time (conntrack, counters, sockets that take no new flow), and
-the state says so: the status of these sections is `past`. It leaves out netfilter bodies too: a chain's
-digest is history, its rules are known only while some node still has them.
+the state says so: the status of these sections is `past`. Netfilter bodies are kept beside it, by their
+digests (journal_bodies.py).
 """
 
 from __future__ import annotations

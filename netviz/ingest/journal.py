@@ -32,6 +32,7 @@ from netviz.core.state.delta import NodeDelta, diff
 from netviz.core.state.node import NodeState
 from netviz.ingest.connections import connections
 from netviz.ingest.faults import faults
+from netviz.ingest.journal_bodies import BodyKeeper, clean_bodies, referred
 from netviz.ingest.journal_cleaner import clean
 from netviz.ingest.journal_record import journaled, pack, summarise
 from netviz.ingest.models import JournalEntry
@@ -80,6 +81,7 @@ class Journal:
         # Node -> entries since its last whole state, and when that was written (monotonic).
         self._since: dict[str, tuple[int, float]] = {}
         self._checkpoints: set[str] = set()
+        self._bodies = BodyKeeper()
         # Node -> the connection of which nothing more is journaled, by its callback.
         self._halted: dict[str, Callable[[int], None]] = {}
         self.written = 0
@@ -144,11 +146,11 @@ class Journal:
     def _flush(self) -> None:
         with self._lock:
             batch, self._queue = self._queue, []
-        if not batch:
+        if not batch and not self._bodies.waits:
             return
         try:
-            kept, entries = self._entries(batch)
-            while not self._write(entries):
+            kept, entries, digests = self._entries(batch)
+            while not self._write(entries, digests):
                 if self._stopping:
                     return
                 self._wake.wait(RETRY_S)
@@ -168,24 +170,31 @@ class Journal:
                 # Its event loop has ended, and the connection with it.
                 log.debug("cannot tell that change %d is durable: %s", seq, err)
 
-    def _entries(self, batch: list[Change]) -> tuple[list[Change], list[JournalEntry]]:
-        """Make entries of what can be journaled; return those changes, and the entries of what isn't noise."""
-        kept, entries = [], []
+    def _entries(self, batch: list[Change]) -> tuple[list[Change], list[JournalEntry], list[bytes]]:
+        """Make entries of what can be journaled.
+
+        Returns those changes, the entries of what isn't noise, and the digests of the bodies that these refer to.
+        """
+        kept: list[Change] = []
+        entries: list[JournalEntry] = []
+        digests: list[bytes] = []
         for change in batch:
             if self._halted.get(change.node) == change.durable:
                 continue
             with faults.attempt(change.node, "journal") as attempt:
-                entry = _entry(change)
+                delta = _delta(change)
+                entry = _entry(change, delta) if delta is not None else None
             if attempt.fault is None:
                 self._halted.pop(change.node, None)
                 kept.append(change)
-                if entry is not None:
+                if delta is not None and entry is not None:
                     entries.append(entry)
+                    digests.extend(referred(delta))
             elif not change.checkpoint:
                 self._halted[change.node] = change.durable
                 with suppress(RuntimeError):  # its event loop has ended, and the connection with it
                     connections.cut(change.node, "internal", "a change could not be journaled")
-        return kept, entries
+        return kept, entries, digests
 
     def _count(self, entries: list[JournalEntry]) -> None:
         """Want a checkpoint of nodes that went far since their last whole state, or have none that is known."""
@@ -200,13 +209,14 @@ class Journal:
                 self._since[entry.node] = 0, now
                 self._checkpoints.discard(entry.node)
 
-    def _write(self, entries: list[JournalEntry]) -> bool:
-        if not entries:
+    def _write(self, entries: list[JournalEntry], digests: list[bytes]) -> bool:
+        if not entries and not self._bodies.waits:
             return True
         try:
             close_old_connections()
             with transaction.atomic():
                 JournalEntry.objects.bulk_create(entries, batch_size=BATCH_ROWS, ignore_conflicts=True)
+            self._bodies.keep(digests)
         except DatabaseError as err:
             if not self.failing:
                 log.error("cannot write %d journal entries, trying until it works: %s", len(entries), err)
@@ -221,6 +231,7 @@ class Journal:
     def _clean(self) -> None:
         try:
             deleted = clean(settings.JOURNAL_MAX_AGE_S, settings.JOURNAL_MAX_BYTES)
+            clean_bodies()
         except DatabaseError as err:
             log.error("cannot clean the journal: %s", err)
             return
@@ -228,16 +239,19 @@ class Journal:
             log.info("removed %d old journal entries", deleted)
 
 
-def _entry(change: Change) -> JournalEntry | None:
+def _delta(change: Change) -> NodeDelta | None:
+    """What of a change is journaled; None when it is noise."""
     what = change.what
     if isinstance(what, NodeState):
-        kind = JournalEntry.Kind.CHECKPOINT if change.checkpoint else JournalEntry.Kind.SNAPSHOT
         empty = NodeState(what.node)
-        delta = journaled(diff(empty, what), empty) or NodeDelta()
-    else:
-        kind, delta = JournalEntry.Kind.DELTA, journaled(what, change.before)
-    if delta is None:
-        return None
+        return journaled(diff(empty, what), empty) or NodeDelta()
+    return journaled(what, change.before)
+
+
+def _entry(change: Change, delta: NodeDelta) -> JournalEntry:
+    kind = JournalEntry.Kind.DELTA
+    if isinstance(change.what, NodeState):
+        kind = JournalEntry.Kind.CHECKPOINT if change.checkpoint else JournalEntry.Kind.SNAPSHOT
     body = pack(delta)
     return JournalEntry(
         node=change.node,

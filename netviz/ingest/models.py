@@ -40,3 +40,18 @@ class JournalEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.node} {self.epoch:x}/{self.seq}: {self.summary}"
+
+
+class JournalBody(models.Model):
+    """The body of netfilter chains or sets that entries refer to. `body` is zlib-compressed MessagePack."""
+
+    digest = models.CharField(max_length=64, primary_key=True, help_text="hexadecimal")
+    body = models.BinaryField()
+    size = models.PositiveIntegerField(help_text="bytes")
+    seen_at = models.DateTimeField(db_index=True, help_text="when an entry last referred to it")
+
+    class Meta:
+        verbose_name_plural = "journal bodies"
+
+    def __str__(self) -> str:
+        return self.digest

@@ -120,6 +120,12 @@ class Store(Protocol):
     def put_bodies(self, bodies: Iterable[Body]) -> None:
         """Keep bodies that some node refers to."""
 
+    def refers_to(self, digest: bytes) -> bool:
+        """Tell whether any node's state refers to a body."""
+
+    def encoded_body(self, digest: bytes) -> bytes | None:
+        """A body as it is kept; None when it isn't here."""
+
     def forget(self, node: str) -> None:
         """Drop a node for which no collector may speak any more."""
 
@@ -350,6 +356,11 @@ class MemoryStore:
         """Tell whether any node's state refers to a body."""
         with self._lock:
             return self._bodies.refers_to(digest)
+
+    def encoded_body(self, digest: bytes) -> bytes | None:
+        """A body as it is kept; None when it isn't here."""
+        with self._lock:
+            return self._bodies.encoded(digest)
 
     def wanted_bodies(self) -> list[bytes]:
         """Digests that any node's state refers to and that aren't here."""

@@ -18,13 +18,13 @@ from netviz.core.sim.trace import CERTAIN, Disposition, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.delta import NodeDelta, apply, diff
 from netviz.core.state.node import SECTIONS, ClusterState, NodeState, SectionStatus
-from netviz.ingest import journal as journal_module
 from netviz.ingest.history import state_at
 from netviz.ingest.journal import Change as Entry
 from netviz.ingest.journal_record import pack
 from netviz.ingest.models import JournalEntry
 from tests.core.sim.build import textbook
 from tests.core.sim.nft import ACCEPT, FORWARD, chain, ct_state, verdict
+from tests.web.test_journal import entry_of
 
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +45,7 @@ def live() -> ClusterState:
 def keep(seq: int, what: NodeState | NodeDelta, before: NodeState | None = None) -> None:
     """Write one change of a node into the journal."""
     node = what.node if isinstance(what, NodeState) else (before.node if before is not None else "")
-    entry = journal_module._entry(Entry(node, 1, seq, 1000.0 + seq, what, 0, print, before=before))
+    entry = entry_of(Entry(node, 1, seq, 1000.0 + seq, what, 0, print, before=before))
     if entry is not None:
         entry.save()
 

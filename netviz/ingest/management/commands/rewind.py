@@ -12,6 +12,7 @@ from django.utils.dateparse import parse_datetime
 
 from netviz.core.wire.nvz import dump_nvz
 from netviz.ingest.history import NoHistory, state_at
+from netviz.ingest.journal_bodies import bodies_of
 
 
 class Command(BaseCommand):
@@ -40,7 +41,7 @@ class Command(BaseCommand):
         except NoHistory as err:
             raise CommandError(str(err)) from None
         try:
-            Path(options["out"]).write_bytes(dump_nvz(state, (), at.timestamp()))
+            Path(options["out"]).write_bytes(dump_nvz(state, bodies_of(state), at.timestamp()))
         except OSError as err:
             raise CommandError(f"cannot write {options['out']}: {err.strerror}") from None
         self.stdout.write(
