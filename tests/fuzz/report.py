@@ -51,12 +51,17 @@ class Report:
         self.outcomes: Counter[str] = Counter()
         self.failures: dict[str, tuple[int, str]] = {}
         self._times: Counter[str] = Counter()
+        self._slowest = (0.0, 0)
+        self._cpu_s = time.process_time()
         self._began = self._told = time.monotonic()
         self._peak = peak_bytes()
 
     def step(self, outcome: str) -> None:
         """Count an input and what became of it."""
         self.outcomes[outcome] += 1
+        cpu_s = time.process_time()
+        self._slowest = max(self._slowest, (cpu_s - self._cpu_s, self.done))
+        self._cpu_s = cpu_s
         self.done += 1
         now = time.monotonic()
         if now - self._told >= PROGRESS_S:
@@ -88,7 +93,8 @@ class Report:
         outcomes = ", ".join(f"{name} {count}" for name, count in self.outcomes.most_common(12))
         print(
             f"{self.name}: {self.done} inputs (seed {self.seed}) in {took:.0f} s; {outcomes}; "
-            f"memory +{grown >> 20} MiB; {len(self.failures)} kinds of failure",
+            f"memory +{grown >> 20} MiB; slowest {self._slowest[0]:.1f} s of CPU (input {self._slowest[1]}); "
+            f"{len(self.failures)} kinds of failure",
             flush=True,
         )
         for kind, (number, text) in self.failures.items():
