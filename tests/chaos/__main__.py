@@ -46,6 +46,7 @@ class Outcome(msgspec.Struct):
     rows: int = 0
     accepted: int = 0
     ends: Counter[str] = msgspec.field(default_factory=Counter)
+    failures: Counter[str] = msgspec.field(default_factory=Counter)
     statuses: Counter[int] = msgspec.field(default_factory=Counter)
     checks: int = 0
     wrong: list[str] = msgspec.field(default_factory=list)
@@ -113,6 +114,8 @@ class Run:
         outcome.ends = Counter(
             dict(site.rows("select status, count(*) from tracing_tracerun group by status"))
         )
+        why = "select error, count(*) from tracing_tracerun where status = 'failed' group by error"
+        outcome.failures = Counter(dict(site.rows(why)))
         outcome.acknowledged = outcome.rows = 0
         for node in site.nodes:
             found = judge_journal(node, site.told(node), site.rows)
@@ -122,8 +125,8 @@ class Run:
         outcome.checks += 1
         say(
             f"{outcome.name}: check {outcome.checks}: {outcome.changes} changes, {outcome.acknowledged} "
-            f"acknowledged, {outcome.rows} rows, {outcome.accepted} traces accepted, ends {dict(outcome.ends)}, "
-            f"answers {dict(outcome.statuses)}, {len(outcome.wrong)} wrong"
+            f"acknowledged, {outcome.rows} rows, {outcome.accepted} traces accepted, ends {dict(outcome.ends)} "
+            f"{dict(outcome.failures)}, answers {dict(outcome.statuses)}, {len(outcome.wrong)} wrong"
         )
 
     def _note(self, wrong: list[str]) -> None:
