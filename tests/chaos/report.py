@@ -28,8 +28,8 @@ def section(outcomes: Sequence[Any]) -> str:
     lines = [
         HEADING,
         "",
-        "`make chaos` breaks a whole netviz that is busy, again and again: a lab of 2 nodes on this kernel with 80",
-        "changes a second, its real collectors, traces asked for twice a second from each server, pages and API",
+        "`make chaos` breaks a whole netviz that is busy, again and again: a lab of 2 nodes on this kernel that is changed",
+        "up to 80 times a second, its real collectors, traces asked for twice a second from each server, pages and API",
         "read four times a second. The faults, their order and length follow from a seed. After every tenth all",
         "comes to rest and is judged:",
         "",
