@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TextIO
 
 from lab import kinds, privileges, userns, visit
@@ -146,6 +147,21 @@ def _node(args: argparse.Namespace) -> int:
     return 0
 
 
+def _apply(args: argparse.Namespace) -> int:
+    text = sys.stdin.read() if args.file == "-" else Path(args.file).read_text()
+    try:
+        made = json.loads(text)
+    except ValueError as error:
+        raise LabError(f"{args.file} is no JSON: {error}") from error
+    _pick(args.cluster).apply(made if isinstance(made, list) else [made])
+    return 0
+
+
+def _delete(args: argparse.Namespace) -> int:
+    _pick(args.cluster).delete(args.kind, args.name, args.namespace)
+    return 0
+
+
 def _sweep(_: argparse.Namespace) -> int:
     for name in sweep():
         _say(f"removed what was left of {name}")
@@ -177,13 +193,21 @@ def _add_changing_commands(commands: argparse._SubParsersAction[argparse.Argumen
     remove = commands.add_parser("remove-pod", help="remove a pod")
     remove.add_argument("name")
     remove.set_defaults(run=_pod, remove=True)
+    apply = commands.add_parser("apply", help="add or replace services and network policies")
+    apply.add_argument("file", help="the API's objects as JSON, - for standard input")
+    apply.set_defaults(run=_apply)
+    delete = commands.add_parser("delete", help="delete a service or network policy")
+    delete.add_argument("kind")
+    delete.add_argument("name")
+    delete.add_argument("--namespace", default="default")
+    delete.set_defaults(run=_delete)
     kill = commands.add_parser("kill-node", help="kill a node as if its power failed")
     kill.set_defaults(run=_node, restart=False)
     restart = commands.add_parser("restart-node", help="boot a node again, with the pods it had")
     restart.set_defaults(run=_node, restart=True)
     for command in (kill, restart):
         command.add_argument("node")
-    for command in (add, remove, kill, restart):
+    for command in (add, remove, apply, delete, kill, restart):
         command.add_argument("--cluster")
 
 

@@ -21,11 +21,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from lab import control, fabric, kinds, nft, paths, plan, privileges, supervisor
 from lab.churn import ChurnReport, run_churn
 from lab.fabric import Site
-from lab.kubernetes import agent, objects, shapes
+from lab.kubernetes import agent, shapes
+from lab.kubernetes.objects import apply_objects, delete_object
 from lab.node import Node
 from lab.rtnl import Rtnl
 from lab.spec import RESERVED, ClusterSpec, ClusterState, LabError, NodeState, Pod
@@ -296,16 +298,22 @@ class Cluster:
         for node in changed:
             self.kind.pods_changed(self.site, node)
             self._store.write_pods(node)
-        objects.write(self.directory, self.state)
-        alive = [node for node in self.state.nodes.values() if node.alive]
-        if not self.state.services:
-            return
-        families = (4, 6) if self.state.spec.ipv6 else (4,)
-        ports = {family: agent.ports_of(self.state, family) for family in families}
-        for node in alive:
-            for of_family in ports.values():
-                agent.write(self.site, self.kind, self.state, node, of_family)
-            self.nodes[node.name].call("health", services=agent.health_of(ports[4], node.name))
+        agent.settle(self.site, self.kind, self.state, self._serve_health)
+
+    def _serve_health(self, node: str, services: agent.Health) -> None:
+        self.nodes[node].call("health", services=services)
+
+    def apply(self, made: Sequence[dict[str, Any]]) -> None:
+        """Add or replace services and network policies, given as the API's objects. Raises: LabError."""
+        with self.changing() as state:
+            apply_objects(state, made)
+            self._settle([])
+
+    def delete(self, kind: str, name: str, namespace: str = "default") -> None:
+        """Delete a service or network policy. Raises: LabError."""
+        with self.changing() as state:
+            delete_object(state, kind, name, namespace)
+            self._settle([])
 
     def add_pod(self, node: str, name: str | None = None) -> Pod:
         """Add a pod to a node, named `name` or the next free name. Raises: LabError."""

@@ -145,7 +145,8 @@ class FaultState(msgspec.Struct):
 class ClusterState(msgspec.Struct):
     """Everything that another process needs to act on a running cluster.
 
-    `services` and `policies` are the API's own objects, `revision` counts what the lists went through.
+    `services` and `policies` are the API's own objects; `policed` is True once there was a policy; `revision`
+    counts what the lists went through.
     """
 
     spec: ClusterSpec
@@ -153,4 +154,5 @@ class ClusterState(msgspec.Struct):
     faults: list[FaultState] = []
     services: list[dict[str, Any]] = []
     policies: list[dict[str, Any]] = []
+    policed: bool = False
     revision: int = 0

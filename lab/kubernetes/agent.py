@@ -6,13 +6,18 @@ clean up, where whichever comes first translates.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 from lab import netns, plan, xtables
 from lab.fabric import Site
 from lab.kinds import Kind
-from lab.kubernetes import objects, proxy_iptables, proxy_nftables, shapes
+from lab.kubernetes import objects, policies, proxy_iptables, proxy_nftables, shapes
 from lab.kubernetes.ports import ServicePort, service_ports
 from lab.spec import ClusterSpec, ClusterState, NodeState
 
+Health = dict[str, list[str | int]]
+_AT_ONCE = 4
 IPTABLES, NFTABLES, BOTH = "iptables", "nftables", "both"
 
 
@@ -40,7 +45,7 @@ def prepare(site: Site, spec: ClusterSpec, node: NodeState) -> None:
             proxy_iptables.hook_in(site.root(node), family)
 
 
-def health_of(ports: list[ServicePort], node: str) -> dict[str, list[str | int]]:
+def health_of(ports: list[ServicePort], node: str) -> Health:
     """Map each health-check port to the service's namespace and name and its endpoints on a node."""
     return {
         str(port.health_port): [port.namespace, port.name, len(port.local(node))]
@@ -54,7 +59,47 @@ def ports_of(state: ClusterState, family: int) -> list[ServicePort]:
     return service_ports(state.services, objects.slices(state), family)
 
 
-def write(site: Site, kind: Kind, state: ClusterState, node: NodeState, ports: list[ServicePort]) -> None:
+def settle(site: Site, kind: Kind, state: ClusterState, health: Callable[[str, Health], object]) -> None:
+    """Bring all nodes up to date with the lists; `health` tells a node its health-check ports."""
+    objects.write(site.directory, state)
+    alive = [node for node in state.nodes.values() if node.alive]
+    families = (4, 6) if state.spec.ipv6 else (4,)
+    ports = {family: ports_of(state, family) for family in families}
+
+    def bring_up_to_date(node: NodeState) -> None:
+        for family in families:
+            if state.services:
+                _write_services(site, kind, state, node, ports[family])
+            if state.policed:
+                _write_policies(site, state, node, family)
+
+    if state.services or state.policed:
+        # The programs that load the rules are what takes time.
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(bring_up_to_date, alive))
+    for node in alive if state.services else ():
+        health(node.name, health_of(ports[4], node.name))
+
+
+def _write_policies(site: Site, state: ClusterState, node: NodeState, family: int) -> None:
+    pods = [pod for found in state.nodes.values() for pod in found.pods.values()]
+    namespaces = {
+        one["metadata"]["name"]: one["metadata"]["labels"] for one in objects.lists(state)["namespaces"]
+    }
+    rules = policies.rules_of(
+        node.name,
+        state.policies,
+        policies.members(pods, family),
+        namespaces,
+        plan.services_range(family),
+        family,
+    )
+    policies.write(site.root(node), family, rules)
+
+
+def _write_services(
+    site: Site, kind: Kind, state: ClusterState, node: NodeState, ports: list[ServicePort]
+) -> None:
     """Bring a node's rules up to date with `ports`, which are all of one family."""
     family = 6 if ports and ":" in ports[0].cluster_ip else 4
     root, pods = site.root(node), kind.pods_range(family)

@@ -7,6 +7,7 @@ They follow the cluster: pods and nodes that come and go, services and policies 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import msgspec
 
 from lab import paths, plan
 from lab.echo import PORT
+from lab.kubernetes import policies
 from lab.kubernetes.shapes import metadata
-from lab.spec import ClusterState, NodeState, Pod
+from lab.spec import ClusterState, LabError, NodeState, Pod
 
 Json = dict[str, Any]
 KINDS: dict[str, tuple[str, str]] = {
@@ -157,3 +159,50 @@ def _endpoint(pod: Pod, family: str, is_ready: bool) -> Json:
         "targetRef": {"kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid},
         "nodeName": pod.node,
     }
+
+
+def _kept(state: ClusterState, kind: str) -> list[Json]:
+    """Return the list in which the objects of a kind are. Raises: LabError."""
+    if kind.lower() in ("service", "services", "svc"):
+        return state.services
+    if kind.lower() in ("networkpolicy", "networkpolicies", "netpol"):
+        return state.policies
+    raise LabError(f"the lab keeps services and networkpolicies, no {kind}")
+
+
+def apply_objects(state: ClusterState, made: Sequence[Json]) -> None:
+    """Add or replace services and network policies; a list's items are its members. Raises: LabError."""
+    for given in made:
+        items = given.get("items")
+        kind = str(given.get("kind", ""))
+        if items is not None:
+            whole = kind.removesuffix("List")
+            apply_objects(state, [{"kind": whole, **item} if whole else item for item in items])
+            continue
+        kept = _kept(state, kind)
+        meta = given.get("metadata", {})
+        if "name" not in meta or "spec" not in given:
+            raise LabError(f"a {kind} needs metadata.name and spec")
+        namespace = meta.get("namespace", "default")
+        whole_meta = {**metadata(meta["name"], namespace), **meta, "namespace": namespace}
+        status: Json = {"status": {"loadBalancer": {}}} if kept is state.services else {}
+        one = {**status, **given, "metadata": whole_meta}
+        one.pop("kind", None)
+        one.pop("apiVersion", None)
+        if kept is state.policies:
+            policies.check()
+            state.policed = True
+        kept[:] = [other for other in kept if _name(other) != _name(one)] + [one]
+
+
+def delete_object(state: ClusterState, kind: str, name: str, namespace: str) -> None:
+    """Delete a service or network policy. Raises: LabError."""
+    kept = _kept(state, kind)
+    left = [one for one in kept if _name(one) != (namespace, name)]
+    if len(left) == len(kept):
+        raise LabError(f"no {kind} {namespace}/{name}")
+    kept[:] = left
+
+
+def _name(one: Json) -> tuple[str, str]:
+    return one["metadata"]["namespace"], one["metadata"]["name"]
