@@ -26,6 +26,7 @@ from netviz.core.sim.xtables.text import is_xtables, xt_rule_text
 from netviz.core.sim.xtables.text_ebtables import eb_rule_text
 from netviz.core.sim.xtables.text_matches import Sets
 
+REGISTER_WORDS = 20  # NFT_REG32_COUNT
 HOOK_NAMES = ("prerouting", "input", "forward", "output", "postrouting", "ingress", "egress")
 OPERATORS = {0: "", 1: "!= ", 2: "< ", 3: "<= ", 4: "> ", 5: ">= "}
 BITWISE = {1: "<<", 2: ">>", 3: "&", 4: "|", 5: "^"}
@@ -184,16 +185,16 @@ class Writer:
                 self.hints = [(one - (one > at), more) for one, more in self.hints if one != at]
 
     def _joined(self, number: int, length: int) -> str:
-        """Write the parts of a concatenation."""
+        """Write the parts of a concatenation. Lengths are the rule's own words, and may be anything."""
         first = word(number)
         parts, at = [], first
-        while at < first + (length + 3) // 4:
+        while at < first + min((length + 3) // 4, REGISTER_WORDS):
             held = self.regs.get(at)
             if held is None:
                 at += 1
                 continue
             parts.append(held.words)
-            at += (held.length + 3) // 4
+            at += max(1, (held.length + 3) // 4)
         return " . ".join(parts) or "?"
 
     def _immediate(self, a: dict[str, Any]) -> None:
