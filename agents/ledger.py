@@ -18,7 +18,8 @@ from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import Body
 from netviz.core.model.netns import Gap, Netns, Pod
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply, diff_section
-from netviz.core.state.node import BODY_SECTIONS, EMPTY, SECTIONS, NodeState, SectionStatus
+from netviz.core.state.node import BODY_SECTIONS, SECTIONS, NodeState, SectionStatus
+from netviz.core.state.section import EMPTY
 
 _Overlay = dict[Hashable, Any]
 

@@ -15,7 +15,8 @@ from typing import Any
 from netviz.core.model.netfilter import Body, encode_body, encoded_digest
 from netviz.core.state.bodies import Decoded, EncodedBodies
 from netviz.core.state.delta import Change, NodeDelta
-from netviz.core.state.node import BODY_SECTIONS, EMPTY, NetnsState, NodeState
+from netviz.core.state.node import BODY_SECTIONS, NetnsState, NodeState
+from netviz.core.state.section import EMPTY
 
 ASK_AGAIN_S = 5.0
 

@@ -13,7 +13,8 @@ from netviz.core.model.ids import NetnsKey
 from netviz.core.model.socket import Socket
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
 from netviz.core.state.door import read_delta
-from netviz.core.state.node import EMPTY, NodeState, SectionStatus
+from netviz.core.state.node import NodeState, SectionStatus
+from netviz.core.state.section import EMPTY
 
 # Sections that change all the time: what is kept of them is only what the first packet of a new flow meets.
 PAST = ("conntrack", "counters", "sockets")

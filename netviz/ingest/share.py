@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.link import Link
-from netviz.core.state.node import EMPTY, NetnsState, NodeState
+from netviz.core.state.node import NetnsState, NodeState
+from netviz.core.state.section import EMPTY, Section
 
 # Sections whose records are often equal; conntrack, sockets and counters never are.
 SECTIONS = ("links", "addrs", "neighs", "fdb", "vlans", "routes", "rules", "sysctls", "xt_tables")
@@ -31,7 +32,7 @@ class Shared:
         self._max_known = max_known
         self._records: dict[Any, tuple[Any, Any]] = {}
         self._parts: dict[Any, Any] = {}
-        self._sections: dict[tuple[Any, ...], Mapping[Any, Any]] = {}
+        self._sections: dict[tuple[Any, ...], Section[Any, Any]] = {}
 
     def state(self, state: NodeState) -> NodeState:
         """Return an equal state that shares what it can."""
@@ -52,7 +53,7 @@ class Shared:
         records = tuple(section.values())
         known = self._sections.get(records)
         if known is None:
-            known = self._sections[records] = dict(
+            known = self._sections[records] = Section(
                 self._record(key, record) for key, record in section.items()
             )
         return known

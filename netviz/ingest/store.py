@@ -22,6 +22,7 @@ from django.conf import settings
 from netviz.core.model.netfilter import Body
 from netviz.core.state.delta import NodeDelta, apply
 from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.section import Section
 from netviz.core.wire.messages import AgentStatus
 from netviz.ingest.bodies import BodyPool
 from netviz.ingest.share import Shared
@@ -187,13 +188,10 @@ class MemoryStore:
         if not self._stale and not self._stale_bodies:
             return self._cluster
         with self._lock:
-            nodes = dict(self._cluster.nodes)
-            for name in self._stale:
-                held = self._held.get(name)
-                if held is not None and held.position is not None:
-                    nodes[name] = held.state
-                else:
-                    nodes.pop(name, None)
+            stale = {name: self.state(name) for name in self._stale}
+            gone = [name for name, state in stale.items() if state is None]
+            now = {name: state for name, state in stale.items() if state is not None}
+            nodes = Section.of(self._cluster.nodes).changed(gone, now)
             self._cluster = ClusterState(nodes, self._bodies.view())
             self._stale, self._stale_bodies = {}, False
             return self._cluster

@@ -35,7 +35,9 @@ from netviz.core.model.socket import TCP_LISTEN, Socket
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition
 from netviz.core.sim.walk import simulate
+from netviz.core.state.delta import section_of
 from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState, SectionStatus
+from netviz.core.state.section import Section
 from tests.bench.machine import Figure, percentiles_ms, rss_bytes
 
 NODES, PODS, WARM_NODES, TRACES, CHANGES = 5_000, 30, 40, 1_000, 200
@@ -58,8 +60,8 @@ LISTENER = Socket(6, bytes(4), 80, state=TCP_LISTEN, cookie=1)
 SOCKETS = {1: LISTENER}
 
 
-def _keyed(*records: Any) -> dict[Any, Any]:
-    return {record.key: record for record in records}
+def _keyed(*records: Any) -> Section[Any, Any]:
+    return section_of(records)
 
 
 def _pod_addr(node: int, pod: int) -> bytes:

@@ -17,7 +17,8 @@ from netviz.core.model.check import wrong_records
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Netns
 from netviz.core.state.delta import NetnsDelta
-from netviz.core.state.node import EMPTY, SECTIONS, NetnsState, NodeState, SectionStatus
+from netviz.core.state.node import SECTIONS, NetnsState, NodeState, SectionStatus
+from netviz.core.state.section import EMPTY
 
 NODE = "n1"
 MAX_OPTIONAL = 6

@@ -115,7 +115,7 @@ class NftRuleBody(Part, frozen=True, gc=False):
     comment: NftName = ""
 
 
-class ChainBody(Part, frozen=True, gc=False, tag="chain"):
+class ChainBody(Part, frozen=True, gc=True, dict=True, tag="chain"):
     """The rules of one chain in order."""
 
     rules: tuple[NftRuleBody, ...] = ()
@@ -143,7 +143,7 @@ class SetElem(Part, frozen=True, gc=False):
     objref: NftName = ""
 
 
-class SetBody(Part, frozen=True, gc=False, tag="set"):
+class SetBody(Part, frozen=True, gc=True, dict=True, tag="set"):
     """The elements of one set, sorted by (key, end)."""
 
     elems: tuple[SetElem, ...] = ()
@@ -177,7 +177,7 @@ class IpSetElem(Part, frozen=True, gc=False):
     )
 
 
-class IpSetBody(Part, frozen=True, gc=False, tag="ipset"):
+class IpSetBody(Part, frozen=True, gc=True, dict=True, tag="ipset"):
     """The elements of one ipset in a fixed order; a list:set's in its own order."""
 
     elems: tuple[IpSetElem, ...] = ()

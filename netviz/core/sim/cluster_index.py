@@ -3,7 +3,9 @@
 The index only says where to look; what is there is read from that node's own indexes. It is made once
 and then follows the state: a new state of the cluster is compared with the last one node by node, by
 identity, and only what a changed node gained or lost is put in or taken out. It is never changed in
-place, so the answers for an older state stay right: its buckets are shared until they differ.
+place, so the answers for an older state stay right: its buckets are shared until they differ. The last
+indexes are remembered for those that follow; of the states that they were made for they keep nothing but
+the keys.
 
 A key that very many nodes have (a loopback's address, a service's on every node) is not followed:
 all nodes are looked at for it.
@@ -12,13 +14,14 @@ all nodes are looked at for it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import compress
-from operator import is_not
+from itertools import compress, repeat
+from operator import call, is_not
+from weakref import ReferenceType, ref
 
 import msgspec
 
 from netviz.core.model.ids import NetnsKey
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import names_in
 from netviz.core.state.node import NetnsState, NodeState
@@ -45,13 +48,17 @@ def build_keys(netns: Mapping[NetnsKey, NetnsState]) -> frozenset[Key]:
     return frozenset(keys)
 
 
-keys_of: ByIdentity[Mapping[NetnsKey, NetnsState], frozenset[Key]] = ByIdentity(build_keys)
+keys_of: Index[Mapping[NetnsKey, NetnsState], frozenset[Key]] = Index(build_keys)
 
 
-class ClusterIndex(msgspec.Struct, frozen=True, gc=False):
-    """An index and the nodes that it was made for."""
+class ClusterIndex(msgspec.Struct, frozen=True):
+    """An index: which nodes have a key, by the key's hash; and what it was made for, node by node.
 
-    nodes: Mapping[str, NodeState]
+    `seen` has the state of each node, as long as that lives, and `keys` its keys.
+    """
+
+    seen: dict[str, ReferenceType[NodeState]]
+    keys: dict[str, frozenset[Key]]
     buckets: list[Bucket]
 
     def names(self, key: Key) -> tuple[str, ...]:
@@ -94,51 +101,56 @@ class _Change:
                 del bucket[key]
 
 
+def _differing(last: ClusterIndex, nodes: Mapping[str, NodeState]) -> list[tuple[str, NodeState]]:
+    """List the nodes whose state isn't the one that an index was made for."""
+    were = map(call, map(last.seen.get, nodes, repeat(_nothing)))
+    return list(compress(nodes.items(), map(is_not, nodes.values(), were)))
+
+
+def _nothing() -> None:
+    """Stand for the state of a node that an index doesn't know."""
+
+
 def _follow(last: ClusterIndex, nodes: Mapping[str, NodeState]) -> ClusterIndex:
     """Make the index of `nodes` out of another state's."""
     nothing: frozenset[Key] = frozenset()
-    changed = list(compress(nodes.items(), map(is_not, nodes.values(), map(last.nodes.get, nodes))))
-    gone = (
-        [name for name in last.nodes if name not in nodes]
-        if len(last.nodes) + len(changed) > len(nodes)
-        else []
-    )
-    change = _Change(last.buckets)
-    for name, node in changed:
-        old = last.nodes.get(name)
-        if old is not None and old.netns is node.netns:
+    seen, keys, change = dict(last.seen), dict(last.keys), _Change(last.buckets)
+    for name, node in _differing(last, nodes):
+        was, now = keys.get(name, nothing), keys_of(node.netns)
+        seen[name], keys[name] = ref(node), now
+        if was is now:
             continue
-        was, now = keys_of(old.netns) if old is not None else nothing, keys_of(node.netns)
         for key in was - now:
             change.remove(key, name)
         change.add(now - was, name)
-    for name in gone:
-        for key in keys_of(last.nodes[name].netns):
+    for name in [name for name in seen if name not in nodes] if len(seen) > len(nodes) else ():
+        del seen[name]
+        for key in keys.pop(name):
             change.remove(key, name)
-    return ClusterIndex(nodes, change.buckets)
+    return ClusterIndex(seen, keys, change.buckets)
 
 
-_EMPTY = ClusterIndex({}, [{}] * BUCKETS)
+_EMPTY = ClusterIndex({}, {}, [{}] * BUCKETS)
 # The indexes made last, newest at the end: replaced as a whole, so that threads need no lock.
 _kept: tuple[ClusterIndex, ...] = ()
 
 
-def cluster_index(nodes: Mapping[str, NodeState]) -> ClusterIndex:
-    """Find or make the index of a cluster's nodes."""
+def _build(nodes: Mapping[str, NodeState]) -> ClusterIndex:
+    """Make the index of a cluster's nodes by the last one that is akin."""
     global _kept
-    for index in reversed(_kept):
-        if index.nodes is nodes:
-            return index
-    alike = [index for index in _kept if _akin(index.nodes, nodes)]
-    index = _follow(alike[-1] if alike else _EMPTY, nodes)
+    index = _follow(next((last for last in reversed(_kept) if _akin(last, nodes)), _EMPTY), nodes)
     _kept = (*_kept[1 - KEPT :], index)
     return index
 
 
-def _akin(one: Mapping[str, NodeState], other: Mapping[str, NodeState]) -> bool:
-    """Tell whether two states are of one cluster, by whether some node of the smaller is as it was in the other."""
-    small, large = sorted((one, other), key=len)
-    return any(large.get(name) is node for name, node in small.items())
+def _akin(last: ClusterIndex, nodes: Mapping[str, NodeState]) -> bool:
+    """Tell whether an index was made for a state of the same cluster, by whether some node is as it was."""
+    if len(nodes) < len(last.seen):
+        return any(last.seen.get(name, _nothing)() is node for name, node in nodes.items())
+    return any(seen() is not None and seen() is nodes.get(name) for name, seen in last.seen.items())
+
+
+cluster_index: Index[Mapping[str, NodeState], ClusterIndex] = Index(_build)
 
 
 def candidates(nodes: Mapping[str, NodeState], key: Key) -> Iterable[NodeState]:

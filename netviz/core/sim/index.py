@@ -1,38 +1,58 @@
-"""Indexes over sections, built once for each section object and found again by its identity.
+"""Indexes: what is worth finding out once about a section or a netfilter body, and is asked for again and again.
 
-State is immutable and shares what did not change, so an unchanged section is the same object in the
-next state: an index made for it stays right. An index is kept together with its section, so an
-identity cannot be reused while its index lives. The caches are bounded: past the bound, the oldest
-half goes.
+State is immutable and shares what did not change, so an index that was made stays right. It is kept by what it is an
+index of, and ends with it. Sections that are equal share their indexes, whoever made them: the namespaces of a
+cluster are alike. No index refers to its owner, so nothing waits for the garbage collector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
+
+from netviz.core.state.section import Section
 
 S = TypeVar("S")
 T = TypeVar("T")
 
-CACHE_SIZE = 16384
+MAX_COMPARED = 64  # larger sections are their namespace's own
 
 
-class ByIdentity(Generic[S, T]):
-    """A function of a section that remembers its result for as long as the section is in use."""
+class Indexes(dict["Index[Any, Any]", Any]):
+    """All indexes of equal content."""
 
-    def __init__(self, build: Callable[[S], T], size: int = CACHE_SIZE) -> None:
+
+_alike: WeakValueDictionary[tuple[Any, ...], Indexes] = WeakValueDictionary()
+
+
+class Index(Generic[S, T]):
+    """A function of a section or a body, whose result is kept by what it was made of."""
+
+    def __init__(self, build: Callable[[S], T]) -> None:
         self._build = build
-        self._size = size
-        self._hits: dict[int, tuple[S, T]] = {}
 
-    def __call__(self, section: S) -> T:
-        """Return the index of `section`, building it at the first call."""
-        hit = self._hits.get(id(section))
-        if hit is not None and hit[0] is section:
-            return hit[1]
-        if len(self._hits) >= self._size:
-            for key in list(self._hits)[: self._size // 2]:
-                self._hits.pop(key, None)
-        built = self._build(section)
-        self._hits[id(section)] = (section, built)
-        return built
+    def __call__(self, owner: S) -> T:
+        """Return the index of `owner`, building it at the first call. Raises: TypeError for what can't hold one."""
+        try:
+            return owner.indexes[self]  # type: ignore[attr-defined, no-any-return]
+        except (AttributeError, KeyError):
+            return self._make(owner)
+
+    def _make(self, owner: S) -> T:
+        held = getattr(owner, "indexes", None)
+        if held is None:
+            held = _of_section(owner) if isinstance(owner, Section) else vars(owner).setdefault("indexes", {})
+        if self not in held:
+            held[self] = self._build(owner)
+        return held[self]  # type: ignore[no-any-return]
+
+
+def _of_section(owner: Section[Any, Any]) -> Indexes:
+    held = Indexes()
+    if len(owner) <= MAX_COMPARED:
+        with suppress(TypeError):  # some records have no hash
+            held = _alike.setdefault(tuple(owner.values()), held)
+    owner.indexes = held
+    return held

@@ -16,7 +16,7 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.ipvs import IpvsConn
 from netviz.core.model.netfilter import SetElem
 from netviz.core.sim.conn import Conn
-from netviz.core.state.node import EMPTY
+from netviz.core.state.section import EMPTY
 
 if TYPE_CHECKING:
     from netviz.core.sim.link.domain import Domain

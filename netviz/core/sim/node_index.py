@@ -10,7 +10,7 @@ import msgspec
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l2 import NUD_PERMANENT, Fdb
 from netviz.core.model.link import Link, WireguardInfo
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.resolve import UNRESOLVED, Peer, resolve_lower, resolve_veth
 
@@ -19,7 +19,7 @@ TUNNEL_KINDS = frozenset(
     ("vxlan", "geneve", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "ip6gretap")
 )
 
-_peers: ByIdentity[Mapping[NetnsKey, NetnsState], dict[LinkKey, Peer]] = ByIdentity(lambda _netns: {})
+_peers: Index[Mapping[NetnsKey, NetnsState], dict[LinkKey, Peer]] = Index(lambda _netns: {})
 
 
 def veth_peer(node: NodeState, key: LinkKey) -> Peer:
@@ -67,7 +67,7 @@ def build_uppers(netns: Mapping[NetnsKey, NetnsState]) -> dict[LinkKey, list[Lin
     return uppers
 
 
-uppers_of: ByIdentity[Mapping[NetnsKey, NetnsState], dict[LinkKey, list[LinkKey]]] = ByIdentity(build_uppers)
+uppers_of: Index[Mapping[NetnsKey, NetnsState], dict[LinkKey, list[LinkKey]]] = Index(build_uppers)
 
 
 def build_tunnels(netns: Mapping[NetnsKey, NetnsState]) -> dict[NetnsKey, list[LinkKey]]:
@@ -108,9 +108,7 @@ def wireguard_netns(netns: Mapping[NetnsKey, NetnsState], key: NetnsKey, link: L
     return having[0] if len(having) == 1 else None
 
 
-tunnels_of: ByIdentity[Mapping[NetnsKey, NetnsState], dict[NetnsKey, list[LinkKey]]] = ByIdentity(
-    build_tunnels
-)
+tunnels_of: Index[Mapping[NetnsKey, NetnsState], dict[NetnsKey, list[LinkKey]]] = Index(build_tunnels)
 
 
 def build_ports(links: Mapping[Any, Link]) -> dict[int, list[Link]]:
@@ -122,7 +120,7 @@ def build_ports(links: Mapping[Any, Link]) -> dict[int, list[Link]]:
     return ports
 
 
-ports_of: ByIdentity[Mapping[Any, Link], dict[int, list[Link]]] = ByIdentity(build_ports)
+ports_of: Index[Mapping[Any, Link], dict[int, list[Link]]] = Index(build_ports)
 
 
 def build_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes, int], Fdb]:
@@ -136,7 +134,7 @@ def build_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes, int], Fdb]:
     return index
 
 
-bridge_fdb: ByIdentity[Mapping[Any, Fdb], dict[tuple[int, bytes, int], Fdb]] = ByIdentity(build_fdb)
+bridge_fdb: Index[Mapping[Any, Fdb], dict[tuple[int, bytes, int], Fdb]] = Index(build_fdb)
 
 
 def build_vxlan_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes], list[Fdb]]:
@@ -150,7 +148,7 @@ def build_vxlan_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes], list[Fdb]
     return index
 
 
-vxlan_fdb: ByIdentity[Mapping[Any, Fdb], dict[tuple[int, bytes], list[Fdb]]] = ByIdentity(build_vxlan_fdb)
+vxlan_fdb: Index[Mapping[Any, Fdb], dict[tuple[int, bytes], list[Fdb]]] = Index(build_vxlan_fdb)
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -194,7 +192,7 @@ def names_in(netns: Mapping[NetnsKey, NetnsState]) -> set[str | bytes]:
     return found
 
 
-names_of: ByIdentity[Mapping[NetnsKey, NetnsState], Names] = ByIdentity(build_names)
+names_of: Index[Mapping[NetnsKey, NetnsState], Names] = Index(build_names)
 
 
 def resolve_lower_of(node: NodeState, key: LinkKey) -> LinkKey | None:

@@ -24,7 +24,8 @@ from netviz.core.sim.conn import Conn
 from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition, Flow, Path, Recorder
-from netviz.core.state.node import EMPTY, ClusterState, NetnsState, NodeState
+from netviz.core.state.node import ClusterState, NetnsState, NodeState
+from netviz.core.state.section import EMPTY
 
 if TYPE_CHECKING:
     from netviz.core.model.conntrack import CtTuple

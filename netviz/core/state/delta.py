@@ -25,7 +25,8 @@ from netviz.core.model.link import Link, LinkCounters
 from netviz.core.model.netfilter import IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
 from netviz.core.model.netns import Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
-from netviz.core.state.node import EMPTY, SECTIONS, NetnsState, NodeState, SectionStatus
+from netviz.core.state.node import SECTIONS, NetnsState, NodeState, SectionStatus
+from netviz.core.state.section import EMPTY, Section
 
 R = TypeVar("R")
 K = TypeVar("K")
@@ -92,9 +93,9 @@ class NodeDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 _NOTHING = NodeDelta()
 
 
-def section_of(records: Iterable[Record]) -> dict[Hashable, Any]:
+def section_of(records: Iterable[Record]) -> Section[Hashable, Any]:
     """Key records as a section holds them."""
-    return {record.key: record for record in records}  # type: ignore[attr-defined]
+    return Section((record.key, record) for record in records)  # type: ignore[attr-defined]
 
 
 def diff_section(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Change[Any, Any] | None:
@@ -147,15 +148,10 @@ def diff(old: NodeState, new: NodeState) -> NodeDelta:
 def apply_section(old: Mapping[Any, Any], change: Change[Any, Any]) -> Mapping[Any, Any]:
     """Fold one section's change in. Returns `old` itself when nothing changes."""
     if not old:
-        return {rec.key: rec for rec in change.put} or EMPTY
+        return section_of(change.put) or EMPTY
     if all(old.get(rec.key) == rec for rec in change.put) and not any(key in old for key in change.drop):
         return old
-    new = dict(old)
-    for key in change.drop:
-        new.pop(key, None)
-    for rec in change.put:
-        new[rec.key] = rec
-    return new or EMPTY
+    return Section.of(old).changed(change.drop, {rec.key: rec for rec in change.put})
 
 
 def apply_netns(old: NetnsState | None, delta: NetnsDelta) -> NetnsState:

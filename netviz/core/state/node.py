@@ -3,13 +3,13 @@
 A `NetnsState` holds, for each section, a mapping from the record's key to the record. A `NodeState`
 holds its namespaces, a `ClusterState` its nodes and the netfilter bodies that they share. All of it
 is immutable by contract: a new state shares whatever did not change with the old one, so an
-unchanged section is the *same object* in both, and `is` tells quickly that nothing happened.
+unchanged section is the *same object* in both, and `is` tells quickly that nothing happened. Any mapping is taken
+for a section, and kept as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -24,8 +24,7 @@ from netviz.core.model.link import Link, LinkCounters
 from netviz.core.model.netfilter import Body, IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
 from netviz.core.model.netns import Gap, Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
-
-EMPTY: Mapping[Any, Any] = MappingProxyType({})
+from netviz.core.state.section import EMPTY, Section
 
 
 class SectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -85,6 +84,13 @@ class NetnsState(msgspec.Struct, frozen=True, gc=False):
     counters: Mapping[Any, LinkCounters] = EMPTY
     refused: Mapping[Any, Refused] = EMPTY
 
+    def __post_init__(self) -> None:
+        """Keep each section as one."""
+        for name in SECTIONS:
+            records = getattr(self, name)
+            if type(records) is not Section:
+                msgspec.structs.force_setattr(self, name, Section.of(records))
+
     @property
     def key(self) -> NetnsKey:
         """The namespace's identity."""
@@ -107,7 +113,7 @@ SECTIONS: tuple[str, ...] = tuple(f for f in NetnsState.__struct_fields__ if f !
 BODY_SECTIONS: tuple[str, ...] = ("nft_chains", "nft_sets", "xt_chains", "ipsets")
 
 
-class NodeState(msgspec.Struct, frozen=True, gc=False):
+class NodeState(msgspec.Struct, frozen=True, weakref=True):
     """One node: its namespaces by key, and how far each section can be trusted."""
 
     node: str
@@ -115,6 +121,10 @@ class NodeState(msgspec.Struct, frozen=True, gc=False):
     boot_id: str = ""
     netns: Mapping[NetnsKey, NetnsState] = EMPTY
     status: Mapping[str, SectionStatus] = EMPTY
+
+    def __post_init__(self) -> None:
+        """Keep the namespaces as a section."""
+        msgspec.structs.force_setattr(self, "netns", Section.of(self.netns))
 
     @property
     def root(self) -> NetnsState | None:
@@ -154,3 +164,7 @@ class ClusterState(msgspec.Struct, frozen=True, gc=False):
 
     nodes: Mapping[str, NodeState] = EMPTY
     bodies: Mapping[bytes, Body] = EMPTY
+
+    def __post_init__(self) -> None:
+        """Keep the nodes as a section."""
+        msgspec.structs.force_setattr(self, "nodes", Section.of(self.nodes))

@@ -10,12 +10,13 @@ from netviz.core.model.addr import pack_ip
 from netviz.core.sim import cluster_index as ci
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.section import Section
 from tests.bench.scale import build, changed
 from tests.core.sim.build import Net, textbook
 
 
 def where(nodes: dict[str, NodeState], key: ci.Key) -> list[str]:
-    return [node.node for node in ci.candidates(nodes, key)]
+    return [node.node for node in ci.candidates(Section.of(nodes), key)]
 
 
 def test_following_changes_equals_making_it_afresh() -> None:
@@ -39,7 +40,8 @@ def test_following_changes_equals_making_it_afresh() -> None:
         for seen in (state, pick.choice(history)):
             index = ci.cluster_index(seen.nodes)
             afresh = ci._follow(ci._EMPTY, seen.nodes)
-            assert index.nodes is seen.nodes
+            assert {name: state() for name, state in index.seen.items()} == seen.nodes
+            assert ci.cluster_index(seen.nodes) is index
             assert index.buckets == afresh.buckets or _only_everywhere_differs(index, afresh)
 
 

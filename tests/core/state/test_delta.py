@@ -22,7 +22,8 @@ from netviz.core.state.delta import (
     diff_section,
     section_of,
 )
-from netviz.core.state.node import EMPTY, SECTIONS, NetnsState, NodeState, SectionStatus
+from netviz.core.state.node import SECTIONS, NetnsState, NodeState, SectionStatus
+from netviz.core.state.section import EMPTY
 from tests.core.strategies import KEYS, NODE, node_states, record_types, struct
 
 encode = msgspec.msgpack.Encoder().encode

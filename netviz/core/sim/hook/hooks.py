@@ -28,7 +28,7 @@ from netviz.core.model.netfilter import (
     XtTable,
 )
 from netviz.core.sim.hook.tracking import tracks_connections
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.inet.ipvs import IPVS_HOOKS
 from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
@@ -62,9 +62,7 @@ def build_base_chains(chains: Mapping[Any, NftChain]) -> dict[tuple[int, int], l
     return index
 
 
-base_chains: ByIdentity[Mapping[Any, NftChain], dict[tuple[int, int], list[NftChain]]] = ByIdentity(
-    build_base_chains
-)
+base_chains: Index[Mapping[Any, NftChain], dict[tuple[int, int], list[NftChain]]] = Index(build_base_chains)
 
 
 def families(ipv6: bool) -> tuple[int, int]:

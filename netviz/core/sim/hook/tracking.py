@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody, NftChain, NftExpr
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.run import Run
 from netviz.core.sim.xtables.decode import decode_target
 from netviz.core.sim.xtables.payloads import CtSet
@@ -34,8 +34,8 @@ DEFRAGMENTING = frozenset(("TPROXY", "socket", "tproxy"))
 XT_CT_NOTRACK = 1
 
 Wants = frozenset[int]
-_bodies: ByIdentity[ChainBody, tuple[Wants, Wants]] = ByIdentity(lambda body: _body_wants(body))
-_chains: ByIdentity[Mapping[Any, NftChain], dict[tuple[int, int], bool]] = ByIdentity(lambda _chains: {})
+_bodies: Index[ChainBody, tuple[Wants, Wants]] = Index(lambda body: _body_wants(body))
+_chains: Index[Mapping[Any, NftChain], dict[tuple[int, int], bool]] = Index(lambda _chains: {})
 
 
 def tracks_connections(run: Run, ns: NetnsState, ipv6: bool) -> bool:
@@ -65,14 +65,22 @@ def _asked(run: Run, ns: NetnsState, ipv6: bool, what: int) -> bool:
 def _ask(run: Run, chains: Mapping[Any, NftChain], family: int, what: int) -> bool:
     """Look for a rule that asks, no further than the first: reading all the rules of many services takes memory."""
     memo = _chains(chains)
-    if (family, what) not in memo:
-        memo[family, what] = any(
-            family in _of_table(_bodies(body)[what], chain.family)
-            for chain in chains.values()
-            if chain.body and (chain.family == family or chain.family not in BOTH)
-            if isinstance(body := run.cluster.bodies.get(chain.body), ChainBody)
-        )
-    return memo[family, what]
+    known = memo.get((family, what))
+    if known is None:
+        lacking = False
+        for chain in chains.values():
+            if not chain.body or (chain.family != family and chain.family in BOTH):
+                continue
+            body = run.cluster.bodies.get(chain.body)
+            if not isinstance(body, ChainBody):
+                lacking = True  # it may come yet
+            elif family in _of_table(_bodies(body)[what], chain.family):
+                known = True
+                break
+        known = bool(known)
+        if known or not lacking:
+            memo[family, what] = known
+    return known
 
 
 def _of_table(wanted: Wants, family: int) -> Wants:

@@ -31,7 +31,7 @@ from netviz.core.model.conntrack import (
 )
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.conn import Conn
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
@@ -87,7 +87,7 @@ def build_others(entries: Mapping[Any, CtEntry]) -> Others:
     return index
 
 
-others: ByIdentity[Mapping[Any, CtEntry], Others] = ByIdentity(build_others)
+others: Index[Mapping[Any, CtEntry], Others] = Index(build_others)
 
 
 Portless = dict[tuple[int, bytes, bytes, int], dict[Hashable, tuple[CtEntry, bool]]]
@@ -115,7 +115,7 @@ def is_plain(entry: CtEntry, reply: bool) -> bool:
     return not (reply or changed or entry.mark)
 
 
-portless: ByIdentity[Mapping[Any, CtEntry], Portless] = ByIdentity(build_portless)
+portless: Index[Mapping[Any, CtEntry], Portless] = Index(build_portless)
 
 
 def _key(t: CtTuple, zone: int) -> tuple[int, bytes, bytes, int, int, int]:

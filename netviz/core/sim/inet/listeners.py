@@ -11,7 +11,7 @@ from typing import Any
 
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.socket import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, Socket
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, PROTO_NAMES, Packet
 from netviz.core.sim.sysctl import value
 from netviz.core.state.node import NetnsState
@@ -29,7 +29,7 @@ def build_listeners(sockets: Mapping[Any, Socket]) -> dict[tuple[int, int], list
     return index
 
 
-listeners: ByIdentity[Mapping[Any, Socket], dict[tuple[int, int], list[Socket]]] = ByIdentity(build_listeners)
+listeners: Index[Mapping[Any, Socket], dict[tuple[int, int], list[Socket]]] = Index(build_listeners)
 
 
 def build_connected(sockets: Mapping[Any, Socket]) -> dict[CtTuple, Socket]:
@@ -41,7 +41,7 @@ def build_connected(sockets: Mapping[Any, Socket]) -> dict[CtTuple, Socket]:
     }
 
 
-connected: ByIdentity[Mapping[Any, Socket], dict[CtTuple, Socket]] = ByIdentity(build_connected)
+connected: Index[Mapping[Any, Socket], dict[CtTuple, Socket]] = Index(build_connected)
 
 
 def _score(ns: NetnsState, socket: Socket, packet: Packet, ifindex: int) -> int:

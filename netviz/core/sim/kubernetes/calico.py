@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from netviz.core.model.netfilter import ChainBody, NftChain
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.kubernetes.seen import Rule, Seen, comments_of
 from netviz.core.sim.nft.text import rule_text
 from netviz.core.state.node import NetnsState
@@ -139,7 +139,7 @@ def _build_own(chains: Mapping[Any, NftChain]) -> bool:
     return any(_plain(name).startswith("cali-") for _, _, name in chains)
 
 
-_has_own: ByIdentity[Mapping[Any, NftChain], bool] = ByIdentity(_build_own)
+_has_own: Index[Mapping[Any, NftChain], bool] = Index(_build_own)
 
 
 def _is_here(ns: NetnsState) -> bool:

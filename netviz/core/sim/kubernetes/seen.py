@@ -10,7 +10,7 @@ from netviz.core.model.addr import pack_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.cluster_index import EVERYWHERE, cluster_index
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.node_index import names_of, veth_peer
 from netviz.core.sim.trace import Step
 from netviz.core.state.node import ClusterState, NetnsState
@@ -19,7 +19,7 @@ from netviz.core.state.node import ClusterState, NetnsState
 _COMMENT = re.compile(r'comment (?:"((?:[^"\\]|\\.)*)"|(?!--)(\S+))')
 _TARGET = re.compile(r"(?:^| )(?:-[jg]|jump|goto) (\S+)")
 
-_by_name: ByIdentity[Mapping[Any, Link], dict[str, Link]] = ByIdentity(
+_by_name: Index[Mapping[Any, Link], dict[str, Link]] = Index(
     lambda links: {link.ifname: link for link in links.values()}
 )
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from netviz.core.model.l2 import BridgeVlan
 from netviz.core.model.link import BR_STATE_FORWARDING, BridgeInfo, Link
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.state.node import NetnsState
 
 Tags = tuple[tuple[int, int], ...]
@@ -28,7 +28,7 @@ def build_pvids(vlans: Mapping[Any, BridgeVlan]) -> dict[int, BridgeVlan]:
     return {vlan.ifindex: vlan for vlan in vlans.values() if vlan.pvid}
 
 
-pvids: ByIdentity[Mapping[Any, BridgeVlan], dict[int, BridgeVlan]] = ByIdentity(build_pvids)
+pvids: Index[Mapping[Any, BridgeVlan], dict[int, BridgeVlan]] = Index(build_pvids)
 
 
 def filters(bridge: Link) -> bool:

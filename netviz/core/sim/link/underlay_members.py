@@ -9,7 +9,7 @@ import msgspec
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import RT_SCOPE_HOST, Addr
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, MACVLAN_PASSTHRU, Link, MacvlanInfo, VlanInfo
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.link.bond import receives
 from netviz.core.sim.node_index import outside, peer_not_collected, uppers_of, veth_peer
 from netviz.core.sim.route.rp_filter import custom_local_routes
@@ -129,4 +129,4 @@ def build_members(netns: Mapping[NetnsKey, NetnsState]) -> Members:
     return index
 
 
-members_of: ByIdentity[Mapping[NetnsKey, NetnsState], Members] = ByIdentity(build_members)
+members_of: Index[Mapping[NetnsKey, NetnsState], Members] = Index(build_members)

@@ -13,7 +13,7 @@ from bisect import bisect_left
 import msgspec
 
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody, NftExpr, NftRuleBody
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.nft.context import data_of
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, Packet
 from netviz.core.sim.xtables.decode import decode_match
@@ -123,7 +123,7 @@ def build_index(body: ChainBody, family: int) -> ChainIndex:
     return ChainIndex(keyed, rest, len(body.rules))
 
 
-_indexes: ByIdentity[ChainBody, dict[int, ChainIndex | None]] = ByIdentity(lambda _body: {})
+_indexes: Index[ChainBody, dict[int, ChainIndex | None]] = Index(lambda _body: {})
 
 
 def chain_index(body: ChainBody, family: int) -> ChainIndex | None:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 import msgspec
 
 from netviz.core.model.netfilter import NftSet, SetBody, SetElem
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 
 NFT_SET_INTERVAL = 0x4
 # What an element may carry without changing whether it matches.
@@ -48,7 +48,7 @@ def build_set(body: SetBody) -> SetIndex:
     return SetIndex(exact, [elem.key for elem in bounds], bounds, ranges, catchall)
 
 
-set_index: ByIdentity[SetBody, SetIndex] = ByIdentity(build_set)
+set_index: Index[SetBody, SetIndex] = Index(build_set)
 
 
 def lookup_set(record: NftSet, body: SetBody, key: bytes) -> SetElem | None:

@@ -32,7 +32,7 @@ from netviz.core.model.l3 import (
     Route,
 )
 from netviz.core.model.link import Link
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 
 # What a lookup ends with, by the kernel's error for the route's type (fib_props, rt_error).
 ERRORS = {
@@ -111,7 +111,7 @@ def build_index(routes: Mapping[Any, Route]) -> RouteIndex:
     }
 
 
-route_index: ByIdentity[Mapping[Any, Route], RouteIndex] = ByIdentity(build_index)
+route_index: Index[Mapping[Any, Route], RouteIndex] = Index(build_index)
 
 
 class Lookup(msgspec.Struct, frozen=True):
@@ -266,4 +266,4 @@ def build_linkdown(links: Mapping[Any, Link]) -> frozenset[int]:
     )
 
 
-linkdown_ignored: ByIdentity[Mapping[Any, Link], frozenset[int]] = ByIdentity(build_linkdown)
+linkdown_ignored: Index[Mapping[Any, Link], frozenset[int]] = Index(build_linkdown)

@@ -13,7 +13,7 @@ import msgspec
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Route, Rule
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim import sysctl
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route, ordered_rules, vrf_of
 from netviz.core.sim.route.saddr import link_addrs, owned_addrs
 from netviz.core.state.node import NetnsState
@@ -34,7 +34,7 @@ def _any_custom_local(routes: Mapping[Any, Route]) -> bool:
     return False
 
 
-custom_local_routes: ByIdentity[Mapping[Any, Route], bool] = ByIdentity(_any_custom_local)
+custom_local_routes: Index[Mapping[Any, Route], bool] = Index(_any_custom_local)
 
 
 def _standard(rule: Rule) -> bool:

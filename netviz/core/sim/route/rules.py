@@ -21,7 +21,7 @@ from netviz.core.model.l3 import (
     Rule,
 )
 from netviz.core.model.link import Link, VrfInfo
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.route.fib import Lookup, Match, linkdown_ignored, lookup_table, route_index, selected_tos
 from netviz.core.sim.words.iproute import route_text, rule_text
 from netviz.core.state.node import NetnsState
@@ -89,7 +89,7 @@ def build_rules(rules: Mapping[Any, Rule]) -> RulesByFamily:
     }
 
 
-ordered_rules: ByIdentity[Mapping[Any, Rule], RulesByFamily] = ByIdentity(build_rules)
+ordered_rules: Index[Mapping[Any, Rule], RulesByFamily] = Index(build_rules)
 
 
 def build_dissects(rules: Mapping[Any, Rule]) -> dict[int, bool]:
@@ -111,7 +111,7 @@ def build_dissects(rules: Mapping[Any, Rule]) -> dict[int, bool]:
     }
 
 
-rules_dissect: ByIdentity[Mapping[Any, Rule], dict[int, bool]] = ByIdentity(build_dissects)
+rules_dissect: Index[Mapping[Any, Rule], dict[int, bool]] = Index(build_dissects)
 
 PORT_UNKNOWN = "a rule looks at a port that isn't known"
 LABEL_UNKNOWN = "a rule looks at the IPv6 flow label"

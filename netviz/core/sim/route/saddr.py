@@ -7,7 +7,7 @@ from typing import Any
 
 from netviz.core.model.addr import in_prefix
 from netviz.core.model.l3 import RT_SCOPE_HOST, RT_SCOPE_LINK, RT_TABLE_LOCAL, RTN_LOCAL, Addr
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
 from netviz.core.sim.route.rules import RouteResult, assumed_on_link, vrf_of
 from netviz.core.state.node import NetnsState
@@ -44,8 +44,8 @@ def build_addrs(addrs: Mapping[Any, Addr]) -> tuple[dict[int, list[Addr]], dict[
     return by_link, by_addr
 
 
-addr_index: ByIdentity[Mapping[Any, Addr], tuple[dict[int, list[Addr]], dict[bytes, list[Addr]]]] = (
-    ByIdentity(build_addrs)
+addr_index: Index[Mapping[Any, Addr], tuple[dict[int, list[Addr]], dict[bytes, list[Addr]]]] = Index(
+    build_addrs
 )
 
 

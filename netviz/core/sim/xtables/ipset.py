@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, IpSet, IpSetBody, IpSetElem
-from netviz.core.sim.index import ByIdentity
+from netviz.core.sim.index import Index
 from netviz.core.sim.nft.context import Context, Result, Stop, Tri
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, Packet
 from netviz.core.sim.xtables.answers import invert_known, tri
@@ -99,8 +99,8 @@ def build_index(kind: str, body: IpSetBody) -> SetIndex:
     return SetIndex(tuple(sorted(levels.items(), key=lambda item: item[0], reverse=True)))
 
 
-_indexes: ByIdentity[IpSetBody, dict[str, SetIndex]] = ByIdentity(lambda _body: {})
-_by_index: ByIdentity[Mapping[Any, IpSet], dict[int, IpSet]] = ByIdentity(
+_indexes: Index[IpSetBody, dict[str, SetIndex]] = Index(lambda _body: {})
+_by_index: Index[Mapping[Any, IpSet], dict[int, IpSet]] = Index(
     lambda sets: {one.index: one for one in sets.values()}
 )
 
