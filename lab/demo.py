@@ -131,7 +131,7 @@ def serve(stack: Stack, *, is_recording: bool = False) -> NoReturn:
     print(
         f"READY {access.url} user={access.user} password={access.password} token={access.token}", flush=True
     )
-    say("open that page and log in; click a pod, then shift-click another one to trace the way")
+    say("open that page and log in; click a pod, then shift-click another one to trace the path")
     if not is_recording:
         say("to break something, in a second terminal: .venv/bin/python -m lab break --list")
         say("to run a node's command: .venv/bin/python -m lab exec node1 -- COMMAND (also in a pod: web-1)")
@@ -204,7 +204,7 @@ def main(argv: list[str]) -> int:
                 serve(stack)
         else:
             say(f"no live lab: {reason}")
-            say("replaying a recorded one instead: the picture is real, but nothing will change")
+            say("replaying a recorded one instead: the data is real, but nothing will change")
             recorded = {path.stem: [str(path), "--hold"] for path in sorted(RECORDINGS.glob("*.nvr"))}
             with Stack(recorded, data_dir, options.port, inherited, command="replay") as stack:
                 serve(stack, is_recording=True)

@@ -296,9 +296,9 @@ export class App implements Context {
     if (this.graph.nodes.size === 0 || !this.mayTrace) return "";
     const { route } = this;
     if (route.page === "home")
-      return "Click a pod to look into it; shift-click another one to trace the way.";
+      return "Click a pod to look into it; shift-click another one to trace the path.";
     if (route.page === "select" && route.target.type === "pod")
-      return "Shift-click another pod to trace the way to it.";
+      return "Shift-click another pod to trace the path to it.";
     if (route.page === "compose" && this.map.picture.origin)
       return route.from
         ? "Click the pod that the packet goes to."

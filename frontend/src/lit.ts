@@ -122,7 +122,7 @@ function markText(disposition: string, reason: string | null, short: string): st
   return disposition === "DROPPED" && reason ? reason : short;
 }
 
-/** The ways from a node to the nodes that its routes name. */
+/** The lines from a node to the nodes that its routes name. */
 export function litRoutes(graph: Graph, scene: Scene, name: string): OverlayData {
   const lines: Line[] = [];
   const marks: Mark[] = [];

@@ -49,7 +49,7 @@ test("every disposition has words, and an unheard one is a warning", () => {
   for (const name of ["UNKNOWN", "SOMETHING_NEW"]) expect(dispositionWords(name).tone).toBe("warn");
 });
 
-test("what leaves the network on its way to a place on the map goes astray", () => {
+test("what leaves the network although its destination is on the map diverges", () => {
   expect(dispositionWords("LEFT_NETWORK", true).tone).toBe("bad");
   expect(dispositionWords("DELIVERED", true).tone).toBe("good");
 });

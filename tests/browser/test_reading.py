@@ -171,7 +171,7 @@ def test_a_repaired_network_is_traced_again_with_one_button(page: Page, netviz: 
     try:
         trace(page, "default/web-1", "default/web-2")
         again_until(page, "LEFT_NETWORK")
-        expect(page.get_by_test_id("disposition")).to_contain_text("Goes astray")
+        expect(page.get_by_test_id("disposition")).to_contain_text("Diverges")
         expect(page.locator(".overlay .mark.bad")).to_have_count(1)
     finally:
         mend(cluster, fault)

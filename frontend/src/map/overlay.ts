@@ -6,7 +6,7 @@ import { offsetPath } from "../trace/path.js";
 import { s } from "../ui/dom.js";
 
 export interface Line {
-  /** "other": a way that the kernel may choose instead. */
+  /** "other": a path that the kernel may choose instead. */
   kind: "forward" | "reply" | "other" | "route";
   points: Point[];
   active: boolean;

@@ -19,18 +19,18 @@ const DISPOSITIONS: Record<Disposition, Words> = {
   DROPPED: { tone: "bad", title: "Dropped", short: "dropped" },
   REJECTED: { tone: "bad", title: "Rejected", short: "rejected" },
   LOOP: { tone: "bad", title: "Goes round in a loop", short: "loops" },
-  UNKNOWN: { tone: "warn", title: "Can’t be told", short: "unknown" },
+  UNKNOWN: { tone: "warn", title: "Unknown", short: "unknown" },
 };
 
-const ASTRAY: Words = {
+const DIVERGES: Words = {
   tone: "bad",
-  title: "Goes astray",
-  short: "goes astray",
+  title: "Diverges: leaves the network",
+  short: "diverges",
 };
 
-/** Say how a packet ends. One that leaves the network on its way to a place on the map goes astray. */
+/** Say how a packet ends. One that leaves the network although its destination is on the map diverges. */
 export function dispositionWords(disposition: string, isGoalHere = false): Words {
-  if (disposition === "LEFT_NETWORK" && isGoalHere) return ASTRAY;
+  if (disposition === "LEFT_NETWORK" && isGoalHere) return DIVERGES;
   return DISPOSITIONS[disposition as Disposition] ?? { tone: "warn", title: disposition, short: disposition };
 }
 

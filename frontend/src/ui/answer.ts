@@ -2,6 +2,7 @@
 // what is uncertain about that.
 
 import type { TraceView } from "../route.js";
+import { choicesOf } from "../trace/choices.js";
 import {
   dispositionWords,
   failedStep,
@@ -11,7 +12,6 @@ import {
   type Tone,
 } from "../trace/format.js";
 import type { Hop, Step, Trace, TraceRun } from "../trace/types.js";
-import { waysOf } from "../trace/ways.js";
 import { h, icon } from "./dom.js";
 import { note } from "./inspector.js";
 
@@ -61,7 +61,9 @@ function verdictOf(trace: Trace, isGoalHere: boolean): { tone: Tone; title: stri
   if (words.tone === "good" && reply && reply.disposition !== "DELIVERED") {
     const back = dispositionWords(reply.disposition, true);
     const title =
-      back.tone === "warn" ? "Arrives; the reply can’t be told" : "Arrives, but the reply doesn’t come back";
+      back.tone === "warn"
+        ? "Arrives; what becomes of the reply is unknown"
+        : "Arrives, but the reply doesn’t come back";
     return { tone: back.tone, title, code: `reply ${reply.disposition}${suffix(reply.reason)}` };
   }
   const arriving = trace.branches.filter((item) => item.disposition === "DELIVERED").length;
@@ -79,7 +81,7 @@ function sometimesTitle(trace: Trace): string {
 
 const CERTAINTIES: Record<Trace["certainty"], string> = {
   certain: "certain",
-  branch: "the kernel chooses the way",
+  branch: "the kernel chooses the path",
   unknown: "not certain",
 };
 
@@ -87,7 +89,7 @@ function suffix(reason: string | null): string {
   return reason ? ` · ${reason}` : "";
 }
 
-/** Where a trace with one branch fails: on the way there, else on the way back. */
+/** Where a trace with one branch fails: on the forward path, else on the return path. */
 function failedPlace(trace: Trace): Place | null {
   const branch = trace.branches[0];
   if (!branch) return null;
@@ -125,10 +127,10 @@ function certainty(trace: Trace, failed: Place | null, onShow: ShowStep): HTMLEl
       ? null
       : h("div", { class: "note warn", ...attributes }, icon("unknown"), unknownList(others, onShow));
   }
-  const ways = waysOf(trace.branches).length;
+  const choices = choicesOf(trace.branches).length;
   const agreed = new Set(trace.branches.map((branch) => branch.disposition)).size === 1;
-  const tail = agreed ? "The packet ends alike by each of them." : "They end differently.";
-  const text = `The kernel chooses among ${ways} ways. ${tail} Choose one below.`;
+  const tail = agreed ? "The packet ends the same on each." : "They end differently.";
+  const text = `The kernel chooses among ${choices} paths. ${tail} Choose one below.`;
   return h(
     "div",
     { class: `note ${agreed ? "info" : "warn"}`, ...attributes },

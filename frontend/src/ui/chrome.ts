@@ -167,14 +167,14 @@ export class StaleBanner {
     if (this.loggedOut) {
       setText(
         this.text,
-        `You are no longer logged in: this picture is ${age === "now" ? "just out of date" : `${age} old`}.`,
+        `You are no longer logged in: this data is ${age === "now" ? "just out of date" : `${age} old`}.`,
       );
       return;
     }
     const next = wait > 0 ? `Next try in ${wait} s.` : "Connecting…";
     setText(
       this.text,
-      `The server isn’t heard: this picture is ${age === "now" ? "just out of date" : `${age} old`}. ${next}`,
+      `No data from the server: what you see is ${age === "now" ? "just out of date" : `${age} old`}. ${next}`,
     );
   }
 }

@@ -1,10 +1,10 @@
-// One trace: the answer first (what becomes of the packet, and where), then the way there and back.
+// One trace: the answer first (what becomes of the packet, and where), then the forward and return path.
 
 import { LEVELS, type TraceView } from "../route.js";
+import { choicesOf } from "../trace/choices.js";
 import { dispositionWords, percent, rewrites, type Words } from "../trace/format.js";
 import { findNetns } from "../trace/path.js";
 import type { Branch, Trace, TraceRun } from "../trace/types.js";
-import { waysOf } from "../trace/ways.js";
 import { answerParts, failure } from "./answer.js";
 import type { Context, Panel } from "./context.js";
 import { copyButton, h, icon, tabList } from "./dom.js";
@@ -173,8 +173,8 @@ export class TracePanel implements Panel {
   }
 
   private branchTabs(trace: Trace, isGoalHere: boolean): HTMLElement {
-    const tabs = waysOf(trace.branches).map((way) => {
-      const first = way.branches[0] ?? 0;
+    const tabs = choicesOf(trace.branches).map((choice) => {
+      const first = choice.branches[0] ?? 0;
       const branch = trace.branches[first];
       const words = dispositionWords(branch?.disposition ?? "UNKNOWN", isGoalHere);
       const isLost = branch?.reply && branch.reply.disposition !== "DELIVERED" && words.tone === "good";
@@ -183,15 +183,15 @@ export class TracePanel implements Panel {
         "button",
         {
           type: "button",
-          title: way.why,
-          "aria-selected": String(way.branches.includes(this.view.branch)),
+          title: choice.why,
+          "aria-selected": String(choice.branches.includes(this.view.branch)),
           "data-testid": "branch",
           "data-focus": `branch-${first}`,
         },
         h("span", { class: `dot ${isLost ? "bad" : words.tone}` }),
-        h("span", { class: "way" }, way.title),
+        h("span", { class: "choice" }, choice.title),
         h("span", { class: `verdict ${isLost ? "bad" : words.tone}` }, words.short + back),
-        h("span", { class: "chance" }, way.probability === null ? "" : percent(way.probability)),
+        h("span", { class: "chance" }, choice.probability === null ? "" : percent(choice.probability)),
       );
       tab.addEventListener("click", () =>
         this.onView({ ...this.view, branch: first, direction: "forward", step: null }),
