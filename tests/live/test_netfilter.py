@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 
 from agents.collectors.base import NetnsHandle
-from agents.collectors.netfilter import NFT_SECTIONS, Netfilter
+from agents.collectors.netfilter import Netfilter
+from agents.collectors.ruleset import NFT_SECTIONS
 from netviz.core.model.netfilter import (
     NFPROTO_NAMES,
     ChainBody,

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from agents.collectors.netfilter import NFT_SECTIONS, Netfilter
+from agents.collectors.netfilter import Netfilter
+from agents.collectors.ruleset import NFT_SECTIONS
 from netviz.core.model.netfilter import SetBody
 from netviz.core.sim.nft.text import rule_text
 from tests.live.collector_rig import Namespace, namespaces

@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from agents import xtables
-from agents.collectors.netfilter import NFT_SECTIONS, Netfilter
+from agents.collectors.netfilter import Netfilter
+from agents.collectors.ruleset import NFT_SECTIONS
 from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NFPROTO_IPV4, IpSetBody, IpSetElem, NfAcct
 from netviz.core.sim.xtables.text import xt_rule_text

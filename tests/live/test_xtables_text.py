@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agents.collectors.netfilter import NFT_SECTIONS, Netfilter
+from agents.collectors.netfilter import Netfilter
+from agents.collectors.ruleset import NFT_SECTIONS
 from netviz.core.model.netfilter import NFPROTO_BRIDGE
 from netviz.core.sim.nft.text import rule_text
 from netviz.core.sim.xtables.text import is_xtables, xt_rule_text
