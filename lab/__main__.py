@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lab import kinds, privileges, userns, visit
+from lab.churn import run_churn
 from lab.cluster import Cluster, LabError, running, sweep
 from lab.faults import FAULTS, apply_fault, describe, listed, mend
 from lab.spec import ClusterSpec
@@ -114,7 +115,7 @@ def _churn(args: argparse.Namespace) -> int:
     halt = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: halt.set())
-    report = _pick(args.name).churn(args.rate, args.seconds, args.seed, stop=halt)
+    report = run_churn(_pick(args.name), args.rate, args.seconds, args.seed, stop=halt)
     _say(f"{report.changes} changes in {report.elapsed_s:.1f} s ({report.rate_per_s:.1f} a second)")
     _say("  " + ", ".join(f"{kind} {count}" for kind, count in report.by_kind.items()))
     if report.failed:

@@ -11,14 +11,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from lab.cluster import Cluster
 from lab.spec import LabError
-
-if TYPE_CHECKING:
-    from lab.cluster import Cluster
 
 MAX_EXTRA = 12
 _WEIGHTS = {"pod": 6, "route": 6, "addr": 4, "neigh": 4, "link": 3, "mtu": 2}

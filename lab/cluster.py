@@ -24,7 +24,6 @@ from types import TracebackType
 from typing import Any
 
 from lab import control, fabric, kinds, nft, paths, plan, privileges, supervisor
-from lab.churn import ChurnReport, run_churn
 from lab.fabric import Site
 from lab.kubernetes import agent, shapes
 from lab.kubernetes.objects import apply_objects, delete_object
@@ -52,7 +51,7 @@ class Cluster:
         self.directory = store.directory
         self.changing = store.changing
         self.refresh = store.refresh
-        self.nodes = {name: Node(self, name) for name in store.state.nodes}
+        self.nodes = {name: Node(store, name) for name in store.state.nodes}
         self.kind = kinds.find(store.state.spec.kind)
         self.site = Site(store.directory, self.kind.underlay4)
         self._owner_pipe = -1
@@ -354,12 +353,6 @@ class Cluster:
             pids = self.nodes[pod.node].call("listen", pods=[name], on=on, address=address or "::")
             assert isinstance(pids, dict)
             pod.app_pid = pids.get(name, 0)
-
-    def churn(
-        self, rate_per_s: float, seconds: float, seed: int = 0, stop: threading.Event | None = None
-    ) -> ChurnReport:
-        """Make changes of every sort at a steady rate, then undo them all. `stop` ends it early."""
-        return run_churn(self, rate_per_s, seconds, seed, stop)
 
     # -- nodes
 

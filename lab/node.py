@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lab import control
 from lab.spec import LabError, NodeState, Pod
-
-if TYPE_CHECKING:
-    from lab.cluster import Cluster
+from lab.store import Store
 
 
 class Node:
     """One emulated node of a cluster, as its user sees it."""
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self._cluster = cluster
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
         self.name = name
 
     @property
     def state(self) -> NodeState:
         """The node's plan and pods, as this process last read them."""
-        return self._cluster.state.nodes[self.name]
+        return self._store.state.nodes[self.name]
 
     @property
     def pods(self) -> dict[str, Pod]:
@@ -32,7 +29,7 @@ class Node:
     @property
     def directory(self) -> Path:
         """Where the node's namespaces, processes and pods file are."""
-        return self._cluster.directory / self.name
+        return self._store.directory / self.name
 
     @property
     def root(self) -> Path:

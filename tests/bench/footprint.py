@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from lab.churn import run_churn
 from tests.bench.machine import Figure, cpu_s, rss_bytes
 from tests.stack import whole_netviz
 
@@ -36,6 +37,6 @@ def run() -> Iterable[Figure]:
         yield Figure(f"CPU, idle, {PODS} pod namespaces", _share(pid, used, since), "0.5 %")
         yield Figure("resident memory, idle", f"{rss_bytes(pid) / 2**20:.0f} MiB", "64 MiB")
         used, since = cpu_s(pid), time.monotonic()
-        report = cluster.churn(rate_per_s=RATE, seconds=BUSY_S, seed=3)
+        report = run_churn(cluster, rate_per_s=RATE, seconds=BUSY_S, seed=3)
         yield Figure(f"CPU at {report.changes / BUSY_S:.0f} changes a second", _share(pid, used, since))
         yield Figure("resident memory after that", f"{rss_bytes(pid) / 2**20:.0f} MiB", "64 MiB")

@@ -18,6 +18,7 @@ from pathlib import Path
 import websockets
 from playwright.sync_api import sync_playwright
 
+from lab.churn import run_churn
 from lab.cluster import Cluster
 from lab.stack import Stack
 from tests.bench.machine import Figure, percentiles_ms
@@ -72,7 +73,7 @@ def run() -> Iterable[Figure]:
         tempfile.TemporaryDirectory() as folder,
         whole_netviz(Path(folder), nodes=3, pods=5) as (cluster, stack),
     ):
-        churn = threading.Thread(target=lambda: cluster.churn(rate_per_s=CHURN_RATE, seconds=60, seed=4))
+        churn = threading.Thread(target=lambda: run_churn(cluster, rate_per_s=CHURN_RATE, seconds=60, seed=4))
         churn.start()
         client = asyncio.run(probe_feed(cluster, stack, PROBES))
         page = probe_page(cluster, stack, PROBES)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.churn import run_churn
 from lab.cluster import Cluster, ClusterSpec
 from lab.stack import Stack, wait_until
 from netviz.core.wire.nvz import load_nvz
@@ -37,7 +38,7 @@ def test_at_rest_the_servers_state_is_the_kernels(netviz: Netviz, tmp_path: Path
 
 def test_after_three_thousand_changes_nothing_differs(netviz: Netviz, tmp_path: Path) -> None:
     cluster, stack = netviz
-    report = cluster.churn(rate_per_s=200, seconds=15, seed=1)
+    report = run_churn(cluster, rate_per_s=200, seconds=15, seed=1)
     assert report.changes >= 0.95 * 3000, report
     assert_converges(stack, tmp_path)
 
@@ -119,7 +120,9 @@ def test_a_cut_and_slow_link_loses_nothing(tmp_path: Path) -> None:
                     stack.start_collector(node)
                 stack.wait_connected()
                 link.delay_s = 0.05
-                churning = threading.Thread(target=lambda: cluster.churn(rate_per_s=20, seconds=8, seed=2))
+                churning = threading.Thread(
+                    target=lambda: run_churn(cluster, rate_per_s=20, seconds=8, seed=2)
+                )
                 churning.start()
                 while churning.is_alive():
                     link.cut()

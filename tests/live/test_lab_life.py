@@ -305,7 +305,7 @@ def test_churn_undoes_itself() -> None:
     with Cluster.up(spec(nodes=3)) as cluster:
         pods = set(cluster.pods)
         before = {node: routes_and_links(cluster, node) for node in cluster.nodes}
-        report = cluster.churn(rate_per_s=200, seconds=1, seed=7)
+        report = churn.run_churn(cluster, rate_per_s=200, seconds=1, seed=7)
         assert report.changes == 200, report
         assert {"pod+", "pod-", "route+", "addr+", "neigh+", "link+"} <= set(report.by_kind)
         assert set(cluster.pods) == pods
