@@ -17,7 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from netviz.celery import app, in_process_worker
 from netviz.ingest.faults import faults
 from netviz.ingest.journal import journal
-from netviz.ingest.store import NodeRevision, get_store
+from netviz.ingest.live_store import get_store
+from netviz.ingest.store import NodeRevision
 from netviz.inventory.access import READ, require_scope
 from netviz.inventory.answers import methods
 from netviz.inventory.tokens import bearer_token

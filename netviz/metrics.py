@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from netviz.core.sim.trace import Disposition
 from netviz.ingest.faults import faults
-from netviz.ingest.store import get_store
+from netviz.ingest.live_store import get_store
 from netviz.inventory.logins import LOGINS, TOKENS
 from netviz.topology.feed import browsers
 from netviz.topology.live import get_topology

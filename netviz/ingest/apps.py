@@ -24,7 +24,7 @@ def _node_deleted(sender: Any, instance: Any, **kwargs: Any) -> None:
     """Let the live state go with its node."""
     from netviz.ingest.connections import connections
     from netviz.ingest.faults import faults
-    from netviz.ingest.store import get_store
+    from netviz.ingest.live_store import get_store
 
     connections.cut(instance.name, "revoked", "the node was removed")
     get_store().forget(instance.name)

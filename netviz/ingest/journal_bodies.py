@@ -21,8 +21,8 @@ from netviz.core.state.delta import NodeDelta
 from netviz.core.state.door import UNREADABLE, read_body
 from netviz.core.state.node import BODY_SECTIONS, NodeState
 from netviz.ingest.bodies import digests_of
+from netviz.ingest.live_store import get_store
 from netviz.ingest.models import JournalBody, JournalEntry
-from netviz.ingest.store import get_store
 
 SEEN_STEP_S = 3600.0
 ROWS = 500

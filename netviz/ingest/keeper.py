@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from netviz.ingest.connections import connections
 from netviz.ingest.departures import departures
-from netviz.ingest.store import get_store
+from netviz.ingest.live_store import get_store
 from netviz.inventory.models import Collector
 from netviz.parts import DATABASE_AWAY
 

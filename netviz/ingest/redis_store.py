@@ -5,7 +5,7 @@ The process that has a node's collector owns the node: it changes its mirror at 
 brings the changes to Redis in batches. All other processes follow. How it lies there says
 redis_records.py.
 
-After COMPACT_DELTAS the owner writes a new base instead of the next delta. When Redis was away or has
+After many deltas the owner writes a new base instead of the next delta. When Redis was away or has
 lost what it held, or a node has a new owner, the owner writes a base too: nothing has to be remembered
 for it.
 """
@@ -26,39 +26,29 @@ from netviz.core.model.netfilter import Body, body_digest
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.door import fold, settle
 from netviz.core.state.node import NodeState
+from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.redis_leases import RENEW_EVERY_S, Leases
+from netviz.ingest.redis_outbox import Batch, Outbox
 from netviz.ingest.redis_records import (
     BODIES,
     CHANGES,
     MEMORY,
     NODES,
     Meta,
-    Work,
     decode_meta,
     parse_body,
     read_node,
     write_nodes,
 )
-from netviz.ingest.store import CollectorReport, MemoryStore, Position
+from netviz.ingest.store import CollectorReport, Position
 
 log = logging.getLogger("netviz.store")
 
-COMPACT_DELTAS = 200
 WRITE_EVERY_S = 0.02
 LOOK_EVERY_S = 2.0
 SWEEP_EVERY_S = 600.0
 RETRY_S = 1.0
 REWRITTEN_WITHIN_S = 10.0
-
-
-class _Waiting:
-    """What of an owned node waits to be written: deltas in order, or (None) a whole base."""
-
-    __slots__ = ("base", "deltas")
-
-    def __init__(self) -> None:
-        self.deltas: list[NodeDelta] | None = None
-        self.base = 0
 
 
 class _Followed(NamedTuple):
@@ -76,10 +66,7 @@ class RedisStore(MemoryStore):
         self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
         self._me = uuid.uuid4().hex
         self._leases = Leases(self._redis, self._me)
-        self._owned: dict[str, _Waiting] = {}
-        self._dirty: set[str] = set()
-        self._forgotten: set[str] = set()
-        self._new_bodies: dict[bytes, Body] = {}
+        self._owned = Outbox(self._me, self._held.__getitem__)
         self._followed: dict[str, _Followed] = {}
         self._unused: set[bytes] = set()
         self._unreadable: set[str] = set()
@@ -116,19 +103,17 @@ class RedisStore(MemoryStore):
         """Take a snapshot in."""
         with self._lock:
             super().replace(state, position, now_s)
-            self._own(state.node).deltas = None
-            self._mark(state.node)
+            self._own(state.node)
+            self._owned.rewrite(state.node)
+        self._wake.set()
 
     def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> NodeState:
         """Fold a delta in; return the state that it changed. Raises: KeyError when it doesn't fit it."""
         with self._lock:
             before = super().fold(node, delta, position, now_s)
-            waiting = self._own(node)
-            if waiting.deltas is not None:
-                waiting.deltas.append(delta)
-                if self._held[node].revision - waiting.base > COMPACT_DELTAS:
-                    waiting.deltas = None
-            self._mark(node)
+            self._own(node)
+            self._owned.append(node, delta)
+        self._wake.set()
         return before
 
     def set_connected(self, node: str, connected: bool, now_s: float) -> None:
@@ -158,26 +143,22 @@ class RedisStore(MemoryStore):
         bodies = list(bodies)
         with self._lock:
             super().put_bodies(bodies)
-            self._new_bodies.update((body_digest(body), body) for body in bodies)
+            self._owned.add_bodies({body_digest(body): body for body in bodies})
         self._wake.set()
 
     def forget(self, node: str) -> None:
         """Drop a node for which no collector may speak any more, here and in Redis."""
         with self._lock:
             super().forget(node)
-            self._owned.pop(node, None)
-            self._forgotten.add(node)
+            self._owned.forget(node)
         self._wake.set()
 
-    def _own(self, node: str) -> _Waiting:
-        waiting = self._owned.get(node)
-        if waiting is None:
-            waiting = self._owned[node] = _Waiting()
-            self._followed.pop(node, None)
-        return waiting
+    def _own(self, node: str) -> None:
+        self._owned.own(node)
+        self._followed.pop(node, None)
 
     def _mark(self, node: str) -> None:
-        self._dirty.add(node)
+        self._owned.mark(node)
         self._wake.set()
 
     # The writer's thread.
@@ -195,53 +176,24 @@ class RedisStore(MemoryStore):
                     log.error("cannot write the live state to Redis, trying again: %s", err)
                 else:
                     log.exception("writing the live state to Redis failed, trying again")
-                with self._lock:
-                    for node, waiting in self._owned.items():
-                        waiting.deltas = None
-                        self._mark(node)
                 self._stopping.wait(RETRY_S)
 
     def _write(self) -> None:
         with self._lock:
-            nodes, self._dirty = self._dirty & self._owned.keys(), set()
-            forgotten, self._forgotten = self._forgotten - self._owned.keys(), set()
-            bodies, self._new_bodies = self._new_bodies, {}
-            work = [self._take_waiting(node) for node in sorted(nodes)]
+            batch = self._owned.take()
         try:
-            self._send(bodies, work, forgotten)
+            self._send(batch)
         except Exception:
             with self._lock:
-                self._new_bodies = {**bodies, **self._new_bodies}
-                self._forgotten |= forgotten
+                self._owned.put_back(batch)
+            self._wake.set()
             raise
 
-    def _send(self, bodies: dict[bytes, Body], work: list[Work], forgotten: set[str]) -> None:
-        if work:
+    def _send(self, batch: Batch) -> None:
+        if batch.work:
             # Nobody sees what this process owns before it sees that it lives.
             self._leases.renew()
-        write_nodes(self._redis, bodies, work, forgotten)
-
-    def _take_waiting(self, node: str) -> Work:
-        held, waiting = self._held[node], self._owned[node]
-        what: NodeState | list[NodeDelta]
-        if waiting.deltas is None:
-            what, waiting.base = held.state, held.revision
-        else:
-            what = waiting.deltas
-        waiting.deltas = []
-        report = held.report
-        meta = Meta(
-            self._me,
-            held.revision,
-            waiting.base,
-            held.position,
-            held.durable,
-            held.received_at_s,
-            held.connected,
-            report.version if report else "",
-            report.status if report else None,
-        )
-        return meta, node, what
+        write_nodes(self._redis, *batch)
 
     # The leases' thread.
 
@@ -310,10 +262,8 @@ class RedisStore(MemoryStore):
             self._follow_raw(raw_node.decode(), raw)
         known = {raw_node.decode() for raw_node in metas}
         with self._lock:
-            for node in self._owned.keys() - known - self._dirty:
-                # Another process took it for gone: it is written anew.
-                self._owned[node].deltas = None
-                self._mark(node)
+            if self._owned.rewrite_missing(known):
+                self._wake.set()
         if time.monotonic() >= self._lasts_until_s:
             for node in [node for node in self._followed if node not in known]:
                 self._followed.pop(node)
@@ -329,10 +279,9 @@ class RedisStore(MemoryStore):
             # What is followed stays until its owners have noticed, too.
             self._lasts_until_s = time.monotonic() + REWRITTEN_WITHIN_S
             with self._lock:
-                self._new_bodies.update(self.cluster().bodies)
-                for node, waiting in self._owned.items():
-                    waiting.deltas = None
-                    self._mark(node)
+                self._owned.add_bodies(self.cluster().bodies)
+                self._owned.rewrite_all()
+            self._wake.set()
         self._memory = memory
 
     def _refresh(self, nodes: list[str]) -> None:
@@ -362,11 +311,11 @@ class RedisStore(MemoryStore):
         if meta.owner == self._me:
             return
         with self._lock:
-            if (waiting := self._owned.get(node)) is not None:
-                if self._held[node].connected and waiting.deltas is None:
+            if node in self._owned:
+                if self._held[node].connected and self._owned.whole_waits(node):
                     # This process has just taken the node over and not yet said so.
                     return
-                del self._owned[node]
+                self._owned.disown(node)
             held = self._held.get(node)
             known = self._followed.get(node)
             followed = held is not None and known is not None and known.owner == meta.owner

@@ -24,7 +24,8 @@ from netviz.core.wire.server_session import ServerSession
 from netviz.core.wire.session import State
 from netviz.ingest.journal import Change, journal
 from netviz.ingest.keeper import keeper
-from netviz.ingest.store import CollectorReport, Position, get_store
+from netviz.ingest.live_store import get_store
+from netviz.ingest.store import CollectorReport, Position
 
 log = logging.getLogger("netviz.ingest")
 

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 from netviz.core.model.netfilter import Body
 from netviz.core.state.node import BODY_SECTIONS, ClusterState, NodeState
 from netviz.core.wire.nvz import dump_nvz
-from netviz.ingest.store import get_store
+from netviz.ingest.live_store import get_store
 from netviz.inventory.access import READ, require_scope
 
 

@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from netviz.core.state.delta import NodeDelta
 from netviz.ingest.departures import departures
 from netviz.ingest.faults import faults
-from netviz.ingest.store import NodeRevision, Store, get_store
+from netviz.ingest.live_store import get_store
+from netviz.ingest.store import NodeRevision, Store
 from netviz.topology.frames import Frame, Watch, snapshot_text
 from netviz.topology.graph import Graph, GraphDelta, changes
 from netviz.topology.node_object import Live

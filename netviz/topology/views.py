@@ -11,7 +11,7 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_safe
 
 from netviz.core.model.ids import NetnsKey
-from netviz.ingest.store import get_store
+from netviz.ingest.live_store import get_store
 from netviz.inventory.access import READ, require_scope, role_of
 from netviz.inventory.answers import methods, refuse
 from netviz.topology.detail import netns_detail

@@ -9,3 +9,7 @@ class TracingConfig(AppConfig):
     """Traces: tasks, history, their API."""
 
     name = "netviz.tracing"
+
+    def ready(self) -> None:
+        """Let a Celery worker of its own process tend the traces, too."""
+        from netviz.tracing import tending  # noqa: F401 - it connects to the worker's signals

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from netviz.parts import DATABASE_AWAY
@@ -43,6 +43,11 @@ TOO_LONG = (
 # For how long a result waits for a database that is away.
 WRITE_FOR_S = 60.0
 RETRY_S = 1.0
+
+
+def waiting() -> QuerySet[TraceRun]:
+    """The runs that aren't at their end."""
+    return TraceRun.objects.filter(status__in=UNFINISHED)
 
 
 def take(trace_id: int) -> Claim | None:

@@ -14,7 +14,8 @@ from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import faults
-from netviz.ingest.store import NodeRevision, Store, get_store
+from netviz.ingest.live_store import get_store
+from netviz.ingest.store import NodeRevision, Store
 from netviz.tracing.request import TraceRequest
 
 RECENT_S = 5.0

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_ready, worker_shutdown
 
 from netviz.parts import AWAY
-from netviz.tracing.service import execute
-from netviz.tracing.tending import tender
+from netviz.tracing.execution import execute
 
 log = logging.getLogger("netviz.tracing")
 
@@ -29,14 +26,3 @@ def send(trace_id: int, at_least: Mapping[str, int] | None = None) -> None:
     """Tell the workers that a run waits. Raises: when the queue cannot be reached."""
     # A connection may have been cut since it was used last, so once more is tried, at once.
     run_trace.apply_async((trace_id, dict(at_least or {})), retry_policy={"max_retries": 1})
-
-
-@worker_ready.connect
-def _begin_to_tend(**signal: Any) -> None:
-    """A worker of its own process tends the traces, too."""
-    tender.start()
-
-
-@worker_shutdown.connect
-def _end_to_tend(**signal: Any) -> None:
-    tender.stop()

@@ -14,14 +14,16 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from celery.signals import worker_ready, worker_shutdown
 from django.conf import settings
 from django.db import connection
 from django.db.models import F, Q, QuerySet, Sum, Window
 from django.db.models.functions import Now
 
-from netviz.ingest.store import get_store
+from netviz.ingest.live_store import get_store
 from netviz.inventory.models import Collector
 from netviz.parts import AWAY
+from netviz.tracing import tasks
 from netviz.tracing.claims import MAX_ATTEMPTS, UNFINISHED, Status
 from netviz.tracing.models import TraceRun
 from netviz.tracing.notify import announce
@@ -47,11 +49,6 @@ LOST = (
     "the worker that ran this trace ended before the trace did; see why in its log (killed, or out of "
     "memory?), then trace again"
 )
-
-
-def waiting() -> QuerySet[TraceRun]:
-    """The runs that aren't at their end."""
-    return TraceRun.objects.filter(status__in=UNFINISHED)
 
 
 def tend() -> int:
@@ -81,13 +78,11 @@ def _change_each(runs: QuerySet[TraceRun], **fields: Any) -> int:
 
 def _send_waiting() -> None:
     """Send the tasks of queued runs for which none was sent lately, the oldest first."""
-    from netviz.tracing.tasks import send
-
     unsent = Q(sent_at=None) | Q(sent_at__lt=Now() - SEND_AGAIN_AFTER)
     due = TraceRun.objects.filter(unsent, status=Status.QUEUED).order_by("pk")
     for pk in due.values_list("pk", flat=True):
         if due.filter(pk=pk).update(sent_at=Now()):
-            send(pk)
+            tasks.send(pk)
 
 
 def delete_old() -> int:
@@ -181,3 +176,14 @@ def _nodes_heard_of_lately() -> set[str]:
 
 
 tender = Tender()
+
+
+@worker_ready.connect
+def _begin_to_tend(**signal: Any) -> None:
+    """A worker of its own process tends the traces, too."""
+    tender.start()
+
+
+@worker_shutdown.connect
+def _end_to_tend(**signal: Any) -> None:
+    tender.stop()

@@ -14,7 +14,9 @@ from urllib.parse import quote
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from netviz.ingest.store import MemoryStore, Position, set_store
+from netviz.ingest.live_store import set_store
+from netviz.ingest.memory_store import MemoryStore
+from netviz.ingest.store import Position
 from netviz.inventory.access import ROLES
 from netviz.inventory.service import enrol, make_api_token
 from tests.fuzz.mutate import TEXTS, any_value, damaged, mutate

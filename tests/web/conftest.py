@@ -13,7 +13,8 @@ from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.test import Client
 
-from netviz.ingest.store import MemoryStore, set_store
+from netviz.ingest.live_store import set_store
+from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory import append_only
 from netviz.inventory.access import ROLES
 from netviz.inventory.service import make_api_token

@@ -21,7 +21,7 @@ from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
 from netviz.asgi import websocket
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory.access import ROLES, SCOPES
 from netviz.inventory.models import ApiToken, AuditEntry, Cluster, Collector, Node
 from netviz.inventory.service import enrol, make_api_token, revoke_api_token, revoke_collector

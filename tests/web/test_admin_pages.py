@@ -17,8 +17,9 @@ from netviz.core.model.netns import Netns
 from netviz.core.state.delta import NetnsDelta, NodeDelta
 from netviz.core.state.node import NodeState
 from netviz.ingest.journal_record import pack
+from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.models import JournalEntry
-from netviz.ingest.store import MemoryStore, Position
+from netviz.ingest.store import Position
 from netviz.inventory.access import ADMINISTRATOR, OPERATOR, VIEWER, may, role_of
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
 from netviz.inventory.readable import ago, delay, share, size

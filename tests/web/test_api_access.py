@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 
 pytestmark = pytest.mark.django_db
 

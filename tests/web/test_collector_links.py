@@ -15,7 +15,7 @@ from netviz.core.wire.codec import decode_frame, encode_frame
 from netviz.core.wire.messages import Hello, SnapshotBegin, SnapshotPart, Welcome
 from netviz.ingest.connections import connections
 from netviz.ingest.consumer import CollectorConsumer
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory.models import Node
 from netviz.inventory.service import enrol
 

@@ -16,8 +16,8 @@ from django.utils import timezone
 from lab.stack import wait_until
 from netviz.ingest import redis_leases
 from netviz.ingest.departures import Departures, departures
+from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.redis_records import NODES, base_key, log_key
-from netviz.ingest.store import MemoryStore
 from netviz.inventory.models import Collector, Node
 from netviz.inventory.service import approve_collector, enrol, revoke_collector
 from netviz.topology.live import get_topology

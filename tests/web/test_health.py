@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from netviz import health
 from netviz.core.wire.messages import AgentStatus
-from netviz.ingest.store import CollectorReport, MemoryStore
+from netviz.ingest.memory_store import MemoryStore
+from netviz.ingest.store import CollectorReport
 from netviz.tracing.models import TraceRun
 from tests.web.states import NOW_S, pod_network, show
 

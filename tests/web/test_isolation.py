@@ -13,7 +13,7 @@ from netviz.core.model.ids import NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import faults, sentence
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.topology import detail, node_detail, projector
 from netviz.topology.detail import netns_detail
 from netviz.topology.feed import Mailbox

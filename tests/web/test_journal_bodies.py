@@ -23,8 +23,9 @@ from netviz.ingest.history import state_at
 from netviz.ingest.journal import Change as Entry
 from netviz.ingest.journal import Journal
 from netviz.ingest.journal_bodies import bodies_of, clean_bodies
+from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.models import JournalBody, JournalEntry
-from netviz.ingest.store import MemoryStore, Position
+from netviz.ingest.store import Position
 from tests.core.sim.build import textbook
 from tests.core.sim.nft import DROP, FORWARD, chain, daddr, verdict
 

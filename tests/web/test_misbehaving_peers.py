@@ -21,7 +21,7 @@ from websockets.exceptions import InvalidStatus
 from netviz import protocols
 from netviz.core.wire.codec import encode_frame
 from netviz.core.wire.messages import AgentStatus, Heartbeat, Hello, SnapshotBegin, SnapshotEnd
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory import consumers
 from netviz.inventory.consumers import open_sockets
 from netviz.inventory.service import enrol, make_api_token

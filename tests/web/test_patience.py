@@ -8,7 +8,7 @@ import pytest
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.link import IFF_UP, Link
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.topology import patience
 from netviz.topology.graph import Alert, GraphDelta, Remove, Upsert
 from netviz.topology.live import Topology

@@ -14,8 +14,9 @@ from netviz.core.model.link import Ipv4Conf, Link
 from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.state.delta import NodeDelta, apply, diff, section_of
 from netviz.core.state.node import NetnsState, NodeState
+from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.share import MAX_RECORDS, Shared
-from netviz.ingest.store import MemoryStore, Position
+from netviz.ingest.store import Position
 from tests.core.strategies import node_states
 
 PODS = 30

@@ -16,9 +16,10 @@ from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
 from netviz.core.state.node import NodeState, SectionStatus
 from netviz.core.wire.messages import AgentStatus
-from netviz.ingest import redis_leases, redis_records, redis_store
+from netviz.ingest import redis_leases, redis_outbox, redis_records, redis_store
+from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.redis_store import RedisStore
-from netviz.ingest.store import CollectorReport, MemoryStore, Position
+from netviz.ingest.store import CollectorReport, Position
 from tests.web.services import redis_server
 
 KEY = NetnsKey("n1", 4, 1)
@@ -184,7 +185,7 @@ def test_another_process_follows(open_store: Callable[[], RedisStore]) -> None:
     owner.set_durable("n1", Position(5, 1))
     owner.report("n1", CollectorReport("1.0", AgentStatus(lost_events=4)), now)
     wait_until(lambda: in_step(owner, reader), 60, "the reader follows")
-    for value in range(redis_store.COMPACT_DELTAS + 50):
+    for value in range(redis_outbox.COMPACT_DELTAS + 50):
         owner.fold("n1", sysctl(value), Position(5, 2 + value), now)
         if value % 40 == 0:
             wait_until(lambda: in_step(owner, reader), 60, "the reader follows")

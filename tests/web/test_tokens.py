@@ -16,7 +16,7 @@ from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory import sockets
 from netviz.inventory.models import ApiToken
 from netviz.inventory.service import TokenRefused, make_api_token, revoke_api_token, use_api_token

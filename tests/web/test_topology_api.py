@@ -29,7 +29,8 @@ from netviz.core.model.socket import Socket
 from netviz.core.sim.words.iproute import rule_body
 from netviz.core.state.delta import section_of
 from netviz.core.wire.messages import AgentStatus
-from netviz.ingest.store import CollectorReport, MemoryStore
+from netviz.ingest.memory_store import MemoryStore
+from netviz.ingest.store import CollectorReport
 from netviz.topology import nfttext
 from tests.web.states import pod_network, show
 

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Netns, Pod
 from netviz.core.state.delta import NetnsDelta, NodeDelta
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.topology import feed as feeds
 from netviz.topology.feed import Mailbox, browsers, get_feed
 from netviz.topology.graph import (

@@ -15,7 +15,7 @@ from netviz.core.model.ids import NetnsKey
 from netviz.core.model.link import IFF_UP, Link
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
 from netviz.core.state.node import ClusterState
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.topology import patience
 from netviz.topology.feed import Mailbox
 from netviz.topology.frames import watches

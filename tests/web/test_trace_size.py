@@ -17,8 +17,8 @@ from django.test import Client
 
 from netviz.core.model.netfilter import SetElem
 from netviz.core.state.node import ClusterState
-from netviz.ingest.store import MemoryStore
-from netviz.tracing import service, tasks
+from netviz.ingest.memory_store import MemoryStore
+from netviz.tracing import execution, tasks
 from netviz.tracing.models import TraceRun
 from netviz.tracing.packed import pack, unpack
 from netviz.tracing.tending import delete_old
@@ -58,7 +58,7 @@ def traced(
     client = Client(headers={"Authorization": f"Bearer {token('operator')}"})
     request = {"from": "pod-1-1", "to": "10.96.0.1", "dport": 80}
     answer = client.post("/api/traces", data=json.dumps(request), content_type="application/json")
-    service.execute(int(answer.json()["id"]), {})
+    execution.execute(int(answer.json()["id"]), {})
     return client, TraceRun.objects.get()
 
 

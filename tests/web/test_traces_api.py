@@ -13,8 +13,9 @@ from django.conf import settings
 from django.test import Client
 
 from netviz.core.wire.messages import AgentStatus
-from netviz.ingest.store import CollectorReport, MemoryStore
-from netviz.tracing import predict, service, tasks
+from netviz.ingest.memory_store import MemoryStore
+from netviz.ingest.store import CollectorReport
+from netviz.tracing import execution, predict, service, tasks
 from netviz.tracing.models import TraceRun
 from tests.core.sim.build import textbook
 from tests.web.states import show
@@ -57,7 +58,7 @@ def test_a_trace_is_queued_run_and_read(cluster: MemoryStore, queue: list[int], 
     assert queue == [int(trace_id)]
     queued = operator.get(f"/api/traces/{trace_id}").json()
     assert (queued["status"], queued["trace"], queued["user"]) == ("queued", None, "a-operator")
-    service.execute(int(trace_id), {})
+    execution.execute(int(trace_id), {})
     done = operator.get(f"/api/traces/{trace_id}").json()
     assert (done["status"], done["error"], done["disposition"]) == ("done", None, "DELIVERED")
     assert done["request"] == request
@@ -92,7 +93,7 @@ def test_a_simulator_that_fails_at_once_fails_the_run_and_frees_its_place(
     def broken(resolved: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(service, "predict", broken)
+    monkeypatch.setattr(execution, "predict", broken)
     for _ in range(settings.TRACES_AT_ONCE + 1):
         run = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()
         assert (run["status"], run["trace"]) == ("failed", None)
@@ -125,9 +126,9 @@ def test_auto_goes_to_what_the_target_listens_to(
 
 def test_a_task_that_comes_twice_runs_once(cluster: MemoryStore, queue: list[int], operator: Client) -> None:
     run = TraceRun.objects.get(pk=post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()["id"])
-    service.execute(run.pk, {})
+    execution.execute(run.pk, {})
     first = TraceRun.objects.get(pk=run.pk).finished_at
-    service.execute(run.pk, {})
+    execution.execute(run.pk, {})
     assert TraceRun.objects.get(pk=run.pk).finished_at == first
 
 
@@ -172,7 +173,7 @@ def test_a_pod_that_went_away_meanwhile_fails_the_run(
 ) -> None:
     trace_id = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()["id"]
     cluster.forget("node-1")
-    service.execute(int(trace_id), {})
+    execution.execute(int(trace_id), {})
     failed = operator.get(f"/api/traces/{trace_id}").json()
     assert (failed["status"], failed["trace"]) == ("failed", None)
     assert "'pod-1-1'" in failed["error"]
@@ -186,7 +187,7 @@ def test_overload_is_refused_with_503(
     assert [answer.status_code for answer in answers] == [202, 202, 202, 503]
     assert "3 traces are waiting" in answers[-1].json()["error"]
     assert answers[-1]["Retry-After"] == "2"
-    service.execute(queue[0], {})
+    execution.execute(queue[0], {})
     assert post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).status_code == 202
 
 
@@ -208,9 +209,9 @@ def test_a_failing_simulator_fails_the_run_not_the_worker(
     def broken(request: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(service, "predict", broken)
+    monkeypatch.setattr(execution, "predict", broken)
     trace_id = post(operator, **{"from": "pod-1-1", "to": "pod-2-1"}).json()["id"]
-    service.execute(int(trace_id), {})
+    execution.execute(int(trace_id), {})
     assert "the simulator failed" in operator.get(f"/api/traces/{trace_id}").json()["error"]
 
 

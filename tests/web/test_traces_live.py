@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from netviz.celery import in_process_worker
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.tracing import consumers
 from netviz.tracing.models import TraceRun
 from netviz.tracing.notify import announce

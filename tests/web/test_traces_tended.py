@@ -15,10 +15,10 @@ from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisGone
 
 from lab.stack import wait_until
-from netviz.ingest.store import MemoryStore
+from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory.models import Collector
 from netviz.inventory.service import enrol
-from netviz.tracing import claims, service, tasks, tending
+from netviz.tracing import claims, execution, tasks, tending
 from netviz.tracing.claims import take
 from netviz.tracing.models import TraceRun
 from tests.core.sim.build import textbook
@@ -50,7 +50,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The traces whose watchers were told of a change."""
     announced: list[int] = []
-    for module in (service, tending):
+    for module in (execution, tending):
         monkeypatch.setattr(module, "announce", announced.append)
     return announced
 
@@ -90,7 +90,7 @@ def test_a_dead_workers_run_is_queued_again_run_by_another_and_ends_once(
     lapse(run)
     assert tending.tend() == 0
     assert (now(run).status, queue, told) == ("queued", [run.pk], [run.pk])
-    service.execute(run.pk, {})
+    execution.execute(run.pk, {})
     assert (now(run).status, now(run).attempts, now(run).lease_until) == ("done", 2, None)
 
 
@@ -119,7 +119,7 @@ def test_a_worker_that_was_stopped_for_a_while_writes_nothing_over_anothers_resu
     assert stopped is not None
     lapse(run)
     tending.tend()
-    service.execute(run.pk, {})
+    execution.execute(run.pk, {})
     done = now(run)
     assert not stopped.finish(status="failed", error="late")
     assert not stopped.give_back()
@@ -181,10 +181,10 @@ def test_a_run_whose_worker_finds_redis_away_is_given_back(
 
     run = accepted()
     with monkeypatch.context() as patch:
-        patch.setattr(service, "resolve", gone)
-        service.execute(run.pk, {})
+        patch.setattr(execution, "resolve", gone)
+        execution.execute(run.pk, {})
     assert (now(run).status, now(run).attempts, now(run).error) == ("queued", 0, "")
-    service.execute(run.pk, {})
+    execution.execute(run.pk, {})
     assert now(run).status == "done"
 
 

@@ -1,0 +1,270 @@
+"""The live state store in this process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+
+from netviz.core.model.netfilter import Body
+from netviz.core.state.delta import NodeDelta, apply
+from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.section import Section
+from netviz.ingest.bodies import BodyPool
+from netviz.ingest.share import Shared
+from netviz.ingest.store import CollectorReport, NodeRevision, Position, Subscriber
+
+log = logging.getLogger("netviz.store")
+
+
+class Held:
+    """What is held of one node."""
+
+    __slots__ = (
+        "complete",
+        "connected",
+        "durable",
+        "position",
+        "received_at_s",
+        "report",
+        "revision",
+        "state",
+    )
+
+    def __init__(self, node: str) -> None:
+        self.state = NodeState(node)
+        self.position: Position | None = None
+        self.durable: Position | None = None
+        self.revision = 0
+        self.received_at_s = 0.0
+        self.connected = False
+        self.complete = False
+        self.report: CollectorReport | None = None
+
+
+class MemoryStore:
+    """The store in this process. Writes may come from any thread; reads take no copy twice."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._held: dict[str, Held] = {}
+        self._bodies = BodyPool()
+        self._shared = Shared()
+        self._subscribers: list[Subscriber] = []
+        self._revision = 0
+        self._cluster = ClusterState()
+        # The nodes whose states in `_cluster` are older ones, and whether its bodies are.
+        self._stale: dict[str, None] = {}
+        self._stale_bodies = False
+
+    @property
+    def revision(self) -> int:
+        """Number of changes that this process saw."""
+        return self._revision
+
+    def cluster(self) -> ClusterState:
+        """All nodes as they are now. Nodes that never sent a snapshot are left out."""
+        if not self._stale and not self._stale_bodies:
+            return self._cluster
+        with self._lock:
+            stale = {name: self.state(name) for name in self._stale}
+            gone = [name for name, state in stale.items() if state is None]
+            now = {name: state for name, state in stale.items() if state is not None}
+            nodes = Section.of(self._cluster.nodes).changed(gone, now)
+            self._cluster = ClusterState(nodes, self._bodies.view())
+            self._stale, self._stale_bodies = {}, False
+            return self._cluster
+
+    def node_revisions(self) -> dict[str, NodeRevision]:
+        """Freshness of each node."""
+        with self._lock:
+            return {name: self._freshness(name, held) for name, held in self._held.items()}
+
+    def node_revision(self, node: str) -> NodeRevision | None:
+        """Freshness of one node."""
+        with self._lock:
+            held = self._held.get(node)
+            return self._freshness(node, held) if held is not None else None
+
+    def _freshness(self, node: str, held: Held) -> NodeRevision:
+        return NodeRevision(held.revision, held.received_at_s, held.connected, held.complete)
+
+    def complete(self, node: str) -> bool:
+        """Tell whether every section of a node was read whole."""
+        held = self._held.get(node)
+        return held is not None and held.complete
+
+    def collectors(self) -> dict[str, CollectorReport]:
+        """What each node's collector last reported."""
+        with self._lock:
+            return {name: held.report for name, held in self._held.items() if held.report is not None}
+
+    def collector(self, node: str) -> CollectorReport | None:
+        """What one node's collector last reported."""
+        held = self._held.get(node)
+        return held.report if held is not None else None
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Call `callback` after each change; returns how to end that."""
+        with self._lock:
+            self._subscribers = [*self._subscribers, callback]
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._subscribers = [known for known in self._subscribers if known is not callback]
+
+        return unsubscribe
+
+    def position(self, node: str) -> Position | None:
+        """Where in the collector's numbering the held state stands."""
+        held = self._held.get(node)
+        return held.position if held is not None else None
+
+    def durable(self, node: str) -> Position | None:
+        """What of a collector's numbering is known to be durable."""
+        held = self._held.get(node)
+        return held.durable if held is not None else None
+
+    def set_durable(self, node: str, position: Position) -> None:
+        """Note what is durable."""
+        with self._lock:
+            if (held := self._held.get(node)) is not None:
+                held.durable = position
+
+    def state(self, node: str) -> NodeState | None:
+        """A node's held state, None before its first snapshot."""
+        held = self._held.get(node)
+        return held.state if held is not None and held.position is not None else None
+
+    def replace(self, state: NodeState, position: Position, now_s: float) -> None:
+        """Take a snapshot in."""
+        with self._lock:
+            held = self._node(state.node)
+            state = self._shared.state(state)
+            self._bodies.replace(held.state, state)
+            self._put(held, state, position, now_s, None)
+
+    def fold(self, node: str, delta: NodeDelta, position: Position, now_s: float) -> NodeState:
+        """Fold a delta in; return the state that it changed. Raises: KeyError when it doesn't fit it."""
+        with self._lock:
+            held = self._held[node]
+            before = held.state
+            state = apply(before, delta)
+            self._bodies.fold(before, delta)
+            self._put(held, state, position, now_s, delta)
+        return before
+
+    def set_connected(self, node: str, connected: bool, now_s: float) -> None:
+        """Note that a node's collector came or went."""
+        with self._lock:
+            held = self._node(node) if connected else self._held.get(node)
+            if held is not None and held.connected != connected:
+                held.connected = connected
+                self._notify(node, None)
+
+    def report(self, node: str, report: CollectorReport, now_s: float) -> None:
+        """Note what a collector says of itself; that it speaks says that the held state is current."""
+        with self._lock:
+            held = self._held.get(node)
+            if held is None:
+                return
+            held.received_at_s = now_s
+            if held.report != report:
+                held.report = report
+                self._notify(node, None)
+
+    def missing_bodies(self, node: str) -> list[bytes]:
+        """Digests that this node's state refers to and nobody has sent the body of."""
+        with self._lock:
+            held = self._held.get(node)
+            return self._bodies.missing(held.state) if held is not None else []
+
+    def bodies_to_ask(self, node: str, now_s: float) -> tuple[bytes, ...]:
+        """Those of them that nobody was asked for lately; they count as asked for at `now_s` (monotonic)."""
+        with self._lock:
+            held = self._held.get(node)
+            return self._bodies.to_ask(held.state, now_s) if held is not None else ()
+
+    def ask_again(self, digests: Iterable[bytes], at_s: float) -> None:
+        """Let what is still missing be asked for from a time on (monotonic)."""
+        with self._lock:
+            self._bodies.ask_again(digests, at_s)
+
+    def put_bodies(self, bodies: Iterable[Body]) -> None:
+        """Keep bodies that some node refers to."""
+        with self._lock:
+            if self._bodies.put(bodies):
+                self._stale_bodies = True
+
+    def touch(self, node: str) -> None:
+        """Tell the subscribers that something is known of a node beside its state."""
+        with self._lock:
+            if node in self._held:
+                self._notify(node, None)
+
+    @property
+    def restored(self) -> bool:
+        """Nothing is held at the start."""
+        return False
+
+    def forget(self, node: str) -> None:
+        """Drop a node for which no collector may speak any more."""
+        with self._lock:
+            held = self._held.pop(node, None)
+            if held is not None:
+                self._bodies.replace(held.state, NodeState(node))
+                self._stale[node] = None
+                self._notify(node, None)
+
+    def held(self, node: str) -> Held | None:
+        """What is held of a node; to be read only."""
+        return self._held.get(node)
+
+    def mirror(self, state: NodeState, revision: int, position: Position, received_at_s: float) -> None:
+        """Take a node's state from another process, with the revision that it has there."""
+        with self._lock:
+            held = self._node(state.node)
+            state = self._shared.state(state)
+            self._bodies.replace(held.state, state)
+            held.revision = revision - 1
+            self._put(held, state, position, received_at_s, None)
+
+    def refers_to(self, digest: bytes) -> bool:
+        """Tell whether any node's state refers to a body."""
+        with self._lock:
+            return self._bodies.refers_to(digest)
+
+    def encoded_body(self, digest: bytes) -> bytes | None:
+        """A body as it is kept; None when it isn't here."""
+        with self._lock:
+            return self._bodies.encoded(digest)
+
+    def wanted_bodies(self) -> list[bytes]:
+        """Digests that any node's state refers to and that aren't here."""
+        with self._lock:
+            return self._bodies.wanted()
+
+    def _node(self, node: str) -> Held:
+        held = self._held.get(node)
+        if held is None:
+            held = self._held[node] = Held(node)
+        return held
+
+    def _put(
+        self, held: Held, state: NodeState, position: Position, now_s: float, delta: NodeDelta | None
+    ) -> None:
+        held.state, held.position, held.received_at_s = state, position, now_s
+        held.revision += 1
+        if delta is None or delta.status or delta.gone or any(one.refused for one in delta.netns):
+            held.complete = state.complete
+        self._stale[state.node] = None
+        self._notify(state.node, delta)
+
+    def _notify(self, node: str, delta: NodeDelta | None) -> None:
+        self._revision += 1
+        for callback in self._subscribers:
+            try:
+                callback(node, delta, self._revision)
+            except Exception:
+                # The change is held; whoever cannot hear of it takes it from nobody else.
+                log.exception("node %s: a subscriber failed at a change", node)
