@@ -21,7 +21,8 @@ from netviz.core.model.addr import AF_INET, AF_INET6
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l3 import Rule
 from netviz.core.model.netns import Netns
-from netviz.core.sim.route.rules import LABEL_UNKNOWN, RouteFlow, lookup_route
+from netviz.core.sim.route.rules import LABEL_UNKNOWN, lookup_route
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.words.iproute import rule_text
 from netviz.core.state.node import NetnsState
 from tests.live.oracle.route_get import Lookup, ask_kernel, ask_simulator

@@ -13,8 +13,9 @@ from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.sim.cluster_index import candidates
 from netviz.core.sim.node_index import names_of
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
-from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, open_source
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import pod_name
 from netviz.core.sim.trace import Flow
 from netviz.core.state.node import ClusterState, NetnsState

@@ -7,7 +7,6 @@ value afterwards, so nothing can be forgotten to be put back.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,10 +15,8 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.ipvs import IpvsConn
 from netviz.core.model.netfilter import SetElem
 from netviz.core.sim.conn import Conn
+from netviz.core.sim.heard import Domain
 from netviz.core.state.section import EMPTY
-
-if TYPE_CHECKING:
-    from netviz.core.sim.link.domain import Domain
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -13,23 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns
 from netviz.core.sim.conn import Conn
 from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition, Flow, Path, Recorder
 from netviz.core.state.node import ClusterState, NetnsState, NodeState
 from netviz.core.state.section import EMPTY
-
-if TYPE_CHECKING:
-    from netviz.core.model.conntrack import CtTuple
-    from netviz.core.sim.route.rules import RouteFlow
 
 MAX_MOVES = 800
 MAX_SUPPOSED = 64

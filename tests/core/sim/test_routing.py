@@ -19,7 +19,8 @@ from netviz.core.model.l3 import (
     NexthopObject,
 )
 from netviz.core.model.netns import Gap
-from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route
+from netviz.core.sim.route.rules import RouteResult, lookup_route
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.trace import Disposition, Trace
 from tests.core.sim.build import Net, Ns, textbook
 

@@ -18,7 +18,8 @@ from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, pack_ip
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST
 from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.sim.route.rp_filter import validate_source
-from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route
+from netviz.core.sim.route.rules import RouteResult, lookup_route
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.state.node import NetnsState
 from tests.live.oracle.build import built
 from tests.live.oracle.collect import collect

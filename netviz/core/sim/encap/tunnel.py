@@ -23,8 +23,9 @@ from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import outer_netns
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet, icmp_error
 from netviz.core.sim.route.decision import route_flow
-from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
+from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import select_source
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Ended, Run, Rx
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition

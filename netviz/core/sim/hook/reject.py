@@ -24,8 +24,9 @@ from netviz.core.sim.packet import (
     icmp_error,
 )
 from netviz.core.sim.route.decision import route_flow
-from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Ended, Send, Tx
 from netviz.core.sim.trace import Disposition
 

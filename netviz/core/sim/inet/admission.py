@@ -10,8 +10,9 @@ from netviz.core.sim import sysctl
 from netviz.core.sim.inet.icmp import drop_and_tell, error_source
 from netviz.core.sim.packet import Packet, icmp_error
 from netviz.core.sim.route.rp_filter import validate_source
-from netviz.core.sim.route.rules import RouteFlow, RouteResult
+from netviz.core.sim.route.rules import RouteResult
 from netviz.core.sim.route.saddr import is_multicast
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Ended, Run
 from netviz.core.sim.trace import Disposition
 from netviz.core.sim.words.iproute import route_text, rule_text

@@ -33,8 +33,9 @@ from netviz.core.sim.link.ipvlan import l3s_owner
 from netviz.core.sim.link.vrf import master_of
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
 from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow
-from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route
+from netviz.core.sim.route.rules import RouteResult, lookup_route
 from netviz.core.sim.route.saddr import LOOPBACK6, is_link_local6, is_multicast
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Action, Run
 from netviz.core.state.node import NetnsState
 

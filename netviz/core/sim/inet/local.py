@@ -36,8 +36,9 @@ from netviz.core.sim.packet import (
     invert,
 )
 from netviz.core.sim.route.decision import route_flow
-from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from, open_source
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Action, Ended, Run
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState

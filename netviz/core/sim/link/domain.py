@@ -20,6 +20,7 @@ from netviz.core.model.link import (
     Link,
 )
 from netviz.core.sim.encap import ends
+from netviz.core.sim.heard import Crossing, Domain, Heard, Wire
 from netviz.core.sim.link import bridge_vlan
 from netviz.core.sim.link.bond import MODELLED, info_of, receives, usable_slaves
 from netviz.core.sim.link.bridge import (
@@ -49,36 +50,8 @@ TUNNELS = ("vxlan", "geneve", "gretap", "ip6gretap")
 MAX_LINKS = 20000
 
 
-class Crossing(msgspec.Struct, frozen=True):
-    """A bridge that a frame crossed in VLAN `vid`: ifindexes of the ports it came in by and went out of.
-
-    0 stands for the bridge itself.
-    """
-
-    bridge: LinkKey
-    came_in: int
-    went_out: int
-    vid: int = 0
-
-
-class Heard(msgspec.Struct, frozen=True):
-    """A link with a network layer that hears the frame, and the bridges crossed on the way."""
-
-    link: LinkKey
-    path: tuple[Crossing, ...]
-
-
-Wire = tuple[LinkKey, tuple[Crossing, ...], Tags]
-
-
-class Domain(msgspec.Struct):
-    """Who hears. The frame leaves by links to `left`, tagged so; of these, behind `wires` nobody known has the target.
-
-    `unreturned` hear it at a tunnel's other end, but no answer of theirs comes back.
-    `opaque` names devices not modelled, `closed` says where copies end:
-    at bridge ports that neither take nor pass a frame, at remotes that don't take a tunnel's packets apart.
-    `reflecting` are bridge ports by which a copy comes back that went out of them, which the bridge learns from.
-    """
+class _Finding(msgspec.Struct):
+    """A `Domain` under way."""
 
     heard: list[Heard] = []
     left: list[Wire] = []
@@ -87,6 +60,9 @@ class Domain(msgspec.Struct):
     opaque: list[str] = []
     closed: list[str] = []
     reflecting: list[str] = []
+
+    def domain(self) -> Domain:
+        return Domain(*(tuple(found) for found in msgspec.structs.astuple(self)))
 
 
 class _Explorer:
@@ -97,7 +73,7 @@ class _Explorer:
         self.target = target
         self.mac = mac
         self.asker = b""
-        self.found = Domain()
+        self.found = _Finding()
         self.tags: Tags = ()
         self.visited: set[tuple[str, LinkKey, Tags]] = set()
         self.todo: list[tuple[str, LinkKey, tuple[Crossing, ...], Tags]] = []
@@ -125,7 +101,7 @@ class _Explorer:
                 self.transmit(ns, key, link, path)
             else:
                 self.receive(ns, key, link, path)
-        return self.found
+        return self.found.domain()
 
     def transmit(self, ns: NetnsState, key: LinkKey, link: Link, path: tuple[Crossing, ...]) -> None:
         node = self.run.node(key.netns)

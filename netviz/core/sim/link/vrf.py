@@ -19,7 +19,8 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, VrfInfo
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.route.rules import RouteFlow, lookup_route, vrf_of
+from netviz.core.sim.route.rules import lookup_route, vrf_of
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Action, Run, Rx, Send
 from netviz.core.state.node import NetnsState
 

@@ -13,10 +13,11 @@ from netviz.core.model.l2 import NTF_PROXY
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST
 from netviz.core.model.link import IFF_NOARP, Link
 from netviz.core.sim import sysctl
-from netviz.core.sim.link.domain import Domain, Heard
+from netviz.core.sim.heard import Domain, Heard
 from netviz.core.sim.route.rp_filter import validate_source
-from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_multicast, link_addrs, owned_addrs
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
 

@@ -14,8 +14,9 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
+from netviz.core.sim.heard import Domain
 from netviz.core.sim.inet.icmp import drop_and_tell
-from netviz.core.sim.link.domain import Domain, broadcast_domain
+from netviz.core.sim.link.domain import broadcast_domain
 from netviz.core.sim.link.macvlan import hears_late
 from netviz.core.sim.neighbour.answer import Answer, on_link, silent_links, would_answer
 from netviz.core.sim.neighbour.overheard import late_mac, note

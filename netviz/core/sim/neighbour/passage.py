@@ -25,6 +25,7 @@ from netviz.core.model.netfilter import (
     NFPROTO_ARP,
     NFPROTO_IPV6,
 )
+from netviz.core.sim.heard import Crossing, Heard
 from netviz.core.sim.hook.frame_hooks import (
     NF_ARP_FORWARD,
     NF_ARP_IN,
@@ -36,7 +37,6 @@ from netviz.core.sim.hook.frame_hooks import (
 )
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
 from netviz.core.sim.link.bridge import flood_ports, is_group
-from netviz.core.sim.link.domain import Crossing, Heard
 from netviz.core.sim.link.macvlan import mode_of, takes_for_itself
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST

@@ -10,6 +10,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT
 from netviz.core.model.link import Link, VxlanInfo
 from netviz.core.sim.encap import ends
+from netviz.core.sim.heard import Crossing
 from netviz.core.sim.link.bridge import (
     is_group,
     learn,
@@ -19,7 +20,6 @@ from netviz.core.sim.link.bridge import (
     passes_lock,
     should_deliver,
 )
-from netviz.core.sim.link.domain import Crossing
 from netviz.core.sim.link.macvlan import hears_answer
 from netviz.core.sim.neighbour.answer import Answer
 from netviz.core.sim.nft.context import Tri

@@ -25,8 +25,9 @@ from netviz.core.model.netfilter import NF_FORWARD, NF_LOCAL_IN, NF_PRE_ROUTING
 from netviz.core.sim.nft.context import NF_INET_INGRESS, Context, Result, Tri
 from netviz.core.sim.nft.meta import ifname, u32
 from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
-from netviz.core.sim.route.rules import RouteFlow, lookup_route
+from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, is_multicast, owned_addrs
+from netviz.core.sim.route_flow import RouteFlow
 
 F_SADDR, F_DADDR, F_MARK, F_IIF, F_OIF, F_PRESENT = 1, 2, 4, 8, 16, 32
 RESULT_OIF, RESULT_OIFNAME, RESULT_ADDRTYPE = 1, 2, 3

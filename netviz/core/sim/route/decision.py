@@ -18,10 +18,10 @@ from netviz.core.sim.packet import (
     Packet,
 )
 from netviz.core.sim.route.rules import (
-    RouteFlow,
     RouteResult,
     lookup_route,
 )
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.sim.words.iproute import route_text, rule_text, table_name

@@ -14,8 +14,9 @@ from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Route, Rule
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.index import Index
-from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route, ordered_rules, vrf_of
+from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules, vrf_of
 from netviz.core.sim.route.saddr import link_addrs, owned_addrs
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.state.node import NetnsState
 
 KERNEL_PROTOCOLS = (0, 2)  # RTPROT_UNSPEC, RTPROT_KERNEL

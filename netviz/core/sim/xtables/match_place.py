@@ -26,8 +26,9 @@ from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.nft.meta import by_kernel, packet_type
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN, Packet, invert
 from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
-from netviz.core.sim.route.rules import RouteFlow, RouteResult, lookup_route, ordered_rules
+from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import IFA_F_TENTATIVE, is_link_local6, is_multicast, owned_addrs
+from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.xtables import payloads
 from netviz.core.sim.xtables.answers import inverted, tri
 

@@ -1,0 +1,49 @@
+"""Who hears a flooded frame, as it was found out (link/domain.py): values that a run's memory can keep."""
+
+from __future__ import annotations
+
+import msgspec
+
+from netviz.core.model.ids import LinkKey
+
+Tags = tuple[tuple[int, int], ...]
+
+
+class Crossing(msgspec.Struct, frozen=True):
+    """A bridge that a frame crossed in VLAN `vid`: ifindexes of the ports it came in by and went out of.
+
+    0 stands for the bridge itself.
+    """
+
+    bridge: LinkKey
+    came_in: int
+    went_out: int
+    vid: int = 0
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """A link with a network layer that hears the frame, and the bridges crossed on the way."""
+
+    link: LinkKey
+    path: tuple[Crossing, ...]
+
+
+Wire = tuple[LinkKey, tuple[Crossing, ...], Tags]
+
+
+class Domain(msgspec.Struct, frozen=True):
+    """Who hears. The frame leaves by links to `left`, tagged so; of these, behind `wires` nobody known has the target.
+
+    `unreturned` hear it at a tunnel's other end, but no answer of theirs comes back.
+    `opaque` names devices not modelled, `closed` says where copies end:
+    at bridge ports that neither take nor pass a frame, at remotes that don't take a tunnel's packets apart.
+    `reflecting` are bridge ports by which a copy comes back that went out of them, which the bridge learns from.
+    """
+
+    heard: tuple[Heard, ...] = ()
+    left: tuple[Wire, ...] = ()
+    wires: tuple[Wire, ...] = ()
+    unreturned: tuple[Heard, ...] = ()
+    opaque: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
+    reflecting: tuple[str, ...] = ()
