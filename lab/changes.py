@@ -17,6 +17,7 @@ from lab import netns, nft, xdp, xtables
 from lab.cluster import Cluster
 from lab.kinds import vxlan
 from lab.kinds.vxlan import Vxlan
+from lab.kubernetes import agent
 from lab.rtnl import Rtnl
 from lab.spec import Inverse
 
@@ -239,6 +240,70 @@ class Changes:
         xtables.run(self._cluster.netns_of(target), [program, "-w", "-P", chain, policy])
         before = "ACCEPT" if policy == "DROP" else "DROP"
         self._note(self.set_xt_policy, target=target, program=program, chain=chain, policy=before)
+
+    def add_xt_jump(self, target: str, family: int, hook: str, match: str, chain: str, rules: str) -> None:
+        """Make a chain of table filter, with rules one a line, and lead what matches there from a hook's start."""
+        added = [*rules.splitlines(), f"-I {hook} 1 {match} -j {chain}"]
+        xtables.restore(self._cluster.netns_of(target), family, xtables.table("filter", [chain], added))
+        self._note(self.remove_xt_jump, target=target, family=family, hook=hook, match=match, chain=chain)
+
+    def remove_xt_jump(self, target: str, family: int, hook: str, match: str, chain: str) -> None:
+        """Remove what `add_xt_jump` made."""
+        gone = [f"-D {hook} {match} -j {chain}", f"-X {chain}"]
+        xtables.restore(self._cluster.netns_of(target), family, xtables.table("filter", [chain], gone))
+
+    def delete_ipset_entry(self, target: str, name: str, entry: str) -> None:
+        """Take an entry out of a set."""
+        xtables.run(self._cluster.netns_of(target), ["ipset", "del", name, entry])
+        self._note(self.add_ipset_entry, target=target, name=name, entry=entry)
+
+    def add_ipset_entry(self, target: str, name: str, entry: str) -> None:
+        """Put an entry into a set that has time-outs, for good."""
+        xtables.run(self._cluster.netns_of(target), ["ipset", "add", name, entry, "timeout", "0"])
+
+    def keep_xt_tables(self) -> None:
+        """When it is undone, remove what iptables has made on nodes since: its tables and base chains stay, empty."""
+        for name, node in self._cluster.nodes.items():
+            if node.state.alive:
+                self._note(self.drop_xt_tables, node=name, before=" ".join(nft.tables_and_chains(node.root)))
+
+    def drop_xt_tables(self, node: str, before: str) -> None:
+        """Remove iptables' tables and chains that were not there before."""
+        root = self._cluster.netns_of(node)
+        for one in reversed(nft.tables_and_chains(root)):
+            words = one.split(".")
+            if one not in before.split() and words[1] in ("filter", "nat", "mangle", "raw"):
+                kind = "chain" if len(words) == 3 else "table"
+                nft.apply(root, f"delete {kind} {' '.join(words)}\n")
+
+    # -- Kubernetes
+
+    def apply_policy(self, name: str, policy: str) -> None:
+        """Add a network policy of namespace default, given as JSON."""
+        self._cluster.apply([json.loads(policy)])
+        self._note(self.delete_policy, name=name)
+
+    def delete_policy(self, name: str) -> None:
+        """Delete a network policy that a change added."""
+        self._cluster.delete("networkpolicy", name)
+
+    def misdirect_service(self, node: str, service: str, address: str) -> None:
+        """Have a node's rules lead a service (NAMESPACE/NAME) to one address per family instead of its endpoints.
+
+        `address` is "IPV4 IPV6".
+        """
+        agent.misdirect(self._cluster.site, self._cluster.kind, self._cluster.state, node, service, address)
+        self._note(self.redirect_services, node=node)
+
+    def redirect_services(self, node: str) -> None:
+        """Have a node's rules lead services to where the API's lists say."""
+        agent.misdirect(self._cluster.site, self._cluster.kind, self._cluster.state, node, "", "")
+
+    def set_hairpin(self, target: str, dev: str, on: int) -> None:
+        """Have a bridge's port send frames back by where they came from (1), or not (0)."""
+        with self._rtnl(target) as rtnl:
+            rtnl.set_port(rtnl.ifindex(dev), mode=on)
+        self._note(self.set_hairpin, target=target, dev=dev, on=1 - on)
 
     # -- the rest
 

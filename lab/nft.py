@@ -40,6 +40,19 @@ def listing(netns: str | Path) -> str:
     return _run(netns, ["--stateless", "list", "ruleset"])
 
 
+def tables_and_chains(netns: str | Path) -> list[str]:
+    """List the tables and their chains, as FAMILY.TABLE and FAMILY.TABLE.CHAIN. Raises: NftError."""
+    found = []
+    for line in _run(netns, ["list", "chains"]).splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            found.append(f"{words[1]}.{words[2]}")
+            table = found[-1]
+        elif words[:1] == ["chain"]:
+            found.append(f"{table}.{words[1]}")
+    return found
+
+
 def insert_rule(netns: str | Path, chain: str, rule: str) -> int:
     """Put a rule at the start of a chain ("FAMILY TABLE CHAIN") and return its handle. Raises: NftError."""
     said = _run(netns, ["--echo", "--handle", "-f", "-"], f"insert rule {chain} {rule}\n")

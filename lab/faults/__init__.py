@@ -11,12 +11,12 @@ from typing import Any
 
 from lab.changes import Changes
 from lab.cluster import Cluster, LabError
-from lab.faults import addresses, links, neighbours, overlay, routes, rules, sockets
+from lab.faults import addresses, links, neighbours, overlay, policies, routes, rules, services, sockets
 from lab.faults.model import FAULTS, Fault, Pair, Target, affected, choose_target, device
 from lab.spec import FaultState, NodeState, Pod
 
 __all__ = ["FAULTS", "Fault", "Pair", "affected_by", "apply_fault", "describe", "listed", "mend"]
-_MODULES = (links, addresses, routes, neighbours, overlay, rules, sockets)
+_MODULES = (links, addresses, routes, neighbours, overlay, rules, services, policies, sockets)
 
 
 def apply_fault(
@@ -32,6 +32,8 @@ def apply_fault(
     fault = _find(name)
     if cluster.kind.name not in fault.kinds:
         raise LabError(f"{name} is no fault of {cluster.kind.name}, but of: {', '.join(fault.kinds)}")
+    if fault.needs_services and not cluster.state.services:
+        raise LabError(f"{name} needs a cluster with services")
     with cluster.changing() as state:
         target = choose_target(cluster, node, other, pod, other_pod)
         named = _named(fault, target)
@@ -95,6 +97,7 @@ def _listed(fault: Fault, cluster: Cluster | None) -> dict[str, Any]:
         "kinds": list(fault.kinds),
         "sees": fault.summary,
         "uses": list(fault.uses),
+        "needs_services": fault.needs_services,
         "blame": {"node": part.upper(), "device": dev},
         "affects": [
             {
@@ -103,6 +106,7 @@ def _listed(fault: Fault, cluster: Cluster | None) -> dict[str, Any]:
                 "families": list(effect.families),
                 "sizes": list(effect.sizes),
                 "kinds": list(effect.kinds or fault.kinds),
+                "at_home": effect.at_home,
                 "both": effect.both,
                 "certain": not effect.sometimes,
             }
@@ -110,6 +114,8 @@ def _listed(fault: Fault, cluster: Cluster | None) -> dict[str, Any]:
         ],
     }
     if cluster is None or cluster.kind.name not in fault.kinds:
+        return said
+    if fault.needs_services and not cluster.state.services:
         return said
     try:
         target = choose_target(cluster)

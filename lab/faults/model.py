@@ -6,9 +6,10 @@ blame, and in which pairs are affected. `Effect` names sets of senders and recei
 
     POD, OTHER-POD, NODE, OTHER, THIRD       that one (a node as a sender is the node itself)
     OTHER-FIRST                              OTHER's first pod
-    NODE.pods, OTHER.pods, THIRD.pods        its pods
+    NODE.pods, OTHER.pods, THIRD.pods        its pods (NODE.default, ...: those of namespace default)
     others.pods                              the pods of all nodes but NODE
     pods, nodes                              all of them
+    SERVICE, SERVICES                        the cluster address of the service that the fault is about, of all
     outside                                  the internet's host
     any                                      as a sender all pods and nodes, as a receiver all pods and outside
 
@@ -18,6 +19,7 @@ joined by "+", without what follows "!": "NODE+NODE.pods", "any!POD".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
@@ -37,7 +39,8 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     """Pairs that a fault affects: other than before, their packets are lost, refused or changed.
 
     `sizes` says whether small packets suffer, large ones (1420 bytes), or both; `kinds` limits it to some
-    kinds of networks; with `both` the way back is meant too; `sometimes` says that it depends on chance.
+    kinds of networks, `at_home` to those where packets between pods of one node pass its IP layer's rules;
+    with `both` the way back is meant too; `sometimes` says that it depends on chance.
     """
 
     src: str
@@ -45,6 +48,7 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     families: tuple[int, ...] = (4, 6)
     sizes: tuple[str, ...] = (SMALL, LARGE)
     kinds: tuple[str, ...] = ()
+    at_home: bool = False
     both: bool = False
     sometimes: bool = False
 
@@ -67,6 +71,14 @@ class Target(msgspec.Struct, frozen=True):
     pod: Pod | None
     other_pod: Pod | None
     kind: str
+    at_home: bool
+    service: str = ""
+
+    def need_service(self) -> str:
+        """Return the name of the service, as NAMESPACE/NAME. Raises: LabError."""
+        if not self.service:
+            raise LabError("this fault needs a service that leads to pods")
+        return self.service
 
     def need_other(self) -> NodeState:
         """Return the other node. Raises: LabError."""
@@ -123,6 +135,7 @@ class Fault(msgspec.Struct, frozen=True):
     blame: tuple[str, str]
     affects: tuple[Effect, ...]
     make: Make
+    needs_services: bool = False
 
 
 FAULTS: dict[str, Fault] = {}
@@ -137,11 +150,12 @@ def fault(
     kinds: tuple[str, ...] = BY_NODES,
     blame: tuple[str, str],
     affects: tuple[Effect, ...],
+    needs_services: bool = False,
 ) -> Callable[[Make], Make]:
     """Register the function that makes a fault."""
 
     def register(make: Make) -> Make:
-        FAULTS[name] = Fault(name, area, summary, uses, kinds, blame, affects, make)
+        FAULTS[name] = Fault(name, area, summary, uses, kinds, blame, affects, make, needs_services)
         return make
 
     return register
@@ -176,14 +190,36 @@ def choose_target(
         another: Pod | None = first.pods[other_pod]
     else:
         another = next((found for found in first.pods.values() if found is not chosen), None)
-    return Target(first, second, third, chosen, another, cluster.state.spec.kind)
+    spec = cluster.state.spec
+    at_home = spec.kind in ("routed", "ptp") or KINDS[spec.kind].rules_bridged(spec)
+    return Target(first, second, third, chosen, another, spec.kind, at_home, _service(cluster.state, chosen))
+
+
+def usual_services(state: ClusterState) -> dict[str, dict[str, Any]]:
+    """Map NAMESPACE/NAME to the specification of the services of namespace default with an address and pods."""
+    return {
+        f"default/{one['metadata']['name']}": one["spec"]
+        for one in state.services
+        if one["metadata"]["namespace"] == "default"
+        and one["spec"]["clusterIP"] != "None"
+        and one["spec"].get("selector")
+    }
+
+
+def _service(state: ClusterState, pod: Pod | None) -> str:
+    """Choose the service that a pod is behind, or the first one."""
+    usual = usual_services(state)
+    mine = [
+        n for n, spec in usual.items() if pod is not None and spec["selector"].items() <= pod.labels.items()
+    ]
+    return next(iter([*mine, *usual]), "")
 
 
 def affected(found: Fault, state: ClusterState, target: Target) -> dict[Pair, bool]:
     """Map each pair that a fault affects to whether that is certain."""
     pairs: dict[Pair, bool] = {}
     for effect in found.affects:
-        if effect.kinds and target.kind not in effect.kinds:
+        if (effect.kinds and target.kind not in effect.kinds) or (effect.at_home and not target.at_home):
             continue
         ways = [(effect.src, effect.dst)]
         if effect.both:
@@ -205,8 +241,9 @@ def _pairs(effect: Effect, sources: list[str], targets: list[str]) -> Iterable[P
     for src in sources:
         for dst in targets:
             if src != dst:
-                for family in effect.families:
-                    yield from (Pair(src, dst, family, size) for size in effect.sizes)
+                # Services are for TCP, which has no large datagrams.
+                sizes = (SMALL,) if dst.startswith("svc/") else effect.sizes
+                yield from (Pair(src, dst, family, size) for family in effect.families for size in sizes)
 
 
 def _names(words: str, state: ClusterState, target: Target, sending: bool) -> list[str]:
@@ -231,6 +268,10 @@ def _set(word: str, state: ClusterState, target: Target, sending: bool) -> list[
             return [*pods, *state.nodes] if sending else [*pods, OUTSIDE]
         case "OTHER-FIRST":
             return [target.other_first().name] if target.other is not None else []
+        case "SERVICES":
+            return [] if sending else [f"svc/{name}" for name in usual_services(state)]
+        case "SERVICE":
+            return [f"svc/{target.service}"] if target.service and not sending else []
         case "others.pods":
             return [name for name in pods if name not in target.node.pods]
     part, _, pods_of = word.partition(".")
@@ -238,7 +279,7 @@ def _set(word: str, state: ClusterState, target: Target, sending: bool) -> list[
     if found is None:
         return []
     if pods_of and isinstance(found, NodeState):
-        return list(found.pods)
+        return [pod.name for pod in found.pods.values() if pods_of == "pods" or pod.namespace == pods_of]
     return [found.name]
 
 

@@ -9,8 +9,6 @@ from lab.faults.routes import BY_ONE_ROUTE, NOBODY
 from lab.kinds import KINDS
 
 _SRCNAT = "type nat hook postrouting priority srcnat; policy accept;"
-# Kinds in which packets between pods of a node pass the IP layer's rules.
-_RULED_AT_HOME = ("vxlan", "routed", "ptp")
 
 
 def _ip(family: int) -> str:
@@ -81,7 +79,7 @@ def _snat_other_address(changes: Changes, target: Target) -> None:
     affects=(
         Effect("others.pods+nodes!NODE", "POD"),
         Effect("POD", "others.pods+outside"),
-        Effect("NODE.pods", "POD", both=True, kinds=_RULED_AT_HOME),
+        Effect("NODE.pods", "POD", both=True, at_home=True),
     ),
 )
 def _drop_rule(changes: Changes, target: Target) -> None:
@@ -101,7 +99,7 @@ def _drop_rule(changes: Changes, target: Target) -> None:
         Effect("NODE.pods", "others.pods", both=True, sizes=("large",)),
         Effect("nodes!NODE", "NODE.pods", sizes=("large",)),
         Effect("NODE.pods", "outside", sizes=("large",)),
-        Effect("NODE.pods", "NODE.pods", sizes=("large",), kinds=_RULED_AT_HOME),
+        Effect("NODE.pods", "NODE.pods", sizes=("large",), at_home=True),
     ),
 )
 def _udp_drop_rule(changes: Changes, target: Target) -> None:
@@ -141,7 +139,7 @@ def _raw_drop(changes: Changes, target: Target) -> None:
         Effect("NODE.pods", "others.pods", both=True, families=(4,)),
         Effect("nodes!NODE", "NODE.pods", families=(4,)),
         Effect("NODE.pods", "outside", families=(4,)),
-        Effect("NODE.pods", "NODE.pods", families=(4,), kinds=_RULED_AT_HOME),
+        Effect("NODE.pods", "NODE.pods", families=(4,), at_home=True),
     ),
 )
 def _both_backends(changes: Changes, target: Target) -> None:

@@ -42,6 +42,10 @@ class Kind:
         """Return the variant that was asked for, or the first one."""
         return spec.variant or (self.variants[0] if self.variants else "")
 
+    def rules_bridged(self, spec: ClusterSpec) -> bool:
+        """Tell whether what a node's bridge passes on goes through its IP layer's rules, as services need it."""
+        return self.bridged_pass_hooks or (spec.services > 0 and bool(self.bridge))
+
     def has_hairpin(self, spec: ClusterSpec) -> bool:
         """Tell whether a bridge's ports send frames back, as services need it that lead back to their pod."""
         return self.hairpin or spec.services > 0
@@ -64,7 +68,7 @@ class Kind:
 
     def build_node(self, site: Site, spec: ClusterSpec, node: NodeState) -> None:
         """Configure a new node's own namespace; its NIC works already."""
-        filter_bridged(site.root(node), self.bridged_pass_hooks or spec.services > 0)
+        filter_bridged(site.root(node), self.rules_bridged(spec))
 
     def join_router(self, site: Site, nodes: list[NodeState]) -> None:
         """Give the router the way to the nodes' pods."""

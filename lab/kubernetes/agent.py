@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from lab import netns, plan, xtables
 from lab.fabric import Site
 from lab.kinds import Kind
 from lab.kubernetes import objects, policies, proxy_iptables, proxy_nftables, shapes
-from lab.kubernetes.ports import ServicePort, service_ports
+from lab.kubernetes.ports import Endpoint, ServicePort, service_ports
 from lab.spec import ClusterSpec, ClusterState, NodeState
 
 Health = dict[str, list[str | int]]
@@ -79,6 +81,25 @@ def settle(site: Site, kind: Kind, state: ClusterState, health: Callable[[str, H
             list(pool.map(bring_up_to_date, alive))
     for node in alive if state.services else ():
         health(node.name, health_of(ports[4], node.name))
+
+
+def misdirect(site: Site, kind: Kind, state: ClusterState, node: str, service: str, address: str) -> None:
+    """Write a node's rules with another endpoint for one service ("" is none), which nobody else knows of."""
+    for family in (4, 6) if state.spec.ipv6 else (4,):
+        ports = ports_of(state, family)
+        if service:
+            wrong = address.split()[family == 6]
+            ports = [
+                msgspec.structs.replace(port, endpoints=tuple(_moved(port.endpoints, wrong)))
+                if f"{port.namespace}/{port.name}" == service
+                else port
+                for port in ports
+            ]
+        _write_services(site, kind, state, state.nodes[node], ports)
+
+
+def _moved(endpoints: tuple[Endpoint, ...], address: str) -> list[Endpoint]:
+    return [msgspec.structs.replace(endpoint, addr=address) for endpoint in endpoints[:1]]
 
 
 def _write_policies(site: Site, state: ClusterState, node: NodeState, family: int) -> None:

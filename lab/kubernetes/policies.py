@@ -56,6 +56,11 @@ def check() -> None:
         xtables.require(program)
 
 
+def source_set(name: str, namespace: str, family: int) -> str:
+    """Name the set of the pods that the first ingress rule of a policy lets in."""
+    return _set_name("KUBE-SRC-" + _digest(f"{namespace}/{name}", "ingress", "0", "pods"), family)
+
+
 def write(netns: Path, family: int, rules: Rules) -> None:
     """Bring a node up to date; without a policy nothing of it remains."""
     hooks = ("INPUT", "FORWARD", "OUTPUT")

@@ -17,7 +17,7 @@ from lab import xtables
 from lab.kubernetes.ports import Endpoint, ServicePort
 
 MARK = "0x4000/0x4000"
-OWN = ("KUBE-",)
+OWN = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-SEP-")
 Chains = dict[str, list[str]]
 
 _NEW = "-m conntrack --ctstate NEW"

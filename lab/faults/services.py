@@ -1,0 +1,58 @@
+"""Faults of services: what a node's rules or bridge does with them."""
+
+from __future__ import annotations
+
+from lab import plan
+from lab.changes import Changes
+from lab.faults.model import BRIDGED, BY_NODES, Effect, Target, fault
+
+_LAST_INDEX = 250
+
+
+@fault(
+    "service-stale-endpoint",
+    "services",
+    "NODE's rules lead the service to a pod that is gone: from NODE and its pods it isn't reached, from"
+    " everywhere else it is",
+    kinds=BY_NODES,
+    blame=("node", ""),
+    affects=(Effect("NODE+NODE.pods", "SERVICE"),),
+    needs_services=True,
+)
+def _stale_endpoint(changes: Changes, target: Target) -> None:
+    node = target.node
+    gone = " ".join(plan.pod_address(node.pod_cidr(family), _LAST_INDEX) for family in node.families)
+    changes.misdirect_service(node.name, target.need_service(), gone)
+
+
+@fault(
+    "hairpin-off",
+    "services",
+    "the port of POD on its node's bridge sends nothing back by where it came from: whenever a service leads"
+    " POD to itself, it gets no answer",
+    uses=("pod",),
+    kinds=BRIDGED,
+    blame=("node", "veth"),
+    affects=(Effect("POD", "SERVICE", sometimes=True),),
+    needs_services=True,
+)
+def _hairpin_off(changes: Changes, target: Target) -> None:
+    target.need_service()
+    changes.set_hairpin(target.node.name, target.need_pod().host_ifname, 0)
+
+
+@fault(
+    "bridge-nf-off",
+    "sysctls",
+    "what NODE's bridge passes on goes by no rule: whenever a service leads a pod to another one of its own"
+    " node, the answer comes from an address that it never asked",
+    kinds=BRIDGED,
+    blame=("node", "bridge"),
+    affects=(Effect("NODE.pods", "SERVICES", sometimes=True),),
+    needs_services=True,
+)
+def _bridge_nf_off(changes: Changes, target: Target) -> None:
+    target.need_service()
+    for family in target.node.families:
+        name = "ip6tables" if family == 6 else "iptables"
+        changes.set_sysctl(target.node.name, f"bridge/bridge-nf-call-{name}", 0)
