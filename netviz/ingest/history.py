@@ -10,6 +10,8 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from netviz.core.state.door import fold
 from netviz.core.state.node import NodeState
@@ -19,6 +21,21 @@ from netviz.ingest.models import JournalEntry
 
 class NoHistory(Exception):
     """The journal doesn't reach back that far; the message says how far it does."""
+
+
+class BadTime(ValueError):
+    """A text that is no time; the message says how to write one."""
+
+
+def parse_time(text: str) -> datetime:
+    """Read a time, in UTC unless it says otherwise. Raises: BadTime."""
+    try:
+        parsed = parse_datetime(text)
+    except ValueError:
+        parsed = None
+    if parsed is None:
+        raise BadTime(f"{text!r} is not a time; write it like 2026-01-31T03:00:00")
+    return parsed if timezone.is_aware(parsed) else timezone.make_aware(parsed)
 
 
 def state_at(node: str, at: datetime) -> NodeState:

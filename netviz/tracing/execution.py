@@ -15,6 +15,7 @@ from netviz.tracing.notify import announce
 from netviz.tracing.packed import pack
 from netviz.tracing.predict import CannotTrace, Resolved, catch_up, predict, resolve
 from netviz.tracing.request import TraceRequest
+from netviz.tracing.states import live
 
 log = logging.getLogger("netviz.tracing")
 
@@ -44,7 +45,7 @@ def _run(claim: Claim, trace_id: int, at_least: Mapping[str, int]) -> bool:
     try:
         if not catch_up(at_least):
             log.warning("trace %d reads states that are older than when it was asked for", trace_id)
-        resolved = resolve(request_of(TraceRun.objects.get(pk=trace_id)))
+        resolved = resolve(request_of(TraceRun.objects.get(pk=trace_id)), live())
     except CannotTrace as err:
         return claim.finish(status=Status.FAILED, error=str(err))
     except AWAY as err:

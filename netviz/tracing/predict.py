@@ -1,40 +1,42 @@
-"""From a request to the trace's JSON: the live state, the simulator, and how fresh the state was."""
+"""From a request and a view of the cluster's state to the trace, and how fresh the state was."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
-from netviz.core.sim.cluster_index import keys_of
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
-from netviz.core.state.node import ClusterState, NodeState
-from netviz.ingest.faults import faults
 from netviz.ingest.live_store import get_store
-from netviz.ingest.store import NodeRevision, Store
 from netviz.tracing.request import TraceRequest
+from netviz.tracing.states import View
 
 RECENT_S = 5.0
 CATCH_UP_S = 2.0
 LOOK_EVERY_S = 0.01
-FAULT = "traces"
 
 
 class CannotTrace(ValueError):
     """The flow's ends aren't in the state; the message is one sentence for people."""
 
 
-def flow_of(cluster: ClusterState, request: TraceRequest) -> Flow:
-    """Find the flow's ends in the state. Raises: CannotTrace."""
-    if not cluster.nodes:
+class Resolved(NamedTuple):
+    """A request with its ends found in a view."""
+
+    flow: Flow
+    view: View
+
+
+def resolve(request: TraceRequest, view: View) -> Resolved:
+    """Find a request's ends. Raises: CannotTrace."""
+    if not view.cluster.nodes:
         raise CannotTrace("no node's state is known yet: no collector has sent one")
     try:
-        return resolve_flow(
-            cluster,
+        flow = resolve_flow(
+            view.cluster,
             request.source,
             request.target,
             proto=request.proto,
@@ -45,80 +47,30 @@ def flow_of(cluster: ClusterState, request: TraceRequest) -> Flow:
         )
     except EndpointError as err:
         raise CannotTrace(str(err)) from None
-
-
-class LookedThrough:
-    """Which nodes' states can be looked through at all, each revision looked through once."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[int, str | None]] = {}
-
-    def wrong(self, cluster: ClusterState, revisions: Mapping[str, NodeRevision]) -> dict[str, str]:
-        """What went wrong with which node: node -> text. `revisions` are at most as new as `cluster`."""
-        known, found = self._known, {}
-        for name, state in cluster.nodes.items():
-            revision = revisions[name].revision if name in revisions else -1
-            entry = known.get(name)
-            found[name] = entry if entry is not None and entry[0] == revision else (revision, _fault(state))
-        self._known = found
-        return {name: fault for name, (_, fault) in found.items() if fault is not None}
-
-
-def _fault(state: NodeState) -> str | None:
-    with faults.attempt(state.node, FAULT) as attempt:
-        keys_of(state.netns)
-    return attempt.fault
-
-
-_looked_through: WeakKeyDictionary[Store, LookedThrough] = WeakKeyDictionary()
-
-
-def understood(store: Store, revisions: Mapping[str, NodeRevision]) -> tuple[ClusterState, dict[str, str]]:
-    """The live state without the nodes that cannot even be looked through, and what went wrong: node -> text.
-
-    Any of them would fail every trace, whichever nodes that is about.
-    """
-    cluster = store.cluster()
-    wrong = _looked_through.setdefault(store, LookedThrough()).wrong(cluster, revisions)
-    if not wrong:
-        return cluster, wrong
-    nodes = {name: state for name, state in cluster.nodes.items() if name not in wrong}
-    return ClusterState(nodes, cluster.bodies), wrong
-
-
-class Resolved(NamedTuple):
-    """A request with its ends found in the live state of one moment. `wrong` as `understood` says it."""
-
-    flow: Flow
-    cluster: ClusterState
-    wrong: dict[str, str]
-    revisions: Mapping[str, NodeRevision]
-
-
-def resolve(request: TraceRequest) -> Resolved:
-    """Find a request's ends in the live state. Raises: CannotTrace."""
-    store = get_store()
-    revisions = store.node_revisions()
-    cluster, wrong = understood(store, revisions)
-    return Resolved(flow_of(cluster, request), cluster, wrong, revisions)
+    return Resolved(flow, view)
 
 
 def predict(resolved: Resolved) -> dict[str, Any]:
-    """Trace a request through the state in which its ends were found."""
-    flow, cluster, wrong, revisions = resolved
-    trace = simulate(cluster, flow)
-    now_s = time.time()
-    state: list[dict[str, Any]] = []
-    for name in sorted(nodes_of(trace) | wrong.keys()):
-        if (known := revisions.get(name)) is None:
+    """Trace through the view in which the ends were found; the trace's JSON, with the inputs that it read."""
+    trace = simulate(resolved.view.cluster, resolved.flow)
+    inputs = resolved.view.inputs
+    read = nodes_of(trace) | {name for name, one in inputs.items() if one.fault is not None}
+    return trace_json(trace, describe(resolved.view, sorted(read)))
+
+
+def describe(view: View, names: Iterable[str]) -> list[dict[str, Any]]:
+    """Say of nodes' states how old they are and whether they are complete; nodes without one are left out."""
+    now_s, described = time.time(), []
+    for name in names:
+        if (one := view.inputs.get(name)) is None:
             continue
-        age_s = round(max(0.0, now_s - known.received_at_s), 1)
-        entry = {"node": name, "revision": known.revision, "age_s": age_s, "complete": known.complete}
-        if name in wrong:
+        age_s = round(max(0.0, now_s - one.at_s), 1)
+        entry = {"node": name, "revision": one.revision, "age_s": age_s, "complete": one.complete}
+        if one.fault is not None:
             # The trace may be another one with it.
-            entry |= {"complete": False, "not_understood": wrong[name]}
-        state.append(entry)
-    return trace_json(trace, state)
+            entry["not_understood"] = one.fault
+        described.append(entry)
+    return described
 
 
 def recent_revisions() -> dict[str, int]:

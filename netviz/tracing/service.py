@@ -21,6 +21,7 @@ from netviz.tracing.execution import work_out
 from netviz.tracing.models import TraceRun
 from netviz.tracing.predict import recent_revisions, resolve
 from netviz.tracing.request import TraceRequest
+from netviz.tracing.states import live
 
 log = logging.getLogger("netviz.tracing")
 
@@ -37,7 +38,7 @@ def start(user: Any, request: TraceRequest, posted: dict[str, Any]) -> TraceRun:
 
     Raises: CannotTrace when its ends don't exist; Overload.
     """
-    resolved = resolve(request)
+    resolved = resolve(request, live())
     if not at_once.acquire(blocking=False):
         return _enqueue(user, request, posted)
     try:

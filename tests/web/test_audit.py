@@ -131,7 +131,7 @@ def test_logins(person: Callable[[str], User]) -> None:
 def test_traces_by_page_and_by_token(ada: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from netviz.tracing import service
 
-    monkeypatch.setattr(service, "resolve", lambda request: None)
+    monkeypatch.setattr(service, "resolve", lambda *_: None)
     monkeypatch.setattr(service, "predict", lambda resolved: {"disposition": "DELIVERED", "state": []})
     monkeypatch.setattr("netviz.tracing.tasks.send", lambda *args: None)
     body = '{"from": "default/web-1", "to": "10.0.0.1"}'

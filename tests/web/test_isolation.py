@@ -22,6 +22,7 @@ from netviz.topology.live import Topology, get_topology
 from netviz.topology.node_object import Live
 from netviz.topology.projector import Projector, project
 from netviz.tracing import predict
+from netviz.tracing import states as views
 from netviz.tracing.request import TraceRequest
 from tests.web.states import change, pod_network, show
 from tests.web.test_contract import with_addr, with_link
@@ -258,17 +259,17 @@ def test_traces_go_on_without_a_node_that_cannot_be_looked_through(
     show(store, A)
     show(store, B)
     request = TraceRequest("10.1.1.2", "10.1.1.3", "tcp", dport=80)
-    whole = predict.predict(predict.resolve(request))
-    work = predict.keys_of
+    whole = predict.predict(predict.resolve(request, views.live()))
+    work = views.keys_of
 
     def fails(netns: Any) -> Any:
         if any(key.node == "b" for key in netns):
             raise IndexError("no byte")
         return work(netns)
 
-    monkeypatch.setattr(predict, "keys_of", fails)
+    monkeypatch.setattr(views, "keys_of", fails)
     show(store, B)
-    trace = predict.predict(predict.resolve(request))
+    trace = predict.predict(predict.resolve(request, views.live()))
     assert trace["branches"] == whole["branches"]
     assert [state["node"] for state in trace["state"]] == ["a", "b"]
     assert "not_understood" not in trace["state"][0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +67,28 @@ def test_a_past_trace_meets_the_rules_of_then(store: MemoryStore, tmp_path: Path
     past = join_captures(files)
     found = simulate(past, resolve_flow(past, "pod-1-1", "pod-2-1", dport=80))
     assert (found.disposition, found.certainty) == (Disposition.DROPPED, "certain")
+    out = io.StringIO()
+    now = timezone.now().isoformat()
+    call_command("trace", "--at", now, "--from", "pod-1-1", "--to", "pod-2-1", "--json", stdout=out)
+    shown = json.loads(out.getvalue())
+    assert (shown["disposition"], shown["certainty"]) == ("DROPPED", "certain")
+    assert [(one["node"], one["complete"]) for one in shown["state"]] == [
+        ("node-1", False),
+        ("node-2", False),
+    ]
+    assert len(shown["assumed"]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("at", "words"), [("yesterday", "is not a time"), ("2001-01-01T00:00:00", "the journal is empty")]
+)
+def test_a_past_that_is_not_there_is_said_in_a_line(at: str, words: str) -> None:
+    err = io.StringIO()
+    with pytest.raises(SystemExit) as status:
+        call_command("trace", "--at", at, "--from", "a", "--to", "b", stderr=err)
+    assert status.value.code == 2
+    assert words in err.getvalue()
+    assert err.getvalue().count("\n") == 1
 
 
 def test_bodies_are_kept_once_for_all_nodes_and_survive_the_server(store: MemoryStore) -> None:

@@ -176,12 +176,12 @@ def test_old_runs_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_whose_worker_finds_redis_away_is_given_back(
     cluster: MemoryStore, queue: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(request: object) -> None:
+    def gone() -> None:
         raise RedisGone("no Redis")
 
     run = accepted()
     with monkeypatch.context() as patch:
-        patch.setattr(execution, "resolve", gone)
+        patch.setattr(execution, "live", gone)
         execution.execute(run.pk, {})
     assert (now(run).status, now(run).attempts, now(run).error) == ("queued", 0, "")
     execution.execute(run.pk, {})

@@ -8,10 +8,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 
 from netviz.core.wire.nvz import dump_nvz
-from netviz.ingest.history import NoHistory, state_at
+from netviz.ingest.history import BadTime, NoHistory, parse_time, state_at
 from netviz.ingest.journal_bodies import bodies_of
 
 
@@ -30,15 +29,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Fold and write."""
-        at = timezone.now()
-        if options["at"]:
-            parsed = parse_datetime(options["at"])
-            if parsed is None:
-                raise CommandError(f"--at {options['at']!r}: not a time; write it like 2026-01-31T03:00:00")
-            at = parsed if timezone.is_aware(parsed) else timezone.make_aware(parsed)
         try:
+            at = parse_time(options["at"]) if options["at"] else timezone.now()
             state = state_at(options["node"], at)
-        except NoHistory as err:
+        except (BadTime, NoHistory) as err:
             raise CommandError(str(err)) from None
         try:
             Path(options["out"]).write_bytes(dump_nvz(state, bodies_of(state), at.timestamp()))

@@ -1,46 +1,25 @@
-"""`./manage.py trace`: predict a packet's path from state files alone, without a server or a database."""
+"""`./manage.py trace`: predict a packet's path from state files alone, or, with --at, from the journal's past."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError
 
 from netviz.core.plain import plain
-from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.walk import simulate
-from netviz.core.state.node import NodeState
-from netviz.core.wire.nvz import Capture, NvzError, join_captures, load_nvz
+from netviz.core.wire.nvz import NvzError
+from netviz.ingest.history import BadTime, NoHistory, parse_time
+from netviz.tracing.predict import CannotTrace, describe, resolve
+from netviz.tracing.request import TraceRequest
+from netviz.tracing.states import of_files, past
 
 BAD_INPUT = 2
-
-
-def read_state(path: str) -> tuple[Capture, NodeState]:
-    """Read one state file. Raises: NvzError, with the file's name."""
-    try:
-        return load_nvz(Path(path).read_bytes())
-    except OSError as err:
-        raise NvzError(f"{path}: {err.strerror or err}") from None
-    except NvzError as err:
-        raise NvzError(f"{path}: {err}") from None
-
-
-def describe_inputs(files: Iterable[tuple[Capture, NodeState]], now_s: float) -> list[dict[str, Any]]:
-    """Say of each file how old it is and whether the collector read everything."""
-    return [
-        {
-            "node": state.node,
-            "revision": 0,
-            "age_s": round(max(0.0, now_s - capture.taken_at_s), 1),
-            "complete": state.complete,
-        }
-        for capture, state in files
-    ]
+# The options that are a request's fields.
+ASKED = ("source", "target", "proto", "sport", "dport", "length", "df")
 
 
 class Command(BaseCommand):
@@ -57,17 +36,19 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
-        parser.add_argument(
-            "--state", action="append", required=True, metavar="FILE.nvz", help="one for each node"
+        states = parser.add_mutually_exclusive_group(required=True)
+        states.add_argument("--state", action="append", metavar="FILE.nvz", help="one for each node")
+        states.add_argument(
+            "--at", metavar="TIME", help="all nodes at this time, from the server's journal: ISO 8601, UTC"
         )
         parser.add_argument(
             "--from", dest="source", required=True, metavar="SRC", help="pod, namespace, node or IP"
         )
         parser.add_argument("--to", dest="target", required=True, metavar="DST", help="pod or IP")
-        parser.add_argument("--proto", default="tcp", choices=("tcp", "udp", "icmp"))
+        parser.add_argument("--proto", default="tcp", choices=("tcp", "udp", "icmp", "auto"))
         parser.add_argument("--sport", type=int, metavar="N")
         parser.add_argument(
-            "--dport", type=int, metavar="N", help="default: the target's only listener, else 80"
+            "--dport", type=int, metavar="N", help="default: the lowest on which the target listens, else 80"
         )
         parser.add_argument("--len", dest="length", type=int, metavar="BYTES", help="the whole IP packet")
         parser.add_argument("--df", action="store_true", help="forbid fragmentation")
@@ -83,23 +64,16 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Trace and print."""
         try:
-            files = [read_state(path) for path in options["state"]]
-            cluster = join_captures(files)
-            flow = resolve_flow(
-                cluster,
-                options["source"],
-                options["target"],
-                options["proto"],
-                options["sport"],
-                options["dport"],
-                options["length"],
-                options["df"],
-            )
-        except (NvzError, EndpointError) as err:
+            request = TraceRequest(**{name: options[name] for name in ASKED})
+            view = of_files(options["state"]) if options["state"] else past(parse_time(options["at"]))
+            flow = resolve(request, view).flow
+        except (NvzError, CannotTrace, NoHistory, BadTime) as err:
             self.fail(str(err))
-        trace = simulate(cluster, flow)
+        except DatabaseError as err:
+            self.fail(f"the journal cannot be read: {err}")
+        trace = simulate(view.cluster, flow)
         if options["json"]:
-            state = describe_inputs(files, time.time())
-            self.stdout.write(json.dumps(trace_json(trace, state), indent=2))
+            shown = trace_json(trace, describe(view, view.inputs))
+            self.stdout.write(json.dumps(shown, indent=2))
         else:
             self.stdout.write(render_text(trace, detailed=options["verbosity"] > 1), ending="")

@@ -1,0 +1,126 @@
+"""The states that a trace can be worked out on: what is live, what files hold, what the journal knows of the past.
+
+Each is a `View`: a cluster's state, and of each node where it comes from and how far it can be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from netviz.core.model.netfilter import Body, body_digest
+from netviz.core.sim.cluster_index import keys_of
+from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.wire.nvz import Capture, NvzError, join_captures, load_nvz
+from netviz.ingest.faults import faults
+from netviz.ingest.history import NoHistory, state_at
+from netviz.ingest.journal_bodies import bodies_of
+from netviz.ingest.live_store import get_store
+from netviz.ingest.models import JournalEntry
+from netviz.ingest.store import NodeRevision, Store
+
+FAULT = "traces"
+
+
+class Input(NamedTuple):
+    """One node's state as a trace finds it. `at_s` is of when it is (Unix seconds).
+
+    With a `fault` the state cannot be looked through, and isn't in the view.
+    """
+
+    revision: int
+    at_s: float
+    complete: bool
+    fault: str | None = None
+
+
+class View(NamedTuple):
+    """A cluster's state, and what is to be said of each node's."""
+
+    cluster: ClusterState
+    inputs: Mapping[str, Input]
+
+
+def live() -> View:
+    """The live state, without the nodes that cannot even be looked through.
+
+    Any of them would fail every trace, whichever nodes that is about.
+    """
+    store = get_store()
+    revisions = store.node_revisions()
+    cluster = store.cluster()
+    wrong = _looked_through.setdefault(store, LookedThrough()).wrong(cluster, revisions)
+    inputs = {
+        name: Input(one.revision, one.received_at_s, one.complete and name not in wrong, wrong.get(name))
+        for name, one in revisions.items()
+    }
+    if wrong:
+        nodes = {name: state for name, state in cluster.nodes.items() if name not in wrong}
+        cluster = ClusterState(nodes, cluster.bodies)
+    return View(cluster, inputs)
+
+
+def of_files(paths: Iterable[str]) -> View:
+    """The states that files hold, one for each node. Raises: NvzError, with the file's name."""
+    files = [_read(path) for path in paths]
+    inputs = {state.node: Input(0, capture.taken_at_s, state.complete) for capture, state in files}
+    return View(join_captures(files), inputs)
+
+
+def past(at: datetime) -> View:
+    """The states of all nodes at an earlier time, from the journal; a node of which it knows none then is left out.
+
+    Raises: NoHistory, when it knows none of any.
+    """
+    nodes: dict[str, NodeState] = {}
+    bodies: dict[bytes, Body] = {}
+    missing: NoHistory | None = None
+    for name in JournalEntry.objects.order_by("node").values_list("node", flat=True).distinct():
+        try:
+            nodes[name] = state_at(name, at)
+        except NoHistory as err:
+            missing = err
+            continue
+        bodies.update((body_digest(body), body) for body in bodies_of(nodes[name]))
+    if not nodes:
+        raise missing or NoHistory("the journal is empty")
+    inputs = {name: Input(0, at.timestamp(), state.complete) for name, state in nodes.items()}
+    return View(ClusterState(nodes, bodies), inputs)
+
+
+def _read(path: str) -> tuple[Capture, NodeState]:
+    try:
+        return load_nvz(Path(path).read_bytes())
+    except OSError as err:
+        raise NvzError(f"{path}: {err.strerror or err}") from None
+    except NvzError as err:
+        raise NvzError(f"{path}: {err}") from None
+
+
+class LookedThrough:
+    """Which nodes' states can be looked through at all, each revision looked through once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, str | None]] = {}
+
+    def wrong(self, cluster: ClusterState, revisions: Mapping[str, NodeRevision]) -> dict[str, str]:
+        """What went wrong with which node: node -> text. `revisions` are at most as new as `cluster`."""
+        known, found = self._known, {}
+        for name, state in cluster.nodes.items():
+            revision = revisions[name].revision if name in revisions else -1
+            entry = known.get(name)
+            found[name] = entry if entry is not None and entry[0] == revision else (revision, _fault(state))
+        self._known = found
+        return {name: fault for name, (_, fault) in found.items() if fault is not None}
+
+
+def _fault(state: NodeState) -> str | None:
+    with faults.attempt(state.node, FAULT) as attempt:
+        keys_of(state.netns)
+    return attempt.fault
+
+
+_looked_through: WeakKeyDictionary[Store, LookedThrough] = WeakKeyDictionary()
