@@ -22,7 +22,7 @@ from agents.source import Sink, StateSource
 from netviz.core.model.netfilter import Body, body_digest
 from netviz.core.state.delta import NodeDelta, apply, diff
 from netviz.core.state.node import BODY_SECTIONS, NodeState
-from netviz.core.wire.messages import AgentStatus
+from netviz.core.wire.messages import AgentStatus, Watched
 
 T = TypeVar("T")
 
@@ -176,6 +176,9 @@ class Replay:
     def bodies(self, digests: Iterable[bytes]) -> list[Body]:
         """The bodies recorded so far."""
         return [self._bodies[digest] for digest in digests if digest in self._bodies]
+
+    def watch(self, watched: Iterable[Watched]) -> None:
+        """A recording has nothing more to read."""
 
     def status(self) -> AgentStatus:
         """A replay has no health of its own."""

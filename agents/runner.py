@@ -20,12 +20,14 @@ from agents.collectors.netns import Found, Namespaces, NetnsOptions
 from agents.enter import NetnsThread
 from agents.host import CollectorHost
 from agents.relations import Relations
+from agents.sampling import Sampling
 from agents.source import Sink
 from agents.watch import MountWatch, ProcessWatch
 from agents.worker import Task, Worker
 from netviz.core.model.ids import NetnsKey
 from netviz.core.state.delta import NetnsDelta
 from netviz.core.state.node import SECTIONS
+from netviz.core.wire.messages import Watched
 
 log = logging.getLogger(__name__)
 
@@ -57,13 +59,14 @@ class Runner(CollectorHost):
         super().__init__(options, sink)
         self.drift: dict[str, int] = {}
         self._collectors = collectors
-        self._audit_s = audit_s
+        self._audit_s = self._round_s = audit_s
         self._open: dict[NetnsKey, NetnsHandle] = {}
         self._unread: set[tuple[str, NetnsKey]] = set()
         self._all_read = asyncio.Event()
         self._auditing: set[tuple[NetnsKey, str]] = set()
         self._relate_timer: asyncio.TimerHandle | None = None
         self._relate_keys: set[NetnsKey] = set()
+        self._sampling = Sampling(self._read_for_watchers)
         self._look = asyncio.Event()
         self._look_processes = True
 
@@ -126,6 +129,7 @@ class Runner(CollectorHost):
         for timer in (self._flush_timer, self._relate_timer):
             if timer is not None:
                 timer.cancel()
+        self._sampling.watch(())
         for ns in list(self._open.values()):
             self._close_readers(ns.key)
             for worker in self._workers:
@@ -312,6 +316,7 @@ class Runner(CollectorHost):
         A round takes `audit_s`, or longer where that would cost more than AUDIT_SHARE of a core.
         """
         while True:
+            began = self._loop.time()
             keys = list(self._open)
             batch: list[NetnsKey] = []
             pause_s = 0.0
@@ -324,7 +329,7 @@ class Runner(CollectorHost):
                     for audited in batch:
                         self._audit_one(audited)
                     batch, pause_s = [], 0.0
-            self._whole_reading()
+            self._whole_reading(self._loop.time() - began)
             self.ledger.prune_bodies()
             self._flush_soon()
 
@@ -337,10 +342,33 @@ class Runner(CollectorHost):
                         self._auditing.add((key, section))
                         worker.mark(key, section)
 
-    def _whole_reading(self) -> None:
+    def _whole_reading(self, round_s: float = 0.0) -> None:
+        """Note that every section was compared with the kernel, in a round that took so long."""
         now = time.time()
+        self._round_s = max(self._audit_s, round_s)
         for section in self._owner:
-            self.ledger.set_status(section, read_at_s=now)
+            self.ledger.set_status(section, read_at_s=now, max_age_s=self._max_age_s(section))
+
+    def _max_age_s(self, section: str) -> float:
+        by_itself_s = self._owner[section].collector.poll_s.get(section, self._round_s)
+        return round(min(by_itself_s, self._sampling.every_s(section) or by_itself_s), 3)
+
+    # What somebody watches.
+
+    def watch(self, watched: Iterable[Watched]) -> None:
+        """Read this so often from now on, and nothing else more often than by itself."""
+        if self._stopped:
+            return
+        self._sampling.watch(watched)
+        for section in self._owner:
+            self.ledger.set_status(section, max_age_s=self._max_age_s(section))
+        self._flush_soon()
+
+    def _read_for_watchers(self, key: NetnsKey | None, section: str) -> None:
+        worker = self._owner.get(section)
+        if worker is not None:
+            for one in worker.attached if key is None else (key,):
+                worker.mark(one, section)
 
 
 def _only(delta: NetnsDelta, sections: Iterable[str]) -> NetnsDelta:

@@ -19,7 +19,7 @@ from typing import Protocol
 from netviz.core.model.netfilter import Body
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.node import NodeState
-from netviz.core.wire.messages import AgentStatus
+from netviz.core.wire.messages import AgentStatus, Watched
 
 
 class Sink(Protocol):
@@ -50,4 +50,8 @@ class StateSource(Protocol):
 
         The transport fills in what only it knows (`lag_s`, `unacked_bytes`, `resyncs`).
         """
+        ...
+
+    def watch(self, watched: Iterable[Watched]) -> None:
+        """Read this so often from now on, and nothing else more often than by itself."""
         ...

@@ -42,7 +42,7 @@ from netviz.core.wire import events as ev
 from netviz.core.wire.agent_session import AgentSession
 from netviz.core.wire.codec import MAX_FRAME_BYTES
 from netviz.core.wire.errors import ProtocolError
-from netviz.core.wire.messages import NOTICE, PROTOCOL_VERSIONS, AgentStatus, Hello
+from netviz.core.wire.messages import NOTICE, PROTOCOL_VERSIONS, WATCH, AgentStatus, Hello
 from netviz.core.wire.session import State
 
 log = logging.getLogger("agents.transport")
@@ -114,7 +114,7 @@ class Transport:
                 self._epoch,
                 kernel=options.kernel,
                 boot_id=options.boot_id,
-                understands=(NOTICE,),
+                understands=(NOTICE, WATCH),
             ),
             time.monotonic(),
         )
@@ -196,6 +196,7 @@ class Transport:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
             self._session.disconnect()
+            self._source.watch(())
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, LinkError):
                 raise result
@@ -256,6 +257,8 @@ class Transport:
                 self._problem = ""
                 log.info("connected to %s%s", self._url, ", going on where it was" if resumed else "")
                 self._session.send_heartbeat(self._status())
+            case ev.WatchChanged(watched=watched):
+                self._source.watch(watched)
             case ev.Noticed():
                 self._complaints.take(event)
             case ev.SnapshotWanted(reason=reason):

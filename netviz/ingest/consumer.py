@@ -18,13 +18,17 @@ from channels.exceptions import StopConsumer
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from netviz.core.model.ids import NetnsKey
 from netviz.core.wire import events as ev
 from netviz.core.wire.codec import decode_sized, is_large
 from netviz.core.wire.errors import RemoteProtocolError
+from netviz.core.wire.messages import Watched
 from netviz.core.wire.server_session import ServerSession
-from netviz.core.wire.session import State
+from netviz.core.wire.session import TALKING, State
+from netviz.groups import listen_from_this_loop
 from netviz.ingest.connections import Connection, connections
 from netviz.ingest.journal import journal
+from netviz.ingest.looks import Looks, group_of
 from netviz.ingest.service import CollectorService
 from netviz.inventory.address import address_of_socket
 from netviz.inventory.answers import refuse_socket
@@ -101,8 +105,11 @@ class CollectorConsumer(AsyncConsumer):
         self._tasks: set[asyncio.Task[None]] = set()
         self._frame_bytes = 0
         self._close_code = 1000
-        self._groups = (collector_group(collector.pk), f"node.{collector.node_id}")
         self.node = collector.node.name
+        self._groups = (collector_group(collector.pk), f"node.{collector.node_id}", group_of(self.node))
+        self._looks = Looks()
+        self._watched: tuple[Watched, ...] = ()
+        listen_from_this_loop()
         self.session = ServerSession(
             self.node, time.monotonic(), max_snapshot_bytes=settings.SNAPSHOT_MAX_BYTES
         )
@@ -157,6 +164,20 @@ class CollectorConsumer(AsyncConsumer):
         """
         if message["by"] != self.channel_name and self.session.hello is not None:
             self._cut("replaced", "the node's collector has connected again")
+
+    async def collector_looked_at(self, message: dict[str, Any]) -> None:
+        """Somebody looks at a namespace of this node, or ("") at the node."""
+        netns = NetnsKey.parse(message["netns"]) if message["netns"] else None
+        self._looks.take(netns, time.monotonic())
+        self._tell_what_is_watched()
+
+    def _tell_what_is_watched(self) -> None:
+        """Tell the collector if it isn't what it was told before."""
+        watched = self._looks.watched(time.monotonic())
+        if set(watched) != set(self._watched) and self.session.state in TALKING:
+            self._watched = watched
+            self.session.watch(watched)
+            self._soon_flush()
 
     def _take(self, decoded: Any, size: int, inflated: int) -> bool:
         """Act on one message, sizes as sent and as inflated; tell whether it made this the node's connection."""
@@ -221,6 +242,7 @@ class CollectorConsumer(AsyncConsumer):
             if isinstance(event, ev.TimedOut):
                 self._cut("timeout", f"silent for {event.silent_s:.0f} s")
                 return
+        self._tell_what_is_watched()
         self._soon_flush()
         self._set_timer()
 

@@ -74,6 +74,9 @@ def netns_detail(cluster: ClusterState, key: NetnsKey) -> dict[str, Any] | None:
             "conntrack", lambda: _conntrack(ns), {"entries": len(ns.conntrack), "sample": []}
         ),
         "gaps": [*about["gaps"], *parts.gaps],
+        "max_age_s": {
+            section: status.max_age_s for section, status in sorted(node.status.items()) if status.max_age_s
+        },
         "left_off": left_off,
     }
 

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from netviz.core.state.delta import NodeDelta
+from netviz.ingest.looks import keep_in_sight
 from netviz.topology.frames import Frame, Watch
 from netviz.topology.live import Topology, get_topology
 
@@ -187,10 +188,14 @@ class Feed:
                 self._changed.clear()
                 self._woken = False
                 with suppress(Exception):  # the topology logs it, and tells the mailboxes
-                    await asyncio.to_thread(self.topology.advance)
+                    await asyncio.to_thread(self._follow)
         finally:
             unsubscribe()
             pings.cancel()
+
+    def _follow(self) -> None:
+        keep_in_sight(self.topology.in_sight())
+        self.topology.advance()
 
     async def _ping(self) -> None:
         while True:

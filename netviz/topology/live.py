@@ -101,6 +101,11 @@ class Topology:
         """How many listen."""
         return len(self._listeners)
 
+    def in_sight(self) -> frozenset[str]:
+        """The nodes that listeners name. Who watches all looks at none in particular."""
+        with self._members:
+            return frozenset().union(*(watch for watch in self._listeners.values() if watch is not None))
+
     def advance(self) -> int:
         """Follow the store and tell the listeners what changed; return the revision.
 

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 
 from netviz.core.model.ids import NetnsKey
 from netviz.ingest.live_store import get_store
+from netviz.ingest.looks import look_into
 from netviz.inventory.access import READ, require_scope, role_of
 from netviz.inventory.answers import methods, refuse
 from netviz.topology.detail import netns_detail
@@ -45,7 +46,7 @@ def topology(request: HttpRequest) -> HttpResponse:
 @methods("GET")
 @require_scope(READ)
 def netns(request: HttpRequest, key: str) -> HttpResponseBase:
-    """Answer with all that is known of one namespace."""
+    """Answer with all that is known of one namespace, and have it read closely for as long as somebody asks."""
     try:
         wanted = NetnsKey.parse(key)
     except ValueError:
@@ -53,4 +54,5 @@ def netns(request: HttpRequest, key: str) -> HttpResponseBase:
     detail = netns_detail(get_store().cluster(), wanted)
     if detail is None:
         return refuse(404, f"there is no namespace {key}")
+    look_into(wanted)
     return HttpResponse(_encode(detail), content_type="application/json")

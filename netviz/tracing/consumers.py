@@ -15,10 +15,11 @@ from typing import Any
 from channels.db import database_sync_to_async
 from redis.exceptions import RedisError
 
+from netviz.groups import listen_from_this_loop
 from netviz.inventory.consumers import PersonConsumer
 from netviz.parts import DATABASE_AWAY
 from netviz.tracing.claims import UNFINISHED
-from netviz.tracing.notify import group_of, watch_from_this_loop
+from netviz.tracing.notify import group_of
 from netviz.tracing.views import find
 
 log = logging.getLogger("netviz.tracing")
@@ -42,7 +43,7 @@ class TraceConsumer(PersonConsumer):
         """Send the trace as it is now, and then each time that it changes."""
         await self.accept()
         trace_id = self.scope["url_route"]["kwargs"]["trace_id"]
-        watch_from_this_loop()
+        listen_from_this_loop()
         if await database_sync_to_async(find)(trace_id) is None:
             await self.close(code=NO_SUCH_TRACE, reason="there is no such trace")
             return

@@ -71,6 +71,9 @@ class Simulated:
     def status(self) -> AgentStatus:
         return AgentStatus(netns=len(self._state.netns))
 
+    def watch(self, watched: Iterable[object]) -> None:
+        """Nothing is read."""
+
     async def change(self) -> None:
         """Change the alias of one link, again and again."""
         ns = next(iter(self._state.netns.values()))

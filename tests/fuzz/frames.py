@@ -7,6 +7,7 @@ from random import Random
 
 import msgspec
 
+from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import ChainBody, NftExpr, NftRuleBody
 from netviz.core.state.delta import diff
 from netviz.core.state.door import fold
@@ -54,7 +55,7 @@ def _collector_frames(state: NodeState) -> _Frames:
     delta = diff(NodeState(state.node), state)
     parts = [m.SnapshotPart(index, piece) for index, piece in enumerate(split_delta(delta, 4096))]
     messages: list[m.AnyMessage] = [
-        m.Hello(state.node, (1,), "1", EPOCH, understands=(m.NOTICE,)),
+        m.Hello(state.node, (1,), "1", EPOCH, understands=(m.NOTICE, m.WATCH)),
         m.SnapshotBegin(EPOCH, 0),
         *parts,
         m.SnapshotEnd(len(parts)),
@@ -75,6 +76,7 @@ def _server_frames(node: str) -> _Frames:
             m.WantBodies((b"d" * 16,)),
             m.Heartbeat(),
             m.Notice("bad_message", (m.BadRecord("n", "addrs", "k", "r"),), 3),
+            m.Watch((m.Watched(("counters",), 2.0, NetnsKey("n", 4, 1)),)),
             m.ProbeRequest("p", b"x"),
             m.Resync("why"),
             m.Error("internal", "x"),
@@ -131,7 +133,7 @@ class _Agent(_Server):
     """The collector's, likewise."""
 
     def __init__(self, node: str) -> None:
-        self.session = AgentSession(m.Hello(node, (1,), "1", EPOCH, understands=(m.NOTICE,)), 0.0)
+        self.session = AgentSession(m.Hello(node, (1,), "1", EPOCH, understands=(m.NOTICE, m.WATCH)), 0.0)
         self.session.connect(0.0)
         self.node = NodeState(node)
 

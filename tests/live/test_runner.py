@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from agents import runner as runner_module
-from agents import worker
+from agents import sampling, worker
 from agents.collectors.base import NetnsHandle
 from agents.collectors.netns import NetnsOptions
 from agents.collectors.rtnl import Rtnl
@@ -24,6 +24,7 @@ from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Gap
 from netviz.core.state.node import NetnsState
 from netviz.core.state.resolve import PROVED, resolve_node
+from netviz.core.wire.messages import Watched
 from tests.live.node_rig import (
     Node,
     differences,
@@ -314,7 +315,7 @@ async def test_a_namespace_that_only_a_veth_betrays(node: Node) -> None:
         assert {link.ifname for link in betrayed.links.values()} == {"lo", "inner"}
         assert pack_ip("10.5.5.5") in {addr.addr for addr in betrayed.addrs.values()}
         assert {gap.section for gap in betrayed.netns.gaps} >= {"routes", "neighs"}
-        assert all(peer.state == PROVED for peer in resolve_node(runner.state()).values())
+        await until(lambda: all(peer.state == PROVED for peer in resolve_node(runner.state()).values()))
         assert runner.state().status["routes"].whole
         await until_equal(runner, node.options())
         ip("-n", node.root, "link", "del", "vh")
@@ -414,3 +415,29 @@ async def test_entering_fails_for_a_namespace_that_is_gone_without_harm(node: No
         with pytest.raises(FileNotFoundError):
             ns.open_netlink(socket.NETLINK_ROUTE)
         assert runner.root.run(lambda: os.readlink("/proc/thread-self/ns/net")).startswith("net:[")
+
+
+async def test_what_somebody_watches_is_read_more_often_and_its_status_says_how_often(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No event tells of a counter, and here no poll does."""
+    monkeypatch.setattr(sampling, "MIN_EVERY_S", 0.02)
+    monkeypatch.setattr(Rtnl, "poll_s", {"counters": NO_AUDIT_S})
+    async with running(node.options(), audit_s=NO_AUDIT_S) as (runner, follower):
+
+        def sent() -> int:
+            lo = next(link for link in root_of(runner).links.values() if link.ifname == "lo")
+            return root_of(runner).counters[lo.ifindex].tx_packets
+
+        ip("-n", node.root, "link", "set", "lo", "up")
+        assert runner.state().status["counters"].max_age_s == NO_AUDIT_S
+        runner.watch([Watched(("counters",), 0.02), Watched(("counters", "nothing"), 0.05, runner.root.key)])
+        for _ in range(2):
+            before = sent()
+            ip("netns", "exec", node.root, "bash", "-c", "echo >/dev/udp/127.0.0.1/9")
+            await until(lambda before=before: sent() > before)
+        assert runner.state().status["counters"].max_age_s == 0.02
+        assert runner.state().status["routes"].max_age_s == NO_AUDIT_S
+        runner.watch(())
+        await until(lambda: runner.state().status["counters"].max_age_s == NO_AUDIT_S)
+        assert follower.state == runner.state()

@@ -147,6 +147,7 @@ class MadeUp:
         self._state = apply(NodeState(node), first)
         self.known: dict[bytes, Body] = {}
         self.asked: list[bytes] = []
+        self.watched: tuple[Any, ...] = ()
 
     def state(self) -> NodeState:
         return self._state
@@ -157,6 +158,9 @@ class MadeUp:
 
     def status(self) -> AgentStatus:
         return AgentStatus(rss_bytes=50 << 20, cpu=0.01, lost_events=3)
+
+    def watch(self, watched: Any) -> None:
+        self.watched = tuple(watched)
 
     def learn(self, body: Body) -> bytes:
         digest = body_digest(body)

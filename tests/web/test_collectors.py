@@ -6,6 +6,7 @@ acknowledged is in the journal once, also when the server is killed.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
@@ -106,6 +107,25 @@ async def test_noise_is_acknowledged_but_not_journaled(served: Served) -> None:
         collector.change(1)
         await eventually(lambda: collector.last == 2 and collector.settled())
         assert [seq for seq, _, _ in journal(served, collector)] == [0, 2]
+
+
+async def test_a_collector_is_told_what_pages_and_programs_look_at(served: Served) -> None:
+    async with Collector(served, "n1") as one, Collector(served, "n2") as other:
+        await eventually(lambda: one.settled() and other.settled())
+        key = one.source.key
+        served.get("/api/topology?node=n1", served.api_token)
+        detail = await asyncio.to_thread(served.get, f"/api/netns/{key}", served.api_token)
+        assert detail["max_age_s"] == {}, "this collector doesn't say"
+        (closely,) = await eventually(lambda: one.source.watched)
+        assert (closely.netns, closely.every_s) == (key, 2.0)
+        assert {"counters", "neighs", "sockets"} <= set(closely.sections)
+        url = served.url.replace("http", "ws") + "/ws/topology?nodes=n1"
+        async with connect(url, additional_headers={"Authorization": f"Bearer {served.api_token}"}) as page:
+            await page.recv()
+            await eventually(lambda: len(one.source.watched) == 2)
+        assert {watched.netns for watched in one.source.watched} == {None, key}
+        assert other.source.watched == ()
+    assert one.source.watched == (), "the end of the connection ends it"
 
 
 async def test_bodies_are_fetched_once(served: Served) -> None:

@@ -37,6 +37,9 @@ class SectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     `past`: the section is of an earlier time, from the journal, which keeps of it only what the first packet of
     a new flow meets: of sockets those that take one, of conntrack and counters nothing.
+
+    `max_age_s`: within so many seconds the collector compares the section with the kernel again, wherever it is
+    and whatever the kernel announces of it; 0 where that isn't said.
     """
 
     read_at_s: Seconds = 0.0
@@ -45,6 +48,7 @@ class SectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     shed: Count = 0
     reason: Words = ""
     past: bool = False
+    max_age_s: Seconds = 0.0
 
     @property
     def complete(self) -> bool:

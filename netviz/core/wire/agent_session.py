@@ -245,6 +245,9 @@ class AgentSession(Session):
     def _on_notice(self, notice: m.Notice) -> list[ev.Event]:
         return [ev.Noticed(notice.code, notice.records, notice.more)]
 
+    def _on_watch(self, watch: m.Watch) -> list[ev.Event]:
+        return [ev.WatchChanged(watch.watched)]
+
     def _on_probe(self, probe: m.ProbeRequest) -> list[ev.Event]:
         return [ev.ProbeWanted(probe.id, probe.body)]
 
@@ -257,5 +260,6 @@ class AgentSession(Session):
         (State.LIVE, m.Heartbeat): _on_heartbeat,
         (State.LIVE, m.ProbeRequest): _on_probe,
         (State.LIVE, m.Notice): _on_notice,
+        (State.LIVE, m.Watch): _on_watch,
         (State.LIVE, m.Error): Session._on_error,
     }

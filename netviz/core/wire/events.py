@@ -7,7 +7,7 @@ import msgspec
 from netviz.core.model.netfilter import Body
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.node import NodeState
-from netviz.core.wire.messages import AgentStatus, BadRecord, Hello
+from netviz.core.wire.messages import AgentStatus, BadRecord, Hello, Watched
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -44,6 +44,12 @@ class Noticed(Event, frozen=True):
     code: str
     records: tuple[BadRecord, ...]
     more: int
+
+
+class WatchChanged(Event, frozen=True):
+    """Agent: this is to be read so often from now on, and nothing else more often than by itself."""
+
+    watched: tuple[Watched, ...]
 
 
 class ProbeWanted(Event, frozen=True):

@@ -14,7 +14,8 @@ from typing import Annotated
 
 import msgspec
 
-from netviz.core.model.bounds import ShortName, Words
+from netviz.core.model.bounds import Seconds, ShortName, Words
+from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import Body
 from netviz.core.state.delta import NodeDelta
 
@@ -22,6 +23,8 @@ PROTOCOL_VERSIONS: tuple[int, ...] = (1,)
 # How many digests one message asks for or answers; lengths are checked before the items are read.
 MAX_DIGESTS = 4096
 NOTICE = "notice"
+WATCH = "watch"
+MAX_WATCHED = 256
 MAX_BAD_RECORDS = 64
 
 
@@ -32,7 +35,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", gc
 class Hello(Message, frozen=True, tag="hello", gc=False):
     """Collector's first words. `acked` is the last seq that it saw acknowledged in this epoch; -1 for none.
 
-    `understands` names what was added to this version of the protocol since: "notice".
+    `understands` names what was added to this version of the protocol since: "notice", "watch".
     """
 
     node: Words
@@ -135,6 +138,23 @@ class Heartbeat(Message, frozen=True, tag="beat", gc=False):
     status: AgentStatus | None = None
 
 
+class Watched(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Sections that somebody looks at, of a namespace or (None) of all, to be read every `every_s` seconds."""
+
+    sections: Annotated[tuple[ShortName, ...], msgspec.Meta(max_length=64)]
+    every_s: Seconds
+    netns: NetnsKey | None = None
+
+
+class Watch(Message, frozen=True, tag="watch", gc=False):
+    """What somebody looks at now: it replaces the Watch before. What isn't named is read as seldom as ever.
+
+    Sent to collectors alone whose Hello says that they understand it; the connection's end ends it.
+    """
+
+    watched: Annotated[tuple[Watched, ...], msgspec.Meta(max_length=MAX_WATCHED)] = ()
+
+
 class ProbeRequest(Message, frozen=True, tag="probe", gc=False):
     """Send a probe packet from a namespace and watch it. Reserved for the observed trace."""
 
@@ -192,5 +212,6 @@ AnyMessage = (
     | ProbeRequest
     | ProbeEvent
     | Notice
+    | Watch
     | Error
 )

@@ -81,6 +81,12 @@ class ServerSession(Session):
         for start in range(0, len(digests), m.MAX_DIGESTS):
             self._queue(m.WantBodies(digests[start : start + m.MAX_DIGESTS]))
 
+    def watch(self, watched: tuple[m.Watched, ...]) -> None:
+        """Tell a collector that understands it what is looked at."""
+        self._require(*TALKING)
+        if self._understands(m.WATCH):
+            self._queue(m.Watch(watched))
+
     def send_probe(self, probe: str, body: bytes) -> None:
         """Ask for a probe packet."""
         self._require(*TALKING)
@@ -198,9 +204,12 @@ class ServerSession(Session):
 
     def _notice(self, bad: list[m.BadRecord]) -> None:
         """Tell the collector what was left out of its words, if it understands that."""
-        if bad and self.hello is not None and m.NOTICE in self.hello.understands:
+        if bad and self._understands(m.NOTICE):
             named = tuple(bad[: m.MAX_BAD_RECORDS])
             self._queue(m.Notice("bad_message", named, len(bad) - len(named)))
+
+    def _understands(self, what: str) -> bool:
+        return self.hello is not None and what in self.hello.understands
 
     _table: ClassVar[Table] = {
         (State.AWAIT_HELLO, m.Hello): _on_hello,

@@ -9,7 +9,7 @@
     LIVE
       SnapshotBegin, SnapshotPart..., SnapshotEnd -> IN_SNAPSHOT --> LIVE
       Delta, Bodies, Heartbeat --------------------> LIVE
-                     <----- Ack, WantBodies, Heartbeat
+                     <----- Ack, WantBodies, Watch, Heartbeat
                      <----- Resync ----------------- AWAIT_RESYNC (what was under way is ignored)
 
 What may arrive when is one table per side; all else is a RemoteProtocolError that names both. A
