@@ -15,6 +15,7 @@ from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.trace import Branch, Disposition, Trace
 from netviz.core.sim.trace import Path as TracePath
 from netviz.core.sim.walk import simulate
+from netviz.core.sim.words.step import why
 from netviz.core.state.node import ClusterState
 from netviz.core.wire.nvz import join_captures, load_nvz
 
@@ -112,11 +113,11 @@ def mismatch(branch: Branch, outcome: Outcome, target: str) -> str:
     seen_by_port = outcome.probe.proto == "tcp" and branch.forward.hops[-1].steps[-1].packet.sport_unsure
     if end in REACHED and outcome.probe.proto != "icmp" and not target[:1].isdigit() and not seen_by_port:
         hop = branch.forward.hops[-1]
-        where = hop.pod.rpartition("/")[2] or hop.name
+        where = hop.place.pod.rpartition("/")[2] or hop.place.name
         if where not in outcome.arrived_at:
             return f"expected it to arrive at {where}"
     last = branch.forward.hops[-1]
-    if end is Disposition.DROPPED and target in outcome.arrived_at and last.name != target:
+    if end is Disposition.DROPPED and target in outcome.arrived_at and last.place.name != target:
         return "expected it not to arrive"
     return ""
 
@@ -143,11 +144,11 @@ def compare(state: ClusterState, cluster: Cluster, outcome: Outcome) -> Comparis
 def said(trace: Trace) -> str:
     """All that a trace says of its rules."""
     return "\n".join(
-        step.why for branch in trace.branches for hop in branch.forward.hops for step in hop.steps
+        why(step) for branch in trace.branches for hop in branch.forward.hops for step in hop.steps
     )
 
 
 def answers(trace: Trace) -> str:
     """All that a trace says of the answer's way."""
     replies = [branch.reply for branch in trace.branches if branch.reply is not None]
-    return "\n".join(step.why for reply in replies for hop in reply.hops for step in hop.steps)
+    return "\n".join(why(step) for reply in replies for hop in reply.hops for step in hop.steps)

@@ -128,4 +128,6 @@ def test_bandwidth(cluster: Cluster, tmp_path: Path) -> None:
     trace = predict(state, cluster, Probe("db-1", "api-1", "tcp", OPEN))
     last = trace.branches[0].forward.hops[-1].steps[-1]
     assert (trace.disposition, last.kind) == (Disposition.UNKNOWN, "opaque")
-    assert "shaped by the CNI bandwidth plugin, which leads what comes in by it through an ifb." in last.why
+    assert (
+        "shaped by the CNI bandwidth plugin, which leads what comes in by it through an ifb." in last.meaning
+    )

@@ -175,9 +175,12 @@ def test_session_affinity(cluster: Cluster, tmp_path: Path) -> None:
         (first,) = send_all(cluster, [probe], timeout_s=PATIENCE_S)
         state = snapshot(cluster, tmp_path)
         again = send_all(cluster, [probe] * 8, timeout_s=PATIENCE_S)
-    assert {branch.forward.hops[-1].pod for branch in before.branches} == {"default/web-2", "default/api-2"}
+    assert {branch.forward.hops[-1].place.pod for branch in before.branches} == {
+        "default/web-2",
+        "default/api-2",
+    }
     after = predict(state, cluster, probe)
     assert (after.disposition, after.certainty) == (Disposition.DELIVERED, "certain")
-    pod = after.branches[0].forward.hops[-1].pod.removeprefix("default/")
+    pod = after.branches[0].forward.hops[-1].place.pod.removeprefix("default/")
     assert {outcome.arrived_at for outcome in [first, *again]} == {(pod,)}
     assert f"(pod default/{pod} on node2) by session affinity" in said(after)

@@ -41,7 +41,7 @@ def _each_step(path: Path, change: Callable[[Step], Step]) -> Path:
 def _crosses(path: Path) -> bool:
     """Tell whether the path goes to another namespace, to an end in sight, and nobody gets copies."""
     steps = [step for hop in path.hops for step in hop.steps]
-    copies = any(step.decision in ("flood", "copy") or "remotes" in step.evidence for step in steps)
+    copies = any(step.action in ("flood", "copy") or step.copies for step in steps)
     known = path.disposition in (Disposition.DELIVERED, Disposition.NO_LISTENER, Disposition.REJECTED)
     return len(path.hops) > 1 and known and not copies
 
@@ -84,7 +84,7 @@ def another_next_hop(trace: Trace) -> Trace | None:
 def a_hop_too_few(trace: Trace) -> Trace | None:
     """Drop the packet one namespace too early."""
     path = trace.branches[0].forward
-    if "bridge" in path.hops[-1].steps[0].evidence:
+    if path.hops[-1].steps[0].cause == "bridge port":
         return None  # what comes in by a bridge's port may be there by chance
     return _changed(trace, Path(Disposition.DROPPED, "NETFILTER_DROP", path.hops[:-1]))
 

@@ -117,7 +117,7 @@ def test_kube_proxy(cluster: Cluster, tmp_path: Path, legacy: bool, bridged: int
     assert not [name for name in unsure if name.startswith("unknown")], unsure
     assert sum(c.verdict == "right" for c in compared) > len(compared) // 2
     to_two = predict(state, cluster, Probe("web-1", "10.96.0.2", "tcp", 80))
-    ends = {branch.forward.hops[-1].pod.rpartition("/")[2] for branch in to_two.branches}
+    ends = {branch.forward.hops[-1].place.pod.rpartition("/")[2] for branch in to_two.branches}
     assert ends == {"web-1", "api-2"} or bridged
     if not legacy:  # a legacy table and the lab's own of nftables are called in an order that nothing tells
         assert [branch.probability for branch in to_two.branches] == [pytest.approx(0.5)] * 2

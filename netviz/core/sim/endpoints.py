@@ -16,8 +16,7 @@ from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IP
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, open_source
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.run import pod_name
-from netviz.core.sim.trace import Flow
+from netviz.core.sim.trace import Flow, pod_name
 from netviz.core.state.node import ClusterState, NetnsState
 
 AUTO = "auto"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from netviz.core.model.ids import LinkKey
+from netviz.core.sim.steps import ClosedPort
 
 Tags = tuple[tuple[int, int], ...]
 
@@ -45,5 +46,5 @@ class Domain(msgspec.Struct, frozen=True):
     wires: tuple[Wire, ...] = ()
     unreturned: tuple[Heard, ...] = ()
     opaque: tuple[str, ...] = ()
-    closed: tuple[str, ...] = ()
+    closed: tuple[ClosedPort, ...] = ()
     reflecting: tuple[str, ...] = ()

@@ -7,8 +7,10 @@ from typing import Any
 
 from netviz.core.model.addr import format_ip
 from netviz.core.plain import plain
-from netviz.core.sim.packet import PROTO_NAMES
+from netviz.core.sim.packet import PROTO_NAMES, Packet
 from netviz.core.sim.trace import Branch, Flow, Hop, Origin, Path, Step, Trace
+from netviz.core.sim.words.evidence import evidence_of
+from netviz.core.sim.words.step import checks, decision, own_command, reason, why
 
 VERSION = 1
 
@@ -50,42 +52,69 @@ def proto_name(proto: int) -> str:
 
 
 def _branch_json(branch: Branch) -> dict[str, Any]:
-    reply = branch.reply
+    reply, packets = branch.reply, _Packets()
     return {
         "probability": branch.probability,
         "disposition": branch.forward.disposition.value,
         "reason": branch.forward.reason,
-        "forward": {"hops": [_hop_json(hop) for hop in branch.forward.hops]},
+        "forward": {"hops": [_hop_json(hop, packets) for hop in branch.forward.hops]},
         "reply": None
         if reply is None
         else {
             "disposition": reply.disposition.value,
             "reason": reply.reason,
-            "hops": [_hop_json(hop) for hop in reply.hops],
+            "hops": [_hop_json(hop, packets) for hop in reply.hops],
         },
     }
 
 
-def _hop_json(hop: Hop) -> dict[str, Any]:
+class _Packets:
+    """A trace's packets as shown, each once: steps that change nothing share theirs."""
+
+    def __init__(self) -> None:
+        self._shown: dict[int, dict[str, object]] = {}
+
+    def fields(self, packet: Packet) -> dict[str, object]:
+        found = self._shown.get(id(packet))
+        if found is None:
+            found = self._shown[id(packet)] = packet.fields()
+        return found
+
+    def diff(self, step: Step) -> dict[str, list[object]]:
+        """Return the fields that a step changed: field -> [before, after]."""
+        if step.before is None or step.before is step.packet:
+            return {}
+        was = self.fields(step.before)
+        return {
+            name: [was[name], value] for name, value in self.fields(step.packet).items() if was[name] != value
+        }
+
+
+def _hop_json(hop: Hop, packets: _Packets) -> dict[str, Any]:
     return {
         "node": hop.netns.node,
-        "netns": str(hop.netns),
-        "pod": hop.pod or None,
-        "steps": [_step_json(step) for step in hop.steps],
+        "netns": hop.place.key,
+        "pod": hop.place.pod or None,
+        "steps": [_step_json(step, hop, packets) for step in hop.steps],
     }
 
 
-def _step_json(step: Step) -> dict[str, Any]:
+def _step_json(step: Step, hop: Hop, packets: _Packets) -> dict[str, Any]:
+    check, evidence = checks(step, hop), evidence_of(step)
+    own = own_command(check, hop)
+    if own:
+        evidence["command"] = own
     return {
         "seq": step.seq,
         "kind": step.kind,
         "dev": step.dev,
-        "packet": step.packet.fields(),
-        "diff": {name: list(pair) for name, pair in step.diff.items()},
-        "decision": step.decision,
-        "reason": step.reason,
-        "evidence": step.evidence,
-        "why": step.why,
+        "packet": packets.fields(step.packet),
+        "diff": packets.diff(step),
+        "decision": decision(step),
+        "reason": reason(step),
+        "evidence": evidence,
+        "why": why(step),
+        "check": check,
         "certainty": step.certainty,
         "observed": None,
     }
@@ -140,17 +169,19 @@ def _path_lines(title: str, path: Path, detailed: bool) -> Iterator[str]:
     yield ""
     yield f"{title}: {path.disposition.value}{_because(path.reason)}"
     for hop in path.hops:
-        yield f"  {hop.netns.node} / {hop.pod or hop.name or hop.netns}"
+        yield f"  {hop.netns.node} / {hop.place.pod or hop.place.name or hop.netns}"
         for step in hop.steps:
             dev = f" {step.dev}" if step.dev else ""
-            yield f"    {step.seq:3} {step.kind:9}{dev:12} {step.decision:18} {step.why}"
+            yield f"    {step.seq:3} {step.kind:9}{dev:12} {decision(step):18} {why(step)}"
             if detailed:
-                yield from _detail_lines(step)
+                yield from _detail_lines(step, hop)
 
 
-def _detail_lines(step: Step) -> Iterator[str]:
+def _detail_lines(step: Step, hop: Hop) -> Iterator[str]:
     indent = " " * 8
     for name, (before, after) in step.diff.items():
         yield f"{indent}{name}: {before} -> {after}"
-    for name, value in step.evidence.items():
+    for name, value in evidence_of(step).items():
         yield f"{indent}{name}: {value}"
+    for check in checks(step, hop):
+        yield f"{indent}check on {check['node']}: {check['command']}"

@@ -13,23 +13,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 import msgspec
 
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
-from netviz.core.model.netns import Netns
 from netviz.core.sim.conn import Conn
 from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition, Flow, Path, Recorder
+from netviz.core.sim.steps import (
+    Bridge,
+    Copy,
+    DropReason,
+    HookVerdict,
+    Nat,
+    Neighbour,
+    RouteLookup,
+    RpFilter,
+    SocketLookup,
+    What,
+)
+from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition, Flow, Recorder
 from netviz.core.state.node import ClusterState, NetnsState, NodeState
 from netviz.core.state.section import EMPTY
 
-MAX_MOVES = 800
 MAX_SUPPOSED = 64
 
 T = TypeVar("T")
@@ -76,6 +86,8 @@ class Send(msgspec.Struct, frozen=True):
 
 
 Action = Rx | Tx | Send
+# Decisions that need a section of the state whole.
+Gappy = Bridge | HookVerdict | Nat | Neighbour | RouteLookup | RpFilter | SocketLookup
 
 
 class Ended(Exception):
@@ -276,91 +288,47 @@ class Run:
         node = self.cluster.nodes.get(key.netns.node)
         return node.link(key) if node is not None else None
 
-    def step(
+    def record(
         self,
         ns: NetnsState,
-        kind: str,
-        dev: str,
+        dev: Link | int | None,
         packet: Packet,
-        decision: str,
-        why: str,
+        what: What,
         *,
         reason: str = "",
-        command: str = "",
         certainty: str = CERTAIN,
-        **evidence: Any,
+        copies: tuple[Copy, ...] = (),
     ) -> None:
-        """Record a decision. `command` is what a person runs on the node to check it."""
-        if command:
-            evidence["command"] = enter(ns.netns) + command
-        self.rec.step(
-            (ns.key, display_name(ns.netns), pod_name(ns.netns)),
-            kind,
-            dev,
-            packet,
-            decision,
-            why,
-            reason=reason,
-            evidence=evidence,
-            certainty=certainty,
-        )
+        """Record a decision. `dev` is the link, or the ifindex of one that is not in the state."""
+        self.rec.step(ns.netns, dev, packet, what, reason, certainty, copies)
 
-    def drop(
+    def end_dropped(
         self,
         ns: NetnsState,
-        kind: str,
-        dev: str,
+        dev: Link | None,
         packet: Packet,
-        reason: str,
-        why: str,
+        reason: DropReason,
+        what: What,
         *,
-        command: str = "",
-        **evidence: Any,
+        copies: tuple[Copy, ...] = (),
     ) -> NoReturn:
-        """Record that the packet is dropped here, and end the walk. `reason` is the kernel's drop reason."""
-        self.step(ns, kind, dev, packet, "drop", why, reason=reason, command=command, **evidence)
+        """Record that the packet is dropped here, and end the walk."""
+        self.rec.step(ns.netns, dev, packet, what, reason, CERTAIN, copies)
         raise Ended(Disposition.DROPPED, reason)
 
-    def unknown(
-        self,
-        ns: NetnsState,
-        kind: str,
-        dev: str,
-        packet: Packet,
-        reason: str,
-        why: str,
-        *,
-        command: str = "",
-        **evidence: Any,
-    ) -> NoReturn:
+    def end_unknown(self, ns: NetnsState, dev: Link | int | None, packet: Packet, what: What) -> NoReturn:
         """Record that what happens here isn't known, and end the walk."""
-        self.step(
-            ns,
-            kind,
-            dev,
-            packet,
-            "unknown",
-            why,
-            reason=reason,
-            command=command,
-            certainty=UNCERTAIN,
-            **evidence,
-        )
-        raise Ended(Disposition.UNKNOWN, reason)
+        self.rec.step(ns.netns, dev, packet, what, "", UNCERTAIN)
+        raise Ended(Disposition.UNKNOWN)
 
-    def check_gap(self, ns: NetnsState, section: str, kind: str, dev: str, packet: Packet) -> None:
-        """End the walk as UNKNOWN when `section` could not be read whole in this namespace."""
+    def check_gap(
+        self, ns: NetnsState, section: str, kind: type[Gappy], dev: Link | None, packet: Packet
+    ) -> None:
+        """End the walk as UNKNOWN when `section`, which a decision of this kind needs, was not read whole here."""
         missing = self.missing(ns, section)
         if missing:
-            self.unknown(
-                ns,
-                kind,
-                dev,
-                packet,
-                f"{section} not read",
-                f"This namespace's {section} could not be read: {missing}.",
-                section=section,
-            )
+            what = kind("unknown", "section not read", section=section, missing=missing)
+            self.end_unknown(ns, dev, packet, what)
 
     def missing(self, ns: NetnsState, section: str) -> str:
         """Say why a namespace's section isn't known whole, or ""."""
@@ -384,40 +352,3 @@ class Run:
         """Begin the answer's path; step numbers go on."""
         self.rec = Recorder(self.rec.seq)
         self.journey = self.journey.but(visited=frozenset())
-
-    def finish(self, ended: Ended) -> Path:
-        """Close the current path."""
-        return self.rec.path(ended.disposition, ended.reason)
-
-
-def pod_name(netns: Netns) -> str:
-    """Name the pod as `namespace/name`, or "" when it is none."""
-    return f"{netns.pod.namespace}/{netns.pod.name}" if netns.pod is not None else ""
-
-
-def display_name(netns: Netns) -> str:
-    """Name a namespace for people."""
-    return netns.name or ("" if not netns.root else netns.key.node)
-
-
-def place(ns: NetnsState) -> str:
-    """Say where something is: in which pod, node or namespace."""
-    netns = ns.netns
-    if netns.pod is not None:
-        return f"pod {netns.pod.namespace}/{netns.pod.name}"
-    if netns.root:
-        return f"node {netns.key.node}"
-    return f"namespace {netns.name or netns.key}"
-
-
-def enter(netns: Netns) -> str:
-    """Return the shell prefix that runs a command inside a namespace, from the node's own."""
-    if netns.root:
-        return ""
-    for holder in netns.holders:
-        if holder.kind == "process" and holder.pid:
-            return f"nsenter -t {holder.pid} -n "
-    for holder in netns.holders:
-        if holder.kind == "mount":
-            return f"nsenter --net={holder.name} "
-    return f"ip netns exec {netns.name} " if netns.name else ""

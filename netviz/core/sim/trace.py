@@ -1,7 +1,7 @@
 """What a trace is: Trace -> branches -> Hop (one namespace) -> Step (one decision).
 
-The walk records each decision where it is made (`Recorder.step`), with the packet as it left the
-decision and the evidence that decided it. Nothing here knows how the decisions are made.
+The walk records each decision where it is made (`Recorder.step`), typed (`steps`), with the packet as it left the
+decision. Nothing here knows how the decisions are made, or how they are put in words (`words`).
 
 | disposition    | the packet ...                                                             |
 |----------------|----------------------------------------------------------------------------|
@@ -9,7 +9,7 @@ decision and the evidence that decided it. Nothing here knows how the decisions 
 | `NO_LISTENER`  | arrived at its address; nothing listens: RST or port unreachable             |
 | `LEFT_NETWORK` | went out of a device behind which no state is known                          |
 | `DROPPED`      | was dropped; the reason is the kernel's drop reason                          |
-| `REJECTED`     | was refused by a rule or a route; the reason is the ICMP type or `tcp-reset` |
+| `REJECTED`     | was rejected by a rule or a route; the reason is the ICMP type or `tcp-reset` |
 | `LOOP`         | came back to where it was, or went on too long                               |
 | `UNKNOWN`      | met something that the state or the simulator doesn't know                   |
 """
@@ -17,12 +17,16 @@ decision and the evidence that decided it. Nothing here knows how the decisions 
 from __future__ import annotations
 
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from netviz.core.model.ids import NetnsKey
+from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.link import Link
+from netviz.core.model.netns import Netns
 from netviz.core.sim.packet import Packet
+from netviz.core.sim.steps import Copy, Place, What
 
 
 class Disposition(StrEnum):
@@ -37,31 +41,10 @@ class Disposition(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-KINDS = frozenset(
-    (
-        "origin",
-        "socket",
-        "rule",
-        "route",
-        "neigh",
-        "link_tx",
-        "link_rx",
-        "bridge",
-        "netfilter",
-        "nat",
-        "conntrack",
-        "encap",
-        "decap",
-        "local_in",
-        "forward",
-        "ttl",
-        "mtu",
-        "rp_filter",
-        "opaque",
-    )
-)
-
 CERTAIN, BRANCH, UNCERTAIN = "certain", "branch", "unknown"
+
+
+MAX_MOVES = 800
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -90,32 +73,65 @@ class Flow(msgspec.Struct, frozen=True):
     own_sport: bool = False
 
 
-class Step(msgspec.Struct, frozen=True):
-    """One decision. `why` is a sentence; `evidence` what decided it; `packet` how it left."""
+class Step(msgspec.Struct, frozen=True, eq=False):
+    """One decision: where it was taken, `what` it was, the packet before it and as it left.
+
+    `at` is the link, or the namespace where there is no device; `dev` that link's name. `reason` is the kernel's drop
+    reason, or the ICMP error or reset that is sent. `copies` are those that others than the followed packet get.
+    `meaning` is what the step means in Kubernetes' terms, as a sentence.
+    """
 
     seq: int
-    kind: str
+    at: LinkKey | NetnsKey
     dev: str
     packet: Packet
-    diff: dict[str, tuple[Any, Any]]
-    decision: str
-    reason: str
-    evidence: dict[str, Any]
-    why: str
+    before: Packet | None
+    what: What
+    reason: str = ""
     certainty: str = CERTAIN
+    copies: tuple[Copy, ...] = ()
+    meaning: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The kind of decision, as the JSON names it."""
+        return self.what.kind
+
+    @property
+    def action(self) -> str:
+        """What was decided."""
+        return self.what.action
+
+    @property
+    def cause(self) -> str:
+        """On which ground, where an action has several."""
+        return self.what.cause
+
+    @property
+    def node(self) -> str:
+        """The node."""
+        return self.at.node if isinstance(self.at, NetnsKey) else self.at.netns.node
+
+    @property
+    def diff(self) -> dict[str, tuple[Any, Any]]:
+        """The packet's shown fields that changed."""
+        return packet_diff(self.before, self.packet)
 
 
-class Hop(msgspec.Struct, frozen=True):
-    """The steps that a packet took in one namespace. `pod` is `namespace/name` or empty."""
+class Hop(msgspec.Struct, frozen=True, eq=False):
+    """The steps that a packet took in one namespace."""
 
-    netns: NetnsKey
-    name: str
-    pod: str
+    place: Place
     steps: tuple[Step, ...]
+
+    @property
+    def netns(self) -> NetnsKey:
+        """The namespace."""
+        return self.place.netns
 
 
 class Path(msgspec.Struct, frozen=True):
-    """One direction's way and its end."""
+    """One direction's path and its end."""
 
     disposition: Disposition
     reason: str
@@ -171,11 +187,14 @@ _SHOWN = (
 )
 
 
+_shown = attrgetter(*_SHOWN)
+
+
 def packet_diff(before: Packet | None, after: Packet) -> dict[str, tuple[Any, Any]]:
     """Return the shown fields that changed, as JSON has them: field -> (before, after)."""
     if before is None or before is after:
         return {}
-    if all(getattr(before, name) == getattr(after, name) for name in _SHOWN):
+    if _shown(before) == _shown(after):
         return {}
     was, now = before.fields(), after.fields()
     return {name: (was[name], value) for name, value in now.items() if was[name] != value}
@@ -186,43 +205,71 @@ class Recorder:
 
     def __init__(self, first: int = 1) -> None:
         self.seq = first
-        self._hops: list[tuple[NetnsKey, str, str, list[Step]]] = []
+        self._hops: list[tuple[Netns, list[Step]]] = []
         self.last: Packet | None = None
 
     def step(
         self,
-        where: tuple[NetnsKey, str, str],
-        kind: str,
-        dev: str,
+        netns: Netns,
+        dev: Link | int | None,
         packet: Packet,
-        decision: str,
-        why: str,
-        *,
+        what: What,
         reason: str = "",
-        evidence: dict[str, Any] | None = None,
         certainty: str = CERTAIN,
+        copies: tuple[Copy, ...] = (),
     ) -> None:
-        """Record a decision made in namespace `where` (key, name, pod).
-
-        Raises: ValueError for a kind outside the closed list.
-        """
-        if kind not in KINDS:
-            raise ValueError(f"not a step kind: {kind!r}")
-        if not self._hops or self._hops[-1][0] != where[0]:
-            self._hops.append((*where, []))
-        diff = packet_diff(self.last, packet)
-        self._hops[-1][3].append(
-            Step(self.seq, kind, dev, packet, diff, decision, reason, evidence or {}, why, certainty)
-        )
+        """Record a decision made in a namespace. `dev` is the link, or the ifindex of one that is not in the state."""
+        if not self._hops or self._hops[-1][0].key != netns.key:
+            self._hops.append((netns, []))
+        at: LinkKey | NetnsKey = netns.key
+        name = ""
+        if dev is not None:
+            at = LinkKey(netns.key, dev if isinstance(dev, int) else dev.ifindex)
+            name = f"if{dev}" if isinstance(dev, int) else dev.ifname
+        step = Step(self.seq, at, name, packet, self.last, what, reason, certainty, copies)
+        self._hops[-1][1].append(step)
         self.last = packet
         self.seq += 1
 
     @property
-    def where(self) -> tuple[NetnsKey, str, str] | None:
-        """The namespace of the last step (key, name, pod)."""
-        return self._hops[-1][:3] if self._hops else None
+    def netns(self) -> Netns | None:
+        """The namespace of the last step."""
+        return self._hops[-1][0] if self._hops else None
+
+    @property
+    def last_step(self) -> Step | None:
+        """The last step."""
+        return self._hops[-1][1][-1] if self._hops else None
 
     def path(self, disposition: Disposition, reason: str) -> Path:
         """Close the path."""
-        hops = tuple(Hop(key, name, pod, tuple(steps)) for key, name, pod, steps in self._hops)
+        hops = tuple(Hop(place_of(netns), tuple(steps)) for netns, steps in self._hops)
         return Path(disposition, reason, hops)
+
+
+def pod_name(netns: Netns) -> str:
+    """Name the pod as `namespace/name`, or "" when it is none."""
+    return f"{netns.pod.namespace}/{netns.pod.name}" if netns.pod is not None else ""
+
+
+def display_name(netns: Netns) -> str:
+    """Name a namespace for people."""
+    return netns.name or ("" if not netns.root else netns.key.node)
+
+
+def place_of(netns: Netns) -> Place:
+    """Describe a namespace for people, and say how to enter it."""
+    return Place(netns.key, str(netns.key), display_name(netns), pod_name(netns), netns.root, _enter(netns))
+
+
+def _enter(netns: Netns) -> str:
+    """Return the shell prefix that runs a command inside a namespace, from the node's own."""
+    if netns.root:
+        return ""
+    for holder in netns.holders:
+        if holder.kind == "process" and holder.pid:
+            return f"nsenter -t {holder.pid} -n "
+    for holder in netns.holders:
+        if holder.kind == "mount":
+            return f"nsenter --net={holder.name} "
+    return f"ip netns exec {netns.name} " if netns.name else ""

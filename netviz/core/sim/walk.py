@@ -12,6 +12,7 @@ from functools import partial
 import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.netns import Netns
 from netviz.core.sim.inet import ip_output
 from netviz.core.sim.inet.icmp import errors_from_inbound
 from netviz.core.sim.kubernetes.overlay import add_meanings
@@ -27,23 +28,14 @@ from netviz.core.sim.packet import (
 )
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.run import (
-    MAX_MOVES,
-    Action,
-    Diverted,
-    Ended,
-    Run,
-    Rx,
-    Send,
-    Tx,
-    display_name,
-    next_script,
-    pod_name,
-)
+from netviz.core.sim.run import Action, Diverted, Ended, Run, Rx, Send, Tx, next_script
+from netviz.core.sim.steps import Opaque
+from netviz.core.sim.steps import Origin as Sent
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import (
     BRANCH,
     CERTAIN,
+    MAX_MOVES,
     UNCERTAIN,
     Branch,
     Disposition,
@@ -51,7 +43,10 @@ from netviz.core.sim.trace import (
     Origin,
     Path,
     Trace,
+    display_name,
+    pod_name,
 )
+from netviz.core.sim.words.step import end_reason
 from netviz.core.state.node import ClusterState
 
 MAX_BRANCHES = 64
@@ -146,7 +141,7 @@ def _doubt(cluster: ClusterState, trace: Trace) -> Trace:
             ns = node.netns.get(hop.netns) if node is not None else None
             refused = ns.refused.values() if ns is not None else ()
             if (one := next((one for one in refused if one.section != "counters"), None)) is not None:
-                why = f"{one.section} {one.record} of {hop.name or hop.netns} could not be understood: {one.reason}"
+                why = f"{one.section} {one.record} of {hop.place.name or hop.netns} could not be understood: {one.reason}"
                 return msgspec.structs.replace(trace, certainty=UNCERTAIN, reason=trace.reason or why)
     return trace
 
@@ -157,14 +152,19 @@ def _course(run: Run) -> Branch:
     run.client = (flow.src_netns, packet.tuple())
     sourceless = _asks_without_source(run, packet)
     ended = _travel(run, flow.src_netns, packet, "origin", sourceless, flow.oif)
-    forward = run.finish(ended)
+    forward = _finish(run, ended)
     reply = None
     if ended.answer is not None and ended.at is not None:
         run.start_path()
         answer = _with_default_ttl(run, ended.at, ended.answer)
         back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif, ended.back)
-        reply = run.finish(back)
+        reply = _finish(run, back)
     return Branch(run.probability, forward, reply)
+
+
+def _finish(run: Run, ended: Ended) -> Path:
+    """Close the path; what is unknown, or goes round, is named by the last step."""
+    return run.rec.path(ended.disposition, ended.reason or end_reason(ended.disposition, run.rec.last_step))
 
 
 def _asks_without_source(run: Run, packet: Packet) -> bool:
@@ -209,16 +209,19 @@ def _travel(
     """Follow a packet from where it is sent to its end. `back` is how it begins where no socket sends it."""
     try:
         ns = run.netns(start)
-        what = packet.describe()
-        why = f"The answer is sent: {what}." if how == "answer" else f"The packet is sent: {what}."
-        if packet.inner is not None:
-            why += " The kernel limits how many ICMP errors it sends: one may be left out (icmp_ratelimit)."
-        evidence = {}
-        if how == "answer" and not packet.ipv6 and packet.ttl != DEFAULT_TTL:
-            evidence["sysctl"] = f"net.ipv4.ip_default_ttl = {packet.ttl}"
-        if packet.inner is not None and packet.src != packet.inner.dst and errors_from_inbound(ns, packet):
-            evidence["source"] = "net.ipv4.icmp_errors_use_inbound_ifaddr"
-        run.step(ns, "origin", "", packet, "send", why, **evidence)
+        inner = packet.inner
+        told_ttl = how == "answer" and not packet.ipv6 and packet.ttl != DEFAULT_TTL
+        run.record(
+            ns,
+            None,
+            packet,
+            Sent(
+                "send",
+                "answer" if how == "answer" else "",
+                default_ttl=packet.ttl if told_ttl else 0,
+                inbound=inner is not None and packet.src != inner.dst and errors_from_inbound(ns, packet),
+            ),
+        )
         action: Action = Send(start, packet, oif, sourceless=sourceless)
         if back is not None:
             action = msgspec.structs.replace(back, packet=packet)
@@ -234,7 +237,7 @@ def _fate(run: Run, action: Action) -> Ended:
             action = _move(run, action)
     except Ended as ended:
         return ended
-    return Ended(Disposition.LOOP, f"more than {MAX_MOVES} moves")
+    return Ended(Disposition.LOOP)
 
 
 def _move(run: Run, action: Action) -> Action:
@@ -268,15 +271,11 @@ def _carry(run: Run, start: NetnsKey, packet: Packet, oif: int) -> tuple[LinkKey
 
 
 def _bad_state(run: Run, start: NetnsKey, packet: Packet, err: Exception) -> Ended:
-    what = f"the state contradicts itself or lacks a part ({type(err).__name__}: {err})"
     run.rec.step(
-        run.rec.where or (start, "", ""),
-        "opaque",
-        "",
+        run.rec.netns or Netns(start),
+        None,
         run.rec.last or packet,
-        "unknown",
-        f"The walk cannot go on: {what}.",
-        reason=what,
+        Opaque("unknown", "state", error=f"{type(err).__name__}: {err}"),
         certainty=UNCERTAIN,
     )
-    return Ended(Disposition.UNKNOWN, what)
+    return Ended(Disposition.UNKNOWN)

@@ -10,6 +10,7 @@ from netviz.core.model.l3 import FR_ACT_BLACKHOLE, FR_ACT_UNREACHABLE, RTN_LOCAL
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition, Step, Trace
 from netviz.core.sim.walk import simulate
+from netviz.core.sim.words.evidence import evidence_of
 from tests.core.sim.build import Net, Ns, textbook
 from tests.core.sim.nft import INPUT, OUTPUT, POSTROUTING, chain, dnat, e, snat
 
@@ -63,7 +64,7 @@ class TestErrors:
         answer = reply.hops[0].steps[0].packet
         assert (answer.icmp_type, answer.icmp_code) == icmp
         assert reply.disposition is Disposition.DELIVERED
-        assert reply.hops[-1].pod == "default/pod-1-1"
+        assert reply.hops[-1].place.pod == "default/pod-1-1"
 
     def test_an_unreachable_neighbour_is_told_too(self) -> None:
         net, _ = textbook(2)
@@ -71,7 +72,7 @@ class TestErrors:
         assert trace.reason == "NEIGH_FAILED"
         reply = trace.branches[0].reply
         assert reply is not None
-        assert reply.hops[0].name == "node-2"
+        assert reply.hops[0].place.name == "node-2"
         assert reply.hops[0].steps[0].packet.icmp_code == 1
 
     @pytest.mark.parametrize("inbound", [0, 1])
@@ -80,7 +81,7 @@ class TestErrors:
         made["node-2"].sysctl("net.ipv4.icmp_errors_use_inbound_ifaddr", inbound)
         reply = net.trace("pod-1-1", "10.1.2.77").branches[0].reply
         assert reply is not None
-        assert ("source" in reply.hops[0].steps[0].evidence) is bool(inbound)
+        assert reply.hops[0].steps[0].what.inbound is bool(inbound)
 
 
 class TestSenders:
@@ -124,7 +125,7 @@ class TestSenders:
         a.down("eth1")
         a.rule(10, action=FR_ACT_BLACKHOLE)
         step = last(bound_to(net, a.named("eth1").ifindex, "10.0.0.1", "10.0.0.2", "tcp"))
-        assert (step.reason, step.evidence["errno"]) == ("IP_OUTNOROUTES", "ENETUNREACH")
+        assert (step.reason, step.what.errno) == ("IP_OUTNOROUTES", "ENETUNREACH")
 
     def test_a_listener_bound_to_another_device_takes_nothing(self) -> None:
         net, _, b = pair()
@@ -238,21 +239,21 @@ class TestNeighbours:
         b.conf4("eth0", arp_ignore=8)
         trace = net.trace("a", "10.0.0.2")
         assert trace.reason == "NEIGH_FAILED"
-        assert last(trace).evidence["silent"] == ["b: arp_ignore of eth0 is 8"]
+        assert evidence_of(last(trace))["silent"] == ["b: arp_ignore of eth0 is 8"]
 
     def test_a_question_that_is_refused_for_its_source_is_named(self) -> None:
         net, _, b = pair()
         b.conf4("eth0", rp_filter=1)
         b.route("10.0.0.1/32", dev="eth1")
-        said = last(net.trace("a", "10.0.0.2")).evidence["silent"]
-        assert [text.partition(" is refused on")[0] for text in said] == ["b: a question from 10.0.0.1"]
+        said = evidence_of(last(net.trace("a", "10.0.0.2")))["silent"]
+        assert [text.partition(" is refused on")[0] for text in said] == ["b: a request from 10.0.0.1"]
 
     def test_a_closed_bridge_port_is_named(self) -> None:
         net, made = textbook(1)
         made["node-1"].port("veth-pod-1-1", state=0)
         trace = net.trace("pod-1-1", "10.1.1.1")
         assert trace.reason == "NEIGH_FAILED"
-        assert last(trace).evidence["closed"] == ["veth-pod-1-1, a port of cni0, is in state disabled"]
+        assert evidence_of(last(trace))["closed"] == ["veth-pod-1-1, a port of cni0, is in state disabled"]
 
     @pytest.mark.parametrize(("announce", "asked_from"), [(1, "10.0.0.1"), (2, "10.0.0.1")])
     def test_arp_announce_chooses_who_asks(self, announce: int, asked_from: str) -> None:
@@ -261,5 +262,5 @@ class TestNeighbours:
         a.conf4("eth0", arp_announce=announce)
         trace = net.trace("10.7.0.1", "10.0.0.2")
         steps = [step for hop in trace.branches[0].forward.hops for step in hop.steps if step.kind == "neigh"]
-        assert steps[0].evidence["asked_from"] == f"{asked_from} (arp_announce {announce})"
+        assert evidence_of(steps[0])["asked_from"] == f"{asked_from} (arp_announce {announce})"
         assert format_ip(trace.flow.src) == "10.7.0.1"

@@ -86,13 +86,13 @@ def test_constructed_tlb_receives_by_the_active_slave_and_sends_with_its_slaves_
     trace = net.trace(source, "pod-2-1" if source == "pod-1-1" else "pod-1-1")
     assert trace.disposition is Disposition.DELIVERED
     sent = {
-        (s.evidence["slave"], s.packet.smac)
+        (s.what.slave, s.packet.smac)
         for b in trace.branches
         for path in (b.forward, b.reply)
         if path is not None
         for h in path.hops
         for s in h.steps
-        if s.decision == "to slave"
+        if s.action == "to slave"
     }
     assert sent == {("p1", other.mac), ("p2", node.named("bond0").mac)}
 

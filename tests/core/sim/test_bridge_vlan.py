@@ -92,7 +92,7 @@ def test_constructed_bridge_vlan_the_fdb_is_one_of_each_vlan() -> None:
     made["node-1"].fdb("veth-pod-1-1", mac, NUD_NOARP, vlan=8)
     trace = net.trace("pod-1-1", "pod-1-2")
     assert ends(trace) == (DELIVERED, DELIVERED)
-    assert "flood" in [s.decision for h in trace.branches[0].forward.hops for s in h.steps]
+    assert "flood" in [s.action for h in trace.branches[0].forward.hops for s in h.steps]
 
 
 def test_a_bridge_without_filtering_passes_tags_through() -> None:
@@ -119,7 +119,7 @@ def test_constructed_qinq_through_a_bridge() -> None:
         pod.addr("c", f"10.5.0.{number}/24")
     trace = net.trace("pod-1-1", "10.5.0.2", "icmp")
     assert ends(trace) == (DELIVERED, DELIVERED)
-    assert [s.decision for h in trace.branches[0].forward.hops for s in h.steps].count("untag") == 2
+    assert [s.action for h in trace.branches[0].forward.hops for s in h.steps].count("untag") == 2
 
 
 def test_a_static_entry_moves_to_where_its_mac_is_heard_unless_it_is_sticky() -> None:

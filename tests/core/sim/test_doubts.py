@@ -94,7 +94,7 @@ class TestConnections:
     def test_entries_of_another_zone_are_others(self, net: tuple[Net, Ns]) -> None:
         made, node = net
         node.add("conntrack", entry("10.1.1.11", "10.1.2.11", 40000, 80, zone=7, status=2))
-        assert steps(made.trace("pod-1-1", "pod-2-1"), "conntrack")[0].decision == "new"
+        assert steps(made.trace("pod-1-1", "pod-2-1"), "conntrack")[0].action == "new"
 
     def test_a_zone_that_a_rule_sets(self, net: tuple[Net, Ns]) -> None:
         made, node = net
@@ -102,7 +102,7 @@ class TestConnections:
         zone = (e("immediate", dreg=1, data=b"\x07\0"), e("ct", key=17, sreg=1))
         chain(node, "raw", zone, hook=PREROUTING, priority=-300)
         trace = made.trace("pod-1-1", "pod-2-1")
-        assert steps(trace, "conntrack")[0].decision == "established"
+        assert steps(trace, "conntrack")[0].action == "established"
         assert trace.branches[0].reply is not None
         assert trace.branches[0].reply.disposition is Disposition.DELIVERED
 
@@ -117,7 +117,7 @@ class TestConnections:
         node.add("conntrack", entry("10.1.1.11", "10.1.2.11", 40000, 80, status=2, tcp_state=7))
         trace = made.trace("pod-1-1", "pod-2-1")
         found = [b.forward.hops[1].steps for b in trace.branches]
-        assert [[s.decision for s in one if s.kind == "conntrack"] for one in found] == [
+        assert [[s.action for s in one if s.kind == "conntrack"] for one in found] == [
             ["assume new", "new"],
             ["assume known", "established"],
         ]
@@ -125,7 +125,7 @@ class TestConnections:
     def test_a_syn_against_a_connection_under_way_is_invalid(self, net: tuple[Net, Ns]) -> None:
         made, node = net
         node.add("conntrack", entry("10.1.2.11", "10.1.1.11", 80, 40000, status=2, tcp_state=3))
-        assert steps(made.trace("pod-1-1", "pod-2-1"), "conntrack")[0].decision == "invalid"
+        assert steps(made.trace("pod-1-1", "pod-2-1"), "conntrack")[0].action == "invalid"
 
 
 class TestPorts:

@@ -64,7 +64,7 @@ def ends(trace: Trace) -> tuple[Disposition, Disposition | None]:
 
 
 def outer(trace: Trace) -> dict[str, Any]:
-    step = next(s for h in trace.branches[0].forward.hops for s in h.steps if s.decision == "encapsulate")
+    step = next(s for h in trace.branches[0].forward.hops for s in h.steps if s.action == "encapsulate")
     found: Any = step.packet.fields()["encap"]
     return dict(found[0])
 

@@ -45,7 +45,7 @@ def ipvlans(mode: int, flags: int = 0) -> tuple[Net, dict[str, Ns]]:
 
 
 def decisions(trace: Trace) -> list[str]:
-    return [s.decision for h in trace.branches[0].forward.hops for s in h.steps]
+    return [s.action for h in trace.branches[0].forward.hops for s in h.steps]
 
 
 @pytest.mark.parametrize("mode", [L2, L3, L3S])

@@ -17,6 +17,7 @@ from netviz.core.model.l2 import (
 from netviz.core.model.l3 import RTNH_F_ONLINK, Nexthop
 from netviz.core.model.link import IFF_BROADCAST, VxlanInfo
 from netviz.core.sim.trace import Disposition, Trace
+from netviz.core.sim.words.step import why
 from tests.core.sim.build import Net, Ns, textbook
 
 
@@ -26,7 +27,7 @@ def kinds(trace: Trace) -> list[str]:
 
 def last(trace: Trace) -> tuple[str, str, str]:
     step = trace.branches[0].forward.hops[-1].steps[-1]
-    return step.kind, step.dev, step.why
+    return step.kind, step.dev, why(step)
 
 
 class TestBridge:
@@ -68,7 +69,7 @@ class TestBridge:
         made["pod-1-1"].neigh("eth0", "10.1.1.12", made["pod-1-2"].named("eth0").mac)
         trace = net.trace("pod-1-1", "pod-1-2")
         assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "OTHERHOST")
-        assert trace.branches[0].forward.hops[-1].pod == "default/pod-1-3"
+        assert trace.branches[0].forward.hops[-1].place.pod == "default/pod-1-3"
 
     def test_a_learned_entry_is_followed(self) -> None:
         net, made = textbook(1)
@@ -82,7 +83,7 @@ class TestBridge:
         made["pod-1-1"].neigh("eth0", "10.1.1.13", made["pod-1-3"].named("eth0").mac)
         trace = net.trace("pod-1-1", "pod-1-3")
         assert trace.disposition is Disposition.DELIVERED
-        assert "flood" in [s.decision for h in trace.branches[0].forward.hops for s in h.steps]
+        assert "flood" in [s.action for h in trace.branches[0].forward.hops for s in h.steps]
 
     def test_a_port_that_does_not_flood_is_left_out(self) -> None:
         net, made = textbook(1)
@@ -162,7 +163,7 @@ class TestNeigh:
         trace = net.trace("pod-1-1", "pod-2-1")
         assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "OTHERHOST")
         assert "node-2" in last(trace)[2]
-        names = [(hop.name, hop.steps[-1].kind) for hop in trace.branches[0].forward.hops]
+        names = [(hop.place.name, hop.steps[-1].kind) for hop in trace.branches[0].forward.hops]
         assert names[-2:] == [("node-1", "link_tx"), ("node-2", "link_rx")]
 
     def test_a_failed_entry_is_asked_again(self) -> None:
@@ -186,7 +187,7 @@ class TestNeigh:
         made["pod-1-3"].addr("eth0", "10.1.1.12/24")
         trace = net.trace("pod-1-1", "10.1.1.12", "tcp", 80)
         assert trace.certainty == "branch"
-        ends = [b.forward.hops[-1].pod for b in trace.branches]
+        ends = [b.forward.hops[-1].place.pod for b in trace.branches]
         assert ends == ["default/pod-1-2", "default/pod-1-3"]
         assert [b.probability for b in trace.branches] == [None, None]
 
@@ -329,7 +330,7 @@ class TestVxlan:
         nodes[1].change("veth-pod-1", mtu=1500)
         net.nodes["node-1"][1].change("eth0", mtu=1500)
         trace = net.trace("pod-1", "pod-2", "udp", 53, length=1500)
-        assert "fragment" in [s.decision for h in trace.branches[0].forward.hops for s in h.steps]
+        assert "fragment" in [s.action for h in trace.branches[0].forward.hops for s in h.steps]
 
 
 class TestOverheard:

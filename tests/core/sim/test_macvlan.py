@@ -22,6 +22,7 @@ from netviz.core.model.link import (
     MacvlanInfo,
 )
 from netviz.core.sim.trace import Disposition, Trace
+from netviz.core.sim.words.evidence import evidence_of
 from tests.core.sim.build import Net, Ns
 
 
@@ -73,7 +74,7 @@ def test_source_mode_gives_the_lower_device_its_frames_unless_it_keeps_them(
     made["node-1"].neigh("ens3", "192.168.0.2", made["node-2"].named("ens3").mac)
     trace = net.trace("node-2", "192.168.0.1", "tcp", 80)
     assert trace.disposition is expected
-    assert "copy" in [s.decision for h in trace.branches[0].forward.hops for s in h.steps]
+    assert "copy" in [s.action for h in trace.branches[0].forward.hops for s in h.steps]
 
 
 @pytest.mark.parametrize("flags", [0, MACVLAN_FLAG_NODST])
@@ -83,7 +84,7 @@ def test_a_copy_of_the_lower_devices_frame_is_for_the_macvlans_host_too(flags: i
     made["node-2"].neigh("ens3", "192.168.0.11", made["node-1"].named("ens3").mac)
     trace = net.trace("node-2", "192.168.0.11", "tcp", 80)
     assert ends(trace) == BOTH
-    assert trace.branches[0].forward.hops[-1].name == "node-1-a"
+    assert trace.branches[0].forward.hops[-1].place.name == "node-1-a"
 
 
 def test_which_copy_is_followed_is_open_where_both_hosts_have_the_address() -> None:
@@ -91,7 +92,7 @@ def test_which_copy_is_followed_is_open_where_both_hosts_have_the_address() -> N
     made["a"].addr("eth0", "192.168.0.1/24")
     made["node-2"].neigh("ens3", "192.168.0.1", made["node-1"].named("ens3").mac)
     trace = net.trace("node-2", "192.168.0.1", "tcp", 80)
-    assert {branch.forward.hops[-1].name for branch in trace.branches} == {"node-1", "node-1-a"}
+    assert {branch.forward.hops[-1].place.name for branch in trace.branches} == {"node-1", "node-1-a"}
 
 
 def test_a_keeper_takes_a_siblings_answers_too() -> None:
@@ -105,7 +106,10 @@ def test_passthru_takes_every_unicast_frame() -> None:
     assert ends(net.trace("node-2", "192.168.0.11", "tcp", 80)) == BOTH
     made["node-2"].neigh("ens3", "192.168.0.1", made["node-1"].named("ens3").mac)
     trace = net.trace("node-2", "192.168.0.1", "tcp", 80)
-    assert (trace.disposition, trace.branches[0].forward.hops[-1].name) == (Disposition.DROPPED, "node-1-a")
+    assert (trace.disposition, trace.branches[0].forward.hops[-1].place.name) == (
+        Disposition.DROPPED,
+        "node-1-a",
+    )
     made["a"].change("eth0", flags=IFF_BROADCAST)
     assert net.trace("node-2", "192.168.0.1", "tcp", 80).disposition is Disposition.DROPPED
 
@@ -122,7 +126,7 @@ def test_a_device_without_addresses_stands_where_its_macvlans_do() -> None:
     steps = [
         s for branch in trace.branches for h in branch.forward.hops for s in h.steps if s.kind == "neigh"
     ]
-    assert {s.evidence["mac"] for s in steps} == {
+    assert {evidence_of(s)["mac"] for s in steps} == {
         format_mac(made["node-1"].named(dev).mac) for dev in ("ens3", "ens4")
     }
 

@@ -23,6 +23,8 @@ from netviz.core.model.netfilter import (
 )
 from netviz.core.model.netns import Gap
 from netviz.core.sim.trace import Disposition, Path, Step, Trace
+from netviz.core.sim.words.evidence import evidence_of
+from netviz.core.sim.words.step import why
 from tests.core.sim.build import Net, Ns, textbook
 from tests.core.sim.nft import (
     ACCEPT,
@@ -80,7 +82,7 @@ class TestFilter:
         trace = made.trace("pod-1-1", "pod-2-1")
         assert end(trace) == (DROPPED, "NETFILTER_DROP")
         step = trace.branches[0].forward.hops[-1].steps[-1]
-        assert (step.kind, step.evidence["rule"], step.evidence["handle"]) == (
+        assert (step.kind, evidence_of(step)["rule"], step.what.hit.handle) == (
             "netfilter",
             "ip saddr 10.1.1.11 drop",
             11,
@@ -244,7 +246,7 @@ class TestSets:
         node.route("10.96.0.0/12", "192.168.0.254")
         trace = made.trace("pod-1-1", "10.96.0.1", "tcp", 80)
         assert trace.disposition is ACCEPTED
-        assert trace.branches[0].forward.hops[-1].pod == "default/pod-2-1"
+        assert trace.branches[0].forward.hops[-1].place.pod == "default/pod-2-1"
         assert trace.branches[0].reply is not None
         assert trace.branches[0].reply.disposition is ACCEPTED
         assert made.trace("pod-1-1", "10.96.0.1", "tcp", 81).disposition is Disposition.LEFT_NETWORK
@@ -302,7 +304,7 @@ class TestNat:
         assert end(trace) == (Disposition.NO_LISTENER, "icmp-port-unreachable")
         reply = trace.branches[0].reply
         assert reply is not None
-        assert (reply.disposition, reply.hops[-1].pod) == (ACCEPTED, "default/pod-1-1")
+        assert (reply.disposition, reply.hops[-1].place.pod) == (ACCEPTED, "default/pod-1-1")
 
     def test_dnat_in_output_routes_again(self, net: tuple[Net, Ns]) -> None:
         made, node = net
@@ -316,7 +318,7 @@ class TestNat:
         )
         trace = made.trace("node-1", "203.0.113.7", "tcp", 8080)
         assert trace.disposition is ACCEPTED
-        assert trace.branches[0].forward.hops[-1].pod == "default/pod-1-2"
+        assert trace.branches[0].forward.hops[-1].place.pod == "default/pod-1-2"
 
     def test_snat(self, net: tuple[Net, Ns]) -> None:
         made, node = net
@@ -346,7 +348,7 @@ class TestNat:
         )
         node.route("10.96.0.0/12", "192.168.0.254")
         assert (
-            made.trace("pod-1-1", "10.96.0.1", "tcp", 80).branches[0].forward.hops[-1].pod
+            made.trace("pod-1-1", "10.96.0.1", "tcp", 80).branches[0].forward.hops[-1].place.pod
             == "default/pod-1-2"
         )
         entry = CtEntry(
@@ -363,12 +365,12 @@ class TestNat:
         )
         node.conntrack(entry)
         assert (
-            made.trace("pod-1-1", "10.96.0.1", "tcp", 80).branches[0].forward.hops[-1].pod
+            made.trace("pod-1-1", "10.96.0.1", "tcp", 80).branches[0].forward.hops[-1].place.pod
             == "default/pod-2-1"
         )
         assert made.trace("pod-1-1", "10.96.0.1", "tcp", 80, sport=41000).branches[0].forward.hops[
             -1
-        ].pod == ("default/pod-1-2")
+        ].place.pod == ("default/pod-1-2")
 
     def test_numgen_makes_a_branch_an_endpoint(self, net: tuple[Net, Ns]) -> None:
         made, node = net
@@ -386,7 +388,10 @@ class TestNat:
         trace = made.trace("pod-1-1", "10.96.0.1", "tcp", 80)
         assert (trace.disposition, trace.certainty) == (ACCEPTED, "branch")
         assert [b.probability for b in trace.branches] == [0.5, 0.5]
-        assert [b.forward.hops[-1].pod for b in trace.branches] == ["default/pod-1-2", "default/pod-2-1"]
+        assert [b.forward.hops[-1].place.pod for b in trace.branches] == [
+            "default/pod-1-2",
+            "default/pod-2-1",
+        ]
 
 
 class TestResolution:
@@ -481,7 +486,7 @@ class TestUnknown:
         assert (trace.disposition, trace.certainty) == (Disposition.UNKNOWN, "branch")
         assert [b.forward.disposition for b in trace.branches] == [DROPPED, ACCEPTED]
         guess = steps(trace.branches[0].forward, "netfilter")[0]
-        assert (guess.reason, guess.certainty) == ("match u32", "unknown")
+        assert (guess.what.expression, guess.certainty) == ("match u32", "unknown")
 
     def test_a_fork_that_ends_alike_is_no_doubt_about_the_end(self, net: tuple[Net, Ns]) -> None:
         made, node = net
@@ -544,11 +549,11 @@ class TestUnknown:
         trace = made.trace("pod-1-1", "pod-2-1")
         assert (trace.disposition, trace.certainty) == (ACCEPTED, "certain")
         [there] = steps(trace.branches[0].forward, "netfilter")
-        assert there.evidence["copies_sent_to"] == (where,)
-        assert f"A copy is sent to {where}; it is not followed." in there.why
+        assert evidence_of(there)["copies_sent_to"] == [where]
+        assert f"A copy is sent to {where}; it is not followed." in why(there)
         answer = trace.branches[0].reply
         assert answer is not None
-        assert all("copies_sent_to" not in step.evidence for step in steps(answer, "netfilter"))
+        assert not any(step.copies for step in steps(answer, "netfilter"))
 
     def test_an_unmodelled_target_is_named(self, net: tuple[Net, Ns]) -> None:
         made, node = net
@@ -621,4 +626,4 @@ class TestUnknown:
         else:
             node.change("cni0", info=BridgeInfo(nf_call_iptables=True))
         step = made.trace("pod-1-1", "pod-1-2").branches[0].forward.hops[-1].steps[-1]
-        assert step.evidence["called_by"] == by
+        assert step.what.called_by == by

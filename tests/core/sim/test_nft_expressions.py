@@ -361,9 +361,9 @@ class TestSockets:
         trace = made.trace("pod-1-1", "pod-2-1")
         end_hop = trace.branches[0].forward.hops[-1]
         if not transparent:
-            assert (trace.disposition, end_hop.pod) == (DELIVERED, "default/pod-2-1")
+            assert (trace.disposition, end_hop.place.pod) == (DELIVERED, "default/pod-2-1")
         elif routed:
-            assert (trace.disposition, end_hop.netns.node, end_hop.pod) == (DELIVERED, "node-1", "")
+            assert (trace.disposition, end_hop.netns.node, end_hop.place.pod) == (DELIVERED, "node-1", "")
         else:
             assert (trace.disposition, trace.reason) == (DROPPED, "NOT_SPECIFIED")
 
@@ -427,7 +427,10 @@ class TestFrames:
         away = (*daddr("10.1.2.11"), e("immediate", dreg=1, data=target), e("fwd", sreg_dev=1))
         chain(node, "c", away, hook=0, family=NFPROTO_NETDEV, devs=("veth-pod-1-1",))
         trace = made.trace("pod-1-1", "pod-2-1")
-        assert (trace.reason, trace.branches[0].forward.hops[-1].pod) == ("OTHERHOST", "default/pod-1-2")
+        assert (trace.reason, trace.branches[0].forward.hops[-1].place.pod) == (
+            "OTHERHOST",
+            "default/pod-1-2",
+        )
 
     def test_a_device_sends_a_packet_to_a_neighbour(self, net: tuple[Net, Ns]) -> None:
         made, node = net
@@ -436,7 +439,7 @@ class TestFrames:
         away = (*daddr("10.1.2.11"), *to, e("fwd", sreg_dev=1, sreg_addr=2, nfproto=2))
         chain(node, "c", away, hook=0, family=NFPROTO_NETDEV, devs=("veth-pod-1-1",))
         hop = made.trace("pod-1-1", "pod-2-1").branches[0].forward.hops[-1]
-        assert (hop.pod, hop.steps[-1].packet.ttl) == ("default/pod-1-2", 63)
+        assert (hop.place.pod, hop.steps[-1].packet.ttl) == ("default/pod-1-2", 63)
 
     def test_devices_that_send_in_a_circle(self, net: tuple[Net, Ns]) -> None:
         made, node = net

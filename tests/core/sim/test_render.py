@@ -7,7 +7,6 @@ import json
 import msgspec
 
 from netviz.core.sim.render import render_text, trace_json
-from netviz.core.sim.trace import KINDS
 from tests.core.sim.build import textbook
 
 STEP = {
@@ -20,8 +19,13 @@ STEP = {
     "reason",
     "evidence",
     "why",
+    "check",
     "certainty",
     "observed",
+}
+KINDS = {
+    *("origin", "socket", "rule", "route", "neigh", "link_tx", "link_rx", "bridge", "netfilter", "nat"),
+    *("conntrack", "encap", "decap", "local_in", "forward", "ttl", "mtu", "rp_filter", "opaque"),
 }
 PACKET = {"src", "dst", "proto", "sport", "dport", "ttl", "mark", "len", "smac", "dmac", "encap"}
 
@@ -89,5 +93,6 @@ def test_the_text_has_a_line_a_step_and_details_on_demand() -> None:
     compact, detailed = render_text(trace), render_text(trace, detailed=True)
     assert compact.splitlines()[1] == "DELIVERED (certain)"
     assert "default/pod-2-1" in compact
-    assert "command:" not in compact
+    assert "check on" not in compact
+    assert "check on node-1: nsenter --net=/run/netns/node-1-pod-1-1 ip route get 10.1.2.11" in detailed
     assert "ttl: 64 -> 63" in detailed

@@ -371,7 +371,7 @@ class TestLocal:
         net, _made = textbook(1)
         trace = net.trace("pod-1-1", "10.1.1.11", "tcp", 80)
         assert trace.disposition is Disposition.DELIVERED
-        assert {hop.pod for hop in trace.branches[0].forward.hops} == {"default/pod-1-1"}
+        assert {hop.place.pod for hop in trace.branches[0].forward.hops} == {"default/pod-1-1"}
 
     def test_a_udp_listener_on_any_address_may_answer_from_another(self) -> None:
         net, made = textbook(1)

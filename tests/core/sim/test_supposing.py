@@ -17,6 +17,7 @@ from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet, invert
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import Origin
 from netviz.core.sim.trace import Disposition, Flow
 from netviz.core.sim.walk import simulate
 from tests.core.sim.build import textbook
@@ -52,7 +53,7 @@ def test_a_copys_tcp_option_is_not_the_followed_frames() -> None:
     )
     chain(made["pod-1-3"], "input", has_option, hook=INPUT)
     trace = net.trace("pod-1-1", "pod-1-3", dport=80)
-    assert "flood" in [s.decision for h in trace.branches[0].forward.hops for s in h.steps]
+    assert "flood" in [s.action for h in trace.branches[0].forward.hops for s in h.steps]
     assert (trace.disposition, trace.certainty, len(trace.branches)) == (Disposition.DROPPED, "certain", 1)
 
 
@@ -76,7 +77,7 @@ def everything(run: Run) -> dict[str, Any]:
 def step(run: Run) -> None:
     key = run.flow.src_netns
     packet = Packet(run.flow.src, run.flow.dst, 6)
-    run.step(run.netns(key), "origin", "", packet, "send", "A supposed packet.")
+    run.record(run.netns(key), None, packet, Origin())
 
 
 def go_on(run: Run) -> None:

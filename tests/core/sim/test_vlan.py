@@ -26,7 +26,7 @@ def tagged(vids: tuple[int, int], bond: bool = False) -> tuple[Net, dict[str, Ns
 
 
 def decisions(trace: Trace) -> list[str]:
-    return [s.decision for hop in trace.branches[0].forward.hops for s in hop.steps]
+    return [s.action for hop in trace.branches[0].forward.hops for s in hop.steps]
 
 
 @pytest.mark.parametrize("bond", [False, True])

@@ -11,6 +11,7 @@ import pytest
 from netviz.core.model.l3 import RTN_UNREACHABLE
 from netviz.core.model.link import IFF_LOWER_UP, IFF_NOARP, IFF_UP, Ipv4Conf, VrfInfo
 from netviz.core.sim.trace import Disposition, Trace
+from netviz.core.sim.words.evidence import evidence_of
 from tests.core.sim.build import Net, Ns
 
 TABLE = 10
@@ -63,7 +64,7 @@ def test_constructed_vrf_joins_its_slaves() -> None:
     reply = trace.branches[0].reply
     assert reply is not None
     assert reply.disposition is Disposition.DELIVERED
-    routes = [s.evidence.get("table_id") for h in trace.branches[0].forward.hops for s in h.steps]
+    routes = [evidence_of(s).get("table_id") for h in trace.branches[0].forward.hops for s in h.steps]
     assert TABLE in routes
 
 
@@ -120,5 +121,5 @@ def test_constructed_vrf_device_as_a_leak() -> None:
     net, made = site()
     made["router"].route("10.1.0.0/24", dev="blue")
     trace = net.trace("c", "a")
-    assert "to vrf" in [s.decision for h in trace.branches[0].forward.hops for s in h.steps]
+    assert "to vrf" in [s.action for h in trace.branches[0].forward.hops for s in h.steps]
     assert trace.disposition is Disposition.DELIVERED

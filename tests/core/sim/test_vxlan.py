@@ -20,6 +20,7 @@ from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Fdb
 from netviz.core.model.l3 import FR_ACT_PROHIBIT, NexthopObject
 from netviz.core.model.link import BridgePort, VxlanInfo
 from netviz.core.sim.trace import Disposition, Trace
+from netviz.core.sim.words.evidence import evidence_of
 from tests.core.sim.build import Net, Ns
 from tests.core.sim.nft import OUTPUT, chain, dport, e
 
@@ -67,13 +68,13 @@ def test_copies_go_to_all_remotes_and_the_one_that_arrives_is_followed(learning:
     reply = trace.branches[0].reply
     assert reply is not None
     floods = [
-        [s for h in path.hops for s in h.steps if (s.dev, s.decision) == ("vx", "flood")]
+        [s for h in path.hops for s in h.steps if (s.dev, s.action) == ("vx", "flood")]
         for path in (trace.branches[0].forward, reply)
     ]
     if learning:  # question and answer have shown both devices where the other pod is
         assert floods == [[], []]
     else:
-        assert floods[0][0].evidence["remotes"] == ["192.168.0.2", "192.168.0.3"]
+        assert evidence_of(floods[0][0])["remotes"] == ["192.168.0.2", "192.168.0.3"]
         assert floods[1]
 
 
@@ -175,7 +176,7 @@ def test_the_outer_packet_keeps_the_mark() -> None:
     net, made = stretched()
     made["node-1"].addr("br", "10.8.0.101/24")
     trace = net.trace("node-1", "pod-2", mark=0x4000)
-    step = next(s for h in trace.branches[0].forward.hops for s in h.steps if s.decision == "encapsulate")
+    step = next(s for h in trace.branches[0].forward.hops for s in h.steps if s.action == "encapsulate")
     assert step.packet.mark == 0x4000
 
 

@@ -9,7 +9,9 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.run import Journey, Run
+from netviz.core.sim.steps import Origin
 from netviz.core.sim.trace import Disposition, Flow
+from netviz.core.sim.words.step import why
 from tests.core.sim.build import textbook
 
 
@@ -24,7 +26,7 @@ def test_every_pod_is_reached_and_answers(proto: str, dst: str) -> None:
     reply = trace.branches[0].reply
     assert reply is not None
     assert reply.disposition is Disposition.DELIVERED
-    assert reply.hops[-1].pod == "default/pod-1-1"
+    assert reply.hops[-1].place.pod == "default/pod-1-1"
 
 
 def test_steps_are_numbered_through_forward_and_reply() -> None:
@@ -66,9 +68,9 @@ def test_a_missing_route_to_another_nodes_pods_is_named() -> None:
     trace = net.trace("pod-1-1", "pod-2-1", "tcp", 80)
     assert trace.disposition is Disposition.LEFT_NETWORK
     last = trace.branches[0].forward.hops[-1].steps[-1]
-    assert "10.1.2.11 is default/pod-2-1 on node-2: node-1 has no route that leads there" in last.why
+    assert "10.1.2.11 is pod default/pod-2-1 on node-2: node-1 has no route that leads there" in why(last)
     stranger = net.trace("pod-1-1", "203.0.113.9", "udp", 53)
-    assert "no route" not in stranger.branches[0].forward.hops[-1].steps[-1].why
+    assert "no route" not in why(stranger.branches[0].forward.hops[-1].steps[-1])
 
 
 def test_a_packet_followed_aside_leaves_the_circumstances_of_the_traced_one() -> None:
@@ -83,7 +85,7 @@ def test_a_packet_followed_aside_leaves_the_circumstances_of_the_traced_one() ->
         assert run.journey == journey.but(visited=frozenset())
         run.journey = Journey(xmit_depth=5)
         run.memory = run.memory.with_neigh((node, 3, packet.dst), b"mac")
-        run.step(net.cluster().nodes[node.node].netns[node], "origin", "", packet, "send", "A question.")
+        run.record(net.cluster().nodes[node.node].netns[node], None, packet, Origin())
     assert run.journey == journey
     assert run.memory.neighs
     assert not run.rec.path(Disposition.DELIVERED, "").hops

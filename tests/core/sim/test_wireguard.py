@@ -56,7 +56,7 @@ def test_constructed_wireguard_both_ways() -> None:
     net, _made = tunnelled()
     trace = net.trace("pod-1-1", "pod-2-1")
     assert ends(trace) == (Disposition.DELIVERED, Disposition.DELIVERED)
-    step = next(s for h in trace.branches[0].forward.hops for s in h.steps if s.decision == "encapsulate")
+    step = next(s for h in trace.branches[0].forward.hops for s in h.steps if s.action == "encapsulate")
     outer: Any = step.packet.fields()["encap"]
     # 60 bytes padded to 64, 16 of header, 16 of tag, 8 of UDP, 20 of IPv4
     assert (outer[0]["len"], outer[0]["sport"], outer[0]["dport"], outer[0]["mark"]) == (124, PORT, PORT, 0)

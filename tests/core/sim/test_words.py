@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
 import pytest
 
+import netviz.core.sim as sim
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.l3 import FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_PROHIBIT, Rule
+from netviz.core.sim import steps
+from netviz.core.sim.seen_at import SeenAt, seen_at
 from netviz.core.sim.words.iproute import rule_text
+from netviz.core.sim.words.step import COMMANDS, NOT_READ, UNKNOWN, WHY
+from tests.core.sim.build import textbook
+from tests.core.sim.nft import DROP, FORWARD, chain, verdict
 
 
 @pytest.mark.parametrize(
@@ -37,3 +48,67 @@ from netviz.core.sim.words.iproute import rule_text
 )
 def test_policy_rules_read_as_ip_rule_shows_them(rule: Rule, text: str) -> None:
     assert rule_text(rule) == text
+
+
+KINDS: tuple[Any, ...] = get_args(steps.What)
+# Nothing to look at: the packet itself says it, or the state makes no sense.
+NO_COMMAND = (steps.Origin, steps.Ttl)
+SENSELESS = (steps.Opaque, "state")
+
+
+def literals(kind: Any, field: str) -> set[str]:
+    """The closed list of a field."""
+    hint = get_type_hints(kind)[field]
+    parts = [hint] if get_origin(hint) is Literal else get_args(hint)
+    return {name for part in parts for name in get_args(part)}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_cause_has_a_sentence_and_every_sentence_a_decision(kind: Any) -> None:
+    actions, causes = literals(kind, "action"), literals(kind, "cause") - {"", NOT_READ}
+    assert causes <= {name for owner, name in WHY if owner is kind}
+    for table in (WHY, UNKNOWN, COMMANDS):
+        assert {name for owner, name in table if owner is kind} <= actions | causes | {""}
+
+
+def recorded() -> Iterator[tuple[Any, str, str]]:
+    """Each (kind, action, cause) that stands written out in the walk."""
+    names = {kind.__name__: kind for kind in KINDS}
+    for path in Path(sim.__path__[0]).rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+                continue
+            given = [one.value if isinstance(one, ast.Constant) else None for one in call.args[:2]]
+            if call.func.id in names and given and None not in given:
+                yield names[call.func.id], str(given[0]), str(given[1] if len(given) > 1 else "")
+
+
+def test_what_the_walk_records_has_words_and_a_command() -> None:
+    found = set(recorded())
+    assert len(found) > 120
+    for kind, action, cause in found:
+        key = (kind, cause or action)
+        assert key in WHY, key
+        assert action != "unknown" or key in UNKNOWN, key
+        assert kind in NO_COMMAND or key == SENSELESS or key in COMMANDS or (kind, "") in COMMANDS, key
+
+
+def test_a_step_says_where_the_kernel_would_show_it() -> None:
+    """pod-1-1 - cni0 (node-1) ens3 ---- ens3 (node-2) cni0 - pod-2-1, whose node drops what comes for it."""
+    net, made = textbook()
+    chain(made["node-2"], "forward", (verdict(DROP),), hook=FORWARD, priority=5)
+    trace = net.trace("pod-1-1", "pod-2-1", "tcp", 80)
+    seen = [(step.kind, seen_at(step)) for hop in trace.branches[0].forward.hops for step in hop.steps]
+    places = {kind: place for kind, place in seen if place is not None}
+    assert places["link_tx"] == SeenAt("net:net_dev_xmit")
+    assert places["link_rx"] == SeenAt("net:netif_receive_skb")
+    assert places["route"] == SeenAt("fib:fib_table_lookup")
+    assert seen[-1] == ("netfilter", SeenAt("nftables trace", "forward", 5))
+    assert {kind for kind, place in seen if place is None} == {"origin", "neigh", "bridge", "forward"}
+
+
+def test_a_drop_is_seen_by_its_reason() -> None:
+    net, made = textbook()
+    made["pod-2-1"].change("eth0", flags=0)
+    last = net.trace("pod-1-1", "pod-2-1", "tcp", 80).branches[0].forward.hops[-1].steps[-1]
+    assert seen_at(last) == SeenAt("skb:kfree_skb", reason=last.reason)

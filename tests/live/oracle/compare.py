@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from netviz.core.model.addr import format_ip
+from netviz.core.sim.steps import Mtu, RouteLookup, SocketLookup, Transmit
 from netviz.core.sim.trace import Branch, Disposition, Trace
 from tests.live.oracle.frames import Frame
 from tests.live.oracle.send import Result
@@ -70,7 +71,7 @@ def _end_differs(branch: Branch, result: Result, places: Places) -> str:
     reply = branch.reply
     silent = reply is None or reply.disposition is Disposition.LEFT_NETWORK or _unheard(branch, result)
     silent = silent or not any(
-        step.kind == "link_tx" and step.decision != "drop"
+        isinstance(step.what, Transmit) and step.action != "drop"
         for h in (reply.hops if reply is not None else ())
         for step in h.steps
     )
@@ -132,7 +133,8 @@ def _told_differs(branch: Branch, result: Result, places: Places) -> str:
         return ""
     if result.refused_at_send:
         # Told by the send itself, whatever answer comes.
-        errno = str(last_step(branch.forward).evidence.get("errno", told))
+        what = last_step(branch.forward).what
+        errno = (what.errno if isinstance(what, (RouteLookup, Mtu)) else "") or told
         failed = branch.forward.reason == "IP_OUTNOROUTES" and errno != told
         return f"sending failed with {told}, predicted {errno}" if failed else ""
     if told and told != "answer" and _shook_hands(result):
@@ -142,7 +144,9 @@ def _told_differs(branch: Branch, result: Result, places: Places) -> str:
         if end is Disposition.DROPPED and told == "answer":
             return "the sender got an answer"
         return ""
-    elsewhere = any("cookie" in step.evidence for step in reply.hops[-1].steps)
+    elsewhere = any(
+        isinstance(step.what, SocketLookup) and step.what.cookie is not None for step in reply.hops[-1].steps
+    )
     if reply.disposition is Disposition.DELIVERED and elsewhere:
         return f"the sender was told {told}, predicted that another socket gets the answer" if told else ""
     if reply.disposition is Disposition.DELIVERED:

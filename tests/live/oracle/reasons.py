@@ -6,8 +6,9 @@ neighbour is dropped later, by a timer: there the neighbour's entry, read afterw
 
 from __future__ import annotations
 
-from netviz.core.model.addr import pack_ip
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_FAILED, NUD_INCOMPLETE
+from netviz.core.sim.steps import Bridge, Mtu, Neighbour
 from netviz.core.sim.trace import Disposition, Hop, Trace
 from netviz.core.state.node import ClusterState
 from tests.live.oracle.compare import RIGHT, WRONG, Comparison
@@ -36,7 +37,8 @@ def judge(comparison: Comparison, after: ClusterState | None) -> None:
     if trace is None:
         return
     last = trace.branches[0].forward.hops[-1]
-    predicted = str(last.steps[-1].evidence.get("kernel_reason", trace.reason))
+    what = last.steps[-1].what
+    predicted = (what.kernel_reason if isinstance(what, Mtu) else "") or trace.reason
     seen = sorted(set(comparison.result.drops))
     if predicted in seen:
         comparison.drop_reason = AGREES
@@ -44,7 +46,7 @@ def judge(comparison: Comparison, after: ClusterState | None) -> None:
         comparison.drop_reason = AGREES if _unresolved(after, last) else "predicted NEIGH_FAILED, resolved"
     elif not seen:
         comparison.drop_reason = NOT_SEEN
-    elif last.steps[-1].evidence.get("lookup") == "flood":
+    elif isinstance(what, Bridge) and what.lookup == "flood":
         comparison.drop_reason = MANY_COPIES
     else:
         comparison.drop_reason = f"predicted {predicted}, the kernel said {', '.join(seen)}"
@@ -58,7 +60,7 @@ def _unresolved(after: ClusterState, hop: Hop) -> bool:
     ns = node.netns.get(hop.netns) if node is not None else None
     if ns is None:
         return False
-    nexthop = pack_ip(str(step.evidence["nexthop"]))
-    link = next((link for link in ns.links.values() if link.ifname == step.dev), None)
-    entry = ns.neighs.get((link.ifindex, nexthop, False)) if link is not None else None
+    assert isinstance(step.what, Neighbour)
+    link = ns.links.get(step.at.ifindex) if isinstance(step.at, LinkKey) else None
+    entry = ns.neighs.get((link.ifindex, step.what.nexthop, False)) if link is not None else None
     return entry is None or bool(entry.state & (NUD_FAILED | NUD_INCOMPLETE))

@@ -10,6 +10,8 @@ from lab.randomnet.generate import generate
 from lab.randomnet.model import Item, Network
 from netviz.core.sim.endpoints import EndpointError
 from netviz.core.sim.trace import Trace
+from netviz.core.sim.words.evidence import evidence_of
+from netviz.core.sim.words.step import why
 from netviz.core.state.node import ClusterState
 from tests.live.oracle.build import built
 from tests.live.oracle.collect import collect, collect_now
@@ -150,8 +152,8 @@ def _deciding(trace: Trace) -> dict[str, str]:
     for branch in trace.branches:
         for path in (branch.forward, branch.reply):
             for hop in path.hops if path is not None else ():
-                place = hop.pod.rpartition("/")[2] or hop.netns.node
-                said = [f"{step.dev} {step.why} {step.evidence}" for step in hop.steps]
+                place = hop.place.pod.rpartition("/")[2] or hop.netns.node
+                said = [f"{step.dev} {why(step)} {evidence_of(step)}" for step in hop.steps]
                 parts[""] += said
                 parts.setdefault(place, []).extend(said)
     return {place: "\n".join(said) for place, said in parts.items()}

@@ -9,8 +9,9 @@ import msgspec
 
 from lab.randomnet.model import FABRIC
 from netviz.core.model.addr import format_ip, format_mac
-from netviz.core.model.ids import LinkKey
+from netviz.core.model.netfilter import NFPROTO_IPV6
 from netviz.core.sim.packet import Packet
+from netviz.core.sim.steps import Bridge, Encap, HookVerdict, Receive, Transmit
 from netviz.core.sim.trace import Disposition, Path, Step
 from tests.live.oracle.build import Built
 from tests.live.oracle.frames import Frame
@@ -61,16 +62,17 @@ def crossings(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
     for hop in path.hops:
         place = places.of(hop.netns.node, hop.netns.ino)
         for step in hop.steps:
-            if step.kind == "bridge" and step.decision == "copy":
+            what = step.what
+            if isinstance(what, Bridge) and what.action == "copy":
                 continue  # between a device's chains and who takes the frame
-            ingress = step.kind == "netfilter" and step.evidence.get("hook") == "ingress"
-            arrived = last if last is not None and step.kind == "link_rx" else step.packet
+            ingress = isinstance(what, HookVerdict) and what.hook == "ingress"
+            arrived = last if last is not None and isinstance(what, Receive) else step.packet
             last = (last or before) if ingress and before is not None else None
             before = step.packet
-            crossing = Crossing(place, step.dev, step.kind != "link_rx")
+            crossing = Crossing(place, step.dev, not isinstance(what, Receive))
             # a tunnel's device has had the frame that it drops
-            crosses = step.kind == "encap" or (
-                step.kind in ("link_tx", "link_rx") and step.decision != "drop"
+            crosses = isinstance(what, Encap) or (
+                isinstance(what, (Transmit, Receive)) and what.action != "drop"
             )
             if crosses and _is_told(crossing):
                 found.append((crossing, arrived))
@@ -157,15 +159,15 @@ class Copies(msgspec.Struct, frozen=True):
 
 def copies_of(path: Path, places: Places) -> Copies:
     steps = [(hop, step) for hop in path.hops for step in hop.steps]
-    keys = [LinkKey.parse(text) for _, step in steps for text in step.evidence.get("copied_to", ())]
+    copies = [copy.link for _, step in steps for copy in step.copies]
     return Copies(
         frozenset(
             places.of(hop.netns.node, hop.netns.ino)
             for hop, step in steps
-            if step.kind == "bridge" and step.decision in ("flood", "drop")
+            if isinstance(step.what, Bridge) and step.action in ("flood", "drop")
         ),
-        frozenset(places.of(key.netns.node, key.netns.ino) for key in keys),
-        any("remotes" in step.evidence or "copies_sent_to" in step.evidence for _, step in steps),
+        frozenset(places.of(key.netns.node, key.netns.ino) for key in copies if key is not None),
+        None in copies,
     )
 
 
@@ -179,10 +181,15 @@ def _written_in_place(path: Path) -> set[tuple[str, str]]:
     steps = [step for hop in path.hops for step in hop.steps]
     for before, step in pairwise(steps):
         old, new = before.packet, step.packet
-        mangled = step.kind == "netfilter" and "ip6 mangle " in step.evidence.get("chain", "")
+        mangled = isinstance(step.what, HookVerdict) and _is_mangle6(step.what)
         if mangled and (old.src, old.dst) != (new.src, new.dst):
             found.add((format_ip(new.src), format_ip(new.dst)))
     return found
+
+
+def _is_mangle6(what: HookVerdict) -> bool:
+    chain = what.chain.chain if what.chain is not None else None
+    return chain is not None and (chain.family, chain.table) == (NFPROTO_IPV6, "mangle")
 
 
 def _as_written(frame: Frame, packet: Packet, written: set[tuple[str, str]]) -> Frame:
@@ -238,7 +245,7 @@ def way_differs(
     if path.disposition is Disposition.LOOP:
         left = left[: len(expected)]  # it goes on until its TTL is used up
     last = last_step(path)
-    if last.kind == "bridge" and last.decision == "drop" and last.evidence.get("lookup") == "flood":
+    if isinstance(last.what, Bridge) and last.action == "drop" and last.what.lookup == "flood":
         left = left[: len(expected)]  # nobody's frame: its copies go on by every tunnel of the bridge
     if (
         path.disposition not in ARRIVED

@@ -17,6 +17,7 @@ from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
 from netviz.core.sim.node_index import tunnels_of
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_RST, Packet, invert
 from netviz.core.sim.run import Action, Run
+from netviz.core.sim.steps import Decap
 from netviz.core.state.node import NetnsState
 
 UDP_TUNNELS: dict[str, tuple[Callable[[Link, Packet], bool], Callable[..., Action]]] = {
@@ -37,20 +38,20 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet) -> Action:
             key for key, link in links.items() if link.kind == kind and accepts(link, packet)
         ]
         if found and kind != packet.tunnel:
-            why = f"A {packet.tunnel} packet comes to the port of a {kind} device, which reads it otherwise."
-            run.unknown(ns, "decap", dev.ifname, packet, f"{packet.tunnel} packet at a {kind} device", why)
+            run.end_unknown(
+                ns,
+                dev,
+                packet,
+                Decap("unknown", "another tunnel's port", device_kind=kind, what=packet.tunnel),
+            )
         if found:
             _check_checksum(run, ns, dev, packet)
             return taken(run, ns, dev, packet, found)
     for socket in ns.sockets.values():
         if socket.proto == IPPROTO_UDP and socket.sport == packet.dport:
-            why = (
-                f"A program's socket has port {packet.dport} and takes the packet: no tunnel device gets it."
-            )
-            run.drop(ns, "decap", dev.ifname, packet, "NOT_SPECIFIED", why, command="ss -uan")
+            run.end_dropped(ns, dev, packet, "NOT_SPECIFIED", Decap("drop", "program's socket"))
     _check_checksum(run, ns, dev, packet)
-    why = f"No tunnel device here listens on UDP port {packet.dport}: the packet is refused."
-    run.drop(ns, "decap", dev.ifname, packet, "NO_SOCKET", why, command="ip -d link; ss -uan")
+    run.end_dropped(ns, dev, packet, "NO_SOCKET", Decap("drop", "no tunnel port"))
 
 
 def _check_checksum(run: Run, ns: NetnsState, dev: Link, packet: Packet) -> None:
@@ -66,11 +67,7 @@ def _check_checksum(run: Run, ns: NetnsState, dev: Link, packet: Packet) -> None
     translated = conn is not None and conn.reply != invert(conn.orig)
     if not (dev.flags & IFF_LOOPBACK and translated and inner is not None and _is_unfinished(inner)):
         return
-    why = (
-        "Rules have translated the tunnel packet while the inner packet's checksum was left to the device: that spoils "
-        "the outer UDP checksum, which the loopback lets show."
-    )
-    run.drop(ns, "decap", dev.ifname, packet, "UDP_CSUM", why, command="nstat -az UdpInCsumErrors")
+    run.end_dropped(ns, dev, packet, "UDP_CSUM", Decap("drop", "checksum"))
 
 
 def _is_unfinished(inner: Packet) -> bool:

@@ -11,13 +11,13 @@ Unmodelled: external devices, and what iptunnel doesn't model of GRE.
 
 from __future__ import annotations
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, TunnelInfo
 from netviz.core.sim.encap import iptunnel, tunnel
 from netviz.core.sim.encap.spec import ether_outer, ether_unmodelled
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Action, Run, Send
+from netviz.core.sim.steps import Decap, Encap
 from netviz.core.state.node import NetnsState
 
 
@@ -26,9 +26,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     info = link.info
     what = ether_unmodelled(link)
     if what or not isinstance(info, TunnelInfo):
-        why = f"{link.ifname} works in a way that is not modelled ({what})."
-        command = f"ip -d link show dev {link.ifname}"
-        run.unknown(ns, "encap", link.ifname, packet, f"{link.kind} {what}", why, command=command)
+        run.end_unknown(ns, link, packet, Encap("unknown", "settings", device_kind=link.kind, what=what))
     if link.kind != "geneve":
         return iptunnel.send(run, ns, link, info, packet, info.remote)
     space = tunnel.outer_space(run, ns, link, packet)
@@ -39,18 +37,8 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     mtu = tunnel.route_mtu(space, tunnel.way(space, outer, packet.mark)) - outer.overhead
     tunnel.bridged_too_big(run, ns, link, packet, mtu)
     tunnel.check_recursion(run, ns, link, packet)
-    why = f"{link.ifname} wraps the frame for {format_ip(info.remote)} in VNI {info.vni} (geneve)."
-    run.step(
-        ns,
-        "encap",
-        link.ifname,
-        wrapped,
-        "encapsulate",
-        why,
-        vni=info.vni,
-        remote=format_ip(info.remote),
-        port=info.port,
-        command=f"ip -d link show dev {link.ifname}",
+    run.record(
+        ns, link, wrapped, Encap("encapsulate", "geneve", vni=info.vni, remote=info.remote, port=info.port)
     )
     return Send(space.key, wrapped)
 
@@ -75,8 +63,6 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet, devices: list[Link
         if not info.collect_metadata and (info.vni, info.remote) != (packet.vni, packet.src):
             continue
         if inner.smac == link.mac:
-            why = f"The inner frame's source is {link.ifname}'s own MAC."
-            run.drop(ns, "decap", link.ifname, packet, "NOT_SPECIFIED", why)
+            run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Decap("drop", "own MAC"))
         return iptunnel.out(run, ns, packet, key)
-    why = f"No Geneve device here has VNI {packet.vni} and the remote {format_ip(packet.src)}."
-    run.drop(ns, "decap", dev.ifname, packet, "NOT_SPECIFIED", why, command="ip -d link show type geneve")
+    run.end_dropped(ns, dev, packet, "NOT_SPECIFIED", Decap("drop", "no geneve device"))

@@ -20,7 +20,6 @@ Unmodelled: external devices, GRE checksums and sequence numbers, 6to4, 6rd and 
 
 from __future__ import annotations
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, TunnelInfo
 from netviz.core.sim.encap import tunnel
@@ -38,17 +37,16 @@ from netviz.core.sim.encap.spec import (
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
 from netviz.core.sim.route.saddr import is_multicast
 from netviz.core.sim.run import Action, Run, Rx, Send
+from netviz.core.sim.steps import Decap, Encap
 from netviz.core.state.node import NetnsState
 
 
 def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Action:
     """Wrap a packet and hand it to the underlay's routing."""
     info = link.info if isinstance(link.info, TunnelInfo) else None
-    command = f"ip -d link show dev {link.ifname}"
     what = "settings" if info is None else unmodelled(link.kind, info)
     if info is None or what:
-        why = f"{link.ifname} works in a way that is not modelled ({what})."
-        run.unknown(ns, "encap", link.ifname, packet, f"{link.kind} {what}", why, command=command)
+        run.end_unknown(ns, link, packet, Encap("unknown", "settings", device_kind=link.kind, what=what))
     _check_carried(run, ns, link, info, packet)
     remote = _remote(run, ns, link, info, packet, nexthop)
     return send(run, ns, link, info, packet, remote)
@@ -62,8 +60,7 @@ def _check_carried(run: Run, ns: NetnsState, link: Link, info: TunnelInfo, packe
     if link.kind == "sit" and info.proto == 0:
         carried = (4, 6)
     if (6 if packet.ipv6 else 4) not in carried:
-        why = f"{link.ifname} carries IPv{' and IPv'.join(str(version) for version in carried)} alone."
-        run.drop(ns, "encap", link.ifname, packet, "NOT_SPECIFIED", why)
+        run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Encap("drop", "not carried", carried=carried))
 
 
 def _remote(run: Run, ns: NetnsState, link: Link, info: TunnelInfo, packet: Packet, nexthop: bytes) -> bytes:
@@ -72,9 +69,7 @@ def _remote(run: Run, ns: NetnsState, link: Link, info: TunnelInfo, packet: Pack
     if not any(remote):
         remote = nexthop if link.kind in ("ipip", "gre") and not packet.ipv6 else b""
     if not remote or is_multicast(remote):
-        what = f"{link.kind} without a remote" if not remote else f"{link.kind} to a multicast group"
-        why = f"Where {link.ifname} sends this packet to is not modelled ({what})."
-        run.unknown(ns, "encap", link.ifname, packet, what, why)
+        run.end_unknown(ns, link, packet, Encap("unknown", "remote", device_kind=link.kind, remote=remote))
     return remote
 
 
@@ -90,21 +85,20 @@ def send(run: Run, ns: NetnsState, link: Link, info: TunnelInfo, packet: Packet,
     if not packet.smac or link.kind.endswith("tap"):
         outgoing = result.nexthops[0].oif if result.nexthops else 0
         if outgoing == link.ifindex and space.key == ns.key:
-            why = f"The way to {format_ip(remote)} leads through {link.ifname} itself."
-            run.drop(ns, "encap", link.ifname, packet, "NOT_SPECIFIED", why)
+            run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Encap("drop", "through itself", remote=remote))
     _check_fits(run, ns, link, packet, outer, tunnel.route_mtu(space, result))
     tunnel.check_recursion(run, ns, link, packet)
-    why = f"{link.ifname} wraps the packet for {format_ip(remote)} ({link.kind})."
-    run.step(
+    run.record(
         ns,
-        "encap",
-        link.ifname,
+        link,
         wrapped,
-        "encapsulate",
-        why,
-        remote=format_ip(remote),
-        key=outer.vni if outer.keyed else None,
-        command=f"ip -d link show dev {link.ifname}",
+        Encap(
+            "encapsulate",
+            "ip",
+            device_kind=link.kind,
+            remote=remote,
+            key=outer.vni if outer.keyed else None,
+        ),
     )
     return Send(space.key, wrapped, info.link)
 
@@ -176,16 +170,11 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet, links: dict[LinkKe
         rank = _matches(link.kind, info, packet)
         what = unmodelled(link.kind, info)
         if what and (rank or info.collect_metadata):
-            why = f"{link.ifname} may take the packet, and works in a way that is not modelled ({what})."
-            run.unknown(ns, "decap", link.ifname, packet, f"{link.kind} {what}", why)
+            run.end_unknown(ns, link, packet, Decap("unknown", "settings", device_kind=link.kind, what=what))
         if rank > best:
             best, found = rank, key
     if found is None:
-        why = (
-            f"No tunnel device here takes protocol {packet.proto} from {format_ip(packet.src)}: the packet is "
-            "refused."
-        )
-        run.drop(ns, "decap", dev.ifname, packet, "NOT_SPECIFIED", why, command="ip -d link show type ipip")
+        run.end_dropped(ns, dev, packet, "NOT_SPECIFIED", Decap("drop", "no ip device"))
     return out(run, ns, packet, found)
 
 
@@ -196,16 +185,16 @@ def out(run: Run, ns: NetnsState, packet: Packet, key: LinkKey) -> Action:
     own, link = run.netns(key.netns), run.netns(key.netns).links[key.ifindex]
     inner = tunnel.decap_ecn(run, own, link, packet, inner)
     inner = inner.scrubbed(True).but(mark=0 if key.netns != ns.key else packet.mark)
-    why = f"The packet from {format_ip(packet.src)} is for {link.ifname} ({link.kind}): what it carries comes out there."
-    run.step(
+    run.record(
         own,
-        "decap",
-        link.ifname,
+        link,
         inner,
-        "decapsulate",
-        why,
-        outer_src=format_ip(packet.src),
-        key=packet.vni if packet.keyed else None,
-        command=f"ip -d link show dev {link.ifname}",
+        Decap(
+            "decapsulate",
+            "ip",
+            device_kind=link.kind,
+            outer_src=packet.src,
+            key=packet.vni if packet.keyed else None,
+        ),
     )
     return Rx(key, inner)

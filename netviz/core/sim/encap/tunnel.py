@@ -15,7 +15,6 @@ from typing import NoReturn
 
 import msgspec
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.inet.icmp import drop_and_tell
@@ -27,6 +26,7 @@ from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import select_source
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Ended, Run, Rx
+from netviz.core.sim.steps import Decap, DropReason, Encap
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
@@ -136,7 +136,7 @@ def ecn(tos: int, inner: int) -> int:
 
 
 def decap_ecn(
-    run: Run, ns: NetnsState, link: Link, outer: Packet, inner: Packet, reason: str = "NOT_SPECIFIED"
+    run: Run, ns: NetnsState, link: Link, outer: Packet, inner: Packet, reason: DropReason = "NOT_SPECIFIED"
 ) -> Packet:
     """Give the inner packet the outer one's congestion mark; one that can't carry it is dropped.
 
@@ -146,10 +146,7 @@ def decap_ecn(
     if outer.tos & ECN_MASK != ECN_CE or inner.arp:
         return inner
     if not inner.tos & ECN_MASK:
-        why = "The outer packet is marked as having met congestion, and what it carries can't be: it is dropped."
-        run.drop(
-            ns, "decap", link.ifname, outer, reason, why, command=f"ip -s -s link show dev {link.ifname}"
-        )
+        run.end_dropped(ns, link, outer, reason, Decap("drop", "congestion"))
     return inner.but(tos=inner.tos | ECN_CE)
 
 
@@ -168,23 +165,12 @@ def bridged_too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: i
     error = icmp_error(packet.but(pkttype=None), "too-big", packet.dst)
     if error is None or not (packet.df or packet.ipv6):
         return
-    why = (
-        f"The packet has {packet.wire_length} bytes, the way through {link.ifname} takes {mtu}, and it may not be "
-        f"fragmented: {link.ifname} gives the bridge an ICMP error back, as if {format_ip(packet.dst)} had sent it."
-    )
-    command = f"ip -d link show dev {link.ifname}"
-    length = packet.wire_length
-    run.step(
+    run.record(
         ns,
-        "encap",
-        link.ifname,
+        link,
         packet,
-        "drop",
-        why,
+        Encap("drop", "too big for the bridge", mtu=mtu, length=packet.wire_length),
         reason="PKT_TOO_BIG",
-        command=command,
-        mtu=mtu,
-        length=length,
     )
     error = error.but(smac=packet.dmac, dmac=packet.smac, ttl=packet.ttl, tos=0, df=not packet.ipv6, ct=None)
     error = error.but(ct_reply=False, ct_related=False, pkttype=PACKET_HOST)
@@ -205,21 +191,8 @@ def keep_route(run: Run, ns: NetnsState, link: Link, packet: Packet, into: LinkK
 
 def too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> NoReturn:
     """Drop a packet that doesn't fit into the tunnel and must not be fragmented; its sender is told by ICMP."""
-    drop_and_tell(
-        run,
-        ns,
-        "encap",
-        link.ifname,
-        packet,
-        "PKT_TOO_BIG",
-        f"The packet has {packet.wire_length} bytes, the way through {link.ifname} takes {mtu}, and it may not be "
-        "fragmented; the sender is told by ICMP.",
-        error="too-big",
-        iif=None,
-        mtu=mtu,
-        length=packet.wire_length,
-        command=f"ip -d link show dev {link.ifname}",
-    )
+    what = Encap("drop", "too big", mtu=mtu, length=packet.wire_length)
+    drop_and_tell(run, ns, link, packet, "PKT_TOO_BIG", what, error="too-big", iif=None)
 
 
 def check_recursion(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
@@ -228,26 +201,20 @@ def check_recursion(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Non
     Source: net/ipv4/ip_tunnel_core.c, iptunnel_xmit; include/net/ip_tunnels.h, IP_TUNNEL_RECURSION_LIMIT (Linux 6.18).
     """
     if run.journey.xmit_depth > RECURSION_LIMIT:
-        why = f"The route to the tunnel's other end leads into tunnels again ({link.ifname}): the kernel gives up."
-        run.drop(ns, "encap", link.ifname, packet, "RECURSION_LIMIT", why, command="ip route; ip -d link")
+        run.end_dropped(ns, link, packet, "RECURSION_LIMIT", Encap("drop", "recursion"))
     run.journey = run.journey.but(xmit_depth=run.journey.xmit_depth + 1)
 
 
 def no_way(run: Run, ns: NetnsState, link: Link, packet: Packet, remote: bytes) -> NoReturn:
     """Drop a packet whose tunnel's other end has no route."""
-    why = f"There is no way to the tunnel's other end {format_ip(remote)}."
-    command = f"ip route get {format_ip(remote)}"
-    run.drop(ns, "encap", link.ifname, packet, "IP_OUTNOROUTES", why, command=command)
+    run.end_dropped(ns, link, packet, "IP_OUTNOROUTES", Encap("drop", "no route", remote=remote))
 
 
 def outer_space(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NetnsState:
     """Find the namespace in which a tunnel device's outer packets travel: where the device was made."""
     key = outer_netns(ns, link)
     if key is None or key not in run.node(ns.key).netns:
-        why = (
-            f"{link.ifname} was made in another namespace, which isn't known: its outer packets travel there."
-        )
-        run.unknown(ns, "encap", link.ifname, packet, "namespace of a tunnel", why)
+        run.end_unknown(ns, link, packet, Encap("unknown", "namespace"))
     return run.netns(key)
 
 
@@ -258,5 +225,4 @@ def check_marked_routing(run: Run, ns: NetnsState, link: Link, packet: Packet, m
     """
     family = 10 if packet.ipv6 else 2
     if packet.mark != mark and any(rule.fwmask for rule in ordered_rules(ns.rules)[family]):
-        why = f"{link.ifname} looks for its way with mark {mark:#x}, and policy rules look at marks."
-        run.unknown(ns, "encap", link.ifname, packet, "routing of a marked tunnel packet", why)
+        run.end_unknown(ns, link, packet, Encap("unknown", "marked routing", mark=mark))

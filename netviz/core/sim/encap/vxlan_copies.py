@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import Link, VxlanInfo
 from netviz.core.sim.encap.ends import question
@@ -17,6 +16,7 @@ from netviz.core.sim.encap.vxlan_remotes import Remote, outer_packet, remote_of,
 from netviz.core.sim.link.domain import takers_at
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run, Send
+from netviz.core.sim.steps import Bridge, Copy, Encap
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
 
@@ -30,32 +30,29 @@ def followed_copy(
     packet: Packet,
     entries: list[Fdb],
 ) -> Remote:
-    """Choose the copy of a frame behind whose remote somebody takes it; one that is refused aloud may be first."""
-    mac = format_mac(packet.dmac)
+    """Choose the copy of a frame behind whose remote somebody takes it; one that is rejected may be first."""
     remotes = [remote_of(entry, info) for entry in entries if any(entry.dst)]
     _check_own_copies(run, ns, space, link, packet, remotes)
     good, maybe = _taken(run, space, info, packet, remotes)
     refused = _refused(run, space, info, packet, [one for one in remotes if one not in good]) if good else []
     choices = [*good, *refused] or maybe
-    told = [format_ip(remote.addr) for remote in remotes]
-    command = f"bridge fdb show dev {link.ifname}"
+    copies = tuple(Copy(addr=remote.addr) for remote in remotes)
     if not choices:
-        why = f"{link.ifname} sends copies to {', '.join(told)}, but nobody behind them has {mac}."
-        run.drop(ns, "encap", link.ifname, packet, "OTHERHOST", why, command=command, remotes=told)
+        run.end_dropped(ns, link, packet, "OTHERHOST", Encap("drop", "nobody"), copies=copies)
     picked = 0
     if len(choices) > 1:
         picked = run.choose(("vxlan copies", ns.key, link.ifindex, packet.dmac), len(choices), None)
-    what = "refuses it aloud" if choices[picked] in refused else "leads to who takes it"
-    run.step(
+    run.record(
         ns,
-        "bridge",
-        link.ifname,
+        link,
         packet,
-        "flood",
-        f"{link.ifname} sends a copy to each of {', '.join(told)}; {format_ip(choices[picked].addr)} {what}.",
+        Bridge(
+            "flood",
+            "vxlan rejected" if choices[picked] in refused else "vxlan",
+            remote=choices[picked].addr,
+        ),
         certainty=CERTAIN if len(choices) == 1 else BRANCH,
-        command=command,
-        remotes=told,
+        copies=copies,
     )
     return choices[picked]
 
@@ -66,8 +63,7 @@ def _check_own_copies(
     """End the walk where one of a frame's copies comes back to its own host: what is learned from it isn't modelled."""
     for remote in remotes:
         if way_to(space, remote, packet.mark).local:
-            why = f"A copy of the frame is for {format_ip(remote.addr)}, which is this host's own: it comes back."
-            run.unknown(ns, "encap", link.ifname, packet, "vxlan remote of its own host", why)
+            run.end_unknown(ns, link, packet, Encap("unknown", "own host", remote=remote.addr))
 
 
 def _taken(

@@ -13,7 +13,7 @@ wg_socket_set_peer_endpoint; receive.c, wg_packet_consume_data_done; send.c, cal
 
 from __future__ import annotations
 
-from netviz.core.model.addr import format_ip, in_prefix
+from netviz.core.model.addr import in_prefix
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, WireguardInfo, WireguardPeer
 from netviz.core.sim.encap import tunnel
@@ -21,6 +21,7 @@ from netviz.core.sim.inet.icmp import error_source
 from netviz.core.sim.node_index import wireguard_netns
 from netviz.core.sim.packet import IPPROTO_UDP, Packet, icmp_error
 from netviz.core.sim.run import Action, Ended, Run, Rx, Send
+from netviz.core.sim.steps import Decap, Encap
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
@@ -41,20 +42,18 @@ def peer_for(info: WireguardInfo, addr: bytes) -> WireguardPeer | None:
 def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) -> Action:
     """Send a packet to the peer that its destination is allowed for."""
     info = link.info
-    command = f"wg show {link.ifname}"
     if not isinstance(info, WireguardInfo) or not info.public_key:
-        why = f"The peers of {link.ifname} are not in the state."
-        run.unknown(ns, "encap", link.ifname, packet, "wireguard peers", why, command=command)
+        run.end_unknown(ns, link, packet, Encap("unknown", "peers"))
     peer = peer_for(info, packet.dst)
     key = LinkKey(ns.key, link.ifindex)
     endpoint = None
     if peer is not None:
         endpoint = run.memory.endpoints.get((key, peer.public_key)) or (peer.endpoint, peer.port)
     if peer is None or endpoint is None or not endpoint[0]:
-        what = "no peer" if peer is None else "a peer without a known endpoint"
-        why = f"{format_ip(packet.dst)} has {what} on {link.ifname}: the sender gets an ICMP error."
         name = "icmpv6-addr-unreachable" if packet.ipv6 else "icmp-host-unreachable"
-        run.step(ns, "encap", link.ifname, packet, "reject", why, reason=name, command=command)
+        run.record(
+            ns, link, packet, Encap("reject", "no peer" if peer is None else "no endpoint"), reason=name
+        )
         source, sourceless = error_source(ns, None, packet)
         raise Ended(Disposition.REJECTED, name, icmp_error(packet, "host", source), ns.key, sourceless)
     space = _space(run, ns, link, packet)
@@ -73,16 +72,18 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     wrapped = tunnel.wrap(space, packet.scrubbed(True), outer)
     if wrapped is None:
         tunnel.no_way(run, ns, link, packet, endpoint[0])
-    run.step(
+    run.record(
         ns,
-        "encap",
-        link.ifname,
+        link,
         wrapped,
-        "encapsulate",
-        f"{format_ip(packet.dst)} is allowed for the peer at {format_ip(endpoint[0])}:{endpoint[1]}.",
-        peer=peer.public_key.hex(),
-        allowed=[f"{format_ip(prefix)}/{length}" for prefix, length in peer.allowed],
-        command=command,
+        Encap(
+            "encapsulate",
+            "wireguard",
+            peer=peer.public_key,
+            remote=endpoint[0],
+            port=endpoint[1],
+            allowed=peer.allowed,
+        ),
     )
     return Send(space.key, wrapped.but(sender=info.public_key))
 
@@ -90,8 +91,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
 def _space(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NetnsState:
     key = wireguard_netns(run.node(ns.key).netns, ns.key, link)
     if key is None:
-        why = f"No namespace is known to have {link.ifname}'s socket."
-        run.unknown(ns, "encap", link.ifname, packet, "namespace of a tunnel", why)
+        run.end_unknown(ns, link, packet, Encap("unknown", "socket namespace"))
     return run.netns(key)
 
 
@@ -107,20 +107,14 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet, devices: list[Link
     info, inner = link.info, packet.payload
     assert isinstance(info, WireguardInfo)
     assert inner is not None
-    command = f"wg show {link.ifname}"
     sender = packet.sender
     peer = next((peer for peer in info.peers if peer.public_key == sender), None)
     if peer is None:
-        why = f"{link.ifname} knows no peer with the sender's key: there is no session, and nothing comes through."
-        run.drop(own, "decap", link.ifname, packet, "NOT_SPECIFIED", why, command=command)
+        run.end_dropped(own, link, packet, "NOT_SPECIFIED", Decap("drop", "no session"))
     known = {**run.memory.endpoints, (key, peer.public_key): (packet.src, packet.sport)}
     run.memory = run.memory.but(endpoints=known)
     if peer_for(info, inner.src) is not peer:
-        why = f"{format_ip(inner.src)} is not allowed for the peer that sent it: the packet is dropped."
-        run.drop(own, "decap", link.ifname, packet, "NOT_SPECIFIED", why, command=command)
+        run.end_dropped(own, link, packet, "NOT_SPECIFIED", Decap("drop", "not allowed"))
     inner = inner.scrubbed(True)
-    why = f"{link.ifname} takes the packet from its peer: {format_ip(inner.src)} is allowed for it."
-    run.step(
-        own, "decap", link.ifname, inner, "decapsulate", why, outer_src=format_ip(packet.src), command=command
-    )
+    run.record(own, link, inner, Decap("decapsulate", "wireguard", outer_src=packet.src))
     return Rx(key, inner)

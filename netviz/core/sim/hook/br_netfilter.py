@@ -18,9 +18,8 @@ Unmodelled: defragmentation, VLAN and PPPoE encapsulated packets.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RTN_UNICAST, Nexthop
 from netviz.core.model.link import Link
@@ -34,11 +33,11 @@ from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.neighbour.resolve import is_known, resolve
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.route.decision import pick_nexthop, route_flow
+from netviz.core.sim.route.decision import looked_up, pick_nexthop, route_devs, route_flow
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.run import Diverted, Run
+from netviz.core.sim.steps import Bridge, Mtu, RouteLookup
 from netviz.core.sim.sysctl import value
-from netviz.core.sim.words.iproute import route_text
 from netviz.core.state.node import NetnsState
 
 
@@ -73,8 +72,7 @@ def _skips_tagged(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> boo
     """Tell whether tagged frames pass by the IP hooks, as they do by default."""
     name = "net.bridge.bridge-nf-filter-vlan-tagged"
     if value(ns, name) and not nothing_hooked(ns):
-        why = f"Tagged frames go through the IP hooks too ({name}), which is not modelled."
-        run.unknown(ns, "bridge", bridge.ifname, packet, "tagged frame in the IP hooks", why)
+        run.end_unknown(ns, bridge, packet, Bridge("unknown", "tagged frames in the IP hooks"))
     return True
 
 
@@ -87,19 +85,17 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
     Source: net/bridge/br_netfilter_hooks.c, br_nf_pre_routing_finish; br_netfilter_ipv6.c,
     br_nf_pre_routing_finish_ipv6; net/ipv4/route.c, ip_route_input_slow (no_route) (Linux 6.18).
     """
-    run.check_gap(ns, "routes", "route", bridge.ifname, packet)
+    run.check_gap(ns, "routes", RouteLookup, bridge, packet)
     if not packet.ipv6:
         check_martian(run, ns, bridge, packet)
     flow = route_flow(packet, iif=bridge.ifindex)
     result = lookup_route(ns, flow)
-    command = f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {bridge.ifname}"
+    found = partial(looked_up(ns, result), asked="in")
     if result.unknown:
-        why = f"The routing decision isn't known: {result.unknown}."
-        run.unknown(ns, "route", bridge.ifname, packet, result.unknown, why, command=command)
+        run.end_unknown(ns, bridge, packet, found("unknown", "lookup", unknown=result.unknown))
     usable = not result.error and result.route is not None and result.route.type == RTN_UNICAST
     if packet.ipv6 and (result.error or result.route is None):
-        why = f"{format_ip(packet.dst)} has no usable route: the bridged packet is dropped."
-        run.drop(ns, "route", bridge.ifname, packet, "NOT_SPECIFIED", why, command=command)
+        run.end_dropped(ns, bridge, packet, "NOT_SPECIFIED", found("drop", "bridged without route"))
     if usable and (packet.ipv6 or _forwards(bridge)):
         nexthop = pick_nexthop(run, ns, packet, result)
         check_source(run, ns, bridge, packet, flow, nexthop.oif)
@@ -108,12 +104,17 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
     routed = {**run.journey.routed, LinkKey(ns.key, bridge.ifindex): flow}
     run.journey = run.journey.but(routed=routed)
     packet = packet.but(dmac=bridge.mac, pkttype=PACKET_HOST)
-    why = (
-        f"The new destination is not to be reached behind {bridge.ifname}: the frame is addressed to the bridge "
-        "itself, so that the packet is routed, or refused, there."
+    route = result.route
+    run.record(
+        ns,
+        bridge,
+        packet,
+        Bridge(
+            "to itself",
+            route=result.error if route is None else route,
+            route_devs=() if route is None else route_devs(ns.links, route),
+        ),
     )
-    route = route_text(result.route, ns.links) if result.route is not None else result.error
-    run.step(ns, "bridge", bridge.ifname, packet, "to itself", why, command=command, route=route)
     return packet
 
 
@@ -131,11 +132,7 @@ def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Ne
         if asks or run.choose(key, 2, None) == 0:
             resolved = _transmitted(run, ns, resolved, bridge)
     packet = resolved.but(smac=packet.smac)
-    why = (
-        f"The new destination is behind {bridge.ifname} itself: the frame stays bridged, to the MAC of "
-        f"{format_ip(nexthop.gateway or packet.dst)}."
-    )
-    run.step(ns, "bridge", bridge.ifname, packet, "stay bridged", why)
+    run.record(ns, bridge, packet, Bridge("stay bridged", gateway=gateway))
     return packet
 
 
@@ -173,20 +170,22 @@ def fragmented(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link
     if packet.wire_length <= out.mtu:
         return packet
     whole = packet.wire_length
-    why = f"The packet has {whole} bytes and {out.ifname} takes {out.mtu}"
-    evidence: dict[str, Any] = {"mtu": bridge.mtu, "length": whole}
-    if packet.ipv6 or packet.df:
-        evidence["kernel_reason"] = "NOT_SPECIFIED"
+    found = partial(
+        Mtu,
+        mtu=bridge.mtu,
+        length=whole,
+        taker=out.ifname,
+        taker_mtu=out.mtu,
+        bridge=bridge.ifname,
+        kernel_reason="NOT_SPECIFIED" if packet.ipv6 or packet.df else "",
+    )
     if packet.ipv6:
-        why += "; it may not be fragmented, and the sender is told by ICMP."
-        reason = "PKT_TOO_BIG"
         # Packet Too Big is sent even about a frame that was for another host; by which device, br_validate_ipv6 forgot.
         told = packet.but(pkttype=None)
-        drop_and_tell(run, ns, "mtu", out.ifname, told, reason, why, error="too-big", iif=None, **evidence)
+        what = found("drop", "bridged IPv6")
+        drop_and_tell(run, ns, out, told, "PKT_TOO_BIG", what, error="too-big", iif=None)
     if packet.df:
-        why += f", and DF is set: {bridge.ifname} drops it without a word."
-        run.drop(ns, "mtu", out.ifname, packet, "PKT_TOO_BIG", why, **evidence)
+        run.end_dropped(ns, out, packet, "PKT_TOO_BIG", found("drop", "bridged DF"))
     packet = packet.but(fragment=bridge.mtu)
-    cut = f"{why}: after the IP hooks (br_netfilter) it goes on in fragments."
-    run.step(ns, "mtu", out.ifname, packet, "fragment", cut, **evidence)
+    run.record(ns, out, packet, found("fragment", "bridged"))
     return packet

@@ -12,6 +12,7 @@ arp_rcv, arp_xmit; net/netfilter/nft_fwd_netdev.c (Linux 6.18).
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -32,6 +33,7 @@ from netviz.core.sim.nft.chain import Outcome, run_chain
 from netviz.core.sim.nft.context import NF_INET_INGRESS, NF_NETDEV_EGRESS, Context
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.steps import HookVerdict, Opaque
 from netviz.core.state.node import NetnsState
 
 NETDEV_INGRESS, NETDEV_EGRESS, INET_INGRESS = 0, 1, 5
@@ -75,10 +77,10 @@ def netdev_hook(run: Run, ns: NetnsState, link: Link, packet: Packet, egress: bo
         if not _for_device(chain, link) or (chain.family == NFPROTO_INET and packet.arp):
             continue
         ctx = _device_context(run, ns, link, packet, chain, egress)
-        outcome = run_chain(ctx, chain, link.ifname)
+        outcome = run_chain(ctx, chain, link)
         if outcome.action is not None and outcome.action.name == "fwd":
-            return _forwarded(ctx, chain, outcome, link.ifname)
-        conclude(ctx, chain, outcome, link.ifname)
+            return _forwarded(ctx, chain, outcome, link)
+        conclude(ctx, chain, outcome, link)
         packet = ctx.packet
     return packet
 
@@ -99,22 +101,23 @@ def _device_context(
     return Context(run, ns, packet, family, hook, None if egress else link, link if egress else None)
 
 
-def _forwarded(ctx: Context, chain: NftChain, outcome: Outcome, dev: str) -> Forwarded:
+def _forwarded(ctx: Context, chain: NftChain, outcome: Outcome, dev: Link) -> Forwarded:
     """Work out where `fwd` sends a frame. Source: net/netfilter/nft_fwd_netdev.c (Linux 6.18)."""
     assert outcome.action is not None
     a = outcome.action.attrs
-    record(ctx, chain, outcome, dev, "netfilter", "fwd")
+    record(ctx, chain, outcome, dev)
     index = ctx.load(a.get("sreg_dev", 1), 4)
     link = ctx.ns.links.get(int.from_bytes(index, "little")) if index is not None else None
     if link is None:
-        what = "device of fwd" if index is None else "missing device"
-        ctx.run.unknown(ctx.ns, "netfilter", dev, ctx.packet, what, "The device that fwd names isn't known.")
+        what: Literal["device of fwd", "missing device of fwd"] = (
+            "device of fwd" if index is None else "missing device of fwd"
+        )
+        ctx.run.end_unknown(ctx.ns, dev, ctx.packet, HookVerdict("unknown", what))
     if not a.get("sreg_addr"):
         return Forwarded(link, ctx.packet)
     addr = ctx.load(a["sreg_addr"], len(ctx.packet.dst))
     if addr is None or ctx.hook == NF_NETDEV_EGRESS:
-        why = "The neighbour that fwd names isn't known, or the frame has its header already."
-        ctx.run.unknown(ctx.ns, "netfilter", dev, ctx.packet, "neighbour of fwd", why)
+        ctx.run.end_unknown(ctx.ns, dev, ctx.packet, HookVerdict("unknown", "neighbour of fwd"))
     return Forwarded(link, ctx.packet.but(ttl=ctx.packet.ttl - 1), addr)
 
 
@@ -128,8 +131,7 @@ def _check_offloaded(run: Run, ns: NetnsState, link: Link, packet: Packet) -> No
         return
     for entry in ns.conntrack.values():
         if entry.status & IPS_OFFLOAD and _belongs(entry, packet):
-            why = f"The flow is in the flow table of {link.ifname}: its packets pass the hooks by."
-            run.unknown(ns, "opaque", link.ifname, packet, "flow offload", why, command="nft list flowtables")
+            run.end_unknown(ns, link, packet, Opaque("unknown", "flow offload"))
 
 
 def _belongs(entry: CtEntry, packet: Packet) -> bool:
@@ -159,7 +161,7 @@ def bridge_hook(
         if ip_hook is not None and chain.priority > NF_BR_PRI_BRNF:
             packet, ip_hook = ip_hook(packet), None
         ctx = Context(run, ns, packet, NFPROTO_BRIDGE, number, port, out)
-        filter_chain(ctx, chain, bridge.ifname)
+        filter_chain(ctx, chain, bridge)
         packet = ctx.packet
     return ip_hook(packet) if ip_hook is not None else packet
 
@@ -193,6 +195,6 @@ def arp_hook(
     link = oif if oif is not None else iif
     for chain in _chains(ns, (NFPROTO_ARP, hook)) if ns.nft_chains else ():
         ctx = Context(run, ns, message, NFPROTO_ARP, hook, iif, oif)
-        filter_chain(ctx, chain, link.ifname if link is not None else "")
+        filter_chain(ctx, chain, link)
         message = ctx.packet
     return message

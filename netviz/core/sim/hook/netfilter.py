@@ -9,7 +9,7 @@ Source: net/netfilter/core.c, nf_hook_slow; net/netfilter/nf_tables_core.c, nft_
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from netviz.core.model.conntrack import IPS_DST_NAT, IPS_SRC_NAT
 from netviz.core.model.link import BridgeInfo, Link
@@ -39,11 +39,13 @@ from netviz.core.sim.inet.ipvs import pass_ipvs
 from netviz.core.sim.inet.nat_unique import NatMapping
 from netviz.core.sim.nft.chain import Outcome, run_chain
 from netviz.core.sim.nft.context import Context
-from netviz.core.sim.nft.text import HOOK_NAMES, chain_text, list_command
+from netviz.core.sim.nft.text import HOOK_NAMES
 from netviz.core.sim.packet import Packet, invert
 from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.steps import HookVerdict, Nat
+from netviz.core.sim.steps.hook import NF_ACTIONS, NfAction
 from netviz.core.sim.sysctl import value
-from netviz.core.sim.trace import UNCERTAIN, Disposition
+from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition
 from netviz.core.state.node import NetnsState
 
 
@@ -93,9 +95,9 @@ def _pass(
     oif: Link | None,
     nexthop: bytes,
 ) -> Context:
-    dev = _dev(iif, oif)
+    dev = oif if oif is not None else iif
     for section in ("nft_chains", "xt_tables"):
-        run.check_gap(ns, section, "netfilter", dev, packet)
+        run.check_gap(ns, section, HookVerdict, dev, packet)
     family = NFPROTO_IPV6 if packet.ipv6 else NFPROTO_IPV4
     ctx = Context(run, ns, packet, family, hook, iif, oif, nexthop)
     if nothing_hooked(ns):
@@ -116,7 +118,7 @@ def _pass(
     return ctx
 
 
-def _ip_chain(ctx: Context, chain: NftChain, dev: str) -> None:
+def _ip_chain(ctx: Context, chain: NftChain, dev: Link | None) -> None:
     before = ctx.packet
     filter_chain(ctx, chain, dev)
     reroutes = chain.type == "route" or (ctx.legacy and chain.table == "mangle")
@@ -129,33 +131,29 @@ def _route_key(packet: Packet) -> tuple[object, ...]:
     return packet.src, packet.dst, packet.mark, packet.tos, packet.ttl if packet.ipv6 else 0
 
 
-def _dev(iif: Link | None, oif: Link | None) -> str:
-    link = oif if oif is not None else iif
-    return link.ifname if link is not None else ""
-
-
-def _legacy(ctx: Context, xt: XtTable, dev: str) -> NoReturn:
-    program = "ip6tables-legacy" if xt.family == NFPROTO_IPV6 else "iptables-legacy"
-    ctx.run.unknown(
+def _legacy(ctx: Context, xt: XtTable, dev: Link | None) -> NoReturn:
+    ctx.run.end_unknown(
         ctx.ns,
-        "netfilter",
         dev,
         ctx.packet,
-        f"legacy xtables table {xt.name} not read",
-        f"The legacy {xt.name} table is loaded here and its rules could not be read.",
-        command=f"{program} -t {xt.name} -L -v -n",
-        hook=HOOK_NAMES[ctx.hook],
+        HookVerdict(
+            "unknown",
+            "legacy table",
+            hook=HOOK_NAMES[ctx.hook],
+            table=xt.name,
+            ipv6=xt.family == NFPROTO_IPV6,
+        ),
     )
 
 
-def filter_chain(ctx: Context, chain: NftChain, dev: str) -> None:
+def filter_chain(ctx: Context, chain: NftChain, dev: Link | None) -> None:
     """Run a base chain; ends the walk unless it accepts."""
     conclude(ctx, chain, run_chain(ctx, chain, dev), dev)
 
 
-def conclude(ctx: Context, chain: NftChain, outcome: Outcome, dev: str) -> None:
+def conclude(ctx: Context, chain: NftChain, outcome: Outcome, dev: Link | None) -> None:
     """Record what a base chain came to, and do it."""
-    record(ctx, chain, outcome, dev, "netfilter", outcome.name)
+    record(ctx, chain, outcome, dev)
     if outcome.action is not None:
         _act(ctx, outcome, dev)
     if outcome.code == NF_DROP:
@@ -164,70 +162,55 @@ def conclude(ctx: Context, chain: NftChain, outcome: Outcome, dev: str) -> None:
         _strange(ctx, chain, outcome, dev)
 
 
-def _strange(ctx: Context, chain: NftChain, outcome: Outcome, dev: str) -> NoReturn:
-    ctx.run.unknown(
+def _strange(ctx: Context, chain: NftChain, outcome: Outcome, dev: Link | None) -> NoReturn:
+    ctx.run.end_unknown(
         ctx.ns,
-        "netfilter",
         dev,
         ctx.packet,
-        f"verdict {outcome.name}",
-        f"Chain {chain_text(chain)} gives the packet to something that is not modelled ({outcome.name}).",
+        HookVerdict("unknown", "verdict", chain=ctx.chain_ref(chain), what=outcome.name),
     )
 
 
-def _act(ctx: Context, outcome: Outcome, dev: str) -> None:
+def _act(ctx: Context, outcome: Outcome, dev: Link | None) -> None:
     """Carry out a statement that ended a chain."""
     assert outcome.action is not None
     if outcome.action.name == "reject":
-        reject(ctx, outcome.action, dev)
-    ctx.run.unknown(
-        ctx.ns,
-        "netfilter",
-        dev,
-        ctx.packet,
-        f"{outcome.action.name} outside a nat chain",
-        f"{outcome.action.name} stands in a chain where it cannot work.",
+        reject(ctx, outcome.action)
+    ctx.run.end_unknown(
+        ctx.ns, dev, ctx.packet, HookVerdict("unknown", "statement", what=outcome.action.name)
     )
 
 
-def record(ctx: Context, chain: NftChain, outcome: Outcome, dev: str, kind: str, decision: str) -> None:
+def record(
+    ctx: Context, chain: NftChain, outcome: Outcome, dev: Link | None, translates: bool = False
+) -> None:
     """Record what a base chain decided."""
-    hook = HOOK_NAMES[ctx.hook] if ctx.hook < len(HOOK_NAMES) else str(ctx.hook)
-    name = chain_text(chain)
-    if outcome.rule:
-        why = f"Chain {name} ({hook}, priority {chain.priority}): {outcome.rule}."
-    else:
-        policy = "accept" if chain.policy == NF_ACCEPT else "drop"
-        why = f"Chain {name} ({hook}, priority {chain.priority}): no rule decides; its policy is {policy}."
-    evidence: dict[str, Any] = {
-        "chain": name,
-        "hook": hook,
-        "priority": chain.priority,
-        "rule": outcome.rule,
-        "within": outcome.chain,
-        "handle": outcome.handle,
-        "matched": outcome.matched,
-    }
-    if ctx.copied_to:
-        why += f" A copy is sent to {', '.join(ctx.copied_to)}; it is not followed."
-        evidence["copies_sent_to"] = tuple(ctx.copied_to)
-    if _is_bridged(ctx):
-        evidence["called_by"] = _caller(ctx.ns, ctx.packet.ipv6)
-    ctx.run.step(
+    ctx.run.record(
         ctx.ns,
-        kind,
         dev,
         ctx.packet,
-        decision,
-        why,
+        HookVerdict(
+            _action(outcome),
+            chain=ctx.chain_ref(chain),
+            hook=HOOK_NAMES[ctx.hook] if ctx.hook < len(HOOK_NAMES) else str(ctx.hook),
+            hit=outcome.hit,
+            matched=outcome.matched,
+            translates=translates,
+            called_by=_caller(ctx.ns, ctx.packet.ipv6) if _is_bridged(ctx) else "",
+        ),
         reason="NETFILTER_DROP" if outcome.code == NF_DROP and outcome.action is None else "",
-        certainty=UNCERTAIN if outcome.forked else "certain",
-        command=list_command(chain, legacy=ctx.legacy),
-        **evidence,
+        certainty=UNCERTAIN if outcome.forked else CERTAIN,
+        copies=tuple(ctx.copies),
     )
 
 
-def _nat(ctx: Context, dev: str, nexthop: bytes) -> None:
+def _action(outcome: Outcome) -> NfAction:
+    """Return what a chain came to, from the closed list; "unknown" where it isn't in that."""
+    name = outcome.name
+    return NF_ACTIONS.get(name, "unknown")
+
+
+def _nat(ctx: Context, dev: Link | None, nexthop: bytes) -> None:
     """Consult nat chains if the connection is new, then translate the packet."""
     packet, run, ns = ctx.packet, ctx.run, ctx.ns
     number = packet.ct
@@ -262,13 +245,12 @@ def _nat_order(ctx: Context, chains: list[NftChain]) -> list[NftChain]:
     return [chain for _, _, chain in sorted(ranked, key=lambda entry: entry[:2])]
 
 
-def apply_mapping(ctx: Context, mapping: NatMapping | None, source: bool, dev: str) -> None:
+def apply_mapping(ctx: Context, mapping: NatMapping | None, source: bool, dev: Link | None) -> None:
     """Decide the connection's translation; ends the walk where every tuple that the rule allows is taken."""
     number = ctx.packet.ct
     assert number is not None
     if not nat.set_up(ctx.run, ctx.ns, number, mapping, source):
-        why = "Every port that the rule allows is taken by other connections: the packet is dropped when it is confirmed."
-        ctx.run.unknown(ctx.ns, "nat", dev, ctx.packet, "no free port", why)
+        ctx.run.end_unknown(ctx.ns, dev, ctx.packet, Nat("unknown", "no free port"))
     packet = ctx.packet
     tunnel = (packet.proto, packet.src, packet.dst, packet.dport) if packet.payload is not None else None
     known = portless(ctx.ns.conntrack).get(tunnel, {}) if tunnel is not None else {}
@@ -279,10 +261,10 @@ def apply_mapping(ctx: Context, mapping: NatMapping | None, source: bool, dev: s
         ctx.run.change_conn(number, reply=invert(conn.orig), unsure="", status=status)
 
 
-def _nat_chain(ctx: Context, chain: NftChain, dev: str, nexthop: bytes, source: bool) -> None:
+def _nat_chain(ctx: Context, chain: NftChain, dev: Link | None, nexthop: bytes, source: bool) -> None:
     outcome = run_chain(ctx, chain, dev)
     if outcome.action is None:
-        record(ctx, chain, outcome, dev, "nat" if outcome.rule else "netfilter", outcome.name)
+        record(ctx, chain, outcome, dev, translates=outcome.hit is not None)
         if outcome.code == NF_DROP:
             raise Ended(Disposition.DROPPED, "NETFILTER_DROP")
         if outcome.code != NF_ACCEPT:
@@ -293,25 +275,15 @@ def _nat_chain(ctx: Context, chain: NftChain, dev: str, nexthop: bytes, source: 
     mapping = nat.mapping_of(ctx, outcome.action, nexthop)
     if mapping.error or mapping.source != source:
         what = mapping.error or "translation at the wrong hook"
-        ctx.run.unknown(
+        ctx.run.end_unknown(
             ctx.ns,
-            "nat",
             dev,
             ctx.packet,
-            what,
-            f"A nat rule asks for what is not modelled: {what}.",
-            rule=outcome.rule,
+            Nat("unknown", "statement", hit=outcome.hit, within=ctx.chain_ref(chain), what=what),
         )
-    record(ctx, chain, outcome, dev, "nat", outcome.action.name)
+    record(ctx, chain, outcome, dev, translates=True)
     if mapping.drop:
-        ctx.run.drop(
-            ctx.ns,
-            "nat",
-            dev,
-            ctx.packet,
-            "NETFILTER_DROP",
-            "There is no address to translate to: the packet is dropped.",
-        )
+        ctx.run.end_dropped(ctx.ns, dev, ctx.packet, "NETFILTER_DROP", Nat("drop", "no address"))
     apply_mapping(ctx, mapping, source, dev)
 
 

@@ -37,7 +37,7 @@ ICMPX_V4 = {0: 0, 1: 3, 2: 1, 3: 13}
 ICMPX_V6 = {0: 0, 1: 4, 2: 3, 3: 1}
 
 
-def reject(ctx: Context, expr: NftExpr, dev: str) -> NoReturn:
+def reject(ctx: Context, expr: NftExpr) -> NoReturn:
     """End the walk with the answer that the statement sends. The chain has recorded the decision."""
     kind = expr.attrs.get("type", 0)
     if kind == TCP_RST:
@@ -97,7 +97,7 @@ def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
     iif = None if packet.ipv6 and forgotten else ctx.iif
     source, sourceless = error_source(ctx.ns, iif, packet, local or own)
     if (own or ctx.hook == NF_LOCAL_IN) and not may_send_from(ctx.ns, packet.dst):
-        source = b""  # answered as who was asked, which is nobody's address here: the error has no route
+        source = b""  # answered as who was asked, which is not a local address: the error has no route
     error = icmp_error(packet, "port", source)
     if error is not None:
         error = error.but(icmp_code=code)

@@ -10,6 +10,7 @@ from netviz.core.model.link import Link
 from netviz.core.sim.hook.frame_hooks import Forwarded
 from netviz.core.sim.neighbour.resolve import resolve
 from netviz.core.sim.run import Run, Tx
+from netviz.core.sim.steps import Forward, Transmit
 from netviz.core.state.node import NetnsState
 
 NF_RECURSION_LIMIT = 2
@@ -19,9 +20,8 @@ def send_on(run: Run, ns: NetnsState, link: Link, forwarded: Forwarded, before: 
     """Send a frame on from a link; `before` counts the turns that it has taken so far."""
     packet, out = forwarded.packet, forwarded.link
     if before > NF_RECURSION_LIMIT:
-        why = "Rules of devices send the frame from one to the next too often: it is dropped."
-        run.drop(ns, "link_tx", link.ifname, packet, "NOT_SPECIFIED", why)
+        run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Transmit("drop", "too many turns"))
     if forwarded.nexthop:
         packet = resolve(run, ns, out, forwarded.nexthop, packet, routed=False)
-    run.step(ns, "forward", link.ifname, packet, "forward", f"The frame goes out of {out.ifname} instead.")
+    run.record(ns, link, packet, Forward("forward", "by a rule", oif=out.ifname))
     return Tx(LinkKey(ns.key, out.ifindex), packet, forwarded.nexthop, before + 1)

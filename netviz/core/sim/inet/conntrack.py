@@ -15,7 +15,7 @@ direction. Where one of them may decide, or entries are missing from the state, 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -30,6 +30,7 @@ from netviz.core.model.conntrack import (
     CtTuple,
 )
 from netviz.core.model.ids import NetnsKey
+from netviz.core.model.link import Link
 from netviz.core.sim.conn import Conn
 from netviz.core.sim.index import Index
 from netviz.core.sim.packet import (
@@ -48,6 +49,7 @@ from netviz.core.sim.packet import (
     invert,
 )
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import Conntrack
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import BRANCH, UNCERTAIN
 from netviz.core.state.node import NetnsState
@@ -201,21 +203,20 @@ def may_start(packet: Packet) -> bool:
 UNTRACKED6 = (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT)
 
 
-def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
+def track(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) -> Packet:
     """Attach a packet to its connection, making a new one where it may start one."""
     if packet.ct is not None or packet.untracked:
         return packet
     packet = packet.but(template=False) if packet.template else packet
     if packet.proto == IPPROTO_ICMPV6 and packet.icmp_type in UNTRACKED6:
         return packet.but(untracked=True)
-    command = f"conntrack -L | grep {format_ip(packet.src)}"
     if packet.inner is not None:
-        return _track_error(run, ns, packet, dev, command)
+        return _track_error(run, ns, packet, dev)
     wanted = packet.tuple()
     found = _find_for(run, ns, packet, dev, wanted)
     fits = _fits(run, ns, packet, dev, *found) if found is not None else NEW
     if fits == INVALID:
-        return _invalid(run, ns, packet, dev, command, "A SYN on the way back of a known connection")
+        return _invalid(run, ns, packet, dev, "SYN in reply direction")
     if fits == NEW:
         found = None
     if found is not None:
@@ -223,46 +224,37 @@ def track(run: Run, ns: NetnsState, packet: Packet, dev: str) -> Packet:
         packet = packet.but(ct=number, ct_reply=reply)
         conn = run.memory.conns[number].with_packet(packet, reply)
         run.memory = run.memory.with_conn(number, conn)
-        state = ct_state(run, packet)
-        run.step(
+        run.record(
             ns,
-            "conntrack",
             dev,
             packet,
-            state,
-            f"The packet belongs to a known connection ({'reply' if reply else 'original'} direction, {state}).",
-            command=command,
-            orig=tuple_text(conn.orig),
-            reply=tuple_text(conn.reply),
+            Conntrack(ct_state(run, packet), "known", orig=conn.orig, reply=conn.reply, is_reply=reply),
         )
         return packet
     _check_doubts(run, ns, packet, dev)
     if not may_start(packet):
-        return _invalid(
-            run, ns, packet, dev, command, "The packet belongs to no known connection and cannot start one"
-        )
+        return _invalid(run, ns, packet, dev, "cannot start one")
     conn = Conn(wanted, invert(wanted), zone=packet.zone, drawn=packet.sport_unsure)
     packet = packet.but(ct=run.add_conn(conn.with_packet(packet, False)), ct_reply=False)
-    run.step(
-        ns,
-        "conntrack",
-        dev,
-        packet,
-        "new",
-        "The packet starts a new connection.",
-        command=command,
-        orig=tuple_text(wanted),
-    )
+    run.record(ns, dev, packet, Conntrack("new", orig=wanted))
     return packet
 
 
-def _invalid(run: Run, ns: NetnsState, packet: Packet, dev: str, command: str, why: str) -> Packet:
+def _invalid(
+    run: Run,
+    ns: NetnsState,
+    packet: Packet,
+    dev: Link | None,
+    cause: Literal["SYN in reply direction", "cannot start one", "error about none"],
+) -> Packet:
     packet = packet.but(zone=0) if packet.zone else packet
-    run.step(ns, "conntrack", dev, packet, "invalid", f"{why}: it is invalid.", command=command)
+    run.record(ns, dev, packet, Conntrack("invalid", cause))
     return packet
 
 
-def _find_for(run: Run, ns: NetnsState, packet: Packet, dev: str, wanted: CtTuple) -> tuple[int, bool] | None:
+def _find_for(
+    run: Run, ns: NetnsState, packet: Packet, dev: Link | None, wanted: CtTuple
+) -> tuple[int, bool] | None:
     """Find a packet's connection; where its port isn't known, among those that this run has made.
 
     A port that translation drew is one that no connection of its own uses, so it is new elsewhere too. A
@@ -282,23 +274,15 @@ def _find_for(run: Run, ns: NetnsState, packet: Packet, dev: str, wanted: CtTupl
     return run.add_conn(Conn.from_entry(entry)), reply
 
 
-def choose_tunnels(run: Run, ns: NetnsState, packet: Packet, dev: str, count: int) -> int:
+def choose_tunnels(run: Run, ns: NetnsState, packet: Packet, dev: Link | None, count: int) -> int:
     """Choose to which of a tunnel's known connections its packet belongs, as its source port might: 0 is to none."""
     picked = run.choose(("tunnel connection", ns.key, *packet.tuples()), count, None)
-    run.step(
+    run.record(
         ns,
-        "conntrack",
         dev,
         packet,
-        "assume known connection" if picked else "assume new connection",
-        "The tunnel packet's source port is a hash of what is inside. This branch takes it "
-        + (
-            "to belong to a known connection between these addresses."
-            if picked
-            else "to start a new connection."
-        ),
+        Conntrack("assume known connection" if picked else "assume new connection"),
         certainty=BRANCH,
-        command=f"conntrack -L | grep {format_ip(packet.src)}",
     )
     return picked
 
@@ -307,7 +291,7 @@ def _reopens(packet: Packet) -> bool:
     return packet.tcp_flags & (TH_SYN | TH_ACK) == TH_SYN
 
 
-def _fits(run: Run, ns: NetnsState, packet: Packet, dev: str, number: int, reply: bool) -> str:
+def _fits(run: Run, ns: NetnsState, packet: Packet, dev: Link | None, number: int, reply: bool) -> str:
     """Tell whether a TCP packet fits the connection that its tuple names, as the collected state has it.
 
     A SYN on a connection that is in TIME_WAIT or CLOSE begins a new one if the old one was closed or
@@ -323,18 +307,12 @@ def _fits(run: Run, ns: NetnsState, packet: Packet, dev: str, number: int, reply
         return KNOWN if conn.tcp_state in (SYN_SENT, SYN_SENT2) else INVALID
     if conn.tcp_state in (TIME_WAIT, CLOSE):
         reopened = run.choose(("reopen", ns.key, conn.orig), 2, None) == 0
-        what = "takes its place" if reopened else "is counted to it"
-        run.step(
+        run.record(
             ns,
-            "conntrack",
             dev,
             packet,
-            "assume new" if reopened else "assume known",
-            f"A closed connection with these addresses and ports is still there; whether the SYN {what} isn't known, "
-            "this branch assumes it.",
-            reason="closed connection",
+            Conntrack("assume new" if reopened else "assume known", orig=conn.orig),
             certainty=UNCERTAIN,
-            orig=tuple_text(conn.orig),
         )
         if reopened:
             _forget(run, ns, conn)
@@ -350,7 +328,7 @@ def _forget(run: Run, ns: NetnsState, conn: Conn) -> None:
     )
 
 
-def _check_doubts(run: Run, ns: NetnsState, packet: Packet, dev: str) -> None:
+def _check_doubts(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) -> None:
     """End the walk where a packet without a known connection may have one, or may not get one.
 
     Source: net/netfilter/nf_conntrack_core.c, init_conntrack, __nf_conntrack_alloc, early_drop
@@ -367,36 +345,23 @@ def _check_doubts(run: Run, ns: NetnsState, packet: Packet, dev: str) -> None:
     if not missing and status is not None and status.shed:
         missing = f"{status.shed} changes were left out under load"
     if missing:
-        why = f"Not all connections are in the state ({missing}): this packet may belong to one that isn't."
-        run.unknown(ns, "conntrack", dev, packet, "connections not read", why, section="conntrack")
-    limit = value(ns, "net.netfilter.nf_conntrack_max")
-    if limit and len(ns.conntrack) >= limit:
-        why = f"The connection table is full ({limit} entries): a new one takes another's place, or the packet is dropped."
-        run.unknown(
+        run.end_unknown(
             ns,
-            "conntrack",
             dev,
             packet,
-            "full connection table",
-            why,
-            entries=len(ns.conntrack),
-            command="sysctl net.netfilter.nf_conntrack_max net.netfilter.nf_conntrack_count",
+            Conntrack("unknown", "connections not read", section="conntrack", missing=missing),
+        )
+    limit = value(ns, "net.netfilter.nf_conntrack_max")
+    if limit and len(ns.conntrack) >= limit:
+        run.end_unknown(
+            ns, dev, packet, Conntrack("unknown", "full table", entries=len(ns.conntrack), limit=limit)
         )
     helped = others(ns.conntrack).helped.get(packet.dst)
     if helped is not None and may_start(packet):
-        run.unknown(
-            ns,
-            "conntrack",
-            dev,
-            packet,
-            f"expectation of helper {helped.helper}",
-            f"The helper {helped.helper} watches a connection of {format_ip(packet.dst)} and may expect this one; "
-            "what it expects isn't known.",
-            command="conntrack -L expect",
-        )
+        run.end_unknown(ns, dev, packet, Conntrack("unknown", "helper", helper=helped.helper))
 
 
-def _track_error(run: Run, ns: NetnsState, packet: Packet, dev: str, command: str) -> Packet:
+def _track_error(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) -> Packet:
     """Attach an ICMP error to the connection that it is about.
 
     Source: net/netfilter/nf_conntrack_proto_icmp.c, nf_conntrack_inet_error (Linux 6.18).
@@ -405,21 +370,11 @@ def _track_error(run: Run, ns: NetnsState, packet: Packet, dev: str, command: st
     found = find(run, ns, invert(packet.inner), packet.zone)
     if found is None:
         _check_doubts(run, ns, packet, dev)
-        return _invalid(run, ns, packet, dev, command, "The ICMP error is about no known connection")
+        return _invalid(run, ns, packet, dev, "error about none")
     number, reply = found
     conn = run.memory.conns[number]
     packet = packet.but(ct=number, ct_reply=reply, ct_related=True)
-    run.step(
-        ns,
-        "conntrack",
-        dev,
-        packet,
-        "related",
-        "The ICMP error is about a known connection.",
-        command=command,
-        orig=tuple_text(conn.orig),
-        reply=tuple_text(conn.reply),
-    )
+    run.record(ns, dev, packet, Conntrack("related", orig=conn.orig, reply=conn.reply, is_reply=reply))
     return packet
 
 
@@ -434,7 +389,10 @@ def seen_conn(run: Run, packet: Packet) -> Conn | None:
     return Conn(nobody, nobody, IPS_TEMPLATE | IPS_CONFIRMED, zone=packet.zone)
 
 
-def ct_state(run: Run, packet: Packet) -> str:
+CtState = Literal["new", "established", "related", "untracked", "invalid"]
+
+
+def ct_state(run: Run, packet: Packet) -> CtState:
     """Name the packet's state as `ct state` does.
 
     Source: include/net/netfilter/nf_conntrack.h, nf_ct_get; nf_conntrack_core.c, resolve_normal_ct

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import Link
@@ -12,6 +12,7 @@ from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import owned_addrs, select_on_link, select_source, source6
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.steps import DropReason, What
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
@@ -60,18 +61,15 @@ def _source6(ns: NetnsState, link: Link | None, packet: Packet) -> tuple[bytes, 
 def drop_and_tell(
     run: Run,
     ns: NetnsState,
-    kind: str,
-    dev: str,
+    dev: Link | None,
     packet: Packet,
-    reason: str,
-    why: str,
+    reason: DropReason,
+    what: What,
     *,
     error: str,
     iif: Link | None,
-    command: str = "",
-    **evidence: Any,
 ) -> NoReturn:
     """Drop a packet that came in by `iif`, and answer its sender with the ICMP error of kind `error`."""
-    run.step(ns, kind, dev, packet, "drop", why, reason=reason, command=command, **evidence)
+    run.record(ns, dev, packet, what, reason=reason)
     source, sourceless = error_source(ns, iif, packet)
     raise Ended(Disposition.DROPPED, reason, icmp_error(packet, error, source), ns.key, sourceless)

@@ -6,9 +6,10 @@ net/ipv6/ip6_input.c; ip6_output.c, ip6_forward (Linux 6.18).
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST, RTN_UNICAST, Nexthop
 from netviz.core.model.link import IFF_LOOPBACK, Link
@@ -32,11 +33,19 @@ from netviz.core.sim.inet.local import deliver, local_in
 from netviz.core.sim.link.ipvlan import l3s_owner
 from netviz.core.sim.link.vrf import master_of
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
-from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow
+from netviz.core.sim.route.decision import (
+    looked_up,
+    missing_device,
+    pick_nexthop,
+    record_route,
+    route_flow,
+    via,
+)
 from netviz.core.sim.route.rules import RouteResult, lookup_route
 from netviz.core.sim.route.saddr import LOOPBACK6, is_link_local6, is_multicast
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Action, Run
+from netviz.core.sim.steps import Forward, PolicyRule, Receive, RouteLookup, Ttl
 from netviz.core.state.node import NetnsState
 
 
@@ -45,7 +54,7 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
 
     What the host sent itself comes from the loopback `routed`.
     """
-    check_ipv6(run, ns, link, packet, "link_rx")
+    check_ipv6(run, ns, link, packet, Receive("drop", "IPv6 disabled"))
     _check_loopback6(run, ns, link, packet)
     packet = packet.but(own=False) if packet.own else packet
     if came_through_bridge(ns, link, packet):
@@ -67,59 +76,36 @@ def rcv(run: Run, ns: NetnsState, link: Link, packet: Packet, routed: bool = Tru
     checks = not packet.ipv6 and flow.iif == link.ifindex  # the route that a packet has is taken as it is
     if checks:
         check_martian(run, ns, link, packet)
-    run.check_gap(ns, "routes", "route", link.ifname, packet)
-    run.check_gap(ns, "rules", "route", link.ifname, packet)
+    run.check_gap(ns, "routes", RouteLookup, link, packet)
+    run.check_gap(ns, "rules", RouteLookup, link, packet)
     if packet.fragment and not defragments(
         run, ns, packet.ipv6
     ):  # __skb_flow_dissect reads no fragment's ports
         flow = msgspec.structs.replace(flow, sport=0, dport=0, sport_unsure=False, dport_unsure=False)
     if not flow.iif and not packet.ipv6:
-        why = (
-            "It still has the route of the packet that it was made of, which was to be sent: it is discarded."
-        )
-        run.drop(ns, "route", link.ifname, packet, "NOT_SPECIFIED", why)
+        run.end_dropped(ns, link, packet, "NOT_SPECIFIED", RouteLookup("drop", "route of another packet"))
     result = lookup_route(ns, flow)
-    command = _route_command(packet, link)
     if result.unknown:
-        run.unknown(
-            ns,
-            "route",
-            link.ifname,
-            packet,
-            result.unknown,
-            f"The routing decision isn't known: {result.unknown}.",
-            command=command,
+        run.end_unknown(
+            ns, link, packet, RouteLookup("unknown", "lookup", asked="in", unknown=result.unknown)
         )
     if result.error or result.route is None:
-        input_error(run, ns, link, packet, result, command)
+        input_error(run, ns, link, packet, result)
+    looked = partial(looked_up(ns, result), asked="in")
     if result.route.type == RTN_LOCAL:
-        record_route(run, ns, link.ifname, packet, result, None, command)
+        record_route(run, ns, link, packet, looked("local"))
         check_source(run, ns, link, packet, flow, 0)
         return local_in(run, ns, link, packet)
     if result.route.type in (RTN_BROADCAST, RTN_MULTICAST) or is_multicast(packet.dst):
-        run.unknown(
-            ns,
-            "route",
-            link.ifname,
-            packet,
-            "broadcast or multicast",
-            "Broadcast and multicast are not followed.",
-        )
+        run.end_unknown(ns, link, packet, RouteLookup("unknown", "broadcast or multicast"))
     check_forwarding(run, ns, link, packet)
     if result.route.type != RTN_UNICAST:
-        run.drop(
-            ns,
-            "route",
-            link.ifname,
-            packet,
-            "IP_INVALID_DEST",
-            "The destination's route is of a martian type.",
-        )
+        run.end_dropped(ns, link, packet, "IP_INVALID_DEST", RouteLookup("drop", "martian route"))
     nexthop = pick_nexthop(run, ns, packet, result)
     out = ns.links.get(nexthop.oif)
     if out is None:
-        missing_device(run, ns, packet, nexthop, command)
-    record_route(run, ns, link.ifname, packet, result, nexthop, command)
+        missing_device(run, ns, packet, nexthop, looked)
+    record_route(run, ns, link, packet, via(ns, looked, packet, result, nexthop))
     if checks:
         check_source(run, ns, link, packet, flow, out.ifindex)
     if out.flags & IFF_LOOPBACK:
@@ -143,8 +129,7 @@ def _check_loopback6(run: Run, ns: NetnsState, link: Link, packet: Packet) -> No
     Source: net/ipv6/ip6_input.c, ip6_rcv_core (Linux 6.18).
     """
     if LOOPBACK6 in (packet.src, packet.dst) and not link.flags & IFF_LOOPBACK and link.kind != "vrf":
-        why = f"{format_ip(LOOPBACK6)} may not come in by {link.ifname}: it is the loopback's alone."
-        run.drop(ns, "link_rx", link.ifname, packet, "IP_INHDR", why, command="ip -6 addr show dev lo")
+        run.end_dropped(ns, link, packet, "IP_INHDR", Receive("drop", "loopback address"))
 
 
 def _into_vrf(run: Run, ns: NetnsState, link: Link, vrf: Link, packet: Packet) -> tuple[Link, Packet]:
@@ -155,9 +140,7 @@ def _into_vrf(run: Run, ns: NetnsState, link: Link, vrf: Link, packet: Packet) -
     packet = packet.but(sdif=link.ifindex)
     if link.ifindex == vrf.ifindex:
         return vrf, packet
-    why = f"{link.ifname} is a slave of the VRF {vrf.ifname}: the packet is routed in the VRF's table."
-    command = f"ip route show vrf {vrf.ifname}"
-    run.step(ns, "rule", link.ifname, packet, "to vrf", why, vrf=vrf.ifname, command=command)
+    run.record(ns, link, packet, PolicyRule("to vrf", vrf=vrf.ifname))
     return vrf, inet_hook(run, ns, packet, NF_PRE_ROUTING, vrf, None)
 
 
@@ -170,14 +153,8 @@ def _into_l3s(run: Run, ns: NetnsState, link: Link, packet: Packet, found: LinkK
     own = run.netns(found.netns)
     upper = own.links[found.ifindex]
     check_source(run, own, upper, packet, route_flow(packet), 0)
-    why = f"{upper.ifname} is an ipvlan (l3s) over {link.ifname} and has {format_ip(packet.dst)}: it gets the packet."
-    run.step(own, "link_rx", upper.ifname, packet, "receive", why)
+    run.record(own, upper, packet, Receive("receive", "ipvlan l3s", lower=link.ifname))
     return deliver(run, own, upper, packet)
-
-
-def _route_command(packet: Packet, link: Link) -> str:
-    mark = f" mark {packet.mark}" if packet.mark else ""
-    return f"ip route get {format_ip(packet.dst)} from {format_ip(packet.src)} iif {link.ifname}{mark}"
 
 
 def _forward(
@@ -191,31 +168,16 @@ def _forward(
     if packet.ipv6:
         check_forwarding(run, ns, link, packet)
     if packet.sk or packet.pkttype:
-        why = "A rule has given the packet to a socket, or made it one for others: it is not forwarded."
-        run.drop(ns, "forward", link.ifname, packet, "NOT_SPECIFIED", why)
+        run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Forward("drop", "given to a socket"))
     if packet.ttl <= 1:
-        what = "hop limit" if packet.ipv6 else "TTL"
-        why = f"The {what} is used up; the sender is told by ICMP (time exceeded)."
-        drop_and_tell(run, ns, "ttl", link.ifname, packet, "IP_INHDR", why, error="ttl", iif=link)
+        drop_and_tell(run, ns, link, packet, "IP_INHDR", Ttl("drop", "forwarding"), error="ttl", iif=link)
     if packet.ipv6:
         _check_link_local(run, ns, link, out, packet)
     mtu = max(route_mtu(out, result, packet.ipv6, True), IPV6_MIN_MTU if packet.ipv6 else 0)
     if packet.wire_length > mtu and (packet.df or packet.ipv6):
-        command = f"ip link show dev {out.ifname}"
-        refuse_too_big(run, ns, out, packet, mtu, link, out.ifname, command)
+        refuse_too_big(run, ns, out, packet, mtu, link, "device")
     packet = packet.but(ttl=packet.ttl - 1)
-    run.step(
-        ns,
-        "forward",
-        link.ifname,
-        packet,
-        "forward",
-        f"Forwarding is on for {link.ifname}; the packet goes on to {out.ifname}.",
-        oif=out.ifname,
-        command=f"sysctl net.ipv4.conf.{link.ifname}.forwarding"
-        if not packet.ipv6
-        else "sysctl net.ipv6.conf.all.forwarding",
-    )
+    run.record(ns, link, packet, Forward("forward", oif=out.ifname))
     packet = inet_hook(run, ns, packet, NF_FORWARD, link, out, nexthop.gateway or packet.dst)
     mtu = max(route_mtu(out, result, True), IPV6_MIN_MTU) if packet.ipv6 else mtu
     return output(run, ns, out, packet, nexthop, mtu, link)
@@ -227,9 +189,7 @@ def _check_link_local(run: Run, ns: NetnsState, link: Link, out: Link, packet: P
     Source: net/ipv6/ip6_output.c, ip6_forward (Linux 6.18).
     """
     if is_link_local6(packet.dst):
-        why = "How a packet to a link-local address of somebody else goes on is not modelled."
-        run.unknown(ns, "forward", link.ifname, packet, "link-local destination", why)
+        run.end_unknown(ns, link, packet, Forward("unknown", "link-local destination"))
     if is_link_local6(packet.src) and link.ifindex != out.ifindex:
-        why = "A packet from a link-local address stays on its link; the sender is told by ICMP (not a neighbour)."
-        reason = "IP_INADDRERRORS"
-        drop_and_tell(run, ns, "forward", link.ifname, packet, reason, why, error="neighbour", iif=link)
+        what = Forward("drop", "link-local source")
+        drop_and_tell(run, ns, link, packet, "IP_INADDRERRORS", what, error="neighbour", iif=link)

@@ -5,11 +5,11 @@ Source: net/ipv4/ip_output.c, __ip_local_out, ip_output, ip_finish_output; net/i
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from functools import partial
+from typing import Literal, NoReturn
 
 import msgspec
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RTN_BROADCAST, RTN_MULTICAST, Nexthop
 from netviz.core.model.link import IFF_LOOPBACK, Link
@@ -18,14 +18,20 @@ from netviz.core.model.netfilter import (
 )
 from netviz.core.sim import sysctl
 from netviz.core.sim.hook.netfilter import inet_hook, output_hook
-from netviz.core.sim.inet.admission import (
-    ERROR_WORDS,
-)
 from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.link.vrf import check_hooks, master_of
 from netviz.core.sim.neighbour.resolve import resolve
 from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, IPPROTO_UDP, Packet
-from netviz.core.sim.route.decision import missing_device, pick_nexthop, record_route, route_flow, sender_tos
+from netviz.core.sim.route.decision import (
+    Lookup,
+    looked_up,
+    missing_device,
+    pick_nexthop,
+    record_route,
+    route_flow,
+    sender_tos,
+    via,
+)
 from netviz.core.sim.route.rules import (
     RouteResult,
     assumed_on_link,
@@ -33,7 +39,7 @@ from netviz.core.sim.route.rules import (
     vrf_of,
 )
 from netviz.core.sim.run import Action, Run, Send, Tx
-from netviz.core.sim.words.iproute import route_text, rule_text
+from netviz.core.sim.steps import DropReason, Encap, Mtu, RouteLookup, What
 from netviz.core.state.node import NetnsState
 
 
@@ -72,13 +78,20 @@ def _check_send(run: Run, ns: NetnsState, out: Link, packet: Packet, mtu: int) -
     """
     datagram = packet.proto == IPPROTO_UDP or packet.is_icmp
     if packet.own and packet.df and datagram and packet.wire_length > mtu:
-        why = (
-            f"The packet has {packet.wire_length} bytes, its route by {out.ifname} takes {mtu}, and DF is set: sending "
-            "fails with EMSGSIZE."
+        run.end_dropped(
+            ns,
+            out,
+            packet,
+            "PKT_TOO_BIG",
+            Mtu(
+                "drop",
+                "sending fails",
+                mtu=mtu,
+                length=packet.wire_length,
+                taker=out.ifname,
+                errno="EMSGSIZE",
+            ),
         )
-        told = {"mtu": mtu, "length": packet.wire_length, "errno": "EMSGSIZE"}
-        command = f"ip route get {format_ip(packet.dst)}"
-        run.drop(ns, "mtu", out.ifname, packet, "PKT_TOO_BIG", why, command=command, **told)
 
 
 def _local_oif(result: RouteResult) -> int:
@@ -90,8 +103,8 @@ def _route_output(
     run: Run, ns: NetnsState, packet: Packet, send: Send, again: bool = False
 ) -> tuple[RouteResult, Nexthop, Link]:
     """Route the host's own packet: first for its sender, `again` for a hook that changed it."""
-    run.check_gap(ns, "routes", "route", "", packet)
-    run.check_gap(ns, "rules", "route", "", packet)
+    run.check_gap(ns, "routes", RouteLookup, None, packet)
+    run.check_gap(ns, "rules", RouteLookup, None, packet)
     oif, sourceless = send.oif, send.sourceless and not again
     asked = packet.but(tos=packet.tos if again else sender_tos(packet), dst=send.via or packet.dst)
     result = lookup_route(ns, route_flow(asked, oif=oif, sourceless=sourceless, dissected=again))
@@ -99,58 +112,47 @@ def _route_output(
         # ip6_dst_lookup_tail: what was found without a source is forgotten if it is an error
         sourceless = False
         result = lookup_route(ns, route_flow(asked, oif=oif))
-    mark = f" mark {packet.mark}" if packet.mark else ""
-    source = "" if sourceless else f" from {format_ip(packet.src)}"
-    command = f"ip route get {format_ip(packet.dst)}{source}{mark}"
     bound_to = ns.links.get(oif)
+    found = partial(
+        looked_up(ns, result),
+        asked="out",
+        sourceless=sourceless,
+        bound=bound_to.ifname if bound_to is not None else "",
+        again=again,
+    )
+    refused: DropReason = "NETFILTER_DROP" if again else "IP_OUTNOROUTES"
     if bound_to is not None and not bound_to.up and not packet.ipv6:
-        why = f"{bound_to.ifname}, which the sender is bound to, is down: sending fails with ENETUNREACH."
-        reason = "NETFILTER_DROP" if again else "IP_OUTNOROUTES"
-        run.drop(ns, "route", bound_to.ifname, packet, reason, why, command=command, errno="ENETUNREACH")
+        run.end_dropped(
+            ns, bound_to, packet, refused, found("drop", "bound device down", errno="ENETUNREACH")
+        )
     if result.unknown:
-        why = f"The routing decision isn't known: {result.unknown}."
-        run.unknown(ns, "route", "", packet, result.unknown, why, command=command)
+        run.end_unknown(ns, None, packet, found("unknown", "lookup", unknown=result.unknown))
     if result.error or result.route is None:
-        error = result.error or "ENETUNREACH"
-        evidence: dict[str, Any] = {"errno": error}
-        if result.rule is not None:
-            evidence["rule"] = rule_text(result.rule)
-        if result.route is not None:
-            evidence["route"] = route_text(result.route, ns.links)
-        if result.passed:
-            evidence["passed"] = result.passed
+        found = partial(found, errno=result.error or "ENETUNREACH")
         if bound_to is not None and assumed_on_link(ns.links, oif, packet.dst):
-            return _assume_on_link(run, ns, packet, bound_to, command, evidence)
-        why = f"There is {ERROR_WORDS[error]} to {format_ip(packet.dst)} here: sending fails with {error}."
-        if error != "ENETUNREACH":
-            why = f"{format_ip(packet.dst)} is caught by a {ERROR_WORDS[error]}: sending fails with {error}."
-        reason = "NETFILTER_DROP" if again else "IP_OUTNOROUTES"
-        run.drop(ns, "route", "", packet, reason, why, command=command, **evidence)
+            return _assume_on_link(run, ns, packet, bound_to, found)
+        run.end_dropped(ns, None, packet, refused, found("drop", "sending fails"))
     if result.local:
-        record_route(run, ns, "lo", packet, result, None, command)
         loopback = ns.links.get(vrf_of(ns.links, oif or _local_oif(result))) or next(
             (link for link in ns.links.values() if link.flags & IFF_LOOPBACK), None
         )
         if loopback is None:
-            run.unknown(
-                ns, "route", "lo", packet, "no loopback", "The namespace's loopback is not in the state."
-            )
+            run.end_unknown(ns, None, packet, found("unknown", "no loopback"))
+        record_route(run, ns, loopback, packet, found("local"))
         return result, Nexthop(loopback.ifindex), loopback
     if result.route.type in (RTN_BROADCAST, RTN_MULTICAST):
-        run.unknown(
-            ns, "route", "", packet, "broadcast or multicast", "Broadcast and multicast are not followed."
-        )
+        run.end_unknown(ns, None, packet, found("unknown", "broadcast or multicast"))
     nexthop = pick_nexthop(run, ns, packet, result, "sent again" if again else "sent")
     out = ns.links.get(nexthop.oif)
     if out is None:
-        missing_device(run, ns, packet, nexthop, command)
-    record_route(run, ns, out.ifname, packet, result, nexthop, command)
+        missing_device(run, ns, packet, nexthop, found)
+    record_route(run, ns, out, packet, via(ns, found, packet, result, nexthop))
     if not sourceless:
-        _check_loopback_source(run, ns, out, packet, "NETFILTER_DROP" if again else "IP_OUTNOROUTES")
+        _check_loopback_source(run, ns, out, packet, refused)
     return result, nexthop, out
 
 
-def _check_loopback_source(run: Run, ns: NetnsState, out: Link, packet: Packet, reason: str) -> None:
+def _check_loopback_source(run: Run, ns: NetnsState, out: Link, packet: Packet, reason: DropReason) -> None:
     """Refuse a loopback source on its way out of the host, unless route_localnet lets it go.
 
     Source: net/ipv4/route.c, __mkroute_output (Linux 6.18).
@@ -158,23 +160,14 @@ def _check_loopback_source(run: Run, ns: NetnsState, out: Link, packet: Packet, 
     elsewhere = not out.flags & IFF_LOOPBACK and out.kind != "vrf"
     if packet.ipv6 or packet.src[0] != 127 or not elsewhere or sysctl.ipv4_or(ns, out, "route_localnet"):
         return
-    name = f"net.ipv4.conf.{out.ifname}.route_localnet"
-    why = (
-        f"{format_ip(packet.src)} is a loopback address, which may not leave by {out.ifname} ({name} is off): "
-        "sending fails with EINVAL."
-    )
-    run.drop(ns, "route", out.ifname, packet, reason, why, command=f"sysctl {name}", errno="EINVAL")
+    run.end_dropped(ns, out, packet, reason, RouteLookup("drop", "loopback source", errno="EINVAL"))
 
 
 def _assume_on_link(
-    run: Run, ns: NetnsState, packet: Packet, out: Link, command: str, evidence: dict[str, Any]
+    run: Run, ns: NetnsState, packet: Packet, out: Link, found: Lookup
 ) -> tuple[RouteResult, Nexthop, Link]:
     """Send where no route leads, out of the device that the sender is bound to (see `assumed_on_link`)."""
-    why = (
-        f"No route leads to {format_ip(packet.dst)}, but the sender is bound to {out.ifname}: the destination is "
-        "taken to be on its link."
-    )
-    run.step(ns, "route", out.ifname, packet, "on link", why, command=command, **evidence)
+    run.record(ns, out, packet, found("on link"))
     return RouteResult(), Nexthop(out.ifindex), out
 
 
@@ -191,21 +184,13 @@ def route_mtu(out: Link, result: RouteResult, ipv6: bool, forwarding: bool = Fal
     return mtu or out.mtu
 
 
-def check_ipv6(run: Run, ns: NetnsState, link: Link, packet: Packet, kind: str) -> None:
+def check_ipv6(run: Run, ns: NetnsState, link: Link, packet: Packet, what: What) -> None:
     """Drop what comes in or goes out by a device on which IPv6 is off.
 
     Source: net/ipv6/ip6_input.c, ip6_rcv_core; ip6_output.c, ip6_output (Linux 6.18).
     """
     if packet.ipv6 and link.ipv6 is not None and link.ipv6.disable_ipv6:
-        run.drop(
-            ns,
-            kind,
-            link.ifname,
-            packet,
-            "IPV6DISABLED",
-            f"IPv6 is disabled on {link.ifname}.",
-            command=f"sysctl net.ipv6.conf.{link.ifname}.disable_ipv6",
-        )
+        run.end_dropped(ns, link, packet, "IPV6DISABLED", what)
 
 
 def output(
@@ -222,47 +207,31 @@ def output(
     Source: net/ipv4/ip_output.c, ip_output, ip_finish_output, ip_finish_output2 (Linux 6.18).
     """
     if nexthop.encap is not None:
-        run.unknown(
-            ns,
-            "encap",
-            out.ifname,
-            packet,
-            f"{nexthop.encap.type} encapsulation",
-            f"The route encapsulates ({nexthop.encap.type}), which is not modelled.",
-        )
+        run.end_unknown(ns, out, packet, Encap("unknown", "route encapsulation", what=nexthop.encap.type))
     gateway = nexthop.gateway or packet.dst
-    check_ipv6(run, ns, out, packet, "route")
+    check_ipv6(run, ns, out, packet, RouteLookup("drop", "IPv6 disabled"))
     packet = inet_hook(run, ns, packet, NF_POST_ROUTING, iif, out, gateway)
     if packet.wire_length > mtu:
         if packet.ipv6 and iif is not None:
             _check_fits(run, ns, out, packet, mtu, iif)
         if packet.df:
-            why = f"The packet has {packet.wire_length} bytes, {out.ifname} takes {mtu}, and DF is set."
-            length = packet.wire_length
-            reason = "NOT_SPECIFIED"  # ip_fragment, ip6_fragment
-            run.drop(
+            run.end_dropped(
                 ns,
-                "mtu",
-                out.ifname,
+                out,
                 packet,
                 "PKT_TOO_BIG",
-                why,
-                mtu=mtu,
-                length=length,
-                kernel_reason=reason,
+                Mtu(
+                    "drop",
+                    "DF",
+                    mtu=mtu,
+                    length=packet.wire_length,
+                    taker=out.ifname,
+                    kernel_reason="NOT_SPECIFIED",  # ip_fragment, ip6_fragment
+                ),
             )
         whole = packet.wire_length
         packet = packet.but(fragment=mtu)
-        run.step(
-            ns,
-            "mtu",
-            out.ifname,
-            packet,
-            "fragment",
-            f"The packet has {whole} bytes and {out.ifname} takes {mtu}: it goes on in fragments.",
-            mtu=mtu,
-            length=whole,
-        )
+        run.record(ns, out, packet, Mtu("fragment", mtu=mtu, length=whole, taker=out.ifname))
     if not out.flags & IFF_LOOPBACK and out.kind != "vrf":
         gateway = nexthop.gateway or packet.dst
         packet = resolve(run, ns, out, gateway, packet, iif)
@@ -283,8 +252,7 @@ def _check_fits(
     """
     if packet.wire_length <= mtu:
         return
-    what, command = f"its route by {out.ifname}", f"ip route get {format_ip(packet.dst)}"
-    refuse_too_big(run, ns, out, packet, mtu, iif, what, command, kernel_reason="NOT_SPECIFIED")
+    refuse_too_big(run, ns, out, packet, mtu, iif, "route", kernel_reason="NOT_SPECIFIED")
 
 
 def refuse_too_big(
@@ -294,28 +262,17 @@ def refuse_too_big(
     packet: Packet,
     mtu: int,
     iif: Link | None,
-    what: str,
-    command: str,
-    **evidence: str,
+    cause: Literal["device", "route"],
+    kernel_reason: DropReason | Literal[""] = "",
 ) -> NoReturn:
-    """Drop a packet that `what`, a device or a route, is too small for, and tell the sender by ICMP."""
-    why = (
-        f"The packet has {packet.wire_length} bytes, {what} takes {mtu}, and it may not be fragmented; "
-        "the sender is told by ICMP."
-    )
-    drop_and_tell(
-        run,
-        ns,
-        "mtu",
-        out.ifname,
-        packet,
-        "PKT_TOO_BIG",
-        why,
-        error="too-big",
-        iif=iif,
-        command=command,
+    """Drop a packet that a device, or its route by that, is too small for, and tell the sender by ICMP."""
+    what = Mtu(
+        "drop",
+        cause,
         mtu=mtu,
         length=packet.wire_length,
+        taker=out.ifname,
         icmp="packet-too-big" if packet.ipv6 else "fragmentation-needed",
-        **evidence,
+        kernel_reason=kernel_reason,
     )
+    drop_and_tell(run, ns, out, packet, "PKT_TOO_BIG", what, error="too-big", iif=iif)

@@ -22,13 +22,14 @@ from __future__ import annotations
 
 import msgspec
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.ipvs import IpvsConn, IpvsServer, IpvsService
+from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_LOCAL_IN, NF_LOCAL_OUT
 from netviz.core.sim.inet.icmp import drop_and_tell, error_source
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_RST, TH_SYN, Packet, icmp_error
 from netviz.core.sim.route.saddr import owned_addrs
 from netviz.core.sim.run import Diverted, Ended, Run, Send
+from netviz.core.sim.steps import Nat, Ttl
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition
 from netviz.core.state.node import NetnsState
@@ -37,14 +38,13 @@ from netviz.core.state.node import NetnsState
 IPVS_HOOKS = {NF_LOCAL_IN: 98, NF_FORWARD: 100, NF_LOCAL_OUT: -99}
 EVEN = ("rr",)
 WEIGHTED = ("wrr",)
-COMMAND = "ipvsadm -L -n"
 
 
-def pass_ipvs(run: Run, ns: NetnsState, packet: Packet, hook: int, dev: str) -> Packet:
+def pass_ipvs(run: Run, ns: NetnsState, packet: Packet, hook: int, dev: Link | None) -> Packet:
     """Let IPVS see a packet at a hook; it may send it elsewhere (Diverted) or end the walk."""
     if packet.ipvs or packet.proto not in (IPPROTO_TCP, IPPROTO_UDP):
         return packet
-    run.check_gap(ns, "ipvs", "nat", dev, packet)
+    run.check_gap(ns, "ipvs", Nat, dev, packet)
     conn = _answered(run, ns, packet, dev)
     if conn is not None:
         return _answer(run, ns, packet, conn, dev)
@@ -63,7 +63,7 @@ def _conns(run: Run, ns: NetnsState) -> list[IpvsConn]:
     return [*run.memory.ipvs.get(ns.key, ()), *ns.ipvs_conns.values()]
 
 
-def _answered(run: Run, ns: NetnsState, packet: Packet, dev: str) -> IpvsConn | None:
+def _answered(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) -> IpvsConn | None:
     """Find the connection that a packet is a real server's answer of."""
     for conn in _conns(run, ns):
         server, client = (conn.daddr, conn.dport), (conn.caddr, conn.cport)
@@ -75,8 +75,7 @@ def _answered(run: Run, ns: NetnsState, packet: Packet, dev: str) -> IpvsConn | 
         for service in ns.ipvs.values()
         for server in service.servers
     ):
-        why = "The packet comes from a real server; whether it answers one of IPVS's connections isn't known."
-        run.unknown(ns, "nat", dev, packet, "IPVS connections not read", why, command=f"{COMMAND} -c")
+        run.end_unknown(ns, dev, packet, Nat("unknown", "connections not read"))
     return None
 
 
@@ -115,19 +114,12 @@ def _may_start(packet: Packet) -> bool:
     return packet.proto != IPPROTO_TCP or (bool(packet.tcp_flags & TH_SYN) and not packet.tcp_flags & TH_RST)
 
 
-def _name(service: IpvsService) -> str:
-    if service.fwmark:
-        return f"fwmark {service.fwmark:#x}"
-    return f"{format_ip(service.addr)}:{service.port}"
-
-
-def _schedule(run: Run, ns: NetnsState, packet: Packet, service: IpvsService, dev: str) -> Packet:
+def _schedule(run: Run, ns: NetnsState, packet: Packet, service: IpvsService, dev: Link | None) -> Packet:
     """Choose a real server for a new connection; without one the client is told that the port is unreachable."""
     servers = [server for server in service.servers if server.weight > 0]
     if not servers:
         name = "icmpv6-port-unreachable" if packet.ipv6 else "icmp-port-unreachable"
-        why = f"The IPVS service {_name(service)} has no server to choose: the client gets {name}."
-        run.step(ns, "nat", dev, packet, "reject", why, reason=name, command=COMMAND)
+        run.record(ns, dev, packet, Nat("reject", "no server", service=service, icmp=name), reason=name)
         source, sourceless = error_source(ns, None, packet)
         raise Ended(Disposition.REJECTED, name, icmp_error(packet, "port", source), ns.key, sourceless)
     total = sum(server.weight for server in servers)
@@ -140,19 +132,12 @@ def _schedule(run: Run, ns: NetnsState, packet: Packet, service: IpvsService, de
     if len(servers) > 1:
         picked = run.choose(("ipvs", ns.key, service.key, packet.tuple()), len(servers), odds)
     server = servers[picked]
-    run.step(
+    run.record(
         ns,
-        "nat",
         dev,
         packet,
-        "schedule",
-        f"The IPVS service {_name(service)} (scheduler {service.scheduler}) gives the connection to "
-        f"{format_ip(server.addr)}:{server.port} ({server.forward}).",
+        Nat("schedule", "IPVS", service=service, server=server, servers=tuple(servers)),
         certainty=CERTAIN if len(servers) == 1 else BRANCH,
-        command=COMMAND,
-        service=_name(service),
-        server=f"{format_ip(server.addr)}:{server.port}",
-        servers=[f"{format_ip(other.addr)}:{other.port}" for other in servers],
     )
     port = server.port or packet.dport
     conn = IpvsConn(packet.proto, packet.src, packet.sport, packet.dst, packet.dport, server.addr, port)
@@ -162,28 +147,25 @@ def _schedule(run: Run, ns: NetnsState, packet: Packet, service: IpvsService, de
 
 
 def _hand_over(
-    run: Run, ns: NetnsState, packet: Packet, conn: IpvsConn, server: IpvsServer, dev: str
+    run: Run, ns: NetnsState, packet: Packet, conn: IpvsConn, server: IpvsServer, dev: Link | None
 ) -> Packet:
     """Send a packet on to its real server as the server's forwarding method says."""
     if server.forward not in ("masq", "route", "local"):
-        why = (
-            f"IPVS sends the packet to {format_ip(conn.daddr)} by a {server.forward}, which is not modelled."
+        run.end_unknown(
+            ns, dev, packet, Nat("unknown", "forwarding method", now=conn.daddr, forward=server.forward)
         )
-        run.unknown(ns, "nat", dev, packet, f"IPVS {server.forward}", why, command=COMMAND)
     tracked = bool(value(ns, "net.ipv4.vs.conntrack"))
     packet = packet.but(ipvs=True)
     if server.forward == "masq":
         _expect_from_server(run, packet, conn, tracked)
         packet = packet.but(dst=conn.daddr, dport=conn.dport)
-        why = f"IPVS rewrites the destination to {format_ip(conn.daddr)}:{conn.dport}."
-        run.step(ns, "nat", dev, packet, "dnat", why, command=f"{COMMAND} -c")
+        run.record(ns, dev, packet, Nat("dnat", "IPVS", now=conn.daddr, port=conn.dport))
     if not tracked:
         packet = packet.but(ct=None, ct_reply=False, ct_related=False, untracked=True)
     if server.forward == "local" or owned_addrs(ns, conn.daddr):
         return packet
     if packet.ttl <= 1:
-        why = "The TTL is used up where IPVS sends the packet on; the sender is told by ICMP (time exceeded)."
-        drop_and_tell(run, ns, "ttl", dev, packet, "IP_INHDR", why, error="ttl", iif=None)
+        drop_and_tell(run, ns, dev, packet, "IP_INHDR", Ttl("drop", "IPVS"), error="ttl", iif=None)
     packet = packet.but(ttl=packet.ttl - 1)
     raise Diverted(Send(ns.key, packet, via=b"" if server.forward == "masq" else conn.daddr))
 
@@ -197,11 +179,10 @@ def _expect_from_server(run: Run, packet: Packet, conn: IpvsConn, tracked: bool)
     run.change_conn(packet.ct, reply=reply)
 
 
-def _answer(run: Run, ns: NetnsState, packet: Packet, conn: IpvsConn, dev: str) -> Packet:
+def _answer(run: Run, ns: NetnsState, packet: Packet, conn: IpvsConn, dev: Link | None) -> Packet:
     """Give an answer the service's address as its source."""
     packet = packet.but(src=conn.vaddr, sport=conn.vport, ipvs=True)
     if not value(ns, "net.ipv4.vs.conntrack"):
         packet = packet.but(ct=None, ct_reply=False, ct_related=False, untracked=True)
-    why = f"The packet answers a connection to the IPVS service {format_ip(conn.vaddr)}:{conn.vport}: its source is that."
-    run.step(ns, "nat", dev, packet, "snat", why, command=f"{COMMAND} -c")
+    run.record(ns, dev, packet, Nat("snat", "IPVS", now=conn.vaddr, port=conn.vport))
     return packet

@@ -11,7 +11,6 @@ from typing import NoReturn
 
 import msgspec
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN
@@ -40,6 +39,7 @@ from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from, open_source
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Action, Ended, Run
+from netviz.core.sim.steps import LocalDelivery, SocketLookup
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState
 
@@ -70,32 +70,16 @@ def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet, found_early: b
     """Give a packet that has passed the input hooks to who takes it: the sender's socket, if it was `found_early`."""
     if packet.payload is not None:
         return decap.take(run, ns, link, packet)
-    run.step(
-        ns,
-        "local_in",
-        link.ifname,
-        packet,
-        "deliver",
-        f"{format_ip(packet.dst)} is this namespace's own: the packet is delivered here.",
-        command="ip addr show",
-    )
+    run.record(ns, link, packet, LocalDelivery())
     if packet.proto == IPPROTO_TCP and packet.pkttype:
-        why = "A rule has made it a packet for others: TCP does not take it."
-        run.drop(ns, "socket", link.ifname, packet, "NOT_SPECIFIED", why)
+        run.end_dropped(ns, link, packet, "NOT_SPECIFIED", SocketLookup("drop", "marked for others"))
     own = run.client is not None and run.client[0] == ns.key and _for_client(run, run.client[1], packet)
     if own or found_early:
         _to_client(run, ns, link, packet)
     if packet.is_icmp:
         _icmp(run, ns, link, packet)
     if packet.proto not in (IPPROTO_TCP, IPPROTO_UDP):
-        run.unknown(
-            ns,
-            "socket",
-            link.ifname,
-            packet,
-            f"protocol {packet.proto}",
-            f"Who takes protocol {packet.proto} isn't modelled.",
-        )
+        run.end_unknown(ns, link, packet, SocketLookup("unknown", "protocol"))
     _socket(run, ns, link, packet)
 
 
@@ -120,13 +104,13 @@ def _to_client(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn
     by_device = packet.inner is not None and (run.flow.proto, packet.ipv6) in ERRORS_BY_DEVICE
     came_by = link.ifindex if by_device else _arrival(ns, link, packet)
     if run.flow.oif and run.flow.oif not in (came_by, packet.sdif):
-        why = f"The sender's socket is bound to another device: what comes by {link.ifname} is not for it."
-        run.drop(ns, "socket", link.ifname, packet, "NO_SOCKET", why, command="ss -tuanp")
-    what = (
-        "learns of the error" if packet.inner is not None or packet.tcp_flags & TH_RST else "gets its answer"
+        run.end_dropped(ns, link, packet, "NO_SOCKET", SocketLookup("drop", "another device"))
+    run.record(
+        ns,
+        link,
+        packet,
+        SocketLookup("deliver", "sender", error=packet.inner is not None or bool(packet.tcp_flags & TH_RST)),
     )
-    why = f"The packet belongs to the socket that sent the flow: the sender {what}."
-    run.step(ns, "socket", link.ifname, packet, "deliver", why, command="ss -tuanp")
     raise Ended(Disposition.DELIVERED, "")
 
 
@@ -140,18 +124,13 @@ def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
             and packet.inner is None
             and packet.sport == client[1].sport
         ):
-            why = "An echo's answer has come to another address than the one it was sent from; whether the sender's "
-            why += "socket is bound to that one isn't known."
-            run.unknown(ns, "socket", link.ifname, packet, "address of the sender's socket", why)
-        why = "No socket here is waiting for this ICMP message: it is ignored."
-        run.drop(ns, "socket", link.ifname, packet, "NO_SOCKET", why)
+            run.end_unknown(ns, link, packet, SocketLookup("unknown", "sender's address"))
+        run.end_dropped(ns, link, packet, "NO_SOCKET", SocketLookup("drop", "nobody waits"))
     name = "net.ipv6.icmp.echo_ignore_all" if packet.ipv6 else "net.ipv4.icmp_echo_ignore_all"
     if sysctl.value(ns, name):
-        why = f"{name} is on: echo requests are not answered."
-        run.step(ns, "socket", link.ifname, packet, "ignore", why, command=f"sysctl {name}")
+        run.record(ns, link, packet, SocketLookup("ignore", sysctl=name))
         raise Ended(Disposition.NO_LISTENER, name)
-    why = "The kernel itself answers the echo request."
-    run.step(ns, "socket", link.ifname, packet, "echo", why, command=f"sysctl {name}")
+    run.record(ns, link, packet, SocketLookup("echo", sysctl=name))
     answer = _answerable(run, ns, link, packet, answer_to(packet, True))
     # icmpv6_echo_reply asks for a route by the device that was asked, where there is one
     oif = _arrival(ns, link, packet) if packet.ipv6 else _bound(link)
@@ -159,25 +138,17 @@ def _icmp(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
 
 
 def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
-    run.check_gap(ns, "sockets", "socket", link.ifname, packet)
+    run.check_gap(ns, "sockets", SocketLookup, link, packet)
     if packet.dport_unsure:
-        why = "The destination port was chosen at random: who takes the packet isn't known."
-        run.unknown(ns, "socket", link.ifname, packet, "random destination port", why)
+        run.end_unknown(ns, link, packet, SocketLookup("unknown", "random port"))
     name = "tcp" if packet.proto == IPPROTO_TCP else "udp"
-    command = f"ss -{name[0]}{'l' if name == 'tcp' else 'a'}np sport = :{packet.dport}"
     socket = ns.sockets.get(packet.sk) or lookup_socket(ns, packet, _arrival(ns, link, packet))
     if socket is not None and not (name == "tcp" and packet.tcp_flags & (TH_ACK | TH_RST)):
-        bound = f"{format_ip(socket.src) or '*'}:{socket.sport}"
-        run.step(
+        run.record(
             ns,
-            "socket",
-            link.ifname,
+            link,
             packet,
-            "deliver",
-            f"A {name} socket is bound to {bound} and takes the packet.",
-            command=command,
-            socket=bound,
-            cookie=socket.cookie,
+            SocketLookup("deliver", addr=socket.src, port=socket.sport, cookie=socket.cookie),
         )
         back, sourceless = _listener_answer(run, ns, link, packet, socket)
         if not socket.transparent:
@@ -189,17 +160,7 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         # IPv4 answers as who was asked, IPv6 only where that is an address of the host
         source, sourceless = error_source(ns, link, packet) if packet.ipv6 else (packet.dst, False)
         answer = icmp_error(packet, "port", source)
-    sends = "" if answer is None else f"; the kernel answers with {answer.describe()}"
-    run.step(
-        ns,
-        "socket",
-        link.ifname,
-        packet,
-        "no socket",
-        f"No {name} socket takes packets to port {packet.dport}{sends}.",
-        reason="NO_SOCKET",
-        command=command,
-    )
+    run.record(ns, link, packet, SocketLookup("no socket", answer=answer), reason="NO_SOCKET")
     reason = (
         "tcp-reset"
         if name == "tcp"
@@ -218,16 +179,7 @@ def _answerable(run: Run, ns: NetnsState, link: Link, packet: Packet, answer: Pa
     """
     if answer is None or may_send_from(ns, answer.src):
         return answer
-    why = f"{format_ip(answer.src)} is nobody's address here: nothing that isn't transparent can answer from it."
-    run.step(
-        ns,
-        "socket",
-        link.ifname,
-        packet,
-        "no answer",
-        why,
-        command=f"ip addr show to {format_ip(answer.src)}",
-    )
+    run.record(ns, link, packet, SocketLookup("no answer", source=answer.src))
     return None
 
 
@@ -275,21 +227,14 @@ def _listener_answer(
     if chosen == packet.dst and named_route == open_route and socket.sport == packet.dport:
         return answer, False
     plain = run.choose(("udp source", ns.key, packet.tuple()), 2, None) == 0
-    finds = f"chooses {format_ip(chosen)} as the answer's source"
-    if open_route.error and not found:
-        finds = f"is looked up before the answer has a source, and that fails ({open_route.error})"
+    route_error = open_route.error if not found else ""
     if plain:
         answer = answer.but(src=chosen, sport=socket.sport)
-    run.step(
+    run.record(
         ns,
-        "socket",
-        link.ifname,
+        link,
         packet,
-        "plain source" if plain else "same source",
-        f"The socket is bound to no address: the route {finds}, unless the program asks for "
-        f"{format_ip(packet.dst)} (IP_PKTINFO). This branch takes it that the program "
-        f"{'does not' if plain else 'does'}.",
+        SocketLookup("plain source" if plain else "same source", source=chosen, route_error=route_error),
         certainty=BRANCH,
-        command=f"ip route get {format_ip(packet.src)}",
     )
     return answer, plain

@@ -13,17 +13,17 @@ from typing import Any
 
 import msgspec
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.conntrack import IPS_DST_NAT, IPS_SRC_NAT, CtTuple
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_LOCAL_IN, NF_LOCAL_OUT, NF_POST_ROUTING, NftExpr
 from netviz.core.sim.conn import Conn
-from netviz.core.sim.inet.conntrack import ct_state, tuple_text
+from netviz.core.sim.inet.conntrack import ct_state
 from netviz.core.sim.inet.nat_unique import NatMapping, unique_tuple
 from netviz.core.sim.nft.context import Context
 from netviz.core.sim.packet import Packet, invert
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, select_on_link, source6
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import Nat
 from netviz.core.sim.trace import CERTAIN, UNCERTAIN
 from netviz.core.state.node import NetnsState
 
@@ -152,7 +152,7 @@ def set_up(run: Run, ns: NetnsState, number: int, mapping: NatMapping | None, so
     return True
 
 
-def translate(run: Run, ns: NetnsState, packet: Packet, hook: int, dev: str) -> Packet:
+def translate(run: Run, ns: NetnsState, packet: Packet, hook: int, dev: Link | None) -> Packet:
     """Rewrite a packet by its connection's mapping.
 
     Source: net/netfilter/nf_nat_core.c, nf_nat_packet (Linux 6.18).
@@ -180,22 +180,20 @@ def translate(run: Run, ns: NetnsState, packet: Packet, hook: int, dev: str) -> 
     packet = _mark_unsure(packet, conn, source)
     if packet == before:
         return packet
-    what = "source" if source else "destination"
-    old = format_ip(before.src if source else before.dst)
-    new = format_ip(packet.src if source else packet.dst)
     unsure = packet.sport_unsure or packet.dport_unsure
-    doubt = " The port is one that nobody can know: it is taken or chosen at random." if unsure else ""
-    run.step(
+    run.record(
         ns,
-        "nat",
         dev,
         packet,
-        "snat" if source else "dnat",
-        f"The {what} {old} becomes {new}, as the connection's entry says.{doubt}",
+        Nat(
+            "snat" if source else "dnat",
+            orig=conn.orig,
+            reply=conn.reply,
+            was=before.src if source else before.dst,
+            now=packet.src if source else packet.dst,
+            unsure=unsure,
+        ),
         certainty=UNCERTAIN if unsure else CERTAIN,
-        orig=tuple_text(conn.orig),
-        reply=tuple_text(conn.reply),
-        command=f"conntrack -L | grep {format_ip(conn.orig.src)}",
     )
     return packet
 

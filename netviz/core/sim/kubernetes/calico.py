@@ -11,10 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import ChainBody, NftChain
 from netviz.core.sim.index import Index
 from netviz.core.sim.kubernetes.seen import Rule, Seen, comments_of
 from netviz.core.sim.nft.text import rule_text
+from netviz.core.sim.steps import Neighbour
 from netviz.core.state.node import NetnsState
 
 FAMILIES = {"ip": 2, "ip6": 10}
@@ -34,6 +36,8 @@ _DEVICES = {
     "wireguard.cali": ("wireguard", "Calico's WireGuard device"),
     "wg-v6.cali": ("wireguard", "Calico's WireGuard device for IPv6"),
 }
+
+DEVICE_NAMES = (*_DEVICES, "cali")
 
 
 def rules(seen: Seen) -> str:
@@ -166,7 +170,8 @@ def device(seen: Seen) -> str:
 def neighbour(seen: Seen) -> str:
     """Say what Calico's pods take for their gateway, or ""."""
     link = seen.link
-    asked = seen.step.evidence.get("nexthop") in GATEWAYS
+    what = seen.step.what
+    asked = isinstance(what, Neighbour) and format_ip(what.nexthop) in GATEWAYS
     other = seen.peer(link) if link is not None and asked else None
     if other is None or not other[1].ifname.startswith("cali"):
         return ""

@@ -13,6 +13,8 @@ _DEVICES = {
     "lxc_health": ("veth", "Cilium's device of its health endpoint"),
 }
 
+DEVICE_NAMES = ("cilium_", "lxc")
+
 
 def device(seen: Seen) -> str:
     """Say what Cilium's device is, or ""."""

@@ -18,6 +18,7 @@ _DNAT = re.compile(r"(?:--to-destination|dnat (?:ip6? )?to) (\S+)")
 # A rule without extensions is written as nft does, whoever made it.
 _ADDRESS = re.compile(r"(?P<way>-[sd]|[sd]addr) (?P<addr>[0-9a-f.:]+)(?:/(?:32|128))?(?: |$)")
 _IFB = re.compile(r"^bwp[0-9a-f]{12}$")
+DEVICE_NAMES = ("cni0", "bwp")
 HOSTPORTS, MASQUERADES = "cni_hostport", "cni_plugins_masquerade"
 
 

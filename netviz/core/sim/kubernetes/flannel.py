@@ -8,6 +8,7 @@ from netviz.core.model.link import VxlanInfo
 from netviz.core.sim.kubernetes.seen import Seen
 
 _DEVICE = re.compile(r"^flannel(-v6)?\.(\d+)$")
+DEVICE_NAMES = ("flannel",)
 _TABLES = ("flannel-ipv4", "flannel-ipv6")
 _CHAINS = ("FLANNEL-POSTRTG", "FLANNEL-FWD", "postrtg", "forward")
 

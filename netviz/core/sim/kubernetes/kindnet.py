@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from netviz.core.sim.kubernetes.seen import Seen
+from netviz.core.sim.steps import RouteLookup
 from netviz.core.state.node import NetnsState
 
 CHAIN = "KIND-MASQ-AGENT"
@@ -29,10 +30,13 @@ def rules(seen: Seen) -> str:
 
 def route(seen: Seen) -> str:
     """Say what a route of kindnet is, or ""."""
-    gateway = seen.step.evidence.get("gateway")
-    if not gateway or not _is_here(seen.ns) or "default" in str(seen.step.evidence.get("route", "")):
+    what = seen.step.what
+    assert isinstance(what, RouteLookup)
+    if what.nexthop is None or not what.nexthop.gateway or what.route is None:
         return ""
-    owner = seen.owner_of(str(gateway))
+    if not what.route.dst_len or not _is_here(seen.ns):
+        return ""
+    owner = seen.owner(what.nexthop.gateway)
     return f"kindnet's route to the pods of {owner}" if owner.startswith("node ") else ""
 
 

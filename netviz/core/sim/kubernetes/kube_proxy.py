@@ -7,6 +7,7 @@ In iptables mode rules are commented ("default/web:http cluster IP", "default/we
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody
@@ -15,6 +16,7 @@ from netviz.core.sim.kubernetes.service import Service
 from netviz.core.sim.nft.index import chain_index
 from netviz.core.sim.nft.text import rule_text
 from netviz.core.sim.packet import PROTO_NAMES
+from netviz.core.sim.steps import Nat
 
 # "NAMESPACE/NAME:PORT cluster IP"; the port may be absent, the rest says how the service was reached.
 _SERVICE = re.compile(
@@ -28,6 +30,7 @@ _FOR = re.compile(
 _DNAT = re.compile(r"-j DNAT --to-destination (\S+)")
 _SET = re.compile(r"--match-set (KUBE-[A-Z0-9-]+)")
 IPVS_DEVICE = "kube-ipvs0"
+DEVICE_NAMES = (IPVS_DEVICE,)
 _HOW = {"external IP": "its external address", "loadbalancer IP": "its load balancer's address"}
 _REFUSED = {
     "has no endpoints": "which has no endpoints",
@@ -72,10 +75,10 @@ def rules(seen: Seen) -> str:
 
 def ipvs(seen: Seen) -> str:
     """Say what a service of IPVS is where kube-proxy made it, with its endpoints, or ""."""
-    servers = seen.step.evidence.get("servers")
-    if not servers or seen.link_named(IPVS_DEVICE) is None:
+    what = seen.step.what
+    if not isinstance(what, Nat) or not what.servers or seen.link_named(IPVS_DEVICE) is None:
         return ""
-    return f"a service of kube-proxy in ipvs mode, with {', '.join(seen.endpoint(one) for one in servers)}"
+    return f"a service of kube-proxy in ipvs mode, with {', '.join(seen.server(one.addr, one.port) for one in what.servers)}"
 
 
 def _service(own: list[Rule]) -> Service:
@@ -130,7 +133,8 @@ def service_at(seen: Seen, addr: bytes, proto: int, port: int) -> str:
             index = chain_index(body, family)
             numbers = index.keyed.get(key, ()) if index is not None else range(len(body.rules))
             for number in numbers:
-                rule = Rule(name, rule_text(body.rules[number], family, xtables=chains is seen.ns.xt_chains))
+                legacy = chains is seen.ns.xt_chains
+                rule = Rule(name, partial(rule_text, body.rules[number], family, xtables=legacy))
                 if _sends(rule, addr, proto, port) and (found := _service([rule])).name:
                     return found.phrase(seen)
     return ""

@@ -1,4 +1,4 @@
-"""Lays meanings over a finished trace: each step's `why` gets a sentence more where something is recognised.
+"""Lays meanings over a finished trace: each step gets a `meaning` where something is recognised.
 
 It reads what the walk recorded and adds words; no disposition, decision, reason or packet is touched.
 Where nothing is recognised for sure, nothing is said. What stays true through a hop (what a device is)
@@ -14,6 +14,18 @@ import msgspec
 from netviz.core.model.addr import format_ip
 from netviz.core.sim.kubernetes import calico, cilium, cni, flannel, kindnet, kube_proxy, kube_proxy_nft
 from netviz.core.sim.kubernetes.seen import Seen
+from netviz.core.sim.steps import (
+    Bridge,
+    Decap,
+    Encap,
+    HookVerdict,
+    Nat,
+    Neighbour,
+    Opaque,
+    Receive,
+    RouteLookup,
+    Transmit,
+)
 from netviz.core.sim.trace import Branch, Hop, Path, Step, Trace
 from netviz.core.state.node import ClusterState, NetnsState
 
@@ -35,12 +47,16 @@ DEVICES: tuple[Recogniser, ...] = (
     cni.device,
     cilium.device,
 )
+# How the names begin of devices of which a recogniser may say something, whatever is done there.
+DEVICE_NAMES = tuple(
+    name for program in (kube_proxy, flannel, calico, cni, cilium) for name in program.DEVICE_NAMES
+)
 ROUTES: tuple[Recogniser, ...] = (kindnet.route,)
 NEIGHBOURS: tuple[Recogniser, ...] = (calico.neighbour,)
 # Asked with an address, a protocol and a port.
 ADDRESSES = (kube_proxy.service_at, kube_proxy_nft.service_at)
-DEVICE_KINDS = frozenset(("link_tx", "link_rx", "bridge", "encap", "decap", "opaque"))
-SPOKEN_KINDS = DEVICE_KINDS | {"netfilter", "nat", "route", "neigh"}
+DEVICE_STEPS = (Transmit, Receive, Bridge, Encap, Decap)
+SPOKEN = (*DEVICE_STEPS, Opaque, HookVerdict, Nat, RouteLookup, Neighbour)
 
 
 def add_meanings(cluster: ClusterState, trace: Trace) -> Trace:
@@ -66,40 +82,43 @@ def _hop(cluster: ClusterState, hop: Hop) -> Hop:
     if ns is None:
         return hop
     said: set[str] = set()
-    return Hop(hop.netns, hop.name, hop.pod, tuple(_step(cluster, ns, step, said) for step in hop.steps))
+    return Hop(hop.place, tuple(_step(cluster, ns, step, said) for step in hop.steps))
 
 
 def _step(cluster: ClusterState, ns: NetnsState, step: Step, said: set[str]) -> Step:
-    if step.kind not in SPOKEN_KINDS:
+    if not isinstance(step.what, SPOKEN) or (
+        isinstance(step.what, DEVICE_STEPS) and not step.dev.startswith(DEVICE_NAMES)
+    ):
         return step
     sentence = meaning(Seen(cluster, ns, step), said)
-    return msgspec.structs.replace(step, why=f"{step.why} {sentence}") if sentence else step
+    return msgspec.structs.replace(step, meaning=sentence) if sentence else step
 
 
 def meaning(seen: Seen, said: set[str]) -> str:
     """Say what a step means, as a sentence or ""; `said` keeps what its hop has said already."""
     step = seen.step
-    if step.kind == "nat" and step.decision in ("dnat", "snat"):
+    what = step.what
+    if isinstance(what, Nat) and what.action in ("dnat", "snat"):
         return _translated(seen)
-    if step.kind in ("netfilter", "nat"):
+    if isinstance(what, (HookVerdict, Nat)):
         phrases = [phrase for recognise in RULES if (phrase := recognise(seen))]
         return f"That is {', and '.join(phrases)}." if phrases else ""
-    if step.kind in DEVICE_KINDS:
+    if isinstance(what, (*DEVICE_STEPS, Opaque)):
         sentence = _about(step.dev, seen, DEVICES)
         fresh = sentence not in said
         said.add(sentence)
         return sentence if fresh else ""
-    if step.kind == "route":
+    if isinstance(what, RouteLookup):
         return _about("That", seen, ROUTES)
-    if step.kind == "neigh":
-        return _about(str(step.evidence.get("nexthop", "")), seen, NEIGHBOURS)
+    if isinstance(what, Neighbour):
+        return _about(format_ip(what.nexthop), seen, NEIGHBOURS)
     return ""
 
 
 def _translated(seen: Seen) -> str:
     """Say whose the address is that a translation put in: a service's (in its answer), a pod's, a node's."""
     packet = seen.step.packet
-    source = seen.step.decision == "snat"
+    source = seen.step.action == "snat"
     addr, port = (packet.src, packet.sport) if source else (packet.dst, packet.dport)
     asked = ADDRESSES if source and packet.ct_reply else ()
     known = (recognise(seen, addr, packet.proto, port) for recognise in asked)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any
 
-from netviz.core.model.addr import pack_ip
+from netviz.core.model.addr import format_ip, pack_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
+from netviz.core.model.netfilter import NFPROTO_NAMES
 from netviz.core.sim.cluster_index import EVERYWHERE, cluster_index
 from netviz.core.sim.index import Index
 from netviz.core.sim.node_index import names_of, veth_peer
+from netviz.core.sim.steps import HookVerdict
 from netviz.core.sim.trace import Step
+from netviz.core.sim.words.hook import hit_text
 from netviz.core.state.node import ClusterState, NetnsState
 
 # iptables-save writes `--comment WORD` or `--comment "WORDS"`, nft `comment "WORDS"`.
@@ -25,12 +29,21 @@ _by_name: Index[Mapping[Any, Link], dict[str, Link]] = Index(
 
 
 class Rule:
-    """A rule that matched: the chain that it stands in, its text, and all its comments in order."""
+    """A rule: the chain that it stands in, its text as nft or iptables-save write it, and its comments in order."""
 
-    def __init__(self, chain: str, text: str) -> None:
+    def __init__(self, chain: str, write: Callable[[], str]) -> None:
         self.chain = chain
-        self.text = text
-        self.comments = comments_of(text)
+        self._write = write
+
+    @cached_property
+    def text(self) -> str:
+        """The rule as its tool writes it."""
+        return self._write()
+
+    @cached_property
+    def comments(self) -> tuple[str, ...]:
+        """All its comments."""
+        return comments_of(self.text)
 
     @property
     def comment(self) -> str:
@@ -51,16 +64,12 @@ def comments_of(text: str) -> tuple[str, ...]:
     return tuple(quoted or word for quoted, word in _COMMENT.findall(text))
 
 
-def _matched(evidence: dict[str, Any], otherwise: str) -> tuple[Rule, ...]:
-    """List the rules that matched, the deciding one last: in the chain that is recorded, or in `otherwise`."""
-    entries, text = evidence.get("matched"), evidence.get("rule")
-    within = evidence.get("within") or otherwise
-    if not entries and not text:
-        return ()
-    found = [Rule(*entry.split(": ", 1)) for entry in entries or () if ": " in entry]
-    if text and within and not (found and (found[-1].chain, found[-1].text) == (within, text)):
-        found.append(Rule(within, text))
-    return tuple(found)
+def _matched(what: HookVerdict) -> tuple[Rule, ...]:
+    """List the rules that matched, the deciding one last."""
+    hits = list(what.matched)
+    if what.hit is not None and what.hit not in hits[-1:]:
+        hits.append(what.hit)
+    return tuple(Rule(hit.within, partial(hit_text, what.chain, hit)) for hit in hits)
 
 
 class Seen:
@@ -74,17 +83,30 @@ class Seen:
         self.cluster = cluster
         self.ns = ns
         self.step = step
-        self.link = self.link_named(step.dev)
-        words = str(step.evidence.get("chain", "")).split(" ")
-        family, table, chain = words if len(words) == 3 else ("", "", "")
-        self.table = (family, table)
-        # What isn't modelled ends the walk at its rule, whose own chain is recorded.
-        self.rules = _matched(step.evidence, chain if step.decision == "unknown" else "")
+        self.link = ns.links.get(step.at.ifindex) if isinstance(step.at, LinkKey) else None
+
+    @cached_property
+    def table(self) -> tuple[str, str]:
+        """The chain's family and table."""
+        what = self.step.what
+        chain = what.chain.chain if isinstance(what, HookVerdict) and what.chain is not None else None
+        return (str(NFPROTO_NAMES.get(chain.family, "")), chain.table) if chain is not None else ("", "")
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that matched; one whose match is only assumed has decided nothing."""
+        what = self.step.what
+        if not isinstance(what, HookVerdict) or what.action in ("assume match", "assume no match"):
+            return ()
+        return _matched(what)
 
     @property
     def deciding(self) -> Rule | None:
         """The rule that decided; None when it was the policy."""
-        return self.rules[-1] if self.step.evidence.get("rule") and self.rules else None
+        what = self.step.what
+        return (
+            self.rules[-1] if isinstance(what, HookVerdict) and what.hit is not None and self.rules else None
+        )
 
     def link_named(self, name: str) -> Link | None:
         """Find a device of the step's namespace by name."""
@@ -128,6 +150,10 @@ class Seen:
             return self.owner(pack_ip(text))
         except ValueError:
             return ""
+
+    def server(self, addr: bytes, port: int) -> str:
+        """Write a real server of IPVS, with the pod's name where the state knows it."""
+        return self.endpoint(f"{format_ip(addr)}:{port}")
 
     def endpoint(self, text: str) -> str:
         """Write an endpoint given as ADDRESS:PORT, with the pod's name where the state knows it."""

@@ -19,6 +19,7 @@ from netviz.core.model.link import BondInfo, Link
 from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Action, Run, Rx, Tx
+from netviz.core.sim.steps import Opaque, Receive, Transmit
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
 
@@ -65,29 +66,21 @@ def _inactive(info: BondInfo | None, slave: Link) -> bool:
     return slave.bond_slave is not None and not slave.bond_slave.active
 
 
-def _how(info: BondInfo, count: int) -> str:
-    if info.mode == ACTIVE_BACKUP:
-        return "the active slave"
-    if info.mode == BROADCAST:
-        return f"as by each of {count}"
-    if info.mode == ROUND_ROBIN:
-        return f"one of {count}, by turn"
-    policy = POLICIES[info.xmit_hash_policy] if info.xmit_hash_policy < len(POLICIES) else "another"
-    return f"one of {count}, by mode {mode_name(info)} and hash policy {policy}"
+def _policy(info: BondInfo) -> str:
+    """Name the hash policy that chooses a slave; "" where a mode has none."""
+    if info.mode in (ACTIVE_BACKUP, BROADCAST, ROUND_ROBIN):
+        return ""
+    return POLICIES[info.xmit_hash_policy] if info.xmit_hash_policy < len(POLICIES) else "another"
 
 
 def xmit(run: Run, ns: NetnsState, bond: Link, packet: Packet, nexthop: bytes) -> Action:
     """Choose the slave that sends a frame; ends the walk where that isn't modelled or there is none."""
     info = info_of(bond)
-    command = f"ip -d link show master {bond.ifname}"
     if info is None or info.mode not in MODELLED:
-        what = f"bond in mode {mode_name(info)}"
-        why = f"{bond.ifname} is a {what}, which is not modelled."
-        run.unknown(ns, "opaque", bond.ifname, packet, what, why, command=command)
+        run.end_unknown(ns, bond, packet, Opaque("unknown", "bond mode", names=(mode_name(info),)))
     slaves = usable_slaves(ns, bond)
     if not slaves:
-        why = f"{bond.ifname} has no slave that may send: none is active, up and with carrier."
-        run.drop(ns, "link_tx", bond.ifname, packet, "NOT_SPECIFIED", why, command=command)
+        run.end_dropped(ns, bond, packet, "NOT_SPECIFIED", Transmit("drop", "no usable slave"))
     picked = 0
     chosen = len(slaves) > 1
     if chosen:
@@ -97,30 +90,24 @@ def xmit(run: Run, ns: NetnsState, bond: Link, packet: Packet, nexthop: bytes) -
     slave = slaves[picked]
     if info.mode == TLB and slave.ifindex != info.active_slave:
         packet = packet.but(smac=slave.mac)
-    run.step(
+    run.record(
         ns,
-        "link_tx",
-        bond.ifname,
+        bond,
         packet,
-        "to slave",
-        f"{bond.ifname} is a bond; the frame leaves by {slave.ifname}, {_how(info, len(slaves))}.",
+        Transmit(
+            "to slave", slave=slave.ifname, slaves=len(slaves), mode=mode_name(info), policy=_policy(info)
+        ),
         certainty=BRANCH if chosen else CERTAIN,
-        slave=slave.ifname,
-        mode=mode_name(info),
-        command=command,
     )
     return Tx(LinkKey(ns.key, slave.ifindex), packet, nexthop)
 
 
 def receive(run: Run, ns: NetnsState, bond: Link, slave: Link, packet: Packet) -> Action:
     """Hand a frame from a slave to its bond, unless the slave is a backup."""
-    command = f"ip -d link show master {bond.ifname}"
     info = info_of(bond)
     if _inactive(info, slave):
-        why = f"{slave.ifname} is a backup slave of {bond.ifname}: what comes in by it is not for the bond."
-        run.drop(ns, "link_rx", slave.ifname, packet, "NOT_SPECIFIED", why, command=command)
-    why = f"{slave.ifname}, a slave of {bond.ifname}, receives the frame for it."
-    run.step(ns, "link_rx", slave.ifname, packet, "to bond", why, bond=bond.ifname, command=command)
+        run.end_dropped(ns, slave, packet, "NOT_SPECIFIED", Receive("drop", "backup slave", bond=bond.ifname))
+    run.record(ns, slave, packet, Receive("to bond", bond=bond.ifname))
     return Rx(LinkKey(ns.key, bond.ifindex), packet)
 
 

@@ -14,11 +14,10 @@ UNKNOWN where they could matter.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import msgspec
 
-from netviz.core.model.addr import format_mac
 from netviz.core.model.l2 import NTF_STICKY, NUD_NOARP, NUD_PERMANENT
 from netviz.core.model.link import BR_STATE_FORWARDING, BridgeInfo, BridgePort, Link
 from netviz.core.sim.link import bridge_vlan
@@ -26,6 +25,7 @@ from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.node_index import bridge_fdb, ports_of
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import Bridge
 from netviz.core.state.node import NetnsState
 
 PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
@@ -224,41 +224,28 @@ def passes_lock(run: Run, ns: NetnsState, bridge: Link, port: Link, smac: bytes,
 def check_locked(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet, vid: int) -> None:
     """Drop what a locked port doesn't let in."""
     passes = passes_lock(run, ns, bridge, port, packet.smac, vid)
-    command = f"bridge -d link show dev {port.ifname}"
-    mac = format_mac(packet.smac)
     if passes is Tri.FALSE:
-        why = f"{port.ifname} is locked, and the bridge has no entry that puts {mac} behind it."
-        run.drop(ns, "bridge", port.ifname, packet, "NOT_SPECIFIED", why, command=command)
+        run.end_dropped(ns, port, packet, "NOT_SPECIFIED", Bridge("drop", "locked port"))
     if passes is Tri.UNKNOWN:
-        why = f"{port.ifname} is locked; whether the entry for {mac} may pass isn't known."
-        run.unknown(ns, "bridge", port.ifname, packet, "locked bridge port", why, command=command)
+        run.end_unknown(ns, port, packet, Bridge("unknown", "locked entry"))
 
 
 def check_tunnels(run: Run, ns: NetnsState, port: Link, packet: Packet) -> None:
     """End the walk at a port that maps VLANs to tunnels."""
     if (port.port or BridgePort()).vlan_tunnel:
-        why = f"{port.ifname} maps VLANs to tunnels, which is not modelled."
-        command = f"bridge vlan tunnelshow dev {port.ifname}"
-        run.unknown(ns, "bridge", port.ifname, packet, "bridge VLAN tunnel", why, command=command)
+        run.end_unknown(ns, port, packet, Bridge("unknown", "VLAN tunnel"))
 
 
 def check_modelled(run: Run, ns: NetnsState, bridge: Link, packet: Packet) -> None:
     """End the walk where the bridge does what isn't modelled, or its tables weren't read."""
-    run.check_gap(ns, "fdb", "bridge", bridge.ifname, packet)
+    run.check_gap(ns, "fdb", Bridge, bridge, packet)
     if bridge_vlan.filters(bridge):
-        run.check_gap(ns, "vlans", "bridge", bridge.ifname, packet)
+        run.check_gap(ns, "vlans", Bridge, bridge, packet)
     if isinstance(bridge.info, BridgeInfo) and bridge.info.mst:
-        why = f"{bridge.ifname} has a spanning tree of each VLAN (mst), which is not modelled."
-        command = f"bridge mst show dev {bridge.ifname}"
-        run.unknown(ns, "bridge", bridge.ifname, packet, "bridge MST", why, command=command)
+        run.end_unknown(ns, bridge, packet, Bridge("unknown", "MST"))
 
 
-def fdb_evidence(bridge: Link, mac: bytes, verdict: Verdict, vid: int) -> dict[str, Any]:
-    """Describe a bridge's decision."""
-    evidence: dict[str, Any] = {
-        "bridge": bridge.ifname,
-        "mac": format_mac(mac),
-        "lookup": verdict.how,
-        "ports": [port.ifname for port in verdict.ports],
-    }
-    return {**evidence, "vlan": vid} if vid else evidence
+def found(bridge: Link, mac: bytes, verdict: Verdict, vid: int) -> partial[Bridge]:
+    """Begin the description of a bridge's decision: what its table says of a MAC."""
+    ports = tuple(port.ifname for port in verdict.ports)
+    return partial(Bridge, bridge=bridge.ifname, mac=mac, lookup=verdict.how, ports=ports, vlan=vid or None)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Literal
 
-from netviz.core.model.addr import format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
+from netviz.core.sim.heard import Heard
 from netviz.core.sim.hook import br_netfilter
 from netviz.core.sim.hook.frame_hooks import bridge_hook, copys_mac
 from netviz.core.sim.hook.netfilter import calls_ip_hooks
@@ -19,6 +19,7 @@ from netviz.core.sim.nft.meta import PACKET_OTHERHOST, received_as
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.decision import worth_to
 from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
+from netviz.core.sim.steps import Bridge, Copy, Receive
 from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition
 from netviz.core.state.node import NetnsState
 
@@ -38,15 +39,17 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
 
     Source: net/bridge/br_input.c, br_handle_frame, br_handle_frame_finish, br_pass_frame_up (Linux 6.18).
     """
-    why = f"{port.ifname}, a port of {bridge.ifname}, receives the frame."
-    command = f"bridge link show dev {port.ifname}"
-    run.step(ns, "link_rx", port.ifname, packet, "receive", why, bridge=bridge.ifname, command=command)
+    run.record(ns, port, packet, Receive("receive", "bridge port", bridge=bridge.ifname))
     br.check_modelled(run, ns, bridge, packet)
     if not br.may_enter(port):
-        state = br.state_name(port)
-        why = f"{port.ifname} is a port of {bridge.ifname} in state {state}: it takes no frames."
-        reason = "BRIDGE_INGRESS_STP_STATE"
-        run.drop(ns, "bridge", port.ifname, packet, reason, why, state=state, command=command)
+        br.state_name(port)
+        run.end_dropped(
+            ns,
+            port,
+            packet,
+            "BRIDGE_INGRESS_STP_STATE",
+            Bridge("drop", "port state", bridge=bridge.ifname, state=br.state_name(port)),
+        )
     br.check_tunnels(run, ns, port, packet)
     if packet.pkttype and packet.dmac == bridge.mac:
         packet = packet.but(pkttype=None)
@@ -64,16 +67,17 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
         if packet.pkttype is None and before.dmac:
             packet = packet.but(pkttype=received_as(before.dmac, port, bridge))
         return _send(run, ns, bridge, port, packet, vid, b"")
-    mac = format_mac(packet.dmac)
     tags = bridge_vlan.egress(ns, bridge, bridge.ifindex, vid, packet.tags)
     if tags is None:
-        why = f"{mac} is {bridge.ifname}'s own, but the bridge itself is not in VLAN {vid}: the frame is dropped."
-        command = f"bridge vlan show dev {bridge.ifname}"
-        run.drop(ns, "bridge", bridge.ifname, packet, "NOT_SPECIFIED", why, vlan=vid, command=command)
-    why = f"{mac} is {bridge.ifname}'s own: the frame goes up to it."
-    command = f"bridge fdb get {mac} br {bridge.ifname}"
+        run.end_dropped(
+            ns,
+            bridge,
+            packet,
+            "NOT_SPECIFIED",
+            Bridge("drop", "not in VLAN", mac=packet.dmac, vlan=vid),
+        )
     packet = packet.but(tags=tags) if tags != packet.tags else packet
-    run.step(ns, "bridge", bridge.ifname, packet, "up", why, command=command)
+    run.record(ns, bridge, packet, Bridge("up", mac=packet.dmac))
     packet = bridge_hook(run, ns, packet, "in", port, bridge)
     if packet.pkttype == PACKET_OTHERHOST and packet.dmac != bridge.mac:
         packet = packet.but(pkttype=None)  # a device above may still find its own MAC
@@ -95,10 +99,13 @@ def _enter(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -
     """Find the VLAN of a frame that enters by a port or from the bridge itself; drop it where it may not."""
     entered = bridge_vlan.ingress(ns, bridge, port.ifindex, packet.tags)
     if entered is None:
-        what = f"VLAN {packet.vlan}" if packet.vlan else "untagged frames"
-        why = f"{port.ifname} takes no {what}: {bridge.ifname} filters VLANs and drops the frame."
-        command = f"bridge vlan show dev {port.ifname}"
-        run.drop(ns, "bridge", port.ifname, packet, "NOT_SPECIFIED", why, vlan=packet.vlan, command=command)
+        run.end_dropped(
+            ns,
+            port,
+            packet,
+            "NOT_SPECIFIED",
+            Bridge("drop", "VLAN filter", bridge=bridge.ifname, vlan=packet.vlan),
+        )
     vid, tags = entered
     return vid, packet.but(tags=tags) if tags != packet.tags else packet
 
@@ -110,42 +117,34 @@ def _send(
     verdict = br.decide(run, ns, bridge, source, packet.dmac, vid)
     if verdict.how == "learned" and _aged_out(run, ns, bridge, packet, verdict.ports[0], vid):
         verdict = br.Verdict(ports=br.flood_ports(ns, bridge, source, packet.dmac, vid), how="flood")
-    evidence = br.fdb_evidence(bridge, packet.dmac, verdict, vid)
-    command = f"bridge fdb show br {bridge.ifname}"
-    name, mac = bridge.ifname, format_mac(packet.dmac)
+    found = br.found(bridge, packet.dmac, verdict, vid)
     if verdict.how == "dangling" or (verdict.how == "local" and not verdict.up):
-        why = (
-            f"The bridge's entry for {mac} names no port that it has."
-            if verdict.how == "dangling"
-            else f"{mac} is the bridge's own; a frame from itself to itself goes nowhere."
+        run.end_dropped(
+            ns,
+            bridge,
+            packet,
+            "NOT_SPECIFIED",
+            found("drop", "dangling" if verdict.how == "dangling" else "own MAC"),
         )
-        run.drop(ns, "bridge", name, packet, "NOT_SPECIFIED", why, command=command, **evidence)
     if verdict.how in ("static", "learned"):
         port = verdict.ports[0]
         if not br.should_deliver(ns, bridge, source, port, vid):
-            run.drop(
+            run.end_dropped(
                 ns,
-                "bridge",
-                name,
+                bridge,
                 packet,
                 "NOT_SPECIFIED",
-                f"{mac} is behind {port.ifname}, which may not send this frame: state {br.state_name(port)}"
-                f"{_port_limits(ns, bridge, source, port, vid)}.",
-                command=f"bridge link show dev {port.ifname}",
-                **evidence,
+                found(
+                    "drop",
+                    "may not send",
+                    port=port.ifname,
+                    state=br.state_name(port),
+                    limit=_port_limit(ns, bridge, source, port, vid),
+                ),
             )
-        run.step(
-            ns,
-            "bridge",
-            name,
-            packet,
-            "forward",
-            f"{name}'s table says that {mac} is behind {port.ifname} ({verdict.how}).",
-            command=command,
-            **evidence,
-        )
+        run.record(ns, bridge, packet, found("forward", port=port.ifname))
     else:
-        port = _flood_port(run, ns, bridge, source, packet, vid, verdict, evidence)
+        port = _flood_port(run, ns, bridge, source, packet, vid, verdict)
     br.check_tunnels(run, ns, port, packet)
     tags = bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags)
     if tags is not None and tags != packet.tags:
@@ -181,17 +180,12 @@ def _aged_out(run: Run, ns: NetnsState, bridge: Link, packet: Packet, port: Link
     if found or unknown or (ns.key, bridge.ifindex, packet.dmac, vid) in run.memory.fdb:
         return False
     gone = run.choose(("aged", ns.key, bridge.ifindex, packet.dmac), 2, None) == 1
-    mac = format_mac(packet.dmac)
-    run.step(
+    run.record(
         ns,
-        "bridge",
-        bridge.ifname,
+        bridge,
         packet,
-        "assume aged out" if gone else "assume entry",
-        f"{bridge.ifname} has learned {mac} behind {port.ifname}, where nobody has it now. Learned entries age; "
-        f"this branch takes it to be {'gone' if gone else 'there still'}.",
+        Bridge("assume aged out" if gone else "assume entry", mac=packet.dmac, port=port.ifname),
         certainty=BRANCH,
-        command=f"bridge -s fdb show br {bridge.ifname}",
     )
     return gone
 
@@ -200,21 +194,23 @@ def _out_tags(ns: NetnsState, bridge: Link, port: Link, packet: Packet, vid: int
     return bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags) or ()
 
 
-def _port_limits(ns: NetnsState, bridge: Link, source: Link | None, port: Link, vid: int) -> str:
+def _port_limit(
+    ns: NetnsState, bridge: Link, source: Link | None, port: Link, vid: int
+) -> Literal["", "vlan", "hairpin", "isolated"]:
     if not bridge_vlan.carries(ns, bridge, port.ifindex, vid):
-        return f", not in VLAN {vid}"
+        return "vlan"
     if source is None:
         return ""
     if source.ifindex == port.ifindex:
-        return ", hairpin off"
+        return "hairpin"
     both = source.port is not None and port.port is not None and source.port.isolated and port.port.isolated
-    return ", both ports isolated" if both else ""
+    return "isolated" if both else ""
 
 
 def _ask_copies(
     run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, ports: tuple[Link, ...]
 ) -> tuple[bool, Link | None]:
-    """Tell whether rules stop a flooded frame at every port, and which first one leads to who refuses it aloud.
+    """Tell whether rules stop a flooded frame at every port, and which first one leads to who rejects it.
 
     Copies of copies are not followed beyond the bridge.
     """
@@ -244,81 +240,58 @@ def _flood_port(
     packet: Packet,
     vid: int,
     verdict: br.Verdict,
-    evidence: dict[str, Any],
 ) -> Link:
     """Follow a flooded frame out of the port behind which somebody takes it.
 
     Of several, which a rule's new MAC can make, those are followed whose host has the packet's destination, else
     those whose host forwards.
     """
-    name, mac = bridge.ifname, format_mac(packet.dmac)
+    found = br.found(bridge, packet.dmac, verdict, vid)
     if packet.dmac == BROADCAST_MAC or br.is_group(packet.dmac):
-        run.unknown(
-            ns,
-            "bridge",
-            name,
-            packet,
-            "broadcast or multicast",
-            f"The frame is flooded to every port of {name}; broadcast and multicast are not followed.",
-            **evidence,
-        )
+        run.end_unknown(ns, bridge, packet, found("unknown", "broadcast"))
     good: list[Link] = []
     worth: dict[int, int] = {}
-    heard: dict[int, list[str]] = {}
+    takers_by: dict[int, list[Heard]] = {}
     maybe: list[Link] = []
     hook = "forward" if source is not None else "out"
     for port in verdict.ports:
         own_mac = copys_mac(run, ns, packet, hook, source, bridge, port)
-        found, unknown = takers(
+        taken, unknown = takers(
             run, LinkKey(ns.key, port.ifindex), own_mac, _out_tags(ns, bridge, port, packet, vid)
         )
-        if found:
+        if taken:
             good.append(port)
-            worth[port.ifindex] = max(worth_to(run, one.link, packet) for one in found)
-            heard[port.ifindex] = [str(one.link) for one in found]
+            worth[port.ifindex] = max(worth_to(run, one.link, packet) for one in taken)
+            takers_by[port.ifindex] = taken
         elif unknown:
             maybe.append(port)
     choices = [port for port in good if worth[port.ifindex] == max(worth.values())] or maybe
     if not verdict.ports:
-        why = f"{name} has no entry for {mac}, and no other port takes a flooded frame."
-        command = f"bridge -d link show master {name}"
-        run.drop(ns, "bridge", name, packet, "NO_TX_TARGET", why, command=command, **evidence)
+        run.end_dropped(ns, bridge, packet, "NO_TX_TARGET", found("drop", "no port"))
     if not choices:
         stopped, refused = _ask_copies(run, ns, bridge, source, packet, verdict.ports)
         if refused is not None:
-            why = (
-                f"{name} has no entry for {mac} and floods the frame; nobody takes it, but a rule refuses the copy for "
-                f"{refused.ifname}."
-            )
-            command = f"bridge fdb show br {name}"
-            run.step(ns, "bridge", name, packet, "flood", why, command=command, **evidence)
+            run.record(ns, bridge, packet, found("flood", "rejected", port=refused.ifname))
             return refused
-        run.drop(
+        run.end_dropped(
             ns,
-            "bridge",
-            name,
+            bridge,
             packet,
             "NETFILTER_DROP" if stopped else "OTHERHOST",
-            f"{name} has no entry for {mac} and floods the frame, but nobody behind its ports has that MAC.",
-            command=f"bridge fdb show br {name}",
-            **evidence,
+            found("drop", "nobody"),
         )
     picked = 0
     if len(choices) > 1:
         picked = run.choose(("flood", ns.key, bridge.ifindex, packet.dmac), len(choices), None)
     port = choices[picked]
-    others = [link for at, links in heard.items() if at != port.ifindex for link in links]
-    if others:
-        evidence["copied_to"] = others
-    run.step(
+    run.record(
         ns,
-        "bridge",
-        name,
+        bridge,
         packet,
-        "flood",
-        f"{name} has no entry for {mac} and floods the frame; {port.ifname} leads to who takes it.",
+        found("flood", port=port.ifname),
         certainty=CERTAIN if len(choices) == 1 else BRANCH,
-        command=f"bridge fdb show br {name}",
-        **evidence,
+        copies=tuple(
+            Copy(one.link) for at, heard in takers_by.items() if at != port.ifindex for one in heard
+        ),
     )
     return port

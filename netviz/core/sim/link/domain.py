@@ -44,6 +44,7 @@ from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of, veth_peer
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import ClosedPort
 from netviz.core.state.node import NetnsState
 
 TUNNELS = ("vxlan", "geneve", "gretap", "ip6gretap")
@@ -58,7 +59,7 @@ class _Finding(msgspec.Struct):
     wires: list[Wire] = []
     unreturned: list[Heard] = []
     opaque: list[str] = []
-    closed: list[str] = []
+    closed: list[ClosedPort] = []
     reflecting: list[str] = []
 
     def domain(self) -> Domain:
@@ -178,9 +179,7 @@ class _Explorer:
         if unknown:
             self.found.opaque.append(f"the tunnel to {format_ip(outer.dst)}")
         elif there is None:
-            self.found.closed.append(
-                f"the tunnel to {format_ip(outer.dst)} has no end that takes its packets"
-            )
+            self.found.closed.append(ClosedPort(remote=outer.dst))
         return there
 
     def leave(self, key: LinkKey, path: tuple[Crossing, ...]) -> None:
@@ -314,8 +313,8 @@ class _Explorer:
         return uppers_of(self.run.node(key.netns).netns).get(key, [])
 
 
-def _closed(bridge: Link, port: Link) -> str:
-    return f"{port.ifname}, a port of {bridge.ifname}, is in state {state_name(port)}"
+def _closed(bridge: Link, port: Link) -> ClosedPort:
+    return ClosedPort(port.ifname, bridge.ifname, state_name(port))
 
 
 def _meddles(ns: NetnsState, bridge: Link, mac: bytes) -> str:

@@ -13,14 +13,15 @@ ipvlan_process_v4_outbound, ipvlan_handle_frame; ipvlan_l3s.c, ipvlan_l3_rcv, ip
 
 from __future__ import annotations
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IpvlanInfo, Link
 from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.saddr import owned_addrs
-from netviz.core.sim.run import Action, Run, Rx, Send, Tx, place
+from netviz.core.sim.run import Action, Run, Rx, Send, Tx
+from netviz.core.sim.steps import Opaque, Receive, Transmit
+from netviz.core.sim.trace import place_of
 from netviz.core.state.node import NetnsState
 
 L2, L3, L3S = 0, 1, 2
@@ -53,8 +54,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     node = run.node(ns.key)
     lower = resolve_lower_of(node, LinkKey(ns.key, link.ifindex))
     if lower is None or mode_of(link) < 0:
-        why = f"{link.ifname}'s lower device or mode isn't known."
-        run.unknown(ns, "link_tx", link.ifname, packet, "lower device", why)
+        run.end_unknown(ns, link, packet, Transmit("unknown", "ipvlan lower device"))
     lower_link = node.netns[lower.netns].links[lower.ifindex]
     l2 = mode_of(link) == L2
     if not flags_of(link) & VEPA and (not l2 or packet.dmac == packet.smac):
@@ -62,35 +62,46 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
         if sibling is not None:
             return _to_sibling(run, ns, link, packet, sibling)
         if l2:
-            why = (
-                f"The frame is for the MAC that {link.ifname} shares with {lower_link.ifname}: that gets it."
-            )
-            run.step(ns, "link_tx", link.ifname, packet, "to master", why, peer=str(lower))
+            run.record(ns, link, packet, Transmit("to master", lower=lower_link.ifname, peer=lower))
             return Rx(lower, packet.scrubbed(lower.netns != ns.key))
     if l2:
-        why = f"{link.ifname} is an ipvlan (l2) over {lower_link.ifname}."
-        run.step(ns, "link_tx", link.ifname, packet, "to lower", why, peer=str(lower))
+        run.record(ns, link, packet, Transmit("to lower", "ipvlan", lower=lower_link.ifname, peer=lower))
         return Tx(lower, packet, nexthop)
-    where = place(node.netns[lower.netns])
-    why = f"{link.ifname} is an ipvlan over {lower_link.ifname}: {where} routes the packet, by that device alone."
     packet = packet.scrubbed(lower.netns != ns.key).but(smac=b"", dmac=b"")
-    run.step(ns, "link_tx", link.ifname, packet, "to the master's routing", why, peer=str(lower))
+    run.record(
+        ns,
+        link,
+        packet,
+        Transmit(
+            "to the master's routing",
+            lower=lower_link.ifname,
+            peer=lower,
+            where=place_of(node.netns[lower.netns].netns),
+        ),
+    )
     return Send(lower.netns, packet, lower.ifindex)
 
 
 def _to_sibling(run: Run, ns: NetnsState, link: Link, packet: Packet, sibling: LinkKey) -> Action:
     other = run.netns(sibling.netns).links[sibling.ifindex]
-    command = f"ip -d link show dev {link.ifname}"
     if flags_of(link) & PRIVATE:
-        why = f"{other.ifname} has {format_ip(packet.dst)}, but the ipvlans are private: they don't reach each other."
-        run.drop(ns, "link_tx", link.ifname, packet, "CONSUMED", why, command=command)
-    why = (
-        f"{other.ifname} in {place(run.netns(sibling.netns))} has {format_ip(packet.dst)} and shares the lower "
-        "device."
+        run.end_dropped(
+            ns, link, packet, "CONSUMED", Transmit("drop", "private ipvlans", peer_ifname=other.ifname)
+        )
+    run.record(
+        ns,
+        link,
+        packet,
+        Transmit(
+            "to sibling",
+            "ipvlan",
+            peer=sibling,
+            peer_ifname=other.ifname,
+            where=place_of(run.netns(sibling.netns).netns),
+        ),
     )
-    run.step(ns, "link_tx", link.ifname, packet, "to sibling", why, peer=str(sibling), command=command)
     if not fits(other, packet):
-        too_big(run, ns, link, packet, other, "an ipvlan")
+        too_big(run, ns, link, packet, other, "ipvlan")
     return Rx(sibling, packet.scrubbed(sibling.netns != ns.key), host=True)
 
 
@@ -101,10 +112,8 @@ def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[Link
     if found is None or other is None or mode_of(other) == L3S:
         return None
     if other.kind == "ipvtap":
-        why = f"{other.ifname} is an ipvtap: the packet goes to the program that holds it."
-        run.unknown(ns, "opaque", link.ifname, packet, "ipvtap device", why)
-    why = f"{link.ifname} receives the packet, whose destination {other.ifname} over it has."
-    run.step(ns, "link_rx", link.ifname, packet, "to ipvlan", why, peer=str(found))
+        run.end_unknown(ns, link, packet, Opaque("unknown", "ipvtap", upper=other.ifname))
+    run.record(ns, link, packet, Receive("to ipvlan", upper=other.ifname, peer=found))
     return Rx(found, packet, host=packet.dmac == link.mac)
 
 

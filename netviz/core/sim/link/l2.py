@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
@@ -23,6 +22,7 @@ from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.node_index import uppers_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
+from netviz.core.sim.steps import Opaque, Receive, Transmit
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
@@ -54,6 +54,8 @@ TAKES: dict[str, Callable[[Run, NetnsState, Link, Packet, list[LinkKey]], Action
     "ipvlan": ipvlan.take,
     "ipvtap": ipvlan.take,
 }
+# What the receive path starts over for without a new tracepoint (another_round in __netif_receive_skb_core).
+ANOTHER_ROUND = ("bond", "vlan", "ipvlan")
 # What a master does with the frames of its slaves; None: they go up by themselves.
 JOINS: dict[str, Callable[[Run, NetnsState, Link, Link, Packet], Action] | None] = {
     "bridge": bridging.receive,
@@ -67,20 +69,17 @@ def xmit(run: Run, tx: Tx) -> Action:
     ns, packet = run.netns(tx.link.netns), tx.packet
     run.journey = run.journey.but(xmit_depth=run.journey.xmit_depth + 1)
     link = ns.links[tx.link.ifindex]
-    name = link.ifname
-    command = f"ip link show dev {name}"
     if not link.up:
-        run.drop(ns, "link_tx", name, packet, "DEV_READY", f"{name} is down.", command=command)
+        run.end_dropped(ns, link, packet, "DEV_READY", Transmit("drop", "link down"))
     if not link.carrier and not link.flags & IFF_LOOPBACK:
-        why = f"{name} has no carrier: its other end is down or gone, so its queue takes nothing."
-        run.drop(ns, "link_tx", name, packet, "QDISC_DROP", why, command=command)
-    check_programs(run, ns, link, packet, "link_tx")
+        run.end_dropped(ns, link, packet, "QDISC_DROP", Transmit("drop", "no carrier"))
+    check_programs(run, ns, link, packet, receiving=False)
     passed = netdev_hook(run, ns, link, packet, egress=True)
     if isinstance(passed, Forwarded):
         return send_on(run, ns, link, passed, tx.forwards)
     packet = passed
     if link.flags & IFF_LOOPBACK:
-        run.step(ns, "link_tx", name, packet, "loop back", "The destination is this namespace itself.")
+        run.record(ns, link, packet, Transmit("loop back"))
         whose = None if packet.dmac and packet.dmac != link.mac else packet.pkttype  # eth_type_trans
         routed = not tx.forwards and tx.link not in run.journey.routed
         return Rx(tx.link, packet.but(own=False, pkttype=whose), routed=routed)
@@ -92,19 +91,16 @@ def xmit(run: Run, tx: Tx) -> Action:
     plain.opaque(run, ns, link, packet)
 
 
-def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, kind: str) -> None:
+def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, receiving: bool) -> None:
     """End the walk where a tc or XDP program could do anything with the packet."""
-    programs = programs_on(link, receiving=kind == "link_rx")
+    programs = programs_on(link, receiving=receiving)
     if programs:
-        what = ", ".join(programs)
-        run.unknown(
+        ", ".join(programs)
+        run.end_unknown(
             ns,
-            "opaque",
-            link.ifname,
+            link,
             packet,
-            f"{what} on {link.ifname}",
-            f"{what} is attached to {link.ifname} and may do anything with the packet.",
-            command=f"tc filter show dev {link.ifname} {'ingress' if kind == 'link_rx' else 'egress'}",
+            Opaque("unknown", "program", names=tuple(programs), receiving=receiving),
         )
 
 
@@ -115,15 +111,14 @@ def receive(run: Run, rx: Rx) -> Action:
     link = ns.links.get(rx.link.ifindex)
     packet = rx.packet
     if link is None:
-        why = f"Device {rx.link.ifindex} is not in the state."
-        run.unknown(ns, "link_rx", "", packet, "missing device", why)
+        run.end_unknown(ns, None, packet, Receive("unknown", "missing device", ifindex=rx.link.ifindex))
     _check_loop(run, ns, rx.link, link, packet)
     if not link.up:
-        run.drop(ns, "link_rx", link.ifname, packet, "DEV_READY", f"{link.ifname} is down.")
-    check_programs(run, ns, link, packet, "link_rx")
+        run.end_dropped(ns, link, packet, "DEV_READY", Receive("drop", "link down"))
+    check_programs(run, ns, link, packet, receiving=True)
     passed = netdev_hook(run, ns, link, packet, egress=False)
     if isinstance(passed, Forwarded):
-        run.step(ns, "link_rx", link.ifname, packet, "receive", f"{link.ifname} receives the frame.")
+        run.record(ns, link, packet, Receive("receive", "frame"))
         whose = passed.packet.pkttype
         if whose is None:
             whose = PACKET_HOST if _accepts(link, packet) else PACKET_OTHERHOST
@@ -139,9 +134,7 @@ def receive(run: Run, rx: Rx) -> Action:
     if not rx.host or packet.pkttype == PACKET_OTHERHOST:
         _check_mac(run, ns, link, packet)
     if not link.flags & IFF_LOOPBACK:
-        why = f"{link.ifname} receives the packet."
-        command = f"ip -s link show dev {link.ifname}"
-        run.step(ns, "link_rx", link.ifname, packet, "receive", why, command=command)
+        run.record(ns, link, packet, Receive("receive", again=link.kind in ANOTHER_ROUND))
     return ip_input.rcv(run, ns, link, packet, rx.routed)
 
 
@@ -164,9 +157,8 @@ def _check_loop(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Pack
         packet.length,
     )
     if mark in run.journey.visited:
-        why = f"The packet is back at {link.ifname}, as it was when it was here before: it goes round."
-        run.step(ns, "link_rx", link.ifname, packet, "loop", why, reason="LOOP")
-        raise Ended(Disposition.LOOP, f"{link.ifname} on {ns.key.node}")
+        run.record(ns, link, packet, Receive("loop"), reason="LOOP")
+        raise Ended(Disposition.LOOP)
     run.journey = run.journey.but(visited=run.journey.visited | {mark})
 
 
@@ -175,15 +167,16 @@ def _handled(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet)
     if link.master:
         master = ns.links.get(link.master)
         if master is None or master.kind not in JOINS:
-            what = "missing" if master is None else f"a {master.kind or 'plain'} device"
-            run.unknown(
+            run.end_unknown(
                 ns,
-                "link_rx",
-                link.ifname,
+                link,
                 packet,
-                f"master of {link.ifname}",
-                f"{link.ifname} belongs to master {link.master}, which is {what}: what it does isn't known.",
-                command=f"ip -d link show dev {link.ifname}",
+                Receive(
+                    "unknown",
+                    "master",
+                    master=link.master,
+                    master_kind=None if master is None else master.kind,
+                ),
             )
         joined = JOINS[master.kind]
         if joined is not None:
@@ -209,14 +202,4 @@ def _accepts(link: Link, packet: Packet) -> bool:
 def _check_mac(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
     if packet.pkttype != PACKET_OTHERHOST and (packet.pkttype is not None or _accepts(link, packet)):
         return
-    run.drop(
-        ns,
-        "link_rx",
-        link.ifname,
-        packet,
-        "OTHERHOST",
-        f"The frame is for {format_mac(packet.dmac)}, but {link.ifname} has {format_mac(link.mac)}: "
-        f"it is not for this host and is dropped (it was meant for {format_ip(packet.dst)}).",
-        mac=format_mac(link.mac),
-        command=f"ip link show dev {link.ifname}",
-    )
+    run.end_dropped(ns, link, packet, "OTHERHOST", Receive("drop", "for another host", mac=link.mac))

@@ -27,8 +27,9 @@ from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.decision import worth_to
-from netviz.core.sim.run import Action, Run, Rx, Tx, place
-from netviz.core.sim.trace import BRANCH, CERTAIN
+from netviz.core.sim.run import Action, Run, Rx, Tx
+from netviz.core.sim.steps import Bridge, Copy, Opaque, Receive, Transmit
+from netviz.core.sim.trace import BRANCH, CERTAIN, place_of
 from netviz.core.state.node import NetnsState
 
 
@@ -62,8 +63,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     key = LinkKey(ns.key, link.ifindex)
     lower = resolve_lower_of(node, key)
     if lower is None:
-        why = f"{link.ifname}'s lower device isn't known."
-        run.unknown(ns, "link_tx", link.ifname, packet, "lower device", why)
+        run.end_unknown(ns, link, packet, Transmit("unknown", "lower device"))
     lower_link = node.netns[lower.netns].links[lower.ifindex]
     if mode_of(link) == MACVLAN_BRIDGE:
         for upper in uppers_of(node.netns).get(lower, ()):
@@ -75,8 +75,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
                 and mode_of(other) == MACVLAN_BRIDGE
             ):
                 return _to_sibling(run, ns, link, packet, lower, lower_link, upper, other)
-    why = f"{link.ifname} is a macvlan over {lower_link.ifname}."
-    run.step(ns, "link_tx", link.ifname, packet, "to lower", why, peer=str(lower))
+    run.record(ns, link, packet, Transmit("to lower", "macvlan", lower=lower_link.ifname, peer=lower))
     return Tx(lower, packet, nexthop)
 
 
@@ -91,11 +90,21 @@ def _to_sibling(
     other: Link,
 ) -> Action:
     """Send to a sibling by way of the lower device, which must be up and have the MTU for it (dev_forward_skb)."""
-    where = place(run.netns(upper.netns))
-    why = f"{other.ifname} in {where} has this MAC and shares the lower device {lower_link.ifname}."
-    run.step(ns, "link_tx", link.ifname, packet, "to sibling", why, peer=str(upper))
+    run.record(
+        ns,
+        link,
+        packet,
+        Transmit(
+            "to sibling",
+            "macvlan",
+            lower=lower_link.ifname,
+            peer=upper,
+            peer_ifname=other.ifname,
+            where=place_of(run.netns(upper.netns).netns),
+        ),
+    )
     if not fits(lower_link, packet):
-        too_big(run, ns, link, packet, lower_link, "a macvlan")
+        too_big(run, ns, link, packet, lower_link, "macvlan")
     return Rx(lower, packet.scrubbed(lower.netns != ns.key))
 
 
@@ -111,15 +120,19 @@ def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[Link
     if followed is not None:
         return _up(run, ns, link, packet, *followed)
     if kept:
-        why = f"A macvlan over {link.ifname} takes all frames from this source for itself (nodst)."
-        run.drop(ns, "link_rx", link.ifname, packet, "NOT_SPECIFIED", why)
+        run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Receive("drop", "macvlan keeps"))
     passthru = [pair for pair in links if mode_of(pair[1]) == MACVLAN_PASSTHRU]
     for upper, other in passthru or links:
         if passthru or (other.mac == packet.dmac and mode_of(other) != MACVLAN_SOURCE):
             if not other.up:
                 if passthru:
-                    why = f"{other.ifname}, which takes all frames of {link.ifname}, is down."
-                    run.drop(ns, "link_rx", link.ifname, packet, "NOT_SPECIFIED", why)
+                    run.end_dropped(
+                        ns,
+                        link,
+                        packet,
+                        "NOT_SPECIFIED",
+                        Receive("drop", "passthru down", upper=other.ifname),
+                    )
                 return None  # a macvlan that is down isn't in the table of MACs
             return _up(run, ns, link, packet, upper, other)
     return None
@@ -145,30 +158,25 @@ def _followed_copy(
     worth = [worth_to(run, one[0] if one is not None else own, packet) for one in takers]
     takers = [one for one, rank in zip(takers, worth, strict=True) if rank == max(worth)]
     picked = run.choose(("macvlan copies", own, packet.smac), len(takers), None) if len(takers) > 1 else 0
-    names = ", ".join(other.ifname for _, other in copied)
-    at = [str(upper) for upper, _ in copied]
+    at = [upper for upper, _ in copied]
     chosen = takers[picked] if takers else None
     if mine and chosen is not None:
-        at.append(str(own))  # what the lower device does with the frame itself is no part of the copy's way
-    run.step(
+        at.append(own)  # what the lower device does with the frame itself is no part of the copy's path
+    run.record(
         ns,
-        "bridge",
-        link.ifname,
+        link,
         packet,
-        "copy",
-        f"Macvlans in source mode over {link.ifname} get a copy: {names}.",
+        Bridge("copy", takers=tuple(other.ifname for _, other in copied)),
         certainty=BRANCH if len(takers) > 1 else CERTAIN,
-        copied_to=at,
+        copies=tuple(Copy(key) for key in at),
     )
     return chosen
 
 
 def _up(run: Run, ns: NetnsState, link: Link, packet: Packet, upper: LinkKey, other: Link) -> Action:
     if other.kind == "macvtap":
-        why = f"{other.ifname} is a macvtap: the frame goes to the program that holds it."
-        run.unknown(ns, "opaque", link.ifname, packet, "macvtap device", why)
-    why = f"{link.ifname} receives the frame, which {other.ifname} over it takes."
-    run.step(ns, "link_rx", link.ifname, packet, "to macvlan", why, peer=str(upper))
+        run.end_unknown(ns, link, packet, Opaque("unknown", "macvtap", upper=other.ifname))
+    run.record(ns, link, packet, Receive("to macvlan", upper=other.ifname, peer=upper))
     return Rx(upper, packet.scrubbed(upper.netns != ns.key), host=True)
 
 

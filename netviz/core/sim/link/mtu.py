@@ -7,6 +7,7 @@ from typing import NoReturn
 from netviz.core.model.link import Link
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import Mtu
 from netviz.core.state.node import NetnsState
 
 ETH_VLAN_SLACK = 4
@@ -20,17 +21,20 @@ def fits(link: Link, packet: Packet) -> bool:
     return packet.wire_length <= link.mtu + ETH_VLAN_SLACK
 
 
-def too_big(run: Run, ns: NetnsState, dev: Link, packet: Packet, taker: Link, what: str) -> NoReturn:
-    """Drop a frame that is larger than `taker` takes; `what` says who drops it."""
-    run.drop(
+def too_big(run: Run, ns: NetnsState, dev: Link, packet: Packet, taker: Link, by: str) -> NoReturn:
+    """Drop a frame that is larger than `taker` takes; `by` is the kind of device that drops it."""
+    run.end_dropped(
         ns,
-        "mtu",
-        dev.ifname,
+        dev,
         packet,
         "PKT_TOO_BIG",
-        f"The packet has {packet.wire_length} bytes and {taker.ifname} takes at most {taker.mtu}; "
-        f"{what} drops it without a word.",
-        mtu=taker.mtu,
-        length=packet.wire_length,
-        kernel_reason="NOT_SPECIFIED",
+        Mtu(
+            "drop",
+            "frame",
+            mtu=taker.mtu,
+            length=packet.wire_length,
+            taker=taker.ifname,
+            by=by,
+            kernel_reason="NOT_SPECIFIED",
+        ),
     )

@@ -7,6 +7,7 @@ from typing import NoReturn
 from netviz.core.model.link import Link
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Action, Run
+from netviz.core.sim.steps import Opaque, Transmit
 from netviz.core.state.node import NetnsState
 
 # What isn't followed through a device of a kind, for people.
@@ -25,22 +26,13 @@ def swallow(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: byte
 
     Source: drivers/net/dummy.c, dummy_xmit (Linux 6.18).
     """
-    why = f"{link.ifname} is a dummy device: it swallows what is sent by it."
-    run.drop(
-        ns,
-        "link_tx",
-        link.ifname,
-        packet,
-        "CONSUMED",
-        why,
-        command=f"ip -s -d link show dev {link.ifname}",
-    )
+    run.end_dropped(ns, link, packet, "CONSUMED", Transmit("drop", "dummy"))
 
 
 def opaque(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
     """End the walk at a device whose doings aren't known, by name."""
     kind = link.kind or f"link type {link.arptype}"
-    does = WHY_OPAQUE.get(link.kind, f"is a {kind} device; what it does with the packet is not modelled")
-    why = f"{link.ifname} {does}."
-    command = f"ip -d link show dev {link.ifname}"
-    run.unknown(ns, "opaque", link.ifname, packet, f"{kind} device", why, command=command)
+    WHY_OPAQUE.get(link.kind, f"is a {kind} device; what it does with the packet is not modelled")
+    run.end_unknown(
+        ns, link, packet, Opaque("unknown", "device", device_kind=link.kind or f"link type {link.arptype}")
+    )

@@ -9,7 +9,9 @@ from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.node_index import veth_peer
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Run, Rx, place
+from netviz.core.sim.run import Action, Run, Rx
+from netviz.core.sim.steps import Transmit
+from netviz.core.sim.trace import place_of
 from netviz.core.state.node import NetnsState
 
 
@@ -24,29 +26,20 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     if peer.key is None:
         if is_wire(node, key, link):
             return wire.xmit(run, ns, link, packet, nexthop)
-        run.unknown(
-            ns,
-            "link_tx",
-            link.ifname,
-            packet,
-            f"veth peer {peer.state}",
-            f"The other end of {link.ifname} isn't known: {peer.reason}.",
-            command=f"ip -d link show dev {link.ifname}",
+        run.end_unknown(
+            ns, link, packet, Transmit("unknown", "veth peer", state=peer.state, unresolved=peer.reason)
         )
     other_ns, other = node.netns[peer.key.netns], node.netns[peer.key.netns].links[peer.key.ifindex]
-    run.step(
+    run.record(
         ns,
-        "link_tx",
-        link.ifname,
+        link,
         packet,
-        "cross veth",
-        f"{link.ifname} is a veth; its other end is {other.ifname} in {place(other_ns)}.",
-        peer=str(peer.key),
-        peer_ifname=other.ifname,
-        command=f"ip -d link show dev {link.ifname}",
+        Transmit("cross veth", peer=peer.key, peer_ifname=other.ifname, where=place_of(other_ns.netns)),
     )
     if not other.up:
-        run.drop(ns, "link_tx", link.ifname, packet, "DEV_READY", f"The other end, {other.ifname}, is down.")
+        run.end_dropped(
+            ns, link, packet, "DEV_READY", Transmit("drop", "peer down", peer_ifname=other.ifname)
+        )
     if not fits(other, packet):
-        too_big(run, ns, link, packet, other, "a veth")
+        too_big(run, ns, link, packet, other, "veth")
     return Rx(peer.key, packet.scrubbed(peer.key.netns != ns.key))

@@ -16,6 +16,7 @@ from netviz.core.model.link import Link, VlanInfo
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Action, Run, Rx, Tx
+from netviz.core.sim.steps import Receive, Transmit
 from netviz.core.state.node import NetnsState
 
 ETH_P_8021Q, ETH_P_8021AD = 0x8100, 0x88A8
@@ -43,20 +44,9 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     lower = resolve_lower_of(node, LinkKey(ns.key, link.ifindex))
     tag = tag_of(link)
     if lower is None or tag is None:
-        why = f"{link.ifname}'s lower device isn't known."
-        run.unknown(ns, "link_tx", link.ifname, packet, "VLAN device", why)
+        run.end_unknown(ns, link, packet, Transmit("unknown", "vlan device"))
     lower_link = node.netns[lower.netns].links[lower.ifindex]
-    run.step(
-        ns,
-        "link_tx",
-        link.ifname,
-        packet,
-        "tag",
-        f"{link.ifname} tags the frame with VLAN {tag[1]} and sends it by {lower_link.ifname}.",
-        vlan=tag[1],
-        peer=str(lower),
-        command=f"ip -d link show dev {link.ifname}",
-    )
+    run.record(ns, link, packet, Transmit("tag", vlan=tag[1], lower=lower_link.ifname, peer=lower))
     return Tx(lower, packet.but(tags=(tag, *packet.tags)), nexthop)
 
 
@@ -66,8 +56,7 @@ def take(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action | None:
     other = run.link(upper) if upper is not None else None
     if upper is None or other is None:
         return None
-    why = f"{link.ifname} receives a frame of VLAN {packet.vlan} for {other.ifname}."
-    run.step(ns, "link_rx", link.ifname, packet, "untag", why, vlan=packet.vlan)
+    run.record(ns, link, packet, Receive("untag", vlan=packet.vlan, upper=other.ifname))
     return Rx(upper, packet.but(tags=packet.tags[1:]))
 
 
@@ -77,8 +66,5 @@ def nobody(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
     Unmodelled: VLAN 0 (a priority without a VLAN), whose tag the kernel takes off.
     """
     if not packet.vlan:
-        why = "The frame has a priority tag, which is not modelled."
-        run.unknown(ns, "link_rx", link.ifname, packet, "priority tag", why)
-    why = f"{link.ifname} has no device for VLAN {packet.vlan}: the frame is dropped."
-    command = f"ip -d link show type vlan link {link.ifname}"
-    run.drop(ns, "link_rx", link.ifname, packet, "OTHERHOST", why, command=command)
+        run.end_unknown(ns, link, packet, Receive("unknown", "priority tag"))
+    run.end_dropped(ns, link, packet, "OTHERHOST", Receive("drop", "no VLAN device", vlan=packet.vlan))

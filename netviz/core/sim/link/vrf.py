@@ -22,6 +22,7 @@ from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.rules import lookup_route, vrf_of
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Action, Run, Rx, Send
+from netviz.core.sim.steps import HookVerdict, Transmit
 from netviz.core.state.node import NetnsState
 
 
@@ -34,8 +35,7 @@ def master_of(links: Mapping[Any, Link], link: Link) -> Link | None:
 def check_hooks(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
     """End the walk where the host's own packet goes through a VRF past netfilter hooks."""
     if not nothing_hooked(ns):
-        why = f"The host's own packets pass the netfilter hooks at {link.ifname} too, which is not modelled."
-        run.unknown(ns, "netfilter", link.ifname, packet, "netfilter at a VRF", why)
+        run.end_unknown(ns, link, packet, HookVerdict("unknown", "hooks of a VRF"))
 
 
 def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) -> Action:
@@ -43,9 +43,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     check_hooks(run, ns, link, packet)
     result = lookup_route(ns, RouteFlow(packet.dst, packet.src, oif=link.ifindex))
     if result.local:
-        why = f"The destination is {link.ifname}'s own: the packet comes in there."
-        run.step(ns, "link_tx", link.ifname, packet, "loop back", why)
+        run.record(ns, link, packet, Transmit("loop back", "vrf"))
         return Rx(LinkKey(ns.key, link.ifindex), packet, host=True)
-    why = f"{link.ifname} is a VRF: the packet is routed in its table."
-    run.step(ns, "link_tx", link.ifname, packet, "to vrf", why, command=f"ip route show vrf {link.ifname}")
+    run.record(ns, link, packet, Transmit("to vrf"))
     return Send(ns.key, packet, link.ifindex)

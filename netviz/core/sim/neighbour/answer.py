@@ -6,9 +6,12 @@ Source: net/ipv4/arp.c, arp_process, arp_ignore, arp_filter, arp_fwd_proxy; net/
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Final
+
 import msgspec
 
-from netviz.core.model.addr import format_ip, format_mac, in_prefix
+from netviz.core.model.addr import in_prefix
 from netviz.core.model.l2 import NTF_PROXY
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST
 from netviz.core.model.link import IFF_NOARP, Link
@@ -19,7 +22,11 @@ from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_multicast, link_addrs, owned_addrs
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import AnswerCause, Silence
+from netviz.core.sim.trace import place_of
 from netviz.core.state.node import NetnsState
+
+SETTINGS: Final = ("arp_ignore", "arp_filter")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -27,29 +34,28 @@ class Answer(msgspec.Struct, frozen=True):
 
     heard: Heard
     mac: bytes
-    why: str
+    cause: AnswerCause
 
 
-def silent_links(run: Run, domain: Domain, target: bytes, sender: bytes) -> list[str]:
-    """Name what keeps links that have the address, or could have it, from answering who asks from `sender`."""
-    found = []
+def silent_links(run: Run, domain: Domain, target: bytes, sender: bytes) -> tuple[Silence, ...]:
+    """Find what keeps links that have the address, or could have it, from answering who asks from `sender`."""
+    found: list[Silence] = []
     for heard in domain.heard:
         ns = run.netns(heard.link.netns)
         link = ns.links[heard.link.ifindex]
+        at = partial(Silence, place_of(ns.netns), link.ifname)
         if len(target) == 16:
             if link.ipv6 is not None and link.ipv6.disable_ipv6:
-                found.append(f"{_place(ns)}: disable_ipv6 of {link.ifname} is on")
+                found.append(at("disable_ipv6", 1))
         elif owned_addrs(ns, target):
-            for name in ("arp_ignore", "arp_filter"):
+            for name in SETTINGS:
                 value = sysctl.ipv4_max(ns, link, name)
                 if value:
-                    found.append(f"{_place(ns)}: {name} of {link.ifname} is {value}")
+                    found.append(at(name, value))
             refused = validate_source(ns, link, RouteFlow(target, sender), 0) if sender else None
             if refused is not None:
-                found.append(
-                    f"{_place(ns)}: a question from {format_ip(sender)} is refused on {link.ifname}: {refused[1]}"
-                )
-    return found
+                found.append(at(sender=sender, refusal=refused))
+    return tuple(found)
 
 
 def would_answer(run: Run, heard: Heard, target: bytes, sender: bytes) -> Answer | None:
@@ -57,46 +63,39 @@ def would_answer(run: Run, heard: Heard, target: bytes, sender: bytes) -> Answer
     link = ns.links[heard.link.ifindex]
     if link.flags & IFF_NOARP:
         return None
-    why = _answers6(ns, link, target) if len(target) == 16 else _answers4(ns, link, target, sender)
-    return Answer(heard, link.mac, why) if why else None
+    cause = _answers6(ns, link, target) if len(target) == 16 else _answers4(ns, link, target, sender)
+    return Answer(heard, link.mac, cause) if cause is not None else None
 
 
-def _place(ns: NetnsState) -> str:
-    pod = ns.netns.pod
-    return f"{pod.namespace}/{pod.name}" if pod is not None else ns.netns.name or ns.key.node
-
-
-def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> str:
-    """Tell why a link answers an ARP request for `target`, or "".
+def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> AnswerCause | None:
+    """Tell why a link answers an ARP request for `target`; None: it doesn't.
 
     Source: net/ipv4/arp.c, arp_process (Linux 6.18).
     """
     if is_multicast(target) or (target[0] == 127 and not sysctl.ipv4_or(ns, link, "route_localnet")):
-        return ""
+        return None
     result = lookup_route(ns, RouteFlow(target, sender, iif=link.ifindex))
     if result.error or result.unknown or result.route is None:
-        return ""
+        return None
     if result.route.type == RTN_LOCAL:
         if sender and validate_source(ns, link, RouteFlow(target, sender), 0):
-            return ""
+            return None
         if not _arp_allowed(ns, link, target, sender):
-            return ""
-        return (
-            f"{_place(ns)} has {format_ip(target)} and answers on {link.ifname} with {format_mac(link.mac)}"
-        )
+            return None
+        return "address"
     forwarding = link.ipv4 is not None and link.ipv4.forwarding
     if result.route.type != RTN_UNICAST or not forwarding or not result.nexthops:
-        return ""
+        return None
     if sender and validate_source(ns, link, RouteFlow(target, sender), result.nexthops[0].oif):
-        return ""
+        return None
     elsewhere = result.nexthops[0].oif != link.ifindex
     if elsewhere and sysctl.ipv4_or(ns, link, "proxy_arp"):
-        return f"{_place(ns)} answers for it on {link.ifname} (proxy_arp), having a route to it elsewhere"
+        return "proxy_arp"
     if link.ipv4 is not None and link.ipv4.proxy_arp_pvlan and not elsewhere and sender != target:
-        return f"{_place(ns)} answers for it on {link.ifname} (proxy_arp_pvlan)"
+        return "proxy_arp_pvlan"
     if elsewhere and _proxied(ns, link, target):
-        return f"{_place(ns)} has a proxy entry for it on {link.ifname}"
-    return ""
+        return "proxy entry"
+    return None
 
 
 def _proxied(ns: NetnsState, link: Link, target: bytes) -> bool:
@@ -123,20 +122,20 @@ def _arp_allowed(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> bo
     return True
 
 
-def _answers6(ns: NetnsState, link: Link, target: bytes) -> str:
-    """Tell why a link answers a neighbour solicitation for `target`, or "".
+def _answers6(ns: NetnsState, link: Link, target: bytes) -> AnswerCause | None:
+    """Tell why a link answers a neighbour solicitation for `target`; None: it doesn't.
 
     Source: net/ipv6/ndisc.c, ndisc_recv_ns (Linux 6.18).
     """
     if link.ipv6 is not None and link.ipv6.disable_ipv6:
-        return ""
+        return None
     if any(addr.ifindex == link.ifindex for addr in owned_addrs(ns, target)):
-        return f"{_place(ns)} has {format_ip(target)} on {link.ifname}, at {format_mac(link.mac)}"
+        return "address6"
     conf = link.ipv6
     proxies = conf is not None and conf.forwarding and (conf.proxy_ndp or sysctl.conf_all(ns, "proxy_ndp", 6))
     if proxies and _proxied(ns, link, target):
-        return f"{_place(ns)} has a proxy entry for it on {link.ifname}"
-    return ""
+        return "proxy entry"
+    return None
 
 
 def on_link(ns: NetnsState, link: Link, one: bytes, other: bytes) -> bool:

@@ -7,9 +7,10 @@ Unmodelled: bridges that answer themselves.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn
 
-from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import Link
@@ -32,8 +33,9 @@ from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, owned_addrs, select_on_link
 from netviz.core.sim.run import Ended, Run
-from netviz.core.sim.stray import stray_note
-from netviz.core.sim.trace import BRANCH, CERTAIN, UNCERTAIN, Disposition
+from netviz.core.sim.steps import HookVerdict, Meddling, Neighbour, Opaque, Transmit
+from netviz.core.sim.stray import find_stray
+from netviz.core.sim.trace import BRANCH, CERTAIN, UNCERTAIN, Disposition, place_of
 from netviz.core.state.node import NetnsState
 
 
@@ -44,7 +46,6 @@ def ask(
     nexthop: bytes,
     packet: Packet,
     failed: bool,
-    command: str,
     iif: Link | None,
     routed: bool,
 ) -> Packet:
@@ -52,20 +53,14 @@ def ask(
 
     `failed`: the entry says so far that nobody has it. `iif` and `routed` are as for `resolve`.
     """
-    what = "neighbour solicitation" if len(nexthop) == 16 else "ARP request"
-    text = format_ip(nexthop)
     own = LinkKey(ns.key, link.ifindex)
     domain = _domain(run, ns, link, nexthop, packet)
     if domain.reflecting and domain.heard:
-        run.unknown(
+        run.end_unknown(
             ns,
-            "opaque",
-            link.ifname,
+            link,
             packet,
-            "question that comes back by a tunnel",
-            f"The {what} for {text} comes back by {', '.join(domain.reflecting)}: where the bridge then has its "
-            "sender depends on what is faster.",
-            command=command,
+            Opaque("unknown", "request that returns", names=tuple(domain.reflecting), nexthop=nexthop),
         )
     sender = _sender_addr(ns, link, nexthop, packet)
     note(run, own, link, sender, nexthop, domain)
@@ -74,20 +69,19 @@ def ask(
         for heard in domain.heard
         if heard.link != own and (answer := would_answer(run, heard, nexthop, sender)) is not None
     ]
-    answers, stopped = _let_through(run, ns, link, nexthop, packet, sender, willing, command)
-    evidence: dict[str, Any] = {
-        "nexthop": text,
-        "asked": len(domain.heard),
-        "entry": "failed" if failed else "none",
-    }
-    if stopped:
-        evidence["stopped"] = stopped
-    if silent := silent_links(run, domain, nexthop, sender):
-        evidence["silent"] = silent
-    if domain.closed and not answers:
-        evidence["closed"] = sorted(set(domain.closed))
-    if announce := 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce"):
-        evidence["asked_from"] = f"{format_ip(sender)} (arp_announce {announce})"
+    answers, stopped = _let_through(run, ns, link, nexthop, packet, sender, willing)
+    announce = 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce")
+    found = partial(
+        Neighbour,
+        nexthop=nexthop,
+        asked=len(domain.heard),
+        entry="failed" if failed else "none",
+        asked_from=sender if announce else None,
+        announce=announce,
+        silent=silent_links(run, domain, nexthop, sender),
+        closed=tuple(sorted(set(domain.closed))) if not answers else (),
+        stopped=stopped,
+    )
     if (
         not answers
         and (mac := late_mac(run, own, nexthop))
@@ -95,14 +89,10 @@ def ask(
     ):
         run.memory = run.memory.with_neigh((ns.key, link.ifindex, nexthop), mac)
         packet = packet.but(smac=link.mac, dmac=mac)
-        why = f"Nobody answers the {what} for {text}, but {text}'s own question, on its way by a tunnel, shows its MAC "
-        why += "if it comes after this one."
-        run.step(
-            ns, "neigh", link.ifname, packet, "resolve", why, certainty=BRANCH, command=command, **evidence
-        )
+        run.record(ns, link, packet, found("resolve", "gleaned"), certainty=BRANCH)
         return packet
     if not answers:
-        _nobody_answers(run, ns, link, packet, domain, failed, what, text, command, iif, routed, evidence)
+        _nobody_answers(run, ns, link, packet, domain, nexthop, failed, iif, routed, found)
     picked = 0
     macs = {answer.mac for answer in answers}
     if len(macs) > 1:
@@ -117,23 +107,20 @@ def ask(
             late = (other.heard.link.netns, other.heard.link.ifindex, sender)
             run.memory = run.memory.but(pending_neighs=run.memory.pending_neighs | {late})
     packet = packet.but(smac=link.mac, dmac=answer.mac)
-    also = (
-        ""
-        if len(macs) == 1
-        else f" {len(answers)} links answer for this address: which answer comes first isn't known."
-    )
-    run.step(
+    other_ns = run.netns(answer.heard.link.netns)
+    run.record(
         ns,
-        "neigh",
-        link.ifname,
+        link,
         packet,
-        "resolve",
-        f"There is no usable entry for {text}; the {what} is answered: {answer.why}.{also}",
+        found(
+            "resolve",
+            mac=answer.mac,
+            answered_by=tuple((one.heard.link, one.mac) for one in answers),
+            answer=answer.cause,
+            answer_place=place_of(other_ns.netns),
+            answer_dev=other_ns.links[answer.heard.link.ifindex].ifname,
+        ),
         certainty=CERTAIN if len(macs) == 1 else BRANCH,
-        command=command,
-        answered_by=[f"{a.heard.link} {format_mac(a.mac)}" for a in answers],
-        mac=format_mac(answer.mac),
-        **evidence,
     )
     return packet
 
@@ -152,8 +139,9 @@ def _domain(run: Run, ns: NetnsState, link: Link, nexthop: bytes, packet: Packet
     asking = (ns.key, link.ifindex, nexthop)
     journey = run.journey
     if asking in journey.resolving:
-        why = f"The packet carries the question for {format_ip(nexthop)} and needs its answer."
-        run.drop(ns, "neigh", link.ifname, packet, "NEIGH_FAILED", why)
+        run.end_dropped(
+            ns, link, packet, "NEIGH_FAILED", Neighbour("drop", "request in its own packet", nexthop=nexthop)
+        )
     run.journey = journey.but(resolving=journey.resolving | {asking})
     try:
         return broadcast_domain(run, own, nexthop, _asked_mac(nexthop))
@@ -184,41 +172,37 @@ def _let_through(
     packet: Packet,
     sender: bytes,
     answers: list[Answer],
-    command: str,
-) -> tuple[list[Answer], list[str]]:
+) -> tuple[list[Answer], tuple[HookVerdict | Meddling, ...]]:
     """Leave out the answers that don't come, and name the chains that stop them; ends the walk where that isn't known.
 
     Who hears the question and wants to answer knows the asker then, whether or not the answer comes.
     """
-    passed, stopped = [], []
+    passed: list[Answer] = []
+    stopped: list[HookVerdict | Meddling] = []
     for answer in answers:
         own = LinkKey(ns.key, link.ifindex)
         if len(nexthop) == 16:
             passage = ndp_passes(run, own, sender, answer.heard, nexthop)
         else:
             passage = arp_passes(run, own, sender, answer.heard, nexthop)
-        arrives = answer_arrives(run, ns, link, packet, answer, command)
+        arrives = answer_arrives(run, ns, link, packet, nexthop, answer)
         arrives = arrives and knows_asker(run, answer.heard.link, sender, link.mac)
         if passage.asked and sender:
             remember_asker(run, link, sender, answer)
         if not arrives:
             continue
         if passage.passes is Tri.UNKNOWN:
-            run.unknown(
+            run.end_unknown(
                 ns,
-                "neigh",
-                link.ifname,
+                link,
                 packet,
-                "filtered address resolution",
-                f"Rules on the way may stop the question for {format_ip(nexthop)} or its answer.",
-                command=command,
-                chain=passage.chain,
+                Neighbour("unknown", "filtered", nexthop=nexthop, stopped=(passage.stopped or "",)),
             )
         if passage.passes is Tri.TRUE:
             passed.append(answer)
-        elif passage.chain:
-            stopped.append(passage.chain)
-    return passed, stopped
+        elif passage.stopped is not None:
+            stopped.append(passage.stopped)
+    return passed, tuple(stopped)
 
 
 def _nobody_answers(
@@ -227,71 +211,39 @@ def _nobody_answers(
     link: Link,
     packet: Packet,
     domain: Domain,
+    nexthop: bytes,
     failed: bool,
-    what: str,
-    text: str,
-    command: str,
     iif: Link | None,
     routed: bool,
-    evidence: dict[str, Any],
+    found: Callable[..., Neighbour],
 ) -> NoReturn:
-    name = link.ifname
     if domain.opaque:
-        through = ", ".join(sorted(set(domain.opaque)))
-        run.unknown(
+        run.end_unknown(
             ns,
-            "opaque",
-            name,
+            link,
             packet,
-            f"resolution through {through}",
-            f"The {what} for {text} also goes through what is not modelled: {through}.",
-            command=command,
-            **evidence,
+            Opaque(
+                "unknown",
+                "request through",
+                names=tuple(sorted(set(domain.opaque))),
+                nexthop=nexthop,
+                asked=len(domain.heard),
+                entry="failed" if failed else "none",
+            ),
         )
     if domain.wires and not failed:
-        run.step(
-            ns,
-            "neigh",
-            name,
-            packet.but(smac=link.mac),
-            "not known",
-            f"{text} is on no known node; whether somebody out there answers the {what} isn't known.",
-            certainty=UNCERTAIN,
-            command=command,
-            **evidence,
-        )
+        run.record(ns, link, packet.but(smac=link.mac), found("not known"), certainty=UNCERTAIN)
         wire = domain.wires[0][0]
         wire_ns = run.netns(wire.netns)
         wire_link = wire_ns.links[wire.ifindex]
-        run.step(
+        run.record(
             wire_ns,
-            "link_tx",
-            wire_link.ifname,
+            wire_link,
             packet.but(smac=link.mac),
-            "leave",
-            f"The packet goes out of {wire_link.ifname} to whoever has {text}; no known node has it."
-            + stray_note(run, wire.netns, packet),
-            command=f"ip -s link show dev {wire_link.ifname}",
+            Transmit("leave", "to next hop", target=nexthop, stray=find_stray(run, wire.netns, packet)),
         )
         raise Ended(Disposition.LEFT_NETWORK, wire_link.ifname)
-    why = f"Nobody answers the {what} for {text} on {name}, or rules stop the question or the answer."
-    if "silent" in evidence:
-        why = f"Nobody answers the {what} for {text} on {name}: {'; '.join(evidence['silent'])}."
-    if failed and domain.wires:
-        why = f"The entry for {text} on {name} has failed: nobody answered the {what}, and no known node has it."
+    cause = "failed entry" if failed and domain.wires else "nobody answers"
     if not routed:
-        why += " The frame was never routed: its sender isn't told."
-        run.drop(ns, "neigh", name, packet, "NEIGH_FAILED", why, command=command, **evidence)
-    drop_and_tell(
-        run,
-        ns,
-        "neigh",
-        name,
-        packet,
-        "NEIGH_FAILED",
-        why + " The sender is told (host unreachable).",
-        error="host",
-        iif=iif,
-        command=command,
-        **evidence,
-    )
+        run.end_dropped(ns, link, packet, "NEIGH_FAILED", found("drop", cause, routed=False))
+    drop_and_tell(run, ns, link, packet, "NEIGH_FAILED", found("drop", cause), error="host", iif=iif)

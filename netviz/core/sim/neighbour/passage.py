@@ -53,6 +53,7 @@ from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, is_multicast, owned_addrs
 from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.steps import HookVerdict, Meddling
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition, Recorder
 from netviz.core.sim.xtables.translation import WRITTEN_IN_PLACE
@@ -64,10 +65,10 @@ ARP_LENGTH, NDP_LENGTH, NDP_HOP_LIMIT = 28, 72, 255
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """Whether a question and its answer get through, and the chain that stops them; `asked`: the question does."""
+    """Whether a question and its answer get through, and what stops them; `asked`: the question does."""
 
     passes: Tri
-    chain: str = ""
+    stopped: HookVerdict | Meddling | None = None
     asked: bool = False
 
 
@@ -118,14 +119,14 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
                 raise Ended(Disposition.DROPPED, "IPV6_NDISC_HOP_LIMIT")
         except Ended as ended:
             unknown = ended.disposition is Disposition.UNKNOWN
-            return Passage(Tri.UNKNOWN if unknown else Tri.FALSE, _last_chain(run.rec))
+            return Passage(Tri.UNKNOWN if unknown else Tri.FALSE, _last_verdict(run.rec))
     changed = [field for field in SAID if getattr(passed, field) != getattr(message, field)]
     if changed == ["dmac"] and _is_for_others(run, passed, end):
-        return Passage(Tri.FALSE, "a rule sends it to another MAC")
+        return Passage(Tri.FALSE, "another MAC")
     if set(changed) <= {"src", "dst"} and _is_answer(message):
         return _reads(run, message, passed, end)
     if changed == ["src"] and not message.arp and not owned_addrs(run.netns(start.netns), passed.src):
-        return Passage(Tri.FALSE, "a rule changes who asks")  # the answer goes to who isn't there
+        return Passage(Tri.FALSE, "requester")  # the answer goes to who isn't there
     return Passage(Tri.UNKNOWN if changed else Tri.TRUE)
 
 
@@ -144,7 +145,7 @@ def _reads(run: Run, message: Packet, passed: Packet, end: LinkKey) -> Passage:
         understood = passed.src == message.src
     else:
         understood = passed.dst == message.dst or bool(owned_addrs(run.netns(end.netns), passed.dst))
-    return Passage(Tri.TRUE) if understood else Passage(Tri.FALSE, "a rule changes what it says")
+    return Passage(Tri.TRUE) if understood else Passage(Tri.FALSE, "content")
 
 
 def _is_for_others(run: Run, message: Packet, end: LinkKey) -> bool:
@@ -156,11 +157,10 @@ def _is_for_others(run: Run, message: Packet, end: LinkKey) -> bool:
     )
 
 
-def _last_chain(recorder: Recorder) -> str:
-    """Name the chain that was recorded last."""
-    hops = recorder.path(Disposition.DROPPED, "").hops
-    evidence = hops[-1].steps[-1].evidence if hops else {}
-    return f"{evidence.get('chain', '')}: {evidence.get('rule', '')}" if "chain" in evidence else ""
+def _last_verdict(recorder: Recorder) -> HookVerdict | None:
+    """Return the chain's verdict that ended the message; None where something else did."""
+    what = recorder.last_step.what if recorder.last_step is not None else None
+    return what if isinstance(what, HookVerdict) and what.chain is not None else None
 
 
 def _device(run: Run, ns: NetnsState, link: Link, message: Packet, egress: bool) -> Packet:

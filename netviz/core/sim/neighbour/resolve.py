@@ -5,7 +5,6 @@ Source: net/core/neighbour.c, __neigh_event_send, neigh_resolve_output (Linux 6.
 
 from __future__ import annotations
 
-from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT, Neigh
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
 from netviz.core.sim.neighbour.ask import ask
@@ -13,6 +12,7 @@ from netviz.core.sim.neighbour.overheard import overheard_mac
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.saddr import is_multicast
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import Neighbour
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
 
@@ -35,9 +35,8 @@ def resolve(
         return packet.but(smac=link.mac, dmac=link.mac if link.flags & IFF_LOOPBACK else b"")
     if is_multicast(nexthop) or nexthop == b"\xff" * 4:
         return packet.but(smac=link.mac, dmac=_group_mac(nexthop))
-    run.check_gap(ns, "neighs", "neigh", link.ifname, packet)
+    run.check_gap(ns, "neighs", Neighbour, link, packet)
     entry = ns.neighs.get((link.ifindex, nexthop, False))
-    command = f"ip neigh get {format_ip(nexthop)} dev {link.ifname}"
     known = (ns.key, link.ifindex, nexthop)
     overlay = overheard_mac(run, ns, link, nexthop, entry) or run.memory.neighs.get(known)
     late = overlay is not None and known in run.memory.pending_neighs
@@ -45,17 +44,12 @@ def resolve(
         overlay = None
     if overlay is not None and not (entry is not None and entry.state & NUD_PERMANENT):
         packet = packet.but(smac=link.mac, dmac=overlay)
-        run.step(
+        run.record(
             ns,
-            "neigh",
-            link.ifname,
+            link,
             packet,
-            "resolved",
-            f"{format_ip(nexthop)} is at {format_mac(overlay)}, as the packets before this one have shown.",
+            Neighbour("resolved", nexthop=nexthop, mac=overlay),
             certainty=BRANCH if late else CERTAIN,
-            nexthop=format_ip(nexthop),
-            mac=format_mac(overlay),
-            command=command,
         )
         return packet
     if entry is not None and _is_usable(entry):
@@ -63,21 +57,10 @@ def resolve(
             "permanent" if entry.state & NUD_PERMANENT else "noarp" if entry.state & NUD_NOARP else "learned"
         )
         packet = packet.but(smac=link.mac, dmac=entry.mac)
-        run.step(
-            ns,
-            "neigh",
-            link.ifname,
-            packet,
-            "entry",
-            f"{format_ip(nexthop)} is at {format_mac(entry.mac)} ({state} entry).",
-            nexthop=format_ip(nexthop),
-            mac=format_mac(entry.mac),
-            state=state,
-            command=command,
-        )
+        run.record(ns, link, packet, Neighbour("entry", nexthop=nexthop, mac=entry.mac, state=state))
         return packet
     failed = entry is not None and bool(entry.state & NUD_FAILED)
-    return ask(run, ns, link, nexthop, packet, failed, command, iif, routed)
+    return ask(run, ns, link, nexthop, packet, failed, iif, routed)
 
 
 def is_known(run: Run, ns: NetnsState, link: Link, nexthop: bytes) -> bool:

@@ -26,17 +26,17 @@ from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import Neighbour
 from netviz.core.state.node import NetnsState
 
 
 def answer_arrives(
-    run: Run, ns: NetnsState, link: Link, packet: Packet, answer: Answer, command: str
+    run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes, answer: Answer
 ) -> bool:
     """Tell whether an answer comes back; ends the walk where that isn't known."""
     back = _comes_back(run, answer.heard.path, link.mac, answer.mac)
     if back is Tri.UNKNOWN:
-        why = "The answer comes by a locked bridge port; whether its entry may pass isn't known."
-        run.unknown(ns, "neigh", link.ifname, packet, "locked bridge port", why, command=command)
+        run.end_unknown(ns, link, packet, Neighbour("unknown", "locked port", nexthop=nexthop))
     master = ns.links.get(link.master) if link.master else None
     if master is not None and master.kind != "vrf":
         return False  # it comes in by the bridge or bond, whose entries are others

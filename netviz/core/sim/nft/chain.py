@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from netviz.core.model.link import Link
 from netviz.core.model.netfilter import (
     NF_DROP,
     NF_QUEUE,
@@ -19,14 +20,13 @@ from netviz.core.model.netfilter import (
     NftChain,
     NftExpr,
     NftRuleBody,
-    SetBody,
 )
 from netviz.core.sim.nft.context import Action, Context, Stop, Tri, Verdict
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.nft.index import ChainIndex, chain_index
 from netviz.core.sim.nft.statements import verdict_text
-from netviz.core.sim.nft.text import chain_text, list_command
-from netviz.core.sim.nft.text import rule_text as write_rule
+from netviz.core.sim.steps import HookVerdict, RuleHit
+from netviz.core.sim.trace import UNCERTAIN
 
 JUMP_STACK_SIZE = 16
 MAX_VISITS = 100_000
@@ -36,15 +36,13 @@ NO_EFFECT = frozenset(("counter", "log", "last", "limit", "quota"))
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a base chain came to. `rule` is the deciding rule's text, empty for the policy; `chain` is where it stands."""
+    """What a base chain came to. `hit` is the deciding rule, None for the policy; `matched` are those before it."""
 
     code: int
-    rule: str = ""
-    handle: int = 0
+    hit: RuleHit | None = None
     action: NftExpr | None = None
-    matched: tuple[str, ...] = ()
+    matched: tuple[RuleHit, ...] = ()
     forked: bool = False
-    chain: str = ""
 
     @property
     def name(self) -> str:
@@ -59,24 +57,13 @@ class _Frame(msgspec.Struct):
     at: int = 0
 
 
-def rule_text(ctx: Context, rule: NftRuleBody) -> str:
-    """Write a rule of the table that is being evaluated."""
-    return write_rule(rule, ctx.table_family, ctx.ns.ipsets, ctx.legacy, lambda name: _elements(ctx, name))
-
-
-def _elements(ctx: Context, name: str) -> SetBody | None:
-    record = ctx.set_of(name)
-    body = ctx.run.cluster.bodies.get(record.body) if record is not None else None
-    return body if isinstance(body, SetBody) else None
-
-
-def run_chain(ctx: Context, base: NftChain, dev: str) -> Outcome:
+def run_chain(ctx: Context, base: NftChain, dev: Link | None) -> Outcome:
     """Run a base chain over the context's packet."""
-    ctx.table, ctx.table_family, ctx.copied_to = base.table, base.family, []
+    ctx.table, ctx.table_family, ctx.copies = base.table, base.family, []
     ctx.legacy = ctx.ns.xt_chains.get(base.key) is base
     stack: list[_Frame] = []
     frame = _enter(ctx, base, dev)
-    matched: list[str] = []
+    matched: list[RuleHit] = []
     forked = False
     for _visit in range(MAX_VISITS):
         if frame.index is not None:
@@ -92,14 +79,14 @@ def run_chain(ctx: Context, base: NftChain, dev: str) -> Outcome:
         before = ctx.packet
         result, guessed = _run_rule(ctx, frame.chain, number, rule, dev)
         forked = forked or guessed
-        if isinstance(result, NftExpr):
-            handle, text = _handle(frame.chain, number), rule_text(ctx, rule)
-            return Outcome(NF_DROP, text, handle, result, tuple(matched), forked, frame.chain.name)
-        if result.code in (NFT_CONTINUE, NFT_BREAK):
+        if isinstance(result, Verdict) and result.code in (NFT_CONTINUE, NFT_BREAK):
             if ctx.packet is not before and not ctx.legacy:
-                matched.append(f"{frame.chain.name}: {rule_text(ctx, rule)}")
+                matched.append(RuleHit(frame.chain.name, rule, _handle(frame.chain, number)))
             continue
-        matched.append(f"{frame.chain.name}: {rule_text(ctx, rule)}")
+        hit = RuleHit(frame.chain.name, rule, _handle(frame.chain, number))
+        if isinstance(result, NftExpr):
+            return Outcome(NF_DROP, hit, result, tuple(matched), forked)
+        matched.append(hit)
         if result.code in (NFT_JUMP, NFT_GOTO):
             target = _enter(ctx, _target(ctx, base, result.chain, dev), dev)
             if result.code == NFT_JUMP:
@@ -113,8 +100,7 @@ def run_chain(ctx: Context, base: NftChain, dev: str) -> Outcome:
             frame = stack.pop()
         else:
             code = NF_QUEUE if result.code & 0xFF == NF_QUEUE else result.code
-            handle, text = _handle(frame.chain, number), rule_text(ctx, rule)
-            return Outcome(code, text, handle, None, tuple(matched), forked, frame.chain.name)
+            return Outcome(code, hit, None, tuple(matched), forked)
     _give_up(ctx, base, dev, "jump loop")
     return Outcome(NF_DROP)
 
@@ -123,7 +109,7 @@ def _handle(chain: NftChain, number: int) -> int:
     return chain.handles[number] if number < len(chain.handles) else 0
 
 
-def _enter(ctx: Context, chain: NftChain, dev: str) -> _Frame:
+def _enter(ctx: Context, chain: NftChain, dev: Link | None) -> _Frame:
     if not chain.body:
         return _Frame(chain, ())
     body = ctx.run.cluster.bodies.get(chain.body)
@@ -133,7 +119,7 @@ def _enter(ctx: Context, chain: NftChain, dev: str) -> _Frame:
     return _Frame(chain, body.rules, chain_index(body, chain.family))
 
 
-def _target(ctx: Context, base: NftChain, name: str, dev: str) -> NftChain:
+def _target(ctx: Context, base: NftChain, name: str, dev: Link | None) -> NftChain:
     chains = ctx.ns.xt_chains if ctx.legacy else ctx.ns.nft_chains
     found = chains.get((base.family, base.table, name))
     if found is None:
@@ -142,20 +128,14 @@ def _target(ctx: Context, base: NftChain, name: str, dev: str) -> NftChain:
     return found
 
 
-def _give_up(ctx: Context, chain: NftChain, dev: str, what: str) -> None:
-    ctx.run.unknown(
-        ctx.ns,
-        "netfilter",
-        dev,
-        ctx.packet,
-        f"{chain_text(chain)}: {what}",
-        f"What chain {chain_text(chain)} does isn't known: {what}.",
-        command=list_command(chain, legacy=ctx.legacy),
+def _give_up(ctx: Context, chain: NftChain, dev: Link | None, what: str) -> None:
+    ctx.run.end_unknown(
+        ctx.ns, dev, ctx.packet, HookVerdict("unknown", "chain", chain=ctx.chain_ref(chain), what=what)
     )
 
 
 def _run_rule(
-    ctx: Context, chain: NftChain, number: int, rule: NftRuleBody, dev: str
+    ctx: Context, chain: NftChain, number: int, rule: NftRuleBody, dev: Link | None
 ) -> tuple[Verdict | NftExpr, bool]:
     """Run one rule; the flag says that a match was guessed (the run forks there)."""
     ctx.reset()
@@ -188,38 +168,34 @@ def _expr_name(expr: NftExpr) -> str:
     return f"{expr.name} {name}" if isinstance(name, str) else expr.name
 
 
-def _guess(ctx: Context, chain: NftChain, rule: NftRuleBody, expr: NftExpr, dev: str) -> bool:
+def _guess(ctx: Context, chain: NftChain, rule: NftRuleBody, expr: NftExpr, dev: Link | None) -> bool:
     key = ("nft", ctx.ns.key, ctx.rule_id, ctx.packet.tuples())
     matches = ctx.run.choose(key, 2, None) == 0
-    what = _expr_name(expr)
-    ctx.run.step(
+    ctx.run.record(
         ctx.ns,
-        "netfilter",
         dev,
         ctx.packet,
-        "assume match" if matches else "assume no match",
-        f"Whether {what} in chain {chain_text(chain)} matches isn't known; this branch takes it "
-        f"{'to match' if matches else 'not to match'}: {rule_text(ctx, rule)}.",
-        reason=what,
-        certainty="unknown",
-        chain=chain_text(chain),
-        rule=rule_text(ctx, rule),
-        expression=what,
-        command=list_command(chain, legacy=ctx.legacy),
+        HookVerdict(
+            "assume match" if matches else "assume no match",
+            chain=ctx.chain_ref(chain),
+            hit=RuleHit(chain.name, rule),
+            expression=_expr_name(expr),
+        ),
+        certainty=UNCERTAIN,
     )
     return matches
 
 
-def _stop(ctx: Context, chain: NftChain, rule: NftRuleBody, dev: str, what: str) -> None:
-    ctx.run.unknown(
+def _stop(ctx: Context, chain: NftChain, rule: NftRuleBody, dev: Link | None, what: str) -> None:
+    ctx.run.end_unknown(
         ctx.ns,
-        "netfilter",
         dev,
         ctx.packet,
-        f"nft {what}",
-        f"Chain {chain_text(chain)} uses {what}, which is not modelled: {rule_text(ctx, rule)}.",
-        chain=chain_text(chain),
-        rule=rule_text(ctx, rule),
-        expression=what,
-        command=list_command(chain, legacy=ctx.legacy),
+        HookVerdict(
+            "unknown",
+            "expression",
+            chain=ctx.chain_ref(chain),
+            hit=RuleHit(chain.name, rule),
+            expression=what,
+        ),
     )

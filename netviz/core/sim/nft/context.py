@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.link import Link
-from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, NftExpr, NftSet
+from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, NftChain, NftExpr, NftSet
 from netviz.core.sim.conn import Conn
 from netviz.core.sim.nft.sets import Words
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import ChainRef, Copy
 from netviz.core.state.node import NetnsState
 
 REG_WORDS = 20
@@ -96,7 +97,7 @@ class Context:
         self.oif = oif
         self.nexthop = nexthop
         self.rerouted: Packet | None = None
-        self.copied_to: list[str] = []  # where the chain's rules send copies
+        self.copies: list[Copy] = []  # that the chain's rules send
         self.uniform: dict[int, Uniform] = {}
         self.partial: dict[int, tuple[int, int]] = {}
         self.table = ""
@@ -183,6 +184,10 @@ class Context:
     def bridged(self) -> bool:
         """Whether the packet is seen as a frame: in the bridge, netdev and arp families."""
         return self.family not in (NFPROTO_IPV4, NFPROTO_IPV6)
+
+    def chain_ref(self, chain: NftChain) -> ChainRef:
+        """Refer to a chain, with what the text of its rules needs."""
+        return ChainRef(chain, self.ns, self.run.cluster.bodies, self.legacy)
 
     def set_of(self, name: str) -> NftSet | None:
         """Find a set of the current table."""

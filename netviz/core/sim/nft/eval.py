@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NF_DROP, NFPROTO_IPV6, NftExpr
 from netviz.core.sim.nft.choice import eval_connlimit, eval_hash, eval_limit, eval_numgen, eval_quota
 from netviz.core.sim.nft.context import (
@@ -35,6 +34,7 @@ from netviz.core.sim.nft.payload import eval_exthdr, eval_inner, eval_payload
 from netviz.core.sim.nft.sets import may_equal
 from netviz.core.sim.nft.socket import eval_socket, eval_tproxy
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN
+from netviz.core.sim.steps import Copy
 from netviz.core.sim.xtables.matches import evaluate_match
 from netviz.core.sim.xtables.targets import evaluate_target
 
@@ -239,7 +239,7 @@ def _dup(ctx: Context, a: dict[str, Any]) -> Result:
     addr = ctx.load(a["sreg_addr"], len(ctx.packet.dst)) if a.get("sreg_addr") else None
     index = ctx.load(a["sreg_dev"], 4) if a.get("sreg_dev") else None
     link = ctx.ns.links.get(int.from_bytes(index, "little")) if index is not None else None
-    ctx.copied_to.append(format_ip(addr) if addr else link.ifname if link is not None else "?")
+    ctx.copies.append(Copy(addr=addr or b"", ifname=link.ifname if link is not None else ""))
     return Tri.TRUE
 
 

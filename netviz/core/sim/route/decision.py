@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, NoReturn
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.l3 import Nexthop
+from netviz.core.model.l3 import Nexthop, Route
+from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.packet import (
     ICMPV6_ECHO_REPLY,
@@ -23,9 +25,12 @@ from netviz.core.sim.route.rules import (
 )
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import PassedRule, RouteLookup
 from netviz.core.sim.trace import BRANCH, CERTAIN
-from netviz.core.sim.words.iproute import route_text, rule_text, table_name
 from netviz.core.state.node import NetnsState
+
+# Describes a lookup that has been made, once it is known what comes of it.
+Lookup = Callable[..., RouteLookup]
 
 
 def route_flow(
@@ -74,16 +79,8 @@ def worth_to(run: Run, key: LinkKey, packet: Packet) -> int:
     return int(conf is not None and bool(conf.forwarding))
 
 
-def missing_device(run: Run, ns: NetnsState, packet: Packet, nexthop: Nexthop, command: str) -> NoReturn:
-    run.unknown(
-        ns,
-        "route",
-        f"if{nexthop.oif}",
-        packet,
-        "route to a missing device",
-        f"The route goes out of device {nexthop.oif}, which is not in the state.",
-        command=command,
-    )
+def missing_device(run: Run, ns: NetnsState, packet: Packet, nexthop: Nexthop, found: Lookup) -> NoReturn:
+    run.end_unknown(ns, nexthop.oif, packet, found("unknown", "missing device", ifindex=nexthop.oif))
 
 
 def pick_nexthop(
@@ -98,9 +95,7 @@ def pick_nexthop(
     """
     nexthops = result.nexthops
     if not nexthops:
-        run.unknown(
-            ns, "route", "", packet, "route without nexthop", "The route has no nexthop in the state."
-        )
+        run.end_unknown(ns, None, packet, RouteLookup("unknown", "no nexthop"))
     if len(nexthops) == 1:
         return nexthops[0]
     total = sum(nexthop.weight for nexthop in nexthops)
@@ -116,53 +111,46 @@ def pick_nexthop(
     return nexthops[run.choose(key, len(nexthops), tuple(nexthop.weight / total for nexthop in nexthops))]
 
 
-HASH_POLICIES = (
-    "the addresses",
-    "addresses and ports",
-    "the addresses, of a tunnel's inner packet where there is one",
-    "the fields of fib_multipath_hash_fields",
-)
+def looked_up(ns: NetnsState, result: RouteResult) -> Lookup:
+    """Begin the description of a lookup: the rule, the route and its devices, the rules that were passed."""
+    route = result.route
+    return partial(
+        RouteLookup,
+        rule=result.rule,
+        route=route,
+        devs=route_devs(ns.links, route) if route is not None else (),
+        passed=tuple(
+            PassedRule(rule, thrown, route_devs(ns.links, thrown) if thrown is not None else ())
+            for rule, thrown in result.passed
+        ),
+    )
 
 
-def hash_policy(ns: NetnsState, ipv6: bool) -> str:
-    """Say what multipath routing hashes. Source: net/ipv4/route.c, fib_multipath_hash; net/ipv6/route.c,
-    rt6_multipath_hash (Linux 6.18).
+def route_devs(links: Mapping[Any, Link], route: Route) -> tuple[str, ...]:
+    """Name the devices of a route's nexthops, in order."""
+    return tuple(_dev_name(links, nexthop.oif) for nexthop in route.nexthops)
+
+
+def _dev_name(links: Mapping[Any, Link], ifindex: int) -> str:
+    link = links.get(ifindex)
+    return link.ifname if link is not None else f"if{ifindex}"
+
+
+def via(ns: NetnsState, found: Lookup, packet: Packet, result: RouteResult, nexthop: Nexthop) -> RouteLookup:
+    """Finish the description of a lookup that found a way out, by the nexthop that is taken.
+
+    Source: net/ipv4/route.c, fib_multipath_hash; net/ipv6/route.c, rt6_multipath_hash (Linux 6.18).
     """
-    number = sysctl.value(ns, f"net.ipv{6 if ipv6 else 4}.fib_multipath_hash_policy")
-    return HASH_POLICIES[number] if number < len(HASH_POLICIES) else f"policy {number}"
+    choices = len(result.nexthops)
+    policy = None
+    if choices > 1:
+        policy = sysctl.value(ns, f"net.ipv{6 if packet.ipv6 else 4}.fib_multipath_hash_policy")
+    action: Literal["via", "direct"] = "via" if nexthop.gateway else "direct"
+    oif = _dev_name(ns.links, nexthop.oif)
+    return found(action, nexthop=nexthop, oif=oif, choices=choices, hash_policy=policy)
 
 
-def record_route(
-    run: Run,
-    ns: NetnsState,
-    dev: str,
-    packet: Packet,
-    result: RouteResult,
-    nexthop: Nexthop | None,
-    command: str,
-) -> None:
-    route, rule = result.route, result.rule
-    if route is None or rule is None:
-        return
-    text = route_text(route, ns.links)
-    table = table_name(route.table_id)
-    evidence: dict[str, Any] = {"route": text, "table_id": route.table_id, "rule": rule_text(rule)}
-    if result.passed:
-        evidence["passed"] = result.passed
-    certainty = CERTAIN
-    if nexthop is None:
-        decision = "local"
-        why = f"{format_ip(packet.dst)} is an address of this namespace (table {table})."
-    else:
-        out = ns.links.get(nexthop.oif)
-        name = out.ifname if out is not None else f"if{nexthop.oif}"
-        via = f"via {format_ip(nexthop.gateway)} " if nexthop.gateway else "directly "
-        decision = f"via {format_ip(nexthop.gateway)}" if nexthop.gateway else "direct"
-        why = f"Table {table} sends {format_ip(packet.dst)} {via}out of {name}: {text}."
-        evidence.update(oif=name, gateway=format_ip(nexthop.gateway))
-        if len(result.nexthops) > 1:
-            certainty = BRANCH
-            policy = hash_policy(ns, packet.ipv6)
-            why += f" It has {len(result.nexthops)} nexthops; a hash of {policy} chooses."
-            evidence["hash_policy"] = policy
-    run.step(ns, "route", dev, packet, decision, why, command=command, certainty=certainty, **evidence)
+def record_route(run: Run, ns: NetnsState, dev: Link, packet: Packet, what: RouteLookup) -> None:
+    """Record a lookup that found a route; what was assumed without one has its own step."""
+    if what.route is not None and what.rule is not None:
+        run.record(ns, dev, packet, what, certainty=BRANCH if what.choices > 1 else CERTAIN)

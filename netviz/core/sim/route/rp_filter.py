@@ -17,6 +17,7 @@ from netviz.core.sim.index import Index
 from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules, vrf_of
 from netviz.core.sim.route.saddr import link_addrs, owned_addrs
 from netviz.core.sim.route_flow import RouteFlow
+from netviz.core.sim.steps import SourceRefusal
 from netviz.core.state.node import NetnsState
 
 KERNEL_PROTOCOLS = (0, 2)  # RTPROT_UNSPEC, RTPROT_KERNEL
@@ -43,11 +44,10 @@ def _standard(rule: Rule) -> bool:
     return plain and (rule.priority, rule.table_id) in STANDARD_RULES
 
 
-def validate_source(ns: NetnsState, link: Link, flow: RouteFlow, oif: int) -> tuple[str, str] | None:
+def validate_source(ns: NetnsState, link: Link, flow: RouteFlow, oif: int) -> SourceRefusal | None:
     """Check an IPv4 packet's source on arrival by `link`; None when it passes.
 
-    `oif` is the outgoing device of a packet to be forwarded, 0 for local delivery. Returns the
-    kernel's drop reason and a sentence.
+    `oif` is the outgoing device of a packet to be forwarded, 0 for local delivery.
     """
     src, dst = flow.src, flow.dst
     level = sysctl.ipv4_max(ns, link, "rp_filter")
@@ -59,7 +59,7 @@ def validate_source(ns: NetnsState, link: Link, flow: RouteFlow, oif: int) -> tu
             return None
         if not _custom_rules(ns) and not custom_local_routes(ns.routes):
             if owned_addrs(ns, src):
-                return "IP_LOCAL_SOURCE", "its source is this namespace's own address"
+                return SourceRefusal("IP_LOCAL_SOURCE", "own address", link.ifname)
             return None
     mark = flow.mark if sysctl.ipv4_or(ns, link, "src_valid_mark") else 0
     # Rules see the packet's protocol, and its ports the other way round.
@@ -75,7 +75,7 @@ def validate_source(ns: NetnsState, link: Link, flow: RouteFlow, oif: int) -> tu
         ),
     )
     if back.unknown:
-        return "UNKNOWN", back.unknown
+        return SourceRefusal("", "lookup", link.ifname, unknown=back.unknown)
     return _check(ns, link, level, back, accept_local, src, dst, oif, flow.tos)
 
 
@@ -89,19 +89,15 @@ def _check(
     dst: bytes,
     oif: int,
     tos: int,
-) -> tuple[str, str] | None:
-    mode = {1: "strict", 2: "loose"}.get(level, str(level))
-    refused = (
-        "IP_RPFILTER",
-        f"rp_filter on {link.ifname} is {mode}, and the way back to the source doesn't use it",
-    )
+) -> SourceRefusal | None:
+    refused = SourceRefusal("IP_RPFILTER", "reverse path", link.ifname, level)
     if back.error or back.route is None:
         return refused if level else None
     if back.route.type != RTN_UNICAST:
         if back.route.type != RTN_LOCAL:
-            return "IP_INVALID_SOURCE", "its source is a broadcast or other special address"
+            return SourceRefusal("IP_INVALID_SOURCE", "special address", link.ifname)
         if not accept_local:
-            return "IP_LOCAL_SOURCE", "its source is this namespace's own address"
+            return SourceRefusal("IP_LOCAL_SOURCE", "own address", link.ifname)
     # fib_info_nh_uses_dev: a VRF's device is used where one of its slaves is.
     if any(link.ifindex in (nexthop.oif, vrf_of(ns.links, nexthop.oif)) for nexthop in back.nexthops):
         return None

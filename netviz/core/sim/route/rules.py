@@ -24,7 +24,6 @@ from netviz.core.model.link import Link, VrfInfo
 from netviz.core.sim.index import Index
 from netviz.core.sim.route.fib import Lookup, Match, linkdown_ignored, lookup_table, route_index, selected_tos
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.words.iproute import route_text, rule_text
 from netviz.core.state.node import NetnsState
 
 RULE_ERRORS = {FR_ACT_BLACKHOLE: "EINVAL", FR_ACT_UNREACHABLE: "ENETUNREACH", FR_ACT_PROHIBIT: "EACCES"}
@@ -44,7 +43,7 @@ class RouteResult(msgspec.Struct, frozen=True):
     rule: Rule | None = None
     route: Route | None = None
     nexthops: tuple[Nexthop, ...] = ()
-    passed: tuple[str, ...] = ()
+    passed: tuple[tuple[Rule, Route | None], ...] = ()
 
     @property
     def local(self) -> bool:
@@ -176,7 +175,7 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     lookup = Lookup(flow.dst, flow.src, flow.tos, oif, flow.scope, ignored, strict, prefer)
     index = route_index(ns.routes)
     at, steps = 0, 0
-    passed: list[str] = []
+    passed: list[tuple[Rule, Route | None]] = []
     while at < len(rules) and steps < MAX_RULES:
         rule = rules[at]
         at, steps = at + 1, steps + 1
@@ -189,11 +188,11 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
             target = next((i for i, r in enumerate(rules) if r.priority >= rule.goto), len(rules))
             if target == len(rules) or rules[target].priority != rule.goto:
                 continue  # an unresolved goto does nothing
-            passed.append(rule_text(rule))
+            passed.append((rule, None))
             at = max(target, at)
             continue
         if rule.action == FR_ACT_NOP:
-            passed.append(rule_text(rule))
+            passed.append((rule, None))
             continue
         if rule.action in RULE_ERRORS:
             return RouteResult(error=RULE_ERRORS[rule.action], rule=rule, passed=tuple(passed))
@@ -209,7 +208,7 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
         if match is None:
             continue
         if match.error == "EAGAIN" or _suppressed(rule, match, ns.links):
-            passed.append(f"{rule_text(rule)}: {route_text(match.route, ns.links)}")
+            passed.append((rule, match.route))
             continue
         return RouteResult(match.error, "", rule, match.route, match.nexthops, tuple(passed))
     return RouteResult(error="ENETUNREACH", passed=tuple(passed))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from netviz.core.model.addr import format_ip, format_prefix
 from netviz.core.model.l3 import (
@@ -18,7 +17,6 @@ from netviz.core.model.l3 import (
     Route,
     Rule,
 )
-from netviz.core.model.link import Link
 
 TABLE_NAMES = {253: "default", 254: "main", 255: "local"}
 PROTO_NAMES = {1: "icmp", 6: "tcp", 17: "udp", 58: "ipv6-icmp", 132: "sctp"}
@@ -36,8 +34,8 @@ def table_name(table_id: int) -> str:
     return TABLE_NAMES.get(table_id, str(table_id))
 
 
-def route_text(route: Route, links: Mapping[Any, Link]) -> str:
-    """Write a route as `ip route` does."""
+def route_text(route: Route, devs: Sequence[str]) -> str:
+    """Write a route as `ip route` does; `devs` name the devices of its nexthops, in order."""
     dst = "default" if not route.dst_len else format_prefix(route.dst, route.dst_len)
     if route.dst_len == len(route.dst) * 8:
         dst = format_ip(route.dst)
@@ -47,13 +45,12 @@ def route_text(route: Route, links: Mapping[Any, Link]) -> str:
     if route.src_len:
         words += ["from", format_prefix(route.src, route.src_len)]
     several = len(route.nexthops) > 1
-    for nexthop in route.nexthops:
+    for nexthop, dev in zip(route.nexthops, devs, strict=True):
         if several:
             words.append("nexthop")
         if nexthop.gateway:
             words += ["via", format_ip(nexthop.gateway)]
-        link = links.get(nexthop.oif)
-        words += ["dev", link.ifname if link is not None else f"if{nexthop.oif}"]
+        words += ["dev", dev]
         if several:
             words += ["weight", str(nexthop.weight)]
     if route.prefsrc:

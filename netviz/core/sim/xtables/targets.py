@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NF_ACCEPT, NF_DROP, NFPROTO_BRIDGE, NftExpr
 from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri, Verdict
 from netviz.core.sim.packet import IPPROTO_TCP
+from netviz.core.sim.steps import Copy
 from netviz.core.sim.xtables import ebtables, payloads, translation
 from netviz.core.sim.xtables.decode import decode_target
 from netviz.core.sim.xtables.hmark import hash_mark
@@ -151,7 +151,7 @@ def _queue(ctx: Context, a: payloads.Queue) -> Result:
 
 def _tee(ctx: Context, a: payloads.Gateway) -> Result:
     """Send a copy to a gateway; the packet itself goes on. Source: net/netfilter/xt_TEE.c, tee_tg4, tee_tg6."""
-    ctx.copied_to.append(format_ip(a.addr[: len(ctx.packet.dst)]))
+    ctx.copies.append(Copy(addr=a.addr[: len(ctx.packet.dst)]))
     return Tri.TRUE
 
 

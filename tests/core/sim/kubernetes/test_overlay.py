@@ -12,11 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netviz.core.model.addr import pack_ip
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.ipvs import IpvsServer, IpvsService
 from netviz.core.model.link import VxlanInfo
 from netviz.core.model.netns import Pod
 from netviz.core.sim.kubernetes import overlay
+from netviz.core.sim.steps import Encap
 from netviz.core.sim.trace import Disposition, Trace
+from netviz.core.sim.words.evidence import evidence_of
+from netviz.core.sim.words.step import why
 from tests.core.sim.build import Net, Ns, textbook
 from tests.core.sim.nft import (
     ACCEPT,
@@ -79,7 +83,7 @@ def facts(trace: Trace) -> Any:
     """All of a trace but the words."""
     paths = [path for branch in trace.branches for path in (branch.forward, branch.reply) if path is not None]
     steps = [
-        (s.seq, s.kind, s.dev, s.packet.fields(), s.diff, s.decision, s.reason, s.evidence, s.certainty)
+        (s.seq, s.kind, s.dev, s.packet.fields(), s.diff, s.action, s.reason, evidence_of(s), s.certainty)
         for path in paths
         for hop in path.hops
         for s in hop.steps
@@ -91,7 +95,7 @@ def facts(trace: Trace) -> Any:
 
 def words(trace: Trace) -> list[str]:
     """The sentences of the forward paths."""
-    return [s.why for branch in trace.branches for hop in branch.forward.hops for s in hop.steps]
+    return [why(s) for branch in trace.branches for hop in branch.forward.hops for s in hop.steps]
 
 
 rule = st.tuples(
@@ -254,8 +258,10 @@ def phrase(ifname: str, kind: str, **fields: Any) -> str:
     made["node-1"].link(ifname, kind, **fields)
     trace = net.trace("pod-1-1", "10.1.2.11", dport=80)
     cluster = net.cluster()
-    step = msgspec.structs.replace(trace.branches[0].forward.hops[0].steps[0], kind="encap", dev=ifname)
     ns = cluster.nodes["node-1"].netns[made["node-1"].key]
+    first = trace.branches[0].forward.hops[0].steps[0]
+    at = LinkKey(ns.key, made["node-1"].named(ifname).ifindex)
+    step = msgspec.structs.replace(first, what=Encap("encapsulate"), at=at, dev=ifname)
     return overlay.meaning(overlay.Seen(cluster, ns, step), set())
 
 

@@ -5,19 +5,21 @@ pod-1-1 10.1.1.11 - cni0 (node-1) ens3 ---- ens3 (node-2) cni0 - pod-2-1 10.1.2.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import pytest
 
 from netviz.core.model.addr import pack_ip
-from netviz.core.model.netfilter import SetElem
+from netviz.core.model.netfilter import NFPROTO_NAMES, NftChain, NftRuleBody, SetElem
 from netviz.core.sim.kubernetes.overlay import meaning
 from netviz.core.sim.kubernetes.seen import Rule, Seen
 from netviz.core.sim.packet import Packet
+from netviz.core.sim.steps import ChainRef, HookVerdict, RuleHit
 from netviz.core.sim.trace import Step
 from tests.core.sim.build import Net, Ns, textbook
 from tests.core.sim.nft import GOTO, JUMP, chain, e, elements, table, verdict
 
+FAMILIES = {str(name): number for number, name in NFPROTO_NAMES.items()}
 WEB, POD = "10.1.2.11:8080", "10.1.2.11:8080 (pod default/pod-2-1 on node-2)"
 
 
@@ -32,11 +34,16 @@ def says(
     """Ask for the meaning of a netfilter step on node-1."""
     built, made = net or textbook()
     cluster = built.cluster()
-    evidence: dict[str, Any] = {"chain": base, "matched": tuple(matched), "rule": rule, "within": within}
     packet = Packet(pack_ip("10.1.1.11"), pack_ip("10.96.0.1"), 6, 40000, dport)
-    step = Step(1, "netfilter", "cni0", packet, {}, "accept", "", evidence, "")
     ns = cluster.nodes["node-1"].netns[made["node-1"].key]
-    return meaning(Seen(cluster, ns, step), set()).removeprefix("That is ").removesuffix(".")
+    family, table, name = base.split(" ")
+    ref = ChainRef(NftChain(FAMILIES[family], table, name), ns, cluster.bodies)
+    hit = RuleHit(within, NftRuleBody(())) if rule else None
+    step = Step(1, ns.key, "cni0", packet, None, HookVerdict("accept", chain=ref, hit=hit))
+    seen = Seen(cluster, ns, step)
+    texts = [entry.split(": ", 1) for entry in matched] + ([[within, rule]] if rule and within else [])
+    seen.rules = tuple(Rule(chain, partial(str, text)) for chain, text in texts)
+    return meaning(seen, set()).removeprefix("That is ").removesuffix(".")
 
 
 SERVICES = (
@@ -236,12 +243,16 @@ def test_calico(layer: str, prefix: str) -> None:
     assert said == "Calico's: masquerading of what pods send out of the pods' networks"
 
 
+def rule_of(text: str) -> Rule:
+    return Rule("c", partial(str, text))
+
+
 def test_reading_rules() -> None:
     """Comments quoted, bare, several, none; jumps of iptables and of nft."""
-    assert Rule("c", '-m comment --comment "a b" -j X').comment == "a b"
-    assert Rule("c", "-m comment --comment a/b:c -j X").comment == "a/b:c"
-    assert Rule("c", '-m comment --comment cali:x -m comment --comment "y z"').comments == ("cali:x", "y z")
-    assert Rule("c", 'drop comment "y z"').comments == ("y z",)
-    assert Rule("c", "-j X").comment == ""
-    targets = [Rule("c", text).target for text in ("-s 1.2.3.4/32 -g Y", "ip saddr jump z", "accept")]
+    assert rule_of('-m comment --comment "a b" -j X').comment == "a b"
+    assert rule_of("-m comment --comment a/b:c -j X").comment == "a/b:c"
+    assert rule_of('-m comment --comment cali:x -m comment --comment "y z"').comments == ("cali:x", "y z")
+    assert rule_of('drop comment "y z"').comments == ("y z",)
+    assert rule_of("-j X").comment == ""
+    targets = [rule_of(text).target for text in ("-s 1.2.3.4/32 -g Y", "ip saddr jump z", "accept")]
     assert targets == ["Y", "z", ""]

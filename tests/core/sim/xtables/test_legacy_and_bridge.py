@@ -20,6 +20,7 @@ from netviz.core.model.netfilter import (
 )
 from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.trace import Disposition, Trace
+from netviz.core.sim.words.step import checks, why
 from tests.core.sim.build import Net, Ns
 from tests.core.sim.nft import chain, verdict
 from tests.core.sim.xtables.recorded import rule
@@ -73,7 +74,7 @@ def jump(target: str) -> NftRuleBody:
 
 def words(trace: Trace) -> str:
     """All that is said on the way."""
-    return " ".join(s.why for b in trace.branches for h in b.forward.hops for s in h.steps)
+    return " ".join(why(s) for b in trace.branches for h in b.forward.hops for s in h.steps)
 
 
 def test_a_legacy_chain_and_its_jump() -> None:
@@ -84,8 +85,9 @@ def test_a_legacy_chain_and_its_jump() -> None:
     trace = net.trace("web-1", "api-1", dport=8080)
     assert (trace.disposition, trace.reason) == (Disposition.REJECTED, "icmp-host-prohibited")
     assert "-j REJECT --reject-with icmp-host-prohibited" in words(trace)
-    step = trace.branches[0].forward.hops[-1].steps[-1]
-    assert step.evidence["command"].endswith("iptables-legacy -t filter -v -S FORWARD")
+    hop = trace.branches[0].forward.hops[-1]
+    [check] = checks(hop.steps[-1], hop)
+    assert check["command"].endswith("iptables-legacy -t filter -v -S nv-c")
 
 
 def test_a_table_that_was_not_read() -> None:
@@ -128,7 +130,7 @@ def test_dnat_of_a_bridged_packet(bridged: bool) -> None:
     trace = net.trace("web-1", "10.1.1.1", dport=8080)
     last = trace.branches[0].forward.hops[-1]
     assert trace.disposition is Disposition.DELIVERED
-    assert last.pod.endswith("api-1")
+    assert last.place.pod.endswith("api-1")
     assert last.steps[-1].packet.ttl == (64 if bridged else 63)
     reply = trace.branches[0].reply
     assert reply is not None
@@ -144,7 +146,7 @@ def test_a_frame_for_the_bridge_stays_so_when_its_packet_is_translated_and_bridg
     dnat_to_api = NftRuleBody((NftExpr("target", {"name": "DNAT", "rev": 2, "info": info}),))
     legacy(node, "PREROUTING", PRE, dnat_to_api, table="nat")
     steps = net.trace("web-1", "10.1.1.1", dport=8080).branches[0].forward.hops[1].steps
-    assert {step.packet.pkttype for step in steps if step.decision == "forward"} == {PACKET_HOST}
+    assert {step.packet.pkttype for step in steps if step.action == "forward"} == {PACKET_HOST}
 
 
 def test_prerouting_once_for_what_goes_up() -> None:

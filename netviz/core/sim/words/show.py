@@ -1,0 +1,96 @@
+"""Values as a trace shows them, and the templates that sentences and commands are made of.
+
+A template is a format string over a step: `{dev}` is its device, other names are the decision's fields or, where it has
+none of that name, the packet's. A function of the step stands where a template isn't enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from netviz.core.model.addr import format_ip, format_mac
+from netviz.core.model.conntrack import CtTuple
+from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, PROTO_NAMES
+from netviz.core.sim.steps import Copy, Decision, Place
+from netviz.core.sim.trace import Step
+
+Template = str | Callable[[Step], str]
+Templates = Mapping[tuple[type[Decision], str], Template]
+MAC_BYTES = 6
+
+
+def fill(template: Template, step: Step) -> str:
+    """Write a template for a step."""
+    return template.format_map(_Fields(step)) if isinstance(template, str) else template(step)
+
+
+class _Fields:
+    """A template's names: the device, the decision's fields, the packet's."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+
+    def __getitem__(self, name: str) -> Any:
+        step = self.step
+        if name == "dev":
+            return step.dev
+        value = getattr(step.what, name, self)
+        return show(getattr(step.packet, name) if value is self else value)
+
+
+def show(value: Any) -> Any:
+    """Return a value as text or number: addresses, keys, places, tuples; lists of them."""
+    if isinstance(value, (str, int)):
+        return value
+    if isinstance(value, bytes):
+        return format_mac(value) if len(value) == MAC_BYTES else format_ip(value)
+    if isinstance(value, CtTuple):
+        return tuple_text(value)
+    if isinstance(value, (LinkKey, NetnsKey)):
+        return str(value)
+    if isinstance(value, Place):
+        return place(value)
+    if isinstance(value, tuple):
+        return [show(one) for one in value]
+    return value
+
+
+def tuple_text(t: CtTuple) -> str:
+    """Write a conntrack tuple."""
+    proto = PROTO_NAMES.get(t.proto, str(t.proto))
+    if t.proto in (IPPROTO_ICMP, IPPROTO_ICMPV6):
+        return f"{proto} {format_ip(t.src)} > {format_ip(t.dst)} id {t.sport} type {t.dport >> 8}"
+    return f"{proto} {format_ip(t.src)}:{t.sport} > {format_ip(t.dst)}:{t.dport}"
+
+
+def place(where: Place) -> str:
+    """Say where something is: in which pod, node or namespace."""
+    if where.pod:
+        return f"pod {where.pod}"
+    if where.root:
+        return f"node {where.netns.node}"
+    return f"namespace {where.name or where.netns}"
+
+
+def short(where: Place) -> str:
+    """Name a pod, namespace or node, without saying which of them it is."""
+    return where.pod or where.name or where.netns.node
+
+
+def endpoint(addr: bytes, port: int) -> str:
+    """Write an address with a port, as IPVS and sockets are listed."""
+    return f"{format_ip(addr)}:{port}"
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """Write names in a row."""
+    return ", ".join(names)
+
+
+def copy_text(copy: Copy) -> str:
+    """Name where a copy goes."""
+    if copy.link is not None:
+        return str(copy.link)
+    return format_ip(copy.addr) or copy.ifname or "?"

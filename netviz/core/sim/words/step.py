@@ -1,0 +1,94 @@
+"""A step in words: its sentence, the commands that check it, its decision and reason.
+
+Each family's module has three tables by (kind, cause or action): WHY are sentences, UNKNOWN names for what isn't known,
+COMMANDS what to run where the step was taken; "" stands for the rest of a kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from netviz.core.model.addr import format_ip
+from netviz.core.sim.steps import Neighbour, Place, RouteLookup
+from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Step
+from netviz.core.sim.words import conn, encap, hook, inet, link, neigh, opaque, route
+from netviz.core.sim.words.show import Template, Templates, fill
+
+FAMILIES = (opaque, link, encap, route, inet, neigh, hook, conn)
+WHY: Templates = {key: text for family in FAMILIES for key, text in family.WHY.items()}
+UNKNOWN: Templates = {
+    key: text
+    for family in (opaque, link, encap, route, inet, neigh, hook, conn)
+    for key, text in family.UNKNOWN.items()
+}
+ASSUMED: Templates = {**hook.ASSUMED, **conn.ASSUMED}
+COMMANDS: Templates = {
+    key: text for family in FAMILIES if hasattr(family, "COMMANDS") for key, text in family.COMMANDS.items()
+}
+NOT_READ = "section not read"
+
+
+def _key(step: Step) -> tuple[type, str]:
+    what = step.what
+    return type(what), what.cause or what.action
+
+
+def why(step: Step) -> str:
+    """Say in a sentence what was decided and on which ground, and what that means in Kubernetes' terms."""
+    if step.what.cause == NOT_READ:
+        sentence = f"This namespace's {step.what.section} could not be read: {step.what.missing}."
+    else:
+        sentence = fill(WHY[_key(step)], step)
+    return f"{sentence} {step.meaning}" if step.meaning else sentence
+
+
+def decision(step: Step) -> str:
+    """Return what was decided, in a word or two."""
+    what = step.what
+    if isinstance(what, RouteLookup) and what.action == "via" and what.nexthop is not None:
+        return f"via {format_ip(what.nexthop.gateway)}"
+    return step.action
+
+
+def reason(step: Step) -> str:
+    """Return the kernel's drop reason, the error that is sent, or what isn't known."""
+    if step.reason or step.certainty == CERTAIN:
+        return step.reason
+    if step.what.cause == NOT_READ:
+        return f"{step.what.section} not read"
+    key = _key(step)
+    template: Template | None = UNKNOWN.get(key) if step.what.action == "unknown" else ASSUMED.get(key)
+    return fill(template, step) if template is not None else ""
+
+
+def end_reason(disposition: Disposition, last: Step | None) -> str:
+    """Name what a path that is unknown, or goes round, ends with."""
+    if last is not None and disposition is Disposition.UNKNOWN:
+        return reason(last)
+    if last is not None and disposition is Disposition.LOOP and last.action == "loop":
+        return f"{last.dev} on {last.node}"
+    return f"more than {MAX_MOVES} moves" if disposition is Disposition.LOOP else ""
+
+
+def checks(step: Step, hop: Hop) -> list[dict[str, Any]]:
+    """List the commands that check a step by hand, each with the machine and the namespace that it is for.
+
+    A command is written as it is run on that node, outside of the namespace.
+    """
+    key = _key(step)
+    template = COMMANDS.get(key) or COMMANDS.get((key[0], ""))
+    found = []
+    if template is not None and key[1] != NOT_READ:
+        found.append(_check(hop.place, fill(template, step)))
+    if isinstance(step.what, Neighbour):
+        found += [_check(place, command) for place, command in neigh.elsewhere(step.what)]
+    return found
+
+
+def own_command(found: list[dict[str, Any]], hop: Hop) -> str:
+    """Return the command among `checks` that is for the step's own namespace, or "": it is the first."""
+    return found[0]["command"] if found and found[0]["netns"] == hop.place.key else ""
+
+
+def _check(place: Place, command: str) -> dict[str, Any]:
+    return {"node": place.netns.node, "netns": place.key, "command": place.enter + command}
