@@ -14,7 +14,7 @@ from lab.stack import Access, Stack
 from tests.browser.chromium import ARGUMENTS, chromium_path, log_in
 from tests.browser.tracing import WAIT_MS
 
-expect.set_options()
+expect.set_options(timeout=WAIT_MS)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ class Holdings:
             found += [str(self.directory), *map(str, self.directory.iterdir())]
         return found
 
-    def assert_gone(self, within_s: float = 10) -> None:
+    def assert_gone(self, within_s: float = 60) -> None:
         """Wait until nothing is left."""
         deadline = time.monotonic() + within_s
         while left := self.left():

@@ -64,7 +64,7 @@ def test_down_leaves_nothing() -> None:
         cluster.add_pod("node1")
         cluster.remove_pod("web-2")
         assert send(cluster, "web-1", "api-2", "udp").result == "delivered"
-    assert held.left() == []
+    held.assert_gone()
     assert (open_fds(), threading.active_count()) == (fds, threads)
     assert os.stat("/proc/thread-self/ns/net").st_ino == home
 
@@ -327,4 +327,4 @@ def test_very_many_pods() -> None:
         probes = [Probe("web-1", name, proto) for name in some for proto in ("tcp", "udp")]
         assert {outcome.result for outcome in send_all(cluster, probes)} == {"delivered"}
         held = Holdings(cluster)
-    assert held.left() == []
+    held.assert_gone()
