@@ -351,6 +351,9 @@ class TestLocal:
             ("127.0.0.1", False, False),
             ("::", False, True),
             ("::", True, False),
+            ("::ffff:0.0.0.0", False, True),
+            ("::ffff:10.1.1.12", False, True),
+            ("::ffff:127.0.0.1", False, False),
         ],
     )
     def test_where_a_listener_is_bound(self, bound: str, v6only: bool, ok: bool) -> None:

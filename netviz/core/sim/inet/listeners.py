@@ -50,7 +50,7 @@ def _score(ns: NetnsState, socket: Socket, packet: Packet, ifindex: int) -> int:
     A socket bound to a VRF or to its slave takes what came in there; one that is bound to no device takes
     a VRF's packets only where l3mdev_accept says so.
 
-    Source: include/net/inet_sock.h, inet_bound_dev_eq; net/ipv4/inet_hashtables.c, compute_score;
+    Source: include/net/inet_sock.h, inet_bound_dev_eq; net/ipv6/af_inet6.c, __inet6_bind; net/ipv4/inet_hashtables.c, compute_score;
     net/ipv4/udp.c, compute_score (Linux 6.18).
     """
     score = 0
@@ -60,13 +60,13 @@ def _score(ns: NetnsState, socket: Socket, packet: Packet, ifindex: int) -> int:
         score += 4
     elif packet.sdif and not value(ns, f"net.ipv4.{PROTO_NAMES[packet.proto]}_l3mdev_accept"):
         return -1
-    if any(socket.src):
-        if socket.src != packet.dst and socket.src != mapped(packet.dst):
+    # An IPv6 socket bound to ::ffff:0.0.0.0 takes all of IPv4, and IPv4 alone.
+    bound = plain(socket.src)
+    if any(bound):
+        if bound != packet.dst:
             return -1
         score += 2
-    elif (len(socket.src) == 16 and not packet.ipv6 and socket.v6only) or (
-        len(socket.src) == 4 and packet.ipv6
-    ):
+    elif (len(bound) == 16 and not packet.ipv6 and socket.v6only) or (len(bound) == 4 and packet.ipv6):
         return -1
     if socket.state == TCP_ESTABLISHED or socket.dport:
         same = socket.dport == packet.sport and socket.dst in (packet.src, mapped(packet.src))
