@@ -21,7 +21,7 @@ OWN = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-SEP-")
 Chains = dict[str, list[str]]
 
 _NEW = "-m conntrack --ctstate NEW"
-_ACCOUNTS = ("ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts")
+ACCOUNTS = ("ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts")
 # Where kube-proxy (and kubelet, with KUBE-FIREWALL) puts its chains before all that is there.
 _HOOKS: dict[str, list[tuple[str, str]]] = {
     "nat": [
@@ -56,13 +56,28 @@ _HOOKS: dict[str, list[tuple[str, str]]] = {
 
 def hook_in(netns: Path, family: int) -> None:
     """Lead the kernel's chains to kube-proxy's, and make its accounts."""
-    for account in _ACCOUNTS if family == 4 else ():
+    for account in ACCOUNTS if family == 4 else ():
         xtables.run(netns, ["nfacct", "add", account])
-    text = ""
-    for table, rules in _HOOKS.items():
-        chains = list(dict.fromkeys(rule.rpartition(" ")[2] for _, rule in rules))
-        text += xtables.table(table, chains, [f"-I {hook} 1 {rule}" for hook, rule in rules])
+    text = "".join(xtables.table(table, _hooked(table), _leading(table)) for table in _HOOKS)
     xtables.restore(netns, family, text)
+
+
+def _hooked(table: str) -> list[str]:
+    """Name the chains that the kernel's lead to."""
+    return list(dict.fromkeys(rule.rpartition(" ")[2] for _, rule in _HOOKS[table]))
+
+
+def _leading(table: str) -> list[str]:
+    return [f"-I {hook} 1 {rule}" for hook, rule in _HOOKS[table]]
+
+
+def whole(node: str, pods: str, ports: Sequence[ServicePort], family: int) -> str:
+    """Write all that a node without kube-proxy's rules gets, as one text for iptables-restore --noflush."""
+    text = ""
+    for table, chains in tables(node, pods, ports, family).items():
+        rules = [f"-A {chain} {rule}" for chain, lines in chains.items() for rule in lines]
+        text += xtables.table(table, list(chains), [*rules, *(_leading(table) if table in _HOOKS else ())])
+    return text
 
 
 def write(netns: Path, family: int, node: str, pods: str, ports: Sequence[ServicePort]) -> None:
@@ -108,7 +123,7 @@ def _fixed_filter(family: int) -> Chains:
         "KUBE-EXTERNAL-SERVICES": [],
         "KUBE-FIREWALL": [f"! -s 127.0.0.0/8 -d 127.0.0.0/8 {local} {untracked}"] if family == 4 else [],
         "KUBE-FORWARD": [
-            f"-m conntrack --ctstate INVALID -m nfacct --nfacct-name {_ACCOUNTS[0]} -j DROP",
+            f"-m conntrack --ctstate INVALID -m nfacct --nfacct-name {ACCOUNTS[0]} -j DROP",
             f'-m comment --comment "kubernetes forwarding rules" -m mark --mark {MARK} -j ACCEPT',
             '-m comment --comment "kubernetes forwarding conntrack rule" '
             "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
@@ -156,7 +171,7 @@ def _node_port(port: ServicePort, node: str, ext: str, nat: Chains, filters: Cha
     match = f'-p {port.proto} -m comment --comment "{port.title}" -m {port.proto} --dport {port.node_port}'
     if port.endpoints:
         if ":" not in port.cluster_ip:
-            account = f"-m nfacct --nfacct-name {_ACCOUNTS[1]}"
+            account = f"-m nfacct --nfacct-name {ACCOUNTS[1]}"
             nat["KUBE-NODEPORTS"].append(f"-d 127.0.0.0/8 {match} {account} -j {ext}")
         nat["KUBE-NODEPORTS"].append(f"{match} -j {ext}")
     if not port.outside(node):

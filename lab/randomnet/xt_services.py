@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from lab.kubernetes import proxy_iptables, proxy_nftables
+from lab.kubernetes.ports import Endpoint, ServicePort
 from lab.randomnet.model import PORT
 from lab.randomnet.plan import PODS4, Plan
+
+SERVICES4 = "10.97.0.0/16"
 
 
 def services(plan: Plan) -> None:
@@ -14,12 +18,14 @@ def services(plan: Plan) -> None:
     pods = rng.sample(plan.pods, min(len(plan.pods), rng.choice([1, 2, 3])))
     service = f"10.97.0.{plan.unique()}"
     mode = rng.choice(["iptables-nft", "iptables-legacy", "nftables"])
+    port = _port(service, tuple(sorted(Endpoint(pod.ipv4, PORT, pod.node) for pod in pods)))
     for node in plan.nodes:
         config: dict[str, object]
         if mode == "nftables":
-            config = {"nft": _nft_service(service, [pod.ipv4 for pod in pods])}
+            config = {"nft": proxy_nftables.table(node.name, node.ipv4, PODS4, SERVICES4, [port], "ip")}
         else:
-            config = {"xtables": {f"{mode}-restore": _iptables_service(service, [pod.ipv4 for pod in pods])}}
+            rules = proxy_iptables.whole(node.name, PODS4, [port], 4)
+            config = {"xtables": {f"{mode}-restore": rules}, "nfacct": list(proxy_iptables.ACCOUNTS)}
         # On a node, a service address without a route would fail before OUTPUT's NAT is reached.
         plan.add(f"service.{mode}", node.name, tokens=[service], **config)
     for _ in range(5):
@@ -28,62 +34,23 @@ def services(plan: Plan) -> None:
     plan.aim(service, proto="tcp", dport=443)
 
 
-def _iptables_service(service: str, pods: list[str]) -> str:
-    chains = ["KUBE-SERVICES", "KUBE-POSTROUTING", "KUBE-MARK-MASQ", "KUBE-SVC-A"]
-    chains += [f"KUBE-SEP-{number}" for number in range(len(pods))]
-    rules = [
-        '-A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES',
-        '-A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES',
-        "-A POSTROUTING -j KUBE-POSTROUTING",
-        f'-A KUBE-SERVICES -d {service}/32 -p tcp -m comment --comment "default/web" -m tcp --dport 80 -j KUBE-SVC-A',
-        f"-A KUBE-SVC-A ! -s {PODS4} -d {service}/32 -p tcp -m tcp --dport 80 -j KUBE-MARK-MASQ",
-        "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN",
-        "-A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0",
-        "-A KUBE-POSTROUTING -j MASQUERADE",
-        "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000",
-    ]
-    for number, pod in enumerate(pods):
-        chance = f"-m statistic --mode random --probability {1 / (len(pods) - number):.10f} "
-        last = number == len(pods) - 1
-        rules.append(f"-A KUBE-SVC-A {'' if last else chance}-j KUBE-SEP-{number}")
-        rules.append(f"-A KUBE-SEP-{number} -s {pod}/32 -j KUBE-MARK-MASQ")
-        rules.append(f"-A KUBE-SEP-{number} -p tcp -m tcp -j DNAT --to-destination {pod}:{PORT}")
-    return "\n".join(["*nat", *(f":{chain} - [0:0]" for chain in chains), *rules, "COMMIT"]) + "\n"
-
-
-def _nft_service(service: str, pods: list[str]) -> str:
-    ends = ", ".join(f"{number} : {pod} . {PORT}" for number, pod in enumerate(pods))
-    return f"""table ip kube-proxy {{
-chain mark-for-masquerade {{
-meta mark set meta mark or 0x4000
-}}
-chain masquerading {{
-type nat hook postrouting priority srcnat
-meta mark & 0x4000 == 0 return
-meta mark set meta mark xor 0x4000
-masquerade
-}}
-chain service-web {{
-ip daddr {service} tcp dport 80 ip saddr != {PODS4} jump mark-for-masquerade
-meta l4proto tcp dnat ip to numgen random mod {len(pods)} map {{ {ends} }}
-}}
-map service-ips {{
-type ipv4_addr . inet_proto . inet_service : verdict
-elements = {{ {service} . tcp . 80 : goto service-web }}
-}}
-chain services {{
-ip daddr . meta l4proto . th dport vmap @service-ips
-}}
-chain nat-prerouting {{
-type nat hook prerouting priority dstnat
-jump services
-}}
-chain nat-output {{
-type nat hook output priority -100
-jump services
-}}
-}}
-"""
+def _port(service: str, endpoints: tuple[Endpoint, ...]) -> ServicePort:
+    return ServicePort(
+        namespace="default",
+        name="web",
+        port_name="",
+        proto="tcp",
+        port=80,
+        cluster_ip=service,
+        node_port=0,
+        external_ips=(),
+        balancer_ips=(),
+        affinity_s=0,
+        internal_local=False,
+        external_local=False,
+        health_port=0,
+        endpoints=endpoints,
+    )
 
 
 def established(plan: Plan) -> None:
