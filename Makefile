@@ -15,7 +15,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle fuzz-oracle freeze fuzz chaos clean
+.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle fuzz-oracle freeze fuzz chaos clean proof-lab proof-faults
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ chaos: setup-test  ## faults under load on one server and on two, as root (ARGS=
 
 lock:  ## pin the packages anew that requirements*.in ask for
 	@$(PYTHON) scripts/setup.py lock
+
+proof-lab proof-faults: setup-test  ## every kind of network, every fault of the lab: real packets, predictions (docs/proofs)
+	$(PY) -m tests.live.proof $(@:proof-%=%) $(ARGS)
 
 clean:  ## remove what set-up and runs made
 	rm -rf .venv frontend/node_modules netviz/static/dist var .mypy_cache .ruff_cache .pytest_cache

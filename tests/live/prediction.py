@@ -28,6 +28,8 @@ DROPS = {
     "NEIGH_FAILED": {"unreachable", "lost"},
     "PKT_TOO_BIG": {"too_big", "lost"},
     "NETFILTER_DROP": {"lost", "prohibited"},
+    # A device without carrier takes neighbours' messages along: after three seconds the sender hears of it.
+    "QDISC_DROP": {"lost", "unreachable"},
 }
 REACHED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
 
@@ -94,6 +96,8 @@ def expected_results(branch: Branch) -> set[str]:
         return told if back is Disposition.DELIVERED else {"lost"}
     if end is Disposition.DROPPED:
         return DROPS.get(reason, {"lost"})
+    if end is Disposition.LOOP:
+        return {"lost", "unreachable"}  # the time to live ends: an ICMP error says so, if it isn't limited
     if end is Disposition.LEFT_NETWORK:
         return {"delivered", "refused", "unreachable", "lost"}
     return {"lost"}

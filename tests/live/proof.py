@@ -1,0 +1,172 @@
+"""The long proofs of the lab: every kind of network, every fault, real packets and predictions.
+
+    python -m tests.live.proof lab       each kind and variant, 3 nodes with 4 pods: every pair with every exchange,
+                                         every service from each node, in every mode of kube-proxy
+    python -m tests.live.proof faults    each fault in each kind that it works in: affected pairs, predictions, undoing
+
+What they find is written to docs/proofs, with the date and kernel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab import kinds
+from lab.cluster import Cluster, ClusterSpec, sweep
+from lab.faults import FAULTS, affected_by, apply_fault, mend
+from lab.reality import Probe, send_all
+from lab.spec import PROXIES
+from tests.live import kind_probes
+from tests.live.fault_probes import SERVICE_PORT, differences, healthy, kernel_state
+from tests.live.prediction import snapshot
+from tests.live.translated import compare_translated
+
+DOCS = Path(__file__).resolve().parents[2] / "docs/proofs"
+NODES, PODS = 3, 4
+
+
+def specs() -> Iterator[ClusterSpec]:
+    """Every kind in each of its variants."""
+    for name, kind in kinds.KINDS.items():
+        for variant in kind.variants or ("",):
+            yield ClusterSpec("proof", nodes=NODES, pods=PODS, kind=name, variant=variant)
+
+
+def prove_pairs(spec: ClusterSpec) -> str:
+    """Hold every exchange over every pair: all delivered as they should be, each prediction right."""
+    with Cluster.up(spec) as cluster, tempfile.TemporaryDirectory() as folder:
+        _, compared = kind_probes.hold(cluster, Path(folder), kind_probes.probes(cluster))
+    return f"{len(compared)} of {len(compared)} as they should be, and predicted"
+
+
+def prove_services(kind: str, proxy: str) -> str:
+    """Hold every service of ten from each node, and from pods where their packets pass their node."""
+    spec = ClusterSpec("proof", nodes=NODES, pods=5, kind=kind, services=10, proxy=proxy)
+    with Cluster.up(spec) as cluster, tempfile.TemporaryDirectory() as folder:
+        sources = [*cluster.nodes, "web-1", "jobs-2"]
+        compared = kind_probes.hold_services(
+            cluster, Path(folder), kind_probes.service_probes(cluster, sources)
+        )
+    results = Counter(one.outcome.result for one in compared)
+    said = ", ".join(f"{name} {count}" for name, count in sorted(results.items()))
+    certain = sum(one.verdict == "right" for one in compared)
+    return f"{said}; none mispredicted, {certain} with one possible end"
+
+
+def prove_fault(cluster: Cluster, before: dict, state: dict, name: str) -> str:  # type: ignore[type-arg]
+    """Apply a fault: affected pairs as it says, predictions right, undone without a trace."""
+    expected = affected_by(cluster, name)
+    apply_fault(cluster, name)
+    try:
+        found = differences(cluster, before, expected)
+        wrong, unknown, count = mispredicted(cluster)
+    finally:
+        mend(cluster)
+    if kernel_state(cluster) != state:
+        found.append("its undoing left something")
+    found += wrong
+    if found:
+        return f"WRONG: {'; '.join(found[:5])}"
+    certain = sum(expected.values())
+    open_ended = f", {unknown} unknown" if unknown else ""
+    return f"{certain} pairs for certain, {len(expected) - certain} by chance; {count} predictions, none wrong{open_ended}"
+
+
+def mispredicted(cluster: Cluster) -> tuple[list[str], int, int]:
+    """Predict one TCP exchange over every pair with the fault in effect: what is wrong, unknown, predicted."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = snapshot(cluster, Path(folder))
+    wanted = kind_probes.probes(cluster, (("tcp", kind_probes.OPEN),))
+    if cluster.state.services:
+        wanted += [
+            Probe(src, one["spec"]["clusterIP"], "tcp", SERVICE_PORT)
+            for src in [*cluster.pods, *cluster.nodes]
+            for one in cluster.state.services
+            if one["metadata"]["namespace"] == "default"
+        ]
+    compared = [compare_translated(state, cluster, outcome) for outcome in send_all(cluster, wanted)]
+    wrong = [one.describe() for one in compared if one.verdict == "wrong"]
+    return wrong, sum(one.verdict == "unknown" for one in compared), len(compared)
+
+
+def report(title: str, rows: list[tuple[str, str, str]], heads: tuple[str, str, str], name: str) -> None:
+    """Write a table with what was seen and where."""
+    made = time.strftime("%Y-%m-%d", time.gmtime())
+    lines = [f"# {title}", "", f"Written by `make proof-{name}` on {made}, Linux {platform.release()}.", ""]
+    lines += ["| " + " | ".join(row) + " |" for row in (heads, ("---",) * 3, *rows)]
+    DOCS.mkdir(exist_ok=True)
+    (DOCS / f"{name}.md").write_text("\n".join(lines) + "\n")
+
+
+def prove_lab() -> int:
+    """Prove every kind; the exit status."""
+    rows: list[tuple[str, str, str]] = []
+    for spec in specs():
+        rows.append(
+            (
+                " ".join((spec.kind, spec.variant)).strip(),
+                "every pair, IPv4 and IPv6",
+                attempt(lambda s=spec: prove_pairs(s)),
+            )
+        )
+    for kind in kinds.KINDS:
+        for proxy in PROXIES:
+            rows.append(
+                (kind, f"ten services, {proxy}", attempt(lambda k=kind, p=proxy: prove_services(k, p)))
+            )
+    report("Every kind of network of the lab", rows, ("kind", "what", "real packets"), "lab")
+    return any(row[2].startswith("WRONG") for row in rows)
+
+
+def attempt(prove: object) -> str:
+    """Run one proof; what it asserts against becomes its result."""
+    try:
+        said = prove()  # type: ignore[operator]
+    except AssertionError as error:
+        said = f"WRONG: {' '.join(str(error).split())[:600]}"
+    print(said, file=sys.stderr, flush=True)
+    return str(said)
+
+
+def prove_faults(only: list[str]) -> int:
+    """Prove every fault in every kind that it works in; the exit status."""
+    rows: list[tuple[str, str, str]] = []
+    for kind in only or list(kinds.KINDS):
+        for services in (0, 2):
+            mine = [f for f in FAULTS.values() if kind in f.kinds and f.needs_services == bool(services)]
+            if not mine:
+                continue
+            with Cluster.up(
+                ClusterSpec("proof", nodes=NODES, pods=2, kind=kind, services=services)
+            ) as cluster:
+                before, state = healthy(cluster), kernel_state(cluster)
+                for fault in mine:
+                    print(kind, fault.name, end=": ", file=sys.stderr, flush=True)
+                    said = attempt(lambda n=fault.name, c=cluster, b=before, s=state: prove_fault(c, b, s, n))
+                    rows.append((fault.name, kind, said))
+    rows.sort()
+    report(
+        "Every fault of the lab, in every kind of network", rows, ("fault", "kind", "what was seen"), "faults"
+    )
+    return any(row[2].startswith("WRONG") for row in rows)
+
+
+def main() -> int:
+    """Prove what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("lab", "faults"))
+    parser.add_argument("kinds", nargs="*", help="faults: these kinds alone")
+    args = parser.parse_args()
+    sweep()
+    return prove_lab() if args.what == "lab" else prove_faults(args.kinds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
