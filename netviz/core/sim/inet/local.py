@@ -19,7 +19,8 @@ from netviz.core.sim import sysctl
 from netviz.core.sim.encap import decap
 from netviz.core.sim.hook.netfilter import inet_hook
 from netviz.core.sim.inet.icmp import error_source
-from netviz.core.sim.inet.listeners import lookup_socket, plain
+from netviz.core.sim.inet.listeners import lookup_socket
+from netviz.core.sim.inet.listeners import plain as without_mapping
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
@@ -216,7 +217,7 @@ def _listener_answer(
     ip6_dst_lookup_tail (Linux 6.18).
     """
     answer = answer_to(packet, True)
-    if answer is None or packet.proto != IPPROTO_UDP or any(plain(socket.src)) or socket.dport:
+    if answer is None or packet.proto != IPPROTO_UDP or any(without_mapping(socket.src)) or socket.dport:
         return answer, False
     open_route = lookup_route(ns, route_flow(answer, oif=socket.ifindex, sourceless=True))
     if open_route.unknown:
