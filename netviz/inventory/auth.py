@@ -17,7 +17,7 @@ from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponseBase
-from django.http.request import validate_host
+from django.http.request import split_domain_port, validate_host
 from django.utils.decorators import sync_and_async_middleware
 
 from netviz.inventory.access import READ, lacking
@@ -79,7 +79,10 @@ def api_token(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpReque
 
 def same_origin(origin: str, host: str) -> bool:
     """Tell whether a page from `origin` belongs to the server that is called `host`."""
-    return urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # no address at all
+        return False
 
 
 def _header(scope: dict[str, Any], name: bytes) -> str:
@@ -100,7 +103,8 @@ class PeopleSockets:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Check where the socket comes from and who opens it."""
         host, origin = _header(scope, b"host"), _header(scope, b"origin")
-        if not validate_host(urlsplit(f"//{host}").hostname or "", _host_names()) or (
+        name = split_domain_port(host)[0]
+        if not (name and validate_host(name, settings.ALLOWED_HOSTS)) or (
             origin and not same_origin(origin, host)
         ):
             await _refuse(receive, send)
@@ -134,10 +138,6 @@ class PeopleSockets:
         else:
             credential = Credential(session_key=scope["session"].session_key)
         await serve_while_valid(self._application, credential, scope, receive, send)
-
-
-def _host_names() -> list[str]:
-    return [host.strip("[]") for host in settings.ALLOWED_HOSTS]
 
 
 async def _refuse(receive: Any, send: Any) -> None:

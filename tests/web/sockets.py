@@ -12,8 +12,10 @@ from netviz.asgi import application
 class Socket:
     """One socket to the application."""
 
-    def __init__(self, path: str, token: str = "", origin: str = "", cookie: str = "") -> None:
-        headers = [(b"host", b"localhost")]
+    def __init__(
+        self, path: str, token: str = "", origin: str = "", cookie: str = "", host: str = "localhost"
+    ) -> None:
+        headers = [(b"host", host.encode())]
         if token:
             headers.append((b"authorization", f"Bearer {token}".encode()))
         if cookie:

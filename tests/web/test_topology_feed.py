@@ -149,7 +149,14 @@ async def test_strangers_and_pages_of_other_hosts_are_refused(
     for refused in (
         page_socket(),
         page_socket("nva_wrong"),
-        page_socket(secret, origin="https://elsewhere.invalid"),
+        *(
+            page_socket(secret, origin=origin)
+            for origin in ("https://elsewhere.invalid", "null", "http://[", "x")
+        ),
+        *(
+            Socket("/ws/topology", secret, host=host)
+            for host in ("elsewhere.invalid", "", "[", "[::1", "a]b")
+        ),
     ):
         assert not await refused.connect()
 
