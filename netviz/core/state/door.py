@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from netviz.core.model.bounds import ShortName, Words
 from netviz.core.model.check import wrong_records
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import Body
@@ -30,6 +31,8 @@ UNREADABLE = (ValueError, RecursionError)
 MAX_NAMED = 64
 MAX_REFUSED = 512
 MORE = "more"
+# A node's sections are its namespaces' and some sources'; more names than these are made up.
+MAX_STATUS = 64
 NETNS = "netns"
 REASON_CHARS = 300
 RECORD_CHARS = 200
@@ -40,9 +43,9 @@ _Wrong = dict[str, str]  # a record's key as text -> reason
 class _LooseDelta(msgspec.Struct):
     netns: tuple[msgspec.Raw, ...] = ()
     gone: tuple[NetnsKey, ...] = ()
-    status: dict[str, msgspec.Raw] = {}
-    kernel: str | None = None
-    boot_id: str | None = None
+    status: dict[ShortName, msgspec.Raw] = {}
+    kernel: Words | None = None
+    boot_id: ShortName | None = None
 
 
 class _LooseChange(msgspec.Struct, array_like=True):
@@ -79,12 +82,14 @@ _record_kinds = {name: typing.get_args(_change_of(name))[0] for name in SECTIONS
 _record_decoders = {name: msgspec.msgpack.Decoder(kind) for name, kind in _record_kinds.items()}
 _key_decoders = {name: msgspec.msgpack.Decoder(typing.get_args(_change_of(name))[1]) for name in SECTIONS}
 _any_decoder = msgspec.msgpack.Decoder()
+_MORE_OF = frozenset((NETNS, *SECTIONS))
 
 
 def read_delta(data: bytes | memoryview | msgspec.Raw) -> NodeDelta:
     """Read an encoded delta, without what breaks a bound; that is named in `refused`.
 
-    Raises: ValueError, RecursionError when it is no delta at all, or a namespace's key cannot be read.
+    Raises: ValueError, RecursionError when it is no delta at all, or what it says of the node itself cannot be
+    read: a namespace's key, the name of a section, the kernel.
     """
     try:
         return sift(_delta_decoder.decode(data))
@@ -118,14 +123,19 @@ def refusals(delta: NodeDelta) -> Iterator[tuple[NetnsKey, Refused]]:
 
 
 def settle(state: NodeState, delta: NodeDelta) -> NodeDelta:
-    """Let a delta that is to be folded into `state` end what it mends, and keep what stays refused bounded."""
-    if not any(ns.refused for ns in state.netns.values()):
-        return delta
+    """Let a delta that is to be folded into `state` end what it mends, and keep what stays refused bounded.
+
+    So are the sections that a node names. Returns `delta` itself when there is nothing to do.
+    """
     settled = []
     for change in delta.netns:
         ns = state.netns.get(change.key)
-        settled.append(_settle_netns(ns.refused, change) if ns is not None and ns.refused else change)
-    return msgspec.structs.replace(delta, netns=tuple(settled))
+        held = ns.refused if ns is not None else {}
+        settled.append(_settle_netns(held, change) if held or change.refused else change)
+    status = _settle_status(state.status, delta.status)
+    if status is delta.status and all(new is old for new, old in zip(settled, delta.netns, strict=True)):
+        return delta
+    return msgspec.structs.replace(delta, netns=tuple(settled), status=status)
 
 
 def wrong_bodies(bodies: Sequence[Body]) -> Iterator[tuple[Body, str]]:
@@ -276,14 +286,33 @@ def _settle_netns(held: Mapping[tuple[str, str], Refused], change: NetnsDelta) -
     again = {one.key for one in refused.put}
     told = _told_keys(change, {section for section, _ in held})
     ended = [key for key in held if key not in again and key[1] in told.get(key[0], ())]
-    room = MAX_REFUSED - len(held) + len(ended)
-    put = [one for one in refused.put if one.key in held or (room := room - 1) >= 0]
+    room = MAX_REFUSED - sum(not _says_more(one) for one in held.values()) + len(ended)
+    put = [one for one in refused.put if one.key in held or _says_more(one) or (room := room - 1) >= 0]
     if room < 0:
-        sections = {one.section for one in refused.put}
+        sections = {one.section for one in refused.put} & _MORE_OF
         put += [Refused(section, MORE, f"more than {MAX_REFUSED} records") for section in sorted(sections)]
     if not ended and len(put) == len(refused.put):
         return change
     return msgspec.structs.replace(change, refused=Change(tuple(put), (*refused.drop, *ended)))
+
+
+def _says_more(one: Refused) -> bool:
+    """Tell whether this stands for records that aren't named: there is one of a section at the most."""
+    return one.record == MORE and one.section in _MORE_OF
+
+
+def _settle_status(
+    held: Mapping[str, SectionStatus], told: dict[str, SectionStatus]
+) -> dict[str, SectionStatus]:
+    """Leave out the sections that are more than a node may name, and say so."""
+    if len({*held, *told} - {MORE}) <= MAX_STATUS:
+        return told
+    room = MAX_STATUS - len(held.keys() - {MORE})
+    kept = {
+        name: one for name, one in told.items() if name in held or name == MORE or (room := room - 1) >= 0
+    }
+    kept[MORE] = SectionStatus(whole=False, reason=f"more than {MAX_STATUS} sections")
+    return kept
 
 
 def _told_keys(change: NetnsDelta, sections: Iterable[str]) -> dict[str, set[str]]:

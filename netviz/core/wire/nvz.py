@@ -15,8 +15,8 @@ import msgspec
 from netviz.core.model.bounds import NodeName, Seconds
 from netviz.core.model.netfilter import Body, encode_body, encoded_digest
 from netviz.core.state.bodies import Encoded, EncodedBodies
-from netviz.core.state.delta import NodeDelta, apply, diff
-from netviz.core.state.door import UNREADABLE, read_delta, sift
+from netviz.core.state.delta import NodeDelta, diff
+from netviz.core.state.door import UNREADABLE, fold, read_delta, sift
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.codec import compress_little, inflate
 from netviz.core.wire.errors import RemoteProtocolError
@@ -91,7 +91,7 @@ def load_nvz(data: bytes) -> tuple[Capture, NodeState]:
             raise NvzError(
                 f"the file contradicts itself (it is of node {capture.node!r}, and has {strangers[0]})"
             )
-        return capture, apply(NodeState(capture.node), capture.delta)
+        return capture, fold(NodeState(capture.node), capture.delta)
     except KeyError as err:
         raise NvzError(f"the file contradicts itself ({err.args[0]})") from None
     except NvzError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from netviz.core.state.delta import NodeDelta, apply
-from netviz.core.state.door import refusals
+from netviz.core.state.delta import NodeDelta
+from netviz.core.state.door import fold, refusals
 from netviz.core.state.node import NodeState
 from netviz.core.wire import events as ev
 from netviz.core.wire import messages as m
@@ -143,7 +143,7 @@ class ServerSession(Session):
         self._check_nodes(part.delta)
         self._notice_records(part.delta)
         try:
-            self._building = apply(self._building, part.delta)
+            self._building = fold(self._building, part.delta)
         except KeyError as err:
             raise RemoteProtocolError("bad_message", f"snapshot part {part.index}: {err.args[0]}") from None
         self._parts += 1

@@ -27,11 +27,11 @@ from netviz.core.model.netfilter import (
     NftRuleBody,
     NftTable,
 )
-from netviz.core.model.netns import Gap, Holder, Netns, Sysctl
+from netviz.core.model.netns import Gap, Holder, Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply, diff
-from netviz.core.state.door import MAX_NAMED, MAX_REFUSED, fold, read_body, read_delta, sift
-from netviz.core.state.node import SECTIONS, NetnsState, NodeState
+from netviz.core.state.door import MAX_NAMED, MAX_REFUSED, MAX_STATUS, fold, read_body, read_delta, sift
+from netviz.core.state.node import SECTIONS, NetnsState, NodeState, SectionStatus
 from tests.core.strategies import node_states
 
 KEY = NetnsKey("n1", 4, 1)
@@ -209,6 +209,46 @@ def test_names_of_what_is_refused_are_bounded() -> None:
         state = fold(state, read_delta(encode(put("addrs", *wrong))))
     assert len(state.netns[KEY].refused) <= MAX_REFUSED + 1
     assert not state.netns[KEY].addrs
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"kernel": "x" * 4097},
+        {"boot_id": "x" * 129},
+        {"kernel": 6},
+        {"status": {"x" * 129: {"whole": False}}},
+        {"netns": [{"key": ["n1", 4, -1, 0]}]},
+    ],
+)
+def test_what_is_said_of_the_node_itself_has_its_bounds_where_records_are_left_out_too(
+    told: dict[str, Any],
+) -> None:
+    """Also beside something wrong that is left out: nothing is read by looser rules then."""
+    for beside in ({}, {"status": {"links": {"read_at_s": -1}, **told.get("status", {})}}):
+        with pytest.raises(ValueError, match=r"length <= |Expected `str|`int` >= 0"):
+            read_delta(encode({**told, **beside}))
+
+
+def test_a_node_names_so_many_sections_and_no_more() -> None:
+    state = EMPTY
+    for start in range(0, 3 * MAX_STATUS, MAX_STATUS // 2):
+        names = [f"s{number}" for number in range(start, start + MAX_STATUS // 2)]
+        state = fold(state, read_delta(encode(NodeDelta(status=dict.fromkeys(names, SectionStatus(1.0))))))
+    assert len(state.status) == MAX_STATUS + 1
+    assert state.gaps == {"more": f"more than {MAX_STATUS} sections"}
+    told = fold(state, NodeDelta(status={"s0": SectionStatus(2.0)}))
+    assert told.status["s0"].read_at_s == 2.0, "those that are held go on"
+    assert fold(EMPTY, diff(EMPTY, state)) == state, "and what is kept is read back whole"
+
+
+def test_a_collectors_own_refusals_are_bounded_too() -> None:
+    told = tuple(Refused("addrs", str(number), "x") for number in range(3 * MAX_REFUSED))
+    state = fold(EMPTY, read_delta(encode(put("refused", *told))))
+    assert len(state.netns[KEY].refused) == MAX_REFUSED + 1
+    assert fold(EMPTY, diff(EMPTY, state)) == state, "and what is kept is read back whole"
+    more = tuple(Refused(f"s{number}", "more", "x") for number in range(3 * MAX_REFUSED))
+    assert len(read(put("refused", *more)).refused) <= MAX_REFUSED
 
 
 def test_a_refusal_is_part_of_the_state_and_survives_it() -> None:

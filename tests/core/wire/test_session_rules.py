@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netviz.core.model.ids import NetnsKey
-from netviz.core.model.netns import Netns
+from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
 from netviz.core.state.node import NodeState
 from netviz.core.wire import events as ev
@@ -285,7 +285,7 @@ def test_a_frame_over_the_bound_is_refused_unread() -> None:
 
 
 FRAMES = [encode_frame(message) for message in MESSAGES] + [
-    encode_frame(m.SnapshotPart(0, NodeDelta(kernel="x" * 5000)))
+    encode_frame(m.SnapshotPart(0, NodeDelta(kernel="x" * 4000)))
 ]
 
 
@@ -344,21 +344,22 @@ def test_a_small_frame_cannot_cost_much() -> None:
 
 
 def test_what_is_much_alike_still_fits_its_frame() -> None:
-    message = m.SnapshotPart(0, NodeDelta(kernel="x" * (6 << 20)))
+    alike = tuple(Sysctl("x" * 1000, 1) for _ in range(6000))
+    message = m.SnapshotPart(0, NodeDelta((NetnsDelta(KEY, Netns(KEY), sysctls=Change(alike)),)))
     frame = encode_frame(message)
     assert len(frame) <= MAX_FRAME_BYTES
     assert decode_sized(frame) == (message, len(encode_message(message)))
 
 
 def test_a_snapshot_has_a_bound_in_bytes_too() -> None:
-    part = encode_message(m.SnapshotPart(0, NodeDelta(kernel="x" * 5000)))
+    part = encode_message(m.SnapshotPart(0, NodeDelta(kernel="x" * 4000)))
     session = ServerSession(NODE, 0.0, max_snapshot_bytes=2 * len(part))
     session.receive_message(HELLO, 0.0)
     session.welcome(None)
     for seq in (0, 1):  # A snapshot that begins anew counts from nothing.
         session.receive_message(m.SnapshotBegin(EPOCH, seq), 0.0)
         for index in (0, 1):
-            frame = encode_frame(m.SnapshotPart(index, NodeDelta(kernel="x" * 5000)))
+            frame = encode_frame(m.SnapshotPart(index, NodeDelta(kernel="x" * 4000)))
             session.receive_data(frame, 1.0)
     frame = encode_frame(m.SnapshotPart(2, NodeDelta(kernel="x")))
     with pytest.raises(RemoteProtocolError, match="a snapshot of over"):
