@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -210,6 +211,19 @@ def test_a_server_listens_to_the_network_in_the_clear_only_when_told_to(tmp_path
     assert done.returncode == 1
     assert "--insecure-http" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_nor_on_a_socket_that_it_inherits(settings: Any) -> None:
+    settings.HTTPS = False
+    with socket.create_server(("0.0.0.0", 0)) as listening, pytest.raises(CommandError) as told:
+        call_command("serve", "--fd", str(listening.fileno()))
+    assert str(told.value).startswith("on 0.0.0.0, ")
+    assert "--insecure-http" in str(told.value)
+    pipe, other = os.pipe()
+    os.close(other)
+    with pytest.raises(CommandError, match=f"--fd {pipe}: "):
+        call_command("serve", "--fd", str(pipe))
+    os.close(pipe)
 
 
 def documented_settings() -> dict[str, str]:

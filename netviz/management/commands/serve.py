@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import socket
 from argparse import ArgumentParser
 from typing import Any
@@ -25,6 +26,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def host_of(descriptor: int) -> str:
+    """Say on which address an inherited socket listens. Raises: CommandError when it is no TCP socket."""
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as listening:
+            host, *_ = listening.getsockname()
+    except (OSError, ValueError) as err:
+        raise CommandError(f"--fd {descriptor}: not a TCP socket ({err})") from None
+    return str(host)
+
+
 class Command(BaseCommand):
     """Run netviz: pages, sockets, live state and, without Redis, the Celery worker."""
 
@@ -35,7 +46,6 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
         parser.add_argument("--port", type=int, default=8000, help="port to listen on (default: %(default)s)")
         parser.add_argument("--fd", type=int, help="serve this inherited listening socket as well")
-
         parser.add_argument(
             "--insecure-http",
             action="store_true",
@@ -50,10 +60,12 @@ class Command(BaseCommand):
             raise CommandError(
                 "with NETVIZ_REDIS_URL, set NETVIZ_SECRET_KEY too: all server processes need the same one"
             )
-        if not (settings.HTTPS or options["insecure_http"] or is_loopback(options["host"])):
+        hosts = [options["host"], *([] if options["fd"] is None else [host_of(options["fd"])])]
+        exposed = next((host for host in hosts if not is_loopback(host)), None)
+        if exposed is not None and not (settings.HTTPS or options["insecure_http"]):
             raise CommandError(
-                f"on {options['host']}, passwords and tokens would cross the network unencrypted: put TLS in "
-                "front and set NETVIZ_HTTPS=1 (docs/running.md), or say --insecure-http"
+                f"on {exposed or 'every address'}, passwords and tokens would cross the network unencrypted: "
+                "put TLS in front and set NETVIZ_HTTPS=1 (docs/running.md), or say --insecure-http"
             )
         bring_up_to_date(self.stdout.write)
         connection.close()
@@ -72,7 +84,8 @@ class Command(BaseCommand):
         sockets = None
         if options["fd"] is not None:
             sockets = [config.bind_socket(), socket.socket(fileno=options["fd"])]
-        self.stdout.write(f"netviz on http://{options['host']}:{options['port']} (Ctrl-C ends it)")
+        host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
+        self.stdout.write(f"netviz on http://{host}:{options['port']} (Ctrl-C ends it)")
         with contextlib.suppress(KeyboardInterrupt):  # raised again after an orderly end
             server.run(sockets)
         if not server.started:
