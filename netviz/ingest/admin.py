@@ -9,6 +9,7 @@ import msgspec
 from django.contrib import admin
 from django.http import HttpRequest
 
+from netviz.core.state.door import UNREADABLE
 from netviz.ingest.journal_record import unpack
 from netviz.ingest.models import JournalEntry
 from netviz.inventory.readable import size
@@ -57,6 +58,10 @@ class JournalEntryAdmin(admin.ModelAdmin):
     @admin.display(description="content")
     def content(self, entry: JournalEntry) -> str:
         """The change itself, addresses in hex."""
-        plain = msgspec.to_builtins(unpack(bytes(entry.body)), builtin_types=(bytes,))
+        try:
+            delta = unpack(bytes(entry.body))
+        except UNREADABLE as err:
+            return f"This entry cannot be read: {err}"
+        plain = msgspec.to_builtins(delta, builtin_types=(bytes,))
         text = json.dumps(plain, default=_plain, indent=1)
         return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + " …"

@@ -13,14 +13,14 @@ import msgspec
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
-from netviz.core.state.door import fold
+from netviz.core.state.door import UNREADABLE, fold
 from netviz.core.state.node import NodeState
 from netviz.ingest.journal_record import PAST, unpack
 from netviz.ingest.models import JournalEntry
 
 
 class NoHistory(Exception):
-    """The journal doesn't reach back that far; the message says how far it does."""
+    """The journal doesn't reach back that far, or cannot be read there; the message says which, and how far."""
 
 
 class BadTime(ValueError):
@@ -49,11 +49,19 @@ def state_at(node: str, at: datetime) -> NodeState:
         start = entries.filter(kind__in=JournalEntry.WHOLE).order_by("-seq").first()
     if start is None:
         raise NoHistory(f"the journal has no state of node {node!r} at that time: {_reach(node)}")
-    state = fold(NodeState(node), unpack(bytes(start.body)))
+    state = _folded(NodeState(node), start.seq, start.body)
     later = entries.filter(seq__gt=start.seq, kind=JournalEntry.Kind.DELTA).order_by("seq")
-    for body in later.values_list("body", flat=True).iterator(chunk_size=500):
-        state = fold(state, unpack(bytes(body)))
+    for seq, body in later.values_list("seq", "body").iterator(chunk_size=500):
+        state = _folded(state, seq, body)
     return _honest(state)
+
+
+def _folded(state: NodeState, seq: int, body: bytes) -> NodeState:
+    """Fold one entry's body in. Raises: NoHistory."""
+    try:
+        return fold(state, unpack(bytes(body)))
+    except (*UNREADABLE, KeyError) as err:
+        raise NoHistory(f"entry {seq} of node {state.node!r} in the journal cannot be read: {err}") from None
 
 
 def _honest(state: NodeState) -> NodeState:

@@ -81,8 +81,15 @@ def pack(delta: NodeDelta) -> bytes:
 
 
 def unpack(body: bytes) -> NodeDelta:
-    """Read what `pack` made, without what breaks a bound: an earlier version may have let it in. Raises: ValueError."""
-    return read_delta(zlib.decompress(body))
+    """Read what `pack` made, without what breaks a bound: an earlier version may have let it in.
+
+    Raises: ValueError, RecursionError.
+    """
+    try:
+        data = zlib.decompress(body)
+    except zlib.error as err:
+        raise ValueError(str(err)) from None
+    return read_delta(data)
 
 
 def summarise(delta: NodeDelta) -> str:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lab.stack import ROOT
 
 
@@ -34,3 +36,22 @@ def test_enrol_may_come_first_and_prints_the_token_alone(tmp_path: Path) -> None
     done = manage(tmp_path, "enrol", "n1", "--approve")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("revoke", "n1"), 1, "no node is called 'n1'"),
+        (("rewind", "n1", "--out", "x.nvz"), 1, "the journal has no state of node 'n1'"),
+        (("clean_traces",), 0, "0 hanging traces ended"),
+        (("token", "list"), 0, ""),
+        (("audit",), 0, ""),
+    ],
+)
+def test_so_may_every_other_command(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    done = manage(tmp_path, *arguments)
+    assert done.returncode == status, done.stderr
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

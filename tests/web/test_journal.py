@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from django.db import DatabaseError, OperationalError
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -387,6 +390,21 @@ def test_a_clock_that_was_set_back_leaves_no_hole() -> None:
     found = state_at("n1", at + timedelta(seconds=20))
     assert found.kernel == "6.19"
     assert found.netns[KEY].sysctls["net.a"].value == 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("body", [b"", b"no zlib", pack(NodeDelta())[:-5], zlib.compress(b"\xc1")])
+def test_an_entry_that_cannot_be_read_is_named_and_the_admin_shows_the_page(
+    body: bytes, admin_client: Client
+) -> None:
+    entry = entry_of(Acks().entry(0, apply(NodeState("n1"), NodeDelta(netns=(NetnsDelta(KEY, Netns(KEY)),)))))
+    assert entry is not None
+    entry.body = body
+    entry.save()
+    with pytest.raises(NoHistory, match="entry 0 of node 'n1' in the journal cannot be read: "):
+        state_at("n1", timezone.now() + timedelta(seconds=1))
+    page = admin_client.get(reverse("admin:ingest_journalentry_change", args=[entry.pk]))
+    assert "This entry cannot be read" in page.content.decode()
 
 
 @pytest.mark.django_db

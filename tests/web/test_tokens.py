@@ -145,7 +145,16 @@ def test_the_form_makes_no_token_that_may_too_much(
 def test_the_token_command(person: Person, capsys: pytest.CaptureFixture[str]) -> None:
     person("operator")
     call_command(
-        "token", "make", "a-operator", "grafana", "--scope", "trace", "--scope", "read", "--days", "2"
+        "token",
+        "make",
+        "a-operator",
+        "grafana\x1b[2J\n9  x",
+        "--scope",
+        "trace",
+        "--scope",
+        "read",
+        "--days",
+        "2",
     )
     secret = capsys.readouterr().out.strip()
     record = use_api_token(secret)
@@ -153,7 +162,7 @@ def test_the_token_command(person: Person, capsys: pytest.CaptureFixture[str]) -
     assert timedelta(days=1.9) < record.expires_at - timezone.now() <= timedelta(days=2)
     call_command("token", "list")
     listed = capsys.readouterr().out
-    assert "grafana  read,trace  ends 2" in listed
+    assert r"grafana\x1b[2J\n9  x  read,trace  ends 2" in listed, "one line, and nothing for the terminal"
     assert secret not in listed
     call_command("token", "revoke", str(record.pk))
     with pytest.raises(TokenRefused, match="revoked"):

@@ -12,6 +12,7 @@ from django.utils import timezone
 from netviz.core.wire.nvz import dump_nvz
 from netviz.ingest.history import BadTime, NoHistory, parse_time, state_at
 from netviz.ingest.journal_bodies import bodies_of
+from netviz.schema import bring_up_to_date
 
 
 class Command(BaseCommand):
@@ -29,6 +30,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Fold and write."""
+        bring_up_to_date(self.stderr.write)
         try:
             at = parse_time(options["at"]) if options["at"] else timezone.now()
             state = state_at(options["node"], at)

@@ -30,7 +30,7 @@ def parse_since(text: str) -> datetime:
     except (ValueError, OverflowError):
         moment = None
     if moment is None:
-        raise CommandError(f"--since {text}: write 2026-01-31, 2026-01-31T08:00, or 90min, 12h, 7d")
+        raise CommandError(f"--since {text!r}: write 2026-01-31, 2026-01-31T08:00, or 90min, 12h, 7d")
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from netviz.inventory.models import Node
 from netviz.inventory.service import revoke_node
+from netviz.schema import bring_up_to_date
 
 
 class Command(BaseCommand):
@@ -22,6 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Revoke and say how many."""
+        bring_up_to_date(self.stderr.write)
         if not Node.objects.filter(name=options["node"]).exists():
             raise CommandError(f"no node is called {options['node']!r}")
         self.stdout.write(f"{revoke_node(options['node'])} revoked")

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from netviz.core.plain import plain
 from netviz.inventory.access import SCOPES
 from netviz.inventory.models import ApiToken
 from netviz.inventory.service import make_api_token, revoke_api_token
@@ -63,9 +64,9 @@ class Command(BaseCommand):
         for token in ApiToken.objects.select_related("user"):
             ends = "never" if token.expires_at is None else f"{token.expires_at:%Y-%m-%d %H:%M}"
             state = token.problem(timezone.now()) or f"ends {ends}"
-            self.stdout.write(
-                f"{token.pk}  {token.token_hint}…  {token.user}  {token.name}  {','.join(token.scopes)}  {state}"
-            )
+            scopes = ",".join(token.scopes)
+            line = f"{token.pk}  {token.token_hint}…  {token.user}  {token.name}  {scopes}  {state}"
+            self.stdout.write(plain(line))
 
     def _revoke(self, options: dict[str, Any]) -> None:
         token = ApiToken.objects.filter(pk=options["number"]).first()

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from netviz.schema import bring_up_to_date
 from netviz.tracing.tending import KEEP_FOR, KEEP_RUNS, delete_old, tend
 
 
@@ -16,4 +17,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Tend the traces, and say what was done."""
+        bring_up_to_date(self.stderr.write)
         self.stdout.write(f"{tend()} hanging traces ended, {delete_old()} old ones deleted")
