@@ -35,9 +35,9 @@ def address_of_socket(scope: dict[str, Any]) -> str:
     return _written((scope.get("client") or ("",))[0])
 
 
-def whose(address: str) -> str:
-    """Name the party behind an address: an IPv6 caller has a whole /64 to call from."""
+def whose(address: str, ipv6_bits: int = 64) -> str:
+    """Name the party behind an address: an IPv6 caller has a whole /64 to call from, and a site a /48."""
     parsed = _parse(address)
     if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
+        return str(ipaddress.ip_network((parsed, ipv6_bits), strict=False))
     return address

@@ -6,7 +6,8 @@ budget has free failures, after which each failure doubles the wait: 1 s, 2 s, 4
 
 - name and address: 5 free failures. This is the budget that a guesser meets first.
 - address: 50 free failures, against one who tries many names.
-- name: refuses nobody. While it has 20 failures, an address has one free failure for that name.
+- name: refuses nobody. While it has 20 failures, an address has one free failure for that name; of IPv6
+  a site's /48 then counts as one address, or its 65,536 networks would have one each.
 - name and browser, in place of all these: a browser that has logged in as that name before proves it
   by a signed cookie, and answers for its own failures alone.
 
@@ -62,7 +63,9 @@ def login_accounts(name: str, address: str, browser: str = "") -> list[Account]:
         key=by_name.key, failures__gte=NAME_UNDER_ATTACK, last_at__gt=timezone.now() - FORGET_AFTER
     ).exists()
     return [
-        _account(1 if attacked else 5, "name and address", name.casefold(), whose(address)),
+        _account(
+            1 if attacked else 5, "name and address", name.casefold(), whose(address, 48 if attacked else 64)
+        ),
         _account(50, "address", whose(address)),
         by_name,
     ]

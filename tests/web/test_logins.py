@@ -145,6 +145,15 @@ def test_a_name_under_attack_gives_new_addresses_one_try_and_refuses_none(person
     assert login(Client(), name, RIGHT, "203.0.113.10").status_code == 302
 
 
+def test_a_site_s_many_ipv6_networks_are_one_guesser_of_such_a_name(person: Person) -> None:
+    """A /48, as anybody gets for the asking, has 65,536 networks to guess from."""
+    name = person("viewer").username
+    statuses = [guess(1, name, f"2001:db8:1:{n:x}::1")[0] for n in range(24)]
+    assert statuses == [200] * 21 + [429] * 3
+    assert guess(1, name, "2001:db8:2::1") == [200]
+    assert login(Client(), name, RIGHT, "2001:db8:3::1").status_code == 302
+
+
 def test_one_address_that_tries_many_names_waits() -> None:
     statuses = [guess(1, f"name-{n}")[0] for n in range(55)]
     assert statuses == [200] * 50 + [429] * 5
