@@ -74,6 +74,11 @@ class Sysctl(Record, frozen=True, gc=False):
         return self.name
 
 
+# Of a refusal: its section when the namespace's own record is meant, its record when it stands for more.
+NETNS = "netns"
+MORE = "more"
+
+
 class Refused(Record, frozen=True, gc=False):
     """A record that the collector told and that broke a bound, so that it isn't in its section.
 
@@ -91,3 +96,12 @@ class Refused(Record, frozen=True, gc=False):
     def key(self) -> tuple[str, str]:
         """(section, record)."""
         return (self.section, self.record)
+
+    @property
+    def words(self) -> str:
+        """Say it in a sentence, for where the section is known."""
+        if self.record == MORE:
+            return f"{self.reason} cannot be used"
+        if self.section == NETNS:
+            return f"the namespace's own record cannot be used: {self.reason}"
+        return f"the collector's record {self.record or 'without a key'} cannot be used: {self.reason}"

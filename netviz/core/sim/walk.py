@@ -141,7 +141,7 @@ def _doubt(cluster: ClusterState, trace: Trace) -> Trace:
             ns = node.netns.get(hop.netns) if node is not None else None
             refused = ns.refused.values() if ns is not None else ()
             if (one := next((one for one in refused if one.section != "counters"), None)) is not None:
-                why = f"{one.section} {one.record} of {hop.place.name or hop.netns} could not be understood: {one.reason}"
+                why = f"{one.section} of {hop.place.name or hop.netns}: {one.words}"
                 return msgspec.structs.replace(trace, certainty=UNCERTAIN, reason=trace.reason or why)
     return trace
 

@@ -21,7 +21,7 @@ from netviz.core.model.bounds import ShortName, Words
 from netviz.core.model.check import wrong_records
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import Body
-from netviz.core.model.netns import Netns, Refused
+from netviz.core.model.netns import MORE, NETNS, Netns, Refused
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
 from netviz.core.state.node import SECTIONS, NodeState, SectionStatus
 
@@ -30,10 +30,8 @@ UNREADABLE = (ValueError, RecursionError)
 # More of one section and message, or of one namespace in all, aren't named one by one.
 MAX_NAMED = 64
 MAX_REFUSED = 512
-MORE = "more"
 # A node's sections are its namespaces' and some sources'; more names than these are made up.
 MAX_STATUS = 64
-NETNS = "netns"
 REASON_CHARS = 300
 RECORD_CHARS = 200
 
@@ -168,7 +166,13 @@ def key_text(key: Any) -> str:
 
 
 def _reason(err: Exception) -> str:
-    return (str(err) or type(err).__name__)[:REASON_CHARS]
+    """What a decoder complains of, as people read it: the place first, without its marks."""
+    words, _, place = (str(err) or type(err).__name__).partition(" - at `$")
+    words = (
+        words.replace("`", "").replace("Expected", "expected", 1).replace("Object missing", "lacks the", 1)
+    )
+    place = place.strip("`.")
+    return (f"{place}: {words}" if place else words)[:REASON_CHARS]
 
 
 def _read_netns(raw: msgspec.Raw) -> NetnsDelta:
@@ -273,7 +277,7 @@ def _with_refused(change: NetnsDelta, wrong: Mapping[str, _Wrong]) -> NetnsDelta
         named = list(found.items())
         refused.extend(Refused(section, record, reason) for record, reason in named[:MAX_NAMED])
         if len(named) > MAX_NAMED:
-            refused.append(Refused(section, MORE, f"{len(named) - MAX_NAMED} more records like these"))
+            refused.append(Refused(section, MORE, f"{len(named) - MAX_NAMED} more records"))
     if not refused:
         return change
     before = change.refused or Change()

@@ -108,7 +108,7 @@ class NetnsState(msgspec.Struct, frozen=True, gc=False):
         known = {gap.section: gap for gap in self.netns.gaps}
         for one in self.refused.values():
             for section in SECTIONS if one.section == "netns" else (one.section,):
-                known.setdefault(section, Gap(section, f"{one.section} {one.record}: {one.reason}"))
+                known.setdefault(section, Gap(section, one.words))
         return tuple(known[section] for section in sorted(known))
 
 
@@ -154,7 +154,7 @@ class NodeState(msgspec.Struct, frozen=True, weakref=True):
         }
         for ns in self.netns.values():
             for one in ns.refused.values():
-                known.setdefault(one.section, f"{one.section} {one.record}: {one.reason}")
+                known.setdefault(one.section, one.words)
         return known
 
     def link(self, key: LinkKey) -> Link | None:

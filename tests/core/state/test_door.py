@@ -171,6 +171,23 @@ def test_a_namespaces_own_record_that_is_wrong_leaves_nothing_of_it_certain() ->
     assert not fold(state, read_delta(encode(right))).netns[KEY].gaps
 
 
+def test_a_gap_is_said_in_words() -> None:
+    """On the page and in traces, where nobody knows a decoder's own language."""
+    wrong = [Addr(2, b"", 24), Addr(3, b"\1\2\3\4", 99)]
+    assert sorted(one.words for one in read(put("addrs", *wrong)).refused.values()) == [
+        "the collector's record 2,,24, cannot be used: addr: expected bytes of length >= 4",
+        "the collector's record 3,01020304,99, cannot be used: prefixlen: 99 bits of an address of 4 bytes",
+    ]
+    raw = {"netns": [{"key": ["n1", 4, 1, 0], "netns": 7, "routes": [[{}], []]}]}
+    refused = fold(EMPTY, read_delta(encode(raw))).netns[KEY].refused.values()
+    assert [one.words for one in refused] == [
+        "the namespace's own record cannot be used: expected object, got int",
+        "the collector's record without a key cannot be used: lacks the required field table_id",
+    ]
+    many = read(put("addrs", *(Addr(index, b"", 0) for index in range(MAX_NAMED + 3))))
+    assert many.refused["addrs", "more"].words == "3 more records cannot be used"
+
+
 def test_a_collectors_own_gap_stays_beside() -> None:
     delta = NodeDelta(
         (NetnsDelta(KEY, Netns(KEY, gaps=(Gap("addrs", "why"),)), neighs=Change((Neigh(1, b""),))),)
