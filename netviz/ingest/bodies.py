@@ -87,6 +87,11 @@ class BodyPool:
         """Let what is still missing be asked for from a time on."""
         self._missing.update((digest, at_s) for digest in digests if digest in self._missing)
 
+    def bytes_of(self, state: NodeState) -> int:
+        """How many bytes the bodies have that `state` refers to, as they are kept."""
+        digests = {digest for ns in state.netns.values() for digest in digests_of(ns)}
+        return sum(len(self._bodies.get(digest, b"")) for digest in digests)
+
     def refers_to(self, digest: bytes) -> bool:
         """Tell whether anything refers to a body."""
         return digest in self._count

@@ -13,6 +13,7 @@ from netviz.core.state.section import Section
 from netviz.ingest.bodies import BodyPool
 from netviz.ingest.share import Shared
 from netviz.ingest.store import CollectorReport, NodeRevision, Position, Subscriber
+from netviz.ingest.weight import Weights
 
 log = logging.getLogger("netviz.store")
 
@@ -50,6 +51,7 @@ class MemoryStore:
         self._held: dict[str, Held] = {}
         self._bodies = BodyPool()
         self._shared = Shared()
+        self.weights = Weights()
         self._subscribers: list[Subscriber] = []
         self._revision = 0
         self._cluster = ClusterState()
@@ -173,6 +175,12 @@ class MemoryStore:
                 held.report = report
                 self._notify(node, None)
 
+    def body_bytes(self, node: str) -> int:
+        """How many bytes the bodies have that this node's state refers to."""
+        with self._lock:
+            held = self._held.get(node)
+            return self._bodies.bytes_of(held.state) if held is not None else 0
+
     def missing_bodies(self, node: str) -> list[bytes]:
         """Digests that this node's state refers to and nobody has sent the body of."""
         with self._lock:
@@ -210,6 +218,7 @@ class MemoryStore:
     def forget(self, node: str) -> None:
         """Drop a node for which no collector may speak any more."""
         with self._lock:
+            self.weights.passed(node)
             held = self._held.pop(node, None)
             if held is not None:
                 self._bodies.replace(held.state, NodeState(node))

@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.conf import settings
+
 from netviz.core.model.netns import Refused
 from netviz.core.plain import plain
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.door import refusals, settle
 from netviz.core.state.node import NodeState
 from netviz.core.wire import events as ev
+from netviz.core.wire.errors import RemoteProtocolError
 from netviz.core.wire.messages import AgentStatus, Hello
 from netviz.core.wire.server_session import ServerSession
 from netviz.core.wire.session import State
@@ -26,6 +29,7 @@ from netviz.ingest.journal import Change, journal
 from netviz.ingest.keeper import keeper
 from netviz.ingest.live_store import get_store
 from netviz.ingest.store import CollectorReport, Position
+from netviz.ingest.weight import weigh
 
 log = logging.getLogger("netviz.ingest")
 
@@ -59,19 +63,25 @@ class CollectorService:
         self._refused_logged = False
 
     def handle(self, event: ev.Event, frame_bytes: int) -> None:
-        """Act on one event of the session. `frame_bytes`: the size of the frame that it came in."""
+        """Act on one event of the session. `frame_bytes`: the size of the frame that it came in.
+
+        Raises: RemoteProtocolError (too_large) when the node's state has grown past its bound.
+        """
         match event:
             case ev.DeltaReceived():
                 self._log_refused(one for _, one in refusals(event.delta))
                 self._fold(event, frame_bytes)
+                self._weigh(self._session.message_bytes)
             case ev.SnapshotReceived():
                 self._log_refused(one for ns in event.state.netns.values() for one in ns.refused.values())
                 position = Position(event.epoch, event.seq)
                 self._store.replace(event.state, position, time.time())
                 self._write(event.seq, event.state, frame_bytes)
+                self._weigh(0)
                 self._ask_for_bodies()
             case ev.BodiesReceived():
                 self._store.put_bodies(event.bodies)
+                self._weigh(self._session.message_bytes)
                 self._store.ask_again(event.unknown, 0.0)
                 self._store.ask_again(event.refused, time.monotonic() + ASK_REFUSED_AGAIN_S)
             case ev.StatusReceived():
@@ -102,7 +112,8 @@ class CollectorService:
         held, durable = self._store.position(self._node), self._store.durable(self._node)
         resume_after = None
         if held is not None and durable is not None and held.epoch == durable.epoch == hello.epoch:
-            resume_after = min(held.seq, durable.seq)
+            # What was too heavy has to be told anew.
+            resume_after = None if self._store.weights.due(self._node) else min(held.seq, durable.seq)
         self._session.welcome(resume_after)
         self._store.set_connected(self._node, True, time.time())
         keeper.note(
@@ -130,6 +141,17 @@ class CollectorService:
         if journal.wants_checkpoint(self._node):
             self._checkpoint(Position(event.epoch, event.seq))
         self._ask_for_bodies()
+
+    def _weigh(self, more_bytes: int) -> None:
+        """Count what came in, and weigh the state now and then. Raises: RemoteProtocolError (too_large)."""
+        self._store.weights.add(self._node, more_bytes)
+        state = self._store.state(self._node)
+        if state is None or not self._store.weights.due(self._node):
+            return
+        limit = settings.SNAPSHOT_MAX_BYTES
+        if weigh(state) + self._store.body_bytes(self._node) > limit:
+            raise RemoteProtocolError("too_large", f"the node's state has grown to over {limit} bytes")
+        self._store.weights.passed(self._node)
 
     def _log_refused(self, refused: Iterable[Refused]) -> None:
         """Log the first record of this connection that is left out; the node's gaps name all."""

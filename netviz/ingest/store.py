@@ -18,6 +18,7 @@ from netviz.core.model.netfilter import Body
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.messages import AgentStatus
+from netviz.ingest.weight import Weights
 
 # Called with (node, delta, revision); `delta` is None when the node was replaced by a snapshot, came,
 # went, or its collector's status changed.
@@ -48,7 +49,9 @@ class CollectorReport(NamedTuple):
 
 
 class Store(Protocol):
-    """The live state of all nodes."""
+    """The live state of all nodes. `weights`: what each node's collector here added since it was weighed."""
+
+    weights: Weights
 
     @property
     def revision(self) -> int:
@@ -98,6 +101,9 @@ class Store(Protocol):
 
     def report(self, node: str, report: CollectorReport, now_s: float) -> None:
         """Note what a collector says of itself."""
+
+    def body_bytes(self, node: str) -> int:
+        """How many bytes the bodies have that this node's state refers to."""
 
     def missing_bodies(self, node: str) -> list[bytes]:
         """Digests that this node's state refers to and nobody has sent the body of."""

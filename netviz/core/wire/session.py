@@ -81,6 +81,11 @@ class Session:
         """The session was ended by either side; the connection is to be closed too."""
         return self.state is State.CLOSED
 
+    @property
+    def message_bytes(self) -> int:
+        """How many bytes the message has that was received last, inflated."""
+        return self._message_bytes
+
     def receive_data(self, data: bytes, now: float) -> list[ev.Event]:
         """Take one frame. Raises: RemoteProtocolError, LocalProtocolError."""
         self._require_open()
