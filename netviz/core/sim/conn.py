@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
-from netviz.core.model.conntrack import IPS_SEEN_REPLY, CtEntry, CtTuple
+from netviz.core.model.conntrack import IPS_CONFIRMED, IPS_SEEN_REPLY, IPS_TEMPLATE, CtEntry, CtTuple
 from netviz.core.sim.packet import Packet
 
 NO_PACKETS = ((0, 0), (0, 0))
@@ -70,3 +72,32 @@ class Conn(msgspec.Struct, frozen=True):
     def tuple_of(self, reply: bool) -> CtTuple:
         """Return one direction's tuple."""
         return self.reply if reply else self.orig
+
+
+def seen_conn(packet: Packet, conn: Conn | None) -> Conn | None:
+    """Return what xtables sees as a packet's connection: a template where a rule has laid down how to track it.
+
+    Source: net/netfilter/nf_conntrack_core.c, nf_ct_tmpl_alloc (Linux 6.18).
+    """
+    if conn is not None or not packet.template:
+        return conn
+    nobody = CtTuple(bytes(len(packet.src)), bytes(len(packet.src)), 0, 0, 0)
+    return Conn(nobody, nobody, IPS_TEMPLATE | IPS_CONFIRMED, zone=packet.zone)
+
+
+CtState = Literal["new", "established", "related", "untracked", "invalid"]
+
+
+def ct_state(packet: Packet, conn: Conn | None) -> CtState:
+    """Name the state of a packet of a connection as `ct state` does.
+
+    Source: include/net/netfilter/nf_conntrack.h, nf_ct_get; nf_conntrack_core.c, resolve_normal_ct
+    (Linux 6.18).
+    """
+    if packet.untracked:
+        return "untracked"
+    if conn is None:
+        return "new" if packet.template else "invalid"
+    if packet.ct_related:
+        return "related"
+    return "established" if packet.ct_reply or conn.seen_reply else "new"

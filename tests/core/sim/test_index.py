@@ -20,8 +20,8 @@ from netviz.core.model.socket import Socket
 from netviz.core.sim.cluster_index import candidates, cluster_index
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.index import Index
-from netviz.core.sim.inet.conntrack import others, portless
-from netviz.core.sim.inet.listeners import connected, listeners
+from netviz.core.sim.inet.ct_index import others, portless
+from netviz.core.sim.listeners import connected, listeners
 from netviz.core.sim.nft.sets import set_index
 from netviz.core.sim.node_index import bridge_fdb, ports_of, vxlan_fdb
 from netviz.core.sim.route.fib import route_index

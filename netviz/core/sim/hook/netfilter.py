@@ -34,7 +34,8 @@ from netviz.core.sim.hook.hooks import (
 )
 from netviz.core.sim.hook.reject import reject
 from netviz.core.sim.inet import nat
-from netviz.core.sim.inet.conntrack import choose_tunnels, confirm, is_plain, portless, track
+from netviz.core.sim.inet.conntrack import choose_tunnels, confirm, track
+from netviz.core.sim.inet.ct_index import is_plain, portless
 from netviz.core.sim.inet.ipvs import pass_ipvs
 from netviz.core.sim.inet.nat_unique import NatMapping
 from netviz.core.sim.nft.chain import Outcome, run_chain

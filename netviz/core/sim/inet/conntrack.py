@@ -14,25 +14,17 @@ direction. Where one of them may decide, or entries are missing from the state, 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any, Literal
-
-import msgspec
+from typing import Literal
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.conntrack import (
-    IPS_CONFIRMED,
-    IPS_DST_NAT,
-    IPS_SEEN_REPLY,
-    IPS_SRC_NAT,
-    IPS_TEMPLATE,
     CtEntry,
     CtTuple,
 )
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.link import Link
-from netviz.core.sim.conn import Conn
-from netviz.core.sim.index import Index
+from netviz.core.sim.conn import Conn, ct_state
+from netviz.core.sim.inet.ct_index import entry_key, is_plain, others, portless
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
@@ -62,68 +54,6 @@ SYN_SENT, SYN_SENT2 = 1, 9
 KNOWN, NEW, INVALID = "known", "new", "invalid"
 
 
-class Others(msgspec.Struct, frozen=True):
-    """A namespace's entries by what else they are looked for than by their original tuple.
-
-    `replies`: translated ones by (zone, reply tuple). `sources`: those with a translated source by
-    (zone, proto, source, source port). `helped`: the addresses of those that a helper watches.
-    """
-
-    replies: dict[tuple[int, CtTuple], CtEntry]
-    sources: dict[tuple[int, int, bytes, int], list[CtEntry]]
-    helped: dict[bytes, CtEntry]
-
-
-def build_others(entries: Mapping[Any, CtEntry]) -> Others:
-    """Index a namespace's entries."""
-    index = Others({}, {}, {})
-    for entry in entries.values():
-        if entry.status & (IPS_SRC_NAT | IPS_DST_NAT):
-            index.replies[entry.zone, entry.reply] = entry
-            if entry.status & IPS_SRC_NAT:
-                key = (entry.zone, entry.proto, entry.osrc, entry.osport)
-                index.sources.setdefault(key, []).append(entry)
-        if entry.helper:
-            for addr in (entry.osrc, entry.odst, entry.rsrc, entry.rdst):
-                index.helped[addr] = entry
-    return index
-
-
-others: Index[Mapping[Any, CtEntry], Others] = Index(build_others)
-
-
-Portless = dict[tuple[int, bytes, bytes, int], dict[Hashable, tuple[CtEntry, bool]]]
-
-
-def build_portless(entries: Mapping[Any, CtEntry]) -> Portless:
-    """Map both directions of every entry, without the source port, to entries that differ in what they do to a packet.
-
-    The flag tells that the packet is one of the reply's direction.
-    """
-    found: Portless = {}
-    for entry in entries.values():
-        translated = entry.status & (IPS_SRC_NAT | IPS_DST_NAT)
-        does = (entry.status & IPS_SEEN_REPLY, translated, entry.mark, entry.reply if translated else None)
-        there = found.setdefault((entry.proto, entry.osrc, entry.odst, entry.odport), {})
-        there.setdefault(does, (entry, False))
-        back = found.setdefault((entry.proto, entry.rsrc, entry.rdst, entry.rdport), {})
-        back.setdefault(("reply", *does), (entry, True))
-    return found
-
-
-def is_plain(entry: CtEntry, reply: bool) -> bool:
-    """Tell whether an entry does to a packet what a new one does that translates nothing."""
-    changed = entry.status & (IPS_SEEN_REPLY | IPS_SRC_NAT | IPS_DST_NAT)
-    return not (reply or changed or entry.mark)
-
-
-portless: Index[Mapping[Any, CtEntry], Portless] = Index(build_portless)
-
-
-def _key(t: CtTuple, zone: int) -> tuple[int, bytes, bytes, int, int, int]:
-    return (t.proto, t.src, t.dst, t.sport, t.dport, zone)
-
-
 def find(run: Run, ns: NetnsState, wanted: CtTuple, zone: int = 0) -> tuple[int, bool] | None:
     """Find the number of a confirmed connection by either direction's tuple; the flag says that it is the reply's."""
     made = run.memory.conn_tuples.get((ns.key, zone, wanted))
@@ -138,10 +68,10 @@ def find(run: Run, ns: NetnsState, wanted: CtTuple, zone: int = 0) -> tuple[int,
 
 
 def _in_state(ns: NetnsState, wanted: CtTuple, zone: int) -> CtEntry | None:
-    entry = ns.conntrack.get(_key(wanted, zone))
+    entry = ns.conntrack.get(entry_key(wanted, zone))
     if entry is not None:
         return entry
-    entry = ns.conntrack.get(_key(invert(wanted), zone))
+    entry = ns.conntrack.get(entry_key(invert(wanted), zone))
     if entry is not None and entry.reply == wanted:
         return entry
     return others(ns.conntrack).replies.get((zone, wanted))
@@ -228,7 +158,7 @@ def track(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) -> Packet:
             ns,
             dev,
             packet,
-            Conntrack(ct_state(run, packet), "known", orig=conn.orig, reply=conn.reply, is_reply=reply),
+            Conntrack(ct_state(packet, conn), "known", orig=conn.orig, reply=conn.reply, is_reply=reply),
         )
         return packet
     _check_doubts(run, ns, packet, dev)
@@ -323,7 +253,7 @@ def _fits(run: Run, ns: NetnsState, packet: Packet, dev: Link | None, number: in
 def _forget(run: Run, ns: NetnsState, conn: Conn) -> None:
     memory, own = run.memory, [(ns.key, conn.zone, t) for t in (conn.orig, conn.reply)]
     run.memory = memory.but(
-        deleted_conns=memory.deleted_conns | {(ns.key, _key(conn.orig, conn.zone))},
+        deleted_conns=memory.deleted_conns | {(ns.key, entry_key(conn.orig, conn.zone))},
         conn_tuples={key: found for key, found in memory.conn_tuples.items() if key not in own},
     )
 
@@ -376,36 +306,6 @@ def _track_error(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) -> 
     packet = packet.but(ct=number, ct_reply=reply, ct_related=True)
     run.record(ns, dev, packet, Conntrack("related", orig=conn.orig, reply=conn.reply, is_reply=reply))
     return packet
-
-
-def seen_conn(run: Run, packet: Packet) -> Conn | None:
-    """Return what xtables sees as a packet's connection: a template where a rule has laid down how to track it.
-
-    Source: net/netfilter/nf_conntrack_core.c, nf_ct_tmpl_alloc (Linux 6.18).
-    """
-    if packet.ct is not None or not packet.template:
-        return run.conn(packet.ct)
-    nobody = CtTuple(bytes(len(packet.src)), bytes(len(packet.src)), 0, 0, 0)
-    return Conn(nobody, nobody, IPS_TEMPLATE | IPS_CONFIRMED, zone=packet.zone)
-
-
-CtState = Literal["new", "established", "related", "untracked", "invalid"]
-
-
-def ct_state(run: Run, packet: Packet) -> CtState:
-    """Name the packet's state as `ct state` does.
-
-    Source: include/net/netfilter/nf_conntrack.h, nf_ct_get; nf_conntrack_core.c, resolve_normal_ct
-    (Linux 6.18).
-    """
-    if packet.untracked:
-        return "untracked"
-    conn = run.conn(packet.ct)
-    if conn is None:
-        return "new" if packet.template else "invalid"
-    if packet.ct_related:
-        return "related"
-    return "established" if packet.ct_reply or conn.seen_reply else "new"
 
 
 def confirm(run: Run, ns: NetnsState, packet: Packet) -> None:

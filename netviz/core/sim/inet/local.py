@@ -19,8 +19,8 @@ from netviz.core.sim import sysctl
 from netviz.core.sim.encap import decap
 from netviz.core.sim.hook.netfilter import inet_hook
 from netviz.core.sim.inet.icmp import error_source
-from netviz.core.sim.inet.listeners import lookup_socket
-from netviz.core.sim.inet.listeners import plain as without_mapping
+from netviz.core.sim.listeners import lookup_socket
+from netviz.core.sim.listeners import plain as without_mapping
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,

@@ -16,8 +16,7 @@ import msgspec
 from netviz.core.model.conntrack import IPS_DST_NAT, IPS_SRC_NAT, CtTuple
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_LOCAL_IN, NF_LOCAL_OUT, NF_POST_ROUTING, NftExpr
-from netviz.core.sim.conn import Conn
-from netviz.core.sim.inet.conntrack import ct_state
+from netviz.core.sim.conn import Conn, ct_state
 from netviz.core.sim.inet.nat_unique import NatMapping, unique_tuple
 from netviz.core.sim.nft.context import Context
 from netviz.core.sim.packet import Packet, invert
@@ -48,7 +47,7 @@ def wants_rules(run: Run, packet: Packet, hook: int) -> bool:
     conn = run.conn(packet.ct)
     if conn is None or packet.ct_related:
         return False
-    return ct_state(run, packet) == "new" and not initialized(conn, manip_is_source(hook))
+    return ct_state(packet, conn) == "new" and not initialized(conn, manip_is_source(hook))
 
 
 def mapping_of(ctx: Context, expr: NftExpr, nexthop: bytes) -> NatMapping:

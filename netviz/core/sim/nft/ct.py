@@ -14,8 +14,7 @@ from typing import Any
 
 from netviz.core.model.conntrack import IPS_CONFIRMED, IPS_EXPECTED, IPS_SEEN_REPLY
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6
-from netviz.core.sim.conn import Conn
-from netviz.core.sim.inet.conntrack import ct_state
+from netviz.core.sim.conn import Conn, ct_state
 from netviz.core.sim.nft.context import Context, Result, Stop, Tri
 from netviz.core.sim.nft.meta import u32
 
@@ -71,7 +70,7 @@ def eval_ct(ctx: Context, a: dict[str, Any]) -> Result:
 def _value(ctx: Context, key: int, direction: int | None) -> bytes | Tri | None:
     packet, conn = ctx.packet, ctx.conn
     if key == Key.STATE:
-        return u32(CT_STATE_BITS[ct_state(ctx.run, packet)])
+        return u32(CT_STATE_BITS[ct_state(packet, conn)])
     if conn is None:  # or no more than a template, of which nothing is read but that it is new
         return Tri.FALSE
     if key in (Key.PKTS, Key.BYTES, Key.AVGPKT):

@@ -15,7 +15,7 @@ import msgspec
 from netviz.core.model.conntrack import IPS_SRC_NAT, CtTuple
 from netviz.core.model.netfilter import NF_LOCAL_OUT
 from netviz.core.model.socket import Socket
-from netviz.core.sim.inet.listeners import connected, lookup_socket
+from netviz.core.sim.listeners import connected, lookup_socket
 from netviz.core.sim.nft.context import Context, Result, Tri
 from netviz.core.sim.nft.meta import u32
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_RST, TH_SYN, Packet, invert

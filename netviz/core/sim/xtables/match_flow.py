@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from netviz.core.sim.conn import Conn
-from netviz.core.sim.inet.conntrack import ct_state, seen_conn
+from netviz.core.sim.conn import Conn, ct_state, seen_conn
 from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.nft.jhash import jhash2, reciprocal_scale
 from netviz.core.sim.xtables import payloads
@@ -28,8 +27,8 @@ def _under_mask(addr: bytes, pair: tuple[bytes, bytes]) -> bool:
 
 def conntrack(ctx: Context, a: payloads.Conntrack) -> Tri:
     """Source: net/netfilter/xt_conntrack.c, conntrack_mt."""
-    packet, conn = ctx.packet, seen_conn(ctx.run, ctx.packet)
-    state = STATE_BITS[ct_state(ctx.run, packet)]
+    packet, conn = ctx.packet, seen_conn(ctx.packet, ctx.conn)
+    state = STATE_BITS[ct_state(packet, ctx.conn)]
     if a.flags & 1:
         if conn is not None:
             state |= STATE_SNAT if conn.status & IPS_SRC_NAT else 0
@@ -77,7 +76,7 @@ def _conn_ports(conn: Conn, a: payloads.Conntrack) -> Tri:
 
 def connmark(ctx: Context, a: payloads.Mark) -> Tri:
     """Source: net/netfilter/xt_connmark.c, connmark_mt."""
-    conn = seen_conn(ctx.run, ctx.packet)
+    conn = seen_conn(ctx.packet, ctx.conn)
     return Tri.FALSE if conn is None else inverted(conn.mark & a.mask == a.value, a.invert)
 
 

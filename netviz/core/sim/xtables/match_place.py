@@ -21,7 +21,7 @@ from netviz.core.model.l3 import (
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN, NF_PRE_ROUTING
 from netviz.core.model.socket import Socket
-from netviz.core.sim.inet.listeners import lookup_socket
+from netviz.core.sim.listeners import lookup_socket
 from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.nft.meta import by_kernel, packet_type
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN, Packet, invert
