@@ -177,7 +177,7 @@ class Feed:
 
     async def _run(self) -> None:
         unsubscribe = self.topology.store.subscribe(self._wake)
-        pings = self._loop.create_task(self._ping())
+        beside = [self._loop.create_task(part()) for part in (self._ping, self._keep_in_sight)]
         last = 0.0
         try:
             while True:
@@ -188,14 +188,16 @@ class Feed:
                 self._changed.clear()
                 self._woken = False
                 with suppress(Exception):  # the topology logs it, and tells the mailboxes
-                    await asyncio.to_thread(self._follow)
+                    await asyncio.to_thread(self.topology.advance)
         finally:
             unsubscribe()
-            pings.cancel()
+            for task in beside:
+                task.cancel()
 
-    def _follow(self) -> None:
-        keep_in_sight(self.topology.in_sight())
-        self.topology.advance()
+    async def _keep_in_sight(self) -> None:
+        while True:
+            await asyncio.to_thread(lambda: keep_in_sight(self.topology.in_sight()))
+            await asyncio.sleep(TICK_S)
 
     async def _ping(self) -> None:
         while True:
