@@ -11,7 +11,6 @@ namespace that costs.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import socket
@@ -34,6 +33,7 @@ from agents.netlink.nfnetlink import (
     NFNLGRP_NFTABLES,
 )
 from agents.netlink.nft_rules import BodyCache
+from agents.netlink.wire import drain
 from netviz.core.model.base import Record
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import (
@@ -194,20 +194,6 @@ class Netfilter:
         for section, records in ruleset.sections.items():
             found[section] = records.values()
         return Reading(found, gaps, {**ruleset.bodies, **bodies})
-
-
-def drain(sock: socket.socket) -> bool:
-    """Throw away the events that wait; tell whether there were any, or some were lost."""
-    any_seen = False
-    while True:
-        try:
-            sock.recv(1)
-        except BlockingIOError:
-            return any_seen
-        except OSError as err:
-            if err.errno != errno.ENOBUFS:
-                raise
-        any_seen = True
 
 
 def read_xt_tables(names: Mapping[int, int]) -> list[XtTable]:

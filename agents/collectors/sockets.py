@@ -1,6 +1,7 @@
 """Sockets of every namespace: listeners, bound UDP and raw sockets, and a bounded number of connections.
 
-The kernel announces no new sockets. But it keeps how many of each protocol a namespace uses
+The kernel announces the ends of sockets (sock_diag's destroy groups), so a listener that is closed is noticed at
+once; a filter in the kernel leaves out the ends of connections. It announces no new sockets. But it keeps how many of each protocol a namespace uses
 (/proc/net/sockstat, sockstat6), and reading that from an open file takes 2 us where dumping all
 protocols takes 300 us. So every `LOOK_S` the counts are read, and of a namespace whose counts moved those
 protocols are dumped that are in use; the runner's audit finds what a swap of one socket for another
@@ -22,13 +23,16 @@ from agents.collectors.watched import WatchedFiles
 from agents.netlink.nfnetlink import stream_dump
 from agents.netlink.sockdiag import (
     NETLINK_SOCK_DIAG,
+    SKNLGRP_INET6_TCP_DESTROY,
+    SKNLGRP_INET_TCP_DESTROY,
     SOCK_DIAG_BY_FAMILY,
     TCPDIAG_GETSOCK,
+    keep_only_unconnected,
     parse_socket,
     request,
     tcp_request,
 )
-from agents.netlink.wire import DumpInterrupted
+from agents.netlink.wire import DumpInterrupted, drain
 from netviz.core.model.socket import TCP_ESTABLISHED, TCP_LISTEN, Socket
 
 LOOK_S = 5.0
@@ -74,6 +78,21 @@ class Sockets(WatchedFiles):
         except OSError as err:
             return f"sockets cannot be read: {err.strerror}"
         return None
+
+    def attach(self, ns: NetnsHandle) -> None:
+        """Listen for ends of listeners, and open the namespace's counts. Raises: OSError."""
+        super().attach(ns)
+        try:
+            sock = ns.open_netlink(NETLINK_SOCK_DIAG, (SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY))
+            keep_only_unconnected(sock)
+        except OSError:
+            self.detach(ns)
+            raise
+        self._host.add_reader(ns, sock, lambda: self._on_end(ns, sock))
+
+    def _on_end(self, ns: NetnsHandle, sock: socket.socket) -> None:
+        if drain(sock):
+            self._host.dirty(ns, "sockets")
 
     def open_files(self, ns: NetnsHandle) -> list[int]:
         """Open the namespace's counts."""

@@ -9,6 +9,7 @@ inet_diag_msg_attrs_fill), Linux 6.18.
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import sys
 from struct import Struct
@@ -20,6 +21,8 @@ NETLINK_SOCK_DIAG = 4
 TCPDIAG_GETSOCK = 18
 SOCK_DIAG_BY_FAMILY = 20
 INET_DIAG_SKV6ONLY, INET_DIAG_MARK, INET_DIAG_SOCKOPT = 11, 15, 22
+SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY = 1, 3
+SO_ATTACH_FILTER = 26
 _TRANSPARENT = 0x20  # of struct inet_diag_sockopt
 
 _msg = Struct(">4B H H 16s 16s")
@@ -27,6 +30,34 @@ _host = Struct("=I Q 5I")  # after the addresses: if, cookie, expires, rqueue, w
 _MSG_LEN = _msg.size + _host.size
 _req_v2 = Struct("=4B I 48x")
 _req_compat = Struct("=4B 48x I I")
+
+
+# Classic BPF over an announcement: in its inet_diag_msg, behind the netlink header, idiag_sport is at 20 and
+# idiag_dport at 22. Code, jump if true, jump if false, operand.
+_ONLY_UNCONNECTED = b"".join(
+    Struct("=HBBI").pack(*instruction)
+    for instruction in (
+        (0x28, 0, 0, 22),  # load the half word at 22
+        (0x15, 0, 3, 0),  # if it is 0 go on, else drop
+        (0x28, 0, 0, 20),
+        (0x15, 1, 0, 0),  # if it is 0 drop, else keep
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep
+        (0x06, 0, 0, 0),  # drop
+    )
+)
+
+
+def keep_only_unconnected(sock: socket.socket) -> None:
+    """Let the kernel wake this socket for ends of bound sockets without a peer alone, not of each connection.
+
+    Source: net/core/sock_diag.c (sock_diag_broadcast_destroy_work), Documentation/networking/filter.rst. Raises: OSError.
+    """
+    program = ctypes.create_string_buffer(_ONLY_UNCONNECTED, len(_ONLY_UNCONNECTED))
+    sock.setsockopt(
+        socket.SOL_SOCKET,
+        SO_ATTACH_FILTER,
+        Struct("@HP").pack(len(_ONLY_UNCONNECTED) // 8, ctypes.addressof(program)),
+    )
 
 
 def tcp_request(states: int) -> bytes:

@@ -150,6 +150,20 @@ def receive(sock: socket.socket) -> bytes:
     return data
 
 
+def drain(sock: socket.socket) -> bool:
+    """Throw away the events that wait; tell whether there were any, or some were lost."""
+    any_seen = False
+    while True:
+        try:
+            sock.recv(1)
+        except BlockingIOError:
+            return any_seen
+        except OSError as err:
+            if err.errno != errno.ENOBUFS:
+                raise
+        any_seen = True
+
+
 def receive_answer(sock: socket.socket) -> bytes:
     """Receive a datagram that was asked for. Raises: TimeoutError; BadMessage; OSError."""
     try:

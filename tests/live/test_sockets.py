@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
+from contextlib import suppress
 
 import pytest
 
 from agents.collectors.sockets import Sockets
+from agents.netlink.sockdiag import (
+    NETLINK_SOCK_DIAG,
+    SKNLGRP_INET6_TCP_DESTROY,
+    SKNLGRP_INET_TCP_DESTROY,
+    keep_only_unconnected,
+)
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.socket import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, Socket
 from tests.live.collector_rig import Namespace, RecordingHost, namespaces, until
@@ -108,3 +116,51 @@ async def test_a_new_listener_is_noticed_and_an_idle_namespace_is_let_be() -> No
         finally:
             host.close()
             await collector.stop()
+
+
+FAMILIES = {"ipv4": (socket.AF_INET, "127.0.0.1"), "ipv6": (socket.AF_INET6, "::1")}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_the_end_of_a_listener_is_noticed_at_once(family: str) -> None:
+    """Nobody looks at counts here: the kernel's word alone tells."""
+    with namespaces() as (ns,):
+        host = RecordingHost(ns.handle)
+        collector = Sockets(look_s=3600)
+        await collector.start(host)
+        collector.attach(ns.handle)
+        try:
+            with ns.socket(FAMILIES[family][0], socket.SOCK_STREAM) as listener:
+                listener.bind((FAMILIES[family][1], 0))
+                listener.listen()
+                assert len(read(ns, collector)) == 1
+            await until(lambda: host.dirtied == [(ns.handle.key, "sockets")])
+            assert read(ns, collector) == set()
+        finally:
+            host.close()
+            await collector.stop()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_the_ends_of_connections_wake_nobody(family: str) -> None:
+    groups = (SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET6_TCP_DESTROY)
+    with namespaces() as (ns,), ns.handle.open_netlink(NETLINK_SOCK_DIAG, groups) as ends:
+        keep_only_unconnected(ends)
+        with ns.socket(FAMILIES[family][0], socket.SOCK_STREAM) as listener:
+            listener.bind((FAMILIES[family][1], 0))
+            listener.listen()
+            for _ in range(3):
+                with ns.socket(FAMILIES[family][0], socket.SOCK_STREAM) as client:
+                    client.connect(listener.getsockname()[:2])
+                    listener.accept()[0].close()
+            ns.socket(FAMILIES[family][0], socket.SOCK_STREAM).close()
+            port = listener.getsockname()[1]
+        said: list[tuple[int, ...]] = []
+
+        def end_of_listener() -> bool:
+            with suppress(BlockingIOError):
+                said.append(struct.unpack_from(">HH", ends.recv(4096), 20))
+            return (port, 0) in said
+
+        await until(end_of_listener)
+        assert said == [(port, 0)], "source and destination port"
