@@ -197,6 +197,7 @@ def main(argv: list[str]) -> int:
     data_dir, lock = make_data_dir()
     try:
         if reason is None:
+            os.environ["NETVIZ_ENTER"] = f".venv/bin/python -m lab exec --cluster {CLUSTER_NAME} {{name}} --"
             with (
                 live_lab(options) as collectors,
                 Stack(collectors, data_dir, options.port, inherited) as stack,

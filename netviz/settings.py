@@ -14,6 +14,7 @@ NETVIZ_DEBUG=1        Django's debug pages
 NETVIZ_LOG_LEVEL      INFO without
 NETVIZ_SNAPSHOT_MAX_BYTES  what one collector's whole state may have, before compression (256 MiB)
 NETVIZ_REVOKED_STATE_S  how long the state of a node stays whose collector was revoked (600)
+NETVIZ_ENTER          what runs a check command in the namespace {name}, where that isn't nsenter on its node
 NETVIZ_METRICS_TOKEN  a Bearer token that opens /metrics and nothing else, for Prometheus
 """
 
@@ -176,6 +177,13 @@ CELERY_TASK_TIME_LIMIT = 300
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {"socket_timeout": 10, "socket_connect_timeout": 5} if REDIS_URL else {"polling_interval": 0.02}
 )
+
+# What runs a check command in a namespace, where that isn't nsenter on its node.
+ENTER = os.environ.get("NETVIZ_ENTER", "")
+try:
+    ENTER.format(name="")
+except (IndexError, KeyError, ValueError):
+    raise ImproperlyConfigured("NETVIZ_ENTER: only {name} may stand in it, for the namespace") from None
 
 # How much of the past the journal keeps: whichever bound is met first.
 JOURNAL_MAX_AGE_S = float(os.environ.get("NETVIZ_JOURNAL_MAX_AGE_S", 7 * 86400))

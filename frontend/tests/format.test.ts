@@ -7,6 +7,7 @@ import { shorten, shortenAddr } from "../src/map/text.js";
 import { formatRoute, parseRoute, type Route } from "../src/route.js";
 import {
   changesAbove,
+  checksByNode,
   dispositionWords,
   endpoint,
   failedStep,
@@ -106,6 +107,18 @@ test("probabilities and evidence", () => {
     ],
     commands: ["ip route"],
   });
+});
+
+test("commands stand with the machine that they are for; an older trace says none", () => {
+  const at = (node: string, command: string) => ({ node, netns: `${node}:4:1:0`, command });
+  const check = [at("n1", "ip neigh get 10.0.0.2 dev eth0"), at("n2", "sysctl a"), at("n2", "sysctl b")];
+  const evidence = { command: "ip neigh get 10.0.0.2 dev eth0" };
+  expect(checksByNode({ evidence, check })).toEqual([
+    ["n1", ["ip neigh get 10.0.0.2 dev eth0"]],
+    ["n2", ["sysctl a", "sysctl b"]],
+  ]);
+  expect(checksByNode({ evidence })).toEqual([["", ["ip neigh get 10.0.0.2 dev eth0"]]]);
+  expect(checksByNode({ evidence: {}, check: [] })).toEqual([]);
 });
 
 test("the failed step is the one that stopped the packet; a delivered one has none", () => {

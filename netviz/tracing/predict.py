@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from django.conf import settings
+
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Flow, Trace
@@ -55,7 +57,7 @@ def predict(resolved: Resolved) -> dict[str, Any]:
     trace = simulate(resolved.view.cluster, resolved.flow)
     inputs = resolved.view.inputs
     read = nodes_of(trace) | {name for name, one in inputs.items() if one.fault is not None}
-    return trace_json(trace, describe(resolved.view, sorted(read)))
+    return trace_json(trace, describe(resolved.view, sorted(read)), settings.ENTER)
 
 
 def describe(view: View, names: Iterable[str]) -> list[dict[str, Any]]:

@@ -127,6 +127,17 @@ export function splitEvidence(evidence: Record<string, unknown>): {
   return { facts, commands };
 }
 
+/** The commands that check a step by hand, those of each machine together: machine -> commands; "" says none. */
+export function checksByNode(step: Pick<Step, "evidence" | "check">): [string, string[]][] {
+  if (!step.check) {
+    const { commands } = splitEvidence(step.evidence);
+    return commands.length > 0 ? [["", commands]] : [];
+  }
+  const found = new Map<string, string[]>();
+  for (const { node, command } of step.check) found.set(node, [...(found.get(node) ?? []), command]);
+  return [...found];
+}
+
 /** The step at which a direction ended without being delivered: the walk ends where that is decided. */
 export function failedStep(hops: Hop[], disposition: string): Step | null {
   if (dispositionWords(disposition).tone === "good") return null;

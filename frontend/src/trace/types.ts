@@ -30,6 +30,13 @@ export interface Observed {
   drop_reason: string | null;
 }
 
+/** A command that checks a step by hand, and the machine that it is for; it enters the namespace itself. */
+export interface Check {
+  node: string;
+  netns: string;
+  command: string;
+}
+
 export interface Step {
   seq: number;
   kind: string;
@@ -40,6 +47,8 @@ export interface Step {
   reason: string | null;
   evidence: Record<string, unknown>;
   why: string;
+  /** Traces of before have no such list, only `evidence.command`. */
+  check?: Check[];
   certainty: string;
   observed: Observed | null;
 }

@@ -3,6 +3,7 @@
 import type { TraceView } from "../route.js";
 import {
   changesAbove,
+  checksByNode,
   hopTitle,
   isObserved,
   kindLabel,
@@ -170,7 +171,7 @@ function observedCell(observed: Observed | null): HTMLElement {
 
 /** The evidence of a step; the packet itself only where it changed or was asked for. */
 function stepBody(step: Step, id: string, isSelected: boolean): HTMLElement {
-  const { facts, commands } = splitEvidence(step.evidence);
+  const { facts } = splitEvidence(step.evidence);
   const changes = Object.entries(step.diff ?? {});
   return h(
     "div",
@@ -194,8 +195,10 @@ function stepBody(step: Step, id: string, isSelected: boolean): HTMLElement {
           ]),
         )
       : null,
-    commands.length > 0 ? h("h5", {}, "Check it by hand") : null,
-    ...commands.map((command) => codeLine(command)),
+    ...checksByNode(step).flatMap(([node, commands]) => [
+      h("h5", {}, node ? `Check it by hand on ${node}` : "Check it by hand"),
+      ...commands.map((command) => codeLine(command)),
+    ]),
     ...(isSelected || changes.length > 0
       ? [h("h5", {}, "The packet after this step"), h("p", { class: "packet-line" }, packetText(step.packet))]
       : []),

@@ -15,10 +15,11 @@ from netviz.core.sim.words.step import checks, decision, own_command, reason, wh
 VERSION = 1
 
 
-def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str = "") -> dict[str, Any]:
     """Render a trace as the stable JSON object.
 
     `state` describes the inputs: a mapping with node, revision, age_s and complete for each node.
+    `enter` is as for `checks`.
     """
     flow = trace.flow
     return {
@@ -40,7 +41,7 @@ def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = ()) -> dict[st
         "disposition": trace.disposition.value,
         "reason": trace.reason,
         "certainty": trace.certainty,
-        "branches": [_branch_json(branch) for branch in trace.branches],
+        "branches": [_branch_json(branch, enter) for branch in trace.branches],
         "state": [dict(entry) for entry in state],
         "assumed": list(trace.assumed),
     }
@@ -51,19 +52,19 @@ def proto_name(proto: int) -> str:
     return "icmp" if proto == 58 else PROTO_NAMES.get(proto, str(proto))
 
 
-def _branch_json(branch: Branch) -> dict[str, Any]:
+def _branch_json(branch: Branch, enter: str) -> dict[str, Any]:
     reply, packets = branch.reply, _Packets()
     return {
         "probability": branch.probability,
         "disposition": branch.forward.disposition.value,
         "reason": branch.forward.reason,
-        "forward": {"hops": [_hop_json(hop, packets) for hop in branch.forward.hops]},
+        "forward": {"hops": [_hop_json(hop, packets, enter) for hop in branch.forward.hops]},
         "reply": None
         if reply is None
         else {
             "disposition": reply.disposition.value,
             "reason": reply.reason,
-            "hops": [_hop_json(hop, packets) for hop in reply.hops],
+            "hops": [_hop_json(hop, packets, enter) for hop in reply.hops],
         },
     }
 
@@ -90,17 +91,17 @@ class _Packets:
         }
 
 
-def _hop_json(hop: Hop, packets: _Packets) -> dict[str, Any]:
+def _hop_json(hop: Hop, packets: _Packets, enter: str) -> dict[str, Any]:
     return {
         "node": hop.netns.node,
         "netns": hop.place.key,
         "pod": hop.place.pod or None,
-        "steps": [_step_json(step, hop, packets) for step in hop.steps],
+        "steps": [_step_json(step, hop, packets, enter) for step in hop.steps],
     }
 
 
-def _step_json(step: Step, hop: Hop, packets: _Packets) -> dict[str, Any]:
-    check, evidence = checks(step, hop), evidence_of(step)
+def _step_json(step: Step, hop: Hop, packets: _Packets, enter: str) -> dict[str, Any]:
+    check, evidence = checks(step, hop, enter), evidence_of(step)
     own = own_command(check, hop)
     if own:
         evidence["command"] = own

@@ -262,6 +262,14 @@ def place_of(netns: Netns) -> Place:
     return Place(netns.key, str(netns.key), display_name(netns), pod_name(netns), netns.root, _enter(netns))
 
 
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-")
+
+
+def quoted(name: str) -> str:
+    """Write a name as a shell takes it: what a pod calls its devices is nobody's command."""
+    return name if name and PLAIN.issuperset(name) else "'" + name.replace("'", "'\\''") + "'"
+
+
 def _enter(netns: Netns) -> str:
     """Return the shell prefix that runs a command inside a namespace, from the node's own."""
     if netns.root:
@@ -271,5 +279,5 @@ def _enter(netns: Netns) -> str:
             return f"nsenter -t {holder.pid} -n "
     for holder in netns.holders:
         if holder.kind == "mount":
-            return f"nsenter --net={holder.name} "
-    return f"ip netns exec {netns.name} " if netns.name else ""
+            return f"nsenter --net={quoted(holder.name)} "
+    return f"ip netns exec {quoted(netns.name)} " if netns.name else ""

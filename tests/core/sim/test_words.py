@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -14,8 +15,9 @@ from netviz.core.model.addr import pack_ip
 from netviz.core.model.l3 import FR_ACT_GOTO, FR_ACT_NOP, FR_ACT_PROHIBIT, Rule
 from netviz.core.sim import steps
 from netviz.core.sim.seen_at import SeenAt, seen_at
+from netviz.core.sim.trace import Trace
 from netviz.core.sim.words.iproute import rule_text
-from netviz.core.sim.words.step import COMMANDS, NOT_READ, UNKNOWN, WHY
+from netviz.core.sim.words.step import COMMANDS, NOT_READ, UNKNOWN, WHY, checks
 from tests.core.sim.build import textbook
 from tests.core.sim.nft import DROP, FORWARD, chain, verdict
 
@@ -112,3 +114,38 @@ def test_a_drop_is_seen_by_its_reason() -> None:
     made["pod-2-1"].change("eth0", flags=0)
     last = net.trace("pod-1-1", "pod-2-1", "tcp", 80).branches[0].forward.hops[-1].steps[-1]
     assert seen_at(last) == SeenAt("skb:kfree_skb", reason=last.reason)
+
+
+def checks_of(trace: Trace, enter: str = "") -> list[list[dict[str, Any]]]:
+    return [checks(step, hop, enter) for hop in trace.branches[0].forward.hops for step in hop.steps]
+
+
+def test_a_command_is_for_the_machine_where_it_shows_something() -> None:
+    """What keeps a silent neighbour silent is looked up there; the entry, where the packet is sent."""
+    net, made = textbook()
+    made["pod-2-1"].conf4("eth0", arp_ignore=8)
+    asked, answerer = checks_of(net.trace("pod-1-1", "pod-2-1", "tcp", 80))[-1]
+    assert (asked["node"], asked["netns"]) == ("node-2", str(made["node-2"].key))
+    assert asked["command"] == "ip neigh get 10.1.2.11 dev cni0"
+    assert (answerer["node"], answerer["netns"]) == ("node-2", str(made["pod-2-1"].key))
+    assert answerer["command"].endswith("sysctl net.ipv4.conf.eth0.arp_ignore net.ipv4.conf.all.arp_ignore")
+    assert answerer["command"].startswith("nsenter ")
+
+
+def test_who_enters_namespaces_in_another_way_sees_that() -> None:
+    trace = textbook()[0].trace("pod-1-1", "pod-2-1", "tcp", 80)
+    commands = [one["command"] for found in checks_of(trace, "lab exec {name} --") for one in found]
+    assert commands[0] == "lab exec node-1-pod-1-1 -- ip route get 10.1.2.11 from 10.1.1.11"
+    assert any(command.startswith("lab exec node-2 -- ") for command in commands)
+    assert not any("nsenter" in command for command in commands)
+
+
+def test_a_device_of_any_name_is_nothing_but_a_name_in_a_command() -> None:
+    net, made = textbook()
+    name = "$(reboot);'"
+    made["pod-1-1"].change("eth0", ifname=name)
+    trace = net.trace("pod-1-1", "pod-2-1", "tcp", 80)
+    commands = [one["command"] for found in checks_of(trace) for one in found if "reboot" in one["command"]]
+    assert commands
+    for command in commands:
+        assert any(name in word for word in shlex.split(command)), command

@@ -14,7 +14,7 @@ from netviz.core.sim.steps import (
     SourceRefusal,
     Ttl,
 )
-from netviz.core.sim.trace import Step
+from netviz.core.sim.trace import Step, quoted
 from netviz.core.sim.words.show import Templates
 
 RP_MODES = {1: "strict", 2: "loose"}
@@ -129,7 +129,7 @@ def _socket_command(step: Step) -> str:
 
 
 def _forwarding(step: Step) -> str:
-    name = "net.ipv6.conf.all" if step.packet.ipv6 else f"net.ipv4.conf.{step.dev}"
+    name = "net.ipv6.conf.all" if step.packet.ipv6 else f"net.ipv4.conf.{quoted(step.dev)}"
     return f"sysctl {name}.forwarding"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.sim.steps import ClosedPort, HookVerdict, Meddling, Neighbour, Place, Silence
-from netviz.core.sim.trace import Step
+from netviz.core.sim.trace import Step, quoted
 from netviz.core.sim.words.hook import stopped_text
 from netviz.core.sim.words.inet import refusal_text
 from netviz.core.sim.words.show import Templates, short
@@ -112,9 +112,10 @@ def elsewhere(what: Neighbour) -> Iterator[tuple[Place, str]]:
     for silence in what.silent:
         family = "ipv6" if silence.setting == "disable_ipv6" else "ipv4"
         name = silence.setting or "rp_filter"
-        yield silence.place, f"sysctl net.{family}.conf.{silence.ifname}.{name} net.{family}.conf.all.{name}"
+        dev = quoted(silence.ifname)
+        yield silence.place, f"sysctl net.{family}.conf.{dev}.{name} net.{family}.conf.all.{name}"
     if what.answer_place is not None:
-        yield what.answer_place, f"ip -d addr show dev {what.answer_dev}"
+        yield what.answer_place, f"ip -d addr show dev {quoted(what.answer_dev)}"
 
 
 WHY: Templates = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netviz.core.model.addr import format_ip
 from netviz.core.sim.steps import Opaque
-from netviz.core.sim.trace import Step
+from netviz.core.sim.trace import Step, quoted
 from netviz.core.sim.words.neigh import request_name
 from netviz.core.sim.words.show import Templates, listed
 
@@ -58,7 +58,7 @@ STATE = "the state contradicts itself or lacks a part ({error})"
 
 
 def _filter(step: Step) -> str:
-    return f"tc filter show dev {step.dev} {'ingress' if _opaque(step).receiving else 'egress'}"
+    return f"tc filter show dev {quoted(step.dev)} {'ingress' if _opaque(step).receiving else 'egress'}"
 
 
 WHY: Templates = {

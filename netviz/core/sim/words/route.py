@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netviz.core.model.addr import format_ip
 from netviz.core.sim.steps import PassedRule, PolicyRule, RouteLookup
-from netviz.core.sim.trace import Step
+from netviz.core.sim.trace import Step, quoted
 from netviz.core.sim.words.iproute import route_text, rule_text, table_name
 from netviz.core.sim.words.show import Templates
 
@@ -83,9 +83,9 @@ def lookup_command(step: Step) -> str:
     if what.asked == "in" or not what.sourceless:
         words += ["from", format_ip(packet.src)]
     if what.asked == "in":
-        words += ["iif", step.dev]
+        words += ["iif", quoted(step.dev)]
     if what.bound:
-        words += ["oif", what.bound]
+        words += ["oif", quoted(what.bound)]
     if packet.mark:
         words += ["mark", str(packet.mark)]
     return " ".join(words)

@@ -14,7 +14,7 @@ from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, PROTO_NAMES
 from netviz.core.sim.steps import Copy, Decision, Place
-from netviz.core.sim.trace import Step
+from netviz.core.sim.trace import Step, quoted
 
 Template = str | Callable[[Step], str]
 Templates = Mapping[tuple[type[Decision], str], Template]
@@ -24,6 +24,11 @@ MAC_BYTES = 6
 def fill(template: Template, step: Step) -> str:
     """Write a template for a step."""
     return template.format_map(_Fields(step)) if isinstance(template, str) else template(step)
+
+
+def command_text(template: Template, step: Step) -> str:
+    """Write a command: the names that it holds as a shell takes them."""
+    return template.format_map(_Quoted(step)) if isinstance(template, str) else template(step)
 
 
 class _Fields:
@@ -38,6 +43,11 @@ class _Fields:
             return step.dev
         value = getattr(step.what, name, self)
         return show(getattr(step.packet, name) if value is self else value)
+
+
+class _Quoted(_Fields):
+    def __getitem__(self, name: str) -> Any:
+        return quoted(str(super().__getitem__(name)))
 
 
 def show(value: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import Any
 
 from netviz.core.model.addr import format_ip
 from netviz.core.sim.steps import Neighbour, Place, RouteLookup
-from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Step
+from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Step, quoted
 from netviz.core.sim.words import conn, encap, hook, inet, link, neigh, opaque, route
-from netviz.core.sim.words.show import Template, Templates, fill
+from netviz.core.sim.words.show import Template, Templates, command_text, fill
 
 FAMILIES = (opaque, link, encap, route, inet, neigh, hook, conn)
 WHY: Templates = {key: text for family in FAMILIES for key, text in family.WHY.items()}
@@ -70,18 +70,19 @@ def end_reason(disposition: Disposition, last: Step | None) -> str:
     return f"more than {MAX_MOVES} moves" if disposition is Disposition.LOOP else ""
 
 
-def checks(step: Step, hop: Hop) -> list[dict[str, Any]]:
+def checks(step: Step, hop: Hop, enter: str = "") -> list[dict[str, Any]]:
     """List the commands that check a step by hand, each with the machine and the namespace that it is for.
 
-    A command is written as it is run on that node, outside of the namespace.
+    A command is written as it is run on that node, outside of the namespace. `enter` is what runs one in a place
+    instead, where that isn't nsenter: `{name}` in it stands for the namespace's name, or the node's for its own.
     """
     key = _key(step)
     template = COMMANDS.get(key) or COMMANDS.get((key[0], ""))
     found = []
     if template is not None and key[1] != NOT_READ:
-        found.append(_check(hop.place, fill(template, step)))
+        found.append(_check(hop.place, enter, command_text(template, step)))
     if isinstance(step.what, Neighbour):
-        found += [_check(place, command) for place, command in neigh.elsewhere(step.what)]
+        found += [_check(place, enter, command) for place, command in neigh.elsewhere(step.what)]
     return found
 
 
@@ -90,5 +91,8 @@ def own_command(found: list[dict[str, Any]], hop: Hop) -> str:
     return found[0]["command"] if found and found[0]["netns"] == hop.place.key else ""
 
 
-def _check(place: Place, command: str) -> dict[str, Any]:
-    return {"node": place.netns.node, "netns": place.key, "command": place.enter + command}
+def _check(place: Place, enter: str, command: str) -> dict[str, Any]:
+    prefix = place.enter
+    if enter and place.name:
+        prefix = f"{enter.format(name=quoted(place.name))} "
+    return {"node": place.netns.node, "netns": place.key, "command": prefix + command}
