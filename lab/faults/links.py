@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lab import plan
 from lab.changes import Changes
 from lab.faults.model import BRIDGED, BY_NODES, LARGE, Effect, Target, fault
 from lab.kinds import two_nics
@@ -30,13 +31,17 @@ def _bridge_port_down(changes: Changes, target: Target) -> None:
 @fault(
     "wrong-peer",
     "links",
-    "the host end of POD's veth pair is a port of a stray bridge: the pod cannot even reach its gateway",
+    "the host end of POD's veth pair is a port of a stray bridge: the node hears the pod, but its answers, and"
+    " all else for the pod, go to the bridge where it belongs",
     uses=("pod",),
     kinds=BRIDGED,
     blame=("node", "veth"),
     affects=(FROM_AND_TO_POD, POD_TO_OUTSIDE),
 )
 def _wrong_peer(changes: Changes, target: Target) -> None:
+    # The stray bridge answers for the gateway, as a node does for all of its addresses.
+    for family in target.node.families:
+        changes.delete_neigh(target.need_pod().name, "eth0", plan.gateway(target.node, family))
     changes.add_bridge(target.node.name, WRONG_BRIDGE, WRONG_MAC)
     changes.move_port(target.node.name, target.need_pod().host_ifname, WRONG_BRIDGE, "cni0")
 
