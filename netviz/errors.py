@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from django.core.exceptions import DisallowedHost
+from django.conf import settings
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
@@ -34,7 +35,7 @@ def away_answer(path: str, part: str) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400; the usual cause on a new server is a name that it doesn't know to be its own."""
+    """400, or 413; the usual cause on a new server is a name that it doesn't know to be its own."""
     if isinstance(exception, DisallowedHost):
         return _answer(
             request.path,
@@ -42,6 +43,9 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
             "this server doesn't answer to the name in the address; "
             "whoever runs it can add that name to NETVIZ_ALLOWED_HOSTS",
         )
+    if isinstance(exception, RequestDataTooBig):
+        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE / (1 << 20)
+        return _answer(request.path, 413, f"the request is over {most:g} MiB")
     return _answer(request.path, 400, "the request cannot be read")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import redis
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.db import InterfaceError, InternalError, OperationalError, connection
 from kombu.exceptions import OperationalError as QueueError
 
@@ -139,11 +140,11 @@ def part_of(err: BaseException | None) -> str | None:
 
 
 class WithoutTraceback(logging.Filter):
-    """One line is enough for a request that met a part that is away."""
+    """One line is enough for a request that met a part that is away, or that nothing is to be done with."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record through, some of them shorter."""
-        if record.exc_info and isinstance(record.exc_info[1], AWAY):
+        if record.exc_info and isinstance(record.exc_info[1], (*AWAY, SuspiciousOperation)):
             record.msg, record.args = f"{record.getMessage()} ({record.exc_info[1]})", ()
             record.exc_info = None
         return True

@@ -192,8 +192,8 @@ JOURNAL_MAX_BYTES = int(os.environ.get("NETVIZ_JOURNAL_MAX_BYTES", 512 << 20))
 TRACES_AT_ONCE = int(os.environ.get("NETVIZ_TRACES_AT_ONCE", 2))
 # How much the kept traces may take, packed.
 TRACES_MAX_BYTES = int(os.environ.get("NETVIZ_TRACES_MAX_BYTES", 256 << 20))
-# What one collector's whole state may have in bytes, inflated, before it is refused.
 REVOKED_STATE_S = float(os.environ.get("NETVIZ_REVOKED_STATE_S", 600))
+# What one collector's whole state may have in bytes, inflated, before it is refused.
 SNAPSHOT_MAX_BYTES = int(os.environ.get("NETVIZ_SNAPSHOT_MAX_BYTES", 256 << 20))
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -247,6 +247,9 @@ LOGGING = {
     "loggers": {
         "netviz": {"level": os.environ.get("NETVIZ_LOG_LEVEL", "INFO").upper()},
         "django.request": {"filters": ["away"]},
+        # What strangers may cause at will: a line each.
+        "django.security.DisallowedHost": {"filters": ["away"]},
+        "django.security.RequestDataTooBig": {"filters": ["away"]},
         "uvicorn": {"level": "WARNING"},
         "django.channels.server": {"level": "WARNING"},
     },

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from netviz.core.model.check import decoder_words
+
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Name = Annotated[str, Meta(min_length=1, max_length=300)]
 
@@ -36,7 +38,7 @@ def parse_request(body: bytes) -> TraceRequest:
     try:
         request = _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise BadRequest(f"the request cannot be read: {_lower(str(err))}") from None
+        raise BadRequest(f"the request cannot be read: {decoder_words(err)}") from None
     if request.mode != "predict":
         raise BadRequest(
             f'mode "{request.mode}" is not available in this version, which predicts only; send mode "predict"'
@@ -48,7 +50,3 @@ def as_posted(request: TraceRequest, body: bytes) -> dict[str, object]:
     """What of a posted request counts: the known fields that were in it, under their posted names."""
     given = msgspec.json.decode(body)
     return {name: value for name, value in msgspec.to_builtins(request).items() if name in given}
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

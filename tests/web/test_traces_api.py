@@ -138,12 +138,12 @@ def test_a_task_that_comes_twice_runs_once(cluster: MemoryStore, queue: list[int
         ({"from": "nobody", "to": "pod-2-1"}, "no pod, namespace or node is called 'nobody'"),
         ({"from": "pod-1-1", "to": "pod-2-1", "mode": "observe"}, "not available in this version"),
         ({"from": "pod-1-1", "to": "pod-2-1", "mode": "both"}, "not available in this version"),
-        ({"from": "pod-1-1", "to": "pod-2-1", "dport": 70000}, "$.dport"),
-        ({"from": "pod-1-1", "to": "pod-2-1", "dport": "80"}, "$.dport"),
-        ({"from": "pod-1-1", "to": "pod-2-1", "proto": "sctp"}, "$.proto"),
-        ({"from": "pod-1-1"}, "`to`"),
-        ({"from": "", "to": "pod-2-1"}, "$.from"),
-        ({"from": "pod-1-1", "to": "pod-2-1", "len": 10}, "$.len"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "dport": 70000}, "read: dport: expected int <= 65535"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "dport": "80"}, "dport: expected int | null, got str"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "proto": "sctp"}, "proto: "),
+        ({"from": "pod-1-1"}, "read: lacks the required field to"),
+        ({"from": "", "to": "pod-2-1"}, "from: expected str of length >= 1"),
+        ({"from": "pod-1-1", "to": "pod-2-1", "len": 10}, "len: expected int >= 20"),
     ],
 )
 def test_bad_requests_are_told_in_a_sentence(
@@ -162,6 +162,19 @@ def test_what_is_no_request_is_refused(cluster: MemoryStore, operator: Client, b
     answer = operator.post("/api/traces", data=body, content_type="application/json")
     assert answer.status_code == 400
     assert set(answer.json()) == {"error"}
+
+
+def test_what_is_too_large_is_refused_in_one_line_of_the_log(
+    operator: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("ERROR"):
+        answer = operator.post("/api/traces", data=b" " * (3 << 20), content_type="application/json")
+        strange = operator.get("/api/traces", headers={"host": "[elsewhere"})
+    assert (answer.status_code, answer.json()) == (413, {"error": "the request is over 2.5 MiB"})
+    assert strange.status_code == 400
+    told = [one for one in caplog.records if one.name.startswith("django.security")]
+    assert len(told) == 2
+    assert not any(one.exc_info for one in told)
 
 
 def test_without_any_state_a_trace_is_refused(store: MemoryStore, operator: Client) -> None:

@@ -41,6 +41,16 @@ def wrong_records(records: Sequence[Any]) -> Iterator[tuple[Any, str]]:
     yield from wrong_records(records[middle:])
 
 
+def decoder_words(err: Exception) -> str:
+    """What a decoder complains of, as people read it: the place first, without its marks."""
+    words, _, place = (str(err) or type(err).__name__).partition(" - at `$")
+    words = (
+        words.replace("`", "").replace("Expected", "expected", 1).replace("Object missing", "lacks the", 1)
+    )
+    place = place.strip("`.")
+    return f"{place}: {words}" if place else words
+
+
 _Look = Callable[[Any], Any] | None
 _Test = Callable[[Sequence[Any]], str]
 

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.bounds import ShortName, Words
-from netviz.core.model.check import wrong_records
+from netviz.core.model.check import decoder_words, wrong_records
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import Body
 from netviz.core.model.netns import MORE, NETNS, Netns, Refused
@@ -166,13 +166,7 @@ def key_text(key: Any) -> str:
 
 
 def _reason(err: Exception) -> str:
-    """What a decoder complains of, as people read it: the place first, without its marks."""
-    words, _, place = (str(err) or type(err).__name__).partition(" - at `$")
-    words = (
-        words.replace("`", "").replace("Expected", "expected", 1).replace("Object missing", "lacks the", 1)
-    )
-    place = place.strip("`.")
-    return (f"{place}: {words}" if place else words)[:REASON_CHARS]
+    return decoder_words(err)[:REASON_CHARS]
 
 
 def _read_netns(raw: msgspec.Raw) -> NetnsDelta:

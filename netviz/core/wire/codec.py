@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from netviz.core.model.check import decoder_words
 from netviz.core.model.netfilter import body_digest, encoded_digest
 from netviz.core.state.door import REASON_CHARS, UNREADABLE, read_body, read_delta, sift, wrong_bodies
 from netviz.core.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -96,7 +97,7 @@ def decode_sized(frame: bytes) -> tuple[AnyMessage, int]:
     try:
         return _read(data), len(data)
     except UNREADABLE as err:
-        raise RemoteProtocolError("bad_message", f"cannot read the message: {err}") from None
+        raise RemoteProtocolError("bad_message", f"cannot read the message: {decoder_words(err)}") from None
 
 
 def _read(data: bytes) -> AnyMessage:
@@ -131,7 +132,7 @@ def _read_loosely(data: bytes, err: Exception) -> AnyMessage:
         try:
             right.append(read_body(raw))
         except UNREADABLE as problem:
-            refused.append((encoded_digest(memoryview(raw)), str(problem)[:REASON_CHARS]))
+            refused.append((encoded_digest(memoryview(raw)), decoder_words(problem)[:REASON_CHARS]))
     return Bodies(tuple(right), loose.unknown, tuple(refused))
 
 
