@@ -27,3 +27,11 @@ class PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Make the whole record."""
         return "\n".join(map(plain, super().format(record).split("\n")))
+
+
+SHELL_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-")
+
+
+def quoted(name: str) -> str:
+    """Write a name as a shell takes it: what a pod calls its devices is nobody's command."""
+    return name if name and SHELL_PLAIN.issuperset(name) else "'" + name.replace("'", "'\\''") + "'"

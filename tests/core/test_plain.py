@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.config
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,18 @@ import msgspec
 import pytest
 
 from agents.collectors.netns import _as_text
-from netviz.core.model.netfilter import NF_DROP, NF_FORWARD, ChainBody, NftChain, NftRuleBody, body_digest
+from netviz.core.model.netfilter import (
+    NF_DROP,
+    NF_FORWARD,
+    NFPROTO_IPV4,
+    ChainBody,
+    NftChain,
+    NftRuleBody,
+    body_digest,
+)
 from netviz.core.model.netns import Holder
 from netviz.core.plain import PlainFormatter, plain
+from netviz.core.sim.nft.text import list_command
 from netviz.core.state.delta import NodeDelta, apply, diff
 from netviz.core.state.node import NodeState
 from netviz.core.wire.nvz import dump_nvz
@@ -163,3 +173,10 @@ def test_a_name_that_is_no_text_can_be_told(tmp_path: Path) -> None:
     path = os.fsdecode(os.fsencode(tmp_path) + b"/a\xffb")
     assert _as_text(path).endswith(r"a\xffb")
     msgspec.msgpack.encode(_as_text(path))
+
+
+def test_commands_name_chains_as_words_of_a_shell() -> None:
+    chain = NftChain(NFPROTO_IPV4, "nat", "a;reboot $(id)'")
+    assert shlex.split(list_command(chain)) == ["nft", "-a", "list", "chain", "ip", "nat", "a;reboot $(id)'"]
+    assert shlex.split(list_command(chain, legacy=True))[-1] == "a;reboot $(id)'"
+    assert list_command(NftChain(NFPROTO_IPV4, "nat", "PREROUTING")) == "nft -a list chain ip nat PREROUTING"

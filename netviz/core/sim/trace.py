@@ -25,6 +25,7 @@ import msgspec
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns
+from netviz.core.plain import quoted
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.steps import Copy, Place, What
 
@@ -260,14 +261,6 @@ def display_name(netns: Netns) -> str:
 def place_of(netns: Netns) -> Place:
     """Describe a namespace for people, and say how to enter it."""
     return Place(netns.key, str(netns.key), display_name(netns), pod_name(netns), netns.root, _enter(netns))
-
-
-PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./_-")
-
-
-def quoted(name: str) -> str:
-    """Write a name as a shell takes it: what a pod calls its devices is nobody's command."""
-    return name if name and PLAIN.issuperset(name) else "'" + name.replace("'", "'\\''") + "'"
 
 
 def _enter(netns: Netns) -> str:

@@ -18,6 +18,7 @@ from netviz.core.model.netfilter import (
     NftRuleBody,
     SetBody,
 )
+from netviz.core.plain import quoted
 from netviz.core.sim.nft import words as nft_words
 from netviz.core.sim.nft.context import data_of, verdict_of, word
 from netviz.core.sim.nft.statements import STATEMENTS, verdict_text
@@ -54,10 +55,11 @@ def chain_text(chain: NftChain) -> str:
 
 def list_command(chain: NftChain, *, legacy: bool = False) -> str:
     """Say how to list a chain by hand."""
+    table, name = quoted(chain.table), quoted(chain.name)
     if not legacy:
-        return f"nft -a list chain {chain_text(chain)}"
+        return f"nft -a list chain {NFPROTO_NAMES.get(chain.family, chain.family)} {table} {name}"
     program = "ip6tables-legacy" if chain.family == NFPROTO_IPV6 else "iptables-legacy"
-    return f"{program} -t {chain.table} -v -S {chain.name}"
+    return f"{program} -t {table} -v -S {name}"
 
 
 def rule_text(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from netviz.core.model.addr import format_ip
+from netviz.core.plain import quoted
 from netviz.core.sim.packet import IPPROTO_TCP
 from netviz.core.sim.steps import (
     Forward,
@@ -14,7 +15,7 @@ from netviz.core.sim.steps import (
     SourceRefusal,
     Ttl,
 )
-from netviz.core.sim.trace import Step, quoted
+from netviz.core.sim.trace import Step
 from netviz.core.sim.words.show import Templates
 
 RP_MODES = {1: "strict", 2: "loose"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netviz.core.model.addr import format_ip, format_mac
+from netviz.core.plain import quoted
 from netviz.core.sim.steps import ClosedPort, HookVerdict, Meddling, Neighbour, Place, Silence
-from netviz.core.sim.trace import Step, quoted
+from netviz.core.sim.trace import Step
 from netviz.core.sim.words.hook import stopped_text
 from netviz.core.sim.words.inet import refusal_text
 from netviz.core.sim.words.show import Templates, short

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from netviz.core.model.addr import format_ip
+from netviz.core.plain import quoted
 from netviz.core.sim.steps import Opaque
-from netviz.core.sim.trace import Step, quoted
+from netviz.core.sim.trace import Step
 from netviz.core.sim.words.neigh import request_name
 from netviz.core.sim.words.show import Templates, listed
 

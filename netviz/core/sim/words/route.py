@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from netviz.core.model.addr import format_ip
+from netviz.core.plain import quoted
 from netviz.core.sim.steps import PassedRule, PolicyRule, RouteLookup
-from netviz.core.sim.trace import Step, quoted
+from netviz.core.sim.trace import Step
 from netviz.core.sim.words.iproute import route_text, rule_text, table_name
 from netviz.core.sim.words.show import Templates
 

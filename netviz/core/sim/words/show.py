@@ -12,9 +12,10 @@ from typing import Any
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.plain import quoted
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, PROTO_NAMES
 from netviz.core.sim.steps import Copy, Decision, Place
-from netviz.core.sim.trace import Step, quoted
+from netviz.core.sim.trace import Step
 
 Template = str | Callable[[Step], str]
 Templates = Mapping[tuple[type[Decision], str], Template]

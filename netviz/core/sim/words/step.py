@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from netviz.core.model.addr import format_ip
+from netviz.core.plain import quoted
 from netviz.core.sim.steps import Neighbour, Place, RouteLookup
-from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Step, quoted
+from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Step
 from netviz.core.sim.words import conn, encap, hook, inet, link, neigh, opaque, route
 from netviz.core.sim.words.show import Template, Templates, command_text, fill
 
