@@ -1,9 +1,11 @@
-"""The one thread that changes network namespace, and always comes back.
+"""Work inside network namespaces, from which every thread always comes back.
 
 A socket belongs to the namespace in which it was opened, for good, so entering is needed only to
-open sockets and to read /proc/sys/net. One thread does it for everybody: it enters, runs a function,
-and returns to where it started before it takes the next one. If it ever cannot return, it ends with
-an error for every later caller rather than do work in the wrong place.
+open sockets and to read /proc/sys/net. The collectors' own threads do it themselves, since handing a
+job to another thread costs more than the job. The event loop's thread never leaves its namespace: one
+thread enters for it and for all others. A thread enters, runs a function, and returns to where it started
+before it does anything else. If it ever cannot return, it ends with an error for every later caller
+rather than do work in the wrong place.
 """
 
 from __future__ import annotations
@@ -70,27 +72,42 @@ def open_netlink(proto: int, groups: Sequence[int] = (), *, rcvbuf_bytes: int = 
     return sock
 
 
+class _Here(threading.local):
+    """Where the calling thread is: the descriptor of a namespace, if it may enter by itself, else None."""
+
+    fd: int | None = None
+    lost: OSError | None = None
+
+
 class NetnsThread:
-    """Run functions inside namespaces, one at a time."""
+    """Run functions inside namespaces: on the calling thread where that was allowed, else on the one that is here."""
 
     def __init__(self, *, inline: bool = False) -> None:
-        """With `inline`, the calling thread itself enters and returns: for a program that has no other work
-        to do meanwhile, which saves it a change of threads each time. What runs inside may then run more
-        there, which costs nothing."""
-        self._inline = inline
-        if inline:
-            self._home = self._here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            self._caller = threading.get_ident()
-            return
+        """With `inline` there is no thread, and the calling one may enter: for a program without other work."""
+        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._here = _Here()
         self._jobs: queue.SimpleQueue[tuple[int, Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._broken: OSError | None = None
-        self._thread = threading.Thread(target=self._main, name="netns", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if inline:
+            self.allow_here()
+        else:
+            self._thread = threading.Thread(target=self._main, name="netns", daemon=True)
+            self._thread.start()
+
+    def allow_here(self) -> None:
+        """Let the calling thread enter by itself from now on. It must be in the namespace where this began."""
+        self._here.fd = self._home
 
     def run(self, fd: int, fn: Callable[[], T]) -> T:
-        """Run `fn` inside the namespace `fd` and return what it returns. Any thread. Raises: OSError, what `fn` raises."""
-        if self._inline:
-            return self._run_here(fd, fn)
+        """Run `fn` inside the namespace `fd` and return what it returns. Any thread. Raises: OSError, what `fn` raises.
+
+        What runs inside may run more there, which costs nothing where the thread enters by itself.
+        """
+        if self._here.fd is not None:
+            return self._run_here(self._here.fd, fd, fn)
+        if self._thread is None:
+            raise RuntimeError("only the thread that made an inline NetnsThread may enter by it")
         if not self._thread.is_alive():
             raise self._broken or RuntimeError("the namespace thread has stopped")
         future: Future[T] = Future()
@@ -98,54 +115,43 @@ class NetnsThread:
         return future.result()
 
     def close(self) -> None:
-        """Stop the thread and wait for it."""
-        if self._inline:
-            os.close(self._home)
-            return
-        self._jobs.put(None)
-        self._thread.join()
+        """Stop the thread and wait for it. Nobody may enter any more."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+        os.close(self._home)
 
-    def _run_here(self, fd: int, fn: Callable[[], T]) -> T:
-        if threading.get_ident() != self._caller:
-            raise RuntimeError("only the thread that made an inline NetnsThread may enter by it")
-        if fd == self._here:
+    def _run_here(self, outside: int, fd: int, fn: Callable[[], T]) -> T:
+        if self._here.lost is not None:
+            raise self._here.lost
+        if fd == outside:
             return fn()
-        outside = self._here
         setns(fd)
-        self._here = fd
+        self._here.fd = fd
         try:
             return fn()
         finally:
-            setns(outside)
-            self._here = outside
+            try:
+                setns(outside)
+            except OSError as err:
+                self._here.lost = OSError(err.errno, f"cannot return to the own namespace: {err.strerror}")
+                raise self._here.lost from None
+            self._here.fd = outside
 
     def _main(self) -> None:
-        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self.allow_here()
         try:
             while (job := self._jobs.get()) is not None:
                 fd, fn, future = job
                 try:
-                    setns(fd)
-                    try:
-                        result = fn()
-                    finally:
-                        self._return(home)
+                    future.set_result(self.run(fd, fn))
                 except BaseException as err:  # noqa: BLE001 - handed to the caller whole
                     future.set_exception(err)
-                else:
-                    future.set_result(result)
-                if self._broken is not None:
+                if self._here.lost is not None:
+                    self._broken = self._here.lost
                     return
         finally:
-            os.close(home)
             self._fail_waiting()
-
-    def _return(self, home: int) -> None:
-        try:
-            setns(home)
-        except OSError as err:
-            self._broken = OSError(err.errno, f"cannot return to the own namespace: {err.strerror}")
-            raise self._broken from None
 
     def _fail_waiting(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from agents.collectors.base import NetnsHandle
 from agents.collectors.netns import NetnsOptions
 from agents.opened import OpenedNode
+from agents.schedule import until_tick
 from agents.source import Sink
 from agents.worker import Worker
 from netviz.core.model.ids import NetnsKey
@@ -104,6 +105,10 @@ class CollectorHost(OpenedNode):
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run `fn` on the loop."""
         self._loop.call_soon_threadsafe(fn)
+
+    def call_at_tick(self, period_s: float, fn: Callable[[], None]) -> None:
+        """Run `fn` at the next multiple of a period."""
+        self.call_later(until_tick(self._loop.time(), period_s), fn)
 
     def call_later(self, delay_s: float, fn: Callable[[], None]) -> None:
         """Run `fn` later, unless the collector stopped."""

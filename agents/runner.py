@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -21,9 +20,10 @@ from agents.enter import NetnsThread
 from agents.host import CollectorHost
 from agents.relations import Relations
 from agents.sampling import Sampling
+from agents.schedule import until_tick
 from agents.source import Sink
 from agents.watch import MountWatch, ProcessWatch
-from agents.worker import Task, Worker
+from agents.worker import Task, Worker, raise_file_limit
 from netviz.core.model.ids import NetnsKey
 from netviz.core.state.delta import NetnsDelta
 from netviz.core.state.node import SECTIONS
@@ -40,7 +40,9 @@ RELATE_S = 0.005
 BETRAYAL_S = 1.0
 REMOTE_POLL_S = 5.0
 AUDIT_S = 60.0
-AUDIT_STEP_S = 5.0
+AUDIT_STEP_S = 10.0
+# Collectors begin one after the other: threads that read at the same time only take the interpreter from each other.
+APART_S = 0.1
 AUDIT_SHARE = 0.002
 
 
@@ -65,9 +67,11 @@ class Runner(CollectorHost):
         self._all_read = asyncio.Event()
         self._auditing: set[tuple[NetnsKey, str]] = set()
         self._relate_timer: asyncio.TimerHandle | None = None
+        self._betray_timer: asyncio.TimerHandle | None = None
         self._relate_keys: set[NetnsKey] = set()
         self._sampling = Sampling(self._read_for_watchers)
         self._look = asyncio.Event()
+        self._unwatched = asyncio.Event()  # namespaces are held by processes whose end nothing tells
         self._look_processes = True
 
     async def run(self) -> None:
@@ -75,7 +79,7 @@ class Runner(CollectorHost):
 
         Raises: OSError, ValueError when the node's own namespace cannot be opened.
         """
-        _raise_file_limit()
+        raise_file_limit()
         self._loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
             self._thread = NetnsThread()
@@ -101,7 +105,7 @@ class Runner(CollectorHost):
                 for section in collector.sections:
                     self.ledger.set_status(section, whole=False, reason=reason)
                 continue
-            worker = Worker(collector, self._take, self._failed)
+            worker = Worker(collector, self._take, self._failed, self._thread.allow_here)
             self._workers.append(worker)
             self._owner.update(dict.fromkeys(collector.sections, worker))
             await collector.start(self)
@@ -117,16 +121,15 @@ class Runner(CollectorHost):
             self.ready.set()
             tasks.create_task(self._look_for_namespaces())
             tasks.create_task(self._every(PROC_LOOK_S, self.look_for_namespaces))
-            tasks.create_task(self._every(UNWATCHED_LOOK_S, self._look_unwatched))
-            tasks.create_task(self._every(BETRAYAL_S, self._betray))
+            tasks.create_task(self._look_unwatched())
             tasks.create_task(self._every(REMOTE_POLL_S, self._poll_remote))
             tasks.create_task(self._audit())
-            for worker in self._workers:
+            for number, worker in enumerate(self._workers, 1):
                 for section, period_s in worker.collector.poll_s.items():
-                    tasks.create_task(self._poll(worker, section, period_s))
+                    tasks.create_task(self._poll(worker, section, period_s, number * APART_S))
 
     async def _stop(self) -> None:
-        for timer in (self._flush_timer, self._relate_timer):
+        for timer in (self._flush_timer, self._relate_timer, self._betray_timer):
             if timer is not None:
                 timer.cancel()
         self._sampling.watch(())
@@ -147,8 +150,10 @@ class Runner(CollectorHost):
         self._look_processes = True
         self._look.set()
 
-    def _look_unwatched(self) -> None:
-        if self._processes.unwatched:
+    async def _look_unwatched(self) -> None:
+        while True:
+            await self._unwatched.wait()
+            await asyncio.sleep(until_tick(self._loop.time(), UNWATCHED_LOOK_S))
             self._look.set()
 
     async def _look_for_namespaces(self) -> None:
@@ -187,6 +192,7 @@ class Runner(CollectorHost):
                 self._relate_soon(key)
         if result.added or result.gone or result.changed:
             self._processes.follow(self.namespaces())
+            self._unwatched.set() if self._processes.unwatched else self._unwatched.clear()
             self._flush_soon()
         self._all_read_if_so()
 
@@ -218,6 +224,7 @@ class Runner(CollectorHost):
             self._unread.discard((worker.collector.name, ns.key))
             worker.detach(ns, left)
         self._relations.forget(ns)
+        self._betray_soon()
         self.ledger.remove(ns.key)
         for section in SECTIONS:
             self._dirty_ns.pop((ns.key, section), None)
@@ -237,6 +244,7 @@ class Runner(CollectorHost):
 
     def _relate(self) -> None:
         self._relate_timer = None
+        self._betray_soon()
         keys, self._relate_keys = self._relate_keys, set()
         for key in keys & self._open.keys():
             before = self._relations.unexplained.get(key, frozenset())
@@ -248,8 +256,13 @@ class Runner(CollectorHost):
                 self.look_for_namespaces()
         self._flush_soon()
 
+    def _betray_soon(self) -> None:
+        if self._betray_timer is None and self.ready.is_set():
+            self._betray_timer = self._loop.call_later(BETRAYAL_S, self._betray)
+
     def _betray(self) -> None:
         """Take in what only veth peers betray. Late enough that a new pod was found by other means."""
+        self._betray_timer = None
         added, gone = self._relations.betrayals()
         for ns in gone:
             self._end(ns)
@@ -301,12 +314,12 @@ class Runner(CollectorHost):
 
     async def _every(self, period_s: float, fn: Callable[[], None]) -> None:
         while True:
-            await asyncio.sleep(period_s)
+            await asyncio.sleep(until_tick(self._loop.time(), period_s))
             fn()
 
-    async def _poll(self, worker: Worker, section: str, period_s: float) -> None:
+    async def _poll(self, worker: Worker, section: str, period_s: float, apart_s: float) -> None:
         while True:
-            await asyncio.sleep(period_s)
+            await asyncio.sleep(until_tick(self._loop.time() - apart_s, period_s))
             for key in worker.attached:
                 worker.mark(key, section)
 
@@ -326,15 +339,16 @@ class Runner(CollectorHost):
                 pause_s += max(self._audit_s / len(keys), cost_s / AUDIT_SHARE)
                 if pause_s >= min(AUDIT_STEP_S, self._audit_s / 2) or key == keys[-1]:
                     await asyncio.sleep(pause_s)
-                    for audited in batch:
-                        self._audit_one(audited)
+                    for worker in self._workers:
+                        self._audit_by(worker, batch)
+                        await asyncio.sleep(APART_S)
                     batch, pause_s = [], 0.0
             self._whole_reading(self._loop.time() - began)
             self.ledger.prune_bodies()
             self._flush_soon()
 
-    def _audit_one(self, key: NetnsKey) -> None:
-        for worker in self._workers:
+    def _audit_by(self, worker: Worker, keys: Iterable[NetnsKey]) -> None:
+        for key in keys:
             if key in worker.attached:
                 worker.listen_again(key)
                 for section in worker.collector.sections:
@@ -375,16 +389,3 @@ def _only(delta: NetnsDelta, sections: Iterable[str]) -> NetnsDelta:
     """Keep the changes of some sections."""
     kept: dict[str, Any] = {name: getattr(delta, name) for name in SECTIONS if name in sections}
     return NetnsDelta(key=delta.key, **kept)
-
-
-def _raise_file_limit() -> None:
-    """Allow as many descriptors as may be had: a dozen are needed for each namespace.
-
-    The hard limit is passed where that is allowed (CAP_SYS_RESOURCE), up to what the kernel gives a process.
-    """
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError), open("/proc/sys/fs/nr_open", encoding="ascii") as f:
-        most = int(f.read())
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        return
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,9 +1,12 @@
-"""When to read which section of which namespace again. Pure: time is passed in.
+"""When to read which section of which namespace again, and when to look at all. Pure: time is passed in.
 
 A mark makes a section due; marks in the meantime change nothing but to make it due earlier. A section
 that was just read is not read again before ten times the CPU that its reading took, so that a dear one (a
 table of 10,000 routes) never takes more than a tenth of a core however fast it changes; a mere
 check (`settle`) leaves it a hundred times as long.
+
+What goes by the clock goes at whole multiples of its period (`until_tick`): a processor that was woken for one thing
+does the others too, and sleeps in between.
 """
 
 from __future__ import annotations
@@ -21,6 +24,14 @@ DIRTY_DELAY_S = 0.01
 DIRTY_COST_FACTOR = 10
 SETTLE_DELAY_S = 1.0
 SETTLE_COST_FACTOR = 100
+
+
+TICK_SLACK_S = 0.002
+
+
+def until_tick(now: float, period_s: float) -> float:
+    """Return how long it is to the next whole multiple of a period, so that everybody's ticks fall together."""
+    return period_s - (now + TICK_SLACK_S) % period_s + TICK_SLACK_S
 
 
 class _Last(msgspec.Struct):

@@ -115,5 +115,8 @@ class Snapshotter(OpenedNode):
     def call_soon(self, fn: Callable[[], None]) -> None:
         """There is no loop."""
 
+    def call_at_tick(self, period_s: float, fn: Callable[[], None]) -> None:
+        """There is no later."""
+
     def call_later(self, delay_s: float, fn: Callable[[], None]) -> None:
         """There is no later."""

@@ -35,6 +35,7 @@ from websockets.exceptions import (
 )
 
 from agents.complaints import Complaints
+from agents.schedule import until_tick
 from agents.source import StateSource
 from agents.token_file import TokenFileError, read_token
 from netviz.core.state.delta import NodeDelta
@@ -243,7 +244,10 @@ class Transport:
     async def _watch(self) -> None:
         """Look at the session's clock."""
         while True:
-            await asyncio.sleep(min(max(self._session.timer_due() - time.monotonic(), 0.05), TIMER_STEP_S))
+            now = time.monotonic()
+            await asyncio.sleep(
+                min(max(self._session.timer_due() - now, 0.05), until_tick(now, TIMER_STEP_S))
+            )
             if self._session.closed:
                 return
             for event in self._session.handle_timer(time.monotonic()):

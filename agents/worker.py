@@ -11,6 +11,7 @@ meanwhile, so that news is not kept waiting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -45,6 +46,19 @@ def check_descriptors() -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
+def raise_file_limit() -> None:
+    """Allow as many descriptors as may be had: a dozen are needed for each namespace.
+
+    The hard limit is passed where that is allowed (CAP_SYS_RESOURCE), up to what the kernel gives a process.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError), open("/proc/sys/fs/nr_open", encoding="ascii") as f:
+        most = int(f.read())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 class Task(msgspec.Struct, eq=False):
     """Sections of one namespace to read; `replay` gathers what events report meanwhile."""
 
@@ -61,7 +75,7 @@ class Worker:
     """Runs a collector's `collect` whenever its schedule says so.
 
     `take(worker, task)` gets what was read and `failed(worker, task)` what could not be, both on the
-    event loop's thread.
+    event loop's thread. `prepare_thread` is called on the collector's thread before anything else.
     """
 
     def __init__(
@@ -69,13 +83,14 @@ class Worker:
         collector: Collector,
         take: Callable[[Worker, Task, Reading], None],
         failed: Callable[[Worker, Task, Exception], None],
+        prepare_thread: Callable[[], None],
     ) -> None:
         self.collector = collector
         self.attached: dict[NetnsKey, NetnsHandle] = {}
         self.schedule: Schedule[NetnsKey] = Schedule()
         self._take = take
         self._failed = failed
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=collector.name)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=collector.name, initializer=prepare_thread)
         self._wake = asyncio.Event()
         self._asleep_until: float | None = None
         self._news = False

@@ -114,10 +114,10 @@ class NetnsHandle:
         self._thread = thread
 
     def run(self, fn: Callable[[], T]) -> T:
-        """Run `fn` inside the namespace on the one thread that changes namespace, and wait for it.
+        """Run `fn` inside the namespace and wait for it: see NetnsThread.
 
-        Only for what needs to be inside (opening a socket, reading /proc/sys/net): everybody waits
-        for that thread. Raises: what `fn` raises; OSError when the namespace cannot be entered.
+        Only for what needs to be inside (opening a socket, reading /proc/sys/net): all that may not enter
+        by themselves wait for one thread. Raises: what `fn` raises; OSError when the namespace cannot be entered.
         """
         if self.fd < 0:
             raise FileNotFoundError(f"{self.key} cannot be entered")
@@ -220,6 +220,10 @@ class Host(Protocol):
 
     def call_soon(self, fn: Callable[[], None]) -> None:
         """Run `fn` on the loop. Any thread."""
+        ...
+
+    def call_at_tick(self, period_s: float, fn: Callable[[], None]) -> None:
+        """Run `fn` at the next whole multiple of a period, together with all else that goes by the clock."""
         ...
 
     def call_later(self, delay_s: float, fn: Callable[[], None]) -> None:

@@ -3,7 +3,8 @@
 A busy node makes 10,000 connections a second, and every one is at least two events. So everything
 here has a bound that holds whatever the traffic does:
 
-- Events are read in small batches at a steady pace (`EVENTS_PER_TICK` each `TICK_S`). What comes faster
+- Events are read in small batches at a steady pace (`EVENTS_PER_TICK` each `TICK_S`), which begins with the
+  first event and ends when all has been told: while nothing happens nothing ticks. What comes faster
   overflows in the kernel's socket buffer, which counts it; it is reported as shed.
 - Changes gather under their entry's key and are told about every `flush_s`, at most `max_changes` at a time.
 - After a loss the table is dumped again, but dumping takes at most a twentieth of the time. Events that
@@ -19,6 +20,7 @@ A namespace whose table is empty costs one small request each audit; its event s
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import select
 import socket
@@ -32,6 +34,7 @@ from typing import TypeVar
 import msgspec
 
 from agents.collectors.base import Host, NetnsHandle, Reading
+from agents.collectors.tracker import Tracker
 from agents.netlink.conntrack import (
     IPCTNL_MSG_CT_DELETE,
     IPCTNL_MSG_CT_GET,
@@ -74,30 +77,6 @@ SK_MEMINFO_DROPS = 8
 _GROUPS = (NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY)
 
 
-class Tracker:
-    """One namespace: its event socket and what is waiting to be told.
-
-    `pending` maps an entry's key to the entry, or to None when it went. `touched` holds the keys
-    that events named while a dump is under way: the dump's word on those is older, and is dropped.
-    `shed` counts what was left out and no dump has brought since, `dumped_shed` how much of it the last dump did,
-    as soon as its differences are told.
-    """
-
-    def __init__(self, ns: NetnsHandle, sock: socket.socket) -> None:
-        self.ns = ns
-        self.sock = sock
-        self.pending: dict[CtKey, CtEntry | None] = {}
-        self.touched: set[CtKey] | None = None
-        self.count = 0
-        self.drops = 0
-        self.shed = 0
-        self.dumped_shed = 0
-        self.lossy = False
-        self.dumped_at_s = float("-inf")
-        self.dump_cost_s = 0.0
-        self.redump_asked = False
-
-
 class Conntrack:
     """Collect connection tracking entries."""
 
@@ -114,6 +93,7 @@ class Conntrack:
         self._intern = Interner()
         self._flushed_at_s = 0.0
         self._left = False
+        self._resting = False
 
     def can_run(self, host: Host) -> str | None:
         """Ask the node's own namespace how many entries it has."""
@@ -125,15 +105,17 @@ class Conntrack:
         return None
 
     async def start(self, host: Host) -> None:
-        """Begin to tick."""
+        """Wait for the first event."""
         self._host = host
         self._poll = select.epoll()
-        self._schedule(IDLE_TICK_S)
+        self._loop = asyncio.get_running_loop()
+        self._rest()
 
     async def stop(self) -> None:
         """Close every socket."""
         for tracker in list(self._trackers.values()):
             self.detach(tracker.ns)
+        self._loop.remove_reader(self._poll.fileno())
         self._poll.close()
 
     def attach(self, ns: NetnsHandle) -> None:
@@ -156,20 +138,32 @@ class Conntrack:
 
     # Events, on the loop.
 
-    def _schedule(self, delay_s: float) -> None:
-        self._host.call_later(delay_s, self._tick)
+    def _rest(self) -> None:
+        """Do nothing until the kernel has an event, or a dump has ended."""
+        self._resting = True
+        self._loop.add_reader(self._poll.fileno(), self._wake)
+
+    def _wake(self) -> None:
+        """Tick while there is something to do."""
+        if self._resting and not self._poll.closed:
+            self._resting = False
+            self._loop.remove_reader(self._poll.fileno())
+            self._host.call_later(TICK_S, self._tick)
 
     def _tick(self) -> None:
         if self._poll.closed:
             return
         ready = self._poll.poll(0)
-        self._schedule(TICK_S if ready else IDLE_TICK_S)
         for fd, _ in ready:
             self._read_events(self._by_fd[fd], max(EVENTS_PER_TICK // len(ready), 1))
         waited_s = time.monotonic() - self._flushed_at_s
         if waited_s >= self._flush_s or (waited_s >= BACKLOG_FLUSH_S and self._backlog(bool(ready))):
             self._left = self._flush()
             self._flushed_at_s = time.monotonic()
+        if ready or any(tracker.pending or tracker.dumped_shed for tracker in self._trackers.values()):
+            self._host.call_later(TICK_S if ready else IDLE_TICK_S, self._tick)
+        else:
+            self._rest()
 
     def _backlog(self, ready: bool) -> bool:
         """Tell whether more waits to be told than may be told at once."""
@@ -297,6 +291,7 @@ class Conntrack:
     def _dumped(self, tracker: Tracker, shed: int) -> None:
         """Note that a dump brought what had been shed before it began."""
         tracker.dumped_shed = shed
+        self._wake()
 
     def _collect_small(self, sock: socket.socket, count: int) -> Reading:
         found = {entry.key: entry for entry in self._dump(sock)} if count else {}
@@ -384,6 +379,7 @@ class Conntrack:
         for key, entry in differing.items():
             if key not in touched:
                 tracker.pending[key] = entry
+        self._wake()
 
 
 def read_count(sock: socket.socket) -> int:

@@ -15,7 +15,7 @@ Source: kubernetes/cri-api, pkg/apis/runtime/v1/api.proto; containerd, pkg/cri/s
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -189,6 +189,10 @@ class CriSource:
     def changed(self) -> bool:
         """A runtime is asked each time."""
         return True
+
+    def watch(self, on_change: Callable[[], None]) -> bool:
+        """The runtime's events are not asked for."""
+        return False
 
     def close(self) -> None:
         """Hang up."""

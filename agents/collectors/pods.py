@@ -19,21 +19,26 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from agents.collectors.base import Host, NetnsHandle, Reading
+from agents.schedule import until_tick
 from netviz.core.model.netns import Pod
 
 if TYPE_CHECKING:  # a snapshot, which must be quick, runs without asyncio
     import asyncio
 
+    from agents.file_watch import FileWatch
+
 log = logging.getLogger(__name__)
 
 FILE_POLL_S = 0.5
+# What is watched is looked at all the same now and then: its directory may be another one by now.
+WATCHED_POLL_S = 10.0
 
 
 class SourceError(Exception):
@@ -55,6 +60,10 @@ class PodSource(Protocol):
 
     def changed(self) -> bool:
         """Tell cheaply whether reading may show anything new."""
+        ...
+
+    def watch(self, on_change: Callable[[], None]) -> bool:
+        """Call back on the loop when something may be new; False where only polling tells."""
         ...
 
     def read(self) -> list[Claim]:
@@ -86,6 +95,19 @@ class FileSource:
     def __init__(self, path: str) -> None:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
+        self._watch: FileWatch | None = None
+
+    def watch(self, on_change: Callable[[], None]) -> bool:
+        """Watch the file's directory."""
+        import asyncio
+
+        from agents.file_watch import FileWatch
+
+        try:
+            self._watch = FileWatch(asyncio.get_running_loop(), self._path, on_change)
+        except OSError:
+            return False
+        return True
 
     def changed(self) -> bool:
         """Compare the file's inode, size and time with those of the last read."""
@@ -128,7 +150,10 @@ class FileSource:
         ]
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Stop watching."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
 
 def find_netns(claim: Claim, proc: str | None) -> tuple[int, int] | None:
@@ -173,9 +198,12 @@ class Pods:
 
         self._host = host
         self._started = True
-        for index in range(len(self._sources)):
+        for index, source in enumerate(self._sources):
+            news = asyncio.Event()
+            period_s = WATCHED_POLL_S if source.watch(news.set) else source.poll_s
             await self._read(index)
-            self._tasks.append(asyncio.create_task(self._follow(index), name=f"pods-{index}"))
+            following = self._follow(index, news, period_s)
+            self._tasks.append(asyncio.create_task(following, name=f"pods-{index}"))
 
     async def stop(self) -> None:
         """Stop following and close the sources."""
@@ -221,12 +249,15 @@ class Pods:
                     found.setdefault(where, claim.pod)
         return found
 
-    async def _follow(self, index: int) -> None:
+    async def _follow(self, index: int, news: asyncio.Event, period_s: float) -> None:
         import asyncio
 
         source = self._sources[index]
         while True:
-            await asyncio.sleep(source.poll_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(until_tick(asyncio.get_running_loop().time(), period_s)):
+                    await news.wait()
+            news.clear()
             if source.changed():
                 await self._read(index)
 

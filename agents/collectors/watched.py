@@ -38,7 +38,7 @@ class WatchedFiles:
     async def start(self, host: Host) -> None:
         """Begin to look."""
         self._host = host
-        host.call_later(self._look_s, self._look)
+        host.call_at_tick(self._look_s, self._look)
 
     async def stop(self) -> None:
         """Close every file."""
@@ -59,7 +59,7 @@ class WatchedFiles:
             os.close(file)
 
     def _look(self) -> None:
-        self._host.call_later(self._look_s, self._look)
+        self._host.call_at_tick(self._look_s, self._look)
         for ns, files in self._watched.values():
             try:
                 now = self.said(files)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import select
 import statistics
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -41,10 +43,28 @@ def percentiles_ms(values_s: Sequence[float]) -> str:
     return "/".join(f"{cuts[p - 1] * 1000:.1f}" for p in (50, 95, 99)) + " ms"
 
 
+LOOPS, WAKE_UPS = 3_000_000, 1_000
+
+
+def calibration() -> str:
+    """CPU time of a fixed loop in Python and of fixed wake-ups by a timer: divide by them to compare machines."""
+    started = time.process_time()
+    total = 0
+    for number in range(LOOPS):
+        total += number & 7
+    loop_s = time.process_time() - started
+    with select.epoll() as nothing:
+        started = time.process_time()
+        for _ in range(WAKE_UPS):
+            nothing.poll(0.001)
+        wake_up_s = (time.process_time() - started) / WAKE_UPS
+    return f"loop {loop_s * 1000:.0f} ms, wake-up {wake_up_s * 1e6:.0f} us"
+
+
 def table(figures: Iterable[Figure]) -> str:
-    """Render figures as a Markdown table."""
-    rows = ["| figure | measured | aim |", "| --- | --- | --- |"]
-    rows += [f"| {f.name} | {f.value} | {f.aim} |" for f in figures]
+    """Render figures as a Markdown table, each with the machine's calibration at that moment."""
+    rows = ["| figure | measured | aim | calibration |", "| --- | --- | --- | --- |"]
+    rows += [f"| {f.name} | {f.value} | {f.aim} | {calibration()} |" for f in figures]
     return "\n".join(rows)
 
 

@@ -134,6 +134,9 @@ class RecordingHost:
     def call_soon(self, fn: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(fn)
 
+    def call_at_tick(self, period_s: float, fn: Callable[[], None]) -> None:
+        self.call_later(period_s, fn)
+
     def call_later(self, delay_s: float, fn: Callable[[], None]) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(delay_s, fn))
 

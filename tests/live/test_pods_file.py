@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agents.collectors import pods as pods_module
 from agents.collectors.pods import FileSource, Pods, SourceError
 from netviz.core.model.netns import Pod
 from tests.live.collector_rig import RecordingHost, namespaces, until
@@ -24,8 +25,9 @@ def write(path: Path, entries: object) -> None:
 
 
 async def test_the_file_is_followed_and_its_last_good_state_kept(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pods_module, "WATCHED_POLL_S", 3600.0)  # only a watch can tell
     path = tmp_path / "pods.json"
     with namespaces(3) as (root, one, two):
         root.handle.root = True
@@ -33,9 +35,7 @@ async def test_the_file_is_followed_and_its_last_good_state_kept(
         first = {"name": "a", "namespace": "shop", "uid": "u1", "netns": one.path, "labels": {"app": "a"}}
         hosted = {"name": "proxy", "namespace": "kube-system", "netns": root.path}
         write(path, [{**first, "containers": ["web", "log"]}, hosted])
-        source = FileSource(str(path))
-        source.poll_s = 0.02
-        collector = Pods([source])
+        collector = Pods([FileSource(str(path))])
         await collector.start(host)
         try:
             pod = Pod(
