@@ -22,6 +22,7 @@ from tests.bench import (
     projection,
     scale,
     snapshot,
+    steady,
     traces,
 )
 from tests.bench.machine import LOOPS, Figure, machine, table
@@ -32,6 +33,7 @@ BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "latency": latency.run,
     "footprint": footprint.run,
     "fleet": fleet.run,
+    "steady": steady.run,
     "traces": traces.run,
     "scale": scale.run,
     "projection": projection.run,
