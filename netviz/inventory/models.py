@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.core.validators import RegexValidator
 from django.db import models
 
 
@@ -22,11 +23,17 @@ class Cluster(models.Model):
         return self.name
 
 
+valid_node_name = RegexValidator(
+    r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z",
+    "a node's name has 1 to 253 letters, digits, dots, dashes and underscores",
+)
+
+
 class Node(models.Model):
     """A node of a cluster. Its name is what its collector calls it, so it is unique over all clusters."""
 
     cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="nodes")
-    name = models.CharField(max_length=253, unique=True)
+    name = models.CharField(max_length=253, unique=True, validators=[valid_node_name])
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
-from netviz.inventory.forms import valid_node_name
+from netviz.inventory.models import valid_node_name
 from netviz.inventory.service import DEFAULT_CLUSTER, enrol
 from netviz.private import secret_output
 from netviz.schema import bring_up_to_date
@@ -33,13 +33,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Enrol and print."""
         try:
-            node = valid_node_name(options["node"])
+            valid_node_name(options["node"])
         except ValidationError as err:
             raise CommandError(err.message) from None
         bring_up_to_date(self.stderr.write)
         try:
             with secret_output(options["out"], self.stdout.write) as write:
-                write(enrol(node, cluster_name=options["cluster"], approve=options["approve"])[1])
+                write(enrol(options["node"], cluster_name=options["cluster"], approve=options["approve"])[1])
         except OSError as err:
             raise CommandError(f"cannot write the token: {err}") from None
         if not options["approve"]:

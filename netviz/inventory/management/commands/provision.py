@@ -12,10 +12,12 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from netviz.inventory.access import ADMINISTRATOR, ROLES
+from netviz.inventory.models import valid_node_name
 from netviz.inventory.service import enrol, make_api_token
 from netviz.private import secret_output
 from netviz.schema import bring_up_to_date
@@ -38,6 +40,11 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make everything or nothing."""
+        try:
+            for node in options["nodes"]:
+                valid_node_name(node)
+        except ValidationError as err:
+            raise CommandError(err.message) from None
         bring_up_to_date(self.stderr.write)
         try:
             with secret_output(options["out"], self.stdout.write) as write:
