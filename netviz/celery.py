@@ -11,6 +11,7 @@ import os
 import threading
 
 from celery import Celery
+from celery.signals import celeryd_init
 from celery.worker import WorkController, state
 from django.conf import settings
 
@@ -20,6 +21,16 @@ log = logging.getLogger("netviz.celery")
 app = Celery("netviz")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@celeryd_init.connect
+def _needs_redis(**_: object) -> None:
+    """End a worker process that nothing could ever give a task."""
+    if not settings.REDIS_URL:
+        raise SystemExit(
+            "a worker needs NETVIZ_REDIS_URL, the same as the servers; "
+            "without Redis the server runs its worker itself"
+        )
 
 
 class InProcessWorker:

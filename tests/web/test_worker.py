@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from kombu import Connection
 from redis.exceptions import ConnectionError as ConnectionLost
 
-from lab.stack import wait_until
+from lab.stack import ROOT, wait_until
 from netviz.broker import Channel, Transport
 from netviz.celery import InProcessWorker, app
 
@@ -73,3 +77,13 @@ def test_a_channel_of_a_lost_connection_says_that_it_is_lost() -> None:
         assert isinstance(raised.value, Transport.connection_errors)
     assert Transport.Channel is Channel
     channel._closed = True  # it never had anything to close
+
+
+def test_a_worker_process_without_redis_ends_with_a_sentence(tmp_path: Path) -> None:
+    """It would wait for ever, and look well."""
+    env = {**os.environ, "NETVIZ_REDIS_URL": "", "NETVIZ_VAR_DIR": str(tmp_path)}
+    argv = [sys.executable, "-m", "celery", "-A", "netviz", "worker"]
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "a worker needs NETVIZ_REDIS_URL" in done.stderr
+    assert "Traceback" not in done.stderr
