@@ -10,7 +10,7 @@ from netviz.core.plain import plain
 from netviz.core.sim.packet import PROTO_NAMES, Packet
 from netviz.core.sim.trace import Branch, Flow, Hop, Origin, Path, Step, Trace
 from netviz.core.sim.words.evidence import evidence_of
-from netviz.core.sim.words.step import checks, decision, own_command, reason, why
+from netviz.core.sim.words.step import assumed_text, checks, decision, own_command, reason, why
 
 VERSION = 1
 
@@ -43,7 +43,7 @@ def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str
         "certainty": trace.certainty,
         "branches": [_branch_json(branch, enter) for branch in trace.branches],
         "state": [dict(entry) for entry in state],
-        "assumed": list(trace.assumed),
+        "assumed": [assumed_text(one) for one in trace.assumed],
     }
 
 
@@ -130,8 +130,8 @@ def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
     flow = trace.flow
     yield f"{_flow_text(flow)} from {_origin_text(trace.origin)}"
     yield f"{trace.disposition.value}{_because(trace.reason)} ({trace.certainty})"
-    for text in trace.assumed:
-        yield f"assumed: {text}"
+    for one in trace.assumed:
+        yield f"assumed: {assumed_text(one)}"
     for number, branch in enumerate(trace.branches, 1):
         if len(trace.branches) > 1:
             chance = "" if branch.probability is None else f", probability {branch.probability:.3g}"

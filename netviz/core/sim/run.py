@@ -25,6 +25,7 @@ from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.steps import (
+    Assumption,
     Bridge,
     Copy,
     DropReason,
@@ -195,7 +196,7 @@ class Run:
         self._script = script
         self._made: dict[Hashable, int] = {}
         # what no state tells, in sentences, in the order of use: the answer rests on it, also where it was supposed
-        self.assumed: dict[str, None] = {}
+        self.assumed: dict[Assumption, None] = {}
         self.carry: Carry = _nowhere
         self.fate: Fate = _nobody_knows
 

@@ -27,7 +27,7 @@ from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns
 from netviz.core.plain import quoted
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.steps import Copy, Place, What
+from netviz.core.sim.steps import Assumption, Copy, Place, What
 
 
 class Disposition(StrEnum):
@@ -159,7 +159,7 @@ class Origin(msgspec.Struct, frozen=True):
 class Trace(msgspec.Struct, frozen=True):
     """All the courses that a flow can take, in a fixed order.
 
-    `assumed` says in sentences what no state tells and the answer rests on.
+    `assumed` is what no state says and the answer rests on.
     """
 
     flow: Flow
@@ -168,7 +168,7 @@ class Trace(msgspec.Struct, frozen=True):
     reason: str
     certainty: str
     branches: tuple[Branch, ...]
-    assumed: tuple[str, ...] = ()
+    assumed: tuple[Assumption, ...] = ()
 
 
 _SHOWN = (

@@ -29,7 +29,7 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.run import Action, Diverted, Ended, Run, Rx, Send, Tx, next_script
-from netviz.core.sim.steps import Opaque
+from netviz.core.sim.steps import Assumption, Opaque
 from netviz.core.sim.steps import Origin as Sent
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import (
@@ -87,7 +87,7 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
     """Predict what happens to a flow's first packet and to the answer. Never raises for bad state."""
     branches: list[Branch] = []
     script: list[int] = []
-    assumed: dict[str, None] = {}
+    assumed: dict[Assumption, None] = {}
     origin = Origin(flow.src_netns.node, str(flow.src_netns), "")
     while True:
         run = Run(cluster, flow, script)

@@ -41,7 +41,7 @@ from netviz.core.sim.packet import (
     invert,
 )
 from netviz.core.sim.run import Run
-from netviz.core.sim.steps import Conntrack
+from netviz.core.sim.steps import Assumption, Conntrack
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import BRANCH, UNCERTAIN
 from netviz.core.state.node import NetnsState
@@ -269,8 +269,7 @@ def _check_doubts(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) ->
         if run.flow.own_sport:
             missing = "the journal keeps no connections, and this flow's own ports were asked for"
         else:
-            text = f"No connection of {ns.key.node} at that time is kept: the packet is taken for the first of a new flow."
-            run.assumed[text] = None
+            run.assumed[Assumption(ns.key.node)] = None
     status = run.node(ns.key).status.get("conntrack")
     if not missing and status is not None and status.shed:
         missing = f"{status.shed} changes were left out under load"

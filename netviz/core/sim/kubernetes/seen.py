@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from netviz.core.model.addr import format_ip, pack_ip
@@ -34,13 +34,16 @@ class Rule:
     def __init__(self, chain: str, write: Callable[[], str]) -> None:
         self.chain = chain
         self._write = write
+        self._text: str | None = None
 
-    @cached_property
+    @property
     def text(self) -> str:
-        """The rule as its tool writes it."""
-        return self._write()
+        """The rule as its tool writes it: written when somebody looks at it."""
+        if self._text is None:
+            self._text = self._write()
+        return self._text
 
-    @cached_property
+    @property
     def comments(self) -> tuple[str, ...]:
         """All its comments."""
         return comments_of(self.text)
@@ -84,21 +87,14 @@ class Seen:
         self.ns = ns
         self.step = step
         self.link = ns.links.get(step.at.ifindex) if isinstance(step.at, LinkKey) else None
-
-    @cached_property
-    def table(self) -> tuple[str, str]:
-        """The chain's family and table."""
-        what = self.step.what
-        chain = what.chain.chain if isinstance(what, HookVerdict) and what.chain is not None else None
-        return (str(NFPROTO_NAMES.get(chain.family, "")), chain.table) if chain is not None else ("", "")
-
-    @cached_property
-    def rules(self) -> tuple[Rule, ...]:
-        """The rules that matched; one whose match is only assumed has decided nothing."""
-        what = self.step.what
-        if not isinstance(what, HookVerdict) or what.action in ("assume match", "assume no match"):
-            return ()
-        return _matched(what)
+        self.table = ("", "")
+        self.rules: tuple[Rule, ...] = ()
+        what = step.what
+        if isinstance(what, HookVerdict) and what.chain is not None:
+            self.table = (str(NFPROTO_NAMES.get(what.chain.chain.family, "")), what.chain.chain.table)
+            # a rule whose match is only assumed has decided nothing
+            if what.action not in ("assume match", "assume no match"):
+                self.rules = _matched(what)
 
     @property
     def deciding(self) -> Rule | None:

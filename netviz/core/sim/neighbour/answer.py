@@ -6,7 +6,6 @@ Source: net/ipv4/arp.c, arp_process, arp_ignore, arp_filter, arp_fwd_proxy; net/
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
 import msgspec
@@ -43,18 +42,17 @@ def silent_links(run: Run, domain: Domain, target: bytes, sender: bytes) -> tupl
     for heard in domain.heard:
         ns = run.netns(heard.link.netns)
         link = ns.links[heard.link.ifindex]
-        at = partial(Silence, place_of(ns.netns), link.ifname)
         if len(target) == 16:
             if link.ipv6 is not None and link.ipv6.disable_ipv6:
-                found.append(at("disable_ipv6", 1))
+                found.append(Silence(place_of(ns.netns), link.ifname, "disable_ipv6", 1))
         elif owned_addrs(ns, target):
             for name in SETTINGS:
                 value = sysctl.ipv4_max(ns, link, name)
                 if value:
-                    found.append(at(name, value))
+                    found.append(Silence(place_of(ns.netns), link.ifname, name, value))
             refused = validate_source(ns, link, RouteFlow(target, sender), 0) if sender else None
             if refused is not None:
-                found.append(at(sender=sender, refusal=refused))
+                found.append(Silence(place_of(ns.netns), link.ifname, sender=sender, refusal=refused))
     return tuple(found)
 
 

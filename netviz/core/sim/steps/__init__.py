@@ -5,6 +5,7 @@ The walk records these and no words: `core/sim/words` renders sentences, check c
 """
 
 from netviz.core.sim.steps.base import (
+    Assumption,
     Copy,
     Decision,
     DropReason,
@@ -54,6 +55,7 @@ What = (
 
 __all__ = [
     "AnswerCause",
+    "Assumption",
     "Bridge",
     "ChainRef",
     "ClosedPort",

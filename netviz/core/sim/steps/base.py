@@ -72,6 +72,13 @@ class Stray(msgspec.Struct, frozen=True):
     leaves: str
 
 
+class Assumption(msgspec.Struct, frozen=True):
+    """What no state says and a trace rests on: a node's connections of then aren't kept, so the flow is taken to be new."""
+
+    node: str
+    what: Literal["new flow"] = "new flow"
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One decision. Each kind has an `action` and, where an action has several grounds, a `cause`, both of closed lists.
 

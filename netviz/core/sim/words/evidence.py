@@ -135,7 +135,7 @@ def _plain(what: Decision) -> Row:
     """Return the fields that differ from their defaults, but those that are written out by hand."""
     names, values_of, defaults = _FIELDS[type(what)]
     return {
-        name: value if type(value) is str else show(value)
+        name: show(value)
         for name, value, default in zip(names, values_of(what), defaults, strict=False)
         if value is not default and value != default
     }

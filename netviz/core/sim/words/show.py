@@ -53,19 +53,12 @@ class _Quoted(_Fields):
 
 def show(value: Any) -> Any:
     """Return a value as text or number: addresses, keys, places, tuples; lists of them."""
-    if isinstance(value, (str, int)):
-        return value
-    if isinstance(value, bytes):
-        return format_mac(value) if len(value) == MAC_BYTES else format_ip(value)
-    if isinstance(value, CtTuple):
-        return tuple_text(value)
-    if isinstance(value, (LinkKey, NetnsKey)):
-        return str(value)
-    if isinstance(value, Place):
-        return place(value)
-    if isinstance(value, tuple):
-        return [show(one) for one in value]
-    return value
+    written = WRITTEN.get(type(value))
+    return value if written is None else written(value)
+
+
+def _address(value: bytes) -> str:
+    return format_mac(value) if len(value) == MAC_BYTES else format_ip(value)
 
 
 def tuple_text(t: CtTuple) -> str:
@@ -105,3 +98,13 @@ def copy_text(copy: Copy) -> str:
     if copy.link is not None:
         return str(copy.link)
     return format_ip(copy.addr) or copy.ifname or "?"
+
+
+WRITTEN: dict[type, Callable[[Any], Any]] = {
+    CtTuple: tuple_text,
+    LinkKey: str,
+    NetnsKey: str,
+    Place: place,
+    bytes: _address,
+    tuple: lambda values: [show(one) for one in values],
+}

@@ -10,7 +10,7 @@ from typing import Any
 
 from netviz.core.model.addr import format_ip
 from netviz.core.plain import quoted
-from netviz.core.sim.steps import Neighbour, Place, RouteLookup
+from netviz.core.sim.steps import Assumption, Neighbour, Place, RouteLookup
 from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Step
 from netviz.core.sim.words import conn, encap, hook, inet, link, neigh, opaque, route
 from netviz.core.sim.words.show import Template, Templates, command_text, fill
@@ -69,6 +69,11 @@ def end_reason(disposition: Disposition, last: Step | None) -> str:
     if last is not None and disposition is Disposition.LOOP and last.action == "loop":
         return f"{last.dev} on {last.node}"
     return f"more than {MAX_MOVES} moves" if disposition is Disposition.LOOP else ""
+
+
+def assumed_text(assumed: Assumption) -> str:
+    """Say what a trace rests on."""
+    return f"No connection of {assumed.node} at that time is kept: the packet is taken for the first of a new flow."
 
 
 def checks(step: Step, hop: Hop, enter: str = "") -> list[dict[str, Any]]:
