@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from agents.options import BadInput, add_node_options, check_out, make_collectors, node_options
+from agents.options import BadInput, add_node_options, file_behind, make_collectors, node_options
 from agents.snapshot import Snapshotter
 from netviz.core.plain import plain
 from netviz.core.wire.nvz import dump_nvz
@@ -72,15 +72,15 @@ def _run_live(args: argparse.Namespace) -> int:
 def take_snapshot(args: argparse.Namespace) -> int:
     """Write one node's whole state to a file."""
     options = node_options(args)
-    check_out(args.out)
+    out = file_behind(args.out)
     started = time.monotonic()
     gc.disable()  # what is made here is kept to the end: looking for garbage takes a tenth of the time
     ledger = Snapshotter(options, make_collectors(args)).run()
     data = dump_nvz(ledger.state, ledger.all_bodies(), time.time())
-    partial = f"{args.out}.partial"
+    partial = f"{out}.partial"
     with open(partial, "wb") as f:
         f.write(data)
-    os.replace(partial, args.out)
+    os.replace(partial, out)
     took = time.monotonic() - started
     print(
         plain(f"{args.out}: {len(ledger.state.netns)} namespaces, {len(data)} bytes, {took:.2f} s"),

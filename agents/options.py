@@ -86,3 +86,12 @@ def check_out(path: str) -> None:
     directory = os.path.dirname(os.path.abspath(path))
     if not os.access(directory, os.W_OK):
         raise BadInput(f"--out {path}: cannot write to {directory}")
+
+
+def file_behind(path: str) -> str:
+    """Say which file a new one is to take the place of, behind links. Raises: BadInput when it is none."""
+    target = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise BadInput(f"--out {path}: not a regular file")
+    check_out(target)
+    return target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -38,7 +39,9 @@ def secret_output(out: str | None, standard: Callable[[str], object]) -> Iterato
     if out is None:
         yield standard
         return
-    target = Path(out)
+    target = Path(out).resolve()  # a link, such as /dev/stdout, isn't to be replaced
+    if os.path.exists(out) and not os.path.isfile(out):
+        raise OSError(errno.EINVAL, "not a regular file", out)
     descriptor, partial = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # 0600
     try:
         with os.fdopen(descriptor, "w") as file:

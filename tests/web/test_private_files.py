@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from agents.__main__ import build_parser
+from agents.options import BadInput, file_behind
 from agents.token_file import FORBIDDEN, TokenFileError, read_token
 from agents.transport import is_private, socket_url
 from lab.stack import ROOT
@@ -105,6 +106,27 @@ def test_a_file_that_cannot_be_written_makes_no_token(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="cannot write the token"):
         call_command("enrol", "n1", "--out", str(tmp_path / "none" / "file"))
     assert not Collector.objects.exists()
+
+
+@pytest.mark.django_db
+def test_what_is_no_file_is_left_as_it_is(tmp_path: Path) -> None:
+    """Root could put a file in the place of /dev/stdout."""
+    fifo, link, file = tmp_path / "fifo", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(fifo)
+    for target in (fifo, tmp_path):
+        link.symlink_to(target)
+        with pytest.raises(CommandError, match="not a regular file"):
+            call_command("enrol", "n1", "--out", str(link))
+        with pytest.raises(BadInput, match="not a regular file"):
+            file_behind(str(link))
+        assert link.readlink() == target
+        link.unlink()
+    assert not Collector.objects.exists()
+    link.symlink_to(file)
+    call_command("enrol", "n1", "--out", str(link))
+    assert link.readlink() == file
+    assert file.read_text().startswith("nvc_")
+    assert file_behind(str(link)) == str(file)
 
 
 @pytest.mark.django_db
