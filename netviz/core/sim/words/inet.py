@@ -130,8 +130,8 @@ def _socket_command(step: Step) -> str:
 
 
 def _forwarding(step: Step) -> str:
-    name = "net.ipv6.conf.all" if step.packet.ipv6 else f"net.ipv4.conf.{quoted(step.dev)}"
-    return f"sysctl {name}.forwarding"
+    of_device = f"net.ipv4.conf.{quoted(step.dev)}.forwarding"
+    return f"sysctl {'net.ipv6.conf.all.forwarding' if step.packet.ipv6 else of_device}"
 
 
 WHY: Templates = {
