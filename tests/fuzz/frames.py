@@ -9,8 +9,8 @@ import msgspec
 
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import ChainBody, NftExpr, NftRuleBody
-from netviz.core.state.delta import diff
-from netviz.core.state.door import fold
+from netviz.core.state.delta import NodeDelta, diff
+from netviz.core.state.door import fold, sift
 from netviz.core.state.node import NodeState
 from netviz.core.wire import events as ev
 from netviz.core.wire import messages as m
@@ -119,6 +119,9 @@ class _Server:
                 self.state = event.state
                 session.ack(event.seq)
             case ev.DeltaReceived() if self.state is not None:
+                # What the door lets in keeps every bound, also where it had to read piece by piece.
+                msgspec.msgpack.decode(msgspec.msgpack.encode(event.delta), type=NodeDelta)
+                assert sift(event.delta) is event.delta
                 try:
                     self.state = fold(self.state, event.delta)
                 except KeyError:
