@@ -44,7 +44,7 @@ frontend-test: setup-test  ## the page's types, linter and unit tests
 	@$(PYTHON) scripts/setup.py npm test
 
 unit live web browser: setup-test  ## one part of the tests
-	$(PY) -m pytest tests/$(subst unit,core tests/agents tests/architecture,$@) $(ARGS)
+	$(PY) -m pytest $(PARALLEL) tests/$(subst unit,core tests/agents tests/architecture,$@) $(ARGS)
 
 bench: setup-test  ## measure, with the machine's details (docs/benchmarks.md)
 	$(PY) -m tests.bench $(ARGS)
