@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from agents.collectors.pods import Claim, SourceError
+from agents.collectors.pods import PodClaim, SourceError
 from netviz.core.model.netns import Pod
 
 SERVICE = "/runtime.v1.RuntimeService"
@@ -200,7 +200,7 @@ class CriSource:
             self._channel.close()
             self._channel = None
 
-    def read(self) -> list[Claim]:
+    def read(self) -> list[PodClaim]:
         """List the pods. Blocks. Raises: SourceError."""
         sandboxes = parse_sandboxes(self._call("ListPodSandbox"))
         containers = parse_containers(self._call("ListContainers"))
@@ -228,7 +228,7 @@ class CriSource:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         self.trouble = next((f"sandbox {one}: {why}{more}" for one, why in failed.items()), "")
 
-    def _claim(self, sandbox: Sandbox, containers: list[str]) -> Claim:
+    def _claim(self, sandbox: Sandbox, containers: list[str]) -> PodClaim:
         pid, path = self._known.get(sandbox.id, (0, ""))
         pod = Pod(
             name=sandbox.name,
@@ -239,7 +239,7 @@ class CriSource:
             labels=sandbox.labels,
             source=self.kind,
         )
-        return Claim(pod, path)
+        return PodClaim(pod, path)
 
     def _call(self, method: str, request: bytes = b"") -> bytes:
         import grpc

@@ -45,7 +45,7 @@ class SourceError(Exception):
     """A source could not be read; the message is one line for people."""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class PodClaim(msgspec.Struct, frozen=True):
     """A pod, and the path of its namespace where its source names one. `pod.pause_pid` names it otherwise."""
 
     pod: Pod
@@ -66,7 +66,7 @@ class PodSource(Protocol):
         """Call back on the loop when something may be new; False where only polling tells."""
         ...
 
-    def read(self) -> list[Claim]:
+    def read(self) -> list[PodClaim]:
         """Return all pods. May block. Raises: SourceError."""
         ...
 
@@ -120,7 +120,7 @@ class FileSource:
             return None
         return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
-    def read(self) -> list[Claim]:
+    def read(self) -> list[PodClaim]:
         """Read the file. Raises: SourceError."""
         self._seen = self._stamp()
         try:
@@ -134,7 +134,7 @@ class FileSource:
             if not entry.netns and not entry.pause_pid:
                 raise SourceError(f"{self._path}: neither netns nor pause_pid - at `$[{at}]`")
         return [
-            Claim(
+            PodClaim(
                 Pod(
                     name=entry.name,
                     namespace=entry.namespace,
@@ -156,7 +156,7 @@ class FileSource:
             self._watch = None
 
 
-def find_netns(claim: Claim, proc: str | None) -> tuple[int, int] | None:
+def find_netns(claim: PodClaim, proc: str | None) -> tuple[int, int] | None:
     """Find the namespace that a claim means: device and inode of its nsfs file, or None."""
     paths = []
     if claim.netns:
@@ -181,7 +181,7 @@ class Pods:
 
     def __init__(self, sources: Sequence[PodSource]) -> None:
         self._sources = sources
-        self._claims: list[list[Claim]] = [[] for _ in sources]
+        self._claims: list[list[PodClaim]] = [[] for _ in sources]
         self._problems: list[str] = ["" for _ in sources]
         self._found: dict[tuple[int, int], Pod] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -266,13 +266,13 @@ class Pods:
 
         self._take(index, await asyncio.to_thread(self._try, self._sources[index]))
 
-    def _try(self, source: PodSource) -> list[Claim] | SourceError:
+    def _try(self, source: PodSource) -> list[PodClaim] | SourceError:
         try:
             return source.read()
         except SourceError as err:
             return err
 
-    def _take(self, index: int, read: list[Claim] | SourceError) -> None:
+    def _take(self, index: int, read: list[PodClaim] | SourceError) -> None:
         """Take what a source said."""
         if isinstance(read, SourceError):
             self._set_problem(index, str(read))

@@ -10,7 +10,7 @@ from lab.randomnet.model import CLOSED_PORT, PORT
 from lab.randomnet.plan import OUTSIDE4, OUTSIDE6, PODS4, PODS6, Node, Plan
 
 
-class Rule(msgspec.Struct):
+class NatRule(msgspec.Struct):
     """A translation: what to send to, the rule's words, its hooks, and how packets are to be."""
 
     dst: str
@@ -58,26 +58,28 @@ class Nat:
         return f"{self.family} daddr {self.service}"
 
 
-def dnat(n: Nat) -> Rule:
-    return Rule(n.service, f"{n.to_service} dnat to {n.to}")
+def dnat(n: Nat) -> NatRule:
+    return NatRule(n.service, f"{n.to_service} dnat to {n.to}")
 
 
-def dnat_port(n: Nat) -> Rule:
-    return Rule(n.service, f"{n.to_service} tcp dport 80 dnat to {n.at(n.to, PORT)}", proto="tcp", dport=80)
+def dnat_port(n: Nat) -> NatRule:
+    return NatRule(
+        n.service, f"{n.to_service} tcp dport 80 dnat to {n.at(n.to, PORT)}", proto="tcp", dport=80
+    )
 
 
-def dnat_range(n: Nat) -> Rule:
+def dnat_range(n: Nat) -> NatRule:
     flags = n.rng.choice(["", " persistent"])
-    return Rule(n.service, f"{n.to_service} dnat to {n.through(n.to)}{flags}")
+    return NatRule(n.service, f"{n.to_service} dnat to {n.through(n.to)}{flags}")
 
 
-def dnat_port_range(n: Nat) -> Rule:
+def dnat_port_range(n: Nat) -> NatRule:
     words = f"{n.to_service} tcp dport 80 dnat to {n.at(n.to, f'{PORT}-{PORT + n.rng.choice([0, 1, 30])}')}"
-    return Rule(n.service, words, proto="tcp", dport=80)
+    return NatRule(n.service, words, proto="tcp", dport=80)
 
 
-def dnat_port_only(n: Nat) -> Rule:
-    return Rule(
+def dnat_port_only(n: Nat) -> NatRule:
+    return NatRule(
         n.dst,
         f"{n.family} daddr {n.dst} tcp dport 81 dnat to :{PORT}",
         proto="tcp",
@@ -86,68 +88,68 @@ def dnat_port_only(n: Nat) -> Rule:
     )
 
 
-def redirect(n: Nat) -> Rule:
+def redirect(n: Nat) -> NatRule:
     flags = n.rng.choice(["", " persistent"])
-    return Rule(
+    return NatRule(
         n.dst, f"tcp dport 81 redirect to :8080{flags}", proto="tcp", dport=CLOSED_PORT, token="redirect"
     )
 
 
-def redirect_range(n: Nat) -> Rule:
-    return Rule(
+def redirect_range(n: Nat) -> NatRule:
+    return NatRule(
         n.dst, "tcp dport 81 redirect to :8080-8083", proto="tcp", dport=CLOSED_PORT, token="redirect"
     )
 
 
-def masquerade(n: Nat) -> Rule:
-    return Rule(n.outside, f"{n.family} saddr {n.pods} masquerade", True, token="masquerade")
+def masquerade(n: Nat) -> NatRule:
+    return NatRule(n.outside, f"{n.family} saddr {n.pods} masquerade", True, token="masquerade")
 
 
-def masquerade_flags(n: Nat) -> Rule:
+def masquerade_flags(n: Nat) -> NatRule:
     flag = n.rng.choice(["random", "fully-random", "persistent"])
-    return Rule(n.outside, f"{n.family} saddr {n.pods} masquerade {flag}", True, token="masquerade")
+    return NatRule(n.outside, f"{n.family} saddr {n.pods} masquerade {flag}", True, token="masquerade")
 
 
-def masquerade_ports(n: Nat) -> Rule:
+def masquerade_ports(n: Nat) -> NatRule:
     low = n.rng.choice([20000, 40000, 40000])
     high = low + n.rng.choice([5, 30, 2000])
-    return Rule(
+    return NatRule(
         n.outside, f"meta l4proto {{ tcp, udp }} masquerade to :{low}-{high}", True, token="masquerade"
     )
 
 
-def snat(n: Nat) -> Rule:
-    return Rule(n.outside, f"{n.family} daddr {n.outside} snat to {n.own}", True, token="snat to")
+def snat(n: Nat) -> NatRule:
+    return NatRule(n.outside, f"{n.family} daddr {n.outside} snat to {n.own}", True, token="snat to")
 
 
-def snat_range(n: Nat) -> Rule:
+def snat_range(n: Nat) -> NatRule:
     flags = n.rng.choice(["", " persistent", " random"])
-    return Rule(
+    return NatRule(
         n.outside, f"{n.family} daddr {n.outside} snat to {n.through(n.own)}{flags}", True, token="snat to"
     )
 
 
-def snat_ports(n: Nat) -> Rule:
+def snat_ports(n: Nat) -> NatRule:
     flags = n.rng.choice(["", "", " random", " persistent"])
     words = f"{n.family} daddr {n.outside} meta l4proto {{ tcp, udp }} snat to {n.at(n.own, '40000-50000')}{flags}"
-    return Rule(n.outside, words, True, token="snat to")
+    return NatRule(n.outside, words, True, token="snat to")
 
 
-def snat_few_ports(n: Nat) -> Rule:
+def snat_few_ports(n: Nat) -> NatRule:
     """So few ports that connections clash."""
     words = f"{n.family} daddr {n.outside} meta l4proto {{ tcp, udp }} snat to {n.at(n.own, '40000-40001')}"
-    return Rule(n.outside, words, True, token="snat to")
+    return NatRule(n.outside, words, True, token="snat to")
 
 
-def snat_map(n: Nat) -> Rule:
+def snat_map(n: Nat) -> NatRule:
     words = f"snat to {n.family} saddr map {{ {n.pods} : {n.own} }}"
-    return Rule(n.outside, words, True, token="snat to")
+    return NatRule(n.outside, words, True, token="snat to")
 
 
-def snat_prefix(n: Nat) -> Rule:
+def snat_prefix(n: Nat) -> NatRule:
     source = n.prefix(n.rng.choice(n.node.pods).ipv6 if n.v6 else n.rng.choice(n.node.pods).ipv4)
     target = "fd99::/64" if n.v6 else "10.99.0.0/24"
-    return Rule(
+    return NatRule(
         n.dst,
         f"snat {n.family} prefix to {n.family} saddr map {{ {source} : {target} }}",
         True,
@@ -155,46 +157,46 @@ def snat_prefix(n: Nat) -> Rule:
     )
 
 
-def snat_input(n: Nat) -> Rule:
-    return Rule(n.own, f"{n.family} daddr {n.own} snat to {n.own}", True, token="snat to", hook="input")
+def snat_input(n: Nat) -> NatRule:
+    return NatRule(n.own, f"{n.family} daddr {n.own} snat to {n.own}", True, token="snat to", hook="input")
 
 
-def dnat_map(n: Nat) -> Rule:
-    return Rule(n.service, f"dnat to {n.family} daddr map {{ {n.service} : {n.to} }}")
+def dnat_map(n: Nat) -> NatRule:
+    return NatRule(n.service, f"dnat to {n.family} daddr map {{ {n.service} : {n.to} }}")
 
 
-def dnat_interval_map(n: Nat) -> Rule:
+def dnat_interval_map(n: Nat) -> NatRule:
     span = "fdff::/64" if n.v6 else "10.96.0.0/16"
-    return Rule(n.service, f"dnat to {n.family} daddr map {{ {span} : {n.to} }}")
+    return NatRule(n.service, f"dnat to {n.family} daddr map {{ {span} : {n.to} }}")
 
 
-def dnat_port_map(n: Nat) -> Rule:
+def dnat_port_map(n: Nat) -> NatRule:
     words = (
         f"meta l4proto tcp dnat {n.family} addr . port to {n.family} daddr . tcp dport map "
         f"{{ {n.service} . 80 : {n.to} . {PORT} }}"
     )
-    return Rule(n.service, words, proto="tcp", dport=80)
+    return NatRule(n.service, words, proto="tcp", dport=80)
 
 
-def dnat_range_map(n: Nat) -> Rule:
+def dnat_range_map(n: Nat) -> NatRule:
     words = f"dnat to {n.family} daddr map {{ {n.service} : {n.through(n.to)} }}"
-    return Rule(n.service, words)
+    return NatRule(n.service, words)
 
 
-def dnat_prefix(n: Nat) -> Rule:
+def dnat_prefix(n: Nat) -> NatRule:
     span, target = ("fdff::/64" if n.v6 else "10.96.0.0/24"), n.prefix(n.to)
     host = n.to.rpartition(":" if n.v6 else ".")[2]
     dst = f"fdff::{host}" if n.v6 else f"10.96.0.{host}"
     words = f"dnat {n.family} prefix to {n.family} daddr map {{ {span} : {target} }}"
-    return Rule(dst, words, token="dnat to")
+    return NatRule(dst, words, token="dnat to")
 
 
-def dnat_numgen(n: Nat) -> Rule:
+def dnat_numgen(n: Nat) -> NatRule:
     how = n.rng.choice(["random", "inc"])
-    return Rule(n.service, f"{n.to_service} dnat to numgen {how} mod 2 map {{ 0 : {n.to}, 1 : {n.dst} }}")
+    return NatRule(n.service, f"{n.to_service} dnat to numgen {how} mod 2 map {{ 0 : {n.to}, 1 : {n.dst} }}")
 
 
-def dnat_hash(n: Nat) -> Rule:
+def dnat_hash(n: Nat) -> NatRule:
     how = n.rng.choice(
         [
             f"jhash {n.family} saddr mod 2 seed 0x5",
@@ -202,17 +204,17 @@ def dnat_hash(n: Nat) -> Rule:
             "symhash mod 2",
         ]
     )
-    return Rule(n.service, f"{n.to_service} dnat to {how} map {{ 0 : {n.to}, 1 : {n.dst} }}")
+    return NatRule(n.service, f"{n.to_service} dnat to {how} map {{ 0 : {n.to}, 1 : {n.dst} }}")
 
 
-def dnat_vmap(n: Nat) -> Rule:
+def dnat_vmap(n: Nat) -> NatRule:
     chain = f"c{n.plan.unique()}x"
     words = f"{n.family} daddr . meta l4proto . th dport vmap {{ {n.service} . tcp . 80 : goto {chain} }}"
     extra = f"chain {chain} {{\nmeta l4proto tcp dnat to {n.at(n.to, PORT)}\n}}\n"
-    return Rule(n.service, words, proto="tcp", dport=80, chain=extra)
+    return NatRule(n.service, words, proto="tcp", dport=80, chain=extra)
 
 
-KINDS: dict[str, Callable[[Nat], Rule]] = {
+KINDS: dict[str, Callable[[Nat], NatRule]] = {
     "dnat": dnat,
     "dnat-port": dnat_port,
     "dnat-range": dnat_range,

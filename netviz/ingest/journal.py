@@ -48,7 +48,7 @@ MAX_QUEUED_BYTES = 64 << 20
 BATCH_ROWS = 500
 
 
-class Change(msgspec.Struct, frozen=True):
+class JournalChange(msgspec.Struct, frozen=True):
     """One change to make durable: a delta, or the whole state that a snapshot brought, or a checkpoint: the
     whole state held after the change of the same number.
 
@@ -71,7 +71,7 @@ class Journal:
     """The writer's queue and thread."""
 
     def __init__(self) -> None:
-        self._queue: list[Change] = []
+        self._queue: list[JournalChange] = []
         self._queued_bytes = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -116,7 +116,7 @@ class Journal:
         """Tell whether a checkpoint of a node is to be appended after its next change."""
         return node in self._checkpoints
 
-    def append(self, change: Change) -> None:
+    def append(self, change: JournalChange) -> None:
         """Queue a change."""
         if change.checkpoint:
             self._checkpoints.discard(change.node)
@@ -170,12 +170,14 @@ class Journal:
                 # Its event loop has ended, and the connection with it.
                 log.debug("cannot tell that change %d is durable: %s", seq, err)
 
-    def _entries(self, batch: list[Change]) -> tuple[list[Change], list[JournalEntry], list[bytes]]:
+    def _entries(
+        self, batch: list[JournalChange]
+    ) -> tuple[list[JournalChange], list[JournalEntry], list[bytes]]:
         """Make entries of what can be journaled.
 
         Returns those changes, the entries of what isn't noise, and the digests of the bodies that these refer to.
         """
-        kept: list[Change] = []
+        kept: list[JournalChange] = []
         entries: list[JournalEntry] = []
         digests: list[bytes] = []
         for change in batch:
@@ -239,7 +241,7 @@ class Journal:
             log.info("removed %d old journal entries", deleted)
 
 
-def _delta(change: Change) -> NodeDelta | None:
+def _delta(change: JournalChange) -> NodeDelta | None:
     """What of a change is journaled; None when it is noise."""
     what = change.what
     if isinstance(what, NodeState):
@@ -248,7 +250,7 @@ def _delta(change: Change) -> NodeDelta | None:
     return journaled(what, change.before)
 
 
-def _entry(change: Change, delta: NodeDelta) -> JournalEntry:
+def _entry(change: JournalChange, delta: NodeDelta) -> JournalEntry:
     kind = JournalEntry.Kind.DELTA
     if isinstance(change.what, NodeState):
         kind = JournalEntry.Kind.CHECKPOINT if change.checkpoint else JournalEntry.Kind.SNAPSHOT

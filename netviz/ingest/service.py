@@ -25,7 +25,7 @@ from netviz.core.wire.errors import RemoteProtocolError
 from netviz.core.wire.messages import AgentStatus, Hello
 from netviz.core.wire.server_session import ServerSession
 from netviz.core.wire.session import State
-from netviz.ingest.journal import Change, journal
+from netviz.ingest.journal import JournalChange, journal
 from netviz.ingest.keeper import keeper
 from netviz.ingest.live_store import get_store
 from netviz.ingest.store import CollectorReport, Position
@@ -170,7 +170,9 @@ class CollectorService:
     ) -> None:
         now_s = time.time()
         journal.append(
-            Change(self._node, self._epoch, seq, now_s, what, frame_bytes, self._durable, before=before)
+            JournalChange(
+                self._node, self._epoch, seq, now_s, what, frame_bytes, self._durable, before=before
+            )
         )
 
     def _checkpoint(self, position: Position) -> None:
@@ -178,7 +180,9 @@ class CollectorService:
         state = self._store.state(self._node)
         if state is not None and self._store.position(self._node) == position:
             now_s = time.time()
-            journal.append(Change(self._node, *position, now_s, state, 0, self._durable, checkpoint=True))
+            journal.append(
+                JournalChange(self._node, *position, now_s, state, 0, self._durable, checkpoint=True)
+            )
 
     def _ask_for_bodies(self) -> None:
         if ask := self._store.bodies_to_ask(self._node, time.monotonic()):

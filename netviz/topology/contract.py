@@ -31,7 +31,7 @@ from netviz.topology.graph import Alert
 POD_LINK = "eth0"
 
 
-class Claim(msgspec.Struct, frozen=True, order=True, gc=False):
+class AddressClaim(msgspec.Struct, frozen=True, order=True, gc=False):
     """A link's claim to an address. `rank` is "pod", "node" or "other"; `who` names it for people."""
 
     rank: str
@@ -52,7 +52,7 @@ def _v6_local(addr: bytes) -> bool:
     return (addr[0] == 0xFE and addr[1] & 0xC0 == 0x80) or addr == b"\0" * 15 + b"\x01"
 
 
-def claims_of(ns: NetnsState, pod_side: Mapping[LinkKey, bool]) -> Iterator[tuple[bytes, Claim]]:
+def claims_of(ns: NetnsState, pod_side: Mapping[LinkKey, bool]) -> Iterator[tuple[bytes, AddressClaim]]:
     """Yield (address, claim) of a namespace. `pod_side` tells of the root's veths whether they lead to a pod."""
     rank = "node" if ns.netns.root else "pod" if ns.netns.pod else "other"
     named = any(link.ifname == POD_LINK for link in ns.links.values())
@@ -65,7 +65,7 @@ def claims_of(ns: NetnsState, pod_side: Mapping[LinkKey, bool]) -> Iterator[tupl
             continue
         if rank == "pod" and named and link.ifname != POD_LINK:
             continue
-        yield addr.addr, Claim(rank, key, _who(ns, link))
+        yield addr.addr, AddressClaim(rank, key, _who(ns, link))
 
 
 def _who(ns: NetnsState, link: Link) -> str:
@@ -78,7 +78,7 @@ def _who(ns: NetnsState, link: Link) -> str:
     return f"namespace {ns.netns.name or ns.key.ino} on {node}"
 
 
-def duplicate(addr: bytes, claims: Iterable[Claim]) -> Alert | None:
+def duplicate(addr: bytes, claims: Iterable[AddressClaim]) -> Alert | None:
     """Judge one address; None when nobody else's claim collides with it."""
     everyone = sorted(claims)
     per_node: dict[str, set[str]] = {}
@@ -114,9 +114,11 @@ class Claims:
     """Who claims which address, over all nodes."""
 
     def __init__(self) -> None:
-        self._by_addr: dict[bytes, dict[Claim, None]] = {}
+        self._by_addr: dict[bytes, dict[AddressClaim, None]] = {}
 
-    def step(self, gone: Iterable[tuple[bytes, Claim]], come: Iterable[tuple[bytes, Claim]]) -> set[bytes]:
+    def step(
+        self, gone: Iterable[tuple[bytes, AddressClaim]], come: Iterable[tuple[bytes, AddressClaim]]
+    ) -> set[bytes]:
         """Take claims away and add others; return the addresses to judge again."""
         touched = set()
         for addr, claim in gone:

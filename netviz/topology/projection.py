@@ -18,7 +18,7 @@ from netviz.core.model.l3 import Addr, Route
 from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.state.node import EMPTY, NetnsState, NodeState
 from netviz.core.state.resolve import resolve_veth
-from netviz.topology.contract import Claim, claims_of, global_addr, no_uplink
+from netviz.topology.contract import AddressClaim, claims_of, global_addr, no_uplink
 from netviz.topology.graph import Alert
 from netviz.topology.objects import addr_order, cidr
 from netviz.topology.suspects import changed_netns, suspect_links
@@ -47,7 +47,7 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
     uplinks: Uplinks = Uplinks()
     beyond: frozenset[NetnsKey] = frozenset()
     pods: Mapping[NetnsKey, str] = EMPTY
-    claims: Mapping[NetnsKey, tuple[tuple[bytes, Claim], ...]] = EMPTY
+    claims: Mapping[NetnsKey, tuple[tuple[bytes, AddressClaim], ...]] = EMPTY
     alerts: Mapping[NetnsKey, Alert] = EMPTY
     addrs: tuple[str, ...] = ()
     owned: frozenset[bytes] = frozenset()

@@ -16,9 +16,9 @@ from netviz.core.sim.trace import Branch, Disposition, Hop, Path, Step, Trace
 from tests.live.oracle.build import built
 from tests.live.oracle.collect import collect
 from tests.live.oracle.compare import RIGHT, Comparison, compare
+from tests.live.oracle.path import Places
 from tests.live.oracle.predict import predict
 from tests.live.oracle.send import Session
-from tests.live.oracle.way import Places
 
 pytestmark = pytest.mark.live
 

@@ -29,8 +29,8 @@ from netviz.ingest import keeper as keeper_module
 from netviz.ingest.connections import Connection, connections
 from netviz.ingest.faults import faults
 from netviz.ingest.history import NoHistory, state_at
-from netviz.ingest.journal import Change as Entry
 from netviz.ingest.journal import Journal
+from netviz.ingest.journal import JournalChange as Entry
 from netviz.ingest.journal_cleaner import clean
 from netviz.ingest.journal_record import journaled, pack, summarise, unpack
 from netviz.ingest.keeper import Keeper

@@ -22,8 +22,8 @@ from netviz.core.state.node import SECTIONS, ClusterState, SectionStatus
 from netviz.core.wire.nvz import join_captures, load_nvz
 from netviz.ingest import journal_bodies
 from netviz.ingest.history import state_at
-from netviz.ingest.journal import Change as Entry
 from netviz.ingest.journal import Journal
+from netviz.ingest.journal import JournalChange as Entry
 from netviz.ingest.journal_bodies import bodies_of, clean_bodies
 from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.models import JournalBody, JournalEntry

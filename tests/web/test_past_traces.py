@@ -20,7 +20,7 @@ from netviz.core.sim.walk import simulate
 from netviz.core.state.delta import NodeDelta, apply, diff
 from netviz.core.state.node import SECTIONS, ClusterState, NodeState, SectionStatus
 from netviz.ingest.history import state_at
-from netviz.ingest.journal import Change as Entry
+from netviz.ingest.journal import JournalChange as Entry
 from netviz.ingest.journal_record import pack
 from netviz.ingest.models import JournalEntry
 from tests.core.sim.build import textbook

@@ -8,8 +8,8 @@ from netviz.core.model.addr import format_ip
 from netviz.core.sim.steps import Mtu, RouteLookup, SocketLookup, Transmit
 from netviz.core.sim.trace import Branch, Disposition, Trace
 from tests.live.oracle.frames import Frame
+from tests.live.oracle.path import Copies, Places, copies_of, end_place, last_step, observed, way_differs
 from tests.live.oracle.send import Result
-from tests.live.oracle.way import Copies, Places, copies_of, end_place, last_step, observed, way_differs
 
 RIGHT, ONE_OF, UNKNOWN, WRONG, UNSENT = "right", "one of", "unknown", "wrong", "not sent"
 DISTURBED = "disturbed"

@@ -22,9 +22,9 @@ from netviz.core.state.delta import apply, diff
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.nvz import Capture, join_captures
 from tests.live.oracle.compare import Comparison
+from tests.live.oracle.path import Places, crossings, headers
 from tests.live.oracle.run import Observed, judged, predicted_text
 from tests.live.oracle.send import Result
-from tests.live.oracle.way import Places, crossings, headers
 
 DIRECTORY = Path(__file__).resolve().parents[2] / "data" / "frozen"
 

@@ -25,10 +25,10 @@ from tests.live.oracle.compare import (
     Comparison,
     compare,
 )
+from tests.live.oracle.path import Places
 from tests.live.oracle.predict import predict
 from tests.live.oracle.reasons import judge, waits_for_neighbour
 from tests.live.oracle.send import Result, Session
-from tests.live.oracle.way import Places
 
 
 class Failure(msgspec.Struct):

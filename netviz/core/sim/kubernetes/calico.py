@@ -14,7 +14,7 @@ from typing import Any
 from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import ChainBody, NftChain
 from netviz.core.sim.index import Index
-from netviz.core.sim.kubernetes.seen import Rule, Seen, comments_of
+from netviz.core.sim.kubernetes.seen import Seen, SeenRule, comments_of
 from netviz.core.sim.nft.text import rule_text
 from netviz.core.sim.steps import Neighbour
 from netviz.core.state.node import NetnsState
@@ -52,7 +52,7 @@ def rules(seen: Seen) -> str:
     return "Calico's: " + "; ".join(words) if words else ""
 
 
-def _is_felix(rule: Rule) -> bool:
+def _is_felix(rule: SeenRule) -> bool:
     """Tell whether Felix made a rule: by its chain, or by the hash that stands in the comment."""
     return _plain(rule.chain).startswith("cali-") or rule.comment.startswith("cali:")
 
@@ -61,7 +61,7 @@ def _plain(chain: str) -> str:
     return _LAYER.sub("", chain)
 
 
-def _verdicts(seen: Seen, own: list[Rule]) -> list[str]:
+def _verdicts(seen: Seen, own: list[SeenRule]) -> list[str]:
     """Tell what the workloads' policies said, in order: who let the packet pass, or who didn't."""
     words: list[str] = []
     tried: list[str] = []
@@ -80,7 +80,7 @@ def _verdicts(seen: Seen, own: list[Rule]) -> list[str]:
     return words
 
 
-def _verdict(rule: Rule, tried: list[str]) -> str:
+def _verdict(rule: SeenRule, tried: list[str]) -> str:
     """Say what a rule of a workload's chain decides; `tried` are the policies that were asked."""
     said = " ".join(rule.comments)
     if "Return if policy accepted" in said or "Return if profile accepted" in said:
@@ -123,7 +123,7 @@ def _readable(kind: str, name: str) -> str:
     return f"{what} {name}"
 
 
-def _deciding(seen: Seen, rule: Rule) -> list[str]:
+def _deciding(seen: Seen, rule: SeenRule) -> list[str]:
     """Say what a deciding rule outside the workloads' chains does."""
     chain, text = _plain(rule.chain), rule.text.lower()
     if chain.startswith(("cali-pi-", "cali-po-")) and "drop" in text:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from netviz.core.sim.kubernetes.seen import Rule, Seen
+from netviz.core.sim.kubernetes.seen import Seen, SeenRule
 
 _MASQ_CHAIN = re.compile(r"^CNI-[0-9a-f]{24}$")
 _NETWORK = re.compile(r'name: \\?"(?P<xt>[^"\\]+)\\?"|net: (?P<nft>[^,]+),')
@@ -48,7 +48,7 @@ def _network(seen: Seen) -> str:
     return ""
 
 
-def _host_port(seen: Seen, rule: Rule) -> str:
+def _host_port(seen: Seen, rule: SeenRule) -> str:
     dnat = _DNAT.search(rule.text)
     if dnat is None or rule is not seen.deciding:
         return ""
@@ -56,7 +56,7 @@ def _host_port(seen: Seen, rule: Rule) -> str:
     return f"host port {packet.dport} (CNI portmap plugin){_network(seen)}, {seen.endpoint(dnat[1])}"
 
 
-def _masquerade(seen: Seen, rule: Rule) -> str:
+def _masquerade(seen: Seen, rule: SeenRule) -> str:
     if "masquerade" in rule.text.lower():
         return f"the CNI plugin's masquerading{_network(seen)} (ipMasq)"
     if "accept" in rule.text.lower():
@@ -66,7 +66,7 @@ def _masquerade(seen: Seen, rule: Rule) -> str:
     return ""
 
 
-def _firewall(seen: Seen, rule: Rule) -> str:
+def _firewall(seen: Seen, rule: SeenRule) -> str:
     if rule.chain == "CNI-ADMIN":
         return "the administrator's own rule for the CNI firewall plugin"
     if "accept" not in rule.text.lower():

@@ -11,7 +11,7 @@ from functools import partial
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody
-from netviz.core.sim.kubernetes.seen import Rule, Seen
+from netviz.core.sim.kubernetes.seen import Seen, SeenRule
 from netviz.core.sim.kubernetes.service import Service
 from netviz.core.sim.nft.index import chain_index
 from netviz.core.sim.nft.text import rule_text
@@ -81,7 +81,7 @@ def ipvs(seen: Seen) -> str:
     return f"a service of kube-proxy in ipvs mode, with {', '.join(seen.server(one.addr, one.port) for one in what.servers)}"
 
 
-def _service(own: list[Rule]) -> Service:
+def _service(own: list[SeenRule]) -> Service:
     found = Service()
     for rule in own:
         said = next((m for text in rule.comments if (m := _SERVICE.match(text) or _FOR.match(text))), None)
@@ -106,12 +106,12 @@ def _service(own: list[Rule]) -> Service:
     return found
 
 
-def _set_meaning(rule: Rule) -> str:
+def _set_meaning(rule: SeenRule) -> str:
     found = _SET.search(rule.text)
     return _SETS.get(found[1], "") if found is not None else ""
 
 
-def _guard(rule: Rule) -> str:
+def _guard(rule: SeenRule) -> str:
     if rule.chain == "KUBE-FIREWALL":
         if "localnet" in rule.comment:
             return "Kubernetes' guard of the loopback addresses against other hosts"
@@ -134,13 +134,13 @@ def service_at(seen: Seen, addr: bytes, proto: int, port: int) -> str:
             numbers = index.keyed.get(key, ()) if index is not None else range(len(body.rules))
             for number in numbers:
                 legacy = chains is seen.ns.xt_chains
-                rule = Rule(name, partial(rule_text, body.rules[number], family, xtables=legacy))
+                rule = SeenRule(name, partial(rule_text, body.rules[number], family, xtables=legacy))
                 if _sends(rule, addr, proto, port) and (found := _service([rule])).name:
                     return found.phrase(seen)
     return ""
 
 
-def _sends(rule: Rule, addr: bytes, proto: int, port: int) -> bool:
+def _sends(rule: SeenRule, addr: bytes, proto: int, port: int) -> bool:
     """Tell whether a rule is for exactly this address (where it names one), protocol and port."""
     wanted = [f" --dport {port} ", f"-p {PROTO_NAMES.get(proto, proto)} "]
     if rule.chain == "KUBE-SERVICES":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, SetBody, SetElem
-from netviz.core.sim.kubernetes.seen import Rule, Seen
+from netviz.core.sim.kubernetes.seen import Seen, SeenRule
 from netviz.core.sim.kubernetes.service import Service
 from netviz.core.sim.nft.sets import lookup_set
 
@@ -39,7 +39,7 @@ def rules(seen: Seen) -> str:
     return _own_chain(last) if last is not None else ""
 
 
-def _read(found: Service, rule: Rule) -> None:
+def _read(found: Service, rule: SeenRule) -> None:
     """Take in what one rule tells of the service."""
     for name in (rule.chain, rule.target):
         chain = _CHAIN.match(name)
@@ -98,7 +98,7 @@ def service_at(seen: Seen, addr: bytes, proto: int, port: int) -> str:
     return ""
 
 
-def _own_chain(rule: Rule) -> str:
+def _own_chain(rule: SeenRule) -> str:
     """Say what a rule of kube-proxy that isn't for one service does."""
     if rule.chain == "masquerading" and "masquerade" in rule.text:
         return "kube-proxy's masquerading of service traffic"

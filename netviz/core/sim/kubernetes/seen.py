@@ -28,7 +28,7 @@ _by_name: Index[Mapping[Any, Link], dict[str, Link]] = Index(
 )
 
 
-class Rule:
+class SeenRule:
     """A rule: the chain that it stands in, its text as nft or iptables-save write it, and its comments in order."""
 
     def __init__(self, chain: str, write: Callable[[], str]) -> None:
@@ -67,12 +67,12 @@ def comments_of(text: str) -> tuple[str, ...]:
     return tuple(quoted or word for quoted, word in _COMMENT.findall(text))
 
 
-def _matched(what: HookVerdict) -> tuple[Rule, ...]:
+def _matched(what: HookVerdict) -> tuple[SeenRule, ...]:
     """List the rules that matched, the deciding one last."""
     hits = list(what.matched)
     if what.hit is not None and what.hit not in hits[-1:]:
         hits.append(what.hit)
-    return tuple(Rule(hit.within, partial(hit_text, what.chain, hit)) for hit in hits)
+    return tuple(SeenRule(hit.within, partial(hit_text, what.chain, hit)) for hit in hits)
 
 
 class Seen:
@@ -88,7 +88,7 @@ class Seen:
         self.step = step
         self.link = ns.links.get(step.at.ifindex) if isinstance(step.at, LinkKey) else None
         self.table = ("", "")
-        self.rules: tuple[Rule, ...] = ()
+        self.rules: tuple[SeenRule, ...] = ()
         what = step.what
         if isinstance(what, HookVerdict) and what.chain is not None:
             self.table = (str(NFPROTO_NAMES.get(what.chain.chain.family, "")), what.chain.chain.table)
@@ -97,7 +97,7 @@ class Seen:
                 self.rules = _matched(what)
 
     @property
-    def deciding(self) -> Rule | None:
+    def deciding(self) -> SeenRule | None:
         """The rule that decided; None when it was the policy."""
         what = self.step.what
         return (

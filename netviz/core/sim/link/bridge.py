@@ -31,7 +31,7 @@ from netviz.core.state.node import NetnsState
 PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class PortVerdict(msgspec.Struct, frozen=True):
     """Where a bridge sends a frame: up to its own device, or out of ports (several: a flood)."""
 
     up: bool = False
@@ -160,19 +160,21 @@ def learn(run: Run, ns: NetnsState, bridge: Link, port: Link, mac: bytes, vid: i
         run.memory = run.memory.with_fdb((ns.key, bridge.ifindex, mac, vid), port.ifindex)
 
 
-def decide(run: Run, ns: NetnsState, bridge: Link, source: Link | None, mac: bytes, vid: int = 0) -> Verdict:
+def decide(
+    run: Run, ns: NetnsState, bridge: Link, source: Link | None, mac: bytes, vid: int = 0
+) -> PortVerdict:
     """Decide where a frame to `mac` goes. `source` is the ingress port, None for the bridge's own frames."""
     if is_group(mac):
-        return Verdict(source is not None, flood_ports(ns, bridge, source, mac, vid), "broadcast")
+        return PortVerdict(source is not None, flood_ports(ns, bridge, source, mac, vid), "broadcast")
     how, at = lookup_fdb(run, ns, bridge, mac, vid)
     if how == "local":
-        return Verdict(up=source is not None, how="local")
+        return PortVerdict(up=source is not None, how="local")
     if how:
         port = ns.links.get(at)
         if port is None or port.master != bridge.ifindex:
-            return Verdict(how="dangling")
-        return Verdict(ports=(or_backup(ns, port),), how=how)
-    return Verdict(ports=flood_ports(ns, bridge, source, mac, vid), how="flood")
+            return PortVerdict(how="dangling")
+        return PortVerdict(ports=(or_backup(ns, port),), how=how)
+    return PortVerdict(ports=flood_ports(ns, bridge, source, mac, vid), how="flood")
 
 
 def or_backup(ns: NetnsState, port: Link) -> Link:
@@ -245,7 +247,7 @@ def check_modelled(run: Run, ns: NetnsState, bridge: Link, packet: Packet) -> No
         run.end_unknown(ns, bridge, packet, Bridge("unknown", "MST"))
 
 
-def found(bridge: Link, mac: bytes, verdict: Verdict, vid: int) -> partial[Bridge]:
+def found(bridge: Link, mac: bytes, verdict: PortVerdict, vid: int) -> partial[Bridge]:
     """Begin the description of a bridge's decision: what its table says of a MAC."""
     ports = tuple(port.ifname for port in verdict.ports)
     return partial(Bridge, bridge=bridge.ifname, mac=mac, lookup=verdict.how, ports=ports, vlan=vid or None)

@@ -116,7 +116,7 @@ def _send(
     """Send a frame out of the port that the bridge's table names, or that a flood reaches its taker by."""
     verdict = br.decide(run, ns, bridge, source, packet.dmac, vid)
     if verdict.how == "learned" and _aged_out(run, ns, bridge, packet, verdict.ports[0], vid):
-        verdict = br.Verdict(ports=br.flood_ports(ns, bridge, source, packet.dmac, vid), how="flood")
+        verdict = br.PortVerdict(ports=br.flood_ports(ns, bridge, source, packet.dmac, vid), how="flood")
     found = br.found(bridge, packet.dmac, verdict, vid)
     if verdict.how == "dangling" or (verdict.how == "local" and not verdict.up):
         run.end_dropped(
@@ -239,7 +239,7 @@ def _flood_port(
     source: Link | None,
     packet: Packet,
     vid: int,
-    verdict: br.Verdict,
+    verdict: br.PortVerdict,
 ) -> Link:
     """Follow a flooded frame out of the port behind which somebody takes it.
 

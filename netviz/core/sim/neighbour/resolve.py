@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT, Neigh
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
-from netviz.core.sim.neighbour.ask import ask
-from netviz.core.sim.neighbour.overheard import overheard_mac
+from netviz.core.sim.neighbour.gleaning import gleaned_mac
+from netviz.core.sim.neighbour.solicit import solicit
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.saddr import is_multicast
 from netviz.core.sim.run import Run
@@ -38,7 +38,7 @@ def resolve(
     run.check_gap(ns, "neighs", Neighbour, link, packet)
     entry = ns.neighs.get((link.ifindex, nexthop, False))
     known = (ns.key, link.ifindex, nexthop)
-    overlay = overheard_mac(run, ns, link, nexthop, entry) or run.memory.neighs.get(known)
+    overlay = gleaned_mac(run, ns, link, nexthop, entry) or run.memory.neighs.get(known)
     late = overlay is not None and known in run.memory.pending_neighs
     if late and run.choose(("late", *known), 2, None) == 1:
         overlay = None
@@ -60,7 +60,7 @@ def resolve(
         run.record(ns, link, packet, Neighbour("entry", nexthop=nexthop, mac=entry.mac, state=state))
         return packet
     failed = entry is not None and bool(entry.state & NUD_FAILED)
-    return ask(run, ns, link, nexthop, packet, failed, iif, routed)
+    return solicit(run, ns, link, nexthop, packet, failed, iif, routed)
 
 
 def is_known(run: Run, ns: NetnsState, link: Link, nexthop: bytes) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.netfilter import NFPROTO_NAMES, NftChain, NftRuleBody, SetElem
 from netviz.core.sim.kubernetes.overlay import meaning
-from netviz.core.sim.kubernetes.seen import Rule, Seen
+from netviz.core.sim.kubernetes.seen import Seen, SeenRule
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.steps import ChainRef, HookVerdict, RuleHit
 from netviz.core.sim.trace import Step
@@ -42,7 +42,7 @@ def says(
     step = Step(1, ns.key, "cni0", packet, None, HookVerdict("accept", chain=ref, hit=hit))
     seen = Seen(cluster, ns, step)
     texts = [entry.split(": ", 1) for entry in matched] + ([[within, rule]] if rule and within else [])
-    seen.rules = tuple(Rule(chain, partial(str, text)) for chain, text in texts)
+    seen.rules = tuple(SeenRule(chain, partial(str, text)) for chain, text in texts)
     return meaning(seen, set()).removeprefix("That is ").removesuffix(".")
 
 
@@ -243,8 +243,8 @@ def test_calico(layer: str, prefix: str) -> None:
     assert said == "Calico's: masquerading of what pods send out of the pods' networks"
 
 
-def rule_of(text: str) -> Rule:
-    return Rule("c", partial(str, text))
+def rule_of(text: str) -> SeenRule:
+    return SeenRule("c", partial(str, text))
 
 
 def test_reading_rules() -> None:

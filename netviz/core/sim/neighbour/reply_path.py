@@ -1,4 +1,4 @@
-"""How an answer comes back to who asked, and what the exchange leaves behind: entries, and what bridges and tunnels learn.
+"""The path of a reply to its requester, and what the exchange leaves behind: entries, and what bridges and tunnels learn.
 
 Source: net/bridge/br_input.c, br_handle_frame_finish; net/core/neighbour.c, neigh_event_ns;
 drivers/net/vxlan/vxlan_core.c, vxlan_snoop (Linux 6.18).
@@ -21,7 +21,7 @@ from netviz.core.sim.link.bridge import (
     should_deliver,
 )
 from netviz.core.sim.link.macvlan import hears_answer
-from netviz.core.sim.neighbour.answer import Answer
+from netviz.core.sim.neighbour.responder import Responder
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import Packet
@@ -30,8 +30,8 @@ from netviz.core.sim.steps import Neighbour
 from netviz.core.state.node import NetnsState
 
 
-def answer_arrives(
-    run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes, answer: Answer
+def reply_arrives(
+    run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes, answer: Responder
 ) -> bool:
     """Tell whether an answer comes back; ends the walk where that isn't known."""
     back = _comes_back(run, answer.heard.path, link.mac, answer.mac)
@@ -43,7 +43,7 @@ def answer_arrives(
     return back is Tri.TRUE and hears_answer(run, LinkKey(ns.key, link.ifindex), answer.mac)
 
 
-def knows_asker(run: Run, answerer: LinkKey, sender: bytes, asker: bytes) -> bool:
+def knows_requester(run: Run, answerer: LinkKey, sender: bytes, asker: bytes) -> bool:
     """Tell whether an answer gets the asker's MAC: IPv6 takes it from its neighbour entry, which may be pinned.
 
     Source: net/ipv6/ndisc.c, ndisc_send_na, ndisc_send_skb (Linux 6.18).
@@ -86,7 +86,7 @@ def _comes_back(run: Run, path: tuple[Crossing, ...], asker: bytes, answerer: by
     return sure
 
 
-def remember_asker(run: Run, link: Link, sender: bytes, answer: Answer) -> None:
+def learn_requester(run: Run, link: Link, sender: bytes, answer: Responder) -> None:
     """Keep the entry that a question leaves behind where it is answered."""
     other = answer.heard.link
     known = run.netns(other.netns).neighs.get((other.ifindex, sender, False))
@@ -94,7 +94,7 @@ def remember_asker(run: Run, link: Link, sender: bytes, answer: Answer) -> None:
         run.memory = run.memory.with_neigh((other.netns, other.ifindex, sender), link.mac)
 
 
-def carry_answer(run: Run, answer: Answer, asker: bytes, ipv6: bool) -> None:
+def carry_reply(run: Run, answer: Responder, asker: bytes, ipv6: bool) -> None:
     """Send an answer back by the tunnels that its question came by: their other ends learn where it comes from."""
     for crossing in reversed(answer.heard.path):
         ns = run.netns(crossing.bridge.netns)

@@ -1,4 +1,4 @@
-"""The question for a neighbour: asked of the broadcast domain, as ARP and NDP do, and what comes of it.
+"""The solicitation of a neighbour: sent to the broadcast domain, as ARP and NDP do, and what comes of it.
 
 Source: net/ipv4/arp.c, arp_solicit, arp_error_report; net/ipv6/ndisc.c, ndisc_solicit (Linux 6.18).
 
@@ -19,16 +19,16 @@ from netviz.core.sim.heard import Domain
 from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.link.domain import broadcast_domain
 from netviz.core.sim.link.macvlan import hears_late
-from netviz.core.sim.neighbour.answer import Answer, on_link, silent_links, would_answer
-from netviz.core.sim.neighbour.overheard import late_mac, note
-from netviz.core.sim.neighbour.passage import arp_passes, ndp_passes
-from netviz.core.sim.neighbour.wayback import (
-    answer_arrives,
-    carry_answer,
-    knows_asker,
+from netviz.core.sim.neighbour.arp_nd_filter import arp_passes, ndp_passes
+from netviz.core.sim.neighbour.gleaning import note, pending_mac
+from netviz.core.sim.neighbour.reply_path import (
+    carry_reply,
+    knows_requester,
     learn_macs,
-    remember_asker,
+    learn_requester,
+    reply_arrives,
 )
+from netviz.core.sim.neighbour.responder import Responder, on_link, responder_of, silent_links
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, owned_addrs, select_on_link
@@ -39,7 +39,7 @@ from netviz.core.sim.trace import BRANCH, CERTAIN, UNCERTAIN, Disposition, place
 from netviz.core.state.node import NetnsState
 
 
-def ask(
+def solicit(
     run: Run,
     ns: NetnsState,
     link: Link,
@@ -67,7 +67,7 @@ def ask(
     willing = [
         answer
         for heard in domain.heard
-        if heard.link != own and (answer := would_answer(run, heard, nexthop, sender)) is not None
+        if heard.link != own and (answer := responder_of(run, heard, nexthop, sender)) is not None
     ]
     answers, stopped = _let_through(run, ns, link, nexthop, packet, sender, willing)
     announce = 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce")
@@ -84,7 +84,7 @@ def ask(
     )
     if (
         not answers
-        and (mac := late_mac(run, own, nexthop))
+        and (mac := pending_mac(run, own, nexthop))
         and run.choose(("late", own, nexthop), 2, None) == 0
     ):
         run.memory = run.memory.with_neigh((ns.key, link.ifindex, nexthop), mac)
@@ -102,7 +102,7 @@ def ask(
         run.memory = run.memory.with_neigh((ns.key, link.ifindex, nexthop), other.mac)
         for crossing in other.heard.path:
             learn_macs(run, crossing, link.mac, other.mac)
-        carry_answer(run, other, link.mac, len(nexthop) == 16)
+        carry_reply(run, other, link.mac, len(nexthop) == 16)
         if other.heard.link != answer.heard.link and hears_late(run, other.heard.link):
             late = (other.heard.link.netns, other.heard.link.ifindex, sender)
             run.memory = run.memory.but(pending_neighs=run.memory.pending_neighs | {late})
@@ -171,13 +171,13 @@ def _let_through(
     nexthop: bytes,
     packet: Packet,
     sender: bytes,
-    answers: list[Answer],
-) -> tuple[list[Answer], tuple[HookVerdict | Meddling, ...]]:
+    answers: list[Responder],
+) -> tuple[list[Responder], tuple[HookVerdict | Meddling, ...]]:
     """Leave out the answers that don't come, and name the chains that stop them; ends the walk where that isn't known.
 
     Who hears the question and wants to answer knows the asker then, whether or not the answer comes.
     """
-    passed: list[Answer] = []
+    passed: list[Responder] = []
     stopped: list[HookVerdict | Meddling] = []
     for answer in answers:
         own = LinkKey(ns.key, link.ifindex)
@@ -185,10 +185,10 @@ def _let_through(
             passage = ndp_passes(run, own, sender, answer.heard, nexthop)
         else:
             passage = arp_passes(run, own, sender, answer.heard, nexthop)
-        arrives = answer_arrives(run, ns, link, packet, nexthop, answer)
-        arrives = arrives and knows_asker(run, answer.heard.link, sender, link.mac)
+        arrives = reply_arrives(run, ns, link, packet, nexthop, answer)
+        arrives = arrives and knows_requester(run, answer.heard.link, sender, link.mac)
         if passage.asked and sender:
-            remember_asker(run, link, sender, answer)
+            learn_requester(run, link, sender, answer)
         if not arrives:
             continue
         if passage.passes is Tri.UNKNOWN:

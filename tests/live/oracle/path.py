@@ -22,7 +22,7 @@ ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
 _RETRANSMISSION_NS = 900_000_000
 
 
-class Crossing(msgspec.Struct, frozen=True):
+class DeviceCrossing(msgspec.Struct, frozen=True):
     """A packet crosses a device."""
 
     place: str
@@ -54,7 +54,7 @@ class Places:
         return self.by_ino.get((node, ino), "?")
 
 
-def crossings(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
+def crossings(path: Path, places: Places) -> list[tuple[DeviceCrossing, Packet]]:
     """List the devices crossed, with the packet at each: on arrival as it was before the device's own chains."""
     found = []
     last: Packet | None = None
@@ -69,7 +69,7 @@ def crossings(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
             arrived = last if last is not None and isinstance(what, Receive) else step.packet
             last = (last or before) if ingress and before is not None else None
             before = step.packet
-            crossing = Crossing(place, step.dev, not isinstance(what, Receive))
+            crossing = DeviceCrossing(place, step.dev, not isinstance(what, Receive))
             # a tunnel's device has had the frame that it drops
             crosses = isinstance(what, Encap) or (
                 isinstance(what, (Transmit, Receive)) and what.action != "drop"
@@ -79,14 +79,14 @@ def crossings(path: Path, places: Places) -> list[tuple[Crossing, Packet]]:
     return found
 
 
-def _is_told(crossing: Crossing) -> bool:
+def _is_told(crossing: DeviceCrossing) -> bool:
     """Tell whether a trace says that a device is crossed; of a bridge's own, it does of what goes up to it alone."""
     away = crossing.place == FABRIC or crossing.dev == "lo"
     return not away and not (crossing.dev.startswith("br") and crossing.out)
 
 
-def crossing_of(sighting: Sighting) -> Crossing:
-    return Crossing(sighting.place, sighting.dev, sighting.out)
+def crossing_of(sighting: Sighting) -> DeviceCrossing:
+    return DeviceCrossing(sighting.place, sighting.dev, sighting.out)
 
 
 def observed(result: Result, kinds: tuple[str, ...]) -> list[Sighting]:
@@ -202,7 +202,7 @@ def _as_written(frame: Frame, packet: Packet, written: set[tuple[str, str]]) -> 
 
 def _without_copies(
     seen: list[Sighting],
-    expected: list[tuple[Crossing, Packet]],
+    expected: list[tuple[DeviceCrossing, Packet]],
     copies: Copies,
     written: set[tuple[str, str]],
     repeated: bool,
@@ -250,7 +250,7 @@ def way_differs(
     if (
         path.disposition not in ARRIVED
         and len(left) == len(expected) + 1
-        and crossing_of(left[-1]) == Crossing(end_place(path, places), last.dev, False)
+        and crossing_of(left[-1]) == DeviceCrossing(end_place(path, places), last.dev, False)
     ):
         left.pop()  # seen before the hook or the check that dropped it
     for (crossing, packet), sighting in zip(expected, left, strict=False):

@@ -28,7 +28,7 @@ from netviz.core.state.node import NetnsState
 SETTINGS: Final = ("arp_ignore", "arp_filter")
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Responder(msgspec.Struct, frozen=True):
     """Somebody who answers for an address, and why."""
 
     heard: Heard
@@ -56,13 +56,13 @@ def silent_links(run: Run, domain: Domain, target: bytes, sender: bytes) -> tupl
     return tuple(found)
 
 
-def would_answer(run: Run, heard: Heard, target: bytes, sender: bytes) -> Answer | None:
+def responder_of(run: Run, heard: Heard, target: bytes, sender: bytes) -> Responder | None:
     ns = run.netns(heard.link.netns)
     link = ns.links[heard.link.ifindex]
     if link.flags & IFF_NOARP:
         return None
     cause = _answers6(ns, link, target) if len(target) == 16 else _answers4(ns, link, target, sender)
-    return Answer(heard, link.mac, cause) if cause is not None else None
+    return Responder(heard, link.mac, cause) if cause is not None else None
 
 
 def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> AnswerCause | None:

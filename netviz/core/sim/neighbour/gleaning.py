@@ -1,4 +1,4 @@
-"""What a host learns from ARP questions that are for others: who asks has shown its address and its MAC.
+"""Gleaning: what a host learns from ARP requests for others, whose requester has shown its address and its MAC.
 
 It makes no entry of it, but brings one up to date that it has. A segment may have thousands of hosts, so the
 questions of a run are kept, and looked through when an entry is used.
@@ -17,7 +17,7 @@ from netviz.core.sim.heard import Domain, Heard
 from netviz.core.sim.link.domain import TUNNELS
 from netviz.core.sim.link.underlay import on_segment
 from netviz.core.sim.memory import Question
-from netviz.core.sim.neighbour.passage import arp_passes
+from netviz.core.sim.neighbour.arp_nd_filter import arp_passes
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route_flow import RouteFlow
@@ -33,7 +33,7 @@ def note(run: Run, asker: LinkKey, link: Link, sender: bytes, target: bytes, dom
         run.memory = run.memory.but(questions={**questions, sender: asked})
 
 
-def overheard_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neigh | None) -> bytes:
+def gleaned_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neigh | None) -> bytes:
     """Return the MAC that an entry for an address has by now, as the last question of this run shows; b"" for none."""
     if entry is None or entry.state & (NUD_PERMANENT | NUD_NOARP):
         return b""
@@ -47,7 +47,7 @@ def overheard_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neig
     return b""
 
 
-def late_mac(run: Run, here: LinkKey, addr: bytes) -> bytes:
+def pending_mac(run: Run, here: LinkKey, addr: bytes) -> bytes:
     """Return the MAC that a question of this run shows which comes to a link by a tunnel; b"" for none.
 
     What a tunnel carries is taken in later than what comes beside it (gro_cells): whether there is an entry by then

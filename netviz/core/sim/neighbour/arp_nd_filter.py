@@ -1,6 +1,6 @@
 """Whether netfilter lets address resolution through: ARP, bridge and netdev chains, and IPv6's own hooks.
 
-A question and its answer pass the hooks of both ends and of the bridges between; nothing of it is recorded,
+A request and its reply pass the hooks of both ends and of the bridges between; nothing of it is recorded,
 for it is not the traced packet.
 
 Source: net/ipv4/arp.c, arp_xmit, arp_rcv (NFPROTO_ARP); net/ipv6/ndisc.c, ndisc_send_skb, ndisc_rcv;
@@ -64,7 +64,7 @@ SAID = ("src", "dst", "smac", "dmac")
 ARP_LENGTH, NDP_LENGTH, NDP_HOP_LIMIT = 28, 72, 255
 
 
-class Passage(msgspec.Struct, frozen=True):
+class Filtered(msgspec.Struct, frozen=True):
     """Whether a question and its answer get through, and what stops them; `asked`: the question does."""
 
     passes: Tri
@@ -72,7 +72,7 @@ class Passage(msgspec.Struct, frozen=True):
     asked: bool = False
 
 
-def arp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Passage:
+def arp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
     """Tell whether an ARP request reaches a link and its answer comes back."""
     one, other = _link(run, asker), _link(run, heard.link)
     ask = Packet(sender or bytes(4), target, 0, length=ARP_LENGTH, arp=ARP_REQUEST)
@@ -81,7 +81,7 @@ def arp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: by
     return _exchange(run, asker, heard, ask, answer)
 
 
-def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Passage:
+def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
     """Tell whether a solicitation reaches a link and its answer comes back."""
     one, other = _link(run, asker), _link(run, heard.link)
     group = SOLICITED_NODE + target[13:]
@@ -96,7 +96,7 @@ def _link(run: Run, key: LinkKey) -> Link:
     return run.netns(key.netns).links[key.ifindex]
 
 
-def _exchange(run: Run, asker: LinkKey, heard: Heard, ask: Packet, answer: Packet) -> Passage:
+def _exchange(run: Run, asker: LinkKey, heard: Heard, ask: Packet, answer: Packet) -> Filtered:
     there = _carried(run, ask, asker, heard.path, heard.link)
     if there.passes is not Tri.TRUE:
         return there
@@ -104,7 +104,7 @@ def _exchange(run: Run, asker: LinkKey, heard: Heard, ask: Packet, answer: Packe
     return msgspec.structs.replace(_carried(run, answer, heard.link, back, asker), asked=True)
 
 
-def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> Passage:
+def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> Filtered:
     """Pass a message through all hooks from one link to another; UNKNOWN where one changes what it says."""
     passed = message
     with run.aside():
@@ -119,22 +119,22 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
                 raise Ended(Disposition.DROPPED, "IPV6_NDISC_HOP_LIMIT")
         except Ended as ended:
             unknown = ended.disposition is Disposition.UNKNOWN
-            return Passage(Tri.UNKNOWN if unknown else Tri.FALSE, _last_verdict(run.rec))
+            return Filtered(Tri.UNKNOWN if unknown else Tri.FALSE, _last_verdict(run.rec))
     changed = [field for field in SAID if getattr(passed, field) != getattr(message, field)]
     if changed == ["dmac"] and _is_for_others(run, passed, end):
-        return Passage(Tri.FALSE, "another MAC")
+        return Filtered(Tri.FALSE, "another MAC")
     if set(changed) <= {"src", "dst"} and _is_answer(message):
         return _reads(run, message, passed, end)
     if changed == ["src"] and not message.arp and not owned_addrs(run.netns(start.netns), passed.src):
-        return Passage(Tri.FALSE, "requester")  # the answer goes to who isn't there
-    return Passage(Tri.UNKNOWN if changed else Tri.TRUE)
+        return Filtered(Tri.FALSE, "requester")  # the answer goes to who isn't there
+    return Filtered(Tri.UNKNOWN if changed else Tri.TRUE)
 
 
 def _is_answer(message: Packet) -> bool:
     return message.arp == ARP_REPLY if message.arp else message.icmp_type == NEIGHBOUR_ADVERTISEMENT
 
 
-def _reads(run: Run, message: Packet, passed: Packet, end: LinkKey) -> Passage:
+def _reads(run: Run, message: Packet, passed: Packet, end: LinkKey) -> Filtered:
     """Tell whether an answer whose addresses were changed on its way still says what was asked.
 
     ARP asks who says so, and not to whom; an advertisement is for who has its destination, and names its target apart.
@@ -145,7 +145,7 @@ def _reads(run: Run, message: Packet, passed: Packet, end: LinkKey) -> Passage:
         understood = passed.src == message.src
     else:
         understood = passed.dst == message.dst or bool(owned_addrs(run.netns(end.netns), passed.dst))
-    return Passage(Tri.TRUE) if understood else Passage(Tri.FALSE, "content")
+    return Filtered(Tri.TRUE) if understood else Filtered(Tri.FALSE, "content")
 
 
 def _is_for_others(run: Run, message: Packet, end: LinkKey) -> bool:
