@@ -82,10 +82,8 @@ def rule_text(
     rule: NftRuleBody, family: int = 0, sets: nft_text.Sets | None = None, legacy: bool = False
 ) -> str:
     """One rule as people write it, else as its expressions."""
-    try:
-        return nft_text.rule_text(rule, family, sets, legacy) or expressions_text(rule)
-    except (LookupError, TypeError, ValueError):
-        return expressions_text(rule)
+    text = nft_text.rule_text(rule, family, sets, legacy)
+    return expressions_text(rule) if text in ("", nft_text.UNREADABLE_RULE) else text
 
 
 def expressions_text(rule: NftRuleBody) -> str:

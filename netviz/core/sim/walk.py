@@ -13,6 +13,7 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.netns import Netns
+from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.inet import ip_output
 from netviz.core.sim.inet.icmp import errors_from_inbound
 from netviz.core.sim.kubernetes.overlay import add_meanings
@@ -51,16 +52,6 @@ from netviz.core.state.node import ClusterState
 
 MAX_BRANCHES = 64
 DEFAULT_TTL = 64
-# What a state that contradicts itself can raise inside the walk.
-BAD_STATE = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
 def first_packet(flow: Flow) -> Packet:

@@ -19,6 +19,7 @@ from netviz.core.model.netfilter import (
     SetBody,
 )
 from netviz.core.plain import quoted
+from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.nft import words as nft_words
 from netviz.core.sim.nft.context import data_of, verdict_of, word
 from netviz.core.sim.nft.statements import STATEMENTS, verdict_text
@@ -62,6 +63,9 @@ def list_command(chain: NftChain, *, legacy: bool = False) -> str:
     return f"{program} -t {table} -v -S {name}"
 
 
+UNREADABLE_RULE = "(a rule that cannot be written: its expressions contradict themselves)"
+
+
 def rule_text(
     rule: NftRuleBody,
     family: int = 0,
@@ -71,8 +75,18 @@ def rule_text(
 ) -> str:
     """Write a rule as `nft` does; one with xtables extensions (or of a legacy table) as `iptables-save` does.
 
-    `elements` returns a set's elements: those of unnamed sets are written out.
+    `elements` returns a set's elements: those of unnamed sets are written out. A rule whose expressions contradict
+    themselves is UNREADABLE_RULE.
     """
+    try:
+        return _rule_text(rule, family, sets, xtables, elements)
+    except BAD_STATE:
+        return UNREADABLE_RULE
+
+
+def _rule_text(
+    rule: NftRuleBody, family: int, sets: Sets | None, xtables: bool, elements: Elements | None
+) -> str:
     if family == NFPROTO_BRIDGE and is_xtables(rule):
         return eb_rule_text(rule)
     if xtables or is_xtables(rule):
