@@ -27,6 +27,7 @@ import msgspec
 
 from agents.collectors.base import Host, NetnsHandle, Reading
 from agents.schedule import until_tick
+from netviz.core.model.check import decoder_words
 from netviz.core.model.netns import Pod
 
 if TYPE_CHECKING:  # a snapshot, which must be quick, runs without asyncio
@@ -129,10 +130,10 @@ class FileSource:
         except OSError as err:
             raise SourceError(f"{self._path}: {err.strerror}") from None
         except msgspec.MsgspecError as err:
-            raise SourceError(f"{self._path}: {err}") from None
+            raise SourceError(f"{self._path}: {decoder_words(err)}") from None
         for at, entry in enumerate(entries):
             if not entry.netns and not entry.pause_pid:
-                raise SourceError(f"{self._path}: neither netns nor pause_pid - at `$[{at}]`")
+                raise SourceError(f"{self._path}: [{at}]: neither netns nor pause_pid is given")
         return [
             PodClaim(
                 Pod(

@@ -29,7 +29,7 @@ class WatchNodes(msgspec.Struct, tag_field="type", tag="watch"):
     nodes: Annotated[list[NodeName], msgspec.Meta(max_length=MAX_WATCHED)] | None
 
 
-UNDERSTOOD = '{"type": "resync"} and {"type": "watch", "nodes": [NAME, ...] or null} are understood'
+UNDERSTOOD = '{"type": "resync"} and {"type": "watch", "nodes": [NAME, ...] or null} are understood, 10,000 names at most'
 _decode = msgspec.json.Decoder(Resync | WatchNodes).decode
 
 

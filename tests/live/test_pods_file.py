@@ -90,12 +90,12 @@ async def test_a_pod_is_found_by_its_process_and_once_its_namespace_comes(tmp_pa
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("{}", "Expected `array`, got `object`"),
-        ('[{"namespace": "x"}]', "missing required field `name` - at `$[0]`"),
-        ('[{"name": "a", "namespace": "x"}]', "neither netns nor pause_pid - at `$[0]`"),
+        ("{}", "expected array, got object"),
+        ('[{"namespace": "x"}]', "[0]: lacks the required field name"),
+        ('[{"name": "a", "namespace": "x"}]', "[0]: neither netns nor pause_pid is given"),
         (
             '[{"name": "a", "namespace": "x", "pause_pid": "7"}]',
-            "Expected `int`, got `str` - at `$[0].pause_pid`",
+            "[0].pause_pid: expected int, got str",
         ),
         ("", "Input data was truncated"),
     ],
