@@ -9,12 +9,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lab import netns, nft, xdp, xtables
+from lab import flows, netns, nft, xdp, xtables
 from lab.cluster import Cluster
+from lab.flows import Flow
 from lab.kinds import vxlan
 from lab.kinds.vxlan import Vxlan
 from lab.kubernetes import agent
@@ -292,12 +293,41 @@ class Changes:
 
         `address` is "IPV4 IPV6".
         """
-        agent.misdirect(self._cluster.site, self._cluster.kind, self._cluster.state, node, service, address)
+        self._rewrite(node, service, agent.moved(address))
         self._note(self.redirect_services, node=node)
+
+    def double_endpoint(self, node: str, service: str) -> None:
+        """Have a node's rules list a service's (NAMESPACE/NAME) first endpoint twice."""
+        self._rewrite(node, service, agent.doubled)
+        self._note(self.redirect_services, node=node)
+
+    def pin_flows(self, pod: str, service: str, address: str, pinned: Sequence[Flow]) -> None:
+        """Have conntrack on a pod's node lead UDP flows of the pod to `address`, "IPV4 IPV6", whatever the rules say.
+
+        This comes about as in reality: the service's (NAMESPACE/NAME) endpoint was there when they began.
+        """
+        node = self._cluster.pod(pod).node
+        root, source = self._cluster.netns_of(node), self._cluster.netns_of(pod)
+        self._rewrite(node, service, agent.moved(address))
+        try:
+            for flow in pinned:
+                self.delete_flow(node, *flow)
+                flows.begin(root, source, flow)
+                self._note(self.delete_flow, target=node, **flow._asdict())
+        finally:
+            self.redirect_services(node)
+
+    def delete_flow(self, target: str, src: str, sport: int, dst: str, dport: int) -> None:
+        """Delete the conntrack entry of a UDP flow if there is one."""
+        flows.forget(self._cluster.netns_of(target), flows.Flow(src, sport, dst, dport))
 
     def redirect_services(self, node: str) -> None:
         """Have a node's rules lead services to where the API's lists say."""
-        agent.misdirect(self._cluster.site, self._cluster.kind, self._cluster.state, node, "", "")
+        self._rewrite(node, "", agent.unchanged)
+
+    def _rewrite(self, node: str, service: str, change: Callable[[agent.Endpoints], agent.Endpoints]) -> None:
+        cluster = self._cluster
+        agent.rewrite(cluster.site, cluster.kind, cluster.state, node, service, change)
 
     def set_hairpin(self, target: str, dev: str, on: int) -> None:
         """Have a bridge's port send frames back by where they came from (1), or not (0)."""

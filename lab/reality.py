@@ -36,6 +36,7 @@ import msgspec
 from lab import netns, softirq
 from lab.cluster import Cluster
 from lab.echo import PORT
+from lab.kubernetes import dns
 from lab.sniffer import Sniffer
 
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, IP_PMTUDISC_DONT, IP_PMTUDISC_DO = 10, 23, 0, 2
@@ -69,7 +70,8 @@ class Probe(msgspec.Struct, frozen=True):
 
     `size` is the length of the IP packet in bytes for UDP and ICMP, and of the data sent once
     connected for TCP; 0 is as small as can be. `df` forbids fragmentation. `family` (4 or 6) chooses
-    the address of a named destination.
+    the address of a named destination. `sport` is a fixed source port, 0 is one of its own. What goes to
+    UDP port 53 is a question for the DNS.
     """
 
     src: str
@@ -79,6 +81,7 @@ class Probe(msgspec.Struct, frozen=True):
     size: int = 0
     df: bool = False
     family: int = 4
+    sport: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -104,8 +107,9 @@ class _Run:
         self.probe = probe
         self.address = address
         self.v6 = ":" in address
-        self.cookie = b"nv" + os.urandom(6)
-        self.sport = next(_ports)
+        self.asks_dns = (probe.proto, probe.dport) == ("udp", dns.PORT)
+        self.cookie = dns.question_head() if self.asks_dns else b"nv" + os.urandom(6)
+        self.sport = probe.sport or next(_ports)
         self.result = ""
         self.error = ""
         self.seen: str | None = None
@@ -157,13 +161,15 @@ class _Run:
                 self.sock.bind(("::" if self.v6 else "0.0.0.0", self.sport))
                 return
             except OSError as error:
-                if error.errno != errno.EADDRINUSE:
+                if error.errno != errno.EADDRINUSE or self.probe.sport:
                     raise
                 self.sport = next(_ports)
 
     def _datagram(self) -> bytes:
         overhead = (40 if self.v6 else 20) + 8
         payload = self.cookie.ljust(self.probe.size - overhead, b".")
+        if self.asks_dns:
+            return self.cookie + dns.QUESTION
         if self.probe.proto == "udp":
             return payload
         kind = ICMPV6_ECHO if self.v6 else ICMP_ECHO
@@ -187,7 +193,7 @@ class _Run:
             data = self.sock.recv(65536)
             self.rtt_ms = (time.monotonic() - self.started) * 1000
             self.result = "delivered"
-            if self.probe.proto == "udp":
+            if self.probe.proto == "udp" and not self.asks_dns:
                 self.seen = data.split(b" ", 1)[0].decode()
         except BlockingIOError:
             return

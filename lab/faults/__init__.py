@@ -109,6 +109,7 @@ def _listed(fault: Fault, cluster: Cluster | None) -> dict[str, Any]:
                 "at_home": effect.at_home,
                 "both": effect.both,
                 "certain": not effect.sometimes,
+                "source_port": effect.sport or None,
             }
             for effect in fault.affects
         ],
@@ -131,7 +132,14 @@ def _listed(fault: Fault, cluster: Cluster | None) -> dict[str, Any]:
     if isinstance(blamed, Pod):
         said["blame"]["pod"] = blamed.name
     said["pairs"] = [
-        {"from": p.src, "to": p.dst, "family": p.family, "size": p.size, "certain": certain}
+        {
+            "from": p.src,
+            "to": p.dst,
+            "family": p.family,
+            "size": p.size,
+            "source_port": p.sport or None,
+            "certain": certain,
+        }
         for p, certain in pairs.items()
     ]
     return said

@@ -10,6 +10,7 @@ blame, and in which pairs are affected. `Effect` names sets of senders and recei
     others.pods                              the pods of all nodes but NODE
     pods, nodes                              all of them
     SERVICE, SERVICES                        the cluster address of the service that the fault is about, of all
+    DNS                                      the cluster address of the DNS service
     outside                                  the internet's host
     any                                      as a sender all pods and nodes, as a receiver all pods and outside
 
@@ -26,6 +27,7 @@ import msgspec
 from lab.changes import Changes
 from lab.cluster import Cluster, LabError
 from lab.kinds import KINDS
+from lab.kubernetes import shapes
 from lab.spec import ClusterState, NodeState, Pod
 
 ALL = tuple(KINDS)
@@ -33,6 +35,9 @@ BRIDGED = ("textbook", "vxlan", "cni", "two-nics")
 BY_NODES = tuple(name for name in ALL if name != "macvlan")  # pods' packets pass their node's IP layer
 OUTSIDE = "internet"
 SMALL, LARGE = "small", "large"
+DNS = f"{shapes.DNS_NAMESPACE}/{shapes.DNS_NAME}"
+# The source port of the flow that a fault is about.
+FLOW_PORT = 40053
 
 
 class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,7 +45,8 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `sizes` says whether small packets suffer, large ones (1420 bytes), or both; `kinds` limits it to some
     kinds of networks, `at_home` to those where packets between pods of one node pass its IP layer's rules;
-    with `both` the way back is meant too; `sometimes` says that it depends on chance.
+    with `both` the way back is meant too; `sometimes` says that it depends on chance. With `sport` only what
+    is sent from that UDP port suffers.
     """
 
     src: str
@@ -51,15 +57,17 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     at_home: bool = False
     both: bool = False
     sometimes: bool = False
+    sport: int = 0
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """A sender and a receiver by name, an address family and a size of packets."""
+    """A sender and a receiver by name, an address family, a size of packets, and a UDP source port (0 is any)."""
 
     src: str
     dst: str
     family: int
     size: str
+    sport: int = 0
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -73,6 +81,7 @@ class Target(msgspec.Struct, frozen=True):
     kind: str
     at_home: bool
     service: str = ""
+    dns: dict[int, str] = {}  # the DNS service's cluster address in each family
 
     def need_service(self) -> str:
         """Return the name of the service, as NAMESPACE/NAME. Raises: LabError."""
@@ -192,7 +201,18 @@ def choose_target(
         another = next((found for found in first.pods.values() if found is not chosen), None)
     spec = cluster.state.spec
     at_home = spec.kind in ("routed", "ptp") or KINDS[spec.kind].rules_bridged(spec)
-    return Target(first, second, third, chosen, another, spec.kind, at_home, _service(cluster.state, chosen))
+    service, dns = _service(cluster.state, chosen), dns_addresses(cluster.state)
+    return Target(first, second, third, chosen, another, spec.kind, at_home, service, dns)
+
+
+def dns_addresses(state: ClusterState) -> dict[int, str]:
+    """Map each address family to the DNS service's cluster address, if there is that service."""
+    return {
+        6 if ":" in address else 4: address
+        for one in state.services
+        if f"{one['metadata']['namespace']}/{one['metadata']['name']}" == DNS
+        for address in one["spec"]["clusterIPs"]
+    }
 
 
 def usual_services(state: ClusterState) -> dict[str, dict[str, Any]]:
@@ -243,7 +263,9 @@ def _pairs(effect: Effect, sources: list[str], targets: list[str]) -> Iterable[P
             if src != dst:
                 # Services are for TCP, which has no large datagrams.
                 sizes = (SMALL,) if dst.startswith("svc/") else effect.sizes
-                yield from (Pair(src, dst, family, size) for family in effect.families for size in sizes)
+                yield from (
+                    Pair(src, dst, family, size, effect.sport) for family in effect.families for size in sizes
+                )
 
 
 def _names(words: str, state: ClusterState, target: Target, sending: bool) -> list[str]:
@@ -270,6 +292,8 @@ def _set(word: str, state: ClusterState, target: Target, sending: bool) -> list[
             return [target.other_first().name] if target.other is not None else []
         case "SERVICES":
             return [] if sending else [f"svc/{name}" for name in usual_services(state)]
+        case "DNS":
+            return [f"svc/{DNS}"] if target.dns and not sending else []
         case "SERVICE":
             return [f"svc/{target.service}"] if target.service and not sending else []
         case "others.pods":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from lab import plan
 from lab.changes import Changes
-from lab.faults.model import BRIDGED, BY_NODES, Effect, Target, fault
+from lab.faults.model import BRIDGED, BY_NODES, DNS, FLOW_PORT, Effect, Target, fault
+from lab.flows import Flow
+from lab.kubernetes import shapes
 
 _LAST_INDEX = 250
 
@@ -23,6 +25,42 @@ def _stale_endpoint(changes: Changes, target: Target) -> None:
     node = target.node
     gone = " ".join(plan.pod_address(node.pod_cidr(family), _LAST_INDEX) for family in node.families)
     changes.misdirect_service(node.name, target.need_service(), gone)
+
+
+@fault(
+    "stale-conntrack",
+    "conntrack",
+    "NODE's conntrack still leads what POD asks the DNS service from UDP port 40053 to an endpoint on OTHER that"
+    " is gone, though the rules name those that are there: that flow gets no answer as long as POD sends at least"
+    " every 30 s; from other ports and pods the service works",
+    uses=("pod", "other"),
+    kinds=BY_NODES,
+    blame=("node", ""),
+    affects=(Effect("POD", "DNS", sport=FLOW_PORT),),
+    needs_services=True,
+)
+def _stale_conntrack(changes: Changes, target: Target) -> None:
+    pod, other = target.need_pod(), target.need_other()
+    gone = " ".join(plan.pod_address(other.pod_cidr(family), _LAST_INDEX) for family in other.families)
+    pinned = [
+        Flow(pod.address(family), FLOW_PORT, address, shapes.DNS_PORT)
+        for family, address in target.dns.items()
+    ]
+    changes.pin_flows(pod.name, DNS, gone, pinned)
+
+
+@fault(
+    "doubled-endpoint",
+    "services",
+    "NODE's rules list the service's first endpoint twice: of what NODE and its pods send to the service it gets"
+    " twice the share of each other one; nothing fails, but that pod is busier than the others",
+    kinds=BY_NODES,
+    blame=("node", ""),
+    affects=(),
+    needs_services=True,
+)
+def _doubled_endpoint(changes: Changes, target: Target) -> None:
+    changes.double_endpoint(target.node.name, target.need_service())
 
 
 @fault(

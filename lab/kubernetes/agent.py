@@ -19,6 +19,7 @@ from lab.kubernetes.ports import Endpoint, ServicePort, service_ports
 from lab.spec import ClusterSpec, ClusterState, NodeState
 
 Health = dict[str, list[str | int]]
+Endpoints = tuple[Endpoint, ...]
 _AT_ONCE = 4
 IPTABLES, NFTABLES, BOTH = "iptables", "nftables", "both"
 
@@ -83,23 +84,45 @@ def settle(site: Site, kind: Kind, state: ClusterState, health: Callable[[str, H
         health(node.name, health_of(ports[4], node.name))
 
 
-def misdirect(site: Site, kind: Kind, state: ClusterState, node: str, service: str, address: str) -> None:
-    """Write a node's rules with another endpoint for one service ("" is none), which nobody else knows of."""
+def rewrite(
+    site: Site,
+    kind: Kind,
+    state: ClusterState,
+    node: str,
+    service: str,
+    change: Callable[[Endpoints], Endpoints],
+) -> None:
+    """Write a node's rules with other endpoints for one service ("" is none), which nobody else knows of."""
     for family in (4, 6) if state.spec.ipv6 else (4,):
-        ports = ports_of(state, family)
-        if service:
-            wrong = address.split()[family == 6]
-            ports = [
-                msgspec.structs.replace(port, endpoints=tuple(_moved(port.endpoints, wrong)))
-                if f"{port.namespace}/{port.name}" == service
-                else port
-                for port in ports
-            ]
+        ports = [
+            msgspec.structs.replace(port, endpoints=change(port.endpoints))
+            if f"{port.namespace}/{port.name}" == service
+            else port
+            for port in ports_of(state, family)
+        ]
         _write_services(site, kind, state, state.nodes[node], ports)
 
 
-def _moved(endpoints: tuple[Endpoint, ...], address: str) -> list[Endpoint]:
-    return [msgspec.structs.replace(endpoint, addr=address) for endpoint in endpoints[:1]]
+def moved(address: str) -> Callable[[Endpoints], Endpoints]:
+    """Return what puts one address, of those given as "IPV4 IPV6", in the place of all endpoints."""
+
+    def move(endpoints: Endpoints) -> Endpoints:
+        words = address.split()
+        return tuple(
+            msgspec.structs.replace(endpoint, addr=words[":" in endpoint.addr]) for endpoint in endpoints[:1]
+        )
+
+    return move
+
+
+def doubled(endpoints: Endpoints) -> Endpoints:
+    """Return the endpoints with the first one twice."""
+    return (*endpoints[:1], *endpoints)
+
+
+def unchanged(endpoints: Endpoints) -> Endpoints:
+    """Return the endpoints."""
+    return endpoints
 
 
 def _write_policies(site: Site, state: ClusterState, node: NodeState, family: int) -> None:

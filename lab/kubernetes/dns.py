@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import selectors
 import socket
 import struct
@@ -26,6 +27,17 @@ _NOERROR, _FORMERR, _NXDOMAIN, _REFUSED = 0, 1, 3, 5
 _TTL_S = 5
 _HEADER = struct.Struct("!HHHHHH")
 Json = dict[str, Any]
+# What follows the first eight bytes of a question: two counts, and which address kube-dns has.
+QUESTION = (
+    bytes(4)
+    + b"".join(bytes([len(label)]) + label for label in b"kube-dns.kube-system.svc.cluster.local".split(b"."))
+    + struct.pack("!BHH", 0, _A, _IN)
+)
+
+
+def question_head() -> bytes:
+    """Return the first eight bytes of a question: an identifier of its own, recursion desired, one question."""
+    return os.urandom(2) + struct.pack("!HHH", 0x0100, 1, 0)
 
 
 def answer(question: bytes, objects: Path) -> bytes | None:

@@ -71,7 +71,7 @@ def _sets(node: str, node_ip: str, ports: Sequence[ServicePort], ip: str) -> lis
         )
         for port in ports
         if port.affinity_s
-        for one in port.endpoints
+        for one in dict.fromkeys(port.endpoints)
     ]
     return [
         _block(
@@ -168,7 +168,7 @@ def _service(port: ServicePort, node: str, pods: str, ip: str) -> list[str]:
     """Write the chains of a port that has endpoints, those that are jumped to first."""
     if not port.endpoints:
         return []
-    made = [_endpoint(port, one, ip) for one in port.endpoints] if port.affinity_s else []
+    made = [_endpoint(port, one, ip) for one in dict.fromkeys(port.endpoints)] if port.affinity_s else []
     local, service = _name("local", port), _name("service", port)
     here = port.local(node)
     if here and (port.internal_local or (port.external_local and port.is_external)):

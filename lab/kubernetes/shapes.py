@@ -15,7 +15,7 @@ from lab.echo import PORT
 from lab.spec import ClusterSpec
 
 Json = dict[str, Any]
-DNS_NAME, DNS_NAMESPACE, DNS_INDEX = "kube-dns", "kube-system", 10
+DNS_NAME, DNS_NAMESPACE, DNS_INDEX, DNS_PORT = "kube-dns", "kube-system", 10, 53
 NODE_PORT, HEALTH_PORT = 30080, 31080
 EXTERNAL4 = "172.30.0."
 _EXTERNAL_INDEX = 200
@@ -152,7 +152,7 @@ def _invent(spec: ClusterSpec, number: int) -> Json:
 def dns(spec: ClusterSpec) -> Json:
     """Return the DNS service."""
     ports = [
-        {"name": name, "protocol": proto, "port": 53, "targetPort": 53}
+        {"name": name, "protocol": proto, "port": DNS_PORT, "targetPort": DNS_PORT}
         for name, proto in (("dns", "UDP"), ("dns-tcp", "TCP"))
     ]
     labels = {"k8s-app": DNS_NAME}

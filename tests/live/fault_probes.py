@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from lab.cluster import Cluster
-from lab.faults.model import LARGE, OUTSIDE, SMALL, Pair
+from lab.faults.model import DNS, FLOW_PORT, LARGE, OUTSIDE, SMALL, Pair, dns_addresses
+from lab.kubernetes.dns import PORT as DNS_PORT
 from lab.reality import Outcome, Probe, send_all
 
 # How long to wait for an answer that must not come.
@@ -15,6 +16,7 @@ LOST_S = 0.5
 PATIENCE_S = 5.0
 LARGE_BYTES = 1420
 SERVICE_PORT = 80
+DNS_SERVICE = f"svc/{DNS}"
 # How often a fault that strikes by chance may spare everybody.
 TRIES = 25
 Met = tuple[str, str | None, tuple[str, ...]]
@@ -29,6 +31,10 @@ def pairs(cluster: Cluster) -> list[Pair]:
     services = [f"svc/default/{name}" for name in service_addresses(cluster)]
     families = (4, 6) if cluster.state.spec.ipv6 else (4,)
     found = [Pair(a, b, f, SMALL) for a in [*pods, *cluster.nodes] for b in services for f in families]
+    asked = [DNS_SERVICE] if services else []
+    found += [
+        Pair(a, b, f, SMALL, port) for a in pods for b in asked for f in families for port in (0, FLOW_PORT)
+    ]
     return found + [Pair(a, b, f, size) for a, b in ways for f in families for size in (SMALL, LARGE)]
 
 
@@ -42,6 +48,9 @@ def service_addresses(cluster: Cluster) -> dict[str, list[str]]:
 
 
 def _probe(cluster: Cluster, pair: Pair) -> Probe:
+    if pair.dst == DNS_SERVICE:
+        address = dns_addresses(cluster.state)[pair.family]
+        return Probe(pair.src, address, "udp", DNS_PORT, family=pair.family, sport=pair.sport)
     if pair.dst.startswith("svc/"):
         address = service_addresses(cluster)[pair.dst.rpartition("/")[2]][pair.family == 6]
         return Probe(pair.src, address, "tcp", 80, family=pair.family)
@@ -57,9 +66,12 @@ def meet(cluster: Cluster, wanted: list[Pair], timeout_s: float = LOST_S) -> dic
 
 
 def _met(outcome: Outcome) -> Met:
-    if outcome.probe.dport == SERVICE_PORT:  # which endpoint it is is chance, and so is its source
-        return outcome.result, None, ()
     lost = outcome.result in ("lost", "unreachable", "too_big", "prohibited")
+    if outcome.probe.dport in (
+        SERVICE_PORT,
+        DNS_PORT,
+    ):  # which endpoint it is is chance, and so is its source
+        return "lost" if lost else outcome.result, None, ()
     arrived = () if lost else outcome.arrived_at
     return "lost" if lost else outcome.result, None if lost else outcome.seen_source, arrived
 
@@ -75,15 +87,20 @@ def healthy(cluster: Cluster) -> dict[Pair, Met]:
 def differences(cluster: Cluster, before: Mapping[Pair, Met], expected: Mapping[Pair, bool]) -> list[str]:
     """Say where what packets meet now isn't what a fault is expected to affect."""
     # What becomes of a service follows from its endpoints' pairs: it is looked at where it is meant itself.
-    by_services = any(pair.dst.startswith("svc/") for pair in expected)
-    now = meet(cluster, [pair for pair in before if by_services or not pair.dst.startswith("svc/")])
+    # With a fault that breaks nothing, everything is.
+    by_services = not expected or any(pair.dst.startswith("svc/") for pair in expected)
+    asks_dns = not expected or any(pair.dst == DNS_SERVICE for pair in expected)
+    left_out = {pair for pair in before if pair.dst == DNS_SERVICE and not asks_dns}
+    if not by_services:
+        left_out = {pair for pair in before if pair.dst.startswith("svc/")}
+    now = meet(cluster, [pair for pair in before if pair not in left_out])
     changed = {pair for pair, met in now.items() if met != before[pair]}
     # An answer may come late on a busy machine: what isn't expected to suffer gets a second, patient chance.
     late = [pair for pair in changed if pair not in expected]
     again = meet(cluster, late, PATIENCE_S) if late else {}
     changed -= {pair for pair, met in again.items() if met == before[pair]}
     for _ in range(TRIES):
-        if changed:
+        if changed or not expected:
             break
         now = meet(cluster, list(expected))
         changed = {pair for pair, met in now.items() if met != before[pair]}
@@ -91,7 +108,7 @@ def differences(cluster: Cluster, before: Mapping[Pair, Met], expected: Mapping[
     found += [
         f"not affected: {pair}" for pair, certain in expected.items() if certain and pair not in changed
     ]
-    if not changed:
+    if expected and not changed:
         found.append("nothing is affected")
     return sorted(found)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -16,10 +18,20 @@ import pytest
 from lab.cluster import Cluster, ClusterSpec
 from lab.faults import FAULTS, affected_by, apply_fault, listed, mend
 from lab.faults.model import Pair
-from tests.live.fault_probes import Met, differences, healthy, kernel_state
+from lab.reality import Probe, send_all
+from tests.live.fault_probes import (
+    PATIENCE_S,
+    SERVICE_PORT,
+    Met,
+    differences,
+    healthy,
+    kernel_state,
+    service_addresses,
+)
 
 pytestmark = pytest.mark.live
 SERVICES = "+services"
+CONNECTIONS = 1000
 CASES = sorted(
     (fault.kinds[0] + (SERVICES if fault.needs_services else ""), name) for name, fault in FAULTS.items()
 )
@@ -53,6 +65,34 @@ def test_a_fault_affects_what_it_says_and_is_undone(rig: Rig, name: str) -> None
         mend(rig.cluster)
     assert not found, "\n".join(found[:20])
     assert kernel_state(rig.cluster) == rig.state
+
+
+@pytest.mark.parametrize("rig", ["textbook" + SERVICES], indirect=True)
+def test_a_doubled_endpoint_gets_twice_the_share(rig: Rig) -> None:
+    expected = affected_by(rig.cluster, "doubled-endpoint")
+    apply_fault(rig.cluster, "doubled-endpoint")
+    try:
+        shares = _shares(rig.cluster, "node1", "web")
+    finally:
+        mend(rig.cluster)
+    assert not expected
+    # Of four entries the first pod has two; a share of 1/3 or of 1/2 is over five deviations from this bound.
+    first, *others = sorted(shares, key=lambda address: address.split("."))
+    assert len(others) == 2
+    assert shares[first] > 0.42 * sum(shares.values()), shares
+
+
+def _shares(cluster: Cluster, node: str, service: str) -> Counter[str]:
+    """How many of many connections from a node to a service went to each endpoint, as its conntrack says."""
+    address = service_addresses(cluster)[service][0]
+    filters = ["-p", "tcp", "--orig-dst", address]
+    cluster.exec(node, ["conntrack", "-D", *filters])
+    outcomes = send_all(
+        cluster, [Probe(node, address, "tcp", SERVICE_PORT)] * CONNECTIONS, timeout_s=PATIENCE_S
+    )
+    assert {outcome.result for outcome in outcomes} == {"delivered"}
+    entries = cluster.exec(node, ["conntrack", "-L", *filters]).stdout.splitlines()
+    return Counter(re.findall(r"src=(\S+)", entry)[1] for entry in entries)
 
 
 @pytest.mark.parametrize("rig", ["textbook"], indirect=True)
