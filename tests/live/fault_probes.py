@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -128,6 +129,14 @@ def kernel_state(cluster: Cluster) -> dict[str, list[str]]:
     targets = [*cluster.nodes, *cluster.pods, "router", "fabric"]
     with ThreadPoolExecutor(4) as pool:
         return dict(zip(targets, pool.map(seen, targets), strict=True))
+
+
+def left_behind(cluster: Cluster, before: Mapping[str, list[str]]) -> list[str]:
+    """Say what differs from an earlier state, once the kernel has had time to see that links are up again."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (now := kernel_state(cluster)) != before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return [f"{name}: {line}" for name in before for line in set(before[name]) ^ set(now[name])]
 
 
 def without_timers(line: str) -> str:

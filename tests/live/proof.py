@@ -24,7 +24,7 @@ from lab.faults import FAULTS, affected_by, apply_fault, mend
 from lab.reality import Probe, send_all
 from lab.spec import PROXIES
 from tests.live import kind_probes
-from tests.live.fault_probes import SERVICE_PORT, differences, healthy, kernel_state
+from tests.live.fault_probes import SERVICE_PORT, differences, healthy, kernel_state, left_behind
 from tests.live.prediction import snapshot
 from tests.live.translated import compare_translated
 
@@ -69,7 +69,7 @@ def prove_fault(cluster: Cluster, before: dict, state: dict, name: str) -> str: 
         wrong, unknown, count = mispredicted(cluster)
     finally:
         mend(cluster)
-    if kernel_state(cluster) != state:
+    if left_behind(cluster, state):
         found.append("its undoing left something")
     if found:
         return f"WRONG: {'; '.join(found[:3])}"
