@@ -62,6 +62,7 @@ function link(netns: string, ifindex: number, ifname: string, part: Partial<Link
     carrier: true,
     port_state: null,
     vni: null,
+    lower: null,
     ...part,
   };
 }

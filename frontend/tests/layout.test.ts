@@ -104,6 +104,26 @@ test("what hangs where: bridge ports, routed veths, detached namespaces, tunnels
   expect(box?.root).toBe(rootKey(1));
 });
 
+test("pods whose links lie over a device of the node hang at that device", () => {
+  const cluster = makeCluster({ nodes: 1, pods: 2 });
+  const eth0 = `${rootKey(1)}/2`;
+  const inner = cluster.links.find((link) => link.key === `${podKey(1, 2)}/2`);
+  if (!inner) throw new Error("the fixture has changed");
+  Object.assign(inner, { kind: "macvlan", peer: null, peer_state: null, lower: eth0 });
+  const graph = new Graph();
+  graph.apply(cluster);
+  const [box] = layoutScene(graph).nodes;
+  const over = box?.groups.find((group) => group.kind === "over");
+  expect([over?.link, over?.ifname, over?.tiles.map((tile) => tile.key)]).toEqual([
+    eth0,
+    "eth0",
+    [podKey(1, 2)],
+  ]);
+  expect(over?.tiles[0]?.port).not.toBeNull();
+  expect(box?.groups.some((group) => group.kind === "detached")).toBe(false);
+  expect(box?.nics.map((nic) => nic.link)).toContain(eth0);
+});
+
 test("links that lead nowhere else are devices in the box, not uplinks", () => {
   const cluster = makeCluster({ nodes: 1, pods: 1 });
   const eth0 = cluster.links.find((link) => link.key === `${rootKey(1)}/2`);

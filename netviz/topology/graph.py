@@ -125,6 +125,7 @@ class LinkObject(Object, frozen=True, gc=False):
     carrier: bool
     port_state: str | None
     vni: int | None
+    lower: str | None = None
 
 
 class Alert(Object, frozen=True, gc=False):

@@ -91,11 +91,15 @@ def _follow_links(
 
 
 def _without(links: Mapping[LinkKey, LinkObject], beyond: frozenset[NetnsKey]) -> dict[LinkKey, LinkObject]:
-    """Links as they look when some namespaces aren't shown: their peers are as good as unresolved."""
+    """Links as they look when some namespaces aren't shown: their peers are as good as unresolved,
+    and their lower devices aren't known."""
     shown = {key: link for key, link in links.items() if key.netns not in beyond}
     for key, link in links.items():
         if key.netns in beyond and link.peer is not None and (end := LinkKey.parse(link.peer)) in shown:
             shown[end] = msgspec.structs.replace(shown[end], peer=None, peer_state=UNRESOLVED)
+    for key, link in shown.items():
+        if link.lower is not None and LinkKey.parse(link.lower) not in shown:
+            shown[key] = msgspec.structs.replace(link, lower=None)
     return shown
 
 

@@ -1,17 +1,19 @@
 """Which links of a node may look different after a change.
 
 A link's object depends on its own record and addresses, and, for a veth, on whether its peer names it in
-turn. So beside the links that changed, exactly those are suspect that a changed link named before or
-names now: whether anyone else is proved to be a peer cannot have changed.
+turn. So beside the links that changed, those are suspect that a changed link named before or names now:
+whether anyone else is proved to be a peer cannot have changed. A macvlan, ipvlan or vlan link depends
+besides on whether its lower device is there: when any link came or went, all of these are suspect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.state.node import NetnsState, NodeState
+from netviz.core.state.resolve import UPPER_KINDS
 from netviz.topology.graph import changed_keys
 
 
@@ -22,12 +24,26 @@ def changed_netns(old: NodeState, new: NodeState) -> list[NetnsKey]:
     ]
 
 
-def suspect_links(old: NodeState, new: NodeState, changed: Iterable[NetnsKey]) -> dict[LinkKey, None]:
+def suspect_links(old: NodeState, new: NodeState, changed: Sequence[NetnsKey]) -> dict[LinkKey, None]:
     """The links whose objects may differ because these namespaces changed."""
     found: dict[LinkKey, None] = {}
     for key in changed:
         found.update(dict.fromkeys(_suspects(old.netns.get(key), new.netns.get(key))))
+    if any(_came_or_went(old.netns.get(key), new.netns.get(key)) for key in changed):
+        found.update(dict.fromkeys(_uppers(new)))
     return found
+
+
+def _came_or_went(old: NetnsState | None, new: NetnsState | None) -> bool:
+    was, now = (ns.links if ns is not None else {} for ns in (old, new))
+    return was.keys() != now.keys()
+
+
+def _uppers(node: NodeState) -> Iterator[LinkKey]:
+    for key, ns in node.netns.items():
+        for ifindex, link in ns.links.items():
+            if link.kind in UPPER_KINDS:
+                yield LinkKey(key, ifindex)
 
 
 def _matters(old: NetnsState | None, new: NetnsState | None) -> bool:

@@ -39,7 +39,7 @@ def links() -> st.SearchStrategy[Link]:
         Link,
         ifindex=st.integers(1, 3),
         ifname=st.sampled_from(("eth0", "cni0", "veth1")),
-        kind=st.sampled_from(("veth", "veth", "veth", "bridge", "", "dummy", "vxlan")),
+        kind=st.sampled_from(("veth", "veth", "veth", "bridge", "", "macvlan", "vxlan")),
         flags=st.sampled_from((0, UP, UP, UP | IFF_LOOPBACK)),
         link=st.integers(0, 3),
         link_nsid=st.sampled_from((None, 0, 1)),
@@ -194,6 +194,19 @@ def test_vxlan_shows_its_vni_and_the_fallback_names() -> None:
     tunnel = NetnsState(Netns(key), links=section_of([Link(4, "flannel.1", "vxlan", info=VxlanInfo(vni=7))]))
     graph = project(ClusterState({"a": NodeState("a", netns={key: tunnel})}), {})
     assert graph.links["a:4:9:0:4"].vni == 7
+
+
+def test_a_macvlan_names_the_device_that_it_lies_over_while_that_is_known() -> None:
+    root, pod = NetnsKey("a", 4, 1), NetnsKey("a", 4, 2)
+    upper = NetnsState(
+        Netns(pod, nsids=((0, root),)), links=section_of([Link(2, "eth0", "macvlan", link=5, link_nsid=0)])
+    )
+    with_nic = NetnsState(Netns(root, root=True), links=section_of([Link(5, "eth0", "")]))
+    without = msgspec.structs.replace(with_nic, links={})
+    projector = Projector()
+    for top, lower in ((without, None), (with_nic, "a:4:1:0:5"), (without, None)):
+        projector.update(ClusterState({"a": NodeState("a", netns={root: top, pod: upper})}), {})
+        assert projector.graph().links["a:4:2:0:2"].lower == lower
 
 
 def test_what_lies_behind_a_nodes_uplink_is_not_part_of_the_node() -> None:

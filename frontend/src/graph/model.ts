@@ -92,6 +92,8 @@ export interface LinkObj {
   carrier: boolean;
   port_state: null | "disabled" | "listening" | "learning" | "forwarding" | "blocking";
   vni: number | null;
+  /** The device that a macvlan, ipvlan or vlan link lies over. */
+  lower: string | null;
 }
 
 export interface AlertObj {

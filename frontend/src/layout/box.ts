@@ -15,6 +15,8 @@ interface Attached {
   ns: NetnsObj;
   hostLink: LinkObj | null;
   podLink: LinkObj | null;
+  /** The node's device that `podLink` lies over, where no veth leads to the pod. */
+  lower: LinkObj | null;
 }
 
 interface Sorted {
@@ -47,7 +49,11 @@ export function sortNode(graph: Graph, node: string): Sorted {
   const bridges = new Set(groups.map((group) => group.link?.key));
   const routed = pods.filter((pod) => pod.hostLink && !bridges.has(pod.hostLink.master ?? undefined));
   if (routed.length > 0) groups.push({ kind: "routed", link: null, pods: routed });
-  const detached = pods.filter((pod) => !pod.hostLink);
+  for (const link of rootLinks) {
+    const over = pods.filter((pod) => pod.lower?.key === link.key);
+    if (over.length > 0) groups.push({ kind: "over", link, pods: over });
+  }
+  const detached = pods.filter((pod) => !pod.hostLink && !pod.lower);
   if (detached.length > 0) groups.push({ kind: "detached", link: null, pods: detached });
 
   const used = new Set(pods.map((pod) => pod.hostLink?.key));
@@ -87,9 +93,14 @@ function attach(graph: Graph, ns: NetnsObj, root: string | undefined): Attached 
   const links = graph.linksOf(ns.key).sort((a, b) => a.ifindex - b.ifindex);
   for (const podLink of links) {
     const hostLink = podLink.peer ? graph.links.get(podLink.peer) : undefined;
-    if (hostLink && hostLink.netns === root) return { ns, hostLink, podLink };
+    if (hostLink && hostLink.netns === root) return { ns, hostLink, podLink, lower: null };
   }
-  return { ns, hostLink: null, podLink: links.find((link) => link.ifname !== "lo") ?? null };
+  for (const podLink of links) {
+    const lower = podLink.lower ? graph.links.get(podLink.lower) : undefined;
+    if (lower && lower.netns === root) return { ns, hostLink: null, podLink, lower };
+  }
+  const podLink = links.find((link) => link.ifname !== "lo") ?? null;
+  return { ns, hostLink: null, podLink, lower: null };
 }
 
 export function compareNamespaces(a: NetnsObj, b: NetnsObj): number {

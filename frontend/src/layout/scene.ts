@@ -17,7 +17,7 @@ export interface PodTile extends Rect {
   key: string;
   node: string;
   group: number;
-  /** Where its veth's node end sits on the bar. */
+  /** Where its veth's node end sits on the bar, or its wire meets the one to the device that it lies over. */
   port: Point | null;
   /** The link on the node's side and the one inside the pod. */
   hostLink: string | null;
@@ -30,9 +30,12 @@ export interface BarRow {
   x1: number;
 }
 
-export type GroupKind = "bridge" | "routed" | "detached";
+export type GroupKind = "bridge" | "over" | "routed" | "detached";
 
-/** Pods that share an attachment: a bridge's bar (folded over rows that a spine joins), routed veths, or nothing. */
+/**
+ * Pods that share an attachment: a bridge's bar (folded over rows that a spine joins), the device that their
+ * links lie over (macvlan, ipvlan, vlan), routed veths, or nothing.
+ */
 export interface Group {
   kind: GroupKind;
   link: string | null;

@@ -198,8 +198,14 @@ function drawGroupLabel(pen: Pen, group: Group, fault: string | null): void {
   const row = group.rows[0];
   if (!row) return;
   const link = group.link ? picture.link(group.link) : undefined;
-  const names = { bridge: group.ifname, routed: "routed, no bridge", detached: "not attached to this node" };
-  const addr = link?.addrs[0] && pen.detail.podAddrs ? `  ${link.addrs[0]}` : "";
+  const above = group.tiles[0]?.podLink;
+  const names = {
+    bridge: group.ifname,
+    over: `${(above && picture.link(above)?.kind) ?? "pods"} over ${group.ifname}`,
+    routed: "routed, no bridge",
+    detached: "not attached to this node",
+  };
+  const addr = group.kind === "bridge" && link?.addrs[0] && pen.detail.podAddrs ? `  ${link.addrs[0]}` : "";
   ctx.font = `500 ${smallSize(pen.view.k)}px ${theme.sans}`;
   ctx.textBaseline = "alphabetic";
   ctx.fillStyle = fault ? theme.bad : theme.muted;

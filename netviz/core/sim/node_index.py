@@ -12,9 +12,8 @@ from netviz.core.model.l2 import NUD_PERMANENT, Fdb
 from netviz.core.model.link import Link, WireguardInfo
 from netviz.core.sim.index import Index
 from netviz.core.state.node import NetnsState, NodeState
-from netviz.core.state.resolve import UNRESOLVED, Peer, resolve_lower, resolve_veth
+from netviz.core.state.resolve import UNRESOLVED, UPPER_KINDS, Peer, resolve_lower, resolve_veth
 
-UPPER_KINDS = ("macvlan", "macvtap", "ipvlan", "ipvtap", "vlan")
 TUNNEL_KINDS = frozenset(
     ("vxlan", "geneve", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "ip6gretap")
 )

@@ -20,6 +20,8 @@ from netviz.core.state.node import NetnsState, NodeState
 PROVED = "proved"
 UNRESOLVED = "unresolved"
 AMBIGUOUS = "ambiguous"
+# Links that lie over another one.
+UPPER_KINDS = ("macvlan", "macvtap", "ipvlan", "ipvtap", "vlan")
 
 
 class Peer(msgspec.Struct, frozen=True, gc=False):
