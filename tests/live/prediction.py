@@ -72,7 +72,14 @@ def predict(state: ClusterState, cluster: Cluster, probe: Probe) -> Trace:
     icmp = probe.proto == "icmp"
     size = probe.size if probe.size and probe.proto != "tcp" else None
     flow = resolve_flow(
-        state, probe.src, address, probe.proto, None, None if icmp else probe.dport, size, probe.df
+        state,
+        probe.src,
+        address,
+        probe.proto,
+        probe.sport or None,
+        None if icmp else probe.dport,
+        size,
+        probe.df,
     )
     return simulate(state, flow)
 

@@ -11,13 +11,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from lab.cluster import Cluster, ClusterSpec
 from lab.faults import FAULTS, affected_by, apply_fault, listed, mend
-from lab.faults.model import Pair
+from lab.faults.model import FLOW_PORT, Pair, dns_addresses
+from lab.kubernetes import dns
 from lab.reality import Probe, send_all
 from tests.live.fault_probes import (
     PATIENCE_S,
@@ -29,6 +31,7 @@ from tests.live.fault_probes import (
     left_behind,
     service_addresses,
 )
+from tests.live.prediction import expected_results, predict, snapshot
 
 pytestmark = pytest.mark.live
 SERVICES = "+services"
@@ -66,6 +69,30 @@ def test_a_fault_affects_what_it_says_and_is_undone(rig: Rig, name: str) -> None
         mend(rig.cluster)
     assert not found, "\n".join(found[:20])
     assert not left_behind(rig.cluster, rig.state)
+
+
+@pytest.mark.parametrize("rig", ["textbook" + SERVICES], indirect=True)
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_stale_conntrack_entry_is_predicted_for_its_flow_alone(
+    rig: Rig, family: int, tmp_path: Path
+) -> None:
+    address = dns_addresses(rig.cluster.state)[family]
+    apply_fault(rig.cluster, "stale-conntrack")
+    try:
+        state = snapshot(rig.cluster, tmp_path)
+    finally:
+        mend(rig.cluster)
+    ends = [
+        {
+            frozenset(expected_results(branch))
+            for branch in predict(
+                state, rig.cluster, Probe(src, address, "udp", dns.PORT, sport=port)
+            ).branches
+        }
+        for src, port in (("web-1", FLOW_PORT), ("web-1", FLOW_PORT + 1), ("api-1", FLOW_PORT))
+    ]
+    assert "delivered" not in frozenset.union(*ends[0])
+    assert ends[1:] == [{frozenset({"delivered"})}] * 2
 
 
 @pytest.mark.parametrize("rig", ["textbook" + SERVICES], indirect=True)
