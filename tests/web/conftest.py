@@ -5,12 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import pytest
 import uvicorn
+from django.apps import AppConfig
 from django.contrib.auth.models import Group, User
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.models.signals import post_migrate
 from django.test import Client
 
 from netviz.ingest.live_store import set_store
@@ -23,9 +28,28 @@ from netviz.protocols import SERVER_OPTIONS
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Let tests that use transactions empty the audit after them; the triggers' own tests use a real one."""
+    """Let tests that use transactions empty the audit after them; the triggers' own tests use a real one.
+
+    They empty the roles' groups, too, which a migration had made: these are made anew each time.
+    """
     with django_db_blocker.unblock(), connection.schema_editor() as editor:
         append_only.remove(editor, "inventory_auditentry")
+    post_migrate.connect(make_roles)
+
+
+@cache
+def migration_of_roles() -> tuple[Any, Any]:
+    """Give inventory's migration that makes the roles' groups, and the models as it knew them, which send no signals."""
+    name = ("inventory", "0002_roles")
+    migration = import_module(f"netviz.inventory.migrations.{name[1]}")
+    return migration, MigrationLoader(connection).project_state(name).apps
+
+
+def make_roles(sender: AppConfig, **signal: Any) -> None:
+    """Make the roles' groups again; Django calls this after each emptying of the database."""
+    if sender.label == "inventory":
+        migration, models = migration_of_roles()
+        migration.make_roles(models, None)
 
 
 @pytest.fixture(autouse=True)
