@@ -193,7 +193,7 @@ class _Run:
             data = self.sock.recv(65536)
             self.rtt_ms = (time.monotonic() - self.started) * 1000
             self.result = "delivered"
-            if self.probe.proto == "udp" and not self.asks_dns:
+            if self.probe.proto == "udp" and not dns.is_answer(data):
                 self.seen = data.split(b" ", 1)[0].decode()
         except BlockingIOError:
             return

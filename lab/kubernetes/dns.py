@@ -40,6 +40,11 @@ def question_head() -> bytes:
     return os.urandom(2) + struct.pack("!HHH", 0x0100, 1, 0)
 
 
+def is_answer(message: bytes) -> bool:
+    """Tell a DNS answer from what the lab's echo says, which is text."""
+    return len(message) >= _HEADER.size and bool(message[2] & 0x80)
+
+
 def answer(question: bytes, objects: Path) -> bytes | None:
     """Answer one message from the lists in a folder; None where it is no question."""
     if len(question) < _HEADER.size:
