@@ -10,7 +10,7 @@ from functools import cached_property
 
 import msgspec
 
-from netviz.topology.graph import PARTS, Graph, GraphDelta
+from netviz.topology.graph import PARTS, Graph, GraphDelta, as_lists
 
 # The nodes that a page watches; None: all.
 Watch = frozenset[str] | None
@@ -82,5 +82,4 @@ class Frame:
 
 def snapshot_text(revision: int, graph: Graph) -> str:
     """The snapshot for a page that holds this graph."""
-    lists = {part: list(getattr(graph, part).values()) for part in PARTS}
-    return _encode({"type": "snapshot", "revision": revision, **lists}).decode()
+    return _encode({"type": "snapshot", "revision": revision, **as_lists(graph)}).decode()

@@ -193,6 +193,11 @@ class GraphDelta(msgspec.Struct, gc=False):
             getattr(self.upsert, part).append(new)
 
 
+def as_lists(graph: Graph) -> dict[str, list[object]]:
+    """The graph as the protocol sends it: lists of objects."""
+    return {part: list(getattr(graph, part).values()) for part in PARTS}
+
+
 def key_of(item: Any) -> str:
     """The key of any object: a node's is its name, and so is that of its routes."""
     if isinstance(item, NodeObject):

@@ -21,10 +21,10 @@ from netviz.ingest.faults import faults
 from netviz.ingest.live_store import get_store
 from netviz.ingest.store import NodeRevision, Store
 from netviz.topology.frames import Frame, Watch, snapshot_text
-from netviz.topology.graph import Graph, GraphDelta, changes
+from netviz.topology.graph import Graph, GraphDelta, as_lists, changes
 from netviz.topology.node_object import Live
 from netviz.topology.patience import Patience
-from netviz.topology.projector import Projector, as_lists
+from netviz.topology.projector import Projector
 
 AGE_STEP_S = 5
 # Called with (revision, frame) for each change, in order, by whichever thread advances. Without a frame,

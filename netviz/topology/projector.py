@@ -23,7 +23,6 @@ from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import Faults
 from netviz.topology.contract import Claims, not_understood, overlapping_cidrs
 from netviz.topology.graph import (
-    PARTS,
     Alert,
     Graph,
     GraphDelta,
@@ -358,8 +357,3 @@ def project(cluster: ClusterState, live: Mapping[str, Live]) -> Graph:
     projector = Projector()
     projector.update(cluster, live)
     return projector.graph()
-
-
-def as_lists(graph: Graph) -> dict[str, list[object]]:
-    """The graph as the protocol sends it: lists of objects."""
-    return {part: list(getattr(graph, part).values()) for part in PARTS}

@@ -7,6 +7,7 @@ import msgspec
 from netviz.core.model.netfilter import NF_ACCEPT, NftRuleBody, SetBody
 from netviz.core.sim.nft.text import chain_text, list_command, rule_text
 from netviz.core.sim.steps import ChainRef, HookVerdict, RuleHit
+from netviz.core.sim.steps.hook import NF_ACTIONS
 from netviz.core.sim.trace import Step
 from netviz.core.sim.words.show import Templates, copy_text
 
@@ -108,24 +109,7 @@ def _list_legacy(step: Step) -> str:
 
 
 WHY: Templates = {
-    **{
-        (HookVerdict, name): _decided
-        for name in (
-            "accept",
-            "drop",
-            "reject",
-            "queue",
-            "stolen",
-            "continue",
-            "break",
-            "return",
-            "fwd",
-            "nat",
-            "masq",
-            "redir",
-            "unknown",
-        )
-    },
+    **{(HookVerdict, name): _decided for name in NF_ACTIONS},
     (HookVerdict, "assume match"): _assumed,
     (HookVerdict, "assume no match"): _assumed,
     (

@@ -17,11 +17,7 @@ from netviz.core.sim.words.show import Template, Templates, command_text, fill
 
 FAMILIES = (opaque, link, encap, route, inet, neigh, hook, conn)
 WHY: Templates = {key: text for family in FAMILIES for key, text in family.WHY.items()}
-UNKNOWN: Templates = {
-    key: text
-    for family in (opaque, link, encap, route, inet, neigh, hook, conn)
-    for key, text in family.UNKNOWN.items()
-}
+UNKNOWN: Templates = {key: text for family in FAMILIES for key, text in family.UNKNOWN.items()}
 ASSUMED: Templates = {**hook.ASSUMED, **conn.ASSUMED}
 COMMANDS: Templates = {
     key: text for family in FAMILIES if hasattr(family, "COMMANDS") for key, text in family.COMMANDS.items()
