@@ -1,0 +1,104 @@
+"""What a check finds: problems, one for each cause, and what was judged to find them.
+
+A check is a module that looks at a cluster's state and gives a `Report`. It knows no clock: when a problem began and
+whether somebody has acknowledged it is kept by whoever runs the checks (`netviz/problems`), by the problem's `key`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from netviz.core.sim.trace import Flow
+
+Severity = Literal["error", "warning"]
+# How a problem hurts, worst first: as the page groups them.
+Harm = Literal["breaks traffic", "breaks the contract", "degrades", "at risk", "not known"]
+Certainty = Literal["certain", "likely"]
+Result = Literal["pass", "fail", "unknown"]
+
+
+class Where(msgspec.Struct, frozen=True, order=True):
+    """The place of a problem's cause. `netns` is what people call the namespace; `key` is its key as text.
+
+    What doesn't apply is "": a problem of a whole node has no namespace, and of a whole namespace no device.
+    """
+
+    node: str = ""
+    netns: str = ""
+    dev: str = ""
+    key: str = ""
+
+
+class Command(msgspec.Struct, frozen=True):
+    """A shell command, and where it is to be run: on which machine, in which namespace ("" is the node's own)."""
+
+    node: str
+    netns: str
+    command: str
+
+
+class Affects(msgspec.Struct, frozen=True):
+    """Whom a problem affects: how many ordered pairs of pods, and which pods (`NAMESPACE/NAME`, sorted).
+
+    `pods` may be cut; `more` is how many are left out.
+    """
+
+    pairs: int = 0
+    pods: tuple[str, ...] = ()
+    more: int = 0
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One cause.
+
+    `kind` is of the closed list in docs/problems.md. `cause` tells two problems of a kind apart, and stays the same
+    as long as the cause does, whatever it affects meanwhile. `headline` names cause and place in at most 20 words,
+    `consequence` says in one sentence what follows; `also` what else would have to change before traffic passes.
+    `fix` is never run by netviz. `flow` is a flow that fails for it: its trace is the evidence. `rests_on` names the
+    (node, section) pairs of the state that it was judged from.
+    """
+
+    kind: str
+    cause: str
+    severity: Severity
+    harm: Harm
+    headline: str
+    consequence: str
+    where: Where
+    certainty: Certainty = "certain"
+    affects: Affects = Affects()
+    check: tuple[Command, ...] = ()
+    fix: tuple[Command, ...] = ()
+    also: tuple[str, ...] = ()
+    flow: Flow | None = None
+    rests_on: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What the problem is known by, as long as its cause stays."""
+        return f"{self.kind}:{self.cause}"
+
+
+class CheckResult(msgspec.Struct, frozen=True):
+    """How one check ended: `judged` counts what it looked at, in its own `unit` ("pairs", "links", "entries").
+
+    "unknown" where something that it needs isn't known; `reason` says what, and which part was not judged.
+    """
+
+    name: str
+    result: Result
+    judged: int = 0
+    unit: str = ""
+    reason: str = ""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All that the checks say of one state: problems by key, a result for each check, and what was judged."""
+
+    problems: tuple[Problem, ...] = ()
+    results: tuple[CheckResult, ...] = ()
+    pods: int = 0
+    pairs: int = 0
+    classes: int = 0
