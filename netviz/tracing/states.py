@@ -12,7 +12,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from netviz.core.model.netfilter import Body, body_digest
-from netviz.core.sim.cluster_index import keys_of
+from netviz.core.sim.link.cluster_index import keys_of
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.nvz import Capture, NvzError, join_captures, load_nvz
 from netviz.ingest.faults import faults

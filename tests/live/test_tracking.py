@@ -11,7 +11,7 @@ import pytest
 
 from lab import netns
 from lab.randomnet.model import Item, Network, Place
-from netviz.core.sim.hook.tracking import tracks_connections
+from netviz.core.sim.nft.tracking import tracks_connections
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import Flow
 from tests.live.oracle.build import built

@@ -10,7 +10,7 @@ from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, pack_ip
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l3 import RT_SCOPE_HOST
 from netviz.core.model.link import IFF_LOOPBACK
-from netviz.core.sim.cluster_index import candidates
+from netviz.core.sim.link.cluster_index import candidates
 from netviz.core.sim.node_index import names_of
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.route.rules import lookup_route

@@ -15,7 +15,6 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.netns import Netns
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.inet import ip_output
-from netviz.core.sim.inet.icmp import errors_from_inbound
 from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.link.l2 import receive, xmit
 from netviz.core.sim.packet import (
@@ -28,6 +27,7 @@ from netviz.core.sim.packet import (
     Packet,
 )
 from netviz.core.sim.route.decision import route_flow
+from netviz.core.sim.route.icmp import errors_from_inbound
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.run import Action, Diverted, Ended, Run, Rx, Send, Tx, next_script
 from netviz.core.sim.steps import Assumption, Opaque

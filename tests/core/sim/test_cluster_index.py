@@ -7,7 +7,7 @@ import random
 import msgspec
 
 from netviz.core.model.addr import pack_ip
-from netviz.core.sim import cluster_index as ci
+from netviz.core.sim.link import cluster_index as ci
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.state.section import Section

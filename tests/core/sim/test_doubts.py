@@ -13,8 +13,8 @@ from netviz.core.model.conntrack import IPS_SRC_NAT, CtEntry
 from netviz.core.model.ipvs import IpvsServer, IpvsService
 from netviz.core.model.l2 import NUD_NOARP, NUD_REACHABLE
 from netviz.core.model.netns import Gap
+from netviz.core.sim.conntrack.nat_unique import jhash2
 from netviz.core.sim.endpoints import resolve_flow
-from netviz.core.sim.inet.nat_unique import jhash2
 from netviz.core.sim.trace import Disposition, Step, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import SectionStatus

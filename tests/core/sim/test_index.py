@@ -17,10 +17,10 @@ from netviz.core.model.l2 import NUD_REACHABLE, Fdb, Neigh
 from netviz.core.model.l3 import Nexthop, Route
 from netviz.core.model.netfilter import SetBody, SetElem
 from netviz.core.model.socket import Socket
-from netviz.core.sim.cluster_index import candidates, cluster_index
+from netviz.core.sim.conntrack.ct_index import others, portless
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.index import Index
-from netviz.core.sim.inet.ct_index import others, portless
+from netviz.core.sim.link.cluster_index import candidates, cluster_index
 from netviz.core.sim.listeners import connected, listeners
 from netviz.core.sim.nft.sets import set_index
 from netviz.core.sim.node_index import bridge_fdb, ports_of, vxlan_fdb

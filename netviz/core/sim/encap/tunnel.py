@@ -17,11 +17,11 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
-from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import outer_netns
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet, icmp_error
 from netviz.core.sim.route.decision import route_flow
+from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import select_source
 from netviz.core.sim.route_flow import RouteFlow

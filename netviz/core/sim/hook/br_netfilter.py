@@ -28,12 +28,12 @@ from netviz.core.sim.hook.frame_hooks import Forwarded, has_egress, netdev_hook
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
 from netviz.core.sim.hook.sent_on import send_on
-from netviz.core.sim.inet.admission import check_martian, check_source
-from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.neighbour.resolve import is_known, resolve
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
+from netviz.core.sim.route.admission import check_martian, check_source
 from netviz.core.sim.route.decision import looked_up, pick_nexthop, route_devs, route_flow
+from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.run import Diverted, Run
 from netviz.core.sim.steps import Bridge, Mtu, RouteLookup

@@ -27,9 +27,9 @@ from netviz.core.model.netfilter import (
     NftTable,
     XtTable,
 )
-from netviz.core.sim.hook.tracking import tracks_connections
+from netviz.core.sim.hook.ipvs import IPVS_HOOKS
 from netviz.core.sim.index import Index
-from netviz.core.sim.inet.ipvs import IPVS_HOOKS
+from netviz.core.sim.nft.tracking import tracks_connections
 from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
 

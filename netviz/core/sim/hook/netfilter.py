@@ -23,6 +23,10 @@ from netviz.core.model.netfilter import (
     NftChain,
     XtTable,
 )
+from netviz.core.sim.conntrack import nat
+from netviz.core.sim.conntrack.ct_index import is_plain, portless
+from netviz.core.sim.conntrack.nat_unique import NatMapping
+from netviz.core.sim.conntrack.track import choose_tunnels, confirm, track
 from netviz.core.sim.hook.hooks import (
     HOOK_CHAINS,
     base_chains,
@@ -32,12 +36,8 @@ from netviz.core.sim.hook.hooks import (
     nothing_hooked,
     ordered,
 )
+from netviz.core.sim.hook.ipvs import pass_ipvs
 from netviz.core.sim.hook.reject import reject
-from netviz.core.sim.inet import nat
-from netviz.core.sim.inet.conntrack import choose_tunnels, confirm, track
-from netviz.core.sim.inet.ct_index import is_plain, portless
-from netviz.core.sim.inet.ipvs import pass_ipvs
-from netviz.core.sim.inet.nat_unique import NatMapping
 from netviz.core.sim.nft.chain import Outcome, run_chain
 from netviz.core.sim.nft.context import Context
 from netviz.core.sim.nft.text import HOOK_NAMES

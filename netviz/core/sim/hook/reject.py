@@ -10,7 +10,6 @@ from typing import NoReturn
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.netfilter import NF_LOCAL_IN, NF_PRE_ROUTING, NftExpr
-from netviz.core.sim.inet.icmp import error_source
 from netviz.core.sim.nft.context import NF_INET_INGRESS, Context
 from netviz.core.sim.nft.meta import PACKET_HOST, packet_type
 from netviz.core.sim.nft.payload import is_piece
@@ -24,6 +23,7 @@ from netviz.core.sim.packet import (
     icmp_error,
 )
 from netviz.core.sim.route.decision import route_flow
+from netviz.core.sim.route.icmp import error_source
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from
 from netviz.core.sim.route_flow import RouteFlow

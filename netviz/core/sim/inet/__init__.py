@@ -1,1 +1,1 @@
-"""The network layer: arrival, forwarding, delivery, connections and their translation."""
+"""The network layer: arrival, forwarding, delivery."""

@@ -20,19 +20,18 @@ from netviz.core.model.netfilter import (
 )
 from netviz.core.sim.hook.br_netfilter import came_through_bridge
 from netviz.core.sim.hook.netfilter import inet_hook, prerouting_hook
-from netviz.core.sim.hook.tracking import defragments
-from netviz.core.sim.inet.admission import (
+from netviz.core.sim.inet.ip_output import check_ipv6, output, refuse_too_big, route_mtu
+from netviz.core.sim.inet.local import deliver, local_in
+from netviz.core.sim.link.ipvlan import l3s_owner
+from netviz.core.sim.link.vrf import master_of
+from netviz.core.sim.nft.tracking import defragments
+from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
+from netviz.core.sim.route.admission import (
     check_forwarding,
     check_martian,
     check_source,
     input_error,
 )
-from netviz.core.sim.inet.icmp import drop_and_tell
-from netviz.core.sim.inet.ip_output import check_ipv6, output, refuse_too_big, route_mtu
-from netviz.core.sim.inet.local import deliver, local_in
-from netviz.core.sim.link.ipvlan import l3s_owner
-from netviz.core.sim.link.vrf import master_of
-from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
 from netviz.core.sim.route.decision import (
     looked_up,
     missing_device,
@@ -41,6 +40,7 @@ from netviz.core.sim.route.decision import (
     route_flow,
     via,
 )
+from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.rules import RouteResult, lookup_route
 from netviz.core.sim.route.saddr import LOOPBACK6, is_link_local6, is_multicast
 from netviz.core.sim.route_flow import RouteFlow

@@ -18,7 +18,6 @@ from netviz.core.model.netfilter import (
 )
 from netviz.core.sim import sysctl
 from netviz.core.sim.hook.netfilter import inet_hook, output_hook
-from netviz.core.sim.inet.icmp import drop_and_tell
 from netviz.core.sim.link.vrf import check_hooks, master_of
 from netviz.core.sim.neighbour.resolve import resolve
 from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, IPPROTO_UDP, Packet
@@ -32,6 +31,7 @@ from netviz.core.sim.route.decision import (
     sender_tos,
     via,
 )
+from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.rules import (
     RouteResult,
     assumed_on_link,

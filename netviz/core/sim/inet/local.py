@@ -18,7 +18,6 @@ from netviz.core.model.socket import Socket
 from netviz.core.sim import sysctl
 from netviz.core.sim.encap import decap
 from netviz.core.sim.hook.netfilter import inet_hook
-from netviz.core.sim.inet.icmp import error_source
 from netviz.core.sim.listeners import lookup_socket
 from netviz.core.sim.listeners import plain as without_mapping
 from netviz.core.sim.packet import (
@@ -36,6 +35,7 @@ from netviz.core.sim.packet import (
     invert,
 )
 from netviz.core.sim.route.decision import route_flow
+from netviz.core.sim.route.icmp import error_source
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from, open_source
 from netviz.core.sim.route_flow import RouteFlow

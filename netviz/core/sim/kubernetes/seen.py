@@ -11,8 +11,8 @@ from netviz.core.model.addr import format_ip, pack_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NFPROTO_NAMES
-from netviz.core.sim.cluster_index import EVERYWHERE, cluster_index
 from netviz.core.sim.index import Index
+from netviz.core.sim.link.cluster_index import EVERYWHERE, cluster_index
 from netviz.core.sim.node_index import names_of, veth_peer
 from netviz.core.sim.steps import HookVerdict
 from netviz.core.sim.trace import Step

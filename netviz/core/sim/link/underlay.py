@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from netviz.core.model.addr import in_prefix
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import Addr
-from netviz.core.sim.cluster_index import ARP_PROXY, PROMISCUOUS, candidates
+from netviz.core.sim.link.cluster_index import ARP_PROXY, PROMISCUOUS, candidates
 from netviz.core.sim.link.underlay_members import Member, Tags, is_wire, members_of
 from netviz.core.state.node import NodeState
 

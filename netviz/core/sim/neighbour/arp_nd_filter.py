@@ -38,6 +38,7 @@ from netviz.core.sim.hook.frame_hooks import (
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
 from netviz.core.sim.link.bridge import flood_ports, is_group
 from netviz.core.sim.link.macvlan import mode_of, takes_for_itself
+from netviz.core.sim.nft.compat.translation import WRITTEN_IN_PLACE
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
 from netviz.core.sim.nft.meta import PACKET_OTHERHOST, received_as
@@ -56,7 +57,6 @@ from netviz.core.sim.run import Ended, Run
 from netviz.core.sim.steps import HookVerdict, Meddling
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition, Recorder
-from netviz.core.sim.xtables.translation import WRITTEN_IN_PLACE
 from netviz.core.state.node import NetnsState
 
 SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")

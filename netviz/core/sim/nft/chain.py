@@ -21,7 +21,8 @@ from netviz.core.model.netfilter import (
     NftExpr,
     NftRuleBody,
 )
-from netviz.core.sim.nft.context import Action, Context, Stop, Tri, Verdict
+from netviz.core.sim.attrs import Verdict
+from netviz.core.sim.nft.context import Action, Context, Stop, Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.nft.index import ChainIndex, chain_index
 from netviz.core.sim.nft.statements import verdict_text

@@ -15,6 +15,7 @@ import msgspec
 
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, NftChain, NftExpr, NftSet
+from netviz.core.sim.attrs import Verdict
 from netviz.core.sim.conn import Conn
 from netviz.core.sim.nft.sets import Words
 from netviz.core.sim.packet import Packet
@@ -33,13 +34,6 @@ class Tri(Enum):
     TRUE = 1
     FALSE = 0
     UNKNOWN = -1
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """A verdict: NF_* or NFT_*, and the chain of a jump or goto."""
-
-    code: int
-    chain: str = ""
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -197,19 +191,3 @@ class Context:
 def word(reg: int) -> int:
     """Return a register's first 4-byte word. Source: net/netfilter/nf_tables_api.c, nft_parse_register."""
     return reg * 4 if reg <= 4 else reg - 4
-
-
-def data_of(value: Any) -> bytes:
-    """Read a data attribute: bytes, or nested under "value"."""
-    if isinstance(value, dict):
-        value = value.get("value", b"")
-    return bytes(value) if value is not None else b""
-
-
-def verdict_of(value: Any) -> Verdict | None:
-    """Read a verdict attribute."""
-    if isinstance(value, dict):
-        inner = value.get("verdict", value)
-        if isinstance(inner, dict) and "code" in inner:
-            return Verdict(int(inner["code"]), str(inner.get("chain", "")))
-    return None

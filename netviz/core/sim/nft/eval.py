@@ -14,18 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from netviz.core.model.netfilter import NF_DROP, NFPROTO_IPV6, NftExpr
+from netviz.core.sim.attrs import Verdict, data_of, verdict_of
 from netviz.core.sim.nft.choice import eval_connlimit, eval_hash, eval_limit, eval_numgen, eval_quota
-from netviz.core.sim.nft.context import (
-    Action,
-    Context,
-    Result,
-    Stop,
-    Tri,
-    Uniform,
-    Verdict,
-    data_of,
-    verdict_of,
-)
+from netviz.core.sim.nft.compat.matches import evaluate_match
+from netviz.core.sim.nft.compat.targets import evaluate_target
+from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri, Uniform
 from netviz.core.sim.nft.ct import eval_ct
 from netviz.core.sim.nft.fib import eval_fib
 from netviz.core.sim.nft.lookup import eval_dynset, eval_lookup, eval_objref
@@ -35,8 +28,6 @@ from netviz.core.sim.nft.sets import may_equal
 from netviz.core.sim.nft.socket import eval_socket, eval_tproxy
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN
 from netviz.core.sim.steps import Copy
-from netviz.core.sim.xtables.matches import evaluate_match
-from netviz.core.sim.xtables.targets import evaluate_target
 
 TCP_CONNTRACK_ESTABLISHED = 3
 BOOL, LSHIFT, RSHIFT, AND, OR, XOR = range(6)

@@ -13,8 +13,8 @@ from bisect import bisect_left
 import msgspec
 
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody, NftExpr, NftRuleBody
+from netviz.core.sim.attrs import data_of
 from netviz.core.sim.index import Index
-from netviz.core.sim.nft.context import data_of
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, Packet
 from netviz.core.sim.xtables.decode import decode_match
 from netviz.core.sim.xtables.payloads import Transport

@@ -12,8 +12,9 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 from netviz.core.model.netfilter import NftExpr, NftSet, SetBody, SetElem
+from netviz.core.sim.attrs import Verdict
 from netviz.core.sim.nft.choice import eval_connlimit, eval_limit, eval_quota, fresh
-from netviz.core.sim.nft.context import Context, Result, Stop, Tri, Uniform, Verdict
+from netviz.core.sim.nft.context import Context, Result, Stop, Tri, Uniform
 from netviz.core.sim.nft.sets import lookup_set, may_match
 
 NFT_LOOKUP_F_INV = NFT_DYNSET_F_INV = 1

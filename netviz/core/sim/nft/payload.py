@@ -10,10 +10,10 @@ from typing import Any
 
 from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.model.netfilter import NftExpr
-from netviz.core.sim.hook.tracking import defragments
 from netviz.core.sim.nft import headers
 from netviz.core.sim.nft.context import NF_INET_INGRESS, Context, Result, Stop, Tri
 from netviz.core.sim.nft.headers import Absent
+from netviz.core.sim.nft.tracking import defragments
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, Packet
 
 NFT_EXTHDR_OP_IPV6, NFT_EXTHDR_OP_TCPOPT, NFT_EXTHDR_OP_IPV4 = range(3)

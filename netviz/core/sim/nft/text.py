@@ -19,9 +19,10 @@ from netviz.core.model.netfilter import (
     SetBody,
 )
 from netviz.core.plain import quoted
+from netviz.core.sim.attrs import data_of, verdict_of
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.nft import words as nft_words
-from netviz.core.sim.nft.context import data_of, verdict_of, word
+from netviz.core.sim.nft.context import word
 from netviz.core.sim.nft.statements import STATEMENTS, verdict_text
 from netviz.core.sim.nft.words import value_text
 from netviz.core.sim.xtables.text import is_xtables, xt_rule_text

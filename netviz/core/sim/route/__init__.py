@@ -1,1 +1,1 @@
-"""Routing: rules, tables, nexthops, source addresses, the way back."""
+"""Routing: rules, tables, nexthops, source addresses, what refuses a packet, ICMP errors."""

@@ -1,1 +1,1 @@
-"""xtables extensions (matches and targets), as nftables' compat expressions and legacy tables carry them."""
+"""The extensions of iptables, ip6tables and ebtables: what their payloads say, and how they read."""

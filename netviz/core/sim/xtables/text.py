@@ -11,7 +11,7 @@ from typing import Any
 
 from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NFT_GOTO, NFT_JUMP, NFT_RETURN, NftExpr, NftRuleBody
-from netviz.core.sim.nft.context import data_of, verdict_of
+from netviz.core.sim.attrs import data_of, verdict_of
 from netviz.core.sim.packet import PROTO_NAMES
 from netviz.core.sim.xtables import payloads
 from netviz.core.sim.xtables.decode import decode_match, decode_target

@@ -8,7 +8,7 @@ from typing import Any
 
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.netfilter import NFT_GOTO, NFT_JUMP, NFT_RETURN, NftExpr, NftRuleBody
-from netviz.core.sim.nft.context import data_of, verdict_of
+from netviz.core.sim.attrs import data_of, verdict_of
 from netviz.core.sim.xtables.payloads import text, unpack
 from netviz.core.sim.xtables.words import no, prefix_length, span
 

@@ -12,8 +12,9 @@ import msgspec
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import Body, IpSet, IpSetBody, IpSetElem, NftRuleBody, body_digest
+from netviz.core.sim.attrs import Verdict
 from netviz.core.sim.conn import Conn
-from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri, Verdict
+from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet, invert
 from netviz.core.sim.run import Run

@@ -9,10 +9,11 @@ import pytest
 
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.netfilter import NFPROTO_BRIDGE, NftExpr
-from netviz.core.sim.nft.context import Context, Result, Stop, Tri, Verdict
+from netviz.core.sim.attrs import Verdict
+from netviz.core.sim.nft.compat.ebtables import NF_BR_PRE_ROUTING, PACKET_HOST
+from netviz.core.sim.nft.context import Context, Result, Stop, Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
-from netviz.core.sim.xtables.ebtables import NF_BR_PRE_ROUTING, PACKET_HOST
 from tests.core.sim.xtables.recorded import context, echo, tcp, udp
 
 T, F, U = Tri.TRUE, Tri.FALSE, Tri.UNKNOWN

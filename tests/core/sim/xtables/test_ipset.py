@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from netviz.core.model.netfilter import IpSet, IpSetElem, NftExpr
+from netviz.core.sim.nft.compat.ipset import match_set
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.xtables.ipset import match_set
 from netviz.core.sim.xtables.payloads import SetRef
 from tests.core.sim.xtables.recorded import context, echo, elem, tcp, udp
 

@@ -7,11 +7,12 @@ import msgspec
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.netfilter import NftExpr
 from netviz.core.model.socket import TCP_LISTEN, Socket
-from netviz.core.sim.nft.context import Action, Stop, Tri, Verdict
+from netviz.core.sim.attrs import Verdict
+from netviz.core.sim.nft.compat.hmark import METHOD_CT, hash_mark
+from netviz.core.sim.nft.context import Action, Stop, Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet, icmp_error
 from netviz.core.sim.xtables import payloads
-from netviz.core.sim.xtables.hmark import METHOD_CT, hash_mark
 from tests.core.sim.xtables.recorded import Tracked, apply_rule, context, echo, rule, tcp, tracked
 
 

@@ -22,9 +22,9 @@ import msgspec
 
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, IpSet, IpSetBody, IpSetElem
 from netviz.core.sim.index import Index
+from netviz.core.sim.nft.compat.answers import invert_known, tri
 from netviz.core.sim.nft.context import Context, Result, Stop, Tri
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, Packet
-from netviz.core.sim.xtables.answers import invert_known, tri
 from netviz.core.sim.xtables.payloads import SetRef
 
 IPSET_INV_MATCH = 1

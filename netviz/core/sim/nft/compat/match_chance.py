@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from netviz.core.sim.nft.compat.answers import invert_known, tri
 from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.packet import IPPROTO_TCP, TH_SYN
 from netviz.core.sim.xtables import payloads
-from netviz.core.sim.xtables.answers import invert_known, tri
 
 RECENT_CHECK, RECENT_SET, RECENT_UPDATE, RECENT_REMOVE, RECENT_TTL = 1, 2, 4, 8, 16
 ALL_MONTHDAYS, ALL_WEEKDAYS, LAST_SECOND, LAST_DATE = 0xFFFFFFFE, 0xFE, 24 * 3600 - 1, 0x7FFFFFFF

@@ -12,7 +12,7 @@ from __future__ import annotations
 import msgspec
 
 from netviz.core.model.conntrack import CtTuple
-from netviz.core.sim.inet.conntrack import mapped_sources, taken
+from netviz.core.sim.conntrack.track import mapped_sources, taken
 from netviz.core.sim.nft.jhash import jhash2
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, invert
 from netviz.core.sim.run import Run

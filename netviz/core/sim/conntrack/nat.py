@@ -17,7 +17,7 @@ from netviz.core.model.conntrack import IPS_DST_NAT, IPS_SRC_NAT, CtTuple
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_LOCAL_IN, NF_LOCAL_OUT, NF_POST_ROUTING, NftExpr
 from netviz.core.sim.conn import Conn, ct_state
-from netviz.core.sim.inet.nat_unique import NatMapping, unique_tuple
+from netviz.core.sim.conntrack.nat_unique import NatMapping, unique_tuple
 from netviz.core.sim.nft.context import Context
 from netviz.core.sim.packet import Packet, invert
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, select_on_link, source6

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 from netviz.core.sim.conn import Conn, ct_state, seen_conn
+from netviz.core.sim.nft.compat.answers import inverted, tri
 from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.nft.jhash import jhash2, reciprocal_scale
 from netviz.core.sim.xtables import payloads
-from netviz.core.sim.xtables.answers import inverted, tri
 
 STATE_BITS = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 0x100}
 STATE_SNAT, STATE_DNAT = 0x40, 0x80

@@ -7,9 +7,9 @@ from typing import Literal, NoReturn
 
 from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
-from netviz.core.sim.inet.icmp import drop_and_tell, error_source
 from netviz.core.sim.packet import Packet, icmp_error
 from netviz.core.sim.route.decision import looked_up
+from netviz.core.sim.route.icmp import drop_and_tell, error_source
 from netviz.core.sim.route.rp_filter import validate_source
 from netviz.core.sim.route.rules import RouteResult
 from netviz.core.sim.route.saddr import is_multicast

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netviz.core.sim.nft import headers
+from netviz.core.sim.nft.compat.answers import invert_known, inverted, tri
 from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.nft.payload import as_seen, is_piece
 from netviz.core.sim.packet import (
@@ -21,7 +22,6 @@ from netviz.core.sim.packet import (
     Packet,
 )
 from netviz.core.sim.xtables import payloads
-from netviz.core.sim.xtables.answers import invert_known, inverted, tri
 
 ANY_PORT = (0, 65535)
 IPPROTO_DCCP, IPPROTO_AH, IPPROTO_ESP, IPPROTO_IPCOMP, IPPROTO_L2TP = 33, 51, 50, 108, 115

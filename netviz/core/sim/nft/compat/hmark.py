@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.sim.conn import Conn
+from netviz.core.sim.nft.compat.match_headers import PORT_PROTOS
 from netviz.core.sim.nft.context import Context, Result, Stop, Tri
 from netviz.core.sim.nft.jhash import jhash2, reciprocal_scale
 from netviz.core.sim.nft.payload import is_piece
 from netviz.core.sim.packet import IPPROTO_ICMP, Packet
 from netviz.core.sim.xtables import payloads
-from netviz.core.sim.xtables.match_headers import PORT_PROTOS
 
 METHOD_CT, METHOD_L3 = 1 << 12, 1 << 13
 

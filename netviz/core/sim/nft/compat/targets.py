@@ -13,14 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 from netviz.core.model.netfilter import NF_ACCEPT, NF_DROP, NFPROTO_BRIDGE, NftExpr
-from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri, Verdict
+from netviz.core.sim.attrs import Verdict
+from netviz.core.sim.nft.compat import ebtables, translation
+from netviz.core.sim.nft.compat.hmark import hash_mark
+from netviz.core.sim.nft.compat.ipset import change_set, map_set
+from netviz.core.sim.nft.compat.tproxy import redirect_to_socket
+from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
 from netviz.core.sim.packet import IPPROTO_TCP
 from netviz.core.sim.steps import Copy
-from netviz.core.sim.xtables import ebtables, payloads, translation
+from netviz.core.sim.xtables import payloads
 from netviz.core.sim.xtables.decode import decode_target
-from netviz.core.sim.xtables.hmark import hash_mark
-from netviz.core.sim.xtables.ipset import change_set, map_set
-from netviz.core.sim.xtables.tproxy import redirect_to_socket
 
 ZONE_DIRECTIONS, ZONE_MARK = 4 | 8, 16
 QUEUE_BYPASS = 1

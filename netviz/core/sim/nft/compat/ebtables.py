@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_ACCEPT, NF_DROP, NFT_CONTINUE, NFT_RETURN
-from netviz.core.sim.nft.context import Context, Result, Stop, Tri, Verdict
+from netviz.core.sim.attrs import Verdict
+from netviz.core.sim.nft.compat.answers import inverted, tri
+from netviz.core.sim.nft.context import Context, Result, Stop, Tri
 from netviz.core.sim.nft.headers import ARP_REQUEST, ARPHRD_ETHER, ETH_P_IP
 from netviz.core.sim.nft.meta import (
     PACKET_BROADCAST,
@@ -23,7 +25,6 @@ from netviz.core.sim.nft.meta import (
     packet_type,
 )
 from netviz.core.sim.packet import BROADCAST_MAC, IPPROTO_ICMP, IPPROTO_ICMPV6, Packet
-from netviz.core.sim.xtables.answers import inverted, tri
 from netviz.core.sim.xtables.payloads import unpack
 
 SOURCE, DEST, TOS, PROTO, SPORT, DPORT, ICMP, IGMP = (1 << bit for bit in range(8))

@@ -22,6 +22,7 @@ from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN, NF_PRE_ROUTING
 from netviz.core.model.socket import Socket
 from netviz.core.sim.listeners import lookup_socket
+from netviz.core.sim.nft.compat.answers import inverted, tri
 from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.nft.meta import by_kernel, packet_type
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN, Packet, invert
@@ -30,7 +31,6 @@ from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import IFA_F_TENTATIVE, is_link_local6, is_multicast, owned_addrs
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.xtables import payloads
-from netviz.core.sim.xtables.answers import inverted, tri
 
 RTN_BROADCAST = 3
 LOOPBACK_IFINDEX = 1

@@ -9,7 +9,8 @@ Source: net/netfilter/xt_TPROXY.c, tproxy_tg4, tproxy_tg6_v1 (Linux 6.18).
 from __future__ import annotations
 
 from netviz.core.model.netfilter import NF_ACCEPT, NF_DROP
-from netviz.core.sim.nft.context import Context, Result, Stop, Verdict
+from netviz.core.sim.attrs import Verdict
+from netviz.core.sim.nft.context import Context, Result, Stop
 from netviz.core.sim.nft.socket import transparent_socket
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.xtables import payloads

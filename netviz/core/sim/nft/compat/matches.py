@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from netviz.core.model.netfilter import NFPROTO_BRIDGE
+from netviz.core.sim.nft.compat import ebtables, match_chance, match_flow, match_headers, match_place
+from netviz.core.sim.nft.compat.ipset import match_set
 from netviz.core.sim.nft.context import Context, Tri
-from netviz.core.sim.xtables import ebtables, match_chance, match_flow, match_headers, match_place
 from netviz.core.sim.xtables.decode import decode_match
-from netviz.core.sim.xtables.ipset import match_set
 
 MATCHES: dict[str, Callable[[Context, Any], Tri]] = {
     **match_headers.MATCHES,

@@ -24,7 +24,7 @@ from netviz.core.model.conntrack import (
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.sim.conn import Conn, ct_state
-from netviz.core.sim.inet.ct_index import entry_key, is_plain, others, portless
+from netviz.core.sim.conntrack.ct_index import entry_key, is_plain, others, portless
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
