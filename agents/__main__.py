@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
+from agents.kernel import Kernel
 from agents.options import BadInput, add_node_options, file_behind, make_collectors, node_options
 from agents.snapshot import Snapshotter
 from netviz.core.plain import plain
@@ -63,19 +64,19 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="log more")
 
 
-def _run_live(args: argparse.Namespace) -> int:
+def _run_live(args: argparse.Namespace, kernel: Kernel) -> int:
     from agents import live
 
-    return live.COMMANDS[args.command](args)
+    return live.COMMANDS[args.command](args, kernel)
 
 
-def take_snapshot(args: argparse.Namespace) -> int:
+def take_snapshot(args: argparse.Namespace, kernel: Kernel) -> int:
     """Write one node's whole state to a file."""
-    options = node_options(args)
+    options = node_options(args, kernel)
     out = file_behind(args.out)
     started = time.monotonic()
     gc.disable()  # what is made here is kept to the end: looking for garbage takes a tenth of the time
-    ledger = Snapshotter(options, make_collectors(args)).run()
+    ledger = Snapshotter(options, make_collectors(args), kernel).run()
     data = dump_nvz(ledger.state, ledger.all_bodies(), time.time())
     partial = f"{out}.partial"
     with open(partial, "wb") as f:
@@ -89,11 +90,11 @@ def take_snapshot(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status."""
+def main(argv: Sequence[str] | None = None, kernel: Kernel | None = None) -> int:
+    """Run one command on a kernel (None: the one that this runs on) and return its exit status."""
     try:
         args = build_parser().parse_args(argv)
-        return int(args.handler(args))
+        return int(args.handler(args, kernel or Kernel()))
     except BadInput as err:
         print(plain(f"agents: {err}"), file=sys.stderr)
         return 2

@@ -10,66 +10,16 @@ rather than do work in the wrong place.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import queue
-import socket
-import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from agents.kernel import Kernel
+
 T = TypeVar("T")
-
-CLONE_NEWNET = 0x40000000
-SOL_NETLINK = 270
-NETLINK_ADD_MEMBERSHIP = 1
-NETLINK_EXT_ACK = 11
-NETLINK_GET_STRICT_CHK = 12
-SO_RCVBUFFORCE = 33
-REQUEST_RCVBUF_BYTES = 1 << 20
-EVENT_RCVBUF_BYTES = 4 << 20
-REQUEST_TIMEOUT_S = 10
-_REQUEST_TIMEOUT = struct.pack("@ll", REQUEST_TIMEOUT_S, 0)
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def setns(fd: int, nstype: int = CLONE_NEWNET) -> None:
-    """Move this thread into a namespace. Raises: OSError."""
-    if _libc.setns(ctypes.c_int(fd), ctypes.c_int(nstype)) != 0:
-        err = ctypes.get_errno()
-        raise OSError(err, os.strerror(err))
-
-
-def open_netlink(proto: int, groups: Sequence[int] = (), *, rcvbuf_bytes: int = 0) -> socket.socket:
-    """Open a netlink socket in the calling thread's namespace: see NetnsHandle.open_netlink."""
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, proto)
-    try:
-        size = rcvbuf_bytes or (EVENT_RCVBUF_BYTES if groups else REQUEST_RCVBUF_BYTES)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)
-        except PermissionError:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-        sock.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        if proto == socket.NETLINK_ROUTE:
-            # Without it a dump's filters and target namespace are silently ignored. Linux 4.20 has it.
-            with contextlib.suppress(OSError):
-                sock.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-        sock.bind((0, 0))
-        for group in groups:
-            sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
-        if groups:
-            sock.setblocking(False)
-        else:
-            # The kernel's own timeout: with Python's, every call would be two.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _REQUEST_TIMEOUT)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 class _Here(threading.local):
@@ -82,9 +32,13 @@ class _Here(threading.local):
 class NetnsThread:
     """Run functions inside namespaces: on the calling thread where that was allowed, else on the one that is here."""
 
-    def __init__(self, *, inline: bool = False) -> None:
-        """With `inline` there is no thread, and the calling one may enter: for a program without other work."""
-        self._home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, kernel: Kernel | None = None, *, inline: bool = False) -> None:
+        """With `inline` there is no thread, and the calling one may enter: for a program without other work.
+
+        `kernel` is what is asked inside, by all who enter; None for the one that this runs on.
+        """
+        self.kernel = kernel or Kernel()
+        self._home = self.kernel.open_here()
         self._here = _Here()
         self._jobs: queue.SimpleQueue[tuple[int, Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
         self._broken: OSError | None = None
@@ -126,13 +80,13 @@ class NetnsThread:
             raise self._here.lost
         if fd == outside:
             return fn()
-        setns(fd)
+        self.kernel.enter(fd)
         self._here.fd = fd
         try:
             return fn()
         finally:
             try:
-                setns(outside)
+                self.kernel.enter(outside)
             except OSError as err:
                 self._here.lost = OSError(err.errno, f"cannot return to the own namespace: {err.strerror}")
                 raise self._here.lost from None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agents import __version__
+from agents.kernel import Kernel
 from agents.opened import read_boot_id
 from agents.options import BadInput, check_out, make_collectors, node_options
 from agents.recording import Recorder, RecordingError, Replay, read_recording
@@ -55,13 +56,13 @@ async def until_signalled(work: Coroutine[Any, Any, None]) -> None:
         await task
 
 
-def run_collector(args: argparse.Namespace) -> int:
+def run_collector(args: argparse.Namespace, kernel: Kernel) -> int:
     """Collect, and keep a server informed, until a signal ends it."""
-    options = node_options(args)
+    options = node_options(args, kernel)
     server = server_options(args, options.node, options.proc)
 
     async def work() -> None:
-        runner = Runner(options, make_collectors(args))
+        runner = Runner(options, make_collectors(args), kernel=kernel)
         transport = Transport(server, runner)
         runner.sink = transport
         async with asyncio.TaskGroup() as tasks:
@@ -72,13 +73,13 @@ def run_collector(args: argparse.Namespace) -> int:
     return _run_until_signalled(work(), verbose=args.verbose)
 
 
-def record_changes(args: argparse.Namespace) -> int:
+def record_changes(args: argparse.Namespace, kernel: Kernel) -> int:
     """Write a node's state and all its changes to a file until a signal ends it."""
-    options = node_options(args)
+    options = node_options(args, kernel)
     check_out(args.out)
 
     async def work() -> None:
-        runner = Runner(options, make_collectors(args))
+        runner = Runner(options, make_collectors(args), kernel=kernel)
         with open(args.out, "wb") as file:
             recorder = Recorder(file, runner)
             async with asyncio.TaskGroup() as tasks:
@@ -95,7 +96,7 @@ def record_changes(args: argparse.Namespace) -> int:
     return _run_until_signalled(work(), verbose=args.verbose)
 
 
-def replay_recording(args: argparse.Namespace) -> int:
+def replay_recording(args: argparse.Namespace, _kernel: Kernel) -> int:
     """Live through a recording against a server."""
     if not args.speed > 0:
         raise BadInput(f"--speed {args.speed}: must be above 0")

@@ -10,11 +10,12 @@ from agents.collectors.base import Collector
 from agents.collectors.conntrack import Conntrack
 from agents.collectors.ipvs import Ipvs
 from agents.collectors.netfilter import Netfilter
-from agents.collectors.netns import NetnsOptions, open_netns
+from agents.collectors.netns import NetnsOptions
 from agents.collectors.pods import FileSource, Pods, PodSource
 from agents.collectors.rtnl import Rtnl
 from agents.collectors.sockets import Sockets
 from agents.collectors.sysctl import Sysctls
+from agents.kernel import Kernel
 
 _NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 
@@ -44,13 +45,13 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cri", metavar="SOCKET", help="the container runtime's CRI socket")
 
 
-def node_options(args: argparse.Namespace) -> NetnsOptions:
+def node_options(args: argparse.Namespace, kernel: Kernel) -> NetnsOptions:
     """Check and gather what says where to look. Raises: BadInput."""
     if not _NODE_NAME.fullmatch(args.node):
         raise BadInput(f"--node {args.node!r}: use letters, digits, '-', '_' and '.'")
     if args.root_netns is not None:
         try:
-            os.close(open_netns(args.root_netns))
+            os.close(kernel.open_netns(args.root_netns))
         except FileNotFoundError:
             raise BadInput(f"--root-netns {args.root_netns}: no such file") from None
         except ValueError as err:

@@ -18,6 +18,7 @@ from agents.collectors.base import Collector, NetnsHandle, Reading
 from agents.collectors.netns import Found, Namespaces, NetnsOptions
 from agents.enter import NetnsThread
 from agents.host import CollectorHost
+from agents.kernel import Kernel
 from agents.relations import Relations
 from agents.sampling import Sampling
 from agents.schedule import until_tick
@@ -57,10 +58,12 @@ class Runner(CollectorHost):
         *,
         sink: Sink | None = None,
         audit_s: float = AUDIT_S,
+        kernel: Kernel | None = None,
     ) -> None:
         super().__init__(options, sink)
         self.drift: dict[str, int] = {}
         self._collectors = collectors
+        self._kernel = kernel
         self._audit_s = self._round_s = audit_s
         self._open: dict[NetnsKey, NetnsHandle] = {}
         self._unread: set[tuple[str, NetnsKey]] = set()
@@ -82,7 +85,7 @@ class Runner(CollectorHost):
         raise_file_limit()
         self._loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
-            self._thread = NetnsThread()
+            self._thread = NetnsThread(self._kernel)
             stack.callback(self._thread.close)
             self._namespaces = Namespaces(self._options, self._thread)
             stack.callback(self._namespaces.close)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from agents.collectors.base import Collector, NetnsHandle
 from agents.collectors.netns import Namespaces, NetnsOptions
 from agents.enter import NetnsThread
+from agents.kernel import Kernel
 from agents.ledger import Ledger
 from agents.opened import OpenedNode
 from agents.relations import Relations
@@ -21,10 +22,12 @@ from netviz.core.state.delta import NetnsDelta
 class Snapshotter(OpenedNode):
     """A `Host` without a clock: it lets collectors read each namespace once."""
 
-    def __init__(self, options: NetnsOptions, collectors: Sequence[Collector]) -> None:
+    def __init__(
+        self, options: NetnsOptions, collectors: Sequence[Collector], kernel: Kernel | None = None
+    ) -> None:
         """Open the node's own namespace. Raises: OSError, ValueError."""
         super().__init__(options)
-        self._thread = NetnsThread(inline=True)
+        self._thread = NetnsThread(kernel, inline=True)
         self._collectors = collectors
         try:
             self._namespaces = Namespaces(options, self._thread)

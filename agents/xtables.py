@@ -11,14 +11,13 @@ net/ipv4/netfilter/ip_tables.c, copy_entries_to_user, ip_packet_match, ipt_do_ta
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
 from struct import Struct
 from typing import Any, NamedTuple
 
 import msgspec
 
+from agents.kernel import Kernel
 from netviz.core.model.netfilter import (
     NF_ACCEPT,
     NF_DROP,
@@ -34,7 +33,6 @@ from netviz.core.model.netfilter import (
 )
 
 SO_GET_INFO, SO_GET_ENTRIES = 64, 65
-IPPROTO_RAW = 255
 HOOK_CHAINS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 XT_STANDARD, XT_ERROR = "", "ERROR"
 INV_IN, INV_OUT, INV_SRC, INV_DST, INV_FRAG, INV_PROTO = 0x01, 0x02, 0x08, 0x10, 0x20, 0x40
@@ -43,7 +41,6 @@ ATTEMPTS = 5
 
 _INFO = Struct("=32sI5I5III")
 _EXTENSION = Struct("=H29sB")
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Layout(NamedTuple):
@@ -93,33 +90,21 @@ class BadTable(ValueError):
     """The entries are not as the kernel lays them out."""
 
 
-def _getsockopt(sock: socket.socket, level: int, option: int, data: bytearray) -> None:
-    """Ask with a buffer that is read and written (Python's own doesn't send it). Raises: OSError."""
-    buffer = (ctypes.c_char * len(data)).from_buffer(data)
-    length = ctypes.c_uint32(len(data))
-    result = _libc.getsockopt(sock.fileno(), level, option, buffer, ctypes.byref(length))
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-
-
-def read_table(family: int, name: str) -> tuple[bytes, bytes]:
+def read_table(kernel: Kernel, family: int, name: str) -> tuple[bytes, bytes]:
     """Read a table's information and entries, in the calling thread's namespace. Raises: OSError."""
-    v6 = family == NFPROTO_IPV6
-    level = socket.IPPROTO_IPV6 if v6 else socket.IPPROTO_IP
-    with socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_RAW, IPPROTO_RAW) as sock:
-        for attempt in range(ATTEMPTS):
-            info = bytearray(name.encode().ljust(_INFO.size, b"\0"))
-            _getsockopt(sock, level, SO_GET_INFO, info)
-            size = _INFO.unpack(info)[-1]
-            entries = bytearray(name.encode().ljust(32, b"\0") + size.to_bytes(4, "little") + bytes(4 + size))
-            try:
-                _getsockopt(sock, level, SO_GET_ENTRIES, entries)
-            except BlockingIOError:  # it grew or shrank meanwhile
-                if attempt == ATTEMPTS - 1:
-                    raise
-                continue
-            return bytes(info), bytes(memoryview(entries)[40:])
+    sockets = socket.AF_INET6 if family == NFPROTO_IPV6 else socket.AF_INET
+    for attempt in range(ATTEMPTS):
+        info = bytearray(name.encode().ljust(_INFO.size, b"\0"))
+        kernel.ask_xtables(sockets, SO_GET_INFO, info)
+        size = _INFO.unpack(info)[-1]
+        entries = bytearray(name.encode().ljust(32, b"\0") + size.to_bytes(4, "little") + bytes(4 + size))
+        try:
+            kernel.ask_xtables(sockets, SO_GET_ENTRIES, entries)
+        except BlockingIOError:  # it grew or shrank meanwhile
+            if attempt == ATTEMPTS - 1:
+                raise
+            continue
+        return bytes(info), bytes(memoryview(entries)[40:])
     raise AssertionError("not reached")
 
 

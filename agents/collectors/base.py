@@ -69,7 +69,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from agents.bodies import EncodedBody
-from agents.enter import NetnsThread, open_netlink
+from agents.enter import NetnsThread
+from agents.kernel import Kernel
 from netviz.core.model.base import Record
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Holder, Pod
@@ -113,6 +114,11 @@ class NetnsHandle:
         self.infra_pid = 0
         self._thread = thread
 
+    @property
+    def kernel(self) -> Kernel:
+        """What to ask, inside `run`, for all that is the namespace's own."""
+        return self._thread.kernel
+
     def run(self, fn: Callable[[], T]) -> T:
         """Run `fn` inside the namespace and wait for it: see NetnsThread.
 
@@ -129,7 +135,7 @@ class NetnsHandle:
         With `groups` (numbers, not masks) it is subscribed and non-blocking, for events; without, it
         blocks for at most 10 s, for requests. The caller closes it. Raises: OSError.
         """
-        return self.run(lambda: open_netlink(proto, groups, rcvbuf_bytes=rcvbuf_bytes))
+        return self.run(lambda: self.kernel.open_netlink(proto, groups, rcvbuf_bytes=rcvbuf_bytes))
 
     def close(self) -> None:
         """Let go of the namespace (the runner does, when it has ended)."""

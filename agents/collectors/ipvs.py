@@ -5,11 +5,11 @@ The kernel announces no changes; the files are read every `POLL_S` and with each
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 
 from agents.collectors.base import Host, NetnsHandle, Reading
+from agents.kernel import Kernel
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.base import Record
 from netviz.core.model.ipvs import IpvsConn, IpvsServer, IpvsService
@@ -76,10 +76,10 @@ def parse_conns(lines: Iterable[str]) -> Iterator[IpvsConn]:
         yield IpvsConn(PROTOS[words[0]], caddr, cport, vaddr, vport, daddr, dport)
 
 
-def read_lines(path: str) -> list[str]:
+def read_lines(kernel: Kernel, path: str) -> list[str]:
     """Read a file of the namespace that the calling thread is in; nothing where it isn't. Raises: OSError."""
     try:
-        with open(path) as file:
+        with open(kernel.open_file(path)) as file:
             return file.readlines()
     except FileNotFoundError:
         return []
@@ -123,7 +123,7 @@ class Ipvs:
             if section not in sections:
                 continue
             try:
-                lines = ns.run(partial(read_lines, path)) if os.path.exists(path) else []
+                lines = ns.run(partial(read_lines, ns.kernel, path)) if ns.kernel.exists(path) else []
                 read[section] = tuple(parse(lines))
             except (ValueError, LookupError) as err:
                 read[section] = ()

@@ -17,7 +17,7 @@ import socket
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 
 import msgspec
 
@@ -25,7 +25,7 @@ from agents import xtables
 from agents.bodies import EncodedBody
 from agents.collectors.base import Host, NetnsHandle, Reading
 from agents.collectors.ruleset import NFT_SECTIONS, Ruleset, read_generation, read_ruleset
-from agents.enter import open_netlink
+from agents.kernel import Kernel
 from agents.netlink.ipset import read_sets
 from agents.netlink.nfacct import read_accounts
 from agents.netlink.nfnetlink import (
@@ -63,12 +63,13 @@ class Sources:
 
     def __init__(self, ns: NetnsHandle) -> None:
         """Open everything. Raises: OSError."""
-        self.names, self.sock = ns.run(_open_sources)
+        self._kernel = ns.kernel
+        self.names, self.sock = ns.run(lambda: _open_sources(ns.kernel))
 
     def outdated(self) -> bool:
         """Tell whether the kernel has loaded an xtables since: then every namespace has its file."""
         return any(
-            family not in self.names and os.path.exists(f"{_NET}/{file}")
+            family not in self.names and self._kernel.exists(f"{_NET}/{file}")
             for family, file in _XT_NAMES.items()
         )
 
@@ -79,13 +80,13 @@ class Sources:
             os.close(file)
 
 
-def _open_sources() -> tuple[dict[int, int], socket.socket]:
+def _open_sources(kernel: Kernel) -> tuple[dict[int, int], socket.socket]:
     names: dict[int, int] = {}
     try:
         for family, file in _XT_NAMES.items():
             with suppress(FileNotFoundError):  # no such xtables in this kernel
-                names[family] = os.open(f"{_NET}/{file}", os.O_RDONLY | os.O_CLOEXEC)
-        return names, open_netlink(NETLINK_NETFILTER)
+                names[family] = kernel.open_file(f"{_NET}/{file}")
+        return names, kernel.open_netlink(NETLINK_NETFILTER)
     except OSError:
         for opened in names.values():
             os.close(opened)
@@ -179,12 +180,12 @@ class Netfilter:
         if not set(sections).isdisjoint(XT_SECTIONS):
             tables = read_xt_tables(sources.names)
             found["xt_tables"], found["xt_chains"] = read_legacy(ns, tables, self.cache, bodies)
-            if loaded := [name for name in _EBTABLES if os.path.exists(f"/sys/module/{name}")]:
+            if loaded := [name for name in _EBTABLES if ns.kernel.exists(f"/sys/module/{name}")]:
                 gaps["xt_tables"] = f"{', '.join(loaded)} loaded: legacy ebtables rules are not read"
         if "ipsets" in sections:
-            found["ipsets"] = read_ipsets(sources.sock, self.cache, bodies)
+            found["ipsets"] = read_ipsets(ns.kernel, sources.sock, self.cache, bodies)
         if "nfaccts" in sections:
-            found["nfaccts"] = read_nfaccts(sources.sock)
+            found["nfaccts"] = read_nfaccts(ns.kernel, sources.sock)
         if set(sections).isdisjoint(NFT_SECTIONS):
             return Reading(found, gaps, bodies)
         if self._no_nft:
@@ -219,7 +220,7 @@ def read_legacy(
             tables.append(table)
             continue
         try:
-            info, entries = ns.run(partial(xtables.read_table, table.family, table.name))
+            info, entries = ns.run(partial(xtables.read_table, ns.kernel, table.family, table.name))
             decoded = _decode_legacy(xtables.split_table(table.family, info, entries), cache, bodies)
         except (OSError, ValueError, IndexError, struct.error):
             tables.append(table)
@@ -256,9 +257,11 @@ def _decode_legacy(
     return made
 
 
-def read_ipsets(sock: socket.socket, cache: BodyCache, bodies: dict[bytes, EncodedBody]) -> list[IpSet]:
+def read_ipsets(
+    kernel: Kernel, sock: socket.socket, cache: BodyCache, bodies: dict[bytes, EncodedBody]
+) -> list[IpSet]:
     """Read the ipsets of a namespace. Raises: OSError."""
-    if not os.path.exists("/sys/module/ip_set"):
+    if not kernel.exists("/sys/module/ip_set"):
         return []
     made = []
     for one, raw in read_sets(sock):
@@ -271,15 +274,8 @@ def read_ipsets(sock: socket.socket, cache: BodyCache, bodies: dict[bytes, Encod
     return made
 
 
-@cache
-def has_accounting() -> bool:
-    """Tell whether the kernel has accounting objects now: asking for them would load them."""
-    with open("/proc/kallsyms", "rb") as names:
-        return any(b" nfnl_acct_find_get" in line for line in names)
-
-
-def read_nfaccts(sock: socket.socket) -> list[NfAcct]:
-    """Read the accounting objects of a namespace. Raises: OSError."""
-    if not has_accounting():
+def read_nfaccts(kernel: Kernel, sock: socket.socket) -> list[NfAcct]:
+    """Read the accounting objects of a namespace, where asking for them would not load them. Raises: OSError."""
+    if not (kernel.exists("/sys/module/nfnetlink_acct") or kernel.has_symbol("nfnl_acct_find_get")):
         return []
     return read_accounts(sock)

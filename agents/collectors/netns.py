@@ -11,18 +11,17 @@ a namespace as gone as soon as nobody else holds it, and the runner lets go of e
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Collection, Iterator
 
 import msgspec
 
 from agents.collectors.base import NetnsHandle
-from agents.enter import CLONE_NEWNET, NetnsThread
+from agents.enter import NetnsThread
+from agents.kernel import NotNetnsError
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Holder
 
-NS_GET_NSTYPE = 0xB703  # _IO(0xb7, 3)
 MAX_PROCESS_HOLDERS = 16
 PAUSE_NAMES = frozenset({"pause", "podman-pause", "catatonit"})
 
@@ -70,37 +69,15 @@ def _read_comm(proc: str, pid: int) -> str:
         return ""
 
 
-class NotNetnsError(ValueError):
-    """A file is no network namespace; `ident` is the (dev, ino) of the file that was opened."""
-
-    def __init__(self, message: str, ident: _Id) -> None:
-        super().__init__(message)
-        self.ident = ident
-
-
-def open_netns(path: str) -> int:
-    """Open a file that must be a network namespace. Raises: OSError, NotNetnsError when it is something else."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        kind = "network namespace" if fcntl.ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET else ""
-    except OSError:
-        kind = "namespace"
-    if not kind:
-        return fd
-    st = os.fstat(fd)
-    os.close(fd)
-    raise NotNetnsError(f"{path} is no {kind}", (st.st_dev, st.st_ino))
-
-
 def open_unpinned(path: str, thread: NetnsThread) -> int:
     """Open a namespace so that its bind mount stays free to be unmounted.
 
     A file opened through a mount keeps that mount busy; one opened through /proc from inside doesn't.
     Raises: OSError, NotNetnsError.
     """
-    fd = open_netns(path)
+    fd = thread.kernel.open_netns(path)
     try:
-        return thread.run(fd, lambda: os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+        return thread.run(fd, thread.kernel.open_here)
     finally:
         os.close(fd)
 

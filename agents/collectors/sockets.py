@@ -20,6 +20,7 @@ from collections.abc import Collection, Mapping
 
 from agents.collectors.base import Host, NetnsHandle, Reading
 from agents.collectors.watched import WatchedFiles
+from agents.kernel import Kernel
 from agents.netlink.nfnetlink import stream_dump
 from agents.netlink.sockdiag import (
     NETLINK_SOCK_DIAG,
@@ -96,7 +97,7 @@ class Sockets(WatchedFiles):
 
     def open_files(self, ns: NetnsHandle) -> list[int]:
         """Open the namespace's counts."""
-        return ns.run(_open_sockstat)
+        return ns.run(lambda: _open_sockstat(ns.kernel))
 
     def said(self, files: list[int]) -> object:
         """How many sockets of each protocol are in use."""
@@ -105,7 +106,11 @@ class Sockets(WatchedFiles):
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
         """Dump those protocols that the counts say are in use."""
         files = self.files_of(ns)
-        counts = parse_counts(read_text(files)) if files is not None else ns.run(_read_counts_once)
+        counts = (
+            parse_counts(read_text(files))
+            if files is not None
+            else ns.run(lambda: _read_counts_once(ns.kernel))
+        )
         if not any(counts.values()):
             return Reading({"sockets": ()})
         with ns.open_netlink(NETLINK_SOCK_DIAG) as sock:
@@ -128,18 +133,18 @@ class Sockets(WatchedFiles):
         return Reading({"sockets": [*found, *connected[: self._max_connected]]}, gaps)
 
 
-def _open_sockstat() -> list[int]:
+def _open_sockstat(kernel: Kernel) -> list[int]:
     files: list[int] = []
     for path in _SOCKSTAT:
         try:
-            files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            files.append(kernel.open_file(path))
         except FileNotFoundError:  # a kernel without IPv6
             continue
     return files
 
 
-def _read_counts_once() -> dict[str, int]:
-    files = _open_sockstat()
+def _read_counts_once(kernel: Kernel) -> dict[str, int]:
+    files = _open_sockstat(kernel)
     try:
         return parse_counts(read_text(files))
     finally:

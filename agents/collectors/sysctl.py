@@ -21,7 +21,7 @@ from itertools import groupby
 
 from agents.collectors.base import Host, NetnsHandle, Reading
 from agents.collectors.watched import WatchedFiles
-from agents.procfs import OwnProc
+from agents.kernel import Kernel
 from netviz.core.model.link import Ipv4Conf, Ipv6Conf
 from netviz.core.model.netns import Sysctl
 
@@ -162,8 +162,8 @@ def _read(directory: int, path: str) -> bytes:
         os.close(file)
 
 
-def _open_watched(proc: int) -> list[int]:
-    files: list[int] = []
+def _open_watched(kernel: Kernel) -> list[int]:
+    proc, files = kernel.open_settings(), []
     for path in WATCHED:
         try:
             files.append(os.open(f"{ROOT}/{path}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc))
@@ -181,20 +181,14 @@ class Sysctls(WatchedFiles):
 
     def __init__(self, *, look_s: float = LOOK_S) -> None:
         super().__init__("sysctls", look_s)
-        self._proc = OwnProc()
 
     def can_run(self, host: Host) -> str | None:
         """Look for the directory."""
-        return None if os.path.isdir(f"/proc/{ROOT}") else f"/proc/{ROOT} is not there"
-
-    async def stop(self) -> None:
-        """Close every file."""
-        await super().stop()
-        self._proc.close()
+        return None if host.root.kernel.exists(f"/proc/{ROOT}") else f"/proc/{ROOT} is not there"
 
     def open_files(self, ns: NetnsHandle) -> list[int]:
         """Open the watched settings."""
-        return ns.run(lambda: _open_watched(self._proc.root()))
+        return ns.run(lambda: _open_watched(ns.kernel))
 
     def said(self, files: list[int]) -> object:
         """The watched settings' values."""
@@ -203,4 +197,4 @@ class Sysctls(WatchedFiles):
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
         """Read the settings that count in this namespace."""
         paths = NODE_PATHS if ns.root else POD_PATHS
-        return Reading({"sysctls": ns.run(lambda: read_sysctls(self._proc.root(), paths))})
+        return Reading({"sysctls": ns.run(lambda: read_sysctls(ns.kernel.open_settings(), paths))})

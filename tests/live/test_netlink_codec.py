@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from agents.collectors import rtnl
-from agents.enter import NetnsThread, open_netlink
+from agents.enter import NetnsThread
 from netviz.core.model.addr import format_ip, format_mac, pack_ip
 from netviz.core.model.base import Record
 from netviz.core.model.l2 import normal_nud
@@ -160,7 +160,7 @@ def ours(netns: str) -> Iterator[socket.socket]:
     """A request socket inside, as the collector has it."""
     thread = NetnsThread()
     fd = os.open(f"/run/netns/{netns}", os.O_RDONLY)
-    sock = thread.run(fd, lambda: open_netlink(socket.NETLINK_ROUTE))
+    sock = thread.run(fd, lambda: thread.kernel.open_netlink(socket.NETLINK_ROUTE))
     yield sock
     sock.close()
     os.close(fd)

@@ -86,7 +86,7 @@ def test_damaged_entries_are_refused(damage: str) -> None:
     with namespaces() as (ns,):
         ns.exec("iptables-legacy", "-N", "nv-c")
         ns.exec("iptables-legacy", "-A", "INPUT", "-j", "nv-c")
-        info, entries = ns.handle.run(lambda: xtables.read_table(NFPROTO_IPV4, "filter"))
+        info, entries = ns.handle.run(lambda: xtables.read_table(ns.handle.kernel, NFPROTO_IPV4, "filter"))
         table = xtables.split_table(NFPROTO_IPV4, info, entries)
         chain = next(chain for chain in table.chains if chain.name == "INPUT")
         assert len(xtables.decode_chain(table, chain).rules) == 1
