@@ -86,7 +86,37 @@ class Send(msgspec.Struct, frozen=True):
     own: bool = True
 
 
-Action = Rx | Tx | Send
+class Up(msgspec.Struct, frozen=True):
+    """A packet goes up from a link to the network layer. `routed` is as for `Rx`."""
+
+    link: LinkKey
+    packet: Packet
+    routed: bool = True
+
+
+class Unwrap(msgspec.Struct, frozen=True):
+    """A tunnel's packet that came by a link is for this host: the device that it is for takes it apart."""
+
+    link: LinkKey
+    packet: Packet
+
+
+class Resolve(msgspec.Struct, frozen=True):
+    """A packet needs the MAC of its next hop on a link. `then` says what becomes of it; None: the link transmits it.
+
+    `in_ifindex` is the link by which the packet came in, 0 for the host's own. The sender of a packet that was never
+    `routed` isn't told of a failure: it is the route that tells (net/ipv4/arp.c, arp_error_report).
+    """
+
+    link: LinkKey
+    packet: Packet
+    nexthop: bytes
+    in_ifindex: int = 0
+    routed: bool = True
+    then: Callable[[Packet], Action] | None = None
+
+
+Action = Rx | Tx | Send | Up | Unwrap | Resolve
 # Decisions that need a section of the state whole.
 Gappy = Bridge | HookVerdict | Nat | Neighbour | RouteLookup | RpFilter | SocketLookup
 

@@ -45,7 +45,7 @@ class Disposition(StrEnum):
 CERTAIN, BRANCH, UNCERTAIN = "certain", "branch", "unknown"
 
 
-MAX_MOVES = 800
+MAX_MOVES = 1600
 
 
 class Flow(msgspec.Struct, frozen=True):

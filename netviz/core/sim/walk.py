@@ -14,9 +14,11 @@ import msgspec
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.netns import Netns
 from netviz.core.sim.damage import BAD_STATE
-from netviz.core.sim.inet import ip_output
+from netviz.core.sim.encap import decap
+from netviz.core.sim.inet import ip_input, ip_output
 from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.link.l2 import receive, xmit
+from netviz.core.sim.neighbour.resolve import resolve
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
@@ -29,7 +31,7 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.icmp import errors_from_inbound
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.run import Action, Diverted, Ended, Run, Rx, Send, Tx, next_script
+from netviz.core.sim.run import Action, Diverted, Ended, Resolve, Run, Rx, Send, Tx, Unwrap, Up, next_script
 from netviz.core.sim.steps import Assumption, Opaque
 from netviz.core.sim.steps import Origin as Sent
 from netviz.core.sim.sysctl import value
@@ -240,6 +242,16 @@ def _move(run: Run, action: Action) -> Action:
                 return xmit(run, action)
             case Send():
                 return ip_output.local_out(run, run.netns(action.netns), action)
+            case Up():
+                ns = run.netns(action.link.netns)
+                return ip_input.rcv(run, ns, ns.links[action.link.ifindex], action.packet, action.routed)
+            case Resolve():
+                packet = resolve(run, action)
+                then = action.then
+                return Tx(action.link, packet, action.nexthop) if then is None else then(packet)
+            case Unwrap():
+                ns = run.netns(action.link.netns)
+                return decap.take(run, ns, ns.links[action.link.ifindex], action.packet)
     except Diverted as diverted:
         return diverted.action
 

@@ -18,6 +18,7 @@ Unmodelled: defragmentation, VLAN and PPPoE encapsulated packets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from netviz.core.model.ids import LinkKey
@@ -28,17 +29,19 @@ from netviz.core.sim.hook.frame_hooks import Forwarded, has_egress, netdev_hook
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
 from netviz.core.sim.hook.sent_on import send_on
-from netviz.core.sim.neighbour.resolve import is_known, resolve
+from netviz.core.sim.neigh_entries import is_known
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.admission import check_martian, check_source
 from netviz.core.sim.route.decision import looked_up, pick_nexthop, route_devs, route_flow
 from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.run import Diverted, Run
+from netviz.core.sim.run import Action, Resolve, Run
 from netviz.core.sim.steps import Bridge, Mtu, RouteLookup
 from netviz.core.sim.sysctl import value
 from netviz.core.state.node import NetnsState
+
+Then = Callable[[Packet], Action]
 
 
 def came_through_bridge(ns: NetnsState, link: Link, packet: Packet) -> bool:
@@ -47,19 +50,19 @@ def came_through_bridge(ns: NetnsState, link: Link, packet: Packet) -> bool:
     return port is not None and port.master == link.ifindex
 
 
-def pre_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Link) -> Packet:
-    """Pass a frame that came in by a port through PRE_ROUTING."""
+def pre_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Link, then: Then) -> Action:
+    """Pass a frame that came in by a port through PRE_ROUTING; `then` goes on with what comes out of it."""
     if packet.tags and _skips_tagged(run, ns, packet, bridge):
-        return packet
+        return then(packet)
     if nothing_hooked(ns) or not calls_ip_hooks(ns, bridge, packet.ipv6):
-        return packet.but(physin=0, physout=0) if packet.physin else packet
+        return then(packet.but(physin=0, physout=0) if packet.physin else packet)
     before = packet
     others = packet.pkttype == PACKET_OTHERHOST
     packet = inet_hook(
         run, ns, _as_ours(packet, physin=port.ifindex, physout=0), NF_PRE_ROUTING, bridge, None
     )
     packet = packet.but(pkttype=PACKET_OTHERHOST) if others else packet
-    return packet if packet.dst == before.dst else _redirected(run, ns, packet, bridge)
+    return then(packet) if packet.dst == before.dst else _redirected(run, ns, packet, bridge, then)
 
 
 def _as_ours(packet: Packet, **changes: int) -> Packet:
@@ -76,7 +79,7 @@ def _skips_tagged(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> boo
     return True
 
 
-def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
+def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link, then: Then) -> Action:
     """Give a frame whose packet has a new destination a new destination too.
 
     IPv4 finds a route that refuses the packet where there is none, or where forwarding is off: the packet goes
@@ -100,7 +103,7 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
         nexthop = pick_nexthop(run, ns, packet, result)
         check_source(run, ns, bridge, packet, flow, nexthop.oif)
         if nexthop.oif == bridge.ifindex:
-            return _bridged(run, ns, packet, bridge, nexthop)
+            return _bridged(run, ns, packet, bridge, nexthop, then)
     routed = {**run.journey.routed, LinkKey(ns.key, bridge.ifindex): flow}
     run.journey = run.journey.but(routed=routed)
     packet = packet.but(dmac=bridge.mac, pkttype=PACKET_HOST)
@@ -115,33 +118,31 @@ def _redirected(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packe
             route_devs=() if route is None else route_devs(ns.links, route),
         ),
     )
-    return packet
+    return then(packet)
 
 
 def _forwards(bridge: Link) -> bool:
     return bridge.ipv4 is not None and bool(bridge.ipv4.forwarding)
 
 
-def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Nexthop) -> Packet:
+def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Nexthop, then: Then) -> Resolve:
+    """Ask for the next hop's MAC: the frame goes on to it by the bridge, with the source that it had."""
     gateway = nexthop.gateway or packet.dst
     asks = not is_known(run, ns, bridge, gateway)
-    resolved = resolve(run, ns, bridge, gateway, packet)
-    if has_egress(ns, bridge):
+
+    def resolved(sent: Packet) -> Action:
         # An entry that has sent before may skip the device; which has isn't known.
         key = ("bridged dnat", ns.key, bridge.ifindex, gateway)
-        if asks or run.choose(key, 2, None) == 0:
-            resolved = _transmitted(run, ns, resolved, bridge)
-    packet = resolved.but(smac=packet.smac)
-    run.record(ns, bridge, packet, Bridge("stay bridged", gateway=gateway))
-    return packet
+        if has_egress(ns, bridge) and (asks or run.choose(key, 2, None) == 0):
+            passed = netdev_hook(run, ns, bridge, sent, egress=True)
+            if isinstance(passed, Forwarded):
+                return send_on(run, ns, bridge, passed)
+            sent = passed
+        sent = sent.but(smac=packet.smac)
+        run.record(ns, bridge, sent, Bridge("stay bridged", gateway=gateway))
+        return then(sent)
 
-
-def _transmitted(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:
-    """Pass a frame through the egress chains of the bridge, whose neighbour entry has sent it out of it."""
-    passed = netdev_hook(run, ns, bridge, packet, egress=True)
-    if isinstance(passed, Forwarded):
-        raise Diverted(send_on(run, ns, bridge, passed))
-    return passed
+    return Resolve(LinkKey(ns.key, bridge.ifindex), packet, gateway, then=resolved)
 
 
 def forward(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link) -> Packet:

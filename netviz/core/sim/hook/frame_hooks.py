@@ -11,7 +11,6 @@ arp_rcv, arp_xmit; net/netfilter/nft_fwd_netdev.c (Linux 6.18).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -41,7 +40,7 @@ NF_ARP_IN, NF_ARP_OUT, NF_ARP_FORWARD = range(3)
 IPS_OFFLOAD = 1 << 14
 BRIDGE_HOOKS = {"pre": 0, "in": 1, "forward": 2, "out": 3, "post": 4}
 NF_BR_PRI_BRNF = 0
-IpHook = Callable[[Packet], Packet]
+Part = Literal["all", "before IP", "after IP"]
 
 
 class Forwarded(msgspec.Struct, frozen=True):
@@ -146,24 +145,24 @@ def bridge_hook(
     port: Link | None,
     bridge: Link,
     out: Link | None = None,
-    ip_hook: IpHook | None = None,
+    part: Part = "all",
 ) -> Packet:
-    """Pass a frame through a bridge's hook: its bridge chains, and between them what calls the IP hooks.
+    """Pass a frame through a bridge's hook: its bridge chains, or a part of them.
 
-    `port` is where the frame came in, None where the kernel no longer says so; `out` where it goes out. `ip_hook`
-    is br_netfilter's part, which is registered with the namespace's first bridge: chains of its own priority came
-    later and go first.
+    `port` is where the frame came in, None where the kernel no longer says so; `out` where it goes out. Between the
+    parts br_netfilter calls the IP hooks. It is registered with the namespace's first bridge: chains of its own
+    priority came later and go first.
 
     Source: net/bridge/br_netfilter_hooks.c, br_nf_ops, br_nf_hook_thresh (Linux 6.18).
     """
     number = BRIDGE_HOOKS[hook]
     for chain in _chains(ns, (NFPROTO_BRIDGE, number)) if ns.nft_chains else ():
-        if ip_hook is not None and chain.priority > NF_BR_PRI_BRNF:
-            packet, ip_hook = ip_hook(packet), None
+        if part != "all" and (part == "after IP") != (chain.priority > NF_BR_PRI_BRNF):
+            continue
         ctx = Context(run, ns, packet, NFPROTO_BRIDGE, number, port, out)
         filter_chain(ctx, chain, bridge)
         packet = ctx.packet
-    return ip_hook(packet) if ip_hook is not None else packet
+    return packet
 
 
 def copys_mac(

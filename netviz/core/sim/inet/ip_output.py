@@ -19,7 +19,6 @@ from netviz.core.model.netfilter import (
 from netviz.core.sim import sysctl
 from netviz.core.sim.hook.netfilter import inet_hook, output_hook
 from netviz.core.sim.link.vrf import check_hooks, master_of
-from netviz.core.sim.neighbour.resolve import resolve
 from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, IPPROTO_UDP, Packet
 from netviz.core.sim.route.decision import (
     Lookup,
@@ -38,7 +37,7 @@ from netviz.core.sim.route.rules import (
     lookup_route,
     vrf_of,
 )
-from netviz.core.sim.run import Action, Run, Send, Tx
+from netviz.core.sim.run import Action, Resolve, Run, Send, Tx
 from netviz.core.sim.steps import DropReason, Encap, Mtu, RouteLookup, What
 from netviz.core.state.node import NetnsState
 
@@ -232,12 +231,13 @@ def output(
         whole = packet.wire_length
         packet = packet.but(fragment=mtu)
         run.record(ns, out, packet, Mtu("fragment", mtu=mtu, length=whole, taker=out.ifname))
+    link = LinkKey(ns.key, out.ifindex)
     if not out.flags & IFF_LOOPBACK and out.kind != "vrf":
-        gateway = nexthop.gateway or packet.dst
-        packet = resolve(run, ns, out, gateway, packet, iif)
-    elif out.flags & IFF_LOOPBACK:
+        came_by = iif.ifindex if iif is not None else 0
+        return Resolve(link, packet, nexthop.gateway or packet.dst, came_by)
+    if out.flags & IFF_LOOPBACK:
         packet = packet.but(smac=b"", dmac=b"")  # arp_constructor: zeros, as the device's own
-    return Tx(LinkKey(ns.key, out.ifindex), packet, gateway)
+    return Tx(link, packet, gateway)
 
 
 def _check_fits(

@@ -12,11 +12,11 @@ from typing import NoReturn
 import msgspec
 
 from netviz.core.model.conntrack import CtTuple
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN
 from netviz.core.model.socket import Socket
 from netviz.core.sim import sysctl
-from netviz.core.sim.encap import decap
 from netviz.core.sim.hook.netfilter import inet_hook
 from netviz.core.sim.listeners import lookup_socket
 from netviz.core.sim.listeners import plain as without_mapping
@@ -39,7 +39,7 @@ from netviz.core.sim.route.icmp import error_source
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from, open_source
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.run import Action, Ended, Run
+from netviz.core.sim.run import Action, Ended, Run, Unwrap
 from netviz.core.sim.steps import LocalDelivery, SocketLookup
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState
@@ -70,7 +70,7 @@ def _demuxed(run: Run, ns: NetnsState, link: Link, packet: Packet) -> bool:
 def deliver(run: Run, ns: NetnsState, link: Link, packet: Packet, found_early: bool = False) -> Action:
     """Give a packet that has passed the input hooks to who takes it: the sender's socket, if it was `found_early`."""
     if packet.payload is not None:
-        return decap.take(run, ns, link, packet)
+        return Unwrap(LinkKey(ns.key, link.ifindex), packet)
     run.record(ns, link, packet, LocalDelivery())
     if packet.proto == IPPROTO_TCP and packet.pkttype:
         run.end_dropped(ns, link, packet, "NOT_SPECIFIED", SocketLookup("drop", "marked for others"))

@@ -37,7 +37,7 @@ def xmit(run: Run, ns: NetnsState, bridge: Link, packet: Packet, nexthop: bytes)
 def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> Action:
     """Take a frame in by a bridge port: it goes up to the bridge itself, or out of another port.
 
-    Source: net/bridge/br_input.c, br_handle_frame, br_handle_frame_finish, br_pass_frame_up (Linux 6.18).
+    Source: net/bridge/br_input.c, br_handle_frame (Linux 6.18).
     """
     run.record(ns, port, packet, Receive("receive", "bridge port", bridge=bridge.ifname))
     br.check_modelled(run, ns, bridge, packet)
@@ -54,11 +54,18 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
     if packet.pkttype and packet.dmac == bridge.mac:
         packet = packet.but(pkttype=None)
     before = packet
+    packet = bridge_hook(run, ns, packet, "pre", port, bridge, part="before IP")
+    packet = _as_received(before, packet, bridge, port)
+    entered = partial(_finish, run, ns, bridge, port, before)
+    return br_netfilter.pre_routing(run, ns, packet, bridge, port, entered)
 
-    def ip_hook(packet: Packet) -> Packet:
-        return br_netfilter.pre_routing(run, ns, _as_received(before, packet, bridge, port), bridge, port)
 
-    packet = bridge_hook(run, ns, packet, "pre", port, bridge, ip_hook=ip_hook)
+def _finish(run: Run, ns: NetnsState, bridge: Link, port: Link, before: Packet, packet: Packet) -> Action:
+    """Decide where a frame goes that came in by a port as `before`.
+
+    Source: net/bridge/br_input.c, br_handle_frame_finish, br_pass_frame_up (Linux 6.18).
+    """
+    packet = bridge_hook(run, ns, packet, "pre", port, bridge, part="after IP")
     vid, packet = _enter(run, ns, bridge, port, packet)
     br.check_locked(run, ns, bridge, port, packet, vid)
     br.learn(run, ns, bridge, port, packet.smac, vid)
@@ -165,8 +172,9 @@ def _pass_on(
     """Pass a frame through the hook of what goes from port to port, or of the bridge's own frames."""
     if source is None:
         return bridge_hook(run, ns, packet, "out", None, bridge, port)
-    forward = partial(br_netfilter.forward, run, ns, bridge=bridge, out=port)
-    return bridge_hook(run, ns, packet, "forward", source, bridge, port, forward)
+    packet = bridge_hook(run, ns, packet, "forward", source, bridge, port, "before IP")
+    packet = br_netfilter.forward(run, ns, packet, bridge, port)
+    return bridge_hook(run, ns, packet, "forward", source, bridge, port, "after IP")
 
 
 def _aged_out(run: Run, ns: NetnsState, bridge: Link, packet: Packet, port: Link, vid: int) -> bool:

@@ -14,14 +14,13 @@ from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
 from netviz.core.sim.hook.frame_hooks import Forwarded, netdev_hook
 from netviz.core.sim.hook.sent_on import send_on
-from netviz.core.sim.inet import ip_input
 from netviz.core.sim.link import bond, bridging, ipvlan, macvlan, plain, veth, vlan, vrf, wire
 from netviz.core.sim.link.domain import programs_on
 from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.node_index import uppers_of
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
+from netviz.core.sim.run import Action, Ended, Run, Rx, Tx, Up
 from netviz.core.sim.steps import Opaque, Receive, Transmit
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
@@ -135,7 +134,7 @@ def receive(run: Run, rx: Rx) -> Action:
         _check_mac(run, ns, link, packet)
     if not link.flags & IFF_LOOPBACK:
         run.record(ns, link, packet, Receive("receive", again=link.kind in ANOTHER_ROUND))
-    return ip_input.rcv(run, ns, link, packet, rx.routed)
+    return Up(rx.link, packet, rx.routed)
 
 
 def _for_whom(link: Link, before: Packet, packet: Packet) -> Packet:

@@ -258,15 +258,17 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
         message = _device(run, ns, source, message, egress=False)
         if message.dmac == bridge.mac:
             message = message.but(pkttype=None)
-        into = partial(_ip_hook, run, ns, hook=NF_PRE_ROUTING, bridge=bridge, physin=source.ifindex)
-        message = bridge_hook(run, ns, message, "pre", source, bridge, ip_hook=into)
+        message = bridge_hook(run, ns, message, "pre", source, bridge, part="before IP")
+        message = _ip_hook(run, ns, message, hook=NF_PRE_ROUTING, bridge=bridge, physin=source.ifindex)
+        message = bridge_hook(run, ns, message, "pre", source, bridge, part="after IP")
         if out is None:
             message = _beside_its_copies(run, ns, message, bridge, source, crossing.vid)
             # for whom it is has been found out
             return bridge_hook(run, ns, message, "in", source, bridge).but(dmac=message.dmac)
         message = message if message.pkttype is not None else message.but(pkttype=kind)
-        over = partial(_ip_hook, run, ns, hook=NF_FORWARD, bridge=bridge, physout=out.ifindex)
-        message = bridge_hook(run, ns, message, "forward", source, bridge, out, over)
+        message = bridge_hook(run, ns, message, "forward", source, bridge, out, "before IP")
+        message = _ip_hook(run, ns, message, hook=NF_FORWARD, bridge=bridge, physout=out.ifindex)
+        message = bridge_hook(run, ns, message, "forward", source, bridge, out, "after IP")
         if message.arp and _calls_arp(ns, bridge):
             message = arp_hook(run, ns, message, NF_ARP_FORWARD, source, out)
     else:

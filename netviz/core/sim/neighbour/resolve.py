@@ -5,32 +5,22 @@ Source: net/core/neighbour.c, __neigh_event_send, neigh_resolve_output (Linux 6.
 
 from __future__ import annotations
 
-from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT, Neigh
-from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP, Link
+from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT
+from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP
+from netviz.core.sim.neigh_entries import is_usable
 from netviz.core.sim.neighbour.gleaning import gleaned_mac
 from netviz.core.sim.neighbour.solicit import solicit
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.saddr import is_multicast
-from netviz.core.sim.run import Run
+from netviz.core.sim.run import Resolve, Run
 from netviz.core.sim.steps import Neighbour
 from netviz.core.sim.trace import BRANCH, CERTAIN
-from netviz.core.state.node import NetnsState
 
 
-def resolve(
-    run: Run,
-    ns: NetnsState,
-    link: Link,
-    nexthop: bytes,
-    packet: Packet,
-    iif: Link | None = None,
-    routed: bool = True,
-) -> Packet:
-    """Fill in the frame's MACs for a next hop on a link; ends the walk when there is none.
-
-    `iif` is the link by which the packet came in, None for the host's own. The sender of a packet that was never
-    `routed` isn't told of a failure: it is the route that tells (net/ipv4/arp.c, arp_error_report).
-    """
+def resolve(run: Run, ask: Resolve) -> Packet:
+    """Fill in the frame's MACs for a next hop on a link; ends the walk when there is none."""
+    ns, packet, nexthop = run.netns(ask.link.netns), ask.packet, ask.nexthop
+    link = ns.links[ask.link.ifindex]
     if link.flags & (IFF_NOARP | IFF_LOOPBACK) or link.arptype != ARPHRD_ETHER:
         return packet.but(smac=link.mac, dmac=link.mac if link.flags & IFF_LOOPBACK else b"")
     if is_multicast(nexthop) or nexthop == b"\xff" * 4:
@@ -52,7 +42,7 @@ def resolve(
             certainty=BRANCH if late else CERTAIN,
         )
         return packet
-    if entry is not None and _is_usable(entry):
+    if entry is not None and is_usable(entry):
         state = (
             "permanent" if entry.state & NUD_PERMANENT else "noarp" if entry.state & NUD_NOARP else "learned"
         )
@@ -60,17 +50,8 @@ def resolve(
         run.record(ns, link, packet, Neighbour("entry", nexthop=nexthop, mac=entry.mac, state=state))
         return packet
     failed = entry is not None and bool(entry.state & NUD_FAILED)
-    return solicit(run, ns, link, nexthop, packet, failed, iif, routed)
-
-
-def is_known(run: Run, ns: NetnsState, link: Link, nexthop: bytes) -> bool:
-    """Tell whether a next hop's MAC is known without asking."""
-    entry = ns.neighs.get((link.ifindex, nexthop, False))
-    return (entry is not None and _is_usable(entry)) or (ns.key, link.ifindex, nexthop) in run.memory.neighs
-
-
-def _is_usable(entry: Neigh) -> bool:
-    return bool(entry.mac) and not entry.state & NUD_FAILED
+    iif = ns.links.get(ask.in_ifindex)
+    return solicit(run, ns, link, nexthop, packet, failed, iif, ask.routed)
 
 
 def _group_mac(addr: bytes) -> bytes:
