@@ -44,11 +44,21 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+_reserved: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """Find a TCP port of loopback that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Reserve a TCP port of loopback for as long as this process lives.
+
+    A socket that is bound and doesn't listen keeps the kernel from giving the port to anybody who asks for
+    any port, and lets a server bind it that says SO_REUSEADDR, as servers do, also again after a restart.
+    Source: net/ipv4/inet_connection_sock.c inet_csk_find_open_port(), inet_csk_bind_conflict().
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    _reserved.append(sock)
+    return int(sock.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float, what: str, every_s: float = 0.05) -> Any:

@@ -22,6 +22,20 @@ def make_private(path: Path) -> None:
         os.close(descriptor)
 
 
+def create_private(path: Path, text: str) -> None:
+    """Make a file that only its owner can read, whole at once; one that is there already stays. Raises: OSError."""
+    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):
+            os.link(partial, path)
+    finally:
+        os.unlink(partial)
+
+
 def close_to_others(file: int | Path) -> None:
     """Take the others' rights to a file away, as far as it is ours."""
     if os.stat(file).st_mode & 0o077:

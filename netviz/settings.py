@@ -25,11 +25,12 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from netviz.private import OWNER_ONLY, close_to_others, make_private
+from netviz.private import close_to_others, create_private, make_private
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VAR_DIR = Path(os.environ.get("NETVIZ_VAR_DIR") or BASE_DIR / "var").resolve()
@@ -42,17 +43,12 @@ except OSError as err:
 
 
 def _secret_key() -> str:
-    """Read the kept secret, or make one that only this user can read."""
+    """Read the kept secret, or make one: of processes that start at once, all take the one that came first."""
     path = VAR_DIR / "secret.key"
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
-    except FileExistsError:
-        close_to_others(path)
-        return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        key = secrets.token_urlsafe(48)
-        file.write(key)
-    return key
+    if not path.exists():
+        create_private(path, secrets.token_urlsafe(48))
+    close_to_others(path)
+    return path.read_text().strip()
 
 
 def _flag(name: str) -> bool:
@@ -126,7 +122,7 @@ TEMPLATES = [
 
 # A transaction starts as a writer, so two of them wait for each other instead of failing halfway.
 # synchronous=FULL: what was acknowledged to a collector survives a power cut.
-_SQLITE = {
+_SQLITE: dict[str, Any] = {
     "ENGINE": "django.db.backends.sqlite3",
     "NAME": VAR_DIR / "netviz.sqlite3",
     "OPTIONS": {
@@ -137,7 +133,9 @@ _SQLITE = {
     "TEST": {"NAME": str(Path(tempfile.gettempdir()) / f"nv-test-{os.getpid()}.sqlite3")},
 }
 _database_url = os.environ.get("NETVIZ_DATABASE_URL")
-DATABASES = {"default": dj_database_url.parse(_database_url) if _database_url else _SQLITE}
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": {**dj_database_url.parse(_database_url)} if _database_url else _SQLITE
+}
 if _database_url:
     # A server that the network has swallowed is given up after seconds, not after TCP's quarter of an hour.
     DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)

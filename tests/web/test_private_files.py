@@ -81,6 +81,38 @@ def open_umask() -> Iterator[None]:
     os.umask(before)
 
 
+# Says when it is about to make a secret, and makes it when it is told to.
+SLOW_KEY = """
+import secrets, sys
+make = secrets.token_urlsafe
+secrets.token_urlsafe = lambda length: (print("making", flush=True), sys.stdin.readline(), make(length))[2]
+from netviz import settings
+print(settings.SECRET_KEY)
+"""
+
+
+def test_of_processes_that_start_at_once_on_a_fresh_folder_all_have_one_secret(tmp_path: Path) -> None:
+    env = {**os.environ, "NETVIZ_VAR_DIR": str(tmp_path), "NETVIZ_SECRET_KEY": ""}
+    starting = [
+        subprocess.Popen(
+            [sys.executable, "-c", SLOW_KEY],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in starting:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "making\n"
+    keys = [process.communicate("go\n", timeout=60)[0].strip() for process in starting]
+    assert len(keys[0]) == 64
+    assert keys[0] == keys[1]
+    assert [path.name for path in tmp_path.iterdir() if "secret" in path.name] == ["secret.key"]
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize(
     "words", [["enrol", "n2", "--approve"], ["provision", "--user", "u2"], ["token", "make", "u", "x"]]
