@@ -17,7 +17,6 @@ django_application = get_asgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
-from django.urls import re_path
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from netviz.celery import in_process_worker
@@ -27,6 +26,7 @@ from netviz.ingest.journal import journal
 from netviz.ingest.keeper import keeper
 from netviz.ingest.routing import agent_urlpatterns
 from netviz.inventory.answers import refuse_socket
+from netviz.inventory.socket_paths import every_other_path
 from netviz.lifespan import Lifespan
 from netviz.parts import parts
 from netviz.staticfiles import StaticFiles
@@ -42,9 +42,9 @@ async def _no_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 websocket = URLRouter(
-    [*agent_urlpatterns, *topology_sockets, *tracing_sockets, re_path(r"", _no_socket)],
+    [*agent_urlpatterns, *topology_sockets, *tracing_sockets, every_other_path(_no_socket)],
 )
-_routes = ProtocolTypeRouter(
+_routes: Any = ProtocolTypeRouter(
     {
         "http": StaticFiles(Gate(ClosesDatabase(django_application))),
         "websocket": Gate(websocket),

@@ -19,7 +19,7 @@ class Channel(kombu_redis.Channel):
     def _connparams(self, *args: Any, **kwargs: Any) -> Any:
         if self.connection is None or self.connection.client is None:
             raise ConnectionLost("the connection to Redis is lost")
-        return super()._connparams(*args, **kwargs)
+        return super()._connparams(*args, **kwargs)  # type: ignore[misc]  # not in kombu's annotations
 
 
 class Transport(kombu_redis.Transport):

@@ -66,7 +66,7 @@ class InProcessWorker:
         """Finish the running tasks and end; tasks that take longer are abandoned."""
         if self._thread is None:
             return
-        state.should_stop = os.EX_OK
+        state.should_stop = os.EX_OK  # type: ignore[assignment]  # annotated as never anything but None
         # It looks up from its queue when a message comes, or every 2 s; and once more before it ends.
         for _ in range(2):
             app.control.broadcast("ping")

@@ -13,8 +13,9 @@ from typing import Any
 from weakref import WeakSet
 
 from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
+from channels.layers import BaseChannelLayer, get_channel_layer
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from netviz.parts import REDIS_AWAY
 
@@ -27,14 +28,22 @@ def listen_from_this_loop() -> None:
     _loops.add(asyncio.get_running_loop())
 
 
+def channel_layer() -> BaseChannelLayer:
+    """The layer that carries messages to groups; the settings always name one."""
+    layer = get_channel_layer()
+    if layer is None:
+        raise ImproperlyConfigured("CHANNEL_LAYERS has no default")
+    return layer
+
+
 def tell(group: str, message: dict[str, Any]) -> None:
     """Send a message to a group. Called from threads without an event loop."""
     if settings.REDIS_URL:
         try:
-            async_to_sync(get_channel_layer().group_send)(group, message)
+            async_to_sync(channel_layer().group_send)(group, message)
         except REDIS_AWAY as err:
             log.warning("the sockets of %s are not told of %s: %s", group, message["type"], err)
         return
     for loop in list(_loops):
         if loop.is_running():
-            asyncio.run_coroutine_threadsafe(get_channel_layer().group_send(group, message), loop)
+            asyncio.run_coroutine_threadsafe(channel_layer().group_send(group, message), loop)

@@ -32,7 +32,8 @@ class StaticFiles:
         self._application = application
         self._files = WhiteNoise(None, autorefresh=True, max_age=0, allow_all_origins=False)
         for finder in get_finders():
-            for storage in finder.storages.values():
+            # Only finders that look in folders have storages; they are all that this project uses.
+            for storage in getattr(finder, "storages", {}).values():
                 self._files.add_files(storage.location, settings.STATIC_URL)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

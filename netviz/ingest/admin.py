@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from netviz.core.state.door import UNREADABLE
 from netviz.ingest.journal_record import unpack
 from netviz.ingest.models import JournalEntry
+from netviz.inventory.generic import ModelAdmin
 from netviz.inventory.readable import size
 
 SHOWN_CHARS = 20_000
@@ -23,7 +24,7 @@ def _plain(value: Any) -> Any:
 
 
 @admin.register(JournalEntry)
-class JournalEntryAdmin(admin.ModelAdmin):
+class JournalEntryAdmin(ModelAdmin[JournalEntry]):
     """What changed, when, on which node."""
 
     list_display = ("received_at", "node", "kind", "summary", "seq", "bytes_text")

@@ -76,7 +76,7 @@ class CollectorConsumer(AsyncConsumer):
     service: CollectorService
     _joined = False
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve the connection; however that ends, the node doesn't stay connected."""
         try:
             await super().__call__(scope, receive, send)

@@ -56,7 +56,7 @@ def state_at(node: str, at: datetime) -> NodeState:
     return _honest(state)
 
 
-def _folded(state: NodeState, seq: int, body: bytes) -> NodeState:
+def _folded(state: NodeState, seq: int, body: bytes | memoryview) -> NodeState:
     """Fold one entry's body in. Raises: NoHistory."""
     try:
         return fold(state, unpack(bytes(body)))

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
@@ -63,7 +63,8 @@ class RedisStore(MemoryStore):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+        # redis-py's annotations leave open whether answers are bytes or text. They are bytes.
+        self._redis: Any = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
         self._me = uuid.uuid4().hex
         self._leases = Leases(self._redis, self._me)
         self._owned = Outbox(self._me, self._held.__getitem__)
@@ -273,7 +274,7 @@ class RedisStore(MemoryStore):
     def _notice_loss(self) -> None:
         """Write everything anew when Redis has lost what it held: what was written since may lack its base."""
         self._redis.set(MEMORY, uuid.uuid4().bytes, nx=True)
-        memory = self._redis.get(MEMORY)
+        memory: bytes | None = self._redis.get(MEMORY)
         if memory != self._memory is not None:
             log.warning("Redis has lost what it held: writing the nodes of this process anew")
             # What is followed stays until its owners have noticed, too.
@@ -286,7 +287,7 @@ class RedisStore(MemoryStore):
 
     def _refresh(self, nodes: list[str]) -> None:
         for node in nodes:
-            raw = self._redis.hget(NODES, node)
+            raw: bytes | None = self._redis.hget(NODES, node)
             if raw is not None:
                 self._follow_raw(node, raw)
             elif node in self._followed:
@@ -359,7 +360,7 @@ class RedisStore(MemoryStore):
 
     def _sweep_bodies(self) -> None:
         """Remove bodies that nothing referred to at two sweeps in a row."""
-        unused = {digest for digest in self._redis.hkeys(BODIES) if not self.refers_to(digest)}
+        unused: set[bytes] = {digest for digest in self._redis.hkeys(BODIES) if not self.refers_to(digest)}
         if dropped := unused & self._unused:
             self._redis.hdel(BODIES, *dropped)
         self._unused = unused - dropped
@@ -367,5 +368,5 @@ class RedisStore(MemoryStore):
     def _fetch_bodies(self) -> None:
         wanted = self.wanted_bodies()
         if wanted:
-            found = self._redis.hmget(BODIES, wanted)
+            found: list[bytes | None] = self._redis.hmget(BODIES, wanted)
             MemoryStore.put_bodies(self, [body for raw in found if (body := parse_body(raw)) is not None])

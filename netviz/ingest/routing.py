@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import path
-
 from netviz.ingest.consumer import CollectorConsumer
+from netviz.inventory.socket_paths import socket_path
 
-agent_urlpatterns = [path("ws/agents", CollectorConsumer.as_asgi())]
+agent_urlpatterns = [socket_path("ws/agents", CollectorConsumer.as_asgi())]

@@ -7,6 +7,7 @@ The ASGI application (`netviz.asgi`) has put the caller in place of the proxies 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest
@@ -30,7 +31,7 @@ def address_of(request: HttpRequest) -> str:
     return _written(request.META.get("REMOTE_ADDR", ""))
 
 
-def address_of_socket(scope: dict[str, Any]) -> str:
+def address_of_socket(scope: Mapping[str, Any]) -> str:
     """Say from which address a WebSocket comes."""
     return _written((scope.get("client") or ("",))[0])
 

@@ -6,7 +6,7 @@ has its hash only.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
 from django.db.models import Count, Q, QuerySet
@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from netviz.inventory import audit_admin as audit_admin
 from netviz.inventory.forms import ApiTokenForm, EnrolForm
+from netviz.inventory.generic import ModelAdmin
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
 from netviz.inventory.readable import ago, delay, share, size
 from netviz.inventory.service import (
@@ -36,7 +37,7 @@ def show_tokens(request: HttpRequest, title: str, tokens: list[tuple[str, str]],
 
 
 @admin.register(Cluster)
-class ClusterAdmin(admin.ModelAdmin):
+class ClusterAdmin(ModelAdmin[Cluster]):
     """Clusters and how many of their nodes are connected."""
 
     list_display = ("name", "description", "node_count", "connected_count")
@@ -52,16 +53,18 @@ class ClusterAdmin(admin.ModelAdmin):
     @admin.display(description="nodes", ordering="total")
     def node_count(self, cluster: Any) -> int:
         """How many nodes it has."""
-        return cluster.total
+        total: int = cluster.total
+        return total
 
     @admin.display(description="connected", ordering="connected")
     def connected_count(self, cluster: Any) -> int:
         """How many of them have a connected collector."""
-        return cluster.connected
+        connected: int = cluster.connected
+        return connected
 
 
 @admin.register(Node)
-class NodeAdmin(admin.ModelAdmin):
+class NodeAdmin(ModelAdmin[Node]):
     """Nodes; a collector is enrolled from here."""
 
     list_display = ("name", "cluster", "is_connected", "usable", "created_at")
@@ -90,7 +93,8 @@ class NodeAdmin(admin.ModelAdmin):
     @admin.display(description="approved collectors", ordering="approved")
     def usable(self, node: Any) -> int:
         """How many collectors may speak for it."""
-        return node.approved
+        approved: int = node.approved
+        return approved
 
     @admin.action(description="Enrol a collector for each (its token is shown once)", permissions=["change"])
     def enrol_collectors(self, request: HttpRequest, nodes: QuerySet[Node]) -> HttpResponse:
@@ -101,16 +105,19 @@ class NodeAdmin(admin.ModelAdmin):
         )
 
 
+IDENTITY = ("node", "status", "token_hint", "connected", "seen")
+MOMENTS = ("enrolled_at", "approved_at", "revoked_at")
 REPORTED = ("version", "kernel", "whole", "lag", "losses", "resyncs", "cpu_share", "memory")
 
 
-def fields_of(fieldsets: tuple[tuple[str | None, dict[str, tuple[str, ...]]], ...]) -> tuple[str, ...]:
-    """All fields of a form."""
-    return tuple(name for _, options in fieldsets for name in options["fields"])
+class _TokenMade(HttpRequest):
+    """A request that has made a token, until its answer has shown it."""
+
+    new_token: str
 
 
 @admin.register(Collector)
-class CollectorAdmin(admin.ModelAdmin):
+class CollectorAdmin(ModelAdmin[Collector]):
     """Collectors: who may connect, who is connected, and how they do."""
 
     list_display = (
@@ -131,11 +138,11 @@ class CollectorAdmin(admin.ModelAdmin):
     list_select_related = ("node",)
     actions = ("approve", "revoke")
     fieldsets = (
-        (None, {"fields": ("node", "status", "token_hint", "connected", "seen")}),
-        ("When", {"fields": ("enrolled_at", "approved_at", "revoked_at")}),
+        (None, {"fields": IDENTITY}),
+        ("When", {"fields": MOMENTS}),
         ("What it says of itself", {"fields": REPORTED}),
     )
-    readonly_fields = fields_of(fieldsets)
+    readonly_fields = (*IDENTITY, *MOMENTS, *REPORTED)
 
     def has_change_permission(self, request: HttpRequest, obj: Collector | None = None) -> bool:
         """Nothing of a collector is edited: it is approved and revoked by actions."""
@@ -207,7 +214,7 @@ class CollectorAdmin(admin.ModelAdmin):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(admin.ModelAdmin):
+class ApiTokenAdmin(ModelAdmin[ApiToken]):
     """People's tokens for the HTTP API."""
 
     form = ApiTokenForm
@@ -225,7 +232,7 @@ class ApiTokenAdmin(admin.ModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: ApiToken, form: Any, change: bool) -> None:
         """Make the token; `response_add` shows it."""
-        made, request.new_token = make_api_token(
+        made, cast(_TokenMade, request).new_token = make_api_token(
             obj.user, obj.name, scopes=obj.scopes, expires_at=obj.expires_at
         )
         obj.pk = made.pk
@@ -237,7 +244,7 @@ class ApiTokenAdmin(admin.ModelAdmin):
         return show_tokens(
             request,
             "A new API token",
-            [(str(obj), request.new_token)],
+            [(str(obj), cast(_TokenMade, request).new_token)],
             "Send it as Authorization: Bearer TOKEN.",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -31,7 +31,7 @@ def methods(*allowed: str) -> Callable[[Callable[..., HttpResponseBase]], Callab
 
 
 async def refuse_socket(
-    scope: dict[str, Any],
+    scope: Mapping[str, Any],
     send: Callable[[dict[str, Any]], Awaitable[None]],
     status: int,
     text: str,

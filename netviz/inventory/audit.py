@@ -60,7 +60,7 @@ def record(
 
 def _cut(column: str, text: str) -> str:
     """Keep what fits. PostgreSQL takes no NUL."""
-    length: int = AuditEntry._meta.get_field(column).max_length
+    length: int | None = getattr(AuditEntry._meta.get_field(column), "max_length", None)
     return text.replace("\0", "\N{SYMBOL FOR NULL}")[:length]
 
 

@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
 from netviz.inventory.access import ADMINISTRATOR, may
+from netviz.inventory.generic import ModelAdmin
 from netviz.inventory.models import AuditEntry
 
 MAX_EXPORT = 100_000
@@ -46,7 +47,7 @@ FORMS = {"csv": (as_csv, "text/csv"), "jsonl": (as_json_lines, "application/json
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(admin.ModelAdmin):
+class AuditEntryAdmin(ModelAdmin[AuditEntry]):
     """Who did what, when, from where."""
 
     list_display = ("at", "actor", "via", "address", "action", "target")

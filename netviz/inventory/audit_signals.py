@@ -50,7 +50,7 @@ def _saved(sender: type[Model], instance: Model, created: bool, **kwargs: Any) -
     name, now, before = NAMES[sender], _fields(instance), instance.__dict__.pop("_audit_before", None)
     if created:
         asked = {field.name for field in instance._meta.concrete_fields if field.editable} - SECRET
-        said = {key: now[key] for key in now if key in asked and now[key] not in ("", "None")}
+        said: dict[str, Any] = {key: now[key] for key in now if key in asked and now[key] not in ("", "None")}
         record(f"{name}.{ADDING.get(sender, 'add')}", instance, **said)
     elif before is not None:
         changed = {key: [before[key], now[key]] for key in now if before[key] != now[key]}
@@ -79,9 +79,8 @@ def _relation_changed(
         others = model._default_manager.filter(pk__in=pk_set)
     names = sorted(str(other) for other in others)
     if names:
-        record(
-            f"{NAMES[type(instance)]}.change", instance, **{f"{model._meta.verbose_name_plural} {how}": names}
-        )
+        detail: dict[str, Any] = {f"{model._meta.verbose_name_plural} {how}": names}
+        record(f"{NAMES[type(instance)]}.change", instance, **detail)
 
 
 def connect() -> None:

@@ -8,7 +8,7 @@ of another host can make a browser send it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
@@ -35,22 +35,31 @@ def _takes_tokens(request: HttpRequest) -> bool:
     return request.path_info.startswith("/api/") or request.path_info == "/metrics"
 
 
+class _TokenRequest(HttpRequest):
+    """A request and what its token came to."""
+
+    api_token: ApiToken
+    refused_token: TokenRefused
+    _dont_enforce_csrf_checks: bool
+
+
 def _authenticate(request: HttpRequest) -> None:
     text = bearer_token(request.headers.get("Authorization", ""))
     if text is None or not _takes_tokens(request):
         return
     user: Any = AnonymousUser()
+    marked = cast(_TokenRequest, request)
     try:
-        request.api_token = use_api_token(text)
-        user = request.api_token.user
+        marked.api_token = use_api_token(text)
+        user = marked.api_token.user
     except TokenRefused as err:
-        request.refused_token = err
+        marked.refused_token = err
 
     async def auser() -> Any:
         return user
 
-    request.user, request.auser = user, auser
-    request._dont_enforce_csrf_checks = True
+    marked.user, marked.auser = user, auser
+    marked._dont_enforce_csrf_checks = True
 
 
 @sync_and_async_middleware
@@ -98,7 +107,7 @@ class PeopleSockets:
 
     def __init__(self, application: Any) -> None:
         self._application = application
-        self._with_session = AuthMiddlewareStack(self._of_session)
+        self._with_session: Any = AuthMiddlewareStack(self._of_session)
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Check where the socket comes from and who opens it."""

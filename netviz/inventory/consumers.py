@@ -34,7 +34,7 @@ class PersonConsumer(AsyncWebsocketConsumer):
         super().__init__(*args, **kwargs)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve the socket; however that ends, nothing of it remains."""
         person = scope["user"].pk
         if _open[person] >= MAX_SOCKETS:

@@ -9,6 +9,7 @@ from django import forms
 from django.utils import timezone
 
 from netviz.inventory.access import READ, SCOPES, lacking
+from netviz.inventory.generic import ModelForm
 from netviz.inventory.models import ApiToken, Cluster, valid_node_name
 from netviz.inventory.service import DEFAULT_CLUSTER
 
@@ -33,7 +34,7 @@ class EnrolForm(forms.Form):
         return name
 
 
-class ApiTokenForm(forms.ModelForm):
+class ApiTokenForm(ModelForm[ApiToken]):
     """Ask whose a new API token is, what it may do, and until when."""
 
     scopes = forms.MultipleChoiceField(

@@ -11,7 +11,7 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.contrib.auth.views import LoginView
 from django.core import signing
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied, ValidationError
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from prometheus_client import Counter
@@ -60,6 +60,8 @@ class LoginForm(AuthenticationForm):
         name, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if not name or not password:
             return self.cleaned_data
+        if self.request is None:
+            raise ImproperlyConfigured("this form checks attempts by their request")
         address = address_of(self.request)
         accounts = login_accounts(name, address, _known(self.request).get(name.casefold(), ""))
         self.wait_s = charge(accounts)
@@ -83,15 +85,15 @@ class Login(LoginView):
     template_name = "login.html"
     redirect_authenticated_user = True
 
-    def form_invalid(self, form: LoginForm) -> HttpResponse:
+    def form_invalid(self, form: AuthenticationForm) -> HttpResponse:
         """Show the form again: 429 with Retry-After when it has to wait."""
         answer = super().form_invalid(form)
-        if form.wait_s:
+        if isinstance(form, LoginForm) and form.wait_s:
             answer.status_code = 429
             answer["Retry-After"] = str(form.wait_s)
         return answer
 
-    def form_valid(self, form: LoginForm) -> HttpResponse:
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Log in, and let the browser know that it has."""
         answer = super().form_valid(form)
         name = form.cleaned_data["username"].casefold()

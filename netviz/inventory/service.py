@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
+from netviz.groups import channel_layer
 from netviz.inventory import audit
 from netviz.inventory.access import SCOPES, scopes_of
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
@@ -86,9 +86,7 @@ def revoke_collector(collector: Collector) -> bool:
 
 
 def _cut_collector(collector_id: int) -> None:
-    async_to_sync(get_channel_layer().group_send)(
-        collector_group(collector_id), {"type": "collector.revoked"}
-    )
+    async_to_sync(channel_layer().group_send)(collector_group(collector_id), {"type": "collector.revoked"})
 
 
 def revoke_node(node_name: str) -> int:

@@ -147,8 +147,9 @@ async def serve_while_valid(
 
     async def receive_or_cut() -> dict[str, Any]:
         message = asyncio.ensure_future(receive())
+        either: set[asyncio.Future[Any]] = {message, cut}
         try:
-            await asyncio.wait({message, cut}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not cut.done():
                 return message.result()
         finally:

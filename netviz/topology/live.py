@@ -164,8 +164,9 @@ class Topology:
         self._asked = {name: until_s for name, until_s in self._asked.items() if until_s > now_s}
         with self._members:
             watches = list(self._listeners.values())
-        everything = None in watches or "" in self._asked
-        union = None if everything else frozenset().union(*watches, self._asked)
+        named = [watch for watch in watches if watch is not None]
+        everything = len(named) < len(watches) or "" in self._asked
+        union: Watch = None if everything else frozenset().union(*named, self._asked)
         if union == self._union:
             return
         self._union = union

@@ -18,6 +18,7 @@ from netviz.core.model.netfilter import (
     NftRuleBody,
 )
 from netviz.core.sim.nft import text as nft_text
+from netviz.core.sim.xtables.text_matches import Sets
 
 INET_HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
 NETDEV_HOOKS = ("ingress", "egress")
@@ -37,7 +38,7 @@ MAX_RULES = 500
 
 
 def chain_row(
-    chain: NftChain, bodies: Mapping[bytes, Body], sets: nft_text.Sets | None = None, *, legacy: bool = False
+    chain: NftChain, bodies: Mapping[bytes, Body], sets: Sets | None = None, *, legacy: bool = False
 ) -> dict[str, Any]:
     """One chain with its rules; a body that isn't known yet is said to be missing.
 
@@ -64,9 +65,7 @@ def hook_name(chain: NftChain) -> str:
     return names[hook] if hook < len(names) else str(hook)
 
 
-def _rules(
-    chain: NftChain, bodies: Mapping[bytes, Body], sets: nft_text.Sets | None, legacy: bool
-) -> list[str]:
+def _rules(chain: NftChain, bodies: Mapping[bytes, Body], sets: Sets | None, legacy: bool) -> list[str]:
     if not chain.body:
         return []
     body = bodies.get(chain.body)
@@ -78,9 +77,7 @@ def _rules(
     return texts
 
 
-def rule_text(
-    rule: NftRuleBody, family: int = 0, sets: nft_text.Sets | None = None, legacy: bool = False
-) -> str:
+def rule_text(rule: NftRuleBody, family: int = 0, sets: Sets | None = None, legacy: bool = False) -> str:
     """One rule as people write it, else as its expressions."""
     text = nft_text.rule_text(rule, family, sets, legacy)
     return expressions_text(rule) if text in ("", nft_text.UNREADABLE_RULE) else text

@@ -16,8 +16,9 @@ from netviz.core.model.addr import format_prefix, mask_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import Addr, Route
 from netviz.core.model.link import IFF_LOOPBACK
-from netviz.core.state.node import EMPTY, NetnsState, NodeState
+from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.resolve import resolve_veth
+from netviz.core.state.section import EMPTY
 from netviz.topology.contract import AddressClaim, claims_of, global_addr, no_uplink
 from netviz.topology.graph import Alert
 from netviz.topology.objects import addr_order, cidr
@@ -160,9 +161,9 @@ class _PodSide(Mapping[LinkKey, bool]):
 def _node_facts(root: NetnsState, pod_side: Mapping[LinkKey, bool]) -> dict[str, object]:
     """What a node's own namespace says of the node: its addresses and pod CIDRs."""
     ports: dict[int, set[bool]] = {}
-    for link in root.links.values():
-        if link.master:
-            ports.setdefault(link.master, set()).add(pod_side.get(LinkKey(root.key, link.ifindex), False))
+    for port in root.links.values():
+        if port.master:
+            ports.setdefault(port.master, set()).add(pod_side.get(LinkKey(root.key, port.ifindex), False))
     bridges = {i for i, link in root.links.items() if link.kind == "bridge"}
     pod_bridges = {i for i in bridges if True in ports.get(i, ())} or bridges
     addrs: list[Addr] = []

@@ -13,7 +13,7 @@ fails there.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -41,6 +41,7 @@ from netviz.topology.projection import NodePart, project_node
 FAULT = "topology"
 NOTHING = NodePart(NodeState(""))
 NO_DETAIL = NodeDetail(NodeState(""))
+Shown = TypeVar("Shown")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -157,7 +158,7 @@ class Projector:
         nodes |= self._show_alerts(update)
         for name in nodes:
             part = self._parts.get(name)
-            _put(update.base, "nodes", self.nodes, name, part and self._node(name, part))
+            _put(update.base, "nodes", self.nodes, name, None if part is None else self._node(name, part))
         for name in dict.fromkeys(name for addr in moved for name in self._routed.get(addr, ())):
             self._show_routes(name, update)
         return update
@@ -321,7 +322,7 @@ def _subjects(alert: Alert | None) -> tuple[str, ...]:
     return () if alert is None else (*alert.nodes, *alert.netns)
 
 
-def _put(delta: GraphDelta, part: str, objects: dict[str, object], key: str, new: object) -> None:
+def _put(delta: GraphDelta, part: str, objects: dict[str, Shown], key: str, new: Shown | None) -> None:
     """Set one object of a mapping (None: take it out), and note the step in a delta."""
     old = objects.get(key)
     delta.put(part, key, old, new)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, path
-
 from netviz.inventory.auth import PeopleSockets
+from netviz.inventory.socket_paths import socket_path
 from netviz.topology.consumers import TopologyConsumer
 
-websocket_urlpatterns: list[URLPattern] = [path("ws/topology", PeopleSockets(TopologyConsumer.as_asgi()))]
+websocket_urlpatterns = [socket_path("ws/topology", PeopleSockets(TopologyConsumer.as_asgi()))]

@@ -14,11 +14,12 @@ from django.utils.html import format_html
 
 from netviz.inventory import audit
 from netviz.inventory.access import ADMINISTRATOR, may
+from netviz.inventory.generic import ModelAdmin
 from netviz.tracing.models import TraceRun
 
 
 @admin.register(TraceRun)
-class TraceRunAdmin(admin.ModelAdmin):
+class TraceRunAdmin(ModelAdmin[TraceRun]):
     """Traces: nobody edits them."""
 
     list_display = ("when", "user", "source", "target", "proto", "status", "disposition", "took", "on_map")

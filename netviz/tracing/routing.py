@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, path
-
 from netviz.inventory.auth import PeopleSockets
+from netviz.inventory.socket_paths import socket_path
 from netviz.tracing.consumers import TraceConsumer
 
-websocket_urlpatterns: list[URLPattern] = [
-    path("ws/traces/<str:trace_id>", PeopleSockets(TraceConsumer.as_asgi()))
-]
+websocket_urlpatterns = [socket_path("ws/traces/<str:trace_id>", PeopleSockets(TraceConsumer.as_asgi()))]

@@ -168,11 +168,12 @@ class Tender:
 def _nodes_heard_of_lately() -> set[str]:
     """The nodes whose collectors may connect and spoke shortly before the server ended."""
     approved = Collector.objects.filter(status=Collector.Status.APPROVED, last_seen_at__isnull=False)
-    seen = dict(approved.order_by("last_seen_at").values_list("node__name", "last_seen_at"))
-    if not seen:
+    seen = approved.order_by("last_seen_at").values_list("node__name", "last_seen_at")
+    latest = {node: seen_at for node, seen_at in seen if seen_at is not None}
+    if not latest:
         return set()
-    newest = max(seen.values())
-    return {node for node, seen_at in seen.items() if seen_at > newest - HEARD_LATELY}
+    newest = max(latest.values())
+    return {node for node, seen_at in latest.items() if seen_at > newest - HEARD_LATELY}
 
 
 tender = Tender()

@@ -1,6 +1,8 @@
 """The groups that roles are, with the permissions that the admin pages ask for."""
 
 from django.db import migrations
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import StateApps
 
 ROLES = ("viewer", "operator", "administrator")
 MANAGED = (
@@ -15,7 +17,7 @@ MANAGED = (
 )
 
 
-def make_roles(apps, schema_editor):
+def make_roles(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     Group = apps.get_model("auth", "Group")
     Permission = apps.get_model("auth", "Permission")
     ContentType = apps.get_model("contenttypes", "ContentType")
@@ -35,7 +37,7 @@ def make_roles(apps, schema_editor):
                 groups["operator"].permissions.add(permission)
 
 
-def drop_roles(apps, schema_editor):
+def drop_roles(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     apps.get_model("auth", "Group").objects.filter(name__in=ROLES).delete()
 
 

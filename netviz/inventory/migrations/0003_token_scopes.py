@@ -1,6 +1,8 @@
 """API tokens get scopes and an end. Those that exist keep what they could do: all of their user's role."""
 
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import StateApps
 
 SCOPES_OF = {
     "viewer": ["read"],
@@ -9,7 +11,7 @@ SCOPES_OF = {
 }
 
 
-def give_scopes(apps, schema_editor):
+def give_scopes(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     for token in apps.get_model("inventory", "ApiToken").objects.select_related("user"):
         held = set(token.user.groups.values_list("name", flat=True))
         if token.user.is_superuser:

@@ -1,13 +1,15 @@
 """Keep results packed: xz instead of JSON text."""
 
 from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import StateApps
 
 from netviz.tracing.packed import pack
 
 BATCH = 100
 
 
-def pack_results(apps, schema_editor):
+def pack_results(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Pack every result, a batch at a time so that memory stays small."""
     runs = apps.get_model("tracing", "TraceRun").objects.using(schema_editor.connection.alias)
     last = 0
@@ -19,7 +21,7 @@ def pack_results(apps, schema_editor):
         last = batch[-1].pk
 
 
-def unpack_results(apps, schema_editor):
+def unpack_results(apps: StateApps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Write every result as JSON again."""
     from netviz.tracing.packed import unpack
 
