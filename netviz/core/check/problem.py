@@ -1,7 +1,8 @@
 """What a check finds: problems, one for each cause, and what was judged to find them.
 
-A check is a module that looks at a cluster's state and gives a `Report`. It knows no clock: when a problem began and
-whether somebody has acknowledged it is kept by whoever runs the checks (`netviz/problems`), by the problem's `key`.
+A check is a module that looks at a cluster's state; `Checker` puts what they find together as a `Report`. None of it
+knows a clock: when a problem began and whether somebody has acknowledged it is kept by whoever runs the checks
+(`netviz/problems`), by the problem's `key`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Problem(msgspec.Struct, frozen=True):
     as long as the cause does, whatever it affects meanwhile. `headline` names cause and place in at most 20 words,
     `consequence` says in one sentence what follows; `also` what else would have to change before traffic passes.
     `fix` is never run by netviz. `flow` is a flow that fails for it: its trace is the evidence. `rests_on` names the
-    (node, section) pairs of the state that it was judged from.
+    (node, section) pairs of the state that it was judged from, and `doubts` says in a sentence each which of them are
+    old or not whole. What is true of every pod for a moment while it begins or ends is to be told only when it has
+    stood for `grace_s` seconds.
     """
 
     kind: str
@@ -74,6 +77,8 @@ class Problem(msgspec.Struct, frozen=True):
     also: tuple[str, ...] = ()
     flow: Flow | None = None
     rests_on: tuple[tuple[str, str], ...] = ()
+    doubts: tuple[str, ...] = ()
+    grace_s: float = 0.0
 
     @property
     def key(self) -> str:
@@ -82,9 +87,10 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """How one check ended: `judged` counts what it looked at, in its own `unit` ("pairs", "links", "entries").
+    """How one check ended: `demands` is what it holds the state to, in one sentence.
 
-    "unknown" where something that it needs isn't known; `reason` says what, and which part was not judged.
+    `judged` counts what it looked at, in its own `unit` ("pairs", "links", "entries"). `reason` says which part was
+    not judged, and why: a check that found no problem is then "unknown", never "pass".
     """
 
     name: str
@@ -92,6 +98,20 @@ class CheckResult(msgspec.Struct, frozen=True):
     judged: int = 0
     unit: str = ""
     reason: str = ""
+    demands: str = ""
+
+
+class NodeHealth(msgspec.Struct, frozen=True):
+    """What the server knows of a node's collector: whether it is connected, for how long it has said nothing.
+
+    `late` are the sections that are older than they promise to be; `fault` says why the server can't use the node's
+    state at all, "" where it can.
+    """
+
+    connected: bool = True
+    silent_s: float = 0.0
+    late: tuple[str, ...] = ()
+    fault: str = ""
 
 
 class Report(msgspec.Struct, frozen=True):

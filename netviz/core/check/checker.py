@@ -1,0 +1,215 @@
+"""The checker: it is handed one state of the cluster after the other, and says what is wrong in each.
+
+Only what changed is looked at again. What a node's records say by themselves is kept until a section that the check
+reads is another one; what crosses nodes stands in tables that follow the differences, and whoever asked for a key is
+asked again when its answer changes. A node that a check fails on takes nobody else down: it is "not understood",
+and what the check says of it is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from netviz.core.check.fact import Fact, Gathered, Look, Table
+from netviz.core.check.facts import FACTS
+from netviz.core.check.facts.collectors import doubt, not_understood
+from netviz.core.check.long import LongCheck
+from netviz.core.check.problem import NodeHealth, Problem, Report
+from netviz.core.check.standing import Attempt, Standing
+from netviz.core.check.wiring import Wiring
+from netviz.core.model.netfilter import Body
+from netviz.core.state.node import SECTIONS, ClusterState, NodeState
+
+HEALTHY = NodeHealth()
+NO_HEALTH: Mapping[str, NodeHealth] = MappingProxyType({})
+# How problems are told: the worst first.
+HARMS = ("breaks traffic", "breaks the contract", "degrades", "at risk", "not known")
+
+
+class Checker:
+    """Judges one state of the cluster after the other. Not to be used by two threads at once."""
+
+    def __init__(self, facts: Sequence[Fact] = FACTS, long: Sequence[LongCheck] = ()) -> None:
+        self._long = long
+        self._standing = [Standing(fact) for fact in facts]
+        tables = dict.fromkeys(table for fact in facts for table in (*fact.asks, fact.table) if table)
+        self._gathered: dict[Table[Any], Gathered[Any]] = {table: Gathered() for table in tables}
+        self._nodes: dict[str, NodeState] = {}
+        self._pods: dict[str, int] = {}
+        self._health: dict[str, NodeHealth] = {}
+        self._faults: dict[str, str] = {}  # of tables
+
+    def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth] = NO_HEALTH) -> Report:
+        """Follow the cluster to a new state and say what is wrong there.
+
+        `health` maps nodes to what is known of their collectors; one that isn't named is connected and in time. A
+        node that only `health` names has a collector that never sent anything.
+        """
+        changed: dict[str, frozenset[str]] = {}
+        names = dict.fromkeys((*cluster.nodes, *health))
+        for name in names:
+            old, new = self._nodes.get(name), cluster.nodes.get(name)
+            if new is None:
+                new = old if old is not None and not old.status else NodeState(name)
+            if old is not new:
+                changed[name] = changed_sections(old, new)
+                self._nodes[name] = new
+                self._pods[name] = sum(ns.netns.pod is not None for ns in new.netns.values())
+        gone = [name for name in self._nodes if name not in names] if len(self._nodes) > len(names) else []
+        touched = self._follow_tables(changed, gone)
+        ill = {name for name in self._nodes if _settled(health.get(name, HEALTHY)) != self._health_of(name)}
+        self._health = {name: _settled(one) for name, one in health.items() if one != HEALTHY}
+        self._look_again(cluster.bodies, changed, ill, touched)
+        for check in self._long:
+            check.follow(cluster, (*changed, *gone), health)
+        return self.report()
+
+    def work(self) -> bool:
+        """Do one slice of what takes long; tell whether anything is left to do."""
+        return any(check.work() for check in self._long)
+
+    def report(self) -> Report:
+        """What is known now of the last state that was judged."""
+        found: dict[str, Problem] = {}
+        results = []
+        lost = {name: text for name, one in sorted(self._health.items()) if (text := doubt(name, one))}
+        faults = dict(self._faults)
+        for standing in self._standing:
+            mine = {problem.key: problem for problem in standing.problems()}
+            found |= mine
+            results.append(standing.result(bool(mine), lost))
+            faults |= dict(standing.faults())
+        for name, fault in faults.items():
+            problem = not_understood(name, fault)
+            found[problem.key] = problem
+        pairs = classes = 0
+        for check in self._long:
+            found |= {problem.key: problem for problem in check.problems()}
+            results.append(check.result())
+            pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
+        problems = sorted((_doubted(problem, lost) for problem in found.values()), key=_rank)
+        return Report(tuple(problems), tuple(results), sum(self._pods.values()), pairs, classes)
+
+    def _follow_tables(
+        self, changed: Mapping[str, frozenset[str]], gone: Iterable[str]
+    ) -> dict[Table[Any], set[Hashable]]:
+        """Follow the nodes with the tables; return the keys under which something changed."""
+        touched: dict[Table[Any], set[Hashable]] = {table: set() for table in self._gathered}
+        for name in gone:
+            for of_nodes in (self._nodes, self._pods, self._faults):
+                of_nodes.pop(name, None)
+            for table, gathered in self._gathered.items():
+                touched[table] |= gathered.put(name, {})
+            for standing in self._standing:
+                standing.forget(name)
+        for name, sections in changed.items():
+            self._faults.pop(name, None)
+            with Attempt() as attempt:
+                wiring = Wiring(self._nodes[name])
+                for table, gathered in self._gathered.items():
+                    if not table.sections.isdisjoint(sections):
+                        touched[table] |= gathered.put(name, table.build(wiring))
+            if attempt.fault:
+                self._faults[name] = attempt.fault
+        return touched
+
+    def _look_again(
+        self,
+        bodies: Mapping[bytes, Body],
+        changed: Mapping[str, frozenset[str]],
+        ill: Collection[str],
+        touched: Mapping[Table[Any], set[Hashable]],
+    ) -> None:
+        """Look at all that may be judged otherwise now, node by node, so that a node's wiring is made once."""
+        concerned: dict[str, list[Standing]] = {}
+        for standing in self._standing:
+            for name in self._concerned(standing, changed, ill, touched):
+                concerned.setdefault(name, []).append(standing)
+        for name, standings in concerned.items():
+            wiring = Wiring(self._nodes[name])
+            for standing in standings:
+                memory = standing.memory.get(name)
+                standing.look(
+                    Look(standing.fact, wiring, self._gathered, bodies, self._health_of(name), memory)
+                )
+        for standing in self._standing:
+            if (table := standing.fact.table) is not None:
+                for key in touched[table]:
+                    standing.judge(key, self._gathered[table])
+
+    def _concerned(
+        self,
+        standing: Standing,
+        changed: Mapping[str, frozenset[str]],
+        ill: Collection[str],
+        touched: Mapping[Table[Any], set[Hashable]],
+    ) -> Iterable[str]:
+        names = {
+            name: None for name, sections in changed.items() if not sections.isdisjoint(standing.sections)
+        }
+        if standing.fact.watches_health:
+            names |= dict.fromkeys(ill)
+        if standing.asked:
+            answers = {(table, key) for table in standing.fact.asks for key in touched[table]}
+            if answers:
+                asking = (name for name, asked in standing.asked.items() if not asked.isdisjoint(answers))
+                names |= dict.fromkeys(asking)
+        return names
+
+    def _health_of(self, name: str) -> NodeHealth:
+        return self._health.get(name, HEALTHY)
+
+
+ALL_SECTIONS = frozenset(("netns", *SECTIONS))
+
+
+def changed_sections(old: NodeState | None, new: NodeState) -> frozenset[str]:
+    """Name the sections that a node's states differ in, in any namespace; "netns" is the namespaces' own records.
+
+    A section whose completeness changed differs too.
+    """
+    if old is None or old.netns.keys() != new.netns.keys():
+        return ALL_SECTIONS
+    found = {
+        section
+        for section in old.status.keys() | new.status.keys()
+        if _complete(old, section) != _complete(new, section)
+    }
+    for key, ns in new.netns.items():
+        was = old.netns[key]
+        if was is not ns:
+            found.update(name for name in ("netns", *SECTIONS) if getattr(was, name) is not getattr(ns, name))
+    if "netns" in found or "refused" in found:
+        return ALL_SECTIONS
+    return frozenset(found)
+
+
+def _complete(node: NodeState, section: str) -> tuple[bool, str] | None:
+    status = node.status.get(section)
+    return None if status is None else (status.complete, status.reason)
+
+
+def _settled(health: NodeHealth) -> NodeHealth:
+    """What checks see of a node's health: how long exactly it has been silent changes all the time."""
+    return msgspec.structs.replace(health, silent_s=0.0)
+
+
+def _doubted(problem: Problem, lost: Mapping[str, str]) -> Problem:
+    """A problem with what is to be said of the collectors that it rests on."""
+    doubts = tuple(dict.fromkeys(lost[node] for node, _ in problem.rests_on if node in lost))
+    return msgspec.structs.replace(problem, doubts=doubts) if doubts else problem
+
+
+def _rank(problem: Problem) -> tuple[Any, ...]:
+    affects = problem.affects
+    return (
+        problem.severity != "error",
+        HARMS.index(problem.harm),
+        -affects.pairs,
+        -len(affects.pods) - affects.more,
+        problem.key,
+    )

@@ -1,0 +1,152 @@
+"""What a check of state is made of.
+
+A `Fact` demands something of every node, and looks at one node at a time (`find`); what it has to know of the others it
+asks of a `Table`. A table holds what every node has of one sort (addresses, MACs, ends of tunnels) by a key. It is
+built of one node alone, so it follows the cluster by differences, and who asked for a key is asked again when
+what stands there changes. Where it is the entries under one key that must agree, `across` judges them together, once for
+each key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from netviz.core.check.problem import NodeHealth, Problem
+from netviz.core.check.wiring import Wiring
+from netviz.core.model.netfilter import Body
+from netviz.core.state.node import NetnsState, NodeState
+
+V = TypeVar("V")
+Held = Mapping[Any, V]  # what one node has: key -> value
+
+
+class Table(Generic[V]):
+    """What each node has of one sort. `sections` are those that `build` reads."""
+
+    def __init__(self, name: str, sections: Iterable[str], build: Callable[[Wiring], Held[V]]) -> None:
+        self.name = name
+        self.sections = frozenset(sections)
+        self.build = build
+
+    def __repr__(self) -> str:
+        return f"Table({self.name})"
+
+
+class Gathered(Generic[V]):
+    """A table over all nodes: what each has, and who has a key."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Held[V]] = {}
+        self._nodes: dict[Hashable, str | tuple[str, ...]] = {}
+
+    def put(self, node: str, held: Held[V]) -> set[Hashable]:
+        """Take what a node has now; return the keys under which something changed."""
+        old: Held[V] = self._held.get(node, {})
+        gone = {key for key in old if key not in held}
+        came = {key for key in held if key not in old}
+        moved = {key for key in held if key in old and old[key] != held[key]}
+        for key in gone:
+            left = tuple(name for name in self._names(key) if name != node)
+            if left:
+                self._nodes[key] = left if len(left) > 1 else left[0]
+            else:
+                del self._nodes[key]
+        for key in came:
+            names = self._names(key)
+            self._nodes[key] = tuple(sorted((*names, node))) if names else node
+        if held:
+            self._held[node] = held
+        else:
+            self._held.pop(node, None)
+        return gone | came | moved
+
+    def _names(self, key: Hashable) -> tuple[str, ...]:
+        names = self._nodes.get(key, ())
+        return (names,) if isinstance(names, str) else names
+
+    def get(self, key: Hashable) -> list[tuple[str, V]]:
+        """List (node, what it has) of a key, by node."""
+        return [(name, self._held[name][key]) for name in self._names(key)]
+
+
+class Look:
+    """One node, as a check looks at it. `before` is what the check remembered when it looked last."""
+
+    def __init__(
+        self,
+        fact: Fact,
+        wiring: Wiring,
+        gathered: Mapping[Table[Any], Gathered[Any]],
+        bodies: Mapping[bytes, Body],
+        health: NodeHealth,
+        before: Any,
+    ) -> None:
+        self.wiring, self.bodies, self.health, self.before = wiring, bodies, health, before
+        self.node = wiring.node
+        self.judged = 0
+        self.asked: set[tuple[Table[Any], Hashable]] = set()
+        self._gathered = gathered
+        self._needs = fact.needs
+
+    def ask(self, table: Table[V], key: Hashable) -> list[tuple[str, V]]:
+        """List (node, what it has) of a key, by node; the check looks at this node again when that changes."""
+        self.asked.add((table, key))
+        return self._gathered[table].get(key)
+
+    @property
+    def blind(self) -> bool:
+        """Something that the check needs isn't known of any namespace of the node."""
+        return not self.wiring.missing.keys().isdisjoint(self._needs)
+
+    def whole(self, ns: NetnsState) -> bool:
+        """Tell whether all that the check needs of a namespace is here."""
+        if not ns.netns.gaps and not ns.refused:
+            return True
+        return all(gap.section not in self._needs for gap in ns.gaps)
+
+    @property
+    def root(self) -> NetnsState | None:
+        """The node's own namespace, if that is known well enough."""
+        root = self.wiring.root
+        return root if root is not None and self.whole(root) else None
+
+    @property
+    def pods(self) -> list[NetnsState]:
+        """The pods' namespaces that are known well enough."""
+        return [ns for ns in self.wiring.pods if self.whole(ns)]
+
+    def rests_on(self, *others: str) -> tuple[tuple[str, str], ...]:
+        """What a problem of this node, and of other ones, is judged from."""
+        return rests_on((self.node.node, *others), self._needs)
+
+
+class Fact(msgspec.Struct, frozen=True, eq=False):
+    """One check of state.
+
+    `demands` is the sentence that it holds the cluster to, `unit` what it counts, `kinds` the kinds of problems that it
+    finds (docs/problems.md). `needs` are the sections without which it can't judge, `reads` those that it looks at
+    besides. `asks` are the tables that `find` asks, and `table` the one whose entries `across` judges together.
+    `remember` picks what the check wants to see of a node when it looks there again. `watches_health`: it looks
+    at the collectors too.
+    """
+
+    name: str
+    demands: str
+    unit: str
+    kinds: tuple[str, ...]
+    needs: tuple[str, ...]
+    find: Callable[[Look], Iterable[Problem]]
+    reads: tuple[str, ...] = ()
+    asks: tuple[Table[Any], ...] = ()
+    table: Table[Any] | None = None
+    across: Callable[[Hashable, list[tuple[str, Any]]], Iterable[Problem]] | None = None
+    remember: Callable[[NodeState], Any] | None = None
+    watches_health: bool = False
+
+
+def rests_on(nodes: Iterable[str], sections: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Pair nodes with sections."""
+    return tuple((node, section) for node in dict.fromkeys(nodes) for section in sections)

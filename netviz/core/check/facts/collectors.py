@@ -1,0 +1,86 @@
+"""Whether each node's collector is connected, in time, and can read all of its node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netviz.core.check.fact import Fact, Look
+from netviz.core.check.problem import Command, NodeHealth, Problem, Where
+from netviz.core.check.text import joined
+from netviz.core.state.node import SECTIONS
+
+
+def doubt(node: str, health: NodeHealth) -> str:
+    """Say why what is known of a node may not be so any more, or ""."""
+    if health.fault:
+        return f"{node} is not understood"
+    if not health.connected:
+        return f"{node}'s collector is not connected"
+    return f"{node}'s collector is late with {joined(health.late)}" if health.late else ""
+
+
+def not_understood(node: str, fault: str) -> Problem:
+    """Say of a node whose state can't be worked out that no check covers it."""
+    return Problem(
+        kind="not-understood",
+        cause=node,
+        severity="error",
+        harm="not known",
+        headline=f"netviz doesn't understand the state of {node}",
+        consequence=f"No check covers {node} whole, and a trace through it may fail: {fault}",
+        where=Where(node),
+    )
+
+
+def _find(look: Look) -> Iterator[Problem]:
+    node, health = look.node.node, look.health
+    look.judged = 1
+    if health.fault:
+        yield not_understood(node, health.fault)
+    running = (Command(node, "", "pgrep -af 'agents run'"),)
+    if not health.connected:
+        yield Problem(
+            kind="collector-lost",
+            cause=node,
+            severity="error",
+            harm="not known",
+            headline=f"{node}'s collector is not connected",
+            consequence=f"What netviz knows of {node} is as old as its last message: nothing about it is certain.",
+            where=Where(node),
+            check=running,
+        )
+    elif health.late:
+        yield Problem(
+            kind="collector-late",
+            cause=node,
+            severity="warning",
+            harm="not known",
+            headline=f"{node}'s collector is late with {joined(health.late)}",
+            consequence="These parts of its state are older than they promise to be: what rests on them isn't certain.",
+            where=Where(node),
+            check=running,
+        )
+    gaps = look.node.gaps
+    if gaps:
+        section, reason = next(iter(gaps.items()))
+        yield Problem(
+            kind="collector-incomplete",
+            cause=node,
+            severity="warning",
+            harm="not known",
+            headline=f"{node}'s collector can't read all of {joined(gaps)}",
+            consequence=f"Checks that need these parts of the state leave {node} out; {section}: {reason}",
+            where=Where(node),
+        )
+
+
+FACT = Fact(
+    name="collectors",
+    demands="Every node's collector is connected, in time, and reads the whole of its node.",
+    unit="collectors",
+    kinds=("collector-lost", "collector-late", "collector-incomplete", "not-understood"),
+    needs=(),
+    reads=SECTIONS,
+    find=_find,
+    watches_health=True,
+)

@@ -1,0 +1,224 @@
+"""Whether each pod's link works, and ends where its gateway is.
+
+    pod eth0 --- vethX (the host end) --- cni0, the bridge with the gateway's address
+
+The host end is a port of the bridge that has the gateway's address, or (without a bridge) has a route to the pod itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netviz.core.check.claims import CLAIMS, POD_LINK
+from netviz.core.check.fact import Fact, Look
+from netviz.core.check.problem import Command, Problem
+from netviz.core.check.text import affects, command, place
+from netviz.core.check.wiring import Pair, global_addr, is_loopback
+from netviz.core.model.addr import format_ip, format_prefix, in_prefix, mask_ip
+from netviz.core.model.l3 import RT_TABLE_MAIN, Addr
+from netviz.core.model.link import BR_STATE_FORWARDING, Link
+from netviz.core.plain import quoted
+from netviz.core.sim.trace import pod_name
+from netviz.core.state.node import NetnsState
+
+# Every pod is without a working link for a moment while it is made and ended, and a port waits for its spanning tree.
+GRACE_S = 3.0
+STP_GRACE_S = 35.0
+
+
+def _find(look: Look) -> Iterator[Problem]:
+    root = look.root
+    if root is None:
+        return
+    subnets = _subnets(root)
+    wrong: dict[int, list[tuple[NetnsState, bytes]]] = {}
+    for pod in look.pods:
+        link = pod_link(pod)
+        look.judged += 1
+        pair = next((p for p in look.wiring.pairs_of.get(pod.key, ()) if p.inner is link), None)
+        if link is None or not link.up or not link.carrier:
+            yield _down(look, root, pod, link, pair)
+        elif pair is not None:
+            if (port := pair.host.port) is not None and port.state != BR_STATE_FORWARDING:
+                yield _blocked(look, root, pod, pair)
+            yield from _at_another_bridge(look, root, pod, pair, subnets, wrong)
+    for ifindex, found in wrong.items():
+        yield _wrong_range(look, root, root.links[ifindex], found)
+
+
+def pod_link(pod: NetnsState) -> Link | None:
+    """The link that the container runtime reports, or the first one that isn't the loopback."""
+    links = [link for _, link in sorted(pod.links.items()) if not is_loopback(link)]
+    return next((link for link in links if link.ifname == POD_LINK), links[0] if links else None)
+
+
+def _subnets(root: NetnsState) -> dict[int, list[Addr]]:
+    found: dict[int, list[Addr]] = {}
+    for addr in root.addrs.values():
+        if global_addr(addr):
+            found.setdefault(addr.ifindex, []).append(addr)
+    return found
+
+
+def _down(look: Look, root: NetnsState, pod: NetnsState, link: Link | None, pair: Pair | None) -> Problem:
+    """The pod's link doesn't work; the end that was taken down is to blame."""
+    name = pod_name(pod.netns)
+    fix: tuple[Command, ...] = ()
+    if link is None:
+        where, text = place(pod.netns), f"{name} on {pod.key.node} has no link but its loopback"
+    elif pair is not None and not pair.host.up:
+        dev = quoted(pair.host.ifname)
+        where = place(root.netns, pair.host)
+        text = f"{pair.host.ifname} on {root.key.node}, the host end of {name}'s {link.ifname}, is down"
+        fix = (command(root.netns, f"ip link set {dev} up"),)
+    else:
+        where = place(pod.netns, link)
+        text = f"{link.ifname} of {name} on {pod.key.node} {'has no carrier' if link.up else 'is down'}"
+        if not link.up:
+            fix = (command(pod.netns, f"ip link set {quoted(link.ifname)} up"),)
+    at = root.netns if where.key == str(root.key) else pod.netns
+    return Problem(
+        kind="pod-link-down",
+        cause=str(pod.key),
+        severity="error",
+        harm="breaks traffic",
+        headline=text,
+        consequence=f"Nothing reaches {name}, and nothing leaves it.",
+        where=where,
+        affects=affects([name]),
+        check=(command(at, f"ip link show {quoted(where.dev)}" if where.dev else "ip link"),),
+        fix=fix,
+        rests_on=look.rests_on(),
+        grace_s=GRACE_S,
+    )
+
+
+def _blocked(look: Look, root: NetnsState, pod: NetnsState, pair: Pair) -> Problem:
+    name, dev = pod_name(pod.netns), pair.host.ifname
+    return Problem(
+        kind="bridge-port-blocked",
+        cause=str(pod.key),
+        severity="error",
+        harm="breaks traffic",
+        headline=f"the bridge port {dev} of {name} on {root.key.node} doesn't forward",
+        consequence=f"The bridge passes on nothing from or to {name}.",
+        where=place(root.netns, pair.host),
+        affects=affects([name]),
+        check=(command(root.netns, f"bridge -d link show dev {quoted(dev)}"),),
+        rests_on=look.rests_on(),
+        grace_s=STP_GRACE_S,
+    )
+
+
+def _at_another_bridge(
+    look: Look,
+    root: NetnsState,
+    pod: NetnsState,
+    pair: Pair,
+    subnets: dict[int, list[Addr]],
+    wrong: dict[int, list[tuple[NetnsState, bytes]]],
+) -> Iterator[Problem]:
+    """Compare the bridge that a pod hangs on with the gateway that it uses; note bridges of another range."""
+    bridge = root.links.get(pair.host.master)
+    if bridge is None or bridge.kind != "bridge":
+        return
+    own = subnets.get(bridge.ifindex, ())
+    gateways = _gateways(pod, pair.inner)
+    if all(any(in_prefix(gateway, addr.addr, addr.prefixlen) for addr in own) for gateway in gateways):
+        return
+    if any(
+        link.master == bridge.ifindex and link.ifindex not in look.wiring.pairs
+        for link in root.links.values()
+    ):
+        return  # the bridge leads on to others, where the gateway may be
+    for gateway in gateways:
+        held = [addr.ifindex for mine in subnets.values() for addr in mine if addr.addr == gateway]
+        if bridge.ifindex in held or pair.host.ifindex in held:
+            continue
+        if held:
+            yield _wrong_bridge(look, root, pod, pair, bridge, root.links[held[0]], gateway)
+            return
+        if not look.ask(CLAIMS, gateway):
+            wrong.setdefault(bridge.ifindex, []).append((pod, gateway))
+
+
+def _gateways(pod: NetnsState, link: Link) -> list[bytes]:
+    """The gateways of a pod's default routes by a link."""
+    return [
+        hop.gateway
+        for route in pod.routes.values()
+        if not route.dst_len and route.table_id == RT_TABLE_MAIN
+        for hop in route.nexthops
+        if hop.oif == link.ifindex and hop.gateway
+    ]
+
+
+def _wrong_bridge(
+    look: Look, root: NetnsState, pod: NetnsState, pair: Pair, bridge: Link, right: Link, gateway: bytes
+) -> Problem:
+    name, dev, node = pod_name(pod.netns), pair.host.ifname, root.key.node
+    return Problem(
+        kind="wrong-bridge",
+        cause=str(pod.key),
+        severity="error",
+        harm="breaks traffic",
+        headline=f"{dev} of {name} on {node} is a port of {bridge.ifname}, but its gateway {format_ip(gateway)}"
+        f" is at {right.ifname}",
+        consequence=f"What is for {name} goes to {right.ifname}, where the pod isn't.",
+        where=place(root.netns, pair.host),
+        affects=affects([name]),
+        check=(command(root.netns, f"bridge link show dev {quoted(dev)}"),),
+        fix=(command(root.netns, f"ip link set {quoted(dev)} master {quoted(right.ifname)}"),),
+        rests_on=look.rests_on(),
+        grace_s=GRACE_S,
+    )
+
+
+def _wrong_range(
+    look: Look, root: NetnsState, bridge: Link, found: list[tuple[NetnsState, bytes]]
+) -> Problem:
+    """The bridge has none of the gateways that its pods use: an address of another range, or none."""
+    node, dev = root.key.node, bridge.ifname
+    gateway = min(gateway for _, gateway in found)
+    pod = next(pod for pod, used in found if used == gateway)
+    width = len(gateway)
+    own = [
+        a
+        for a in root.addrs.values()
+        if a.ifindex == bridge.ifindex and len(a.addr) == width and global_addr(a)
+    ]
+    has = format_prefix(own[0].addr, own[0].prefixlen) if own else "no address"
+    length = next(
+        (
+            a.prefixlen
+            for a in pod.addrs.values()
+            if in_prefix(gateway, a.addr, a.prefixlen) and global_addr(a)
+        ),
+        width * 8,
+    )
+    theirs = format_prefix(mask_ip(gateway, length), length)
+    return Problem(
+        kind="bridge-wrong-range",
+        cause=f"{node}:{dev}",
+        severity="error",
+        harm="breaks traffic",
+        headline=f"{dev} on {node} has {has}, but its pods are in {theirs} with the gateway {format_ip(gateway)}",
+        consequence="Nobody answers for their gateway: these pods reach nothing beyond their bridge, and aren't reached.",
+        where=place(root.netns, bridge),
+        affects=affects(pod_name(pod.netns) for pod, _ in found),
+        check=(command(root.netns, f"ip addr show dev {quoted(dev)}"),),
+        fix=(command(root.netns, f"ip addr add {format_ip(gateway)}/{length} dev {quoted(dev)}"),),
+        rests_on=look.rests_on(),
+        grace_s=GRACE_S,
+    )
+
+
+FACT = Fact(
+    name="pod links",
+    demands="Every pod has a link that is up at both ends, on the bridge that has its gateway.",
+    unit="pods",
+    kinds=("pod-link-down", "bridge-port-blocked", "wrong-bridge", "bridge-wrong-range"),
+    needs=("links", "addrs", "routes"),
+    find=_find,
+    asks=(CLAIMS,),
+)

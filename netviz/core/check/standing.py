@@ -1,0 +1,138 @@
+"""What one check of state says at the moment: of each node, and of each key that nodes must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from netviz.core.check.fact import Fact, Gathered, Look, Table
+from netviz.core.check.problem import CheckResult, Problem, Result
+from netviz.core.check.wiring import Wiring, who
+from netviz.core.plain import plain
+
+MAX_TEXT = 200
+MAX_REASONS = 3
+
+Question = tuple[Table[Any], Hashable]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """What one check says of one node: problems, how much it judged, what it doesn't know, what it asked."""
+
+    problems: tuple[Problem, ...] = ()
+    judged: int = 0
+    unknown: tuple[str, ...] = ()
+    asked: frozenset[Question] = frozenset()
+    fault: str = ""
+
+
+NOTHING = Part()
+
+
+class Attempt:
+    """Work that may fail; `fault` says in a line what went wrong, "" when nothing did."""
+
+    fault = ""
+
+    def __enter__(self) -> Attempt:
+        return self
+
+    def __exit__(self, kind: object, err: BaseException | None, traceback: object) -> bool:
+        if isinstance(err, Exception):
+            self.fault = plain(f"{type(err).__name__}: {err}"[:MAX_TEXT])[:MAX_TEXT]
+        return bool(self.fault)
+
+
+class Standing:
+    """One check's answers."""
+
+    def __init__(self, fact: Fact) -> None:
+        self.fact = fact
+        self.sections = frozenset((*fact.needs, *fact.reads))
+        self.memory: dict[str, Any] = {}
+        self.asked: dict[str, frozenset[Question]] = {}
+        self._parts: dict[str, Part] = {}  # those that say anything
+        self._judged: dict[str, int] = {}
+        self._total = 0
+        self._across: dict[Hashable, tuple[Problem, ...]] = {}
+        self._fault_of: dict[Hashable, str] = {}
+
+    def look(self, look: Look) -> None:
+        """Look at a node."""
+        missing = tuple(missing_of(look.wiring, self.fact.needs))
+        found: tuple[Problem, ...] = ()
+        with Attempt() as attempt:
+            if not look.blind:
+                found = tuple(self.fact.find(look))
+            if self.fact.remember is not None:
+                self.memory[look.node.node] = self.fact.remember(look.node)
+        if attempt.fault:
+            self._put(look.node.node, Part(fault=attempt.fault, asked=frozenset(look.asked)))
+        else:
+            self._put(look.node.node, Part(found, look.judged, missing, frozenset(look.asked)))
+
+    def forget(self, name: str) -> None:
+        """Drop a node that is gone."""
+        self._put(name, NOTHING)
+        self._judged.pop(name, None)
+        self.memory.pop(name, None)
+
+    def judge(self, key: Hashable, gathered: Gathered[Any]) -> None:
+        """Judge what stands under one key of the check's table."""
+        held = gathered.get(key)
+        found: tuple[Problem, ...] = ()
+        with Attempt() as attempt:
+            if held and self.fact.across is not None:
+                found = tuple(self.fact.across(key, held))
+        _set(self._across, key, found)
+        _set(self._fault_of, key, attempt.fault)
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield all problems; the same one may come from several nodes."""
+        for _, part in sorted(self._parts.items()):
+            yield from part.problems
+        for found in self._across.values():
+            yield from found
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield (node, what went wrong) of the nodes that the check failed on."""
+        return ((name, part.fault) for name, part in self._parts.items() if part.fault)
+
+    def result(self, failed: bool, lost: Mapping[str, str]) -> CheckResult:
+        """How the check ended; `lost` says of nodes why what is known of them may not be so any more."""
+        fact = self.fact
+        reasons = [*lost.values(), *(f"not judged: {fault}" for fault in self._fault_of.values())]
+        for name, part in sorted(self._parts.items()):
+            reasons += [f"{name} is not understood"] if part.fault else part.unknown
+        reason = "; ".join(reasons[:MAX_REASONS])
+        if len(reasons) > MAX_REASONS:
+            reason += f"; and {len(reasons) - MAX_REASONS} more"
+        result: Result = "fail" if failed else "unknown" if reasons else "pass"
+        return CheckResult(fact.name, result, self._total, fact.unit, reason, fact.demands)
+
+    def _put(self, name: str, part: Part) -> None:
+        self._total += part.judged - self._judged.get(name, 0)
+        self._judged[name] = part.judged
+        _set(self._parts, name, part if part.problems or part.unknown or part.fault else None)
+        _set(self.asked, name, part.asked)
+
+
+def _set(mapping: dict[Any, Any], key: Any, value: Any) -> None:
+    """Set an entry; one that says nothing is taken out."""
+    if value:
+        mapping[key] = value
+    else:
+        mapping.pop(key, None)
+
+
+def missing_of(wiring: Wiring, needs: tuple[str, ...]) -> Iterator[str]:
+    """Say in a line each what of the needed sections isn't known of a node."""
+    for section in needs:
+        if reason := wiring.missing.get(section):
+            yield f"{wiring.name}: {section}: {reason}"
+    for ns in wiring.gappy:
+        for gap in ns.gaps:
+            if gap.section in needs and gap.section not in wiring.missing:
+                yield f"{who(ns.netns)}: {gap.section}: {gap.reason}"

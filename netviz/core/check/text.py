@@ -1,0 +1,44 @@
+"""Small pieces of sentences that several checks write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netviz.core.check.problem import Affects, Command, Where
+from netviz.core.check.wiring import name_of
+from netviz.core.model.link import Link
+from netviz.core.model.netns import Netns
+from netviz.core.sim.trace import place_of
+
+MAX_NAMED = 3
+MAX_PODS = 100
+
+
+def joined(names: Iterable[str], most: int = MAX_NAMED) -> str:
+    """Write names in a row: "a", "a and b", "a, b and 3 more"."""
+    every = list(names)
+    if len(every) > most:
+        every = [*every[: most - 1], f"{len(every) - most + 1} more"]
+    return " and ".join(filter(None, (", ".join(every[:-1]), every[-1]))) if every else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: "1 pod", "3 pods"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def affects(pods: Iterable[str], pairs: int = 0) -> Affects:
+    """Name the pods that a problem affects, as many as a list may hold."""
+    every = sorted(set(pods) - {""})
+    return Affects(pairs, tuple(every[:MAX_PODS]), max(len(every) - MAX_PODS, 0))
+
+
+def place(netns: Netns, link: Link | None = None) -> Where:
+    """The place of a cause: a namespace, or a link in it."""
+    dev = link.ifname if link is not None else ""
+    return Where(netns.key.node, name_of(netns), dev, str(netns.key))
+
+
+def command(netns: Netns, text: str) -> Command:
+    """A command that is run in a namespace, as it is written on the node outside of it."""
+    return Command(netns.key.node, name_of(netns), place_of(netns).enter + text)

@@ -1,0 +1,178 @@
+"""The checker follows the cluster: what it says of a state is the same, however it came there."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from netviz.core.check.checker import Checker, changed_sections
+from netviz.core.check.fact import Fact, Look
+from netviz.core.check.facts import FACTS
+from netviz.core.check.problem import NodeHealth, Problem, Report, Where
+from netviz.core.model.netns import Gap
+from netviz.core.state.node import ClusterState, SectionStatus
+from tests.core.check.judging import judge, only
+from tests.core.sim.build import Net, textbook
+
+
+def result(report: Report, name: str) -> str:
+    return next(one.result for one in report.results if one.name == name)
+
+
+def reason(report: Report, name: str) -> str:
+    return next(one.reason for one in report.results if one.name == name)
+
+
+def with_status(cluster: ClusterState, node: str, section: str, status: SectionStatus | None) -> ClusterState:
+    state = cluster.nodes[node]
+    statuses = {name: one for name, one in state.status.items() if name != section}
+    if status is not None:
+        statuses[section] = status
+    return ClusterState({**cluster.nodes, node: msgspec.structs.replace(state, status=statuses)})
+
+
+def duplicated() -> Net:
+    net, made = textbook()
+    made["pod-2-1"].addr("eth0", "10.1.1.11/24")
+    return net
+
+
+def test_a_sound_network_has_no_problem_and_everything_is_judged() -> None:
+    report = judge(textbook()[0])
+    assert report.problems == ()
+    assert [one.result for one in report.results] == ["pass"] * len(FACTS)
+    assert all(one.demands.endswith(".") for one in report.results)
+    assert report.pods == 4
+
+
+def test_what_is_said_of_a_state_doesnt_depend_on_how_it_came_there() -> None:
+    states = [textbook()[0].cluster(), duplicated().cluster(), ClusterState(), textbook(3, 1)[0].cluster()]
+    checker = Checker()
+    for state in (*states, *reversed(states)):
+        assert checker.judge(state) == judge(state)
+
+
+def test_a_node_whose_state_is_the_same_is_not_looked_at_again() -> None:
+    looked: list[str] = []
+
+    def find(look: Look) -> list[Problem]:
+        looked.append(look.node.node)
+        return []
+
+    checker = Checker([Fact("one", "Nothing.", "nodes", (), ("links",), find)])
+    net, made = textbook()
+    first = net.cluster()
+    checker.judge(first)
+    assert sorted(looked) == ["node-1", "node-2"]
+    looked.clear()
+    made["node-1"].change("cni0", mtu=1400)
+    second = ClusterState({**first.nodes, "node-1": net.cluster().nodes["node-1"]})
+    checker.judge(second)
+    assert looked == ["node-1"]
+
+
+def test_a_problem_is_gone_when_its_cause_is_or_its_node() -> None:
+    checker = Checker()
+    net = duplicated()
+    assert [p.kind for p in checker.judge(net.cluster()).problems] == ["duplicate-address"]
+    assert checker.judge(textbook()[0].cluster()).problems == ()
+    both = net.cluster()
+    assert len(checker.judge(both).problems) == 1
+    assert checker.judge(ClusterState({"node-1": both.nodes["node-1"]})).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (None, "node-2: addrs: not read yet"),
+        (SectionStatus(1.0, whole=False, reason="no permission"), "node-2: addrs: no permission"),
+        (SectionStatus(1.0, past=True), "node-2: addrs: not kept in the journal"),
+    ],
+)
+def test_a_check_that_needs_a_section_that_isnt_whole_says_unknown(
+    status: SectionStatus | None, said: str
+) -> None:
+    report = judge(with_status(textbook()[0].cluster(), "node-2", "addrs", status))
+    assert result(report, "addresses") == "unknown"
+    assert reason(report, "addresses") == said
+
+
+def test_a_gap_in_one_namespace_leaves_the_others_judged() -> None:
+    net, made = textbook()
+    made["pod-2-1"].gaps = (Gap("addrs", "it went away"),)
+    whole, partial = judge(textbook()[0]), judge(net)
+    assert result(partial, "pod links") == "unknown"
+    assert reason(partial, "pod links") == "default/pod-2-1 on node-2: addrs: it went away"
+    judged = (
+        {one.name: one.judged for one in whole.results},
+        {one.name: one.judged for one in partial.results},
+    )
+    assert judged[0]["pod links"] == judged[1]["pod links"] + 1
+
+
+def test_a_check_that_fails_on_a_node_takes_no_other_node_down() -> None:
+    def find(look: Look) -> list[Problem]:
+        if look.node.node == "node-1":
+            raise ZeroDivisionError("by\nzero")
+        look.judged = 1
+        return [Problem("k", look.node.node, "error", "at risk", "h", "c", Where(look.node.node))]
+
+    report = Checker([Fact("one", "Nothing.", "nodes", ("k",), ("links",), find)]).judge(
+        textbook()[0].cluster()
+    )
+    assert [(p.kind, p.cause) for p in report.problems] == [("k", "node-2"), ("not-understood", "node-1")]
+    assert report.problems[1].consequence.endswith("ZeroDivisionError: by\\nzero")
+    assert reason(report, "one") == "node-1 is not understood"
+
+
+def test_a_lost_collector_is_a_problem_and_puts_all_that_rests_on_it_in_doubt() -> None:
+    lost = {"node-2": NodeHealth(connected=False, silent_s=40.0)}
+    checker = Checker()
+    checker.judge(duplicated().cluster())
+    report = checker.judge(duplicated().cluster(), lost)
+    kinds = {p.kind: p for p in report.problems}
+    assert set(kinds) == {"collector-lost", "duplicate-address"}
+    assert kinds["duplicate-address"].doubts == ("node-2's collector is not connected",)
+    assert {one.result for one in report.results} == {"fail", "unknown"}
+    assert judge(textbook()[0], lost).problems[0].where.node == "node-2"
+    assert result(judge(textbook()[0], lost), "addresses") == "unknown"
+    assert checker.judge(duplicated().cluster()).problems[0].doubts == ()
+
+
+def test_a_silence_that_grows_changes_no_problem() -> None:
+    checker = Checker()
+    state = textbook()[0].cluster()
+    reports = [checker.judge(state, {"node-1": NodeHealth(False, silent_s)}) for silent_s in (1.0, 2.0)]
+    assert reports[0] == reports[1]
+
+
+def test_late_sections_and_unreadable_ones_are_told() -> None:
+    state = textbook()[0].cluster()
+    late = judge(state, {"node-1": NodeHealth(late=("sockets",))}).problems
+    assert [p.headline for p in late] == ["node-1's collector is late with sockets"]
+    unread = with_status(state, "node-1", "ipsets", SectionStatus(1.0, whole=False, reason="no permission"))
+    assert only(unread).headline == "node-1's collector can't read all of ipsets"
+
+
+def test_a_collector_that_never_sent_anything_is_told() -> None:
+    report = judge(textbook()[0], {"node-9": NodeHealth(connected=False)})
+    assert [p.cause for p in report.problems] == ["node-9"]
+    assert "node-9: addrs: not read yet" in reason(report, "addresses")
+
+
+def test_a_state_that_the_server_cant_use_is_told() -> None:
+    report = judge(textbook()[0], {"node-1": NodeHealth(fault="KeyError: 7")})
+    assert [(p.kind, p.cause) for p in report.problems] == [("not-understood", "node-1")]
+    assert result(report, "ranges") == "unknown"
+
+
+def test_only_sections_that_differ_count_as_changed() -> None:
+    net, made = textbook()
+    old = net.cluster().nodes["node-1"]
+    made["node-1"].change("cni0", mtu=1400)
+    root = made["node-1"].build()
+    same = msgspec.structs.replace(old.netns[root.key], links=root.links)
+    new = msgspec.structs.replace(old, netns={**old.netns, root.key: same})
+    assert changed_sections(old, new) == {"links"}
+    status = {**old.status, "links": SectionStatus(9.0)}
+    assert changed_sections(old, msgspec.structs.replace(old, status=status)) == frozenset()
