@@ -13,6 +13,7 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.netns import Netns
+from netviz.core.sim.actions import Action, Diverted, Ended, Resolve, Rx, Send, Tx, Unwrap, Up
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.encap import decap
 from netviz.core.sim.inet import ip_input, ip_output
@@ -31,7 +32,7 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.icmp import errors_from_inbound
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.run import Action, Diverted, Ended, Resolve, Run, Rx, Send, Tx, Unwrap, Up, next_script
+from netviz.core.sim.run import Run, next_script
 from netviz.core.sim.steps import Assumption, Opaque
 from netviz.core.sim.steps import Origin as Sent
 from netviz.core.sim.sysctl import value

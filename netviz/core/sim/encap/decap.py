@@ -13,10 +13,11 @@ from collections.abc import Callable
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
+from netviz.core.sim.actions import Action
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
 from netviz.core.sim.node_index import tunnels_of
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_RST, Packet, invert
-from netviz.core.sim.run import Action, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Decap
 from netviz.core.state.node import NetnsState
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, TunnelInfo
+from netviz.core.sim.actions import Action, Send
 from netviz.core.sim.encap import iptunnel, tunnel
 from netviz.core.sim.encap.spec import ether_outer, ether_unmodelled
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Run, Send
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Decap, Encap
 from netviz.core.state.node import NetnsState
 

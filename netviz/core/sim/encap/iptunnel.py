@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, TunnelInfo
+from netviz.core.sim.actions import Action, Rx, Send
 from netviz.core.sim.encap import tunnel
 from netviz.core.sim.encap.spec import (
     GRE_KEY,
@@ -36,7 +37,7 @@ from netviz.core.sim.encap.spec import (
 )
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet
 from netviz.core.sim.route.saddr import is_multicast
-from netviz.core.sim.run import Action, Run, Rx, Send
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Decap, Encap
 from netviz.core.state.node import NetnsState
 

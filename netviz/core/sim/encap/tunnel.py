@@ -17,6 +17,7 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
+from netviz.core.sim.actions import Ended, Rx
 from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import outer_netns
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet, icmp_error
@@ -25,7 +26,7 @@ from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import select_source
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.run import Ended, Run, Rx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Decap, DropReason, Encap
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition

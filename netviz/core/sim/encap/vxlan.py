@@ -18,6 +18,7 @@ from functools import partial
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import Link, VxlanInfo
+from netviz.core.sim.actions import Action, Rx, Send
 from netviz.core.sim.encap import tunnel
 from netviz.core.sim.encap.vxlan_copies import followed_copy
 from netviz.core.sim.encap.vxlan_remotes import (
@@ -36,7 +37,7 @@ from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import tunnels_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.saddr import LOOPBACK4, LOOPBACK6, is_multicast
-from netviz.core.sim.run import Action, Run, Rx, Send
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Decap, Encap
 from netviz.core.state.node import NetnsState
 

@@ -11,11 +11,12 @@ from functools import partial
 
 from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import Link, VxlanInfo
+from netviz.core.sim.actions import Send
 from netviz.core.sim.encap.ends import question
 from netviz.core.sim.encap.vxlan_remotes import Remote, outer_packet, remote_of, way_to
 from netviz.core.sim.link.domain import takers_at
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Run, Send
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, Encap
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState

@@ -16,11 +16,12 @@ from __future__ import annotations
 from netviz.core.model.addr import in_prefix
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, WireguardInfo, WireguardPeer
+from netviz.core.sim.actions import Action, Ended, Rx, Send
 from netviz.core.sim.encap import tunnel
 from netviz.core.sim.node_index import wireguard_netns
 from netviz.core.sim.packet import IPPROTO_UDP, Packet, icmp_error
 from netviz.core.sim.route.icmp import error_source
-from netviz.core.sim.run import Action, Ended, Run, Rx, Send
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Decap, Encap
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState

@@ -25,6 +25,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RTN_UNICAST, Nexthop
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUTING
+from netviz.core.sim.actions import Action, Resolve
 from netviz.core.sim.hook.frame_hooks import Forwarded, has_egress, netdev_hook
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
@@ -36,7 +37,7 @@ from netviz.core.sim.route.admission import check_martian, check_source
 from netviz.core.sim.route.decision import looked_up, pick_nexthop, route_devs, route_flow
 from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.run import Action, Resolve, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Mtu, RouteLookup
 from netviz.core.sim.sysctl import value
 from netviz.core.state.node import NetnsState

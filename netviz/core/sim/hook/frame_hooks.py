@@ -26,12 +26,13 @@ from netviz.core.model.netfilter import (
     NFPROTO_NETDEV,
     NftChain,
 )
+from netviz.core.sim.actions import Ended
 from netviz.core.sim.hook.hooks import base_chains, ordered
 from netviz.core.sim.hook.netfilter import conclude, filter_chain, record
 from netviz.core.sim.nft.chain import Outcome, run_chain
 from netviz.core.sim.nft.context import NF_INET_INGRESS, NF_NETDEV_EGRESS, Context
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Opaque
 from netviz.core.state.node import NetnsState
 

@@ -25,10 +25,11 @@ import msgspec
 from netviz.core.model.ipvs import IpvsConn, IpvsServer, IpvsService
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_LOCAL_IN, NF_LOCAL_OUT
+from netviz.core.sim.actions import Diverted, Ended, Send
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_RST, TH_SYN, Packet, icmp_error
 from netviz.core.sim.route.icmp import drop_and_tell, error_source
 from netviz.core.sim.route.saddr import owned_addrs
-from netviz.core.sim.run import Diverted, Ended, Run, Send
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Nat, Ttl
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition

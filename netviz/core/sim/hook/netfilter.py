@@ -23,6 +23,7 @@ from netviz.core.model.netfilter import (
     NftChain,
     XtTable,
 )
+from netviz.core.sim.actions import Ended
 from netviz.core.sim.conntrack import nat
 from netviz.core.sim.conntrack.ct_index import is_plain, portless
 from netviz.core.sim.conntrack.nat_unique import NatMapping
@@ -42,7 +43,7 @@ from netviz.core.sim.nft.chain import Outcome, run_chain
 from netviz.core.sim.nft.context import Context
 from netviz.core.sim.nft.text import HOOK_NAMES
 from netviz.core.sim.packet import Packet, invert
-from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Nat
 from netviz.core.sim.steps.hook import NF_ACTIONS, NfAction
 from netviz.core.sim.sysctl import value

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.netfilter import NF_LOCAL_IN, NF_PRE_ROUTING, NftExpr
+from netviz.core.sim.actions import Ended, Send, Tx
 from netviz.core.sim.nft.context import NF_INET_INGRESS, Context
 from netviz.core.sim.nft.meta import PACKET_HOST, packet_type
 from netviz.core.sim.nft.payload import is_piece
@@ -27,7 +28,6 @@ from netviz.core.sim.route.icmp import error_source
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.run import Ended, Send, Tx
 from netviz.core.sim.trace import Disposition
 
 TCP_RST, ICMPX = 1, 2

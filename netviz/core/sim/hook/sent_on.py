@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
+from netviz.core.sim.actions import Action, Resolve, Tx
 from netviz.core.sim.hook.frame_hooks import Forwarded
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Resolve, Run, Tx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Forward, Transmit
 from netviz.core.state.node import NetnsState
 

@@ -18,6 +18,7 @@ from netviz.core.model.netfilter import (
     NF_LOCAL_IN,
     NF_PRE_ROUTING,
 )
+from netviz.core.sim.actions import Action
 from netviz.core.sim.hook.br_netfilter import came_through_bridge
 from netviz.core.sim.hook.netfilter import inet_hook, prerouting_hook
 from netviz.core.sim.inet.ip_output import check_ipv6, output, refuse_too_big, route_mtu
@@ -44,7 +45,7 @@ from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.rules import RouteResult, lookup_route
 from netviz.core.sim.route.saddr import LOOPBACK6, is_link_local6, is_multicast
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.run import Action, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Forward, PolicyRule, Receive, RouteLookup, Ttl
 from netviz.core.state.node import NetnsState
 

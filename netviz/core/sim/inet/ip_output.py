@@ -17,6 +17,7 @@ from netviz.core.model.netfilter import (
     NF_POST_ROUTING,
 )
 from netviz.core.sim import sysctl
+from netviz.core.sim.actions import Action, Resolve, Send, Tx
 from netviz.core.sim.hook.netfilter import inet_hook, output_hook
 from netviz.core.sim.link.vrf import check_hooks, master_of
 from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, IPPROTO_UDP, Packet
@@ -37,7 +38,7 @@ from netviz.core.sim.route.rules import (
     lookup_route,
     vrf_of,
 )
-from netviz.core.sim.run import Action, Resolve, Run, Send, Tx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import DropReason, Encap, Mtu, RouteLookup, What
 from netviz.core.state.node import NetnsState
 

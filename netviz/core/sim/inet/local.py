@@ -17,6 +17,7 @@ from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_LOCAL_IN
 from netviz.core.model.socket import Socket
 from netviz.core.sim import sysctl
+from netviz.core.sim.actions import Action, Ended, Unwrap
 from netviz.core.sim.hook.netfilter import inet_hook
 from netviz.core.sim.listeners import lookup_socket
 from netviz.core.sim.listeners import plain as without_mapping
@@ -39,7 +40,7 @@ from netviz.core.sim.route.icmp import error_source
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from, open_source
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.run import Action, Ended, Run, Unwrap
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import LocalDelivery, SocketLookup
 from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState

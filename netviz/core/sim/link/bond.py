@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import BondInfo, Link
+from netviz.core.sim.actions import Action, Rx, Tx
 from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Run, Rx, Tx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Opaque, Receive, Transmit
 from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState

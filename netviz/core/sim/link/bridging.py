@@ -7,6 +7,7 @@ from typing import Literal
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
+from netviz.core.sim.actions import Action, Ended, Rx, Tx
 from netviz.core.sim.heard import Heard
 from netviz.core.sim.hook import br_netfilter
 from netviz.core.sim.hook.frame_hooks import bridge_hook, copys_mac
@@ -18,7 +19,7 @@ from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.nft.meta import PACKET_OTHERHOST, received_as
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.decision import worth_to
-from netviz.core.sim.run import Action, Ended, Run, Rx, Tx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, Receive
 from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition
 from netviz.core.state.node import NetnsState

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IpvlanInfo, Link
+from netviz.core.sim.actions import Action, Rx, Send, Tx
 from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.saddr import owned_addrs
-from netviz.core.sim.run import Action, Run, Rx, Send, Tx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Opaque, Receive, Transmit
 from netviz.core.sim.trace import place_of
 from netviz.core.state.node import NetnsState

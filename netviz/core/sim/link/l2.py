@@ -11,6 +11,7 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
+from netviz.core.sim.actions import Action, Ended, Rx, Tx, Up
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
 from netviz.core.sim.hook.frame_hooks import Forwarded, netdev_hook
 from netviz.core.sim.hook.sent_on import send_on
@@ -20,7 +21,7 @@ from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.node_index import uppers_of
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Ended, Run, Rx, Tx, Up
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Opaque, Receive, Transmit
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState

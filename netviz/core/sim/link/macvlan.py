@@ -23,11 +23,12 @@ from netviz.core.model.link import (
     Link,
     MacvlanInfo,
 )
+from netviz.core.sim.actions import Action, Rx, Tx
 from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.decision import worth_to
-from netviz.core.sim.run import Action, Run, Rx, Tx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, Opaque, Receive, Transmit
 from netviz.core.sim.trace import BRANCH, CERTAIN, place_of
 from netviz.core.state.node import NetnsState

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NoReturn
 
 from netviz.core.model.link import Link
+from netviz.core.sim.actions import Action
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Opaque, Transmit
 from netviz.core.state.node import NetnsState
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
+from netviz.core.sim.actions import Action, Rx
 from netviz.core.sim.link import wire
 from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.node_index import veth_peer
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Run, Rx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Transmit
 from netviz.core.sim.trace import place_of
 from netviz.core.state.node import NetnsState

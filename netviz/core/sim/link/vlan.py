@@ -13,9 +13,10 @@ from typing import NoReturn
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, VlanInfo
+from netviz.core.sim.actions import Action, Rx, Tx
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Run, Rx, Tx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Receive, Transmit
 from netviz.core.state.node import NetnsState
 

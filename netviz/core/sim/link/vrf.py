@@ -17,11 +17,12 @@ from typing import Any
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, VrfInfo
+from netviz.core.sim.actions import Action, Rx, Send
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.rules import lookup_route, vrf_of
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.run import Action, Run, Rx, Send
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Transmit
 from netviz.core.state.node import NetnsState
 

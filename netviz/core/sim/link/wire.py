@@ -6,12 +6,13 @@ from typing import NoReturn
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
+from netviz.core.sim.actions import Action, Ended, Rx
 from netviz.core.sim.link.mtu import fits, too_big
 from netviz.core.sim.link.underlay import Member, holders_of_mac, owners, promiscuous
 from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import peer_not_collected
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.run import Action, Ended, Run, Rx
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, Receive, Transmit
 from netviz.core.sim.stray import find_stray
 from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition

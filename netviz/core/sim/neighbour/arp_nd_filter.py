@@ -25,6 +25,7 @@ from netviz.core.model.netfilter import (
     NFPROTO_ARP,
     NFPROTO_IPV6,
 )
+from netviz.core.sim.actions import Ended
 from netviz.core.sim.heard import Crossing, Heard
 from netviz.core.sim.hook.frame_hooks import (
     NF_ARP_FORWARD,
@@ -53,7 +54,7 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, is_multicast, owned_addrs
-from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Meddling
 from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition, Recorder

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP
+from netviz.core.sim.actions import Resolve
 from netviz.core.sim.neigh_entries import is_usable
 from netviz.core.sim.neighbour.gleaning import gleaned_mac
 from netviz.core.sim.neighbour.solicit import solicit
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.saddr import is_multicast
-from netviz.core.sim.run import Resolve, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Neighbour
 from netviz.core.sim.trace import BRANCH, CERTAIN
 

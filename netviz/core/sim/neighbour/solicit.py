@@ -15,6 +15,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
+from netviz.core.sim.actions import Ended
 from netviz.core.sim.heard import Domain
 from netviz.core.sim.link.domain import broadcast_domain
 from netviz.core.sim.link.macvlan import hears_late
@@ -32,7 +33,7 @@ from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, owned_addrs, select_on_link
-from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Meddling, Neighbour, Opaque, Transmit
 from netviz.core.sim.stray import find_stray
 from netviz.core.sim.trace import BRANCH, CERTAIN, UNCERTAIN, Disposition, place_of

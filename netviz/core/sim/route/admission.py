@@ -7,6 +7,7 @@ from typing import Literal, NoReturn
 
 from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
+from netviz.core.sim.actions import Ended
 from netviz.core.sim.packet import Packet, icmp_error
 from netviz.core.sim.route.decision import looked_up
 from netviz.core.sim.route.icmp import drop_and_tell, error_source
@@ -14,7 +15,7 @@ from netviz.core.sim.route.rp_filter import validate_source
 from netviz.core.sim.route.rules import RouteResult
 from netviz.core.sim.route.saddr import is_multicast
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import DropReason, Forward, RouteLookup, RpFilter
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState

@@ -7,11 +7,12 @@ from typing import NoReturn
 from netviz.core.model.l3 import RT_SCOPE_LINK
 from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
+from netviz.core.sim.actions import Ended
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, Packet, icmp_error
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import owned_addrs, select_on_link, select_source, source6
 from netviz.core.sim.route_flow import RouteFlow
-from netviz.core.sim.run import Ended, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import DropReason, What
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
