@@ -15,7 +15,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle fuzz-oracle freeze fuzz chaos clean proof-lab proof-faults
+.PHONY: help setup setup-test demo test lint unit frontend-test live web browser bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ oracle: setup-test  ## predictions against the kernel over random networks (PACK
 
 freeze: setup-test  ## run the kept cases live and freeze what kernel and prediction agree on (NAMES=)
 	$(PY) -m tests.live.oracle --freeze $(NAMES)
+
+record-netlink: setup-test  ## record anew, as root, what this kernel says of a node (tests/data/netlink)
+	$(PY) -m tests.agents.record_netlink
 
 fuzz-oracle: setup-test  ## networks that nobody has seen, of today's seeds, and what is wrong kept as a case (PACKETS=)
 	$(PY) -m tests.live.oracle --packets $(PACKETS) --keep

@@ -5,6 +5,7 @@ The same collectors as in `run`, one namespace after the other on one thread, wi
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from agents.ledger import Ledger
 from agents.opened import OpenedNode
 from agents.relations import Relations
 from netviz.core.state.delta import NetnsDelta
+
+log = logging.getLogger(__name__)
 
 
 class Snapshotter(OpenedNode):
@@ -75,10 +78,15 @@ class Snapshotter(OpenedNode):
             try:
                 reading = collector.collect(ns, collector.sections)
             except OSError as err:
-                why = err.strerror or str(err)
-                self.ledger.set_gaps(ns.key, (), dict.fromkeys(collector.sections, why))
+                self._lacks(ns, collector, err.strerror or str(err))
+            except Exception as err:
+                log.exception("%s failed in %s", collector.name, ns.key)
+                self._lacks(ns, collector, repr(err))
             else:
                 self.ledger.replace(ns.key, reading)
+
+    def _lacks(self, ns: NetnsHandle, collector: Collector, why: str) -> None:
+        self.ledger.set_gaps(ns.key, (), dict.fromkeys(collector.sections, why))
 
     def _relate(self, collectors: Sequence[Collector]) -> None:
         relations = Relations(self.ledger, self.root, self._thread)

@@ -30,7 +30,7 @@ from agents.netlink.qdisc import RTM_GETQDISC, parse_tc, qdisc_dump_request
 from agents.netlink.route import RTM_GETROUTE, parse_routes, route_dump_request
 from agents.netlink.rule import RTM_GETRULE, parse_rules, rule_dump_request
 from agents.netlink.vlan import RTM_GETVLAN, parse_vlans, vlan_dump_request
-from agents.netlink.wire import NETLINK_ROUTE, BadMessage, Message, attrs, dump, parse_messages, receive, s32
+from agents.netlink.wire import NETLINK_ROUTE, Message, attrs, dump, parse_messages, receive, s32
 from agents.netlink.wireguard import NETLINK_GENERIC, read_peers
 from netviz.core.model.base import Record
 from netviz.core.model.ids import NetnsKey
@@ -171,7 +171,7 @@ class Rtnl:
                         folder.fold(kind, flags, body)
                 except BlockingIOError:
                     return
-                except (OSError, BadMessage) as err:
+                except OSError as err:
                     log.warning("%s: lost link events: %s", ns.key, err)
                     self._lost(ns)
         finally:

@@ -8,24 +8,11 @@ Source: include/uapi/linux/netfilter/nfnetlink.h (Linux 6.18).
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Iterator
 from struct import Struct
 
-from agents.netlink.wire import (
-    HEADER,
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    DumpInterrupted,
-    attr,
-    parse_messages,
-    raise_error,
-    receive_answer,
-)
+from agents.netlink.wire import attr, stream
 
 NETLINK_NETFILTER = 12
 NFNL_SUBSYS_CTNETLINK = 1
@@ -53,20 +40,5 @@ def number(data: bytes | None, default: int = 0) -> int:
 
 
 def stream_dump(sock: socket.socket, msg_type: int, body: bytes) -> Iterator[bytes]:
-    """Dump objects, giving the body of each message as it comes, so that a large dump is never held whole.
-
-    It is the caller's to start again when the objects changed meanwhile: DumpInterrupted is raised
-    then, at the end. The iterator must be run to its end before the socket is used again.
-    Raises: OSError (the kernel's error, a timeout), BadMessage.
-    """
-    sock.send(HEADER.pack(HEADER.size + len(body), msg_type, NLM_F_REQUEST | NLM_F_DUMP, 0, 0) + body)
-    interrupted = False
-    while True:
-        for kind, flags, _seq, message in parse_messages(receive_answer(sock)):
-            interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
-            if kind in (NLMSG_DONE, NLMSG_ERROR):
-                raise_error(message)
-                if interrupted:
-                    raise DumpInterrupted(errno.EAGAIN, "the objects changed during the dump")
-                return
-            yield message
+    """Dump objects, giving the body of each: see `wire.stream`. Raises: OSError, DumpInterrupted, BadMessage."""
+    return (message for _kind, _flags, message in stream(sock, msg_type, body))

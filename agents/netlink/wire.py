@@ -8,6 +8,7 @@ Source: include/uapi/linux/netlink.h, net/netlink/af_netlink.c (Linux 6.18).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -19,6 +20,7 @@ from typing import NamedTuple
 NETLINK_ROUTE = 0
 
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 1, 2, 3, 4
+NLMSG_MIN_TYPE = 16  # below are control messages
 NLM_F_REQUEST = 0x1
 NLM_F_ACK = 0x4
 NLM_F_DUMP_INTR = 0x10
@@ -53,8 +55,11 @@ class Message(NamedTuple):
     body: bytes
 
 
-class BadMessage(ValueError):
+class BadMessage(OSError, ValueError):
     """The bytes are not well-formed netlink (cut short, or a length that cannot be)."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(errno.EBADMSG, why)
 
 
 class DumpInterrupted(OSError):
@@ -179,40 +184,42 @@ def raise_error(body: bytes) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def stream(sock: socket.socket, msg_type: int, body: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Dump objects, giving (type, flags, body) of each as it comes, so that a large dump is never held whole.
+
+    It is the caller's to start again when the objects changed meanwhile: DumpInterrupted is raised
+    then, at the end. The iterator must be run to its end before the socket is used again.
+    Raises: OSError (the kernel's error, a timeout), BadMessage.
+    """
+    seq = next(_sequence) & 0xFFFFFFFF
+    flags = NLM_F_REQUEST | NLM_F_DUMP
+    sock.send(HEADER.pack(HEADER.size + len(body), msg_type, flags, seq, 0) + body)
+    interrupted = 0
+    while True:
+        for kind, flags, msg_seq, message in parse_messages(receive_answer(sock)):
+            if msg_seq != seq:
+                continue
+            interrupted |= flags & NLM_F_DUMP_INTR
+            if kind >= NLMSG_MIN_TYPE:
+                yield kind, flags, message
+            elif kind in (NLMSG_DONE, NLMSG_ERROR):
+                raise_error(message)
+                if interrupted:
+                    raise DumpInterrupted(errno.EAGAIN, "the objects changed during the dump")
+                return
+            elif kind == NLMSG_OVERRUN:
+                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+
+
 def dump(sock: socket.socket, msg_type: int, body: bytes) -> list[Message]:
     """Dump objects, again if they changed meanwhile.
 
     Raises: OSError (the kernel's error, a timeout); DumpInterrupted; BadMessage.
     """
     for _ in range(DUMP_ATTEMPTS):
-        messages, consistent = _dump_once(sock, msg_type, body)
-        if consistent:
-            return messages
+        with contextlib.suppress(DumpInterrupted):
+            return [Message(*one) for one in stream(sock, msg_type, body)]
     raise DumpInterrupted(errno.EAGAIN, f"objects kept changing during {DUMP_ATTEMPTS} dumps")
-
-
-def _dump_once(sock: socket.socket, msg_type: int, body: bytes) -> tuple[list[Message], bool]:
-    seq = next(_sequence) & 0xFFFFFFFF
-    flags = NLM_F_REQUEST | NLM_F_DUMP
-    sock.send(HEADER.pack(HEADER.size + len(body), msg_type, flags, seq, 0) + body)
-    out: list[Message] = []
-    consistent = True
-    while True:
-        for kind, msg_flags, msg_seq, msg_body in parse_messages(receive_answer(sock)):
-            if msg_seq != seq:
-                continue
-            if msg_flags & NLM_F_DUMP_INTR:
-                consistent = False
-            if kind == NLMSG_DONE:
-                raise_error(msg_body)
-                return out, consistent
-            if kind == NLMSG_ERROR:
-                raise_error(msg_body)
-                return out, consistent
-            if kind == NLMSG_OVERRUN:
-                raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
-            if kind != NLMSG_NOOP:
-                out.append(Message(kind, msg_flags, msg_body))
 
 
 def request(sock: socket.socket, msg_type: int, body: bytes) -> Message:
@@ -223,7 +230,7 @@ def request(sock: socket.socket, msg_type: int, body: bytes) -> Message:
         for kind, flags, msg_seq, msg_body in parse_messages(receive_answer(sock)):
             if msg_seq != seq:
                 continue
-            if kind == NLMSG_ERROR:
+            if kind < NLMSG_MIN_TYPE:
                 raise_error(msg_body)
                 raise OSError(errno.ENOMSG, os.strerror(errno.ENOMSG))
             return Message(kind, flags, msg_body)
