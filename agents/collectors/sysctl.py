@@ -96,6 +96,7 @@ POD_PATHS = (
     "ipv4/icmp_errors_use_inbound_ifaddr",
     "ipv4/ip_default_ttl",
     "ipv4/ip_forward",
+    "ipv4/ip_no_pmtu_disc",
     "ipv4/ip_nonlocal_bind",
     "ipv4/tcp_l3mdev_accept",
     "ipv4/udp_l3mdev_accept",

@@ -256,8 +256,8 @@ def answer_to(packet: Packet, listening: bool) -> Packet | None:
     """Make the packet that the receiving kernel, or a willing listener, sends back.
 
     A listener answers a SYN with SYN+ACK and a datagram with a datagram; without one, TCP answers
-    with RST, and UDP not itself (see `icmp_error`). An ICMP error or reply is never answered. A socket whose
-    program says nothing about it sets DF (IP_PMTUDISC_WANT).
+    with RST, and UDP not itself (see `icmp_error`). An ICMP error or reply is never answered. Whether a listener's
+    answer has DF is found out where it is sent.
 
     Source: net/ipv4/tcp_ipv4.c, tcp_v4_send_reset; net/ipv4/udp.c, __udp4_lib_rcv;
     net/ipv4/icmp.c, icmp_echo; include/net/ip.h, ip_dont_fragment (Linux 6.18).
@@ -268,7 +268,7 @@ def answer_to(packet: Packet, listening: bool) -> Packet | None:
         if packet.tcp_flags & TH_RST:
             return None
         if listening:
-            return back.but(tcp_flags=TH_SYN | TH_ACK, df=True, length=80 if packet.ipv6 else 60)
+            return back.but(tcp_flags=TH_SYN | TH_ACK, length=80 if packet.ipv6 else 60)
         return back.but(tcp_flags=TH_RST | TH_ACK, df=True, length=60 if packet.ipv6 else 40, tos=packet.tos)
     if packet.is_icmp:
         echo, reply = (ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY) if packet.ipv6 else (ICMP_ECHO, ICMP_ECHOREPLY)
@@ -279,7 +279,7 @@ def answer_to(packet: Packet, listening: bool) -> Packet | None:
     if packet.proto == IPPROTO_UDP:
         if not listening:
             return None
-        return back.but(length=min(packet.length, SMALL_ANSWER), df=not packet.ipv6)
+        return back.but(length=min(packet.length, SMALL_ANSWER))
     return None
 
 

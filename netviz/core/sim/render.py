@@ -8,9 +8,9 @@ from typing import Any
 from netviz.core.model.addr import format_ip
 from netviz.core.plain import plain
 from netviz.core.sim.packet import PROTO_NAMES, Packet
-from netviz.core.sim.trace import Branch, Flow, Hop, Origin, Path, Step, Trace
+from netviz.core.sim.trace import Branch, Flow, Hop, Limit, Origin, Path, Step, Trace
 from netviz.core.sim.words.evidence import evidence_of
-from netviz.core.sim.words.step import assumed_text, checks, decision, own_command, reason, why
+from netviz.core.sim.words.step import assumed_text, checks, decision, limit_text, own_command, reason, why
 
 VERSION = 1
 
@@ -44,6 +44,23 @@ def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str
         "branches": [_branch_json(branch, enter) for branch in trace.branches],
         "state": [dict(entry) for entry in state],
         "assumed": [assumed_text(one) for one in trace.assumed],
+        "largest": {
+            "forward": _limit_json(trace.largest[0]),
+            "reply": _limit_json(trace.largest[1]),
+        },
+    }
+
+
+def _limit_json(limit: Limit | None) -> dict[str, object] | None:
+    if limit is None:
+        return None
+    at = limit.at.netns
+    return {
+        "bytes": limit.bytes,
+        "dev": limit.dev,
+        "node": at.node,
+        "netns": str(at),
+        "silent": limit.silent,
     }
 
 
@@ -132,6 +149,9 @@ def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
     yield f"{trace.disposition.value}{_because(trace.reason)} ({trace.certainty})"
     for one in trace.assumed:
         yield f"assumed: {assumed_text(one)}"
+    for direction, limit in zip(("forward", "in reply"), trace.largest, strict=True):
+        if limit is not None:
+            yield f"largest packet {direction}: {limit_text(limit)}"
     for number, branch in enumerate(trace.branches, 1):
         if len(trace.branches) > 1:
             chance = "" if branch.probability is None else f", probability {branch.probability:.3g}"

@@ -38,7 +38,7 @@ from netviz.core.sim.steps import (
     SocketLookup,
     What,
 )
-from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition, Flow, Recorder
+from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition, Flow, Limit, Recorder
 from netviz.core.state.node import ClusterState, NetnsState, NodeState
 from netviz.core.state.section import EMPTY
 
@@ -226,6 +226,15 @@ class Run:
     ) -> None:
         """Record a decision. `dev` is the link, or the ifindex of one that is not in the state."""
         self.rec.step(ns.netns, dev, packet, what, reason, certainty, copies)
+
+    def note_limit(self, ns: NetnsState, dev: Link, packet: Packet, mtu: int, silent: bool = False) -> None:
+        """Note that no packet of more than `mtu` bytes passes whole here, as the packet is wrapped now.
+
+        `silent`: a larger one is dropped there, and nobody is told.
+        """
+        room = mtu if packet.payload is None else mtu - packet.length + packet.innermost.length
+        if self.rec.limit is None or room < self.rec.limit.bytes:
+            self.rec.limit = Limit(room, LinkKey(ns.key, dev.ifindex), dev.ifname, silent)
 
     def end_dropped(
         self,

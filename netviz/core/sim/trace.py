@@ -131,12 +131,25 @@ class Hop(msgspec.Struct, frozen=True, eq=False):
         return self.place.netns
 
 
+class Limit(msgspec.Struct, frozen=True):
+    """The largest packet, in bytes with its IP header, that passes a path whole, and the link that allows no more.
+
+    `silent`: larger ones are dropped there and nobody is told; else the sender is told, or sends no larger ones itself.
+    """
+
+    bytes: int
+    at: LinkKey
+    dev: str
+    silent: bool = False
+
+
 class Path(msgspec.Struct, frozen=True):
-    """One direction's path and its end."""
+    """One direction's path and its end, and the `limit` that was met so far."""
 
     disposition: Disposition
     reason: str
     hops: tuple[Hop, ...]
+    limit: Limit | None = None
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -159,7 +172,8 @@ class Origin(msgspec.Struct, frozen=True):
 class Trace(msgspec.Struct, frozen=True):
     """All the courses that a flow can take, in a fixed order.
 
-    `assumed` is what no state says and the answer rests on.
+    `assumed` is what no state says and the answer rests on. `largest` are the largest packets that pass forward and in
+    reply, None where nothing passes or that isn't known.
     """
 
     flow: Flow
@@ -169,6 +183,7 @@ class Trace(msgspec.Struct, frozen=True):
     certainty: str
     branches: tuple[Branch, ...]
     assumed: tuple[Assumption, ...] = ()
+    largest: tuple[Limit | None, Limit | None] = (None, None)
 
 
 _SHOWN = (
@@ -208,6 +223,7 @@ class Recorder:
         self.seq = first
         self._hops: list[tuple[Netns, list[Step]]] = []
         self.last: Packet | None = None
+        self.limit: Limit | None = None
 
     def step(
         self,
@@ -245,7 +261,7 @@ class Recorder:
     def path(self, disposition: Disposition, reason: str) -> Path:
         """Close the path."""
         hops = tuple(Hop(place_of(netns), tuple(steps)) for netns, steps in self._hops)
-        return Path(disposition, reason, hops)
+        return Path(disposition, reason, hops, self.limit)
 
 
 def pod_name(netns: Netns) -> str:

@@ -18,6 +18,7 @@ from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.encap import decap
 from netviz.core.sim.inet import ip_input, ip_output
 from netviz.core.sim.kubernetes.overlay import add_meanings
+from netviz.core.sim.largest import largest_of
 from netviz.core.sim.link.l2 import receive, xmit
 from netviz.core.sim.neighbour.resolve import resolve
 from netviz.core.sim.packet import (
@@ -79,10 +80,28 @@ def first_packet(flow: Flow) -> Packet:
 
 def simulate(cluster: ClusterState, flow: Flow) -> Trace:
     """Predict what happens to a flow's first packet and to the answer. Never raises for bad state."""
+    branches, assumed = _explore(cluster, flow)
+    origin = Origin(flow.src_netns.node, str(flow.src_netns), "")
+    node = cluster.nodes.get(flow.src_netns.node)
+    ns = node.netns.get(flow.src_netns) if node is not None else None
+    if ns is not None:
+        origin = Origin(flow.src_netns.node, str(ns.key), pod_name(ns.netns), display_name(ns.netns))
+    trace = msgspec.structs.replace(
+        _doubt(cluster, _conclude(flow, origin, branches)),
+        assumed=tuple(assumed),
+        largest=largest_of(flow, branches, lambda smaller: _explore(cluster, smaller)[0]),
+    )
+    try:
+        return add_meanings(cluster, trace)
+    except BAD_STATE:
+        return trace  # words are not worth a trace
+
+
+def _explore(cluster: ClusterState, flow: Flow) -> tuple[list[Branch], dict[Assumption, None]]:
+    """Walk every course, in a fixed order; also returns what the walks rest on."""
     branches: list[Branch] = []
     script: list[int] = []
     assumed: dict[Assumption, None] = {}
-    origin = Origin(flow.src_netns.node, str(flow.src_netns), "")
     while True:
         run = Run(cluster, flow, script)
         run.carry = partial(_carry, run)
@@ -96,17 +115,7 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
             rest = Path(Disposition.UNKNOWN, f"more than {MAX_BRANCHES} possible courses", ())
             branches.append(Branch(None, rest))
             break
-    node = cluster.nodes.get(flow.src_netns.node)
-    ns = node.netns.get(flow.src_netns) if node is not None else None
-    if ns is not None:
-        origin = Origin(flow.src_netns.node, str(ns.key), pod_name(ns.netns), display_name(ns.netns))
-    trace = msgspec.structs.replace(
-        _doubt(cluster, _conclude(flow, origin, branches)), assumed=tuple(assumed)
-    )
-    try:
-        return add_meanings(cluster, trace)
-    except BAD_STATE:
-        return trace  # words are not worth a trace
+    return branches, assumed
 
 
 def _conclude(flow: Flow, origin: Origin, branches: list[Branch]) -> Trace:

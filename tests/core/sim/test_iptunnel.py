@@ -151,6 +151,10 @@ def test_constructed_ipip_tells_the_sender_of_a_small_way() -> None:
     made["node-1"].change(
         "tun0", info=msgspec.structs.replace(made["node-1"].named("tun0").info, pmtudisc=False)
     )
+    assert (
+        net.trace("pod-1-1", "pod-2-1", "udp", 53, length=1281).reason == "PKT_TOO_BIG"
+    )  # the outer inherits DF
+    made["pod-1-1"].sysctl("net.ipv4.ip_no_pmtu_disc", 1)
     assert net.trace("pod-1-1", "pod-2-1", "udp", 53, length=1281).disposition is Disposition.DELIVERED
 
 

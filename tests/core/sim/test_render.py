@@ -44,6 +44,7 @@ def test_the_shape_is_the_stable_one() -> None:
         "branches",
         "state",
         "assumed",
+        "largest",
     ]
     assert shown["version"] == 1
     assert shown["flow"] == {

@@ -267,6 +267,8 @@ class TestForwarding:
             "PKT_TOO_BIG",
             "mtu",
         )
+        assert drop(net.trace("pod-1-1", "pod-2-1", "udp", 53, length=1450))[1] == "PKT_TOO_BIG"
+        made["pod-1-1"].sysctl("net.ipv4.ip_no_pmtu_disc", 1)
         assert net.trace("pod-1-1", "pod-2-1", "udp", 53, length=1450).disposition is Disposition.DELIVERED
 
     def test_a_routes_own_mtu(self) -> None:

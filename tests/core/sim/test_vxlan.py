@@ -168,6 +168,7 @@ def test_a_bridge_port_tells_of_a_small_underlay(length: int, df: bool, expected
     """As a bridge's port the device answers what doesn't fit with ICMP; without DF the outer packet is fragmented."""
     net, made = stretched()
     made["node-1"].change("ens3", mtu=1300)
+    made["pod-1"].sysctl("net.ipv4.ip_no_pmtu_disc", 1)
     assert net.trace("pod-1", "pod-2", "udp", 53, length=length, df=df).reason == expected
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_FAILED, NUD_INCOMPLETE
-from netviz.core.sim.steps import Bridge, Mtu, Neighbour
+from netviz.core.sim.steps import Bridge, Encap, Mtu, Neighbour
 from netviz.core.sim.trace import Disposition, Hop, Trace
 from netviz.core.state.node import ClusterState
 from tests.live.oracle.compare import RIGHT, WRONG, Comparison
@@ -39,6 +39,9 @@ def judge(comparison: Comparison, after: ClusterState | None) -> None:
     last = trace.branches[0].forward.hops[-1]
     what = last.steps[-1].what
     predicted = (what.kernel_reason if isinstance(what, Mtu) else "") or trace.reason
+    reply = trace.branches[0].reply
+    if isinstance(what, Encap) and what.cause == "too big for the bridge" and reply is not None:
+        predicted = reply.reason  # the frame is not freed, it becomes the error (iptunnel_pmtud_build_icmp)
     seen = sorted(set(comparison.result.drops))
     if predicted in seen:
         comparison.drop_reason = AGREES

@@ -25,7 +25,7 @@ from tests.live.oracle.drops import Drops
 from tests.live.oracle.frames import COOKIE_BYTES, FORWARD, REPLY, cookie
 from tests.live.oracle.taps import Sighting, Taps
 
-IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DONT, PMTUDISC_DO = 10, 23, 0, 2
+IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO = 10, 23, 2
 IP_RECVERR, IPV6_RECVERR = 11, 25
 SO_MARK = 36
 QUIET_S = 0.16  # longer than the kernel looks for a neighbour that doesn't answer
@@ -217,20 +217,21 @@ class Session:
 
 
 def _set_options(sock: socket.socket, probe: Probe) -> None:
-    discover = PMTUDISC_DO if probe.df else PMTUDISC_DONT
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if probe.dev:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, probe.dev.encode())
     if probe.mark:
         sock.setsockopt(socket.SOL_SOCKET, SO_MARK, probe.mark)
     if probe.v6:
-        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, discover)
+        if probe.df:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DO)
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, probe.ttl)
         if probe.tos:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, probe.tos)
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
     else:
-        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, discover)
+        if probe.df:
+            sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, PMTUDISC_DO)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, probe.ttl)
         if probe.tos:
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, probe.tos)

@@ -113,6 +113,7 @@ def _check_fits(run: Run, ns: NetnsState, link: Link, packet: Packet, outer: tun
     room = mtu - outer.overhead
     if link.kind in OVER_IPV6:
         room = max(room, IPV6_MIN_MTU if packet.ipv6 else IPV4_MIN_MTU)
+        run.note_limit(ns, link, packet, room)
         if packet.wire_length > room:
             tunnel.too_big(run, ns, link, packet, room)
         return
@@ -121,9 +122,15 @@ def _check_fits(run: Run, ns: NetnsState, link: Link, packet: Packet, outer: tun
             room = link.mtu
         elif link.kind == "sit":
             room = max(room, IPV6_MIN_MTU)
+        if room >= IPV6_MIN_MTU:
+            run.note_limit(ns, link, packet, room)
         if packet.wire_length > room >= IPV6_MIN_MTU:
             tunnel.too_big(run, ns, link, packet, room)
-    elif packet.df and packet.wire_length > (room if outer.df else link.mtu):
+        return
+    # a packet with DF gives it to the outer one, so it is that which counts
+    inherits = isinstance(link.info, TunnelInfo) and not link.info.ignore_df and link.kind != "sit"
+    run.note_limit(ns, link, packet, room if outer.df or inherits else link.mtu)
+    if packet.df and packet.wire_length > (room if outer.df else link.mtu):
         tunnel.too_big(run, ns, link, packet, room)
 
 

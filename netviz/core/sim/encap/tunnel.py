@@ -161,7 +161,10 @@ def bridged_too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: i
     iptunnel_pmtud_build_icmpv6; drivers/net/vxlan/vxlan_core.c, vxlan_encap_bypass (Linux 6.18).
     """
     least = IPV6_MIN_MTU if packet.ipv6 else IPV4_MIN_PMTU
-    if not link.master or link.slave_kind != "bridge" or packet.wire_length <= mtu or mtu < least:
+    if not link.master or link.slave_kind != "bridge" or mtu < least:
+        return
+    run.note_limit(ns, link, packet, mtu)
+    if packet.wire_length <= mtu:
         return
     error = icmp_error(packet.but(pkttype=None), "too-big", packet.dst)
     if error is None or not (packet.df or packet.ipv6):

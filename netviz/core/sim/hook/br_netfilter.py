@@ -169,6 +169,7 @@ def fragmented(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link
     Source: net/bridge/br_netfilter_hooks.c, br_nf_dev_queue_xmit, br_nf_ip_fragment; net/ipv6/ip6_output.c,
     ip6_fragment (Linux 6.18).
     """
+    run.note_limit(ns, out, packet, out.mtu, silent=not packet.ipv6)
     if packet.wire_length <= out.mtu:
         return packet
     whole = packet.wire_length

@@ -175,6 +175,7 @@ def _forward(
     if packet.ipv6:
         _check_link_local(run, ns, link, out, packet)
     mtu = max(route_mtu(out, result, packet.ipv6, True), IPV6_MIN_MTU if packet.ipv6 else 0)
+    run.note_limit(ns, out, packet, mtu)
     if packet.wire_length > mtu and (packet.df or packet.ipv6):
         refuse_too_big(run, ns, out, packet, mtu, link, "device")
     packet = packet.but(ttl=packet.ttl - 1)

@@ -20,7 +20,14 @@ from netviz.core.sim import sysctl
 from netviz.core.sim.actions import Action, Resolve, Send, Tx
 from netviz.core.sim.hook.netfilter import inet_hook, output_hook
 from netviz.core.sim.link.vrf import check_hooks, master_of
-from netviz.core.sim.packet import ICMPV6_ECHO_REPLY, IPPROTO_UDP, Packet
+from netviz.core.sim.packet import (
+    ICMP_ECHO,
+    ICMPV6_ECHO_REPLY,
+    ICMPV6_ECHO_REQUEST,
+    IPPROTO_TCP,
+    IPPROTO_UDP,
+    Packet,
+)
 from netviz.core.sim.route.decision import (
     Lookup,
     looked_up,
@@ -57,18 +64,50 @@ def local_out(run: Run, ns: NetnsState, send: Send) -> Action:
         check_hooks(run, ns, vrf, packet)
     if send.via:
         nexthop = msgspec.structs.replace(nexthop, gateway=nexthop.gateway or send.via)
-    _check_send(run, ns, out, packet, route_mtu(out, result, packet.ipv6))
+    mtu = route_mtu(out, result, packet.ipv6)
+    run.note_limit(ns, out, packet, mtu)
+    _check_send(run, ns, out, packet, mtu)
+    packet, ignore_df = _sized(run, ns, out, packet, mtu, result)
     packet, rerouted = output_hook(run, ns, packet, out, nexthop.gateway or packet.dst)
     if rerouted is not None:
         if rerouted.payload is not None or rerouted.icmp_type == ICMPV6_ECHO_REPLY:
             send = msgspec.structs.replace(
                 send, oif=0
             )  # what sends it is bound to no device (ip6_route_me_harder)
-        fitted = packet.wire_length <= route_mtu(out, result, packet.ipv6)
+        fitted = packet.wire_length <= mtu
         result, nexthop, out = _route_output(run, ns, rerouted, send, again=True)
-        if fitted and packet.df:
-            _check_fits(run, ns, out, packet, route_mtu(out, result, packet.ipv6))
-    return output(run, ns, out, packet, nexthop, route_mtu(out, result, packet.ipv6))
+        mtu = route_mtu(out, result, packet.ipv6)
+        if fitted and packet.df and not ignore_df:
+            _check_fits(run, ns, out, packet, mtu)
+    return output(run, ns, out, packet, nexthop, mtu, ignore_df=ignore_df)
+
+
+def _sized(
+    run: Run, ns: NetnsState, out: Link, packet: Packet, mtu: int, result: RouteResult
+) -> tuple[Packet, bool]:
+    """Give a socket's packet the size and the DF flag that its program gets without asking.
+
+    TCP cuts what it sends into segments that fit its route. By default (net.ipv4.ip_no_pmtu_disc is 0) IPv4's sockets
+    set DF, IP_PMTUDISC_WANT, but for a datagram that its own route is too small for. The flag tells that the host may
+    fragment it nevertheless (skb->ignore_df), as its hooks may send it another way.
+
+    Source: net/ipv4/af_inet.c, inet_create; net/ipv4/ip_output.c, __ip_make_skb, __ip_queue_xmit,
+    ip_build_and_send_pkt; include/net/ip.h, ip_dont_fragment, ip_sk_ignore_df; net/ipv4/tcp_output.c,
+    tcp_current_mss (Linux 6.18).
+    """
+    tcp = packet.proto == IPPROTO_TCP
+    asks = packet.is_icmp and packet.icmp_type in (ICMP_ECHO, ICMPV6_ECHO_REQUEST)
+    if not packet.own or packet.payload is not None or not (tcp or packet.proto == IPPROTO_UDP or asks):
+        return packet, False
+    if tcp and packet.wire_length > mtu:
+        what = Mtu("segment", mtu=mtu, length=packet.wire_length, taker=out.ifname)
+        packet = packet.but(length=mtu)
+        run.record(ns, out, packet, what)
+    if packet.df or packet.ipv6 or sysctl.value(ns, "net.ipv4.ip_no_pmtu_disc"):
+        return packet, False
+    locked = result.route is not None and result.route.mtu_lock
+    wants = packet.wire_length <= mtu and not locked
+    return packet.but(df=True) if wants else packet, not tcp
 
 
 def _check_send(run: Run, ns: NetnsState, out: Link, packet: Packet, mtu: int) -> None:
@@ -201,6 +240,7 @@ def output(
     nexthop: Nexthop,
     mtu: int,
     iif: Link | None = None,
+    ignore_df: bool = False,
 ) -> Action:
     """Postrouting hooks, fragmentation, neighbour, transmission.
 
@@ -211,10 +251,12 @@ def output(
     gateway = nexthop.gateway or packet.dst
     check_ipv6(run, ns, out, packet, RouteLookup("drop", "IPv6 disabled"))
     packet = inet_hook(run, ns, packet, NF_POST_ROUTING, iif, out, gateway)
+    if packet.payload is None or packet.df:
+        run.note_limit(ns, out, packet, mtu)
     if packet.wire_length > mtu:
         if packet.ipv6 and iif is not None:
             _check_fits(run, ns, out, packet, mtu, iif)
-        if packet.df:
+        if packet.df and not ignore_df:
             run.end_dropped(
                 ns,
                 out,
@@ -230,7 +272,7 @@ def output(
                 ),
             )
         whole = packet.wire_length
-        packet = packet.but(fragment=mtu)
+        packet = packet.but(fragment=mtu, df=False)
         run.record(ns, out, packet, Mtu("fragment", mtu=mtu, length=whole, taker=out.ifname))
     link = LinkKey(ns.key, out.ifindex)
     if not out.flags & IFF_LOOPBACK and out.kind != "vrf":

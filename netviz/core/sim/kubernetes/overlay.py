@@ -73,7 +73,7 @@ def add_meanings(cluster: ClusterState, trace: Trace) -> Trace:
 
 
 def _path(cluster: ClusterState, path: Path) -> Path:
-    return Path(path.disposition, path.reason, tuple(_hop(cluster, hop) for hop in path.hops))
+    return msgspec.structs.replace(path, hops=tuple(_hop(cluster, hop) for hop in path.hops))
 
 
 def _hop(cluster: ClusterState, hop: Hop) -> Hop:

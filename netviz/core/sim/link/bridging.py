@@ -15,7 +15,7 @@ from netviz.core.sim.hook.netfilter import calls_ip_hooks
 from netviz.core.sim.link import bridge as br
 from netviz.core.sim.link import bridge_vlan
 from netviz.core.sim.link.domain import takers
-from netviz.core.sim.link.mtu import fits, too_big
+from netviz.core.sim.link.mtu import check_frame
 from netviz.core.sim.nft.meta import PACKET_OTHERHOST, received_as
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.route.decision import worth_to
@@ -162,8 +162,7 @@ def _send(
     packet = br_netfilter.post_routing(run, ns, packet, bridge)
     if source is not None and not packet.tags and calls_ip_hooks(ns, bridge, packet.ipv6):
         packet = br_netfilter.fragmented(run, ns, packet, bridge, port)
-    if not fits(port, packet):
-        too_big(run, ns, port, packet, port, "a bridge")
+    check_frame(run, ns, port, packet, LinkKey(ns.key, port.ifindex), "bridge")
     return Tx(LinkKey(ns.key, port.ifindex), packet, nexthop)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IpvlanInfo, Link
 from netviz.core.sim.actions import Action, Rx, Send, Tx
-from netviz.core.sim.link.mtu import fits, too_big
+from netviz.core.sim.link.mtu import check_frame
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.saddr import owned_addrs
@@ -101,8 +101,7 @@ def _to_sibling(run: Run, ns: NetnsState, link: Link, packet: Packet, sibling: L
             where=place_of(run.netns(sibling.netns).netns),
         ),
     )
-    if not fits(other, packet):
-        too_big(run, ns, link, packet, other, "ipvlan")
+    check_frame(run, ns, link, packet, sibling, "ipvlan")
     return Rx(sibling, packet.scrubbed(sibling.netns != ns.key), host=True)
 
 

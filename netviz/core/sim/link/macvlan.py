@@ -24,7 +24,7 @@ from netviz.core.model.link import (
     MacvlanInfo,
 )
 from netviz.core.sim.actions import Action, Rx, Tx
-from netviz.core.sim.link.mtu import fits, too_big
+from netviz.core.sim.link.mtu import check_frame
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.decision import worth_to
@@ -104,8 +104,7 @@ def _to_sibling(
             where=place_of(run.netns(upper.netns).netns),
         ),
     )
-    if not fits(lower_link, packet):
-        too_big(run, ns, link, packet, lower_link, "macvlan")
+    check_frame(run, ns, link, packet, lower, "macvlan")
     return Rx(lower, packet.scrubbed(lower.netns != ns.key))
 
 

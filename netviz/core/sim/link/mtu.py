@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
@@ -13,28 +12,24 @@ from netviz.core.state.node import NetnsState
 ETH_VLAN_SLACK = 4
 
 
-def fits(link: Link, packet: Packet) -> bool:
-    """Tell whether a frame fits a device's MTU, with room for a VLAN tag.
+def check_frame(run: Run, ns: NetnsState, dev: Link, packet: Packet, at: LinkKey, by: str) -> None:
+    """Drop a frame that is larger than the link `at` takes, which has room for a VLAN tag; `by` is the kind of device.
 
-    Source: net/core/dev.c, is_skb_forwardable via include/linux/netdevice.h (Linux 6.18).
+    Unmodelled: TCP's segments that are still to be cut (GSO) pass whatever the MTU is.
+
+    Source: net/core/dev.c, ____dev_forward_skb; include/linux/netdevice.h, __is_skb_forwardable (Linux 6.18).
     """
-    return packet.wire_length <= link.mtu + ETH_VLAN_SLACK
-
-
-def too_big(run: Run, ns: NetnsState, dev: Link, packet: Packet, taker: Link, by: str) -> NoReturn:
-    """Drop a frame that is larger than `taker` takes; `by` is the kind of device that drops it."""
-    run.end_dropped(
-        ns,
-        dev,
-        packet,
-        "PKT_TOO_BIG",
-        Mtu(
-            "drop",
-            "frame",
-            mtu=taker.mtu,
-            length=packet.wire_length,
-            taker=taker.ifname,
-            by=by,
-            kernel_reason="NOT_SPECIFIED",
-        ),
+    taker = run.netns(at.netns).links[at.ifindex]
+    run.note_limit(run.netns(at.netns), taker, packet, taker.mtu + ETH_VLAN_SLACK, silent=True)
+    if packet.wire_length <= taker.mtu + ETH_VLAN_SLACK:
+        return
+    what = Mtu(
+        "drop",
+        "frame",
+        mtu=taker.mtu,
+        length=packet.wire_length,
+        taker=taker.ifname,
+        by=by,
+        kernel_reason="NOT_SPECIFIED",
     )
+    run.end_dropped(ns, dev, packet, "PKT_TOO_BIG", what)

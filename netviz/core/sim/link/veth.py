@@ -6,7 +6,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.actions import Action, Rx
 from netviz.core.sim.link import wire
-from netviz.core.sim.link.mtu import fits, too_big
+from netviz.core.sim.link.mtu import check_frame
 from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.node_index import veth_peer
 from netviz.core.sim.packet import Packet
@@ -41,6 +41,5 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
         run.end_dropped(
             ns, link, packet, "DEV_READY", Transmit("drop", "peer down", peer_ifname=other.ifname)
         )
-    if not fits(other, packet):
-        too_big(run, ns, link, packet, other, "veth")
+    check_frame(run, ns, link, packet, peer.key, "veth")
     return Rx(peer.key, packet.scrubbed(peer.key.netns != ns.key))

@@ -7,7 +7,7 @@ from typing import NoReturn
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.actions import Action, Ended, Rx
-from netviz.core.sim.link.mtu import fits, too_big
+from netviz.core.sim.link.mtu import check_frame
 from netviz.core.sim.link.underlay import Member, holders_of_mac, owners, promiscuous
 from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import peer_not_collected
@@ -81,6 +81,6 @@ def _arrive(
     )
     far_ns = run.netns(member.wire.netns)
     far = far_ns.links[member.wire.ifindex]
-    if far.kind == "veth" and not fits(far, packet):
-        too_big(run, ns, link, packet, far, "veth")
+    if far.kind == "veth":
+        check_frame(run, ns, link, packet, member.wire, "veth")
     return Rx(member.wire, packet.scrubbed(True))

@@ -69,13 +69,15 @@ class Ttl(Decision, frozen=True, tag="ttl"):
 class Mtu(Decision, frozen=True, tag="mtu"):
     """A packet of `length` bytes is larger than the `mtu` of a device (`taker`) or of its route by that.
 
+    Of what TCP has to send, a "segment" as large as fits is followed.
+
     `by` is the kind of device that drops a frame. `kernel_reason` is what the kernel says where that isn't
     PKT_TOO_BIG.
     """
 
     kind: ClassVar[str] = "mtu"
 
-    action: Literal["fragment", "drop"]
+    action: Literal["fragment", "segment", "drop"]
     cause: Literal[
         "", "bridged", "bridged DF", "bridged IPv6", "frame", "sending fails", "DF", "device", "route"
     ] = ""

@@ -69,6 +69,8 @@ def _mtu(step: Step) -> str:
     has, takes = f"The packet has {what.length} bytes", f"{what.taker} takes {what.mtu}"
     bridged = f"{has} and {what.taker} takes {what.taker_mtu}"
     article = "an" if what.by[:1] in "aeiou" else "a"
+    if what.action == "segment":
+        return f"{takes[0].upper()}{takes[1:]} bytes: TCP sends segments that are no larger, not {what.length} bytes."
     return {
         "": f"{has} and {takes}: it goes on in fragments.",
         "bridged": f"{bridged}: after the IP hooks (br_netfilter) it goes on in fragments.",
@@ -167,6 +169,7 @@ WHY: Templates = {
         (Mtu, name): _mtu
         for name in (
             "fragment",
+            "segment",
             "bridged",
             "bridged DF",
             "bridged IPv6",

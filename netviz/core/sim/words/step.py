@@ -11,7 +11,7 @@ from typing import Any
 from netviz.core.model.addr import format_ip
 from netviz.core.plain import quoted
 from netviz.core.sim.steps import Assumption, Neighbour, Place, RouteLookup
-from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Step
+from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Limit, Step
 from netviz.core.sim.words import conn, encap, hook, inet, link, neigh, opaque, route
 from netviz.core.sim.words.show import Template, Templates, command_text, fill
 
@@ -70,6 +70,12 @@ def end_reason(disposition: Disposition, last: Step | None) -> str:
 def assumed_text(assumed: Assumption) -> str:
     """Say what a trace rests on."""
     return f"No connection of {assumed.node} at that time is kept: the packet is taken for the first of a new flow."
+
+
+def limit_text(limit: Limit) -> str:
+    """Say how large a packet may be, by which link, and whether larger ones vanish."""
+    silent = "; larger ones are dropped there silently" if limit.silent else ""
+    return f"{limit.bytes} bytes, by {limit.dev} on {limit.at.netns.node}{silent}"
 
 
 def checks(step: Step, hop: Hop, enter: str = "") -> list[dict[str, Any]]:
