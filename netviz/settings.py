@@ -82,6 +82,7 @@ INSTALLED_APPS = [
     "netviz.ingest",
     "netviz.topology",
     "netviz.tracing",
+    "netviz.problems",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

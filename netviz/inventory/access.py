@@ -1,8 +1,8 @@
 """Who may do what: roles of people, scopes of their API tokens, and the guard of JSON views.
 
-Three roles, each with all that the one before has: a viewer sees, an operator traces and observes, an
-administrator manages collectors and people. A role is membership in the group of that name; a
-superuser is an administrator.
+Three roles, each with all that the one before has: a viewer sees, an operator traces, observes and decides about
+problems (acknowledges, mutes, comments), an administrator manages collectors and people. A role is membership in the
+group of that name; a superuser is an administrator.
 
 What a call does is a scope, and each scope needs a role. A person has every scope of their role; an API
 token has a set of its own, of which it may use at any moment those that its user's role has then.
@@ -23,9 +23,9 @@ from netviz.inventory.logins import refused_token
 
 VIEWER, OPERATOR, ADMINISTRATOR = "viewer", "operator", "administrator"
 ROLES = (VIEWER, OPERATOR, ADMINISTRATOR)
-READ, TRACE, OBSERVE, ADMINISTER = "read", "trace", "observe", "administer"
+READ, TRACE, OBSERVE, TRIAGE, ADMINISTER = "read", "trace", "observe", "triage", "administer"
 # The role that each scope needs.
-SCOPES = {READ: VIEWER, TRACE: OPERATOR, OBSERVE: OPERATOR, ADMINISTER: ADMINISTRATOR}
+SCOPES = {READ: VIEWER, TRACE: OPERATOR, OBSERVE: OPERATOR, TRIAGE: OPERATOR, ADMINISTER: ADMINISTRATOR}
 
 
 def role_of(user: Any) -> str | None:

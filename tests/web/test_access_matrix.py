@@ -25,6 +25,7 @@ from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory.access import ROLES, SCOPES
 from netviz.inventory.models import ApiToken, AuditEntry, Cluster, Collector, Node
 from netviz.inventory.service import enrol, make_api_token, revoke_api_token, revoke_collector
+from netviz.problems.models import Problem, Remark
 from netviz.tracing.models import TraceRun
 from tests.web.sockets import Socket
 
@@ -55,7 +56,7 @@ class Somebody:
 def session_of(user: User) -> Somebody:
     client = Client()
     client.force_login(user)
-    held = {"viewer": {"read"}, "operator": {"read", "trace", "observe"}, "administrator": set(SCOPES)}
+    held = {"viewer": {"read"}, "operator": set(SCOPES) - {"administer"}, "administrator": set(SCOPES)}
     role = next((group.name for group in user.groups.all()), "")
     return Somebody(session=client.cookies["sessionid"].value, scopes=frozenset(held.get(role, ())))
 
@@ -207,6 +208,8 @@ MATRIX = {
     "api/nodes/<str:name>/state": READ,
     "api/traces": Line(scope("read"), scope("trace")),
     "api/traces/<str:trace_id>": READ,
+    "api/problems": READ,
+    "api/problems/<str:problem_id>": Line(scope("read"), scope("triage")),
 }
 
 
@@ -245,7 +248,7 @@ def test_every_address_has_a_line_and_every_line_an_address() -> None:
 
 def census() -> tuple[int, ...]:
     """What a request without the right to it may not change."""
-    kinds = (User, Group, ApiToken, Collector, Node, Cluster, TraceRun)
+    kinds = (User, Group, ApiToken, Collector, Node, Cluster, TraceRun, Problem, Remark)
     return tuple(kind._default_manager.count() for kind in kinds)
 
 

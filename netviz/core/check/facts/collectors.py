@@ -9,6 +9,9 @@ from netviz.core.check.problem import Command, NodeHealth, Problem, Where
 from netviz.core.check.text import joined
 from netviz.core.state.node import SECTIONS
 
+# One that is back after a moment is no news.
+LOST_GRACE_S = 5.0
+
 
 def doubt(node: str, health: NodeHealth) -> str:
     """Say why what is known of a node may not be so any more, or ""."""
@@ -48,6 +51,7 @@ def _find(look: Look) -> Iterator[Problem]:
             consequence=f"What netviz knows of {node} is as old as its last message: nothing about it is certain.",
             where=Where(node),
             check=running,
+            grace_s=LOST_GRACE_S,
         )
     elif health.late:
         yield Problem(
@@ -59,6 +63,7 @@ def _find(look: Look) -> Iterator[Problem]:
             consequence="These parts of its state are older than they promise to be: what rests on them isn't certain.",
             where=Where(node),
             check=running,
+            rests_on=((node, "netns"),),
         )
     gaps = look.node.gaps
     if gaps:
@@ -71,6 +76,7 @@ def _find(look: Look) -> Iterator[Problem]:
             headline=f"{node}'s collector can't read all of {joined(gaps)}",
             consequence=f"Checks that need these parts of the state leave {node} out; {section}: {reason}",
             where=Where(node),
+            rests_on=((node, "netns"),),
         )
 
 

@@ -1,0 +1,32 @@
+"""Which checks run, and what the checking process asks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from netviz.core.check.checker import Checker
+from netviz.core.check.facts import FACTS
+from netviz.core.check.problem import NodeHealth, Report
+from netviz.core.state.node import ClusterState
+
+# What these find is judged with each state; other checks take longer, in slices.
+AT_ONCE: Collection[str] = frozenset(kind for fact in FACTS for kind in fact.kinds)
+
+
+class Judge(Protocol):
+    """The checks: they remember from one state to the next what they judged."""
+
+    def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth]) -> Report:
+        """Judge a state of all nodes."""
+
+    def work(self) -> bool:
+        """Do one slice of what takes long; tell whether anything is left to do."""
+
+    def report(self) -> Report:
+        """What is known now of the last state."""
+
+
+def make_judge() -> Judge:
+    """Make the checks, which know nothing yet."""
+    return Checker()

@@ -1,0 +1,250 @@
+"""The checking process's work: lead, judge each change of the live state, keep what is found.
+
+One round takes the live state of a moment, has the checks judge it, lets the ledger say what that means for the
+problems that are known, and writes it. Rounds follow changes; without any, the lease is renewed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from netviz.core.check.problem import NodeHealth, Report
+from netviz.core.check.problem import Problem as Found
+from netviz.core.sim.render import trace_json
+from netviz.core.sim.walk import simulate
+from netviz.core.state.node import ClusterState
+from netviz.ingest.faults import sentence
+from netviz.ingest.store import Store
+from netviz.parts import AWAY
+from netviz.problems import keeping
+from netviz.problems.checks import AT_ONCE, Judge
+from netviz.problems.leadership import RENEW_EVERY_S, Leadership, LostLead
+from netviz.problems.ledger import Ledger, Step
+from netviz.problems.sight import Looker, Seen
+from netviz.tracing.packed import pack
+from netviz.tracing.predict import describe, nodes_of
+from netviz.tracing.states import View
+
+log = logging.getLogger("netviz.problems")
+
+COALESCE_S = 0.02
+# How long what takes long goes on before problems are written and new states looked at.
+WORK_S = 0.5
+STAND_BY_S = 1.0
+DELETE_EVERY_S = 60.0
+# A round that takes longer is not going to end.
+HUNG_S = 900.0
+HUNG = 70
+# How long a round may take for traces of new problems; what is left comes with the next one.
+EVIDENCE_S = 0.1
+
+
+class Judging:
+    """The loop. The store is opened when there is something to judge: who stands by holds no state."""
+
+    def __init__(self, open_store: Callable[[], Store], make: Callable[[], Judge], me: str) -> None:
+        self._open_store = open_store
+        self._make_judge = make
+        self._lead = Leadership(me)
+        self._told = threading.Event()
+        self._changed = threading.Event()
+        self._stop = threading.Event()
+        self._store: Store | None = None
+        self._round_began_s: float | None = None
+        self._leading = False
+        self._deleted_s = time.monotonic()
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._ledger = Ledger()
+        self._looker: Looker | None = None
+        self._judge = self._make_judge()
+        self._judged: tuple[ClusterState, Mapping[str, NodeHealth]] | None = None
+        # Since when something of the last states isn't judged.
+        self._pending_at: datetime | None = None
+        self._report = Report()
+        self._error = ""
+        self._unwritten: list[Step] = []
+        self._shown: tuple[Any, ...] = ()
+
+    def told(self) -> None:
+        """Say, from any thread, that the store holds the live state of a moment."""
+        self._told.set()
+        self._changed.set()
+
+    def stop(self) -> None:
+        """End after this round."""
+        self._stop.set()
+        self.told()
+
+    def run(self) -> None:
+        """Judge until `stop`."""
+        self._told.wait()
+        threading.Thread(target=self._keep_lead, name="checks-lease", daemon=True).start()
+        while not self._stop.is_set():
+            try:
+                self._turn()
+            except LostLead:
+                log.warning("another process judges now")
+                self._stand_back()
+            except AWAY as err:
+                log.warning("checking waits for what is away: %s", err)
+                self._stop.wait(STAND_BY_S)
+            finally:
+                connection.close_if_unusable_or_obsolete()
+
+    def _turn(self) -> None:
+        if not self._leading:
+            if not self._lead.take():
+                self._stop.wait(STAND_BY_S)
+                return
+            log.info("this process judges the cluster")
+            self._leading = True
+        if self._looker is None:
+            self._ledger = Ledger(keeping.load())
+            self._looker = Looker(self._watched())
+        self._changed.wait(self._wait_s())
+        self._stop.wait(COALESCE_S)
+        self._changed.clear()
+        if not self._stop.is_set():
+            self._round(self._looker)
+
+    def _watched(self) -> Store:
+        store = self._open_store()
+        if store is not self._store:
+            self._store = store
+            store.subscribe(lambda *change: self._changed.set())
+        return store
+
+    def _wait_s(self) -> float:
+        if self._pending_at is not None:
+            return 0.0
+        due_s = self._ledger.due_s()
+        until_s = RENEW_EVERY_S if due_s is None else min(RENEW_EVERY_S, due_s - time.time())
+        return max(0.0, until_s)
+
+    def _stand_back(self) -> None:
+        self._leading = False
+        self._begin_anew()
+
+    def _round(self, looker: Looker) -> None:
+        began_at, began_s = timezone.now(), time.monotonic()
+        seen = looker.look()
+        self._judge_what_is_new(seen, began_at)
+        sight = seen.sight if self._pending_at is None else seen.sight._replace(judged=AT_ONCE)
+        self._unwritten += self._ledger.fold(self._report.problems, sight, began_at.timestamp())
+        results = msgspec.to_builtins(self._report.results)
+        shown = (results, sight.away, seen.expected, self._error, self._pending_at is None)
+        if self._unwritten or shown != self._shown or self._lead.due:
+            current = {"judged_at": began_at} if self._pending_at is None else {}
+            keeping.write(
+                self._lead,
+                self._unwritten,
+                judging_since=self._pending_at,
+                took_s=time.monotonic() - began_s,
+                pods=self._report.pods,
+                pairs=self._report.pairs,
+                classes=self._report.classes,
+                expected=seen.expected,
+                away=list(sight.away.values()),
+                results=results,
+                error=self._error,
+                **current,
+            )
+            self._unwritten, self._shown = [], shown
+        self._add_evidence(seen.view)
+        if time.monotonic() - self._deleted_s > DELETE_EVERY_S:
+            self._deleted_s = time.monotonic()
+            keeping.delete_old()
+
+    def _judge_what_is_new(self, seen: Seen, now: datetime) -> None:
+        """Judge a state that isn't the one before, and go on with what takes long.
+
+        Checks that fail are a result: the last report stands, and nothing is over.
+        """
+        state = (seen.cluster, seen.health)
+        new = self._judged is None or self._judged[0] is not seen.cluster or self._judged[1] != seen.health
+        if not new and self._pending_at is None:
+            return
+        self._round_began_s = time.monotonic()
+        try:
+            if new:
+                self._judge.judge(seen.view.cluster, seen.health)
+                self._judged = state
+                self._pending_at = self._pending_at or now
+            if not self._work():
+                self._pending_at = None
+            self._report, self._error = self._judge.report(), ""
+        except Exception as err:
+            if not self._error:
+                log.exception("the checks failed")
+            # Judged as far as it can be; what is left may be out of step with the state, so it begins anew.
+            self._error, self._judged, self._pending_at = sentence(err), state, None
+            self._judge = self._make_judge()
+        finally:
+            self._round_began_s = None
+
+    def _work(self) -> bool:
+        """Work at what takes long for a while; tell whether anything is left."""
+        until_s = time.monotonic() + WORK_S
+        while left := self._judge.work():
+            if time.monotonic() > until_s:
+                break
+        return left
+
+    def _add_evidence(self, view: View) -> None:
+        """Trace the flows of problems that have no trace yet, as long as there is time."""
+        until_s = time.monotonic() + EVIDENCE_S
+        traces: dict[int, bytes] = {}
+        for kept in self._ledger.kept.values():
+            if kept.traced or kept.row is None or kept.found.flow is None:
+                continue
+            if time.monotonic() > until_s:
+                self._changed.set()
+                break
+            kept.traced = True
+            if (packed := trace_of(view, kept.found)) is not None:
+                traces[kept.row] = packed
+        if traces:
+            keeping.put_traces(self._lead, traces)
+
+    def _keep_lead(self) -> None:
+        """Renew the lease while a round takes long; end the process when one never ends."""
+        while not self._stop.wait(RENEW_EVERY_S / 2):
+            began_s = self._round_began_s
+            if began_s is None:
+                continue
+            took_s = time.monotonic() - began_s
+            if took_s > HUNG_S:
+                log.critical("judging takes longer than %.0f s: this process gives up", HUNG_S)
+                os._exit(HUNG)
+            try:
+                if self._lead.due:
+                    self._lead.write(judging_since=datetime.fromtimestamp(time.time() - took_s, UTC))
+            except (LostLead, *AWAY) as err:
+                log.warning("cannot renew the lease while judging: %s", err or "another process has it")
+            finally:
+                connection.close()
+
+
+def trace_of(view: View, found: Found) -> bytes | None:
+    """Trace a problem's flow through a view of the state, packed; None when it has none or that fails."""
+    if found.flow is None:
+        return None
+    try:
+        trace = simulate(view.cluster, found.flow)
+        return pack(trace_json(trace, describe(view, sorted(nodes_of(trace))), settings.ENTER))
+    except Exception:
+        log.exception("cannot trace the flow of %s", found.key)
+        return None

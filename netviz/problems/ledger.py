@@ -1,0 +1,151 @@
+"""From one report to the next: which problem is new, which is the one from before, and which is over.
+
+    (young) --SETTLE_S--> found --not found--> gone --grace--> ended
+                            ^                    |
+                            +----found again-----+
+
+What has stood for SETTLE_S, or for as long as its check asks, is a problem: while a pod is made or a rule set replaced,
+much is true for a moment. What isn't found any more is gone, and over when that has lasted for a grace, which doubles with each return: so a fault that
+comes and goes is one problem, and told once. What can't be seen is not over: a problem stays as long as something
+that it rests on isn't known. No clock: time is passed in, in Unix seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from netviz.core.check.problem import Problem as Found
+
+SETTLE_S = 0.7
+# After a restart of the server the collectors connect again within 10 s, and send their whole state.
+COLLECTORS_RETURN_S = 30.0
+GRACE_S = 10.0
+LONGEST_GRACE_S = 300.0
+
+
+class Sight(NamedTuple):
+    """How much of the cluster can be seen.
+
+    `away`: node -> why nothing current is known of it; `gaps`: (node, section) -> why it isn't whole; `fresh`: nodes
+    that come into sight with this report, so that what is found there may have been there for long; `silent`: nodes
+    that were known when this began, of which nothing was heard since. `judged` are the kinds of which the report
+    has all that there are; None: of every kind.
+    """
+
+    away: Mapping[str, str] = {}
+    gaps: Mapping[tuple[str, str], str] = {}
+    fresh: Collection[str] = ()
+    silent: Collection[str] = ()
+    judged: Collection[str] | None = None
+
+
+class Kept(msgspec.Struct):
+    """A problem that isn't over. `began_s` None: it was there when it was found.
+
+    `row` is its number in the database; `traced`: its flow was, or needn't be.
+    """
+
+    found: Found
+    found_s: float
+    began_s: float | None
+    gone_s: float | None = None
+    returns: int = 0
+    unverified: str = ""
+    row: int | None = None
+    traced: bool = False
+
+    @property
+    def grace_s(self) -> float:
+        """How long it must be gone to be over."""
+        return min(GRACE_S * 2.0 ** min(self.returns, 10), LONGEST_GRACE_S)
+
+
+class Step(NamedTuple):
+    """What a report did to a problem. "changed": it says something else of the same cause."""
+
+    what: Literal["found", "changed", "gone", "returned", "ended"]
+    kept: Kept
+
+
+class _Young(NamedTuple):
+    since_s: float
+    began_s: float | None
+    ripe_s: float
+
+
+class Ledger:
+    """The problems that aren't over, by key; begun with those that an earlier process kept."""
+
+    def __init__(self, kept: Iterable[Kept] = ()) -> None:
+        self.kept: dict[str, Kept] = {one.found.key: one for one in kept}
+        self._young: dict[str, _Young] = {}
+
+    def fold(self, found: Iterable[Found], sight: Sight, now_s: float) -> list[Step]:
+        """Take a report in; return what it changed, in the report's order, then what is gone or over."""
+        by_key = {one.key: one for one in found}
+        self._young = {key: young for key, young in self._young.items() if key in by_key}
+        steps: list[Step] = []
+        for key, one in by_key.items():
+            known = self.kept.get(key)
+            if known is not None:
+                steps.extend(self._seen(known, one, sight))
+            elif (new := self._grown(key, one, sight, now_s)) is not None:
+                self.kept[key] = new
+                steps.append(Step("found", new))
+        for key, kept in list(self.kept.items()):
+            if key not in by_key and (sight.judged is None or kept.found.kind in sight.judged):
+                steps.extend(self._unseen(key, kept, sight, now_s))
+        return steps
+
+    def due_s(self) -> float | None:
+        """When something ripens without a report that says anything new; None: nothing waits."""
+        waits = [young.ripe_s for young in self._young.values()]
+        waits += [kept.gone_s + kept.grace_s for kept in self.kept.values() if kept.gone_s is not None]
+        return min(waits, default=None)
+
+    def _grown(self, key: str, one: Found, sight: Sight, now_s: float) -> Kept | None:
+        young = self._young.get(key)
+        if young is None:
+            nodes = {one.where.node, *(node for node, _ in one.rests_on)}
+            silent = one.where.node in sight.silent
+            there = silent or not nodes.isdisjoint(sight.fresh)
+            ripe_s = now_s + max(SETTLE_S, one.grace_s, COLLECTORS_RETURN_S if silent else 0.0)
+            young = self._young[key] = _Young(now_s, None if there else now_s, ripe_s)
+        if now_s < young.ripe_s:
+            return None
+        del self._young[key]
+        return Kept(one, young.since_s, young.began_s, unverified=hidden(one, sight))
+
+    def _seen(self, kept: Kept, one: Found, sight: Sight) -> Iterable[Step]:
+        before = (kept.found, kept.unverified)
+        kept.found, kept.unverified = one, hidden(one, sight)
+        if kept.gone_s is not None:
+            kept.gone_s = None
+            kept.returns += 1
+            yield Step("returned", kept)
+        elif before != (kept.found, kept.unverified):
+            yield Step("changed", kept)
+
+    def _unseen(self, key: str, kept: Kept, sight: Sight, now_s: float) -> Iterable[Step]:
+        before, kept.unverified = kept.unverified, hidden(kept.found, sight)
+        if kept.unverified:
+            kept.gone_s, was_gone = None, kept.gone_s is not None
+            if was_gone or before != kept.unverified:
+                yield Step("changed", kept)
+        elif kept.gone_s is None:
+            kept.gone_s = now_s
+            yield Step("gone", kept)
+        elif now_s >= kept.gone_s + kept.grace_s:
+            del self.kept[key]
+            yield Step("ended", kept)
+
+
+def hidden(one: Found, sight: Sight) -> str:
+    """Say what of that which a problem rests on isn't known now; "": all is."""
+    for node, _ in sorted(one.rests_on):
+        if node in sight.away:
+            return sight.away[node]
+    return next((sight.gaps[part] for part in sorted(one.rests_on) if part in sight.gaps), "")

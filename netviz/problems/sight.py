@@ -1,0 +1,94 @@
+"""How much of the cluster can be seen: the states to judge, and what is known of who tells them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from netviz.core.check.facts.collectors import doubt
+from netviz.core.check.problem import NodeHealth
+from netviz.core.state.node import ClusterState, NodeState
+from netviz.ingest.store import NodeRevision, Store
+from netviz.inventory.models import Collector
+from netviz.problems.ledger import Sight
+from netviz.tracing.states import View, live
+
+ASK_EVERY_S = 5.0
+
+
+class Seen(NamedTuple):
+    """What is to be judged. `cluster` is the store's: it is the same one as long as nothing changed.
+
+    `health` has each node that is known or should be; `expected` counts the nodes with an approved collector.
+    """
+
+    cluster: ClusterState
+    view: View
+    health: Mapping[str, NodeHealth]
+    sight: Sight
+    expected: int
+
+
+class Looker:
+    """Looks at a store again and again, and remembers what it saw last."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._expected: frozenset[str] = frozenset()
+        self._asked_s = -ASK_EVERY_S
+        self._in_sight: frozenset[str] = frozenset()
+        self._unheard: set[str] | None = None
+        self._gaps: dict[str, tuple[NodeState, dict[str, str]]] = {}
+
+    def look(self) -> Seen:
+        """Take the live state of this moment. Raises: one of DATABASE_AWAY."""
+        self._ask_inventory()
+        cluster, view, revisions = self._store.cluster(), live(), self._store.node_revisions()
+        health = self._health(view, revisions)
+        away = {name: doubt(name, one) for name, one in health.items() if one.fault or not one.connected}
+        away |= {
+            name: f"{name}'s collector has not sent its state yet"
+            for name in health
+            if name not in away and name not in view.cluster.nodes
+        }
+        gaps = {
+            (name, section): f"{name}: {section}: {reason}"
+            for name, state in view.cluster.nodes.items()
+            for section, reason in self._gaps_of(state).items()
+        }
+        self._gaps = {name: self._gaps[name] for name in view.cluster.nodes}
+        in_sight = frozenset(view.cluster.nodes.keys() - away.keys())
+        fresh, self._in_sight = in_sight - self._in_sight, in_sight
+        return Seen(
+            cluster, view, health, Sight(away, gaps, fresh, self._silent(health)), len(self._expected)
+        )
+
+    def _ask_inventory(self) -> None:
+        if time.monotonic() - self._asked_s >= ASK_EVERY_S:
+            approved = Collector.objects.filter(status=Collector.Status.APPROVED)
+            self._expected = frozenset(approved.values_list("node__name", flat=True))
+            self._asked_s = time.monotonic()
+
+    def _health(self, view: View, revisions: Mapping[str, NodeRevision]) -> dict[str, NodeHealth]:
+        now_s, health = time.time(), {}
+        for name in sorted(self._expected | revisions.keys()):
+            one, known = revisions.get(name), view.inputs.get(name)
+            connected = one is not None and one.connected
+            silent_s = max(0.0, now_s - one.received_at_s) if one is not None and not connected else 0.0
+            fault = known.fault or "" if known is not None else ""
+            health[name] = NodeHealth(connected, silent_s, (), fault)
+        return health
+
+    def _silent(self, health: Mapping[str, NodeHealth]) -> frozenset[str]:
+        """The nodes that should have been there at the start and of which nothing was heard since."""
+        if self._unheard is None:
+            self._unheard = set(health)
+        self._unheard = {name for name in self._unheard if name in health and not health[name].connected}
+        return frozenset(self._unheard)
+
+    def _gaps_of(self, state: NodeState) -> dict[str, str]:
+        known = self._gaps.get(state.node)
+        if known is None or known[0] is not state:
+            known = self._gaps[state.node] = (state, state.gaps)
+        return known[1]

@@ -1,0 +1,242 @@
+"""Problems in the database: by one leader alone, with the same id after a restart, for a bounded time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from netviz.core.check.problem import NodeHealth, Report
+from netviz.core.check.problem import Problem as Found
+from netviz.core.model.addr import pack_ip
+from netviz.core.model.ids import NetnsKey
+from netviz.core.sim.trace import Flow
+from netviz.core.state.node import ClusterState
+from netviz.ingest.memory_store import MemoryStore
+from netviz.inventory.models import Cluster, Collector, Node
+from netviz.problems import keeping
+from netviz.problems.judging import Judging
+from netviz.problems.leadership import LEASE_S, Leadership, LostLead, release
+from netviz.problems.ledger import SETTLE_S, Ledger, Sight
+from netviz.problems.models import Checking, Problem, Remark
+from tests.web.states import pod_network, show
+from tests.web.test_problem_ledger import problem
+
+pytestmark = pytest.mark.django_db
+
+
+def lead(name: str = "one") -> Leadership:
+    made = Leadership(name)
+    assert made.take()
+    return made
+
+
+def found(ledger: Ledger, *problems: Found, at_s: float = 1000.0) -> list[Any]:
+    """Let problems settle."""
+    ledger.fold(problems, Sight(), at_s)
+    return ledger.fold(problems, Sight(), at_s + SETTLE_S)
+
+
+def test_one_leads_until_its_lease_lapses() -> None:
+    one, other = lead("one"), Leadership("other")
+    assert one.lasts
+    assert not other.take()
+    assert one.take(), "who leads may say so again"
+    Checking.objects.update(lease_until=Now() - timedelta(seconds=1))
+    assert other.take()
+    with pytest.raises(LostLead):
+        one.write(pods=3)
+    assert not one.lasts
+    assert Checking.objects.get().pods == 0
+
+
+def test_a_lease_that_lapsed_is_not_renewed_but_taken_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = lead()
+    Checking.objects.update(lease_until=Now() - timedelta(seconds=1))
+    with pytest.raises(LostLead):
+        one.write(pods=3)
+
+
+def test_a_dead_process_leads_no_more() -> None:
+    lead("one")
+    release("another")
+    assert not Leadership("other").take()
+    release("one")
+    assert Leadership("other").take()
+    assert LEASE_S > 0
+
+
+def test_a_problem_has_one_row_from_beginning_to_end() -> None:
+    ledger, leader = Ledger(), lead()
+    keeping.write(leader, found(ledger, problem()))
+    row = Problem.objects.get()
+    assert (row.began_at, row.ended_at) == (datetime.fromtimestamp(1000.0, UTC), None)
+
+    again = Ledger(keeping.load())
+    assert again.fold([problem()], Sight(), 1100.0) == []
+    keeping.write(leader, again.fold([], Sight(), 1200.0))
+    assert Problem.objects.get().gone_at == datetime.fromtimestamp(1200.0, UTC)
+    keeping.write(leader, Ledger(keeping.load()).fold([], Sight(), 1300.0))
+    over = Problem.objects.get()
+    assert (over.pk, over.ended_at) == (row.pk, datetime.fromtimestamp(1200.0, UTC))
+    assert list(Remark.objects.values_list("kind", flat=True)) == ["found", "gone", "ended"]
+    assert keeping.load() == []
+
+
+def test_what_another_leader_may_have_written_is_left_alone() -> None:
+    ledger, one = Ledger(), lead("one")
+    steps = found(ledger, problem())
+    Checking.objects.update(lease_until=Now() - timedelta(seconds=1))
+    lead("other")
+    with pytest.raises(LostLead):
+        keeping.write(one, steps)
+    assert not Problem.objects.exists()
+    assert steps[0].kept.row is None
+
+
+def test_long_keys_stay_apart() -> None:
+    one, other = problem("n" * 300 + "1"), problem("n" * 300 + "2")
+    keys = {keeping.key_of(one), keeping.key_of(other)}
+    assert len(keys) == 2
+    assert all(len(key) <= 200 for key in keys)
+    keeping.write(lead(), found(Ledger(), one, other))
+    assert Problem.objects.count() == 2
+
+
+def test_what_another_version_kept_is_ended_and_takes_nothing_with_it() -> None:
+    keeping.write(lead(), found(Ledger(), problem("node1"), problem("node2")))
+    Problem.objects.filter(node="node1").update(body='{"of": "the future"}')
+    assert [kept.found.cause for kept in keeping.load()] == ["node2"]
+    assert Problem.objects.get(node="node1").ended_at is not None
+
+
+def test_history_is_bounded_by_age_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "KEEP_ENDED", 3)
+    keeping.write(lead(), found(Ledger(), *(problem(f"node{number}") for number in range(7))))
+    now = timezone.now()
+    for number in range(6):
+        age = timedelta(days=31) if number == 0 else timedelta(minutes=number)
+        Problem.objects.filter(node=f"node{number}").update(ended_at=now - age)
+    keeping.delete_old()
+    assert sorted(Problem.objects.values_list("node", flat=True)) == ["node1", "node2", "node3", "node6"]
+
+
+class Wrong:
+    """A check: it finds what it is told to, or fails."""
+
+    def __init__(self) -> None:
+        self.found: tuple[Found, ...] = ()
+        self.fails = False
+        self.left = False
+        self.judged: list[list[str]] = []
+
+    def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth]) -> Report:
+        self.judged.append(sorted(cluster.nodes))
+        if self.fails:
+            raise ValueError("a bug of the check")
+        return self.report()
+
+    def work(self) -> bool:
+        return self.left
+
+    def report(self) -> Report:
+        return Report(self.found, pods=2, pairs=4, classes=1)
+
+
+@pytest.fixture
+def judging(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> tuple[Judging, Wrong]:
+    """A loop whose turns are taken by hand, on a store with one node."""
+    monkeypatch.setattr("netviz.problems.ledger.SETTLE_S", 0.0)
+    monkeypatch.setattr("netviz.problems.judging.COALESCE_S", 0.0)
+    monkeypatch.setattr("netviz.problems.judging.WORK_S", 0.0)
+    monkeypatch.setattr(Judging, "_wait_s", lambda self: 0.0)
+    node = Node.objects.create(cluster=Cluster.objects.create(name="c"), name="a")
+    Collector.objects.create(node=node, token_hash="x", status=Collector.Status.APPROVED)
+    show(store, pod_network())
+    checks = Wrong()
+    return Judging(lambda: store, lambda: checks, "one"), checks
+
+
+def test_a_state_is_judged_once_and_a_change_again(
+    judging: tuple[Judging, Wrong], store: MemoryStore
+) -> None:
+    loop, checks = judging
+    for _ in range(3):
+        loop._turn()
+    assert checks.judged == [["a"]]
+    show(store, pod_network(3))
+    loop._turn()
+    assert checks.judged == [["a"], ["a"]]
+    row = Checking.objects.get()
+    assert (row.pods, row.pairs, row.expected, row.away) == (2, 4, 1, [])
+
+
+def test_checks_that_fail_end_no_problem_and_say_so(
+    judging: tuple[Judging, Wrong], store: MemoryStore
+) -> None:
+    loop, checks = judging
+    checks.found = (problem("a"),)
+    loop._turn()
+    loop._turn()
+    assert Problem.objects.get().gone_at is None
+    checks.found, checks.fails = (), True
+    show(store, pod_network(3))
+    loop._turn()
+    assert "a bug of the check" in Checking.objects.get().error
+    assert Problem.objects.get().gone_at is None
+    checks.fails = False
+    show(store, pod_network())
+    loop._turn()
+    assert Checking.objects.get().error == ""
+    assert Problem.objects.get().gone_at is not None
+
+
+def test_the_flow_that_fails_is_traced_as_evidence(judging: tuple[Judging, Wrong]) -> None:
+    loop, checks = judging
+    flow = Flow(NetnsKey("a", 4, 10), pack_ip("10.1.1.2"), pack_ip("10.1.1.3"), 1, 7)
+    checks.found = (problem("a", flow=flow),)
+    loop._turn()
+    loop._turn()
+    trace = Problem.objects.get().trace
+    assert trace is not None
+    assert trace["flow"]["from"]["pod"] == "default/web-0"
+    assert msgspec.json.decode(Problem.objects.get().body)["flow"] is not None
+
+
+def test_a_node_that_leaves_the_sight_keeps_its_problems(
+    judging: tuple[Judging, Wrong], store: MemoryStore
+) -> None:
+    loop, checks = judging
+    checks.found = (problem("a"),)
+    loop._turn()
+    loop._turn()
+    store.set_connected("a", False, time.time())
+    checks.found = ()
+    show(store, pod_network(3), connected=False)
+    loop._turn()
+    row = Problem.objects.get(kind="route-missing")
+    assert (row.gone_at, row.unverified) == (None, "a's collector is not connected")
+
+
+def test_a_state_counts_as_judged_when_nothing_is_left_to_do(judging: tuple[Judging, Wrong]) -> None:
+    loop, checks = judging
+    checks.found, checks.left = (problem("a"),), True
+    loop._turn()
+    loop._turn()
+    row = Checking.objects.get()
+    assert (row.judged_at, row.judging_since is None) == (None, False)
+    assert Problem.objects.get().gone_at is None, "what is found meanwhile is told"
+    checks.found = ()
+    loop._turn()
+    assert Problem.objects.get().gone_at is None, "it may be found again by what is left to do"
+    checks.left = False
+    loop._turn()
+    row = Checking.objects.get()
+    assert (row.judged_at is None, row.judging_since) == (False, None)
+    assert Problem.objects.get().gone_at is not None
