@@ -1,4 +1,4 @@
-"""Who hears a flooded frame, as it was found out (link/domain.py): values that a run's memory can keep."""
+"""Who hears a flooded frame, as it was found out (plane/domain.py): values that a run's memory can keep."""
 
 from __future__ import annotations
 

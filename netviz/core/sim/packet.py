@@ -252,6 +252,11 @@ def invert(t: CtTuple) -> CtTuple:
     return CtTuple(t.dst, t.src, t.proto, t.dport, t.sport)
 
 
+def is_group(mac: bytes) -> bool:
+    """Tell whether a MAC is broadcast or multicast."""
+    return bool(mac) and bool(mac[0] & 1)
+
+
 def answer_to(packet: Packet, listening: bool) -> Packet | None:
     """Make the packet that the receiving kernel, or a willing listener, sends back.
 

@@ -37,7 +37,7 @@ from netviz.core.sim.hook.frame_hooks import (
     netdev_hook,
 )
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
-from netviz.core.sim.link.bridge import flood_ports, is_group
+from netviz.core.sim.link.bridge import flood_ports
 from netviz.core.sim.link.macvlan import mode_of, takes_for_itself
 from netviz.core.sim.nft.compat.translation import WRITTEN_IN_PLACE
 from netviz.core.sim.nft.context import Tri
@@ -50,6 +50,7 @@ from netviz.core.sim.packet import (
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
     Packet,
+    is_group,
 )
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route

@@ -14,11 +14,11 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Neigh
 from netviz.core.model.link import Link
 from netviz.core.sim.heard import Domain, Heard
-from netviz.core.sim.link.domain import TUNNELS
 from netviz.core.sim.link.underlay import on_segment
 from netviz.core.sim.memory import Question
 from netviz.core.sim.neighbour.arp_nd_filter import arp_passes
 from netviz.core.sim.nft.context import Tri
+from netviz.core.sim.plane.kinds import TUNNELS
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run

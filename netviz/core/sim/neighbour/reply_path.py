@@ -12,7 +12,6 @@ from netviz.core.model.link import Link, VxlanInfo
 from netviz.core.sim.encap import ends
 from netviz.core.sim.heard import Crossing
 from netviz.core.sim.link.bridge import (
-    is_group,
     learn,
     lookup_fdb,
     moves,
@@ -24,7 +23,7 @@ from netviz.core.sim.link.macvlan import hears_answer
 from netviz.core.sim.neighbour.responder import Responder
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.node_index import ports_of
-from netviz.core.sim.packet import Packet
+from netviz.core.sim.packet import Packet, is_group
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Neighbour
 from netviz.core.state.node import NetnsState

@@ -17,7 +17,6 @@ from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.actions import Ended
 from netviz.core.sim.heard import Domain
-from netviz.core.sim.link.domain import broadcast_domain
 from netviz.core.sim.link.macvlan import hears_late
 from netviz.core.sim.neighbour.arp_nd_filter import arp_passes, ndp_passes
 from netviz.core.sim.neighbour.gleaning import note, pending_mac
@@ -31,6 +30,7 @@ from netviz.core.sim.neighbour.reply_path import (
 from netviz.core.sim.neighbour.responder import Responder, on_link, responder_of, silent_links
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
+from netviz.core.sim.plane.domain import broadcast_domain
 from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, owned_addrs, select_on_link
 from netviz.core.sim.run import Run

@@ -1,67 +1,36 @@
-"""Links: how a frame leaves by one and arrives at one. What each kind of device does is in its own module.
+"""The traced packet at links: how it leaves by one and arrives at one.
+
+What each kind of device does with it is in the kind's own module.
 
 Source: net/core/dev.c, __dev_queue_xmit, __netif_receive_skb_core (Linux 6.18).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim.actions import Action, Ended, Rx, Tx, Up
-from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
 from netviz.core.sim.hook.frame_hooks import Forwarded, netdev_hook
 from netviz.core.sim.hook.sent_on import send_on
-from netviz.core.sim.link import bond, bridging, ipvlan, macvlan, plain, veth, vlan, vrf, wire
-from netviz.core.sim.link.domain import programs_on
+from netviz.core.sim.link import plain, vlan, wire
+from netviz.core.sim.link.follow import follow
+from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
-from netviz.core.sim.node_index import uppers_of
 from netviz.core.sim.packet import Packet
+from netviz.core.sim.plane import bridging
+from netviz.core.sim.plane.kinds import KINDS, programs_on, stacked_on
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Opaque, Receive, Transmit
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
-Xmit = Callable[[Run, NetnsState, Link, Packet, bytes], Action]
-XMIT: dict[str, Xmit] = {
-    "veth": veth.xmit,
-    "bridge": bridging.xmit,
-    "macvlan": macvlan.xmit,
-    "ipvlan": ipvlan.xmit,
-    "vlan": vlan.xmit,
-    "bond": bond.xmit,
-    "vrf": vrf.xmit,
-    "vxlan": vxlan.xmit,
-    "geneve": ethertunnel.xmit,
-    "gretap": ethertunnel.xmit,
-    "ip6gretap": ethertunnel.xmit,
-    "ipip": iptunnel.xmit,
-    "sit": iptunnel.xmit,
-    "gre": iptunnel.xmit,
-    "ip6tnl": iptunnel.xmit,
-    "ip6gre": iptunnel.xmit,
-    "wireguard": wireguard.xmit,
-    "dummy": plain.swallow,
-}
-# Devices on top of another that take frames from it: macvlan and ipvlan by MAC or address (VLANs by their tag).
-TAKES: dict[str, Callable[[Run, NetnsState, Link, Packet, list[LinkKey]], Action | None]] = {
-    "macvlan": macvlan.take,
-    "macvtap": macvlan.take,
-    "ipvlan": ipvlan.take,
-    "ipvtap": ipvlan.take,
-}
 # What the receive path starts over for without a new tracepoint (another_round in __netif_receive_skb_core).
 ANOTHER_ROUND = ("bond", "vlan", "ipvlan")
-# What a master does with the frames of its slaves; None: they go up by themselves.
-JOINS: dict[str, Callable[[Run, NetnsState, Link, Link, Packet], Action] | None] = {
-    "bridge": bridging.receive,
-    "bond": bond.receive,
-    "vrf": None,
-}
+# A traced frame passes a bridge's hooks, and a flooded one is followed to who takes it, as the other driver finds out.
+TRACED: dict[str, Kind] = {**KINDS, "bridge": Kind(xmit=bridging.xmit, receive=bridging.receive)}
 
 
 def xmit(run: Run, tx: Tx) -> Action:
@@ -83,9 +52,11 @@ def xmit(run: Run, tx: Tx) -> Action:
         whose = None if packet.dmac and packet.dmac != link.mac else packet.pkttype  # eth_type_trans
         routed = not tx.forwards and tx.link not in run.journey.routed
         return Rx(tx.link, packet.but(own=False, pkttype=whose), routed=routed)
-    family = XMIT.get(link.kind)
-    if family is not None:
-        return family(run, ns, link, packet, tx.nexthop)
+    kind = TRACED.get(link.kind)
+    if kind is not None and kind.xmit is not None:
+        return kind.xmit(run, ns, link, packet, tx.nexthop)
+    if kind is not None and kind.copies is not None:
+        return follow(run, ns, link, packet, tx.nexthop, kind.copies(run, ns, link, packet, tx.nexthop))
     if is_wire(run.node(ns.key), tx.link, link):
         return wire.xmit(run, ns, link, packet, tx.nexthop)
     plain.opaque(run, ns, link, packet)
@@ -95,7 +66,6 @@ def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, receivi
     """End the walk where a tc or XDP program could do anything with the packet."""
     programs = programs_on(link, receiving=receiving)
     if programs:
-        ", ".join(programs)
         run.end_unknown(
             ns,
             link,
@@ -125,8 +95,7 @@ def receive(run: Run, rx: Rx) -> Action:
         passed = msgspec.structs.replace(passed, packet=passed.packet.but(pkttype=whose))
         return send_on(run, ns, link, passed)
     packet = _for_whom(link, packet, passed)
-    stacked = vlan.take(run, ns, link, packet) if packet.tags else None
-    stacked = stacked or _handled(run, ns, rx.link, link, packet)
+    stacked = _handled(run, ns, rx.link, link, packet)
     if stacked is not None:
         return stacked
     if packet.tags:
@@ -164,31 +133,26 @@ def _check_loop(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Pack
 
 def _handled(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> Action | None:
     """Hand a frame to what has taken over the link (its rx_handler); None: nothing has, or lets it pass."""
+    if packet.tags and (untagged := vlan.untagged(run, key, packet)) is not None:
+        return follow(run, ns, link, packet, b"", (untagged,))
     if link.master:
         master = ns.links.get(link.master)
-        if master is None or master.kind not in JOINS:
-            run.end_unknown(
-                ns,
-                link,
-                packet,
-                Receive(
-                    "unknown",
-                    "master",
-                    master=link.master,
-                    master_kind=None if master is None else master.kind,
-                ),
+        kind = TRACED.get(master.kind) if master is not None else None
+        if master is not None and kind is not None and kind.receive is not None:
+            return kind.receive(run, ns, master, link, packet)
+        if master is None or kind is None or kind.joins is None:
+            what = Receive(
+                "unknown",
+                "master",
+                master=link.master,
+                master_kind=None if master is None else master.kind,
             )
-        joined = JOINS[master.kind]
+            run.end_unknown(ns, link, packet, what)
+        joined = kind.joins(run, ns, master, link, packet)
         if joined is not None:
-            return joined(run, ns, master, link, packet)
-    above: dict[str, list[LinkKey]] = {}
-    for upper in uppers_of(run.node(ns.key).netns).get(key, ()):
-        other = run.link(upper)
-        if other is not None and other.kind in TAKES:
-            above.setdefault(other.kind[:5], []).append(upper)
-    for uppers in above.values():
-        other = run.link(uppers[0])
-        taken = TAKES[other.kind](run, ns, link, packet, uppers) if other is not None else None
+            return follow(run, ns, link, packet, b"", joined)
+    for kind, uppers in stacked_on(run, key):
+        taken = kind.take(run, ns, link, packet, uppers) if kind.take is not None else None
         if taken is not None:
             return taken
     return None
