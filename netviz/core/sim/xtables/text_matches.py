@@ -142,8 +142,12 @@ def _recent(a: payloads.Recent, ipv6: bool) -> str:
     words = [f"{no(a.invert)}{action}"]
     if a.seconds:
         words.append(f"--seconds {a.seconds}")
+    if a.check & 0x20:
+        words.append("--reap")
     if a.hits:
         words.append(f"--hitcount {a.hits}")
+    if a.check & 0x10:
+        words.append("--rttl")
     words.append(f"--name {a.name}")
     if a.mask:
         words.append(f"--mask {format_ip(a.mask[: 16 if ipv6 else 4])}")
