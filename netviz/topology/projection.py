@@ -17,7 +17,7 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import Addr, Route
 from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.state.node import NetnsState, NodeState
-from netviz.core.state.resolve import resolve_veth
+from netviz.core.state.resolve import PAIR_KINDS, resolve_peer
 from netviz.core.state.section import EMPTY
 from netviz.topology.contract import AddressClaim, claims_of, global_addr, no_uplink
 from netviz.topology.graph import Alert
@@ -121,8 +121,8 @@ def _follow_peers(
     peers = dict(known)
     for index in own:
         link = root.links.get(index)
-        veth = link is not None and link.kind == "veth"
-        _set(peers, index, resolve_veth(state, LinkKey(root.key, index)).key if veth else None)
+        paired = link is not None and link.kind in PAIR_KINDS
+        _set(peers, index, resolve_peer(state, LinkKey(root.key, index)).key if paired else None)
     return peers
 
 
@@ -173,7 +173,7 @@ def _node_facts(root: NetnsState, pod_side: Mapping[LinkKey, bool]) -> dict[str,
         link = root.links.get(addr.ifindex)
         if link is None or not global_addr(addr) or link.flags & IFF_LOOPBACK or link.kind == "dummy":
             continue
-        if link.kind == "veth" and pod_side.get(LinkKey(root.key, link.ifindex), False):
+        if link.kind in PAIR_KINDS and pod_side.get(LinkKey(root.key, link.ifindex), False):
             continue
         owned.add(addr.addr)
         if addr.ifindex in pod_bridges:

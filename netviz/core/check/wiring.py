@@ -16,7 +16,7 @@ from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.node_index import outside
 from netviz.core.sim.trace import display_name, pod_name
 from netviz.core.state.node import SECTIONS, NetnsState, NodeState
-from netviz.core.state.resolve import resolve_veth
+from netviz.core.state.resolve import PAIR_KINDS, resolve_peer
 
 POD_LINK = "eth0"  # the name that container runtimes give to the link that they report
 
@@ -78,8 +78,8 @@ class Wiring:
         found: dict[int, LinkKey] = {}
         if self.root is not None:
             for ifindex, link in self.root.links.items():
-                if link.kind == "veth":
-                    peer = resolve_veth(self.node, LinkKey(self.root.key, ifindex)).key
+                if link.kind in PAIR_KINDS:
+                    peer = resolve_peer(self.node, LinkKey(self.root.key, ifindex)).key
                     if peer is not None:
                         found[ifindex] = peer
         return found

@@ -165,6 +165,28 @@ class IpvlanInfo(KindInfo, frozen=True, tag="ipvlan", gc=False):
     flags: U16 = 0
 
 
+NETKIT_L2, NETKIT_L3 = 0, 1
+NETKIT_PASS, NETKIT_DROP = 0, 2
+NETKIT_SCRUB_NONE, NETKIT_SCRUB_DEFAULT = 0, 1
+
+
+class NetkitInfo(KindInfo, frozen=True, tag="netkit", gc=False):
+    """One end of a netkit pair; `mode` is NETKIT_L2 or _L3, `primary` the end from which the pair is managed.
+
+    `policy` is what becomes of what this end sends while no program decides, NETKIT_PASS or _DROP; `scrub`: whether it
+    loses its mark on its way into another namespace. `peer_policy` and `peer_scrub` are the other end's. `programs` are
+    the BPF programs at this end, in order; None: they were not read.
+    """
+
+    mode: U32 = NETKIT_L3
+    primary: bool = False
+    policy: U32 = NETKIT_PASS
+    peer_policy: U32 = NETKIT_PASS
+    scrub: U32 = NETKIT_SCRUB_DEFAULT
+    peer_scrub: U32 = NETKIT_SCRUB_DEFAULT
+    programs: tuple[ShortName, ...] | None = None
+
+
 class BondInfo(KindInfo, frozen=True, tag="bond", gc=False):
     """A bond; `active_slave` is an ifindex or 0; `xmit_hash_policy` as BOND_XMIT_POLICY_*.
 
@@ -247,6 +269,7 @@ AnyKindInfo = (
     | VlanInfo
     | MacvlanInfo
     | IpvlanInfo
+    | NetkitInfo
     | BondInfo
     | VrfInfo
     | TunInfo

@@ -36,7 +36,8 @@ class Onward(msgspec.Struct, frozen=True):
     """A copy goes on: `link` receives it, or transmits it (not `received`).
 
     `what` makes the step of it, `room` is the link whose MTU it must fit, and the kind of device that drops it else, `lost` says that it ends after that nevertheless, or that no more is known. `tags` are the frame's from there on
-    (None: as they are). `scrub`: it is scrubbed on its way, as a packet that comes in anew; `host`: it is for that
+    (None: as they are). `scrub`: it is scrubbed on its way, as a packet that comes in anew, but for its mark where it
+    `keeps_mark`; `host`: it is for that
     link's host, whatever its MAC. `crossing` is the bridge that it has crossed.
     """
 
@@ -45,6 +46,7 @@ class Onward(msgspec.Struct, frozen=True):
     what: Callable[[], What] | None = None
     tags: Tags | None = None
     scrub: bool = False
+    keeps_mark: bool = False
     host: bool = False
     crossing: Crossing | None = None
     room: tuple[LinkKey, str] | None = None
@@ -56,7 +58,11 @@ class Onward(msgspec.Struct, frozen=True):
             packet = packet.but(tags=self.tags)
         if not self.received:
             return Tx(self.link, packet, nexthop)
-        return Rx(self.link, packet.scrubbed(self.link.netns != here) if self.scrub else packet, self.host)
+        if self.scrub:
+            mark = packet.mark
+            packet = packet.scrubbed(self.link.netns != here)
+            packet = packet.but(mark=mark) if self.keeps_mark and mark else packet
+        return Rx(self.link, packet, self.host)
 
 
 class Left(msgspec.Struct, frozen=True):

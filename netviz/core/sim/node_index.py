@@ -12,7 +12,7 @@ from netviz.core.model.l2 import NUD_PERMANENT, Fdb
 from netviz.core.model.link import Link, WireguardInfo
 from netviz.core.sim.index import Index
 from netviz.core.state.node import NetnsState, NodeState
-from netviz.core.state.resolve import UNRESOLVED, UPPER_KINDS, Peer, resolve_lower, resolve_veth
+from netviz.core.state.resolve import UNRESOLVED, UPPER_KINDS, Peer, resolve_lower, resolve_peer
 
 TUNNEL_KINDS = frozenset(
     ("vxlan", "geneve", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "ip6gretap")
@@ -21,15 +21,15 @@ TUNNEL_KINDS = frozenset(
 _peers: Index[Mapping[NetnsKey, NetnsState], dict[LinkKey, Peer]] = Index(lambda _netns: {})
 
 
-def veth_peer(node: NodeState, key: LinkKey) -> Peer:
-    """Find a veth's other end, remembering it for this state of the node.
+def peer_of(node: NodeState, key: LinkKey) -> Peer:
+    """Find a pair's other end, remembering it for this state of the node.
 
     Raises: KeyError when the node has no such link.
     """
     known = _peers(node.netns)
     found = known.get(key)
     if found is None:
-        found = resolve_veth(node, key)
+        found = resolve_peer(node, key)
         if found.key is not None and outside(found.key.netns):
             found = Peer(UNRESOLVED, None, "its namespace could not be entered")
         known[key] = found

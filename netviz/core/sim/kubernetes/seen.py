@@ -13,11 +13,12 @@ from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NFPROTO_NAMES
 from netviz.core.sim.index import Index
 from netviz.core.sim.link.cluster_index import EVERYWHERE, cluster_index
-from netviz.core.sim.node_index import names_of, veth_peer
+from netviz.core.sim.node_index import names_of, peer_of
 from netviz.core.sim.steps import HookVerdict
 from netviz.core.sim.trace import Step
 from netviz.core.sim.words.hook import hit_text
 from netviz.core.state.node import ClusterState, NetnsState
+from netviz.core.state.resolve import PAIR_KINDS
 
 # iptables-save writes `--comment WORD` or `--comment "WORDS"`, nft `comment "WORDS"`.
 _COMMENT = re.compile(r'comment (?:"((?:[^"\\]|\\.)*)"|(?!--)(\S+))')
@@ -109,11 +110,11 @@ class Seen:
         return _by_name(self.ns.links).get(name)
 
     def peer(self, link: Link) -> tuple[NetnsState, Link] | None:
-        """Find a veth's other end; None where it isn't known for sure."""
+        """Find the other end of a pair; None where it isn't known for sure."""
         node = self.cluster.nodes[self.ns.key.node]
-        if link.kind != "veth":
+        if link.kind not in PAIR_KINDS:
             return None
-        key = veth_peer(node, LinkKey(self.ns.key, link.ifindex)).key
+        key = peer_of(node, LinkKey(self.ns.key, link.ifindex)).key
         if key is None:
             return None
         return node.netns[key.netns], node.netns[key.netns].links[key.ifindex]

@@ -13,7 +13,7 @@ from netviz.core.sim.link import wire
 from netviz.core.sim.link.follow import follow
 from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.link.underlay import is_wire
-from netviz.core.sim.node_index import veth_peer
+from netviz.core.sim.node_index import peer_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Transmit
@@ -25,7 +25,7 @@ def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes)
     """Hand a frame to the veth's other end; one whose other end nobody sees leads to a wire."""
     node = run.node(ns.key)
     key = LinkKey(ns.key, link.ifindex)
-    peer = veth_peer(node, key)
+    peer = peer_of(node, key)
     if peer.key is None:
         if is_wire(node, key, link):
             return wire.copies(run, ns, link, packet, nexthop)
@@ -57,7 +57,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     """Send a traced packet to the other end, or onto the wire."""
     key = LinkKey(ns.key, link.ifindex)
     node = run.node(ns.key)
-    if veth_peer(node, key).key is None and is_wire(node, key, link):
+    if peer_of(node, key).key is None and is_wire(node, key, link):
         return wire.xmit(run, ns, link, packet, nexthop)
     return follow(run, ns, link, packet, nexthop, copies(run, ns, link, packet, nexthop))
 

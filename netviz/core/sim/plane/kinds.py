@@ -11,7 +11,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, IFF_NOARP, Link
 from netviz.core.sim.copies import Copies, Outcome, Taken, Unclear
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
-from netviz.core.sim.link import bond, bridge, ipvlan, macvlan, plain, veth, vlan, vrf, wire
+from netviz.core.sim.link import bond, bridge, ipvlan, macvlan, netkit, plain, veth, vlan, vrf, wire
 from netviz.core.sim.link.kind import Kind, Upper
 from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.node_index import uppers_of
@@ -23,6 +23,7 @@ from netviz.core.state.node import NetnsState
 KINDS: dict[str, Kind] = {
     "veth": veth.KIND,
     "bridge": bridge.KIND,
+    "netkit": netkit.KIND,
     "macvlan": macvlan.KIND,
     "macvtap": macvlan.TAP,
     "ipvlan": ipvlan.KIND,

@@ -12,13 +12,14 @@ from netviz.core.sim.steps.base import Decision, Place, Stray
 class Transmit(Decision, frozen=True, tag="transmit"):
     """A frame is sent by a device: to its `peer`, `where` that is, to a `lower` device or a `slave`, or on to the wire.
 
-    `target` is the next hop that nobody known has; `state` and `unresolved` say how little a veth's peer is known.
+    `target` is the next hop that nobody known has; `state` and `unresolved` say how little a pair's other end is known.
     """
 
     kind: ClassVar[str] = "link_tx"
 
     action: Literal[
         "cross veth",
+        "cross netkit",
         "cross wire",
         "leave",
         "loop back",
@@ -42,11 +43,13 @@ class Transmit(Decision, frozen=True, tag="transmit"):
         "link down",
         "no carrier",
         "peer down",
+        "blackhole",
         "too many turns",
         "no usable slave",
         "private ipvlans",
         "dummy",
         "veth peer",
+        "netkit peer",
         "far end",
         "lower device",
         "ipvlan lower device",

@@ -119,6 +119,7 @@ def _takers(step: Step) -> str:
 
 WHY: Templates = {
     (Transmit, "cross veth"): "{dev} is a veth; its other end is {peer_ifname} in {where}.",
+    (Transmit, "cross netkit"): "{dev} is one end of a netkit pair; the other is {peer_ifname} in {where}.",
     (Transmit, "cross wire"): _wire,
     (Transmit, "leave"): _leave,
     (Transmit, "to next hop"): _leave,
@@ -154,6 +155,11 @@ WHY: Templates = {
         "private ipvlans",
     ): "{peer_ifname} has {dst}, but the ipvlans are private: they don't reach each other.",
     (Transmit, "dummy"): "{dev} is a dummy device: it swallows what is sent by it.",
+    (
+        Transmit,
+        "blackhole",
+    ): "{dev} is a netkit device without BPF programs whose policy is to drop (blackhole).",
+    (Transmit, "netkit peer"): "The other end of {dev} isn't known: {unresolved}.",
     (Transmit, "veth peer"): "The other end of {dev} isn't known: {unresolved}.",
     (Transmit, "far end"): "The other end isn't known.",
     (Transmit, "lower device"): "{dev}'s lower device isn't known.",
@@ -258,6 +264,7 @@ WHY: Templates = {
 
 UNKNOWN: Templates = {
     (Transmit, "veth peer"): "veth peer {state}",
+    (Transmit, "netkit peer"): "netkit peer {state}",
     (Transmit, "far end"): "veth peer unresolved",
     (Transmit, "lower device"): "lower device",
     (Transmit, "ipvlan lower device"): "lower device",
@@ -273,6 +280,7 @@ UNKNOWN: Templates = {
 }
 
 COMMANDS: Templates = {
+    (Transmit, "cross netkit"): "ip -d link show dev {dev}",
     (Transmit, "cross veth"): "ip -d link show dev {dev}",
     (Transmit, "cross wire"): "ip neigh show dev {dev}",
     (Transmit, "to nobody"): "ip neigh show dev {dev}",
