@@ -22,7 +22,7 @@ from itertools import groupby
 from agents.collectors.base import Host, NetnsHandle, Reading
 from agents.collectors.watched import WatchedFiles
 from agents.kernel import Kernel
-from netviz.core.model.link import Ipv4Conf, Ipv6Conf
+from netviz.core.model.devconf import Ipv4Conf, Ipv6Conf
 from netviz.core.model.netns import Sysctl
 
 LOOK_S = 2.0

@@ -21,6 +21,7 @@ import msgspec
 
 from netviz.core.model.addr import mask_ip, pack_ip, pack_mac, pack_prefix
 from netviz.core.model.conntrack import CtEntry
+from netviz.core.model.devconf import Ipv4Conf, Ipv6Conf
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l2 import NUD_PERMANENT, Fdb, Neigh
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Addr, Nexthop, Route, Rule
@@ -32,8 +33,6 @@ from netviz.core.model.link import (
     IFF_UP,
     BridgeInfo,
     BridgePort,
-    Ipv4Conf,
-    Ipv6Conf,
     Link,
     MacvlanInfo,
     VxlanInfo,
