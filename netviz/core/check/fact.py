@@ -143,8 +143,8 @@ class Fact(msgspec.Struct, frozen=True, eq=False):
     `demands` is the sentence that it holds the cluster to, `unit` what it counts, `kinds` the kinds of problems that it
     finds (docs/problems.md). `needs` are the sections without which it can't judge, `reads` those that it looks at
     besides. `asks` are the tables that `find` asks, and `table` the one whose entries `across` judges together.
-    `lazy`: it reads
-    what is large and changes all the time, so it looks when there is time. `watches_health`: it looks at the collectors too.
+    `lazy`: it reads what is large and changes all the time, so it looks when there is time. `compares`: what it finds
+    is between successive states, so one alone says nothing. `watches_health`: it looks at the collectors too.
     """
 
     name: str
@@ -159,6 +159,7 @@ class Fact(msgspec.Struct, frozen=True, eq=False):
     across: Callable[[Hashable, list[tuple[str, Any]]], Iterable[Problem]] | None = None
     watches_health: bool = False
     lazy: bool = False
+    compares: bool = False
 
 
 def rests_on(nodes: Iterable[str], sections: Iterable[str]) -> tuple[tuple[str, str], ...]:

@@ -27,23 +27,31 @@ DIRECTIONS = (
     ("rx_errors", "rx_packets", "receives broken frames"),
     ("tx_errors", "tx_packets", "fails to send"),
 )
-# Of each namespace the counters as they were read last, and what was found then.
-Memory = dict[NetnsKey, tuple[Mapping[Any, LinkCounters], tuple[Problem, ...]]]
+# Of each namespace the counters as they were read last, and what was found then; None: they were read once.
+Memory = dict[NetnsKey, tuple[Mapping[Any, LinkCounters], tuple[Problem, ...] | None]]
 
 
 def _find(look: Look) -> Iterator[Problem]:
     before: Memory = look.memory or {}
     look.memory = {}
+    compared = False
     for key, ns in look.node.netns.items():
         if not ns.counters or not look.whole(ns):
             continue
-        look.judged += len(ns.counters)
-        was, found = before.get(key, (ns.counters, ()))
+        was, found = before.get(key, (None, ()))
+        if was is None:
+            look.memory[key] = (ns.counters, None)
+            continue
         if was is not ns.counters:
             pairs = ((was[index], now) for index, now in ns.counters.items() if index in was)
             found = tuple(problem for pair in pairs for problem in _rising(look, ns, *pair))
         look.memory[key] = (ns.counters, found)
-        yield from found
+        if found is not None:
+            compared = True
+            look.judged += len(ns.counters)
+            yield from found
+    if not compared:
+        look.unknown[f"{look.node.node}: the counters were read once: nothing is known to rise"] = None
 
 
 def _rising(look: Look, ns: NetnsState, was: LinkCounters, now: LinkCounters) -> Iterator[Problem]:
@@ -77,4 +85,5 @@ FACT = Fact(
     kinds=("drops-rising",),
     needs=("counters",),
     find=_find,
+    compares=True,
 )
