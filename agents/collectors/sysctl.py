@@ -37,6 +37,8 @@ _SINGLE = (
     "ipv4/icmp_echo_ignore_all",
     "ipv4/icmp_echo_ignore_broadcasts",
     "ipv4/icmp_errors_use_inbound_ifaddr",
+    "ipv4/icmp_ratelimit",
+    "ipv4/icmp_ratemask",
     "ipv4/ip_default_ttl",
     "ipv4/ip_early_demux",
     "ipv4/ip_forward",

@@ -67,7 +67,8 @@ class Packet(msgspec.Struct, frozen=True):
     sealed with. `sk` is the cookie of the socket that a rule gave the packet to, `pkttype` what a rule says that it
     is (None: what its MAC says). `arp` is an ARP message's operation: `src` and `dst` are the addresses that it
     speaks of then. `template`: a rule has laid down how to track the packet. `own`: it still belongs to
-    the socket in this namespace that sent it.
+    the socket in this namespace that sent it. `redirects`: it leaves by the link that it came in by, and its sender is
+    sent a redirect.
     """
 
     src: bytes
@@ -109,6 +110,7 @@ class Packet(msgspec.Struct, frozen=True):
     pkttype: int | None = None
     arp: int = 0
     own: bool = False
+    redirects: bool = False
 
     @property
     def ipv6(self) -> bool:
@@ -163,6 +165,7 @@ class Packet(msgspec.Struct, frozen=True):
             pkttype=None,
             template=False,
             own=self.own and not other_netns,
+            redirects=False,
             mark=0 if other_netns else self.mark,
         )
 

@@ -59,6 +59,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     nodes = run.cluster.nodes
     found = receivers(run, key, packet, nexthop)
     if found and found[0].mac == packet.dmac:
+        _check_sent_back(run, ns, link, packet)
         return _arrive(run, ns, link, packet, found)
     if found:
         return _arrive(run, ns, link, packet, found[:1], tuple(Copy(one.inet) for one in found[1:]))
@@ -76,6 +77,31 @@ def _copies(run: Run, key: LinkKey, packet: Packet, followed: Member) -> tuple[C
     """Name the links beside the followed one that get a frame for a MAC that no switch knows."""
     others = promiscuous(run.cluster.nodes, key, packet.tags)
     return tuple(Copy(one.inet) for one in others if one.inet != followed.inet)
+
+
+def _check_sent_back(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:
+    """Drop a frame to the MAC that it comes from: the switch has just learned by which port that is.
+
+    Where another link behind the same port has the destination's MAC, the switch may have it there or elsewhere.
+    """
+    key = LinkKey(ns.key, link.ifindex)
+    own = members_of(run.node(ns.key).netns).by_wire.get(key, ())
+    if not any(one.mac == packet.dmac for one in own):
+        return
+    if packet.smac != packet.dmac and run.choose(("sent back", ns.key, packet.dmac), 2, None) == 0:
+        return
+    shared = _sharing(run, key, packet)
+    run.record(ns, link, packet, Transmit("cross wire", "to shared MAC", sent_to=packet.dmac, shared=shared))
+    what = Bridge("drop", "sent back", sent_to=packet.dmac, shared=shared)
+    run.end_dropped(ns, link, packet, "NOT_SPECIFIED", what)
+
+
+def _sharing(run: Run, key: LinkKey, packet: Packet) -> tuple[LinkKey, ...]:
+    """List the links that have a frame's destination MAC, the sender's own included, if they are more than one."""
+    own = members_of(run.node(key.netns).netns).by_wire.get(key, ())
+    others = holders_of_mac(run.cluster.nodes, key, packet.dmac, packet.tags)
+    found = {one.wire: None for one in (*own, *others) if one.mac == packet.dmac}
+    return tuple(found) if len(found) > 1 else ()
 
 
 def _not_taken(run: Run, ns: NetnsState, link: Link, packet: Packet, member: Member) -> NoReturn:
@@ -108,7 +134,11 @@ def _arrive(
         ns,
         link,
         packet,
-        Transmit("cross wire", peer=member.wire),
+        Transmit(
+            "cross wire",
+            peer=member.wire,
+            shared=_sharing(run, LinkKey(ns.key, link.ifindex), packet) if len(members) > 1 else (),
+        ),
         certainty=CERTAIN if len(members) == 1 else BRANCH,
         copies=copies,
     )

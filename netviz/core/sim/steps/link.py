@@ -12,7 +12,8 @@ from netviz.core.sim.steps.base import Decision, Place, Stray
 class Transmit(Decision, frozen=True, tag="transmit"):
     """A frame is sent by a device: to its `peer`, `where` that is, to a `lower` device or a `slave`, or on to the wire.
 
-    `target` is the next hop that nobody known has; `state` and `unresolved` say how little a pair's other end is known.
+    `shared` are several links with the frame's MAC; `target` is the next hop that nobody known has; `state` and
+    `unresolved` say how little a pair's other end is known.
     """
 
     kind: ClassVar[str] = "link_tx"
@@ -39,6 +40,7 @@ class Transmit(Decision, frozen=True, tag="transmit"):
         "ipvlan",
         "vrf",
         "to nobody",
+        "to shared MAC",
         "to next hop",
         "link down",
         "no carrier",
@@ -65,6 +67,7 @@ class Transmit(Decision, frozen=True, tag="transmit"):
     policy: str = ""
     vlan: int = 0
     sent_to: bytes = b""
+    shared: tuple[LinkKey, ...] = ()
     target: bytes = b""
     stray: Stray | None = None
     state: str = ""
@@ -165,6 +168,7 @@ class Bridge(Decision, frozen=True, tag="bridge"):
     limit: Literal["", "vlan", "hairpin", "isolated"] = ""
     vlan: int | None = None
     sent_to: bytes = b""
+    shared: tuple[LinkKey, ...] = ()
     gateway: bytes = b""
     route: Route | str = ""
     route_devs: tuple[str, ...] = ()
