@@ -47,7 +47,9 @@ def duplicated() -> Net:
 def test_a_sound_network_has_no_problem_and_everything_is_judged() -> None:
     report = judge(textbook()[0])
     assert report.problems == ()
-    assert {one.name for one in report.results if one.result != "pass"} == {"drops"}  # counters were read once
+    assert {one.name for one in report.results if one.result != "pass"} == {
+        "drops"
+    }  # counters were read once
     assert len(report.results) == len(FACTS)
     assert all(one.demands.endswith(".") for one in report.results)
     assert report.pods == 4

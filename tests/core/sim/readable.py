@@ -22,7 +22,12 @@ def readable(trace: Trace) -> Trace:
         paths = [branch["forward"], *([branch["reply"]] if branch["reply"] else [])]
         for step in (step for path in paths for hop in path["hops"] for step in hop["steps"]):
             assert SENTENCE.fullmatch(step["why"]), step["why"]
-            for text in (step["why"], step["decision"], step["reason"] or "", step["evidence"].get("command", "")):
+            for text in (
+                step["why"],
+                step["decision"],
+                step["reason"] or "",
+                step["evidence"].get("command", ""),
+            ):
                 assert not UNREADABLE.search(text), text
             assert step["check"] == [] or step["evidence"]["command"], step
     text = render_text(trace, detailed=True)
