@@ -175,7 +175,7 @@ class FakeKernel(Kernel):
         self.names: dict[tuple[int, int], str] = {}
         self.sockets: list[FakeSocket] = []
         self.unknown: list[tuple[str, object]] = []
-        self.deaf = False  # no socket that listens to announcements can be had
+        self.without_events = False  # no socket that listens to announcements can be had
         self.entered: list[str] = []
         self._faults: dict[tuple[str, int, int], deque[Fault]] = {}
         self._refused: dict[tuple[str, int], int] = {}
@@ -299,7 +299,7 @@ class FakeKernel(Kernel):
     def open_netlink(self, proto: int, groups: Sequence[int] = (), *, rcvbuf_bytes: int = 0) -> Any:
         if number := self._refused.get((self._here(), proto)):
             raise OSError(number, os.strerror(number))
-        if groups and self.deaf:
+        if groups and self.without_events:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         sock = FakeSocket(self, self._here(), proto, tuple(groups))
         self.sockets.append(sock)

@@ -182,13 +182,13 @@ async def test_a_collectors_own_mistake_stays_its_own(
 
 
 async def test_where_nobody_can_listen_the_state_says_so_until_somebody_can(kernel: FakeKernel) -> None:
-    kernel.deaf = True
+    kernel.without_events = True
     async with run(kernel, [Rtnl()], audit_s=0.3) as (runner, _):
         gaps = {gap.section: gap.reason for gap in root_of(runner.state()).netns.gaps}
         assert gaps["routes"] == "no events: Too many open files"
         assert "counters" not in gaps  # these are read by the clock anyway
         assert len(root_of(runner.state()).routes) > 60
-        kernel.deaf = False
+        kernel.without_events = False
         await until(lambda: root_of(runner.state()).netns.gaps == ())
 
 
@@ -196,7 +196,7 @@ async def test_where_nobody_can_listen_the_state_says_so_until_somebody_can(kern
 async def test_what_was_opened_before_listening_failed_is_closed(
     kernel: FakeKernel, made: type[Netfilter | Conntrack | Sockets]
 ) -> None:
-    kernel.deaf = True
+    kernel.without_events = True
     async with run(kernel, [made()]) as (runner, _):
         assert {gap.reason for gap in root_of(runner.state()).netns.gaps} == {
             "no events: Too many open files"
