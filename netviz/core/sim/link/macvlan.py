@@ -12,7 +12,7 @@ macvlan_process_broadcast (Linux 6.18).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from netviz.core.model.ids import LinkKey
@@ -217,8 +217,12 @@ def _followed_copy(
 
 def takes_for_itself(run: Run, lower: LinkKey, dmac: bytes) -> bool:
     """Tell whether a macvlan over a device takes the frames that come in there for a MAC."""
-    above = _up_links(run, uppers_of(run.node(lower.netns).netns).get(lower, ()))
-    return any(mode_of(link) not in (0, MACVLAN_SOURCE) and link.mac == dmac for link in above)
+    above = (run.link(key) for key in uppers_of(run.node(lower.netns).netns).get(lower, ()))
+    return any(
+        link.up and link.mac == dmac and mode_of(link) not in (0, MACVLAN_SOURCE)
+        for link in above
+        if link is not None
+    )
 
 
 def hears_late(run: Run, key: LinkKey) -> bool:
@@ -228,24 +232,6 @@ def hears_late(run: Run, key: LinkKey) -> bool:
     """
     link = run.link(key)
     return link is not None and mode_of(link) != 0
-
-
-def hears_answer(run: Run, key: LinkKey, smac: bytes) -> bool:
-    """Tell whether a frame from a MAC, for the link's own, comes to the link and not to a macvlan over it alone."""
-    link = run.link(key)
-    if link is not None and mode_of(link) == MACVLAN_SOURCE:
-        return listed(link, smac)  # everyone whose list has the MAC gets a copy
-    node = run.node(key.netns)
-    lower = resolve_lower_of(node, key) if link is not None and mode_of(link) else None
-    beside, above = (uppers_of(node.netns).get(at, ()) if at is not None else () for at in (lower, key))
-    if any(mode_of(other) == MACVLAN_PASSTHRU for other in _up_links(run, above)):
-        return False
-    keepers = (run.link(key) for key in (*above, *beside))
-    return not any(keeps(other, smac) for other in keepers if other is not None and other is not link)
-
-
-def _up_links(run: Run, keys: Iterable[LinkKey]) -> list[Link]:
-    return [link for key in keys if (link := run.link(key)) is not None and link.up]
 
 
 KIND = Kind(copies=copies, takes=takes, take=take)

@@ -48,6 +48,7 @@ class _Explorer:
         self.target = target
         self.frame = frame
         self.found = _Finding()
+        self.unclear: list[Unclear] = []
         self.visited: set[tuple[bool, LinkKey, Tags]] = set()
         self.todo: deque[tuple[bool, LinkKey, tuple[Crossing, ...], Tags]] = deque()
 
@@ -88,6 +89,7 @@ class _Explorer:
             last = one.lost if isinstance(one, Onward) else one
             if isinstance(last, Unclear):
                 self.found.opaque.append(last.name)
+                self.unclear.append(last)
             elif isinstance(last, Left):
                 self.found.left.append((key, path, tags))
                 if not last.known:
@@ -105,7 +107,7 @@ class _Explorer:
         """Carry the frame to every remote for its MAC; who is to answer must reach back."""
         dmac, smac = self.frame.dmac, self.frame.smac
         own = all(crossing.bridge.netns == ns.key and not crossing.came_in for crossing in path)
-        copies = ends.copies(self.run, ns, link, dmac, smac, len(self.target) == 16, own)
+        copies = ends.copies(self.run, ns, link, dmac, smac, self.frame.ipv6, own)
         if copies is None:
             self.found.opaque.append(link.ifname)
             return
@@ -128,7 +130,7 @@ class _Explorer:
     def comes_back(self, there: LinkKey, other: Link, key: LinkKey) -> bool:
         """Tell whether a frame to the requester comes back out of the tunnel device that it went into."""
         ns = self.run.netns(there.netns)
-        ipv6, own = len(self.target) == 16, not other.master
+        ipv6, own = self.frame.ipv6, not other.master
         back = ends.copies(self.run, ns, other, self.frame.smac, other.mac, ipv6, own)
         if back is None:
             self.found.opaque.append(other.ifname)
@@ -157,6 +159,15 @@ def broadcast_domain(run: Run, start: LinkKey, target: bytes = b"", mac: bytes =
     explorer = _Explorer(run, target, ends.question(mac, smac, len(target) == 16))
     explorer.go(False, start, (), ())
     return explorer.explore()
+
+
+def hearers(
+    run: Run, start: LinkKey, dmac: bytes, smac: bytes, ipv6: bool
+) -> tuple[list[LinkKey], list[Unclear]]:
+    """Find which links hear a small frame that `start` transmits, and what on its way isn't modelled."""
+    explorer = _Explorer(run, b"", ends.question(dmac, smac, ipv6))
+    explorer.go(False, start, (), ())
+    return [heard.link for heard in explorer.explore().heard], explorer.unclear
 
 
 def takers(run: Run, start: LinkKey, mac: bytes, tags: Tags = ()) -> tuple[list[Heard], bool]:
