@@ -22,6 +22,7 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.sim.actions import Action, Ended
 from netviz.core.sim.conn import Conn
+from netviz.core.sim.known import is_past, why_missing
 from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route_flow import RouteFlow
@@ -266,21 +267,11 @@ class Run:
 
     def missing(self, ns: NetnsState, section: str) -> str:
         """Say why a namespace's section isn't known whole, or ""."""
-        for gap in ns.gaps:
-            if gap.section == section:
-                return gap.reason or "the collector gives no reason"
-        node = self.cluster.nodes[ns.key.node]
-        status = node.status.get(section)
-        if status is None:
-            return "the collector does not collect it" if node.status else ""
-        if status.whole or any(g.section == section for other in node.netns.values() for g in other.gaps):
-            return ""
-        return status.reason or "the collector gives no reason"
+        return why_missing(self.cluster.nodes[ns.key.node], ns.key, section)
 
     def is_past(self, ns: NetnsState, section: str) -> bool:
         """Tell whether a section is of an earlier time, with no more of it than a new flow meets."""
-        status = self.node(ns.key).status.get(section)
-        return status is not None and status.past
+        return is_past(self.node(ns.key), section)
 
     def start_path(self) -> None:
         """Begin the answer's path; step numbers go on."""

@@ -26,6 +26,7 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns
 from netviz.core.plain import quoted
+from netviz.core.sim.one_read import one_read
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.steps import Assumption, Copy, Place, What
 
@@ -274,6 +275,7 @@ def display_name(netns: Netns) -> str:
     return netns.name or ("" if not netns.root else netns.key.node)
 
 
+@one_read()
 def place_of(netns: Netns) -> Place:
     """Describe a namespace for people, and say how to enter it."""
     return Place(netns.key, str(netns.key), display_name(netns), pod_name(netns), netns.root, _enter(netns))

@@ -12,8 +12,8 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NFPROTO_NAMES
 from netviz.core.sim.index import Index
-from netviz.core.sim.link.cluster_index import EVERYWHERE, cluster_index
-from netviz.core.sim.node_index import names_of, peer_of
+from netviz.core.sim.link.cluster_index import EVERYWHERE, having_addr, names_for
+from netviz.core.sim.node_index import peer_of
 from netviz.core.sim.steps import HookVerdict
 from netviz.core.sim.trace import Step
 from netviz.core.sim.words.hook import hit_text
@@ -128,12 +128,9 @@ class Seen:
 
     def owner(self, addr: bytes) -> str:
         """Name the only pod or node that has an address, as "pod NAMESPACE/NAME on NODE", or ""."""
-        names = cluster_index(self.cluster.nodes).names(addr)
-        if names == EVERYWHERE:
+        if names_for(self.cluster.nodes, addr) == EVERYWHERE:
             return ""
-        holders = [
-            ns for name in names for ns in names_of(self.cluster.nodes[name].netns).addrs.get(addr, ())
-        ]
+        holders = having_addr(self.cluster.nodes, addr)
         if len(holders) != 1:
             return ""
         netns = holders[0].netns

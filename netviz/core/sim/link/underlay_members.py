@@ -129,4 +129,6 @@ def build_members(netns: Mapping[NetnsKey, NetnsState]) -> Members:
     return index
 
 
-members_of: Index[Mapping[NetnsKey, NetnsState], Members] = Index(build_members)
+members_of: Index[Mapping[NetnsKey, NetnsState], Members] = Index(
+    build_members, sections=("links", "addrs", "routes", "sysctls")
+)

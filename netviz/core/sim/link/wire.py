@@ -10,13 +10,13 @@ from netviz.core.sim.actions import Action, Ended, Rx
 from netviz.core.sim.copies import Copies, Left, Onward
 from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.link.mtu import check_frame
+from netviz.core.sim.link.stray import find_stray
 from netviz.core.sim.link.underlay import Member, holders_of_mac, may_own, owners, promiscuous, proxies
 from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import peer_not_collected
 from netviz.core.sim.packet import Packet, is_group
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, Receive, Transmit
-from netviz.core.sim.stray import find_stray
 from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition
 from netviz.core.state.node import NetnsState
 

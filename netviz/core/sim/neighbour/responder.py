@@ -14,6 +14,7 @@ from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST
 from netviz.core.model.link import IFF_NOARP, Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.heard import Heard
+from netviz.core.sim.one_read import one_read
 from netviz.core.sim.route.rp_filter import validate_source
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_multicast, link_addrs, owned_addrs
@@ -36,15 +37,17 @@ def responder_of(run: Run, heard: Heard, target: bytes, sender: bytes) -> Respon
     link = ns.links[heard.link.ifindex]
     if link.flags & IFF_NOARP:
         return None
-    cause = _answers6(ns, link, target) if len(target) == 16 else _answers4(ns, link, target, sender)
+    cause = _answers6(ns, link, target) if len(target) == 16 else _answers4(ns, link.ifindex, target, sender)
     return Responder(heard, link.mac, cause) if cause is not None else None
 
 
-def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> AnswerCause | None:
+@one_read(sections=("addrs", "links", "sysctls", "rules", "routes", "nexthops", "neighs"))
+def _answers4(ns: NetnsState, ifindex: int, target: bytes, sender: bytes) -> AnswerCause | None:
     """Tell why a link answers an ARP request for `target`; None: it doesn't.
 
     Source: net/ipv4/arp.c, arp_process (Linux 6.18).
     """
+    link = ns.links[ifindex]
     if is_multicast(target) or (target[0] == 127 and not sysctl.ipv4_or(ns, link, "route_localnet")):
         return None
     result = lookup_route(ns, RouteFlow(target, sender, iif=link.ifindex))

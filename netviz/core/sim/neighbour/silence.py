@@ -15,9 +15,9 @@ from netviz.core.model.l3 import RTN_UNICAST, Addr
 from netviz.core.model.link import MACVLAN_VEPA, Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.heard import Domain
-from netviz.core.sim.link.cluster_index import candidates
+from netviz.core.sim.link.cluster_index import having_addr
 from netviz.core.sim.link.macvlan import mode_of
-from netviz.core.sim.node_index import names_of, uppers_of
+from netviz.core.sim.node_index import uppers_of
 from netviz.core.sim.route.rp_filter import validate_source
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, owned_addrs
@@ -124,12 +124,11 @@ def _elsewhere(run: Run, domain: Domain, target: bytes) -> list[Silence]:
     """Find who has the address and doesn't hear the request."""
     heard = {one.link.netns for one in domain.heard}
     found = []
-    for node in candidates(run.cluster.nodes, target):
-        for ns in names_of(node.netns).addrs.get(target, ()):
-            for addr in owned_addrs(ns, target):
-                link = ns.links.get(addr.ifindex)
-                if ns.key not in heard and link is not None:
-                    found.append(_not_reached(ns, link))
+    for ns in having_addr(run.cluster.nodes, target):
+        for addr in owned_addrs(ns, target):
+            link = ns.links.get(addr.ifindex)
+            if ns.key not in heard and link is not None:
+                found.append(_not_reached(ns, link))
     return found
 
 

@@ -18,6 +18,7 @@ from netviz.core.sim import sysctl
 from netviz.core.sim.actions import Ended
 from netviz.core.sim.heard import Domain
 from netviz.core.sim.link.macvlan import hears_late
+from netviz.core.sim.link.stray import find_stray
 from netviz.core.sim.neighbour.arp_nd_filter import arp_passes, ndp_passes
 from netviz.core.sim.neighbour.gleaning import note, pending_mac
 from netviz.core.sim.neighbour.reply_path import (
@@ -36,7 +37,6 @@ from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, owned_addrs, select_on_link
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Meddling, Neighbour, Opaque, Transmit
-from netviz.core.sim.stray import find_stray
 from netviz.core.sim.trace import BRANCH, CERTAIN, UNCERTAIN, Disposition, place_of
 from netviz.core.state.node import NetnsState
 

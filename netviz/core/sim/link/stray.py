@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from netviz.core.model.ids import NetnsKey
-from netviz.core.sim.node_index import names_of
+from netviz.core.sim.link.cluster_index import having_addr
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Stray
@@ -15,7 +15,5 @@ def find_stray(run: Run, leaves: NetnsKey, packet: Packet) -> Stray | None:
 
     Only people read it: that some namespace has the address doesn't change where the packet goes.
     """
-    for node in run.cluster.nodes.values():
-        for ns in names_of(node.netns).addrs.get(packet.dst, ()):
-            return Stray(packet.dst, place_of(ns.netns), leaves.node)
-    return None
+    holders = having_addr(run.cluster.nodes, packet.dst)
+    return Stray(packet.dst, place_of(holders[0].netns), leaves.node) if holders else None
