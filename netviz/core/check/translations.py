@@ -10,7 +10,7 @@ import msgspec
 
 from netviz.core.model.netfilter import NFPROTO_IPV6, ChainBody, NftExpr, NftRuleBody, SetBody
 from netviz.core.sim.xtables.decode import decode_target
-from netviz.core.sim.xtables.payloads import Range
+from netviz.core.sim.xtables.target_payloads import Range
 
 NFT_NAT_DNAT = 1
 NF_NAT_RANGE_MAP_IPS = 1

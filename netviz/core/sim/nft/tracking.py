@@ -18,7 +18,7 @@ from netviz.core.sim.index import Index
 from netviz.core.sim.one_read import one_read
 from netviz.core.sim.run import Run
 from netviz.core.sim.xtables.decode import decode_target
-from netviz.core.sim.xtables.payloads import CtSet
+from netviz.core.sim.xtables.target_payloads import CtSet
 from netviz.core.state.node import NetnsState
 
 BOTH = frozenset((NFPROTO_IPV4, NFPROTO_IPV6))
