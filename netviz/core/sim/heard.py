@@ -17,8 +17,8 @@ class Crossing(msgspec.Struct, frozen=True):
     """
 
     bridge: LinkKey
-    came_in: int
-    went_out: int
+    in_ifindex: int
+    out_ifindex: int
     vid: int = 0
 
 

@@ -6,7 +6,7 @@ written as if there were a single course, and branches come in a fixed order.
 
 What packets leave behind in the kernel (a conntrack entry, a learned FDB entry, a resolved neighbour) is
 the run's memory, one immutable value beside the state; the circumstances of the packet that is followed are
-another, its journey. What is only supposed works on a fork of both.
+another, its journey. What is speculated works on a fork of both.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Run:
         self.choices: list[Choice] = []
         self._script = script
         self._made: dict[Hashable, int] = {}
-        # what no state tells, in sentences, in the order of use: the answer rests on it, also where it was supposed
+        # what no state tells, in sentences, in the order of use: the answer rests on it, also where it was speculated
         self.assumed: dict[Assumption, None] = {}
         self.carry: Carry = _nowhere
         self.fate: Fate = _nobody_knows
@@ -146,9 +146,9 @@ class Run:
             self.rec, self.journey = recorder, journey
 
     def suppose(self, work: Callable[[], T]) -> T:
-        """Find out what would become of packets that are only supposed, and forget all that they leave behind.
+        """Find out what would become of packets that are only speculated, and forget all that they leave behind.
 
-        `work` returns the answer. The run chooses what the supposed packets meet only where the answer depends on it, or
+        `work` returns the answer. The run chooses what the speculated packets meet only where the answer depends on it, or
         may depend on it: no more than `MAX_SUPPOSED` courses are compared.
         """
         choices, script, made = self.choices, self._script, self._made

@@ -55,7 +55,7 @@ class Flow(msgspec.Struct, frozen=True):
     Addresses are packed bytes, `length` is the whole IP packet in bytes, `proto` IPPROTO_*. For
     ICMP, `sport` is the echo identifier and `dport` None. `bound`: the sender's socket was given `src`; else
     the kernel chose it, after it had looked for a route without one. `oif` is the ifindex of the device that
-    the socket is bound to (SO_BINDTODEVICE), 0 for none. `own_sport`: the asker named `sport`, so the packet may be
+    the socket is bound to (SO_BINDTODEVICE), 0 for none. `own_sport`: the request names `sport`, so the packet may be
     one of a connection that stood; else it is the first of a new flow.
     """
 

@@ -270,13 +270,13 @@ def ways(
     if verdict.how == "dangling" or (verdict.how == "local" and not verdict.up):
         what = told("drop", "dangling" if verdict.how == "dangling" else "own MAC")
         return [Lost("NOT_SPECIFIED", what)]
-    key, came_in = LinkKey(ns.key, bridge.ifindex), source.ifindex if source is not None else 0
+    key, in_ifindex = LinkKey(ns.key, bridge.ifindex), source.ifindex if source is not None else 0
     gone: list[Onward | Lost] = []
     if verdict.up:
         tags = bridge_vlan.egress(ns, bridge, bridge.ifindex, vid, packet.tags)
         what = Bridge("drop", "not in VLAN", mac=packet.dmac, vlan=vid)
         up = partial(Bridge, "up", mac=packet.dmac)
-        crossing = Crossing(key, came_in, 0, vid)
+        crossing = Crossing(key, in_ifindex, 0, vid)
         gone.append(
             Lost("NOT_SPECIFIED", what)
             if tags is None
@@ -294,7 +294,7 @@ def ways(
             gone.append(Lost("NOT_SPECIFIED", what))
             continue
         tags = bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags)
-        crossing = Crossing(key, came_in, port.ifindex, vid)
+        crossing = Crossing(key, in_ifindex, port.ifindex, vid)
         out = Onward(
             LinkKey(ns.key, port.ifindex),
             received=False,

@@ -41,14 +41,14 @@ def reply_arrives(
     return arrives
 
 
-def knows_requester(run: Run, answerer: LinkKey, sender: bytes, asker: bytes) -> bool:
-    """Tell whether an answer gets the asker's MAC: IPv6 takes it from its neighbour entry, which may be pinned.
+def knows_requester(run: Run, responder: LinkKey, sender: bytes, requester: bytes) -> bool:
+    """Tell whether an answer gets the requester's MAC: IPv6 takes it from its neighbour entry, which may be pinned.
 
     Source: net/ipv6/ndisc.c, ndisc_send_na, ndisc_send_skb (Linux 6.18).
     """
-    entry = run.netns(answerer.netns).neighs.get((answerer.ifindex, sender, False))
+    entry = run.netns(responder.netns).neighs.get((responder.ifindex, sender, False))
     pinned = entry is not None and entry.state & (NUD_PERMANENT | NUD_NOARP)
-    return len(sender) != 16 or entry is None or not pinned or entry.mac == asker
+    return len(sender) != 16 or entry is None or not pinned or entry.mac == requester
 
 
 def learn_requester(run: Run, link: Link, sender: bytes, answer: Responder) -> None:
@@ -59,17 +59,17 @@ def learn_requester(run: Run, link: Link, sender: bytes, answer: Responder) -> N
         run.memory = run.memory.with_neigh((other.netns, other.ifindex, sender), link.mac)
 
 
-def carry_reply(run: Run, answer: Responder, asker: bytes, ipv6: bool) -> None:
+def carry_reply(run: Run, answer: Responder, requester: bytes, ipv6: bool) -> None:
     """Send an answer back: where it goes through tunnels, their other ends learn where it comes from."""
-    hearers(run, answer.heard.link, asker, answer.mac, ipv6)
+    hearers(run, answer.heard.link, requester, answer.mac, ipv6)
 
 
-def learn_macs(run: Run, crossing: Crossing, asker: bytes, answerer: bytes) -> None:
+def learn_macs(run: Run, crossing: Crossing, requester: bytes, responder: bytes) -> None:
     """Let a bridge that a question and its answer cross learn where both come from."""
     ns = run.netns(crossing.bridge.netns)
     bridge = ns.links[crossing.bridge.ifindex]
     by_index = {port.ifindex: port for port in ports_of(ns.links).get(bridge.ifindex, ())}
-    for ifindex, mac in ((crossing.came_in, asker), (crossing.went_out, answerer)):
+    for ifindex, mac in ((crossing.in_ifindex, requester), (crossing.out_ifindex, responder)):
         port = by_index.get(ifindex)
         if port is not None and not is_group(mac):
             learn(run, ns, bridge, port, mac, crossing.vid)

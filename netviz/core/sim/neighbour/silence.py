@@ -31,22 +31,22 @@ SETTINGS: Final = ("arp_ignore", "arp_filter")
 
 
 def silent_links(
-    run: Run, asker: LinkKey, domain: Domain, target: bytes, sender: bytes
+    run: Run, requester: LinkKey, domain: Domain, target: bytes, sender: bytes
 ) -> tuple[Silence, ...]:
     """Find what keeps links from answering a request for `target` that comes from `sender`, the nearest cause alone."""
     hearers = [(ns := run.netns(heard.link.netns), ns.links[heard.link.ifindex]) for heard in domain.heard]
     found = [one for ns, link in hearers for one in _of_owner(ns, link, target, sender)]
     if not found:
-        own = run.netns(asker.netns)
-        subnets = [addr for addr in link_addrs(own, asker.ifindex) if addr.prefixlen < 8 * len(target)]
+        own = run.netns(requester.netns)
+        subnets = [addr for addr in link_addrs(own, requester.ifindex) if addr.prefixlen < 8 * len(target)]
         of_link = any(in_prefix(target, addr.addr, addr.prefixlen) for addr in subnets)
-        gateways = [(ns, link) for ns, link in hearers if ns.key != asker.netns and _routes(link, target)]
+        gateways = [(ns, link) for ns, link in hearers if ns.key != requester.netns and _routes(link, target)]
         judge = _of_range if of_link else _of_proxy
         found = [one for ns, link in gateways if (one := judge(ns, link, target)) is not None]
     return tuple(found or _elsewhere(run, domain, target))
 
 
-def beside(run: Run, asker: LinkKey, domain: Domain, target: bytes) -> Silence | None:
+def beside(run: Run, requester: LinkKey, domain: Domain, target: bytes) -> Silence | None:
     """Find who has the address on the lower device of the macvlan or ipvlan that asks, or over it.
 
     They exchange nothing, for a switch sends no frame back by the port that it came from; one that macvlans in mode vepa
@@ -54,7 +54,7 @@ def beside(run: Run, asker: LinkKey, domain: Domain, target: bytes) -> Silence |
 
     Source: drivers/net/macvlan.c, macvlan_queue_xmit, macvlan_handle_frame (Linux 6.18).
     """
-    link = run.link(asker)
+    link = run.link(requester)
     if link is None or mode_of(link) == MACVLAN_VEPA:
         return None
     for wire, _path, _tags in domain.wires:
@@ -62,7 +62,7 @@ def beside(run: Run, asker: LinkKey, domain: Domain, target: bytes) -> Silence |
         for key in (wire, *uppers_of(run.node(wire.netns).netns).get(wire, ())):
             ns = run.netns(key.netns)
             owned = [addr for addr in owned_addrs(ns, target) if key == wire or addr.ifindex == key.ifindex]
-            if owned and ns.key != asker.netns and key.ifindex in ns.links:
+            if owned and ns.key != requester.netns and key.ifindex in ns.links:
                 dev = ns.links[key.ifindex].ifname
                 return Silence(place_of(ns.netns), dev, cause="shared device", lower=lower.ifname)
     return None

@@ -181,7 +181,7 @@ def _let_through(
 
     The flag tells that a request gets to who would answer.
 
-    Who hears the question and wants to answer knows the asker then, whether or not the answer comes.
+    Who hears the question and wants to answer knows the requester then, whether or not the answer comes.
     """
     passed: list[Responder] = []
     stopped: list[HookVerdict | Meddling] = []
@@ -189,27 +189,27 @@ def _let_through(
     for answer in answers:
         own = LinkKey(ns.key, link.ifindex)
         if len(nexthop) == 16:
-            passage = ndp_passes(run, own, sender, answer.heard, nexthop)
+            filtered = ndp_passes(run, own, sender, answer.heard, nexthop)
         else:
-            passage = arp_passes(run, own, sender, answer.heard, nexthop)
+            filtered = arp_passes(run, own, sender, answer.heard, nexthop)
         arrives = reply_arrives(run, ns, link, packet, nexthop, answer)
         arrives = arrives and knows_requester(run, answer.heard.link, sender, link.mac)
-        reached = reached or passage.asked
-        if passage.asked and sender:
+        reached = reached or filtered.asked
+        if filtered.asked and sender:
             learn_requester(run, link, sender, answer)
         if not arrives:
             continue
-        if passage.passes is Tri.UNKNOWN:
+        if filtered.passes is Tri.UNKNOWN:
             run.end_unknown(
                 ns,
                 link,
                 packet,
-                Neighbour("unknown", "filtered", nexthop=nexthop, stopped=(passage.stopped or "",)),
+                Neighbour("unknown", "filtered", nexthop=nexthop, stopped=(filtered.stopped or "",)),
             )
-        if passage.passes is Tri.TRUE:
+        if filtered.passes is Tri.TRUE:
             passed.append(answer)
-        elif passage.stopped is not None:
-            stopped.append(passage.stopped)
+        elif filtered.stopped is not None:
+            stopped.append(filtered.stopped)
     return passed, tuple(stopped), reached
 
 

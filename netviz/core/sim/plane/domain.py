@@ -106,7 +106,7 @@ class _Explorer:
     ) -> None:
         """Carry the frame to every remote for its MAC; who is to answer must reach back."""
         dmac, smac = self.frame.dmac, self.frame.smac
-        own = all(crossing.bridge.netns == ns.key and not crossing.came_in for crossing in path)
+        own = all(crossing.bridge.netns == ns.key and not crossing.in_ifindex for crossing in path)
         copies = ends.copies(self.run, ns, link, dmac, smac, self.frame.ipv6, own)
         if copies is None:
             self.found.opaque.append(link.ifname)
