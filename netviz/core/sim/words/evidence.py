@@ -87,8 +87,6 @@ WRITTEN_OUT: dict[type, frozenset[str]] = {
             "closed",
             "stopped",
             "routed",
-            "willing",
-            "reached",
         )
     ),
     Opaque: frozenset(
