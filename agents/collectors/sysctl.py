@@ -5,7 +5,7 @@ which many device settings are combined with. A setting that the kernel lacks is
 simulator knows what the kernel does without it.
 
 Each file costs ten microseconds (`procfs` keeps it at that). So a pod's namespace is asked only for what decides the
-way of a packet or its answer; the node's own, where administrators turn the rest, for everything, also
+path of a packet or its answer; the node's own, where administrators turn the rest, for everything, also
 `conf.default`, which new devices inherit. Values are mostly the same everywhere, and so are the records.
 
 The kernel announces few changes, so finding them is left to the runner's audit. The few that people

@@ -164,7 +164,7 @@ export class Api {
   }
 }
 
-/** Asking again would be answered alike. */
+/** Asking again would get the same answer. */
 function isFinal(error: unknown): boolean {
   return error instanceof ApiError && error.status >= 400 && error.status < 500;
 }

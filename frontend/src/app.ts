@@ -306,7 +306,7 @@ export class App implements Context {
     return "";
   }
 
-  /** What to look at for a trace: the nodes that it crosses and the way between them. */
+  /** What to look at for a trace: the nodes that it crosses and the path between them. */
   private framing(lit: Lit): Rect {
     const boxes = [...lit.frame.nodes].flatMap((name) => this.map.scene.nodeByName.get(name) ?? []);
     const corners = boxes.flatMap((box) => [
@@ -364,7 +364,7 @@ function targetName(ns: NetnsObj): string {
   return ns.pod ? traceName(ns) : (ns.addrs[0]?.split("/")[0] ?? traceName(ns));
 }
 
-/** The packet arrives, but what answers it doesn't: the way back is what one wants to see. */
+/** The packet arrives, but what answers it doesn't: the return path is what one wants to see. */
 function failsOnlyOnReturn(trace: Trace): boolean {
   const [branch, ...others] = trace.branches;
   if (!branch?.reply || others.length > 0) return false;

@@ -17,7 +17,7 @@ export interface Lit {
   nodes: Set<string>;
   /** What the camera is to show: all branches, not the chosen one alone. */
   frame: { nodes: Set<string>; points: Point[] };
-  /** The node at whose hub or NIC the packet's way fails. */
+  /** The node at whose hub or NIC the packet's path fails. */
   captioned: string | null;
 }
 

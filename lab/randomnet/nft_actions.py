@@ -49,7 +49,7 @@ def ct_marks(c: RuleContext) -> str:
 
 
 def ct_settings(c: RuleContext) -> str:
-    """Set what belongs to a connection and changes nothing of the packet's way."""
+    """Set what belongs to a connection and changes nothing of the packet's path."""
     helper = c.declare('ct helper NAME { type "ftp" protocol tcp; l3proto ip; }') if not c.v6 else ""
     words = ["ct label set 1", "ct event set new,destroy"]
     if helper:

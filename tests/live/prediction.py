@@ -160,6 +160,6 @@ def said(trace: Trace) -> str:
 
 
 def answers(trace: Trace) -> str:
-    """All that a trace says of the answer's way."""
+    """All that a trace says of the answer's path."""
     replies = [branch.reply for branch in trace.branches if branch.reply is not None]
     return "\n".join(why(step) for reply in replies for hop in reply.hops for step in hop.steps)

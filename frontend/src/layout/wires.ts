@@ -100,7 +100,7 @@ function climbBridge(box: NodeBox, group: Group, index: number, y: number): Rung
   ];
 }
 
-/** The points of the way between two places; empty when no wire is drawn between them. */
+/** The points of the path between two places; empty when no wire is drawn between them. */
 export function wirePath(scene: Scene, from: Place, to: Place): Point[] {
   const a = placeNode(scene, from);
   const b = placeNode(scene, to);

@@ -75,7 +75,7 @@ function captionWidth(text: string): number {
   return ruler.measureText(text).width;
 }
 
-/** How a packet's way ends other than by arriving: a cross, a question mark, an arrow outwards. */
+/** How a packet's path ends other than by arriving: a cross, a question mark, an arrow outwards. */
 const ENDINGS: Partial<Record<Mark["kind"], string>> = {
   bad: "M-4,-4L4,4M4,-4L-4,4",
   warn: "M-3,-3.5a3,3 0 1 1 4.2,2.8Q0,0 0,2M0,5v0.1",

@@ -144,7 +144,7 @@ export function failedStep(hops: Hop[], disposition: string): Step | null {
   return hops.at(-1)?.steps.at(-1) ?? null;
 }
 
-/** Where the addresses or ports of a packet are rewritten on its way, in a sentence each. */
+/** Where the addresses or ports of a packet are rewritten on its path, in a sentence each. */
 export function rewrites(hops: Hop[]): string[] {
   const names: Record<string, string> = {
     src: "source",
@@ -174,7 +174,7 @@ export function changesAbove(step: Step): [string, [unknown, unknown]][] {
   return Object.entries(step.diff ?? {}).filter(([field]) => !LINK_FIELDS.has(field));
 }
 
-/** The steps of a hop that a summary keeps: where the way was chosen, rewritten, in doubt, or ended. */
+/** The steps of a hop that a summary keeps: where the path was selected, rewritten, in doubt, or ended. */
 export function tellingSteps(steps: Step[], last: Step | undefined): Step[] {
   return steps.filter(
     (step) =>

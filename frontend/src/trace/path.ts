@@ -64,7 +64,7 @@ export function litPath(graph: Graph, scene: Scene, hops: Hop[]): LitPath {
     if (!place) return;
     const mark = placePoint(scene, place);
     if (mark) lit.marks.set(step.seq, mark);
-    // A bar is passed on the way between ports; it is a place of its own only where the way ends.
+    // A bar is passed on the path between ports; it is a place of its own only where the path ends.
     const isPassing = place.at === "bridge" && i < steps.length - 1;
     if (!isPassing) visited.push(place);
   });
@@ -78,7 +78,7 @@ export function litPath(graph: Graph, scene: Scene, hops: Hop[]): LitPath {
   return lit;
 }
 
-/** Shift a line sideways (to the right of its direction), so that there and back lie side by side. */
+/** Shift a line sideways (to the right of its direction), so that forward and return lie side by side. */
 export function offsetPath(points: Point[], by: number): Point[] {
   if (points.length < 2) return points;
   const shifted: Point[] = [];

@@ -163,7 +163,7 @@ function unknownList(places: Place[], onShow: ShowStep): HTMLElement {
   );
 }
 
-/** The first thing on each way there and back that isn't known; what follows from it is not repeated. */
+/** The first thing on each path, forward and return, that isn't known; what follows from it is not repeated. */
 function unknownPlaces(trace: Trace): Place[] {
   const places = new Map<string, Place>();
   trace.branches.forEach((branch, i) => {

@@ -131,7 +131,7 @@ export class TraceForm {
     return null;
   }
 
-  /** The server says no: mark the end that it doesn't know, and name others that sound alike. */
+  /** The server says no: mark the end that it doesn't know, and name similar ones. */
   private refused(error: Error): void {
     const unknown = [this.from, this.to].find((field) => error.message.includes(`'${field.value.trim()}'`));
     const alike =

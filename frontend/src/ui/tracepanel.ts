@@ -143,7 +143,7 @@ export class TracePanel implements Panel {
     this.renderBody(trace, branch, isGoalHere);
   }
 
-  /** Draw the way anew, and leave the keyboard's focus where it was. */
+  /** Draw the path again, and leave the keyboard's focus where it was. */
   private renderBody(trace: Trace, branch: Branch, isGoalHere: boolean): void {
     const focused = this.body.contains(document.activeElement)
       ? document.activeElement?.getAttribute("data-focus")

@@ -88,7 +88,7 @@ class Ended(Exception):
     """The packet's end. `answer` is what the place where it ended sends back, `at` that namespace.
 
     `sourceless`: the answer's route is looked up before it has a source; `oif`: it is sent by a socket that is
-    bound to this device, or it belongs to this VRF. `back` is how the answer begins its way where no socket sends it:
+    bound to this device, or it belongs to this VRF. `back` is how the answer begins its path where no socket sends it:
     as a frame that goes out of a link or comes in by one, or as a packet that is nobody's.
     """
 
@@ -113,7 +113,7 @@ class Ended(Exception):
 
 
 class Diverted(Exception):
-    """A hook took the packet out of its way: what becomes of it instead."""
+    """A hook took the packet out of its path: what becomes of it instead."""
 
     def __init__(self, action: Action) -> None:
         super().__init__(action)

@@ -23,7 +23,7 @@ class Crossing(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """A link with a network layer that hears the frame, and the bridges crossed on the way."""
+    """A link with a network layer that hears the frame, and the bridges crossed on the path."""
 
     link: LinkKey
     path: tuple[Crossing, ...]

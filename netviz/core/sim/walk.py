@@ -174,7 +174,7 @@ def _finish(run: Run, ended: Ended) -> Path:
 def _asks_without_source(run: Run, packet: Packet) -> bool:
     """Tell whether the sender's route is looked up before the packet has a source.
 
-    A socket that was given no address asks so first, and IPv6 leaves it at that. If IPv4 finds a way, TCP asks again
+    A socket that was given no address asks so first, and IPv6 leaves it at that. If IPv4 finds a route, TCP asks again
     with the source; ping does not, and for a datagram it depends on the program (connect), so where that matters
     there are two courses.
 

@@ -1,6 +1,6 @@
 """Why the kernel dropped packets: skb:kfree_skb in a trace instance of our own.
 
-A packet's way through the network happens while it is being sent, in the sender's own thread: the
+A packet's path through the network happens while it is being sent, in the sender's own thread: the
 events of that thread between the beginning of one send and the next are that packet's (and its answer's).
 So that a neighbour's question that was dropped isn't taken for the packet, what has an ARP message's protocol
 number or a neighbour message's length is left out, within a tunnel's packet too: the devices that a packet crosses

@@ -142,7 +142,7 @@ def end_place(path: Path, places: Places) -> str:
 
 
 class Copies(msgspec.Struct, frozen=True):
-    """Where copies of a packet may be seen, which are no part of its way.
+    """Where copies of a packet may be seen, which are no part of its path.
 
     They go out of the devices of the places that are `flooded`; the places that are `served` get one beside the
     packet that is followed (macvlans in source mode); sent by a tunnel or by a rule they may be `anywhere`.

@@ -1,4 +1,4 @@
-"""A frame's way through a bridge: hooks, the decision, and the port that it leaves by."""
+"""A frame's path through a bridge: hooks, the decision, and the port that it leaves by."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def _made(ctx: Context, a: dict[str, Any], record: NftSet, key: bytes) -> SetEle
 
 
 def eval_objref(ctx: Context, a: dict[str, Any]) -> Result:
-    """Use a named object. Helpers, time-outs and expectations change nothing of this packet's way.
+    """Use a named object. Helpers, time-outs and expectations change nothing of this packet's path.
 
     Source: net/netfilter/nft_objref.c, nft_objref_eval, nft_objref_map_eval (Linux 6.18).
     """

@@ -127,7 +127,7 @@ def eval_exthdr(ctx: Context, a: dict[str, Any]) -> Result:
 
 
 def _tcp_option(ctx: Context, a: dict[str, Any]) -> Result:
-    """Read, set or strip a TCP option. Setting and stripping change nothing of the packet's way."""
+    """Read, set or strip a TCP option. Setting and stripping change nothing of the packet's path."""
     packet, kind = ctx.packet, a.get("type", 0)
     present = bool(a.get("flags", 0) & NFT_EXTHDR_F_PRESENT)
     tcp = packet.proto == IPPROTO_TCP and not packet.arp

@@ -137,7 +137,7 @@ def _dev_name(links: Mapping[Any, Link], ifindex: int) -> str:
 
 
 def via(ns: NetnsState, found: Lookup, packet: Packet, result: RouteResult, nexthop: Nexthop) -> RouteLookup:
-    """Finish the description of a lookup that found a way out, by the nexthop that is taken.
+    """Finish the description of a lookup that found a route out, by the nexthop that is taken.
 
     Source: net/ipv4/route.c, fib_multipath_hash; net/ipv6/route.c, rt6_multipath_hash (Linux 6.18).
     """

@@ -60,7 +60,7 @@ def owned_addrs(ns: NetnsState, addr: bytes) -> list[Addr]:
 
 
 def may_send_from(ns: NetnsState, addr: bytes) -> bool:
-    """Tell whether a packet with this source finds a way at all: IPv4's must be an address here, or in table local.
+    """Tell whether a packet with this source finds a route at all: IPv4's must be an address here, or in table local.
 
     A transparent socket may send from any. IPv6 asks nothing of the kind.
 

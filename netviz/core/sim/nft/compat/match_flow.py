@@ -119,7 +119,7 @@ def connlimit(ctx: Context, a: payloads.ConnLimit) -> Tri:
 
 
 def connlabel(ctx: Context, a: payloads.ConnLabel) -> Tri:
-    """Ask for a label, or set it: a new connection has none but those that were set on its way.
+    """Ask for a label, or set it: a new connection has none but those that were set on its path.
 
     Source: net/netfilter/xt_connlabel.c, connlabel_mt.
     """

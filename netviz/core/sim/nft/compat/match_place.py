@@ -235,7 +235,7 @@ def rpfilter(ctx: Context, a: payloads.Number) -> Tri:
 
 
 def _reverse6(ctx: Context, link: Link, a: payloads.Number) -> Tri:
-    """Look the way back up: a route of the longest prefix by the device where there is one, else the first.
+    """Look the return path up: a route of the longest prefix by the device where there is one, else the first.
 
     Source: net/ipv6/netfilter/ip6t_rpfilter.c, rpfilter_lookup_reverse6; net/ipv6/route.c, rt6_device_match.
     """

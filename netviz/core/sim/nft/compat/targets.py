@@ -1,4 +1,4 @@
-"""Targets of xtables: what they do to the packet, its connection, or its way.
+"""Targets of xtables: what they do to the packet, its connection, or its path.
 
 Translation is in `translation`; rejection is turned into the statement that nftables has for it. A
 target that is not here, or of another revision, stops the walk as UNKNOWN, by name and revision.
@@ -30,7 +30,7 @@ ECN_IP, ECN_ECE, ECN_CWR = 0x01, 0x10, 0x20
 # ICMP codes of `REJECT --reject-with`, by ipt_reject_with and ip6t_reject_with; None is a TCP reset.
 REJECT4: dict[int, int | None] = {0: 0, 1: 1, 2: 2, 3: 3, 5: 9, 6: 10, 7: None, 8: 13}
 REJECT6: dict[int, int | None] = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 6: None, 7: 5, 8: 6}
-# What a target may do without any effect on a packet's way.
+# What a target may do without any effect on a packet's path.
 NO_EFFECT = frozenset(
     ("LOG", "NFLOG", "AUDIT", "CHECKSUM", "TRACE", "CLASSIFY", "TCPMSS", "RATEEST", "IDLETIMER", "LED",
      "SECMARK", "CONNSECMARK")
