@@ -84,7 +84,7 @@ class Ledger:
                 self._judge(section)
 
     def _judge(self, section: str) -> None:
-        """Set whether a section is whole. Namespaces that only a veth peer betrays don't count: they may be another node's."""
+        """Set whether a section is whole. Namespaces discovered by a veth peer alone don't count: they may be another node's."""
         reasons = [
             gap.reason
             for record in self._records.values()

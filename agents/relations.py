@@ -1,4 +1,4 @@
-"""Which namespace does an nsid mean? And which namespaces does only a veth peer betray?
+"""Which namespace does an nsid mean? And which namespaces are discovered by a veth peer alone?
 
 An nsid is a number that one namespace gives to another when a link points there. `RTM_GETNSID` asks
 "by which number do you know this namespace?", so each namespace is asked about the others until the
@@ -35,8 +35,8 @@ class Relations:
         self._candidates: dict[NetnsKey, int] = {}
         self._explained: dict[NetnsKey, frozenset[int]] = {}
         self._maps: dict[NetnsKey, dict[int, NetnsKey]] = {}
-        self._betrays: dict[NetnsKey, set[NetnsKey]] = {}
-        self.betrayed: dict[NetnsKey, NetnsHandle] = {}
+        self._discovers: dict[NetnsKey, set[NetnsKey]] = {}
+        self.discovered: dict[NetnsKey, NetnsHandle] = {}
         self.unexplained: dict[NetnsKey, frozenset[int]] = {}
 
     def set_namespaces(self, handles: Iterable[NetnsHandle]) -> None:
@@ -50,7 +50,7 @@ class Relations:
         """Forget a namespace that ended, or whose nsids changed."""
         self._explained.pop(ns.key, None)
         self._maps.pop(ns.key, None)
-        self._betrays.pop(ns.key, None)
+        self._discovers.pop(ns.key, None)
         self.unexplained.pop(ns.key, None)
 
     def wanted(self, key: NetnsKey) -> frozenset[int]:
@@ -65,23 +65,23 @@ class Relations:
             return
         known = {n: k for n, k in self._maps.get(ns.key, {}).items() if k in self._candidates}
         self._maps[ns.key] = known
-        betrays: dict[int, NetnsKey] = {}
+        discovered: dict[int, NetnsKey] = {}
         if not wanted <= known.keys():
             # What was read through the root's socket has the root's numbers.
             with (self._root if ns.fd < 0 else ns).open_netlink(NETLINK_ROUTE) as sock:
                 self._explain(sock, wanted, known)
                 inside = wanted - known.keys() - self._outside(ns)
                 if inside and ns.fd >= 0:
-                    betrays = dict(self._betrayed(ns, sock, inside, known))
-        self._betrays[ns.key] = set(betrays.values())
+                    discovered = dict(self._discovered_by(ns, sock, inside, known))
+        self._discovers[ns.key] = set(discovered.values())
         missing = frozenset(wanted - known.keys())
         if missing:
             self.unexplained[ns.key] = missing
         else:
             self.unexplained.pop(ns.key, None)
-        explained = {**known, **betrays}
+        explained = {**known, **discovered}
         self._ledger.set_nsids(ns.key, {n: explained[n] for n in wanted & explained.keys()})
-        if missing or betrays:
+        if missing or discovered:
             self._explained.pop(ns.key, None)
         else:
             self._explained[ns.key] = wanted
@@ -108,7 +108,7 @@ class Relations:
             if nsid is not None:
                 known[nsid] = key
 
-    def _betrayed(
+    def _discovered_by(
         self, ns: NetnsHandle, sock: socket.socket, missing: Iterable[int], known: Mapping[int, NetnsKey]
     ) -> Iterator[tuple[int, NetnsKey]]:
         if ns is self._root:
@@ -123,14 +123,14 @@ class Relations:
             if found is not None:
                 yield nsid, NetnsKey(ns.key.node, 0, found)
 
-    def betrayals(self) -> tuple[list[NetnsHandle], list[NetnsHandle]]:
-        """Return the betrayed namespaces that are new, and those that nothing points into any more."""
-        named = {key for keys in self._betrays.values() for key in keys}
+    def discover(self) -> tuple[list[NetnsHandle], list[NetnsHandle]]:
+        """Return the namespaces discovered since the last call, and those that nothing points into any more."""
+        named = {key for keys in self._discovers.values() for key in keys}
         added = []
-        for key in sorted(named - self.betrayed.keys()):
+        for key in sorted(named - self.discovered.keys()):
             handle = NetnsHandle(key, -1, self._thread, root=False)
             handle.holders = (Holder("veth"),)
-            self.betrayed[key] = handle
+            self.discovered[key] = handle
             added.append(handle)
-        gone = [self.betrayed.pop(key) for key in self.betrayed.keys() - named]
+        gone = [self.discovered.pop(key) for key in self.discovered.keys() - named]
         return added, gone

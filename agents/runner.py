@@ -38,7 +38,7 @@ LOOK_AGAIN_S = 1.0
 PROC_LOOK_S = 10.0
 UNWATCHED_LOOK_S = 0.5
 RELATE_S = 0.005
-BETRAYAL_S = 1.0
+DISCOVERY_S = 1.0
 REMOTE_POLL_S = 5.0
 AUDIT_S = 60.0
 AUDIT_STEP_S = 10.0
@@ -70,7 +70,7 @@ class Runner(CollectorHost):
         self._all_read = asyncio.Event()
         self._auditing: set[tuple[NetnsKey, str]] = set()
         self._relate_timer: asyncio.TimerHandle | None = None
-        self._betray_timer: asyncio.TimerHandle | None = None
+        self._discover_timer: asyncio.TimerHandle | None = None
         self._relate_keys: set[NetnsKey] = set()
         self._sampling = Sampling(self._read_for_watchers)
         self._look = asyncio.Event()
@@ -118,7 +118,7 @@ class Runner(CollectorHost):
             self._namespaces_found(self._namespaces.look(), first=True)
             await self._all_read.wait()
             self._relate()
-            self._betray()
+            self._discover()
             self._whole_reading()
             self._flush()
             self.ready.set()
@@ -132,7 +132,7 @@ class Runner(CollectorHost):
                     tasks.create_task(self._poll(worker, section, period_s, number * APART_S))
 
     async def _stop(self) -> None:
-        for timer in (self._flush_timer, self._relate_timer, self._betray_timer):
+        for timer in (self._flush_timer, self._relate_timer, self._discover_timer):
             if timer is not None:
                 timer.cancel()
         self._sampling.watch(())
@@ -227,7 +227,7 @@ class Runner(CollectorHost):
             self._unread.discard((worker.collector.name, ns.key))
             worker.detach(ns, left)
         self._relations.forget(ns)
-        self._betray_soon()
+        self._discover_soon()
         self.ledger.remove(ns.key)
         for section in SECTIONS:
             self._dirty_ns.pop((ns.key, section), None)
@@ -247,7 +247,7 @@ class Runner(CollectorHost):
 
     def _relate(self) -> None:
         self._relate_timer = None
-        self._betray_soon()
+        self._discover_soon()
         keys, self._relate_keys = self._relate_keys, set()
         for key in keys & self._open.keys():
             before = self._relations.unexplained.get(key, frozenset())
@@ -259,14 +259,14 @@ class Runner(CollectorHost):
                 self.look_for_namespaces()
         self._flush_soon()
 
-    def _betray_soon(self) -> None:
-        if self._betray_timer is None and self.ready.is_set():
-            self._betray_timer = self._loop.call_later(BETRAYAL_S, self._betray)
+    def _discover_soon(self) -> None:
+        if self._discover_timer is None and self.ready.is_set():
+            self._discover_timer = self._loop.call_later(DISCOVERY_S, self._discover)
 
-    def _betray(self) -> None:
-        """Take in what only veth peers betray. Late enough that a new pod was found by other means."""
-        self._betray_timer = None
-        added, gone = self._relations.betrayals()
+    def _discover(self) -> None:
+        """Take in namespaces discovered by a veth peer alone. Late enough that a new pod was found by other means."""
+        self._discover_timer = None
+        added, gone = self._relations.discover()
         for ns in gone:
             self._end(ns)
         for ns in added:

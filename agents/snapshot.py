@@ -93,7 +93,7 @@ class Snapshotter(OpenedNode):
         relations.set_namespaces(self.namespaces())
         for ns in self.namespaces():
             relations.update(ns)
-        for ns in relations.betrayals()[0]:
+        for ns in relations.discover()[0]:
             self._read(ns, collectors)
             relations.update(ns)
 

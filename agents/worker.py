@@ -96,7 +96,7 @@ class Worker:
         self._news = False
         self._busy: dict[NetnsKey, Task] = {}
         self._leaving: dict[NetnsKey, Callable[[], None]] = {}
-        self._deaf: dict[NetnsKey, str] = {}
+        self._no_events: dict[NetnsKey, str] = {}
         self._reasons: set[str] = set()
 
     def attach(self, ns: NetnsHandle) -> None:
@@ -106,7 +106,7 @@ class Worker:
 
     def listen_again(self, key: NetnsKey) -> None:
         """Try to listen in an attached namespace if that failed before."""
-        if key in self._deaf:
+        if key in self._no_events:
             self._listen(self.attached[key])
 
     def _listen(self, ns: NetnsHandle) -> None:
@@ -120,9 +120,9 @@ class Worker:
                 log.warning(
                     "%s cannot listen in %s (the first of such): %s", self.collector.name, ns.key, err
                 )
-            self._deaf[ns.key] = reason
+            self._no_events[ns.key] = reason
         else:
-            self._deaf.pop(ns.key, None)
+            self._no_events.pop(ns.key, None)
 
     def detach(self, ns: NetnsHandle, then: Callable[[], None]) -> None:
         """End with a namespace, as soon as no reading of it is under way; then call `then`."""
@@ -130,7 +130,7 @@ class Worker:
             then()
             return
         self.schedule.forget(ns.key)
-        self._deaf.pop(ns.key, None)
+        self._no_events.pop(ns.key, None)
 
         def leave() -> None:
             self.collector.detach(ns)
@@ -223,14 +223,14 @@ class Worker:
             loop.call_later(RETRY_S, self._retry, key, task.sections)
         elif task.reading is not None:
             self.schedule.done(key, task.sections, task.ended, task.cpu_s)
-            self._take(self, task, self._with_deafness(task.ns.key, task.reading))
+            self._take(self, task, self._with_no_events(task.ns.key, task.reading))
         else:
             for section in task.sections:
                 self.mark(key, section, at_once=True)
 
-    def _with_deafness(self, key: NetnsKey, reading: Reading) -> Reading:
+    def _with_no_events(self, key: NetnsKey, reading: Reading) -> Reading:
         """Add a gap for each section that was read but whose changes won't be heard of."""
-        reason = self._deaf.get(key)
+        reason = self._no_events.get(key)
         if reason is None:
             return reading
         unheard = [section for section in reading.sections if section not in self.collector.poll_s]

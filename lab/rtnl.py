@@ -33,11 +33,8 @@ NLMSG_ERROR = 2
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 
-RTM_NEWLINK, RTM_DELLINK = 16, 17
-RTM_NEWADDR, RTM_DELADDR = 20, 21
-RTM_NEWROUTE, RTM_DELROUTE = 24, 25
-RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
-RTM_NEWRULE, RTM_DELRULE = 32, 33
+RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE, RTM_DELROUTE = 16, 17, 20, 21, 24, 25
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_NEWRULE, RTM_DELRULE = 28, 29, 32, 33
 
 SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFINDEX = 0x8921, 0x8927, 0x8933
 IFF_UP = 0x1
@@ -46,7 +43,7 @@ NUD_PERMANENT = 0x80
 NTF_SELF = 0x02
 RT_TABLE_MAIN = 254
 RTPROT_BOOT, RTPROT_STATIC, RTPROT_BIRD = 3, 4, 12
-RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST, RT_SCOPE_NOWHERE = 0, 253, 254, 255
 RTN_UNICAST, RTN_BLACKHOLE = 1, 6
 RTNH_F_ONLINK = 4
 FR_ACT_TO_TBL = 1
@@ -57,7 +54,10 @@ _HEADER = struct.Struct("=IHHII")
 
 
 class Route(NamedTuple):
-    """How a route leads on: by a gateway (`onlink` if no route leads to it), by a device, or nowhere."""
+    """How a route leads on: by a gateway (`onlink` if no route leads to it), by a device, or nowhere.
+
+    `scope` None is the usual one: link for an IPv4 route without a gateway.
+    """
 
     via: str | None = None
     oif: int | None = None
@@ -67,10 +67,16 @@ class Route(NamedTuple):
     protocol: int = RTPROT_STATIC
     type: int = RTN_UNICAST
     onlink: bool = False
+    scope: int | None = None
 
 
 class RtnlError(OSError):
     """The kernel refused a request; `errno` and the request's description say which and why."""
+
+
+def _given(**attrs: int | str) -> Attrs:
+    """Write attributes by their IFLA names in lower case; those without a value are left to the kernel."""
+    return [[f"IFLA_{name.upper()}", value] for name, value in attrs.items() if value]
 
 
 class Rtnl:
@@ -169,12 +175,15 @@ class Rtnl:
         answer = fcntl.ioctl(self._sock, SIOCGIFHWADDR, struct.pack("16si20x", ifname.encode(), 0))
         return answer[18:24].hex(":")
 
+    def _new_link(self, kind: str, ifname: str, data: Attrs, attrs: Attrs, up: bool = True) -> None:
+        info: Attrs = [["IFLA_INFO_KIND", kind], ["IFLA_INFO_DATA", {"attrs": data}]]
+        whole: Attrs = [["IFLA_IFNAME", ifname], *attrs, ["IFLA_LINKINFO", {"attrs": info}]]
+        self._link_request(RTM_NEWLINK, f"add {kind} {ifname}", 0, whole, create=True, up=up or None)
+
     def add_bridge(self, ifname: str, mac: str, *, mcast_snooping: bool = True) -> int:
         """Make a bridge that is up, and return its ifindex."""
         data = [["IFLA_BR_MCAST_SNOOPING", int(mcast_snooping)], ["IFLA_BR_FORWARD_DELAY", 0]]
-        info: Attrs = [["IFLA_INFO_KIND", "bridge"], ["IFLA_INFO_DATA", {"attrs": data}]]
-        attrs: Attrs = [["IFLA_IFNAME", ifname], ["IFLA_ADDRESS", mac], ["IFLA_LINKINFO", {"attrs": info}]]
-        self._link_request(RTM_NEWLINK, f"add bridge {ifname}", 0, attrs, create=True, up=True)
+        self._new_link("bridge", ifname, data, _given(address=mac))
         return self.ifindex(ifname)
 
     def add_veth(
@@ -195,52 +204,43 @@ class Rtnl:
         """
         fd = os.open(peer_netns, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            peer_attrs: Attrs = [["IFLA_IFNAME", peer], ["IFLA_NET_NS_FD", fd]]
-            if peer_mac:
-                peer_attrs.append(["IFLA_ADDRESS", peer_mac])
-            info: Attrs = [
-                ["IFLA_INFO_KIND", "veth"],
-                ["IFLA_INFO_DATA", {"attrs": [["VETH_INFO_PEER", {"attrs": peer_attrs}]]}],
-            ]
-            attrs: Attrs = [["IFLA_IFNAME", ifname], ["IFLA_LINKINFO", {"attrs": info}]]
-            if mac:
-                attrs.append(["IFLA_ADDRESS", mac])
-            if mtu:
-                attrs.append(["IFLA_MTU", mtu])
-                peer_attrs.append(["IFLA_MTU", mtu])
-            if master:
-                attrs.append(["IFLA_MASTER", master])
-            self._link_request(RTM_NEWLINK, f"add veth {ifname}", 0, attrs, create=True, up=True)
+            ends: Attrs = [["IFLA_IFNAME", peer], ["IFLA_NET_NS_FD", fd], *_given(address=peer_mac, mtu=mtu)]
+            data: Attrs = [["VETH_INFO_PEER", {"attrs": ends}]]
+            own = _given(address=mac, mtu=mtu, master=master)
+            self._new_link("veth", ifname, data, own)
         finally:
             os.close(fd)
 
     def add_vxlan(
-        self, ifname: str, *, vni: int, local: str, link: int, port: int, mac: str, mtu: int
-    ) -> int:
-        """Make a VXLAN device that learns nothing and is up, and return its ifindex."""
+        self,
+        ifname: str,
+        *,
+        vni: int,
+        local: str,
+        link: int,
+        port: int,
+        mac: str,
+        learning: bool = False,
+        mtu: int = 0,
+    ) -> None:
+        """Make a VXLAN device that is up."""
         family = 6 if ":" in local else ""
         data: Attrs = [
             ["IFLA_VXLAN_ID", vni],
             [f"IFLA_VXLAN_LOCAL{family}", local],
             ["IFLA_VXLAN_LINK", link],
             ["IFLA_VXLAN_PORT", port],
-            ["IFLA_VXLAN_LEARNING", 0],
+            ["IFLA_VXLAN_LEARNING", int(learning)],
         ]
-        info: Attrs = [["IFLA_INFO_KIND", "vxlan"], ["IFLA_INFO_DATA", {"attrs": data}]]
-        attrs: Attrs = [["IFLA_IFNAME", ifname], ["IFLA_ADDRESS", mac], ["IFLA_MTU", mtu]]
-        attrs.append(["IFLA_LINKINFO", {"attrs": info}])
-        self._link_request(RTM_NEWLINK, f"add vxlan {ifname}", 0, attrs, create=True, up=True)
-        return self.ifindex(ifname)
+        self._new_link("vxlan", ifname, data, _given(address=mac, mtu=mtu))
 
     def add_macvlan(self, ifname: str, target: str | Path, *, link: int, mac: str) -> None:
         """Make a macvlan in bridge mode over a link of this namespace, inside another one (down)."""
         fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
         try:
             data: Attrs = [["IFLA_MACVLAN_MODE", MACVLAN_MODE_BRIDGE]]
-            info: Attrs = [["IFLA_INFO_KIND", "macvlan"], ["IFLA_INFO_DATA", {"attrs": data}]]
-            attrs: Attrs = [["IFLA_IFNAME", ifname], ["IFLA_LINK", link], ["IFLA_ADDRESS", mac]]
-            attrs += [["IFLA_NET_NS_FD", fd], ["IFLA_LINKINFO", {"attrs": info}]]
-            self._link_request(RTM_NEWLINK, f"add macvlan {ifname}", 0, attrs, create=True)
+            own: Attrs = [["IFLA_LINK", link], ["IFLA_ADDRESS", mac], ["IFLA_NET_NS_FD", fd]]
+            self._new_link("macvlan", ifname, data, own, up=False)
         finally:
             os.close(fd)
 
@@ -306,7 +306,8 @@ class Rtnl:
         if kind == RTM_NEWROUTE:
             msg["proto"] = route.protocol
             is_far = route.via is not None or route.type != RTN_UNICAST or v6
-            msg["scope"] = RT_SCOPE_UNIVERSE if is_far else RT_SCOPE_LINK
+            usual = RT_SCOPE_UNIVERSE if is_far else RT_SCOPE_LINK
+            msg["scope"] = usual if route.scope is None else route.scope
         else:
             msg["scope"] = RT_SCOPE_NOWHERE  # matches any on deletion
         msg["flags"] = RTNH_F_ONLINK if route.onlink else 0

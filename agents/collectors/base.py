@@ -97,7 +97,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
 class NetnsHandle:
     """One namespace of the node while it lives.
 
-    `fd` is an open nsfs file, or -1 for a namespace that only a veth peer betrays: such a handle
+    `fd` is an open nsfs file, or -1 for a namespace discovered by its veth peer alone: such a handle
     cannot be entered, `run` and `open_netlink` raise FileNotFoundError, and only the rtnl collector
     gets to see it. `holders` is as in `Netns`; `pids` are all processes in it that /proc showed at the
     last look, and `infra_pid` the one that holds it open for others: the pause process if there is

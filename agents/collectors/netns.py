@@ -1,7 +1,7 @@
 """Find every network namespace of the node, know it again, and know who holds it.
 
 Sources: the node's own namespace; bind mounts in the netns directories; every process under /proc;
-and, last, namespaces that only a veth peer betrays (`agents.relations` finds those). Identity is the device and
+and, last, namespaces discovered by their veth peer alone (`agents.relations` finds those). Identity is the device and
 inode of the nsfs file. The kernel reuses inode numbers, so a number that comes back after its
 namespace had gone gets the next generation.
 

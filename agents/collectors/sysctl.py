@@ -22,7 +22,7 @@ from itertools import groupby
 from agents.collectors.base import Host, NetnsHandle, Reading
 from agents.collectors.watched import WatchedFiles
 from agents.kernel import Kernel
-from netviz.core.model.link import Ipv4Conf, Ipv6Conf
+from netviz.core.model.devconf import Ipv4Conf, Ipv6Conf
 from netviz.core.model.netns import Sysctl
 
 LOOK_S = 2.0
@@ -37,6 +37,8 @@ _SINGLE = (
     "ipv4/icmp_echo_ignore_all",
     "ipv4/icmp_echo_ignore_broadcasts",
     "ipv4/icmp_errors_use_inbound_ifaddr",
+    "ipv4/icmp_ratelimit",
+    "ipv4/icmp_ratemask",
     "ipv4/ip_default_ttl",
     "ipv4/ip_early_demux",
     "ipv4/ip_forward",

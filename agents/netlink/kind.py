@@ -14,11 +14,14 @@ import msgspec
 
 from agents.netlink.wire import BE32, attr_list, attrs, be16, s32, u8, u16, u32
 from netviz.core.model.link import (
+    NETKIT_L3,
+    NETKIT_SCRUB_DEFAULT,
     AnyKindInfo,
     BondInfo,
     BridgeInfo,
     IpvlanInfo,
     MacvlanInfo,
+    NetkitInfo,
     TunInfo,
     TunnelInfo,
     VlanInfo,
@@ -98,6 +101,17 @@ def _macvlan(a: _Attrs) -> MacvlanInfo:
 
 def _ipvlan(a: _Attrs) -> IpvlanInfo:
     return IpvlanInfo(mode=u16(a.get(1)), flags=u16(a.get(2)))
+
+
+def _netkit(a: _Attrs) -> NetkitInfo:
+    return NetkitInfo(
+        mode=u32(a.get(5), NETKIT_L3),
+        primary=bool(u8(a.get(2))),
+        policy=u32(a.get(3)),
+        peer_policy=u32(a.get(4)),
+        scrub=u32(a.get(6), NETKIT_SCRUB_DEFAULT),
+        peer_scrub=u32(a.get(7), NETKIT_SCRUB_DEFAULT),
+    )
 
 
 def _bond(a: _Attrs) -> BondInfo:
@@ -186,6 +200,7 @@ _PARSERS: dict[str, Callable[[_Attrs], AnyKindInfo]] = {
     "macvtap": _macvlan,
     "ipvlan": _ipvlan,
     "ipvtap": _ipvlan,
+    "netkit": _netkit,
     "bond": _bond,
     "vrf": _vrf,
     "tun": _tun,

@@ -15,7 +15,8 @@ from functools import lru_cache
 
 from agents.netlink.kind import parse_kind
 from agents.netlink.wire import Message, attr, attr_list, attrs, s32, text, u8, u32
-from netviz.core.model.link import BondSlave, BridgePort, Ipv4Conf, Ipv6Conf, Link, LinkCounters
+from netviz.core.model.devconf import Ipv4Conf, Ipv6Conf
+from netviz.core.model.link import BondSlave, BridgePort, Link, LinkCounters
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10

@@ -163,6 +163,7 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
     problem: null,
     not_understood: null,
     leaves_in_s: null,
+    subnets: [{ dev: "eth0", subnet: "172.18.0.0/24" }],
     collector: {
       version: "0.1.0",
       lag_s: 0.02,

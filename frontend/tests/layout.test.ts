@@ -4,8 +4,10 @@ import type { Delta } from "../src/graph/model.js";
 import { Graph } from "../src/graph/store.js";
 import { columnsFor } from "../src/layout/box.js";
 import { commonStart, layoutScene, nodesPerRow } from "../src/layout/layout.js";
+import { LANE_STEP } from "../src/layout/metrics.js";
 import { naturalCompare } from "../src/layout/natural.js";
 import type { Rect, Scene } from "../src/layout/scene.js";
+import { wirePath } from "../src/layout/wires.js";
 import { graphOf } from "./clusters.js";
 
 function places(scene: Scene): Map<string, Rect> {
@@ -183,4 +185,54 @@ test("what all names begin with ends at a sign or at a digit", () => {
   expect(commonStart(["node1", "node12"])).toBe(4);
   expect(commonStart(["alpha", "beta"])).toBe(0);
   expect(commonStart(["alone"])).toBe(0);
+});
+
+/** Every node of the cluster has a second NIC on the subnet that `subnetOf` gives it. */
+function twoNics(nodes: number, subnetOf: (node: number) => string): Graph {
+  const cluster = makeCluster({ nodes, pods: 2 });
+  for (let n = 1; n <= nodes; n += 1) {
+    const eth0 = cluster.links.find((link) => link.key === `${rootKey(n)}/2`);
+    const node = cluster.nodes[n - 1];
+    if (!eth0 || !node) throw new Error("the fixture has changed");
+    const addr = `${subnetOf(n).replace("0/24", String(n + 1))}/24`;
+    cluster.links.push({ ...eth0, key: `${rootKey(n)}/5`, ifname: "eth1", ifindex: 5, addrs: [addr] });
+    node.addrs = [...node.addrs, addr];
+    node.subnets = [...node.subnets, { dev: "eth1", subnet: subnetOf(n) }];
+  }
+  const graph = new Graph();
+  graph.apply(cluster);
+  return graph;
+}
+
+test("each subnet of nodes with two NICs has a line of its own, and a path stays on it", () => {
+  const scene = layoutScene(twoNics(8, () => "172.31.0.0/24"));
+  expect(scene.lanes).toEqual(["172.18.0.0/24", "172.31.0.0/24"]);
+  for (const box of scene.nodes)
+    expect(box.nics.map((nic) => [nic.ifname, nic.lane])).toEqual([
+      ["eth0", 0],
+      ["eth1", 1],
+    ]);
+  const [a, b] = [scene.nodes[0], scene.nodes.at(-1)];
+  const [nicA, nicB] = [a?.nics[1], b?.nics[1]];
+  if (!a || !b || !nicA || !nicB || !scene.trunk) throw new Error("no second row");
+  const points = wirePath(
+    scene,
+    { at: "nic", node: a.name, link: nicA.link },
+    { at: "nic", node: b.name, link: nicB.link },
+  );
+  const rails = [a, b].map((box) => (scene.rails[box.row]?.y ?? 0) - LANE_STEP);
+  expect(points.slice(1, -1).map((point) => point.y)).toEqual([rails[0], rails[0], rails[1], rails[1]]);
+  expect(points[2]?.x).toBe(scene.trunk.x - LANE_STEP);
+  expect(Math.min(...rails)).toBeGreaterThan(scene.bounds.y);
+});
+
+test("subnets that no node is on both of share a line, and many subnets don't make many lines", () => {
+  const zones = layoutScene(twoNics(4, (n) => `172.31.${n % 2}.0/24`));
+  expect(zones.lanes).toEqual(["172.18.0.0/24", "underlay"]);
+  const graph = graphOf({ nodes: 2, pods: 1 });
+  const node = graph.nodes.get("node-1");
+  const subnets = Array.from({ length: 9 }, (_, i) => ({ dev: `eth${i}`, subnet: `10.${i}.0.0/16` }));
+  if (node) node.subnets = subnets;
+  expect(layoutScene(graph).lanes).toHaveLength(4);
+  expect(layoutScene(graphOf({ nodes: 3, pods: 1 })).lanes).toEqual(["underlay"]);
 });

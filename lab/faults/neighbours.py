@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lab import plan
+from lab import blocks, plan
 from lab.changes import Changes
 from lab.faults.links import WRONG_MAC
 from lab.faults.model import Effect, Target, fault
-from lab.kinds import routed, two_nics
+from lab.kinds import two_nics
 
 
 @fault(
@@ -66,7 +66,7 @@ def _wrong_gateway_neighbour(changes: Changes, target: Target) -> None:
     for family in pod.families:
         gateway = plan.gateway(target.node, family)
         if target.kind == "routed":
-            gateway = routed.GATEWAY6 if family == 6 else routed.GATEWAY4
+            gateway = blocks.ROUTED_GATEWAY6 if family == 6 else blocks.ROUTED_GATEWAY4
         elif target.kind == "macvlan":
             gateway = plan.router(family)
         changes.set_neigh(pod.name, "eth0", gateway, WRONG_MAC)

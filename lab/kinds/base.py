@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lab import plan
+from lab.blocks import End
 from lab.fabric import Site, filter_bridged
 from lab.rtnl import Rtnl
 from lab.spec import ClusterSpec, NodeState, Pod, SpecError
@@ -57,6 +58,13 @@ class Kind:
     def plan_node(self, spec: ClusterSpec, index: int) -> NodeState:
         """Plan node number `index`, from 1."""
         return plan.node_state(spec, index)
+
+    def ends(self, node: NodeState, pod: Pod) -> list[End]:
+        """Return a pod's addresses with its node's ranges and gateways."""
+        return [
+            End(pod.address(family), plan.prefixlen(node.pod_cidr(family)), plan.gateway(node, family))
+            for family in pod.families
+        ]
 
     def plan_pod(self, spec: ClusterSpec, node: NodeState, name: str) -> Pod:
         """Plan a new pod. Raises: ValueError if its node has no free address."""

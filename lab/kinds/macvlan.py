@@ -10,8 +10,8 @@ Pods' packets never pass the node's rules, so nothing is translated either: the 
 
 from __future__ import annotations
 
-from lab import plan
-from lab.fabric import Site, open_link
+from lab import blocks, plan
+from lab.fabric import Site
 from lab.kinds.base import Kind
 from lab.rtnl import Rtnl
 from lab.spec import MAX_PODS_OF_24, ClusterSpec, NodeState, Pod, SpecError
@@ -52,13 +52,11 @@ class Macvlan(Kind):
         """Make the macvlan inside the pod."""
         path = site.netns(node, pod.name)
         rtnl.add_macvlan("eth0", path, link=rtnl.ifindex("eth0"), mac=pod.mac)
-        with Rtnl(path) as inside:
-            inside.set_up(1)
-            eth0 = open_link(inside, "eth0")
-            for family in pod.families:
-                length = plan.prefixlen(site.underlay(family))
-                inside.add_addr(eth0, f"{pod.address(family)}/{length}")
-                inside.add_route(plan.default(family), via=plan.router(family))
+        ends = [
+            blocks.End(pod.address(family), plan.prefixlen(site.underlay(family)), plan.router(family))
+            for family in pod.families
+        ]
+        blocks.build(path, blocks.on_subnet(ends))
 
     def unplug(self, site: Site, spec: ClusterSpec, node: NodeState, pod: Pod, rtnl: Rtnl) -> None:
         """The macvlan goes with the pod's namespace, or here while processes still hold that."""

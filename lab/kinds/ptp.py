@@ -10,10 +10,10 @@ As the CNI plugin ptp sets it up. kindnet's chain KIND-MASQ-AGENT masquerades wh
 
 from __future__ import annotations
 
-from lab import plan, xtables
-from lab.fabric import Site, open_link
+from lab import blocks, plan, xtables
+from lab.fabric import Site
 from lab.kinds.base import Kind
-from lab.rtnl import RTPROT_BOOT, Rtnl
+from lab.rtnl import Rtnl
 from lab.spec import ClusterSpec, NodeState, Pod
 
 _AGENT = '-m comment --comment "kind-masq-agent: {}"'
@@ -50,19 +50,6 @@ class Ptp(Kind):
     def plug(self, site: Site, spec: ClusterSpec, node: NodeState, pod: Pod, rtnl: Rtnl) -> None:
         """Make the veth pair, and the routes on both sides."""
         path = site.netns(node, pod.name)
-        rtnl.add_veth(pod.host_ifname, "eth0", path, peer_mac=pod.mac)
-        outer = rtnl.ifindex(pod.host_ifname)
-        with Rtnl(path) as inside:
-            inside.set_up(1)
-            eth0 = open_link(inside, "eth0")
-            for family in pod.families:
-                gateway, own = plan.gateway(node, family), node.pod_cidr(family)
-                inside.add_addr(eth0, f"{pod.address(family)}/{plan.prefixlen(own)}")
-                # The plugin replaces the route of the subnet: the others of the node are behind the gateway.
-                inside.delete_route(own, oif=eth0)
-                inside.add_route(plan.host(gateway), oif=eth0, protocol=RTPROT_BOOT)
-                inside.add_route(own, via=gateway, src=pod.address(family), protocol=RTPROT_BOOT)
-                inside.add_route(plan.default(family), via=gateway, protocol=RTPROT_BOOT)
-        for family in pod.families:
-            rtnl.add_addr(outer, plan.host(plan.gateway(node, family)))
-            rtnl.add_route(plan.host(pod.address(family)), oif=outer, protocol=RTPROT_BOOT)
+        outer, inner = blocks.ptp(pod.host_ifname, str(path), pod.mac, self.ends(node, pod))
+        blocks.build(site.root(node), outer, rtnl)
+        blocks.build(path, inner)

@@ -12,15 +12,12 @@ others and to the router. Felix's rules are in `felix`.
 
 from __future__ import annotations
 
-from lab import netns, plan, xtables
-from lab.fabric import Site, open_link
+from lab import blocks, plan, xtables
+from lab.fabric import Site
 from lab.kinds import felix
 from lab.kinds.base import Kind, RouteArgs
-from lab.rtnl import RTN_BLACKHOLE, RTPROT_BIRD, RTPROT_BOOT, Rtnl
+from lab.rtnl import RTN_BLACKHOLE, RTPROT_BIRD, Rtnl
 from lab.spec import ClusterSpec, NodeState, Pod
-
-HOST_MAC = "ee:ee:ee:ee:ee:ee"
-GATEWAY4, GATEWAY6 = "169.254.1.1", "fe80::ecee:eeff:feee:eeee"
 
 
 class Routed(Kind):
@@ -62,26 +59,10 @@ class Routed(Kind):
     def plug(self, site: Site, spec: ClusterSpec, node: NodeState, pod: Pod, rtnl: Rtnl) -> None:
         """Make the veth pair, its settings, and the routes on both sides."""
         path = site.netns(node, pod.name)
-        rtnl.add_veth(pod.host_ifname, "eth0", path, peer_mac=pod.mac, mac=HOST_MAC)
-        outer = rtnl.ifindex(pod.host_ifname)
-        with Rtnl(path) as inside:
-            inside.set_up(1)
-            eth0 = open_link(inside, "eth0")
-            inside.add_addr(eth0, plan.host(pod.ipv4))
-            inside.add_route(plan.host(GATEWAY4), oif=eth0, protocol=RTPROT_BOOT)
-            inside.add_route(plan.DEFAULT4, via=GATEWAY4, oif=eth0, protocol=RTPROT_BOOT)
-            if pod.ipv6:
-                inside.add_addr(eth0, plan.host(pod.ipv6))
-                inside.add_route(plan.DEFAULT6, via=GATEWAY6, oif=eth0, protocol=RTPROT_BOOT)
-        settings: netns.Sysctls = {}
-        for name, value in (("route_localnet", 1), ("proxy_arp", 1), ("forwarding", 1)):
-            settings[f"ipv4/conf/{pod.host_ifname}/{name}"] = value
-        settings[f"ipv4/neigh/{pod.host_ifname}/proxy_delay"] = 0
-        if pod.ipv6:
-            settings[f"ipv6/conf/{pod.host_ifname}/proxy_ndp"] = 1
-        netns.set_sysctls(site.root(node), settings)
-        for family in pod.families:
-            rtnl.add_route(plan.host(pod.address(family)), oif=outer, protocol=RTPROT_BOOT)
+        addresses = [pod.address(family) for family in pod.families]
+        outer, inner = blocks.routed(pod.host_ifname, str(path), pod.mac, addresses)
+        blocks.build(site.root(node), outer, rtnl)
+        blocks.build(path, inner)
 
     def pods_changed(self, site: Site, node: NodeState) -> None:
         """Bring Felix's chains up to date."""

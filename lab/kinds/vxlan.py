@@ -10,11 +10,11 @@ let pods' traffic be forwarded. Bridged packets pass the IP hooks, as Kubernetes
 
 from __future__ import annotations
 
-from lab import plan, xtables
+from lab import blocks, plan, xtables
 from lab.fabric import Site
 from lab.kinds.base import RouteArgs
 from lab.kinds.bridged import Bridged
-from lab.rtnl import RTPROT_BOOT, Rtnl
+from lab.rtnl import Rtnl
 from lab.spec import ClusterSpec, NodeState
 
 VNI, PORT = 1, 8472
@@ -64,35 +64,25 @@ class Vxlan(Bridged):
 
     def make_tunnels(self, site: Site, node: NodeState, vni: int) -> None:
         """Make the tunnel's device of each family."""
-        with Rtnl(site.root(node)) as rtnl:
-            nic = rtnl.ifindex("eth0")
-            for family in node.families:
-                tunnel = rtnl.add_vxlan(
-                    device(family),
-                    vni=vni,
-                    local=node.address(family),
-                    link=nic,
-                    port=PORT,
-                    mac=tunnel_mac(node, family),
-                    mtu=_MTU[family],
-                )
-                rtnl.add_addr(tunnel, plan.host(tunnel_address(node, family)))
+        for family in node.families:
+            name, mac = device(family), tunnel_mac(node, family)
+            tunnel = blocks.Vxlan(name, vni, PORT, node.address(family), "eth0", mac, _MTU[family])
+            blocks.build(site.root(node), blocks.tunnel_end(tunnel, [tunnel_address(node, family)]))
 
     def route_to(self, other: NodeState, family: int) -> RouteArgs:
         """The route through the tunnel: its gateway is known by the neighbour entry alone."""
-        via = tunnel_address(other, family)
-        return {"via": via, "dev": device(family), "onlink": 1, "protocol": RTPROT_BOOT}
+        own, behind = tunnel_address(other, family), other.pod_cidr(family)
+        return blocks.route_args(blocks.tunnel_way(device(family), own, behind))
 
     def join(self, site: Site, node: NodeState, others: list[NodeState]) -> None:
         """Learn the other ends of the tunnel: neighbour, entry, route."""
-        with Rtnl(site.root(node)) as rtnl:
-            for family in node.families:
-                tunnel = rtnl.ifindex(device(family))
-                for other in others:
-                    mac = tunnel_mac(other, family)
-                    rtnl.replace_neigh(tunnel, tunnel_address(other, family), mac)
-                    rtnl.add_fdb(tunnel, mac, other.address(family))
-        super().join(site, node, others)
+        root = site.root(node)
+        with Rtnl(root) as rtnl:
+            for other in others:
+                for family in node.families:
+                    ranges = {tunnel_address(other, family): other.pod_cidr(family)}
+                    mac, host = tunnel_mac(other, family), other.address(family)
+                    blocks.build(root, blocks.tunnel_peer(device(family), mac, host, ranges), rtnl)
 
 
 def _rules(node: NodeState, family: int) -> str:

@@ -148,7 +148,7 @@ def _write_services(
     family = 6 if ports and ":" in ports[0].cluster_ip else 4
     root, pods = site.root(node), kind.pods_range(family)
     if state.spec.proxy in (IPTABLES, BOTH):
-        proxy_iptables.write(root, family, node.name, pods, ports)
+        proxy_iptables.write(root, family, node.name, node.address(family), pods, ports)
     if state.spec.proxy in (NFTABLES, BOTH):
         services = plan.services_range(family)
         proxy_nftables.write(root, family, node.name, node.address(family), pods, services, ports)

@@ -27,23 +27,27 @@ class Endpoint(msgspec.Struct, frozen=True, order=True):
         return f"[{self.addr}]:{self.port}" if ":" in self.addr else f"{self.addr}:{self.port}"
 
 
-class ServicePort(msgspec.Struct, frozen=True):
-    """A port of a service. `affinity_s` is 0 without session affinity; `health_port` is 0 without one."""
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of a service. `affinity_s` is 0 without session affinity; `health_port` is 0 without one.
 
-    namespace: str
+    `sources` are the ranges that a load balancer's addresses take traffic from; without any, from everywhere.
+    """
+
+    namespace: str = "default"
     name: str
-    port_name: str
-    proto: str
-    port: int
+    port_name: str = ""
+    proto: str = "tcp"
+    port: int = 80
     cluster_ip: str
-    node_port: int
-    external_ips: tuple[str, ...]
-    balancer_ips: tuple[str, ...]
-    affinity_s: int
-    internal_local: bool
-    external_local: bool
-    health_port: int
-    endpoints: tuple[Endpoint, ...]
+    node_port: int = 0
+    external_ips: tuple[str, ...] = ()
+    balancer_ips: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    affinity_s: int = 0
+    internal_local: bool = False
+    external_local: bool = False
+    health_port: int = 0
+    endpoints: tuple[Endpoint, ...] = ()
 
     @property
     def title(self) -> str:
@@ -54,6 +58,20 @@ class ServicePort(msgspec.Struct, frozen=True):
     def is_external(self) -> bool:
         """Whether it is reached from outside by some address or port."""
         return bool(self.node_port or self.external_ips or self.balancer_ips)
+
+    @property
+    def guarded_ips(self) -> tuple[str, ...]:
+        """The load balancer's addresses, where they don't take traffic from everywhere."""
+        return self.balancer_ips if self.sources else ()
+
+    def taken(self, node_ip: str) -> tuple[str, ...]:
+        """Return whom the guarded addresses take traffic from on a node.
+
+        Where the node may, the addresses themselves may too: some balancers give them to the node.
+        """
+        own = ipaddress.ip_address(node_ip)
+        may = any(own in ipaddress.ip_network(source) for source in self.sources)
+        return self.sources + (self.guarded_ips if may else ())
 
     def local(self, node: str) -> tuple[Endpoint, ...]:
         """Return the endpoints on a node."""
@@ -84,6 +102,10 @@ def _family(address: str) -> int:
     return ipaddress.ip_address(address).version
 
 
+def _of_family(cidr: str) -> int:
+    return ipaddress.ip_network(cidr, strict=False).version
+
+
 def _is_of(one: Json, service: Json, family: int) -> bool:
     meta, labels = service["metadata"], one["metadata"].get("labels", {})
     found = (one["metadata"]["namespace"], labels.get("kubernetes.io/service-name"), one["addressType"])
@@ -105,6 +127,7 @@ def _port(service: Json, port: Json, cluster_ip: str, slices: list[Json], family
         node_port=port.get("nodePort", 0),
         external_ips=tuple(ip for ip in spec.get("externalIPs", []) if _family(ip) == family),
         balancer_ips=tuple(one["ip"] for one in ingress if _family(one["ip"]) == family),
+        sources=tuple(one for one in spec.get("loadBalancerSourceRanges", []) if _of_family(one) == family),
         affinity_s=config.get("timeoutSeconds", 10800) if sticky else 0,
         internal_local=spec.get("internalTrafficPolicy") == "Local",
         external_local=spec.get("externalTrafficPolicy") == "Local",

@@ -17,7 +17,7 @@ from lab import xtables
 from lab.kubernetes.ports import Endpoint, ServicePort
 
 MARK = "0x4000/0x4000"
-OWN = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-SEP-")
+OWN = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-")
 Chains = dict[str, list[str]]
 
 _NEW = "-m conntrack --ctstate NEW"
@@ -71,27 +71,31 @@ def _leading(table: str) -> list[str]:
     return [f"-I {hook} 1 {rule}" for hook, rule in _HOOKS[table]]
 
 
-def whole(node: str, pods: str, ports: Sequence[ServicePort], family: int) -> str:
+def whole(node: str, node_ip: str, pods: str, ports: Sequence[ServicePort], family: int) -> str:
     """Write all that a node without kube-proxy's rules gets, as one text for iptables-restore --noflush."""
     text = ""
-    for table, chains in tables(node, pods, ports, family).items():
+    for table, chains in tables(node, node_ip, pods, ports, family).items():
         rules = [f"-A {chain} {rule}" for chain, lines in chains.items() for rule in lines]
         text += xtables.table(table, list(chains), [*rules, *(_leading(table) if table in _HOOKS else ())])
     return text
 
 
-def write(netns: Path, family: int, node: str, pods: str, ports: Sequence[ServicePort]) -> None:
+def write(netns: Path, family: int, node: str, node_ip: str, pods: str, ports: Sequence[ServicePort]) -> None:
     """Bring the chains up to date. `pods` is the range of the cluster's pods."""
-    made = tables(node, pods, ports, family)
+    made = tables(node, node_ip, pods, ports, family)
     for table, chains in made.items():
         xtables.sync(netns, family, table, chains, OWN)
 
 
-def tables(node: str, pods: str, ports: Sequence[ServicePort], family: int) -> dict[str, Chains]:
+def tables(
+    node: str, node_ip: str, pods: str, ports: Sequence[ServicePort], family: int
+) -> dict[str, Chains]:
     """Return every table's chains: chain -> its rules without "-A CHAIN"."""
     nat, filters = _fixed_nat(), _fixed_filter(family)
     for port in ports:
         _add(port, node, pods, nat, filters)
+        if port.guarded_ips and port.endpoints:
+            _guard(port, node_ip, nat, filters)
     last = (
         '-m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule in this chain" '
         "-m addrtype --dst-type LOCAL -j KUBE-NODEPORTS"
@@ -149,8 +153,8 @@ def _add(port: ServicePort, node: str, pods: str, nat: Chains, filters: Chains) 
         _refuse(port, filters["KUBE-SERVICES"], f"-d {_host(port.cluster_ip)} ", f"{dport} {port.port}", "")
     for ip, what in _outer_addresses(port):
         if port.endpoints:
-            title = f'"{port.title} {what}"'
-            nat["KUBE-SERVICES"].append(f"-d {_host(ip)} {at} {title} {dport} {port.port} -j {ext}")
+            chain, title = _chain("FW", port) if ip in port.guarded_ips else ext, f'"{port.title} {what}"'
+            nat["KUBE-SERVICES"].append(f"-d {_host(ip)} {at} {title} {dport} {port.port} -j {chain}")
         if not outside:
             _refuse(port, filters["KUBE-EXTERNAL-SERVICES"], f"-d {_host(ip)} ", f"{dport} {port.port}", "")
     if port.node_port:
@@ -165,6 +169,19 @@ def _add(port: ServicePort, node: str, pods: str, nat: Chains, filters: Chains) 
 def _outer_addresses(port: ServicePort) -> list[tuple[str, str]]:
     found = [(ip, "external IP") for ip in port.external_ips]
     return found + [(ip, "loadbalancer IP") for ip in port.balancer_ips]
+
+
+def _guard(port: ServicePort, node_ip: str, nat: Chains, filters: Chains) -> None:
+    """Let a load balancer's addresses take traffic from some sources alone; what isn't translated is dropped."""
+    fw, ext = _chain("FW", port), _chain("EXT", port)
+    note = f'-m comment --comment "{port.title} loadbalancer IP"'
+    rest = f'-m comment --comment "other traffic to {port.title} will be dropped by KUBE-PROXY-FIREWALL"'
+    nat[fw] = [*(f"-s {source} {note} -j {ext}" for source in port.taken(node_ip)), rest]
+    refuse = f'-m comment --comment "{port.title} traffic not accepted by {fw}"'
+    filters["KUBE-PROXY-FIREWALL"] += [
+        f"-d {_host(ip)} -p {port.proto} {refuse} -m {port.proto} --dport {port.port} -j DROP"
+        for ip in port.guarded_ips
+    ]
 
 
 def _node_port(port: ServicePort, node: str, ext: str, nat: Chains, filters: Chains) -> None:

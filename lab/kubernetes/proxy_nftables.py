@@ -33,6 +33,9 @@ def table(node: str, node_ip: str, pods: str, services: str, ports: Sequence[Ser
     parts = [*_sets(node, node_ip, ports, ip), *_fixed(pods, services, ip)]
     for port in ports:
         parts += _service(port, node, pods, ip)
+        if port.guarded_ips:
+            taken = ", ".join(port.taken(node_ip))
+            parts.append(_block("chain", _name("firewall", port), [f"{ip} saddr != {{ {taken} }} drop"]))
     return f"table {ip} kube-proxy {{\n" + "\n".join(parts) + "\n}\n"
 
 
@@ -63,6 +66,11 @@ def _sets(node: str, node_ip: str, ports: Sequence[ServicePort], ip: str) -> lis
     hairpins = [
         f"{one.addr} . {one.addr} . {port.proto} . {one.port}" for port in ports for one in port.local(node)
     ]
+    firewalls = [
+        f'{address} . {port.proto} . {port.port} comment "{port.title}" : goto {_name("firewall", port)}'
+        for port in ports
+        for address in port.guarded_ips
+    ]
     sticky = [
         _block(
             "set",
@@ -83,7 +91,7 @@ def _sets(node: str, node_ip: str, ports: Sequence[ServicePort], ip: str) -> lis
         _block("set", "nodeport-ips", [f"type {addr}", *_elements([node_ip])]),
         _block("map", "no-endpoint-services", [by_addr, *_elements(none_inside)]),
         _block("map", "no-endpoint-nodeports", [by_port, *_elements(none_by_node)]),
-        _block("map", "firewall-ips", [by_addr]),
+        _block("map", "firewall-ips", [by_addr, *_elements(firewalls)]),
         _block("map", "service-ips", [by_addr, *_elements(inside)]),
         _block("map", "service-nodeports", [by_port, *_elements(by_node)]),
         *sticky,

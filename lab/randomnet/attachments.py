@@ -12,20 +12,29 @@ nodes as copies.
 
 from __future__ import annotations
 
+from lab import blocks
+from lab.blocks import End
+from lab.plan import mac_of
 from lab.randomnet.model import FABRIC
 from lab.randomnet.plan import OUTSIDE4, Node, Plan, Pod
+from lab.randomnet.written import written
 
 STRETCHED_VNI = 9
 
 
-def mac_of(ipv4: str) -> str:
-    """Return the MAC that goes with an IPv4 address."""
-    return "0a:58:" + ":".join(f"{int(part):02x}" for part in ipv4.split("."))
+def netns_file(name: str) -> str:
+    """Write a namespace as lines name it."""
+    return f"{{{name}}}"
 
 
-def veth(here: str, there: str, place: str, mac: str) -> str:
+def ends(node: Node, pod: Pod) -> list[End]:
+    """Return a pod's addresses, in its node's ranges, and its gateways."""
+    return [End(pod.ipv4, 24, node.gateway4), End(pod.ipv6, 64, node.gateway6)]
+
+
+def veth(here: str, there: str, where: str, mac: str) -> str:
     """Make the line for a veth pair whose other end is in another namespace."""
-    return f"link add {here} type veth peer name {there} address {mac} netns {{{place}}}"
+    return f"link add {here} type veth peer name {there} address {mac} netns {netns_file(where)}"
 
 
 def stretch(plan: Plan) -> None:
@@ -42,24 +51,26 @@ def stretch(plan: Plan) -> None:
         df = rng.choice(["", "", " df set", " df inherit"])
         mtu = rng.choice([1450, 1450, 1450, 1500])
         gateway4, gateway6 = f"10.250.0.20{node.index}", f"fd45::20{node.index}"
+        device = blocks.Vxlan(
+            "vx9",
+            vni,
+            port,
+            node.ipv4,
+            "eth0",
+            mac_of(f"10.251.0.{node.index}"),
+            mtu,
+            learning=learning == "learning",
+            master="br9",
+            more=f"{misses}{df}",
+        )
+        hosts = [other.ipv4 for other in plan.nodes if other is not node]
+        bridge = blocks.gateway("br9", mac_of(gateway4), {gateway4: "10.250.0.0/24", gateway6: "fd45::/64"})
+        down = ["link set vx9 down"] if broken == "down" else []
+        config = written(bridge, blocks.flooding_end(device, hosts))
         plan.add(
             "stretched" + (f".wrong-{broken}" if broken else f".{learning}"),
             node.name,
-            ip4=[
-                f"link add br9 address {mac_of(gateway4)} type bridge forward_delay 0",
-                f"link add vx9 mtu {mtu} address {mac_of(f'10.251.0.{node.index}')} type vxlan id {vni} "
-                f"dstport {port} {learning} local {node.ipv4} dev eth0{misses}{df}",
-                "link set vx9 master br9",
-                *([] if broken == "down" else ["link set vx9 up"]),
-                "link set br9 up",
-                f"addr add {gateway4}/24 dev br9",
-            ],
-            ip6=[f"addr add {gateway6}/64 dev br9 nodad"],
-            bridge=[
-                f"fdb append 00:00:00:00:00:00 dev vx9 dst {other.ipv4} self"
-                for other in plan.nodes
-                if other is not node
-            ],
+            **config | {"ip4": [*config["ip4"], *down]},
             tokens=["@vx9", f"the tunnel to {node.ipv4} has no end"],
         )
     for pod in [pod for pod in plan.pods if pod.how == "stretched"]:
@@ -71,60 +82,22 @@ def stretch(plan: Plan) -> None:
 
 def stretched(plan: Plan, node: Node, pod: Pod) -> None:
     """Put a pod on the stretched bridge."""
-    plan.add(
-        "pod.stretched",
-        node.name,
-        ip4=[veth(pod.host, "eth0", pod.name, pod.mac), f"link set {pod.host} master br9 up"],
-        tokens=[f"@{pod.host}, a port of br9", f"@{pod.host} is a veth"],
+    gateways = [End(pod.ipv4, 24, f"10.250.0.20{node.index}"), End(pod.ipv6, 64, f"fd45::20{node.index}")]
+    outer, inner = blocks.bridged(
+        blocks.Veth(pod.host, netns_file(pod.name), pod.mac, master="br9"), gateways
     )
-    plan.add(
-        "pod.stretched",
-        pod.name,
-        ip4=[
-            "link set lo up",
-            "link set eth0 mtu 1450 up" if plan.chance(0.8) else "link set eth0 up",
-            f"addr add {pod.ipv4}/24 dev eth0",
-            f"route add default via 10.250.0.20{node.index}",
-        ],
-        ip6=[f"addr add {pod.ipv6}/64 dev eth0 nodad", f"route add default via fd45::20{node.index}"],
-    )
+    tokens = [f"@{pod.host}, a port of br9", f"@{pod.host} is a veth"]
+    plan.add("pod.stretched", node.name, **written(outer), tokens=tokens)
+    config = written(inner)
+    small = ["link set eth0 mtu 1450"] if plan.chance(0.8) else []
+    plan.add("pod.stretched", pod.name, **config | {"ip4": [*small, *config["ip4"]]})
 
 
 def ptp(plan: Plan, node: Node, pod: Pod) -> None:
-    """Join a pod by a veth without a bridge, as the plugin ptp does: the host's end has the gateway's address."""
-    plan.add(
-        "pod.ptp",
-        node.name,
-        ip4=[
-            veth(pod.host, "eth0", pod.name, pod.mac),
-            f"link set {pod.host} up",
-            f"addr add {node.gateway4}/32 dev {pod.host}",
-            f"route add {pod.ipv4}/32 dev {pod.host} scope host",
-        ],
-        ip6=[
-            f"addr add {node.gateway6}/128 dev {pod.host} nodad",
-            f"route add {pod.ipv6}/128 dev {pod.host}",
-        ],
-        tokens=[f"dev {pod.host}"],
-    )
-    plan.add(
-        "pod.ptp",
-        pod.name,
-        ip4=[
-            "link set lo up",
-            "link set eth0 up",
-            f"addr add {pod.ipv4}/24 dev eth0 noprefixroute",
-            f"route add {node.gateway4} dev eth0 scope link",
-            f"route add {node.cidr4} via {node.gateway4} src {pod.ipv4}",
-            f"route add default via {node.gateway4}",
-        ],
-        ip6=[
-            f"addr add {pod.ipv6}/128 dev eth0 nodad",
-            f"route add {node.gateway6} dev eth0",
-            f"route add default via {node.gateway6} dev eth0",
-        ],
-        tokens=[f"{node.cidr4} via", node.gateway6],
-    )
+    """Join a pod by a veth without a bridge: the host's end has the gateway's address."""
+    outer, inner = blocks.ptp(pod.host, netns_file(pod.name), pod.mac, ends(node, pod))
+    plan.add("pod.ptp", node.name, **written(outer), tokens=[f"dev {pod.host}"])
+    plan.add("pod.ptp", pod.name, **written(inner), tokens=[f"{node.cidr4} via", node.gateway6])
 
 
 def macvlan(plan: Plan, node: Node, pod: Pod) -> None:
@@ -155,17 +128,12 @@ def macvlan(plan: Plan, node: Node, pod: Pod) -> None:
         peers = [OUTSIDE4, *(other.ipv4 for other in plan.nodes if other is not node)]
         macs = [mac_of(peer) for peer in peers if plan.chance(0.7)]
         listed = [f"link set link dev eth0 type macvlan macaddr add {mac}" for mac in macs]
+    gateway4 = plan.rng.choice(["172.30.0.100", node.ipv4])
+    config = written(blocks.on_subnet([End(pod.ipv4, 24, gateway4), End(pod.ipv6, 64, "fd30::100")]))
     plan.add(
         f"pod.macvlan-{mode}",
         pod.name,
-        ip4=[
-            "link set lo up",
-            *listed,
-            "link set eth0 up",
-            f"addr add {pod.ipv4}/24 dev eth0",
-            f"route add default via {plan.rng.choice(['172.30.0.100', node.ipv4])}",
-        ],
-        ip6=[f"addr add {pod.ipv6}/64 dev eth0 nodad", "route add default via fd30::100"],
+        **config | {"ip4": [*listed, *config["ip4"]]},
         tokens=["@eth0 is a macvlan over"],
     )
     if mode in ("source", "passthru"):

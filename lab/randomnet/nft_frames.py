@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lab.randomnet.attachments import mac_of
+from lab.plan import mac_of
 from lab.randomnet.nft_matches import HEADER_MATCHES
 from lab.randomnet.nft_rule import RuleContext
 from lab.randomnet.nft_state_matches import STATE_MATCHES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.randomnet.attachments import mac_of
+from lab.plan import mac_of
 from lab.randomnet.model import PORT
 from lab.randomnet.nft_rule import RuleContext, Words
 

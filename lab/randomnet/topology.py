@@ -14,17 +14,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lab.randomnet.attachments import mac_of, macvlan, ptp, stretch, stretched, veth
+from lab import blocks
+from lab.blocks import End
+from lab.plan import mac_of
+from lab.randomnet.attachments import ends, macvlan, netns_file, ptp, stretch, stretched, veth
 from lab.randomnet.model import FABRIC, OUTSIDE, Listener
 from lab.randomnet.plan import OUTSIDE4, OUTSIDE6, Node, Plan, Pod
+from lab.randomnet.written import written
 
-GATEWAY_LL6 = "fe80::ecee:eeff:feee:eeee"
 VXLAN_PORT = 8472
 
 
 def vxlan_mac(node: Node) -> str:
     """Return the MAC of a node's VXLAN device."""
     return f"0a:58:00:00:01:{node.index:02x}"
+
+
+def tunnel4(node: Node) -> str:
+    """Return the address of a node's VXLAN device: the first of its pods' range."""
+    return f"10.244.{node.index}.0"
+
+
+def tunnel6(node: Node) -> str:
+    """Return the address of a node's VXLAN device: the first of its pods' range."""
+    return f"fd44:{node.index}::"
 
 
 def lay_out(plan: Plan) -> None:
@@ -97,74 +110,33 @@ def _outside(plan: Plan) -> None:
 
 
 def _node(plan: Plan, node: Node) -> None:
+    gateway = blocks.gateway(
+        "br0", mac_of(node.gateway4), {node.gateway4: node.cidr4, node.gateway6: node.cidr6}
+    )
     plan.add(
         "node",
         node.name,
-        ip4=[
-            "link set lo up",
-            "link set eth0 up",
-            f"addr add {node.ipv4}/24 dev eth0",
-            "route add default via 172.30.0.100",
-            f"link add br0 address {mac_of(node.gateway4)} type bridge forward_delay 0",
-            "link set br0 up",
-            f"addr add {node.gateway4}/24 dev br0",
-        ],
-        ip6=[
-            f"addr add {node.ipv6}/64 dev eth0 nodad",
-            "route add default via fd30::100",
-            f"addr add {node.gateway6}/64 dev br0 nodad",
-        ],
-        sysctls={"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"},
+        **written(
+            blocks.on_subnet([End(node.ipv4, 24, "172.30.0.100"), End(node.ipv6, 64, "fd30::100")]), gateway
+        )
+        | {"sysctls": {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"}},
         tokens=["@Forwarding is on"],
     )
 
 
 def _bridged(plan: Plan, node: Node, pod: Pod) -> None:
-    plan.add(
-        "pod.bridge",
-        node.name,
-        ip4=[veth(pod.host, "eth0", pod.name, pod.mac), f"link set {pod.host} master br0 up"],
-        tokens=[f"@{pod.host}, a port of br0", f"@{pod.host} is a veth"],
-    )
-    plan.add(
-        "pod.bridge",
-        pod.name,
-        ip4=[
-            "link set lo up",
-            "link set eth0 up",
-            f"addr add {pod.ipv4}/24 dev eth0",
-            f"route add default via {node.gateway4}",
-        ],
-        ip6=[f"addr add {pod.ipv6}/64 dev eth0 nodad", f"route add default via {node.gateway6}"],
-    )
+    veth = blocks.Veth(pod.host, netns_file(pod.name), pod.mac, master="br0")
+    outer, inner = blocks.bridged(veth, ends(node, pod))
+    tokens = [f"@{pod.host}, a port of br0", f"@{pod.host} is a veth"]
+    plan.add("pod.bridge", node.name, **written(outer), tokens=tokens)
+    plan.add("pod.bridge", pod.name, **written(inner))
 
 
 def _routed(plan: Plan, node: Node, pod: Pod) -> None:
-    plan.add(
-        "pod.routed",
-        node.name,
-        ip4=[
-            veth(pod.host, "eth0", pod.name, pod.mac),
-            f"link set {pod.host} address ee:ee:ee:ee:ee:ee up",
-            f"route add {pod.ipv4}/32 dev {pod.host}",
-        ],
-        ip6=[f"route add {pod.ipv6}/128 dev {pod.host}"],
-        sysctls={f"ipv4/conf/{pod.host}/proxy_arp": "1"},
-        tokens=[f"dev {pod.host}"],
-    )
-    plan.add(
-        "pod.routed",
-        pod.name,
-        ip4=[
-            "link set lo up",
-            "link set eth0 up",
-            f"addr add {pod.ipv4}/32 dev eth0",
-            "route add 169.254.1.1 dev eth0 scope link",
-            "route add default via 169.254.1.1 dev eth0",
-        ],
-        ip6=[f"addr add {pod.ipv6}/128 dev eth0 nodad", f"route add default via {GATEWAY_LL6} dev eth0"],
-        tokens=["169.254.1.1", GATEWAY_LL6],
-    )
+    outer, inner = blocks.routed(pod.host, netns_file(pod.name), pod.mac, [pod.ipv4, pod.ipv6])
+    plan.add("pod.routed", node.name, **written(outer), tokens=[f"dev {pod.host}"])
+    gateways = [blocks.ROUTED_GATEWAY4, blocks.ROUTED_GATEWAY6]
+    plan.add("pod.routed", pod.name, **written(inner), tokens=gateways)
 
 
 def _join(plan: Plan, node: Node, other: Node) -> None:
@@ -180,38 +152,26 @@ def _join(plan: Plan, node: Node, other: Node) -> None:
         if not any(
             item.feature.startswith("join.vxlan-device") and item.at == node.name for item in plan.items
         ):
-            learning = plan.rng.choice(["nolearning", "nolearning", "learning"])
-            more = plan.rng.choice(
-                ["", "", " l2miss l3miss", " ttl 9", " ttl inherit", " tos inherit", " df set"]
-            )
-            broken = plan.rng.choice(["-vni", "-port"]) if plan.chance(0.12) else ""
-            vni, port = 2 if broken == "-vni" else 1, 8473 if broken == "-port" else VXLAN_PORT
-            plan.add(
-                f"join.vxlan-device{broken}",
-                node.name,
-                ip4=[
-                    f"link add vx1 address {vxlan_mac(node)} type vxlan id {vni} dstport {port} "
-                    f"{learning} local {node.ipv4} dev eth0{more}",
-                    f"addr add 10.244.{node.index}.0/32 dev vx1",
-                    "link set vx1 up",
-                ],
-                ip6=[f"addr add fd44:{node.index}::/128 dev vx1 nodad"],
-                tokens=["@vx1 wraps the frame", f"the tunnel to {node.ipv4} has no end"],
-            )
-        plan.add(
-            "join.vxlan",
-            node.name,
-            ip4=[
-                f"route add {other.cidr4} via 10.244.{other.index}.0 dev vx1 onlink",
-                f"neigh add 10.244.{other.index}.0 lladdr {vxlan_mac(other)} dev vx1 nud permanent",
-            ],
-            ip6=[
-                f"route add {other.cidr6} via fd44:{other.index}:: dev vx1 onlink",
-                f"neigh add fd44:{other.index}:: lladdr {vxlan_mac(other)} dev vx1 nud permanent",
-            ],
-            bridge=[f"fdb add {vxlan_mac(other)} dev vx1 dst {other.ipv4} self permanent"],
-            tokens=["vx1"],
-        )
+            _tunnel(plan, node)
+        ranges = {tunnel4(other): other.cidr4, tunnel6(other): other.cidr6}
+        peer = blocks.tunnel_peer("vx1", vxlan_mac(other), other.ipv4, ranges)
+        plan.add("join.vxlan", node.name, **written(peer), tokens=["vx1"])
+
+
+def _tunnel(plan: Plan, node: Node) -> None:
+    learning = plan.rng.choice(["nolearning", "nolearning", "learning"])
+    more = plan.rng.choice(["", "", " l2miss l3miss", " ttl 9", " ttl inherit", " tos inherit", " df set"])
+    broken = plan.rng.choice(["-vni", "-port"]) if plan.chance(0.12) else ""
+    vni, port = 2 if broken == "-vni" else 1, 8473 if broken == "-port" else VXLAN_PORT
+    device = blocks.Vxlan(
+        "vx1", vni, port, node.ipv4, "eth0", vxlan_mac(node), learning=learning == "learning", more=more
+    )
+    plan.add(
+        f"join.vxlan-device{broken}",
+        node.name,
+        **written(blocks.tunnel_end(device, [tunnel4(node), tunnel6(node)])),
+        tokens=["@vx1 wraps the frame", f"the tunnel to {node.ipv4} has no end"],
+    )
 
 
 ATTACH: dict[str, Callable[[Plan, Node, Pod], None]] = {

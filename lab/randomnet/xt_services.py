@@ -24,7 +24,7 @@ def services(plan: Plan) -> None:
         if mode == "nftables":
             config = {"nft": proxy_nftables.table(node.name, node.ipv4, PODS4, SERVICES4, [port], "ip")}
         else:
-            rules = proxy_iptables.whole(node.name, PODS4, [port], 4)
+            rules = proxy_iptables.whole(node.name, node.ipv4, PODS4, [port], 4)
             config = {"xtables": {f"{mode}-restore": rules}, "nfacct": list(proxy_iptables.ACCOUNTS)}
         # On a node, a service address without a route would fail before OUTPUT's NAT is reached.
         plan.add(f"service.{mode}", node.name, tokens=[service], **config)
@@ -35,22 +35,7 @@ def services(plan: Plan) -> None:
 
 
 def _port(service: str, endpoints: tuple[Endpoint, ...]) -> ServicePort:
-    return ServicePort(
-        namespace="default",
-        name="web",
-        port_name="",
-        proto="tcp",
-        port=80,
-        cluster_ip=service,
-        node_port=0,
-        external_ips=(),
-        balancer_ips=(),
-        affinity_s=0,
-        internal_local=False,
-        external_local=False,
-        health_port=0,
-        endpoints=endpoints,
-    )
+    return ServicePort(name="web", cluster_ip=service, endpoints=endpoints)
 
 
 def established(plan: Plan) -> None:

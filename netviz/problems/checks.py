@@ -7,12 +7,11 @@ from typing import Protocol
 
 from netviz.core.check.checker import Checker
 from netviz.core.check.facts import FACTS
-from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.problem import NodeHealth, Report
 from netviz.core.state.node import ClusterState
 
 # What these find is judged with each state; other checks take longer, in slices.
-AT_ONCE: Collection[str] = frozenset(kind for fact in FACTS for kind in fact.kinds)
+AT_ONCE: Collection[str] = frozenset(kind for fact in FACTS if not fact.lazy for kind in fact.kinds)
 
 
 class Judge(Protocol):
@@ -28,6 +27,6 @@ class Judge(Protocol):
         """What is known now of the last state."""
 
 
-def make_judge() -> Judge:
-    """Make the checks, which know nothing yet."""
-    return Checker(long=(PathsCheck(),))
+def make_judge(*, one_state: bool = False) -> Judge:
+    """Make the checks, which know nothing yet; for `one_state`, those alone that need no second one to compare."""
+    return Checker([fact for fact in FACTS if not (one_state and fact.compares)])

@@ -66,8 +66,17 @@ class CollectorObject(Object, frozen=True, gc=False):
     cpu: float
 
 
+class SubnetObject(Object, frozen=True, gc=False):
+    """The subnet that one of a node's own devices is on."""
+
+    dev: str
+    subnet: str
+
+
 class NodeObject(Object, frozen=True, gc=False):
     """A node, as every page is told of it. `pods` counts its pods.
+
+    `subnets` are those of the devices that its own addresses are on, by the devices' names; one a device.
 
     `health` is "error" where something certainly doesn't work (or the collector is away: nobody knows), "warning"
     where something is odd or not known, else "ok"; `problem` is the worst of it in words, None with "ok".
@@ -90,6 +99,7 @@ class NodeObject(Object, frozen=True, gc=False):
     collector: CollectorObject | None
     not_understood: str | None = None
     leaves_in_s: int | None = None
+    subnets: tuple[SubnetObject, ...] = ()
 
 
 class NetnsObject(Object, frozen=True, gc=False):

@@ -55,6 +55,7 @@ def node_object(part: NodePart, live: Live, alerts: Sequence[Alert]) -> NodeObje
         ),
         not_understood=part.fault,
         leaves_in_s=live.leaves_in_s,
+        subnets=part.subnets,
     )
 
 

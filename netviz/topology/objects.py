@@ -9,7 +9,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import Addr
 from netviz.core.model.link import IFF_LOOPBACK, OPERSTATES, Link, TunnelInfo, VxlanInfo
 from netviz.core.state.node import NetnsState, NodeState
-from netviz.core.state.resolve import UPPER_KINDS, resolve_lower, resolve_veth
+from netviz.core.state.resolve import PAIR_KINDS, UPPER_KINDS, resolve_lower, resolve_peer
 from netviz.topology.contract import global_addr
 from netviz.topology.graph import GapObject, HolderObject, LinkObject, NetnsObject, PodObject
 
@@ -35,7 +35,7 @@ def cidr(addr: Addr) -> str:
 def project_link(state: NodeState, ns: NetnsState, link: Link, addrs: Iterable[Addr]) -> LinkObject:
     """Make the object of one link."""
     key = LinkKey(ns.key, link.ifindex)
-    peer = resolve_veth(state, key) if link.kind == "veth" else None
+    peer = resolve_peer(state, key) if link.kind in PAIR_KINDS else None
     lower = resolve_lower(state, key) if link.kind in UPPER_KINDS else None
     vni = link.info.vni if isinstance(link.info, VxlanInfo | TunnelInfo) else None
     known = link.port is not None and 0 <= link.port.state < len(PORT_STATES)

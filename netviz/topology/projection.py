@@ -7,7 +7,7 @@ what isn't the same object any more. What only a page that watches the node need
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -17,10 +17,10 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import Addr, Route
 from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.state.node import NetnsState, NodeState
-from netviz.core.state.resolve import resolve_veth
+from netviz.core.state.resolve import PAIR_KINDS, resolve_peer
 from netviz.core.state.section import EMPTY
 from netviz.topology.contract import AddressClaim, claims_of, global_addr, no_uplink
-from netviz.topology.graph import Alert
+from netviz.topology.graph import Alert, SubnetObject
 from netviz.topology.objects import addr_order, cidr
 from netviz.topology.suspects import changed_netns, suspect_links
 
@@ -52,6 +52,7 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
     alerts: Mapping[NetnsKey, Alert] = EMPTY
     addrs: tuple[str, ...] = ()
     owned: frozenset[bytes] = frozenset()
+    subnets: tuple[SubnetObject, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
     stretched: bool = False
     fault: str | None = None
@@ -97,7 +98,12 @@ def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:
     if root.key in looked_at:
         return msgspec.structs.replace(part, **_node_facts(root, pod_side))
     return msgspec.structs.replace(
-        part, addrs=old.addrs, owned=old.owned, pod_cidrs=old.pod_cidrs, stretched=old.stretched
+        part,
+        addrs=old.addrs,
+        subnets=old.subnets,
+        owned=old.owned,
+        pod_cidrs=old.pod_cidrs,
+        stretched=old.stretched,
     )
 
 
@@ -121,8 +127,8 @@ def _follow_peers(
     peers = dict(known)
     for index in own:
         link = root.links.get(index)
-        veth = link is not None and link.kind == "veth"
-        _set(peers, index, resolve_veth(state, LinkKey(root.key, index)).key if veth else None)
+        paired = link is not None and link.kind in PAIR_KINDS
+        _set(peers, index, resolve_peer(state, LinkKey(root.key, index)).key if paired else None)
     return peers
 
 
@@ -158,6 +164,16 @@ class _PodSide(Mapping[LinkKey, bool]):
         return len(self._root.links) if self._root else 0
 
 
+def _subnets(root: NetnsState, addrs: Iterable[Addr]) -> tuple[SubnetObject, ...]:
+    """The subnet of each device's first address that has one, by the devices' names."""
+    found: dict[str, str] = {}
+    for addr in addrs:
+        if addr.prefixlen < 8 * len(addr.addr):
+            net = format_prefix(mask_ip(addr.addr, addr.prefixlen), addr.prefixlen)
+            found.setdefault(root.links[addr.ifindex].ifname, net)
+    return tuple(SubnetObject(dev, net) for dev, net in sorted(found.items()))
+
+
 def _node_facts(root: NetnsState, pod_side: Mapping[LinkKey, bool]) -> dict[str, object]:
     """What a node's own namespace says of the node: its addresses and pod CIDRs."""
     ports: dict[int, set[bool]] = {}
@@ -173,7 +189,7 @@ def _node_facts(root: NetnsState, pod_side: Mapping[LinkKey, bool]) -> dict[str,
         link = root.links.get(addr.ifindex)
         if link is None or not global_addr(addr) or link.flags & IFF_LOOPBACK or link.kind == "dummy":
             continue
-        if link.kind == "veth" and pod_side.get(LinkKey(root.key, link.ifindex), False):
+        if link.kind in PAIR_KINDS and pod_side.get(LinkKey(root.key, link.ifindex), False):
             continue
         owned.add(addr.addr)
         if addr.ifindex in pod_bridges:
@@ -181,8 +197,10 @@ def _node_facts(root: NetnsState, pod_side: Mapping[LinkKey, bool]) -> dict[str,
         elif addr.ifindex not in bridges or ports.get(addr.ifindex) == {False}:
             addrs.append(addr)
     nets = {(len(a.addr), mask_ip(a.addr, a.prefixlen), a.prefixlen) for a in cidrs}
+    addrs.sort(key=addr_order)
     return {
-        "addrs": tuple(cidr(addr) for addr in sorted(addrs, key=addr_order)),
+        "addrs": tuple(cidr(addr) for addr in addrs),
+        "subnets": _subnets(root, addrs),
         "owned": frozenset(owned),
         "pod_cidrs": tuple(format_prefix(net, length) for _, net, length in sorted(nets)),
         "stretched": any(ports.get(i) != {True} for i in pod_bridges),

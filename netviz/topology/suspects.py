@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.state.node import NetnsState, NodeState
-from netviz.core.state.resolve import UPPER_KINDS
+from netviz.core.state.resolve import PAIR_KINDS, UPPER_KINDS
 from netviz.topology.graph import changed_keys
 
 
@@ -80,7 +80,7 @@ def _suspects(old: NetnsState | None, new: NetnsState | None) -> Iterator[LinkKe
 
 def _named(ns: NetnsState, link: Link, nsids: Mapping[int, NetnsKey]) -> LinkKey | None:
     """The link that a veth names as its peer, by its own words."""
-    if link.kind != "veth":
+    if link.kind not in PAIR_KINDS:
         return None
     target = ns.key if link.link_nsid is None else nsids.get(link.link_nsid)
     return None if target is None else LinkKey(target, link.link or link.ifindex)

@@ -175,6 +175,7 @@ class FakeKernel(Kernel):
         self.names: dict[tuple[int, int], str] = {}
         self.sockets: list[FakeSocket] = []
         self.unknown: list[tuple[str, object]] = []
+        self.without_events = False  # no socket that listens to announcements can be had
         self.entered: list[str] = []
         self._faults: dict[tuple[str, int, int], deque[Fault]] = {}
         self._refused: dict[tuple[str, int], int] = {}
@@ -201,11 +202,11 @@ class FakeKernel(Kernel):
         """The file that stands for a namespace."""
         return self.root if name == ROOT else self.pods / name
 
-    def advance(self) -> None:
-        """Go on to the next phase, and announce how it came about."""
+    def advance(self, *, announced: bool = True) -> None:
+        """Go on to the next phase, and announce how it came about, unless nobody is to be told."""
         self.number += 1
         self._appear()
-        for name, place in self.recording.phases[self.number].places.items():
+        for name, place in self.recording.phases[self.number].places.items() if announced else ():
             for event in place.events:
                 self.announce(name, event.proto, event.groups, event.data)
 
@@ -298,6 +299,8 @@ class FakeKernel(Kernel):
     def open_netlink(self, proto: int, groups: Sequence[int] = (), *, rcvbuf_bytes: int = 0) -> Any:
         if number := self._refused.get((self._here(), proto)):
             raise OSError(number, os.strerror(number))
+        if groups and self.without_events:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         sock = FakeSocket(self, self._here(), proto, tuple(groups))
         self.sockets.append(sock)
         return sock

@@ -23,7 +23,7 @@ from agents.collectors.conntrack import Conntrack
 from agents.collectors.ipvs import Ipvs
 from agents.collectors.netfilter import Netfilter
 from agents.collectors.netns import NetnsOptions
-from agents.collectors.rtnl import Rtnl
+from agents.collectors.rtnl import READERS, Rtnl
 from agents.collectors.sockets import Sockets
 from agents.collectors.sysctl import NODE_PATHS, POD_PATHS, Sysctls
 from agents.kernel import Kernel
@@ -243,12 +243,12 @@ class Recorder:
         # Once more as if the node did not show its pods' namespaces: what the root's socket tells of them.
         nothing = NetnsOptions(NODE, str(self._root), (), None)
         Snapshotter(nothing, [Rtnl()], kernel).run()
-        self._ask_numbers(kernel)
+        self._ask_singly(kernel)
         for name in gone - set(kernel.names.values()):
             del phase.places[name]
 
-    def _ask_numbers(self, kernel: NotingKernel) -> None:
-        """Have each namespace say by which number it knows each other one."""
+    def _ask_singly(self, kernel: NotingKernel) -> None:
+        """Ask each namespace for the number of each other one, and for each section by itself, as a change makes due."""
         home = kernel.open_here()
         handles = self._handles(kernel)
         for _, fd in handles:
@@ -256,6 +256,8 @@ class Recorder:
             with kernel.open_netlink(NETLINK_ROUTE) as sock:
                 for _, other in handles:
                     get_nsid(sock, other)
+                for read in READERS.values():
+                    read(sock)
             kernel.enter(home)
         for _, fd in handles:
             os.close(fd)

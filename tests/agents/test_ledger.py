@@ -95,7 +95,7 @@ def test_a_gap_makes_a_section_not_whole_until_it_is_read() -> None:
     for each in HANDLES:
         ledger.describe(each)
     ledger.set_gaps(HANDLES[1].key, (), {"routes": "no"})
-    ledger.set_gaps(HANDLES[2].key, (), {"rules": "only betrayed"})
+    ledger.set_gaps(HANDLES[2].key, (), {"rules": "only by its veth peer"})
     ledger.flush()
     assert ledger.state.netns[HANDLES[1].key].netns.gaps == (Gap("routes", "no"),)
     assert (ledger.status("routes").whole, ledger.status("routes").reason) == (False, "no")

@@ -26,6 +26,7 @@ from netviz.core.model.link import (
     BridgeInfo,
     IpvlanInfo,
     MacvlanInfo,
+    NetkitInfo,
     TunnelInfo,
     VlanInfo,
     VrfInfo,
@@ -53,6 +54,16 @@ CASES = {
         VlanInfo(vid=100, protocol=0x88A8),
     ),
     "ipvlan": (attr(1, u16(2)) + attr(2, u16(1)), IpvlanInfo(mode=2, flags=1)),
+    "netkit": (
+        attr(2, u8(1))
+        + attr(3, u32(2))
+        + attr(5, u32(0))
+        + attr(6, u32(0))
+        + attr(4, u32(0))
+        + attr(7, u32(1))
+        + attr(8, u16(32)),
+        NetkitInfo(mode=0, primary=True, policy=2, peer_policy=0, scrub=0, peer_scrub=1),
+    ),
     "bond": (
         attr(1, u8(4)) + attr(2, u32(7)) + attr(14, u8(1)),
         BondInfo(mode=4, active_slave=7, xmit_hash_policy=1),
@@ -117,7 +128,7 @@ def test_constructed_kind(kind: str) -> None:
 
 
 def test_constructed_unknown_kind_is_named_without_details() -> None:
-    assert parse_kind("netkit", attr(1, u32(1))) is None
+    assert parse_kind("vcan", attr(1, u32(1))) is None
 
 
 def test_constructed_vlans_of_a_filtering_bridge_with_a_range() -> None:

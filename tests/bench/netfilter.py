@@ -18,6 +18,8 @@ from pathlib import Path
 
 import msgspec
 
+from lab.kubernetes import proxy_iptables
+from lab.kubernetes.ports import Endpoint, ServicePort
 from lab.stack import ROOT
 from netviz.core.model.addr import pack_ip
 from netviz.core.sim.render import trace_json
@@ -25,10 +27,9 @@ from netviz.core.sim.trace import Flow
 from netviz.core.sim.walk import simulate
 from netviz.core.wire.nvz import join_captures, load_nvz
 from tests.bench.machine import Figure, percentiles_ms, rss_bytes
-from tests.live.xt_rules import Service, kube_proxy
 
 SERVICES, ENDPOINTS, TRACES = 10_000, 3, 200
-POD_CIDR = "10.244.0.0/16"
+POD_CIDR, NODE = "10.244.0.0/16", "192.0.2.1"
 
 
 def service_address(number: int) -> str:
@@ -36,18 +37,17 @@ def service_address(number: int) -> str:
     return f"10.{96 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
-def endpoints(number: int) -> tuple[str, ...]:
-    """The endpoints of a service."""
-    return tuple(f"10.244.{(number + at) >> 8 & 127}.{(number + at) & 255}:8080" for at in range(ENDPOINTS))
-
-
-def ruleset() -> str:
-    """All the rules."""
-    services = [
-        Service(f"svc-{number}", service_address(number), 80, endpoints(number))
-        for number in range(1, SERVICES + 1)
+def services() -> list[ServicePort]:
+    """The services, with three endpoints each."""
+    return [
+        ServicePort(name=f"svc-{n}", port_name="http", cluster_ip=service_address(n), endpoints=_endpoints(n))
+        for n in range(1, SERVICES + 1)
     ]
-    return kube_proxy(services, POD_CIDR)
+
+
+def _endpoints(number: int) -> tuple[Endpoint, ...]:
+    found = (number + at for at in range(ENDPOINTS))
+    return tuple(Endpoint(f"10.244.{at >> 8 & 127}.{at & 255}", 8080, "elsewhere") for at in found)
 
 
 def _run(*argv: str, text: str | None = None) -> None:
@@ -60,9 +60,11 @@ def _build(name: str, rules: str, restore: Sequence[str]) -> None:
     _run("ip", "netns", "add", name)
     _run(*inside, "ip", "link", "set", "lo", "up")
     _run(*inside, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
-    for command in ("link set eth1 up", "link set eth0 up", "addr add 192.0.2.1/24 dev eth0"):
+    for command in ("link set eth1 up", "link set eth0 up", f"addr add {NODE}/24 dev eth0"):
         _run(*inside, "ip", *command.split())
     _run(*inside, "ip", "route", "add", "default", "via", "192.0.2.2")
+    for account in proxy_iptables.ACCOUNTS:
+        _run(*inside, "nfacct", "add", account)
     _run(*inside, *restore, text=rules)
 
 
@@ -139,7 +141,8 @@ def figures(rules: str, restore: Sequence[str], aim: str) -> Iterable[Figure]:
 
 def run() -> Iterable[Figure]:
     """Measure."""
-    return figures(ruleset(), ["iptables-restore"], "10 ms")
+    rules = proxy_iptables.whole("bench", NODE, POD_CIDR, services(), 4)
+    return figures(rules, ["iptables-restore"], "10 ms")
 
 
 if __name__ == "__main__":

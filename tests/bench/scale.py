@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from netviz.core.model.devconf import Ipv4Conf, Ipv6Conf
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l3 import RTN_LOCAL, Addr, Nexthop, Route, Rule
 from netviz.core.model.link import (
@@ -26,8 +27,6 @@ from netviz.core.model.link import (
     IFF_UP,
     BridgeInfo,
     BridgePort,
-    Ipv4Conf,
-    Ipv6Conf,
     Link,
 )
 from netviz.core.model.netns import Netns, Pod, Sysctl

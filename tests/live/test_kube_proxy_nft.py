@@ -12,16 +12,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lab import plan
 from lab.cluster import Cluster, ClusterSpec
+from lab.kubernetes import proxy_nftables
+from lab.kubernetes.ports import Endpoint, ServicePort
 from lab.reality import Probe, send_all
 from netviz.core.sim.trace import Disposition
-from tests.live.nft_proxy import NftService, ruleset
 from tests.live.prediction import answers, predict, said, snapshot
 from tests.live.translated import PATIENCE_S, hold
-from tests.live.xt_rules import run_on
+from tests.live.xt_rules import endpoints, run_on
 
 pytestmark = pytest.mark.live
 
@@ -39,66 +42,71 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-def services(cluster: Cluster, family: int = 4) -> dict[str, NftService]:
+def services(cluster: Cluster, family: int = 4) -> dict[str, ServicePort]:
     """Services of every kind that decides otherwise."""
-    at = {name: cluster.address_of(name, family) for name in cluster.pods}
-    end = {name: f"[{addr}]:{OPEN}" if family == 6 else f"{addr}:{OPEN}" for name, addr in at.items()}
-    base = "fd96::" if family == 6 else "10.96.0."
-    external = {} if family == 6 else {"external": EXTERNAL}
-    made = [
-        NftService("default/one", f"{base}1", 80, (end["web-2"],), node_port=30080),
-        NftService("default/two", f"{base}2", 80, (end["web-1"], end["api-2"]), node_port=30081, **external),
-        NftService("default/none", f"{base}3", 80, (), node_port=30082),
-        NftService("default/closed", f"{base}4", 80, (end["web-2"].replace(str(OPEN), str(CLOSED)),)),
-        NftService("default/self", f"{base}5", 80, (end["web-1"],)),
-        NftService("default/dns", f"{base}6", 53, (end["web-2"],), "udp", "dns", node_port=30053),
-        NftService(
-            "default/near", f"{base}7", 80, (end["api-1"], end["web-2"]),
-            node_port=30083, local_only=True, local=(end["api-1"],),
-        ),
-        NftService("default/far", f"{base}8", 80, (end["web-2"],), node_port=30084, local_only=True),
-        NftService("default/sticky", f"{base}9", 80, (end["web-2"], end["api-2"]), "udp", affinity=True),
-    ]  # fmt: skip
+    ends = endpoints(cluster, OPEN, family)
+    web1, web2, api1, api2 = (ends[name] for name in ("web-1", "web-2", "api-1", "api-2"))
+    closed = endpoints(cluster, CLOSED, family)["web-2"]
+    external = {} if family == 6 else {"external_ips": (EXTERNAL,)}
+    dns = {"port_name": "dns", "proto": "udp", "port": 53}
+    made: list[tuple[str, tuple[Endpoint, ...], dict[str, Any]]] = [
+        ("one", (web2,), {"node_port": 30080}),
+        ("two", (web1, api2), {"node_port": 30081, **external}),
+        ("none", (), {"node_port": 30082}),
+        ("closed", (closed,), {}),
+        ("self", (web1,), {}),
+        ("dns", (web2,), {"node_port": 30053, **dns}),
+        ("near", (api1, web2), {"node_port": 30083, "external_local": True}),
+        ("far", (web2,), {"node_port": 30084, "external_local": True}),
+        ("sticky", (web2, api2), {"proto": "udp", "affinity_s": 10800}),
+        ("inside", (api1, web2), {"internal_local": True}),
+    ]
     if family == 4:
-        guarded = NftService(
-            "default/guarded", "10.96.0.11", 80, (end["web-2"],), external=GUARDED, sources="172.30.0.12"
+        made.append(("guarded", (web2,), {"balancer_ips": (GUARDED,), "sources": ("172.30.0.12/32",)}))
+    base = "fd96::" if family == 6 else "10.96.0."
+    return {
+        name: ServicePort(
+            name=name, cluster_ip=f"{base}{number}", endpoints=found, **{"port_name": "http", **more}
         )
-        made.append(guarded)
-    return {service.name.partition("/")[2]: service for service in made}
+        for number, (name, found, more) in enumerate(made, 1)
+    }
 
 
 @contextmanager
-def proxied(cluster: Cluster, table: dict[str, NftService], family: int = 4) -> Iterator[None]:
+def proxied(cluster: Cluster, table: dict[str, ServicePort], family: int = 4) -> Iterator[None]:
     """Have the table on node1; it is gone afterwards."""
-    name = "ip6" if family == 6 else "ip"
-    cidrs = ("fd00::/8", "fd96::/112") if family == 6 else ("10.244.0.0/16", "10.96.0.0/16")
-    pods = cluster.address_of("web-1", family)
-    pod_cidr = f"{pods}/16" if family == 4 else f"{pods}/128"
-    text = ruleset(list(table.values()), [cluster.address_of("node1", family)], pod_cidr, cidrs[1], name)
+    node, ip = cluster.nodes["node1"], "ip6" if family == 6 else "ip"
+    pods, ranges = plan.pods_range(family), "fd96::/112" if family == 6 else plan.services_range(family)
     try:
-        run_on(cluster, "node1", ["nft", "-f", "-"], text)
+        ports = list(table.values())
+        proxy_nftables.write(
+            node.root, family, "node1", cluster.address_of("node1", family), pods, ranges, ports
+        )
         yield
     finally:
-        run_on(
-            cluster,
-            "node1",
-            ["nft", "-f", "-"],
-            f"add table {name} kube-proxy\ndelete table {name} kube-proxy\n",
-        )
+        name = f"table {ip} kube-proxy"
+        run_on(cluster, "node1", ["nft", "-f", "-"], f"add {name}\ndelete {name}\n")
 
 
-def probes(cluster: Cluster, table: dict[str, NftService], family: int = 4) -> list[Probe]:
+def probes(cluster: Cluster, table: dict[str, ServicePort], family: int = 4) -> list[Probe]:
     """Everybody to every service, in every way that it can be reached."""
     made = []
     for src in ("web-1", "api-1", "node1"):
         for one in table.values():
-            made.append(Probe(src, one.addr, one.proto, one.port, family=family))
-        made += [Probe(src, table["one"].addr, "tcp", 81), Probe(src, table["one"].addr, "icmp", 0)]
-        made.append(Probe(src, table["one"].addr.rstrip("1") + "77", "tcp", 80))
+            made.append(Probe(src, one.cluster_ip, one.proto, one.port, family=family))
+        made += [
+            Probe(src, table["one"].cluster_ip, "tcp", 81),
+            Probe(src, table["one"].cluster_ip, "icmp", 0),
+        ]
+        made.append(Probe(src, table["one"].cluster_ip.rstrip("1") + "77", "tcp", 80))
     for src in ("node2", "web-1", "web-2", "node1"):
         ports = [(one.proto, one.node_port) for one in table.values() if one.node_port]
         made += [Probe(src, "node1", proto, port, family=family) for proto, port in [*ports, ("tcp", 30999)]]
-        made += [Probe(src, one.external, one.proto, one.port) for one in table.values() if one.external]
+        made += [
+            Probe(src, address, one.proto, one.port)
+            for one in table.values()
+            for address in (*one.external_ips, *one.balancer_ips)
+        ]
     return made
 
 
@@ -119,35 +127,31 @@ def test_ipv6(cluster: Cluster, tmp_path: Path) -> None:
         state, compared, unsure = hold(cluster, tmp_path, probes(cluster, table, 6))
     assert not [name for name in unsure if name.startswith("unknown")], unsure
     assert sum(c.verdict == "right" for c in compared) > len(compared) // 2
-    words = said(predict(state, cluster, Probe("web-1", table["one"].addr, "tcp", 80)))
-    end = f"[{cluster.address_of('web-2', 6)}]:{OPEN} (pod default/web-2 on node2)"
-    assert f"service default/one, port http, endpoint {end}" in words
+    words = said(predict(state, cluster, Probe("web-1", table["one"].cluster_ip, "tcp", 80)))
+    assert "That is service default/one, port http." in words
+    assert f"becomes {cluster.address_of('web-2', 6)}, " in words
 
 
 def test_what_the_trace_says(cluster: Cluster, tmp_path: Path) -> None:
     """Each step of kube-proxy says what it means: the service, how it was reached, the endpoint, why not."""
     table = services(cluster)
-    web1, web2, api1 = (cluster.address_of(name, 4) for name in ("web-1", "web-2", "api-1"))
-    there, here, near = (
-        f"endpoint {web2}:{OPEN} (pod default/web-2 on node2)",
-        f"endpoint {web1}:{OPEN} (pod default/web-1 on node1)",
-        f"endpoint {api1}:{OPEN} (pod default/api-1 on node1)",
-    )
+    one, masqueraded = "service default/one, port http", "to be masqueraded"
     expected = [
-        ("web-1", "10.96.0.1", "tcp", 80, f"service default/one, port http, {there}."),
-        ("node1", "10.96.0.1", "tcp", 80, f"service default/one, port http, {there}, to be masqueraded."),
+        ("web-1", "10.96.0.1", "tcp", 80, f"{one}."),
+        ("node1", "10.96.0.1", "tcp", 80, f"{one}, {masqueraded}."),
         ("node1", "10.96.0.1", "tcp", 80, "kube-proxy's masquerading of service traffic."),
-        ("web-1", "10.96.0.5", "tcp", 80, f"service default/self, port http, {here}, to be masqueraded."),
+        ("web-1", "10.96.0.5", "tcp", 80, "kube-proxy's masquerading of service traffic."),
         ("web-1", "10.96.0.3", "tcp", 80, "service default/none, port http, which has no endpoints."),
-        ("web-1", "10.96.0.6", "udp", 53, f"service default/dns, port dns, {there}."),
-        ("node2", "node1", "tcp", 30080,
-         f"service default/one, port http, reached by its node port, {there}, to be masqueraded."),
+        ("web-1", "10.96.0.6", "udp", 53, "service default/dns, port dns."),
+        ("web-1", "10.96.0.10", "tcp", 80, "service default/inside, port http."),
+        ("node2", "node1", "tcp", 30080, f"{one}, reached by its node port, {masqueraded}."),
         ("node2", "node1", "tcp", 30082,
          "service default/none, port http, reached by its node port, which has no endpoints."),
-        ("node2", "node1", "tcp", 30083, f"service default/near, port http, reached by its node port, {near}."),
+        ("node2", "node1", "tcp", 30083, "service default/near, port http, reached by its node port."),
         ("node2", "node1", "tcp", 30084,
          "service default/far, port http, reached by its node port, which has no endpoints on this node."),
-        ("node2", EXTERNAL, "tcp", 80, "service default/two, port http, reached by an external address, endpoint"),
+        ("node2", EXTERNAL, "tcp", 80,
+         f"service default/two, port http, reached by an external address, {masqueraded}."),
         ("node1", GUARDED, "tcp", 80,
          "service default/guarded, port http, whose load balancer doesn't take this source."),
         ("web-1", "10.96.0.1", "tcp", 81,
@@ -160,7 +164,11 @@ def test_what_the_trace_says(cluster: Cluster, tmp_path: Path) -> None:
     for src, dst, proto, port, words in expected:
         assert f"That is {words}" in said(predict(state, cluster, Probe(src, dst, proto, port)))
     trace = predict(state, cluster, Probe("web-1", "10.96.0.1", "tcp", 80))
-    assert f"{web2} is the address of pod default/web-2 on node2." in said(trace)
+    web2 = cluster.address_of("web-2")
+    assert (
+        f"becomes {web2}, as the connection's entry says. {web2} is the address of pod default/web-2"
+        in said(trace)
+    )
     assert "The answer comes from service default/one, port http." in answers(trace)
     trace = predict(state, cluster, Probe("node2", "node1", "tcp", 30080))
     assert "The answer comes from service default/one, port http, reached by its node port." in answers(trace)
@@ -169,7 +177,7 @@ def test_what_the_trace_says(cluster: Cluster, tmp_path: Path) -> None:
 def test_session_affinity(cluster: Cluster, tmp_path: Path) -> None:
     """The first packet may go to either endpoint; once the set knows the client, only to the same again."""
     table = services(cluster)
-    probe = Probe("web-1", table["sticky"].addr, "udp", 80)
+    probe = Probe("web-1", table["sticky"].cluster_ip, "udp", 80)
     with proxied(cluster, table):
         before = predict(snapshot(cluster, tmp_path), cluster, probe)
         (first,) = send_all(cluster, [probe], timeout_s=PATIENCE_S)

@@ -38,7 +38,7 @@ def test_rules_are_those_that_a_real_kube_proxy_wrote(tmp_path: Path) -> None:
     with Cluster.up(ClusterSpec(f"t{os.getpid()}-kp", nodes=1, pods=0)) as cluster:
         root = cluster.nodes["node1"].root
         proxy_iptables.hook_in(root, 4)
-        proxy_iptables.write(root, 4, "n1", PODS, ports)
+        proxy_iptables.write(root, 4, "n1", "10.99.0.11", PODS, ports)
         proxy_nftables.write(root, 4, "n2", "10.99.0.12", PODS, SERVICES, ports)
         state = snapshot(cluster, tmp_path)
     made, n1, n2 = (recorded.chains(one) for one in (state, recorded.node("n1"), recorded.node("n2")))

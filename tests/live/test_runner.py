@@ -45,7 +45,7 @@ NO_AUDIT_S = 3600.0
 @pytest.fixture
 def no_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the collector look for namespaces at a hint alone, never because time has passed."""
-    for period in ("PROC_LOOK_S", "UNWATCHED_LOOK_S", "BETRAYAL_S", "REMOTE_POLL_S"):
+    for period in ("PROC_LOOK_S", "UNWATCHED_LOOK_S", "DISCOVERY_S", "REMOTE_POLL_S"):
         monkeypatch.setattr(runner_module, period, NO_AUDIT_S)
 
 
@@ -185,26 +185,26 @@ async def test_the_audit_finds_what_events_missed_and_counts_it(node: Node) -> N
         assert runner.drift == {"rtnl": 1}
 
 
-class HardOfHearing(Rtnl):
+class WithoutEvents(Rtnl):
     """Cannot listen for as long as there is, say, no descriptor left."""
 
-    deaf = True
+    without_events = True
 
     def attach(self, ns: NetnsHandle) -> None:
-        if self.deaf:
+        if self.without_events:
             raise OSError(errno.EMFILE, "Too many open files")
         super().attach(ns)
 
 
 async def test_a_namespace_that_cannot_be_listened_in_is_not_called_whole_until_it_can(node: Node) -> None:
-    collector = HardOfHearing()
+    collector = WithoutEvents()
     async with running(node.options(), [collector], audit_s=0.5) as (runner, _):
         assert Gap("routes", "no events: Too many open files") in root_of(runner).netns.gaps
         assert root_of(runner).links
         status = runner.state().status
         assert not status["routes"].whole
         assert status["counters"].whole  # these are polled anyway
-        collector.deaf = False
+        collector.without_events = False
         await until(lambda: root_of(runner).netns.gaps == ())
         assert runner.state().status["routes"].whole
 
@@ -303,23 +303,23 @@ async def test_a_reused_inode_is_another_namespace(node: Node) -> None:
         assert max(key.gen for key in seen) == 1, "no inode number came back"
 
 
-async def test_a_namespace_that_only_a_veth_betrays(node: Node) -> None:
+async def test_a_namespace_discovered_by_its_veth_peer(node: Node) -> None:
     hidden = node.add_netns("hidden", mounted=False)
     ip_batch(node.root, f"link add vh type veth peer name inner netns {hidden}\nlink set vh up\n")
     ip_batch(hidden, "addr add 10.5.5.5/24 dev inner\nlink set inner up\n")
     async with running(node.options(), audit_s=NO_AUDIT_S) as (runner, _):
-        betrayed = await until(
+        discovered = await until(
             lambda: next((ns for ns in runner.state().netns.values() if ns.key.dev == 0 and ns.addrs), None)
         )
-        assert [holder.kind for holder in betrayed.netns.holders] == ["veth"]
-        assert {link.ifname for link in betrayed.links.values()} == {"lo", "inner"}
-        assert pack_ip("10.5.5.5") in {addr.addr for addr in betrayed.addrs.values()}
-        assert {gap.section for gap in betrayed.netns.gaps} >= {"routes", "neighs"}
+        assert [holder.kind for holder in discovered.netns.holders] == ["veth"]
+        assert {link.ifname for link in discovered.links.values()} == {"lo", "inner"}
+        assert pack_ip("10.5.5.5") in {addr.addr for addr in discovered.addrs.values()}
+        assert {gap.section for gap in discovered.netns.gaps} >= {"routes", "neighs"}
         await until(lambda: all(peer.state == PROVED for peer in resolve_node(runner.state()).values()))
         assert runner.state().status["routes"].whole
         await until_equal(runner, node.options())
         ip("-n", node.root, "link", "del", "vh")
-        await until(lambda: betrayed.key not in runner.state().netns)
+        await until(lambda: discovered.key not in runner.state().netns)
 
 
 async def test_a_namespace_that_only_a_process_holds(node: Node, no_clock: None) -> None:

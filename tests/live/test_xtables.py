@@ -14,19 +14,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lab import netns
+from lab import netns, plan
 from lab.cluster import Cluster, ClusterSpec
+from lab.kubernetes import proxy_iptables
+from lab.kubernetes.ports import Endpoint, ServicePort
 from lab.reality import Probe
 from tests.live.prediction import answers, predict, said
 from tests.live.translated import hold
-from tests.live.xt_rules import Service, destroy_sets, kube_proxy, restore, run_on
+from tests.live.xt_rules import destroy_sets, endpoints, restore, run_on
 
 pytestmark = pytest.mark.live
 
-OPEN, CLOSED = 8080, 81
+OPEN, CLOSED, GUARDED = 8080, 81, "198.18.7.2"
 EXCHANGES = (("tcp", OPEN), ("tcp", CLOSED), ("udp", OPEN), ("udp", CLOSED), ("icmp", 0))
 BACKENDS = pytest.mark.parametrize("legacy", [False, True], ids=["nft", "legacy"])
 BRIDGED = pytest.mark.parametrize("bridged", [0, 1], ids=["plain", "bridge-nf"])
@@ -34,8 +37,11 @@ BRIDGED = pytest.mark.parametrize("bridged", [0, 1], ids=["plain", "bridge-nf"])
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Two nodes with two pods each."""
+    """Two nodes with two pods each; node2 sends what is for a guarded address to node1."""
     with Cluster.up(ClusterSpec(f"nv-xt{os.getpid()}", nodes=2, pods=2)) as made:
+        run_on(made, "node2", ["ip", "route", "add", f"{GUARDED}/32", "via", made.address_of("node1")])
+        for account in proxy_iptables.ACCOUNTS:
+            run_on(made, "node1", ["nfacct", "add", account])
         yield made
 
 
@@ -81,16 +87,22 @@ def pairs(cluster: Cluster, family: int = 4) -> list[Probe]:
     ]
 
 
-def services(cluster: Cluster) -> list[Service]:
-    """Services with one and several endpoints, none, a closed port, one of the same node, one by UDP."""
-    at = {name: cluster.address_of(name, 4) for name in cluster.pods}
+def services(cluster: Cluster) -> list[ServicePort]:
+    """Services with one and several endpoints, none, a closed port, one of the same node, one by UDP, a guarded one."""
+    ends = endpoints(cluster, OPEN)
+    web1, web2, api1, api2 = (ends[name] for name in ("web-1", "web-2", "api-1", "api-2"))
+    made: list[tuple[str, tuple[Endpoint, ...], dict[str, Any]]] = [
+        ("one", (web2,), {"node_port": 30080}),
+        ("two", (web1, api2), {"node_port": 30081}),
+        ("none", (), {}),
+        ("closed", (endpoints(cluster, CLOSED)["web-2"],), {}),
+        ("near", (api1,), {"node_port": 30082}),
+        ("dns", (web2,), {"proto": "udp", "port": 53, "node_port": 30053}),
+        ("guarded", (web2,), {"balancer_ips": (GUARDED,), "sources": ("172.30.0.12/32",)}),
+    ]
     return [
-        Service("one", "10.96.0.1", 80, (f"{at['web-2']}:{OPEN}",), node_port=30080),
-        Service("two", "10.96.0.2", 80, (f"{at['web-1']}:{OPEN}", f"{at['api-2']}:{OPEN}"), node_port=30081),
-        Service("none", "10.96.0.3", 80, ()),
-        Service("closed", "10.96.0.4", 80, (f"{at['web-2']}:{CLOSED}",)),
-        Service("near", "10.96.0.5", 80, (f"{at['api-1']}:{OPEN}",), node_port=30082),
-        Service("dns", "10.96.0.6", 53, (f"{at['web-2']}:{OPEN}",), proto="udp", node_port=30053),
+        ServicePort(name=name, port_name="http", cluster_ip=f"10.96.0.{number}", endpoints=found, **more)
+        for number, (name, found, more) in enumerate(made, 1)
     ]
 
 
@@ -103,7 +115,7 @@ def service_probes() -> list[Probe]:
         made += [Probe(src, "10.96.0.1", "udp", 80), Probe(src, "10.96.0.1", "icmp", 0)]
     for src in ("node2", "web-1", "web-2", "node1"):
         made += [Probe(src, "node1", "tcp", port) for port in (30080, 30081, 30082, 30083)]
-        made.append(Probe(src, "node1", "udp", 30053))
+        made += [Probe(src, "node1", "udp", 30053), Probe(src, GUARDED, "tcp", 80)]
     return made
 
 
@@ -111,7 +123,8 @@ def service_probes() -> list[Probe]:
 @BRIDGED
 def test_kube_proxy(cluster: Cluster, tmp_path: Path, legacy: bool, bridged: int) -> None:
     """Services, endpoints, node ports and masquerading; only the choice among endpoints is open."""
-    text = kube_proxy(services(cluster), "10.244.0.0/16")
+    node = cluster.address_of("node1")
+    text = proxy_iptables.whole("node1", node, plan.PODS4, services(cluster), 4)
     with rules(cluster, text, legacy=legacy, bridged=bridged):
         state, compared, unsure = hold(cluster, tmp_path, service_probes())
     assert not [name for name in unsure if name.startswith("unknown")], unsure
@@ -127,6 +140,8 @@ def test_kube_proxy(cluster: Cluster, tmp_path: Path, legacy: bool, bridged: int
     assert "The answer comes from service default/one, port http." in answers(trace)
     by_port = answers(predict(state, cluster, Probe("node2", "node1", "tcp", 30080)))
     assert "The answer comes from service default/one, port http, reached by its node port." in by_port
+    refused = said(predict(state, cluster, Probe("node1", GUARDED, "tcp", 80)))
+    assert "service default/guarded, port http, whose load balancer doesn't take this source" in refused
 
 
 POLICY = """*filter

@@ -9,30 +9,41 @@ import pytest
 from agents import xtables
 from agents.collectors.netfilter import Netfilter
 from agents.collectors.ruleset import NFT_SECTIONS
+from lab.kubernetes import proxy_iptables
+from lab.kubernetes.ports import Endpoint, ServicePort
 from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NFPROTO_IPV4, IpSetBody, IpSetElem, NfAcct
 from netviz.core.sim.xtables.text import xt_rule_text
 from tests.live.collector_rig import Namespace, namespaces
 from tests.live.oracle.build import add_account
-from tests.live.xt_rules import Service, kube_proxy
 
 pytestmark = pytest.mark.live
 
+ENDS = tuple(Endpoint(addr, 80, "n1") for addr in ("10.244.1.2", "10.244.1.3"))
 SERVICES = [
-    Service("one", "10.96.0.1", 80, ("10.244.1.2:80", "10.244.1.3:80"), node_port=30000),
-    Service("none", "10.96.0.2", 80, ()),
-    Service("dns", "10.96.0.3", 53, ("10.244.2.3:53",), proto="udp"),
+    ServicePort(name="one", port_name="http", cluster_ip="10.96.0.1", endpoints=ENDS, node_port=30000),
+    ServicePort(name="none", port_name="http", cluster_ip="10.96.0.2"),
+    ServicePort(name="dns", proto="udp", port=53, cluster_ip="10.96.0.3", endpoints=ENDS[:1]),
+    ServicePort(name="near", cluster_ip="10.96.0.4", endpoints=ENDS, node_port=30001, external_local=True),
+    ServicePort(name="sticky", cluster_ip="10.96.0.5", endpoints=ENDS, affinity_s=10800),
+    ServicePort(
+        name="guarded",
+        cluster_ip="10.96.0.6",
+        endpoints=ENDS,
+        balancer_ips=("192.0.2.9",),
+        sources=("192.0.2.0/24",),
+    ),
 ]
 
 
 def saved_rules(ns: Namespace, program: str) -> list[str]:
-    """The rules of a program's save, with their tables."""
+    """The rules of a program's save, with their tables. (iptables-save puts two spaces before an account's name.)"""
     table, found = "", []
     for line in ns.exec(f"{program}-save").splitlines():
         if line.startswith("*"):
             table = line[1:]
         if line.startswith("-A"):
-            found.append(f"{table} {line}")
+            found.append(f"{table} {' '.join(line.split())}")
     return found
 
 
@@ -40,7 +51,10 @@ def saved_rules(ns: Namespace, program: str) -> list[str]:
 def test_every_rule_of_kube_proxy(program: str) -> None:
     """Word for word and in order."""
     with namespaces() as (ns,):
-        ns.exec(f"{program}-restore", input_text=kube_proxy(SERVICES, "10.244.0.0/16"))
+        for account in proxy_iptables.ACCOUNTS:
+            ns.exec("nfacct", "add", account)
+        rules = proxy_iptables.whole("n1", "192.0.2.1", "10.244.0.0/16", SERVICES, 4)
+        ns.exec(f"{program}-restore", input_text=rules)
         legacy = program.endswith("legacy")
         reading = Netfilter().collect(ns.handle, ("xt_tables",) if legacy else NFT_SECTIONS)
         bodies = {digest: body.decode() for digest, body in reading.bodies.items()}

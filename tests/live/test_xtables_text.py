@@ -91,7 +91,7 @@ FOUR = """*mangle
 COMMIT
 *filter
 -A FORWARD -m recent --set --name nvtext4 --rsource -j ACCEPT
--A FORWARD -m recent --update --seconds 60 --hitcount 3 --name nvtext4 --rdest -j ACCEPT
+-A FORWARD -m recent --update --seconds 60 --reap --hitcount 3 --rttl --name nvtext4 --rdest -j ACCEPT
 -A FORWARD -m realm --realm 1 -j ACCEPT
 -A FORWARD -p tcp -m osf --genre Linux -j ACCEPT
 -A FORWARD -p ah -m ah --ahspi 80 -j ACCEPT

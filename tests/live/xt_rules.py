@@ -1,122 +1,20 @@
-"""iptables rulesets for tests, as kube-proxy and NetworkPolicy agents write them, for the pods of a lab cluster."""
+"""Rules for tests: loading them on a lab cluster's nodes, and what services there lead to."""
 
 from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
-
-import msgspec
+from collections.abc import Sequence
 
 from lab.cluster import Cluster
-
-MARK = "0x4000"
-
-
-class Service(msgspec.Struct, frozen=True):
-    """A service: its address and port, its endpoints as ADDRESS:PORT, and a node port or 0."""
-
-    name: str
-    addr: str
-    port: int
-    endpoints: tuple[str, ...]
-    proto: str = "tcp"
-    node_port: int = 0
+from lab.kubernetes.ports import Endpoint
 
 
-def _endpoint_rules(service: Service, tag: str) -> Iterable[str]:
-    title, proto = f"default/{service.name}:http", service.proto
-    count = len(service.endpoints)
-    for number, endpoint in enumerate(service.endpoints):
-        addr = endpoint.rpartition(":")[0]
-        sep = f"KUBE-SEP-{tag}{number}"
-        odds = (
-            f"-m statistic --mode random --probability {1 / (count - number):.11f} "
-            if number < count - 1
-            else ""
-        )
-        yield f'-A KUBE-SVC-{tag} -m comment --comment "{title} -> {endpoint}" {odds}-j {sep}'
-        yield f'-A {sep} -s {addr}/32 -m comment --comment "{title}" -j KUBE-MARK-MASQ'
-        yield (
-            f'-A {sep} -p {proto} -m comment --comment "{title}" -m {proto} '
-            f"-j DNAT --to-destination {endpoint}"
-        )
-
-
-def kube_proxy(services: Sequence[Service], pod_cidr: str) -> str:
-    """Write what kube-proxy restores in iptables mode: NAT for services, rejection where there is no endpoint."""
-    chains: list[str] = []
-    rules: list[str] = []
-    filters: list[str] = []
-    for number, service in enumerate(services):
-        tag, proto = f"{number:05d}", service.proto
-        title = f"default/{service.name}:http"
-        where = f"-d {service.addr}/32 -p {proto} -m comment --comment"
-        if not service.endpoints:
-            filters.append(
-                f'-A KUBE-SERVICES {where} "{title} has no endpoints" -m {proto} --dport {service.port} '
-                "-j REJECT --reject-with icmp-port-unreachable"
-            )
-            continue
-        chains.append(f"KUBE-SVC-{tag}")
-        chains += [f"KUBE-SEP-{tag}{at}" for at in range(len(service.endpoints))]
-        rules.append(
-            f'-A KUBE-SERVICES {where} "{title} cluster IP" -m {proto} --dport {service.port} -j KUBE-SVC-{tag}'
-        )
-        rules.append(
-            f"-A KUBE-SVC-{tag} ! -s {pod_cidr} -d {service.addr}/32 -p {proto} -m comment --comment "
-            f'"{title} cluster IP" -m {proto} --dport {service.port} -j KUBE-MARK-MASQ'
-        )
-        rules += _endpoint_rules(service, tag)
-        if service.node_port:
-            chains.append(f"KUBE-EXT-{tag}")
-            rules.append(
-                f'-A KUBE-NODEPORTS -p {proto} -m comment --comment "{title}" -m {proto} '
-                f"--dport {service.node_port} -j KUBE-EXT-{tag}"
-            )
-            note = f'-m comment --comment "masquerade traffic for {title} external destinations"'
-            rules.append(f"-A KUBE-EXT-{tag} {note} -j KUBE-MARK-MASQ")
-            rules.append(f"-A KUBE-EXT-{tag} -j KUBE-SVC-{tag}")
-    return _ruleset(chains, rules, filters)
-
-
-def _ruleset(chains: list[str], rules: list[str], filters: list[str]) -> str:
-    portals = '-m comment --comment "kubernetes service portals" -j KUBE-SERVICES'
-    nat = [
-        "*nat",
-        *(
-            f":{chain} - [0:0]"
-            for chain in ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-POSTROUTING", "KUBE-MARK-MASQ")
-        ),
-        *(f":{chain} - [0:0]" for chain in chains),
-        f"-A PREROUTING {portals}",
-        f"-A OUTPUT {portals}",
-        '-A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING',
-        f"-A KUBE-MARK-MASQ -j MARK --set-xmark {MARK}/{MARK}",
-        f"-A KUBE-POSTROUTING -m mark ! --mark {MARK}/{MARK} -j RETURN",
-        f"-A KUBE-POSTROUTING -j MARK --set-xmark {MARK}/0x0",
-        '-A KUBE-POSTROUTING -m comment --comment "kubernetes service traffic requiring SNAT" -j MASQUERADE',
-        *rules,
-        '-A KUBE-SERVICES -m comment --comment "kubernetes service nodeports; NOTE: this must be the last rule '
-        'in this chain" -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS',
-        "COMMIT",
-    ]
-    new = "-m conntrack --ctstate NEW"
-    table = [
-        "*filter",
-        ":KUBE-SERVICES - [0:0]",
-        ":KUBE-FORWARD - [0:0]",
-        f"-A INPUT {new} {portals}",
-        f"-A FORWARD {new} {portals}",
-        f"-A OUTPUT {new} {portals}",
-        '-A FORWARD -m comment --comment "kubernetes forwarding rules" -j KUBE-FORWARD',
-        "-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP",
-        f'-A KUBE-FORWARD -m comment --comment "kubernetes forwarding rules" -m mark --mark {MARK}/{MARK} -j ACCEPT',
-        "-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-        *filters,
-        "COMMIT",
-    ]
-    return "\n".join(nat + table) + "\n"
+def endpoints(cluster: Cluster, port: int, family: int = 4) -> dict[str, Endpoint]:
+    """A service's endpoint at a port of each pod."""
+    return {
+        name: Endpoint(cluster.address_of(name, family), port, pod.node) for name, pod in cluster.pods.items()
+    }
 
 
 def restore(

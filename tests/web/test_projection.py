@@ -14,7 +14,7 @@ from netviz.core.model.netns import Gap, Holder, Netns, Pod
 from netviz.core.state.delta import apply, diff, section_of
 from netviz.core.state.node import ClusterState, NetnsState, NodeState, SectionStatus
 from netviz.core.wire.messages import AgentStatus
-from netviz.topology.graph import PARTS, Graph, GraphDelta, Remove, Upsert, fold
+from netviz.topology.graph import PARTS, Graph, GraphDelta, Remove, SubnetObject, Upsert, fold
 from netviz.topology.node_object import Live
 from netviz.topology.objects import netns_name
 from netviz.topology.projector import Projector, Update, project
@@ -144,6 +144,33 @@ def test_a_followed_change_equals_a_fresh_projection(
         assert projector.graph() == fresh
         assert page == fresh
         assert not projector.update(held, live), "nothing changed, so nothing is to be said"
+
+
+def test_a_node_says_on_which_subnet_each_of_its_own_devices_is() -> None:
+    """One a device, by its first address that has a subnet; the pods' bridge and host addresses have none."""
+    state = pod_network()
+    root = state.root
+    assert root is not None
+    second = Link(5, "eth1", flags=UP, operstate=6, mac=b"\x02\0\0\0\0\x05")
+    more = [
+        Addr(2, pack_ip("192.168.0.100"), 32),
+        Addr(2, pack_ip("fd00::1"), 64),
+        Addr(5, pack_ip("fd05::1"), 64),
+        Addr(5, pack_ip("172.31.0.9"), 20),
+        Addr(5, pack_ip("10.9.0.1"), 32),
+    ]
+    root = msgspec.structs.replace(
+        root,
+        links={**root.links, 5: second},
+        addrs=section_of([*root.addrs.values(), *more]),
+    )
+    graph = project(
+        ClusterState({"a": msgspec.structs.replace(state, netns={**state.netns, root.key: root})}), {}
+    )
+    assert graph.nodes["a"].subnets == (
+        SubnetObject("eth0", "192.168.0.0/24"),
+        SubnetObject("eth1", "172.31.0.0/20"),
+    )
 
 
 def test_a_pod_network_is_drawn_as_it_is() -> None:

@@ -8,9 +8,10 @@ import msgspec
 import pytest
 from hypothesis import given
 
+from netviz.core.model.devconf import Ipv4Conf
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l3 import Route
-from netviz.core.model.link import Ipv4Conf, Link
+from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.state.delta import NodeDelta, apply, diff, section_of
 from netviz.core.state.node import NetnsState, NodeState

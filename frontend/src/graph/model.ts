@@ -50,6 +50,8 @@ export interface NodeObj {
   not_understood: string | null;
   /** No collector may speak for the node any more: its state leaves then, in whole minutes. */
   leaves_in_s: number | null;
+  /** The subnets that the node's own devices are on, one a device. */
+  subnets: { dev: string; subnet: string }[];
 }
 
 export interface PodId {

@@ -183,7 +183,7 @@ export class Graph {
 
 /** What of a node decides where its links are drawn. */
 function shapeOfNode(node: NodeObj): string {
-  return node.addrs.join();
+  return `${node.addrs.join()}|${node.subnets.map(({ dev, subnet }) => `${dev} ${subnet}`).join()}`;
 }
 
 /** What of a node's routes decides where its links are drawn. */

@@ -4,9 +4,10 @@
 
 import type { LinkObj, NetnsObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
+import type { Lanes } from "./lanes.js";
 import * as m from "./metrics.js";
 import { naturalCompare } from "./natural.js";
-import type { Device, Group, GroupKind, NodeBox, PodTile } from "./scene.js";
+import type { Device, Group, GroupKind, Nic, NodeBox, PodTile } from "./scene.js";
 
 const TUNNELS = new Set(["vxlan", "geneve", "gre", "gretap", "ip6gre", "ipip", "sit", "wireguard", "tun"]);
 const QUIET = new Set(["dummy", "ifb", "nlmon"]);
@@ -122,7 +123,7 @@ export function boxWidth(columns: number): number {
   return m.GROUP_X + columns * m.PITCH_X - (m.PITCH_X - m.TILE_W) + m.PAD;
 }
 
-export function layoutBox(graph: Graph, name: string, columns: number): NodeBox {
+export function layoutBox(graph: Graph, name: string, columns: number, lanes: Lanes): NodeBox {
   const sorted = sortNode(graph, name);
   const width = boxWidth(columns);
   let y = m.HEADER_H;
@@ -147,19 +148,20 @@ export function layoutBox(graph: Graph, name: string, columns: number): NodeBox 
     y: 0,
     w: width,
     h: y + (groups.length > 0 ? 0 : m.PAD),
-    nics: sorted.nics.map((link, i) => nicAt(link, i)),
+    nics: sorted.nics.map((link, i) => nicAt(link, i, lanes.of(name, link.ifname))),
     devices,
     groups,
     podCount: sorted.groups.reduce((sum, group) => sum + group.pods.filter((pod) => pod.ns.pod).length, 0),
   };
 }
 
-function nicAt(link: LinkObj, i: number): Device {
+function nicAt(link: LinkObj, i: number, lane: number): Nic {
   const w = 14;
   return {
     link: link.key,
     ifname: link.ifname,
     kind: link.kind,
+    lane,
     x: m.TRUNK_X - w / 2 + i * m.NIC_PITCH,
     y: -6,
     w,

@@ -6,10 +6,11 @@
 
 import type { Graph } from "../graph/store.js";
 import { boxWidth, columnsFor, layoutBox } from "./box.js";
+import { lanesOf } from "./lanes.js";
 import * as m from "./metrics.js";
 import { naturalCompare } from "./natural.js";
 import type { Device, Group, NodeBox, PodTile, RowRail, Scene } from "./scene.js";
-import { EMPTY_SCENE } from "./scene.js";
+import { EMPTY_SCENE, laneOffset } from "./scene.js";
 
 export function layoutScene(graph: Graph): Scene {
   const names = [...graph.nodes.keys()].sort(naturalCompare);
@@ -17,11 +18,16 @@ export function layoutScene(graph: Graph): Scene {
   const most = Math.max(1, ...names.map((name) => graph.netnsOf(name).length - 1));
   const columns = columnsFor(most);
   const common = commonStart(names);
-  const boxes = names.map((name) => ({ ...layoutBox(graph, name, columns), shortName: name.slice(common) }));
+  const lanes = lanesOf(graph);
+  const boxes = names.map((name) => ({
+    ...layoutBox(graph, name, columns, lanes),
+    shortName: name.slice(common),
+  }));
   const perRow = nodesPerRow(boxes, boxWidth(columns));
   const nodes: NodeBox[] = [];
   const rails: RowRail[] = [];
-  let y = 0;
+  const above = laneOffset(lanes.labels.length - 1);
+  let y = above;
   for (let start = 0; start < boxes.length; start += perRow) {
     const row = boxes.slice(start, start + perRow);
     const top = y + m.RAIL_RISE;
@@ -30,9 +36,9 @@ export function layoutScene(graph: Graph): Scene {
       nodes.push(moveBox({ ...box, h: height, row: rails.length }, i * (box.w + m.NODE_GAP_X), top));
     });
     rails.push({ y, x0: 0, x1: row.length * (boxWidth(columns) + m.NODE_GAP_X) - m.NODE_GAP_X });
-    y = top + height + m.NODE_GAP_Y;
+    y = top + height + m.NODE_GAP_Y + above;
   }
-  return finish(nodes, rails, y - m.NODE_GAP_Y);
+  return finish(nodes, rails, lanes.labels, y - m.NODE_GAP_Y - above);
 }
 
 /** The length of what all names begin with, up to a sign between words; 0 for a single name. */
@@ -45,10 +51,10 @@ export function commonStart(names: string[]): number {
   return start ?? /^[a-zA-Z]*/.exec(first.slice(0, length))?.[0].length ?? 0;
 }
 
-function finish(nodes: NodeBox[], rails: RowRail[], bottom: number): Scene {
+function finish(nodes: NodeBox[], rails: RowRail[], lanes: string[], bottom: number): Scene {
   const folded = rails.length > 1;
   const right = Math.max(...rails.map((rail) => rail.x1));
-  const left = folded ? m.UNDERLAY_TRUNK : 0;
+  const left = folded ? m.UNDERLAY_TRUNK - laneOffset(lanes.length - 1) : 0;
   const tileByKey = new Map<string, PodTile>();
   for (const box of nodes) {
     for (const group of box.groups) for (const tile of group.tiles) tileByKey.set(tile.key, tile);
@@ -57,6 +63,7 @@ function finish(nodes: NodeBox[], rails: RowRail[], bottom: number): Scene {
   return {
     bounds: { x: left, y: -20, w: right - left, h: bottom + 20 },
     nodes,
+    lanes,
     rails: folded ? rails.map((rail) => ({ ...rail, x0: m.UNDERLAY_TRUNK })) : rails,
     trunk: folded ? { x: m.UNDERLAY_TRUNK, y0: 0, y1: last.y } : null,
     nodeByName: new Map(nodes.map((box) => [box.name, box])),
@@ -88,7 +95,7 @@ function moveBox(box: NodeBox, dx: number, dy: number): NodeBox {
     ...box,
     x: box.x + dx,
     y: box.y + dy,
-    nics: box.nics.map(device),
+    nics: box.nics.map((nic) => ({ ...nic, x: nic.x + dx, y: nic.y + dy })),
     devices: box.devices.map(device),
     groups: box.groups.map((group) => moveGroup(group, dx, dy)),
   };

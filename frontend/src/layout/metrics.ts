@@ -23,6 +23,9 @@ export const NODE_GAP_X = 44;
 export const NODE_GAP_Y = 56;
 export const RAIL_RISE = 48;
 export const UNDERLAY_TRUNK = -46;
+/** Between the lines of two subnets, and how many lines there are at most. */
+export const LANE_STEP = 22;
+export const MAX_LANES = 4;
 
 /** Pods that a box has room for before it changes its shape: boxes grow in steps, not by each pod. */
 export const CAPACITIES = [

@@ -1,5 +1,7 @@
 // What the layout computes and everything else reads: places, and which object is drawn there.
 
+import { LANE_STEP } from "./metrics.js";
+
 export interface Rect {
   x: number;
   y: number;
@@ -52,18 +54,24 @@ export interface Device extends Rect {
   kind: string;
 }
 
+/** A NIC hangs on one of the underlay's lines, the first one nearest to the box. */
+export interface Nic extends Device {
+  lane: number;
+}
+
 export interface NodeBox extends Rect {
   name: string;
   /** The name without what all nodes' names begin with, for where there is little room. */
   shortName: string;
   root: string | null;
   row: number;
-  nics: Device[];
+  nics: Nic[];
   devices: Device[];
   groups: Group[];
   podCount: number;
 }
 
+/** The underlay above a row of boxes: its first line; the others are above it. */
 export interface RowRail {
   y: number;
   x0: number;
@@ -74,16 +82,24 @@ export interface Scene {
   bounds: Rect;
   nodes: NodeBox[];
   rails: RowRail[];
-  /** The vertical line that joins the rails, when there is more than one. */
+  /** What is written at each line of the underlay, the first one nearest to the boxes. */
+  lanes: string[];
+  /** The vertical line that joins the rows' rails (of the first line; others' are left of it), if there are several. */
   trunk: { x: number; y0: number; y1: number } | null;
   nodeByName: Map<string, NodeBox>;
   tileByKey: Map<string, PodTile>;
+}
+
+/** How far a line of the underlay is from the first one, up and to the left. */
+export function laneOffset(lane: number): number {
+  return lane * LANE_STEP;
 }
 
 export const EMPTY_SCENE: Scene = {
   bounds: { x: 0, y: 0, w: 1, h: 1 },
   nodes: [],
   rails: [],
+  lanes: [],
   trunk: null,
   nodeByName: new Map(),
   tileByKey: new Map(),

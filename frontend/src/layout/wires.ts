@@ -4,6 +4,7 @@
 
 import * as m from "./metrics.js";
 import type { Group, NodeBox, PodTile, Point, Scene } from "./scene.js";
+import { laneOffset } from "./scene.js";
 
 /** A place that a packet can be at, named by what is there. */
 export type Place =
@@ -142,12 +143,19 @@ function across(scene: Scene, from: Place, to: Place): Point[] {
   const railA = boxA && scene.rails[boxA.row];
   const railB = boxB && scene.rails[boxB.row];
   if (!a || !b || !railA || !railB) return [];
-  const points: Point[] = [a, { x: a.x, y: railA.y }];
+  // Where the ends are on two lines, something that isn't drawn leads from one to the other: above the far end.
+  const lane = laneOffset(laneOf(boxA, from));
+  const points: Point[] = [a, { x: a.x, y: railA.y - lane }];
   if (railA !== railB && scene.trunk) {
-    points.push({ x: scene.trunk.x, y: railA.y }, { x: scene.trunk.x, y: railB.y });
+    const x = scene.trunk.x - lane;
+    points.push({ x, y: railA.y - lane }, { x, y: railB.y - lane });
   }
-  points.push({ x: b.x, y: railB.y }, b);
+  points.push({ x: b.x, y: railB.y - lane }, { x: b.x, y: railB.y - laneOffset(laneOf(boxB, to)) }, b);
   return points;
+}
+
+function laneOf(box: NodeBox, place: Place): number {
+  return (place.at === "nic" && box.nics.find((nic) => nic.link === place.link)?.lane) || 0;
 }
 
 /** Drop repeated points and those in the middle of a straight run. */

@@ -4,6 +4,7 @@
 // for it (semantic zoom), so that it is always readable.
 
 import type { Scene } from "../layout/scene.js";
+import { laneOffset } from "../layout/scene.js";
 import { drawNodeBox } from "./drawnode.js";
 import { detailAt, isVisible, type Pen, sx, sy, type View } from "./pen.js";
 import type { Picture } from "./picture.js";
@@ -35,23 +36,28 @@ function drawRails(pen: Pen, scene: Scene): void {
   ctx.lineCap = "round";
   ctx.lineJoin = "round";
   ctx.beginPath();
-  for (const rail of scene.rails) {
-    ctx.moveTo(sx(view, rail.x0), sy(view, rail.y));
-    ctx.lineTo(sx(view, rail.x1), sy(view, rail.y));
-  }
-  if (scene.trunk) {
-    ctx.moveTo(sx(view, scene.trunk.x), sy(view, scene.trunk.y0));
-    ctx.lineTo(sx(view, scene.trunk.x), sy(view, scene.trunk.y1));
+  for (const offset of scene.lanes.map((_, lane) => laneOffset(lane))) {
+    const left = scene.trunk ? offset : 0;
+    for (const rail of scene.rails) {
+      ctx.moveTo(sx(view, rail.x0 - left), sy(view, rail.y - offset));
+      ctx.lineTo(sx(view, rail.x1), sy(view, rail.y - offset));
+    }
+    if (scene.trunk) {
+      ctx.moveTo(sx(view, scene.trunk.x - left), sy(view, scene.trunk.y0 - offset));
+      ctx.lineTo(sx(view, scene.trunk.x - left), sy(view, scene.trunk.y1 - offset));
+    }
   }
   ctx.stroke();
   ctx.globalAlpha = 1;
   const first = scene.rails[0];
-  if (first && view.k > 0.18) {
+  if (first && view.k > (scene.lanes.length > 1 ? 0.6 : 0.18)) {
     ctx.font = `500 11px ${theme.sans}`;
     ctx.fillStyle = theme.muted;
     ctx.textBaseline = "bottom";
     ctx.textAlign = "right";
-    ctx.fillText("underlay", sx(view, first.x1), sy(view, first.y) - 5);
+    scene.lanes.forEach((label, lane) => {
+      ctx.fillText(label, sx(view, first.x1), sy(view, first.y - laneOffset(lane)) - 5);
+    });
     ctx.textAlign = "left";
   }
 }

@@ -3,6 +3,7 @@
 import type { Health, NodeObj } from "../graph/model.js";
 import * as m from "../layout/metrics.js";
 import type { BarRow, Device, Group, NodeBox, Rect } from "../layout/scene.js";
+import { laneOffset } from "../layout/scene.js";
 import { drawTile, drawTrouble } from "./drawtile.js";
 import { isPicked, type Pen, roundRect, sx, sy } from "./pen.js";
 import { linkFault } from "./picture.js";
@@ -50,7 +51,7 @@ function drawUplinks(pen: Pen, box: NodeBox, railY: number): void {
   ctx.beginPath();
   for (const nic of box.nics) {
     const x = sx(view, nic.x + nic.w / 2);
-    ctx.moveTo(x, sy(view, railY));
+    ctx.moveTo(x, sy(view, railY - laneOffset(nic.lane)));
     ctx.lineTo(x, sy(view, box.y + m.HUB_Y));
     ctx.lineTo(sx(view, trunkX), sy(view, box.y + m.HUB_Y));
   }

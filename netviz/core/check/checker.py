@@ -18,7 +18,6 @@ from netviz.core.check.fact import Fact, Gathered, Look, Table
 from netviz.core.check.facts import FACTS
 from netviz.core.check.facts.collectors import doubt, not_understood
 from netviz.core.check.long import LongCheck
-from netviz.core.check.one_cause import put_together
 from netviz.core.check.problem import NodeHealth, Problem, Report
 from netviz.core.check.standing import Attempt, Standing
 from netviz.core.check.wiring import Wiring
@@ -43,6 +42,7 @@ class Checker:
         self._pods: dict[str, int] = {}
         self._health: dict[str, NodeHealth] = {}
         self._faults: dict[str, str] = {}  # of tables
+        self._bodies: Mapping[bytes, Body] = {}
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth] = NO_HEALTH) -> Report:
         """Follow the cluster to a new state and say what is wrong there.
@@ -64,13 +64,20 @@ class Checker:
         touched = self._follow_tables(changed, gone)
         ill = {name for name in self._nodes if _settled(health.get(name, HEALTHY)) != self._health_of(name)}
         self._health = {name: _settled(one) for name, one in health.items() if one != HEALTHY}
-        self._look_again(cluster.bodies, changed, ill, touched)
+        self._bodies = cluster.bodies
+        self._look_again(changed, ill, touched)
         for check in self._long:
             check.follow(cluster, (*changed, *gone), health)
         return self.report()
 
     def work(self) -> bool:
-        """Do one slice of what takes long; tell whether anything is left to do."""
+        """Do one slice of what takes long; False: there was nothing left to do, and `report` is final."""
+        for standing in self._standing:
+            if standing.due:
+                name = next(iter(standing.due))
+                del standing.due[name]
+                self._look(standing, Wiring(self._nodes[name]))
+                return True
         return any(check.work() for check in self._long)
 
     def report(self) -> Report:
@@ -80,7 +87,7 @@ class Checker:
         lost = {name: text for name, one in sorted(self._health.items()) if (text := doubt(name, one))}
         faults = dict(self._faults)
         for standing in self._standing:
-            mine = {problem.key: problem for problem in standing.problems()}
+            mine = standing.problems()
             found |= mine
             results.append(standing.result(bool(mine), lost))
             faults |= dict(standing.faults())
@@ -88,13 +95,11 @@ class Checker:
             problem = not_understood(name, fault)
             found[problem.key] = problem
         pairs = classes = 0
-        traced: list[Problem] = []
         for check in self._long:
-            traced += check.problems()
+            found |= {problem.key: problem for problem in check.problems()}
             results.append(check.result())
             pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
-        every = put_together(found.values(), traced)
-        problems = sorted((_doubted(problem, lost) for problem in every), key=_rank)
+        problems = sorted((_doubted(problem, lost) for problem in found.values()), key=_rank)
         return Report(tuple(problems), tuple(results), sum(self._pods.values()), pairs, classes)
 
     def _follow_tables(
@@ -122,7 +127,6 @@ class Checker:
 
     def _look_again(
         self,
-        bodies: Mapping[bytes, Body],
         changed: Mapping[str, frozenset[str]],
         ill: Collection[str],
         touched: Mapping[Table[Any], set[Hashable]],
@@ -130,19 +134,27 @@ class Checker:
         """Look at all that may be judged otherwise now, node by node, so that a node's wiring is made once."""
         concerned: dict[str, list[Standing]] = {}
         for standing in self._standing:
-            for name in self._concerned(standing, changed, ill, touched):
+            names = self._concerned(standing, changed, ill, touched)
+            if standing.fact.lazy:
+                standing.due |= names
+                continue
+            for name in names:
                 concerned.setdefault(name, []).append(standing)
         for name, standings in concerned.items():
             wiring = Wiring(self._nodes[name])
             for standing in standings:
-                memory = standing.memory.get(name)
-                standing.look(
-                    Look(standing.fact, wiring, self._gathered, bodies, self._health_of(name), memory)
-                )
+                self._look(standing, wiring)
         for standing in self._standing:
             if (table := standing.fact.table) is not None:
                 for key in touched[table]:
                     standing.judge(key, self._gathered[table])
+
+    def _look(self, standing: Standing, wiring: Wiring) -> None:
+        name = wiring.name
+        memory, health = standing.memory.get(name), self._health_of(name)
+        standing.look(
+            Look(standing.fact, wiring, self._gathered, self._bodies, health, memory, standing.shared)
+        )
 
     def _concerned(
         self,
@@ -150,18 +162,13 @@ class Checker:
         changed: Mapping[str, frozenset[str]],
         ill: Collection[str],
         touched: Mapping[Table[Any], set[Hashable]],
-    ) -> Iterable[str]:
+    ) -> dict[str, None]:
         names = {
             name: None for name, sections in changed.items() if not sections.isdisjoint(standing.sections)
         }
         if standing.fact.watches_health:
             names |= dict.fromkeys(ill)
-        if standing.asked:
-            answers = {(table, key) for table in standing.fact.asks for key in touched[table]}
-            if answers:
-                asking = (name for name, asked in standing.asked.items() if not asked.isdisjoint(answers))
-                names |= dict.fromkeys(asking)
-        return names
+        return names | dict.fromkeys(standing.asking(touched))
 
     def _health_of(self, name: str) -> NodeHealth:
         return self._health.get(name, HEALTHY)

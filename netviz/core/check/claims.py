@@ -19,14 +19,13 @@ from typing import Literal
 import msgspec
 
 from netviz.core.check.fact import Table
-from netviz.core.check.wiring import Wiring, global_addr, is_loopback
+from netviz.core.check.wiring import POD_LINK, Wiring, global_addr, is_loopback
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns
 from netviz.core.sim.node_index import outside
 from netviz.core.state.node import NetnsState
 
-POD_LINK = "eth0"
 Rank = Literal["pod", "node", "service", "other"]
 
 

@@ -17,7 +17,7 @@ import msgspec
 from netviz.core.check.problem import NodeHealth, Problem
 from netviz.core.check.wiring import Wiring
 from netviz.core.model.netfilter import Body
-from netviz.core.state.node import NetnsState, NodeState
+from netviz.core.state.node import NetnsState
 
 V = TypeVar("V")
 Held = Mapping[Any, V]  # what one node has: key -> value
@@ -35,12 +35,15 @@ class Table(Generic[V]):
         return f"Table({self.name})"
 
 
+Asked = dict[Table[Any], set[Hashable]]  # what a look asked: table -> keys
+
+
 class Gathered(Generic[V]):
     """A table over all nodes: what each has, and who has a key."""
 
     def __init__(self) -> None:
         self._held: dict[str, Held[V]] = {}
-        self._nodes: dict[Hashable, str | tuple[str, ...]] = {}
+        self._nodes: dict[Hashable, str | dict[str, None]] = {}  # a set where it isn't one
 
     def put(self, node: str, held: Held[V]) -> set[Hashable]:
         """Take what a node has now; return the keys under which something changed."""
@@ -49,31 +52,39 @@ class Gathered(Generic[V]):
         came = {key for key in held if key not in old}
         moved = {key for key in held if key in old and old[key] != held[key]}
         for key in gone:
-            left = tuple(name for name in self._names(key) if name != node)
-            if left:
-                self._nodes[key] = left if len(left) > 1 else left[0]
-            else:
+            names = self._nodes[key]
+            if isinstance(names, str):
                 del self._nodes[key]
+            else:
+                del names[node]
+                if len(names) == 1:
+                    (self._nodes[key],) = names
         for key in came:
-            names = self._names(key)
-            self._nodes[key] = tuple(sorted((*names, node))) if names else node
+            known = self._nodes.get(key)
+            if known is None:
+                self._nodes[key] = node
+            elif isinstance(known, str):
+                self._nodes[key] = {known: None, node: None}
+            else:
+                known[node] = None
         if held:
             self._held[node] = held
         else:
             self._held.pop(node, None)
         return gone | came | moved
 
-    def _names(self, key: Hashable) -> tuple[str, ...]:
-        names = self._nodes.get(key, ())
-        return (names,) if isinstance(names, str) else names
-
     def get(self, key: Hashable) -> list[tuple[str, V]]:
         """List (node, what it has) of a key, by node."""
-        return [(name, self._held[name][key]) for name in self._names(key)]
+        names = self._nodes.get(key, ())
+        every = (names,) if isinstance(names, str) else sorted(names)
+        return [(name, self._held[name][key]) for name in every]
 
 
 class Look:
-    """One node, as a check looks at it. `before` is what the check remembered when it looked last."""
+    """One node, as a check looks at it. `memory` is what the check left there when it looked last, or None.
+
+    `shared` is for what a check works out once for all nodes: content -> what it found there.
+    """
 
     def __init__(
         self,
@@ -82,18 +93,21 @@ class Look:
         gathered: Mapping[Table[Any], Gathered[Any]],
         bodies: Mapping[bytes, Body],
         health: NodeHealth,
-        before: Any,
+        memory: Any,
+        shared: dict[Any, Any],
     ) -> None:
-        self.wiring, self.bodies, self.health, self.before = wiring, bodies, health, before
+        self.wiring, self.bodies, self.health, self.memory = wiring, bodies, health, memory
+        self.shared = shared
         self.node = wiring.node
         self.judged = 0
-        self.asked: set[tuple[Table[Any], Hashable]] = set()
+        self.asked: Asked = {}
+        self.unknown: dict[str, None] = {}  # reasons, beside sections that aren't whole
         self._gathered = gathered
         self._needs = fact.needs
 
     def ask(self, table: Table[V], key: Hashable) -> list[tuple[str, V]]:
         """List (node, what it has) of a key, by node; the check looks at this node again when that changes."""
-        self.asked.add((table, key))
+        self.asked.setdefault(table, set()).add(key)
         return self._gathered[table].get(key)
 
     @property
@@ -129,8 +143,8 @@ class Fact(msgspec.Struct, frozen=True, eq=False):
     `demands` is the sentence that it holds the cluster to, `unit` what it counts, `kinds` the kinds of problems that it
     finds (docs/problems.md). `needs` are the sections without which it can't judge, `reads` those that it looks at
     besides. `asks` are the tables that `find` asks, and `table` the one whose entries `across` judges together.
-    `remember` picks what the check wants to see of a node when it looks there again. `watches_health`: it looks
-    at the collectors too.
+    `lazy`: it reads what is large and changes all the time, so it looks when there is time. `compares`: what it finds
+    is between successive states, so one alone says nothing. `watches_health`: it looks at the collectors too.
     """
 
     name: str
@@ -143,8 +157,9 @@ class Fact(msgspec.Struct, frozen=True, eq=False):
     asks: tuple[Table[Any], ...] = ()
     table: Table[Any] | None = None
     across: Callable[[Hashable, list[tuple[str, Any]]], Iterable[Problem]] | None = None
-    remember: Callable[[NodeState], Any] | None = None
     watches_health: bool = False
+    lazy: bool = False
+    compares: bool = False
 
 
 def rests_on(nodes: Iterable[str], sections: Iterable[str]) -> tuple[tuple[str, str], ...]:

@@ -7,15 +7,13 @@ from typing import Any
 
 import msgspec
 
-from netviz.core.check.fact import Fact, Gathered, Look, Table
+from netviz.core.check.fact import Asked, Fact, Gathered, Look
 from netviz.core.check.problem import CheckResult, Problem, Result
 from netviz.core.check.wiring import Wiring, who
 from netviz.core.plain import plain
 
 MAX_TEXT = 200
 MAX_REASONS = 3
-
-Question = tuple[Table[Any], Hashable]
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -24,7 +22,7 @@ class Part(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
     judged: int = 0
     unknown: tuple[str, ...] = ()
-    asked: frozenset[Question] = frozenset()
+    asked: Asked = {}
     fault: str = ""
 
 
@@ -52,7 +50,9 @@ class Standing:
         self.fact = fact
         self.sections = frozenset((*fact.needs, *fact.reads))
         self.memory: dict[str, Any] = {}
-        self.asked: dict[str, frozenset[Question]] = {}
+        self.shared: dict[Any, Any] = {}
+        self.due: dict[str, None] = {}  # nodes that a lazy check has yet to look at
+        self.asked: dict[str, Asked] = {}
         self._parts: dict[str, Part] = {}  # those that say anything
         self._judged: dict[str, int] = {}
         self._total = 0
@@ -66,18 +66,27 @@ class Standing:
         with Attempt() as attempt:
             if not look.blind:
                 found = tuple(self.fact.find(look))
-            if self.fact.remember is not None:
-                self.memory[look.node.node] = self.fact.remember(look.node)
+            _set(self.memory, look.node.node, look.memory)
         if attempt.fault:
-            self._put(look.node.node, Part(fault=attempt.fault, asked=frozenset(look.asked)))
+            self._put(look.node.node, Part(fault=attempt.fault, asked=look.asked))
         else:
-            self._put(look.node.node, Part(found, look.judged, missing, frozenset(look.asked)))
+            self._put(look.node.node, Part(found, look.judged, (*missing, *look.unknown), look.asked))
+
+    def asking(self, touched: Mapping[Any, set[Hashable]]) -> Iterator[str]:
+        """Yield the nodes of which the check asked for any of these keys."""
+        tables = [table for table in self.fact.asks if touched.get(table)]
+        if not tables:
+            return
+        for name, asked in self.asked.items():
+            if any(table in asked and not asked[table].isdisjoint(touched[table]) for table in tables):
+                yield name
 
     def forget(self, name: str) -> None:
         """Drop a node that is gone."""
         self._put(name, NOTHING)
         self._judged.pop(name, None)
         self.memory.pop(name, None)
+        self.due.pop(name, None)
 
     def judge(self, key: Hashable, gathered: Gathered[Any]) -> None:
         """Judge what stands under one key of the check's table."""
@@ -89,12 +98,12 @@ class Standing:
         _set(self._across, key, found)
         _set(self._fault_of, key, attempt.fault)
 
-    def problems(self) -> Iterator[Problem]:
-        """Yield all problems; the same one may come from several nodes."""
-        for _, part in sorted(self._parts.items()):
-            yield from part.problems
-        for found in self._across.values():
-            yield from found
+    def problems(self) -> dict[str, Problem]:
+        """All problems by key. The same one may come from several nodes or keys: the order of words decides."""
+        every = [problem for part in self._parts.values() for problem in part.problems]
+        every += [problem for found in self._across.values() for problem in found]
+        every.sort(key=lambda problem: problem.headline, reverse=True)
+        return {problem.key: problem for problem in every}
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield (node, what went wrong) of the nodes that the check failed on."""
@@ -104,6 +113,7 @@ class Standing:
         """How the check ended; `lost` says of nodes why what is known of them may not be so any more."""
         fact = self.fact
         reasons = [*lost.values(), *(f"not judged: {fault}" for fault in self._fault_of.values())]
+        reasons += [f"{name} is not judged yet" for name in self.due if name not in self._judged]
         for name, part in sorted(self._parts.items()):
             reasons += [f"{name} is not understood"] if part.fault else part.unknown
         reason = "; ".join(reasons[:MAX_REASONS])

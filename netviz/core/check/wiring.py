@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from netviz.core.model.addr import mask_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.model.l3 import RT_SCOPE_UNIVERSE, Addr, Route
+from netviz.core.model.l3 import RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, Addr, Route
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netns import Netns
 from netviz.core.sim.index import Index
@@ -15,7 +16,9 @@ from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.node_index import outside
 from netviz.core.sim.trace import display_name, pod_name
 from netviz.core.state.node import SECTIONS, NetnsState, NodeState
-from netviz.core.state.resolve import resolve_veth
+from netviz.core.state.resolve import PAIR_KINDS, resolve_peer
+
+POD_LINK = "eth0"  # the name that container runtimes give to the link that they report
 
 
 class Pair(NamedTuple):
@@ -75,8 +78,8 @@ class Wiring:
         found: dict[int, LinkKey] = {}
         if self.root is not None:
             for ifindex, link in self.root.links.items():
-                if link.kind == "veth":
-                    peer = resolve_veth(self.node, LinkKey(self.root.key, ifindex)).key
+                if link.kind in PAIR_KINDS:
+                    peer = resolve_peer(self.node, LinkKey(self.root.key, ifindex)).key
                     if peer is not None:
                         found[ifindex] = peer
         return found
@@ -113,6 +116,19 @@ class Wiring:
         )
 
     @cached_property
+    def routed_subnets(self) -> frozenset[tuple[bytes, int]]:
+        """The subnets, as (network, length), that the node's pods without a bridge take for their own: only they are in it."""
+        return frozenset(
+            (mask_ip(addr.addr, addr.prefixlen), addr.prefixlen)
+            for pair in self.pairs.values()
+            if not pair.host.master and pair.ns.netns.pod is not None
+            for addr in pair.ns.addrs.values()
+            if addr.ifindex == pair.inner.ifindex
+            and global_addr(addr)
+            and addr.prefixlen < len(addr.addr) * 8
+        )
+
+    @cached_property
     def beyond(self) -> frozenset[NetnsKey]:
         """Namespaces that aren't the node's: known only by the far end of a veth that the node itself hangs on."""
         return frozenset(
@@ -124,12 +140,25 @@ class Wiring:
     @property
     def gateways(self) -> frozenset[int]:
         """The links of the node's own namespace by which routes with a gateway leave: none of them leads to a pod."""
-        return _gateway_links(self.root.routes) if self.root is not None else frozenset()
+        return frozenset().union(*_gateway_links(self.root.routes).values()) if self.root else frozenset()
+
+    @property
+    def gateways4(self) -> frozenset[int]:
+        """Those of IPv4 routes."""
+        return _gateway_links(self.root.routes)[4] if self.root is not None else frozenset()
 
 
-_gateway_links: Index[Mapping[Any, Route], frozenset[int]] = Index(
-    lambda routes: frozenset(hop.oif for route in routes.values() for hop in route.nexthops if hop.gateway)
-)
+def _by_gateways(routes: Mapping[Any, Route]) -> dict[int, frozenset[int]]:
+    found: dict[int, set[int]] = {4: set(), 16: set()}
+    for route in routes.values():
+        for hop in route.nexthops:
+            if hop.gateway:
+                found[len(route.dst)].add(hop.oif)
+    return {width: frozenset(links) for width, links in found.items()}
+
+
+# Address width -> the links by which routes with a gateway leave.
+_gateway_links: Index[Mapping[Any, Route], dict[int, frozenset[int]]] = Index(_by_gateways)
 
 
 def global_addr(addr: Addr) -> bool:
@@ -144,6 +173,23 @@ def global_addr(addr: Addr) -> bool:
 def is_loopback(link: Link) -> bool:
     """Tell whether a link is the loopback device."""
     return bool(link.flags & IFF_LOOPBACK)
+
+
+def pod_link(pod: NetnsState) -> Link | None:
+    """The link that the container runtime reports, or the first one that isn't the loopback."""
+    links = [link for _, link in sorted(pod.links.items()) if not is_loopback(link)]
+    return next((link for link in links if link.ifname == POD_LINK), links[0] if links else None)
+
+
+def default_gateways(ns: NetnsState, link: Link) -> list[bytes]:
+    """The gateways of a namespace's default routes by a link."""
+    return [
+        hop.gateway
+        for route in ns.routes.values()
+        if not route.dst_len and route.table_id == RT_TABLE_MAIN
+        for hop in route.nexthops
+        if hop.oif == link.ifindex and hop.gateway
+    ]
 
 
 def name_of(netns: Netns) -> str:

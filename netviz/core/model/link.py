@@ -35,6 +35,7 @@ from netviz.core.model.bounds import (
     Words,
     one_family,
 )
+from netviz.core.model.devconf import Ipv4Conf, Ipv6Conf
 
 # net_device flags (IFF_*), and the link-layer types (ARPHRD_*) that forwarding depends on.
 IFF_UP = 0x1
@@ -165,6 +166,28 @@ class IpvlanInfo(KindInfo, frozen=True, tag="ipvlan", gc=False):
     flags: U16 = 0
 
 
+NETKIT_L2, NETKIT_L3 = 0, 1
+NETKIT_PASS, NETKIT_DROP = 0, 2
+NETKIT_SCRUB_NONE, NETKIT_SCRUB_DEFAULT = 0, 1
+
+
+class NetkitInfo(KindInfo, frozen=True, tag="netkit", gc=False):
+    """One end of a netkit pair; `mode` is NETKIT_L2 or _L3, `primary` the end from which the pair is managed.
+
+    `policy` is what becomes of what this end sends while no program decides, NETKIT_PASS or _DROP; `scrub`: whether it
+    loses its mark on its way into another namespace. `peer_policy` and `peer_scrub` are the other end's. `programs` are
+    the BPF programs at this end, in order; None: they were not read.
+    """
+
+    mode: U32 = NETKIT_L3
+    primary: bool = False
+    policy: U32 = NETKIT_PASS
+    peer_policy: U32 = NETKIT_PASS
+    scrub: U32 = NETKIT_SCRUB_DEFAULT
+    peer_scrub: U32 = NETKIT_SCRUB_DEFAULT
+    programs: tuple[ShortName, ...] | None = None
+
+
 class BondInfo(KindInfo, frozen=True, tag="bond", gc=False):
     """A bond; `active_slave` is an ifindex or 0; `xmit_hash_policy` as BOND_XMIT_POLICY_*.
 
@@ -247,6 +270,7 @@ AnyKindInfo = (
     | VlanInfo
     | MacvlanInfo
     | IpvlanInfo
+    | NetkitInfo
     | BondInfo
     | VrfInfo
     | TunInfo
@@ -282,48 +306,6 @@ class BondSlave(Part, frozen=True, gc=False):
 
     active: bool = True
     mii_up: bool = True
-
-
-class Ipv4Conf(Part, frozen=True, gc=False):
-    """net.ipv4.conf.DEV.* as forwarding needs them; each the device's own value, not combined with `all`.
-
-    Source: include/uapi/linux/ip.h, IPV4_DEVCONF_*.
-    """
-
-    forwarding: S32 = 0
-    mc_forwarding: S32 = 0
-    proxy_arp: S32 = 0
-    proxy_arp_pvlan: S32 = 0
-    rp_filter: S32 = 0
-    accept_local: S32 = 0
-    route_localnet: S32 = 0
-    src_valid_mark: S32 = 0
-    arp_filter: S32 = 0
-    arp_announce: S32 = 0
-    arp_ignore: S32 = 0
-    arp_accept: S32 = 0
-    send_redirects: S32 = 1
-    ignore_routes_with_linkdown: S32 = 0
-    drop_unicast_in_l2_multicast: S32 = 0
-
-
-class Ipv6Conf(Part, frozen=True, gc=False):
-    """net.ipv6.conf.DEV.* as forwarding needs them.
-
-    Source: include/uapi/linux/ipv6.h, DEVCONF_*.
-    """
-
-    forwarding: S32 = 0
-    hop_limit: S32 = 64
-    mtu6: S32 = 0
-    accept_ra: S32 = 1
-    proxy_ndp: S32 = 0
-    disable_ipv6: S32 = 0
-    mc_forwarding: S32 = 0
-    accept_source_route: S32 = 0
-    ignore_routes_with_linkdown: S32 = 0
-    drop_unicast_in_l2_multicast: S32 = 0
-    ndisc_evict_nocarrier: S32 = 1
 
 
 class Link(Record, frozen=True, gc=False):

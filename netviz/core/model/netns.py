@@ -14,7 +14,7 @@ HolderKind = Annotated[str, one_of("process", "mount", "fd", "veth")]
 class Holder(Part, frozen=True, gc=False, order=True):
     """Something that keeps a namespace alive.
 
-    `kind` is "process", "mount", "fd" or "veth" (nobody but a veth peer betrays it). For a process,
+    `kind` is "process", "mount", "fd" or "veth" (discovered by its veth peer alone). For a process,
     `pid` is as the collector's /proc numbers it and `name` its comm; for a mount, `name` is its path.
     """
 

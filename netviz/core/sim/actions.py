@@ -81,7 +81,24 @@ class Resolve(msgspec.Struct, frozen=True):
     then: Callable[[Packet], Action] | None = None
 
 
-Action = Rx | Tx | Send | Up | Unwrap | Resolve
+class Carried(msgspec.Struct, frozen=True):
+    """A copy of a frame in a tunnel's packet to `remote`: as it is, and a small frame instead of it that asks the way."""
+
+    remote: bytes
+    whole: Send | None
+    small: Send | None
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """A tunnel device sends copies of a frame to several remotes; `then` goes on with the number of the one followed."""
+
+    link: LinkKey
+    packet: Packet
+    copies: tuple[Carried, ...]
+    then: Callable[[int], Action]
+
+
+Action = Rx | Tx | Send | Up | Unwrap | Resolve | Spread
 
 
 class Ended(Exception):

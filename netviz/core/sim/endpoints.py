@@ -10,7 +10,7 @@ from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, pack_ip
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l3 import RT_SCOPE_HOST
 from netviz.core.model.link import IFF_LOOPBACK
-from netviz.core.sim.link.cluster_index import candidates
+from netviz.core.sim.link.cluster_index import candidates, having_addr
 from netviz.core.sim.node_index import names_of
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.route.rules import lookup_route
@@ -69,10 +69,11 @@ def _only(found: list[NetnsState], what: str) -> NetnsState | None:
 
 def _by_name(cluster: ClusterState, text: str) -> NetnsState | None:
     """Find a namespace by pod name, `namespace/name`, key, its own name, or its node's name, in this order."""
-    indexes = [names_of(node.netns) for node in candidates(cluster.nodes, text)]
-    found = _only([ns for index in indexes for ns in index.full_pods.get(text, ())], f"the pod {text!r}")
+    nodes = list(candidates(cluster.nodes, text))
+    pods = [node.netns[key] for node in nodes for key in names_of(node.netns).full_pods.get(text, ())]
+    found = _only(pods, f"the pod {text!r}")
     if found is None:
-        named = [ns for index in indexes for ns in index.pods.get(text, ())]
+        named = [node.netns[key] for node in nodes for key in names_of(node.netns).pods.get(text, ())]
         found = _only(named, f"the pod name {text!r}")
     if found is not None:
         return found
@@ -82,7 +83,7 @@ def _by_name(cluster: ClusterState, text: str) -> NetnsState | None:
         key = None
     if key is not None and key.node in cluster.nodes and key in cluster.nodes[key.node].netns:
         return cluster.nodes[key.node].netns[key]
-    named = [ns for index in indexes for ns in index.names.get(text, ())]
+    named = [node.netns[key] for node in nodes for key in names_of(node.netns).names.get(text, ())]
     found = _only(named, f"the namespace name {text!r}")
     if found is not None:
         return found
@@ -92,10 +93,6 @@ def _by_name(cluster: ClusterState, text: str) -> NetnsState | None:
             raise EndpointError(f"the state of node {text!r} lacks its own namespace")
         return node.root
     return None
-
-
-def _owners(cluster: ClusterState, addr: bytes) -> list[NetnsState]:
-    return [ns for node in candidates(cluster.nodes, addr) for ns in names_of(node.netns).addrs.get(addr, ())]
 
 
 def _parse_ip(text: str) -> bytes | None:
@@ -113,7 +110,7 @@ def find_source(cluster: ClusterState, text: str) -> Endpoint:
     addr = _parse_ip(text)
     if addr is None:
         raise EndpointError(f"no pod, namespace or node is called {text!r}")
-    owners = _owners(cluster, addr)
+    owners = having_addr(cluster.nodes, addr)
     ns = _only(owners, f"the address {text}")
     if ns is None:
         raise EndpointError(f"no namespace has the address {text}")
@@ -124,7 +121,7 @@ def find_target(cluster: ClusterState, text: str) -> Endpoint:
     """Find where a flow goes. An address needs no owner. Raises: EndpointError."""
     addr = _parse_ip(text)
     if addr is not None:
-        owners = _owners(cluster, addr)
+        owners = having_addr(cluster.nodes, addr)
         return Endpoint(owners[0] if len(owners) == 1 else None, addr)
     found = _by_name(cluster, text)
     if found is None:

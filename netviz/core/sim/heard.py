@@ -1,4 +1,4 @@
-"""Who hears a flooded frame, as it was found out (link/domain.py): values that a run's memory can keep."""
+"""Who hears a flooded frame, as it was found out (plane/domain.py): values that a run's memory can keep."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Crossing(msgspec.Struct, frozen=True):
     """
 
     bridge: LinkKey
-    came_in: int
-    went_out: int
+    in_ifindex: int
+    out_ifindex: int
     vid: int = 0
 
 

@@ -28,10 +28,15 @@ _alike: WeakValueDictionary[tuple[Any, ...], Indexes] = WeakValueDictionary()
 
 
 class Index(Generic[S, T]):
-    """A function of a section or a body, whose result is kept by what it was made of."""
+    """A function of a section or a body, whose result is kept by what it was made of.
 
-    def __init__(self, build: Callable[[S], T]) -> None:
+    Where that is a node's mapping of namespaces, `sections` are those that it looks at in them.
+    """
+
+    def __init__(self, build: Callable[[S], T], sections: tuple[str, ...] = ()) -> None:
         self._build = build
+        self.name = build.__name__.removeprefix("build_").lstrip("_")
+        self.sections = sections
 
     def __call__(self, owner: S) -> T:
         """Return the index of `owner`, building it at the first call. Raises: TypeError for what can't hold one."""
@@ -41,6 +46,9 @@ class Index(Generic[S, T]):
             return self._make(owner)
 
     def _make(self, owner: S) -> T:
+        view = getattr(owner, "view_index", None)
+        if view is not None:
+            return view(self)  # type: ignore[no-any-return]
         held = getattr(owner, "indexes", None)
         if held is None:
             held = _of_section(owner) if isinstance(owner, Section) else vars(owner).setdefault("indexes", {})

@@ -22,7 +22,7 @@ from netviz.core.state.section import EMPTY
 class Question(msgspec.Struct, frozen=True):
     """An ARP question that the run has asked: from which link and MAC, for which address, and who heard it."""
 
-    asker: LinkKey
+    requester: LinkKey
     mac: bytes
     target: bytes
     domain: Domain

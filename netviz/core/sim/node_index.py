@@ -11,8 +11,9 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l2 import NUD_PERMANENT, Fdb
 from netviz.core.model.link import Link, WireguardInfo
 from netviz.core.sim.index import Index
+from netviz.core.sim.one_read import one_read
 from netviz.core.state.node import NetnsState, NodeState
-from netviz.core.state.resolve import UNRESOLVED, UPPER_KINDS, Peer, resolve_lower, resolve_veth
+from netviz.core.state.resolve import UNRESOLVED, UPPER_KINDS, Peer, resolve_lower, resolve_peer
 
 TUNNEL_KINDS = frozenset(
     ("vxlan", "geneve", "wireguard", "ipip", "sit", "gre", "gretap", "ip6tnl", "ip6gre", "ip6gretap")
@@ -21,15 +22,16 @@ TUNNEL_KINDS = frozenset(
 _peers: Index[Mapping[NetnsKey, NetnsState], dict[LinkKey, Peer]] = Index(lambda _netns: {})
 
 
-def veth_peer(node: NodeState, key: LinkKey) -> Peer:
-    """Find a veth's other end, remembering it for this state of the node.
+@one_read(sections=("links",))
+def peer_of(node: NodeState, key: LinkKey) -> Peer:
+    """Find a pair's other end, remembering it for this state of the node.
 
     Raises: KeyError when the node has no such link.
     """
     known = _peers(node.netns)
     found = known.get(key)
     if found is None:
-        found = resolve_veth(node, key)
+        found = resolve_peer(node, key)
         if found.key is not None and outside(found.key.netns):
             found = Peer(UNRESOLVED, None, "its namespace could not be entered")
         known[key] = found
@@ -41,6 +43,7 @@ def outside(key: NetnsKey) -> bool:
     return key.dev == 0
 
 
+@one_read(sections=("links",))
 def peer_not_collected(node: NodeState, key: LinkKey) -> bool:
     """Tell whether a veth's peer is in a namespace that the collector never saw (another network's end)."""
     ns = node.netns[key.netns]
@@ -66,7 +69,9 @@ def build_uppers(netns: Mapping[NetnsKey, NetnsState]) -> dict[LinkKey, list[Lin
     return uppers
 
 
-uppers_of: Index[Mapping[NetnsKey, NetnsState], dict[LinkKey, list[LinkKey]]] = Index(build_uppers)
+uppers_of: Index[Mapping[NetnsKey, NetnsState], dict[LinkKey, list[LinkKey]]] = Index(
+    build_uppers, sections=("links",)
+)
 
 
 def build_tunnels(netns: Mapping[NetnsKey, NetnsState]) -> dict[NetnsKey, list[LinkKey]]:
@@ -107,7 +112,9 @@ def wireguard_netns(netns: Mapping[NetnsKey, NetnsState], key: NetnsKey, link: L
     return having[0] if len(having) == 1 else None
 
 
-tunnels_of: Index[Mapping[NetnsKey, NetnsState], dict[NetnsKey, list[LinkKey]]] = Index(build_tunnels)
+tunnels_of: Index[Mapping[NetnsKey, NetnsState], dict[NetnsKey, list[LinkKey]]] = Index(
+    build_tunnels, sections=("links", "sockets")
+)
 
 
 def build_ports(links: Mapping[Any, Link]) -> dict[int, list[Link]]:
@@ -153,10 +160,10 @@ vxlan_fdb: Index[Mapping[Any, Fdb], dict[tuple[int, bytes], list[Fdb]]] = Index(
 class Names(msgspec.Struct, frozen=True):
     """A node's namespaces by what people call them. Those that could not be entered are left out."""
 
-    pods: dict[str, list[NetnsState]]
-    full_pods: dict[str, list[NetnsState]]
-    names: dict[str, list[NetnsState]]
-    addrs: dict[bytes, list[NetnsState]]
+    pods: dict[str, list[NetnsKey]]
+    full_pods: dict[str, list[NetnsKey]]
+    names: dict[str, list[NetnsKey]]
+    addrs: dict[bytes, list[NetnsKey]]
 
 
 def build_names(netns: Mapping[NetnsKey, NetnsState]) -> Names:
@@ -167,12 +174,12 @@ def build_names(netns: Mapping[NetnsKey, NetnsState]) -> Names:
             continue
         pod = ns.netns.pod
         if pod is not None:
-            index.pods.setdefault(pod.name, []).append(ns)
-            index.full_pods.setdefault(f"{pod.namespace}/{pod.name}", []).append(ns)
+            index.pods.setdefault(pod.name, []).append(key)
+            index.full_pods.setdefault(f"{pod.namespace}/{pod.name}", []).append(key)
         if ns.netns.name:
-            index.names.setdefault(ns.netns.name, []).append(ns)
+            index.names.setdefault(ns.netns.name, []).append(key)
         for addr in {addr.addr: None for addr in ns.addrs.values()}:
-            index.addrs.setdefault(addr, []).append(ns)
+            index.addrs.setdefault(addr, []).append(key)
     return index
 
 
@@ -191,9 +198,10 @@ def names_in(netns: Mapping[NetnsKey, NetnsState]) -> set[str | bytes]:
     return found
 
 
-names_of: Index[Mapping[NetnsKey, NetnsState], Names] = Index(build_names)
+names_of: Index[Mapping[NetnsKey, NetnsState], Names] = Index(build_names, sections=("addrs",))
 
 
+@one_read(sections=("links",))
 def resolve_lower_of(node: NodeState, key: LinkKey) -> LinkKey | None:
     """Find the lower device of a stacked link; None when it isn't known."""
     try:

@@ -6,7 +6,7 @@ written as if there were a single course, and branches come in a fixed order.
 
 What packets leave behind in the kernel (a conntrack entry, a learned FDB entry, a resolved neighbour) is
 the run's memory, one immutable value beside the state; the circumstances of the packet that is followed are
-another, its journey. What is only supposed works on a fork of both.
+another, its journey. What is speculated works on a fork of both.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.sim.actions import Action, Ended
 from netviz.core.sim.conn import Conn
+from netviz.core.sim.known import is_past, why_missing
 from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route_flow import RouteFlow
@@ -119,7 +120,7 @@ class Run:
         self.choices: list[Choice] = []
         self._script = script
         self._made: dict[Hashable, int] = {}
-        # what no state tells, in sentences, in the order of use: the answer rests on it, also where it was supposed
+        # what no state tells, in sentences, in the order of use: the answer rests on it, also where it was speculated
         self.assumed: dict[Assumption, None] = {}
         self.carry: Carry = _nowhere
         self.fate: Fate = _nobody_knows
@@ -145,9 +146,9 @@ class Run:
             self.rec, self.journey = recorder, journey
 
     def suppose(self, work: Callable[[], T]) -> T:
-        """Find out what would become of packets that are only supposed, and forget all that they leave behind.
+        """Find out what would become of packets that are only speculated, and forget all that they leave behind.
 
-        `work` returns the answer. The run chooses what the supposed packets meet only where the answer depends on it, or
+        `work` returns the answer. The run chooses what the speculated packets meet only where the answer depends on it, or
         may depend on it: no more than `MAX_SUPPOSED` courses are compared.
         """
         choices, script, made = self.choices, self._script, self._made
@@ -266,21 +267,11 @@ class Run:
 
     def missing(self, ns: NetnsState, section: str) -> str:
         """Say why a namespace's section isn't known whole, or ""."""
-        for gap in ns.gaps:
-            if gap.section == section:
-                return gap.reason or "the collector gives no reason"
-        node = self.cluster.nodes[ns.key.node]
-        status = node.status.get(section)
-        if status is None:
-            return "the collector does not collect it" if node.status else ""
-        if status.whole or any(g.section == section for other in node.netns.values() for g in other.gaps):
-            return ""
-        return status.reason or "the collector gives no reason"
+        return why_missing(self.cluster.nodes[ns.key.node], ns.key, section)
 
     def is_past(self, ns: NetnsState, section: str) -> bool:
         """Tell whether a section is of an earlier time, with no more of it than a new flow meets."""
-        status = self.node(ns.key).status.get(section)
-        return status is not None and status.past
+        return is_past(self.node(ns.key), section)
 
     def start_path(self) -> None:
         """Begin the answer's path; step numbers go on."""

@@ -26,6 +26,7 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns
 from netviz.core.plain import quoted
+from netviz.core.sim.one_read import one_read
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.steps import Assumption, Copy, Place, What
 
@@ -54,7 +55,7 @@ class Flow(msgspec.Struct, frozen=True):
     Addresses are packed bytes, `length` is the whole IP packet in bytes, `proto` IPPROTO_*. For
     ICMP, `sport` is the echo identifier and `dport` None. `bound`: the sender's socket was given `src`; else
     the kernel chose it, after it had looked for a route without one. `oif` is the ifindex of the device that
-    the socket is bound to (SO_BINDTODEVICE), 0 for none. `own_sport`: the asker named `sport`, so the packet may be
+    the socket is bound to (SO_BINDTODEVICE), 0 for none. `own_sport`: the request names `sport`, so the packet may be
     one of a connection that stood; else it is the first of a new flow.
     """
 
@@ -169,26 +170,11 @@ class Origin(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class Owner(msgspec.Struct, frozen=True):
-    """Who has an address: the only namespace that does. `prefix` is the address's range on its link, None for one alone.
-
-    `down` are links that are down by which packets would come to it: its own, and its node's end of that, which is
-    `end`.
-    """
-
-    addr: bytes
-    place: Place
-    prefix: tuple[bytes, int] | None = None
-    down: tuple[tuple[Place, str], ...] = ()
-    end: tuple[Place, str] | None = None
-
-
 class Trace(msgspec.Struct, frozen=True):
     """All the courses that a flow can take, in a fixed order.
 
     `assumed` is what no state says and the answer rests on. `largest` are the largest packets that pass forward and in
-    reply, None where nothing passes or that isn't known. `source` and `target`
-    are who has the flow's addresses; `down` are links with addresses that are down where a path ends for want of a route.
+    reply, None where nothing passes or that isn't known.
     """
 
     flow: Flow
@@ -199,9 +185,6 @@ class Trace(msgspec.Struct, frozen=True):
     branches: tuple[Branch, ...]
     assumed: tuple[Assumption, ...] = ()
     largest: tuple[Limit | None, Limit | None] = (None, None)
-    source: Owner | None = None
-    target: Owner | None = None
-    down: tuple[tuple[Place, str], ...] = ()
 
 
 _SHOWN = (
@@ -292,6 +275,7 @@ def display_name(netns: Netns) -> str:
     return netns.name or ("" if not netns.root else netns.key.node)
 
 
+@one_read()
 def place_of(netns: Netns) -> Place:
     """Describe a namespace for people, and say how to enter it."""
     return Place(netns.key, str(netns.key), display_name(netns), pod_name(netns), netns.root, _enter(netns))

@@ -13,15 +13,24 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.netns import Netns
-from netviz.core.sim.actions import Action, Diverted, Ended, Resolve, Rx, Send, Tx, Unwrap, Up
+from netviz.core.sim.actions import (
+    Action,
+    Diverted,
+    Ended,
+    Resolve,
+    Rx,
+    Send,
+    Spread,
+    Tx,
+    Unwrap,
+    Up,
+)
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.encap import decap
 from netviz.core.sim.inet import ip_input, ip_output
 from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.largest import largest_of
-from netviz.core.sim.link.l2 import receive, xmit
 from netviz.core.sim.neighbour.resolve import resolve
-from netviz.core.sim.owners import with_owners
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
@@ -31,6 +40,8 @@ from netviz.core.sim.packet import (
     TH_SYN,
     Packet,
 )
+from netviz.core.sim.plane.l2 import receive, xmit
+from netviz.core.sim.plane.remotes import follow_remote
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.icmp import errors_from_inbound
 from netviz.core.sim.route.rules import lookup_route
@@ -93,7 +104,7 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
         largest=largest_of(flow, branches, lambda smaller: _explore(cluster, smaller)[0]),
     )
     try:
-        return add_meanings(cluster, with_owners(cluster, trace))
+        return add_meanings(cluster, trace)
     except BAD_STATE:
         return trace  # words are not worth a trace
 
@@ -260,6 +271,8 @@ def _move(run: Run, action: Action) -> Action:
                 packet = resolve(run, action)
                 then = action.then
                 return Tx(action.link, packet, action.nexthop) if then is None else then(packet)
+            case Spread():
+                return follow_remote(run, action)
             case Unwrap():
                 ns = run.netns(action.link.netns)
                 return decap.take(run, ns, ns.links[action.link.ifindex], action.packet)

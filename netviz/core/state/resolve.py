@@ -1,4 +1,4 @@
-"""Joins between links: veth peers and lower devices, proved or said to be unproved.
+"""Joins between links: the ends of pairs and lower devices, proved or said to be unproved.
 
 The kernel tells a link's peer as (IFLA_LINK, IFLA_LINK_NETNSID): an ifindex, and a number that only
 the link's own namespace understands. Two things make a naive join wrong: IFLA_LINK is left out when
@@ -20,12 +20,14 @@ from netviz.core.state.node import NetnsState, NodeState
 PROVED = "proved"
 UNRESOLVED = "unresolved"
 AMBIGUOUS = "ambiguous"
+# Links that come in pairs, each end of which names the other.
+PAIR_KINDS = ("veth", "netkit")
 # Links that lie over another one.
 UPPER_KINDS = ("macvlan", "macvtap", "ipvlan", "ipvtap", "vlan")
 
 
 class Peer(msgspec.Struct, frozen=True, gc=False):
-    """The other end of a veth. `state` is proved, unresolved or ambiguous; `key` is None unless proved."""
+    """The other end of a pair. `state` is proved, unresolved or ambiguous; `key` is None unless proved."""
 
     state: str
     key: LinkKey | None = None
@@ -44,16 +46,17 @@ def _peer_ifindex(link: Link) -> int:
 
 
 def _points_back(node: NodeState, peer: LinkKey, link: LinkKey) -> bool:
-    """Tell whether `peer` is a veth whose own words name `link`, or at least don't contradict it."""
+    """Tell whether `peer` is the same kind of pair, and its own words name `link`, or at least don't contradict it."""
     ns = node.netns[peer.netns]
     other = ns.links.get(peer.ifindex)
-    if other is None or other.kind != "veth" or _peer_ifindex(other) != link.ifindex:
+    kind = node.netns[link.netns].links[link.ifindex].kind
+    if other is None or other.kind != kind or kind not in PAIR_KINDS or _peer_ifindex(other) != link.ifindex:
         return False
     return _target(ns, other) == link.netns
 
 
-def resolve_veth(node: NodeState, key: LinkKey) -> Peer:
-    """Find the peer of the veth `key`.
+def resolve_peer(node: NodeState, key: LinkKey) -> Peer:
+    """Find the other end of the pair that `key` is one of.
 
     Raises: KeyError when the node has no such link.
     """
@@ -68,7 +71,7 @@ def resolve_veth(node: NodeState, key: LinkKey) -> Peer:
         peer = LinkKey(target, _peer_ifindex(link))
         if _points_back(node, peer, key):
             return Peer(PROVED, peer)
-        return Peer(UNRESOLVED, None, f"no veth {peer.ifindex} in {target} points back")
+        return Peer(UNRESOLVED, None, f"no {link.kind} {peer.ifindex} in {target} points back")
     back = [
         candidate
         for other in node.netns
@@ -92,14 +95,14 @@ def resolve_lower(node: NodeState, key: LinkKey) -> LinkKey | None:
     return lower if node.link(lower) is not None else None
 
 
-def veths(node: NodeState) -> Iterator[LinkKey]:
-    """Every veth end of the node, in no promised order."""
+def pairs(node: NodeState) -> Iterator[LinkKey]:
+    """Every end of a pair on the node, in no promised order."""
     for ns_key, ns in node.netns.items():
         for ifindex, link in ns.links.items():
-            if link.kind == "veth":
+            if link.kind in PAIR_KINDS:
                 yield LinkKey(ns_key, ifindex)
 
 
 def resolve_node(node: NodeState) -> Mapping[LinkKey, Peer]:
-    """Resolve every veth of a node: link -> peer."""
-    return {key: resolve_veth(node, key) for key in veths(node)}
+    """Resolve every pair of a node: link -> peer."""
+    return {key: resolve_peer(node, key) for key in pairs(node)}

@@ -10,10 +10,21 @@ from netviz.core.state.node import ClusterState
 from tests.core.sim.build import Net
 
 
+def finished(checker: Checker, cluster: ClusterState) -> Report:
+    """Judge a state and work at it until nothing is left to do."""
+    checker.judge(cluster)
+    while checker.work():
+        pass
+    return checker.report()
+
+
 def judge(net: Net | ClusterState, health: Mapping[str, NodeHealth] | None = None) -> Report:
     """Judge one state from scratch."""
-    cluster = net.cluster() if isinstance(net, Net) else net
-    return Checker().judge(cluster, health or {})
+    checker = Checker()
+    checker.judge(net.cluster() if isinstance(net, Net) else net, health or {})
+    while checker.work():
+        pass
+    return checker.report()
 
 
 def problems(net: Net | ClusterState) -> list[Problem]:

@@ -21,6 +21,7 @@ import msgspec
 
 from netviz.core.model.addr import mask_ip, pack_ip, pack_mac, pack_prefix
 from netviz.core.model.conntrack import CtEntry
+from netviz.core.model.devconf import Ipv4Conf, Ipv6Conf
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l2 import NUD_PERMANENT, Fdb, Neigh
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST, Addr, Nexthop, Route, Rule
@@ -32,8 +33,6 @@ from netviz.core.model.link import (
     IFF_UP,
     BridgeInfo,
     BridgePort,
-    Ipv4Conf,
-    Ipv6Conf,
     Link,
     MacvlanInfo,
     VxlanInfo,
@@ -46,6 +45,7 @@ from netviz.core.sim.trace import Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.delta import section_of
 from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState, SectionStatus
+from tests.core.sim.readable import readable
 
 UP = IFF_UP | IFF_LOWER_UP | IFF_BROADCAST
 
@@ -332,11 +332,11 @@ class Net:
         return ClusterState(nodes, dict(self.bodies))
 
     def trace(self, src: str, dst: str, proto: str = "tcp", dport: int | None = None, **fields: Any) -> Trace:
-        """Resolve and simulate."""
+        """Resolve and simulate; whatever comes of it can be read."""
         cluster = self.cluster()
         extra = {name: fields.pop(name) for name in ("ttl", "tos", "mark") if name in fields}
         flow = resolve_flow(cluster, src, dst, proto, dport=dport, **fields)
-        return simulate(cluster, msgspec.structs.replace(flow, **extra))
+        return readable(simulate(cluster, msgspec.structs.replace(flow, **extra)))
 
 
 def textbook(nodes: int = 2, pods: int = 2) -> tuple[Net, dict[str, Ns]]:

@@ -16,6 +16,7 @@ from netviz.core.model.l2 import (
 )
 from netviz.core.model.l3 import RTNH_F_ONLINK, Nexthop
 from netviz.core.model.link import IFF_BROADCAST, VxlanInfo
+from netviz.core.sim.render import render_text
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.words.step import why
 from tests.core.sim.build import Net, Ns, textbook
@@ -263,11 +264,18 @@ class TestMacvlan:
 
     def test_private_mode_does_not(self) -> None:
         net, _a, _b = self.pair(1)
+        assert net.trace("a", "b").reason == "NEIGH_FAILED"
+
+    def test_a_switch_for_vepa_mode_may_send_frames_back(self) -> None:
+        net, _a, _b = self.pair(2)
         assert net.trace("a", "b").disposition is Disposition.LEFT_NETWORK
 
-    def test_the_lower_device_is_out_of_reach(self) -> None:
+    @pytest.mark.parametrize(("src", "dst"), [("a", "192.168.0.1"), ("node-1", "192.168.0.11")])
+    def test_the_lower_device_is_out_of_reach(self, src: str, dst: str) -> None:
         net, _a, _b = self.pair(4)
-        assert net.trace("a", "192.168.0.1").disposition is Disposition.LEFT_NETWORK
+        trace = net.trace(src, dst)
+        assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "NEIGH_FAILED")
+        assert "exchange nothing with the host of their lower device" in render_text(trace)
 
 
 class TestVxlan:

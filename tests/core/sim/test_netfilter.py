@@ -424,7 +424,7 @@ class TestResolution:
     def test_changed_addresses(
         self, net: tuple[Net, Ns], offset: int, hook: int, expected: tuple[Disposition, str]
     ) -> None:
-        """Measured on Linux 6.18 by what the asker's neighbour entry becomes."""
+        """Measured on Linux 6.18 by what the requester's neighbour entry becomes."""
         made, node = net
         operation = b"\0\2" if hook == 1 else b"\0\1"
         lies = (

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import pytest
 
+from netviz.core.model.devconf import Ipv4Conf
 from netviz.core.model.l3 import RTN_UNREACHABLE
-from netviz.core.model.link import IFF_LOWER_UP, IFF_NOARP, IFF_UP, Ipv4Conf, VrfInfo
+from netviz.core.model.link import IFF_LOWER_UP, IFF_NOARP, IFF_UP, VrfInfo
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.words.evidence import evidence_of
 from tests.core.sim.build import Net, Ns

@@ -124,12 +124,12 @@ def test_a_command_is_for_the_machine_where_it_shows_something() -> None:
     """What keeps a silent neighbour silent is looked up there; the entry, where the packet is sent."""
     net, made = textbook()
     made["pod-2-1"].conf4("eth0", arp_ignore=8)
-    asked, answerer = checks_of(net.trace("pod-1-1", "pod-2-1", "tcp", 80))[-1]
+    asked, responder = checks_of(net.trace("pod-1-1", "pod-2-1", "tcp", 80))[-1]
     assert (asked["node"], asked["netns"]) == ("node-2", str(made["node-2"].key))
     assert asked["command"] == "ip neigh get 10.1.2.11 dev cni0"
-    assert (answerer["node"], answerer["netns"]) == ("node-2", str(made["pod-2-1"].key))
-    assert answerer["command"].endswith("sysctl net.ipv4.conf.eth0.arp_ignore net.ipv4.conf.all.arp_ignore")
-    assert answerer["command"].startswith("nsenter ")
+    assert (responder["node"], responder["netns"]) == ("node-2", str(made["pod-2-1"].key))
+    assert responder["command"].endswith("sysctl net.ipv4.conf.eth0.arp_ignore net.ipv4.conf.all.arp_ignore")
+    assert responder["command"].startswith("nsenter ")
 
 
 def test_who_enters_namespaces_in_another_way_sees_that() -> None:

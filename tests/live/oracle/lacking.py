@@ -35,7 +35,7 @@ LACKING = (
     Lacking("ipvlan in modes l2, l3, l3s", SIM + "test_ipvlan.py", "ipvlan"),
     Lacking("bonds", SIM + "test_bond.py", "bond"),
     Lacking("dummy", SIM + "test_plain.py", "dummy"),
-    Lacking("netkit (opaque)", SIM + "test_plain.py", "netkit"),
+    Lacking("netkit in modes l2 and l3", SIM + "test_netkit.py", "netkit"),
     Lacking("IPVS", SIM + "test_ipvs.py", "ipvs"),
     Lacking("/proc/net/ip_vs and ip_vs_conn", "tests/agents/test_ipvs_parse.py", "ip_vs"),
     Lacking("netlink details of these kinds", "tests/agents/test_netlink_constructed.py", "constructed_kind"),

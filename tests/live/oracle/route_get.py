@@ -153,7 +153,7 @@ def ask_simulator(ns: NetnsState, lookup: Lookup) -> set[str]:
 def _refused(ns: NetnsState, flow: RouteFlow, result: RouteResult) -> str:
     """Say why an arriving IPv4 packet goes nowhere: forwarding, or its source; "" where it goes on.
 
-    Source: net/ipv4/route.c, ip_route_input_slow; what is dropped there is EINVAL to the asker.
+    Source: net/ipv4/route.c, ip_route_input_slow; what is dropped there is EINVAL to who asked.
     """
     link = ns.links[flow.iif]
     forwards = link.ipv4 is not None and link.ipv4.forwarding

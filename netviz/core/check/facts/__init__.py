@@ -4,11 +4,44 @@ To add one: a module with its `FACT`, its kinds in docs/problems.md, its test.
 """
 
 from netviz.core.check.fact import Fact
-from netviz.core.check.facts import addresses, collectors, pod_links, ranges
+from netviz.core.check.facts import (
+    addresses,
+    backends,
+    bridge_netfilter,
+    collectors,
+    conntrack,
+    counters,
+    forwarding,
+    hairpin,
+    leftovers,
+    macs,
+    mtu,
+    nat,
+    neighbours,
+    pod_links,
+    programs,
+    ranges,
+    tunnels,
+    wires,
+)
 
 FACTS: tuple[Fact, ...] = (
     collectors.FACT,
     addresses.FACT,
     ranges.FACT,
+    macs.FACT,
     pod_links.FACT,
+    wires.FACT,
+    mtu.FACT,
+    tunnels.FACT,
+    forwarding.FACT,
+    neighbours.FACT,
+    leftovers.FACT,
+    hairpin.FACT,
+    bridge_netfilter.FACT,
+    backends.FACT,
+    programs.FACT,
+    counters.FACT,
+    nat.FACT,
+    conntrack.FACT,
 )

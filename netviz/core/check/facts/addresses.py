@@ -12,7 +12,7 @@ from netviz.core.check.claims import CLAIMS, Claim
 from netviz.core.check.fact import Fact, Look, rests_on
 from netviz.core.check.problem import Command, Problem
 from netviz.core.check.text import affects, command, joined, place
-from netviz.core.check.wiring import who
+from netviz.core.check.wiring import global_addr, who
 from netviz.core.model.addr import format_ip
 from netviz.core.plain import quoted
 from netviz.core.sim.trace import pod_name
@@ -23,7 +23,7 @@ GRACE_S = 3.0
 
 
 def _count(look: Look) -> Iterator[Problem]:
-    look.judged = sum(len(ns.addrs) for ns in look.pods)
+    look.judged = sum(global_addr(addr) for pod in look.pods for addr in pod.addrs.values())
     return iter(())
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from netviz.core.check.claims import CLAIMS, POD_LINK
+from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Command, Problem
 from netviz.core.check.text import affects, command, place
-from netviz.core.check.wiring import Pair, global_addr, is_loopback
+from netviz.core.check.wiring import Pair, default_gateways, global_addr, pod_link
 from netviz.core.model.addr import format_ip, format_prefix, in_prefix, mask_ip
-from netviz.core.model.l3 import RT_TABLE_MAIN, Addr
+from netviz.core.model.l2 import NUD_PERMANENT
+from netviz.core.model.l3 import Addr
 from netviz.core.model.link import BR_STATE_FORWARDING, Link
 from netviz.core.plain import quoted
+from netviz.core.sim import sysctl
 from netviz.core.sim.trace import pod_name
 from netviz.core.state.node import NetnsState
 
@@ -42,14 +44,9 @@ def _find(look: Look) -> Iterator[Problem]:
             if (port := pair.host.port) is not None and port.state != BR_STATE_FORWARDING:
                 yield _blocked(look, root, pod, pair)
             yield from _at_another_bridge(look, root, pod, pair, subnets, wrong)
+            yield from _unanswered(look, root, pod, pair)
     for ifindex, found in wrong.items():
         yield _wrong_range(look, root, root.links[ifindex], found)
-
-
-def pod_link(pod: NetnsState) -> Link | None:
-    """The link that the container runtime reports, or the first one that isn't the loopback."""
-    links = [link for _, link in sorted(pod.links.items()) if not is_loopback(link)]
-    return next((link for link in links if link.ifname == POD_LINK), links[0] if links else None)
 
 
 def _subnets(root: NetnsState) -> dict[int, list[Addr]]:
@@ -123,7 +120,7 @@ def _at_another_bridge(
     if bridge is None or bridge.kind != "bridge":
         return
     own = subnets.get(bridge.ifindex, ())
-    gateways = _gateways(pod, pair.inner)
+    gateways = default_gateways(pod, pair.inner)
     if all(any(in_prefix(gateway, addr.addr, addr.prefixlen) for addr in own) for gateway in gateways):
         return
     if any(
@@ -142,15 +139,33 @@ def _at_another_bridge(
             wrong.setdefault(bridge.ifindex, []).append((pod, gateway))
 
 
-def _gateways(pod: NetnsState, link: Link) -> list[bytes]:
-    """The gateways of a pod's default routes by a link."""
-    return [
-        hop.gateway
-        for route in pod.routes.values()
-        if not route.dst_len and route.table_id == RT_TABLE_MAIN
-        for hop in route.nexthops
-        if hop.oif == link.ifindex and hop.gateway
-    ]
+def _unanswered(look: Look, root: NetnsState, pod: NetnsState, pair: Pair) -> Iterator[Problem]:
+    """A routed pod's IPv4 gateway is the host end's own address, or is answered for by proxy ARP."""
+    host = pair.host
+    if host.master or host.ipv4 is None or sysctl.ipv4_or(root, host, "proxy_arp"):
+        return
+    for gateway in default_gateways(pod, pair.inner):
+        told = pod.neighs.get((pair.inner.ifindex, gateway, False))
+        if len(gateway) == 16 or (told is not None and told.state & NUD_PERMANENT):
+            continue
+        if any(addr.addr == gateway for addr in root.addrs.values()):
+            continue
+        name, node, text = pod_name(pod.netns), root.key.node, format_ip(gateway)
+        setting = f"net/ipv4/conf/{host.ifname}/proxy_arp"
+        yield Problem(
+            kind="gateway-unanswered",
+            cause=str(pod.key),
+            severity="error",
+            harm="breaks traffic",
+            headline=f"{host.ifname} on {node} doesn't answer for {name}'s gateway {text}: proxy_arp is off",
+            consequence=f"Over IPv4, {name} has no gateway: it reaches nobody, and answers nobody.",
+            where=place(root.netns, host),
+            affects=affects([name]),
+            check=(command(root.netns, f"sysctl {quoted(setting)}"),),
+            fix=(command(root.netns, f"sysctl -w {quoted(setting)}=1"),),
+            rests_on=look.rests_on(),
+            grace_s=GRACE_S,
+        )
 
 
 def _wrong_bridge(
@@ -217,8 +232,14 @@ FACT = Fact(
     name="pod links",
     demands="Every pod has a link that is up at both ends, on the bridge that has its gateway.",
     unit="pods",
-    kinds=("pod-link-down", "bridge-port-blocked", "wrong-bridge", "bridge-wrong-range"),
-    needs=("links", "addrs", "routes"),
+    kinds=(
+        "pod-link-down",
+        "bridge-port-blocked",
+        "wrong-bridge",
+        "bridge-wrong-range",
+        "gateway-unanswered",
+    ),
+    needs=("links", "addrs", "routes", "neighs", "sysctls"),
     find=_find,
     asks=(CLAIMS,),
 )

@@ -129,8 +129,8 @@ def _redirect_addr(ctx: Context) -> bytes:
     return (plain or found or [b""])[0]
 
 
-def set_up(run: Run, ns: NetnsState, number: int, mapping: NatMapping | None, source: bool) -> bool:
-    """Decide the mapping of one kind of the connection with a number; None maps it to its own address. Tells whether it found one.
+def set_up(run: Run, ns: NetnsState, number: int, mapping: NatMapping | None, source: bool) -> None:
+    """Decide the mapping of one kind of the connection with a number; None maps it to its own address.
 
     Source: net/netfilter/nf_nat_core.c, nf_nat_setup_info, __nf_nat_alloc_null_binding (Linux 6.18).
     """
@@ -140,15 +140,12 @@ def set_up(run: Run, ns: NetnsState, number: int, mapping: NatMapping | None, so
         own = current.src if source else current.dst
         mapping = NatMapping(source, own, own)
     new, sure = unique_tuple(run, ns, number, current, mapping)
-    if new is None:
-        return False
     if new != current or not sure:
         conn = conn.but(reply=invert(new), status=conn.status | (IPS_SRC_NAT if source else IPS_DST_NAT))
     if not sure:
         conn = conn.but(unsure="source" if source else "destination")
     conn = conn.but(src_done=True) if source else conn.but(dst_done=True)
     run.memory = run.memory.with_conn(number, conn)
-    return True
 
 
 def translate(run: Run, ns: NetnsState, packet: Packet, hook: int, dev: Link | None) -> Packet:

@@ -46,10 +46,10 @@ class NatMapping(msgspec.Struct, frozen=True):
 
 def unique_tuple(
     run: Run, ns: NetnsState, number: int, current: CtTuple, wanted: NatMapping
-) -> tuple[CtTuple | None, bool]:
-    """Choose the tuple for the connection with a number, which has `current` now; None when every allowed one is taken.
+) -> tuple[CtTuple, bool]:
+    """Choose the tuple for the connection with a number, which has `current` now. The flag tells whether it is certain.
 
-    The flag tells whether it is certain.
+    Where every one that is allowed is taken, the connection gets one that is, and is dropped when it is confirmed.
     """
 
     def used(t: CtTuple) -> bool:
@@ -137,7 +137,7 @@ def _hashed_address(t: CtTuple, wanted: NatMapping, zone: int) -> bytes:
 
 def _another_port(
     run: Run, ns: NetnsState, number: int, t: CtTuple, wanted: NatMapping
-) -> tuple[CtTuple | None, bool]:
+) -> tuple[CtTuple, bool]:
     """Take another port of those allowed. Source: nf_nat_core.c, nf_nat_l4proto_unique_tuple (Linux 6.18)."""
     if not _has_key(t):
         return t, True
@@ -158,20 +158,17 @@ def _another_port(
         return msgspec.structs.replace(t, dport=value)
 
     if size == 1 or wanted.base is not None:
-        first = key - (wanted.base or 0)
-        for attempt in range(min(size, MAX_ATTEMPTS)):
-            made = having(low + (first + attempt) % size)
-            if not taken(run, ns, invert(made), number):
-                return made, True
-        # A destination may clash: the source's port then makes the connection unique.
-        return (None, True) if wanted.source else (having(low + first % size), True)
-    if size <= MAX_BRANCHES:
-        at = run.choose(
-            ("nat port", ns.key, run.memory.conns[number].orig, wanted.source), size, (1 / size,) * size
-        )
-        for attempt in range(size):
-            made = having(low + (at + attempt) % size)
-            if not taken(run, ns, invert(made), number):
-                return made, True
-        return (None, True) if wanted.source else (having(low + at), True)
-    return having(key if low <= key <= high else low), False
+        first, attempts = key - (wanted.base or 0), min(size, MAX_ATTEMPTS)
+    elif size <= MAX_BRANCHES:
+        orig = run.memory.conns[number].orig
+        first = run.choose(("nat port", ns.key, orig, wanted.source), size, (1 / size,) * size)
+        attempts = size
+    else:
+        return having(key if low <= key <= high else low), False
+    # A destination that clashes in the end may be made unique by the source's port.
+    made = t
+    for attempt in range(attempts):
+        made = having(low + (first + attempt) % size)
+        if not taken(run, ns, invert(made), number):
+            break
+    return made, True

@@ -25,6 +25,8 @@ from netviz.core.model.ids import NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.sim.conn import Conn, ct_state
 from netviz.core.sim.conntrack.ct_index import entry_key, is_plain, others, portless
+from netviz.core.sim.known import left_out
+from netviz.core.sim.one_read import one_read
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
@@ -270,9 +272,8 @@ def _check_doubts(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) ->
             missing = "the journal keeps no connections, and this flow's own ports were asked for"
         else:
             run.assumed[Assumption(ns.key.node)] = None
-    status = run.node(ns.key).status.get("conntrack")
-    if not missing and status is not None and status.shed:
-        missing = f"{status.shed} changes were left out under load"
+    if not missing and (shed := left_out(run.node(ns.key), "conntrack")):
+        missing = f"{shed} changes were left out under load"
     if missing:
         run.end_unknown(
             ns,
@@ -281,13 +282,17 @@ def _check_doubts(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) ->
             Conntrack("unknown", "connections not read", section="conntrack", missing=missing),
         )
     limit = value(ns, "net.netfilter.nf_conntrack_max")
-    if limit and len(ns.conntrack) >= limit:
-        run.end_unknown(
-            ns, dev, packet, Conntrack("unknown", "full table", entries=len(ns.conntrack), limit=limit)
-        )
+    if entries := full_table(ns, limit):
+        run.end_unknown(ns, dev, packet, Conntrack("unknown", "full table", entries=entries, limit=limit))
     helped = others(ns.conntrack).helped.get(packet.dst)
     if helped is not None and may_start(packet):
         run.end_unknown(ns, dev, packet, Conntrack("unknown", "helper", helper=helped.helper))
+
+
+@one_read(sections=("conntrack",))
+def full_table(ns: NetnsState, limit: int) -> int:
+    """Return how many entries a full table has; 0 for one that isn't full, or that has no limit."""
+    return len(ns.conntrack) if limit and len(ns.conntrack) >= limit else 0
 
 
 def _track_error(run: Run, ns: NetnsState, packet: Packet, dev: Link | None) -> Packet:

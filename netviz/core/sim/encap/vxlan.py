@@ -16,27 +16,24 @@ from collections.abc import Callable
 from functools import partial
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import Link, VxlanInfo
-from netviz.core.sim.actions import Action, Rx, Send
+from netviz.core.sim.actions import Action, Carried, Rx, Send, Spread
 from netviz.core.sim.encap import tunnel
-from netviz.core.sim.encap.vxlan_copies import followed_copy
+from netviz.core.sim.encap.ends import question
 from netviz.core.sim.encap.vxlan_remotes import (
     OVERHEAD4,
     OVERHEAD6,
     Remote,
-    entries_for,
+    lookup,
     outer_packet,
-    pinned,
     refuses,
-    remote_of,
     unmodelled,
     way_to,
 )
 from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import tunnels_of
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.route.saddr import LOOPBACK4, LOOPBACK6, is_multicast
+from netviz.core.sim.route.saddr import LOOPBACK4, LOOPBACK6
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Decap, Encap
 from netviz.core.state.node import NetnsState
@@ -53,7 +50,52 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
             ns, link, packet, Encap("unknown", "settings", device_kind="vxlan", what=what or "settings")
         )
     space = tunnel.outer_space(run, ns, link, packet)
-    remote, how = _remote(run, ns, space, link, info, packet)
+    mac = packet.dmac
+    found = lookup(run, ns, link, info, mac)
+    if not found.fdb:
+        run.end_dropped(ns, link, packet, "VXLAN_NO_REMOTE", Encap("drop", "no entry"))
+    how = partial(Encap, fdb=found.fdb, fdb_mac=b"" if found.fdb == "default" else mac)
+    send = partial(_send, run, ns, space, link, info, packet)
+    if found.nexthop:
+        remote = _group_member(run, ns, link, info, packet, found.nexthop)
+        return send(partial(how, fdb_choice="nexthop group"), remote)
+    if found.group:
+        run.end_unknown(ns, link, packet, Encap("unknown", "multicast group"))
+    if found.entries == 1:
+        if not found.remotes:
+            run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Encap("drop", "no address"))
+        return send(how, found.remotes[0])
+    for remote in found.remotes:
+        if way_to(space, remote, packet.mark).local:  # what is learned from such a copy isn't modelled
+            run.end_unknown(ns, link, packet, Encap("unknown", "own host", remote=remote.addr))
+    copied = tuple(_carried(space, info, packet, remote) for remote in found.remotes)
+    chosen = partial(how, fdb_choice="copies", fdb_copies=found.entries)
+    return Spread(
+        LinkKey(ns.key, link.ifindex), packet, copied, lambda number: send(chosen, found.remotes[number])
+    )
+
+
+def _carried(space: NetnsState, info: VxlanInfo, packet: Packet, remote: Remote) -> Carried:
+    whole, small = (
+        Send(space.key, outer, remote.link) if outer is not None else None
+        for outer in (
+            outer_packet(space, info, remote, frame) for frame in (packet, question(packet.dmac, packet.smac))
+        )
+    )
+    return Carried(remote.addr, whole, small)
+
+
+def _send(
+    run: Run,
+    ns: NetnsState,
+    space: NetnsState,
+    link: Link,
+    info: VxlanInfo,
+    packet: Packet,
+    how: Callable[..., Encap],
+    remote: Remote,
+) -> Action:
+    """Wrap a frame for a remote."""
     inner = packet.scrubbed(space.key != ns.key)
     outer = outer_packet(space, info, remote, inner)
     if outer is None:
@@ -102,34 +144,9 @@ def _short_cut(run: Run, ns: NetnsState, space: NetnsState, link: Link, packet: 
     )
 
 
-def _remote(
-    run: Run, ns: NetnsState, space: NetnsState, link: Link, info: VxlanInfo, packet: Packet
-) -> tuple[Remote, Callable[..., Encap]]:
-    """Find the remote for a frame, and begin the description of how."""
-    mac = packet.dmac
-    found = entries_for(ns, link, packet.dmac)
-    own = bool(found) and found[0].mac == packet.dmac
-    learned = run.memory.vxlan_fdb.get((ns.key, link.ifindex, packet.dmac))
-    if learned is not None and not (own and any(pinned(entry) for entry in found)):
-        return Remote(learned, info.port, info.vni), partial(Encap, fdb="learned", fdb_mac=mac)
-    if not found:
-        run.end_dropped(ns, link, packet, "VXLAN_NO_REMOTE", Encap("drop", "no entry"))
-    how = partial(Encap, fdb="entry" if own else "default", fdb_mac=mac if own else b"")
-    if found[0].nhid:
-        return _nexthop(run, ns, link, info, packet, found[0]), partial(how, fdb_choice="nexthop group")
-    if any(is_multicast(entry.dst) for entry in found):
-        run.end_unknown(ns, link, packet, Encap("unknown", "multicast group"))
-    if len(found) == 1:
-        if not any(found[0].dst):
-            run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Encap("drop", "no address"))
-        return remote_of(found[0], info), how
-    followed = followed_copy(run, ns, space, link, info, packet, found)
-    return followed, partial(how, fdb_choice="copies", fdb_copies=len(found))
-
-
-def _nexthop(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, packet: Packet, entry: Fdb) -> Remote:
+def _group_member(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, packet: Packet, nhid: int) -> Remote:
     """Choose a member of a nexthop group as its hash might: one branch each."""
-    group = ns.nexthops.get(entry.nhid)
+    group = ns.nexthops.get(nhid)
     members = [
         (ns.nexthops.get(ident), weight) for ident, weight in (group.group if group is not None else ())
     ]
@@ -137,12 +154,12 @@ def _nexthop(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, packet: Pack
         members = [(group, 1)]
     usable = [(found.gateway, weight) for found, weight in members if found is not None and found.gateway]
     if not usable:
-        run.end_unknown(ns, link, packet, Encap("unknown", "nexthop group", nhid=entry.nhid))
+        run.end_unknown(ns, link, packet, Encap("unknown", "nexthop group", nhid=nhid))
     picked = 0
     if len(usable) > 1:
         total = sum(weight for _, weight in usable)
         odds = tuple(weight / total for _, weight in usable)
-        picked = run.choose(("vxlan nexthop", ns.key, entry.nhid, packet.tuple()), len(usable), odds)
+        picked = run.choose(("vxlan nexthop", ns.key, nhid, packet.tuple()), len(usable), odds)
     return Remote(usable[picked][0], info.port, info.vni)
 
 

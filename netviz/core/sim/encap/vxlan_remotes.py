@@ -5,6 +5,9 @@ Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit, vxlan_xmit_one, vxlan_snoop 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import msgspec
 
 from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Fdb
@@ -40,24 +43,49 @@ def unmodelled(info: VxlanInfo) -> str:
     return ""
 
 
-def entries_for(ns: NetnsState, link: Link, mac: bytes) -> list[Fdb]:
-    """List the device's entries for a MAC, else its default ones (the MAC of zeros)."""
+class Lookup(msgspec.Struct, frozen=True):
+    """What a device's table says of a MAC: learned by this run, an entry of its own, the default one, or nothing ("").
+
+    `remotes` are those with an address, of `entries` in all. `nexthop` is the group that the entry names instead;
+    `group`: a multicast group is among the remotes.
+    """
+
+    fdb: Literal["", "learned", "entry", "default"]
+    remotes: tuple[Remote, ...] = ()
+    entries: int = 0
+    nexthop: int = 0
+    group: bool = False
+
+
+def lookup(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: bytes) -> Lookup:
+    """Look up the remotes that a device sends a frame for a MAC to.
+
+    Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit, vxlan_find_mac, vxlan_snoop (Linux 6.18).
+    """
     table = vxlan_fdb(ns.fdb)
-    return table.get((link.ifindex, mac)) or table.get((link.ifindex, DEFAULT_MAC), [])
-
-
-def remotes_for(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: bytes) -> list[Remote] | None:
-    """List all remotes that a frame to a MAC is sent to; None where that isn't modelled."""
-    found = vxlan_fdb(ns.fdb).get((link.ifindex, mac), [])
+    found = table.get((link.ifindex, mac), [])
     learned = run.memory.vxlan_fdb.get((ns.key, link.ifindex, mac))
     if learned is not None and not any(pinned(entry) for entry in found):
-        return [Remote(learned, info.port, info.vni)]
-    if unmodelled(info):
+        return Lookup("learned", (Remote(learned, info.port, info.vni),), 1)
+    fdb: Literal["entry", "default"] = "entry" if found else "default"
+    found = found or table.get((link.ifindex, DEFAULT_MAC), [])
+    if not found:
+        return Lookup("")
+    return Lookup(
+        fdb,
+        tuple(remote_of(entry, info) for entry in found if any(entry.dst)),
+        len(found),
+        found[0].nhid,
+        any(is_multicast(entry.dst) for entry in found if entry.dst),
+    )
+
+
+def remotes_for(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: bytes) -> Sequence[Remote] | None:
+    """List all remotes that a frame to a MAC is sent to; None where that isn't modelled."""
+    found = lookup(run, ns, link, info, mac)
+    if found.fdb != "learned" and (unmodelled(info) or found.nexthop or found.group):
         return None
-    found = entries_for(ns, link, mac)
-    if any(entry.nhid or is_multicast(entry.dst) for entry in found if entry.dst or entry.nhid):
-        return None
-    return [remote_of(entry, info) for entry in found if any(entry.dst)]
+    return found.remotes
 
 
 def remote_of(entry: Fdb, info: VxlanInfo) -> Remote:

@@ -27,7 +27,7 @@ from netviz.core.sim.actions import Ended
 from netviz.core.sim.conntrack import nat
 from netviz.core.sim.conntrack.ct_index import is_plain, portless
 from netviz.core.sim.conntrack.nat_unique import NatMapping
-from netviz.core.sim.conntrack.track import choose_tunnels, confirm, track
+from netviz.core.sim.conntrack.track import TIME_WAIT, choose_tunnels, confirm, find, track
 from netviz.core.sim.hook.hooks import (
     HOOK_CHAINS,
     base_chains,
@@ -112,7 +112,7 @@ def _pass(
         elif entry.what == "ipvs":
             ctx.packet = pass_ipvs(run, ns, ctx.packet, hook, dev)
         elif entry.what == "confirm":
-            confirm(run, ns, ctx.packet)
+            _confirm(ctx, dev)
         elif entry.xt is not None:
             _legacy(ctx, entry.xt, dev)
         elif entry.chain is not None:
@@ -248,11 +248,10 @@ def _nat_order(ctx: Context, chains: list[NftChain]) -> list[NftChain]:
 
 
 def apply_mapping(ctx: Context, mapping: NatMapping | None, source: bool, dev: Link | None) -> None:
-    """Decide the connection's translation; ends the walk where every tuple that the rule allows is taken."""
+    """Decide the connection's translation."""
     number = ctx.packet.ct
     assert number is not None
-    if not nat.set_up(ctx.run, ctx.ns, number, mapping, source):
-        ctx.run.end_unknown(ctx.ns, dev, ctx.packet, Nat("unknown", "no free port"))
+    nat.set_up(ctx.run, ctx.ns, number, mapping, source)
     packet = ctx.packet
     tunnel = (packet.proto, packet.src, packet.dst, packet.dport) if packet.payload is not None else None
     known = portless(ctx.ns.conntrack).get(tunnel, {}) if tunnel is not None else {}
@@ -261,6 +260,28 @@ def apply_mapping(ctx: Context, mapping: NatMapping | None, source: bool, dev: L
     if plain and conn.reply != invert(conn.orig) and choose_tunnels(ctx.run, ctx.ns, packet, dev, 2):
         status = conn.status & ~(IPS_SRC_NAT | IPS_DST_NAT)
         ctx.run.change_conn(number, reply=invert(conn.orig), unsure="", status=status)
+
+
+def _confirm(ctx: Context, dev: Link | None) -> None:
+    """Make a packet's new connection known, or drop it where another one has the tuple of its answers.
+
+    Unmodelled: whether TCP may take the tuple of a connection in TIME_WAIT, which its sequence numbers decide.
+
+    Source: net/netfilter/nf_conntrack_core.c, __nf_conntrack_confirm, nf_ct_resolve_clash, nf_ct_resolve_clash_harder; nf_nat_core.c,
+    nf_nat_used_tuple_harder (Linux 6.18).
+    """
+    run, packet = ctx.run, ctx.packet
+    number, conn = packet.ct, run.conn(packet.ct)
+    if number is None or conn is None or conn.confirmed or conn.unsure:
+        confirm(run, ctx.ns, packet)
+        return
+    rival = find(run, ctx.ns, conn.reply, conn.zone)
+    if rival is None or rival[0] == number:
+        confirm(run, ctx.ns, packet)
+        return
+    if run.memory.conns[rival[0]].tcp_state == TIME_WAIT:
+        run.end_unknown(ctx.ns, dev, packet, Nat("unknown", "no free port"))
+    run.end_dropped(ctx.ns, dev, packet, "NETFILTER_DROP", Nat("drop", "no free port"))
 
 
 def _nat_chain(ctx: Context, chain: NftChain, dev: Link | None, nexthop: bytes, source: bool) -> None:

@@ -25,9 +25,11 @@ from netviz.core.sim.packet import (
 )
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.icmp import error_source
+from netviz.core.sim.route.redirect import silences
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import may_send_from
 from netviz.core.sim.route_flow import RouteFlow
+from netviz.core.sim.steps import Forward
 from netviz.core.sim.trace import Disposition
 
 TCP_RST, ICMPX = 1, 2
@@ -101,6 +103,9 @@ def _unreachable(ctx: Context, code: int, name: str) -> NoReturn:
     error = icmp_error(packet, "port", source)
     if error is not None:
         error = error.but(icmp_code=code)
+        if packet.redirects and silences(ctx.ns, error.icmp_type, code):
+            what = Forward("drop", "redirect sent", icmp=name)
+            ctx.run.end_dropped(ctx.ns, ctx.oif, packet, "NETFILTER_DROP", what)
     raise Ended(Disposition.REJECTED, name, error, ctx.ns.key, sourceless)
 
 

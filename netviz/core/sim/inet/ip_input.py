@@ -42,6 +42,7 @@ from netviz.core.sim.route.decision import (
     via,
 )
 from netviz.core.sim.route.icmp import drop_and_tell
+from netviz.core.sim.route.redirect import owes_redirect
 from netviz.core.sim.route.rules import RouteResult, lookup_route
 from netviz.core.sim.route.saddr import LOOPBACK6, is_link_local6, is_multicast
 from netviz.core.sim.route_flow import RouteFlow
@@ -178,7 +179,8 @@ def _forward(
     run.note_limit(ns, out, packet, mtu)
     if packet.wire_length > mtu and (packet.df or packet.ipv6):
         refuse_too_big(run, ns, out, packet, mtu, link, "device")
-    packet = packet.but(ttl=packet.ttl - 1)
+    redirects = out.ifindex == link.ifindex and owes_redirect(ns, link, packet)
+    packet = packet.but(ttl=packet.ttl - 1, redirects=redirects)
     run.record(ns, link, packet, Forward("forward", oif=out.ifname))
     packet = inet_hook(run, ns, packet, NF_FORWARD, link, out, nexthop.gateway or packet.dst)
     mtu = max(route_mtu(out, result, True), IPV6_MIN_MTU) if packet.ipv6 else mtu

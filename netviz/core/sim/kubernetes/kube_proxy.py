@@ -12,7 +12,7 @@ from functools import partial
 from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody
 from netviz.core.sim.kubernetes.seen import Seen, SeenRule
-from netviz.core.sim.kubernetes.service import Service
+from netviz.core.sim.kubernetes.service import NOT_TAKEN, Service
 from netviz.core.sim.nft.index import chain_index
 from netviz.core.sim.nft.text import rule_text
 from netviz.core.sim.packet import PROTO_NAMES
@@ -21,7 +21,8 @@ from netviz.core.sim.steps import Nat
 # "NAMESPACE/NAME:PORT cluster IP"; the port may be absent, the rest says how the service was reached.
 _SERVICE = re.compile(
     r"^(?P<name>[a-z0-9.-]+/[a-z0-9.-]+)(?::(?P<port>[a-z0-9-]*))?"
-    r"(?: (?:(?P<how>cluster IP|external IP|loadbalancer IP|has no endpoints|has no local endpoints)"
+    r"(?: (?:(?P<how>cluster IP|external IP|loadbalancer IP|has no endpoints|has no local endpoints"
+    r"|traffic not accepted by) ?(?:KUBE-FW-[A-Z0-9]+)?"
     r"|-> (?P<endpoint>\S+)))?$"
 )
 _FOR = re.compile(
@@ -35,6 +36,7 @@ _HOW = {"external IP": "its external address", "loadbalancer IP": "its load bala
 _REFUSED = {
     "has no endpoints": "which has no endpoints",
     "has no local endpoints": "which has no endpoints on this node",
+    "traffic not accepted by": NOT_TAKEN,
 }
 _SETS = {
     "KUBE-CLUSTER-IP": "traffic to a service's cluster address",
@@ -102,7 +104,7 @@ def _service(own: list[SeenRule]) -> Service:
         if dnat is not None and rule.chain.startswith("KUBE-SEP-"):
             found.endpoint = dnat[1]
         if rule.chain.startswith("KUBE-FW-") and rule.text.lower().endswith("drop"):
-            found.refused = "whose load balancer doesn't take this source"
+            found.refused = NOT_TAKEN
     return found
 
 

@@ -1,7 +1,10 @@
 """kube-proxy in nftables mode: the tables `ip kube-proxy` and `ip6 kube-proxy`.
 
-Chains carry the service's and the endpoint's name (service-HASH-NAMESPACE/NAME/PROTOCOL/PORT,
-endpoint-HASH-...__ADDRESS/PORT); elements of the maps of services without endpoints have a comment.
+Chains carry the service's name (service-HASH-NAMESPACE/NAME/PROTOCOL/PORT, local-... for endpoints of the node);
+elements of the maps of services without endpoints have a comment. Up to Kubernetes 1.33 each endpoint has a chain
+(endpoint-HASH-...__ADDRESS/PORT) and what is to be masqueraded goes through mark-for-masquerade; since then a map
+in the service's chain translates at once (the translation's own step names the endpoint), and comments say
+what is masqueraded.
 """
 
 from __future__ import annotations
@@ -10,12 +13,12 @@ import re
 
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, SetBody, SetElem
 from netviz.core.sim.kubernetes.seen import Seen, SeenRule
-from netviz.core.sim.kubernetes.service import Service
+from netviz.core.sim.kubernetes.service import NOT_TAKEN, Service
 from netviz.core.sim.nft.sets import lookup_set
 
 TABLE = "kube-proxy"
 _CHAIN = re.compile(
-    r"^(?P<kind>service|endpoint|external|firewall)-[A-Z0-9]{8}-"
+    r"^(?P<kind>service|local|endpoint|external|firewall)-[A-Z0-9]{8}-"
     r"(?P<name>[a-z0-9.-]+/[a-z0-9.-]+)/(?P<proto>tcp|udp|sctp)/(?P<port>[a-z0-9-]*)(?P<rest>__.*)?$"
 )
 _DNAT = re.compile(r"dnat (?:ip6? )?to (\S+)")
@@ -49,10 +52,10 @@ def _read(found: Service, rule: SeenRule) -> None:
         if chain["kind"] == "external" and not found.reached_by:
             found.reached_by = "an external address"
         if chain["kind"] == "firewall" and rule.text.endswith("drop"):
-            found.refused = "whose load balancer doesn't take this source"
+            found.refused = NOT_TAKEN
     if "@service-nodeports" in rule.text:
         found.reached_by = "its node port"
-    if rule.target == "mark-for-masquerade":
+    if rule.target == "mark-for-masquerade" or rule.comment.startswith("masquerade"):
         found.masquerades = True
     if "@affinity-" in rule.text and rule.target.startswith("endpoint-"):
         found.sticky = True

@@ -12,12 +12,13 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NFPROTO_NAMES
 from netviz.core.sim.index import Index
-from netviz.core.sim.link.cluster_index import EVERYWHERE, cluster_index
-from netviz.core.sim.node_index import names_of, veth_peer
+from netviz.core.sim.link.cluster_index import EVERYWHERE, having_addr, names_for
+from netviz.core.sim.node_index import peer_of
 from netviz.core.sim.steps import HookVerdict
 from netviz.core.sim.trace import Step
 from netviz.core.sim.words.hook import hit_text
 from netviz.core.state.node import ClusterState, NetnsState
+from netviz.core.state.resolve import PAIR_KINDS
 
 # iptables-save writes `--comment WORD` or `--comment "WORDS"`, nft `comment "WORDS"`.
 _COMMENT = re.compile(r'comment (?:"((?:[^"\\]|\\.)*)"|(?!--)(\S+))')
@@ -109,11 +110,11 @@ class Seen:
         return _by_name(self.ns.links).get(name)
 
     def peer(self, link: Link) -> tuple[NetnsState, Link] | None:
-        """Find a veth's other end; None where it isn't known for sure."""
+        """Find the other end of a pair; None where it isn't known for sure."""
         node = self.cluster.nodes[self.ns.key.node]
-        if link.kind != "veth":
+        if link.kind not in PAIR_KINDS:
             return None
-        key = veth_peer(node, LinkKey(self.ns.key, link.ifindex)).key
+        key = peer_of(node, LinkKey(self.ns.key, link.ifindex)).key
         if key is None:
             return None
         return node.netns[key.netns], node.netns[key.netns].links[key.ifindex]
@@ -127,12 +128,9 @@ class Seen:
 
     def owner(self, addr: bytes) -> str:
         """Name the only pod or node that has an address, as "pod NAMESPACE/NAME on NODE", or ""."""
-        names = cluster_index(self.cluster.nodes).names(addr)
-        if names == EVERYWHERE:
+        if names_for(self.cluster.nodes, addr) == EVERYWHERE:
             return ""
-        holders = [
-            ns for name in names for ns in names_of(self.cluster.nodes[name].netns).addrs.get(addr, ())
-        ]
+        holders = having_addr(self.cluster.nodes, addr)
         if len(holders) != 1:
             return ""
         netns = holders[0].netns

@@ -6,6 +6,8 @@ import msgspec
 
 from netviz.core.sim.kubernetes.seen import Seen
 
+NOT_TAKEN = "whose load balancer doesn't take this source"
+
 
 class Service(msgspec.Struct):
     """What rules that matched say: `endpoint` is ADDRESS:PORT, `refused` why nobody gets the packet."""

@@ -17,6 +17,8 @@ from __future__ import annotations
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import BondInfo, Link
 from netviz.core.sim.actions import Action, Rx, Tx
+from netviz.core.sim.copies import Copies, Onward, Unclear
+from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
@@ -103,6 +105,19 @@ def xmit(run: Run, ns: NetnsState, bond: Link, packet: Packet, nexthop: bytes) -
     return Tx(LinkKey(ns.key, slave.ifindex), packet, nexthop)
 
 
+def copies(run: Run, ns: NetnsState, bond: Link, _packet: Packet, _nexthop: bytes) -> Copies:
+    """Send by the first slave that may: where frames of a bond lead doesn't depend on which."""
+    info = info_of(bond)
+    if info is None or info.mode not in MODELLED:
+        return (Unclear(Opaque("unknown", "bond mode", names=(mode_name(info),)), bond.ifname),)
+    return [Onward(LinkKey(ns.key, slave.ifindex), received=False) for slave in usable_slaves(ns, bond)[:1]]
+
+
+def joins(_run: Run, ns: NetnsState, bond: Link, slave: Link, _packet: Packet) -> Copies:
+    """Hand a frame to the bond, if it is the slave by which they come in."""
+    return (Onward(LinkKey(ns.key, bond.ifindex), received=True),) if receives(ns, slave) else ()
+
+
 def receive(run: Run, ns: NetnsState, bond: Link, slave: Link, packet: Packet) -> Action:
     """Hand a frame from a slave to its bond, unless the slave is a backup."""
     info = info_of(bond)
@@ -125,3 +140,6 @@ def receives(ns: NetnsState, slave: Link) -> bool:
     if info is not None and info.mode in (TLB, ALB) and info.active_slave in usable:
         return slave.ifindex == info.active_slave
     return usable[:1] == [slave.ifindex]
+
+
+KIND = Kind(copies=copies, joins=joins, xmit=xmit, receive=receive)

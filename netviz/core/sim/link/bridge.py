@@ -15,17 +15,22 @@ UNKNOWN where they could matter.
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import msgspec
 
+from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NTF_STICKY, NUD_NOARP, NUD_PERMANENT
 from netviz.core.model.link import BR_STATE_FORWARDING, BridgeInfo, BridgePort, Link
+from netviz.core.sim.copies import Copies, Lost, Onward, Unclear
+from netviz.core.sim.heard import Crossing, Tags
 from netviz.core.sim.link import bridge_vlan
+from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.node_index import bridge_fdb, ports_of
-from netviz.core.sim.packet import BROADCAST_MAC, Packet
+from netviz.core.sim.packet import BROADCAST_MAC, Packet, is_group
 from netviz.core.sim.run import Run
-from netviz.core.sim.steps import Bridge
+from netviz.core.sim.steps import Bridge, ClosedPort
 from netviz.core.state.node import NetnsState
 
 PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
@@ -49,11 +54,6 @@ def state_name(link: Link) -> str:
     """Name a port's state."""
     state = port_state(link)
     return PORT_STATES[state] if state < len(PORT_STATES) else str(state)
-
-
-def is_group(mac: bytes) -> bool:
-    """Tell whether a MAC is broadcast or multicast."""
-    return bool(mac) and bool(mac[0] & 1)
 
 
 def should_deliver(ns: NetnsState, bridge: Link, source: Link | None, port: Link, vid: int) -> bool:
@@ -186,14 +186,6 @@ def or_backup(ns: NetnsState, port: Link) -> Link:
     return backup if backup is not None and not (port.up and port.carrier) else port
 
 
-def may_enter(port: Link) -> bool:
-    """Tell whether a port takes frames in. In state learning it learns from them and drops them.
-
-    Source: net/bridge/br_input.c, br_handle_frame_finish (Linux 6.18).
-    """
-    return port_state(port) == BR_STATE_FORWARDING
-
-
 def answers_itself(ns: NetnsState, bridge: Link) -> str:
     """Name what makes a bridge answer address resolution itself, or hold it back; "" when nothing does.
 
@@ -223,19 +215,139 @@ def passes_lock(run: Run, ns: NetnsState, bridge: Link, port: Link, smac: bytes,
     return Tri.UNKNOWN if how == "learned" else Tri.TRUE
 
 
-def check_locked(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet, vid: int) -> None:
-    """Drop what a locked port doesn't let in."""
-    passes = passes_lock(run, ns, bridge, port, packet.smac, vid)
+def shut(bridge: Link, port: Link) -> Lost | Unclear | None:
+    """Say what keeps a port from taking frames in. In state learning it learns from them and drops them.
+
+    Source: net/bridge/br_input.c, br_handle_frame_finish (Linux 6.18).
+    """
+    if port_state(port) != BR_STATE_FORWARDING:
+        what = Bridge("drop", "port state", bridge=bridge.ifname, state=state_name(port))
+        return Lost("BRIDGE_INGRESS_STP_STATE", what, _closed(bridge, port))
+    return _tunnelled(port, bridge)
+
+
+def _tunnelled(port: Link, named: Link) -> Unclear | None:
+    """Say that a port maps VLANs to tunnels, if it does."""
+    if port.port is None or not port.port.vlan_tunnel:
+        return None
+    return Unclear(Bridge("unknown", "VLAN tunnel"), f"{named.ifname} (VLAN tunnel)")
+
+
+def _closed(bridge: Link, port: Link) -> ClosedPort:
+    return ClosedPort(port.ifname, bridge.ifname, state_name(port))
+
+
+def admit(
+    run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet
+) -> tuple[int, Tags] | Lost | Unclear:
+    """Find the VLAN of a frame that enters by a port, or from the bridge itself, and its tags there, if it may enter."""
+    entered = bridge_vlan.ingress(ns, bridge, port.ifindex, packet.tags)
+    if entered is None:
+        what = Bridge("drop", "VLAN filter", bridge=bridge.ifname, vlan=packet.vlan)
+        return Lost("NOT_SPECIFIED", what)
+    passes = passes_lock(run, ns, bridge, port, packet.smac, entered[0]) if port is not bridge else Tri.TRUE
     if passes is Tri.FALSE:
-        run.end_dropped(ns, port, packet, "NOT_SPECIFIED", Bridge("drop", "locked port"))
+        return Lost("NOT_SPECIFIED", Bridge("drop", "locked port"))
     if passes is Tri.UNKNOWN:
-        run.end_unknown(ns, port, packet, Bridge("unknown", "locked entry"))
+        return Unclear(Bridge("unknown", "locked entry"), f"{bridge.ifname} (locked port)")
+    return entered
 
 
-def check_tunnels(run: Run, ns: NetnsState, port: Link, packet: Packet) -> None:
-    """End the walk at a port that maps VLANs to tunnels."""
-    if (port.port or BridgePort()).vlan_tunnel:
-        run.end_unknown(ns, port, packet, Bridge("unknown", "VLAN tunnel"))
+def ways(
+    run: Run,
+    ns: NetnsState,
+    bridge: Link,
+    source: Link | None,
+    packet: Packet,
+    vid: int,
+    verdict: PortVerdict,
+) -> list[Onward | Lost]:
+    """Say how a frame goes on that has been decided on: up to the bridge itself, out of ports, or nowhere.
+
+    `packet` has its tags in the bridge. `source` is the ingress port, None for the bridge's own frames.
+    """
+    told = found(bridge, packet.dmac, verdict, vid)
+    if verdict.how == "dangling" or (verdict.how == "local" and not verdict.up):
+        what = told("drop", "dangling" if verdict.how == "dangling" else "own MAC")
+        return [Lost("NOT_SPECIFIED", what)]
+    key, in_ifindex = LinkKey(ns.key, bridge.ifindex), source.ifindex if source is not None else 0
+    gone: list[Onward | Lost] = []
+    if verdict.up:
+        tags = bridge_vlan.egress(ns, bridge, bridge.ifindex, vid, packet.tags)
+        what = Bridge("drop", "not in VLAN", mac=packet.dmac, vlan=vid)
+        up = partial(Bridge, "up", mac=packet.dmac)
+        crossing = Crossing(key, in_ifindex, 0, vid)
+        gone.append(
+            Lost("NOT_SPECIFIED", what)
+            if tags is None
+            else Onward(key, received=True, what=up, tags=tags, crossing=crossing)
+        )
+    if verdict.how in ("broadcast", "flood"):
+        gone += [
+            Lost("NOT_SPECIFIED", told("drop", "no port"), _closed(bridge, p))
+            for p in closed_ports(ns, bridge)
+        ]
+    for port in verdict.ports:
+        if verdict.how in ("static", "learned") and not should_deliver(ns, bridge, source, port, vid):
+            limit = _port_limit(ns, bridge, source, port, vid)
+            what = told("drop", "may not send", port=port.ifname, state=state_name(port), limit=limit)
+            gone.append(Lost("NOT_SPECIFIED", what))
+            continue
+        tags = bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags)
+        crossing = Crossing(key, in_ifindex, port.ifindex, vid)
+        out = Onward(
+            LinkKey(ns.key, port.ifindex),
+            received=False,
+            what=partial(told, "forward", port=port.ifname),
+            tags=tags,
+            crossing=crossing,
+            lost=_tunnelled(port, port),
+        )
+        gone.append(out)
+    return gone
+
+
+def _port_limit(
+    ns: NetnsState, bridge: Link, source: Link | None, port: Link, vid: int
+) -> Literal["", "vlan", "hairpin", "isolated"]:
+    if not bridge_vlan.carries(ns, bridge, port.ifindex, vid):
+        return "vlan"
+    if source is None:
+        return ""
+    if source.ifindex == port.ifindex:
+        return "hairpin"
+    both = source.port is not None and port.port is not None and source.port.isolated and port.port.isolated
+    return "isolated" if both else ""
+
+
+def copies(run: Run, ns: NetnsState, bridge: Link, packet: Packet, _nexthop: bytes) -> Copies:
+    """Say where the bridge's own frame goes. Source: net/bridge/br_device.c, br_dev_xmit (Linux 6.18)."""
+    return _all_ways(run, ns, bridge, None, packet)
+
+
+def joins(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> Copies:
+    """Say where a frame goes that comes in by a port. Source: net/bridge/br_input.c, br_handle_frame (Linux 6.18)."""
+    closed = shut(bridge, port)
+    return (closed,) if closed is not None else _all_ways(run, ns, bridge, port, packet)
+
+
+def _all_ways(run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet) -> Copies:
+    entered = admit(run, ns, bridge, source or bridge, packet)
+    if not isinstance(entered, tuple):
+        return (entered,)
+    vid, tags = entered
+    if what := _meddles(ns, bridge, packet.dmac):
+        return (Unclear(Bridge("unknown", "broadcast"), f"{bridge.ifname} ({what})"),)
+    packet = packet if tags == packet.tags else packet.but(tags=tags)
+    verdict = decide(run, ns, bridge, source, packet.dmac, vid)
+    return ways(run, ns, bridge, source, packet, vid, verdict)
+
+
+def _meddles(ns: NetnsState, bridge: Link, mac: bytes) -> str:
+    """Name what makes a bridge treat a flooded frame in a way that isn't modelled; "" when nothing does."""
+    if snoops(bridge, mac):
+        return "multicast snooping with a querier"
+    return answers_itself(ns, bridge) if is_group(mac) else ""
 
 
 def check_modelled(run: Run, ns: NetnsState, bridge: Link, packet: Packet) -> None:
@@ -251,3 +363,6 @@ def found(bridge: Link, mac: bytes, verdict: PortVerdict, vid: int) -> partial[B
     """Begin the description of a bridge's decision: what its table says of a MAC."""
     ports = tuple(port.ifname for port in verdict.ports)
     return partial(Bridge, bridge=bridge.ifname, mac=mac, lookup=verdict.how, ports=ports, vlan=vid or None)
+
+
+KIND = Kind(copies=copies, joins=joins)

@@ -23,7 +23,8 @@ import msgspec
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.index import Index
 from netviz.core.sim.link.underlay_members import members_of
-from netviz.core.sim.node_index import names_in
+from netviz.core.sim.node_index import names_in, names_of
+from netviz.core.sim.one_read import one_read
 from netviz.core.state.node import NetnsState, NodeState
 
 Key = str | bytes
@@ -153,9 +154,21 @@ def _akin(last: ClusterIndex, nodes: Mapping[str, NodeState]) -> bool:
 cluster_index: Index[Mapping[str, NodeState], ClusterIndex] = Index(_build)
 
 
+@one_read()
+def names_for(nodes: Mapping[str, NodeState], key: Key) -> tuple[str, ...]:
+    """Name the nodes that may have a key, in order; EVERYWHERE when that is too many to say."""
+    return cluster_index(nodes).names(key)
+
+
 def candidates(nodes: Mapping[str, NodeState], key: Key) -> Iterable[NodeState]:
     """List the nodes that may have a key, by name."""
-    names = cluster_index(nodes).names(key)
+    names = names_for(nodes, key)
     if names == EVERYWHERE:
         return [nodes[name] for name in sorted(nodes)]
     return [nodes[name] for name in names]
+
+
+def having_addr(nodes: Mapping[str, NodeState], addr: bytes) -> list[NetnsState]:
+    """List the namespaces that have an address, node by node."""
+    found = candidates(nodes, addr)
+    return [node.netns[key] for node in found for key in names_of(node.netns).addrs.get(addr, ())]

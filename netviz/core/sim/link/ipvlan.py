@@ -13,9 +13,13 @@ ipvlan_process_v4_outbound, ipvlan_handle_frame; ipvlan_l3s.c, ipvlan_l3_rcv, ip
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IpvlanInfo, Link
 from netviz.core.sim.actions import Action, Rx, Send, Tx
+from netviz.core.sim.copies import Copies, Onward, Taken, Unclear
+from netviz.core.sim.link.kind import Kind, Upper
 from netviz.core.sim.link.mtu import check_frame
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
@@ -105,9 +109,38 @@ def _to_sibling(run: Run, ns: NetnsState, link: Link, packet: Packet, sibling: L
     return Rx(sibling, packet.scrubbed(sibling.netns != ns.key), host=True)
 
 
-def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[LinkKey]) -> Action | None:
+def copies(run: Run, ns: NetnsState, link: Link, _packet: Packet, _nexthop: bytes) -> Copies:
+    """Say who gets a broadcast, or a frame whose owner isn't asked for by address: siblings, and the wire below."""
+    node, key = run.node(ns.key), LinkKey(ns.key, link.ifindex)
+    lower = resolve_lower_of(node, key)
+    if lower is None:
+        return (Unclear(Transmit("unknown", "ipvlan lower device"), link.ifname),)
+    siblings = []
+    if mode_of(link) == L2 and not flags_of(link):
+        above = [(upper, run.link(upper)) for upper in uppers_of(node.netns).get(lower, ()) if upper != key]
+        siblings = [upper for upper, other in above if other is not None and mode_of(other) == L2]
+    return (
+        *(Onward(upper, received=True, scrub=True) for upper in siblings),
+        Onward(lower, received=False),
+    )
+
+
+def takes(_run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: Sequence[Upper]) -> Taken:
+    """Give a broadcast from outside to every ipvlan of mode l2 (ipvlan_handle_mode_l2, ipvlan_multicast_enqueue)."""
+    copied: list[Onward | Unclear] = []
+    for upper, other in uppers:
+        if other.kind == "ipvtap":
+            copied.append(
+                Unclear(Opaque("unknown", "ipvtap", upper=other.ifname), f"{other.ifname} (ipvtap)")
+            )
+        elif mode_of(other) == L2 and link.mac != packet.smac:
+            copied.append(Onward(upper, received=True))
+    return Taken(copied)
+
+
+def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: Sequence[Upper]) -> Action | None:
     """Find the ipvlan that takes a packet from its lower device; None: it stays with that, or is taken later (l3s)."""
-    found = owner(run, uppers, packet.dst)
+    found = owner(run, [upper for upper, _ in uppers], packet.dst)
     other = run.link(found) if found is not None else None
     if found is None or other is None or mode_of(other) == L3S:
         return None
@@ -123,3 +156,7 @@ def l3s_owner(run: Run, ns: NetnsState, link: Link, dst: bytes) -> LinkKey | Non
     found = owner(run, uppers, dst) if uppers else None
     other = run.link(found) if found is not None else None
     return found if other is not None and mode_of(other) == L3S else None
+
+
+KIND = Kind(copies=copies, xmit=xmit, takes=takes, take=take)
+TAP = Kind(takes=takes, take=take)

@@ -12,21 +12,26 @@ macvlan_process_broadcast (Linux 6.18).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import partial
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import (
     MACVLAN_BRIDGE,
     MACVLAN_FLAG_NODST,
     MACVLAN_PASSTHRU,
+    MACVLAN_PRIVATE,
     MACVLAN_SOURCE,
+    MACVLAN_VEPA,
     Link,
     MacvlanInfo,
 )
-from netviz.core.sim.actions import Action, Rx, Tx
-from netviz.core.sim.link.mtu import check_frame
+from netviz.core.sim.actions import Action
+from netviz.core.sim.copies import Copies, Lost, Onward, Taken, Unclear
+from netviz.core.sim.link.follow import follow
+from netviz.core.sim.link.kind import Kind, Upper
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
-from netviz.core.sim.packet import Packet
+from netviz.core.sim.packet import Packet, is_group
 from netviz.core.sim.route.decision import worth_to
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, Opaque, Receive, Transmit
@@ -58,83 +63,120 @@ def keeps(link: Link, smac: bytes) -> bool:
     )
 
 
-def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Action:
-    """Send from a macvlan: to a sibling in bridge mode, else out of the lower device."""
-    node = run.node(ns.key)
-    key = LinkKey(ns.key, link.ifindex)
+def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) -> Copies:
+    """Send from a macvlan: to siblings in bridge mode, else out of the lower device; a broadcast goes both ways.
+
+    To the one sibling that a frame is for it goes by way of the lower device, which must be up and have the MTU for it.
+
+    Source: drivers/net/macvlan.c, macvlan_queue_xmit (Linux 6.18).
+    """
+    node, key = run.node(ns.key), LinkKey(ns.key, link.ifindex)
     lower = resolve_lower_of(node, key)
     if lower is None:
-        run.end_unknown(ns, link, packet, Transmit("unknown", "lower device"))
-    lower_link = node.netns[lower.netns].links[lower.ifindex]
-    if mode_of(link) == MACVLAN_BRIDGE:
-        for upper in uppers_of(node.netns).get(lower, ()):
-            other = run.link(upper)
-            if (
-                other is not None
-                and other.up
-                and other.mac == packet.dmac
-                and mode_of(other) == MACVLAN_BRIDGE
-            ):
-                return _to_sibling(run, ns, link, packet, lower, lower_link, upper, other)
-    run.record(ns, link, packet, Transmit("to lower", "macvlan", lower=lower_link.ifname, peer=lower))
-    return Tx(lower, packet, nexthop)
-
-
-def _to_sibling(
-    run: Run,
-    ns: NetnsState,
-    link: Link,
-    packet: Packet,
-    lower: LinkKey,
-    lower_link: Link,
-    upper: LinkKey,
-    other: Link,
-) -> Action:
-    """Send to a sibling by way of the lower device, which must be up and have the MTU for it (dev_forward_skb)."""
-    run.record(
-        ns,
-        link,
-        packet,
-        Transmit(
-            "to sibling",
-            "macvlan",
-            lower=lower_link.ifname,
-            peer=upper,
-            peer_ifname=other.ifname,
-            where=place_of(run.netns(upper.netns).netns),
-        ),
+        return (Unclear(Transmit("unknown", "lower device"), link.ifname),)
+    below = node.netns[lower.netns].links[lower.ifindex]
+    group = is_group(packet.dmac)
+    found: list[Onward] = []
+    for upper in uppers_of(node.netns).get(lower, ()) if mode_of(link) == MACVLAN_BRIDGE else ():
+        other = run.link(upper)
+        if upper == key or other is None or mode_of(other) != MACVLAN_BRIDGE:
+            continue
+        if group:
+            found.append(Onward(upper, received=True, scrub=True))
+        elif other.up and other.mac == packet.dmac:
+            told = partial(_to_sibling, run, below.ifname, upper, other)
+            return (Onward(lower, received=True, what=told, scrub=True, room=(lower, "macvlan")),)
+    out = Onward(
+        lower,
+        received=False,
+        what=lambda: Transmit("to lower", "macvlan", lower=below.ifname, peer=lower),
     )
-    check_frame(run, ns, link, packet, lower, "macvlan")
-    return Rx(lower, packet.scrubbed(lower.netns != ns.key))
+    return (*found, out)
 
 
-def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: list[LinkKey]) -> Action | None:
-    """Find the macvlan that takes a unicast frame from its lower device; None: it stays with that.
+def _to_sibling(run: Run, lower: str, upper: LinkKey, other: Link) -> Transmit:
+    where = place_of(run.netns(upper.netns).netns)
+    return Transmit("to sibling", "macvlan", lower=lower, peer=upper, peer_ifname=other.ifname, where=where)
 
-    Macvlans in source mode get copies: see `_followed_copy`.
+
+def takes(_run: Run, _ns: NetnsState, link: Link, packet: Packet, uppers: Sequence[Upper]) -> Taken:
+    """Say which macvlans over a link get a frame that comes in there, and whether the link's own host does.
+
+    Those in source mode get copies of what comes from the MACs in their lists. Of the others a broadcast goes to those
+    whose mode lets them hear who sent it, a unicast frame to the one in passthru or to the one with its MAC; one that is
+    down isn't in the table of MACs.
+
+    Source: drivers/net/macvlan.c, macvlan_handle_frame, macvlan_forward_source, macvlan_process_broadcast (Linux 6.18).
     """
-    links = [(upper, other) for upper in uppers if (other := run.link(upper)) is not None]
-    copied = [(upper, other) for upper, other in links if other.up and listed(other, packet.smac)]
-    kept = any(keeps(other, packet.smac) for _, other in links)
-    followed = _followed_copy(run, ns, link, packet, copied, kept) if copied else None
+    smac, group = packet.smac, is_group(packet.dmac)
+    if group and _sender_mode(uppers, smac) not in (0, MACVLAN_VEPA, MACVLAN_BRIDGE):
+        return Taken((), stays=False)  # a macvlan's own question came back to it: nobody else gets it
+    sources = [_up(upper, other) for upper, other in uppers if other.up and listed(other, smac)]
+    if any(keeps(other, smac) for _, other in uppers):
+        return Taken(sources, stays=False)
+    if group:
+        return Taken((*sources, *_hearing(uppers, smac)))
+    taker = _taker(uppers, packet.dmac)
+    if taker is None or not (taker[1].up or mode_of(taker[1]) == MACVLAN_PASSTHRU):
+        return Taken(sources)
+    return Taken((*sources, _up(*taker)), stays=False)
+
+
+def _sender_mode(uppers: Sequence[Upper], smac: bytes) -> int:
+    """Return the mode of the macvlan that sent a frame; 0: none of these did."""
+    return next((mode for _, other in uppers if other.mac == smac and (mode := mode_of(other))), 0)
+
+
+def _hearing(uppers: Sequence[Upper], smac: bytes) -> list[Onward | Unclear]:
+    """List the macvlans that hear a broadcast by their mode, but for those in source mode."""
+    modes: tuple[int, ...] = (MACVLAN_PRIVATE, MACVLAN_VEPA, MACVLAN_BRIDGE, MACVLAN_PASSTHRU)
+    own = _sender_mode(uppers, smac)
+    if own:
+        modes = (MACVLAN_VEPA, MACVLAN_BRIDGE) if own == MACVLAN_VEPA else (MACVLAN_VEPA,)
+    return [
+        _up(upper, other)
+        for upper, other in uppers
+        if other.kind == "macvtap" or (mode_of(other) in modes and other.mac != smac)
+    ]
+
+
+def _taker(uppers: Sequence[Upper], dmac: bytes) -> Upper | None:
+    """Find the one that a unicast frame is for."""
+    passthru = next((pair for pair in uppers if mode_of(pair[1]) == MACVLAN_PASSTHRU), None)
+    if passthru is not None:
+        return passthru
+    return next((pair for pair in uppers if pair[1].mac == dmac and mode_of(pair[1]) != MACVLAN_SOURCE), None)
+
+
+def _up(upper: LinkKey, other: Link) -> Onward | Unclear:
+    if other.kind == "macvtap":
+        return Unclear(Opaque("unknown", "macvtap", upper=other.ifname), f"{other.ifname} (macvtap)")
+    down = Lost("NOT_SPECIFIED", Receive("drop", "passthru down", upper=other.ifname))
+    return Onward(
+        upper,
+        received=True,
+        what=lambda: Receive("to macvlan", upper=other.ifname, peer=upper),
+        scrub=True,
+        host=True,
+        lost=None if other.up else down,
+    )
+
+
+def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: Sequence[Upper]) -> Action | None:
+    """Follow the frame that is traced, or one of its copies, from the lower device; None: it stays with that."""
+    copied = [(upper, other) for upper, other in uppers if other.up and listed(other, packet.smac)]
+    taken = takes(run, ns, link, packet, uppers)
+    rest = taken.copies[len(copied) :]
+    followed = _followed_copy(run, ns, link, packet, copied, not (taken.stays or rest)) if copied else None
     if followed is not None:
-        return _up(run, ns, link, packet, *followed)
-    if kept:
+        return follow(run, ns, link, packet, b"", (_up(*followed),))
+    if rest and not taken.stays:
+        one = rest[0]
+        if isinstance(one, Onward) and one.lost is not None:
+            one = one.lost
+        return follow(run, ns, link, packet, b"", (one,))
+    if not taken.stays:
         run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Receive("drop", "macvlan keeps"))
-    passthru = [pair for pair in links if mode_of(pair[1]) == MACVLAN_PASSTHRU]
-    for upper, other in passthru or links:
-        if passthru or (other.mac == packet.dmac and mode_of(other) != MACVLAN_SOURCE):
-            if not other.up:
-                if passthru:
-                    run.end_dropped(
-                        ns,
-                        link,
-                        packet,
-                        "NOT_SPECIFIED",
-                        Receive("drop", "passthru down", upper=other.ifname),
-                    )
-                return None  # a macvlan that is down isn't in the table of MACs
-            return _up(run, ns, link, packet, upper, other)
     return None
 
 
@@ -173,17 +215,14 @@ def _followed_copy(
     return chosen
 
 
-def _up(run: Run, ns: NetnsState, link: Link, packet: Packet, upper: LinkKey, other: Link) -> Action:
-    if other.kind == "macvtap":
-        run.end_unknown(ns, link, packet, Opaque("unknown", "macvtap", upper=other.ifname))
-    run.record(ns, link, packet, Receive("to macvlan", upper=other.ifname, peer=upper))
-    return Rx(upper, packet.scrubbed(upper.netns != ns.key), host=True)
-
-
 def takes_for_itself(run: Run, lower: LinkKey, dmac: bytes) -> bool:
     """Tell whether a macvlan over a device takes the frames that come in there for a MAC."""
-    above = _up_links(run, uppers_of(run.node(lower.netns).netns).get(lower, ()))
-    return any(mode_of(link) not in (0, MACVLAN_SOURCE) and link.mac == dmac for link in above)
+    above = (run.link(key) for key in uppers_of(run.node(lower.netns).netns).get(lower, ()))
+    return any(
+        link.up and link.mac == dmac and mode_of(link) not in (0, MACVLAN_SOURCE)
+        for link in above
+        if link is not None
+    )
 
 
 def hears_late(run: Run, key: LinkKey) -> bool:
@@ -195,19 +234,5 @@ def hears_late(run: Run, key: LinkKey) -> bool:
     return link is not None and mode_of(link) != 0
 
 
-def hears_answer(run: Run, key: LinkKey, smac: bytes) -> bool:
-    """Tell whether a frame from a MAC, for the link's own, comes to the link and not to a macvlan over it alone."""
-    link = run.link(key)
-    if link is not None and mode_of(link) == MACVLAN_SOURCE:
-        return listed(link, smac)  # everyone whose list has the MAC gets a copy
-    node = run.node(key.netns)
-    lower = resolve_lower_of(node, key) if link is not None and mode_of(link) else None
-    beside, above = (uppers_of(node.netns).get(at, ()) if at is not None else () for at in (lower, key))
-    if any(mode_of(other) == MACVLAN_PASSTHRU for other in _up_links(run, above)):
-        return False
-    keepers = (run.link(key) for key in (*above, *beside))
-    return not any(keeps(other, smac) for other in keepers if other is not None and other is not link)
-
-
-def _up_links(run: Run, keys: Iterable[LinkKey]) -> list[Link]:
-    return [link for key in keys if (link := run.link(key)) is not None and link.up]
+KIND = Kind(copies=copies, takes=takes, take=take)
+TAP = Kind(takes=takes, take=take)

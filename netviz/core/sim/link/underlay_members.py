@@ -11,7 +11,7 @@ from netviz.core.model.l3 import RT_SCOPE_HOST, Addr
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, MACVLAN_PASSTHRU, Link, MacvlanInfo, VlanInfo
 from netviz.core.sim.index import Index
 from netviz.core.sim.link.bond import receives
-from netviz.core.sim.node_index import outside, peer_not_collected, uppers_of, veth_peer
+from netviz.core.sim.node_index import outside, peer_not_collected, peer_of, uppers_of
 from netviz.core.sim.route.rp_filter import custom_local_routes
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs
 from netviz.core.sim.sysctl import conf_all
@@ -44,7 +44,7 @@ def is_wire(node: NodeState, key: LinkKey, link: Link) -> bool:
         return True
     if link.kind != "veth":
         return False
-    return peer_not_collected(node, key) and veth_peer(node, key).key is None
+    return peer_not_collected(node, key) and peer_of(node, key).key is None
 
 
 def _subnets(ns: NetnsState, ifindex: int) -> tuple[Addr, ...]:
@@ -129,4 +129,6 @@ def build_members(netns: Mapping[NetnsKey, NetnsState]) -> Members:
     return index
 
 
-members_of: Index[Mapping[NetnsKey, NetnsState], Members] = Index(build_members)
+members_of: Index[Mapping[NetnsKey, NetnsState], Members] = Index(
+    build_members, sections=("links", "addrs", "routes", "sysctls")
+)

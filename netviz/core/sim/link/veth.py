@@ -1,14 +1,19 @@
-"""Veth pairs: a frame that one end transmits is received by the other."""
+"""Veth pairs: a frame that one end transmits is received by the other.
+
+Source: drivers/net/veth.c, veth_xmit; net/core/dev.c, __dev_forward_skb (Linux 6.18).
+"""
 
 from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
-from netviz.core.sim.actions import Action, Rx
+from netviz.core.sim.actions import Action
+from netviz.core.sim.copies import Copies, Lost, Onward, Unclear
 from netviz.core.sim.link import wire
-from netviz.core.sim.link.mtu import check_frame
+from netviz.core.sim.link.follow import follow
+from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.link.underlay import is_wire
-from netviz.core.sim.node_index import veth_peer
+from netviz.core.sim.node_index import peer_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Transmit
@@ -16,30 +21,45 @@ from netviz.core.sim.trace import place_of
 from netviz.core.state.node import NetnsState
 
 
-def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Action:
-    """Hand a frame to the veth's other end.
-
-    Source: drivers/net/veth.c, veth_xmit; net/core/dev.c, __dev_forward_skb (Linux 6.18).
-    """
+def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Copies:
+    """Hand a frame to the veth's other end; one whose other end nobody sees leads to a wire."""
     node = run.node(ns.key)
     key = LinkKey(ns.key, link.ifindex)
-    peer = veth_peer(node, key)
+    peer = peer_of(node, key)
     if peer.key is None:
         if is_wire(node, key, link):
-            return wire.xmit(run, ns, link, packet, nexthop)
-        run.end_unknown(
-            ns, link, packet, Transmit("unknown", "veth peer", state=peer.state, unresolved=peer.reason)
-        )
-    other_ns, other = node.netns[peer.key.netns], node.netns[peer.key.netns].links[peer.key.ifindex]
-    run.record(
-        ns,
-        link,
-        packet,
-        Transmit("cross veth", peer=peer.key, peer_ifname=other.ifname, where=place_of(other_ns.netns)),
-    )
+            return wire.copies(run, ns, link, packet, nexthop)
+        what = Transmit("unknown", "veth peer", state=peer.state, unresolved=peer.reason)
+        return (Unclear(what, link.ifname),)
+    return (crossed(run, peer.key, "veth"),)
+
+
+def crossed(run: Run, peer: LinkKey, by: str) -> Onward:
+    """Take a frame to a pair's other end, which must be up and have room for it; `by` is the pair's kind."""
+    other_ns = run.netns(peer.netns)
+    other = other_ns.links[peer.ifindex]
+    lost = None
     if not other.up:
-        run.end_dropped(
-            ns, link, packet, "DEV_READY", Transmit("drop", "peer down", peer_ifname=other.ifname)
-        )
-    check_frame(run, ns, link, packet, peer.key, "veth")
-    return Rx(peer.key, packet.scrubbed(peer.key.netns != ns.key))
+        lost = Lost("DEV_READY", Transmit("drop", "peer down", peer_ifname=other.ifname))
+    return Onward(
+        peer,
+        received=True,
+        what=lambda: Transmit(
+            "cross veth", peer=peer, peer_ifname=other.ifname, where=place_of(other_ns.netns)
+        ),
+        scrub=True,
+        room=(peer, by),
+        lost=lost,
+    )
+
+
+def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Action:
+    """Send a traced packet to the other end, or onto the wire."""
+    key = LinkKey(ns.key, link.ifindex)
+    node = run.node(ns.key)
+    if peer_of(node, key).key is None and is_wire(node, key, link):
+        return wire.xmit(run, ns, link, packet, nexthop)
+    return follow(run, ns, link, packet, nexthop, copies(run, ns, link, packet, nexthop))
+
+
+KIND = Kind(copies=copies, xmit=xmit)

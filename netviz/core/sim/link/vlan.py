@@ -13,7 +13,8 @@ from typing import NoReturn
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, VlanInfo
-from netviz.core.sim.actions import Action, Rx, Tx
+from netviz.core.sim.copies import Copies, Onward, Unclear
+from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.node_index import resolve_lower_of, uppers_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
@@ -39,26 +40,35 @@ def device_for(run: Run, key: LinkKey, tags: Tags) -> LinkKey | None:
     return None
 
 
-def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Action:
+def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) -> Copies:
     """Send from a VLAN device: tagged, out of the lower device."""
-    node = run.node(ns.key)
-    lower = resolve_lower_of(node, LinkKey(ns.key, link.ifindex))
+    lower = resolve_lower_of(run.node(ns.key), LinkKey(ns.key, link.ifindex))
     tag = tag_of(link)
     if lower is None or tag is None:
-        run.end_unknown(ns, link, packet, Transmit("unknown", "vlan device"))
-    lower_link = node.netns[lower.netns].links[lower.ifindex]
-    run.record(ns, link, packet, Transmit("tag", vlan=tag[1], lower=lower_link.ifname, peer=lower))
-    return Tx(lower, packet.but(tags=(tag, *packet.tags)), nexthop)
+        return (Unclear(Transmit("unknown", "vlan device"), link.ifname),)
+    name = run.netns(lower.netns).links[lower.ifindex].ifname
+    return (
+        Onward(
+            lower,
+            received=False,
+            what=lambda: Transmit("tag", vlan=tag[1], lower=name, peer=lower),
+            tags=(tag, *packet.tags),
+        ),
+    )
 
 
-def take(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Action | None:
+def untagged(run: Run, key: LinkKey, packet: Packet) -> Onward | None:
     """Hand a tagged frame to the VLAN device for its outermost tag; None: there is none."""
-    upper = device_for(run, LinkKey(ns.key, link.ifindex), packet.tags)
+    upper = device_for(run, key, packet.tags)
     other = run.link(upper) if upper is not None else None
     if upper is None or other is None:
         return None
-    run.record(ns, link, packet, Receive("untag", vlan=packet.vlan, upper=other.ifname))
-    return Rx(upper, packet.but(tags=packet.tags[1:]))
+    return Onward(
+        upper,
+        received=True,
+        what=lambda: Receive("untag", vlan=packet.vlan, upper=other.ifname),
+        tags=packet.tags[1:],
+    )
 
 
 def nobody(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
@@ -69,3 +79,6 @@ def nobody(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
     if not packet.vlan:
         run.end_unknown(ns, link, packet, Receive("unknown", "priority tag"))
     run.end_dropped(ns, link, packet, "OTHERHOST", Receive("drop", "no VLAN device", vlan=packet.vlan))
+
+
+KIND = Kind(copies=copies)

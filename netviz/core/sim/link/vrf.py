@@ -19,6 +19,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, VrfInfo
 from netviz.core.sim.actions import Action, Rx, Send
 from netviz.core.sim.hook.hooks import nothing_hooked
+from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.rules import lookup_route, vrf_of
 from netviz.core.sim.route_flow import RouteFlow
@@ -48,3 +49,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
         return Rx(LinkKey(ns.key, link.ifindex), packet, host=True)
     run.record(ns, link, packet, Transmit("to vrf"))
     return Send(ns.key, packet, link.ifindex)
+
+
+# What its slaves receive goes up from them: the network layer knows that they are its (`inet/`).
+KIND = Kind(xmit=xmit, joins=lambda *_args: None)

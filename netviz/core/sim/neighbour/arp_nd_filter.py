@@ -37,7 +37,7 @@ from netviz.core.sim.hook.frame_hooks import (
     netdev_hook,
 )
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
-from netviz.core.sim.link.bridge import flood_ports, is_group
+from netviz.core.sim.link.bridge import flood_ports
 from netviz.core.sim.link.macvlan import mode_of, takes_for_itself
 from netviz.core.sim.nft.compat.translation import WRITTEN_IN_PLACE
 from netviz.core.sim.nft.context import Tri
@@ -50,6 +50,7 @@ from netviz.core.sim.packet import (
     NEIGHBOUR_ADVERTISEMENT,
     NEIGHBOUR_SOLICITATION,
     Packet,
+    is_group,
 )
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
@@ -73,36 +74,36 @@ class Filtered(msgspec.Struct, frozen=True):
     asked: bool = False
 
 
-def arp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
+def arp_passes(run: Run, requester: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
     """Tell whether an ARP request reaches a link and its answer comes back."""
-    one, other = _link(run, asker), _link(run, heard.link)
+    one, other = _link(run, requester), _link(run, heard.link)
     ask = Packet(sender or bytes(4), target, 0, length=ARP_LENGTH, arp=ARP_REQUEST)
     ask = ask.but(smac=one.mac, dmac=BROADCAST_MAC)
     answer = ask.but(src=target, dst=ask.src, arp=ARP_REPLY, smac=other.mac, dmac=one.mac)
-    return _exchange(run, asker, heard, ask, answer)
+    return _exchange(run, requester, heard, ask, answer)
 
 
-def ndp_passes(run: Run, asker: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
+def ndp_passes(run: Run, requester: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
     """Tell whether a solicitation reaches a link and its answer comes back."""
-    one, other = _link(run, asker), _link(run, heard.link)
+    one, other = _link(run, requester), _link(run, heard.link)
     group = SOLICITED_NODE + target[13:]
     ask = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=NDP_HOP_LIMIT, length=NDP_LENGTH)
     ask = ask.but(own=True)
     ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION, smac=one.mac, dmac=b"\x33\x33\xff" + target[13:])
     answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=other.mac, dmac=one.mac)
-    return _exchange(run, asker, heard, ask, answer)
+    return _exchange(run, requester, heard, ask, answer)
 
 
 def _link(run: Run, key: LinkKey) -> Link:
     return run.netns(key.netns).links[key.ifindex]
 
 
-def _exchange(run: Run, asker: LinkKey, heard: Heard, ask: Packet, answer: Packet) -> Filtered:
-    there = _carried(run, ask, asker, heard.path, heard.link)
+def _exchange(run: Run, requester: LinkKey, heard: Heard, ask: Packet, answer: Packet) -> Filtered:
+    there = _carried(run, ask, requester, heard.path, heard.link)
     if there.passes is not Tri.TRUE:
         return there
-    back = tuple(Crossing(one.bridge, one.went_out, one.came_in) for one in reversed(heard.path))
-    return msgspec.structs.replace(_carried(run, answer, heard.link, back, asker), asked=True)
+    back = tuple(Crossing(one.bridge, one.out_ifindex, one.in_ifindex) for one in reversed(heard.path))
+    return msgspec.structs.replace(_carried(run, answer, heard.link, back, requester), asked=True)
 
 
 def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> Filtered:
@@ -112,8 +113,8 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
         try:
             passed = _sent(run, passed, start)
             for crossing in path:
-                passed = _bridged(run, passed.scrubbed(True) if crossing.came_in else passed, crossing)
-            inside = bool(path) and not path[-1].went_out
+                passed = _bridged(run, passed.scrubbed(True) if crossing.in_ifindex else passed, crossing)
+            inside = bool(path) and not path[-1].out_ifindex
             passed = _received(run, passed if inside else passed.scrubbed(True), end)
             # which proves that it comes from the link (ndisc_rcv)
             if not passed.arp and passed.ttl != NDP_HOP_LIMIT:
@@ -253,7 +254,7 @@ def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
     """Pass a message through a bridge, from port to port, or from or to the bridge's own device."""
     ns = run.netns(crossing.bridge.netns)
     bridge = ns.links[crossing.bridge.ifindex]
-    source, out = ns.links.get(crossing.came_in), ns.links.get(crossing.went_out)
+    source, out = ns.links.get(crossing.in_ifindex), ns.links.get(crossing.out_ifindex)
     if source is not None:
         kind = received_as(message.dmac, source, bridge)
         message = _device(run, ns, source, message, egress=False)

@@ -14,22 +14,22 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Neigh
 from netviz.core.model.link import Link
 from netviz.core.sim.heard import Domain, Heard
-from netviz.core.sim.link.domain import TUNNELS
 from netviz.core.sim.link.underlay import on_segment
 from netviz.core.sim.memory import Question
 from netviz.core.sim.neighbour.arp_nd_filter import arp_passes
 from netviz.core.sim.nft.context import Tri
+from netviz.core.sim.plane.kinds import TUNNELS
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run
 from netviz.core.state.node import NetnsState
 
 
-def note(run: Run, asker: LinkKey, link: Link, sender: bytes, target: bytes, domain: Domain) -> None:
+def note(run: Run, requester: LinkKey, link: Link, sender: bytes, target: bytes, domain: Domain) -> None:
     """Keep a question, if it is ARP's and says who asks."""
     if len(sender) == 4:
         questions = run.memory.questions
-        asked = (*questions.get(sender, ()), Question(asker, link.mac, target, domain))
+        asked = (*questions.get(sender, ()), Question(requester, link.mac, target, domain))
         run.memory = run.memory.but(questions={**questions, sender: asked})
 
 
@@ -39,7 +39,7 @@ def gleaned_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neigh 
         return b""
     here = LinkKey(ns.key, link.ifindex)
     for question in reversed(run.memory.questions.get(addr, ())):
-        if question.asker == here or not _is_for_others(ns, link, question.target, addr):
+        if question.requester == here or not _is_for_others(ns, link, question.target, addr):
             continue
         heard = _heard(run, here, question.domain)
         if heard is not None and _gets_there(run, question, addr, heard):
@@ -55,13 +55,13 @@ def pending_mac(run: Run, here: LinkKey, addr: bytes) -> bytes:
     """
     for question in reversed(run.memory.questions.get(addr, ())):
         for heard in (*question.domain.heard, *question.domain.unreturned):
-            if heard.link == here and question.asker != here and _by_tunnel(run, heard):
+            if heard.link == here and question.requester != here and _by_tunnel(run, heard):
                 return question.mac if _gets_there(run, question, addr, heard) else b""
     return b""
 
 
 def _by_tunnel(run: Run, heard: Heard) -> bool:
-    ends = (run.netns(one.bridge.netns).links.get(one.came_in) for one in heard.path)
+    ends = (run.netns(one.bridge.netns).links.get(one.in_ifindex) for one in heard.path)
     return any(end is not None and end.kind in TUNNELS for end in ends)
 
 
@@ -81,5 +81,5 @@ def _heard(run: Run, here: LinkKey, domain: Domain) -> Heard | None:
 
 
 def _gets_there(run: Run, question: Question, sender: bytes, heard: Heard) -> bool:
-    passage = arp_passes(run, question.asker, sender, heard, question.target)
-    return passage.asked or passage.passes is Tri.TRUE
+    filtered = arp_passes(run, question.requester, sender, heard, question.target)
+    return filtered.asked or filtered.passes is Tri.TRUE

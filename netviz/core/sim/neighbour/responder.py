@@ -6,8 +6,6 @@ Source: net/ipv4/arp.c, arp_process, arp_ignore, arp_filter, arp_fwd_proxy; net/
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from netviz.core.model.addr import in_prefix
@@ -15,17 +13,15 @@ from netviz.core.model.l2 import NTF_PROXY
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST
 from netviz.core.model.link import IFF_NOARP, Link
 from netviz.core.sim import sysctl
-from netviz.core.sim.heard import Domain, Heard
+from netviz.core.sim.heard import Heard
+from netviz.core.sim.one_read import one_read
 from netviz.core.sim.route.rp_filter import validate_source
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_multicast, link_addrs, owned_addrs
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run
-from netviz.core.sim.steps import AnswerCause, Silence
-from netviz.core.sim.trace import place_of
+from netviz.core.sim.steps import AnswerCause
 from netviz.core.state.node import NetnsState
-
-SETTINGS: Final = ("arp_ignore", "arp_filter")
 
 
 class Responder(msgspec.Struct, frozen=True):
@@ -36,40 +32,22 @@ class Responder(msgspec.Struct, frozen=True):
     cause: AnswerCause
 
 
-def silent_links(run: Run, domain: Domain, target: bytes, sender: bytes) -> tuple[Silence, ...]:
-    """Find what keeps links that have the address, or could have it, from answering who asks from `sender`."""
-    found: list[Silence] = []
-    for heard in domain.heard:
-        ns = run.netns(heard.link.netns)
-        link = ns.links[heard.link.ifindex]
-        if len(target) == 16:
-            if link.ipv6 is not None and link.ipv6.disable_ipv6:
-                found.append(Silence(place_of(ns.netns), link.ifname, "disable_ipv6", 1))
-        elif owned_addrs(ns, target):
-            for name in SETTINGS:
-                value = sysctl.ipv4_max(ns, link, name)
-                if value:
-                    found.append(Silence(place_of(ns.netns), link.ifname, name, value))
-            refused = validate_source(ns, link, RouteFlow(target, sender), 0) if sender else None
-            if refused is not None:
-                found.append(Silence(place_of(ns.netns), link.ifname, sender=sender, refusal=refused))
-    return tuple(found)
-
-
 def responder_of(run: Run, heard: Heard, target: bytes, sender: bytes) -> Responder | None:
     ns = run.netns(heard.link.netns)
     link = ns.links[heard.link.ifindex]
     if link.flags & IFF_NOARP:
         return None
-    cause = _answers6(ns, link, target) if len(target) == 16 else _answers4(ns, link, target, sender)
+    cause = _answers6(ns, link, target) if len(target) == 16 else _answers4(ns, link.ifindex, target, sender)
     return Responder(heard, link.mac, cause) if cause is not None else None
 
 
-def _answers4(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> AnswerCause | None:
+@one_read(sections=("addrs", "links", "sysctls", "rules", "routes", "nexthops", "neighs"))
+def _answers4(ns: NetnsState, ifindex: int, target: bytes, sender: bytes) -> AnswerCause | None:
     """Tell why a link answers an ARP request for `target`; None: it doesn't.
 
     Source: net/ipv4/arp.c, arp_process (Linux 6.18).
     """
+    link = ns.links[ifindex]
     if is_multicast(target) or (target[0] == 127 and not sysctl.ipv4_or(ns, link, "route_localnet")):
         return None
     result = lookup_route(ns, RouteFlow(target, sender, iif=link.ifindex))

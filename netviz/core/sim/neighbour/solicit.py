@@ -17,8 +17,8 @@ from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.actions import Ended
 from netviz.core.sim.heard import Domain
-from netviz.core.sim.link.domain import broadcast_domain
 from netviz.core.sim.link.macvlan import hears_late
+from netviz.core.sim.link.stray import find_stray
 from netviz.core.sim.neighbour.arp_nd_filter import arp_passes, ndp_passes
 from netviz.core.sim.neighbour.gleaning import note, pending_mac
 from netviz.core.sim.neighbour.reply_path import (
@@ -28,14 +28,15 @@ from netviz.core.sim.neighbour.reply_path import (
     learn_requester,
     reply_arrives,
 )
-from netviz.core.sim.neighbour.responder import Responder, on_link, responder_of, silent_links
+from netviz.core.sim.neighbour.responder import Responder, on_link, responder_of
+from netviz.core.sim.neighbour.silence import beside, silent_links
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
+from netviz.core.sim.plane.domain import broadcast_domain
 from netviz.core.sim.route.icmp import drop_and_tell
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, owned_addrs, select_on_link
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Meddling, Neighbour, Opaque, Transmit
-from netviz.core.sim.stray import find_stray
 from netviz.core.sim.trace import BRANCH, CERTAIN, UNCERTAIN, Disposition, place_of
 from netviz.core.state.node import NetnsState
 
@@ -70,7 +71,7 @@ def solicit(
         for heard in domain.heard
         if heard.link != own and (answer := responder_of(run, heard, nexthop, sender)) is not None
     ]
-    answers, stopped = _let_through(run, ns, link, nexthop, packet, sender, willing)
+    answers, stopped, reached = _let_through(run, ns, link, nexthop, packet, sender, willing)
     announce = 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce")
     found = partial(
         Neighbour,
@@ -79,9 +80,11 @@ def solicit(
         entry="failed" if failed else "none",
         asked_from=sender if announce else None,
         announce=announce,
-        silent=silent_links(run, domain, nexthop, sender),
+        silent=silent_links(run, own, domain, nexthop, sender) if not answers else (),
+        willing=len(willing),
         closed=tuple(sorted(set(domain.closed))) if not answers else (),
         stopped=stopped,
+        reached=reached,
     )
     if (
         not answers
@@ -173,37 +176,41 @@ def _let_through(
     packet: Packet,
     sender: bytes,
     answers: list[Responder],
-) -> tuple[list[Responder], tuple[HookVerdict | Meddling, ...]]:
+) -> tuple[list[Responder], tuple[HookVerdict | Meddling, ...], bool]:
     """Leave out the answers that don't come, and name the chains that stop them; ends the walk where that isn't known.
 
-    Who hears the question and wants to answer knows the asker then, whether or not the answer comes.
+    The flag tells that a request gets to who would answer.
+
+    Who hears the question and wants to answer knows the requester then, whether or not the answer comes.
     """
     passed: list[Responder] = []
     stopped: list[HookVerdict | Meddling] = []
+    reached = False
     for answer in answers:
         own = LinkKey(ns.key, link.ifindex)
         if len(nexthop) == 16:
-            passage = ndp_passes(run, own, sender, answer.heard, nexthop)
+            filtered = ndp_passes(run, own, sender, answer.heard, nexthop)
         else:
-            passage = arp_passes(run, own, sender, answer.heard, nexthop)
+            filtered = arp_passes(run, own, sender, answer.heard, nexthop)
         arrives = reply_arrives(run, ns, link, packet, nexthop, answer)
         arrives = arrives and knows_requester(run, answer.heard.link, sender, link.mac)
-        if passage.asked and sender:
+        reached = reached or filtered.asked
+        if filtered.asked and sender:
             learn_requester(run, link, sender, answer)
         if not arrives:
             continue
-        if passage.passes is Tri.UNKNOWN:
+        if filtered.passes is Tri.UNKNOWN:
             run.end_unknown(
                 ns,
                 link,
                 packet,
-                Neighbour("unknown", "filtered", nexthop=nexthop, stopped=(passage.stopped or "",)),
+                Neighbour("unknown", "filtered", nexthop=nexthop, stopped=(filtered.stopped or "",)),
             )
-        if passage.passes is Tri.TRUE:
+        if filtered.passes is Tri.TRUE:
             passed.append(answer)
-        elif passage.stopped is not None:
-            stopped.append(passage.stopped)
-    return passed, tuple(stopped)
+        elif filtered.stopped is not None:
+            stopped.append(filtered.stopped)
+    return passed, tuple(stopped), reached
 
 
 def _nobody_answers(
@@ -232,7 +239,10 @@ def _nobody_answers(
                 entry="failed" if failed else "none",
             ),
         )
-    if domain.wires and not failed:
+    hidden = beside(run, LinkKey(ns.key, link.ifindex), domain, nexthop)
+    if hidden is not None:
+        found = partial(found, silent=(hidden,))
+    elif domain.wires and not failed:
         run.record(ns, link, packet.but(smac=link.mac), found("not known"), certainty=UNCERTAIN)
         wire = domain.wires[0][0]
         wire_ns = run.netns(wire.netns)
@@ -244,7 +254,7 @@ def _nobody_answers(
             Transmit("leave", "to next hop", target=nexthop, stray=find_stray(run, wire.netns, packet)),
         )
         raise Ended(Disposition.LEFT_NETWORK, wire_link.ifname)
-    cause = "failed entry" if failed and domain.wires else "nobody answers"
+    cause = "failed entry" if failed and domain.wires and hidden is None else "nobody answers"
     if not routed:
         run.end_dropped(ns, link, packet, "NEIGH_FAILED", found("drop", cause, routed=False))
     drop_and_tell(run, ns, link, packet, "NEIGH_FAILED", found("drop", cause), error="host", iif=iif)

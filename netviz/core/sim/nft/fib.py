@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from netviz.core.model.l3 import (
-    RT_TABLE_LOCAL,
     RTN_ANYCAST,
     RTN_BLACKHOLE,
     RTN_BROADCAST,
@@ -24,8 +23,7 @@ from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_LOCAL_IN, NF_PRE_ROUTING
 from netviz.core.sim.nft.context import NF_INET_INGRESS, Context, Result, Tri
 from netviz.core.sim.nft.meta import ifname, u32
-from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
-from netviz.core.sim.route.rules import lookup_route
+from netviz.core.sim.route.rules import lookup_local, lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, is_multicast, owned_addrs
 from netviz.core.sim.route_flow import RouteFlow
 
@@ -89,7 +87,7 @@ def _type4(ctx: Context, flags: int, dev: Link | None) -> int:
         return RTN_MULTICAST
     if _special4(addr):
         return RTN_BROADCAST
-    match = lookup_table(route_index(ctx.ns.routes), RT_TABLE_LOCAL, Lookup(addr), ctx.ns.nexthops)
+    match = lookup_local(ctx.ns, addr)
     if match is None or match.error or not match.nexthops:
         return RTN_UNICAST
     return match.route.type if dev is None or match.nexthops[0].oif == dev.ifindex else RTN_UNICAST

@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody, NftChain, NftExpr
+from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, Body, ChainBody, NftChain, NftExpr
 from netviz.core.sim.index import Index
+from netviz.core.sim.one_read import one_read
 from netviz.core.sim.run import Run
 from netviz.core.sim.xtables.decode import decode_target
-from netviz.core.sim.xtables.payloads import CtSet
+from netviz.core.sim.xtables.target_payloads import CtSet
 from netviz.core.state.node import NetnsState
 
 BOTH = frozenset((NFPROTO_IPV4, NFPROTO_IPV6))
@@ -35,12 +36,14 @@ XT_CT_NOTRACK = 1
 
 Wants = frozenset[int]
 _bodies: Index[ChainBody, tuple[Wants, Wants]] = Index(lambda body: _body_wants(body))
-_chains: Index[Mapping[Any, NftChain], dict[tuple[int, int], bool]] = Index(lambda _chains: {})
+
+# What was found out of a section: it is asked for of each packet, and the answer stands at no single place.
+_known: Index[Mapping[Any, NftChain], dict[tuple[int, int], bool]] = Index(lambda _chains: {})
 
 
 def tracks_connections(run: Run, ns: NetnsState, ipv6: bool) -> bool:
     """Tell whether a namespace tracks the connections of a family: something in it has asked the kernel to."""
-    return _asked(run, ns, ipv6, 0)
+    return _asked(ns, ipv6, 0, bodies=run.cluster.bodies)
 
 
 def defragments(run: Run, ns: NetnsState, ipv6: bool) -> bool:
@@ -49,29 +52,31 @@ def defragments(run: Run, ns: NetnsState, ipv6: bool) -> bool:
     Source: net/netfilter/nf_conntrack_proto.c, nf_ct_netns_do_get; net/ipv4/netfilter/nf_defrag_ipv4.c;
     net/netfilter/xt_TPROXY.c, xt_socket.c, nft_tproxy.c (nf_defrag_ipv4_enable) (Linux 6.18).
     """
-    return _asked(run, ns, ipv6, 0) or _asked(run, ns, ipv6, 1)
+    bodies = run.cluster.bodies
+    return _asked(ns, ipv6, 0, bodies=bodies) or _asked(ns, ipv6, 1, bodies=bodies)
 
 
-def _asked(run: Run, ns: NetnsState, ipv6: bool, what: int) -> bool:
+@one_read(sections=("nft_chains", "xt_chains", "xt_tables"))
+def _asked(ns: NetnsState, ipv6: bool, what: int, *, bodies: Mapping[bytes, Body]) -> bool:
     family = NFPROTO_IPV6 if ipv6 else NFPROTO_IPV4
     unread = any(
         table.name == "nat" and not table.read and table.family == family for table in ns.xt_tables.values()
     )
     return unread or any(
-        _ask(run, chains, family, what) for chains in (ns.nft_chains, ns.xt_chains) if chains
+        _ask(bodies, chains, family, what) for chains in (ns.nft_chains, ns.xt_chains) if chains
     )
 
 
-def _ask(run: Run, chains: Mapping[Any, NftChain], family: int, what: int) -> bool:
+def _ask(bodies: Mapping[bytes, Body], chains: Mapping[Any, NftChain], family: int, what: int) -> bool:
     """Look for a rule that asks, no further than the first: reading all the rules of many services takes memory."""
-    memo = _chains(chains)
+    memo = _known(chains)
     known = memo.get((family, what))
     if known is None:
         lacking = False
         for chain in chains.values():
             if not chain.body or (chain.family != family and chain.family in BOTH):
                 continue
-            body = run.cluster.bodies.get(chain.body)
+            body = bodies.get(chain.body)
             if not isinstance(body, ChainBody):
                 lacking = True  # it may come yet
             elif family in _of_table(_bodies(body)[what], chain.family):

@@ -15,6 +15,7 @@ from netviz.core.model.l3 import (
     FR_ACT_PROHIBIT,
     FR_ACT_TO_TBL,
     FR_ACT_UNREACHABLE,
+    RT_TABLE_LOCAL,
     RTN_LOCAL,
     Nexthop,
     Route,
@@ -22,6 +23,7 @@ from netviz.core.model.l3 import (
 )
 from netviz.core.model.link import Link, VrfInfo
 from netviz.core.sim.index import Index
+from netviz.core.sim.one_read import one_read
 from netviz.core.sim.route.fib import Lookup, Match, linkdown_ignored, lookup_table, route_index, selected_tos
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.state.node import NetnsState
@@ -150,6 +152,7 @@ def _ifname(links: Mapping[Any, Link], ifindex: int, otherwise: str) -> str:
     return link.ifname if link is not None else otherwise
 
 
+@one_read(sections=("rules", "routes", "nexthops", "links"))
 def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     """Find the route for a flow through the namespace's policy rules.
 
@@ -212,6 +215,12 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
             continue
         return RouteResult(match.error, "", rule, match.route, match.nexthops, tuple(passed))
     return RouteResult(error="ENETUNREACH", passed=tuple(passed))
+
+
+@one_read(sections=("routes", "nexthops"))
+def lookup_local(ns: NetnsState, addr: bytes) -> Match | None:
+    """Look an address up in table local."""
+    return lookup_table(route_index(ns.routes), RT_TABLE_LOCAL, Lookup(addr), ns.nexthops)
 
 
 def vrf_of(links: Mapping[Any, Link], ifindex: int) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from netviz.core.model.addr import in_prefix
-from netviz.core.model.l3 import RT_SCOPE_HOST, RT_SCOPE_LINK, RT_TABLE_LOCAL, RTN_LOCAL, Addr
+from netviz.core.model.l3 import RT_SCOPE_HOST, RT_SCOPE_LINK, RTN_LOCAL, Addr
 from netviz.core.sim.index import Index
-from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
-from netviz.core.sim.route.rules import RouteResult, assumed_on_link, vrf_of
+from netviz.core.sim.one_read import one_read
+from netviz.core.sim.route.rules import RouteResult, assumed_on_link, lookup_local, vrf_of
 from netviz.core.state.node import NetnsState
 
 IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_TENTATIVE = 0x01, 0x20, 0x40
@@ -34,29 +34,34 @@ LABELS6 = tuple(
 )
 
 
-def build_addrs(addrs: Mapping[Any, Addr]) -> tuple[dict[int, list[Addr]], dict[bytes, list[Addr]]]:
-    """Index a namespace's addresses by link, and by address."""
-    by_link: dict[int, list[Addr]] = {}
-    by_addr: dict[bytes, list[Addr]] = {}
+def build_by_link(addrs: Mapping[Any, Addr]) -> dict[int, list[Addr]]:
+    """Index a namespace's addresses by link."""
+    index: dict[int, list[Addr]] = {}
     for addr in addrs.values():
-        by_link.setdefault(addr.ifindex, []).append(addr)
-        by_addr.setdefault(addr.addr, []).append(addr)
-    return by_link, by_addr
+        index.setdefault(addr.ifindex, []).append(addr)
+    return index
 
 
-addr_index: Index[Mapping[Any, Addr], tuple[dict[int, list[Addr]], dict[bytes, list[Addr]]]] = Index(
-    build_addrs
-)
+def build_by_addr(addrs: Mapping[Any, Addr]) -> dict[bytes, list[Addr]]:
+    """Index a namespace's address records by address."""
+    index: dict[bytes, list[Addr]] = {}
+    for addr in addrs.values():
+        index.setdefault(addr.addr, []).append(addr)
+    return index
+
+
+addrs_by_link: Index[Mapping[Any, Addr], dict[int, list[Addr]]] = Index(build_by_link)
+addrs_by_addr: Index[Mapping[Any, Addr], dict[bytes, list[Addr]]] = Index(build_by_addr)
 
 
 def link_addrs(ns: NetnsState, ifindex: int) -> list[Addr]:
     """List a link's addresses."""
-    return addr_index(ns.addrs)[0].get(ifindex, [])
+    return addrs_by_link(ns.addrs).get(ifindex, [])
 
 
 def owned_addrs(ns: NetnsState, addr: bytes) -> list[Addr]:
     """List the address records of `addr` in a namespace."""
-    return addr_index(ns.addrs)[1].get(addr, [])
+    return addrs_by_addr(ns.addrs).get(addr, [])
 
 
 def may_send_from(ns: NetnsState, addr: bytes) -> bool:
@@ -68,7 +73,7 @@ def may_send_from(ns: NetnsState, addr: bytes) -> bool:
     """
     if len(addr) == 16 or owned_addrs(ns, addr):
         return True
-    found = lookup_table(route_index(ns.routes), RT_TABLE_LOCAL, Lookup(addr), ns.nexthops)
+    found = lookup_local(ns, addr)
     return found is not None and not found.error and found.route.type == RTN_LOCAL
 
 
@@ -82,6 +87,7 @@ def is_multicast(addr: bytes) -> bool:
     return addr[0] >> 4 == 0xE if len(addr) == 4 else addr[0] == 0xFF
 
 
+@one_read(sections=("addrs", "links"))
 def select_on_link(ns: NetnsState, ifindex: int, dst: bytes, scope: int) -> bytes:
     """Choose an IPv4 source on a device: one whose subnet holds `dst`, else the first, not above `scope`.
 
@@ -143,6 +149,7 @@ def open_source(ns: NetnsState, result: RouteResult, oif: int, dst: bytes) -> by
     return select_on_link(ns, oif, b"", RT_SCOPE_LINK) if assumed_on_link(ns.links, oif, dst) else b""
 
 
+@one_read(sections=("addrs",))
 def source6(ns: NetnsState, oif: int, dst: bytes) -> bytes:
     """Choose an IPv6 source by RFC 6724's rules 1, 2, 3, 5, 6 and 8.
 

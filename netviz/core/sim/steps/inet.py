@@ -38,7 +38,10 @@ class RpFilter(Decision, frozen=True, tag="rp_filter"):
 
 
 class Forward(Decision, frozen=True, tag="forward"):
-    """A packet is forwarded out of `oif`, or isn't: by which setting (`sysctl`, with its value)."""
+    """A packet is forwarded out of `oif`, or isn't: by which setting (`sysctl`, with its value).
+
+    `icmp` is the error that its sender should be sent and isn't.
+    """
 
     kind: ClassVar[str] = "forward"
 
@@ -51,10 +54,12 @@ class Forward(Decision, frozen=True, tag="forward"):
         "link-local source",
         "setting not read",
         "link-local destination",
+        "redirect sent",
     ] = ""
     oif: str = ""
     sysctl: str = ""
     value: int | None = None
+    icmp: str = ""
 
 
 class Ttl(Decision, frozen=True, tag="ttl"):

@@ -12,13 +12,15 @@ from netviz.core.sim.steps.base import Decision, Place, Stray
 class Transmit(Decision, frozen=True, tag="transmit"):
     """A frame is sent by a device: to its `peer`, `where` that is, to a `lower` device or a `slave`, or on to the wire.
 
-    `target` is the next hop that nobody known has; `state` and `unresolved` say how little a veth's peer is known.
+    `shared` are several links with the frame's MAC; `target` is the next hop that nobody known has; `state` and
+    `unresolved` say how little a pair's other end is known.
     """
 
     kind: ClassVar[str] = "link_tx"
 
     action: Literal[
         "cross veth",
+        "cross netkit",
         "cross wire",
         "leave",
         "loop back",
@@ -38,15 +40,18 @@ class Transmit(Decision, frozen=True, tag="transmit"):
         "ipvlan",
         "vrf",
         "to nobody",
+        "to shared MAC",
         "to next hop",
         "link down",
         "no carrier",
         "peer down",
+        "blackhole",
         "too many turns",
         "no usable slave",
         "private ipvlans",
         "dummy",
         "veth peer",
+        "netkit peer",
         "far end",
         "lower device",
         "ipvlan lower device",
@@ -62,6 +67,7 @@ class Transmit(Decision, frozen=True, tag="transmit"):
     policy: str = ""
     vlan: int = 0
     sent_to: bytes = b""
+    shared: tuple[LinkKey, ...] = ()
     target: bytes = b""
     stray: Stray | None = None
     state: str = ""
@@ -162,6 +168,7 @@ class Bridge(Decision, frozen=True, tag="bridge"):
     limit: Literal["", "vlan", "hairpin", "isolated"] = ""
     vlan: int | None = None
     sent_to: bytes = b""
+    shared: tuple[LinkKey, ...] = ()
     gateway: bytes = b""
     route: Route | str = ""
     route_devs: tuple[str, ...] = ()

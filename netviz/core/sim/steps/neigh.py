@@ -17,14 +17,29 @@ AnswerCause = Literal["address", "proxy_arp", "proxy_arp_pvlan", "proxy entry", 
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """A link that has the address, or could, and doesn't answer: a setting's value, or its source check refuses."""
+    """A link that has the address, or could answer for it, and doesn't: a setting's value, its source check, a `cause`.
+
+    `addrs` are its own addresses with their lengths, `state` what is wrong with a link that doesn't hear the request,
+    `lower` the device that it shares with who asks.
+    """
 
     place: Place
     ifname: str
-    setting: Literal["", "arp_ignore", "arp_filter", "disable_ipv6"] = ""
+    setting: Literal["", "arp_ignore", "arp_filter", "disable_ipv6", "proxy_arp"] = ""
     value: int = 0
     sender: bytes = b""
     refusal: SourceRefusal | None = None
+    cause: Literal[
+        "",
+        "another range",
+        "proxy without route",
+        "proxy to itself",
+        "not reached",
+        "shared device",
+    ] = ""
+    addrs: tuple[tuple[bytes, int], ...] = ()
+    state: Literal["", "down", "without carrier"] = ""
+    lower: str = ""
 
 
 class ClosedPort(msgspec.Struct, frozen=True, order=True):
@@ -40,7 +55,8 @@ class Neighbour(Decision, frozen=True, tag="neigh"):
     """The MAC of a next hop is found in an entry or by a request, or isn't.
 
     `asked` links have heard the request; `answered_by` are those that answer with their MACs, the followed one
-    answering for `answer`, on `answer_dev` at `answer_place`. `silent`, `closed`, `stopped` say why others don't.
+    answering for `answer`, on `answer_dev` at `answer_place`. `silent`, `closed`, `stopped` say why others don't;
+    `willing` would have answered, had request and answer got through; `reached`: the request does get to them.
     """
 
     kind: ClassVar[str] = "neigh"
@@ -71,3 +87,5 @@ class Neighbour(Decision, frozen=True, tag="neigh"):
     closed: tuple[ClosedPort, ...] = ()
     stopped: tuple[HookVerdict | Meddling, ...] = ()
     routed: bool = True
+    willing: int = 0
+    reached: bool = False

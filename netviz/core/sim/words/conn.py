@@ -72,6 +72,14 @@ def _entry(step: Step) -> str:
     return f"conntrack -L | grep {format_ip(orig.src if orig is not None else step.packet.src)}"
 
 
+def _no_free_port(step: Step) -> str:
+    server = endpoint(step.packet.dst, step.packet.dport)
+    taken = f"No port is free: other connections to {server} have every one that the rule allows"
+    if step.action == "unknown":
+        return f"{taken}; whether one in TIME_WAIT gives up its own isn't known."
+    return f"{taken}. The packet is dropped when its connection is confirmed (insert_failed in conntrack -S)."
+
+
 WHY: Templates = {
     (Conntrack, "known"): _known,
     (Conntrack, "new"): "The packet starts a new connection.",
@@ -129,10 +137,7 @@ WHY: Templates = {
         Nat,
         "forwarding method",
     ): "IPVS sends the packet to {now} by a {forward}, which is not modelled.",
-    (
-        Nat,
-        "no free port",
-    ): "Every port that the rule allows is taken by other connections: the packet is dropped when it is confirmed.",
+    (Nat, "no free port"): _no_free_port,
     (Nat, "statement"): "A nat rule asks for what is not modelled: {what}.",
 }
 
@@ -164,6 +169,6 @@ COMMANDS: Templates = {
     (Nat, "no server"): "ipvsadm -L -n",
     (Nat, "connections not read"): "ipvsadm -L -n -c",
     (Nat, "forwarding method"): "ipvsadm -L -n",
-    (Nat, "no free port"): "conntrack -L",
+    (Nat, "no free port"): "conntrack -L -d {dst}",
     (Nat, ""): "nft list ruleset",
 }

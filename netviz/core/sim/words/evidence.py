@@ -87,6 +87,8 @@ WRITTEN_OUT: dict[type, frozenset[str]] = {
             "closed",
             "stopped",
             "routed",
+            "willing",
+            "reached",
         )
     ),
     Opaque: frozenset(

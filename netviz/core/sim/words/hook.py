@@ -43,8 +43,13 @@ def matched_texts(what: HookVerdict) -> list[str]:
 
 
 def stopped_text(what: HookVerdict) -> str:
-    """Write a chain's verdict shortly: the chain, and the rule that decided."""
-    return f"{chain_name(what.chain)}: {hit_text(what.chain, what.hit)}"
+    """Write a chain's verdict shortly: the node, the chain, and the rule that decided."""
+    assert what.chain is not None
+    where = chain_name(what.chain)
+    if what.hit is not None and what.hit.within != what.chain.chain.name:
+        where += f" > {what.hit.within}"
+    rule = hit_text(what.chain, what.hit) or "its policy"
+    return f"{where} on {what.chain.ns.key.node}: {rule}"
 
 
 def _hook(step: Step) -> HookVerdict:

@@ -163,6 +163,11 @@ WHY: Templates = {
         Forward,
         "link-local destination",
     ): "How a packet to a link-local address of somebody else goes on is not modelled.",
+    (
+        Forward,
+        "redirect sent",
+    ): "The packet leaves by the link that it came in by, so {src} has just been sent a redirect; that uses up what it may "
+    "be told by ICMP (icmp_ratelimit): {icmp} is not sent, and the packet is dropped silently.",
     (Ttl, "forwarding"): _ttl,
     (Ttl, "IPVS"): _ttl,
     **{
@@ -227,6 +232,7 @@ COMMANDS: Templates = {
     (Forward, "forward"): _forwarding,
     (Forward, "forwarding off"): "sysctl {sysctl}",
     (Forward, "setting not read"): "sysctl {sysctl}",
+    (Forward, "redirect sent"): "sysctl net.ipv4.icmp_ratelimit net.ipv4.conf.{dev}.send_redirects",
     (Forward, "by a rule"): "nft list ruleset netdev",
     (Forward, "given to a socket"): "nft list ruleset",
     (Forward, ""): "ip -6 addr show dev {dev}",

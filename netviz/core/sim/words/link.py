@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey
 from netviz.core.sim.steps import Bridge, Receive, Stray, Transmit
 from netviz.core.sim.trace import Step
 from netviz.core.sim.words.show import Templates, copy_text, place, show
@@ -31,9 +32,34 @@ def _wire(step: Step) -> str:
     what = step.what
     assert isinstance(what, Transmit)
     assert what.peer is not None
-    return (
+    sent = (
         f"The packet goes out of {step.dev} to {what.peer.netns.node}, whose link has the frame's MAC and shares "
         "the subnet."
+    )
+    if what.shared:
+        sent += (
+            f" But {_shared(what.shared)} have the same MAC {show(step.packet.dmac)}: a switch sends frames for it "
+            "where it saw it last. This branch takes it that it was there."
+        )
+    return sent
+
+
+def _shared(links: tuple[LinkKey, ...]) -> str:
+    """Name the nodes whose links share a MAC."""
+    return " and ".join(dict.fromkeys(key.netns.node for key in links))
+
+
+def _sent_back(step: Step) -> str:
+    what = step.what
+    assert isinstance(what, Bridge)
+    if what.shared:
+        return (
+            f"{_shared(what.shared)} have the same MAC {show(what.sent_to)}: the switch has it behind {step.dev} itself, "
+            "and sends no frame back by the port that it came from."
+        )
+    return (
+        f"{show(what.sent_to)} is a MAC behind {step.dev} itself: a switch sends no frame back by the port that it "
+        "came from."
     )
 
 
@@ -119,6 +145,7 @@ def _takers(step: Step) -> str:
 
 WHY: Templates = {
     (Transmit, "cross veth"): "{dev} is a veth; its other end is {peer_ifname} in {where}.",
+    (Transmit, "cross netkit"): "{dev} is one end of a netkit pair; the other is {peer_ifname} in {where}.",
     (Transmit, "cross wire"): _wire,
     (Transmit, "leave"): _leave,
     (Transmit, "to next hop"): _leave,
@@ -135,6 +162,7 @@ WHY: Templates = {
     (Transmit, "to vrf"): "{dev} is a VRF: the packet is routed in its table.",
     (Transmit, "tag"): "{dev} tags the frame with VLAN {vlan} and sends it by {lower}.",
     (Transmit, "to nobody"): "The packet goes out of {dev} to {dmac}, which no known link has.",
+    (Transmit, "to shared MAC"): "The packet goes out of {dev} to {dmac}, which several known links have.",
     (Transmit, "link down"): "{dev} is down.",
     (
         Transmit,
@@ -154,6 +182,11 @@ WHY: Templates = {
         "private ipvlans",
     ): "{peer_ifname} has {dst}, but the ipvlans are private: they don't reach each other.",
     (Transmit, "dummy"): "{dev} is a dummy device: it swallows what is sent by it.",
+    (
+        Transmit,
+        "blackhole",
+    ): "{dev} is a netkit device without BPF programs whose policy is to drop (blackhole).",
+    (Transmit, "netkit peer"): "The other end of {dev} isn't known: {unresolved}.",
     (Transmit, "veth peer"): "The other end of {dev} isn't known: {unresolved}.",
     (Transmit, "far end"): "The other end isn't known.",
     (Transmit, "lower device"): "{dev}'s lower device isn't known.",
@@ -239,10 +272,7 @@ WHY: Templates = {
         Bridge,
         "locked port",
     ): "{dev} is locked, and the bridge has no entry that puts {smac} behind it.",
-    (
-        Bridge,
-        "sent back",
-    ): "{sent_to} is a MAC behind {dev} itself: a switch sends no frame back by the port that it came from.",
+    (Bridge, "sent back"): _sent_back,
     (
         Bridge,
         "broadcast",
@@ -258,6 +288,7 @@ WHY: Templates = {
 
 UNKNOWN: Templates = {
     (Transmit, "veth peer"): "veth peer {state}",
+    (Transmit, "netkit peer"): "netkit peer {state}",
     (Transmit, "far end"): "veth peer unresolved",
     (Transmit, "lower device"): "lower device",
     (Transmit, "ipvlan lower device"): "lower device",
@@ -273,9 +304,11 @@ UNKNOWN: Templates = {
 }
 
 COMMANDS: Templates = {
+    (Transmit, "cross netkit"): "ip -d link show dev {dev}",
     (Transmit, "cross veth"): "ip -d link show dev {dev}",
     (Transmit, "cross wire"): "ip neigh show dev {dev}",
     (Transmit, "to nobody"): "ip neigh show dev {dev}",
+    (Transmit, "to shared MAC"): "ip link show dev {dev}",
     (Transmit, "leave"): "ip -s link show dev {dev}",
     (Transmit, "to next hop"): "ip -s link show dev {dev}",
     (Transmit, "to vrf"): "ip route show vrf {dev}",

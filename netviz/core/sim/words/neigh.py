@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.plain import quoted
@@ -33,8 +33,37 @@ def silence_text(silence: Silence) -> str:
             f"{where}: a request from {format_ip(silence.sender)} is refused on {silence.ifname}: "
             f"{refusal_text(silence.refusal)}"
         )
-    value = "on" if silence.setting == "disable_ipv6" else silence.value
+    if silence.cause:
+        return CAUSES[silence.cause](silence, where)
+    value = {"disable_ipv6": "on", "proxy_arp": "off"}.get(silence.setting, silence.value)
     return f"{where}: {silence.setting} of {silence.ifname} is {value}"
+
+
+def _another_range(silence: Silence, where: str) -> str:
+    addrs = " and ".join(f"{format_ip(addr)}/{length}" for addr, length in silence.addrs)
+    return f"{silence.ifname} of {where} has {addrs}, another range"
+
+
+def _not_reached(silence: Silence, where: str) -> str:
+    state = f"which is {silence.state}" if silence.state else "which the request doesn't reach"
+    return f"{where} has it on {silence.ifname}, {state}"
+
+
+# Why a link doesn't answer, where it isn't a setting or a source check.
+CAUSES: dict[str, Callable[[Silence, str], str]] = {
+    "another range": _another_range,
+    "proxy without route": lambda silence, where: (
+        f"{where} answers for others on {silence.ifname} (proxy_arp), but has no route to it"
+    ),
+    "proxy to itself": lambda silence, where: (
+        f"{where} answers for others on {silence.ifname} (proxy_arp), but its route to it leads back there"
+    ),
+    "not reached": _not_reached,
+    "shared device": lambda silence, where: (
+        f"{where} has it on {silence.ifname}, and the requester's link shares the device {silence.lower} with that; "
+        "macvlans and ipvlans exchange nothing with the host of their lower device"
+    ),
+}
 
 
 def closed_text(closed: ClosedPort) -> str:
@@ -94,10 +123,7 @@ def _not_known(step: Step) -> str:
 def _nobody(step: Step) -> str:
     what = _neigh(step)
     request = f"the {request_name(what.nexthop)} for {format_ip(what.nexthop)}"
-    why = f"Nobody answers {request} on {step.dev}, or rules stop the request or the answer."
-    if what.silent:
-        silent = "; ".join(silence_text(one) for one in what.silent)
-        why = f"Nobody answers {request} on {step.dev}: {silent}."
+    why = f"Nobody answers {request} on {step.dev}: {_silence(what)}."
     if what.cause == "failed entry":
         why = (
             f"The entry for {format_ip(what.nexthop)} on {step.dev} has failed: nobody answered the "
@@ -108,12 +134,33 @@ def _nobody(step: Step) -> str:
     return f"{why} The sender is told (host unreachable)."
 
 
+def _silence(what: Neighbour) -> str:
+    """Say why no answer comes."""
+    lost = "the answer gets lost on its path" if what.reached else "the request gets lost on its path"
+    if what.stopped:
+        stops = "; ".join(dict.fromkeys(filter(None, map(stopped_by, what.stopped))))
+        message = "the answer" if what.reached else "the request"
+        return f"{message} is dropped on its path, by {stops}" if stops else lost
+    if what.willing:
+        return lost
+    if what.silent:
+        return "; ".join(silence_text(one) for one in what.silent)
+    if what.closed:
+        return "; ".join(map(closed_text, what.closed))
+    return "no known namespace that hears it has this address"
+
+
 def elsewhere(what: Neighbour) -> Iterator[tuple[Place, str]]:
     """List what to look at on other machines: the settings of links that don't answer."""
     for silence in what.silent:
         family = "ipv6" if silence.setting == "disable_ipv6" else "ipv4"
         name = silence.setting or "rp_filter"
         dev = quoted(silence.ifname)
+        if silence.cause:
+            routed = silence.cause in ("proxy without route", "proxy to itself")
+            command = f"ip route get {format_ip(what.nexthop)}" if routed else f"ip addr show dev {dev}"
+            yield silence.place, command
+            continue
         yield silence.place, f"sysctl net.{family}.conf.{dev}.{name} net.{family}.conf.all.{name}"
     if what.answer_place is not None:
         yield what.answer_place, f"ip -d addr show dev {quoted(what.answer_dev)}"

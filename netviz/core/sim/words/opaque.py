@@ -12,7 +12,7 @@ from netviz.core.sim.words.show import Templates, listed
 # What isn't followed through a device of a kind.
 DOES = {
     "tun": "hands the packet to the program that holds it, which may do anything with it",
-    "netkit": "runs the BPF program at its end, which the state doesn't show, before its other end gets the packet",
+    "netkit": "gives the packet to the BPF programs at its end first, and which those are is not in the state",
     "ifb": "gets packets from tc redirects and gives them back by rules of its own",
     "team": "is a team: a program decides by which port frames go",
     "nlmon": "copies netlink messages and has no other end",

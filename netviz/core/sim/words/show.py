@@ -58,6 +58,8 @@ def show(value: Any) -> Any:
 
 
 def _address(value: bytes) -> str:
+    if not value:
+        return "an empty address"
     return format_mac(value) if len(value) == MAC_BYTES else format_ip(value)
 
 

@@ -13,7 +13,7 @@ from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import NFT_GOTO, NFT_JUMP, NFT_RETURN, NftExpr, NftRuleBody
 from netviz.core.sim.attrs import data_of, verdict_of
 from netviz.core.sim.packet import PROTO_NAMES
-from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables import payloads, target_payloads
 from netviz.core.sim.xtables.decode import decode_match, decode_target
 from netviz.core.sim.xtables.text_matches import TCP_FLAGS, Sets, match_options, set_match
 from netviz.core.sim.xtables.text_targets import REJECT4, REJECT6, log, nflog, set_target, target_options
@@ -84,7 +84,7 @@ class _Writer:
             self.words.append(f"-m limit --limit {a.get('rate')}/{unit} --limit-burst {a.get('burst')}")
         elif expr.name == "log":
             target = nflog if "group" in a else log
-            made = payloads.Log(a.get("prefix", ""), a.get("level", 4), group=a.get("group", 0))
+            made = target_payloads.Log(a.get("prefix", ""), a.get("level", 4), group=a.get("group", 0))
             self.target = f"-j {'NFLOG' if 'group' in a else 'LOG'} {target(made)}".rstrip()
         elif expr.name == "meta" and a.get("key") == 12:
             self.target = "-j TRACE"
@@ -180,7 +180,7 @@ class _Writer:
         if name == "REJECT":
             names = REJECT6 if self.ipv6 else REJECT4
             return f"-j REJECT --reject-with {names.get(decoded.value, decoded.value)}"
-        if isinstance(decoded, payloads.SetChange):
+        if isinstance(decoded, target_payloads.SetChange):
             return set_target(decoded, self.sets)
         options = target_options(name, decoded, self.ipv6)
         if options is None:

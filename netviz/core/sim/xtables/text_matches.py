@@ -8,45 +8,17 @@ from typing import Any
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.netfilter import IpSet
 from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables.text_state import STATE_MATCHES
 from netviz.core.sim.xtables.words import bit_names, masked, no, prefix_length, quoted, span
 
 Sets = Mapping[Any, IpSet]
-STATES = ((1, "INVALID"), (8, "NEW"), (4, "RELATED"), (2, "ESTABLISHED"), (0x100, "UNTRACKED"), (64, "SNAT"),
-          (128, "DNAT"))  # fmt: skip
-STATUSES = ((1, "EXPECTED"), (2, "SEEN_REPLY"), (4, "ASSURED"), (8, "CONFIRMED"))
 TCP_FLAGS = ((1, "FIN"), (2, "SYN"), (4, "RST"), (8, "PSH"), (16, "ACK"), (32, "URG"))
 ADDRESS_TYPES = ("UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE",
                  "UNREACHABLE", "PROHIBIT", "THROW", "NAT", "XRESOLVE")  # fmt: skip
 PKT_TYPES = ("unicast", "broadcast", "multicast")
 HEADERS = ((128, "hop-by-hop"), (64, "ipv6-opts"), (32, "ipv6-route"), (16, "ipv6-frag"), (8, "ah"), (4, "esp"),
            (2, "ipv6-nonxt"), (1, "protocol"))  # fmt: skip
-MODES = ((4, "srcip"), (8, "srcport"), (1, "dstip"), (2, "dstport"))
 COUNTER_WORDS = {1: "eq", 2: "eq", 3: "lt", 4: "gt"}
-
-
-def _conntrack(a: payloads.Conntrack) -> str:
-    words = []
-    if a.flags & 1:
-        words.append(f"{no(a.invert & 1)}--ctstate {bit_names(a.state, STATES)}")
-    if a.flags & 2:
-        words.append(f"{no(a.invert & 2)}--ctproto {a.proto}")
-    for number, name in enumerate(("ctorigsrc", "ctorigdst", "ctreplsrc", "ctrepldst")):
-        if a.flags & 4 << number:
-            addr, mask = a.addrs[number]
-            width = 4 if not any(addr[4:]) and not any(mask[4:]) else 16
-            length = prefix_length(mask[:width])
-            suffix = "" if length == width * 8 else f"/{length}"
-            words.append(f"{no(a.invert & 4 << number)}--{name} {format_ip(addr[:width])}{suffix}")
-    for number, name in enumerate(("ctorigsrcport", "ctorigdstport", "ctreplsrcport", "ctrepldstport")):
-        if a.flags & 1 << 8 + number:
-            words.append(f"{no(a.invert & 1 << 8 + number)}--{name} {span(*a.ports[number])}")
-    if a.flags & 1 << 6:
-        words.append(f"{no(a.invert & 1 << 6)}--ctstatus {bit_names(a.status, STATUSES)}")
-    if a.flags & 1 << 7:
-        words.append(f"{no(a.invert & 1 << 7)}--ctexpire {span(*a.expires)}")
-    if a.flags & 1 << 12:
-        words.append(f"--ctdir {'REPLY' if a.invert & 1 << 12 else 'ORIGINAL'}")
-    return " ".join(words)
 
 
 def _multiport(a: payloads.Multiport) -> str:
@@ -94,12 +66,6 @@ def _mark(a: payloads.Mark) -> str:
     return f"{no(a.invert)}--mark {masked(a.value, a.mask)}"
 
 
-def _statistic(a: payloads.Statistic) -> str:
-    if a.nth:
-        return f"--mode nth {no(a.invert)}--every {a.every} --packet {a.packet}"
-    return f"--mode random {no(a.invert)}--probability {a.probability:.11f}"
-
-
 def _physdev(a: payloads.Physdev) -> str:
     def name(pair: tuple[bytes, int]) -> str:
         return pair[0][: pair[1]].decode(errors="replace") + ("" if pair[1] > len(pair[0]) else "+")
@@ -142,20 +108,17 @@ def _recent(a: payloads.Recent, ipv6: bool) -> str:
     words = [f"{no(a.invert)}{action}"]
     if a.seconds:
         words.append(f"--seconds {a.seconds}")
+    if a.check & 0x20:
+        words.append("--reap")
     if a.hits:
         words.append(f"--hitcount {a.hits}")
+    if a.check & 0x10:
+        words.append("--rttl")
     words.append(f"--name {a.name}")
     if a.mask:
         words.append(f"--mask {format_ip(a.mask[: 16 if ipv6 else 4])}")
     words.append("--rdest" if a.side else "--rsource")
     return " ".join(words)
-
-
-def _limit(a: payloads.Limit) -> str:
-    for unit, ticks in (("day", 864000000), ("hour", 36000000), ("min", 600000), ("sec", 10000)):
-        if a.avg and ticks // a.avg > 0 and (unit == "sec" or a.avg * 1 > ticks // 60):
-            return f"--limit {ticks // a.avg}/{unit} --limit-burst {a.burst}"
-    return f"--limit {10000 // a.avg if a.avg else 0}/sec --limit-burst {a.burst}"
 
 
 def _u32(a: payloads.U32) -> str:
@@ -236,66 +199,11 @@ def _string(a: payloads.TextSearch) -> str:
     return " ".join([*words, *(["--icase"] if a.flags & 2 else [])])
 
 
-def _clock(seconds: int) -> str:
-    return f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
-
-
-def _date(seconds: int) -> str:
-    days, rest = divmod(seconds, 86400)
-    era_days = days + 719468
-    era, doe = divmod(era_days, 146097)
-    yoe = (doe - doe // 1460 + doe // 36524 - doe // 146096) // 365
-    doy = doe - (365 * yoe + yoe // 4 - yoe // 100)
-    month_index = (5 * doy + 2) // 153
-    day = doy - (153 * month_index + 2) // 5 + 1
-    month = month_index + 3 if month_index < 10 else month_index - 9
-    year = yoe + era * 400 + (month <= 2)
-    return f"{year:04d}-{month:02d}-{day:02d}T{_clock(rest)}"
-
-
-def _time(a: payloads.Time) -> str:
-    words = []
-    if a.daytime != (0, 86399):
-        words.append(f"--timestart {_clock(a.daytime[0])} --timestop {_clock(a.daytime[1])}")
-    if a.monthdays != 0xFFFFFFFE:
-        words.append("--monthdays " + ",".join(str(day) for day in range(1, 32) if a.monthdays & 1 << day))
-    if a.weekdays != 0xFE:
-        names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-        words.append(
-            "--weekdays " + ",".join(name for day, name in enumerate(names, 1) if a.weekdays & 1 << day)
-        )
-    if a.date[0]:
-        words.append(f"--datestart {_date(a.date[0])}")
-    if a.date[1] != 0xFFFFFFFF:
-        words.append(f"--datestop {_date(a.date[1])}")
-    words += [word for bit, word in ((1, "--kerneltz"), (2, "--contiguous")) if a.flags & bit]
-    return " ".join(words)
-
-
-def _connbytes(a: payloads.ConnBytes) -> str:
-    inverted = a.high < a.low
-    low, high = (a.high, a.low) if inverted else (a.low, a.high)
-    upper = "" if high == (1 << 64) - 1 else str(high)
-    what, way = ("packets", "bytes", "avgpkt")[a.what], ("original", "reply", "both")[a.direction]
-    return f"{no(inverted)}--connbytes {low}:{upper} --connbytes-mode {what} --connbytes-dir {way}"
-
-
 def _connlimit(a: payloads.ConnLimit, ipv6: bool) -> str:
     width = 16 if ipv6 else 4
     way = "--connlimit-upto" if a.flags & 1 else "--connlimit-above"
     side = "--connlimit-daddr" if a.flags & 2 else "--connlimit-saddr"
     return f"{way} {a.limit} --connlimit-mask {prefix_length(a.mask[:width])} {side}"
-
-
-def _connlabel(a: payloads.ConnLabel) -> str:
-    return f'{no(a.options & 1)}--label "{a.bit}"{" --set" if a.options & 2 else ""}'
-
-
-def _cluster(a: payloads.Cluster) -> str:
-    return (
-        f"{no(a.invert)}--cluster-local-nodemask 0x{a.mask:08x} --cluster-total-nodes {a.total} "
-        f"--cluster-hash-seed 0x{a.seed:08x}"
-    )
 
 
 def _group(pair: tuple[int, int]) -> str:
@@ -356,35 +264,6 @@ def _osf(a: payloads.OsfGenre) -> str:
     return " ".join(words + ([f"--log {a.loglevel}"] if a.flags & 4 else []))
 
 
-def _rate(a: payloads.HashLimit) -> str:
-    """Write a rate in the largest unit that it has a whole number of."""
-    for unit, seconds in (("day", 86400), ("hour", 3600), ("min", 60), ("sec", 1)):
-        ticks = seconds * a.scale
-        if a.avg and ticks // a.avg and (unit == "sec" or ticks // a.avg < seconds // UNIT_BELOW[unit]):
-            return f"{ticks // a.avg}/{unit}"
-    return f"{a.scale // a.avg if a.avg else 0}/sec"
-
-
-UNIT_BELOW = {"day": 3600, "hour": 60, "min": 1}
-
-
-def _hashlimit(a: payloads.HashLimit) -> str:
-    if a.mode & 32:
-        return f"[by bytes] --hashlimit-name {a.name}"
-    way = "above" if a.mode & 16 else "upto"
-    words = [f"--hashlimit-{way} {_rate(a)} --hashlimit-burst {a.burst}"]
-    if a.mode & 15:
-        words.append(f"--hashlimit-mode {','.join(name for bit, name in MODES if a.mode & bit)}")
-    words.append(f"--hashlimit-name {a.name}")
-    defaults = (("htable-size", a.size, 0), ("htable-max", a.max, 0), ("htable-gcinterval", a.gc_interval_ms, 1000),
-                ("htable-expire", a.expire_ms, None))  # fmt: skip
-    words += [f"--hashlimit-{name} {value}" for name, value, usual in defaults[:3] if value != usual]
-    for name, mask in (("srcmask", a.srcmask), ("dstmask", a.dstmask)):
-        if mask not in (32, 128):
-            words.append(f"--hashlimit-{name} {mask}")
-    return " ".join(words)
-
-
 def _frag(a: payloads.Spis) -> str:
     return f"{no(a.invert)}--fragid {span(a.low, a.high)}"
 
@@ -393,14 +272,9 @@ def _options(name: str) -> Callable[[payloads.Number], str]:
     return lambda a: f"--{name}-len {a.value}" if a.mask & 1 else ""
 
 
-def _bpf(a: payloads.Program) -> str:
-    return f'--bytecode "{a.text}"'
-
-
 MATCHES: dict[str, Callable[[Any], str]] = {
+    **STATE_MATCHES,
     "comment": lambda a: f"--comment {quoted(a.name)}",
-    "conntrack": _conntrack,
-    "state": lambda a: f"--state {bit_names(a.state, STATES)}",
     "multiport": _multiport,
     "tcp": _transport,
     "udp": _transport,
@@ -409,12 +283,10 @@ MATCHES: dict[str, Callable[[Any], str]] = {
     "addrtype": _addrtype,
     "mark": _mark,
     "connmark": _mark,
-    "statistic": _statistic,
     "physdev": _physdev,
     "iprange": _iprange,
     "mac": lambda a: f"{no(a.invert)}--mac-source {format_mac(a.mac)}",
     "owner": _owner,
-    "limit": _limit,
     "set": lambda _a: "",
     "u32": _u32,
     "length": lambda a: f"{no(a.invert)}--length {span(a.low, a.high)}",
@@ -432,10 +304,6 @@ MATCHES: dict[str, Callable[[Any], str]] = {
     "socket": _socket,
     "ecn": _ecn,
     "string": _string,
-    "time": _time,
-    "connbytes": _connbytes,
-    "connlabel": _connlabel,
-    "cluster": _cluster,
     "devgroup": _devgroup,
     "quota": lambda a: f"{no(a.invert)}--quota {a.quota}",
     "cgroup": _cgroup,
@@ -449,16 +317,13 @@ MATCHES: dict[str, Callable[[Any], str]] = {
     "tcpmss": lambda a: f"{no(a.invert)}--mss {span(a.low, a.high)}",
     "ipv6header": _ipv6header,
     "osf": _osf,
-    "hashlimit": _hashlimit,
     "frag": _frag,
     "hbh": _options("hbh"),
     "dst": _options("dst"),
     "rt": lambda a: f"--rt-type {a.value}" if a.mask & 1 else "",
     "eui64": lambda _a: "",
     "srh": lambda a: f"--srh-next-hdr {a.value}" if a.mask & 1 else "",
-    "bpf": _bpf,
-}
-# Those that write addresses which have the same layout in both families.
+}  # Those that write addresses which have the same layout in both families.
 BY_FAMILY: dict[str, Callable[[Any, bool], str]] = {"recent": _recent, "connlimit": _connlimit}
 
 

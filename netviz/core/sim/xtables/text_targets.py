@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from netviz.core.model.addr import format_ip
-from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables import payloads, target_payloads
 from netviz.core.sim.xtables.text_matches import Sets, set_name, sides
 from netviz.core.sim.xtables.words import prefix_length, quoted
 
@@ -20,7 +20,7 @@ EVENTS = ("new", "related", "destroy", "reply", "assured", "protoinfo", "helper"
           "synproxy")  # fmt: skip
 
 
-def set_target(a: payloads.SetChange, sets: Sets) -> str:
+def set_target(a: target_payloads.SetChange, sets: Sets) -> str:
     """Write what a target does to sets."""
     words = ["-j SET"]
     for option, ref in (("add-set", a.add), ("del-set", a.delete), ("map-set", a.map)):
@@ -30,14 +30,14 @@ def set_target(a: payloads.SetChange, sets: Sets) -> str:
     return " ".join(words + [word for bit, word in flags if a.map_flags & bit])
 
 
-def _connmark_set(a: payloads.ConnmarkSet) -> str:
+def _connmark_set(a: target_payloads.ConnmarkSet) -> str:
     if a.mode == 0:
         return f"--set-xmark 0x{a.ctmark:x}/0x{a.ctmask:x}"
     option = "--save-mark" if a.mode == 1 else "--restore-mark"
     return f"{option} --nfmask 0x{a.nfmask:x} --ctmask 0x{a.ctmask:x}"
 
 
-def _ct_set(a: payloads.CtSet) -> str:
+def _ct_set(a: target_payloads.CtSet) -> str:
     if a.flags & 1:
         return "--notrack"
     words = [f"--ctevents {_events(a.events)}"] if a.events else []
@@ -55,7 +55,7 @@ def _events(mask: int) -> str:
     return ",".join(name for bit, name in enumerate(EVENTS) if mask & 1 << bit)
 
 
-def _queue(a: payloads.Queue) -> str:
+def _queue(a: target_payloads.Queue) -> str:
     last = a.number + a.total - 1
     words = [f"--queue-balance {a.number}:{last}" if a.total > 1 else f"--queue-num {a.number}"]
     return " ".join(
@@ -63,7 +63,7 @@ def _queue(a: payloads.Queue) -> str:
     )
 
 
-def _hmark(a: payloads.Hmark, ipv6: bool) -> str:
+def _hmark(a: target_payloads.Hmark, ipv6: bool) -> str:
     words = []
     if a.flags & 1 << 12:
         words.append("--hmark-tuple ct")
@@ -84,21 +84,21 @@ def _hmark(a: payloads.Hmark, ipv6: bool) -> str:
     return " ".join(words + ([f"--hmark-offset {a.offset}"] if a.flags & 1 << 11 else []))
 
 
-def _prefixes(a: payloads.Prefixes) -> str:
+def _prefixes(a: target_payloads.Prefixes) -> str:
     src, dst = f"{format_ip(a.src)}/{a.src_len}", f"{format_ip(a.dst)}/{a.dst_len}"
     return f"--src-pfx {src} --dst-pfx {dst}"
 
 
-def _tee(a: payloads.Gateway) -> str:
+def _tee(a: target_payloads.Gateway) -> str:
     width = 16 if any(a.addr[4:]) else 4
     return f"--gateway {format_ip(a.addr[:width])}" + (f" --oif {a.oif}" if a.oif else "")
 
 
-def _ecn_set(a: payloads.EcnSet) -> str:
+def _ecn_set(a: target_payloads.EcnSet) -> str:
     return "--ecn-tcp-remove" if a.operation & 0x30 == 0x30 and not a.tcp else f"--ecn-ip-ect {a.ect}"
 
 
-def _rateest(a: payloads.Estimator) -> str:
+def _rateest(a: target_payloads.Estimator) -> str:
     return f"--rateest-name {a.name} --rateest-interval {_period(a.interval)} --rateest-ewmalog {_ewma(a)}"
 
 
@@ -108,13 +108,13 @@ def _period(interval: int) -> str:
     return f"{milliseconds}.0ms" if milliseconds < 1000 else f"{milliseconds // 1000}.0s"
 
 
-def _ewma(a: payloads.Estimator) -> str:
+def _ewma(a: target_payloads.Estimator) -> str:
     milliseconds = (250 << (a.interval + 2)) << a.ewma_log
     return f"{milliseconds}.0ms" if milliseconds < 1000 else f"{milliseconds // 1000}.0s"
 
 
-def _range_writer(option: str) -> Callable[[payloads.Range], str]:
-    def write(a: payloads.Range) -> str:
+def _range_writer(option: str) -> Callable[[target_payloads.Range], str]:
+    def write(a: target_payloads.Range) -> str:
         words = []
         v6 = any(a.low[4:]) or any(a.high[4:])
         low, high = (format_ip(addr if v6 else addr[:4]) for addr in (a.low, a.high))
@@ -131,24 +131,24 @@ def _range_writer(option: str) -> Callable[[payloads.Range], str]:
     return write
 
 
-def _dashed(a: payloads.Range) -> str:
+def _dashed(a: target_payloads.Range) -> str:
     return str(a.port_low) if a.port_low == a.port_high else f"{a.port_low}-{a.port_high}"
 
 
-def _netmap(a: payloads.Range) -> str:
+def _netmap(a: target_payloads.Range) -> str:
     width = 16 if len(a.low) == 16 else 4
     mask = bytes(~(low ^ high) & 0xFF for low, high in zip(a.low[:width], a.high[:width], strict=True))
     length = prefix_length(mask)
     return f"--to {format_ip(a.low[:width])}{'' if length == width * 8 else f'/{length}'}"
 
 
-def log(a: payloads.Log) -> str:
+def log(a: target_payloads.Log) -> str:
     """Write what LOG is asked for."""
     words = [f"--log-prefix {quoted(a.prefix)}"] if a.prefix else []
     return " ".join(words + ([f"--log-level {a.level}"] if a.level != 4 else []))
 
 
-def nflog(a: payloads.Log) -> str:
+def nflog(a: target_payloads.Log) -> str:
     """Write what NFLOG is asked for."""
     words = [f"--nflog-prefix {quoted(a.prefix)}"] if a.prefix else []
     return " ".join(words + ([f"--nflog-group {a.group}"] if a.group else []))
@@ -190,7 +190,7 @@ TARGETS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def _tproxy(a: payloads.Tproxy, ipv6: bool) -> str:
+def _tproxy(a: target_payloads.Tproxy, ipv6: bool) -> str:
     addr = format_ip(a.addr[: 16 if ipv6 else 4])
     return f"--on-port {a.port} --on-ip {addr} --tproxy-mark 0x{a.mark_value:x}/0x{a.mark_mask:x}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from netviz.core.model.l3 import Addr
 from netviz.core.model.link import BR_STATE_BLOCKING
+from netviz.core.model.netns import Pod
 from tests.core.check.judging import kinds, only
 from tests.core.sim.build import Net, textbook
 
@@ -91,3 +92,21 @@ def test_new_pods_of_another_range_beside_old_ones() -> None:
     net.pod(made["node-1"], "new", "cni0", "10.1.5.11/24", via="10.1.5.1")
     problem = only(net)
     assert (problem.kind, problem.affects.pods) == ("bridge-wrong-range", ("default/new",))
+
+
+def test_a_host_end_that_doesnt_answer_for_its_pods_gateway_nobody_else_has() -> None:
+    net = Net()
+    node = net.node("node-1")
+    pod = net.netns("node-1", "web", pod=Pod("web", "default"))
+    net.veth(pod, "eth0", node, "cali1")
+    pod.addr("eth0", "10.1.1.11/32")
+    pod.route("169.254.1.1/32", dev="eth0")
+    pod.route("0.0.0.0/0", "169.254.1.1", dev="eth0")
+    problem = only(net)
+    assert (
+        problem.headline
+        == "cali1 on node-1 doesn't answer for default/web's gateway 169.254.1.1: proxy_arp is off"
+    )
+    assert problem.fix[0].command == "sysctl -w net/ipv4/conf/cali1/proxy_arp=1"
+    node.conf4("cali1", proxy_arp=1)
+    assert kinds(net) == []

@@ -12,7 +12,7 @@ from netviz.core.sim.nft.compat.hmark import METHOD_CT, hash_mark
 from netviz.core.sim.nft.context import Action, Stop, Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet, icmp_error
-from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables import target_payloads
 from tests.core.sim.xtables.recorded import Tracked, apply_rule, context, echo, rule, tcp, tracked
 
 
@@ -204,10 +204,10 @@ def test_a_hash_as_mark() -> None:
 def test_what_a_mark_is_a_hash_of() -> None:
     """An error's quoted packet, not its own addresses; a connection's ends, whichever way and however translated."""
     every = b"\xff" * 16
-    plain = payloads.Hmark(every, every, b"\xff" * 4, bytes(4), 7, 0xFFFF, 1, 1000, 0)
+    plain = target_payloads.Hmark(every, every, b"\xff" * 4, bytes(4), 7, 0xFFFF, 1, 1000, 0)
     by_connection = msgspec.structs.replace(plain, flags=METHOD_CT)
 
-    def mark(packet: Packet | Tracked, how: payloads.Hmark) -> int:
+    def mark(packet: Packet | Tracked, how: target_payloads.Hmark) -> int:
         ctx = context(packet)
         assert hash_mark(ctx, how) is Tri.TRUE
         return ctx.packet.mark

@@ -12,12 +12,12 @@ from netviz.core.sim.nft.context import Context, Result, Stop, Tri
 from netviz.core.sim.nft.jhash import jhash2, reciprocal_scale
 from netviz.core.sim.nft.payload import is_piece
 from netviz.core.sim.packet import IPPROTO_ICMP, Packet
-from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables import target_payloads
 
 METHOD_CT, METHOD_L3 = 1 << 12, 1 << 13
 
 
-def hash_mark(ctx: Context, a: payloads.Hmark) -> Result:
+def hash_mark(ctx: Context, a: target_payloads.Hmark) -> Result:
     """Set the mark; where it comes from a port that isn't known, stop. A packet without a connection may keep its mark."""
     packet, conn = ctx.packet, ctx.conn
     flow = _hashed(packet, conn, bool(a.flags & METHOD_CT))
@@ -60,7 +60,7 @@ def _masked(addr: bytes, mask: bytes) -> int:
     return value
 
 
-def _ports(sport: int, dport: int, a: payloads.Hmark) -> int:
+def _ports(sport: int, dport: int, a: target_payloads.Hmark) -> int:
     both = sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
     made = bytes(have & mask | put for have, mask, put in zip(both, a.port_mask, a.port_set, strict=True))
     first, second = int.from_bytes(made[:2], "big"), int.from_bytes(made[2:], "big")

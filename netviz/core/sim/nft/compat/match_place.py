@@ -12,7 +12,6 @@ from typing import Any
 
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.l3 import (
-    RT_TABLE_LOCAL,
     RTN_ANYCAST,
     RTN_LOCAL,
     RTN_MULTICAST,
@@ -26,8 +25,7 @@ from netviz.core.sim.nft.compat.answers import inverted, tri
 from netviz.core.sim.nft.context import Context, Tri
 from netviz.core.sim.nft.meta import by_kernel, packet_type
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, TH_SYN, Packet, invert
-from netviz.core.sim.route.fib import Lookup, lookup_table, route_index
-from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules
+from netviz.core.sim.route.rules import RouteResult, lookup_local, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import IFA_F_TENTATIVE, is_link_local6, is_multicast, owned_addrs
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.xtables import payloads
@@ -46,7 +44,7 @@ def address_type(ctx: Context, addr: bytes, dev: Link | None) -> int:
         return RTN_BROADCAST
     if is_multicast(addr):
         return RTN_MULTICAST
-    found = lookup_table(route_index(ctx.ns.routes), RT_TABLE_LOCAL, Lookup(addr), ctx.ns.nexthops)
+    found = lookup_local(ctx.ns, addr)
     if found is None:
         return RTN_UNICAST
     if dev is not None and all(nexthop.oif != dev.ifindex for nexthop in found.nexthops):

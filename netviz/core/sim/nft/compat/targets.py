@@ -21,7 +21,7 @@ from netviz.core.sim.nft.compat.tproxy import redirect_to_socket
 from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
 from netviz.core.sim.packet import IPPROTO_TCP
 from netviz.core.sim.steps import Copy
-from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables import payloads, target_payloads
 from netviz.core.sim.xtables.decode import decode_target
 
 ZONE_DIRECTIONS, ZONE_MARK = 4 | 8, 16
@@ -37,13 +37,13 @@ NO_EFFECT = frozenset(
 )  # fmt: skip
 
 
-def _mark(ctx: Context, a: payloads.MarkSet) -> Result:
+def _mark(ctx: Context, a: target_payloads.MarkSet) -> Result:
     """Source: net/netfilter/xt_mark.c, mark_tg."""
     ctx.packet = ctx.packet.but(mark=(ctx.packet.mark & ~a.mask & 0xFFFFFFFF) ^ a.value)
     return Tri.TRUE
 
 
-def _connmark(ctx: Context, a: payloads.ConnmarkSet) -> Result:
+def _connmark(ctx: Context, a: target_payloads.ConnmarkSet) -> Result:
     """Source: net/netfilter/xt_connmark.c, connmark_tg_shift."""
     conn = ctx.conn
     if conn is None:
@@ -66,7 +66,7 @@ def _connmark(ctx: Context, a: payloads.ConnmarkSet) -> Result:
     return Tri.TRUE
 
 
-def _ct(ctx: Context, a: payloads.CtSet) -> Result:
+def _ct(ctx: Context, a: target_payloads.CtSet) -> Result:
     """Source: net/netfilter/xt_CT.c, xt_ct_target."""
     packet = ctx.packet
     if packet.ct is not None or packet.untracked or packet.template:
@@ -114,14 +114,14 @@ def _reject(ctx: Context, a: payloads.Number) -> Result:
     return Action(NftExpr("reject", {"type": 0, "icmp_code": code}))
 
 
-def _set(ctx: Context, a: payloads.SetChange) -> Result:
+def _set(ctx: Context, a: target_payloads.SetChange) -> Result:
     """Source: net/netfilter/xt_set.c, set_target_v3."""
     change_set(ctx, a.add, True)
     change_set(ctx, a.delete, False)
     return map_set(ctx, a.map, a.map_flags) if a.map is not None else Tri.TRUE
 
 
-def _ecn(ctx: Context, a: payloads.EcnSet) -> Result:
+def _ecn(ctx: Context, a: target_payloads.EcnSet) -> Result:
     """Source: net/ipv4/netfilter/ipt_ECN.c, ecn_tg, set_ect_ip, set_ect_tcp."""
     packet = ctx.packet
     if a.operation & ECN_IP:
@@ -134,13 +134,13 @@ def _ecn(ctx: Context, a: payloads.EcnSet) -> Result:
     return Tri.TRUE
 
 
-def _strip_options(ctx: Context, _a: payloads.Options) -> Result:
+def _strip_options(ctx: Context, _a: target_payloads.Options) -> Result:
     """Note that the packet's options aren't the sender's any more. Source: net/netfilter/xt_TCPOPTSTRIP.c."""
     ctx.run.memory = ctx.run.memory.with_scratch(("stripped", ctx.packet.tuple()), 1)
     return Tri.TRUE
 
 
-def _queue(ctx: Context, a: payloads.Queue) -> Result:
+def _queue(ctx: Context, a: target_payloads.Queue) -> Result:
     """Hand the packet to a program, if one listens: that isn't in the state, and the run forks.
 
     Source: net/netfilter/xt_NFQUEUE.c, nfqueue_tg_v3; nf_queue.c, nf_queue.
@@ -151,7 +151,7 @@ def _queue(ctx: Context, a: payloads.Queue) -> Result:
     return Verdict(NF_ACCEPT if a.flags & QUEUE_BYPASS else NF_DROP)
 
 
-def _tee(ctx: Context, a: payloads.Gateway) -> Result:
+def _tee(ctx: Context, a: target_payloads.Gateway) -> Result:
     """Send a copy to a gateway; the packet itself goes on. Source: net/netfilter/xt_TEE.c, tee_tg4, tee_tg6."""
     ctx.copies.append(Copy(addr=a.addr[: len(ctx.packet.dst)]))
     return Tri.TRUE

@@ -13,10 +13,10 @@ from netviz.core.sim.attrs import Verdict
 from netviz.core.sim.nft.context import Context, Result, Stop
 from netviz.core.sim.nft.socket import transparent_socket
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
-from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables import target_payloads
 
 
-def redirect_to_socket(ctx: Context, a: payloads.Tproxy) -> Result:
+def redirect_to_socket(ctx: Context, a: target_payloads.Tproxy) -> Result:
     """Find the socket and hand the packet to it; without one that is transparent, drop the packet."""
     packet = ctx.packet
     if packet.proto not in (IPPROTO_TCP, IPPROTO_UDP) or ctx.iif is None:

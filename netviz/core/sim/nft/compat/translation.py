@@ -18,7 +18,7 @@ from netviz.core.model.addr import in_prefix
 from netviz.core.model.netfilter import NF_LOCAL_OUT, NF_PRE_ROUTING, NftExpr
 from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables import target_payloads
 
 MAP_IPS, PROTO_SPECIFIED, NETMAP_FLAG = 1, 2, 64
 # Registers for addresses and ports of a translation: 16 bytes each for addresses.
@@ -28,7 +28,7 @@ MAX_PREFIX, MANGLED_ZERO = 64, 0xFFFF
 WRITTEN_IN_PLACE = "addresses written in place"
 
 
-def _translation(ctx: Context, name: str, kind: int | None, a: payloads.Range) -> Result:
+def _translation(ctx: Context, name: str, kind: int | None, a: target_payloads.Range) -> Result:
     attrs: dict[str, Any] = {} if kind is None else {"type": kind}
     width = len(ctx.packet.src)
     ctx.reset()
@@ -44,38 +44,38 @@ def _translation(ctx: Context, name: str, kind: int | None, a: payloads.Range) -
     return Action(NftExpr(name, attrs))
 
 
-def _dnat(ctx: Context, a: payloads.Range) -> Result:
+def _dnat(ctx: Context, a: target_payloads.Range) -> Result:
     """Source: net/netfilter/xt_nat.c, xt_dnat_target_v2."""
     return _translation(ctx, "nat", 1, a)
 
 
-def _snat(ctx: Context, a: payloads.Range) -> Result:
+def _snat(ctx: Context, a: target_payloads.Range) -> Result:
     """Source: net/netfilter/xt_nat.c, xt_snat_target_v2."""
     return _translation(ctx, "nat", 0, a)
 
 
-def _masquerade(ctx: Context, a: payloads.Range) -> Result:
+def _masquerade(ctx: Context, a: target_payloads.Range) -> Result:
     """Source: net/netfilter/xt_MASQUERADE.c, masquerade_tg."""
     return _translation(ctx, "masq", None, a)
 
 
-def _redirect(ctx: Context, a: payloads.Range) -> Result:
+def _redirect(ctx: Context, a: target_payloads.Range) -> Result:
     """Source: net/netfilter/xt_REDIRECT.c, redirect_tg4."""
     return _translation(ctx, "redir", None, a)
 
 
-def _netmap(ctx: Context, a: payloads.Range) -> Result:
+def _netmap(ctx: Context, a: target_payloads.Range) -> Result:
     """Put the network part of the range into the address. Source: net/netfilter/xt_NETMAP.c, netmap_tg4."""
     width = len(ctx.packet.src)
     dest = ctx.hook in (NF_PRE_ROUTING, NF_LOCAL_OUT)
     addr = ctx.packet.dst if dest else ctx.packet.src
     mask = bytes(~(low ^ high) & 0xFF for low, high in zip(a.low[:width], a.high[:width], strict=True))
     mapped = bytes(have & ~m & 0xFF | low & m for have, low, m in zip(addr, a.low[:width], mask, strict=True))
-    whole = payloads.Range(a.flags | MAP_IPS, mapped, mapped, a.port_low, a.port_high)
+    whole = target_payloads.Range(a.flags | MAP_IPS, mapped, mapped, a.port_low, a.port_high)
     return _translation(ctx, "nat", int(dest), whole)
 
 
-def _prefix(addr: bytes, a: payloads.Prefixes) -> bytes | None:
+def _prefix(addr: bytes, a: target_payloads.Prefixes) -> bytes | None:
     """Put another prefix into an address, and make up for its checksum elsewhere in it; None: it cannot be.
 
     Source: net/ipv6/netfilter/ip6t_NPT.c, ip6t_npt_map_pfx.
@@ -103,7 +103,7 @@ def _sum(addr: bytes) -> int:
     return _fold(sum(int.from_bytes(addr[i : i + 2], "big") for i in range(0, 16, 2)))
 
 
-def _quoted(packet: Packet, a: payloads.Prefixes, side: str) -> Packet:
+def _quoted(packet: Packet, a: target_payloads.Prefixes, side: str) -> Packet:
     """Translate the other address of the packet that an error quotes too, if it is within the prefix that goes.
 
     Source: net/ipv6/netfilter/ip6t_NPT.c, icmpv6_bounced_ipv6hdr.
@@ -115,7 +115,7 @@ def _quoted(packet: Packet, a: payloads.Prefixes, side: str) -> Packet:
     return packet if mapped is None else packet.but(inner=msgspec.structs.replace(inner, **{side: mapped}))
 
 
-def _snpt(ctx: Context, a: payloads.Prefixes) -> Result:
+def _snpt(ctx: Context, a: target_payloads.Prefixes) -> Result:
     """Source: net/ipv6/netfilter/ip6t_NPT.c, ip6t_snpt_tg."""
     addr = _prefix(ctx.packet.src, a) if max(a.src_len, a.dst_len) <= MAX_PREFIX else None
     if addr is None:
@@ -125,7 +125,7 @@ def _snpt(ctx: Context, a: payloads.Prefixes) -> Result:
     return Tri.TRUE
 
 
-def _dnpt(ctx: Context, a: payloads.Prefixes) -> Result:
+def _dnpt(ctx: Context, a: target_payloads.Prefixes) -> Result:
     """Source: net/ipv6/netfilter/ip6t_NPT.c, ip6t_dnpt_tg."""
     addr = _prefix(ctx.packet.dst, a) if max(a.src_len, a.dst_len) <= MAX_PREFIX else None
     if addr is None:

@@ -1,0 +1,189 @@
+"""Whether neighbour entries that nobody questions (permanent ones) have the MAC of who really has the address.
+
+Who has it is looked for only where the link leads: the other end of a veth, the bridge and its ports, other nodes on the
+wire, other ends of the tunnel. An entry for an address that nobody there has is no contradiction. The machine that
+has the wrong entry is to blame, not the one that gets the frame, or doesn't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from netviz.core.check.claims import CLAIMS, Claim
+from netviz.core.check.fact import Fact, Look
+from netviz.core.check.problem import Affects, Problem
+from netviz.core.check.tables import PODS
+from netviz.core.check.text import affects, command, place
+from netviz.core.check.wiring import Pair, name_of, who
+from netviz.core.model.addr import format_ip, format_mac, in_prefix
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.l2 import NTF_PROXY, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Neigh
+from netviz.core.model.link import Link
+from netviz.core.model.netns import Netns
+from netviz.core.plain import quoted
+from netviz.core.sim.node_index import TUNNEL_KINDS, resolve_lower_of
+from netviz.core.sim.route.saddr import link_addrs
+from netviz.core.sim.trace import pod_name
+from netviz.core.state.node import NetnsState
+
+MAC_BYTES = 6
+# Who may have an address, as (namespace, its MAC there).
+Holders = list[tuple[Netns, bytes]]
+
+
+def _find(look: Look) -> Iterator[Problem]:
+    root = look.root
+    if root is None:
+        return
+    for ns in (root, *(pod for pod in look.wiring.inside if look.whole(pod))):
+        for entry in ns.neighs.values():
+            if not entry.state & (NUD_PERMANENT | NUD_NOARP) or not _unicast(entry):
+                continue
+            link = ns.links.get(entry.ifindex)
+            if link is None:
+                continue
+            look.judged += 1
+            holders = _on_node(look, root, ns, link, entry.dst)
+            if holders is None:
+                holders = _on_wire(look, ns, link, entry.dst)
+            if holders and all(mac != entry.mac for _, mac in holders):
+                yield _problem(look, ns, link, entry, holders)
+            elif not holders and link.kind == "macvlan":
+                yield from _unlike_others(look, root, ns, link, entry)
+
+
+def _unicast(entry: Neigh) -> bool:
+    return (
+        len(entry.mac) == MAC_BYTES
+        and not entry.mac[0] & 1
+        and any(entry.mac)
+        and not entry.flags & NTF_PROXY
+    )
+
+
+def _on_node(look: Look, root: NetnsState, ns: NetnsState, link: Link, addr: bytes) -> Holders | None:
+    """Who has an address at the other end of a veth, or on a bridge of the node; None: the link leads elsewhere."""
+    wiring = look.wiring
+    if ns is root:
+        pair = wiring.pairs.get(link.ifindex)
+        if pair is not None:
+            return _of_pair(pair, addr)
+        if link.kind == "bridge" and not any(
+            root.links[wire].master == link.ifindex for wire in wiring.wires
+        ):
+            ports = [pair for pair in wiring.pairs.values() if pair.host.master == link.ifindex]
+            return [holder for pair in ports for holder in _of_pair(pair, addr)]
+        return None
+    pair = next((pair for pair in wiring.pairs_of.get(ns.key, ()) if pair.inner is link), None)
+    if pair is None:
+        return None
+    bridge = root.links.get(pair.host.master)
+    if bridge is None:  # the host end answers, for itself and by proxy
+        return [(root.netns, pair.host.mac)]
+    if any(one.ifindex == bridge.ifindex and one.addr == addr for one in root.addrs.values()):
+        return [(root.netns, bridge.mac)]
+    ports = [p for p in wiring.pairs.values() if p.host.master == bridge.ifindex and p is not pair]
+    return [holder for port in ports for holder in _of_pair(port, addr)]
+
+
+def _of_pair(pair: Pair, addr: bytes) -> Holders:
+    has = any(one.addr == addr for one in link_addrs(pair.ns, pair.inner.ifindex))
+    return [(pair.ns.netns, pair.inner.mac)] if has else []
+
+
+def _on_wire(look: Look, ns: NetnsState, link: Link, addr: bytes) -> Holders:
+    """Who has an address on the wire or in the tunnel that a link leads to."""
+    tunnel = link.kind in TUNNEL_KINDS
+    near = any(in_prefix(addr, one.addr, one.prefixlen) for one in link_addrs(ns, link.ifindex))
+    if not tunnel and not near:
+        return []
+    claims = (claim for _, mine in look.ask(CLAIMS, addr) for claim in mine)
+    return [(claim.netns, claim.link.mac) for claim in claims if _joined(claim, ns, link, tunnel)]
+
+
+def _joined(claim: Claim, ns: NetnsState, link: Link, tunnel: bool) -> bool:
+    if claim.netns.key == ns.key or claim.rank == "service":
+        return False
+    if tunnel:
+        return claim.link.kind == link.kind and claim.netns.key.node != ns.key.node
+    return claim.link.kind not in TUNNEL_KINDS
+
+
+def _unlike_others(
+    look: Look, root: NetnsState, ns: NetnsState, link: Link, entry: Neigh
+) -> Iterator[Problem]:
+    """Compare an entry for somebody unknown with what the others on the same device have learned of him."""
+    lower = resolve_lower_of(look.node, LinkKey(ns.key, link.ifindex))
+    learned = {}
+    for other in (root, *look.wiring.inside):
+        for one in other.links.values():
+            at = LinkKey(other.key, one.ifindex)
+            if other is ns or lower is None or (at != lower and resolve_lower_of(look.node, at) != lower):
+                continue
+            known = other.neighs.get((one.ifindex, entry.dst, False))
+            if known is not None and known.state == NUD_REACHABLE:
+                learned[known.mac] = other.netns
+    if len(learned) == 1 and entry.mac not in learned:
+        ((mac, netns),) = learned.items()
+        yield _problem(look, ns, link, entry, [(netns, mac)], learned_by=who(netns))
+
+
+def _problem(
+    look: Look, ns: NetnsState, link: Link, entry: Neigh, holders: Holders, learned_by: str = ""
+) -> Problem:
+    addr, dev = format_ip(entry.dst), quoted(link.ifname)
+    netns, right = holders[0]
+    whom = "" if learned_by else f" ({name_of(netns) or netns.key.node})"
+    has = f"{learned_by} has learned" if learned_by else "the owner has"
+    reach, owner = _reach(look, ns, netns, bool(learned_by)), name_of(netns) or netns.key.node
+    lost = addr if learned_by else owner
+    return Problem(
+        kind="wrong-neighbour",
+        cause=f"{ns.key}:{link.ifname}:{addr}",
+        severity="error",
+        harm="breaks traffic",
+        headline=f"{who(ns.netns)} has a permanent neighbour entry for {addr}{whom} on {link.ifname}"
+        f" with a wrong MAC address",
+        consequence=f"What it sends to or through {lost} goes to {format_mac(entry.mac)};"
+        f" {has} {format_mac(right)}.",
+        where=place(ns.netns, link),
+        certainty="likely" if learned_by else "certain",
+        affects=reach,
+        check=(command(ns.netns, f"ip neigh show {addr} dev {dev}"),),
+        fix=(
+            command(ns.netns, f"ip neigh replace {addr} lladdr {format_mac(right)} dev {dev} nud permanent")
+            if link.kind in TUNNEL_KINDS
+            else command(ns.netns, f"ip neigh del {addr} dev {dev}"),
+        ),
+        rests_on=look.rests_on(netns.key.node),
+    )
+
+
+def _reach(look: Look, ns: NetnsState, holder: Netns, learned: bool) -> Affects:
+    """Whom a wrong entry affects: the pod that has it or that it is for, else all pods of both nodes."""
+    pods = [
+        name
+        for netns in (ns.netns, holder)
+        if (name := pod_name(netns)) and not (learned and netns is holder)
+    ]
+    if pods:
+        return affects(pods)
+    mine, theirs = (
+        [name for _, names in look.ask(PODS, node) for name in names]
+        for node in (ns.key.node, holder.key.node)
+    )
+    return affects(
+        [*mine, *theirs], pairs=2 * len(mine) * len(theirs) if ns.key.node != holder.key.node else 0
+    )
+
+
+FACT = Fact(
+    name="neighbours",
+    demands="Every permanent neighbour entry has the MAC address of who has the IP address.",
+    unit="entries",
+    kinds=("wrong-neighbour",),
+    needs=("links", "addrs", "neighs"),
+    reads=("routes",),
+    find=_find,
+    asks=(CLAIMS, PODS),
+)

@@ -1,0 +1,240 @@
+"""Whether the ends of tunnels fit each other: VNI, port, keys, and where each says that the other is.
+
+    node1 flannel.1  --- entry: MAC of node2's end is behind 172.30.0.12 --->  node2 flannel.1, at 172.30.0.12
+
+Tunnels with many ends (VXLAN, Geneve) have the same name on every node: those of one name must have one VNI and one
+port. Tunnels with one remote are held to what the remote has.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+
+import msgspec
+
+from netviz.core.check.claims import CLAIMS
+from netviz.core.check.fact import Fact, Look, Table, rests_on
+from netviz.core.check.problem import Command, Problem, Where
+from netviz.core.check.tables import PODS
+from netviz.core.check.text import affects, command, counted, place
+from netviz.core.check.wiring import Wiring
+from netviz.core.model.addr import format_ip, format_mac
+from netviz.core.model.l2 import Fdb
+from netviz.core.model.link import AnyKindInfo, Link, TunnelInfo, VxlanInfo, WireguardInfo
+from netviz.core.plain import quoted
+from netviz.core.sim.node_index import TUNNEL_KINDS
+from netviz.core.sim.route.saddr import is_multicast
+from netviz.core.state.node import NetnsState
+
+NEEDS = ("links", "addrs", "fdb")
+
+
+class End(msgspec.Struct, frozen=True, gc=False):
+    """One end of a tunnel in a node's own namespace. `addrs` are the node's own addresses."""
+
+    link: Link
+    addrs: tuple[bytes, ...]
+
+
+def _ends(wiring: Wiring) -> dict[Hashable, tuple[End, ...]]:
+    """Map a tunnel device's name, its MAC, and the node's addresses to the ends."""
+    root = wiring.root
+    found: dict[Hashable, tuple[End, ...]] = {}
+    links = [link for link in root.links.values() if link.kind in TUNNEL_KINDS] if root is not None else []
+    if root is None or not links:
+        return found
+    tunnels = {link.ifindex for link in links}
+    addrs = tuple(sorted({addr.addr for addr in root.addrs.values() if addr.ifindex not in tunnels}))
+    for link in links:
+        end = End(link, addrs)
+        keys: list[Hashable] = [("name", link.ifname), *(("at", addr) for addr in addrs)]
+        if len(link.mac) == 6:
+            keys.append(("mac", link.mac))
+        for key in keys:
+            found[key] = (*found.get(key, ()), end)
+    return found
+
+
+ENDS: Table[tuple[End, ...]] = Table("tunnel ends", ("links", "addrs"), _ends)
+
+
+def _settings(info: AnyKindInfo | None) -> tuple[tuple[str, int], ...]:
+    """What all ends of a tunnel with many ends have in common."""
+    if isinstance(info, VxlanInfo | TunnelInfo) and not (any(info.remote) and not is_multicast(info.remote)):
+        return (
+            (("VNI", info.vni), ("port", info.port)) if not info.collect_metadata else (("port", info.port),)
+        )
+    return ()
+
+
+def _judge(key: Hashable, held: list[tuple[str, tuple[End, ...]]]) -> Iterator[Problem]:
+    assert isinstance(key, tuple)
+    if key[0] != "name" or len(held) < 2:
+        return
+    ends = [(node, mine[0].link, _settings(mine[0].link.info)) for node, mine in held]
+    ends = [end for end in ends if end[2]]
+    counts = Counter(settings for _, _, settings in ends)
+    if len(counts) < 2:
+        return
+    usual = max(counts, key=lambda settings: (counts[settings], [-number for _, number in settings]))
+    for node, link, settings in ends:
+        differing = [
+            (what, mine, theirs)
+            for (what, mine), (_, theirs) in zip(settings, usual, strict=False)
+            if mine != theirs
+        ]
+        for what, mine, theirs in differing:
+            yield _unlike(node, link, what, mine, theirs, counts[usual])
+
+
+def _unlike(node: str, link: Link, what: str, mine: int, theirs: int, others: int) -> Problem:
+    return Problem(
+        kind="tunnel-mismatch",
+        cause=f"{node}:{link.ifname}:{what}",
+        severity="error",
+        harm="breaks traffic",
+        headline=f"{link.ifname} on {node} has {what} {mine}, but on {counted(others, 'other node')} it has {theirs}",
+        consequence="Each end drops what the other sends.",
+        where=Where(node, "", link.ifname),
+        check=(Command(node, "", f"ip -d link show {quoted(link.ifname)}"),),
+        rests_on=rests_on((node,), NEEDS),
+    )
+
+
+def _find(look: Look) -> Iterator[Problem]:
+    root = look.root
+    if root is None:
+        return
+    for link in root.links.values():
+        if link.kind not in TUNNEL_KINDS:
+            continue
+        look.judged += 1
+        info = link.info
+        if isinstance(info, WireguardInfo):
+            yield from _peers(look, root, link, info)
+        elif isinstance(info, VxlanInfo | TunnelInfo) and any(info.remote) and not is_multicast(info.remote):
+            yield from _remote(look, root, link, info)
+    for entry in root.fdb.values():
+        if entry.dst and not entry.master and any(entry.mac):
+            look.judged += 1
+            yield from _entry(look, root, entry)
+
+
+def _entry(look: Look, root: NetnsState, entry: Fdb) -> Iterator[Problem]:
+    """A forwarding entry of a VXLAN device: the end with that MAC is on the node that has the remote's address."""
+    link = root.links.get(entry.ifindex)
+    owners = [
+        (node, end)
+        for node, ends in look.ask(ENDS, ("mac", entry.mac))
+        for end in ends
+        if node != root.key.node
+    ]
+    if link is None or not owners or any(entry.dst in end.addrs for _, end in owners):
+        return
+    node, end = owners[0]
+    info = end.link.info
+    right = info.local if isinstance(info, VxlanInfo | TunnelInfo) else b""
+    remote, dev, mac = format_ip(entry.dst), quoted(link.ifname), format_mac(entry.mac)
+    mine = [name for _, names in look.ask(PODS, root.key.node) for name in names]
+    theirs = [name for _, names in look.ask(PODS, node) for name in names]
+    yield Problem(
+        kind="tunnel-wrong-remote",
+        cause=f"{root.key.node}:{link.ifname}:{mac}",
+        severity="error",
+        harm="breaks traffic",
+        headline=f"{link.ifname} on {root.key.node} sends what is for {node} to {remote}, which isn't {node}'s address",
+        consequence=f"Nothing that goes through the tunnel reaches {node} from {root.key.node}.",
+        where=place(root.netns, link),
+        affects=affects([*mine, *theirs], pairs=2 * len(mine) * len(theirs)),
+        check=(command(root.netns, f"bridge fdb show dev {dev}"),),
+        fix=(command(root.netns, f"bridge fdb replace {mac} dev {dev} dst {format_ip(right)}"),)
+        if right
+        else (),
+        rests_on=look.rests_on(node),
+    )
+
+
+def _remote(look: Look, root: NetnsState, link: Link, info: VxlanInfo | TunnelInfo) -> Iterator[Problem]:
+    """A tunnel with one remote: the node that has its address has the other end, with the same settings."""
+    owners = look.ask(ENDS, ("at", info.remote))
+    claims = [claim for _, mine in look.ask(CLAIMS, info.remote) for claim in mine if claim.rank == "node"]
+    if not owners and not claims:
+        return  # somebody whom netviz doesn't know
+    node = owners[0][0] if owners else claims[0].netns.key.node
+    ends = [end.link for _, mine in owners for end in mine if end.link.kind == link.kind]
+    back = [end for end in ends if _takes(end.info, info)]
+    if any(_differing(end, link) == "" for end in back):
+        return
+    what = "no end of it" if not back else _differing(back[0], link)
+    yield _misfit(look, root, link, node, f"{node} has {what}", format_ip(info.remote))
+
+
+def _takes(info: AnyKindInfo | None, mine: VxlanInfo | TunnelInfo) -> bool:
+    """Tell whether an end may be the other end of a tunnel: it leads back, or to anybody."""
+    if not isinstance(info, VxlanInfo | TunnelInfo):
+        return False
+    return not any(info.remote) or not any(mine.local) or info.remote == mine.local
+
+
+def _differing(end: Link, link: Link) -> str:
+    """Say what of the other end doesn't fit, or ""."""
+    one, other = end.info, link.info
+    if not isinstance(one, VxlanInfo | TunnelInfo) or not isinstance(other, VxlanInfo | TunnelInfo):
+        return ""
+    if link.kind in ("vxlan", "geneve"):
+        if one.vni != other.vni and not one.collect_metadata:
+            return f"VNI {one.vni} there, not {other.vni}"
+        return f"port {one.port} there, not {other.port}" if one.port != other.port else ""
+    if isinstance(one, TunnelInfo) and isinstance(other, TunnelInfo) and one.ikey != other.okey:
+        return f"key {one.ikey} there, not {other.okey}"
+    return ""
+
+
+def _peers(look: Look, root: NetnsState, link: Link, info: WireguardInfo) -> Iterator[Problem]:
+    for peer in info.peers:
+        if not peer.endpoint:
+            continue
+        owners = [
+            (node, end.link.info)
+            for node, ends in look.ask(ENDS, ("at", peer.endpoint))
+            for end in ends
+            if isinstance(end.link.info, WireguardInfo)
+        ]
+        if not owners or any(
+            one.listen_port == peer.port and one.public_key == peer.public_key for _, one in owners
+        ):
+            continue
+        node, one = owners[0]
+        what = "another key" if one.listen_port == peer.port else f"port {one.listen_port}, not {peer.port}"
+        yield _misfit(look, root, link, node, f"{node}'s end has {what}", format_ip(peer.endpoint))
+
+
+def _misfit(look: Look, root: NetnsState, link: Link, node: str, what: str, remote: str) -> Problem:
+    return Problem(
+        kind="tunnel-misfit",
+        cause=f"{root.key.node}:{link.ifname}:{remote}",
+        severity="error",
+        harm="breaks traffic",
+        headline=f"{link.ifname} on {root.key.node} leads to {remote}, but {what}",
+        consequence=f"Nothing passes the tunnel from {root.key.node} to {node}.",
+        where=place(root.netns, link),
+        check=(
+            command(root.netns, f"ip -d link show {quoted(link.ifname)}"),
+            Command(node, "", "ip -d link"),
+        ),
+        rests_on=look.rests_on(node),
+    )
+
+
+FACT = Fact(
+    name="tunnels",
+    demands="The ends of every tunnel fit each other.",
+    unit="ends and entries",
+    kinds=("tunnel-mismatch", "tunnel-wrong-remote", "tunnel-misfit"),
+    needs=NEEDS,
+    find=_find,
+    asks=(ENDS, CLAIMS, PODS),
+    table=ENDS,
+    across=_judge,
+)

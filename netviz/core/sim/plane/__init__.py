@@ -1,0 +1,1 @@
+"""The forwarding plane: the list of device kinds, and the drivers that carry frames through them."""

@@ -1,0 +1,193 @@
+"""The broadcast domain of a link: who hears a frame that it sends, and by which bridge ports.
+
+All copies of the frame are followed, as the kinds of devices say (`kinds.py`), past the rules of netfilter: who could
+answer an ARP request or neighbour solicitation, and behind which port of a flooding bridge does a MAC's owner stand?
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey
+from netviz.core.model.link import Link
+from netviz.core.sim.copies import Copies, Left, Lost, Onward, Unclear
+from netviz.core.sim.encap import ends
+from netviz.core.sim.heard import Crossing, Domain, Heard, Tags, Wire
+from netviz.core.sim.packet import BROADCAST_MAC, Packet, is_group
+from netviz.core.sim.plane.kinds import TUNNELS, arrivals, departures, programs_on
+from netviz.core.sim.run import Run
+from netviz.core.sim.steps import ClosedPort
+from netviz.core.state.node import NetnsState
+
+MAX_LINKS = 20000
+
+
+class _Finding(msgspec.Struct):
+    """A `Domain` under way."""
+
+    heard: list[Heard] = []
+    left: list[Wire] = []
+    wires: list[Wire] = []
+    unreturned: list[Heard] = []
+    opaque: list[str] = []
+    closed: list[ClosedPort] = []
+    reflecting: list[str] = []
+
+    def domain(self) -> Domain:
+        return Domain(*(tuple(found) for found in msgspec.structs.astuple(self)))
+
+
+class _Explorer:
+    """Follows all copies of one frame until nobody new hears it."""
+
+    def __init__(self, run: Run, target: bytes, frame: Packet) -> None:
+        self.run = run
+        self.target = target
+        self.frame = frame
+        self.found = _Finding()
+        self.unclear: list[Unclear] = []
+        self.visited: set[tuple[bool, LinkKey, Tags]] = set()
+        self.todo: deque[tuple[bool, LinkKey, tuple[Crossing, ...], Tags]] = deque()
+
+    def go(self, received: bool, key: LinkKey, path: tuple[Crossing, ...], tags: Tags) -> None:
+        """Follow the frame later: received or transmitted at a link."""
+        self.todo.append((received, key, path, tags))
+
+    def explore(self) -> Domain:
+        while self.todo and len(self.visited) < MAX_LINKS:
+            received, key, path, tags = self.todo.popleft()
+            if (received, key, tags) in self.visited:
+                continue
+            self.visited.add((received, key, tags))
+            link = self.run.link(key)
+            if link is None or not link.up:
+                continue
+            # Answers go the other way, so programs of both directions matter.
+            programs = programs_on(link, receiving=True)
+            if programs:
+                self.found.opaque.append(f"{link.ifname} ({', '.join(programs)})")
+                continue
+            ns = self.run.netns(key.netns)
+            frame = self.frame if tags == self.frame.tags else self.frame.but(tags=tags)
+            if received:
+                taken = arrivals(self.run, ns, link, frame)
+                if taken.stays and not tags:
+                    self.found.heard.append(Heard(key, path))
+                self.follow(taken.copies, key, path, tags)
+            elif link.kind in TUNNELS:
+                self.tunnel(ns, key, link, path, tags)
+            else:
+                self.follow(departures(self.run, ns, link, frame, self.target), key, path, tags)
+        return self.found.domain()
+
+    def follow(self, copies: Copies, key: LinkKey, path: tuple[Crossing, ...], tags: Tags) -> None:
+        """Follow all copies from a link; name those that don't go on."""
+        for one in copies:
+            last = one.lost if isinstance(one, Onward) else one
+            if isinstance(last, Unclear):
+                self.found.opaque.append(last.name)
+                self.unclear.append(last)
+            elif isinstance(last, Left):
+                self.found.left.append((key, path, tags))
+                if not last.known:
+                    self.found.wires.append((key, path, tags))
+            elif isinstance(last, Lost):
+                self.found.closed += [last.closed] if last.closed is not None else []
+            else:
+                assert isinstance(one, Onward)
+                crossed = path if one.crossing is None else (*path, one.crossing)
+                self.go(one.received, one.link, crossed, tags if one.tags is None else one.tags)
+
+    def tunnel(
+        self, ns: NetnsState, key: LinkKey, link: Link, path: tuple[Crossing, ...], tags: Tags
+    ) -> None:
+        """Carry the frame to every remote for its MAC; who is to answer must reach back."""
+        dmac, smac = self.frame.dmac, self.frame.smac
+        own = all(crossing.bridge.netns == ns.key and not crossing.in_ifindex for crossing in path)
+        copies = ends.copies(self.run, ns, link, dmac, smac, self.frame.ipv6, own)
+        if copies is None:
+            self.found.opaque.append(link.ifname)
+            return
+        if link.port is not None and link.port.learning and ends.short_cut(self.run, ns, link, dmac):
+            self.found.reflecting.append(link.ifname)
+        # All copies are sent before the first is taken out of its tunnel.
+        for there in [self.carry(*copy) for copy in copies]:
+            other = self.run.link(there) if there is not None else None
+            if there is None or other is None:
+                continue
+            if there == key and link.port is not None and link.port.learning:
+                self.found.reflecting.append(link.ifname)
+            if is_group(dmac) and not self.comes_back(there, other, key):
+                master = LinkKey(there.netns, other.master) if other.master else there
+                crossed = Crossing(master, there.ifindex, 0)
+                self.found.unreturned.append(Heard(master, (*path, crossed) if other.master else path))
+                continue
+            self.go(True, there, path, tags)
+
+    def comes_back(self, there: LinkKey, other: Link, key: LinkKey) -> bool:
+        """Tell whether a frame to the requester comes back out of the tunnel device that it went into."""
+        ns = self.run.netns(there.netns)
+        ipv6, own = self.frame.ipv6, not other.master
+        back = ends.copies(self.run, ns, other, self.frame.smac, other.mac, ipv6, own)
+        if back is None:
+            self.found.opaque.append(other.ifname)
+            return False
+        return any(self.carry(*copy) == key for copy in back)
+
+    def carry(self, ns: NetnsState, outer: Packet, oif: int) -> LinkKey | None:
+        """Send an outer packet; returns the device where the frame in it comes out."""
+        there, unknown = self.run.carry(ns.key, outer, oif)
+        if unknown:
+            self.found.opaque.append(f"the tunnel to {format_ip(outer.dst)}")
+        elif there is None:
+            self.found.closed.append(ClosedPort(remote=outer.dst))
+        return there
+
+
+def broadcast_domain(run: Run, start: LinkKey, target: bytes = b"", mac: bytes = BROADCAST_MAC) -> Domain:
+    """Find who hears a frame to `mac` that `start` transmits and every bridge floods.
+
+    On a wire between nodes only the links that own the address `target` are followed.
+
+    Unmodelled: devices whose names are in `opaque`.
+    """
+    link = run.link(start)
+    smac = link.mac if link is not None else b""
+    explorer = _Explorer(run, target, ends.question(mac, smac, len(target) == 16))
+    explorer.go(False, start, (), ())
+    return explorer.explore()
+
+
+def hearers(
+    run: Run, start: LinkKey, dmac: bytes, smac: bytes, ipv6: bool
+) -> tuple[list[LinkKey], list[Unclear]]:
+    """Find which links hear a small frame that `start` transmits, and what on its way isn't modelled."""
+    explorer = _Explorer(run, b"", ends.question(dmac, smac, ipv6))
+    explorer.go(False, start, (), ())
+    return [heard.link for heard in explorer.explore().heard], explorer.unclear
+
+
+def takers(run: Run, start: LinkKey, mac: bytes, tags: Tags = ()) -> tuple[list[Heard], bool]:
+    """Find who, behind the transmitting link `start`, takes a unicast frame to `mac`.
+
+    Returns them and whether the frame also reaches something that isn't known.
+    """
+    return _takers(run, False, start, mac, tags)
+
+
+def takers_at(run: Run, start: LinkKey, mac: bytes) -> tuple[list[Heard], bool]:
+    """Find who takes a unicast frame to `mac` that `start` receives."""
+    return _takers(run, True, start, mac, ())
+
+
+def _takers(run: Run, received: bool, start: LinkKey, mac: bytes, tags: Tags) -> tuple[list[Heard], bool]:
+    explorer = _Explorer(run, b"", ends.question(mac, b"").but(tags=tags))
+    explorer.go(received, start, (), tags)
+    domain = explorer.explore()
+    found = [
+        heard for heard in domain.heard if (link := run.link(heard.link)) is not None and link.mac == mac
+    ]
+    return found, bool(domain.opaque) or bool(domain.wires)

@@ -1,0 +1,95 @@
+"""`./manage.py verify`: find what is wrong in a cluster from state files alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from netviz.core.check.problem import Report
+from netviz.core.plain import plain
+from netviz.core.wire.nvz import NvzError
+from netviz.ingest.faults import sentence
+from netviz.problems.checks import make_judge
+from netviz.problems.told import as_json, as_junit, as_text
+from netviz.tracing.states import View, of_files
+
+SOUND, PROBLEMS, BAD_INPUT, FAILED = 0, 1, 2, 3
+
+
+class Command(BaseCommand):
+    """Verify a cluster offline."""
+
+    help = "Find what is wrong in a cluster's network from state files (python -m agents snapshot)"
+    requires_system_checks: list[str] = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Make a parser whose complaints are one line, and which takes no abbreviations."""
+        parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
+        parser.error = self.fail  # type: ignore[method-assign]
+        return parser
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument(
+            "--state", action="append", required=True, metavar="FILE.nvz", help="one for each node"
+        )
+        parser.add_argument(
+            "--strict", action="store_true", help="checks that can't be decided count as problems"
+        )
+        parser.add_argument(
+            "--fail-on",
+            choices=("error", "warning"),
+            default="error",
+            help="the least severity that makes the exit status 1 (default: error)",
+        )
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="the stable JSON object")
+        form.add_argument("--junit", action="store_true", help="JUnit's XML, a test case for each check")
+
+    def fail(self, message: str, status: int = BAD_INPUT) -> NoReturn:
+        """Complain in one line and exit."""
+        self.stderr.write(plain(f"verify: {' '.join(str(message).split())}"))
+        raise SystemExit(status)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Judge, print, and exit with 0 (nothing that counts), 1 (problems), 2 (bad input) or 3 (netviz failed)."""
+        try:
+            view = of_files(options["state"])
+        except NvzError as err:
+            self.fail(str(err))
+        try:
+            report = judged(view)
+            for line in self._lines(report, view, options):
+                self.stdout.write(line)
+        except Exception as err:
+            if options["traceback"]:
+                raise
+            self.stderr.write(plain(f"verify: netviz itself failed: {sentence(err)}"))
+            raise SystemExit(FAILED) from err
+        status = PROBLEMS if counts(report, options["strict"], options["fail_on"] == "warning") else SOUND
+        raise SystemExit(status)
+
+    def _lines(self, report: Report, view: View, options: dict[str, Any]) -> list[str]:
+        if options["json"]:
+            return [json.dumps(as_json(report, view), indent=2)]
+        if options["junit"]:
+            return [as_junit(report, options["strict"], options["fail_on"] == "warning")]
+        return list(as_text(report, view))
+
+
+def judged(view: View) -> Report:
+    """Judge a view of the state until nothing is left to do."""
+    judge = make_judge(one_state=True)
+    judge.judge(view.cluster, {})
+    while judge.work():
+        pass
+    return judge.report()
+
+
+def counts(report: Report, strict: bool, warnings: bool) -> bool:
+    """Tell whether a report has something that makes it fail."""
+    if any(warnings or problem.severity == "error" for problem in report.problems):
+        return True
+    return strict and any(one.result == "unknown" for one in report.results)
