@@ -62,7 +62,8 @@ def _for_device(chain: NftChain, link: Link) -> bool:
 def _chains(ns: NetnsState, *places: tuple[int, int]) -> list[NftChain]:
     """List the base chains of some (family, hook) that are switched on, in order."""
     index = base_chains(ns.nft_chains)
-    return ordered(ns, [chain for place in places for chain in index.get(place, ())])
+    found = [chain for place in places for chain in index.get(place, ())]
+    return ordered(ns, found) if found else found
 
 
 def netdev_hook(run: Run, ns: NetnsState, link: Link, packet: Packet, egress: bool) -> Packet | Forwarded:

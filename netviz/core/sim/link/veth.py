@@ -22,7 +22,7 @@ from netviz.core.state.node import NetnsState
 
 
 def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -> Copies:
-    """Hand a frame to the veth's other end; one whose other end nobody sees leads to a wire."""
+    """Hand a frame to the other end, which must be up and have room for it; a veth whose other end nobody sees leads to a wire."""
     node = run.node(ns.key)
     key = LinkKey(ns.key, link.ifindex)
     peer = peer_of(node, key)
@@ -31,25 +31,20 @@ def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes)
             return wire.copies(run, ns, link, packet, nexthop)
         what = Transmit("unknown", "veth peer", state=peer.state, unresolved=peer.reason)
         return (Unclear(what, link.ifname),)
-    return (crossed(run, peer.key, "veth"),)
-
-
-def crossed(run: Run, peer: LinkKey, by: str) -> Onward:
-    """Take a frame to a pair's other end, which must be up and have room for it; `by` is the pair's kind."""
-    other_ns = run.netns(peer.netns)
-    other = other_ns.links[peer.ifindex]
-    lost = None
-    if not other.up:
-        lost = Lost("DEV_READY", Transmit("drop", "peer down", peer_ifname=other.ifname))
-    return Onward(
-        peer,
-        received=True,
-        what=lambda: Transmit(
-            "cross veth", peer=peer, peer_ifname=other.ifname, where=place_of(other_ns.netns)
+    at, other_ns = peer.key, run.netns(peer.key.netns)
+    other = other_ns.links[at.ifindex]
+    down = Transmit("drop", "peer down", peer_ifname=other.ifname) if not other.up else None
+    return (
+        Onward(
+            at,
+            received=True,
+            what=lambda: Transmit(
+                "cross veth", peer=at, peer_ifname=other.ifname, where=place_of(other_ns.netns)
+            ),
+            scrub=True,
+            room=(at, "veth"),
+            lost=Lost("DEV_READY", down) if down is not None else None,
         ),
-        scrub=True,
-        room=(peer, by),
-        lost=lost,
     )
 
 

@@ -18,7 +18,7 @@ from netviz.core.sim.link.underlay import on_segment
 from netviz.core.sim.memory import Question
 from netviz.core.sim.neighbour.arp_nd_filter import arp_passes
 from netviz.core.sim.nft.context import Tri
-from netviz.core.sim.plane.kinds import TUNNELS
+from netviz.core.sim.plane.domain import by_tunnel
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run
@@ -55,14 +55,9 @@ def pending_mac(run: Run, here: LinkKey, addr: bytes) -> bytes:
     """
     for question in reversed(run.memory.questions.get(addr, ())):
         for heard in (*question.domain.heard, *question.domain.unreturned):
-            if heard.link == here and question.requester != here and _by_tunnel(run, heard):
+            if heard.link == here and question.requester != here and by_tunnel(run, heard):
                 return question.mac if _gets_there(run, question, addr, heard) else b""
     return b""
-
-
-def _by_tunnel(run: Run, heard: Heard) -> bool:
-    ends = (run.netns(one.bridge.netns).links.get(one.in_ifindex) for one in heard.path)
-    return any(end is not None and end.kind in TUNNELS for end in ends)
 
 
 def _is_for_others(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> bool:

@@ -16,7 +16,7 @@ from netviz.core.sim.link.bridge import (
 from netviz.core.sim.neighbour.responder import Responder
 from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import Packet, is_group
-from netviz.core.sim.plane.domain import hearers
+from netviz.core.sim.plane.domain import by_tunnel, hearers
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Neighbour
 from netviz.core.state.node import NetnsState
@@ -61,7 +61,8 @@ def learn_requester(run: Run, link: Link, sender: bytes, answer: Responder) -> N
 
 def carry_reply(run: Run, answer: Responder, requester: bytes, ipv6: bool) -> None:
     """Send an answer back: where it goes through tunnels, their other ends learn where it comes from."""
-    hearers(run, answer.heard.link, requester, answer.mac, ipv6)
+    if by_tunnel(run, answer.heard):
+        hearers(run, answer.heard.link, requester, answer.mac, ipv6)
 
 
 def learn_macs(run: Run, crossing: Crossing, requester: bytes, responder: bytes) -> None:

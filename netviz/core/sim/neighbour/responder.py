@@ -15,7 +15,7 @@ from netviz.core.model.link import IFF_NOARP, Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.heard import Heard
 from netviz.core.sim.one_read import one_read
-from netviz.core.sim.route.rp_filter import validate_source
+from netviz.core.sim.route.rp_filter import custom_local_routes, validate_source
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_multicast, link_addrs, owned_addrs
 from netviz.core.sim.route_flow import RouteFlow
@@ -50,6 +50,8 @@ def _answers4(ns: NetnsState, ifindex: int, target: bytes, sender: bytes) -> Ans
     link = ns.links[ifindex]
     if is_multicast(target) or (target[0] == 127 and not sysctl.ipv4_or(ns, link, "route_localnet")):
         return None
+    if not _may_answer(ns, link, target):
+        return None
     result = lookup_route(ns, RouteFlow(target, sender, iif=link.ifindex))
     if result.error or result.unknown or result.route is None:
         return None
@@ -72,6 +74,13 @@ def _answers4(ns: NetnsState, ifindex: int, target: bytes, sender: bytes) -> Ans
     if elsewhere and _proxied(ns, link, target):
         return "proxy entry"
     return None
+
+
+def _may_answer(ns: NetnsState, link: Link, target: bytes) -> bool:
+    """Tell whether the target can be local here, or is answered for: most of the many who hear a request needn't look further."""
+    own = owned_addrs(ns, target) or target[0] == 127 or custom_local_routes(ns.routes)
+    proxies = sysctl.ipv4_or(ns, link, "proxy_arp") or (link.ipv4 is not None and link.ipv4.proxy_arp_pvlan)
+    return bool(own or proxies or _proxied(ns, link, target))
 
 
 def _proxied(ns: NetnsState, link: Link, target: bytes) -> bool:

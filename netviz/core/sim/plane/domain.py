@@ -59,28 +59,28 @@ class _Explorer:
     def explore(self) -> Domain:
         while self.todo and len(self.visited) < MAX_LINKS:
             received, key, path, tags = self.todo.popleft()
-            if (received, key, tags) in self.visited:
+            visit = received, key, tags
+            if visit in self.visited:
                 continue
-            self.visited.add((received, key, tags))
-            link = self.run.link(key)
+            self.visited.add(visit)
+            ns = self.run.netns(key.netns)
+            link = ns.links.get(key.ifindex)
             if link is None or not link.up:
                 continue
             # Answers go the other way, so programs of both directions matter.
-            programs = programs_on(link, receiving=True)
-            if programs:
+            if (link.tc or link.xdp) and (programs := programs_on(link, receiving=True)):
                 self.found.opaque.append(f"{link.ifname} ({', '.join(programs)})")
                 continue
-            ns = self.run.netns(key.netns)
             frame = self.frame if tags == self.frame.tags else self.frame.but(tags=tags)
             if received:
-                taken = arrivals(self.run, ns, link, frame)
+                taken = arrivals(self.run, key, ns, link, frame)
                 if taken.stays and not tags:
                     self.found.heard.append(Heard(key, path))
                 self.follow(taken.copies, key, path, tags)
             elif link.kind in TUNNELS:
                 self.tunnel(ns, key, link, path, tags)
             else:
-                self.follow(departures(self.run, ns, link, frame, self.target), key, path, tags)
+                self.follow(departures(self.run, key, ns, link, frame, self.target), key, path, tags)
         return self.found.domain()
 
     def follow(self, copies: Copies, key: LinkKey, path: tuple[Crossing, ...], tags: Tags) -> None:
@@ -159,6 +159,12 @@ def broadcast_domain(run: Run, start: LinkKey, target: bytes = b"", mac: bytes =
     explorer = _Explorer(run, target, ends.question(mac, smac, len(target) == 16))
     explorer.go(False, start, (), ())
     return explorer.explore()
+
+
+def by_tunnel(run: Run, heard: Heard) -> bool:
+    """Tell whether a frame has come to who hears it by way of a tunnel."""
+    ends = (run.netns(one.bridge.netns).links.get(one.in_ifindex) for one in heard.path)
+    return any(end is not None and end.kind in TUNNELS for end in ends)
 
 
 def hearers(

@@ -37,6 +37,7 @@ KINDS: dict[str, Kind] = {
     "wireguard": Kind(xmit=wireguard.xmit),
     "dummy": Kind(xmit=plain.swallow),
 }
+STAYS = Taken(())
 # Ethernet tunnels: their copies are packets of their own (`encap/ends.py`).
 TUNNELS = ("vxlan", "geneve", "gretap", "ip6gretap")
 
@@ -49,21 +50,20 @@ def programs_on(link: Link, receiving: bool) -> list[str]:
     return programs
 
 
-def departures(run: Run, ns: NetnsState, link: Link, packet: Packet, target: bytes) -> Copies:
+def departures(run: Run, key: LinkKey, ns: NetnsState, link: Link, packet: Packet, target: bytes) -> Copies:
     """List all that becomes of a frame that a link transmits, which is meant for the address `target`."""
     kind = KINDS.get(link.kind)
     if kind is not None and kind.copies is not None:
         return kind.copies(run, ns, link, packet, target)
-    if is_wire(run.node(ns.key), LinkKey(ns.key, link.ifindex), link):
+    if is_wire(run.node(key.netns), key, link):
         return wire.copies(run, ns, link, packet, target)
     if link.flags & (IFF_LOOPBACK | IFF_NOARP):
         return ()
     return (Unclear(Opaque("unknown", "device", device_kind=link.kind), link.ifname),)
 
 
-def arrivals(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Taken:
+def arrivals(run: Run, key: LinkKey, ns: NetnsState, link: Link, packet: Packet) -> Taken:
     """List all that becomes of a frame that a link receives: what stands on the link first, then its own host."""
-    key = LinkKey(ns.key, link.ifindex)
     if packet.tags and (untagged := vlan.untagged(run, key, packet)) is not None:
         return Taken((untagged,), stays=False)
     if link.master:
@@ -75,9 +75,12 @@ def arrivals(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Taken:
         joined = kind.joins(run, ns, master, link, packet)
         if joined is not None:
             return Taken(joined, stays=False)
+    stacked = stacked_on(run, key)
+    if not stacked:
+        return STAYS
     copies: list[Outcome] = []
     stays = True
-    for kind, uppers in stacked_on(run, key):
+    for kind, uppers in stacked:
         if kind.takes is not None:
             taken = kind.takes(run, ns, link, packet, uppers)
             copies += taken.copies
