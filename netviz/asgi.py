@@ -29,6 +29,7 @@ from netviz.inventory.answers import refuse_socket
 from netviz.inventory.socket_paths import every_other_path
 from netviz.lifespan import Lifespan
 from netviz.parts import parts
+from netviz.problems.board import reader
 from netviz.problems.overseer import overseer
 from netviz.staticfiles import StaticFiles
 from netviz.topology.routing import websocket_urlpatterns as topology_sockets
@@ -49,7 +50,7 @@ _routes: Any = ProtocolTypeRouter(
     {
         "http": StaticFiles(Gate(ClosesDatabase(django_application))),
         "websocket": Gate(websocket),
-        "lifespan": Lifespan([parts, journal, keeper, tender, in_process_worker, overseer]),
+        "lifespan": Lifespan([parts, journal, keeper, tender, in_process_worker, reader, overseer]),
     }
 )
 # Who calls is the proxy's caller, where the proxy is trusted to say so.

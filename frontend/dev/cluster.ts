@@ -1,12 +1,12 @@
 // A made-up cluster for development and tests: the same for the same numbers, shaped like the
 // textbook network (one bridge a node, a veth a pod, routes between the nodes).
 
-import type { AlertObj, LinkObj, NetnsObj, NodeObj, RoutesObj, Snapshot } from "../src/graph/model.js";
+import type { LinkObj, NetnsObj, NodeObj, ProblemObj, RoutesObj, Snapshot } from "../src/graph/model.js";
 
 export interface ClusterOptions {
   nodes: number;
   pods: number;
-  /** Give some pods faults, alerts and gaps. */
+  /** Give some pods faults, problems and gaps. */
   troubled?: boolean;
   vxlan?: boolean;
 }
@@ -113,7 +113,7 @@ export function makePod(
 }
 
 export function makeCluster(options: ClusterOptions): Snapshot {
-  const lists = { nodes: [], routes: [], netns: [], links: [], alerts: [] };
+  const lists = { nodes: [], routes: [], netns: [], links: [], problems: [], checking: [] };
   const snapshot: Snapshot = { type: "snapshot", revision: 1, ...lists };
   const long = options.pods > 10;
   for (let n = 1; n <= options.nodes; n += 1) {
@@ -175,6 +175,54 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
   };
 }
 
+export function makeProblem(id: string, headline: string, node: string, key: string): ProblemObj {
+  return {
+    id,
+    kind: "made-up",
+    severity: "error",
+    harm: "breaks traffic",
+    certainty: "certain",
+    headline,
+    consequence: "Packets for these pods leave by the default gateway and are lost.",
+    since: "2026-11-30T13:52:07Z",
+    found: "2026-11-30T13:52:07Z",
+    gone: null,
+    until: null,
+    state: "open",
+    acknowledged: null,
+    muted: null,
+    returns: 0,
+    unverified: null,
+    where: { node, netns: "", dev: "", key },
+    affects: { pairs: 12, pods: ["shop/web", "shop/cart"], more: 3 },
+    check: [{ node, netns: "", command: "ip route get 10.244.2.7" }],
+    fix: [],
+    also: [],
+    flow: null,
+    traced: false,
+  };
+}
+
+function makeChecking(snapshot: Snapshot): Snapshot["checking"][number] {
+  const check = { judged: 15, unit: "links", reason: "", demands: "Every pod's link is up." };
+  return {
+    id: "checking",
+    state: "current",
+    since: null,
+    pods: snapshot.netns.filter((ns) => ns.pod).length,
+    pairs: 0,
+    classes: 0,
+    expected: snapshot.nodes.length,
+    away: [],
+    checks: [
+      { ...check, name: "pod-links", result: "pass" },
+      { ...check, name: "addresses", result: "fail" },
+    ],
+    error: null,
+    counts: { open: snapshot.problems.length, breaking: 1, aside: 0, left_off: 0 },
+  };
+}
+
 function makeRoutes(n: number, nodes: number): RoutesObj {
   const others = Array.from({ length: nodes }, (_, i) => i + 1).filter((other) => other !== n);
   const routes = others.map((other) => ({
@@ -191,17 +239,12 @@ function trouble(snapshot: Snapshot): void {
   const [a, b] = [pods[1], pods[pods.length - 3]];
   if (a && b) {
     b.addrs = a.addrs;
-    const alert: AlertObj = {
-      key: "duplicate-address:10.244.1.3",
-      kind: "duplicate-address",
-      severity: "error",
-      message: `${a.addrs[0]?.split("/")[0]} is held by 2 pods: ${a.pod?.name} and ${b.pod?.name}.`,
-      addr: "10.244.1.3",
-      netns: [a.key, b.key],
-      links: [],
-      nodes: [a.node, b.node],
-    };
-    snapshot.alerts.push(alert);
+    const addr = a.addrs[0]?.split("/")[0];
+    snapshot.problems.push(
+      makeProblem("1", `${addr} is held by ${a.pod?.name} and ${b.pod?.name}`, a.node, a.key),
+      makeProblem("2", "node-1 has no route to node-2's pods, 10.244.2.0/24", "node-1", ""),
+    );
+    snapshot.checking.push(makeChecking(snapshot));
     Object.assign(a, { health: "error" });
     Object.assign(b, { health: "error" });
   }

@@ -1,6 +1,7 @@
 // The server's JSON interface, and one trace followed until it is done.
 
-import type { TraceRequest, TraceRun } from "./trace/types.js";
+import type { ProblemObj } from "./graph/model.js";
+import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
 
 /** An answer that isn't 2xx, or none at all (status 0), in words for the user. */
 export class ApiError extends Error {
@@ -72,6 +73,28 @@ export interface NftChain {
   rules: string[];
 }
 
+export interface Remark {
+  at: string;
+  /** "" is netviz itself. */
+  by: string;
+  kind: string;
+  text: string;
+}
+
+export interface ProblemDetail extends ProblemObj {
+  trace: Trace | null;
+  remarks: Remark[];
+}
+
+export interface ProblemAction {
+  action: "acknowledge" | "reopen" | "mute" | "unmute" | "comment";
+  text?: string;
+  until?: string;
+}
+
+/** The trace that is a problem's evidence has the problem's number. */
+const EVIDENCE = /^problem-(\d+)$/;
+
 export class Api {
   constructor(private readonly csrf: string) {}
 
@@ -79,7 +102,21 @@ export class Api {
     return call(`/api/netns/${encodeURIComponent(key)}`);
   }
 
-  trace(id: string): Promise<TraceRun> {
+  problem(id: string): Promise<ProblemDetail> {
+    return call(`/api/problems/${encodeURIComponent(id)}`);
+  }
+
+  resolvedProblems(): Promise<ProblemObj[]> {
+    return call<{ problems: ProblemObj[] }>("/api/problems?state=resolved").then((body) => body.problems);
+  }
+
+  actOnProblem(id: string, action: ProblemAction): Promise<ProblemDetail> {
+    return this.post(`/api/problems/${encodeURIComponent(id)}`, action);
+  }
+
+  async trace(id: string): Promise<TraceRun> {
+    const evidence = EVIDENCE.exec(id)?.[1];
+    if (evidence) return runOf(await this.problem(evidence));
     return call(`/api/traces/${encodeURIComponent(id)}`);
   }
 
@@ -101,11 +138,15 @@ export class Api {
 
   /** Start a trace. The server's answer is the run, which has its result already unless the server is busy. */
   async startTrace(request: TraceRequest): Promise<TraceRun> {
+    return this.post("/api/traces", request);
+  }
+
+  private async post<T>(path: string, body: unknown): Promise<T> {
     try {
-      return await call("/api/traces", {
+      return await call(path, {
         method: "POST",
         headers: { "Content-Type": "application/json", "X-CSRFToken": this.csrf },
-        body: JSON.stringify(request),
+        body: JSON.stringify(body),
       });
     } catch (error) {
       // Without its cookies the request is refused before the server looks who asks.
@@ -162,6 +203,27 @@ export class Api {
       socket?.close();
     };
   }
+}
+
+/** A problem's evidence as the panel shows any trace. */
+function runOf(problem: ProblemDetail): TraceRun {
+  const { trace, flow } = problem;
+  if (!trace) throw new ApiError("This problem has no trace.", 404);
+  return {
+    id: `problem-${problem.id}`,
+    status: "done",
+    error: null,
+    created: problem.found,
+    user: "",
+    request: {
+      from: flow?.from ?? trace.flow.src,
+      to: flow?.to ?? trace.flow.dst,
+      proto: flow?.proto ?? trace.flow.proto,
+      ...(flow?.dport == null ? {} : { dport: flow.dport }),
+    },
+    disposition: trace.disposition,
+    trace,
+  };
 }
 
 /** Asking again would get the same answer. */

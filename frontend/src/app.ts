@@ -2,23 +2,23 @@
 
 import { Api, socketUrl } from "./api.js";
 import { Feed, type FeedStatus } from "./feed.js";
-import type { NetnsObj } from "./graph/model.js";
+import type { NetnsObj, ProblemObj } from "./graph/model.js";
 import { Graph } from "./graph/store.js";
-import type { Rect } from "./layout/scene.js";
-import { type Lit, litRoutes, litTrace } from "./lit.js";
+import { framing, litRoutes, litTrace } from "./lit.js";
 import type { Target } from "./map/hit.js";
 import { MapView } from "./map/mapview.js";
 import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
 import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
-import { Alerts } from "./ui/alerts.js";
 import { emptyNote, HoverCard, mapButtons, mapHint, StaleBanner, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
 import type { Context, Panel } from "./ui/context.js";
 import { h, icon } from "./ui/dom.js";
 import { Inspector } from "./ui/inspector.js";
-import { findEnd, traceName } from "./ui/names.js";
+import { findEnd, netnsOfPods, placeOf, traceName } from "./ui/names.js";
 import { PodList } from "./ui/podlist.js";
+import { ProblemsView } from "./ui/problemsview.js";
 import { SearchBox } from "./ui/searchbox.js";
+import { Strip } from "./ui/strip.js";
 import { toggleTheme } from "./ui/themes.js";
 import { TracePanel } from "./ui/tracepanel.js";
 
@@ -41,6 +41,8 @@ export class App implements Context {
   private updatedAt = 0;
   private readonly feed: Feed;
   private readonly topbar: TopBar;
+  private readonly strip = new Strip();
+  private problems: ProblemsView | null = null;
   private readonly banner: StaleBanner;
   private readonly pods: PodList;
   private readonly hover: HoverCard;
@@ -96,8 +98,11 @@ export class App implements Context {
       .matchMedia("(prefers-color-scheme: dark)")
       .addEventListener("change", () => this.map.themeChanged());
     document.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || event.defaultPrevented) return;
-      if (event.target instanceof HTMLElement && event.target.matches("input, select")) event.target.blur();
+      if (event.defaultPrevented) return;
+      const isField = event.target instanceof HTMLElement && event.target.matches("input, select");
+      if (event.key !== "Escape") {
+        if (!isField && this.problems?.key(event)) event.preventDefault();
+      } else if (isField) (event.target as HTMLElement).blur();
       else this.go({ page: "home" });
     });
     this.navigate();
@@ -117,6 +122,13 @@ export class App implements Context {
   }
 
   showOnMap(target: Target): void {
+    this.map.flyTo(target);
+  }
+
+  showProblem(problem: ProblemObj): void {
+    const target = placeOf(this.graph, problem);
+    this.go({ page: "select", target });
+    this.map.picture.ringed = netnsOfPods(this.graph, problem.affects.pods);
     this.map.flyTo(target);
   }
 
@@ -146,7 +158,7 @@ export class App implements Context {
       this.hover.element,
     );
     this.main.append(this.pods.element, this.map.element, this.panelBox);
-    this.root.replaceChildren(this.topbar.element, this.banner.element, this.main);
+    this.root.replaceChildren(this.topbar.element, this.strip.element, this.banner.element, this.main);
   }
 
   private togglePods(): void {
@@ -155,7 +167,7 @@ export class App implements Context {
   }
 
   private feedChanged(status: FeedStatus): void {
-    this.topbar.setState(status.state);
+    this.strip.setState(status.state);
     this.banner.show(status);
     this.map.element.classList.toggle("stale", status.state === "stale");
     if (status.state === "stale" && status.retryAt !== null) void this.checkLogin();
@@ -176,6 +188,8 @@ export class App implements Context {
     this.updateTimer = undefined;
     this.updatedAt = performance.now();
     this.topbar.update(this.graph);
+    this.strip.update(this.graph);
+    this.problems?.update();
     this.empty.hidden = this.graph.nodes.size > 0;
     this.hint.say(this.hintText());
     this.pods.update();
@@ -188,6 +202,7 @@ export class App implements Context {
     if (location.hash === this.shownHash) return;
     this.shownHash = location.hash;
     const before = this.route;
+    this.map.picture.ringed = new Set();
     this.route = parseRoute(location.hash);
     const route = this.route;
     if (route.page === "trace" && before.page === "trace" && route.id === before.id) {
@@ -202,10 +217,30 @@ export class App implements Context {
     this.panel = this.makePanel(route);
     this.panelBody.replaceChildren(...(this.panel ? [this.panel.element] : []));
     this.panelBox.hidden = this.panel === null;
+    this.showProblems(route);
     this.panelBox.scrollTop = 0;
     document.title = this.titleOf(route);
     if (route.page === "trace") this.follow(route.id);
     this.light();
+  }
+
+  /** The Problems view covers the map, which stays as it is below it. */
+  private showProblems(route: Route): void {
+    const isShown = route.page === "problems";
+    this.topbar.show(isShown ? "problems" : "map");
+    this.pods.element.inert = this.map.element.inert = isShown;
+    if (!isShown) {
+      this.problems?.dispose();
+      this.problems?.element.remove();
+      this.problems = null;
+      return;
+    }
+    if (!this.problems) {
+      this.problems = new ProblemsView(this);
+      this.main.append(this.problems.element);
+      this.problems.element.focus();
+    }
+    this.problems.show(route.list, route.id);
   }
 
   private titleOf(route: Route): string {
@@ -220,15 +255,14 @@ export class App implements Context {
             : this.graph.links.get(target.key)?.ifname;
       return `${name ?? target.type} · netviz`;
     }
-    return `${{ alerts: "Alerts", compose: "Trace", trace: "Trace" }[route.page]} · netviz`;
+    return `${{ problems: "Problems", compose: "Trace", trace: "Trace" }[route.page]} · netviz`;
   }
 
   private makePanel(route: Route): Panel | null {
     switch (route.page) {
       case "home":
+      case "problems":
         return null;
-      case "alerts":
-        return new Alerts(this);
       case "select":
         return new Inspector(this, route.target);
       case "compose":
@@ -282,7 +316,7 @@ export class App implements Context {
         picture.captioned = lit.captioned;
         if (this.framed !== route.id && lit.frame.points.length > 1) {
           this.framed = route.id;
-          camera.showRect(this.framing(lit), 1.25);
+          camera.showRect(framing(scene, lit), 1.25);
         }
       }
       this.map.setOverlay(lit?.overlay ?? { lines: [], marks: [] });
@@ -304,16 +338,6 @@ export class App implements Context {
         ? "Click the pod that the packet goes to."
         : "Click the pod that the packet comes from.";
     return "";
-  }
-
-  /** What to look at for a trace: the nodes that it crosses and the path between them. */
-  private framing(lit: Lit): Rect {
-    const boxes = [...lit.frame.nodes].flatMap((name) => this.map.scene.nodeByName.get(name) ?? []);
-    const corners = boxes.flatMap((box) => [
-      { x: box.x, y: box.y },
-      { x: box.x + box.w, y: box.y + box.h },
-    ]);
-    return around([...lit.frame.points, ...corners]);
   }
 
   /** Something was chosen by search: select it and go there. */
@@ -369,13 +393,4 @@ function failsOnlyOnReturn(trace: Trace): boolean {
   const [branch, ...others] = trace.branches;
   if (!branch?.reply || others.length > 0) return false;
   return branch.disposition === "DELIVERED" && branch.reply.disposition !== "DELIVERED";
-}
-
-function around(points: { x: number; y: number }[]): Rect {
-  const xs = points.map((point) => point.x);
-  const ys = points.map((point) => point.y);
-  const margin = 16;
-  const x = Math.min(...xs) - margin;
-  const y = Math.min(...ys) - margin;
-  return { x, y, w: Math.max(...xs) - x + margin, h: Math.max(...ys) - y + margin };
 }

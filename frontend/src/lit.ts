@@ -2,7 +2,7 @@
 
 import type { Graph } from "./graph/store.js";
 import { HUB_Y } from "./layout/metrics.js";
-import type { Point, Scene } from "./layout/scene.js";
+import type { Point, Rect, Scene } from "./layout/scene.js";
 import { placePoint, wirePath } from "./layout/wires.js";
 import type { Line, Mark, OverlayData } from "./map/overlay.js";
 import type { TraceView } from "./route.js";
@@ -120,6 +120,22 @@ function ending(
 /** On the map: the kernel's own name for a drop; else the plain word. */
 function markText(disposition: string, reason: string | null, short: string): string {
   return disposition === "DROPPED" && reason ? reason : short;
+}
+
+/** What to look at for a trace: the nodes that it crosses and the path between them. */
+export function framing(scene: Scene, lit: Lit): Rect {
+  const boxes = [...lit.frame.nodes].flatMap((name) => scene.nodeByName.get(name) ?? []);
+  const corners = boxes.flatMap((box) => [
+    { x: box.x, y: box.y },
+    { x: box.x + box.w, y: box.y + box.h },
+  ]);
+  const points = [...lit.frame.points, ...corners];
+  const xs = points.map((point) => point.x);
+  const ys = points.map((point) => point.y);
+  const margin = 16;
+  const x = Math.min(...xs) - margin;
+  const y = Math.min(...ys) - margin;
+  return { x, y, w: Math.max(...xs) - x + margin, h: Math.max(...ys) - y + margin };
 }
 
 /** The lines from a node to the nodes that its routes name. */

@@ -1,6 +1,7 @@
 import "./style/tokens.css";
 import "./style/page.css";
 import "./style/panels.css";
+import "./style/problems.css";
 import "./style/map.css";
 import { App } from "./app.js";
 import type { Point } from "./layout/scene.js";

@@ -13,10 +13,13 @@ export interface TraceView {
   level: Level;
 }
 
+/** Which problems are listed. */
+export type ProblemList = "now" | "resolved";
+
 export type Route =
   | { page: "home" }
   | { page: "select"; target: Target }
-  | { page: "alerts" }
+  | { page: "problems"; id: string | null; list: ProblemList }
   | { page: "compose"; from: string; to: string }
   | { page: "trace"; id: string; view: TraceView };
 
@@ -28,7 +31,10 @@ export function parseRoute(hash: string): Route {
   const head = slash < 0 ? path : path.slice(0, slash);
   const rest = slash < 0 ? "" : decode(path.slice(slash + 1));
   const params = new URLSearchParams(query);
-  if (head === "alerts") return { page: "alerts" };
+  if (head === "problems" || head === "alerts") {
+    const list = params.get("list") === "resolved" ? "resolved" : "now";
+    return { page: "problems", id: rest || null, list };
+  }
   if (head === "trace" && rest) return { page: "trace", id: rest, view: parseView(params) };
   if (head === "trace") {
     return { page: "compose", from: params.get("from") ?? "", to: params.get("to") ?? "" };
@@ -53,8 +59,10 @@ export function formatRoute(route: Route): string {
   switch (route.page) {
     case "home":
       return "#/";
-    case "alerts":
-      return "#/alerts";
+    case "problems": {
+      const id = route.id ? `/${encodeURIComponent(route.id)}` : "";
+      return `#/problems${id}${route.list === "resolved" ? "?list=resolved" : ""}`;
+    }
     case "select":
       return formatTarget(route.target);
     case "compose": {

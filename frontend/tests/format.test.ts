@@ -167,7 +167,8 @@ test("names are shortened in the middle and keep both ends", () => {
 test("every address of the page is read back as it was written", () => {
   const routes: Route[] = [
     { page: "home" },
-    { page: "alerts" },
+    { page: "problems", id: null, list: "now" },
+    { page: "problems", id: "4127", list: "resolved" },
     { page: "select", target: { type: "node", name: "node/1 ä?" } },
     { page: "select", target: { type: "pod", key: "node-1:4:4026531840:0" } },
     { page: "select", target: { type: "link", key: "node-1:4:4026531840:0/7" } },

@@ -15,7 +15,7 @@ function contents(graph: Graph): unknown {
     nodes: sorted(graph.nodes),
     netns: sorted(graph.netns),
     links: sorted(graph.links),
-    alerts: sorted(graph.alerts),
+    problems: sorted(graph.problems),
     ofNode: [...graph.nodes.keys()].sort().map((name) => [
       name,
       graph.rootOf(name)?.key,
@@ -30,7 +30,7 @@ function contents(graph: Graph): unknown {
         .linksOf(key)
         .map((link) => link.key)
         .sort(),
-      graph.alertsOf(key).map((alert) => alert.key),
+      graph.problemsAt(key).map((problem) => problem.id),
     ]),
   };
 }
@@ -41,7 +41,7 @@ test("a snapshot replaces what was held", () => {
   graph.apply({ ...makeCluster({ nodes: 2, pods: 1 }), revision: 9 });
   expect(graph.podCount()).toBe(2);
   expect(graph.revision).toBe(9);
-  expect(graph.alerts.size).toBe(0);
+  expect(graph.problems.size).toBe(0);
   expect(graph.netnsOf("node-3")).toEqual([]);
   expect(graph.linksOf(podKey(3, 1))).toEqual([]);
 });
@@ -77,16 +77,23 @@ test("an upsert that moves an object moves it in every index", () => {
   expect(contents(graph)).toEqual(contents(expected));
 });
 
-test("an alert that no longer names a namespace leaves it", () => {
+test("a problem marks its node and its namespace as long as it stands", () => {
   const graph = graphOf({ nodes: 3, pods: 5, troubled: true });
-  const [alert] = [...graph.alerts.values()];
-  if (!alert) throw new Error("no alert in the fixture");
-  const [first, second] = alert.netns as [string, string];
-  graph.apply(delta(1, { upsert: { alerts: [{ ...alert, netns: [second] }] } }));
-  expect(graph.alertsOf(first)).toEqual([]);
-  expect(graph.alertsOf(second)).toHaveLength(1);
-  graph.apply(delta(2, { remove: { alerts: [alert.key] } }));
-  expect(graph.alertsOf(second)).toEqual([]);
+  const problem = [...graph.problems.values()].find((item) => item.where.key !== "");
+  if (!problem) throw new Error("no problem with a namespace in the fixture");
+  const { node, key } = problem.where;
+  expect(graph.problemsAt(key)).toEqual([problem]);
+  expect(graph.problemsAt(node)).toContain(problem);
+  const moved = { ...problem, where: { ...problem.where, key: podKey(2, 1) } };
+  graph.apply(delta(1, { upsert: { problems: [moved] } }));
+  expect(graph.problemsAt(key)).toEqual([]);
+  expect(graph.problemsAt(podKey(2, 1))).toEqual([moved]);
+  graph.apply(delta(2, { upsert: { problems: [{ ...moved, gone: "2026-01-01T00:00:00Z" }] } }));
+  expect(graph.problemsAt(podKey(2, 1))).toEqual([]);
+  graph.apply(delta(3, { upsert: { problems: [{ ...moved, state: "muted" }] } }));
+  expect(graph.problemsAt(podKey(2, 1))).toEqual([]);
+  graph.apply(delta(4, { remove: { problems: [problem.id] } }));
+  expect(graph.problems.has(problem.id)).toBe(false);
 });
 
 test("a delta on another base asks for a resync and changes nothing", () => {

@@ -13,20 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from netviz.core.model.netfilter import Body, encode_body, encoded_digest
-from netviz.core.state.bodies import Decoded, EncodedBodies
+from netviz.core.state.bodies import Decoded, EncodedBodies, digests_of
 from netviz.core.state.delta import Change, NodeDelta
-from netviz.core.state.node import BODY_SECTIONS, NetnsState, NodeState
+from netviz.core.state.node import BODY_SECTIONS, NodeState
 from netviz.core.state.section import EMPTY
 
 ASK_AGAIN_S = 5.0
-
-
-def digests_of(ns: NetnsState) -> Iterator[bytes]:
-    """Every digest that a namespace's records carry, repeated as often as they do."""
-    for section in BODY_SECTIONS:
-        for record in getattr(ns, section).values():
-            if record.body:
-                yield record.body
 
 
 class BodyPool:

@@ -17,10 +17,10 @@ from django.db.models import Min
 from django.utils import timezone
 
 from netviz.core.model.netfilter import Body
+from netviz.core.state.bodies import digests_of
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.door import UNREADABLE, read_body
 from netviz.core.state.node import BODY_SECTIONS, NodeState
-from netviz.ingest.bodies import digests_of
 from netviz.ingest.live_store import get_store
 from netviz.ingest.models import JournalBody, JournalEntry
 

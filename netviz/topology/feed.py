@@ -19,6 +19,7 @@ import msgspec
 
 from netviz.core.state.delta import NodeDelta
 from netviz.ingest.looks import keep_in_sight
+from netviz.problems.board import reader
 from netviz.topology.frames import Frame, Watch
 from netviz.topology.live import Topology, get_topology
 
@@ -177,6 +178,7 @@ class Feed:
 
     async def _run(self) -> None:
         unsubscribe = self.topology.store.subscribe(self._wake)
+        leave = reader.listen(lambda: self._wake("", None, 0))
         beside = [self._loop.create_task(part()) for part in (self._ping, self._keep_in_sight)]
         last = 0.0
         try:
@@ -191,6 +193,7 @@ class Feed:
                     await asyncio.to_thread(self.topology.advance)
         finally:
             unsubscribe()
+            leave()
             for task in beside:
                 task.cancel()
 

@@ -1,6 +1,6 @@
 """What the feed's sockets send: JSON text, put together from parts that are encoded once for all pages.
 
-Each page is told what its scope has: the base (nodes and alerts) and the details of the nodes that it watches.
+Each page is told what its scope has: the base (nodes, problems, how the checking is) and the details of the nodes that it watches.
 """
 
 from __future__ import annotations

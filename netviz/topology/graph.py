@@ -103,7 +103,7 @@ class NodeObject(Object, frozen=True, gc=False):
 
 
 class NetnsObject(Object, frozen=True, gc=False):
-    """A network namespace. `health` is as a node's; its link and the link's other end count, and the alerts about it."""
+    """A network namespace. `health` is as a node's; its link and the link's other end count, and problems there."""
 
     key: str
     node: str
@@ -138,30 +138,18 @@ class LinkObject(Object, frozen=True, gc=False):
     lower: str | None = None
 
 
-class Alert(Object, frozen=True, gc=False):
-    """A fact about the cluster that breaks the pod network's contract. `nodes` are those that it is about."""
-
-    key: str
-    kind: str
-    severity: str
-    message: str
-    addr: str | None
-    netns: tuple[str, ...]
-    links: tuple[str, ...]
-    nodes: tuple[str, ...] = ()
-
-
 class Graph(msgspec.Struct, frozen=True):
-    """All objects by key."""
+    """All objects by key. Problems and the checking are as JSON shows them (netviz/problems/shown.py)."""
 
     nodes: Mapping[str, NodeObject] = {}
     routes: Mapping[str, RoutesObject] = {}
     netns: Mapping[str, NetnsObject] = {}
     links: Mapping[str, LinkObject] = {}
-    alerts: Mapping[str, Alert] = {}
+    problems: Mapping[str, dict[str, Any]] = {}
+    checking: Mapping[str, dict[str, Any]] = {}
 
 
-PARTS = ("nodes", "routes", "netns", "links", "alerts")
+PARTS = ("nodes", "routes", "netns", "links", "problems", "checking")
 HEALTH = ("ok", "warning", "error")
 
 
@@ -172,7 +160,8 @@ class Upsert(msgspec.Struct, gc=False):
     routes: list[RoutesObject] = msgspec.field(default_factory=list)
     netns: list[NetnsObject] = msgspec.field(default_factory=list)
     links: list[LinkObject] = msgspec.field(default_factory=list)
-    alerts: list[Alert] = msgspec.field(default_factory=list)
+    problems: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    checking: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
 class Remove(msgspec.Struct, gc=False):
@@ -182,7 +171,8 @@ class Remove(msgspec.Struct, gc=False):
     routes: list[str] = msgspec.field(default_factory=list)
     netns: list[str] = msgspec.field(default_factory=list)
     links: list[str] = msgspec.field(default_factory=list)
-    alerts: list[str] = msgspec.field(default_factory=list)
+    problems: list[str] = msgspec.field(default_factory=list)
+    checking: list[str] = msgspec.field(default_factory=list)
 
 
 class GraphDelta(msgspec.Struct, gc=False):
@@ -209,7 +199,9 @@ def as_lists(graph: Graph) -> dict[str, list[object]]:
 
 
 def key_of(item: Any) -> str:
-    """The key of any object: a node's is its name, and so is that of its routes."""
+    """The key of any object: a node's is its name, and so is that of its routes; a problem's is its id."""
+    if isinstance(item, dict):
+        return str(item["id"])
     if isinstance(item, NodeObject):
         return item.name
     return item.node if isinstance(item, RoutesObject) else item.key

@@ -20,10 +20,10 @@ from netviz.ingest.departures import departures
 from netviz.ingest.faults import faults
 from netviz.ingest.live_store import get_store
 from netviz.ingest.store import NodeRevision, Store
+from netviz.problems.board import reader
 from netviz.topology.frames import Frame, Watch, snapshot_text
 from netviz.topology.graph import Graph, GraphDelta, as_lists, changes
 from netviz.topology.node_object import Live
-from netviz.topology.patience import Patience
 from netviz.topology.projector import Projector
 
 AGE_STEP_S = 5
@@ -71,7 +71,7 @@ class Topology:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._lock = threading.Lock()
-        self._projector = Projector(faults, Patience())
+        self._projector = Projector(faults)
         self._failing = False
         self._revision = 0
         self._tick = -1
@@ -180,7 +180,7 @@ class Topology:
             changed, self._changed = self._changed, {}
         if tick != self._tick:
             changed = None  # ages count on for all
-        elif changed is not None and not changed and not self._projector.ripe(now_s):
+        elif changed is not None and not changed and reader.board is self._projector.board:
             return
         self._follow(changed, now_s)
         self._tick = tick
@@ -193,7 +193,7 @@ class Topology:
         try:
             names = self.store.node_revisions() if changed is None else changed
             live = live_of(self.store, names, now_s)
-            update = self._projector.update(self.store.cluster(), live, changed, now_s)
+            update = self._projector.update(self.store.cluster(), live, changed, reader.board)
             frame = Frame(self._revision + 1, update.base, update.details) if update else None
         except Exception:
             self._start_anew()
@@ -216,7 +216,7 @@ class Topology:
         if not self._failing:
             log.exception("cannot project the live state, trying again")
         self._failing = True
-        self._projector = Projector(faults, Patience())
+        self._projector = Projector(faults)
         self._projector.watch(self._union)
         with self._noting:
             self._changed = None
@@ -263,5 +263,10 @@ def filtered(graph: Graph, node: str = "", pod: str = "") -> Mapping[str, list[o
         "routes": [item for name, item in graph.routes.items() if name in names],
         "netns": list(netns),
         "links": [link for link in graph.links.values() if link.netns in keys],
-        "alerts": [alert for alert in graph.alerts.values() if keys.intersection(alert.netns)],
+        "problems": [
+            one
+            for one in graph.problems.values()
+            if one["where"]["key"] in keys or one["where"]["node"] == node
+        ],
+        "checking": list(graph.checking.values()),
     }

@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
+from netviz.core.check.wiring import POD_LINK
 from netviz.core.model.addr import format_prefix
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import RT_TABLE_MAIN, RTN_UNICAST, Addr, Nexthop, Route
 from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.resolve import AMBIGUOUS, UNRESOLVED
 from netviz.core.state.section import EMPTY
-from netviz.topology.contract import POD_LINK
 from netviz.topology.graph import LinkObject, NetnsObject
 from netviz.topology.objects import addrs_by_link, project_link, project_netns
 from netviz.topology.projection import NodePart

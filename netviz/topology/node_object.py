@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from netviz.core.wire.messages import AgentStatus
-from netviz.topology.graph import Alert, CollectorObject, GapObject, NodeObject
+from netviz.topology.graph import CollectorObject, GapObject, NodeObject
 from netviz.topology.projection import NodePart
 
 
@@ -24,13 +25,13 @@ class Live(msgspec.Struct, frozen=True, gc=False):
     leaves_in_s: int | None = None
 
 
-def node_object(part: NodePart, live: Live, alerts: Sequence[Alert]) -> NodeObject:
-    """Make a node's object. `alerts` are those that are shown and about it."""
+def node_object(part: NodePart, live: Live, problems: Sequence[Mapping[str, Any]]) -> NodeObject:
+    """Make a node's object. `problems` are those with their cause there, the worst first."""
     state, status = part.state, live.status
     # Of a state that isn't understood nothing is taken.
     known = {} if part.fault is not None else state.gaps
     gaps = tuple(GapObject(section, reason) for section, reason in known.items())
-    health, problem = _health(part, live, gaps, alerts)
+    health, problem = _health(part, live, gaps, problems)
     return NodeObject(
         name=state.node,
         connected=live.connected,
@@ -60,7 +61,7 @@ def node_object(part: NodePart, live: Live, alerts: Sequence[Alert]) -> NodeObje
 
 
 def _health(
-    part: NodePart, live: Live, gaps: Sequence[GapObject], alerts: Sequence[Alert]
+    part: NodePart, live: Live, gaps: Sequence[GapObject], problems: Sequence[Mapping[str, Any]]
 ) -> tuple[str, str | None]:
     """How a node is, and the worst of it in words."""
     if part.fault is not None:
@@ -70,11 +71,11 @@ def _health(
     if not live.connected:
         return "error", "its collector is not connected"
     # In the alphabet, too, "error" comes before "warning".
-    worst = min(alerts, key=lambda alert: (alert.severity, alert.key), default=None)
-    if worst is not None and worst.severity == "error":
-        return "error", worst.message
+    worst = min(problems, key=lambda one: str(one["severity"]), default=None)
+    if worst is not None and worst["severity"] == "error":
+        return "error", str(worst["headline"])
     if not part.state.status:
         return "warning", "its collector has not sent its state yet"
     if gaps:
         return "warning", f"{gaps[0].section}: {gaps[0].reason}"
-    return ("ok", None) if worst is None else ("warning", worst.message)
+    return ("ok", None) if worst is None else ("warning", str(worst["headline"]))

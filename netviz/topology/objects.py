@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from netviz.core.check.wiring import global_addr
 from netviz.core.model.addr import format_mac, format_prefix
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import Addr
 from netviz.core.model.link import IFF_LOOPBACK, OPERSTATES, Link, TunnelInfo, VxlanInfo
 from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.resolve import PAIR_KINDS, UPPER_KINDS, resolve_lower, resolve_peer
-from netviz.topology.contract import global_addr
 from netviz.topology.graph import GapObject, HolderObject, LinkObject, NetnsObject, PodObject
 
 PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from netviz.core.check.wiring import global_addr
 from netviz.core.model.addr import format_prefix, mask_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import Addr, Route
@@ -19,8 +20,7 @@ from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.resolve import PAIR_KINDS, resolve_peer
 from netviz.core.state.section import EMPTY
-from netviz.topology.contract import AddressClaim, claims_of, global_addr, no_uplink
-from netviz.topology.graph import Alert, SubnetObject
+from netviz.topology.graph import SubnetObject
 from netviz.topology.objects import addr_order, cidr
 from netviz.topology.suspects import changed_netns, suspect_links
 
@@ -38,8 +38,7 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
     `peers` are the proved far ends of the veths in the node's own namespace, by their ifindex. `beyond` are
     namespaces that aren't the node's: they were never entered, and are known only by the far end of the veth
     that the node itself hangs on. `pods` names the pods, as `namespace/name`. `owned` are the addresses by
-    which other nodes' gateways may know the node; `stretched` tells that its pod CIDRs may be shared with
-    other nodes by design. With a `fault` the state could not be worked out, and the part is empty.
+    which other nodes' gateways may know the node. With a `fault` the state could not be worked out, and the part is empty.
     """
 
     state: NodeState
@@ -48,13 +47,10 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
     uplinks: Uplinks = Uplinks()
     beyond: frozenset[NetnsKey] = frozenset()
     pods: Mapping[NetnsKey, str] = EMPTY
-    claims: Mapping[NetnsKey, tuple[tuple[bytes, AddressClaim], ...]] = EMPTY
-    alerts: Mapping[NetnsKey, Alert] = EMPTY
     addrs: tuple[str, ...] = ()
     owned: frozenset[bytes] = frozenset()
     subnets: tuple[SubnetObject, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
-    stretched: bool = False
     fault: str | None = None
 
 
@@ -79,31 +75,18 @@ def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:
     if root is not None and (peers is not old.peers):
         looked_at[root.key] = None
     pod_side = _PodSide(root, peers, uplinks.links)
-    pods, claims, alerts = dict(old.pods), dict(old.claims), dict(old.alerts)
-    links_read = state.status.get("links") == old.state.status.get("links")
+    pods = dict(old.pods)
     for key in looked_at:
         ns = state.netns.get(key)
         pod = ns.netns.pod if ns is not None and key not in beyond else None
         _set(pods, key, f"{pod.namespace}/{pod.name}" if pod is not None else None)
-        shown = ns is not None and key not in beyond
-        _set(claims, key, tuple(dict.fromkeys(claims_of(ns, pod_side))) if ns is not None and shown else None)
-    for key in looked_at if links_read else {**looked_at, **dict.fromkeys(state.netns)}:
-        ns = state.netns.get(key)
-        _set(alerts, key, no_uplink(state, ns) if ns is not None else None)
-    part = NodePart(
-        state, root.key if root is not None else None, peers, uplinks, beyond, pods, claims, alerts
-    )
+    part = NodePart(state, root.key if root is not None else None, peers, uplinks, beyond, pods)
     if root is None:
         return part
     if root.key in looked_at:
         return msgspec.structs.replace(part, **_node_facts(root, pod_side))
     return msgspec.structs.replace(
-        part,
-        addrs=old.addrs,
-        subnets=old.subnets,
-        owned=old.owned,
-        pod_cidrs=old.pod_cidrs,
-        stretched=old.stretched,
+        part, addrs=old.addrs, subnets=old.subnets, owned=old.owned, pod_cidrs=old.pod_cidrs
     )
 
 
@@ -203,5 +186,4 @@ def _node_facts(root: NetnsState, pod_side: Mapping[LinkKey, bool]) -> dict[str,
         "subnets": _subnets(root, addrs),
         "owned": frozenset(owned),
         "pod_cidrs": tuple(format_prefix(net, length) for _, net, length in sorted(nets)),
-        "stretched": any(ports.get(i) != {True} for i in pod_bridges),
     }

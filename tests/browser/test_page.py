@@ -58,17 +58,6 @@ def test_a_broken_route_is_named_and_mended(page: Page, netviz: Netviz) -> None:
     expect(page.get_by_test_id("disposition")).to_contain_text("DELIVERED", ignore_case=True)
 
 
-def test_a_duplicated_address_is_flagged_on_both_pods(page: Page, netviz: Netviz) -> None:
-    cluster, _ = netviz
-    fault = apply_fault(cluster, "duplicate-address").id
-    try:
-        expect(page.get_by_test_id("alert-count")).to_be_visible()
-        expect(page.locator("[data-pod][data-health=error]")).to_have_count(2)
-    finally:
-        mend(cluster, fault)
-    expect(page.locator("[data-pod][data-health=error]")).to_have_count(0)
-
-
 def test_the_page_says_that_it_is_stale_and_recovers_by_itself(browser: Browser, netviz: Netviz) -> None:
     _, stack = netviz
     refused = r"^WebSocket connection to|net::ERR_"  # what Chromium says while the server is down

@@ -219,7 +219,15 @@ def test_an_empty_map_says_how_a_node_gets_onto_it(browser: Browser, netviz: Net
     """The server's first snapshot is replaced by one without nodes."""
     _, stack = netviz
     nothing = json.dumps(
-        {"type": "snapshot", "revision": 1, "nodes": [], "netns": [], "links": [], "alerts": []}
+        {
+            "type": "snapshot",
+            "revision": 1,
+            "nodes": [],
+            "netns": [],
+            "links": [],
+            "problems": [],
+            "checking": [],
+        }
     )
     with watched_page(browser, stack.access) as page:
         page.route_web_socket(re.compile("/ws/topology$"), lambda socket: socket.send(nothing))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
+
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l3 import Addr, Nexthop, Route
@@ -77,3 +79,20 @@ def show(store: Store, state: NodeState, connected: bool = True) -> None:
 def change(store: Store, node: str, delta: NodeDelta) -> None:
     """Fold a change into a store."""
     store.fold(node, delta, Position(1, next(_seq)), NOW_S)
+
+
+def with_addr(state: NodeState, ino: int, ifindex: int, addr: str, **fields: int) -> NodeState:
+    """A node with one more address in a namespace."""
+    key = NetnsKey(state.node, 4, ino)
+    ns = state.netns[key]
+    more = Addr(ifindex, pack_ip(addr), 24, **fields)
+    new = msgspec.structs.replace(ns, addrs={**ns.addrs, more.key: more})
+    return msgspec.structs.replace(state, netns={**state.netns, key: new})
+
+
+def with_link(state: NodeState, ino: int, link: Link) -> NodeState:
+    """A node with one more link, or another one in its place."""
+    key = NetnsKey(state.node, 4, ino)
+    ns = state.netns[key]
+    new = msgspec.structs.replace(ns, links={**ns.links, link.ifindex: link})
+    return msgspec.structs.replace(state, netns={**state.netns, key: new})

@@ -191,7 +191,6 @@ def test_a_pod_network_is_drawn_as_it_is() -> None:
     assert pod_end.port_state is None
     assert graph.netns["a:4:10:0"].name == "web-0"
     assert graph.netns["a:4:10:0"].addrs == ("10.1.1.2/24",)
-    assert graph.alerts == {}
 
 
 def test_only_what_changed_is_projected_again() -> None:
@@ -255,7 +254,6 @@ def test_what_lies_behind_a_nodes_uplink_is_not_part_of_the_node() -> None:
     assert not any(key.startswith("a:0:7") for key in (*graph.netns, *graph.links))
     assert (graph.links["a:4:1:0:2"].peer, graph.links["a:4:1:0:2"].peer_state) == (None, "unresolved")
     assert graph.nodes["a"].addrs == ("192.168.0.1/24",)
-    assert graph.alerts == {}
     pod = {**both, root: msgspec.structs.replace(top, routes={})}
     graph = project(ClusterState({"a": msgspec.structs.replace(state, netns=pod)}), {})
     assert "a:0:7:0" in graph.netns, "without a gateway behind it, it could be a pod"

@@ -20,7 +20,6 @@ from netviz.ingest.memory_store import MemoryStore
 from netviz.topology import feed as feeds
 from netviz.topology.feed import Mailbox, browsers, get_feed
 from netviz.topology.graph import (
-    Alert,
     Graph,
     GraphDelta,
     LinkObject,
@@ -46,7 +45,8 @@ class Frame(msgspec.Struct):
     routes: list[RoutesObject] = []
     netns: list[NetnsObject] = []
     links: list[LinkObject] = []
-    alerts: list[Alert] = []
+    problems: list[dict[str, Any]] = []
+    checking: list[dict[str, Any]] = []
     upsert: Upsert | None = None
     remove: Remove | None = None
 
@@ -61,7 +61,12 @@ class Page:
         frame = msgspec.json.decode(text, type=Frame)
         if frame.type == "snapshot":
             self.graph = fold(
-                Graph(), GraphDelta(Upsert(frame.nodes, frame.routes, frame.netns, frame.links, frame.alerts))
+                Graph(),
+                GraphDelta(
+                    Upsert(
+                        frame.nodes, frame.routes, frame.netns, frame.links, frame.problems, frame.checking
+                    )
+                ),
             )
             self.snapshots += 1
         elif frame.type == "delta":

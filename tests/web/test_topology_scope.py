@@ -6,8 +6,8 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from typing import Any
 
-import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 
@@ -16,7 +16,7 @@ from netviz.core.model.link import IFF_UP, Link
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
 from netviz.core.state.node import ClusterState
 from netviz.ingest.memory_store import MemoryStore
-from netviz.topology import patience
+from netviz.problems.board import board_of, reader
 from netviz.topology.feed import Mailbox
 from netviz.topology.frames import watches
 from netviz.topology.graph import Graph
@@ -43,7 +43,8 @@ def part_of(graph: Graph, watch: frozenset[str] | None) -> Graph:
         {name: routes for name, routes in graph.routes.items() if watches(watch, name)},
         netns,
         {key: link for key, link in graph.links.items() if link.netns in netns},
-        graph.alerts,
+        graph.problems,
+        graph.checking,
     )
 
 
@@ -164,7 +165,6 @@ def test_what_the_api_asked_for_is_let_go(four: MemoryStore) -> None:
 
 
 def test_health_is_the_servers_word(four: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_S", 0.0)
     topology = Topology(four)
     for node in NODES:
         four.set_connected(node, True, 1.0)
@@ -175,22 +175,62 @@ def test_health_is_the_servers_word(four: MemoryStore, monkeypatch: pytest.Monke
     def pod(node: str, number: int) -> str:
         return topology.graph()[1].netns[f"{node}:4:{10 + number}:0"].health
 
+    def problems(*found: dict[str, Any]) -> None:
+        rows = [{**one, "id": str(number)} for number, one in enumerate(found)]
+        monkeypatch.setattr(reader, "board", board_of(rows, {"state": "current"}))
+
+    at_a = problem_at("a", "a:4:10:0", "warning", "the pod's address is held twice")
     assert set(healths().values()) == {("ok", None)}
     assert pod("a", 0) == "ok"
-    change(four, "a", eth0("a", 0, IFF_UP))
-    topology.graph()
-    assert healths()["a"] == ("warning", "pod default/web-0 on a has no link that is up with carrier")
-    assert (pod("a", 0), pod("a", 1)) == ("error", "ok")
-    change(four, "a", eth0("a", 0))
-    assert healths()["a"] == ("ok", None)
+    problems(at_a)
+    assert healths()["a"] == ("warning", "the pod's address is held twice")
+    assert healths()["b"] == ("ok", None)
+    assert (pod("a", 0), pod("a", 1)) == ("warning", "ok")
+    worse = problem_at("a", "", "error", "a has no route to b's pods")
+    problems(at_a, worse)
+    assert healths()["a"] == ("error", "a has no route to b's pods")
+    assert pod("a", 0) == "warning"
+    problems({**at_a, "state": "muted"}, {**worse, "gone": "2026-01-01T00:00:00+00:00"})
+    assert healths()["a"] == ("ok", None), "what is muted, or gone, marks nothing"
+    assert pod("a", 0) == "ok"
+    assert len(topology.graph()[1].problems) == 2
     four.set_connected("b", False, 2.0)
     assert healths()["b"] == ("error", "its collector is not connected")
-    twice = msgspec.structs.replace(pod_network(node="c", third=1))
-    show(four, twice)
-    found = healths()
-    assert {found[name][0] for name in "ac"} == {"error"}
-    assert "10.1.1.2" in (found["a"][1] or "")
-    assert pod("c", 0) == "error"
+    change(four, "a", eth0("a", 0, IFF_UP))
+    assert pod("a", 0) == "error", "its link carries nothing"
+
+
+def test_a_page_is_told_of_problems_wherever_they_are(
+    four: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topology, heard = Topology(four), []
+    topology.listen(lambda revision, frame: heard.append(frame), frozenset("d"))
+    heard.clear()
+    one = problem_at("a", "", "error", "a has no route to b's pods")
+    monkeypatch.setattr(reader, "board", board_of([one], {"state": "current"}))
+    topology.advance()
+    (frame,) = heard
+    assert frame is not None
+    text = json.loads(frame.text(0, frozenset("d")))
+    assert [item["headline"] for item in text["upsert"]["problems"]] == ["a has no route to b's pods"]
+    assert text["upsert"]["checking"][0]["counts"] == {"open": 1, "breaking": 1, "aside": 0, "left_off": 0}
+    assert [item["name"] for item in text["upsert"]["nodes"]] == ["a"]
+    topology.advance()
+    assert len(heard) == 1, "what stands isn't told again"
+
+
+def problem_at(node: str, key: str, severity: str, headline: str) -> dict[str, Any]:
+    """As much of a problem as the graph needs."""
+    return {
+        "id": "0",
+        "severity": severity,
+        "harm": "breaks traffic",
+        "headline": headline,
+        "state": "open",
+        "gone": None,
+        "where": {"node": node, "netns": "", "dev": "", "key": key},
+        "affects": {"pairs": 0, "pods": [], "more": 0},
+    }
 
 
 def test_a_node_that_nobody_heard_of_is_no_error_of_its_pods() -> None:

@@ -98,15 +98,67 @@ export interface LinkObj {
   lower: string | null;
 }
 
-export interface AlertObj {
-  key: string;
+export interface Command {
+  node: string;
+  /** "" is the node's own namespace. */
+  netns: string;
+  command: string;
+}
+
+/** A problem, as `GET /api/problems` has it, without its trace. */
+export interface ProblemObj {
+  id: string;
   kind: string;
   severity: "error" | "warning";
-  message: string;
-  addr: string | null;
-  netns: string[];
-  links: string[];
-  nodes: string[];
+  harm: string;
+  certainty: "certain" | "likely";
+  headline: string;
+  consequence: string;
+  /** When it began; null: it was there already when it was found. */
+  since: string | null;
+  found: string;
+  /** Since when it isn't found any more; its end is believed later. */
+  gone: string | null;
+  until: string | null;
+  state: "open" | "acknowledged" | "muted";
+  acknowledged: { by: string; at: string } | null;
+  muted: { by: string; until: string } | null;
+  returns: number;
+  /** What isn't known now that it rests on. */
+  unverified: string | null;
+  where: { node: string; netns: string; dev: string; key: string };
+  affects: { pairs: number; pods: string[]; more: number };
+  check: Command[];
+  fix: Command[];
+  also: string[];
+  flow: { from: string; to: string; proto: string; dport: number | null; len: number; df: boolean } | null;
+  /** A trace of the flow is kept as evidence. */
+  traced: boolean;
+}
+
+export interface CheckObj {
+  name: string;
+  result: "pass" | "fail" | "unknown";
+  judged: number;
+  unit: string;
+  reason: string;
+  demands: string;
+}
+
+/** How the checking is. */
+export interface CheckingObj {
+  id: string;
+  state: "stopped" | "failing" | "first" | "behind" | "current";
+  since: string | null;
+  pods: number;
+  pairs: number;
+  classes: number;
+  /** Nodes with an approved collector, and sentences about those of which nothing current is known. */
+  expected: number;
+  away: string[];
+  checks: CheckObj[];
+  error: string | null;
+  counts: { open: number; breaking: number; aside: number; left_off: number };
 }
 
 export interface Snapshot {
@@ -116,10 +168,11 @@ export interface Snapshot {
   routes: RoutesObj[];
   netns: NetnsObj[];
   links: LinkObj[];
-  alerts: AlertObj[];
+  problems: ProblemObj[];
+  checking: CheckingObj[];
 }
 
-type Part = "nodes" | "routes" | "netns" | "links" | "alerts";
+type Part = "nodes" | "routes" | "netns" | "links" | "problems" | "checking";
 
 export interface Delta {
   type: "delta";

@@ -3,11 +3,12 @@
 // costs what it carries and not what the cluster holds.
 
 import type {
-  AlertObj,
+  CheckingObj,
   Delta,
   LinkObj,
   NetnsObj,
   NodeObj,
+  ProblemObj,
   RoutesObj,
   ServerMessage,
   Snapshot,
@@ -27,10 +28,11 @@ export class Graph {
   readonly routes = new Map<string, RoutesObj>();
   readonly netns = new Map<string, NetnsObj>();
   readonly links = new Map<string, LinkObj>();
-  readonly alerts = new Map<string, AlertObj>();
+  readonly problems = new Map<string, ProblemObj>();
+  checking: CheckingObj | null = null;
   private readonly netnsOfNode = new Map<string, Set<string>>();
   private readonly linksOfNetns = new Map<string, Set<string>>();
-  private readonly alertsOfNetns = new Map<string, Set<string>>();
+  private readonly problemsOf = new Map<string, Set<string>>();
   private readonly roots = new Map<string, string>();
   private pinged = -1;
   private listeners: ((change: Change) => void)[] = [];
@@ -67,8 +69,9 @@ export class Graph {
     return pick(this.links, this.linksOfNetns.get(netns));
   }
 
-  alertsOf(netns: string): AlertObj[] {
-    return pick(this.alerts, this.alertsOfNetns.get(netns));
+  /** The problems that have their cause at a node or in a namespace, as far as they stand now. */
+  problemsAt(place: string): ProblemObj[] {
+    return pick(this.problems, this.problemsOf.get(place)).filter(stands);
   }
 
   rootOf(node: string): NetnsObj | undefined {
@@ -83,9 +86,10 @@ export class Graph {
   }
 
   private applySnapshot(message: Snapshot): void {
-    for (const map of [this.nodes, this.routes, this.netns, this.links, this.alerts]) map.clear();
-    for (const index of [this.netnsOfNode, this.linksOfNetns, this.alertsOfNetns]) index.clear();
+    for (const map of [this.nodes, this.routes, this.netns, this.links, this.problems]) map.clear();
+    for (const index of [this.netnsOfNode, this.linksOfNetns, this.problemsOf]) index.clear();
     this.roots.clear();
+    this.checking = null;
     const change: Change = { structure: true };
     this.upsertAll(message, change);
     this.revision = message.revision;
@@ -103,7 +107,7 @@ export class Graph {
     }
     for (const key of message.remove.netns ?? []) this.removeNetns(key, change);
     for (const key of message.remove.links ?? []) this.removeLink(key, change);
-    for (const key of message.remove.alerts ?? []) this.removeAlert(key);
+    for (const id of message.remove.problems ?? []) this.removeProblem(id);
     this.upsertAll(message.upsert, change);
     this.revision = message.revision;
     this.emit(change);
@@ -123,13 +127,12 @@ export class Graph {
     }
     for (const ns of part.netns ?? []) this.putNetns(ns, change);
     for (const link of part.links ?? []) this.putLink(link, change);
-    for (const alert of part.alerts ?? []) {
-      this.removeAlert(alert.key);
-      this.alerts.set(alert.key, alert);
-      for (const key of alert.netns) {
-        indexAdd(this.alertsOfNetns, key, alert.key);
-      }
+    for (const problem of part.problems ?? []) {
+      this.removeProblem(problem.id);
+      this.problems.set(problem.id, problem);
+      for (const place of placesOf(problem)) indexAdd(this.problemsOf, place, problem.id);
     }
+    for (const checking of part.checking ?? []) this.checking = checking;
   }
 
   private putNetns(ns: NetnsObj, change: Change): void {
@@ -167,18 +170,26 @@ export class Graph {
     change.structure = true;
   }
 
-  private removeAlert(key: string): void {
-    const alert = this.alerts.get(key);
-    if (!alert) return;
-    this.alerts.delete(key);
-    for (const ns of alert.netns) {
-      indexDrop(this.alertsOfNetns, ns, key);
-    }
+  private removeProblem(id: string): void {
+    const problem = this.problems.get(id);
+    if (!problem) return;
+    this.problems.delete(id);
+    for (const place of placesOf(problem)) indexDrop(this.problemsOf, place, id);
   }
 
   private emit(change: Change): void {
     for (const listener of this.listeners) listener(change);
   }
+}
+
+/** A problem that is found now and that nobody has muted: it marks its place. */
+export function stands(problem: ProblemObj): boolean {
+  return problem.gone === null && problem.state !== "muted";
+}
+
+/** Where a problem has its cause: its node, and its namespace where it has one. */
+function placesOf(problem: ProblemObj): string[] {
+  return [problem.where.node, problem.where.key].filter((place) => place !== "");
 }
 
 /** What of a node decides where its links are drawn. */

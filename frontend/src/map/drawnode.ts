@@ -34,7 +34,8 @@ function drawFrame(pen: Pen, box: NodeBox, health: Health): void {
   ctx.fillStyle = away ? theme["box-off"] : theme.box;
   ctx.fill();
   ctx.lineWidth = selected ? 2.5 : 1;
-  ctx.strokeStyle = selected || hovered ? theme.accent : health === "ok" ? theme["box-line"] : theme.warn;
+  const colour = { ok: theme["box-line"], warning: theme.warn, error: away ? theme.warn : theme.bad }[health];
+  ctx.strokeStyle = selected || hovered ? theme.accent : colour;
   ctx.setLineDash(away ? [5, 4] : []);
   ctx.stroke();
   ctx.setLineDash([]);
@@ -102,10 +103,11 @@ function isAway(node: NodeObj | undefined): boolean {
   return !node?.connected || node.not_understood !== null || node.leaves_in_s !== null;
 }
 
-function stateOf(node: NodeObj | undefined, health: Health): string {
+function stateOf(node: NodeObj | undefined, health: Health, problems: number): string {
   if (node?.not_understood) return "not understood";
   if (node && node.leaves_in_s !== null) return "revoked";
   if (!node?.connected) return "disconnected";
+  if (problems > 0) return problems === 1 ? "1 problem" : `${problems} problems`;
   if (!node.complete) return "incomplete";
   return health === "ok" ? "" : health;
 }
@@ -120,7 +122,8 @@ function drawHeader(pen: Pen, box: NodeBox, health: Health): void {
   const beside = Math.max(m.GROUP_X * view.k, m.TRUNK_X * view.k + 14);
   const left = sx(view, box.x) + (detail.wires ? beside : Math.min(10, wide * 0.08));
   const right = sx(view, box.x + box.w) - Math.max(6, m.PAD * view.k);
-  const state = stateOf(node, health);
+  const state = stateOf(node, health, picture.problemsAt(box.name));
+  const tone = health === "error" && !isAway(node) ? theme.bad : theme.warn;
   ctx.textBaseline = "middle";
   const hasSecond = view.k >= 0.72 && node !== undefined;
   const middle = headerMiddle(pen, box, hasSecond);
@@ -129,7 +132,7 @@ function drawHeader(pen: Pen, box: NodeBox, health: Health): void {
   const note = state ? (wide > 280 ? `${state} · ${pods}` : state) : pods;
   const noteWidth = wide > 124 ? ctx.measureText(note).width : 0;
   if (noteWidth > 0) {
-    ctx.fillStyle = state ? theme.warn : theme.muted;
+    ctx.fillStyle = state ? tone : theme.muted;
     ctx.fillText(note, right, middle);
   }
   ctx.textAlign = "left";
@@ -140,7 +143,7 @@ function drawHeader(pen: Pen, box: NodeBox, health: Health): void {
   ctx.fillText(fitText(ctx, name, room, 2), left, middle);
   if (!detail.wires && wide > 44 && box.h * view.k > 44) {
     ctx.font = `11px ${theme.sans}`;
-    ctx.fillStyle = state ? theme.warn : theme.muted;
+    ctx.fillStyle = state ? tone : theme.muted;
     const short = textWidth(ctx, pods) <= right - left ? pods : String(box.podCount);
     ctx.fillText(short, left, middle + 14);
   }

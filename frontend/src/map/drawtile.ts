@@ -103,6 +103,11 @@ function drawFrame(pen: Pen, tile: PodTile, health: Health): void {
   ctx.setLineDash(isPod ? [] : [4, 3]);
   ctx.stroke();
   ctx.setLineDash([]);
+  if (!picture.ringed.has(tile.key)) return;
+  roundRect(ctx, view, grow(tile, 4 / view.k), 9);
+  ctx.strokeStyle = theme.text;
+  ctx.lineWidth = 1;
+  ctx.stroke();
 }
 
 function drawLabels(pen: Pen, tile: PodTile): void {

@@ -65,11 +65,13 @@ export class MapView {
       link: (key) => graph.links.get(key),
       podHealth: (key) => graph.netns.get(key)?.health ?? "warning",
       nodeHealth: (name) => graph.nodes.get(name)?.health ?? "warning",
+      problemsAt: (name) => graph.problemsAt(name).length,
       selected: null,
       hovered: null,
       origin: null,
       lit: null,
       captioned: null,
+      ringed: new Set(),
       fresh: new Map(),
     };
   }

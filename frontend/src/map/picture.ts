@@ -10,6 +10,8 @@ export interface Picture {
   link(key: string): LinkObj | undefined;
   podHealth(key: string): Health;
   nodeHealth(name: string): Health;
+  /** How many problems have their cause at a node. */
+  problemsAt(name: string): number;
   selected: Target | null;
   hovered: Target | null;
   /** Where a trace is to start, while its end is being chosen. */
@@ -18,6 +20,8 @@ export interface Picture {
   lit: { netns: Set<string>; nodes: Set<string> } | null;
   /** A node whose top edge carries a mark with a caption: its own labels there are left out. */
   captioned: string | null;
+  /** Namespaces that the problem affects whose place is shown. */
+  ringed: Set<string>;
   /** Pods that have just appeared, with how much of their glow is left (0..1). */
   fresh: Map<string, number>;
 }

@@ -8,7 +8,7 @@ import type { Target } from "../map/hit.js";
 import { linkFault } from "../map/picture.js";
 import { h, icon, setText } from "./dom.js";
 import { loginHref } from "./errors.js";
-import { count, seconds } from "./names.js";
+import { seconds } from "./names.js";
 
 export interface TopBarParts {
   search: HTMLElement;
@@ -18,8 +18,6 @@ export interface TopBarParts {
   onTheme(): void;
   onPods(): void;
 }
-
-const STATES = { live: "Live", connecting: "Connecting", stale: "Stale" };
 
 export class TopBar {
   readonly element: HTMLElement;
@@ -33,23 +31,8 @@ export class TopBar {
     },
     icon("list"),
   );
-  private readonly counts = h("span", { class: "counts" });
-  private readonly podCount = h("span", { "data-testid": "pod-count" }, "0");
-  private readonly nodeCount = h("span", { "data-testid": "node-count" }, "0");
-  private readonly podWord = h("span", {});
-  private readonly nodeWord = h("span", {});
-  private readonly alerts = h("a", {
-    href: "#/alerts",
-    class: "alerts-link",
-    "data-testid": "alert-count",
-    hidden: true,
-  });
-  private readonly state = h("span", {
-    class: "connection",
-    role: "status",
-    "data-testid": "connection",
-    "data-state": "connecting",
-  });
+  private readonly badge = h("span", { class: "badge-count", "data-testid": "problem-count", hidden: true });
+  private readonly views: Record<string, HTMLElement>;
 
   constructor(parts: TopBarParts) {
     const theme = h(
@@ -64,15 +47,10 @@ export class TopBar {
     );
     theme.addEventListener("click", () => parts.onTheme());
     this.podsButton.addEventListener("click", () => parts.onPods());
-    this.counts.append(
-      this.nodeCount,
-      " ",
-      this.nodeWord,
-      h("span", { class: "sep" }),
-      this.podCount,
-      " ",
-      this.podWord,
-    );
+    this.views = {
+      map: h("a", { href: "#/" }, "Map"),
+      problems: h("a", { href: "#/problems", "data-testid": "problems-view" }, "Problems", this.badge),
+    };
     const admin =
       parts.role === "administrator" ? h("a", { href: "/admin/", class: "admin" }, "Admin") : null;
     this.element = h(
@@ -80,12 +58,10 @@ export class TopBar {
       { class: "topbar" },
       this.podsButton,
       h("a", { href: "#/", class: "brand", "aria-label": "netviz, whole map" }, "netviz"),
+      h("nav", { class: "views", "aria-label": "Views" }, ...Object.values(this.views)),
+      h("span", { class: "spring" }),
       parts.search,
       h("a", { href: "#/trace", class: "button", "data-testid": "new-trace" }, icon("path"), "Trace"),
-      h("span", { class: "spring" }),
-      this.alerts,
-      this.counts,
-      this.state,
       admin,
       parts.user
         ? h(
@@ -98,22 +74,21 @@ export class TopBar {
       parts.user ? logoutForm(parts.csrf) : null,
       theme,
     );
-    this.setState("connecting");
   }
 
   update(graph: Graph): void {
-    const pods = graph.podCount();
-    setText(this.podCount, String(pods));
-    setText(this.podWord, pods === 1 ? "pod" : "pods");
-    setText(this.nodeCount, String(graph.nodes.size));
-    setText(this.nodeWord, graph.nodes.size === 1 ? "node" : "nodes");
-    this.alerts.hidden = graph.alerts.size === 0;
-    this.alerts.replaceChildren(icon("alert"), count(graph.alerts.size, "alert", "alerts"));
+    const open = graph.checking?.counts.open ?? 0;
+    this.badge.hidden = open === 0;
+    this.badge.dataset.tone = graph.checking?.counts.breaking ? "bad" : "warn";
+    setText(this.badge, String(open));
   }
 
-  setState(state: FeedStatus["state"]): void {
-    this.state.dataset.state = state;
-    this.state.replaceChildren(h("span", { class: "dot" }), STATES[state]);
+  /** Say which view is shown. */
+  show(view: "map" | "problems"): void {
+    for (const [name, link] of Object.entries(this.views)) {
+      if (name === view) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
   }
 }
 
@@ -254,17 +229,20 @@ export class HoverCard {
     const { graph } = this;
     if (target.type === "node") {
       const node = graph.nodes.get(target.name);
-      return node ? [node.name, ...node.addrs, ...node.pod_cidrs.map((cidr) => `pods ${cidr}`)] : [];
+      const problems = graph.problemsAt(target.name).map((problem) => problem.headline);
+      return node
+        ? [node.name, ...node.addrs, ...node.pod_cidrs.map((cidr) => `pods ${cidr}`), ...problems.slice(0, 2)]
+        : [];
     }
     if (target.type === "pod") {
       const ns = graph.netns.get(target.key);
       if (!ns) return [];
-      const alerts = graph.alertsOf(ns.key).map((alert) => alert.message);
+      const problems = graph.problemsAt(ns.key).map((problem) => problem.headline);
       return [
         namespaceLabel(ns),
         ns.pod ? `namespace ${ns.pod.namespace}` : "not a pod",
         ...ns.addrs,
-        ...alerts,
+        ...problems,
       ];
     }
     const link = graph.links.get(target.key);

@@ -1,6 +1,7 @@
 // What the panels may do: read the graph, go somewhere, start a trace. The app implements it.
 
 import type { Api } from "../api.js";
+import type { ProblemObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
 import type { Target } from "../map/hit.js";
 import type { Route } from "../route.js";
@@ -13,6 +14,8 @@ export interface Context {
   readonly mayTrace: boolean;
   go(route: Route, replace?: boolean): void;
   showOnMap(target: Target): void;
+  /** Go to the place of a problem's cause on the map. */
+  showProblem(problem: ProblemObj): void;
   /** Start a trace and show it. */
   startTrace(request: TraceRequest): Promise<void>;
 }

@@ -1,11 +1,11 @@
 // What is selected: facts, addresses, peers, and the kernel's own tables.
 
-import type { AlertObj, Gap, LinkObj, NetnsObj, NodeObj, RoutesObj } from "../graph/model.js";
+import type { Gap, LinkObj, NetnsObj, NodeObj, ProblemObj, RoutesObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
 import { naturalCompare } from "../layout/natural.js";
 import type { Target } from "../map/hit.js";
 import { linkFault } from "../map/picture.js";
-import { targetHref } from "../route.js";
+import { formatRoute, targetHref } from "../route.js";
 import { type Context, type Panel, VIEWER_REASON } from "./context.js";
 import { NetnsTables, table } from "./detail.js";
 import { copyButton, h, icon } from "./dom.js";
@@ -86,6 +86,7 @@ export class Inspector implements Panel {
             ),
           ]
         : []),
+      ...problemNotes(graph.problemsAt(node.name)),
       ...gapNotes(node.gaps),
       list([
         ["Addresses", values(node.addrs)],
@@ -143,7 +144,7 @@ export class Inspector implements Panel {
     return [
       heading(kind, netnsTitle(ns), place),
       this.actions(ns, { type: "pod", key: ns.key }),
-      ...alertNotes(graph, graph.alertsOf(ns.key), ns.key),
+      ...problemNotes(graph.problemsAt(ns.key)),
       ...gapNotes(ns.gaps),
       list([
         ["Addresses", values(ns.addrs)],
@@ -198,12 +199,12 @@ export class Inspector implements Panel {
     const ns = graph.netns.get(link.netns);
     const fault = linkFault(link);
     const place = h("span", {}, "in ", netnsLink(graph, link.netns), ns && !ns.root ? ` on ${ns.node}` : "");
-    const alerts = [...graph.alerts.values()].filter((alert) => alert.links.includes(link.key));
+    const problems = graph.problemsAt(link.netns).filter((problem) => problem.where.dev === link.ifname);
     return [
       heading(link.kind ? `${link.kind} link` : "Link", link.ifname, place),
       this.actions(undefined, { type: "link", key: link.key }),
       ...(fault ? [note("bad", `This link carries nothing: ${fault}.`)] : []),
-      ...alertNotes(graph, alerts, link.netns),
+      ...problemNotes(problems),
       list([
         ["Addresses", values(link.addrs)],
         ["MAC", link.mac ? values([link.mac]) : null],
@@ -289,11 +290,11 @@ export function note(tone: "bad" | "warn", ...text: (Node | string)[]): HTMLElem
   return h("div", { class: `note ${tone}` }, icon("alert"), h("p", {}, ...text));
 }
 
-function alertNotes(graph: Graph, alerts: AlertObj[], here: string): HTMLElement[] {
-  return alerts.map((alert) => {
-    const others = alert.netns.filter((key) => key !== here);
-    const links = others.flatMap((key, i) => [i === 0 ? " See " : ", ", netnsLink(graph, key)]);
-    return note(alert.severity === "error" ? "bad" : "warn", alert.message, ...links);
+/** Each problem with the way to all that is known of it. */
+export function problemNotes(problems: ProblemObj[]): HTMLElement[] {
+  return problems.map((problem) => {
+    const href = formatRoute({ page: "problems", id: problem.id, list: "now" });
+    return note(problem.severity === "error" ? "bad" : "warn", h("a", { href }, problem.headline));
   });
 }
 

@@ -1,8 +1,9 @@
 // How things are called on the page, and how they are named to the server.
 
-import type { LinkObj, NetnsObj } from "../graph/model.js";
+import type { LinkObj, NetnsObj, ProblemObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
 import { namespaceLabel } from "../layout/box.js";
+import type { Target } from "../map/hit.js";
 import { targetHref } from "../route.js";
 import { h } from "./dom.js";
 
@@ -27,6 +28,22 @@ export function findEnd(graph: Graph, name: string): NetnsObj | undefined {
     if (ns.addrs.some((addr) => addr.split("/")[0] === name)) return ns;
   }
   return undefined;
+}
+
+/** Where on the map a problem has its cause. */
+export function placeOf(graph: Graph, problem: ProblemObj): Target {
+  const { key, node, dev } = problem.where;
+  const link = dev ? graph.linksOf(key).find((one) => one.ifname === dev) : undefined;
+  if (link) return { type: "link", key: link.key };
+  const isPod = graph.netns.has(key) && graph.rootOf(node)?.key !== key;
+  return isPod ? { type: "pod", key } : { type: "node", name: node };
+}
+
+/** The namespaces of pods, by their full names. */
+export function netnsOfPods(graph: Graph, pods: string[]): Set<string> {
+  const wanted = new Set(pods);
+  const found = [...graph.netns.values()].filter((ns) => ns.pod && wanted.has(traceName(ns)));
+  return new Set(found.map((ns) => ns.key));
 }
 
 export function netnsLink(graph: Graph, key: string): HTMLElement {

@@ -8,13 +8,14 @@ import { naturalCompare } from "../layout/natural.js";
 import type { Target } from "../map/hit.js";
 import { targetHref } from "../route.js";
 import { h, icon, setText } from "./dom.js";
-import { traceName } from "./names.js";
+import { count, traceName } from "./names.js";
 
 const ALL_OPEN_LIMIT = 2500;
 
 interface NodeEntry {
   element: HTMLDetailsElement;
   title: HTMLElement;
+  mark: HTMLElement;
   count: HTMLElement;
   list: HTMLUListElement;
   pods: Map<string, HTMLLIElement>;
@@ -74,11 +75,12 @@ export class PodList {
       { class: "node-name" },
       h("a", { href: targetHref({ type: "node", name }) }, name),
     );
-    const count = h("span", { class: "count" });
+    const pods = h("span", { class: "count" });
     const list = h("ul");
-    const element = h("details", { "data-node": name }, h("summary", {}, title, count), list);
+    const mark = h("span", { class: "problem-mark" });
+    const element = h("details", { "data-node": name }, h("summary", {}, title, mark, pods), list);
     element.open = open;
-    const entry = { element, title, count, list, pods: new Map() };
+    const entry = { element, title, mark, count: pods, list, pods: new Map() };
     element.addEventListener("toggle", () => this.updateEntry(name, entry));
     return entry;
   }
@@ -91,6 +93,7 @@ export class PodList {
     const node = this.graph.nodes.get(name);
     setText(entry.count, String(node?.pods ?? 0));
     mark(entry.element, node?.health ?? "warning");
+    this.markProblems(entry, name, node?.connected ?? false);
     if (!entry.element.open) return;
     for (const [key, item] of entry.pods) {
       if (this.graph.netns.get(key)?.node !== name) {
@@ -107,6 +110,19 @@ export class PodList {
       if (entry.list.children[i] !== item) entry.list.insertBefore(item, entry.list.children[i] ?? null);
       this.updateItem(item, ns);
     });
+  }
+
+  /** A node's mark: that it is away, or how many problems have their cause there. */
+  private markProblems(entry: NodeEntry, name: string, connected: boolean): void {
+    const problems = this.graph.problemsAt(name);
+    const text = connected ? (problems.length > 0 ? String(problems.length) : "") : "offline";
+    if (entry.mark.dataset.text === text) return;
+    entry.mark.dataset.text = text;
+    entry.mark.title = problems[0]?.headline ?? "";
+    const words = connected
+      ? count(problems.length, "problem", "problems")
+      : "its collector is not connected";
+    entry.mark.replaceChildren(...(text ? [icon("alert"), text, h("span", { class: "sr" }, words)] : []));
   }
 
   private makeItem(ns: NetnsObj): HTMLLIElement {

@@ -72,7 +72,7 @@ export class TracePanel implements Panel {
     this.again.open = this.form.hasFailed;
   }
 
-  /** Alerts of the namespaces that the packet comes from, goes to and crosses. */
+  /** Problems of the namespaces that the packet comes from, goes to and crosses. */
   private renderNotes(): void {
     const { graph } = this.context;
     const trace = this.run?.trace;
@@ -81,7 +81,9 @@ export class TracePanel implements Panel {
     );
     const goal = trace && findEnd(graph, trace.flow.dst);
     if (goal) keys.add(goal.key);
-    const messages = new Set([...keys].flatMap((key) => graph.alertsOf(key).map((alert) => alert.message)));
+    const messages = new Set(
+      [...keys].flatMap((key) => graph.problemsAt(key).map((problem) => problem.headline)),
+    );
     if (this.run?.request.proto === "auto" && trace?.flow.proto === "icmp")
       messages.add(
         `Nothing is known to listen in ${this.run.request.to}, so this is an ICMP echo. For a connection, choose TCP or UDP and a port below.`,

@@ -22,7 +22,8 @@ from netviz.core.check.problem import NodeHealth, Problem, Report
 from netviz.core.check.standing import Attempt, Standing
 from netviz.core.check.wiring import Wiring
 from netviz.core.model.netfilter import Body
-from netviz.core.state.node import SECTIONS, ClusterState, NodeState
+from netviz.core.state.bodies import digests_of
+from netviz.core.state.node import BODY_SECTIONS, SECTIONS, ClusterState, NodeState
 
 HEALTHY = NodeHealth()
 NO_HEALTH: Mapping[str, NodeHealth] = MappingProxyType({})
@@ -43,6 +44,9 @@ class Checker:
         self._health: dict[str, NodeHealth] = {}
         self._faults: dict[str, str] = {}  # of tables
         self._bodies: Mapping[bytes, Body] = {}
+        self._lacking: dict[
+            str, frozenset[bytes]
+        ] = {}  # digests of bodies that a node refers to and that aren't here
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth] = NO_HEALTH) -> Report:
         """Follow the cluster to a new state and say what is wrong there.
@@ -60,11 +64,11 @@ class Checker:
                 changed[name] = changed_sections(old, new)
                 self._nodes[name] = new
                 self._pods[name] = sum(ns.netns.pod is not None for ns in new.netns.values())
+        changed |= self._follow_bodies(cluster.bodies, changed)
         gone = [name for name in self._nodes if name not in names] if len(self._nodes) > len(names) else []
         touched = self._follow_tables(changed, gone)
         ill = {name for name in self._nodes if _settled(health.get(name, HEALTHY)) != self._health_of(name)}
         self._health = {name: _settled(one) for name, one in health.items() if one != HEALTHY}
-        self._bodies = cluster.bodies
         self._look_again(changed, ill, touched)
         for check in self._long:
             check.follow(cluster, (*changed, *gone), health)
@@ -102,13 +106,36 @@ class Checker:
         problems = sorted((_doubted(problem, lost) for problem in found.values()), key=_rank)
         return Report(tuple(problems), tuple(results), sum(self._pods.values()), pairs, classes)
 
+    def _follow_bodies(
+        self, bodies: Mapping[bytes, Body], changed: Mapping[str, frozenset[str]]
+    ) -> dict[str, frozenset[str]]:
+        """Take the bodies of a state; return the nodes that lacked one that is here now, with what that changes.
+
+        A node's chains are told before their bodies, which are asked for.
+        """
+        came: dict[str, frozenset[str]] = {}
+        if bodies is not self._bodies:
+            self._bodies = bodies
+            for name, digests in self._lacking.items():
+                if any(digest in bodies for digest in digests):
+                    came[name] = changed.get(name, NOTHING) | BODIES
+        for name in {**changed, **came}:
+            if not (changed.get(name, NOTHING) | came.get(name, NOTHING)).isdisjoint(BODIES):
+                spaces = self._nodes[name].netns.values()
+                lacking = frozenset(one for ns in spaces for one in digests_of(ns) if one not in bodies)
+                if lacking:
+                    self._lacking[name] = lacking
+                else:
+                    self._lacking.pop(name, None)
+        return came
+
     def _follow_tables(
         self, changed: Mapping[str, frozenset[str]], gone: Iterable[str]
     ) -> dict[Table[Any], set[Hashable]]:
         """Follow the nodes with the tables; return the keys under which something changed."""
         touched: dict[Table[Any], set[Hashable]] = {table: set() for table in self._gathered}
         for name in gone:
-            for of_nodes in (self._nodes, self._pods, self._faults):
+            for of_nodes in (self._nodes, self._pods, self._faults, self._lacking):
                 of_nodes.pop(name, None)
             for table, gathered in self._gathered.items():
                 touched[table] |= gathered.put(name, {})
@@ -175,6 +202,8 @@ class Checker:
 
 
 ALL_SECTIONS = frozenset(("netns", *SECTIONS))
+BODIES = frozenset(BODY_SECTIONS)
+NOTHING: frozenset[str] = frozenset()
 
 
 def changed_sections(old: NodeState | None, new: NodeState) -> frozenset[str]:

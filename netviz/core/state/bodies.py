@@ -12,9 +12,18 @@ from collections.abc import Iterator, Mapping
 
 from netviz.core.model.netfilter import Body
 from netviz.core.state.door import UNREADABLE, read_body
+from netviz.core.state.node import BODY_SECTIONS, NetnsState
 
 Encoded = bytes | memoryview
 MAX_DECODED_BYTES = 8 << 20
+
+
+def digests_of(ns: NetnsState) -> Iterator[bytes]:
+    """Every digest that a namespace's records carry, repeated as often as they do."""
+    for section in BODY_SECTIONS:
+        for record in getattr(ns, section).values():
+            if record.body:
+                yield record.body
 
 
 class Decoded:

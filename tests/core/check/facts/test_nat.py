@@ -18,7 +18,8 @@ from netviz.core.model.netfilter import (
     SetElem,
     body_digest,
 )
-from tests.core.check.judging import finished, proper
+from netviz.core.state.node import ClusterState
+from tests.core.check.judging import finished, judge, proper
 from tests.core.sim.build import Net, textbook
 
 
@@ -111,3 +112,12 @@ def test_rules_that_are_missing_are_unknown() -> None:
     net.bodies.clear()
     results = {one.name: one for one in finished(Checker(), net.cluster()).results}
     assert results["translations"].reason == "node-1: the rules of chain service are missing"
+
+
+def test_rules_that_come_later_are_judged_then() -> None:
+    net, checker = with_rule(*nat("10.1.2.99")), Checker()
+    state = net.cluster()
+    assert finished(checker, ClusterState(state.nodes)).problems == ()
+    late = finished(checker, ClusterState(state.nodes, state.bodies))
+    assert late == judge(state)
+    assert late.problems

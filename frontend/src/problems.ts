@@ -1,0 +1,237 @@
+// What the page says of problems and of the checking. Pure: words, groups and order, no DOM.
+
+import type { CheckingObj, CheckObj, NodeObj, ProblemObj } from "./graph/model.js";
+import { stands } from "./graph/store.js";
+
+export type Tone = "ok" | "bad" | "warn" | "plain";
+
+/** One part of the strip: a sentence, and what is said beside it. */
+export interface StripPart {
+  tone: Tone;
+  text: string;
+  beside: string;
+  isUnderWay?: boolean;
+}
+
+export interface Group {
+  title: string;
+  mark: Mark;
+  problems: ProblemObj[];
+}
+
+/** Each kind of harm has its own shape as well as its own colour. */
+export type Mark = "cross" | "triangle" | "dashed" | "check";
+
+const HARMS: [string, string, Mark][] = [
+  ["breaks traffic", "Breaks traffic", "cross"],
+  ["breaks the contract", "Breaks the contract", "triangle"],
+  ["degrades", "Degrades", "triangle"],
+  ["at risk", "At risk", "triangle"],
+  ["not known", "Not known", "dashed"],
+];
+const ASIDE = "Acknowledged or muted";
+const GONE = "No longer found";
+
+export function markOf(problem: ProblemObj): Mark {
+  if (problem.gone !== null) return "check";
+  return HARMS.find(([harm]) => harm === problem.harm)?.[2] ?? "dashed";
+}
+
+export function harmTitle(problem: ProblemObj): string {
+  return HARMS.find(([harm]) => harm === problem.harm)?.[1] ?? problem.harm;
+}
+
+/** Problems grouped by harm, the widest first; what people put aside and what is gone comes last. */
+export function groupsOf(problems: Iterable<ProblemObj>): Group[] {
+  const sorted = [...problems].sort(byReach);
+  const groups = HARMS.map(([harm, title, mark]) => ({
+    title,
+    mark,
+    problems: sorted.filter((one) => one.harm === harm && isOpen(one)),
+  }));
+  const known = new Set(HARMS.map(([harm]) => harm));
+  const others = sorted.filter((one) => !known.has(one.harm) && isOpen(one));
+  const aside = sorted.filter((one) => one.gone === null && one.state !== "open");
+  const gone = sorted.filter((one) => one.gone !== null);
+  return [
+    ...groups,
+    { title: "Other", mark: "dashed" as const, problems: others },
+    { title: ASIDE, mark: "triangle" as const, problems: aside },
+    { title: GONE, mark: "check" as const, problems: gone },
+  ].filter((group) => group.problems.length > 0);
+}
+
+function isOpen(problem: ProblemObj): boolean {
+  return stands(problem) && problem.state === "open";
+}
+
+function byReach(a: ProblemObj, b: ProblemObj): number {
+  return (
+    b.affects.pairs - a.affects.pairs || podsOf(b) - podsOf(a) || Date.parse(b.found) - Date.parse(a.found)
+  );
+}
+
+export function podsOf(problem: ProblemObj): number {
+  return problem.affects.pods.length + problem.affects.more;
+}
+
+/** Whether a word occurs in what a problem says, its place, its pods or its kind. */
+export function matches(problem: ProblemObj, query: string): boolean {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const { where, affects } = problem;
+  const text = [
+    problem.headline,
+    problem.kind,
+    problem.harm,
+    where.node,
+    where.netns,
+    where.dev,
+    ...affects.pods,
+  ]
+    .join(" ")
+    .toLowerCase();
+  return words.every((word) => text.includes(word));
+}
+
+/** Whom it affects and how sure it is, on one line. */
+export function reachText(problem: ProblemObj): string {
+  const pods = podsOf(problem);
+  const parts = [
+    pods > 0 ? plural(pods, "pod", "pods") : "",
+    problem.affects.pairs > 0 ? plural(problem.affects.pairs, "pair", "pairs") : "",
+    problem.where.dev && !problem.headline.includes(problem.where.dev) ? problem.where.dev : "",
+    problem.certainty,
+  ];
+  if (problem.unverified) parts.push("not verified now");
+  return parts.filter(Boolean).join(" · ");
+}
+
+/** Since when it is, for a column: "13:52", with the day when that isn't today. */
+export function clock(iso: string, now: Date): string {
+  const at = new Date(iso);
+  const time = at.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  return at.toDateString() === now.toDateString()
+    ? time
+    : `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short" })} ${time}`;
+}
+
+/** The same to the second. */
+export function moment(iso: string, now: Date): string {
+  const seconds = String(new Date(iso).getSeconds()).padStart(2, "0");
+  return `${clock(iso, now)}:${seconds}`;
+}
+
+/** How long something lasts: "17 min", "2 h 49". */
+export function lasting(fromIso: string, to: Date): string {
+  const seconds = Math.max(0, (to.getTime() - Date.parse(fromIso)) / 1000);
+  if (seconds < 60) return `${Math.floor(seconds)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours} h ${String(minutes % 60).padStart(2, "0")}`;
+  return `${Math.floor(hours / 24)} days`;
+}
+
+export function plural(count: number, one: string, many: string): string {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
+
+function countOf(checks: CheckObj[], result: CheckObj["result"]): number {
+  return checks.filter((check) => check.result === result).length;
+}
+
+/** How the checking is: never more than is known at this moment. */
+export function checksPart(checking: CheckingObj | null, now: Date): StripPart {
+  if (!checking) return { tone: "plain", text: "Checks", beside: "not heard of yet" };
+  const since = checking.since ? `since ${moment(checking.since, now)}` : "";
+  switch (checking.state) {
+    case "stopped":
+      return { tone: "bad", text: "Checks aren’t running", beside: checking.error ?? since };
+    case "failing":
+      return { tone: "bad", text: "The checks fail", beside: checking.error ?? "" };
+    case "first":
+      return { tone: "plain", text: "First check under way", beside: since, isUnderWay: true };
+    default: {
+      const total = checking.checks.length;
+      const unknown = countOf(checking.checks, "unknown");
+      const passing = countOf(checking.checks, "pass");
+      const beside = [
+        unknown > 0 ? `${unknown} unknown` : "",
+        checking.state === "behind" ? `checking ${since}` : "",
+      ];
+      return {
+        tone: unknown > 0 ? "warn" : passing === total ? "ok" : "plain",
+        text: `${passing} of ${plural(total, "check passes", "checks pass")}`,
+        beside: beside.filter(Boolean).join(" · "),
+      };
+    }
+  }
+}
+
+export function problemsPart(checking: CheckingObj | null): StripPart {
+  if (!checking) return { tone: "plain", text: "Problems", beside: "not known" };
+  const { open, breaking, aside } = checking.counts;
+  const put = aside > 0 ? `${aside} acknowledged or muted` : "";
+  if (open > 0)
+    return {
+      tone: breaking > 0 ? "bad" : "warn",
+      text: plural(open, "problem", "problems"),
+      beside: [breaking > 0 ? `${breaking} ${breaking === 1 ? "breaks" : "break"} traffic` : "", put]
+        .filter(Boolean)
+        .join(" · "),
+    };
+  const isKnown = checking.state === "current" && checking.checks.every((check) => check.result === "pass");
+  return {
+    tone: isKnown && !aside ? "ok" : "plain",
+    text: isKnown ? "No open problem" : "No open problem known",
+    beside: put,
+  };
+}
+
+export function collectorsPart(checking: CheckingObj | null, nodes: Iterable<NodeObj>): StripPart {
+  const known = [...nodes];
+  const expected = Math.max(checking?.expected ?? 0, known.length);
+  const lost = expected - known.filter((node) => node.connected).length;
+  if (expected === 0) return { tone: "plain", text: "No collector", beside: "" };
+  if (lost > 0)
+    return {
+      tone: "warn",
+      text: `${lost} of ${plural(expected, "collector", "collectors")} lost`,
+      beside: "",
+    };
+  return { tone: "plain", text: `${plural(expected, "collector", "collectors")} connected`, beside: "" };
+}
+
+/** How old what is shown is: the oldest change that a collector hasn't sent yet, or the longest silence. */
+export function dataPart(nodes: Iterable<NodeObj>): StripPart {
+  let worst: NodeObj | null = null;
+  let connected = 0;
+  for (const node of nodes) {
+    if (node.connected) connected = Math.max(connected, node.age_s);
+    if (!worst || node.age_s > worst.age_s) worst = node;
+  }
+  if (!worst) return { tone: "plain", text: "No data", beside: "" };
+  const text = connected < 1 ? "Data under 1 s old" : `Data ${ageText(connected)} old`;
+  const isBehind = !worst.connected && worst.age_s > connected;
+  return {
+    tone: isBehind || connected > 30 ? "warn" : "plain",
+    text,
+    beside: isBehind ? `${worst.name} ${ageText(worst.age_s)}` : "",
+  };
+}
+
+function ageText(seconds: number): string {
+  return seconds < 10
+    ? `${seconds.toFixed(1)} s`
+    : lasting(new Date(0).toISOString(), new Date(seconds * 1000));
+}
+
+/** With nothing wrong: what was checked, and how much of it. */
+export function coverage(checking: CheckingObj): string[] {
+  const parts = [plural(checking.pods, "pod", "pods")];
+  if (checking.pairs > 0)
+    parts.push(
+      `${plural(checking.pairs, "pair", "pairs")} of them, as ${plural(checking.classes, "class", "classes")}`,
+    );
+  return [`${parts.join(", ")} on ${plural(checking.expected, "node", "nodes")}`];
+}

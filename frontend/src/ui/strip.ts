@@ -1,0 +1,107 @@
+// The strip below the top bar, in every view: how far the picture can be trusted, and what is wrong.
+
+import type { FeedStatus } from "../feed.js";
+import type { Graph } from "../graph/store.js";
+import {
+  checksPart,
+  collectorsPart,
+  dataPart,
+  problemsPart,
+  type StripPart,
+  type Tone,
+} from "../problems.js";
+import { h, icon, setText } from "./dom.js";
+
+const STATES = { live: "Live", connecting: "Connecting", stale: "Stale" };
+const ICONS: Record<Tone, string> = { ok: "passes", bad: "breaks", warn: "doubt", plain: "passes" };
+
+class Part {
+  readonly element: HTMLElement;
+  private readonly mark = h("span", { class: "mark" });
+  private readonly text = h("b", {});
+  private readonly beside = h("span", { class: "beside" });
+  private drawn = "";
+
+  constructor(
+    readonly name: string,
+    href: string | null,
+    private readonly icons: Partial<Record<Tone, string>> = {},
+  ) {
+    const attributes = { class: "part", "data-testid": `strip-${name}` };
+    const inside = [this.mark, this.text, this.beside];
+    this.element = href ? h("a", { ...attributes, href }, ...inside) : h("span", attributes, ...inside);
+  }
+
+  show(part: StripPart): void {
+    this.element.dataset.tone = part.tone;
+    setText(this.text, part.text);
+    setText(this.beside, part.beside ? `· ${part.beside}` : "");
+    this.element.title = [part.text, part.beside].filter(Boolean).join(", ");
+    const wanted = part.isUnderWay ? "under-way" : (this.icons[part.tone] ?? ICONS[part.tone]);
+    if (wanted !== this.drawn) {
+      this.drawn = wanted;
+      this.mark.replaceChildren(icon(wanted));
+    }
+  }
+}
+
+export class Strip {
+  readonly element: HTMLElement;
+  private readonly checks = new Part("checks", "#/problems");
+  private readonly problems = new Part("problems", "#/problems", { warn: "alert", plain: "none" });
+  private readonly collectors = new Part("collectors", "#/problems", { plain: "node" });
+  private readonly data = new Part("data", null, { plain: "clock", warn: "clock" });
+  private readonly counts = h("span", { class: "counts" });
+  private readonly podCount = h("span", { "data-testid": "pod-count" }, "0");
+  private readonly nodeCount = h("span", { "data-testid": "node-count" }, "0");
+  private readonly podWord = h("span", {});
+  private readonly nodeWord = h("span", {});
+  private readonly live = h("span", {
+    class: "connection",
+    role: "status",
+    "data-testid": "connection",
+    "data-state": "connecting",
+  });
+
+  constructor() {
+    this.counts.append(
+      this.nodeCount,
+      " ",
+      this.nodeWord,
+      h("span", { class: "dot-between" }, "·"),
+      this.podCount,
+      " ",
+      this.podWord,
+    );
+    this.element = h(
+      "div",
+      { class: "strip", role: "region", "aria-label": "Checks and data" },
+      this.checks.element,
+      this.problems.element,
+      this.collectors.element,
+      this.data.element,
+      h("span", { class: "spring" }),
+      this.counts,
+      this.live,
+    );
+    this.setState("connecting");
+  }
+
+  update(graph: Graph): void {
+    this.checks.show(checksPart(graph.checking, new Date()));
+    this.problems.show(problemsPart(graph.checking));
+    this.collectors.show(collectorsPart(graph.checking, graph.nodes.values()));
+    this.data.show(dataPart(graph.nodes.values()));
+    const pods = graph.podCount();
+    setText(this.podCount, String(pods));
+    setText(this.podWord, pods === 1 ? "pod" : "pods");
+    setText(this.nodeCount, String(graph.nodes.size));
+    setText(this.nodeWord, graph.nodes.size === 1 ? "node" : "nodes");
+  }
+
+  setState(state: FeedStatus["state"]): void {
+    this.live.dataset.state = state;
+    this.element.dataset.feed = state;
+    this.live.replaceChildren(h("span", { class: "dot" }), STATES[state]);
+  }
+}

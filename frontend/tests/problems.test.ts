@@ -1,0 +1,160 @@
+import { expect, test } from "vitest";
+import { makeCluster, makeProblem } from "../dev/cluster.js";
+import type { CheckingObj, ProblemObj } from "../src/graph/model.js";
+import {
+  checksPart,
+  clock,
+  collectorsPart,
+  dataPart,
+  groupsOf,
+  lasting,
+  matches,
+  problemsPart,
+  reachText,
+} from "../src/problems.js";
+
+const NOW = new Date("2026-11-30T14:09:00Z");
+const check = { name: "pairs", judged: 9, unit: "pairs", reason: "", demands: "" };
+const CHECKING: CheckingObj = {
+  id: "checking",
+  state: "current",
+  since: null,
+  pods: 15,
+  pairs: 210,
+  classes: 9,
+  expected: 3,
+  away: [],
+  checks: [
+    { ...check, result: "pass" },
+    { ...check, result: "pass" },
+  ],
+  error: null,
+  counts: { open: 0, breaking: 0, aside: 0, left_off: 0 },
+};
+
+function problem(id: string, part: Partial<ProblemObj> = {}): ProblemObj {
+  return { ...makeProblem(id, `headline ${id}`, "node-1", ""), ...part };
+}
+
+test("problems are grouped by harm, the widest first, and what people put aside comes last", () => {
+  const groups = groupsOf([
+    problem("1", { harm: "at risk", severity: "warning" }),
+    problem("2", { affects: { pairs: 3, pods: [], more: 0 } }),
+    problem("3", { affects: { pairs: 90, pods: [], more: 0 } }),
+    problem("4", { state: "acknowledged" }),
+    problem("5", { gone: "2026-11-30T14:00:00Z" }),
+    problem("6", { state: "muted", gone: "2026-11-30T14:00:00Z" }),
+    problem("7", { harm: "something new" }),
+  ]);
+  expect(groups.map((group) => [group.title, group.problems.map((one) => one.id)])).toEqual([
+    ["Breaks traffic", ["3", "2"]],
+    ["At risk", ["1"]],
+    ["Other", ["7"]],
+    ["Acknowledged or muted", ["4"]],
+    ["No longer found", ["5", "6"]],
+  ]);
+});
+
+test("the filter looks at cause, place and pods, and wants every word", () => {
+  const one = problem("1", { where: { node: "worker-7", netns: "", dev: "veth8", key: "" } });
+  expect(matches(one, "worker-7 veth")).toBe(true);
+  expect(matches(one, "shop/cart")).toBe(true);
+  expect(matches(one, "worker-7 eth1")).toBe(false);
+  expect(matches(one, "")).toBe(true);
+});
+
+test("what is affected and how sure it is stands on one line", () => {
+  expect(reachText(problem("1"))).toBe("5 pods · 12 pairs · certain");
+  const doubtful = { certainty: "likely" as const, unverified: "its collector is not connected" };
+  expect(reachText(problem("1", { ...doubtful, affects: { pairs: 1, pods: [], more: 0 } }))).toBe(
+    "1 pair · likely · not verified now",
+  );
+});
+
+test("times of today have no day, and others do", () => {
+  const today = new Date(2026, 10, 30, 14, 9);
+  expect(clock(new Date(2026, 10, 30, 13, 52).toISOString(), today)).toBe("13:52");
+  expect(clock(new Date(2026, 10, 28, 13, 52).toISOString(), today)).toBe("28 Nov 13:52");
+});
+
+test.each([
+  ["2026-11-30T14:08:52Z", "8 s"],
+  ["2026-11-30T13:52:00Z", "17 min"],
+  ["2026-11-30T11:20:00Z", "2 h 49"],
+  ["2026-11-20T11:20:00Z", "10 days"],
+])("something since %s lasts %s", (since, text) => {
+  expect(lasting(since, NOW)).toBe(text);
+});
+
+test("the strip says that all is well only while all is known and judged", () => {
+  expect(checksPart(CHECKING, NOW)).toEqual({ tone: "ok", text: "2 of 2 checks pass", beside: "" });
+  expect(problemsPart(CHECKING)).toEqual({ tone: "ok", text: "No open problem", beside: "" });
+  const unknown = { ...CHECKING, checks: [{ ...check, result: "unknown" as const }] };
+  expect(checksPart(unknown, NOW)).toEqual({
+    tone: "warn",
+    text: "0 of 1 check passes",
+    beside: "1 unknown",
+  });
+  for (const other of [
+    unknown,
+    { ...CHECKING, state: "first" as const },
+    { ...CHECKING, state: "stopped" as const },
+  ])
+    expect(problemsPart(other)).toMatchObject({ tone: "plain", text: "No open problem known" });
+  expect(problemsPart(null).tone).toBe("plain");
+  expect(checksPart(null, NOW).tone).toBe("plain");
+});
+
+test.each([
+  ["stopped", "bad", "Checks aren’t running"],
+  ["failing", "bad", "The checks fail"],
+  ["first", "plain", "First check under way"],
+] as const)("the strip says when the checking is %s", (state, tone, text) => {
+  expect(checksPart({ ...CHECKING, state }, NOW)).toMatchObject({ tone, text });
+});
+
+test("a run that takes long is told", () => {
+  const part = checksPart({ ...CHECKING, state: "behind", since: "2026-11-30T14:08:00Z" }, NOW);
+  expect(part.beside).toMatch(/^checking since/);
+});
+
+test("problems are counted, and how many of them break traffic", () => {
+  const counts = { open: 9, breaking: 3, aside: 2, left_off: 0 };
+  expect(problemsPart({ ...CHECKING, counts })).toEqual({
+    tone: "bad",
+    text: "9 problems",
+    beside: "3 break traffic · 2 acknowledged or muted",
+  });
+  expect(problemsPart({ ...CHECKING, counts: { ...counts, open: 1, breaking: 0, aside: 0 } })).toEqual({
+    tone: "warn",
+    text: "1 problem",
+    beside: "",
+  });
+});
+
+test("collectors that should be there and aren't are lost, also those that never came", () => {
+  const { nodes } = makeCluster({ nodes: 3, pods: 1 });
+  expect(collectorsPart(CHECKING, nodes).text).toBe("3 collectors connected");
+  expect(collectorsPart({ ...CHECKING, expected: 5 }, nodes)).toMatchObject({
+    tone: "warn",
+    text: "2 of 5 collectors lost",
+  });
+  const [first, ...others] = nodes;
+  if (!first) throw new Error("no node");
+  expect(collectorsPart(CHECKING, [{ ...first, connected: false }, ...others]).text).toBe(
+    "1 of 3 collectors lost",
+  );
+});
+
+test("the data is as old as the oldest change that isn't here, and a silent node is named", () => {
+  const { nodes } = makeCluster({ nodes: 2, pods: 1 });
+  const [first, second] = nodes;
+  if (!first || !second) throw new Error("no nodes");
+  expect(dataPart([first, { ...second, age_s: 3.21 }]).text).toBe("Data 3.2 s old");
+  expect(dataPart([first, { ...second, connected: false, age_s: 125 }])).toEqual({
+    tone: "warn",
+    text: "Data under 1 s old",
+    beside: "node-2 2 min",
+  });
+  expect(dataPart([]).text).toBe("No data");
+});

@@ -1,0 +1,146 @@
+"""What is wrong is shown unasked: break something, read what and where, decide about it, mend it, see it leave."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from lab.cluster import Cluster
+from lab.faults import apply_fault, mend
+from lab.stack import Stack
+from tests.browser.chromium import log_in
+from tests.browser.conftest import watched_page
+
+pytestmark = [pytest.mark.browser, pytest.mark.live]
+Netviz = tuple[Cluster, Stack]
+# The kernel announces the fault, the collector tells it, the check judges it, and it has stood for a moment. This is
+# the time that the page promises on a machine that does nothing else; a busy one is given some more.
+BOUND_S = 2.0
+BUSY_S = 4.0
+
+
+def current(page: Page) -> None:
+    """Wait until the checks have judged what there is, and find nothing."""
+    expect(page.get_by_test_id("strip-problems")).to_contain_text("No open problem")
+    expect(page.get_by_test_id("strip-checks")).to_contain_text("pass")
+
+
+@pytest.mark.parametrize(
+    ("fault", "options", "kind", "words"),
+    [
+        ("duplicate-address", {}, "duplicate-address", ("web-1", "api-1", "10.244.1.2")),
+        ("bridge-port-down", {}, "pod-link-down", ("node1", "web-1", "is down")),
+        ("forwarding-off", {"node": "node2"}, "forwarding-off", ("node2", "doesn't forward", "ip_forward")),
+    ],
+)
+def test_a_fault_is_found_named_and_gone_when_mended(
+    page: Page, netviz: Netviz, fault: str, options: dict[str, str], kind: str, words: tuple[str, ...]
+) -> None:
+    cluster, _ = netviz
+    current(page)
+    page.get_by_test_id("problems-view").click()
+    expect(page.get_by_test_id("no-problem")).to_be_visible()
+    applied = apply_fault(cluster, fault, **options)
+    began = time.monotonic()
+    try:
+        row = page.locator(f'[data-testid=problem][data-kind="{kind}"][data-state=open]').first
+        expect(row).to_be_visible()
+        took_s = time.monotonic() - began
+        for word in words:
+            expect(row).to_contain_text(word)
+        row.click()
+        detail = page.get_by_test_id("problem-detail")
+        for word in words:
+            expect(detail.get_by_test_id("problem-headline")).to_contain_text(word)
+        expect(page.get_by_test_id("strip-problems")).to_contain_text("problem")
+        expect(page.get_by_test_id("strip-problems")).to_have_attribute("data-tone", "bad")
+        expect(page.get_by_test_id("problem-count")).to_be_visible()
+    finally:
+        mend(cluster, applied.id)
+    expect(page.locator(f'[data-testid=problem][data-kind="{kind}"][data-state=open]')).to_have_count(0)
+    current(page)
+    assert took_s < BOUND_S + BUSY_S, f"it took {took_s:.1f} s"
+
+
+def test_a_problem_marks_its_place_on_map_and_list(page: Page, netviz: Netviz) -> None:
+    cluster, _ = netviz
+    current(page)
+    fault = apply_fault(cluster, "forwarding-off", node="node3").id
+    node = page.locator("#pods [data-node=node3]")
+    try:
+        expect(node).to_have_attribute("data-health", "error")
+        expect(node.locator(".problem-mark")).to_contain_text("2")
+        page.get_by_test_id("problems-view").click()
+        page.locator('[data-testid=problem][data-node="node3"]').first.click()
+        page.get_by_test_id("problem-on-map").click()
+        expect(page.get_by_test_id("inspector")).to_contain_text("doesn't forward")
+        expect(page.get_by_test_id("problems")).to_have_count(0)
+    finally:
+        mend(cluster, fault)
+    expect(node).to_have_attribute("data-health", "ok")
+
+
+def test_an_operator_decides_and_what_is_put_aside_drowns_nothing(page: Page, netviz: Netviz) -> None:
+    cluster, _ = netviz
+    current(page)
+    fault = apply_fault(cluster, "bridge-port-down").id
+    try:
+        page.get_by_test_id("problems-view").click()
+        row = page.locator('[data-testid=problem][data-kind="pod-link-down"]').first
+        row.click()
+        page.get_by_test_id("comment-text").fill("the switch is being replaced")
+        page.get_by_test_id("acknowledge").click()
+        expect(row).to_have_attribute("data-state", "acknowledged")
+        expect(page.locator(".history")).to_contain_text("the switch is being replaced")
+        expect(page.get_by_test_id("strip-problems")).to_contain_text("No open problem")
+        expect(page.get_by_test_id("strip-problems")).to_contain_text("1 acknowledged or muted")
+        page.get_by_test_id("mute").click()
+        expect(row).to_have_attribute("data-state", "muted")
+        page.get_by_test_id("unmute").click()
+        page.get_by_test_id("reopen").click()
+        expect(row).to_have_attribute("data-state", "open")
+    finally:
+        mend(cluster, fault)
+    expect(row).to_have_attribute("data-state", "gone")
+
+
+def test_with_no_problem_it_says_what_was_checked(page: Page) -> None:
+    current(page)
+    page.goto(page.url.split("#")[0] + "#/problems")
+    said = page.get_by_test_id("no-problem")
+    expect(said).to_contain_text("15 pods")
+    expect(said).to_contain_text("on 3 nodes")
+    expect(said.locator("tbody tr")).not_to_have_count(0)
+    expect(said).to_contain_text("Every pod has an address that nobody else has.")
+
+
+def test_a_lost_collector_is_said_at_once(browser: Browser, netviz: Netviz) -> None:
+    _, stack = netviz
+    with watched_page(browser, stack.access) as page:
+        log_in(page, stack.access)
+        current(page)
+        stack.collectors["node2"].kill()
+        try:
+            expect(page.get_by_test_id("strip-collectors")).to_contain_text("1 of 3 collectors lost")
+            expect(page.get_by_test_id("strip-checks")).to_contain_text("unknown")
+            page.get_by_test_id("problems-view").click()
+            row = page.locator('[data-testid=problem][data-kind="collector-lost"]')
+            expect(row).to_contain_text("node2's collector is not connected")
+        finally:
+            stack.start_collector("node2")
+        expect(page.get_by_test_id("strip-collectors")).to_contain_text("3 collectors connected")
+        expect(row).to_have_attribute("data-state", "gone")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (1920, 1080)])
+def test_the_view_fits_the_window(browser: Browser, netviz: Netviz, width: int, height: int) -> None:
+    _, stack = netviz
+    with watched_page(browser, stack.access, width=width, height=height) as page:
+        log_in(page, stack.access)
+        page.goto(page.url.split("#")[0] + "#/problems")
+        expect(page.get_by_test_id("no-problem")).to_be_visible()
+        strip = page.locator(".strip").evaluate("e => e.scrollWidth - e.clientWidth")
+        pane = page.locator(".problem-pane").evaluate("e => e.scrollWidth - e.clientWidth")
+        assert (strip, pane) == (0, 0)
