@@ -255,6 +255,11 @@ class Recorder:
         return self._hops[-1][0] if self._hops else None
 
     @property
+    def visited(self) -> frozenset[NetnsKey]:
+        """The namespaces that the path has been in."""
+        return frozenset(netns.key for netns, _ in self._hops)
+
+    @property
     def last_step(self) -> Step | None:
         """The last step."""
         return self._hops[-1][1][-1] if self._hops else None

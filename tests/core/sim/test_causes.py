@@ -12,7 +12,7 @@ from netviz.core.sim.render import render_text
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.words.step import why
 from tests.core.sim.build import UP, Net, Ns, textbook
-from tests.core.sim.nft import DROP, FORWARD, POSTROUTING, chain, daddr, e, verdict
+from tests.core.sim.nft import DROP, FORWARD, POSTROUTING, chain, daddr, dnat, e, verdict
 
 
 def last_words(trace: Trace, branch: int = 0) -> str:
@@ -180,3 +180,42 @@ class TestNobodyAnswers:
         net, _ = textbook()
         words = last_words(net.trace("pod-1-1", "10.1.1.99"))
         assert "no known namespace that hears it has this address" in words
+
+
+class TestNotTranslatedBack:
+    """Whose answer misses the place where the packet was translated."""
+
+    def reply_words(self, trace: Trace) -> str:
+        reply = trace.branches[0].reply
+        assert reply is not None
+        assert reply.disposition is Disposition.NO_LISTENER
+        return why(reply.hops[-1].steps[-1])
+
+    def test_the_answer_takes_another_path(self) -> None:
+        """pod-1-1 asks node-2's port; node-2 sends it to pod-3-1, whose node answers pod-1-1 straight away."""
+        net, made = textbook(3)
+        node = made["node-2"]
+        chain(node, "pre", (*daddr("192.168.0.2"), *dnat("10.1.3.11", 80)), hook=0, priority=-100, type="nat")
+        trace = net.trace("pod-1-1", "192.168.0.2", "tcp", 31000)
+        words = self.reply_words(trace)
+        assert (
+            "comes from 10.1.3.11:80, but the client asked 192.168.0.2:31000: node node-2 translated that"
+            in words
+        )
+        assert "The answer's path misses node node-2" in words
+
+    @pytest.mark.parametrize("call", [0, 1])
+    def test_the_bridge_does_not_translate(self, call: int) -> None:
+        """pod-1-1 asks a service of which the endpoint is pod-1-2, on the same bridge."""
+        net, made = textbook()
+        node = made["node-1"]
+        chain(node, "pre", (*daddr("10.96.0.10"), *dnat("10.1.1.12", 80)), hook=0, priority=-100, type="nat")
+        node.sysctl("net.bridge.bridge-nf-call-iptables", call)
+        trace = net.trace("pod-1-1", "10.96.0.10", "tcp", 80)
+        if call:
+            assert trace.branches[0].reply is not None
+            assert trace.branches[0].reply.disposition is Disposition.DELIVERED
+        else:
+            assert "bridges the answer without translating it (net.bridge.bridge-nf-call-iptables is 0)" in (
+                self.reply_words(trace)
+            )

@@ -7,7 +7,7 @@ net/ipv4/udp.c, __udp4_lib_lookup; net/ipv6/inet6_hashtables.c; net/ipv4/icmp.c,
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import msgspec
 
@@ -18,6 +18,7 @@ from netviz.core.model.netfilter import NF_LOCAL_IN
 from netviz.core.model.socket import Socket
 from netviz.core.sim import sysctl
 from netviz.core.sim.actions import Action, Ended, Unwrap
+from netviz.core.sim.conntrack.untranslated import untranslated
 from netviz.core.sim.hook.netfilter import inet_hook
 from netviz.core.sim.listeners import lookup_socket
 from netviz.core.sim.listeners import plain as without_mapping
@@ -162,7 +163,10 @@ def _socket(run: Run, ns: NetnsState, link: Link, packet: Packet) -> NoReturn:
         # IPv4 answers as who was asked, IPv6 only where that is an address of the host
         source, sourceless = error_source(ns, link, packet) if packet.ipv6 else (packet.dst, False)
         answer = icmp_error(packet, "port", source)
-    run.record(ns, link, packet, SocketLookup("no socket", answer=answer), reason="NO_SOCKET")
+    missed = untranslated(run, ns.key, packet)
+    cause: Literal["", "untranslated"] = "" if missed is None else "untranslated"
+    what = SocketLookup("no socket", cause, answer=answer, missed=missed)
+    run.record(ns, link, packet, what, reason="NO_SOCKET")
     reason = (
         "tcp-reset"
         if name == "tcp"

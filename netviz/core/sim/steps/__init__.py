@@ -26,6 +26,7 @@ from netviz.core.sim.steps.inet import (
     SocketLookup,
     SourceRefusal,
     Ttl,
+    Untranslated,
 )
 from netviz.core.sim.steps.link import Bridge, Receive, Transmit
 from netviz.core.sim.steps.neigh import AnswerCause, ClosedPort, Meddling, Neighbour, Silence
@@ -87,5 +88,6 @@ __all__ = [
     "Stray",
     "Transmit",
     "Ttl",
+    "Untranslated",
     "What",
 ]

@@ -9,7 +9,7 @@ import msgspec
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ipvs import IpvsServer, IpvsService
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.steps.base import Decision, DropReason
+from netviz.core.sim.steps.base import Decision, DropReason, Place
 from netviz.core.sim.steps.hook import ChainRef, RuleHit
 
 
@@ -181,10 +181,23 @@ class LocalDelivery(Decision, frozen=True, tag="local_in"):
     cause: Literal[""] = ""
 
 
+class Untranslated(msgspec.Struct, frozen=True):
+    """Where the packet `orig` was translated, which the answer to it misses: it takes another path, or is bridged there.
+
+    `setting` is what keeps a bridge's packets from being translated.
+    """
+
+    place: Place
+    orig: CtTuple
+    cause: Literal["", "other path", "bridged"] = ""
+    setting: str = ""
+
+
 class SocketLookup(Decision, frozen=True, tag="socket"):
     """Who takes the packet: a socket (`addr`, `port`, `cookie`), the kernel, or nobody, who sends `answer`.
 
     `source` is the address that an answer would have, or that the route chooses; `route_error` why it finds none.
+    `missed` is the translation that an answer should have gone back through.
     """
 
     kind: ClassVar[str] = "socket"
@@ -209,6 +222,7 @@ class SocketLookup(Decision, frozen=True, tag="socket"):
         "protocol",
         "sender's address",
         "random port",
+        "untranslated",
         "section not read",
     ] = ""
     addr: bytes | None = None
@@ -219,3 +233,4 @@ class SocketLookup(Decision, frozen=True, tag="socket"):
     route_error: str = ""
     sysctl: str = ""
     error: bool = False
+    missed: Untranslated | None = None

@@ -117,6 +117,7 @@ WRITTEN_OUT: dict[type, frozenset[str]] = {
             "port",
             "answer",
             "error",
+            "missed",
         )
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from netviz.core.model.addr import format_ip
 from netviz.core.plain import quoted
 from netviz.core.sim.packet import IPPROTO_TCP
@@ -10,13 +12,14 @@ from netviz.core.sim.steps import (
     LocalDelivery,
     Mtu,
     Origin,
+    Place,
     RpFilter,
     SocketLookup,
     SourceRefusal,
     Ttl,
 )
 from netviz.core.sim.trace import Step
-from netviz.core.sim.words.show import Templates
+from netviz.core.sim.words.show import Templates, endpoint, place
 
 RP_MODES = {1: "strict", 2: "loose"}
 
@@ -114,6 +117,40 @@ def _no_socket(step: Step) -> str:
     return f"No {proto_name(step)} socket takes packets to port {step.packet.dport}{sends}."
 
 
+def _untranslated(step: Step) -> str:
+    """Say that an answer comes from who was never asked, where it was to be translated back, and why it wasn't."""
+    what = _socket(step)
+    missed = what.missed
+    assert missed is not None
+    packet, where = step.packet, place(missed.place)
+    asked = endpoint(missed.orig.dst, missed.orig.dport)
+    why = {
+        "other path": f"The answer's path misses {where}",
+        "bridged": f"{where} bridges the answer without translating it ({missed.setting} is 0)",
+        "": f"The answer's packet belongs to no connection of {where}",
+    }[missed.cause]
+    return (
+        f"The answer comes from {endpoint(packet.src, packet.sport)}, but the client asked {asked}: {where} translated "
+        f"that, and the answer was not translated back. {why[0].upper()}{why[1:]}."
+    )
+
+
+def _untranslated_command(step: Step) -> str:
+    missed = _socket(step).missed
+    assert missed is not None
+    return f"ss -anp dst {format_ip(missed.orig.dst)}"
+
+
+def elsewhere(what: SocketLookup) -> Iterator[tuple[Place, str]]:
+    """List what to look at on other machines: the translation that an answer misses."""
+    missed = what.missed
+    if missed is not None:
+        yield (
+            missed.place,
+            f"sysctl {missed.setting}" if missed.setting else f"conntrack -L -d {format_ip(missed.orig.dst)}",
+        )
+
+
 def _source(step: Step) -> str:
     what = _socket(step)
     finds = f"chooses {format_ip(what.source)} as the answer's source"
@@ -191,6 +228,7 @@ WHY: Templates = {
     (SocketLookup, "echo"): "The kernel itself answers the echo request.",
     (SocketLookup, "ignore"): "{sysctl} is on: echo requests are not answered.",
     (SocketLookup, "no socket"): _no_socket,
+    (SocketLookup, "untranslated"): _untranslated,
     (
         SocketLookup,
         "no answer",
@@ -251,6 +289,7 @@ COMMANDS: Templates = {
     (SocketLookup, "ignore"): "sysctl {sysctl}",
     (SocketLookup, "deliver"): _socket_command,
     (SocketLookup, "no socket"): _socket_command,
+    (SocketLookup, "untranslated"): _untranslated_command,
     (SocketLookup, "no answer"): "ip addr show to {source}",
     (SocketLookup, "plain source"): "ip route get {src}",
     (SocketLookup, "same source"): "ip route get {src}",

@@ -6,11 +6,12 @@ COMMANDS what to run where the step was taken; "" stands for the rest of a kind.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from netviz.core.model.addr import format_ip
 from netviz.core.plain import quoted
-from netviz.core.sim.steps import Assumption, Neighbour, Place, RouteLookup
+from netviz.core.sim.steps import Assumption, Neighbour, Place, RouteLookup, SocketLookup
 from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Limit, Step
 from netviz.core.sim.words import conn, encap, hook, inet, link, neigh, opaque, route
 from netviz.core.sim.words.show import Template, Templates, command_text, fill
@@ -89,9 +90,12 @@ def checks(step: Step, hop: Hop, enter: str = "") -> list[dict[str, Any]]:
     found = []
     if template is not None and key[1] != NOT_READ:
         found.append(_check(hop.place, enter, command_text(template, step)))
+    other: Iterable[tuple[Place, str]] = ()
     if isinstance(step.what, Neighbour):
-        found += [_check(place, enter, command) for place, command in neigh.elsewhere(step.what)]
-    return found
+        other = neigh.elsewhere(step.what)
+    elif isinstance(step.what, SocketLookup):
+        other = inet.elsewhere(step.what)
+    return found + [_check(place, enter, command) for place, command in other]
 
 
 def own_command(found: list[dict[str, Any]], hop: Hop) -> str:
