@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
+import platform
 import socket
 import struct
 import threading
@@ -34,6 +36,7 @@ _REQUEST_TIMEOUT = struct.pack("@ll", REQUEST_TIMEOUT_S, 0)
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_BPF = {"x86_64": 321, "aarch64": 280}.get(platform.machine())
 
 
 class NotNetnsError(ValueError):
@@ -126,6 +129,16 @@ class Kernel:
             length = ctypes.c_uint32(len(data))
             if _libc.getsockopt(sock.fileno(), level, option, buffer, ctypes.byref(length)) != 0:
                 _raise_errno()
+
+    def ask_bpf(self, command: int, attr: bytearray) -> int:
+        """Call bpf(2) with attributes that are read and written. Returns its result. Raises: OSError."""
+        if _BPF is None:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        buffer = (ctypes.c_char * len(attr)).from_buffer(attr)
+        result = int(_libc.syscall(_BPF, command, buffer, len(attr)))
+        if result < 0:
+            _raise_errno()
+        return result
 
     def has_symbol(self, name: str) -> bool:
         """Tell whether the kernel had a function the first time that this was asked. Raises: OSError."""

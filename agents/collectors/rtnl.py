@@ -10,6 +10,7 @@ import errno
 import logging
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 
 import msgspec
 
@@ -32,6 +33,7 @@ from agents.netlink.rule import RTM_GETRULE, parse_rules, rule_dump_request
 from agents.netlink.vlan import RTM_GETVLAN, parse_vlans, vlan_dump_request
 from agents.netlink.wire import NETLINK_ROUTE, Message, attrs, dump, parse_messages, receive, s32
 from agents.netlink.wireguard import NETLINK_GENERIC, read_peers
+from agents.programs import with_programs
 from netviz.core.model.base import Record
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
@@ -228,7 +230,8 @@ class Rtnl:
                     raise
                 gaps[name] = f"this kernel cannot list them: {err.strerror}"
         if "links" in read:
-            read["links"] = _with_peers(ns, read["links"])
+            links = _with_peers(ns, read["links"])
+            read["links"] = ns.run(partial(with_programs, ns.kernel, sock, links))
         return Reading(read, gaps)
 
     def _request_socket(self, ns: NetnsHandle) -> socket.socket:

@@ -15,6 +15,7 @@ Not announced, and therefore looked for:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -40,9 +41,10 @@ from agents.netlink.route import RTM_DELROUTE, RTM_NEWROUTE, parse_route
 from agents.netlink.rule import RTM_DELRULE, RTM_NEWRULE
 from agents.netlink.vlan import RTM_DELVLAN, RTM_NEWVLAN
 from agents.netlink.wire import NLM_F_APPEND, NLM_F_REPLACE, attrs, u32
+from agents.programs import queried
 from netviz.core.model.addr import AF_BRIDGE
 from netviz.core.model.l2 import Fdb
-from netviz.core.model.link import IFF_LOWER_UP, IFF_UP, WireguardInfo
+from netviz.core.model.link import IFF_LOWER_UP, IFF_UP, Link, WireguardInfo
 from netviz.core.state.delta import Change, NetnsDelta
 
 GROUPS = (1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25, 28, 32, 33)
@@ -67,6 +69,7 @@ class Folder:
         self._lost_addrs: set[bytes] = set()
         self._settle: set[str] = set()
         self._links_moved = False
+        self._new_links: list[Link] = []
         self._fold = {
             RTM_NEWLINK: self._new_link,
             RTM_DELLINK: self._del_link,
@@ -99,12 +102,24 @@ class Folder:
         """Ask for what the batch disturbed silently."""
         if self._disturbed or self._lost_addrs:
             self._disturb()
+        if self._new_links:
+            self._ask_programs()
         for section in self._settle:
             self._host.settle(self._ns, section)
         if self._links_moved:
             self._host.nsids_changed(self._ns)
         self._disturbed, self._lost_addrs = set(), set()
         self._settle, self._links_moved = set(), False
+
+    def _ask_programs(self) -> None:
+        """Ask what stands at links that are new. What comes later, tcx's programs, nobody announces: an audit finds it."""
+        links, self._new_links = self._new_links, []
+        with suppress(OSError):
+            found = self._ns.run(lambda: [queried(self._ns.kernel, link) for link in links])
+            for link, programs in zip(links, found, strict=True):
+                now = self._host.lookup(self._key, "links", link.ifindex)
+                if now is not None and now.programs is None and programs is not None:
+                    self._put("links", msgspec.structs.replace(now, programs=programs))
 
     def _disturb(self) -> None:
         if self._disturbs_routes():
@@ -141,8 +156,15 @@ class Folder:
             return
         link = parse_link(body)
         old = self._host.lookup(self._key, "links", link.ifindex)
-        if old is not None and old.tc:
-            link = msgspec.structs.replace(link, tc=old.tc)
+        xdp = link.programs or ()
+        if old is not None:
+            link = msgspec.structs.replace(link, tc=old.tc, programs=old.programs)
+            known = [one.id for one in old.programs or () if one.hook == "xdp"]
+            if old.programs is not None and [one.id for one in xdp] != known:
+                self._host.dirty(self._ns, "links")
+        else:
+            link = msgspec.structs.replace(link, programs=None)
+            self._new_links.append(link)
         if old is not None and isinstance(old.info, WireguardInfo) and link.info is None:
             link = msgspec.structs.replace(link, info=old.info)  # the event doesn't tell of peers
         if old is not None and ((old.flags ^ link.flags) & _UP or old.operstate != link.operstate):

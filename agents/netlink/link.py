@@ -16,7 +16,7 @@ from functools import lru_cache
 from agents.netlink.kind import parse_kind
 from agents.netlink.wire import Message, attr, attr_list, attrs, s32, text, u8, u32
 from netviz.core.model.devconf import Ipv4Conf, Ipv6Conf
-from netviz.core.model.link import BondSlave, BridgePort, Link, LinkCounters
+from netviz.core.model.link import BondSlave, BridgePort, Link, LinkCounters, Program
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 AF_UNSPEC, AF_INET, AF_INET6 = 0, 2, 10
@@ -31,6 +31,7 @@ IFLA_GROUP, IFLA_EXT_MASK, IFLA_LINK_NETNSID, IFLA_XDP, IFLA_TARGET_NETNSID = 27
 IFLA_PROP_LIST, IFLA_ALT_IFNAME = 52, 53
 IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 IFLA_XDP_ATTACHED = 2
+IFLA_XDP_PROG_IDS = (4, 5, 6, 7)  # of one mode, or of the driver, the stack and the hardware
 IFLA_INET_CONF, IFLA_INET6_CONF = 1, 2
 
 # Field -> index in the devconf array. IPv4's array starts with IPV4_DEVCONF_FORWARDING, which is 1.
@@ -174,6 +175,7 @@ def parse_link(body: bytes) -> Link:
         bond_slave=bond_slave,
         slave_kind=slave_kind,
         xdp=_xdp(a.get(IFLA_XDP)),
+        programs=_xdp_programs(a.get(IFLA_XDP)),
         ipv4=ipv4,
         ipv6=ipv6,
     )
@@ -187,6 +189,13 @@ def _altnames(data: bytes | None) -> tuple[str, ...]:
 
 def _xdp(data: bytes | None) -> int:
     return u8(attrs(data).get(IFLA_XDP_ATTACHED)) if data else 0
+
+
+def _xdp_programs(data: bytes | None) -> tuple[Program, ...] | None:
+    """List the XDP programs by their ids; None for none, for of the rest nothing is known yet."""
+    a = attrs(data) if data else {}
+    ids = [u32(a[kind]) for kind in IFLA_XDP_PROG_IDS if kind in a]
+    return tuple(Program("xdp", number) for number in dict.fromkeys(ids) if number) or None
 
 
 def parse_links(messages: Iterable[Message]) -> Iterator[Link]:

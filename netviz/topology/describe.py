@@ -184,6 +184,8 @@ def link_details(ns: NetnsState, link: Link) -> Row:
         details["altnames"] = ", ".join(link.altnames)
     if link.tc:
         details["tc"] = ", ".join(link.tc)
+    if link.programs:
+        details["programs"] = ", ".join(one.text for one in link.programs)
     if link.xdp:
         details["xdp"] = f"attached (mode {link.xdp})"
     for family, conf in (("ipv4", link.ipv4), ("ipv6", link.ipv6)):

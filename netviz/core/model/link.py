@@ -308,6 +308,25 @@ class BondSlave(Part, frozen=True, gc=False):
     mii_up: bool = True
 
 
+class Program(Part, frozen=True, gc=False):
+    """A BPF program, or another filter of tc, at a `hook` of a link.
+
+    Hooks are "xdp", "tcx/ingress", "tcx/egress", "tc/ingress", "tc/egress", "netkit/primary" and "netkit/peer". `id` is
+    the kernel's, 0 for what has none or isn't known; `tag` has 8 bytes. A filter of another kind is named by that.
+    """
+
+    hook: ShortName
+    id: U32 = 0
+    name: ShortName = ""
+    tag: Lladdr = b""
+
+    @property
+    def text(self) -> str:
+        """Its hook, its name, and its id and tag where they are known."""
+        number = f" (id {self.id}, tag {self.tag.hex()})" if self.id and self.tag else ""
+        return f"{self.hook} {self.name or self.id or 'program'}{number}"
+
+
 class Link(Record, frozen=True, gc=False):
     """One network device.
 
@@ -316,7 +335,8 @@ class Link(Record, frozen=True, gc=False):
     this namespace numbers `link_nsid` (None: this one). The kernel leaves IFLA_LINK out when it
     equals the link's own ifindex; `link` is 0 then: resolve.py knows how to read that.
     `tc` names what is attached to the device's ingress and egress beyond plain queueing
-    ("clsact", "ingress", ...); `xdp` is the XDP attach mode, 0 for none.
+    ("clsact", "ingress", ...); `xdp` is the XDP attach mode, 0 for none. `programs` are what stands there, in order for
+    each hook; None: nobody could ask for them.
     """
 
     ifindex: Ifindex
@@ -339,6 +359,7 @@ class Link(Record, frozen=True, gc=False):
     slave_kind: ShortName = ""
     xdp: U8 = 0
     tc: tuple[ShortName, ...] = ()
+    programs: tuple[Program, ...] | None = None
     ipv4: Ipv4Conf | None = None
     ipv6: Ipv6Conf | None = None
 

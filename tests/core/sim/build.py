@@ -75,6 +75,7 @@ class Ns:
         index = fields.pop("ifindex", None) or max(self.links, default=0) + 1
         fields.setdefault("flags", UP)
         fields.setdefault("mac", self.net.new_mac())
+        fields.setdefault("programs", None if "tc" in fields or "xdp" in fields else ())
         made = Link(
             index,
             name,
@@ -93,6 +94,8 @@ class Ns:
 
     def change(self, name: str, **fields: Any) -> Link:
         """Change a link's fields."""
+        if "tc" in fields or "xdp" in fields:
+            fields.setdefault("programs", None)
         link = msgspec.structs.replace(self.named(name), **fields)
         self.links[link.ifindex] = link
         return link

@@ -20,6 +20,7 @@ from netviz.core.model.link import (
     NETKIT_L3,
     NETKIT_SCRUB_NONE,
     NetkitInfo,
+    Program,
 )
 from netviz.core.model.netns import Pod
 from netviz.core.sim.endpoints import resolve_flow
@@ -138,11 +139,24 @@ def test_netkit_in_mode_l2_whose_other_end_is_a_blackhole_gets_no_answer_to_arp(
 def test_netkit_with_programs_is_opaque_by_name(programs: tuple[str, ...] | None, reason: str) -> None:
     net, made = routed(NETKIT_L3)
     detail(made["pod-1"], "eth0", programs=programs)
+    made["node"].change("nk-1", programs=None)
     trace = net.trace("pod-1", "pod-2")
     assert trace.disposition is Disposition.UNKNOWN
     last = trace.branches[0].forward.hops[-1].steps[-1]
     assert last.kind == "opaque"
     assert reason in trace.reason or reason in why(last)
+
+
+@pytest.mark.parametrize(("hook", "src"), [("netkit/peer", "pod-1"), ("netkit/primary", "pod-2")])
+def test_the_programs_of_both_ends_are_read_at_the_primary(hook: str, src: str) -> None:
+    net, made = routed(NETKIT_L3)
+    detail(made["pod-1"], "eth0", programs=None)
+    detail(made["node"], "nk-1", programs=None)
+    assert net.trace("pod-1", "pod-2").disposition is Disposition.DELIVERED
+    made["node"].change("nk-1", programs=(Program(hook, 7, "cil_from_container", b"\1" * 8),))
+    trace = net.trace(src, "pod-2" if src == "pod-1" else "pod-1")
+    assert trace.disposition is Disposition.UNKNOWN
+    assert f"{hook} cil_from_container (id 7, tag 0101010101010101)" in trace.reason
 
 
 def test_netkit_scrubs_the_mark_between_namespaces_unless_told_not_to() -> None:

@@ -22,7 +22,12 @@ Attached = tuple[str, ...]
 
 
 def _attached(link: Link) -> Attached:
-    """Name what is attached to a link."""
+    """Name what is attached to a link: its programs by hook and name, or only its hooks where those weren't read."""
+    if link.programs is not None:
+        return tuple(
+            "an XDP program" if one.hook == "xdp" else f"the {one.hook} program {one.name or one.id}"
+            for one in link.programs
+        )
     return ("an XDP program",) * bool(link.xdp) + tuple(f"the tc hook {name}" for name in link.tc)
 
 
@@ -77,12 +82,20 @@ def _problem(node: str, dev: str, what: str, others: str, pod: str) -> Problem:
             Command(
                 node,
                 "",
-                f"ip -d link show {quoted(dev)}" if xdp else f"tc filter show dev {quoted(dev)} ingress",
+                _command(what, quoted(dev)),
             ),
         ),
         fix=(Command(node, "", f"ip link set {quoted(dev)} xdp off"),) if xdp else (),
         rests_on=rests_on((node,), NEEDS),
     )
+
+
+def _command(what: str, dev: str) -> str:
+    if "XDP" in what:
+        return f"ip -d link show {dev}"
+    if "tcx/" in what or "netkit/" in what:
+        return f"bpftool net show dev {dev}"
+    return f"tc filter show dev {dev} {'egress' if 'egress' in what else 'ingress'}"
 
 
 FACT = Fact(

@@ -37,9 +37,9 @@ def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes
     other = other_ns.links[at.ifindex]
     if not other.up:
         return (Lost("NOT_SPECIFIED", Transmit("drop", "peer down", peer_ifname=other.ifname)),)
-    kept = _kept(link)
+    kept = _kept(link, other)
     if kept is None and is_group(packet.dmac):
-        kept = _kept(other)  # a request is there for its answer
+        kept = _kept(other, link)  # a request is there for its answer
     if kept is not None:
         return (kept,)
     return (
@@ -55,15 +55,29 @@ def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes
     )
 
 
-def _kept(end: Link) -> Lost | Unclear | None:
+def _kept(end: Link, other: Link) -> Lost | Unclear | None:
     """Say what keeps an end from sending, or may: programs first, which the policy is only there without."""
-    info = end.info
-    if not isinstance(info, NetkitInfo) or info.programs is None:
+    info, programs = end.info, _programs(end, other)
+    if not isinstance(info, NetkitInfo) or programs is None:
         return Unclear(Opaque("unknown", "device", device_kind="netkit"), end.ifname)
-    if info.programs:
-        what = Opaque("unknown", "program", names=info.programs)
-        return Unclear(what, f"{end.ifname} ({', '.join(info.programs)})")
+    if programs:
+        what = Opaque("unknown", "program", names=programs)
+        return Unclear(what, f"{end.ifname} ({', '.join(programs)})")
     return None if info.policy == NETKIT_PASS else Lost("NOT_SPECIFIED", Transmit("drop", "blackhole"))
+
+
+def _programs(end: Link, other: Link) -> tuple[str, ...] | None:
+    """Name the programs of what an end sends, which are both read at the primary end; None where they weren't.
+
+    Source: drivers/net/netkit.c, netkit_prog_query, netkit_link_fetch (Linux 6.18).
+    """
+    info = end.info
+    if not isinstance(info, NetkitInfo) or info.programs is not None:
+        return info.programs if isinstance(info, NetkitInfo) else None
+    primary, hook = (end, "netkit/primary") if info.primary else (other, "netkit/peer")
+    if primary.programs is None:
+        return None
+    return tuple(one.text for one in primary.programs if one.hook == hook)
 
 
 KIND = Kind(copies=copies)

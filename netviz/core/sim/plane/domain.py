@@ -17,7 +17,7 @@ from netviz.core.sim.copies import Copies, Left, Lost, Onward, Unclear
 from netviz.core.sim.encap import ends
 from netviz.core.sim.heard import Crossing, Domain, Heard, Tags, Wire
 from netviz.core.sim.packet import BROADCAST_MAC, Packet, is_group
-from netviz.core.sim.plane.kinds import TUNNELS, arrivals, departures, programs_on
+from netviz.core.sim.plane.kinds import TUNNELS, arrivals, departures, programs_at
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import ClosedPort
 from netviz.core.state.node import NetnsState
@@ -68,7 +68,7 @@ class _Explorer:
             if link is None or not link.up:
                 continue
             # Answers go the other way, so programs of both directions matter.
-            if (link.tc or link.xdp) and (programs := programs_on(link, receiving=True)):
+            if (link.programs or link.tc or link.xdp) and (programs := programs_at(link)):
                 self.found.opaque.append(f"{link.ifname} ({', '.join(programs)})")
                 continue
             frame = self.frame if tags == self.frame.tags else self.frame.but(tags=tags)

@@ -38,16 +38,25 @@ KINDS: dict[str, Kind] = {
     "dummy": Kind(xmit=plain.swallow),
 }
 STAYS = Taken(())
+# The hooks that a received frame meets, and one that is sent, in order (a netkit pair's are its own).
+RECEIVE_HOOKS = ("xdp", "tcx/ingress", "tc/ingress")
+SEND_HOOKS = ("tcx/egress", "tc/egress")
 # Ethernet tunnels: their copies are packets of their own (`encap/ends.py`).
 TUNNELS = ("vxlan", "geneve", "gretap", "ip6gretap")
 
 
 def programs_on(link: Link, receiving: bool) -> list[str]:
-    """Name the tc and XDP programs that a frame meets at a link."""
-    programs = [name for name in link.tc if receiving or name != "ingress"]
-    if link.xdp and receiving:
-        programs.append("XDP")
-    return programs
+    """Name the tc and XDP programs that a frame meets at a link, in order; hooks where they could not be read."""
+    if link.programs is None:
+        programs = ["XDP"] if link.xdp and receiving else []
+        return programs + [name for name in link.tc if receiving or name != "ingress"]
+    hooks = RECEIVE_HOOKS if receiving else SEND_HOOKS
+    return [one.text for hook in hooks for one in link.programs if one.hook == hook]
+
+
+def programs_at(link: Link) -> dict[str, None]:
+    """Name the programs that a frame meets at a link, or its answer does, in order."""
+    return dict.fromkeys((*programs_on(link, receiving=True), *programs_on(link, receiving=False)))
 
 
 def departures(run: Run, key: LinkKey, ns: NetnsState, link: Link, packet: Packet, target: bytes) -> Copies:

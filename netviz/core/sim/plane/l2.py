@@ -23,7 +23,7 @@ from netviz.core.sim.packet import Packet
 from netviz.core.sim.plane import bridging
 from netviz.core.sim.plane.kinds import KINDS, programs_on, stacked_on
 from netviz.core.sim.run import Run
-from netviz.core.sim.steps import Opaque, Receive, Transmit
+from netviz.core.sim.steps import Assumption, Opaque, Receive, Transmit
 from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
@@ -64,6 +64,8 @@ def xmit(run: Run, tx: Tx) -> Action:
 
 def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, receiving: bool) -> None:
     """End the walk where a tc or XDP program could do anything with the packet."""
+    if link.programs is None and not link.flags & IFF_LOOPBACK:
+        run.assumed[Assumption(ns.key.node, "no tcx")] = None
     programs = programs_on(link, receiving=receiving)
     if programs:
         run.end_unknown(

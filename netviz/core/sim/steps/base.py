@@ -73,10 +73,14 @@ class Stray(msgspec.Struct, frozen=True):
 
 
 class Assumption(msgspec.Struct, frozen=True):
-    """What no state says and a trace rests on: a node's connections of then aren't kept, so the flow is taken to be new."""
+    """What no state says and a trace rests on.
+
+    "new flow": a node's connections of then aren't kept, so the flow is taken to be new; "no tcx": its collector could not
+    ask for tcx programs, so none is taken to be there.
+    """
 
     node: str
-    what: Literal["new flow"] = "new flow"
+    what: Literal["new flow", "no tcx"] = "new flow"
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

@@ -59,6 +59,8 @@ STATE = "the state contradicts itself or lacks a part ({error})"
 
 
 def _filter(step: Step) -> str:
+    if any(name.startswith(("tcx/", "xdp ", "netkit/")) for name in _opaque(step).names):
+        return f"bpftool net show dev {quoted(step.dev)}"
     return f"tc filter show dev {quoted(step.dev)} {'ingress' if _opaque(step).receiving else 'egress'}"
 
 

@@ -70,6 +70,11 @@ def end_reason(disposition: Disposition, last: Step | None) -> str:
 
 def assumed_text(assumed: Assumption) -> str:
     """Say what a trace rests on."""
+    if assumed.what == "no tcx":
+        return (
+            f"Whether tcx programs stand at links of {assumed.node} isn't known, its collector could not ask: none is "
+            "taken to."
+        )
     return f"No connection of {assumed.node} at that time is kept: the packet is taken for the first of a new flow."
 
 
