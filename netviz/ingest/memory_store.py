@@ -22,6 +22,7 @@ class Held:
     """What is held of one node."""
 
     __slots__ = (
+        "compared_at_s",
         "complete",
         "connected",
         "durable",
@@ -38,6 +39,7 @@ class Held:
         self.durable: Position | None = None
         self.revision = 0
         self.received_at_s = 0.0
+        self.compared_at_s = 0.0
         self.connected = False
         self.complete = False
         self.report: CollectorReport | None = None
@@ -89,7 +91,9 @@ class MemoryStore:
             return self._freshness(node, held) if held is not None else None
 
     def _freshness(self, node: str, held: Held) -> NodeRevision:
-        return NodeRevision(held.revision, held.received_at_s, held.connected, held.complete)
+        return NodeRevision(
+            held.revision, held.received_at_s, held.connected, held.complete, held.compared_at_s
+        )
 
     def complete(self, node: str) -> bool:
         """Tell whether every section of a node was read whole."""
@@ -262,6 +266,8 @@ class MemoryStore:
     def _put(
         self, held: Held, state: NodeState, position: Position, now_s: float, delta: NodeDelta | None
     ) -> None:
+        if delta is None or _is_compared(held.state, delta):
+            held.compared_at_s = now_s
         held.state, held.position, held.received_at_s = state, position, now_s
         held.revision += 1
         if delta is None or delta.status or delta.gone or any(one.refused for one in delta.netns):
@@ -277,3 +283,12 @@ class MemoryStore:
             except Exception:
                 # The change is held; whoever cannot hear of it takes it from nobody else.
                 log.exception("node %s: a subscriber failed at a change", node)
+
+
+def _is_compared(before: NodeState, delta: NodeDelta) -> bool:
+    """Tell whether a collector says that it has compared sections with the kernel once more."""
+    known = before.status
+    return any(
+        section not in known or now.read_at_s > known[section].read_at_s
+        for section, now in delta.status.items()
+    )

@@ -26,12 +26,17 @@ Subscriber = Callable[[str, NodeDelta | None, int], None]
 
 
 class NodeRevision(NamedTuple):
-    """How fresh a node's state is. `received_at_s` is Unix seconds by the server's clock."""
+    """How fresh a node's state is. Times are Unix seconds by the server's clock.
+
+    `received_at_s` is when its collector said anything last, `compared_at_s` when it last said that it had compared all
+    with the kernel.
+    """
 
     revision: int
     received_at_s: float
     connected: bool
     complete: bool
+    compared_at_s: float
 
 
 class Position(NamedTuple):

@@ -60,7 +60,7 @@ def _run(claim: Claim, trace_id: int, at_least: Mapping[str, int]) -> bool:
 def work_out(resolved: Resolved) -> dict[str, Any]:
     """Predict; return how the run ends: the fields to write."""
     try:
-        result = predict(resolved)
+        result = predict(resolved).result
     except Exception:
         log.exception("a trace failed")
         return {"status": Status.FAILED, "error": FAILED_INSIDE}

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.conf import settings
 
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
+from netviz.core.sim.reads import Reads, Recording
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
 from netviz.ingest.live_store import get_store
+from netviz.tracing.doubt import doubt, stale_in
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View
 
@@ -26,19 +29,28 @@ class CannotTrace(ValueError):
 
 
 class Resolved(NamedTuple):
-    """A request with its ends found in a view."""
+    """A request with its ends found in a view; what was asked of its state for that is recorded, and what will be."""
 
     flow: Flow
     view: View
+    recording: Recording
+
+
+class Prediction(NamedTuple):
+    """A trace's JSON, with the inputs that it read, and all that was asked of the state for it."""
+
+    result: dict[str, Any]
+    reads: Reads
 
 
 def resolve(request: TraceRequest, view: View) -> Resolved:
     """Find a request's ends. Raises: CannotTrace."""
     if not view.cluster.nodes:
         raise CannotTrace("no node's state is known yet: no collector has sent one")
+    recording = Recording(view.cluster)
     try:
         flow = resolve_flow(
-            view.cluster,
+            recording.cluster,
             request.source,
             request.target,
             proto=request.proto,
@@ -49,15 +61,21 @@ def resolve(request: TraceRequest, view: View) -> Resolved:
         )
     except EndpointError as err:
         raise CannotTrace(str(err)) from None
-    return Resolved(flow, view)
+    return Resolved(flow, view, recording)
 
 
-def predict(resolved: Resolved) -> dict[str, Any]:
-    """Trace through the view in which the ends were found; the trace's JSON, with the inputs that it read."""
-    trace = simulate(resolved.view.cluster, resolved.flow)
-    inputs = resolved.view.inputs
-    read = nodes_of(trace) | {name for name, one in inputs.items() if one.fault is not None}
-    return trace_json(trace, describe(resolved.view, sorted(read)), settings.ENTER)
+def predict(resolved: Resolved) -> Prediction:
+    """Trace through the view in which the ends were found. It is certain only as far as all that it read is fresh."""
+    view = resolved.view
+    trace = simulate(resolved.recording.cluster, resolved.flow)
+    result = trace_json(trace, enter=settings.ENTER)
+    reads = resolved.recording.reads()
+    found = stale_in(view, reads, time.time())
+    read = nodes_of(trace) | {one.node for one in found}
+    read |= {name for name, one in view.inputs.items() if one.fault is not None}
+    result["state"] = describe(view, sorted(read))
+    doubt(result, found)
+    return Prediction(result, reads)
 
 
 def describe(view: View, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -67,7 +85,8 @@ def describe(view: View, names: Iterable[str]) -> list[dict[str, Any]]:
         if (one := view.inputs.get(name)) is None:
             continue
         age_s = round(max(0.0, now_s - one.at_s), 1)
-        entry = {"node": name, "revision": one.revision, "age_s": age_s, "complete": one.complete}
+        at = datetime.fromtimestamp(one.at_s, UTC).isoformat()
+        entry = {"node": name, "revision": one.revision, "at": at, "age_s": age_s, "complete": one.complete}
         if one.fault is not None:
             # The trace may be another one with it.
             entry["not_understood"] = one.fault

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from netviz.core.model.netfilter import Body, body_digest
 from netviz.core.sim.link.cluster_index import keys_of
+from netviz.core.state.freshness import Contact
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.nvz import Capture, NvzError, join_captures, load_nvz
 from netviz.ingest.faults import faults
@@ -20,7 +21,7 @@ from netviz.ingest.history import NoHistory, state_at
 from netviz.ingest.journal_bodies import bodies_of
 from netviz.ingest.live_store import get_store
 from netviz.ingest.models import JournalEntry
-from netviz.ingest.store import NodeRevision, Store
+from netviz.ingest.store import CollectorReport, NodeRevision, Store
 
 FAULT = "traces"
 
@@ -28,13 +29,15 @@ FAULT = "traces"
 class Input(NamedTuple):
     """One node's state as a trace finds it. `at_s` is of when it is (Unix seconds).
 
-    With a `fault` the state cannot be looked through, and isn't in the view.
+    With a `fault` the state cannot be looked through, and isn't in the view. `contact` is with the collector of a live
+    state; a state of a file, or of the past, is of its moment and gets no older.
     """
 
     revision: int
     at_s: float
     complete: bool
     fault: str | None = None
+    contact: Contact | None = None
 
 
 class View(NamedTuple):
@@ -53,14 +56,26 @@ def live() -> View:
     revisions = store.node_revisions()
     cluster = store.cluster()
     wrong = _looked_through.setdefault(store, LookedThrough()).wrong(cluster, revisions)
+    reports = store.collectors()
     inputs = {
-        name: Input(one.revision, one.received_at_s, one.complete and name not in wrong, wrong.get(name))
+        name: Input(
+            one.revision,
+            one.received_at_s,
+            one.complete and name not in wrong,
+            wrong.get(name),
+            _contact(one, reports.get(name)),
+        )
         for name, one in revisions.items()
     }
     if wrong:
         nodes = {name: state for name, state in cluster.nodes.items() if name not in wrong}
         cluster = ClusterState(nodes, cluster.bodies)
     return View(cluster, inputs)
+
+
+def _contact(one: NodeRevision, report: CollectorReport | None) -> Contact:
+    lag_s = report.status.lag_s if report is not None else 0.0
+    return Contact(one.connected, one.received_at_s, one.compared_at_s, lag_s)
 
 
 def of_files(paths: Iterable[str]) -> View:

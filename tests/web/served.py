@@ -110,6 +110,13 @@ class Served:
         """Where a node's token is kept."""
         return self.folder / f"token-{node}"
 
+    def post(self, path: str, body: dict[str, Any], token: str) -> Any:
+        """Post JSON, and read the answer."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        call = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(call, timeout=30) as answer:
+            return json.load(answer)
+
     def get(self, path: str, token: str) -> Any:
         """GET a JSON resource."""
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"})
@@ -134,9 +141,9 @@ class Served:
 
 
 class MadeUp:
-    """A collector without a kernel: a state of one namespace whose sysctls change."""
+    """A collector without a kernel: a state of its own, or of one namespace whose sysctls change."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, state: NodeState | None = None) -> None:
         self.node = node
         self.key = NetnsKey(node, 4, 1)
         first = NodeDelta(
@@ -144,7 +151,7 @@ class MadeUp:
             status={"links": SectionStatus(1.0), "routes": SectionStatus(1.0)},
             kernel="6.18",
         )
-        self._state = apply(NodeState(node), first)
+        self._state = state or apply(NodeState(node), first)
         self.known: dict[bytes, Body] = {}
         self.asked: list[bytes] = []
         self.watched: tuple[Any, ...] = ()
@@ -175,8 +182,8 @@ class MadeUp:
 class Collector:
     """A made-up node with the real transport, running."""
 
-    def __init__(self, served: Served, node: str, **options: Any) -> None:
-        self.source = MadeUp(node)
+    def __init__(self, served: Served, node: str, state: NodeState | None = None, **options: Any) -> None:
+        self.source = MadeUp(node, state)
         self.transport = Transport(
             TransportOptions(served.url, served.token_file(node), node, "9.9", **options), self.source
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import msgspec
 
@@ -70,15 +71,16 @@ def pod_network(pods: int = 2, node: str = "a", third: int = 1) -> NodeState:
     return NodeState(node, "6.18", netns={ns.key: ns for ns in (top, *found)}, status=status)
 
 
-def show(store: Store, state: NodeState, connected: bool = True) -> None:
-    """Take a node's state into a store as a snapshot."""
-    store.set_connected(state.node, connected, NOW_S)
-    store.replace(state, Position(1, next(_seq)), NOW_S)
+def show(store: Store, state: NodeState, connected: bool = True, silent_s: float = 0.0) -> None:
+    """Take a node's state into a store as a snapshot, from a collector that has been silent since."""
+    at_s = time.time() - silent_s
+    store.set_connected(state.node, connected, at_s)
+    store.replace(state, Position(1, next(_seq)), at_s)
 
 
 def change(store: Store, node: str, delta: NodeDelta) -> None:
     """Fold a change into a store."""
-    store.fold(node, delta, Position(1, next(_seq)), NOW_S)
+    store.fold(node, delta, Position(1, next(_seq)), time.time())
 
 
 def with_addr(state: NodeState, ino: int, ifindex: int, addr: str, **fields: int) -> NodeState:

@@ -31,6 +31,7 @@ from netviz.core.state.node import NodeState
 from netviz.core.wire import messages as m
 from netviz.core.wire.codec import MAX_FRAME_BYTES, decode_frame, encode_frame
 from netviz.core.wire.nvz import load_nvz
+from tests.core.sim.build import Net
 from tests.web.served import Collector, Served, eventually
 from tests.web.services import postgres_server, redis_server
 
@@ -429,3 +430,31 @@ async def test_a_wrong_record_hurts_nobody_is_said_and_ends(served: Served) -> N
         collector.tell(told(bytes([10, 0, 0, 2]), Addr(2, b"", 24)))
         await eventually(lambda: node("n1")["complete"])
         assert node("n1")["gaps"] == []
+
+
+async def test_a_trace_through_a_node_that_is_not_heard_is_not_certain(served: Served) -> None:
+    """n6 sends to its gateway: certain while its collector is there."""
+    net = Net()
+    node = net.node("n6")
+    node.nic("ens3", "192.168.0.6/24")
+    node.neigh("ens3", "192.168.0.254", b"\x02" * 6)
+
+    def trace() -> dict[str, Any]:
+        request = {"from": "n6", "to": "192.168.0.254", "proto": "udp", "dport": 53}
+        found: dict[str, Any] = served.post("/api/traces", request, served.api_token)["trace"]
+        return found
+
+    async with Collector(served, "n6", state=net.cluster().nodes["n6"]) as collector:
+        await eventually(collector.settled)
+        found = await asyncio.to_thread(trace)
+        assert (found["disposition"], found["certainty"]) == ("LEFT_NETWORK", "certain")
+
+    async def is_gone() -> dict[str, Any]:
+        return await asyncio.to_thread(trace)
+
+    while (found := await is_gone())["certainty"] == "certain":
+        await asyncio.sleep(0.1)
+    assert (found["disposition"], found["certainty"]) == ("LEFT_NETWORK", "unknown")
+    assert found["assumed"][0].startswith("n6's collector is not connected: the state of n6 is of ")
+    (entry,) = found["state"]
+    assert entry["stale"]["why"] == "not connected"

@@ -109,14 +109,14 @@ def test_completeness_connection_and_report(store: MemoryStore) -> None:
     store.set_connected("n1", True, now)
     assert "n1" not in store.cluster().nodes
     store.replace(whole(links=True, routes=False), Position(5, 0), now)
-    assert store.node_revisions()["n1"] == (1, now, True, False)
+    assert store.node_revisions()["n1"] == (1, now, True, False, now)
     store.fold("n1", NodeDelta(status={"routes": SectionStatus(2.0)}), Position(5, 1), now)
     assert store.node_revisions()["n1"].complete
     report = CollectorReport("1.0", AgentStatus(lost_events=4))
     store.report("n1", report, now + 1)
     assert store.collectors() == {"n1": report}
     store.set_connected("n1", False, now + 2)
-    assert store.node_revisions()["n1"] == (2, now + 1, False, True)
+    assert store.node_revisions()["n1"] == (2, now + 1, False, True, now), "heard later than compared"
 
 
 def test_bodies_live_as_long_as_somebody_refers_to_them(store: MemoryStore) -> None:

@@ -255,7 +255,9 @@ def test_a_worker_waits_until_it_knows_what_the_asker_knew(
     assert not predict.catch_up({"unheard-of": 1})
 
 
-def test_only_what_changed_of_late_is_waited_for(cluster: MemoryStore) -> None:
+def test_only_what_changed_of_late_is_waited_for(store: MemoryStore) -> None:
+    for node in textbook()[0].cluster().nodes.values():
+        show(store, node, silent_s=60)
     assert predict.recent_revisions() == {}
-    cluster.report("node-1", CollectorReport("1", AgentStatus()), time.time())
+    store.report("node-1", CollectorReport("1", AgentStatus()), time.time())
     assert predict.recent_revisions() == {"node-1": 1}

@@ -51,6 +51,15 @@ def test_nothing_has_to_be_written(tmp_path: Path, files: list[str]) -> None:
     assert (bad.returncode, len(bad.stderr.splitlines())) == (2, 1)
 
 
+def test_files_are_of_their_moment_and_get_no_older(tmp_path: Path, files: list[str]) -> None:
+    ends = ("--from", "pod-1-1", "--to", "pod-2-1", "--dport", "80")
+    shown = json.loads(run(tmp_path, *states(files), *ends, "--json").stdout)
+    assert (shown["certainty"], shown["assumed"]) == ("certain", [])
+    assert [entry["at"] for entry in shown["state"]] == ["1970-01-12T13:46:40+00:00"] * 2
+    text = run(tmp_path, *states(files), *ends).stdout
+    assert text.endswith("\nState of node-1 at 1970-01-12 13:46 UTC, node-2 at 1970-01-12 13:46 UTC.\n")
+
+
 def test_json_and_text(tmp_path: Path, files: list[str]) -> None:
     done = run(tmp_path, *states(files), "--from", "pod-1-1", "--to", "pod-2-1", "--dport", "80", "--json")
     assert (done.returncode, done.stderr) == (0, "")

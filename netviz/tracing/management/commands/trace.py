@@ -13,9 +13,10 @@ from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.walk import simulate
 from netviz.core.wire.nvz import NvzError
 from netviz.ingest.history import BadTime, NoHistory, parse_time
+from netviz.tracing.doubt import clock
 from netviz.tracing.predict import CannotTrace, describe, resolve
 from netviz.tracing.request import TraceRequest
-from netviz.tracing.states import of_files, past
+from netviz.tracing.states import View, of_files, past
 
 BAD_INPUT = 2
 # The options that are a request's fields.
@@ -77,3 +78,10 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(shown, indent=2))
         else:
             self.stdout.write(render_text(trace, detailed=options["verbosity"] > 1), ending="")
+            self.stdout.write(f"\n{plain(_moments(view))}")
+
+
+def _moments(view: View) -> str:
+    """Say of which moment each node's state is: a file gets no older, but the cluster goes on."""
+    moments = [f"{name} at {clock(one.at_s)}" for name, one in sorted(view.inputs.items())]
+    return f"State of {', '.join(moments)}."
