@@ -7,6 +7,7 @@ from typing import Protocol
 
 from netviz.core.check.checker import Checker
 from netviz.core.check.facts import FACTS
+from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.problem import NodeHealth, Report
 from netviz.core.state.node import ClusterState
 
@@ -29,4 +30,5 @@ class Judge(Protocol):
 
 def make_judge(*, one_state: bool = False) -> Judge:
     """Make the checks, which know nothing yet; for `one_state`, those alone that need no second one to compare."""
-    return Checker([fact for fact in FACTS if not (one_state and fact.compares)])
+    facts = [fact for fact in FACTS if not (one_state and fact.compares)]
+    return Checker(facts, (PathsCheck(),))

@@ -130,7 +130,8 @@ def _machine(command: Command) -> str:
 def _checked(report: Report, view: View) -> Iterator[str]:
     nodes = counted(len(view.cluster.nodes), "node")
     pods, pairs = counted(report.pods, "pod"), counted(report.pairs, "pair")
-    more = f", {pairs} in {report.classes} classes" if report.pairs else ""
+    kinds = "1 class" if report.classes == 1 else f"{report.classes} classes"
+    more = f", {pairs} in {kinds}" if report.pairs else ""
     yield f"CHECKED: {nodes}, {pods}{more}; the oldest state is of {time_of(view):%Y-%m-%d %H:%M:%S} UTC"
     for one in report.results:
         amount = f"{one.judged} {one.unit}"

@@ -79,7 +79,10 @@ def test_a_sound_network_says_what_was_checked(files: Files) -> None:
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "No problem found in what was checked."
-    assert lines[2] == "CHECKED: 2 nodes, 4 pods; the oldest state is of 1970-01-12 13:46:40 UTC"
+    assert (
+        lines[2]
+        == "CHECKED: 2 nodes, 4 pods, 16 pairs in 1 class; the oldest state is of 1970-01-12 13:46:40 UTC"
+    )
     assert any(line.split()[:4] == ["pass", "addresses", "4", "addresses"] for line in lines)
     assert not any("drops" in line for line in lines)  # one state says nothing of what rises
 
@@ -102,10 +105,16 @@ def test_the_json_is_the_stable_object(files: Files) -> None:
     assert {"name", "result", "at"} <= shown["checked"]["checks"][0].keys()
     problem = shown["problems"][0]
     assert problem["id"] == "duplicate-address:10.1.1.11"
-    fixed = ("since", "until", "state", "trace", "also", "certainty")
-    assert [problem[name] for name in fixed] == [None, None, "open", None, [], "certain"]
+    fixed = ("since", "until", "state", "also", "certainty")
+    assert [problem[name] for name in fixed] == [None, None, "open", [], "certain"]
+    assert problem["trace"]["outcome"] == "broken"
     assert problem["where"]["node"] == "node-2"
-    assert problem["affects"]["pods"] == ["default/pod-1-1", "default/pod-2-1"]
+    assert problem["affects"]["pods"] == [
+        "default/pod-1-1",
+        "default/pod-1-2",
+        "default/pod-1-3",
+        "default/pod-2-1",
+    ]
     assert problem["check"][0].keys() == {"node", "netns", "command"}
 
 

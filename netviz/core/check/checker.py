@@ -18,6 +18,7 @@ from netviz.core.check.fact import Fact, Gathered, Look, Table
 from netviz.core.check.facts import FACTS
 from netviz.core.check.facts.collectors import doubt, not_understood
 from netviz.core.check.long import LongCheck
+from netviz.core.check.one_cause import put_together
 from netviz.core.check.problem import NodeHealth, Problem, Report
 from netviz.core.check.standing import Attempt, Standing
 from netviz.core.check.wiring import Wiring
@@ -99,11 +100,13 @@ class Checker:
             problem = not_understood(name, fault)
             found[problem.key] = problem
         pairs = classes = 0
+        traced: list[Problem] = []
         for check in self._long:
-            found |= {problem.key: problem for problem in check.problems()}
+            traced += check.problems()
             results.append(check.result())
             pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
-        problems = sorted((_doubted(problem, lost) for problem in found.values()), key=_rank)
+        every = put_together(found.values(), traced)
+        problems = sorted((_doubted(problem, lost) for problem in every), key=_rank)
         return Report(tuple(problems), tuple(results), sum(self._pods.values()), pairs, classes)
 
     def _follow_bodies(

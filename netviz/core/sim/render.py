@@ -7,12 +7,20 @@ from typing import Any
 
 from netviz.core.model.addr import format_ip
 from netviz.core.plain import plain
+from netviz.core.sim.headline.sentences import headline_of
+from netviz.core.sim.outcome import Outcome, outcome_of
 from netviz.core.sim.packet import PROTO_NAMES, Packet
 from netviz.core.sim.trace import Branch, Flow, Hop, Limit, Origin, Path, Step, Trace
 from netviz.core.sim.words.evidence import evidence_of
 from netviz.core.sim.words.step import assumed_text, checks, decision, limit_text, own_command, reason, why
 
 VERSION = 1
+OUTCOMES: Mapping[Outcome, str] = {
+    "good": "good",
+    "broken": "broken",
+    "breaks-contract": "breaks the contract",
+    "uncertain": "uncertain",
+}
 
 
 def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str = "") -> dict[str, Any]:
@@ -41,6 +49,8 @@ def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str
         "disposition": trace.disposition.value,
         "reason": trace.reason,
         "certainty": trace.certainty,
+        "outcome": outcome_of(trace),
+        "headline": headline_of(trace),
         "branches": [_branch_json(branch, enter) for branch in trace.branches],
         "state": [dict(entry) for entry in state],
         "assumed": [assumed_text(one) for one in trace.assumed],
@@ -147,6 +157,7 @@ def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
     flow = trace.flow
     yield f"{_flow_text(flow)} from {_origin_text(trace.origin)}"
     yield f"{trace.disposition.value}{_because(trace.reason)} ({trace.certainty})"
+    yield f"{OUTCOMES[outcome_of(trace)]}: {headline_of(trace)}"
     for one in trace.assumed:
         yield f"assumed: {assumed_text(one)}"
     for direction, limit in zip(("forward", "in reply"), trace.largest, strict=True):

@@ -170,11 +170,26 @@ class Origin(msgspec.Struct, frozen=True):
     name: str = ""
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """Who has an address: the only namespace that does. `prefix` is the address's range on its link, None for one alone.
+
+    `down` are links that are down by which packets would come to it: its own, and its node's end of that, which is
+    `end`.
+    """
+
+    addr: bytes
+    place: Place
+    prefix: tuple[bytes, int] | None = None
+    down: tuple[tuple[Place, str], ...] = ()
+    end: tuple[Place, str] | None = None
+
+
 class Trace(msgspec.Struct, frozen=True):
     """All the courses that a flow can take, in a fixed order.
 
     `assumed` is what no state says and the answer rests on. `largest` are the largest packets that pass forward and in
-    reply, None where nothing passes or that isn't known.
+    reply, None where nothing passes or that isn't known. `source` and `target`
+    are who has the flow's addresses; `down` are links with addresses that are down where a path ends for want of a route.
     """
 
     flow: Flow
@@ -185,6 +200,9 @@ class Trace(msgspec.Struct, frozen=True):
     branches: tuple[Branch, ...]
     assumed: tuple[Assumption, ...] = ()
     largest: tuple[Limit | None, Limit | None] = (None, None)
+    source: Owner | None = None
+    target: Owner | None = None
+    down: tuple[tuple[Place, str], ...] = ()
 
 
 _SHOWN = (

@@ -31,6 +31,7 @@ from netviz.core.sim.inet import ip_input, ip_output
 from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.largest import largest_of
 from netviz.core.sim.neighbour.resolve import resolve
+from netviz.core.sim.owners import with_owners
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
@@ -104,7 +105,7 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
         largest=largest_of(flow, branches, lambda smaller: _explore(cluster, smaller)[0]),
     )
     try:
-        return add_meanings(cluster, trace)
+        return add_meanings(cluster, with_owners(cluster, trace))
     except BAD_STATE:
         return trace  # words are not worth a trace
 

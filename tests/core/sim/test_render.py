@@ -41,6 +41,8 @@ def test_the_shape_is_the_stable_one() -> None:
         "disposition",
         "reason",
         "certainty",
+        "outcome",
+        "headline",
         "branches",
         "state",
         "assumed",
@@ -93,6 +95,7 @@ def test_the_text_has_a_line_a_step_and_details_on_demand() -> None:
     trace = textbook()[0].trace("pod-1-1", "pod-2-1", "tcp", 80)
     compact, detailed = render_text(trace), render_text(trace, detailed=True)
     assert compact.splitlines()[1] == "DELIVERED (certain)"
+    assert compact.splitlines()[2].startswith("good: default/pod-1-1 reaches pod default/pod-2-1")
     assert "default/pod-2-1" in compact
     assert "check on" not in compact
     assert "check on node-1: nsenter --net=/run/netns/node-1-pod-1-1 ip route get 10.1.2.11" in detailed

@@ -1,0 +1,171 @@
+"""The check of all pairs: follows the cluster, and is worked at in slices (`netviz.core.check.long`)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Protocol
+
+from netviz.core.check.paths.contract import INTERNET, Verdict, between, worst
+from netviz.core.check.paths.explain import Explainer
+from netviz.core.check.paths.judge import Judged, Simulator, asks_of, judge_pair
+from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems
+from netviz.core.check.paths.pairs import Key, Pair, Pairs
+from netviz.core.check.paths.world import World
+from netviz.core.check.problem import CheckResult, NodeHealth, Problem
+from netviz.core.model.ids import NetnsKey
+from netviz.core.sim.damage import BAD_STATE
+from netviz.core.sim.headline.sentences import SENTENCES
+from netviz.core.sim.outcome import BREAKS, BROKEN, GOOD, UNSURE
+from netviz.core.state.node import ClusterState
+
+SLICE_MS = 40.0
+TRACE_MS = 5.0
+ROUNDS = 8
+MAX_REMEMBERED = 200_000
+# The kinds of its problems (docs/problems.md).
+KINDS = frozenset((*SENTENCES, NOT_MASQUERADED))
+DEMANDS = (
+    "Every pod reaches every pod, its node and the internet, without its address rewritten in the cluster."
+)
+
+
+class Picker(Protocol):
+    """What picks pairs at random: a `random.Random`."""
+
+    def choice(self, among: Sequence[NetnsKey], /) -> NetnsKey:
+        """Pick one."""
+
+
+class PathsCheck:
+    """Judges every pair of pods, each pod and its node, and each pod and the internet."""
+
+    def __init__(self, masquerades: Mapping[int, bool] | None = None) -> None:
+        """`masquerades` says for an address's length (4, 16) whether the cluster rewrites what goes to the internet.
+
+        Where it doesn't say, what most pods' nodes do is what they are all to do.
+        """
+        self._setting = masquerades or {}
+        self.world = World(INTERNET)
+        self.known: dict[Key, Judged] = {}
+        self.pairs = Pairs(self.world)
+        self._cluster = ClusterState()
+        self._next: ClusterState | None = None
+        self._job: Iterator[float] | None = None
+        self._problems: tuple[Problem, ...] = ()
+        self._fault = ""
+
+    def follow(
+        self,
+        cluster: ClusterState,
+        changed: Collection[str] = (),
+        health: Mapping[str, NodeHealth] | None = None,
+    ) -> None:
+        """Take a new state: it is judged by `work`, after the one that is being judged."""
+        self._next = cluster
+
+    def work(self) -> bool:
+        """Do one slice; tell whether anything is left to do."""
+        if self._job is None:
+            if self._next is None:
+                return False
+            self._cluster, self._next = self._next, None
+            self._job = self._judge(self._cluster)
+        try:
+            spent = 0.0
+            for cost in self._job:
+                spent += cost
+                if spent >= SLICE_MS:
+                    return True
+        except BAD_STATE as err:
+            # What was made of the state is not to be built on.
+            self.world = World(INTERNET)
+            self._fault = f"the check failed on this state ({type(err).__name__}: {err})"
+        else:
+            self._fault = ""
+        self._job = None
+        return self._next is not None
+
+    def finish(self) -> None:
+        """Do all the work that there is."""
+        while self.work():
+            pass
+
+    def _judge(self, cluster: ClusterState) -> Iterator[float]:
+        yield from self.world.follow(cluster)
+        simulator = Simulator(cluster)
+        for _ in range(ROUNDS):
+            self.pairs = Pairs(self.world)
+            nodes: set[str] = set()
+            for pair in chain(self.pairs.alone(), self._ranked(), self.pairs.together()):
+                if pair.key not in self.known:
+                    yield from self._trace(simulator, pair)
+                    nodes |= {pair.source.node, pair.target.node}
+            roots = [root for name in nodes if (root := cluster.nodes[name].root) is not None]
+            if not self.world.rules.note(roots, simulator.reading.read):
+                break
+            yield from self.world.reread()
+        yield from self._explain(cluster)
+        if len(self.known) > MAX_REMEMBERED:
+            current = {pair.key for pair in chain(self.pairs.alone(), self.pairs.together())}
+            self.known = {key: one for key, one in self.known.items() if key in current}
+
+    def _explain(self, cluster: ClusterState) -> Iterator[float]:
+        explainer = Explainer(cluster, self.world)
+        for pair in chain(self.pairs.alone(), self.pairs.together()):
+            if self.known[pair.key].verdict in (BROKEN, BREAKS, UNSURE):
+                yield from explainer.take(pair)
+        self._problems = (
+            *explainer.problems(),
+            *masquerade_problems(cluster, self.world, self.known, self._setting),
+        )
+
+    def _ranked(self) -> Iterator[Pair]:
+        """Rank the classes, now that it is known which pods reach their node."""
+        self.pairs.rank(lambda key: key in self.known and self.known[key].verdict == GOOD)
+        yield from ()
+
+    def _trace(self, simulator: Simulator, pair: Pair) -> Iterator[float]:
+        asks = asks_of(pair, simulator.cluster)
+        self.known[pair.key], _ = judge_pair(simulator, asks)
+        yield TRACE_MS * len(asks)
+
+    def verdict(self, source: NetnsKey, target: NetnsKey) -> Verdict:
+        """Say what was judged of two pods: by their own key, or by the halves that it is put together of."""
+        key = self.pairs.key_of(source, target)
+        found = self.known.get(key)
+        if found is not None:
+            return found.verdict
+        halves = [self.known[half] for half in self.pairs.halves(source, target) if half in self.known]
+        return worst(half.verdict for half in halves) if halves else "uncertain"
+
+    def audit(self, pick: Picker, count: int) -> list[tuple[NetnsKey, NetnsKey, Verdict, Verdict]]:
+        """Trace random pairs, and list those of which the check says otherwise: (source, target, said, traced)."""
+        pods = [key for members in self.world.members.values() for key in members]
+        wrong = []
+        simulator = Simulator(self._cluster)
+        for _ in range(count if pods else 0):
+            source, target = pick.choice(pods), pick.choice(pods)
+            one, other = (self._cluster.nodes[k.node].netns[k] for k in (source, target))
+            traced = judge_pair(simulator, between(one, other))[0].verdict
+            said = self.verdict(source, target)
+            if said != traced:
+                wrong.append((source, target, said, traced))
+        return wrong
+
+    def problems(self) -> Collection[Problem]:
+        """The problems that are known of the last state."""
+        return self._problems
+
+    def counts(self) -> tuple[int, int]:
+        """How many ordered pairs of pods were judged, and in how many classes."""
+        pods = sum(map(len, self.world.members.values()))
+        return pods * pods, len(self.world.members)
+
+    def result(self) -> CheckResult:
+        """How the check stands."""
+        pairs, _ = self.counts()
+        pending = self._job is not None or self._next is not None
+        reason = self._fault or ("not all pairs are judged yet" if pending else "")
+        state = "unknown" if reason else "fail" if self._problems else "pass"
+        return CheckResult("paths", state, pairs, "pairs", reason, DEMANDS)  # type: ignore[arg-type]

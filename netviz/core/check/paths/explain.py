@@ -1,0 +1,341 @@
+"""From flows that fail to problems: one for each deciding fact, with all that it affects.
+
+A failing pair stands for many. It is traced again from each node, or by each pod, that the cause may lie at, as far as
+there are not too many: so each place has a problem of its own, in its own words. What a cause hides is looked for in the
+state without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+
+import msgspec
+
+from netviz.core.check.paths.contract import (
+    DENIED,
+    Ask,
+    Verdict,
+    pod_name,
+)
+from netviz.core.check.paths.judge import Simulator, asks_of, judge_pair
+from netviz.core.check.paths.pairs import Pair
+from netviz.core.check.paths.repair import fix_of, without
+from netviz.core.check.paths.world import World
+from netviz.core.check.problem import Command, Harm, Problem, Where
+from netviz.core.check.text import affects, counted
+from netviz.core.model.addr import format_ip, format_prefix
+from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.sim.headline.cause import Cause, cause_of, owner_of
+from netviz.core.sim.headline.sentences import headline_of
+from netviz.core.sim.node_index import peer_of
+from netviz.core.sim.outcome import BREAKS, BROKEN, GOOD, UNSURE
+from netviz.core.sim.steps import HookVerdict, Neighbour, Opaque, RouteLookup
+from netviz.core.sim.trace import Trace
+from netviz.core.sim.walk import simulate
+from netviz.core.sim.words.step import checks
+from netviz.core.state.node import ClusterState
+from netviz.core.state.resolve import PAIR_KINDS
+
+DUPLICATE = "duplicate-address"  # as the check of addresses says it
+MAX_PLACES = 64
+MAX_PODS = 64
+MAX_BEYOND = 4
+SEARCHED = 200
+HARMS: dict[Verdict, Harm] = {BROKEN: "breaks traffic", BREAKS: "breaks the contract", UNSURE: "not known"}
+SECTIONS = ("links", "addrs", "neighs", "fdb", "routes", "rules", "sysctls", "nft_chains", "xt_chains")
+
+
+class Case(msgspec.Struct):
+    """A cause, one flow that fails for it, and what it affects so far."""
+
+    kind: str
+    detail: str
+    verdict: Verdict
+    cause: Cause
+    trace: Trace
+    ask: Ask
+    places: set[str]
+    pods: set[str]
+    pairs: set[tuple[object, ...]] = set()
+    count: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What cases are put together by."""
+        return self.kind, self.detail
+
+
+def detail_of(trace: Trace, cause: Cause) -> str:
+    """Name a cause apart from others of its kind, whomever it affects: place, device, and the record that decides."""
+    what, place = cause.step.what, cause.place
+    if isinstance(what, Opaque) and what.names:
+        return "/".join((place.netns.node, *what.names))
+    said = ""
+    if cause.kind == "no-route":
+        owner = owner_of(trace, cause)
+        prefix = owner.prefix if owner is not None else None
+        said = format_prefix(*prefix) if prefix is not None else format_ip(cause.step.packet.dst)
+        if isinstance(what, RouteLookup) and what.route is not None:
+            said = format_prefix(what.route.dst, what.route.dst_len)
+    elif cause.kind in ("no-neighbour", "wrong-neighbour") and isinstance(what, Neighbour):
+        said = format_ip(what.nexthop)
+    elif cause.kind == "rule-drops" and isinstance(what, HookVerdict) and what.chain is not None:
+        chain = what.chain.chain
+        within = what.hit.within if what.hit is not None else chain.name
+        said = f"{chain.table}/{within}/{what.hit.handle if what.hit is not None else 'policy'}"
+    elif cause.kind in ("tunnel", "loop", "bridge-drops", "path-unknown"):
+        said = cause.path.reason or cause.step.what.cause
+    dev = "" if cause.kind in ("no-route", "rule-drops", "loop") else cause.dev
+    return "/".join(part for part in (place.netns.node, place.pod or place.name, dev, said) if part)
+
+
+class Explainer:
+    """Puts the failing pairs of one state together as problems."""
+
+    def __init__(self, cluster: ClusterState, world: World) -> None:
+        self.cluster = cluster
+        self.world = world
+        self.simulator = Simulator(cluster)
+        self.cases: dict[tuple[str, str], Case] = {}
+
+    def take(self, pair: Pair) -> Iterator[float]:
+        """Explain a failing pair, and those that it stands for."""
+        case = self._look(pair)
+        yield 15.0
+        if case is None:
+            return
+        for other in self._variants(pair, case):
+            self._look(other)
+            yield 15.0
+
+    def _look(self, pair: Pair) -> Case | None:
+        """Trace a pair until a flow fails, and put it with the others of its cause."""
+        for ask in asks_of(pair, self.cluster):
+            judged, traces = judge_pair(self.simulator, [ask])
+            if not traces or judged.verdict in (GOOD, DENIED):
+                continue
+            _, trace = traces[0]
+            cause = cause_of(trace)
+            if cause is None:
+                cause = self._wrong_place(trace)
+            if cause is not None:
+                return self._add(pair, ask, trace, cause, judged.verdict)
+        return None
+
+    def _wrong_place(self, trace: Trace) -> Cause | None:
+        path = trace.branches[0].forward
+        if not path.hops:
+            return None
+        return Cause("wrong-place", path.hops[-1].steps[-1], path.hops[-1], path, True)
+
+    def _add(self, pair: Pair, ask: Ask, trace: Trace, cause: Cause, verdict: Verdict) -> Case:
+        kind, detail = cause.kind, detail_of(trace, cause)
+        if kind == "wrong-place" and self.world.is_shared(ask.addr):
+            kind, detail = DUPLICATE, format_ip(ask.addr)
+        made = Case(kind, detail, verdict, cause, trace, ask, set(), set())
+        case = self.cases.setdefault(made.key, made)
+        case.places.add(cause.place.netns.node)
+        sources, targets = self._members(pair, cause)
+        before = len(case.pairs)
+        case.pairs.add((pair.key, *self._sides(pair, cause)))
+        if len(case.pairs) > before:
+            case.count += len(sources) * len(targets) if pair.key[0] in ("near", "far") else 0
+        case.pods |= {self._name(key) for key in sources} | {self._name(key) for key in targets}
+        return case
+
+    def _name(self, key: NetnsKey) -> str:
+        return pod_name(self.world.pod(key).ns.netns.pod)
+
+    def _sides(self, pair: Pair, cause: Cause) -> tuple[object, ...]:
+        """Say which pods of a pair's kinds the cause is of: of those of one node, or one pod."""
+        pod = self.pod_at(cause)
+        return (cause.place.netns.node, pod)
+
+    def _members(self, pair: Pair, cause: Cause) -> tuple[list[NetnsKey], list[NetnsKey]]:
+        """List the pods that a failing pair stands for at this cause's place."""
+        sources, targets = self._alike(pair.source), self._alike(pair.target)
+        node, pod = cause.place.netns.node, self.pod_at(cause)
+        if pair.key[0] == "near":
+            sources = [key for key in sources if key.node == pair.source.node]
+            targets = [key for key in targets if key.node == pair.source.node]
+        elif pair.key[0] == "far" and not self._is_default(pair):
+            sources = [key for key in sources if key.node == pair.source.node]
+            targets = [key for key in targets if key.node == pair.target.node]
+        if pod is not None:
+            return (
+                [pod] if pod == pair.source else sources if pod == pair.target else [pair.source],
+                [pod] if pod == pair.target else targets if pod == pair.source else [pair.target],
+            )
+        if node == pair.source.node:
+            sources = [key for key in sources if key.node == node]
+        if node == pair.target.node:
+            targets = [key for key in targets if key.node == node]
+        return sources, targets
+
+    def _alike(self, key: NetnsKey) -> list[NetnsKey]:
+        return list(self.world.members[self.world.pod(key).cls])
+
+    def _is_default(self, pair: Pair) -> bool:
+        world = self.world
+        return (
+            world.units.of_pod[pair.target] not in world.nodes[pair.source.node].ties.others
+            and world.units.of_pod[pair.source] not in world.nodes[pair.target.node].ties.others
+        )
+
+    def pod_at(self, cause: Cause) -> NetnsKey | None:
+        """Return the pod that a cause is of alone: it is in it, or at its node's end of its veth."""
+        place = cause.place
+        node = self.cluster.nodes[place.netns.node]
+        if place.netns in self.world.nodes[place.netns.node].pods:
+            return place.netns
+        ns = node.netns.get(place.netns)
+        if ns is None or not place.root or not cause.dev:
+            return self._asked_for(cause)
+        link = next(
+            (one for one in ns.links.values() if one.ifname == cause.dev and one.kind in PAIR_KINDS), None
+        )
+        peer = peer_of(node, LinkKey(ns.key, link.ifindex)).key if link is not None else None
+        if peer is not None and peer.netns in self.world.nodes[place.netns.node].pods:
+            return peer.netns
+        return self._asked_for(cause)
+
+    def _asked_for(self, cause: Cause) -> NetnsKey | None:
+        """Return the pod for whose address nobody answers."""
+        what = cause.step.what
+        if not isinstance(what, Neighbour) or cause.kind == "wrong-neighbour":
+            return None
+        names = self.world.names.nodes[cause.place.netns.node]
+        key = names.addrs.get(what.nexthop)
+        return key if key in names.pods else None
+
+    def _variants(self, pair: Pair, case: Case) -> Iterable[Pair]:
+        """List pairs like a failing one, from each of the places that its cause may lie at."""
+        cause, what = case.cause, pair.key[0]
+        node, pod = cause.place.netns.node, self.pod_at(cause)
+        if what == "far" and not self._is_default(pair):
+            return
+        vary_source = node == pair.source.node
+        if not vary_source and node != pair.target.node:
+            return
+        members = self._alike(pair.source if vary_source else pair.target)
+        fixed = pair.target if vary_source else pair.source
+        seen = {node} if pod is None else set()
+        count = 0
+        for key in members:
+            if key in (pair.source, pair.target) or (pod is None and key.node in seen):
+                continue
+            other: NetnsKey | None = key
+            if what in ("near", "far"):
+                other = self._partner(key, fixed) if what == "near" else self._elsewhere(key, fixed)
+            if other is None:
+                continue
+            seen.add(key.node)
+            count += 1
+            if count > (MAX_PLACES if pod is None else MAX_PODS):
+                case.places.add("*")
+                return
+            yield Pair(pair.key, *((key, other) if vary_source else (other, key)))
+
+    def _partner(self, key: NetnsKey, like: NetnsKey) -> NetnsKey | None:
+        """Find a pod of a class on the same node as another."""
+        cls = self.world.pod(like).cls
+        pods = self.world.nodes[key.node].pods
+        return next((other for other, pod in pods.items() if pod.cls == cls and other != key), None)
+
+    def _elsewhere(self, key: NetnsKey, like: NetnsKey) -> NetnsKey | None:
+        """Find a pod of a class on another node than a pod's, the pod itself where it is."""
+        if like.node != key.node:
+            return like
+        members = islice(self.world.members[self.world.pod(like).cls], SEARCHED)
+        return next((other for other in members if other.node != key.node), None)
+
+    def problems(self) -> Iterator[Problem]:
+        """Make the problems of the cases."""
+        for case in self.cases.values():
+            yield self._problem(case)
+
+    def _problem(self, case: Case) -> Problem:
+        cause, trace, place = case.cause, case.trace, case.cause.place
+        found = checks(cause.step, cause.hop)
+        check = [
+            Command(one["node"], _short(one["netns"], place.key, place.name), one["command"]) for one in found
+        ]
+        if cause.down is not None:
+            check = [Command(place.netns.node, place.name, f"{place.enter}ip -d link show dev {cause.dev}")]
+        fix = fix_of(self.cluster, trace, cause)
+        return Problem(
+            kind=case.kind,
+            cause=case.detail,
+            severity="warning" if case.verdict == UNSURE else "error",
+            harm=HARMS[case.verdict],
+            headline=headline_of(trace, cause),
+            consequence=_consequence(case),
+            where=_where(cause),
+            certainty="likely" if case.verdict == UNSURE else "certain",
+            affects=affects(case.pods, case.count),
+            check=tuple(check),
+            fix=(Command(place.netns.node, place.name, place.enter + fix),) if fix else (),
+            also=tuple(self._beyond(case)),
+            flow=trace.flow,
+            rests_on=tuple((node, section) for node in _nodes(trace) for section in SECTIONS),
+        )
+
+    def _beyond(self, case: Case) -> Iterator[str]:
+        """Say what else is in the way, once a cause is gone."""
+        cluster: ClusterState | None = self.cluster
+        trace, cause, seen = case.trace, case.cause, {case.key}
+        for _ in range(MAX_BEYOND):
+            cluster = without(cluster, trace, cause) if cluster is not None else None
+            if cluster is None:
+                return
+            trace = simulate(cluster, trace.flow)
+            found = cause_of(trace)
+            if found is None:
+                return
+            cause = found
+            key = (cause.kind, detail_of(trace, cause))
+            if key in seen:
+                return
+            seen.add(key)
+            yield headline_of(trace, cause)
+
+
+def _where(cause: Cause) -> Where:
+    """Return the place of a cause; of a request that goes on through what isn't known, that device."""
+    what, place = cause.step.what, cause.place
+    if isinstance(what, Opaque) and what.names:
+        return Where(place.netns.node, "", what.names[0].split(" ")[0])
+    return Where(place.netns.node, place.pod or place.name, cause.dev, place.key)
+
+
+def _short(key: str, place: str, name: str) -> str:
+    """Name a command's namespace as people do, where it is the cause's own."""
+    return name if key == place else key
+
+
+def _nodes(trace: Trace) -> Collection[str]:
+    return dict.fromkeys(
+        hop.netns.node
+        for branch in trace.branches
+        for path in (branch.forward, branch.reply)
+        if path is not None
+        for hop in path.hops
+    )
+
+
+def _consequence(case: Case) -> str:
+    origin = case.trace.origin.pod or case.trace.origin.name or case.trace.origin.node
+    target = case.ask.target
+    whom = "the internet" if target is None else pod_name(target.netns.pod) or target.key.node
+    proto = (
+        case.ask.proto.upper() if case.ask.port is None else f"{case.ask.proto.upper()} port {case.ask.port}"
+    )
+    verbs: dict[Verdict, str] = {BREAKS: "is seen by another address at", UNSURE: "may not reach"}
+    verb = verbs.get(case.verdict, "does not reach")
+    more = (
+        f" In all, {counted(case.count, 'pair')} of pods {'is' if case.count == 1 else 'are'} affected."
+        if case.count > 1
+        else ""
+    )
+    return f"{origin} {verb} {whom} ({proto}).{more}"

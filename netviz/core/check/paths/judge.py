@@ -1,0 +1,112 @@
+"""Judges one pair of each key by the simulator, and remembers what came of it.
+
+What is remembered goes by the key, which is canonical: a change of the state that leaves a pair's key as it was leaves
+the verdict, and one that comes back is known already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from netviz.core.check.paths.contract import (
+    Ask,
+    Verdict,
+    between,
+    judge,
+    leads_on,
+    leaves_as,
+    to_internet,
+    worst,
+)
+from netviz.core.check.paths.noderules import Reading
+from netviz.core.check.paths.pairs import Pair
+from netviz.core.model.ids import NetnsKey
+from netviz.core.sim.nft.tracking import defragments, tracks_connections
+from netviz.core.sim.run import Run
+from netviz.core.sim.trace import Flow, Trace
+from netviz.core.sim.walk import simulate
+from netviz.core.state.node import ClusterState, NetnsState
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What came of one flow. `left_as`: it left the known network with another source than the pod's."""
+
+    ask: str
+    flow: Flow
+    verdict: Verdict
+    rewritten: bool | None = None
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What came of a pair's flows."""
+
+    found: tuple[Found, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of them."""
+        return worst(one.verdict for one in self.found)
+
+
+class Simulator:
+    """Traces flows in one state, and notes which netfilter bodies that read."""
+
+    def __init__(self, cluster: ClusterState) -> None:
+        self._plain = cluster
+        self.reading = Reading(cluster.bodies)
+        self.cluster = ClusterState(cluster.nodes, self.reading)
+        self._warm: set[str] = set()
+
+    def trace(self, ask: Ask) -> tuple[Flow, Trace] | None:
+        """Trace a flow; None where its source has no address for it."""
+        flow = ask.flow(self._plain)
+        if flow is None:
+            return None
+        for node in {ask.source.key.node, *((ask.target.key.node,) if ask.target is not None else ())}:
+            self._warm_up(node, flow)
+        return flow, simulate(self.cluster, flow)
+
+    def _warm_up(self, node: str, flow: Flow) -> None:
+        """Find out whether a node's rules track connections, for which all of them may be read, before that counts."""
+        if node in self._warm:
+            return
+        self._warm.add(node)
+        root = self._plain.nodes[node].root
+        run = Run(self._plain, flow)
+        for ipv6 in (False, True) if root is not None else ():
+            assert root is not None
+            tracks_connections(run, root, ipv6)
+            defragments(run, root, ipv6)
+
+
+def asks_of(pair: Pair, cluster: ClusterState) -> list[Ask]:
+    """List what is asked of a pair."""
+    what = pair.key[0]
+    source = _ns(cluster, pair.source)
+    root = cluster.nodes[pair.source.node].root
+    if what == "net":
+        return [ask for ask in to_internet(source) if root is not None and leads_on(root, ask.addr)]
+    if what == "home":
+        return [*between(source, root, False), *between(root, source, False)] if root is not None else []
+    return between(source, _ns(cluster, pair.target))
+
+
+def _ns(cluster: ClusterState, key: NetnsKey) -> NetnsState:
+    return cluster.nodes[key.node].netns[key]
+
+
+def judge_pair(simulator: Simulator, asks: Iterable[Ask]) -> tuple[Judged, list[tuple[Ask, Trace]]]:
+    """Trace what is asked of a pair."""
+    found, traces = [], []
+    for ask in asks:
+        traced = simulator.trace(ask)
+        if traced is None:
+            continue
+        flow, trace = traced
+        traces.append((ask, trace))
+        left = leaves_as(trace) if ask.target is None else None
+        rewritten = None if left is None else left != flow.src
+        found.append(Found(f"{ask.proto}{len(ask.addr)}", flow, judge(ask, trace), rewritten))
+    return Judged(tuple(found)), traces

@@ -1,0 +1,197 @@
+"""Which flows stand for all: a key for every pair of pods that differ in nothing but names, and one pair of each.
+
+    far    on two nodes: the two pods' kinds, and what the two nodes know of each other's pods
+    near   on one node
+    self   a pod and itself
+    home   a pod and its node, both ways
+    net    a pod and the internet
+
+Where kinds multiply, pairs of rare kinds are not traced: what becomes of a packet is decided on this side of the wire and
+on that, so each is held to the commonest kind, and a pair is as good as its two halves. Pairs that name each other are
+traced all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from netviz.core.check.paths.world import World
+from netviz.core.model.ids import NetnsKey
+
+Key = tuple[str, int, int, int, int]
+# As many classes are traced each with each, on the whole and on one node.
+ALL_WITH_ALL = 12
+ALL_ON_NODE = 4
+SEARCHED = 200
+
+
+class Pair(NamedTuple):
+    """A key, and the two pods that stand for it; a pod alone is its own target."""
+
+    key: Key
+    source: NetnsKey
+    target: NetnsKey
+
+
+class Pairs:
+    """The pairs of a world, as it is now."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.classes: list[int] = []
+        self.star = -1
+        self._rank: dict[int, int] = {}
+        self.rank(lambda _key: True)
+
+    def rank(self, is_good: Callable[[Key], bool]) -> None:
+        """Put the classes in order: those first whose pods reach their node, the commonest of them first."""
+        members = self.world.members
+        good = {cls: is_good(self._alone("home", cls).key) for cls in members}
+        self.classes = sorted(members, key=lambda cls: (not good[cls], -len(members[cls]), cls))
+        self.star = self.classes[0] if self.classes else -1
+        self._rank = {cls: at for at, cls in enumerate(self.classes)}
+
+    def _alone(self, what: str, cls: int) -> Pair:
+        pod, kind = next(iter(self.world.members[cls].items()))
+        return Pair((what, kind, kind, 0, 0), pod, pod)
+
+    def alone(self) -> Iterator[Pair]:
+        """List what is asked of each pod by itself."""
+        for cls in self.classes:
+            for what in ("home", "self", "net"):
+                yield self._alone(what, cls)
+
+    def together(self) -> Iterator[Pair]:
+        """List the pairs of two pods that have to be traced."""
+        yield from self._near()
+        yield from self._far()
+        yield from self._odd()
+
+    def _near(self) -> Iterator[Pair]:
+        seen: set[Key] = set()
+        for mix, nodes in self.world.mixes.items():
+            entry = self.world.nodes[next(iter(nodes))]
+            classes = sorted((self._rank[cls], cls, several) for cls, several in mix)
+            for at, (_, one, several) in enumerate(classes):
+                for number, (_, other, _) in enumerate(classes):
+                    if one == other and not several:
+                        continue
+                    if at >= ALL_ON_NODE and number and one != other:
+                        continue
+                    if number >= ALL_ON_NODE and at and one != other:
+                        continue
+                    first = [key for key, pod in entry.pods.items() if pod.cls == one]
+                    second = [key for key, pod in entry.pods.items() if pod.cls == other and key != first[0]]
+                    pair = self._pair("near", first[0], second[0])
+                    if pair.key not in seen:
+                        seen.add(pair.key)
+                        yield pair
+
+    def _far(self) -> Iterator[Pair]:
+        every = len(self.classes) <= ALL_WITH_ALL
+        for one in self.classes:
+            others = self.classes if every or one == self.star else self._held_to(one)
+            for other in others:
+                found = self._two(one, other)
+                if found is not None:
+                    yield self._pair("far", *found)
+
+    def _held_to(self, cls: int) -> list[int]:
+        """List the classes that a rare one is traced with: the commonest, itself, and those that it names."""
+        marks = self._marks(cls)
+        named = [o for o in self.classes if o not in (cls, self.star) and marks and marks & self._marks(o)]
+        return [self.star, cls, *named]
+
+    def _marks(self, cls: int) -> frozenset[bytes]:
+        """Return the names of others that stand in a class's form, and its own that stand in others'."""
+        key = next(iter(self.world.members[cls]))
+        return self.world.marks_of(key)
+
+    def _two(self, one: int, other: int) -> tuple[NetnsKey, NetnsKey] | None:
+        """Find pods of two classes on different nodes that know of each other what they know of most."""
+        for source in islice(self.world.members[one], SEARCHED):
+            for target in islice(self.world.members[other], SEARCHED):
+                if source.node != target.node and self.is_usual(source, target):
+                    return source, target
+            if one == other and len(self.world.members[one]) == 1:
+                break
+        return None
+
+    def is_usual(self, source: NetnsKey, target: NetnsKey) -> bool:
+        """Tell whether two nodes know of each other's pods what they know of most."""
+        world = self.world
+        return (
+            world.units.of_pod[target] not in world.nodes[source.node].ties.others
+            and world.units.of_pod[source] not in world.nodes[target.node].ties.others
+        )
+
+    def _odd(self) -> Iterator[Pair]:
+        """List pairs of nodes of which one knows the other otherwise than most."""
+        world, seen = self.world, set()
+        for name, others in world.odd.items():
+            mine = self._by_unit(name)
+            for unit in others:
+                there = world.units.node_of[unit]
+                if there == name or there not in world.nodes:
+                    continue
+                for sources in mine.values():
+                    for source in sources:
+                        for target in self._by_unit(there).get(unit, ()):
+                            for one, other in ((source, target), (target, source)):
+                                pair = self._pair("far", one, other)
+                                if pair.key not in seen:
+                                    seen.add(pair.key)
+                                    yield pair
+
+    def _by_unit(self, name: str) -> dict[int, list[NetnsKey]]:
+        """Return of each of a node's units a pod of each kind, the commonest first; where there are many, one alone."""
+        found: dict[int, dict[int, NetnsKey]] = {}
+        world = self.world
+        for key, pod in world.nodes[name].pods.items():
+            found.setdefault(world.units.of_pod[key], {}).setdefault(pod.cls, key)
+        most = ALL_ON_NODE if len(self.classes) <= ALL_WITH_ALL else 1
+        return {
+            unit: sorted(kinds.values(), key=lambda key: self._rank[world.pod(key).cls])[:most]
+            for unit, kinds in found.items()
+        }
+
+    def _pair(self, what: str, source: NetnsKey, target: NetnsKey) -> Pair:
+        return Pair(self.key(what, source, target), source, target)
+
+    def key(self, what: str, source: NetnsKey, target: NetnsKey) -> Key:
+        """Return the key of a pair."""
+        world = self.world
+        kinds = (world.pod(source).kind, world.pod(target).kind)
+        if what != "far":
+            return (what, *kinds, 0, 0)
+        forward = world.nodes[source.node].ties.of(world.units.of_pod[target])
+        back = world.nodes[target.node].ties.of(world.units.of_pod[source])
+        return (what, *kinds, forward, back)
+
+    def key_of(self, source: NetnsKey, target: NetnsKey) -> Key:
+        """Return the key of any two pods."""
+        what = "self" if source == target else "near" if source.node == target.node else "far"
+        return self.key(what, source, target)
+
+    def halves(self, source: NetnsKey, target: NetnsKey) -> list[Key]:
+        """Return the keys of the pairs by which a pair is judged that isn't traced itself."""
+        world = self.world
+        if source.node == target.node:
+            entry = world.nodes[source.node]
+            usual = min(entry.mix, key=lambda one: self._rank[one[0]])[0]
+            common = next(key for key, pod in entry.pods.items() if pod.cls == usual)
+            pairs = ((source, common), (common, target))
+            return [self.key("near", one, other) for one, other in pairs if one != other]
+        found = [self._half(source, True), self._half(target, False)]
+        if not self.is_usual(source, target):
+            mine = self._by_unit(source.node)[world.units.of_pod[source]][0]
+            theirs = self._by_unit(target.node)[world.units.of_pod[target]][0]
+            found.append(self.key("far", mine, theirs))
+        return [key for key in found if key is not None]
+
+    def _half(self, pod: NetnsKey, sends: bool) -> Key | None:
+        cls = self.world.pod(pod).cls
+        found = self._two(cls, self.star) if sends else self._two(self.star, cls)
+        return self.key("far", *found) if found is not None else None

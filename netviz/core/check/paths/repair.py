@@ -1,0 +1,191 @@
+"""What would mend a cause: as a command for people, and as a change of the state, to see what is in the way beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from netviz.core.model.addr import format_ip, format_prefix, in_prefix, mask_ip
+from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.l3 import RT_TABLE_MAIN, Nexthop, Route
+from netviz.core.model.link import BR_STATE_FORWARDING, IFF_LOWER_UP, IFF_UP, Link
+from netviz.core.model.netfilter import NF_ACCEPT, Body, ChainBody, body_digest
+from netviz.core.plain import quoted
+from netviz.core.sim.headline.cause import Cause, owner_of
+from netviz.core.sim.steps import Bridge, Forward, HookVerdict, Neighbour
+from netviz.core.sim.trace import Owner, Trace
+from netviz.core.state.node import ClusterState, NetnsState
+
+
+def fix_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
+    """Return the command that mends a cause, as it is run in its namespace; "" where there is none to name."""
+    what, dev = cause.step.what, quoted(cause.dev)
+    match cause.kind:
+        case "link-down":
+            return f"ip link set {dev} up"
+        case "rp-filter":
+            return f"sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{dev}.rp_filter=0"
+        case "forwarding-off" if isinstance(what, Forward) and what.sysctl:
+            return f"sysctl -w {what.sysctl}=1"
+        case "wrong-neighbour" if isinstance(what, Neighbour):
+            return f"ip neigh del {format_ip(what.nexthop)} dev {dev}"
+        case "bridge-port":
+            return f"bridge link set dev {quoted(_port(cause))} state {BR_STATE_FORWARDING}"
+        case "no-route":
+            return _add_route(cluster, trace, cause)
+        case "rule-drops" if isinstance(what, HookVerdict) and what.chain is not None and what.hit is None:
+            chain = what.chain.chain
+            program = "ip6tables" if what.ipv6 else "iptables"
+            return (
+                f"{program} -t {quoted(chain.table)} -P {quoted(chain.name)} ACCEPT"
+                if chain.name.isupper()
+                else ""
+            )
+    return ""
+
+
+def _port(cause: Cause) -> str:
+    what = cause.step.what
+    return (what.port if isinstance(what, Bridge) else "") or cause.dev
+
+
+def _add_route(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
+    owner = owner_of(trace, cause)
+    found = _way(cluster, cause, owner)
+    if owner is None or owner.prefix is None or found is None:
+        return ""
+    return f"ip route add {format_prefix(*owner.prefix)} via {format_ip(found[1])}"
+
+
+def _way(cluster: ClusterState, cause: Cause, owner: Owner | None) -> tuple[int, bytes] | None:
+    """Find the link and the address by which a namespace reaches an address's node: on a subnet that both have."""
+    if owner is None or owner.place.netns.node == cause.place.netns.node:
+        return None
+    here = _netns(cluster, cause.place.netns)
+    there = cluster.nodes[owner.place.netns.node].root
+    if here is None or there is None:
+        return None
+    for own in here.addrs.values():
+        for other in there.addrs.values():
+            wide = own.prefixlen < len(own.addr) * 8 - 1 and own.scope == 0 and own.addr != other.addr
+            if wide and len(other.addr) == len(owner.addr) and in_prefix(other.addr, own.addr, own.prefixlen):
+                return own.ifindex, other.addr
+    return None
+
+
+def _netns(cluster: ClusterState, key: NetnsKey) -> NetnsState | None:
+    node = cluster.nodes.get(key.node)
+    return node.netns.get(key) if node is not None else None
+
+
+def without(cluster: ClusterState, trace: Trace, cause: Cause) -> ClusterState | None:
+    """Return the state as it would be without a cause; None where that can't be said."""
+    ns = _netns(cluster, cause.place.netns)
+    if ns is None:
+        return None
+    what = cause.step.what
+    match cause.kind:
+        case "link-down":
+            link = next((one for one in ns.links.values() if one.ifname == cause.dev), None)
+            return _with_link_up(cluster, ns, link) if link is not None else None
+        case "bridge-port":
+            link = next((one for one in ns.links.values() if one.ifname == _port(cause)), None)
+            port = (
+                msgspec.structs.replace(link.port, state=BR_STATE_FORWARDING) if link and link.port else None
+            )
+            return _with_link(cluster, ns, link, port=port) if link is not None else None
+        case "rp-filter":
+            return _without_rp_filter(cluster, ns, cause)
+        case "forwarding-off" if isinstance(what, Forward):
+            return _forwarding(cluster, ns)
+        case "wrong-neighbour" if isinstance(what, Neighbour):
+            found = {key: one for key, one in ns.neighs.items() if one.dst != what.nexthop}
+            return _put(cluster, msgspec.structs.replace(ns, neighs=found))
+        case "no-route":
+            return _with_route(cluster, ns, trace, cause)
+        case "rule-drops" if isinstance(what, HookVerdict):
+            return _without_rule(cluster, ns, what)
+    return None
+
+
+def _put(cluster: ClusterState, ns: NetnsState, bodies: Mapping[bytes, Body] | None = None) -> ClusterState:
+    node = cluster.nodes[ns.key.node]
+    node = msgspec.structs.replace(node, netns={**node.netns, ns.key: ns})
+    return ClusterState({**cluster.nodes, node.node: node}, cluster.bodies if bodies is None else bodies)
+
+
+def _with_link(cluster: ClusterState, ns: NetnsState, link: Link, **changes: Any) -> ClusterState:
+    changed = msgspec.structs.replace(link, **changes)
+    return _put(cluster, msgspec.structs.replace(ns, links={**ns.links, link.ifindex: changed}))
+
+
+def _with_link_up(cluster: ClusterState, ns: NetnsState, link: Link) -> ClusterState:
+    """Set a link up: the kernel makes the routes of its subnets then, and no other."""
+    routes = {}
+    for addr in ns.addrs.values():
+        if addr.ifindex == link.ifindex and addr.prefixlen < len(addr.addr) * 8:
+            own = b"" if len(addr.addr) == 16 else addr.addr
+            net = mask_ip(addr.addr, addr.prefixlen)
+            route = Route(RT_TABLE_MAIN, net, addr.prefixlen, prefsrc=own, nexthops=(Nexthop(link.ifindex),))
+            routes[route.key] = route
+    ns = msgspec.structs.replace(ns, routes={**routes, **ns.routes})
+    return _with_link(cluster, ns, link, flags=link.flags | IFF_UP | IFF_LOWER_UP)
+
+
+def _without_rp_filter(cluster: ClusterState, ns: NetnsState, cause: Cause) -> ClusterState | None:
+    link = ns.links.get(cause.step.at.ifindex) if isinstance(cause.step.at, LinkKey) else None
+    if link is None or link.ipv4 is None:
+        return None
+    name = "net.ipv4.conf.all.rp_filter"
+    ns = msgspec.structs.replace(ns, sysctls={key: one for key, one in ns.sysctls.items() if key != name})
+    return _with_link(cluster, ns, link, ipv4=msgspec.structs.replace(link.ipv4, rp_filter=0))
+
+
+def _forwarding(cluster: ClusterState, ns: NetnsState) -> ClusterState:
+    links = {}
+    for ifindex, link in ns.links.items():
+        conf4 = msgspec.structs.replace(link.ipv4, forwarding=1) if link.ipv4 is not None else None
+        conf6 = msgspec.structs.replace(link.ipv6, forwarding=1) if link.ipv6 is not None else None
+        links[ifindex] = msgspec.structs.replace(link, ipv4=conf4, ipv6=conf6)
+    sysctls = {
+        key: msgspec.structs.replace(one, value=1) if key.endswith(("ip_forward", ".forwarding")) else one
+        for key, one in ns.sysctls.items()
+    }
+    return _put(cluster, msgspec.structs.replace(ns, links=links, sysctls=sysctls))
+
+
+def _with_route(cluster: ClusterState, ns: NetnsState, trace: Trace, cause: Cause) -> ClusterState | None:
+    owner = owner_of(trace, cause)
+    found = _way(cluster, cause, owner)
+    if found is None or owner is None:
+        return None
+    prefix = owner.prefix or (owner.addr, len(owner.addr) * 8)
+    route = Route(RT_TABLE_MAIN, prefix[0], prefix[1], nexthops=(Nexthop(*found),))
+    return _put(cluster, msgspec.structs.replace(ns, routes={**ns.routes, route.key: route}))
+
+
+def _without_rule(cluster: ClusterState, ns: NetnsState, what: HookVerdict) -> ClusterState | None:
+    if what.chain is None:
+        return None
+    section = "xt_chains" if what.chain.legacy else "nft_chains"
+    chains = getattr(ns, section)
+    base = what.chain.chain
+    name = what.hit.within if what.hit is not None else base.name
+    chain = chains.get((base.family, base.table, name))
+    if chain is None:
+        return None
+    if what.hit is None:
+        changed = msgspec.structs.replace(chain, policy=NF_ACCEPT)
+        return _put(cluster, msgspec.structs.replace(ns, **{section: {**chains, chain.key: changed}}))
+    body = cluster.bodies.get(chain.body)
+    if not isinstance(body, ChainBody) or what.hit.body not in body.rules:
+        return None
+    at = body.rules.index(what.hit.body)
+    left = ChainBody((*body.rules[:at], *body.rules[at + 1 :]))
+    digest = body_digest(left)
+    handles = (*chain.handles[:at], *chain.handles[at + 1 :])
+    changed = msgspec.structs.replace(chain, body=digest, handles=handles)
+    put = msgspec.structs.replace(ns, **{section: {**chains, chain.key: changed}})
+    return _put(cluster, put, {**cluster.bodies, digest: left} if digest else None)

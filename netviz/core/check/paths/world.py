@@ -1,0 +1,334 @@
+"""The cluster in canonical form, kept up by differences: each pod's class, and what each node knows of the others.
+
+`World.follow` takes a new state, compares it with the last node by node, by identity, and makes anew what differs:
+a node's names, its own form, those of its pods, its ties. What concerns all nodes (who has which prefix, which ranges
+tell addresses apart, whose names others mention) is made anew where it changed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+
+import msgspec
+
+from netviz.core.check.paths.forms import PodForms, gaps_of
+from netviz.core.check.paths.local import Facts, Interner, Local
+from netviz.core.check.paths.names import MIXED, Names, NodeNames, covers, names_in, own_addrs
+from netviz.core.check.paths.noderules import NodeRules, Rulesets, RulesForm
+from netviz.core.check.paths.nodes import NodeForm, Nodes, node_form
+from netviz.core.check.paths.rulesets import Range
+from netviz.core.check.paths.spans import Spans
+from netviz.core.check.paths.ties import Bases, Table, Ties, Units
+from netviz.core.model.ids import NetnsKey
+from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState
+
+# What making one takes, about, in milliseconds.
+NODE_MS, POD_MS = 1.0, 0.1
+# Sections of a node's own namespace that are read apart from its form.
+RULES = frozenset(("nft_tables", "nft_chains", "nft_sets", "xt_chains", "ipsets", "counters", "conntrack"))
+
+
+def same_but_rules(was: NodeState, now: NodeState) -> bool:
+    """Tell whether two states of a node differ in nothing but the rules of its own namespace, and counters."""
+    if was.netns.keys() != now.netns.keys() or was.status != now.status:
+        return False
+    for key, ns in now.netns.items():
+        old = was.netns[key]
+        if old is ns:
+            continue
+        if not ns.netns.root or old.netns != ns.netns:
+            return False
+        if gaps_of(old) != gaps_of(ns):
+            return False
+        if any(getattr(old, n) is not getattr(ns, n) for n in SECTIONS if n not in RULES):
+            return False
+    return True
+
+
+class PodEntry(msgspec.Struct):
+    """A pod: its form, what its node's rules say of it, the names of others in it, its addresses.
+
+    Pods of one `kind` are alike, and so are their nodes; those of one `cls` have also nodes that know most others alike.
+    """
+
+    ns: NetnsState
+    form: int
+    said: int
+    marks: frozenset[bytes]
+    addrs: tuple[bytes, ...]
+    kind: int = -1
+    cls: int = -1
+
+
+class NodeEntry(msgspec.Struct):
+    """A node: the state that it was made for, its form, its pods by key, its ties."""
+
+    state: NodeState
+    form: int
+    made: NodeForm
+    rules: RulesForm
+    pods: dict[NetnsKey, PodEntry]
+    ties: Ties
+    siblings: int  # what its pods' links are like, together
+    mix: frozenset[tuple[int, bool]] = (
+        frozenset()
+    )  # the classes of its pods, and whether it has several of one
+
+
+class World:
+    """All nodes, and the classes of all pods."""
+
+    def __init__(self, probes: tuple[bytes, ...]) -> None:
+        self.probes = probes
+        self.names = Names()
+        self.rules = Rulesets()
+        self.intern = Interner()
+        self.facts = Facts(self.names, self.intern)
+        self.units = Units(self.names)
+        self.nodes: dict[str, NodeEntry] = {}
+        self._table: Table | None = None
+        self._bases = Bases()
+        self._marked: frozenset[bytes] = frozenset()
+        self._ranges: Counter[tuple[Range, Hashable]] = Counter()
+        self._marks: Counter[bytes] = Counter()
+        self._spans = Spans(())
+        self.members: dict[int, dict[NetnsKey, int]] = {}  # class -> its pods, each with its kind
+        self.mixes: dict[frozenset[tuple[int, bool]], dict[str, None]] = {}
+        self.odd: dict[str, dict[int, int]] = {}  # nodes with ties that aren't their default
+        self._spans_of: frozenset[tuple[Range, Hashable]] = frozenset()
+
+    def follow(self, cluster: ClusterState) -> Iterator[float]:
+        """Take in a state, in steps; each says how many milliseconds it took, about."""
+        self.rules.bodies = cluster.bodies
+        nodes = {name: node for name, node in cluster.nodes.items() if node.root is not None}
+        changed = [n for n, node in nodes.items() if n not in self.nodes or self.nodes[n].state is not node]
+        gone = [name for name in self.nodes if name not in nodes]
+        if not changed and not gone:
+            return
+        if not self.nodes:
+            yield from self._make_all(nodes)
+            return
+        renamed: set[bytes] = set()
+        for name in gone:
+            self._drop(name)
+            renamed |= self.names.put(name, None)
+        for name in changed:
+            renamed |= self.names.put(name, names_in(nodes[name].netns))
+        if renamed and self._moved(renamed, set(changed) | set(gone)):
+            yield from self._make_all(nodes)
+            return
+        again = list(changed)
+        if renamed:
+            again += [
+                n for n, entry in self.nodes.items() if n not in changed and self._mentions(entry, renamed)
+            ]
+        yield from self._make(nodes, again)
+
+    @staticmethod
+    def _mentions(entry: NodeEntry, names: set[bytes]) -> bool:
+        return not (
+            entry.made.marks.isdisjoint(names)
+            and entry.rules.marks.isdisjoint(names)
+            and all(pod.marks.isdisjoint(names) for pod in entry.pods.values())
+        )
+
+    def _moved(self, renamed: set[bytes], changed: set[str]) -> bool:
+        """Tell whether names went from or to other nodes, or a prefix has another owner now: that concerns all tables."""
+        for name in renamed:
+            if self.names.several(name) or self._marks.get(name):
+                return True
+        prefixes = {
+            fact.prefix: fact.owner
+            for fact in self.facts.facts
+            if fact.prefix is not None and fact.owner in changed
+        }
+        return any(self.names.owner(prefix) != owner for prefix, owner in prefixes.items())
+
+    def _make_all(self, nodes: Mapping[str, NodeState]) -> Iterator[float]:
+        self.names.load({name: names_in(node.netns) for name, node in nodes.items()})
+        self.facts.clear()
+        self.nodes, self.members, self.mixes, self.odd = {}, {}, {}, {}
+        self._ranges.clear()
+        self._marks.clear()
+        self._bases = Bases()
+        held = {}
+        for name, node in nodes.items():
+            local = self._local(node)
+            found, rest = self.facts.split(local)
+            held[name] = self._bases.held(found)
+            self._enter(local, rest)
+            yield NODE_MS + POD_MS * len(node.netns)
+        self.units.build(self.facts.facts)
+        self._table = Table(self.units, self.facts.facts, self.intern)
+        for name in nodes:
+            self.nodes[name].ties = self._table.ties(name, held[name])
+            yield NODE_MS / 5
+        yield from self._classify(self.nodes)
+
+    def _local(self, node: NodeState) -> Local:
+        root = node.root
+        assert root is not None
+        return Local(node, self.names.nodes[node.node], root)
+
+    def _make(self, nodes: Mapping[str, NodeState], names: Iterable[str]) -> Iterator[float]:
+        names = list(names)
+        assert self._table is not None
+        before = len(self.facts.facts)
+        held = {}
+        for name in names:
+            local, was = self._local(nodes[name]), self.nodes.get(name)
+            if was is not None and same_but_rules(was.state, nodes[name]):
+                self._rewrite(local, was)
+                yield NODE_MS / 5
+                continue
+            found, rest = self.facts.split(local)
+            held[name] = self._bases.held(found)
+            self._drop(name)
+            self._enter(local, rest)
+            yield NODE_MS + POD_MS * len(local.node.netns)
+        grown = self.units.grows(self.facts.facts[before:])
+        placed = [self.units.place(name) for name in held]
+        if grown or any(placed):
+            yield from self._make_all(nodes)
+            return
+        for name, one in held.items():
+            self.nodes[name].ties = self._table.ties(name, one)
+        yield from self._classify(names)
+
+    def reread(self) -> Iterator[float]:
+        """Make anew what rules say: traces have read more of them."""
+        for entry in list(self.nodes.values()):
+            self._rewrite(self._local(entry.state), entry)
+            yield NODE_MS / 5
+        yield from self._classify(self.nodes)
+
+    def _rewrite(self, local: Local, was: NodeEntry) -> None:
+        """Make a node's rules anew; all else of it is as it was."""
+        name = local.node.node
+        self._drop(name)
+        rules = NodeRules(local, self.names, self.rules).make()
+        pods = {
+            key: msgspec.structs.replace(pod, ns=local.node.netns[key], said=self._said(rules, key))
+            for key, pod in was.pods.items()
+        }
+        form = self.intern(("node", was.made.form, rules.form, was.siblings))
+        entry = NodeEntry(local.node, form, was.made, rules, pods, was.ties, was.siblings)
+        self.nodes[name] = entry
+        self._count(entry, 1)
+
+    def _said(self, rules: RulesForm, key: NetnsKey) -> int:
+        return self.intern(("said", rules.pods.get(key, ())))
+
+    def _drop(self, name: str) -> None:
+        entry = self.nodes.pop(name, None)
+        if entry is not None:
+            self._count(entry, -1)
+            self._remove(name, entry)
+
+    def _count(self, entry: NodeEntry, by: int) -> None:
+        for one in (*entry.made.ranges, *entry.rules.ranges):
+            self._ranges[one, one] += by
+        for member in entry.rules.members:
+            self._ranges[member] += by
+        for mark in (*entry.made.marks, *entry.rules.marks):
+            self._marks[mark] += by
+        for pod in entry.pods.values():
+            for mark in pod.marks:
+                self._marks[mark] += by
+
+    def _enter(self, local: Local, rest: list[object]) -> None:
+        """Make a node's forms."""
+        names = self.names
+        rules = NodeRules(local, names, self.rules).make()
+        made = node_form(Nodes(local, names, self.probes), rest)
+        forms = PodForms(local, names)
+        pods: dict[NetnsKey, PodEntry] = {}
+        siblings = set()
+        for key in local.names.pods:
+            ns = local.node.netns[key]
+            form, marks = forms.form(ns)
+            siblings.add(form[0][:2])  # type: ignore[index]
+            pods[key] = PodEntry(ns, self.intern(form), self._said(rules, key), marks, tuple(own_addrs(ns)))
+        number = self.intern(("siblings", frozenset(siblings)))
+        form = self.intern(("node", made.form, rules.form, number))
+        entry = NodeEntry(local.node, form, made, rules, pods, Ties(-1, {}), number)
+        self.nodes[local.node.node] = entry
+        self._count(entry, 1)
+
+    def _classify(self, names: Iterable[str]) -> Iterator[float]:
+        """Give the pods of nodes their classes; those of all nodes where what tells addresses apart has changed."""
+        ranges = frozenset(one for one, count in self._ranges.items() if count > 0)
+        if ranges != self._spans_of:
+            self._spans, self._spans_of = Spans(ranges), ranges
+            names = list(self.nodes)
+        marked = frozenset(name for name, count in self._marks.items() if count > 0)
+        if marked != self._marked:
+            owners = {
+                (self.names.macs if len(m) == 6 else self.names.addrs).get(m) for m in marked ^ self._marked
+            }
+            names = {*names, *(owner for owner in owners if owner in self.nodes)}
+            self._marked = marked
+        for name in names:
+            entry = self.nodes[name]
+            own = (*entry.made.own_ranges, *entry.rules.own_ranges)
+            kinds = {}
+            for key, pod in entry.pods.items():
+                kinds[key] = self.intern(("pod", entry.form, pod.form, pod.said, *self._apart(pod, own)))
+            self._remove(name, entry)
+            for key, kind in kinds.items():
+                entry.pods[key].kind = kind
+            self._place(name, entry)
+            yield POD_MS / 10 * len(kinds)
+
+            self._remove(name, entry)
+            self._place(name, entry)
+
+    def _place(self, name: str, entry: NodeEntry) -> None:
+        counts: Counter[int] = Counter()
+        for key, pod in entry.pods.items():
+            pod.cls = self.intern(("class", pod.kind, entry.ties.default))
+            self.members.setdefault(pod.cls, {})[key] = pod.kind
+            counts[pod.cls] += 1
+        entry.mix = frozenset((cls, count > 1) for cls, count in counts.items())
+        self.mixes.setdefault(entry.mix, {})[name] = None
+        if entry.ties.others:
+            self.odd[name] = entry.ties.others
+
+    def _remove(self, name: str, entry: NodeEntry) -> None:
+        self.odd.pop(name, None)
+        if name in (there := self.mixes.get(entry.mix, {})):
+            del there[name]
+            if not there:
+                del self.mixes[entry.mix]
+        for key, pod in entry.pods.items():
+            if key in (members := self.members.get(pod.cls, {})):
+                del members[key]
+                if not members:
+                    del self.members[pod.cls]
+
+    def pod(self, key: NetnsKey) -> PodEntry:
+        """Return a pod. Raises: KeyError."""
+        return self.nodes[key.node].pods[key]
+
+    def marks_of(self, key: NetnsKey) -> frozenset[bytes]:
+        """Return the names of others in a pod's form and its node's, and its own that stand in others'."""
+        entry, pod = self.nodes[key.node], self.pod(key)
+        own = {*pod.addrs, *(link.mac for link in pod.ns.links.values())} & self._marked
+        return pod.marks | entry.made.marks | entry.rules.marks | own
+
+    def _apart(self, pod: PodEntry, own: tuple[Range, ...]) -> tuple[Hashable, ...]:
+        """Tell what sets a pod's addresses apart: ranges that they lie in, and that others name it."""
+        spans = tuple(self._spans.of(addr) for addr in pod.addrs)
+        inside = tuple(tuple(low <= a <= high for low, high in own if len(low) == len(a)) for a in pod.addrs)
+        named = frozenset(a for a in pod.addrs if self._marks.get(a, 0) > 0)
+        macs = frozenset(link.mac for link in pod.ns.links.values() if self._marks.get(link.mac, 0) > 0)
+        return spans, inside, named, macs
+
+    def is_shared(self, addr: bytes) -> bool:
+        """Tell whether several namespaces have an address."""
+        owner = self.names.addrs.get(addr)
+        return owner == MIXED or (owner is not None and addr in self.names.nodes[owner].twice)
+
+
+__all__ = ["NodeEntry", "NodeNames", "PodEntry", "World", "covers"]
