@@ -50,7 +50,7 @@ def waiting() -> QuerySet[TraceRun]:
     return TraceRun.objects.filter(status__in=UNFINISHED)
 
 
-def take(trace_id: int) -> Claim | None:
+def take(trace_id: int) -> Lease | None:
     """Claim a queued run; None when it isn't queued any more."""
     token = uuid.uuid4().hex
     taken = TraceRun.objects.filter(pk=trace_id, status=Status.QUEUED, attempts__lt=MAX_ATTEMPTS).update(
@@ -60,10 +60,10 @@ def take(trace_id: int) -> Claim | None:
         started_at=Now(),
         lease_until=Now() + LEASE,
     )
-    return Claim(trace_id, token) if taken else None
+    return Lease(trace_id, token) if taken else None
 
 
-class Claim:
+class Lease:
     """The right to run one trace. In a `with` block a thread renews its lease."""
 
     def __init__(self, trace_id: int, token: str) -> None:
@@ -72,7 +72,7 @@ class Claim:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"claim-{trace_id}", daemon=True)
 
-    def __enter__(self) -> Claim:
+    def __enter__(self) -> Lease:
         self._thread.start()
         return self
 

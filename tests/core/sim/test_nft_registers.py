@@ -14,7 +14,7 @@ from netviz.core.model.addr import pack_ip
 from netviz.core.model.netfilter import NFPROTO_IPV6, NftExpr
 from netviz.core.model.socket import Socket
 from netviz.core.sim.attrs import Verdict
-from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
+from netviz.core.sim.nft.context import Context, Result, Statement, Stop, Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet
 from tests.core.sim.nft import FORWARD, INPUT, OUTPUT, PREROUTING
@@ -220,7 +220,7 @@ def test_a_frame_forwarded_to_a_neighbour_is_of_its_family_and_not_used_up(
     """Source: net/netfilter/nft_fwd_netdev.c, nft_fwd_neigh_eval."""
     attrs = {"sreg_dev": REG, "sreg_addr": OTHER, "nfproto": 2}
     found = ran(context(packet), "fwd", **attrs)
-    assert found == (Action(NftExpr("fwd", attrs)) if expected == "action" else expected)
+    assert found == (Statement(NftExpr("fwd", attrs)) if expected == "action" else expected)
 
 
 # Where an address leads. Source: net/ipv4/netfilter/nft_fib_ipv4.c, net/ipv6/netfilter/nft_fib_ipv6.c (Linux 6.18).

@@ -22,7 +22,7 @@ from netviz.core.model.netfilter import (
     NftRuleBody,
 )
 from netviz.core.sim.attrs import Verdict
-from netviz.core.sim.nft.context import Action, Context, Stop, Tri
+from netviz.core.sim.nft.context import Context, Statement, Stop, Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.nft.index import ChainIndex, chain_index
 from netviz.core.sim.nft.statements import verdict_text
@@ -152,7 +152,7 @@ def _run_rule(
             if result.code == NFT_CONTINUE:
                 continue
             return result, guessed
-        if isinstance(result, Action):
+        if isinstance(result, Statement):
             return result.expr, guessed
         if isinstance(result, Stop):
             _stop(ctx, chain, rule, dev, result.what)

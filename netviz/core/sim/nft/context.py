@@ -42,7 +42,7 @@ class Stop(msgspec.Struct, frozen=True):
     what: str
 
 
-class Action(msgspec.Struct, frozen=True):
+class Statement(msgspec.Struct, frozen=True):
     """A statement that the caller carries out: nat, masq, redir, reject, fwd, ..."""
 
     expr: NftExpr
@@ -65,7 +65,7 @@ class Uniform(msgspec.Struct, frozen=True):
         return max(0, min(self.modulus, limit - self.offset))
 
 
-Result = Tri | Verdict | Stop | Action
+Result = Tri | Verdict | Stop | Statement
 
 
 class Context:

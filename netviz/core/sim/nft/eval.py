@@ -18,7 +18,7 @@ from netviz.core.sim.attrs import Verdict, data_of, verdict_of
 from netviz.core.sim.nft.choice import eval_connlimit, eval_hash, eval_limit, eval_numgen, eval_quota
 from netviz.core.sim.nft.compat.matches import evaluate_match
 from netviz.core.sim.nft.compat.targets import evaluate_target
-from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri, Uniform
+from netviz.core.sim.nft.context import Context, Result, Statement, Stop, Tri, Uniform
 from netviz.core.sim.nft.ct import eval_ct
 from netviz.core.sim.nft.fib import eval_fib
 from netviz.core.sim.nft.lookup import eval_dynset, eval_lookup, eval_objref
@@ -244,11 +244,11 @@ def _fwd(ctx: Context, a: dict[str, Any]) -> Result:
             return Tri.FALSE
         if ctx.packet.ttl <= 1:
             return Verdict(NF_DROP)
-    return Action(NftExpr("fwd", a))
+    return Statement(NftExpr("fwd", a))
 
 
 def _action(name: str) -> Callable[[Context, dict[str, Any]], Result]:
-    return lambda _ctx, a: Action(NftExpr(name, a))
+    return lambda _ctx, a: Statement(NftExpr(name, a))
 
 
 HANDLERS: dict[str, Callable[[Context, dict[str, Any]], Result]] = {

@@ -14,7 +14,7 @@ from netviz.core.model.link import Link
 from netviz.core.model.netfilter import Body, IpSet, IpSetBody, IpSetElem, NftRuleBody, body_digest
 from netviz.core.sim.attrs import Verdict
 from netviz.core.sim.conn import Conn
-from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
+from netviz.core.sim.nft.context import Context, Result, Statement, Stop, Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet, invert
 from netviz.core.sim.run import Run
@@ -121,7 +121,7 @@ def matches(ctx: Context, text: str, program: str = "") -> Tri:
     result = apply_rule(ctx, rule(text, program))
     if isinstance(result, Tri):
         return result
-    assert isinstance(result, Verdict | Action | Stop)
+    assert isinstance(result, Verdict | Statement | Stop)
     return Tri.TRUE
 
 

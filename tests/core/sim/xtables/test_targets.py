@@ -9,7 +9,7 @@ from netviz.core.model.netfilter import NftExpr
 from netviz.core.model.socket import TCP_LISTEN, Socket
 from netviz.core.sim.attrs import Verdict
 from netviz.core.sim.nft.compat.hmark import METHOD_CT, hash_mark
-from netviz.core.sim.nft.context import Action, Stop, Tri
+from netviz.core.sim.nft.context import Statement, Stop, Tri
 from netviz.core.sim.nft.eval import evaluate
 from netviz.core.sim.packet import Packet, icmp_error
 from netviz.core.sim.xtables import target_payloads
@@ -58,7 +58,7 @@ def test_no_tracking() -> None:
 
 def loaded(result: object, ctx: object, reg: str, width: int) -> bytes | None:
     """Read the register that a statement names."""
-    assert isinstance(result, Action)
+    assert isinstance(result, Statement)
     return ctx.load(result.expr.attrs[reg], width)  # type: ignore[attr-defined, no-any-return]
 
 
@@ -68,7 +68,7 @@ def test_translation_becomes_nft_statements() -> None:
     text = "-p tcp -m tcp --dport 81 -j DNAT --to-destination 10.1.1.2-10.1.1.9:8080-8090 --random"
     for program in ("iptables", "iptables-legacy"):
         result = apply_rule(ctx, rule(text, program))
-        assert isinstance(result, Action)
+        assert isinstance(result, Statement)
         assert (result.expr.name, result.expr.attrs["type"], result.expr.attrs["flags"]) == ("nat", 1, 4)
         assert loaded(result, ctx, "reg_addr_min", 4) == pack_ip("10.1.1.2")
         assert loaded(result, ctx, "reg_addr_max", 4) == pack_ip("10.1.1.9")
@@ -76,17 +76,17 @@ def test_translation_becomes_nft_statements() -> None:
         assert loaded(result, ctx, "reg_proto_max", 2) == (8090).to_bytes(2, "big")
     ctx = context(tcp("10.1.0.5"), hook=4, iif="", oif="eth0")
     result = apply_rule(ctx, rule("-s 10.1.0.0/16 -j SNAT --to-source 1.2.3.4"))
-    assert isinstance(result, Action)
+    assert isinstance(result, Statement)
     assert result.expr.attrs["type"] == 0
     assert loaded(result, ctx, "reg_addr_min", 4) == pack_ip("1.2.3.4")
     result = apply_rule(ctx, rule("-s 10.1.0.0/16 ! -o cni0 -j MASQUERADE --random-fully"))
-    assert result == Action(NftExpr("masq", {"flags": 16}))
+    assert result == Statement(NftExpr("masq", {"flags": 16}))
     ctx = context(tcp(dst="10.5.7.8"))
     result = apply_rule(ctx, rule("-d 10.5.0.0/16 -j NETMAP --to 10.6.0.0/16"))
     assert loaded(result, ctx, "reg_addr_min", 4) == pack_ip("10.6.7.8")
     ctx = context(tcp(dport=82))
     result = apply_rule(ctx, rule("-p tcp -m tcp --dport 82 -j REDIRECT --to-ports 8080"))
-    assert isinstance(result, Action)
+    assert isinstance(result, Statement)
     assert result.expr.name == "redir"
 
 
@@ -104,14 +104,14 @@ def test_reject() -> None:
     reset = apply_rule(
         context(tcp(dport=22)), rule("-p tcp -m tcp --dport 22 -j REJECT --reject-with tcp-reset")
     )
-    assert reset == Action(NftExpr("reject", {"type": 1}))
+    assert reset == Statement(NftExpr("reject", {"type": 1}))
     prohibited = apply_rule(context(tcp()), rule("-j REJECT --reject-with icmp-host-prohibited"))
-    assert prohibited == Action(NftExpr("reject", {"type": 0, "icmp_code": 10}))
+    assert prohibited == Statement(NftExpr("reject", {"type": 0, "icmp_code": 10}))
     port = apply_rule(
         context(tcp("fd00::5", "fd00::1")),
         rule("-d fd00::1/128 -j REJECT --reject-with icmp6-port-unreachable"),
     )
-    assert port == Action(NftExpr("reject", {"type": 0, "icmp_code": 4}))
+    assert port == Statement(NftExpr("reject", {"type": 0, "icmp_code": 4}))
 
 
 def test_what_changes_nothing_goes_on() -> None:

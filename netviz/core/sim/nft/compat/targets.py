@@ -18,7 +18,7 @@ from netviz.core.sim.nft.compat import ebtables, translation
 from netviz.core.sim.nft.compat.hmark import hash_mark
 from netviz.core.sim.nft.compat.ipset import change_set, map_set
 from netviz.core.sim.nft.compat.tproxy import redirect_to_socket
-from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
+from netviz.core.sim.nft.context import Context, Result, Statement, Stop, Tri
 from netviz.core.sim.packet import IPPROTO_TCP
 from netviz.core.sim.steps import Copy
 from netviz.core.sim.xtables import payloads, target_payloads
@@ -110,8 +110,8 @@ def _reject(ctx: Context, a: payloads.Number) -> Result:
         return Stop("target REJECT with an unknown answer")
     code = codes[a.value]
     if code is None:
-        return Action(NftExpr("reject", {"type": 1}))
-    return Action(NftExpr("reject", {"type": 0, "icmp_code": code}))
+        return Statement(NftExpr("reject", {"type": 1}))
+    return Statement(NftExpr("reject", {"type": 0, "icmp_code": code}))
 
 
 def _set(ctx: Context, a: target_payloads.SetChange) -> Result:

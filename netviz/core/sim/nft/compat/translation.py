@@ -16,7 +16,7 @@ import msgspec
 
 from netviz.core.model.addr import in_prefix
 from netviz.core.model.netfilter import NF_LOCAL_OUT, NF_PRE_ROUTING, NftExpr
-from netviz.core.sim.nft.context import Action, Context, Result, Stop, Tri
+from netviz.core.sim.nft.context import Context, Result, Statement, Stop, Tri
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.xtables import target_payloads
 
@@ -41,7 +41,7 @@ def _translation(ctx: Context, name: str, kind: int | None, a: target_payloads.R
         ctx.store(REG_PORT_HIGH, a.port_high.to_bytes(2, "big"))
         attrs.update(reg_proto_min=REG_PORT_LOW, reg_proto_max=REG_PORT_HIGH)
     attrs["flags"] = a.flags & ~(MAP_IPS | PROTO_SPECIFIED | NETMAP_FLAG)
-    return Action(NftExpr(name, attrs))
+    return Statement(NftExpr(name, attrs))
 
 
 def _dnat(ctx: Context, a: target_payloads.Range) -> Result:
