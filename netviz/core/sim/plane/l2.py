@@ -30,7 +30,11 @@ from netviz.core.state.node import NetnsState
 # What the receive path starts over for without a new tracepoint (another_round in __netif_receive_skb_core).
 ANOTHER_ROUND = ("bond", "vlan", "ipvlan")
 # A traced frame passes a bridge's hooks, and a flooded one is followed to who takes it, as the other driver finds out.
-TRACED: dict[str, Kind] = {**KINDS, "bridge": Kind(xmit=bridging.xmit, receive=bridging.receive)}
+BRIDGE = Kind(xmit=bridging.xmit, receive=bridging.receive)
+
+
+def _kind(link: Link) -> Kind | None:
+    return BRIDGE if link.kind == "bridge" else KINDS.get(link.kind)
 
 
 def xmit(run: Run, tx: Tx) -> Action:
@@ -52,7 +56,7 @@ def xmit(run: Run, tx: Tx) -> Action:
         whose = None if packet.dmac and packet.dmac != link.mac else packet.pkttype  # eth_type_trans
         routed = not tx.forwards and tx.link not in run.journey.routed
         return Rx(tx.link, packet.but(own=False, pkttype=whose), routed=routed)
-    kind = TRACED.get(link.kind)
+    kind = _kind(link)
     if kind is not None and kind.xmit is not None:
         return kind.xmit(run, ns, link, packet, tx.nexthop)
     if kind is not None and kind.copies is not None:
@@ -139,7 +143,7 @@ def _handled(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet)
         return follow(run, ns, link, packet, b"", (untagged,))
     if link.master:
         master = ns.links.get(link.master)
-        kind = TRACED.get(master.kind) if master is not None else None
+        kind = _kind(master) if master is not None else None
         if master is not None and kind is not None and kind.receive is not None:
             return kind.receive(run, ns, master, link, packet)
         if master is None or kind is None or kind.joins is None:
