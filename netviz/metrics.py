@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
-from django.db.models import Count, F, Sum
+from django.db.models import Case, Count, F, Sum, Value, When
+from django.utils import timezone
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
@@ -14,6 +16,10 @@ from netviz.core.sim.trace import Disposition
 from netviz.ingest.faults import faults
 from netviz.ingest.live_store import get_store
 from netviz.inventory.logins import LOGINS, TOKENS
+from netviz.problems.checks import KINDS
+from netviz.problems.models import ACKNOWLEDGED, MUTED, OPEN, Checking, Problem
+from netviz.problems.overseer import overseer
+from netviz.problems.shown import HARMS, STATES, checking_json, checking_row
 from netviz.topology.feed import browsers
 from netviz.topology.live import get_topology
 from netviz.tracing.models import TraceRun
@@ -102,10 +108,79 @@ class TraceMetrics(Collector):
         yield from (waiting, durations)
 
 
+class ProblemMetrics(Collector):
+    """What is wrong, and how the checking is, whichever process judges. No label has a value that a cluster makes up."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the database."""
+        yield self._problems()
+        row = checking_row()
+        checking = checking_json(row, timezone.now())
+        checks = GaugeMetricFamily("netviz_checks", "Checks, by how the last run ended.", labels=["result"])
+        for result in ("pass", "fail", "unknown"):
+            checks.add_metric([result], sum(one["result"] == result for one in checking["checks"]))
+        states = GaugeMetricFamily(
+            "netviz_checking", "1 for the state that the checking is in.", labels=["state"]
+        )
+        for one in STATES:
+            states.add_metric([one], one == checking["state"])
+        yield from (checks, states)
+        yield GaugeMetricFamily(
+            "netviz_collectors_expected", "Nodes with an approved collector.", value=checking["expected"]
+        )
+        yield CounterMetricFamily(
+            "netviz_checking_process_deaths",
+            "Times that this server's checking process died.",
+            value=overseer.deaths,
+        )
+        if row is not None:
+            yield from self._run(row)
+
+    def _problems(self) -> Metric:
+        problems = GaugeMetricFamily(
+            "netviz_problems",
+            "Problems that the last judged state has, by kind, harm and what people decided.",
+            labels=["kind", "harm", "state"],
+        )
+        state = Case(
+            When(muted_until__gt=timezone.now(), then=Value(MUTED)),
+            When(acknowledged_at=None, then=Value(OPEN)),
+            default=Value(ACKNOWLEDGED),
+        )
+        rows = Problem.objects.filter(ended_at=None, gone_at=None).order_by().annotate(decided=state)
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for kind, harm, decided, count in rows.values_list("kind", "harm", "decided").annotate(Count("pk")):
+            known = (kind if kind in KINDS else "other", harm if harm in HARMS else "other", decided)
+            counts[known] += count
+        for labels, count in sorted(counts.items()):
+            problems.add_metric(labels, count)
+        return problems
+
+    def _run(self, row: Checking) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "netviz_checking_round_seconds", "How long the last round took.", value=row.took_s
+        )
+        if row.judged_at is not None:
+            yield GaugeMetricFamily(
+                "netviz_checking_judged_timestamp_seconds",
+                "When the state was taken that was judged last.",
+                value=row.judged_at.timestamp(),
+            )
+        yield CounterMetricFamily(
+            "netviz_webhook_alerts", "Alerts that the webhook's receiver took.", value=row.hook_sent
+        )
+        yield CounterMetricFamily(
+            "netviz_webhook_failures",
+            "Requests that the webhook's receiver didn't take.",
+            value=row.hook_failures,
+        )
+
+
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 REGISTRY.register(LiveMetrics())
 REGISTRY.register(TraceMetrics())
+REGISTRY.register(ProblemMetrics())
 REGISTRY.register(LOGINS)
 REGISTRY.register(TOKENS)

@@ -16,12 +16,16 @@ NETVIZ_SNAPSHOT_MAX_BYTES  what one collector's whole state may have, before com
 NETVIZ_REVOKED_STATE_S  how long the state of a node stays whose collector was revoked (600)
 NETVIZ_ENTER          what runs a check command in the namespace {name}, where that isn't nsenter on its node
 NETVIZ_METRICS_TOKEN  a Bearer token that opens /metrics and nothing else, for Prometheus
+NETVIZ_EXTERNAL_URL   how people reach this server, for links in alerts
+NETVIZ_WEBHOOK_URL    who is told of problems, in Alertmanager's payload; nobody without
+NETVIZ_WEBHOOK_TOKEN  a Bearer token that the receiver wants
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -65,6 +69,11 @@ if not SECRET_KEY:
         SECRET_KEY = secrets.token_urlsafe(48)
 DEBUG = _flag("NETVIZ_DEBUG")
 HTTPS = _flag("NETVIZ_HTTPS")
+EXTERNAL_URL = os.environ.get("NETVIZ_EXTERNAL_URL", "").rstrip("/")
+WEBHOOK_URL = os.environ.get("NETVIZ_WEBHOOK_URL", "")
+WEBHOOK_TOKEN = os.environ.get("NETVIZ_WEBHOOK_TOKEN", "")
+if WEBHOOK_URL and not re.match(r"https?://[^/@\s]+(/\S*)?$", WEBHOOK_URL):
+    raise ImproperlyConfigured("NETVIZ_WEBHOOK_URL: an http:// or https:// address without a password")
 METRICS_TOKEN = os.environ.get("NETVIZ_METRICS_TOKEN", "")
 REDIS_URL = os.environ.get("NETVIZ_REDIS_URL", "")
 _hosts = os.environ.get("NETVIZ_ALLOWED_HOSTS", "")

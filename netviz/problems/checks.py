@@ -15,6 +15,10 @@ from netviz.core.state.node import ClusterState
 AT_ONCE: Collection[str] = frozenset(kind for fact in FACTS if not fact.lazy for kind in fact.kinds)
 
 
+# All kinds that there are.
+KINDS: Collection[str] = AT_ONCE
+
+
 class Judge(Protocol):
     """The checks: they remember from one state to the next what they judged."""
 

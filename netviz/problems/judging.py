@@ -32,6 +32,7 @@ from netviz.problems.checks import AT_ONCE, Judge
 from netviz.problems.leadership import RENEW_EVERY_S, Leadership, LostLead
 from netviz.problems.ledger import Ledger, Step
 from netviz.problems.sight import Looker, Seen
+from netviz.problems.webhook import Webhook
 from netviz.tracing.packed import pack
 from netviz.tracing.predict import describe, nodes_of
 from netviz.tracing.states import View
@@ -92,6 +93,7 @@ class Judging:
         """Judge until `stop`."""
         self._told.wait()
         threading.Thread(target=self._keep_lead, name="checks-lease", daemon=True).start()
+        Webhook(self._lead).start()
         while not self._stop.is_set():
             try:
                 self._turn()

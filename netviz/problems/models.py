@@ -136,6 +136,9 @@ class Checking(models.Model):
     error = models.CharField(
         max_length=300, blank=True, help_text="why the last run failed; empty: it didn't"
     )
+    hook_sent = models.PositiveBigIntegerField(default=0, help_text="alerts that the webhook's receiver took")
+    hook_failures = models.PositiveBigIntegerField(default=0, help_text="requests that it didn't take")
+    hook_error = models.CharField(max_length=200, blank=True, help_text="why it didn't take the last one")
 
     class Meta:
         default_permissions = ()

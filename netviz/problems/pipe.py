@@ -103,6 +103,7 @@ class Pipe:
         """End both directions: whoever waits on either is woken."""
         with suppress(OSError):  # the other end was faster
             self._socket.shutdown(socket.SHUT_RDWR)
+        self._file.close()
         self._socket.close()
 
     def _next(self) -> bytes:

@@ -19,6 +19,7 @@ from netviz.problems.models import Checking, Problem
 
 VERSION = 1
 HARMS = ("breaks traffic", "breaks the contract", "degrades", "at risk", "not known")
+STATES = ("stopped", "failing", "first", "behind", "current")
 PROTOCOLS = {1: "icmp", 58: "icmp", 6: "tcp", 17: "udp"}
 # A round that takes longer is told: until then, checks follow the state.
 BEHIND = timedelta(seconds=3)
