@@ -45,9 +45,8 @@ class Checker:
         self._health: dict[str, NodeHealth] = {}
         self._faults: dict[str, str] = {}  # of tables
         self._bodies: Mapping[bytes, Body] = {}
-        self._lacking: dict[
-            str, frozenset[bytes]
-        ] = {}  # digests of bodies that a node refers to and that aren't here
+        self._lacking: dict[str, frozenset[bytes]] = {}  # bodies that a node refers to and that aren't here
+        self._wirings: dict[str, Wiring] = {}  # of the nodes that are being looked at
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth] = NO_HEALTH) -> Report:
         """Follow the cluster to a new state and say what is wrong there.
@@ -55,21 +54,23 @@ class Checker:
         `health` maps nodes to what is known of their collectors; one that isn't named is connected and in time. A
         node that only `health` names has a collector that never sent anything.
         """
-        changed: dict[str, frozenset[str]] = {}
-        names = dict.fromkeys((*cluster.nodes, *health))
-        for name in names:
-            old, new = self._nodes.get(name), cluster.nodes.get(name)
-            if new is None:
-                new = old if old is not None and not old.status else NodeState(name)
-            if old is not new:
-                changed[name] = changed_sections(old, new)
-                self._nodes[name] = new
-                self._pods[name] = sum(ns.netns.pod is not None for ns in new.netns.values())
+        known, nodes = self._nodes, cluster.nodes
+        news = {name: node for name, node in nodes.items() if known.get(name) is not node}
+        silent = [name for name in health if name not in nodes]
+        news |= {name: NodeState(name) for name in silent if name not in known or known[name].status}
+        changed = {name: changed_sections(known.get(name), node) for name, node in news.items()}
+        known.update(news)
+        for name, node in news.items():
+            self._pods[name] = sum(ns.netns.pod is not None for ns in node.netns.values())
         changed |= self._follow_bodies(cluster.bodies, changed)
-        gone = [name for name in self._nodes if name not in names] if len(self._nodes) > len(names) else []
+        more = len(known) > len(nodes) + len(silent)
+        gone = [name for name in known if name not in nodes and name not in health] if more else []
         touched = self._follow_tables(changed, gone)
-        ill = {name for name in self._nodes if _settled(health.get(name, HEALTHY)) != self._health_of(name)}
-        self._health = {name: _settled(one) for name, one in health.items() if one != HEALTHY}
+        ailing = {name: _settled(one) for name, one in health.items() if one is not HEALTHY}
+        ailing = {name: one for name, one in ailing.items() if one != HEALTHY}
+        ill = {name for name in (*ailing, *self._health) if name in self._nodes}
+        ill = {name for name in ill if ailing.get(name, HEALTHY) != self._health_of(name)}
+        self._health = ailing
         self._look_again(changed, ill, touched)
         for check in self._long:
             check.follow(cluster, (*changed, *gone), health)
@@ -147,7 +148,7 @@ class Checker:
         for name, sections in changed.items():
             self._faults.pop(name, None)
             with Attempt() as attempt:
-                wiring = Wiring(self._nodes[name])
+                wiring = self._wirings[name] = Wiring(self._nodes[name])
                 for table, gathered in self._gathered.items():
                     if not table.sections.isdisjoint(sections):
                         touched[table] |= gathered.put(name, table.build(wiring))
@@ -171,9 +172,10 @@ class Checker:
             for name in names:
                 concerned.setdefault(name, []).append(standing)
         for name, standings in concerned.items():
-            wiring = Wiring(self._nodes[name])
+            wiring = self._wirings.pop(name, None) or Wiring(self._nodes[name])
             for standing in standings:
                 self._look(standing, wiring)
+        self._wirings.clear()
         for standing in self._standing:
             if (table := standing.fact.table) is not None:
                 for key in touched[table]:

@@ -61,7 +61,7 @@ def _claims_of(ns: NetnsState, wiring: Wiring) -> Iterator[tuple[bytes, Claim]]:
 
 
 def _leads_to_a_pod(wiring: Wiring, link: Link) -> bool:
-    return link.ifindex in wiring.pairs and link.ifindex not in wiring.gateways
+    return link.ifindex in wiring.pairs and not wiring.leads_on(link.ifindex)
 
 
 def _build(wiring: Wiring) -> dict[bytes, tuple[Claim, ...]]:

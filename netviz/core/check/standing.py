@@ -58,6 +58,7 @@ class Standing:
         self._total = 0
         self._across: dict[Hashable, tuple[Problem, ...]] = {}
         self._fault_of: dict[Hashable, str] = {}
+        self._said: tuple[dict[str, Problem], list[str]] | None = None  # until something changes
 
     def look(self, look: Look) -> None:
         """Look at a node."""
@@ -95,15 +96,14 @@ class Standing:
         with Attempt() as attempt:
             if held and self.fact.across is not None:
                 found = tuple(self.fact.across(key, held))
-        _set(self._across, key, found)
-        _set(self._fault_of, key, attempt.fault)
+        if found or attempt.fault or key in self._across or key in self._fault_of:
+            _set(self._across, key, found)
+            _set(self._fault_of, key, attempt.fault)
+            self._said = None
 
     def problems(self) -> dict[str, Problem]:
         """All problems by key. The same one may come from several nodes or keys: the order of words decides."""
-        every = [problem for part in self._parts.values() for problem in part.problems]
-        every += [problem for found in self._across.values() for problem in found]
-        every.sort(key=lambda problem: problem.headline, reverse=True)
-        return {problem.key: problem for problem in every}
+        return self._say()[0]
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield (node, what went wrong) of the nodes that the check failed on."""
@@ -112,21 +112,34 @@ class Standing:
     def result(self, failed: bool, lost: Mapping[str, str]) -> CheckResult:
         """How the check ended; `lost` says of nodes why what is known of them may not be so any more."""
         fact = self.fact
-        reasons = [*lost.values(), *(f"not judged: {fault}" for fault in self._fault_of.values())]
+        reasons = [*lost.values(), *self._say()[1]]
         reasons += [f"{name} is not judged yet" for name in self.due if name not in self._judged]
-        for name, part in sorted(self._parts.items()):
-            reasons += [f"{name} is not understood"] if part.fault else part.unknown
         reason = "; ".join(reasons[:MAX_REASONS])
         if len(reasons) > MAX_REASONS:
             reason += f"; and {len(reasons) - MAX_REASONS} more"
         result: Result = "fail" if failed else "unknown" if reasons else "pass"
         return CheckResult(fact.name, result, self._total, fact.unit, reason, fact.demands)
 
+    def _say(self) -> tuple[dict[str, Problem], list[str]]:
+        """All problems by key, and what isn't known."""
+        if self._said is None:
+            every = [problem for part in self._parts.values() for problem in part.problems]
+            every += [problem for found in self._across.values() for problem in found]
+            every.sort(key=lambda problem: problem.headline, reverse=True)
+            unknown = [f"not judged: {fault}" for fault in self._fault_of.values()]
+            for name, part in sorted(self._parts.items()):
+                unknown += [f"{name} is not understood"] if part.fault else part.unknown
+            self._said = {problem.key: problem for problem in every}, unknown
+        return self._said
+
     def _put(self, name: str, part: Part) -> None:
         self._total += part.judged - self._judged.get(name, 0)
         self._judged[name] = part.judged
-        _set(self._parts, name, part if part.problems or part.unknown or part.fault else None)
         _set(self.asked, name, part.asked)
+        says = part if part.problems or part.unknown or part.fault else None
+        if says is not None or name in self._parts:
+            _set(self._parts, name, says)
+            self._said = None
 
 
 def _set(mapping: dict[Any, Any], key: Any, value: Any) -> None:

@@ -74,7 +74,7 @@ class Wiring:
 
     @cached_property
     def peers(self) -> dict[int, LinkKey]:
-        """The proved far ends of the veths in the node's own namespace, by their ifindex there."""
+        """The proved far ends of the pairs with one end in the node's own namespace, by their ifindex there."""
         found: dict[int, LinkKey] = {}
         if self.root is not None:
             for ifindex, link in self.root.links.items():
@@ -134,31 +134,30 @@ class Wiring:
         return frozenset(
             peer.netns
             for ifindex, peer in self.peers.items()
-            if outside(peer.netns) and ifindex in self.gateways
+            if outside(peer.netns) and self.leads_on(ifindex)
         )
 
-    @property
-    def gateways(self) -> frozenset[int]:
-        """The links of the node's own namespace by which routes with a gateway leave: none of them leads to a pod."""
-        return frozenset().union(*_gateway_links(self.root.routes).values()) if self.root else frozenset()
+    def leads_on(self, ifindex: int, width: int = 0) -> bool:
+        """Tell whether routes with a gateway leave by a link of the node's own namespace, so that no pod is behind it.
 
-    @property
-    def gateways4(self) -> frozenset[int]:
-        """Those of IPv4 routes."""
-        return _gateway_links(self.root.routes)[4] if self.root is not None else frozenset()
+        `width` asks for IPv4 (4) or IPv6 (16) alone.
+        """
+        if self.root is None:
+            return False
+        if not width:
+            return self.leads_on(ifindex, 4) or self.leads_on(ifindex, 16)
+        routes, known = self.root.routes, _leads_on(self.root.routes)
+        if (ifindex, width) not in known:
+            known[ifindex, width] = any(
+                hop.gateway and hop.oif == ifindex and len(route.dst) == width
+                for route in routes.values()
+                for hop in route.nexthops
+            )
+        return known[ifindex, width]
 
 
-def _by_gateways(routes: Mapping[Any, Route]) -> dict[int, frozenset[int]]:
-    found: dict[int, set[int]] = {4: set(), 16: set()}
-    for route in routes.values():
-        for hop in route.nexthops:
-            if hop.gateway:
-                found[len(route.dst)].add(hop.oif)
-    return {width: frozenset(links) for width, links in found.items()}
-
-
-# Address width -> the links by which routes with a gateway leave.
-_gateway_links: Index[Mapping[Any, Route], dict[int, frozenset[int]]] = Index(_by_gateways)
+# (ifindex, width) -> whether routes with a gateway leave there: found out when somebody asks.
+_leads_on: Index[Mapping[Any, Route], dict[tuple[int, int], bool]] = Index(lambda _routes: {})
 
 
 def global_addr(addr: Addr) -> bool:

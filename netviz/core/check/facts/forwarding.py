@@ -62,9 +62,10 @@ def _off(look: Look, root: NetnsState, family: int, pods: list[Pair]) -> Iterato
     by_device: dict[int, list[Pair]] = {}
     for pair in pods:
         by_device.setdefault(pair.host.master or pair.host.ifindex, []).append(pair)
-    for ifindex in sorted({*by_device, *look.wiring.gateways}):
-        link = root.links.get(ifindex)
-        if link is not None and link.ipv4 is not None and not link.ipv4.forwarding:
+    for ifindex, link in sorted(root.links.items()):
+        if link.ipv4 is None or link.ipv4.forwarding:
+            continue
+        if ifindex in by_device or look.wiring.leads_on(ifindex):
             setting = f"net.ipv4.conf.{link.ifname}.forwarding"
             yield _problem(look, root, link, setting, family, by_device.get(ifindex, pods))
 

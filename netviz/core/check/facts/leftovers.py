@@ -22,13 +22,15 @@ from netviz.core.plain import quoted
 from netviz.core.sim.index import Index
 from netviz.core.sim.trace import pod_name
 from netviz.core.state.node import NetnsState
+from netviz.core.state.resolve import PAIR_KINDS
 
 
 def _single(routes: Mapping[Any, Route]) -> tuple[tuple[Route, Nexthop], ...]:
     """The routes to one address by one nexthop."""
+    long = [route for route in routes.values() if route.dst_len == 32 or route.dst_len == 128]
     return tuple(
         (route, route.nexthops[0])
-        for route in routes.values()
+        for route in long
         if route.dst_len == len(route.dst) * 8 and route.type == RTN_UNICAST and len(route.nexthops) == 1
     )
 
@@ -65,7 +67,7 @@ def _find(look: Look) -> Iterator[Problem]:
 def _leads_to_pods_alone(look: Look, root: NetnsState, link: Link) -> bool:
     """Tell whether nobody but pods of this node can be behind a link."""
     wiring = look.wiring
-    if link.kind == "veth":
+    if link.kind in PAIR_KINDS:
         peer = wiring.peers.get(link.ifindex)
         return link.ifindex in wiring.pairs or (peer is not None and peer.netns == root.key)
     return link.kind == "bridge" and not any(

@@ -9,63 +9,83 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 
 from netviz.core.check.fact import Fact, Look, Table, rests_on
-from netviz.core.check.problem import Command, Problem, Where
-from netviz.core.check.text import joined
-from netviz.core.check.wiring import Wiring
+from netviz.core.check.problem import Problem, Where
+from netviz.core.check.text import affects, command, joined
+from netviz.core.check.wiring import Wiring, global_addr, name_of
 from netviz.core.model.addr import format_mac, mask_ip
+from netviz.core.model.link import Link
+from netviz.core.model.netns import Netns
 from netviz.core.plain import quoted
-from netviz.core.sim.link.underlay_members import members_of
+from netviz.core.state.node import NetnsState
 
 NEEDS = ("links", "addrs")
 SHARED_BY_DESIGN = (b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02")
-OnWire = tuple[tuple[str, frozenset[tuple[bytes, int]]], ...]  # ifname, subnets
+MAC_BYTES = 6
+OnWire = tuple[tuple[Netns, str, frozenset[tuple[bytes, int]]], ...]  # namespace, ifname, subnets
+
+
+def _on_wires(wiring: Wiring) -> Iterator[tuple[NetnsState, Link]]:
+    """Yield the links that hear a wire: those with the addresses of the node's own, and pods' macvlans."""
+    root = wiring.root
+    if root is None:
+        return
+    for ifindex in sorted({root.links[wire].master or wire for wire in wiring.wires}):
+        if ifindex in root.links:
+            yield root, root.links[ifindex]
+    for ns in wiring.inside:
+        for link in ns.links.values():
+            if link.kind == "macvlan":
+                yield ns, link
 
 
 def _build(wiring: Wiring) -> dict[bytes, OnWire]:
-    """Map MACs to the links that have them on a wire, by name."""
-    found: dict[bytes, dict[str, frozenset[tuple[bytes, int]]]] = {}
-    for member in members_of(wiring.node.netns).all:
-        ns = wiring.node.netns[member.inet.netns]
-        link = ns.links[member.inet.ifindex]
-        if member.mac[:5] in SHARED_BY_DESIGN or len(member.mac) != 6 or not any(member.mac):
+    """Map MACs to the links that have them on a wire, in order."""
+    found: dict[bytes, OnWire] = {}
+    for ns, link in _on_wires(wiring):
+        if len(link.mac) != MAC_BYTES or link.mac[:5] in SHARED_BY_DESIGN or not any(link.mac):
             continue
-        name = link.ifname if ns.netns.root else f"{link.ifname} of {ns.netns.name}"
-        subnets = frozenset((mask_ip(a.addr, a.prefixlen), a.prefixlen) for a in member.addrs)
-        mine = found.setdefault(member.mac, {})
-        mine[name] = mine.get(name, frozenset()) | subnets
-    return {mac: tuple(sorted(mine.items(), key=lambda one: one[0])) for mac, mine in found.items()}
+        subnets = frozenset(
+            (mask_ip(addr.addr, addr.prefixlen), addr.prefixlen)
+            for addr in ns.addrs.values()
+            if addr.ifindex == link.ifindex and global_addr(addr)
+        )
+        found[link.mac] = (*found.get(link.mac, ()), (ns.netns, link.ifname, subnets))
+    return found
 
 
 def _find(look: Look) -> Iterator[Problem]:
-    look.judged = len(members_of(look.node.netns).all)
+    look.judged = sum(1 for _ in _on_wires(look.wiring))
     return iter(())
 
 
 def _judge(mac: Hashable, held: list[tuple[str, OnWire]]) -> Iterator[Problem]:
     if len(held) < 2:
         return
-    by_subnet: dict[tuple[bytes, int], dict[str, str]] = {}
+    by_subnet: dict[tuple[bytes, int], dict[str, tuple[Netns, str]]] = {}
     for node, links in held:
-        for dev, subnets in links:
+        for netns, dev, subnets in links:
             for subnet in subnets:
-                by_subnet.setdefault(subnet, {}).setdefault(node, dev)
+                by_subnet.setdefault(subnet, {}).setdefault(node, (netns, dev))
     sharing = max(by_subnet.values(), key=len, default={})
     if len(sharing) < 2:
         return
     assert isinstance(mac, bytes)
     nodes = sorted(sharing)
-    last = nodes[-1]
-    devs = {sharing[node] for node in nodes}
+    ends = [sharing[node] for node in nodes]
+    devs = {dev for _, dev in ends}
     on = f" on {devs.pop()}" if len(devs) == 1 else ""
+    netns, dev = ends[-1]
     yield Problem(
         kind="shared-mac",
         cause=format_mac(mac),
         severity="error",
         harm="breaks traffic",
-        headline=f"{joined(nodes)} have the same MAC address {format_mac(mac)}{on}",
+        headline=f"{joined(name_of(one) or one.key.node for one, _ in ends)} have the same MAC address"
+        f" {format_mac(mac)}{on}",
         consequence="They can't reach each other, and what others send arrives at the one or the other.",
-        where=Where(last, "", sharing[last].partition(" of ")[0]),
-        check=tuple(Command(node, "", f"ip link show {quoted(sharing[node])}") for node in nodes),
+        where=Where(nodes[-1], name_of(netns), dev, str(netns.key)),
+        affects=affects(name_of(one) for one, _ in ends),
+        check=tuple(command(one, f"ip link show {quoted(name)}") for one, name in ends),
         rests_on=rests_on(nodes, NEEDS),
     )
 

@@ -147,9 +147,8 @@ def _holder(root: NetnsState, addr: bytes) -> Link | None:
 
 def _pods_over_uplink(look: Look, root: NetnsState) -> Iterator[Problem]:
     """Compare the pods' MTU with that of the tunnels by which IPv4 leaves for other nodes' pods."""
-    for ifindex in look.wiring.gateways4:
-        link = root.links.get(ifindex)
-        if link is not None and link.kind in TUNNEL_KINDS:
+    for ifindex, link in root.links.items():
+        if link.kind in TUNNEL_KINDS and look.wiring.leads_on(ifindex, 4):
             larger = [pair for pair in look.wiring.pairs.values() if pair.inner.mtu > link.mtu]
             if larger:
                 most = max(pair.inner.mtu for pair in larger)

@@ -10,13 +10,14 @@ from collections.abc import Hashable, Iterator
 from netviz.core.check.fact import Fact, Look, Table, rests_on
 from netviz.core.check.problem import Command, Problem, Where
 from netviz.core.check.wiring import Wiring, global_addr
-from netviz.core.model.addr import format_prefix, mask_ip
+from netviz.core.model.addr import format_prefix
+from netviz.core.model.l3 import Addr
 from netviz.core.plain import quoted
 
 NEEDS = ("links", "addrs")
 RANGES = "ranges"
-# A range of a node's pods: network, prefix length, bridge, the bridge's ifname.
-Range = tuple[bytes, int, str]
+# A range of a node's pods, as it is sorted: address width, first address, the one after the last, the bridge's ifname.
+Range = tuple[int, int, int, str]
 
 
 def ranges_of(wiring: Wiring) -> tuple[Range, ...]:
@@ -28,14 +29,24 @@ def ranges_of(wiring: Wiring) -> tuple[Range, ...]:
     for link in root.links.values():
         if link.master:
             ports.setdefault(link.master, set()).add(link.ifindex in wiring.pairs)
-    found = {
-        (mask_ip(addr.addr, addr.prefixlen), addr.prefixlen, bridge.ifname)
+    found = [
+        _range(addr, bridge.ifname)
         for addr in root.addrs.values()
         if ports.get(addr.ifindex) == {True} and global_addr(addr)
         for bridge in (root.links.get(addr.ifindex),)
         if bridge is not None and bridge.kind == "bridge"
-    }
-    return tuple(sorted(found))
+    ]
+    return tuple(sorted(set(found)))
+
+
+def _range(addr: Addr, dev: str) -> Range:
+    size = 1 << len(addr.addr) * 8 - addr.prefixlen
+    first = int.from_bytes(addr.addr, "big") // size * size
+    return len(addr.addr), first, first + size, dev
+
+
+def _text(width: int, first: int, end: int) -> str:
+    return format_prefix(first.to_bytes(width, "big"), width * 8 + 1 - (end - first).bit_length())
 
 
 def _build(wiring: Wiring) -> dict[Hashable, tuple[Range, ...]]:
@@ -50,22 +61,15 @@ def _find(look: Look) -> Iterator[Problem]:
 
 def _judge(_: Hashable, held: list[tuple[str, tuple[Range, ...]]]) -> Iterator[Problem]:
     """A range is named beside one other only, so that n nodes with the same one make n - 1 problems."""
-    everything = sorted(
-        (len(net), int.from_bytes(net, "big"), length, node, dev)
-        for node, mine in held
-        for net, length, dev in mine
-    )
-    # Of ranges in order, those that are still open around the one that is looked at: (end, where, node).
-    around: list[tuple[int, int, str, str]] = []
-    for width, first, length, node, dev in everything:
-        end = first + (1 << width * 8 - length)
-        around = [one for one in around if one[0] == width and one[1] > first]
-        text = format_prefix(first.to_bytes(width, "big"), length)
-        other = next((one for one in around if one[2] != node), None)
+    everything = sorted((*one, node) for node, mine in held for one in mine)
+    around: list[tuple[int, int, int, str, str]] = []  # those before that may reach into the next
+    for width, first, end, dev, node in everything:
+        around = [one for one in around if one[0] == width and one[2] > first]
+        other = next((one for one in around if one[4] != node), None)
         if other is not None:
-            yield _overlap(node, text, dev, other[2], other[3])
+            yield _overlap(node, _text(width, first, end), dev, other[4], _text(*other[:3]))
         else:
-            around.append((width, end, node, text))
+            around.append((width, first, end, dev, node))
 
 
 def _overlap(node: str, text: str, dev: str, owner: str, theirs: str) -> Problem:

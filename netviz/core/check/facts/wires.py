@@ -16,10 +16,10 @@ def _find(look: Look) -> Iterator[Problem]:
     root = look.root
     if root is None:
         return
-    used = {addr.ifindex for addr in root.addrs.values() if global_addr(addr)} | look.wiring.gateways
+    used = {addr.ifindex for addr in root.addrs.values() if global_addr(addr)}
     for ifindex in sorted(look.wiring.wires):
         link = root.links[ifindex]
-        if ifindex not in used and link.master not in used:
+        if not used & {ifindex, link.master} and not look.wiring.leads_on(ifindex):
             continue
         look.judged += 1
         if link.up and link.carrier:
