@@ -20,7 +20,7 @@ from netviz.core.check.facts.collectors import doubt, not_understood
 from netviz.core.check.long import LongCheck
 from netviz.core.check.one_cause import put_together
 from netviz.core.check.problem import NodeHealth, Problem, Report
-from netviz.core.check.standing import Attempt, Standing
+from netviz.core.check.standing import Attempt, Keys, Standing
 from netviz.core.check.wiring import Wiring
 from netviz.core.model.netfilter import Body
 from netviz.core.state.bodies import digests_of
@@ -163,30 +163,27 @@ class Checker:
         touched: Mapping[Table[Any], set[Hashable]],
     ) -> None:
         """Look at all that may be judged otherwise now, node by node, so that a node's wiring is made once."""
-        concerned: dict[str, list[Standing]] = {}
+        concerned: dict[str, list[tuple[Standing, Keys]]] = {}
         for standing in self._standing:
             names = self._concerned(standing, changed, ill, touched)
             if standing.fact.lazy:
-                standing.due |= names
+                standing.due |= dict.fromkeys(names)
                 continue
-            for name in names:
-                concerned.setdefault(name, []).append(standing)
+            for name, only in names.items():
+                concerned.setdefault(name, []).append((standing, only))
         for name, standings in concerned.items():
             wiring = self._wirings.pop(name, None) or Wiring(self._nodes[name])
-            for standing in standings:
-                self._look(standing, wiring)
+            for standing, only in standings:
+                self._look(standing, wiring, only)
         self._wirings.clear()
         for standing in self._standing:
             if (table := standing.fact.table) is not None:
                 for key in touched[table]:
                     standing.judge(key, self._gathered[table])
 
-    def _look(self, standing: Standing, wiring: Wiring) -> None:
-        name = wiring.name
-        memory, health = standing.memory.get(name), self._health_of(name)
-        standing.look(
-            Look(standing.fact, wiring, self._gathered, self._bodies, health, memory, standing.shared)
-        )
+    def _look(self, standing: Standing, wiring: Wiring, only: Keys = None) -> None:
+        health = self._health_of(wiring.name)
+        standing.look(Look(standing.fact, wiring, self._gathered, self._bodies, health), only)
 
     def _concerned(
         self,
@@ -194,13 +191,14 @@ class Checker:
         changed: Mapping[str, frozenset[str]],
         ill: Collection[str],
         touched: Mapping[Table[Any], set[Hashable]],
-    ) -> dict[str, None]:
-        names = {
-            name: None for name, sections in changed.items() if not sections.isdisjoint(standing.sections)
-        }
+    ) -> dict[str, Keys]:
+        names = dict(standing.asking(touched))
         if standing.fact.watches_health:
             names |= dict.fromkeys(ill)
-        return names | dict.fromkeys(standing.asking(touched))
+        names |= dict.fromkeys(
+            name for name, sections in changed.items() if not sections.isdisjoint(standing.sections)
+        )
+        return names
 
     def _health_of(self, name: str) -> NodeHealth:
         return self._health.get(name, HEALTHY)

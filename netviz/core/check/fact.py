@@ -75,15 +75,19 @@ class Gathered(Generic[V]):
 
     def get(self, key: Hashable) -> list[tuple[str, V]]:
         """List (node, what it has) of a key, by node."""
-        names = self._nodes.get(key, ())
-        every = (names,) if isinstance(names, str) else sorted(names)
-        return [(name, self._held[name][key]) for name in every]
+        names = self._nodes.get(key)
+        if names is None:
+            return []
+        if isinstance(names, str):
+            return [(names, self._held[names][key])]
+        return [(name, self._held[name][key]) for name in sorted(names)]
 
 
 class Look:
     """One node, as a check looks at it. `memory` is what the check left there when it looked last, or None.
 
-    `shared` is for what a check works out once for all nodes: content -> what it found there.
+    `shared` is for what a check works out once for all nodes: content -> what it found there. With `only`, nothing but
+    the answers to these questions is new since then, and `memory`, `asked` and `judged` are as they were left.
     """
 
     def __init__(
@@ -93,11 +97,11 @@ class Look:
         gathered: Mapping[Table[Any], Gathered[Any]],
         bodies: Mapping[bytes, Body],
         health: NodeHealth,
-        memory: Any,
-        shared: dict[Any, Any],
     ) -> None:
-        self.wiring, self.bodies, self.health, self.memory = wiring, bodies, health, memory
-        self.shared = shared
+        self.wiring, self.bodies, self.health = wiring, bodies, health
+        self.memory: Any = None
+        self.shared: dict[Any, Any] = {}
+        self.only: frozenset[Hashable] | None = None
         self.node = wiring.node
         self.judged = 0
         self.asked: Asked = {}
@@ -107,8 +111,25 @@ class Look:
 
     def ask(self, table: Table[V], key: Hashable) -> list[tuple[str, V]]:
         """List (node, what it has) of a key, by node; the check looks at this node again when that changes."""
-        self.asked.setdefault(table, set()).add(key)
+        asked = self.asked.get(table)
+        if asked is None:
+            asked = self.asked[table] = set()
+        asked.add(key)
         return self._gathered[table].get(key)
+
+    def recall(self) -> dict[Hashable, list[Problem]]:
+        """What was found last, by the question that it hangs on, but for what is to be looked at now.
+
+        What is put in is remembered.
+        """
+        kept = self.memory if self.only is not None else {}
+        self.memory = {key: found for key, found in kept.items() if not self.asks_again(key)}
+        found: dict[Hashable, list[Problem]] = self.memory
+        return found
+
+    def asks_again(self, key: Hashable) -> bool:
+        """Tell whether what hangs on a question is to be looked at now."""
+        return self.only is None or key in self.only
 
     @property
     def blind(self) -> bool:
@@ -143,7 +164,7 @@ class Fact(msgspec.Struct, frozen=True, eq=False):
     `demands` is the sentence that it holds the cluster to, `unit` what it counts, `kinds` the kinds of problems that it
     finds (docs/problems.md). `needs` are the sections without which it can't judge, `reads` those that it looks at
     besides. `asks` are the tables that `find` asks, and `table` the one whose entries `across` judges together.
-    `lazy`: it reads what is large and changes all the time, so it looks when there is time. `compares`: what it finds
+    `by_key` is a table of which `find` can look at single answers again (`Look.only`). `lazy`: it reads what is large and changes all the time, so it looks when there is time. `compares`: what it finds
     is between successive states, so one alone says nothing. `watches_health`: it looks at the collectors too.
     """
 
@@ -158,6 +179,7 @@ class Fact(msgspec.Struct, frozen=True, eq=False):
     table: Table[Any] | None = None
     across: Callable[[Hashable, list[tuple[str, Any]]], Iterable[Problem]] | None = None
     watches_health: bool = False
+    by_key: Table[Any] | None = None
     lazy: bool = False
     compares: bool = False
 

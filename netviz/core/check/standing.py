@@ -16,6 +16,9 @@ MAX_TEXT = 200
 MAX_REASONS = 3
 
 
+Keys = frozenset[Hashable] | None
+
+
 class Part(msgspec.Struct, frozen=True):
     """What one check says of one node: problems, how much it judged, what it doesn't know, what it asked."""
 
@@ -49,8 +52,8 @@ class Standing:
     def __init__(self, fact: Fact) -> None:
         self.fact = fact
         self.sections = frozenset((*fact.needs, *fact.reads))
-        self.memory: dict[str, Any] = {}
-        self.shared: dict[Any, Any] = {}
+        self._memory: dict[str, Any] = {}
+        self._shared: dict[Any, Any] = {}
         self.due: dict[str, None] = {}  # nodes that a lazy check has yet to look at
         self.asked: dict[str, Asked] = {}
         self._parts: dict[str, Part] = {}  # those that say anything
@@ -60,33 +63,41 @@ class Standing:
         self._fault_of: dict[Hashable, str] = {}
         self._said: tuple[dict[str, Problem], list[str]] | None = None  # until something changes
 
-    def look(self, look: Look) -> None:
-        """Look at a node."""
+    def look(self, look: Look, only: Keys = None) -> None:
+        """Look at a node; at what asked for these keys alone, where the check can and nothing else changed."""
+        name = look.node.node
+        look.memory, look.shared = self._memory.get(name), self._shared
+        if only is not None and look.memory is not None:
+            look.only, look.asked, look.judged = only, self.asked[name], self._judged[name]
         missing = tuple(missing_of(look.wiring, self.fact.needs))
         found: tuple[Problem, ...] = ()
         with Attempt() as attempt:
             if not look.blind:
                 found = tuple(self.fact.find(look))
-            _set(self.memory, look.node.node, look.memory)
+        self._memory[name] = look.memory
         if attempt.fault:
-            self._put(look.node.node, Part(fault=attempt.fault, asked=look.asked))
+            self._put(name, Part(fault=attempt.fault, asked=look.asked))
         else:
-            self._put(look.node.node, Part(found, look.judged, (*missing, *look.unknown), look.asked))
+            self._put(name, Part(found, look.judged, (*missing, *look.unknown), look.asked))
 
-    def asking(self, touched: Mapping[Any, set[Hashable]]) -> Iterator[str]:
-        """Yield the nodes of which the check asked for any of these keys."""
+    def asking(self, touched: Mapping[Any, set[Hashable]]) -> Iterator[tuple[str, Keys]]:
+        """Yield the nodes of which the check asked for any of these keys, and which, if it need only look at those."""
         tables = [table for table in self.fact.asks if touched.get(table)]
         if not tables:
             return
         for name, asked in self.asked.items():
-            if any(table in asked and not asked[table].isdisjoint(touched[table]) for table in tables):
-                yield name
+            hit = [
+                table for table in tables if table in asked and not asked[table].isdisjoint(touched[table])
+            ]
+            if hit:
+                alone = hit == [self.fact.by_key]
+                yield name, frozenset(touched[hit[0]] & asked[hit[0]]) if alone else None
 
     def forget(self, name: str) -> None:
         """Drop a node that is gone."""
         self._put(name, NOTHING)
         self._judged.pop(name, None)
-        self.memory.pop(name, None)
+        self._memory.pop(name, None)
         self.due.pop(name, None)
 
     def judge(self, key: Hashable, gathered: Gathered[Any]) -> None:

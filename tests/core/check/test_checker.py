@@ -18,6 +18,7 @@ from netviz.core.model.conntrack import IPS_DST_NAT, CtEntry
 from netviz.core.model.netns import Gap
 from netviz.core.state.delta import apply, diff
 from netviz.core.state.node import ClusterState, SectionStatus
+from tests.core.check.facts.test_tunnels import flannel
 from tests.core.check.judging import finished, judge, only
 from tests.core.sim.build import Net, Ns, textbook
 
@@ -96,13 +97,34 @@ def test_following_changes_says_what_judging_anew_does(
     checker.judge(state)
     for change in changes:
         change(net, made)
-        new = net.cluster().nodes
-        nodes = {
-            name: apply(state.nodes[name], diff(state.nodes[name], node)) if name in state.nodes else node
-            for name, node in new.items()
-        }
-        state = ClusterState(nodes)
+        state = follow(state, net)
         assert finished(checker, state) == judge(state)
+
+
+def follow(state: ClusterState, net: Net) -> ClusterState:
+    """The net's state now, which shares with the one before what didn't change."""
+    nodes = net.cluster().nodes
+    return ClusterState(
+        {
+            name: apply(state.nodes[name], diff(state.nodes[name], node)) if name in state.nodes else node
+            for name, node in nodes.items()
+        }
+    )
+
+
+def test_answers_that_change_are_asked_for_again_alone() -> None:
+    net, made = flannel(3)
+    for node, other in ((0, 1), (0, 2), (2, 1)):
+        made[node].neigh("flannel.1", f"10.1.{other + 1}.0", made[other].named("flannel.1").mac)
+    state, checker = net.cluster(), Checker()
+    assert finished(checker, state).problems == ()
+    right = made[1].named("flannel.1").mac
+    for mac, wrong in ((b"\x02\0\0\0\x0f\x0f", {"node-1", "node-3"}), (right, set())):
+        made[1].change("flannel.1", mac=mac)
+        state = follow(state, net)
+        found = finished(checker, state)
+        assert found == judge(state)
+        assert {p.where.node for p in found.problems if p.kind == "wrong-neighbour"} == wrong
 
 
 def test_a_node_whose_state_is_the_same_is_not_looked_at_again() -> None:

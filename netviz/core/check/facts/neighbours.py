@@ -7,14 +7,14 @@ has the wrong entry is to blame, not the one that gets the frame, or doesn't.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from netviz.core.check.claims import CLAIMS, Claim
+from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Affects, Problem
 from netviz.core.check.tables import PODS
 from netviz.core.check.text import affects, command, place
-from netviz.core.check.wiring import Pair, name_of, who
+from netviz.core.check.wiring import Pair, Wiring, name_of, who
 from netviz.core.model.addr import format_ip, format_mac, in_prefix
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NTF_PROXY, NUD_NOARP, NUD_PERMANENT, NUD_REACHABLE, Neigh
@@ -35,78 +35,90 @@ def _find(look: Look) -> Iterator[Problem]:
     root = look.root
     if root is None:
         return
+    found = look.recall()
     for ns in (root, *(pod for pod in look.wiring.inside if look.whole(pod))):
+        holders_on: dict[int, Callable[[bytes], Holders]] = {}
         for entry in ns.neighs.values():
-            if not entry.state & (NUD_PERMANENT | NUD_NOARP) or not _unicast(entry):
+            if not look.asks_again(entry.dst) or not _fixed(entry) or entry.ifindex not in ns.links:
                 continue
-            link = ns.links.get(entry.ifindex)
-            if link is None:
-                continue
-            look.judged += 1
-            holders = _on_node(look, root, ns, link, entry.dst)
-            if holders is None:
-                holders = _on_wire(look, ns, link, entry.dst)
+            link = ns.links[entry.ifindex]
+            look.judged += look.only is None
+            if entry.ifindex not in holders_on:
+                holders_on[entry.ifindex] = _holders_on(look, root, ns, link)
+            holders = holders_on[entry.ifindex](entry.dst)
             if holders and all(mac != entry.mac for _, mac in holders):
-                yield _problem(look, ns, link, entry, holders)
+                found.setdefault(entry.dst, []).append(_problem(look, ns, link, entry, holders))
             elif not holders and link.kind == "macvlan":
-                yield from _unlike_others(look, root, ns, link, entry)
+                found.setdefault(entry.dst, []).extend(_unlike_others(look, root, ns, link, entry))
+    for problems in found.values():
+        yield from problems
 
 
-def _unicast(entry: Neigh) -> bool:
+def _fixed(entry: Neigh) -> bool:
+    """Tell whether an entry is for one neighbour, and nobody questions it."""
     return (
-        len(entry.mac) == MAC_BYTES
+        bool(entry.state & (NUD_PERMANENT | NUD_NOARP))
+        and len(entry.mac) == MAC_BYTES
         and not entry.mac[0] & 1
         and any(entry.mac)
         and not entry.flags & NTF_PROXY
     )
 
 
-def _on_node(look: Look, root: NetnsState, ns: NetnsState, link: Link, addr: bytes) -> Holders | None:
-    """Who has an address at the other end of a veth, or on a bridge of the node; None: the link leads elsewhere."""
+def _holders_on(look: Look, root: NetnsState, ns: NetnsState, link: Link) -> Callable[[bytes], Holders]:
+    """How to find who has an address where a link leads: at its other end, on a bridge, in a tunnel, on a wire."""
     wiring = look.wiring
-    if ns is root:
-        pair = wiring.pairs.get(link.ifindex)
+    if link.kind in TUNNEL_KINDS:
+        return lambda addr: _in_tunnel(look, link, addr)
+    if ns is not root:
+        pair = next((pair for pair in wiring.pairs_of.get(ns.key, ()) if pair.inner is link), None)
         if pair is not None:
-            return _of_pair(pair, addr)
-        if link.kind == "bridge" and not any(
-            root.links[wire].master == link.ifindex for wire in wiring.wires
-        ):
-            ports = [pair for pair in wiring.pairs.values() if pair.host.master == link.ifindex]
-            return [holder for pair in ports for holder in _of_pair(pair, addr)]
-        return None
-    pair = next((pair for pair in wiring.pairs_of.get(ns.key, ()) if pair.inner is link), None)
-    if pair is None:
-        return None
+            return _at_host_end(wiring, root, pair)
+    elif link.ifindex in wiring.pairs:
+        return lambda addr: _of_pairs([wiring.pairs[link.ifindex]], addr)
+    elif link.kind == "bridge" and not any(root.links[wire].master == link.ifindex for wire in wiring.wires):
+        ports = [pair for pair in wiring.pairs.values() if pair.host.master == link.ifindex]
+        return lambda addr: _of_pairs(ports, addr)
+    subnets = [(addr.addr, addr.prefixlen) for addr in link_addrs(ns, link.ifindex)]
+    return lambda addr: _on_wire(look, ns, subnets, addr)
+
+
+def _at_host_end(wiring: Wiring, root: NetnsState, pair: Pair) -> Callable[[bytes], Holders]:
     bridge = root.links.get(pair.host.master)
     if bridge is None:  # the host end answers, for itself and by proxy
-        return [(root.netns, pair.host.mac)]
-    if any(one.ifindex == bridge.ifindex and one.addr == addr for one in root.addrs.values()):
-        return [(root.netns, bridge.mac)]
+        return lambda addr: [(root.netns, pair.host.mac)]
+    own = {one.addr for one in root.addrs.values() if one.ifindex == bridge.ifindex}
     ports = [p for p in wiring.pairs.values() if p.host.master == bridge.ifindex and p is not pair]
-    return [holder for port in ports for holder in _of_pair(port, addr)]
+    return lambda addr: [(root.netns, bridge.mac)] if addr in own else _of_pairs(ports, addr)
 
 
-def _of_pair(pair: Pair, addr: bytes) -> Holders:
-    has = any(one.addr == addr for one in link_addrs(pair.ns, pair.inner.ifindex))
-    return [(pair.ns.netns, pair.inner.mac)] if has else []
+def _of_pairs(pairs: list[Pair], addr: bytes) -> Holders:
+    return [
+        (pair.ns.netns, pair.inner.mac)
+        for pair in pairs
+        if any(one.addr == addr for one in link_addrs(pair.ns, pair.inner.ifindex))
+    ]
 
 
-def _on_wire(look: Look, ns: NetnsState, link: Link, addr: bytes) -> Holders:
-    """Who has an address on the wire or in the tunnel that a link leads to."""
-    tunnel = link.kind in TUNNEL_KINDS
-    near = any(in_prefix(addr, one.addr, one.prefixlen) for one in link_addrs(ns, link.ifindex))
-    if not tunnel and not near:
+def _in_tunnel(look: Look, link: Link, addr: bytes) -> Holders:
+    return [
+        (claim.netns, claim.link.mac)
+        for node, mine in look.ask(CLAIMS, addr)
+        if node != look.node.node
+        for claim in mine
+        if claim.link.kind == link.kind
+    ]
+
+
+def _on_wire(look: Look, ns: NetnsState, subnets: list[tuple[bytes, int]], addr: bytes) -> Holders:
+    if not any(in_prefix(addr, net, length) for net, length in subnets):
         return []
-    claims = (claim for _, mine in look.ask(CLAIMS, addr) for claim in mine)
-    return [(claim.netns, claim.link.mac) for claim in claims if _joined(claim, ns, link, tunnel)]
-
-
-def _joined(claim: Claim, ns: NetnsState, link: Link, tunnel: bool) -> bool:
-    if claim.netns.key == ns.key or claim.rank == "service":
-        return False
-    if tunnel:
-        return claim.link.kind == link.kind and claim.netns.key.node != ns.key.node
-    return claim.link.kind not in TUNNEL_KINDS
+    return [
+        (claim.netns, claim.link.mac)
+        for _, mine in look.ask(CLAIMS, addr)
+        for claim in mine
+        if claim.netns.key != ns.key and claim.rank != "service" and claim.link.kind not in TUNNEL_KINDS
+    ]
 
 
 def _unlike_others(
@@ -186,4 +198,5 @@ FACT = Fact(
     reads=("routes",),
     find=_find,
     asks=(CLAIMS, PODS),
+    by_key=CLAIMS,
 )

@@ -21,7 +21,7 @@ from netviz.core.check.text import affects, command, counted, place
 from netviz.core.check.wiring import Wiring
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.l2 import Fdb
-from netviz.core.model.link import AnyKindInfo, Link, TunnelInfo, VxlanInfo, WireguardInfo
+from netviz.core.model.link import AnyKindInfo, Link, TunnelInfo, VxlanInfo, WireguardInfo, WireguardPeer
 from netviz.core.plain import quoted
 from netviz.core.sim.node_index import TUNNEL_KINDS
 from netviz.core.sim.route.saddr import is_multicast
@@ -38,7 +38,7 @@ class End(msgspec.Struct, frozen=True, gc=False):
 
 
 def _ends(wiring: Wiring) -> dict[Hashable, tuple[End, ...]]:
-    """Map a tunnel device's name, its MAC, and the node's addresses to the ends."""
+    """Map a tunnel device's name, its MAC (bytes alone), and the node's addresses to the ends."""
     root = wiring.root
     found: dict[Hashable, tuple[End, ...]] = {}
     links = [link for link in root.links.values() if link.kind in TUNNEL_KINDS] if root is not None else []
@@ -50,7 +50,7 @@ def _ends(wiring: Wiring) -> dict[Hashable, tuple[End, ...]]:
         end = End(link, addrs)
         keys: list[Hashable] = [("name", link.ifname), *(("at", addr) for addr in addrs)]
         if len(link.mac) == 6:
-            keys.append(("mac", link.mac))
+            keys.append(link.mac)
         for key in keys:
             found[key] = (*found.get(key, ()), end)
     return found
@@ -69,8 +69,7 @@ def _settings(info: AnyKindInfo | None) -> tuple[tuple[str, int], ...]:
 
 
 def _judge(key: Hashable, held: list[tuple[str, tuple[End, ...]]]) -> Iterator[Problem]:
-    assert isinstance(key, tuple)
-    if key[0] != "name" or len(held) < 2:
+    if not isinstance(key, tuple) or key[0] != "name" or len(held) < 2:
         return
     ends = [(node, mine[0].link, _settings(mine[0].link.info)) for node, mine in held]
     ends = [end for end in ends if end[2]]
@@ -106,33 +105,47 @@ def _find(look: Look) -> Iterator[Problem]:
     root = look.root
     if root is None:
         return
+    found = look.recall()
     for link in root.links.values():
-        if link.kind not in TUNNEL_KINDS:
-            continue
-        look.judged += 1
-        info = link.info
-        if isinstance(info, WireguardInfo):
-            yield from _peers(look, root, link, info)
-        elif isinstance(info, VxlanInfo | TunnelInfo) and any(info.remote) and not is_multicast(info.remote):
-            yield from _remote(look, root, link, info)
+        if link.kind in TUNNEL_KINDS:
+            look.judged += look.only is None
+            for remote, problem in _of_link(look, root, link):
+                found.setdefault(("at", remote), []).append(problem)
     for entry in root.fdb.values():
-        if entry.dst and not entry.master and any(entry.mac):
-            look.judged += 1
-            yield from _entry(look, root, entry)
+        if entry.dst and not entry.master and look.asks_again(entry.mac):
+            look.judged += look.only is None
+            owners = look.ask(ENDS, entry.mac)
+            if owners and not any(entry.dst in end.addrs for _, ends in owners for end in ends):
+                found.setdefault(entry.mac, []).extend(_wrong_entry(look, root, entry, owners))
+    for problems in found.values():
+        yield from problems
 
 
-def _entry(look: Look, root: NetnsState, entry: Fdb) -> Iterator[Problem]:
-    """A forwarding entry of a VXLAN device: the end with that MAC is on the node that has the remote's address."""
+def _of_link(look: Look, root: NetnsState, link: Link) -> Iterator[tuple[bytes, Problem]]:
+    """Hold a tunnel's device to its remotes: each problem with the remote that it is about."""
+    info = link.info
+    if isinstance(info, WireguardInfo):
+        for peer in info.peers:
+            if peer.endpoint and look.asks_again(("at", peer.endpoint)):
+                yield from ((peer.endpoint, problem) for problem in _peer(look, root, link, peer))
+    elif (
+        isinstance(info, VxlanInfo | TunnelInfo)
+        and any(info.remote)
+        and not is_multicast(info.remote)
+        and look.asks_again(("at", info.remote))
+    ):
+        yield from ((info.remote, problem) for problem in _remote(look, root, link, info))
+
+
+def _wrong_entry(
+    look: Look, root: NetnsState, entry: Fdb, owners: list[tuple[str, tuple[End, ...]]]
+) -> Iterator[Problem]:
+    """A forwarding entry of a VXLAN device that leads elsewhere than to the node whose end has the MAC."""
     link = root.links.get(entry.ifindex)
-    owners = [
-        (node, end)
-        for node, ends in look.ask(ENDS, ("mac", entry.mac))
-        for end in ends
-        if node != root.key.node
-    ]
-    if link is None or not owners or any(entry.dst in end.addrs for _, end in owners):
+    ends = [(node, end) for node, mine in owners for end in mine if node != root.key.node]
+    if link is None or not ends:
         return
-    node, end = owners[0]
+    node, end = ends[0]
     info = end.link.info
     right = info.local if isinstance(info, VxlanInfo | TunnelInfo) else b""
     remote, dev, mac = format_ip(entry.dst), quoted(link.ifname), format_mac(entry.mac)
@@ -191,20 +204,15 @@ def _differing(end: Link, link: Link) -> str:
     return ""
 
 
-def _peers(look: Look, root: NetnsState, link: Link, info: WireguardInfo) -> Iterator[Problem]:
-    for peer in info.peers:
-        if not peer.endpoint:
-            continue
-        owners = [
-            (node, end.link.info)
-            for node, ends in look.ask(ENDS, ("at", peer.endpoint))
-            for end in ends
-            if isinstance(end.link.info, WireguardInfo)
-        ]
-        if not owners or any(
-            one.listen_port == peer.port and one.public_key == peer.public_key for _, one in owners
-        ):
-            continue
+def _peer(look: Look, root: NetnsState, link: Link, peer: WireguardPeer) -> Iterator[Problem]:
+    owners = [
+        (node, end.link.info)
+        for node, ends in look.ask(ENDS, ("at", peer.endpoint))
+        for end in ends
+        if isinstance(end.link.info, WireguardInfo)
+    ]
+    fits = any(one.listen_port == peer.port and one.public_key == peer.public_key for _, one in owners)
+    if owners and not fits:
         node, one = owners[0]
         what = "another key" if one.listen_port == peer.port else f"port {one.listen_port}, not {peer.port}"
         yield _misfit(look, root, link, node, f"{node}'s end has {what}", format_ip(peer.endpoint))
@@ -235,6 +243,7 @@ FACT = Fact(
     needs=NEEDS,
     find=_find,
     asks=(ENDS, CLAIMS, PODS),
+    by_key=ENDS,
     table=ENDS,
     across=_judge,
 )
