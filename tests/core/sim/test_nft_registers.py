@@ -14,8 +14,11 @@ from netviz.core.model.addr import pack_ip
 from netviz.core.model.netfilter import NFPROTO_IPV6, NftExpr
 from netviz.core.model.socket import Socket
 from netviz.core.sim.attrs import Verdict
+from netviz.core.sim.nft.choice import fresh
 from netviz.core.sim.nft.context import Context, Result, Statement, Stop, Tri
+from netviz.core.sim.nft.ct import Key as CtKey
 from netviz.core.sim.nft.eval import evaluate
+from netviz.core.sim.nft.meta import Key
 from netviz.core.sim.packet import Packet
 from tests.core.sim.nft import FORWARD, INPUT, OUTPUT, PREROUTING
 from tests.core.sim.xtables.recorded import context, echo, tcp, tracked, udp
@@ -441,3 +444,210 @@ def test_what_is_inside_a_datagram_that_no_tunnel_here_made_is_unknown() -> None
     assert ran(inside, "inner", num=0, type=1, flags=15, hdrsize=8, expr=expr) is T
     assert inside.load(REG, 4) == pack_ip("10.5.0.2")
     assert inside.packet.vni == 7
+
+
+# What is told of a packet beside its bytes. Source: net/netfilter/nft_meta.c, nft_meta_get_eval (Linux 6.18).
+
+
+def name(data: bytes | None) -> str:
+    assert data is not None
+    return data.rstrip(b"\0").decode()
+
+
+def test_devices_by_name_number_type_group_and_kind() -> None:
+    ctx = context(tcp(mark=0x77), hook=FORWARD, oif="br0")
+    links = {link.ifname: link for link in ctx.ns.links.values()}
+    assert name(loaded(ctx, "meta", 16, key=Key.IIFNAME)) == "eth0"
+    assert name(loaded(ctx, "meta", 16, key=Key.OIFNAME)) == "br0"
+    assert number(loaded(ctx, "meta", 4, key=Key.IIF)) == links["eth0"].ifindex
+    assert number(loaded(ctx, "meta", 4, key=Key.OIF)) == links["br0"].ifindex
+    assert number(loaded(ctx, "meta", 2, key=Key.IIFTYPE)) == 1  # ARPHRD_ETHER
+    assert number(loaded(ctx, "meta", 4, key=Key.OIFGROUP)) == 0
+    assert name(loaded(ctx, "meta", 16, key=Key.OIFKIND)) == "bridge"
+    assert ran(ctx, "meta", dreg=REG, key=Key.IIFKIND) is F  # a NIC has none
+    assert number(loaded(ctx, "meta", 4, key=Key.MARK)) == 0x77
+    assert loaded(ctx, "meta", 1, key=Key.L4PROTO) == b"\6"
+    assert loaded(ctx, "meta", 2, key=Key.PROTOCOL) == b"\x08\0"
+
+
+@pytest.mark.parametrize("key", ["OIFTYPE", "OIFGROUP", "OIFKIND"])
+def test_what_a_device_that_is_not_there_says_breaks_the_rule(key: str) -> None:
+    assert ran(context(tcp(), hook=PREROUTING), "meta", dreg=REG, key=Key[key]) is F
+
+
+@pytest.mark.parametrize(
+    ("key", "iif", "expected"),
+    [
+        ("BRI_IIFNAME", "veth1", "br0"),
+        ("BRI_IIFNAME", "eth0", F),
+        ("BRI_IIFNAME", "", F),
+        ("BRI_IIFPVID", "veth1", F),
+    ],
+)
+def test_the_bridge_of_a_port(key: str, iif: str, expected: Any) -> None:
+    """Without VLAN filtering there is no PVID. Source: net/bridge/netfilter/nft_meta_bridge.c."""
+    ctx = context(tcp(), iif=iif)
+    found = ran(ctx, "meta", dreg=REG, key=Key[key])
+    assert (name(ctx.load(REG, 16)) if found is T else found) == expected
+
+
+def test_the_mac_of_a_ports_bridge() -> None:
+    ctx = context(tcp(), iif="veth1")
+    mac = next(link.mac for link in ctx.ns.links.values() if link.ifname == "br0")
+    assert (loaded(ctx, "meta", 8, key=Key.BRI_IIFHWADDR) or b"")[:6] == mac
+    assert ran(context(tcp()), "meta", dreg=REG, key=Key.BRI_IIFHWADDR) is F
+
+
+@pytest.mark.parametrize(
+    ("packet", "hook", "expected"),
+    [
+        (tcp(own=True), OUTPUT, None),
+        (tcp(own=True, tcp_flags=4), OUTPUT, F),  # the kernel's own reset
+        (tcp(), FORWARD, F),
+        (tcp(sk=3), PREROUTING, None),
+        (tcp(tcp_flags=0x10), INPUT, None),  # its socket may have been found early
+        (tcp(), INPUT, F),
+    ],
+)
+def test_whose_program_sent_it(packet: Packet, hook: int, expected: Tri | None) -> None:
+    ctx = context(packet, hook=hook)
+    found = ran(ctx, "meta", dreg=REG, key=Key.SKUID)
+    assert found is (expected or T)
+    assert ctx.load(REG, 4) is None
+
+
+def test_nothing_came_through_ipsec_or_belongs_to_a_vrf() -> None:
+    ctx = context(tcp())
+    assert loaded(ctx, "meta", 1, key=Key.SECPATH) == b"\0"
+    assert number(loaded(ctx, "meta", 4, key=Key.SDIF)) == 0
+    assert ran(ctx, "meta", dreg=REG, key=Key.SDIFNAME) is F
+    assert loaded(ctx, "meta", 4, key=250) is None  # a later kernel's
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("MARK", 0x42, T),
+        ("PKTTYPE", 3, T),
+        ("PKTTYPE", 9, T),
+        ("PRIORITY", 1, T),
+        ("CPU", 1, Stop("meta set cpu")),
+    ],
+)
+def test_what_a_rule_may_set(key: str, value: int, expected: Result) -> None:
+    ctx = context(tcp())
+    ctx.store(REG, value.to_bytes(4, "little"))
+    assert ran(ctx, "meta", sreg=REG, key=Key[key]) == expected
+    assert ctx.packet.mark == (0x42 if key == "MARK" else 0)
+    assert ctx.packet.pkttype == (3 if (key, value) == ("PKTTYPE", 3) else None)
+
+
+def test_a_mark_that_is_not_known_cannot_be_set() -> None:
+    assert ran(context(tcp()), "meta", sreg=REG, key=Key.MARK) == Stop("meta set mark")
+
+
+@pytest.mark.parametrize(
+    ("packet", "hook", "key", "expected"),
+    [
+        (tcp(), FORWARD, 1, pack_ip("10.0.0.7")),
+        (tcp(), INPUT, 1, pack_ip("10.1.2.3")),
+        (tcp(), FORWARD, 2, F),  # the next hop of the other family
+        (tcp(), FORWARD, 4, b"\0\0\0\0"),  # no IPsec
+        (tcp(), FORWARD, 0, None),  # the realm isn't in the state
+        (tcp(), PREROUTING, 1, F),  # it has no route yet
+    ],
+)
+def test_what_the_route_says(packet: Packet, hook: int, key: int, expected: Any) -> None:
+    """Source: net/netfilter/nft_rt.c, nft_rt_get_eval."""
+    ctx = context(packet, hook=hook)
+    ctx.nexthop = pack_ip("10.0.0.7")
+    found = ran(ctx, "rt", dreg=REG, key=key)
+    value = ctx.load(REG, 4)
+    assert (found if found is F else value) == expected
+
+
+# What is told of a connection. Source: net/netfilter/nft_ct.c, nft_ct_get_eval (Linux 6.18).
+
+
+def of_connection(key: CtKey, length: int, *, direction: int | None = None, **conn: Any) -> bytes | None:
+    ctx = context(tracked(tcp(), **conn))
+    more = {} if direction is None else {"direction": direction}
+    return loaded(ctx, "ct", length, key=key, **more)
+
+
+def test_both_directions_of_a_connection() -> None:
+    assert of_connection(CtKey.SRC, 4, direction=0) == pack_ip("10.0.0.1")
+    assert of_connection(CtKey.DST_IP, 4, direction=1) == pack_ip("10.0.0.1")
+    assert of_connection(CtKey.PROTO_DST, 2, direction=0) == (80).to_bytes(2, "big")
+    assert of_connection(CtKey.PROTO_SRC, 2, direction=1) == (80).to_bytes(2, "big")
+    assert of_connection(CtKey.PROTO_SRC, 2, direction=0, unsure=True) is None
+    assert of_connection(CtKey.PROTOCOL, 1, direction=0) == b"\6"
+    assert of_connection(CtKey.L3PROTOCOL, 1, direction=0) == b"\2"
+    assert of_connection(CtKey.DIRECTION, 1) == b"\0"
+    assert ran(context(tracked(tcp())), "ct", dreg=REG, key=CtKey.SRC_IP6, direction=0) is F
+
+
+def test_a_connections_own_values() -> None:
+    assert number(of_connection(CtKey.MARK, 4, mark=0x99)) == 0x99
+    assert number(of_connection(CtKey.ZONE, 2, zone=7)) == 7
+    assert number(of_connection(CtKey.LABELS, 16, labels=0b100)) == 0b100
+    assert of_connection(CtKey.LABELS, 16, labels=None) is None
+    status = number(of_connection(CtKey.STATUS, 4, confirmed=True, src_done=True))
+    assert status is not None
+    assert status & 0x88 == 0x88  # IPS_CONFIRMED, IPS_SRC_NAT_DONE
+    assert number(of_connection(CtKey.PKTS, 8, counted=((2, 120), (1, 60)))) == 3
+    assert number(of_connection(CtKey.BYTES, 8, counted=((2, 120), (1, 60)), direction=0)) == 120
+    assert number(of_connection(CtKey.AVGPKT, 8, counted=((0, 0), (0, 0)))) == 0
+    assert of_connection(CtKey.PKTS, 8, counted=None) is None
+    assert ran(context(tracked(tcp())), "ct", dreg=REG, key=CtKey.HELPER) is F
+    assert ran(context(tcp()), "ct", dreg=REG, key=CtKey.MARK) is F
+
+
+def test_what_a_rule_may_set_of_a_connection() -> None:
+    ctx = context(tracked(tcp(), labels=1))
+    ctx.store(REG, (0x42).to_bytes(4, "little"))
+    assert ran(ctx, "ct", sreg=REG, key=CtKey.MARK) is T
+    assert ctx.conn is not None
+    assert ctx.conn.mark == 0x42
+    ctx.store(REG, (4).to_bytes(16, "little"))
+    assert ran(ctx, "ct", sreg=REG, key=CtKey.LABELS) is T
+    assert ctx.conn.labels == 5
+    ctx.store(REG, None, 16)
+    assert ran(ctx, "ct", sreg=REG, key=CtKey.LABELS) is T
+    assert ctx.conn.labels is None
+    assert ran(ctx, "ct", sreg=REG, key=CtKey.MARK) == Stop("ct mark set to a value that isn't known")
+    assert ran(ctx, "ct", sreg=REG, key=CtKey.EVENTMASK) is T
+    ctx.store(REG, (7).to_bytes(4, "little"))
+    assert ran(ctx, "ct", sreg=REG, key=CtKey.HELPER) == Stop("ct set")
+
+
+def test_a_zone_is_set_before_the_connection_is_looked_up() -> None:
+    ctx = context(tcp())
+    ctx.store(REG, (7).to_bytes(4, "little"))
+    assert ran(ctx, "ct", sreg=REG, key=CtKey.ZONE, direction=0) == Stop("ct zone of one direction")
+    assert ran(ctx, "ct", sreg=REG, key=CtKey.ZONE) is T
+    assert (ctx.packet.zone, ctx.packet.template) == (7, True)
+    ctx.store(REG, None, 4)
+    assert ran(ctx, "ct", sreg=REG, key=CtKey.ZONE) == Stop("ct zone set")
+
+
+@pytest.mark.parametrize(
+    ("statement", "attrs", "expected"),
+    [
+        ("limit", {}, T),
+        ("limit", {"flags": 1}, F),
+        ("limit", {"type": 1}, U),
+        ("quota", {"bytes": 1000}, T),
+        ("quota", {"bytes": 1}, F),
+        ("quota", {"bytes": 1, "flags": 1}, T),
+        ("connlimit", {"count": 1}, T),
+        ("connlimit", {"count": 0}, F),
+        ("counter", {}, T),
+        ("tomorrow", {}, U),
+    ],
+)
+def test_what_the_packets_own_new_element_lets_pass(
+    statement: str, attrs: dict[str, int], expected: Tri
+) -> None:
+    """Source: net/netfilter/nft_limit.c, nft_limit_init (tokens full); nft_quota.c; nft_connlimit.c."""
+    assert fresh(context(tcp(length=60)), statement, attrs) is expected

@@ -5,6 +5,7 @@ eth0 10.0.0.9/24 fd00::9/64    br0 10.1.0.1/24 with its port veth1    lo
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from netviz.core.sim.nft.compat import match_place as place
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.xtables import payloads
+from netviz.core.sim.xtables.decode_matches import MATCHES
 from tests.core.sim.nft import FORWARD, INPUT, PREROUTING
 from tests.core.sim.xtables.recorded import context, echo, tcp, tracked, udp
 
@@ -305,3 +307,74 @@ def test_headers_that_traced_packets_have_and_those_that_they_do_not() -> None:
     assert headers.ipv6header(context(tcp(*SIX)), only_payload) is T
     assert headers.ipv6header(context(tcp(*SIX)), payloads.Ipv6Header(2, 0, False)) is F
     assert headers.ipv6header(context(tcp(*SIX)), payloads.Ipv6Header(1, 0, True)) is T
+
+
+# Payloads of revisions that this kernel's iptables does not write, as C lays them out. Source: include/uapi/linux/netfilter.
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "info", "expected"),
+    [
+        (
+            "multiport",
+            0,
+            struct.pack("BB15H", 1, 2, 80, 443, *([0] * 13)),
+            payloads.Multiport(1, ((80, 80), (443, 443)), False),
+        ),
+        (
+            "multiport",
+            1,
+            struct.pack("BB15H15BB", 2, 3, 80, 90, 443, *([0] * 12), 1, *([0] * 14), 1),
+            payloads.Multiport(2, ((80, 90), (443, 443)), True),
+        ),
+        ("addrtype", 0, struct.pack("HHII", 4, 2, 1, 0), payloads.Addrtype(4, 2, 1)),
+        ("addrtype", 0, struct.pack("HHII", 4, 2, 0, 1), payloads.Addrtype(4, 2, 2)),
+        ("set", 2, struct.pack("HBBI", 7, 2, 3, 0), payloads.SetRef(7, 2, 3)),
+        (
+            "set",
+            3,
+            struct.pack("HBB4xB7xQB7xQI", 7, 1, 2, 3, 9, 0, 0, 5),
+            payloads.SetRef(7, 1, 2, 5, (3, 9), (0, 0)),
+        ),
+        (
+            "set",
+            4,
+            struct.pack("HBB4xQB7xQB7xI", 7, 1, 2, 9, 3, 11, 4, 5),
+            payloads.SetRef(7, 1, 2, 5, (3, 9), (4, 11)),
+        ),
+        ("cgroup", 0, struct.pack("II", 0x10001, 1), payloads.Cgroup(classid=0x10001, invert=True)),
+        (
+            "cgroup",
+            1,
+            struct.pack("4B4096sI", 1, 0, 1, 0, b"/system.slice", 0),
+            payloads.Cgroup("/system.slice", None, True),
+        ),
+        ("cgroup", 2, struct.pack("4BI508x", 0, 1, 0, 0, 77), payloads.Cgroup("", 77, False)),
+        ("dscp", 0, bytes([10, 1]), payloads.Mark(40, 0xFC, True)),
+        ("tos", 1, bytes([0x1C, 0x10, 0]), payloads.Mark(0x10, 0x1C, False)),
+        ("length", 0, struct.pack("HHB", 40, 1500, 1), payloads.Between(40, 1500, True)),
+        ("realm", 0, struct.pack("IIB", 3, 0xFF, 0), payloads.Mark(3, 0xFF, False)),
+        (
+            "dccp",
+            0,
+            struct.pack("6H", 53, 53, 0, 65535, 2, 0),
+            payloads.Ports((0, 65535), (53, 53), 2, 0, False),
+        ),
+        ("esp", 0, struct.pack("IIB", 1, 9, 1), payloads.Spis(1, 9, True)),
+        ("socket", 0, b"", payloads.Number(0)),
+        ("comment", 0, b"why\0".ljust(256, b"\0"), payloads.Named("why")),
+        ("eui64", 0, b"", payloads.Named()),
+        ("rt", 0, struct.pack("IIIIB", 2, 0, 0, 0, 1), payloads.Number(2, 1)),
+        ("hbh", 0, struct.pack("IB", 8, 1), payloads.Number(8, 1)),
+        ("frag", 0, struct.pack("IIIBB", 1, 9, 0, 0, 1), payloads.Spis(1, 9, True)),
+        ("srh", 1, bytes([43, 0]), payloads.Number(43, 1)),
+        ("policy", 0, bytes(304) + struct.pack("HH", 4, 1), payloads.Policy(4, 1)),
+    ],
+)
+def test_payloads_as_c_lays_them_out(name: str, revision: int, info: bytes, expected: Any) -> None:
+    assert MATCHES[name, revision](info) == expected
+
+
+def test_a_payload_that_is_too_short_is_refused() -> None:
+    with pytest.raises(struct.error):
+        MATCHES["physdev", 0](bytes(65))
