@@ -63,9 +63,9 @@ def refusal(collector: Collector | None, origin: bool) -> tuple[int, str] | None
     if collector is None:
         return UNKNOWN_TOKEN, "the token is unknown"
     if collector.status == Collector.Status.REVOKED:
-        return 403, f"the collector of node {collector.node.name} was revoked"
+        return 403, f"the collector of {collector.subject} was revoked"
     if collector.status != Collector.Status.APPROVED:
-        return 403, f"the collector of node {collector.node.name} waits for approval"
+        return 403, f"the collector of {collector.subject} waits for approval"
     return None
 
 
@@ -105,8 +105,11 @@ class CollectorConsumer(AsyncConsumer):
         self._tasks: set[asyncio.Task[None]] = set()
         self._frame_bytes = 0
         self._close_code = 1000
-        self.node = collector.node.name
-        self._groups = (collector_group(collector.pk), f"node.{collector.node_id}", group_of(self.node))
+        self.node = collector.source
+        owner = (
+            f"cluster.{collector.cluster_id}" if collector.node_id is None else f"node.{collector.node_id}"
+        )
+        self._groups = (collector_group(collector.pk), owner, group_of(self.node))
         self._looks = Looks()
         self._watched: tuple[Watched, ...] = ()
         listen_from_this_loop()

@@ -14,6 +14,7 @@ from netviz.core.model.socket import Socket
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
 from netviz.core.state.door import read_delta
 from netviz.core.state.node import NodeState, SectionStatus
+from netviz.core.state.objects import OBJECT_SECTIONS
 from netviz.core.state.section import EMPTY
 
 # Sections that change all the time: what is kept of them is only what the first packet of a new flow meets.
@@ -43,7 +44,8 @@ def journaled(delta: NodeDelta, before: NodeState | None = None) -> NodeDelta | 
     news = any(
         before is None or _says_new(before.status.get(name), now) for name, now in delta.status.items()
     )
-    if not netns and not delta.gone and delta.kernel is None and delta.boot_id is None and not news:
+    said = (netns, delta.gone, delta.kernel is not None, delta.boot_id is not None, delta.objects, news)
+    if not any(said):
         return None
     status = {
         name: msgspec.structs.replace(now, past=True) if name in PAST else now
@@ -106,7 +108,12 @@ def summarise(delta: NodeDelta) -> str:
     words = []
     if records or delta.gone:
         words.append("namespaces" + _counts(records, len(delta.gone)))
-    words.extend(name + _counts(put[name], drop[name]) for name in _SECTIONS if put[name] or drop[name])
+    for name in OBJECT_SECTIONS if delta.objects is not None else ():
+        if (section := getattr(delta.objects, name)) is not None:
+            put[name] += len(section.put)
+            drop[name] += len(section.drop)
+    shown = dict.fromkeys((*_SECTIONS, *OBJECT_SECTIONS))
+    words.extend(name + _counts(put[name], drop[name]) for name in shown if put[name] or drop[name])
     return (", ".join(words) or "node")[:SUMMARY_CHARS]
 
 

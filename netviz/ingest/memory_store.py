@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from netviz.core.model.netfilter import Body
 from netviz.core.state.delta import NodeDelta, apply
 from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.objects import cluster_of
 from netviz.core.state.section import Section
 from netviz.ingest.bodies import BodyPool
 from netviz.ingest.share import Shared
@@ -16,6 +18,7 @@ from netviz.ingest.store import CollectorReport, NodeRevision, Position, Subscri
 from netviz.ingest.weight import Weights
 
 log = logging.getLogger("netviz.store")
+V = TypeVar("V")
 
 
 class Held:
@@ -45,6 +48,31 @@ class Held:
         self.report: CollectorReport | None = None
 
 
+def by_scope(held: Mapping[str, V]) -> tuple[dict[str, V], dict[str, V]]:
+    """Part what is held by sources' names: by nodes' names, and by clusters'."""
+    nodes: dict[str, V] = {}
+    clusters: dict[str, V] = {}
+    for source, one in held.items():
+        cluster = cluster_of(source)
+        if cluster is None:
+            nodes[source] = one
+        else:
+            clusters[cluster] = one
+    return nodes, clusters
+
+
+def _refuses(delta: NodeDelta) -> bool:
+    """Tell whether a delta says or ends that something was refused."""
+    return any(one is not None and one.refused is not None for one in (*delta.netns, delta.objects))
+
+
+def _renewed(before: Mapping[str, NodeState], now: Mapping[str, NodeState | None]) -> Mapping[str, NodeState]:
+    if not now:
+        return before
+    gone = [name for name, state in now.items() if state is None]
+    return Section.of(before).changed(gone, {name: one for name, one in now.items() if one is not None})
+
+
 class MemoryStore:
     """The store in this process. Writes may come from any thread; reads take no copy twice."""
 
@@ -55,6 +83,7 @@ class MemoryStore:
         self._shared = Shared()
         self.weights = Weights()
         self._subscribers: list[Subscriber] = []
+        self._cluster_subscribers: list[Subscriber] = []
         self._revision = 0
         self._cluster = ClusterState()
         # The nodes whose states in `_cluster` are older ones, and whether its bodies are.
@@ -67,22 +96,30 @@ class MemoryStore:
         return self._revision
 
     def cluster(self) -> ClusterState:
-        """All nodes as they are now. Nodes that never sent a snapshot are left out."""
+        """All nodes and clusters' objects as they are now. What never sent a snapshot is left out."""
         if not self._stale and not self._stale_bodies:
             return self._cluster
         with self._lock:
-            stale = {name: self.state(name) for name in self._stale}
-            gone = [name for name, state in stale.items() if state is None]
-            now = {name: state for name, state in stale.items() if state is not None}
-            nodes = Section.of(self._cluster.nodes).changed(gone, now)
-            self._cluster = ClusterState(nodes, self._bodies.view())
+            nodes, clusters = by_scope({name: self.state(name) for name in self._stale})
+            self._cluster = ClusterState(
+                _renewed(self._cluster.nodes, nodes),
+                self._bodies.view(),
+                _renewed(self._cluster.clusters, clusters),
+            )
             self._stale, self._stale_bodies = {}, False
             return self._cluster
 
     def node_revisions(self) -> dict[str, NodeRevision]:
         """Freshness of each node."""
         with self._lock:
-            return {name: self._freshness(name, held) for name, held in self._held.items()}
+            nodes, _ = by_scope(self._held)
+            return {name: self._freshness(name, held) for name, held in nodes.items()}
+
+    def cluster_revisions(self) -> dict[str, NodeRevision]:
+        """Freshness of each cluster's objects, by the cluster's name."""
+        with self._lock:
+            _, clusters = by_scope(self._held)
+            return {name: self._freshness(name, held) for name, held in clusters.items()}
 
     def node_revision(self, node: str) -> NodeRevision | None:
         """Freshness of one node."""
@@ -103,15 +140,27 @@ class MemoryStore:
     def collectors(self) -> dict[str, CollectorReport]:
         """What each node's collector last reported."""
         with self._lock:
-            return {name: held.report for name, held in self._held.items() if held.report is not None}
+            nodes, _ = by_scope(self._held)
+            return {name: held.report for name, held in nodes.items() if held.report is not None}
 
     def collector(self, node: str) -> CollectorReport | None:
         """What one node's collector last reported."""
         held = self._held.get(node)
         return held.report if held is not None else None
 
+    def subscribe_clusters(self, callback: Subscriber) -> Callable[[], None]:
+        """Call `callback` with the source's name after each change of a cluster's objects; returns how to end that."""
+        with self._lock:
+            self._cluster_subscribers = [*self._cluster_subscribers, callback]
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._cluster_subscribers = [one for one in self._cluster_subscribers if one is not callback]
+
+        return unsubscribe
+
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
-        """Call `callback` after each change; returns how to end that."""
+        """Call `callback` after each change of a node; returns how to end that."""
         with self._lock:
             self._subscribers = [*self._subscribers, callback]
 
@@ -270,14 +319,14 @@ class MemoryStore:
             held.compared_at_s = now_s
         held.state, held.position, held.received_at_s = state, position, now_s
         held.revision += 1
-        if delta is None or delta.status or delta.gone or any(one.refused for one in delta.netns):
+        if delta is None or delta.status or delta.gone or _refuses(delta):
             held.complete = state.complete
         self._stale[state.node] = None
         self._notify(state.node, delta)
 
     def _notify(self, node: str, delta: NodeDelta | None) -> None:
         self._revision += 1
-        for callback in self._subscribers:
+        for callback in self._subscribers if cluster_of(node) is None else self._cluster_subscribers:
             try:
                 callback(node, delta, self._revision)
             except Exception:

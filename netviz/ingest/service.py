@@ -73,7 +73,8 @@ class CollectorService:
                 self._fold(event, frame_bytes)
                 self._weigh(self._session.message_bytes)
             case ev.SnapshotReceived():
-                self._log_refused(one for ns in event.state.netns.values() for one in ns.refused.values())
+                refused = (*(ns.refused for ns in event.state.netns.values()), event.state.objects.refused)
+                self._log_refused(one for found in refused for one in found.values())
                 position = Position(event.epoch, event.seq)
                 self._store.replace(event.state, position, time.time())
                 self._write(event.seq, event.state, frame_bytes)

@@ -80,8 +80,14 @@ class Store(Protocol):
     def collector(self, node: str) -> CollectorReport | None:
         """What one node's collector last reported."""
 
+    def cluster_revisions(self) -> Mapping[str, NodeRevision]:
+        """Freshness of each cluster's objects, by the cluster's name."""
+
+    def subscribe_clusters(self, callback: Subscriber) -> Callable[[], None]:
+        """Call `callback` with the source's name after each change of a cluster's objects; returns how to end that."""
+
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
-        """Call `callback` after each change; returns how to end that."""
+        """Call `callback` after each change of a node; returns how to end that."""
 
     def position(self, node: str) -> Position | None:
         """Where in the collector's numbering the held state stands."""

@@ -11,13 +11,15 @@ import msgspec
 from django.conf import settings
 
 from netviz.core.state.node import SECTIONS, NodeState
+from netviz.core.state.objects import OBJECT_SECTIONS
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 def weigh(state: NodeState) -> int:
     """Return how many bytes a state has, without the bodies that it refers to."""
-    records = (getattr(ns, section) for ns in state.netns.values() for section in SECTIONS)
+    records = [getattr(ns, section) for ns in state.netns.values() for section in SECTIONS]
+    records += [getattr(state.objects, section) for section in OBJECT_SECTIONS]
     named = sum(len(_encode(ns.netns)) for ns in state.netns.values())
     return named + sum(len(_encode(tuple(section.values()))) for section in records if section)
 

@@ -105,7 +105,7 @@ class NodeAdmin(ModelAdmin[Node]):
         )
 
 
-IDENTITY = ("node", "status", "token_hint", "connected", "seen")
+IDENTITY = ("subject", "status", "token_hint", "connected", "seen")
 MOMENTS = ("enrolled_at", "approved_at", "revoked_at")
 REPORTED = ("version", "kernel", "whole", "lag", "losses", "resyncs", "cpu_share", "memory")
 
@@ -121,7 +121,7 @@ class CollectorAdmin(ModelAdmin[Collector]):
     """Collectors: who may connect, who is connected, and how they do."""
 
     list_display = (
-        "node",
+        "speaks_for",
         "status",
         "connected",
         "seen",
@@ -133,9 +133,9 @@ class CollectorAdmin(ModelAdmin[Collector]):
         "whole",
         "token_hint",
     )
-    list_filter = ("status", "connected", "complete", "node__cluster", "version")
-    search_fields = ("node__name", "node__cluster__name", "version", "kernel", "token_hint")
-    list_select_related = ("node",)
+    list_filter = ("status", "connected", "complete", "node__cluster", "cluster", "version")
+    search_fields = ("node__name", "node__cluster__name", "cluster__name", "version", "kernel", "token_hint")
+    list_select_related = ("node", "cluster")
     actions = ("approve", "revoke")
     fieldsets = (
         (None, {"fields": IDENTITY}),
@@ -181,6 +181,11 @@ class CollectorAdmin(ModelAdmin[Collector]):
         for collector in done:
             self.log_change(request, collector, "revoked")
         self.message_user(request, f"{len(done)} revoked", messages.SUCCESS)
+
+    @admin.display(description="speaks for", ordering="node__name")
+    def speaks_for(self, collector: Collector) -> str:
+        """Its node's name, or its cluster."""
+        return collector.subject if collector.node is None else collector.node.name
 
     @admin.display(description="last seen", ordering="last_seen_at")
     def seen(self, collector: Collector) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db.models import Model
-from django.db.models.signals import m2m_changed, post_delete, post_save, pre_save
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
 from netviz.inventory.audit import record
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
@@ -59,8 +59,13 @@ def _saved(sender: type[Model], instance: Model, created: bool, **kwargs: Any) -
             record(f"{name}.change", instance, **shown)
 
 
+def _before_delete(sender: type[Model], instance: Model, **kwargs: Any) -> None:
+    """Remember the name: what it is made of may be gone before the object is."""
+    instance.__dict__["_audit_name"] = str(instance)
+
+
 def _deleted(sender: type[Model], instance: Model, **kwargs: Any) -> None:
-    record(f"{NAMES[sender]}.delete", instance)
+    record(f"{NAMES[sender]}.delete", instance.__dict__.pop("_audit_name"))
 
 
 def _relation_changed(
@@ -88,6 +93,7 @@ def connect() -> None:
     for model, name in NAMES.items():
         pre_save.connect(_before_save, sender=model, dispatch_uid=f"audit.before.{name}")
         post_save.connect(_saved, sender=model, dispatch_uid=f"audit.saved.{name}")
+        pre_delete.connect(_before_delete, sender=model, dispatch_uid=f"audit.before_delete.{name}")
         post_delete.connect(_deleted, sender=model, dispatch_uid=f"audit.deleted.{name}")
     user = get_user_model()
     for through in (user.groups.through, user.user_permissions.through, Group.permissions.through):

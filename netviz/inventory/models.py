@@ -9,6 +9,8 @@ from django.conf import settings
 from django.core.validators import RegexValidator
 from django.db import models
 
+from netviz.core.state.objects import cluster_source
+
 
 class Cluster(models.Model):
     """A Kubernetes cluster (or a lab)."""
@@ -44,7 +46,9 @@ class Node(models.Model):
 
 
 class Collector(models.Model):
-    """The right of one program to speak for one node, and what it last said of itself.
+    """The right of one program to speak for one node or for one cluster, and what it last said of itself.
+
+    Who speaks for a cluster says what its API's objects are, and nothing of any node.
 
     The columns below `last_seen_at` are written every few seconds at most, for the admin pages; what
     is true at this moment is in the live state store.
@@ -57,7 +61,8 @@ class Collector(models.Model):
         APPROVED = "approved", "approved"
         REVOKED = "revoked", "revoked"
 
-    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="collectors")
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="collectors", null=True)
+    cluster = models.ForeignKey(Cluster, on_delete=models.CASCADE, related_name="watchers", null=True)
     token_hash = models.CharField(max_length=64, unique=True, editable=False)
     token_hint = models.CharField(max_length=12, editable=False, help_text="how the token begins")
     status = models.CharField(max_length=10, choices=Status, default=Status.ENROLLED)
@@ -80,9 +85,25 @@ class Collector(models.Model):
     class Meta:
         ordering = ["node__name", "-enrolled_at"]
         indexes = [models.Index(fields=["status"])]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(node__isnull=True) ^ models.Q(cluster__isnull=True),
+                name="collector_speaks_for_one",
+            )
+        ]
 
     def __str__(self) -> str:
-        return f"{self.node} ({self.token_hint}…)"
+        return f"{self.node or self.subject} ({self.token_hint}…)"
+
+    @property
+    def source(self) -> str:
+        """The name by which it speaks: its node's, or its cluster's as sources are named."""
+        return self.node.name if self.node is not None else cluster_source(str(self.cluster))
+
+    @property
+    def subject(self) -> str:
+        """Whom it speaks for, in words."""
+        return f"node {self.node}" if self.node is not None else f"cluster {self.cluster}"
 
 
 class ApiToken(models.Model):

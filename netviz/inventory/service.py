@@ -43,9 +43,20 @@ def enrol(
     if node is None:
         cluster, _ = Cluster.objects.get_or_create(name=cluster_name)
         node, _ = Node.objects.get_or_create(name=node_name, defaults={"cluster": cluster})
+    return _enrolled(approve, node=node)
+
+
+@transaction.atomic
+def enrol_watcher(cluster_name: str = DEFAULT_CLUSTER, *, approve: bool = False) -> tuple[Collector, str]:
+    """Make a collector that speaks for a cluster, which is made too if it isn't known; return it and its token."""
+    cluster, _ = Cluster.objects.get_or_create(name=cluster_name)
+    return _enrolled(approve, cluster=cluster)
+
+
+def _enrolled(approve: bool, **whom: Node | Cluster) -> tuple[Collector, str]:
     token = new_token(COLLECTOR_PREFIX)
-    collector = Collector.objects.create(node=node, token_hash=token_hash(token), token_hint=token[:8])
-    log.info("enrolled a collector for node %s", node_name)
+    collector = Collector.objects.create(**whom, token_hash=token_hash(token), token_hint=token[:8])
+    log.info("enrolled a collector for %s", collector.subject)
     if approve:
         approve_collector(collector)
     return collector, token
@@ -95,9 +106,15 @@ def revoke_node(node_name: str) -> int:
     return sum(revoke_collector(collector) for collector in collectors)
 
 
+def revoke_watchers(cluster_name: str) -> int:
+    """Revoke every collector that speaks for a cluster; return how many there were."""
+    collectors = Collector.objects.filter(cluster__name=cluster_name).exclude(status=Collector.Status.REVOKED)
+    return sum(revoke_collector(collector) for collector in collectors)
+
+
 def find_collector(token: str) -> Collector | None:
     """Find the collector that a token belongs to, whatever its status."""
-    return Collector.objects.select_related("node").filter(token_hash=token_hash(token)).first()
+    return Collector.objects.select_related("node", "cluster").filter(token_hash=token_hash(token)).first()
 
 
 class TokenRefused(Exception):

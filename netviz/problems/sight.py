@@ -66,7 +66,7 @@ class Looker:
 
     def _ask_inventory(self) -> None:
         if time.monotonic() - self._asked_s >= ASK_EVERY_S:
-            approved = Collector.objects.filter(status=Collector.Status.APPROVED)
+            approved = Collector.objects.filter(status=Collector.Status.APPROVED, node__isnull=False)
             self._expected = frozenset(approved.values_list("node__name", flat=True))
             self._asked_s = time.monotonic()
 

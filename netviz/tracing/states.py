@@ -20,6 +20,7 @@ from netviz.ingest.faults import faults
 from netviz.ingest.history import NoHistory, state_at
 from netviz.ingest.journal_bodies import bodies_of
 from netviz.ingest.live_store import get_store
+from netviz.ingest.memory_store import by_scope
 from netviz.ingest.models import JournalEntry
 from netviz.ingest.store import CollectorReport, NodeRevision, Store
 
@@ -69,7 +70,7 @@ def live() -> View:
     }
     if wrong:
         nodes = {name: state for name, state in cluster.nodes.items() if name not in wrong}
-        cluster = ClusterState(nodes, cluster.bodies)
+        cluster = ClusterState(nodes, cluster.bodies, cluster.clusters)
     return View(cluster, inputs)
 
 
@@ -81,8 +82,13 @@ def _contact(one: NodeRevision, report: CollectorReport | None) -> Contact:
 def of_files(paths: Iterable[str]) -> View:
     """The states that files hold, one for each node. Raises: NvzError, with the file's name."""
     files = [_read(path) for path in paths]
-    inputs = {state.node: Input(0, capture.taken_at_s, state.complete) for capture, state in files}
-    return View(join_captures(files), inputs)
+    cluster = join_captures(files)
+    inputs = {
+        state.node: Input(0, capture.taken_at_s, state.complete)
+        for capture, state in files
+        if state.node in cluster.nodes
+    }
+    return View(cluster, inputs)
 
 
 def past(at: datetime) -> View:
@@ -90,20 +96,21 @@ def past(at: datetime) -> View:
 
     Raises: NoHistory, when it knows none of any.
     """
-    nodes: dict[str, NodeState] = {}
+    states: dict[str, NodeState] = {}
     bodies: dict[bytes, Body] = {}
     missing: NoHistory | None = None
     for name in JournalEntry.objects.order_by("node").values_list("node", flat=True).distinct():
         try:
-            nodes[name] = state_at(name, at)
+            states[name] = state_at(name, at)
         except NoHistory as err:
             missing = err
             continue
-        bodies.update((body_digest(body), body) for body in bodies_of(nodes[name]))
+        bodies.update((body_digest(body), body) for body in bodies_of(states[name]))
+    nodes, clusters = by_scope(states)
     if not nodes:
         raise missing or NoHistory("the journal is empty")
     inputs = {name: Input(0, at.timestamp(), state.complete) for name, state in nodes.items()}
-    return View(ClusterState(nodes, bodies), inputs)
+    return View(ClusterState(nodes, bodies, clusters), inputs)
 
 
 def _read(path: str) -> tuple[Capture, NodeState]:

@@ -167,7 +167,9 @@ class Tender:
 
 def _nodes_heard_of_lately() -> set[str]:
     """The nodes whose collectors may connect and spoke shortly before the server ended."""
-    approved = Collector.objects.filter(status=Collector.Status.APPROVED, last_seen_at__isnull=False)
+    approved = Collector.objects.filter(
+        status=Collector.Status.APPROVED, last_seen_at__isnull=False, node__isnull=False
+    )
     seen = approved.order_by("last_seen_at").values_list("node__name", "last_seen_at")
     latest = {node: seen_at for node, seen_at in seen if seen_at is not None}
     if not latest:

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from netviz.core.model.check import wrong_records
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Netns
-from netviz.core.state.delta import NetnsDelta
+from netviz.core.state.delta import NetnsDelta, ObjectsDelta
 from netviz.core.state.node import SECTIONS, NetnsState, NodeState, SectionStatus
+from netviz.core.state.objects import OBJECT_SECTIONS, Objects, cluster_source
 from netviz.core.state.section import EMPTY
 
-NODE = "n1"
+NODE, CLUSTER = "n1", cluster_source("c1")
 MAX_OPTIONAL = 6
 _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
     int: st.sampled_from([0, 1, 2, 10, 255, 70_000]),
@@ -53,6 +54,11 @@ def value(kind: Any) -> st.SearchStrategy[Any]:
     """Draw a value of an annotated type."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if hasattr(kind, "__metadata__"):
+        closed = next(
+            (meta.extra["one_of"] for meta in kind.__metadata__ if "one_of" in (meta.extra or {})), None
+        )
+        if closed is not None:
+            return st.sampled_from(closed)
         return value(kind.__origin__).filter(lambda drawn: within(drawn, kind.__metadata__))
     if kind is NetnsKey:
         return st.sampled_from(KEYS)
@@ -96,8 +102,18 @@ def struct(kind: type[Any]) -> st.SearchStrategy[Any]:
 
 def record_types() -> dict[str, type[Any]]:
     """Every section's record type, read from the delta's annotations."""
-    hints = typing.get_type_hints(NetnsDelta)
-    return {name: typing.get_args(typing.get_args(hints[name])[0])[0] for name in SECTIONS}
+    return kinds_of(NetnsDelta, SECTIONS)
+
+
+def object_types() -> dict[str, type[Any]]:
+    """The same of a cluster's objects."""
+    return kinds_of(ObjectsDelta, OBJECT_SECTIONS)
+
+
+def kinds_of(delta: type[Any], sections: tuple[str, ...]) -> dict[str, type[Any]]:
+    """The record type of each section's change."""
+    hints = typing.get_type_hints(delta)
+    return {name: typing.get_args(typing.get_args(hints[name])[0])[0] for name in sections}
 
 
 def section(kind: type[Any]) -> st.SearchStrategy[Any]:
@@ -127,4 +143,24 @@ def node_states(draw: st.DrawFn, status: tuple[str, ...] = ("links", "routes")) 
     )
 
 
-__all__ = ["KEYS", "NODE", "node_states", "record_types", "section", "struct", "value"]
+@st.composite
+def cluster_sources(draw: st.DrawFn) -> NodeState:
+    """Draw the state of a source that speaks for a cluster."""
+    kinds = object_types()
+    names = draw(st.lists(st.sampled_from(OBJECT_SECTIONS), max_size=4, unique=True))
+    objects = Objects(**{name: draw(section(kinds[name])) for name in names})
+    return NodeState(CLUSTER, status={"services": draw(struct(SectionStatus))}, objects=objects)
+
+
+__all__ = [
+    "CLUSTER",
+    "KEYS",
+    "NODE",
+    "cluster_sources",
+    "node_states",
+    "object_types",
+    "record_types",
+    "section",
+    "struct",
+    "value",
+]

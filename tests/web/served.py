@@ -108,7 +108,7 @@ class Served:
 
     def token_file(self, node: str) -> Path:
         """Where a node's token is kept."""
-        return self.folder / f"token-{node}"
+        return self.folder / f"token-{node.replace('/', '-')}"
 
     def post(self, path: str, body: dict[str, Any], token: str) -> Any:
         """Post JSON, and read the answer."""

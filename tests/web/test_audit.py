@@ -59,8 +59,8 @@ def test_collectors_on_pages(ada: Client) -> None:
         ("collector.enrol", name),
         ("collector.approve", name),
         ("collector.revoke", name),
-        ("collector.delete", name),
         ("node.delete", "n1"),
+        ("collector.delete", name),
     ]
     assert {(entry.actor, entry.via, entry.address) for entry in AuditEntry.objects.all()} == {
         ("ada", "page", ADDRESS)

@@ -10,11 +10,14 @@ import pytest
 
 from lab.stack import wait_until
 from netviz.core.model.ids import NetnsKey
+from netviz.core.model.kubernetes import KubePod, KubeService
 from netviz.core.model.l3 import Addr
 from netviz.core.model.netfilter import ChainBody, NftChain, NftExpr, NftRuleBody, body_digest
 from netviz.core.model.netns import Netns, Sysctl
-from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
+from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, ObjectsDelta, apply
+from netviz.core.state.door import settle, sift
 from netviz.core.state.node import NodeState, SectionStatus
+from netviz.core.state.objects import cluster_source
 from netviz.core.wire.messages import AgentStatus
 from netviz.ingest import redis_leases, redis_outbox, redis_records, redis_store
 from netviz.ingest.memory_store import MemoryStore
@@ -167,6 +170,75 @@ def test_a_forgotten_node_is_gone_with_its_bodies(store: MemoryStore) -> None:
     store.put_bodies(BODIES)
     store.forget("n1")
     assert store.cluster().nodes == store.cluster().bodies == store.node_revisions() == {}
+
+
+SERVICE = NodeDelta(objects=ObjectsDelta(services=Change((KubeService("shop", "web"),))))
+
+
+def objects_of(store: MemoryStore, delta: NodeDelta = SERVICE) -> NodeState:
+    """Have a cluster's source in the store, beside a node; return its state."""
+    store.replace(whole(), Position(5, 0), 1.0)
+    source = cluster_source("c1")
+    store.set_connected(source, True, 1.0)
+    store.replace(NodeState(source, status={"services": SectionStatus(1.0)}), Position(9, 0), 1.0)
+    store.fold(source, delta, Position(9, 1), 2.0)
+    state = store.state(source)
+    assert state is not None
+    return state
+
+
+def test_a_clusters_objects_are_no_node(store: MemoryStore) -> None:
+    nodes: list[str] = []
+    clusters: list[tuple[str, NodeDelta | None]] = []
+    store.subscribe(lambda node, delta, revision: nodes.append(node))
+    end = store.subscribe_clusters(lambda source, delta, revision: clusters.append((source, delta)))
+    state = objects_of(store)
+    assert state.objects.services == {("shop", "web"): KubeService("shop", "web")}
+    assert store.cluster().clusters == {"c1": state}
+    assert list(store.cluster().nodes) == list(store.node_revisions()) == ["n1"]
+    assert {name: one[:4] for name, one in store.cluster_revisions().items()} == {"c1": (2, 2.0, True, True)}
+    assert set(nodes) == {"n1"}
+    assert clusters == [("cluster/c1", None), ("cluster/c1", None), ("cluster/c1", SERVICE)]
+    end()
+    before = store.cluster()
+    store.fold("n1", sysctl(1), Position(5, 1), 3.0)
+    assert store.cluster().clusters is before.clusters, "what a node says changes nothing of it"
+    store.report("cluster/c1", CollectorReport("1.0", AgentStatus()), 3.0)
+    assert store.collectors() == {}
+    store.forget("cluster/c1")
+    assert store.cluster().clusters == store.cluster_revisions() == {}
+    assert len(clusters) == 3
+
+
+def test_what_is_refused_of_a_clusters_objects_makes_it_incomplete_until_it_is_told_right(
+    store: MemoryStore,
+) -> None:
+    wrong = put_pods(KubePod("shop", "web-1", ips=(b"",)))
+    objects_of(store, sift(wrong))
+    assert not store.cluster_revisions()["c1"].complete
+    held = store.state("cluster/c1")
+    assert held is not None
+    right = settle(held, put_pods(KubePod("shop", "web-1")))
+    store.fold("cluster/c1", right, Position(9, 2), 3.0)
+    assert store.cluster_revisions()["c1"].complete
+
+
+def put_pods(*pods: KubePod) -> NodeDelta:
+    return NodeDelta(objects=ObjectsDelta(kube_pods=Change(pods)))
+
+
+def test_another_process_follows_a_clusters_objects(open_store: Callable[[], RedisStore]) -> None:
+    owner, reader = open_store(), open_store()
+    objects_of(owner)
+    wait_until(lambda: in_step(owner, reader), 60, "the reader follows")
+    for number in range(redis_outbox.COMPACT_DELTAS + 5):
+        owner.fold("cluster/c1", put_pods(KubePod("shop", f"web-{number}")), Position(9, 2 + number), 3.0)
+    wait_until(lambda: in_step(owner, reader), 60, "the reader follows past the compaction")
+    late = open_store()
+    assert len(late.cluster().clusters["c1"].objects.kube_pods) == redis_outbox.COMPACT_DELTAS + 5
+    owner.forget("cluster/c1")
+    wait_until(lambda: in_step(owner, reader), 60, "the reader forgets")
+    assert reader.cluster().clusters == {}
 
 
 def in_step(one: MemoryStore, other: MemoryStore) -> bool:

@@ -19,6 +19,16 @@ from netviz.core.model.bounds import ShortName, Words
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.ipvs import IpvsConn, IpvsService
+from netviz.core.model.kubernetes import (
+    EndpointSlice,
+    KubeNamespace,
+    KubeNode,
+    KubePod,
+    KubeService,
+    NetworkPolicy,
+    ObjectKey,
+    Workload,
+)
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
@@ -26,6 +36,7 @@ from netviz.core.model.netfilter import IpSet, NfAcct, NftChain, NftObject, NftS
 from netviz.core.model.netns import Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
 from netviz.core.state.node import SECTIONS, NetnsState, NodeState, SectionStatus
+from netviz.core.state.objects import OBJECT_SECTIONS, Objects
 from netviz.core.state.section import EMPTY, Section
 
 R = TypeVar("R")
@@ -72,10 +83,23 @@ class NetnsDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     refused: Change[Refused, tuple[str, str]] | None = None
 
 
-class NodeDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What changed on one node. `gone` names namespaces that ended; `status` holds changed sections.
+class ObjectsDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What changed of a cluster's objects."""
 
-    `kernel` and `boot_id` are None when unchanged.
+    kube_nodes: Change[KubeNode, str] | None = None
+    kube_namespaces: Change[KubeNamespace, str] | None = None
+    kube_pods: Change[KubePod, ObjectKey] | None = None
+    workloads: Change[Workload, tuple[str, str, str]] | None = None
+    services: Change[KubeService, ObjectKey] | None = None
+    endpoint_slices: Change[EndpointSlice, ObjectKey] | None = None
+    network_policies: Change[NetworkPolicy, ObjectKey] | None = None
+    refused: Change[Refused, tuple[str, str]] | None = None
+
+
+class NodeDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What changed of one source. `gone` names namespaces that ended; `status` holds changed sections.
+
+    `kernel`, `boot_id` and `objects` are None when unchanged; a node has no objects.
     """
 
     netns: tuple[NetnsDelta, ...] = ()
@@ -83,6 +107,7 @@ class NodeDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     status: dict[ShortName, SectionStatus] = {}
     kernel: Words | None = None
     boot_id: ShortName | None = None
+    objects: ObjectsDelta | None = None
 
     @property
     def empty(self) -> bool:
@@ -115,15 +140,22 @@ def diff_netns(old: NetnsState | None, new: NetnsState) -> NetnsDelta | None:
     """Compare two states of one namespace (`old` None: it is new); None when they are equal."""
     if old is new:
         return None
-    changes: dict[str, Any] = {}
-    for name in SECTIONS:
-        was = EMPTY if old is None else getattr(old, name)
-        if (change := diff_section(was, getattr(new, name))) is not None:
-            changes[name] = change
+    changes = _diff_sections(old, new, SECTIONS)
     record = new.netns if old is None or old.netns != new.netns else None
     if record is None and not changes:
         return None
     return NetnsDelta(key=new.key, netns=record, **changes)
+
+
+def diff_objects(old: Objects, new: Objects) -> ObjectsDelta | None:
+    """Compare two states of a cluster's objects; None when they are equal."""
+    changes = {} if old is new else _diff_sections(old, new, OBJECT_SECTIONS)
+    return ObjectsDelta(**changes) if changes else None
+
+
+def _diff_sections(old: object, new: object, names: Iterable[str]) -> dict[str, Any]:
+    found = ((name, diff_section(getattr(old, name, EMPTY), getattr(new, name))) for name in names)
+    return {name: change for name, change in found if change is not None}
 
 
 def diff(old: NodeState, new: NodeState) -> NodeDelta:
@@ -142,6 +174,7 @@ def diff(old: NodeState, new: NodeState) -> NodeDelta:
         status={name: s for name, s in new.status.items() if old.status.get(name) != s},
         kernel=new.kernel if new.kernel != old.kernel else None,
         boot_id=new.boot_id if new.boot_id != old.boot_id else None,
+        objects=diff_objects(old.objects, new.objects),
     )
 
 
@@ -163,15 +196,29 @@ def apply_netns(old: NetnsState | None, delta: NetnsDelta) -> NetnsState:
         if delta.netns is None:
             raise KeyError(f"delta for a namespace that was never introduced: {delta.key}")
         old = NetnsState(delta.netns)
-    changes: dict[str, Any] = {} if delta.netns is None else {"netns": delta.netns}
-    for name in SECTIONS:
+    changes = _apply_sections(old, delta, SECTIONS)
+    if delta.netns is not None:
+        changes["netns"] = delta.netns
+    return msgspec.structs.replace(old, **changes) if changes else old
+
+
+def apply_objects(old: Objects, delta: ObjectsDelta) -> Objects:
+    """Fold a delta of a cluster's objects in. Returns `old` itself when nothing changes."""
+    changes = _apply_sections(old, delta, OBJECT_SECTIONS)
+    return msgspec.structs.replace(old, **changes) if changes else old
+
+
+def _apply_sections(old: object, delta: object, names: Iterable[str]) -> dict[str, Any]:
+    """Fold changes into the sections of something; return those that are others now."""
+    changes: dict[str, Any] = {}
+    for name in names:
         change = getattr(delta, name)
         if change is not None:
             section = getattr(old, name)
             new = apply_section(section, change)
             if new is not section:
                 changes[name] = new
-    return msgspec.structs.replace(old, **changes) if changes else old
+    return changes
 
 
 def apply(state: NodeState, delta: NodeDelta) -> NodeState:
@@ -190,4 +237,5 @@ def apply(state: NodeState, delta: NodeDelta) -> NodeState:
         boot_id=state.boot_id if delta.boot_id is None else delta.boot_id,
         netns=netns or EMPTY,
         status={**state.status, **delta.status} if delta.status else state.status,
+        objects=state.objects if delta.objects is None else apply_objects(state.objects, delta.objects),
     )

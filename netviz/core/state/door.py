@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,8 +22,9 @@ from netviz.core.model.check import decoder_words, wrong_records
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import Body
 from netviz.core.model.netns import MORE, NETNS, Netns, Refused
-from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
+from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, ObjectsDelta, apply
 from netviz.core.state.node import SECTIONS, NodeState, SectionStatus
+from netviz.core.state.objects import OBJECT_SECTIONS
 
 # What reading damaged bytes raises (a DecodeError and broken UTF-8 are ValueErrors).
 UNREADABLE = (ValueError, RecursionError)
@@ -36,6 +37,7 @@ REASON_CHARS = 300
 RECORD_CHARS = 200
 
 _Wrong = dict[str, str]  # a record's key as text -> reason
+D = TypeVar("D", bound=NetnsDelta | ObjectsDelta)
 
 
 class _LooseDelta(msgspec.Struct):
@@ -44,6 +46,7 @@ class _LooseDelta(msgspec.Struct):
     status: dict[ShortName, msgspec.Raw] = {}
     kernel: Words | None = None
     boot_id: ShortName | None = None
+    objects: msgspec.Raw = msgspec.Raw()
 
 
 class _LooseChange(msgspec.Struct, array_like=True):
@@ -55,11 +58,19 @@ class _Root(msgspec.Struct):
     root: bool = False
 
 
-_HINTS = typing.get_type_hints(NetnsDelta, include_extras=True)
-_LooseNetns: Any = msgspec.defstruct(
-    "_LooseNetns",
-    [("key", NetnsKey), *((name, msgspec.Raw, msgspec.Raw()) for name in (NETNS, *SECTIONS))],
-)
+_HINTS = {
+    **typing.get_type_hints(NetnsDelta, include_extras=True),
+    **typing.get_type_hints(ObjectsDelta, include_extras=True),
+}
+_ALL_SECTIONS = tuple(dict.fromkeys((*SECTIONS, *OBJECT_SECTIONS)))
+
+
+def _raws(names: Iterable[str]) -> list[tuple[str, Any, Any]]:
+    return [(name, msgspec.Raw, msgspec.Raw()) for name in names]
+
+
+_LooseNetns: Any = msgspec.defstruct("_LooseNetns", [("key", NetnsKey), *_raws((NETNS, *SECTIONS))])
+_LooseObjects: Any = msgspec.defstruct("_LooseObjects", _raws(OBJECT_SECTIONS))
 
 
 def _change_of(section: str) -> Any:
@@ -74,13 +85,17 @@ _status_decoder = msgspec.msgpack.Decoder(SectionStatus)
 _body_decoder: msgspec.msgpack.Decoder[Body] = msgspec.msgpack.Decoder(Body)
 _loose_delta_decoder = msgspec.msgpack.Decoder(_LooseDelta)
 _loose_netns_decoder = msgspec.msgpack.Decoder(_LooseNetns)
+_objects_delta_decoder = msgspec.msgpack.Decoder(ObjectsDelta)
+_loose_objects_decoder = msgspec.msgpack.Decoder(_LooseObjects)
 _loose_change_decoder = msgspec.msgpack.Decoder(_LooseChange)
-_change_decoders = {name: msgspec.msgpack.Decoder(_change_of(name)) for name in SECTIONS}
-_record_kinds = {name: typing.get_args(_change_of(name))[0] for name in SECTIONS}
+_change_decoders = {name: msgspec.msgpack.Decoder(_change_of(name)) for name in _ALL_SECTIONS}
+_record_kinds = {name: typing.get_args(_change_of(name))[0] for name in _ALL_SECTIONS}
 _record_decoders = {name: msgspec.msgpack.Decoder(kind) for name, kind in _record_kinds.items()}
-_key_decoders = {name: msgspec.msgpack.Decoder(typing.get_args(_change_of(name))[1]) for name in SECTIONS}
+_key_decoders = {
+    name: msgspec.msgpack.Decoder(typing.get_args(_change_of(name))[1]) for name in _ALL_SECTIONS
+}
 _any_decoder = msgspec.msgpack.Decoder()
-_MORE_OF = frozenset((NETNS, *SECTIONS))
+_MORE_OF = frozenset((NETNS, *_ALL_SECTIONS))
 
 
 def read_delta(data: bytes | memoryview | msgspec.Raw) -> NodeDelta:
@@ -100,24 +115,33 @@ def read_delta(data: bytes | memoryview | msgspec.Raw) -> NodeDelta:
         except UNREADABLE as err:
             status[section] = SectionStatus(whole=False, reason=_reason(err))
     return NodeDelta(
-        tuple(_read_netns(raw) for raw in loose.netns), loose.gone, status, loose.kernel, loose.boot_id
+        tuple(_read_netns(raw) for raw in loose.netns),
+        loose.gone,
+        status,
+        loose.kernel,
+        loose.boot_id,
+        _read_objects(loose.objects),
     )
 
 
 def sift(delta: NodeDelta) -> NodeDelta:
     """Leave out of a decoded delta the records that break a bound. Returns `delta` itself when none does."""
     sifted = tuple(_sift_netns(change) for change in delta.netns)
-    if all(new is old for new, old in zip(sifted, delta.netns, strict=True)):
+    objects = delta.objects and _sift(delta.objects, OBJECT_SECTIONS, {}, {})
+    if objects is delta.objects and all(new is old for new, old in zip(sifted, delta.netns, strict=True)):
         return delta
-    return msgspec.structs.replace(delta, netns=sifted)
+    return msgspec.structs.replace(delta, netns=sifted, objects=objects)
 
 
-def refusals(delta: NodeDelta) -> Iterator[tuple[NetnsKey, Refused]]:
-    """Yield what a delta says was refused."""
-    for change in delta.netns:
-        if change.refused is not None:
-            for one in change.refused.put:
-                yield change.key, one
+def refusals(delta: NodeDelta) -> Iterator[tuple[NetnsKey | None, Refused]]:
+    """Yield what a delta says was refused, with its namespace; a cluster's objects are in none."""
+    told: list[tuple[NetnsKey | None, Change[Refused, Any] | None]]
+    told = [(change.key, change.refused) for change in delta.netns]
+    if delta.objects is not None:
+        told.append((None, delta.objects.refused))
+    for key, refused in told:
+        for one in refused.put if refused is not None else ():
+            yield key, one
 
 
 def settle(state: NodeState, delta: NodeDelta) -> NodeDelta:
@@ -129,11 +153,13 @@ def settle(state: NodeState, delta: NodeDelta) -> NodeDelta:
     for change in delta.netns:
         ns = state.netns.get(change.key)
         held = ns.refused if ns is not None else {}
-        settled.append(_settle_netns(held, change) if held or change.refused else change)
+        settled.append(_settle(held, change) if held or change.refused else change)
+    objects = delta.objects and _settle(state.objects.refused, delta.objects)
     status = _settle_status(state.status, delta.status)
-    if status is delta.status and all(new is old for new, old in zip(settled, delta.netns, strict=True)):
+    same = status is delta.status and objects is delta.objects
+    if same and all(new is old for new, old in zip(settled, delta.netns, strict=True)):
         return delta
-    return msgspec.structs.replace(delta, netns=tuple(settled), status=status)
+    return msgspec.structs.replace(delta, netns=tuple(settled), status=status, objects=objects)
 
 
 def wrong_bodies(bodies: Sequence[Body]) -> Iterator[tuple[Body, str]]:
@@ -174,18 +200,37 @@ def _read_netns(raw: msgspec.Raw) -> NetnsDelta:
         return _sift_netns(_netns_delta_decoder.decode(raw))
     except UNREADABLE:
         loose = _loose_netns_decoder.decode(raw)
-    changes: dict[str, Any] = {}
-    wrong: dict[str, _Wrong] = {}
+    record: dict[str, Any] = {}
+    unreadable: dict[str, _Wrong] = {}
     if loose.netns:
         try:
-            changes[NETNS] = _netns_decoder.decode(loose.netns)
+            record[NETNS] = _netns_decoder.decode(loose.netns)
         except UNREADABLE as err:
-            changes[NETNS] = Netns(loose.key, root=_is_root(loose.netns))
-            wrong[NETNS] = {str(loose.key): _reason(err)}
-    for section in SECTIONS:
+            record[NETNS] = Netns(loose.key, root=_is_root(loose.netns))
+            unreadable[NETNS] = {str(loose.key): _reason(err)}
+    changes, wrong = _read_changes(loose, SECTIONS)
+    return _with_refused(_sift_netns(NetnsDelta(loose.key, **record, **changes)), {**unreadable, **wrong})
+
+
+def _read_objects(raw: msgspec.Raw) -> ObjectsDelta | None:
+    """Read what a delta says of a cluster's objects. Raises: ValueError when it is no such thing at all."""
+    if not raw:
+        return None
+    try:
+        return _sift(_objects_delta_decoder.decode(raw), OBJECT_SECTIONS, {}, {})
+    except UNREADABLE:
+        changes, wrong = _read_changes(_loose_objects_decoder.decode(raw), OBJECT_SECTIONS)
+        return _with_refused(_sift(ObjectsDelta(**changes), OBJECT_SECTIONS, {}, {}), wrong)
+
+
+def _read_changes(loose: object, sections: Iterable[str]) -> tuple[dict[str, Any], dict[str, _Wrong]]:
+    """Read each section's change by itself; also tell what of each is left out."""
+    changes: dict[str, Any] = {}
+    wrong: dict[str, _Wrong] = {}
+    for section in sections:
         if piece := getattr(loose, section):
             changes[section], wrong[section] = _read_change(section, piece)
-    return _with_refused(_sift_netns(NetnsDelta(loose.key, **changes)), wrong)
+    return changes, wrong
 
 
 def _is_root(raw: msgspec.Raw) -> bool:
@@ -253,7 +298,12 @@ def _sift_netns(change: NetnsDelta) -> NetnsDelta:
         if reason:
             wrong[NETNS] = {str(change.key): reason}
             kept[NETNS] = Netns(change.key, root=change.netns.root)
-    for section in SECTIONS:
+    return _sift(change, SECTIONS, kept, wrong)
+
+
+def _sift(change: D, sections: Iterable[str], kept: dict[str, Any], wrong: dict[str, _Wrong]) -> D:
+    """Leave out of some sections the records that break a bound, beside what else is `wrong`."""
+    for section in sections:
         records = getattr(change, section)
         if records is None or not (bad := list(wrong_records(records.put))):
             continue
@@ -264,7 +314,7 @@ def _sift_netns(change: NetnsDelta) -> NetnsDelta:
     return _with_refused(msgspec.structs.replace(change, **kept), wrong) if wrong else change
 
 
-def _with_refused(change: NetnsDelta, wrong: Mapping[str, _Wrong]) -> NetnsDelta:
+def _with_refused(change: D, wrong: Mapping[str, _Wrong]) -> D:
     """Say in a delta what was left out of it."""
     refused: list[Refused] = []
     for section, found in wrong.items():
@@ -278,7 +328,7 @@ def _with_refused(change: NetnsDelta, wrong: Mapping[str, _Wrong]) -> NetnsDelta
     return msgspec.structs.replace(change, refused=Change((*before.put, *refused), before.drop))
 
 
-def _settle_netns(held: Mapping[tuple[str, str], Refused], change: NetnsDelta) -> NetnsDelta:
+def _settle(held: Mapping[tuple[str, str], Refused], change: D) -> D:
     """Drop the refusals of records that `change` puts or drops, and of more than are kept the last ones."""
     refused: Change[Refused, tuple[str, str]] = change.refused or Change()
     again = {one.key for one in refused.put}
@@ -313,9 +363,11 @@ def _settle_status(
     return kept
 
 
-def _told_keys(change: NetnsDelta, sections: Iterable[str]) -> dict[str, set[str]]:
+def _told_keys(change: NetnsDelta | ObjectsDelta, sections: Iterable[str]) -> dict[str, set[str]]:
     """The keys, as text, of what a delta puts and drops in some sections."""
-    told = {NETNS: {str(change.key)}} if change.netns is not None else {}
+    told: dict[str, set[str]] = {}
+    if isinstance(change, NetnsDelta) and change.netns is not None:
+        told[NETNS] = {str(change.key)}
     for section in sections:
         if (records := getattr(change, section, None)) is not None and section != NETNS:
             told[section] = {key_text(key) for key in records.drop}

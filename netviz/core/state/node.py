@@ -24,6 +24,7 @@ from netviz.core.model.link import Link, LinkCounters
 from netviz.core.model.netfilter import Body, IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
 from netviz.core.model.netns import Gap, Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
+from netviz.core.state.objects import NO_OBJECTS, Objects
 from netviz.core.state.section import EMPTY, Section
 
 
@@ -118,13 +119,17 @@ BODY_SECTIONS: tuple[str, ...] = ("nft_chains", "nft_sets", "xt_chains", "ipsets
 
 
 class NodeState(msgspec.Struct, frozen=True, weakref=True):
-    """One node: its namespaces by key, and how far each section can be trusted."""
+    """One source: a node with its namespaces by key, or a cluster with its objects (`objects.py`).
+
+    `status` says how far each section can be trusted.
+    """
 
     node: str
     kernel: str = ""
     boot_id: str = ""
     netns: Mapping[NetnsKey, NetnsState] = EMPTY
     status: Mapping[str, SectionStatus] = EMPTY
+    objects: Objects = NO_OBJECTS
 
     def __post_init__(self) -> None:
         """Keep the namespaces as a section."""
@@ -142,6 +147,7 @@ class NodeState(msgspec.Struct, frozen=True, weakref=True):
             bool(self.status)
             and all(section.complete for section in self.status.values())
             and not any(ns.refused for ns in self.netns.values())
+            and not self.objects.refused
         )
 
     @property
@@ -152,8 +158,8 @@ class NodeState(msgspec.Struct, frozen=True, weakref=True):
             for section, status in sorted(self.status.items())
             if not status.whole
         }
-        for ns in self.netns.values():
-            for one in ns.refused.values():
+        for refused in (*(ns.refused for ns in self.netns.values()), self.objects.refused):
+            for one in refused.values():
                 known.setdefault(one.section, one.words)
         return known
 
@@ -164,10 +170,14 @@ class NodeState(msgspec.Struct, frozen=True, weakref=True):
 
 
 class ClusterState(msgspec.Struct, frozen=True, gc=False):
-    """All nodes by name, and the netfilter bodies that their chains and sets refer to by digest."""
+    """All nodes by name, the netfilter bodies that their chains and sets refer to by digest, and clusters' objects.
+
+    `clusters` has the states of the sources that speak for clusters, by the clusters' names.
+    """
 
     nodes: Mapping[str, NodeState] = EMPTY
     bodies: Mapping[bytes, Body] = EMPTY
+    clusters: Mapping[str, NodeState] = EMPTY
 
     def __post_init__(self) -> None:
         """Keep the nodes as a section."""

@@ -11,6 +11,7 @@ import msgspec
 from netviz.core.model.netfilter import Body, body_digest
 from netviz.core.state.delta import NodeDelta, diff
 from netviz.core.state.node import NodeState
+from netviz.core.state.objects import cluster_of
 from netviz.core.wire import events as ev
 from netviz.core.wire import messages as m
 from netviz.core.wire.codec import encode_frame, encode_message, make_frame
@@ -203,6 +204,8 @@ class AgentSession(Session):
             raise RemoteProtocolError("bad_version", f"the server chose version {welcome.version}")
         if not 0.1 <= welcome.heartbeat_s <= 3600:
             raise RemoteProtocolError("bad_message", f"a heartbeat of {welcome.heartbeat_s} s")
+        if cluster_of(self._hello.node) is not None and m.OBJECTS not in welcome.understands:
+            raise RemoteProtocolError("bad_version", "this server doesn't know what a cluster's objects are")
         self.state = State.LIVE
         self.heartbeat_s = welcome.heartbeat_s
         resume_after = welcome.resume_after

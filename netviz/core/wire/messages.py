@@ -24,6 +24,7 @@ PROTOCOL_VERSIONS: tuple[int, ...] = (1,)
 MAX_DIGESTS = 4096
 NOTICE = "notice"
 WATCH = "watch"
+OBJECTS = "objects"
 MAX_WATCHED = 256
 MAX_BAD_RECORDS = 64
 
@@ -33,7 +34,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", gc
 
 
 class Hello(Message, frozen=True, tag="hello", gc=False):
-    """Collector's first words. `acked` is the last seq that it saw acknowledged in this epoch; -1 for none.
+    """Collector's first words. `node` is the source that it speaks for: a node, or a cluster. `acked` is the last seq that it saw acknowledged in this epoch; -1 for none.
 
     `understands` names what was added to this version of the protocol since: "notice", "watch".
     """
@@ -49,11 +50,15 @@ class Hello(Message, frozen=True, tag="hello", gc=False):
 
 
 class Welcome(Message, frozen=True, tag="welcome", gc=False):
-    """The server accepts. `resume_after` is the last seq of this epoch that the server holds; None asks for a snapshot."""
+    """The server accepts. `resume_after` is the last seq of this epoch that the server holds; None asks for a snapshot.
+
+    `understands` names what was added to this version of the protocol since: "objects", to who speaks for a cluster.
+    """
 
     version: int
     resume_after: int | None = None
     heartbeat_s: float = 10.0
+    understands: Annotated[tuple[ShortName, ...], msgspec.Meta(max_length=64)] = ()
 
 
 class SnapshotBegin(Message, frozen=True, tag="snap_begin", gc=False):

@@ -1,4 +1,4 @@
-"""`.nvz` files: one node's whole state in a file, for `snapshot`, `trace` and support cases.
+"""`.nvz` files: one node's whole state in a file, or a cluster's objects, for `snapshot`, `trace` and support cases.
 
 A magic, then zlib-compressed MessagePack of `Capture`: the difference from an empty state, and the
 netfilter bodies that it refers to.
@@ -7,7 +7,7 @@ netfilter bodies that it refers to.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 
 import msgspec
@@ -18,6 +18,7 @@ from netviz.core.state.bodies import Encoded, EncodedBodies
 from netviz.core.state.delta import NodeDelta, diff
 from netviz.core.state.door import UNREADABLE, fold, read_delta, sift
 from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.objects import cluster_of
 from netviz.core.wire.codec import compress_little, inflate
 from netviz.core.wire.errors import RemoteProtocolError
 
@@ -87,10 +88,8 @@ def load_nvz(data: bytes) -> tuple[Capture, NodeState]:
         raise NvzError(f"the file is damaged or no netviz state file ({err})") from None
     try:
         capture = _read(raw)
-        if strangers := [change.key for change in capture.delta.netns if change.key.node != capture.node]:
-            raise NvzError(
-                f"the file contradicts itself (it is of node {capture.node!r}, and has {strangers[0]})"
-            )
+        if strangers := list(_strangers(capture)):
+            raise NvzError(f"the file contradicts itself (it is of {capture.node!r}, and has {strangers[0]})")
         return capture, fold(NodeState(capture.node), capture.delta)
     except KeyError as err:
         raise NvzError(f"the file contradicts itself ({err.args[0]})") from None
@@ -100,15 +99,26 @@ def load_nvz(data: bytes) -> tuple[Capture, NodeState]:
         raise NvzError(f"the file is damaged ({err})") from None
 
 
+def _strangers(capture: Capture) -> Iterator[str]:
+    """What isn't of the file's own source: others' namespaces, or a cluster's objects of a node."""
+    is_cluster = cluster_of(capture.node) is not None
+    yield from (str(one.key) for one in capture.delta.netns if is_cluster or one.key.node != capture.node)
+    if capture.delta.objects is not None and not is_cluster:
+        yield "a cluster's objects"
+
+
 def join_captures(files: Iterable[tuple[Capture, NodeState]]) -> ClusterState:
-    """Make one cluster of several nodes' files. Raises: NvzError when a node comes twice."""
+    """Make one cluster of several sources' files. Raises: NvzError when one comes twice."""
     nodes: dict[str, NodeState] = {}
+    clusters: dict[str, NodeState] = {}
     bodies: dict[bytes, Encoded] = {}
     for capture, state in files:
-        if state.node in nodes:
-            raise NvzError(f"two files hold the state of node {state.node!r}")
-        nodes[state.node] = state
+        cluster = cluster_of(state.node)
+        held, name = (nodes, state.node) if cluster is None else (clusters, cluster)
+        if name in held:
+            raise NvzError(f"two files hold the state of {'node' if cluster is None else 'cluster'} {name!r}")
+        held[name] = state
         for raw in capture.bodies:
             view = memoryview(raw)
             bodies[encoded_digest(view)] = view
-    return ClusterState(nodes, EncodedBodies(bodies))
+    return ClusterState(nodes, EncodedBodies(bodies), clusters)

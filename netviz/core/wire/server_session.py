@@ -7,6 +7,7 @@ from typing import ClassVar
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.door import fold, refusals
 from netviz.core.state.node import NodeState
+from netviz.core.state.objects import cluster_of
 from netviz.core.wire import events as ev
 from netviz.core.wire import messages as m
 from netviz.core.wire.errors import LocalProtocolError, RemoteProtocolError
@@ -48,7 +49,8 @@ class ServerSession(Session):
         """Accept the collector, to go on after a number of its epoch or (None) from a snapshot."""
         self._require(State.AWAIT_DECISION)
         self.heartbeat_s = self._welcome_heartbeat_s
-        self._queue(m.Welcome(PROTOCOL_VERSION, resume_after, self.heartbeat_s))
+        understands = (m.OBJECTS,) if cluster_of(self.node) is not None else ()
+        self._queue(m.Welcome(PROTOCOL_VERSION, resume_after, self.heartbeat_s, understands))
         if resume_after is None:
             self.state = State.AWAIT_SNAPSHOT
         else:
@@ -192,14 +194,20 @@ class ServerSession(Session):
             raise RemoteProtocolError("bad_message", f"epoch {epoch} in a session of epoch {self._epoch}")
 
     def _check_nodes(self, delta: NodeDelta) -> None:
-        """Let a collector speak of its own node's namespaces only."""
+        """Let a node's collector speak of its own namespaces only, and a cluster's source of objects only."""
+        is_cluster = cluster_of(self.node) is not None
         for change in delta.netns:
-            if change.key.node != self.node:
-                raise RemoteProtocolError("wrong_node", f"a change of {change.key} from node {self.node!r}")
+            if is_cluster or change.key.node != self.node:
+                raise RemoteProtocolError("wrong_node", f"a change of {change.key} from {self.node!r}")
+        if delta.objects is not None and not is_cluster:
+            raise RemoteProtocolError("wrong_node", f"a cluster's objects from node {self.node!r}")
 
     def _notice_records(self, delta: NodeDelta) -> None:
         self._notice(
-            [m.BadRecord(str(key), one.section, one.record, one.reason) for key, one in refusals(delta)]
+            [
+                m.BadRecord("" if key is None else str(key), one.section, one.record, one.reason)
+                for key, one in refusals(delta)
+            ]
         )
 
     def _notice(self, bad: list[m.BadRecord]) -> None:

@@ -1,7 +1,7 @@
 """Large deltas and lists of bodies in pieces of bounded size.
 
 A piece is a delta of its own, to be applied in order: first what ended and the namespaces' own
-records, then sections, drops before puts, and the sections' status last, so that "whole" is never
+records, then sections, drops before puts, then a cluster's objects, and the sections' status last, so that "whole" is never
 said of a state that hasn't arrived.
 """
 
@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.netfilter import Body
-from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
+from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, ObjectsDelta
 from netviz.core.state.node import SECTIONS
+from netviz.core.state.objects import OBJECT_SECTIONS
 
 PIECE_BYTES = 256 << 10
 
@@ -37,7 +38,22 @@ def split_delta(delta: NodeDelta, piece_bytes: int = PIECE_BYTES) -> Iterator[No
                 head, pending, size = NodeDelta(), [], 0
             pending.append(piece)
             size += piece_size
-    yield msgspec.structs.replace(head, netns=tuple(pending), status=delta.status)
+    *parts, last = _split_objects(delta.objects, piece_bytes)
+    for part in parts:
+        yield msgspec.structs.replace(head, netns=tuple(pending), objects=part)
+        head, pending = NodeDelta(), []
+    yield msgspec.structs.replace(head, netns=tuple(pending), objects=last, status=delta.status)
+
+
+def _split_objects(delta: ObjectsDelta | None, piece_bytes: int) -> Iterator[ObjectsDelta | None]:
+    if delta is None or len(_encode(delta)) <= piece_bytes:
+        yield delta
+        return
+    for section in OBJECT_SECTIONS:
+        change = getattr(delta, section)
+        if change is not None:
+            for part in _split_change(change, piece_bytes):
+                yield ObjectsDelta(**{section: part})
 
 
 def _split_netns(delta: NetnsDelta, piece_bytes: int) -> Iterator[NetnsDelta]:

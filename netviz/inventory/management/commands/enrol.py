@@ -1,4 +1,4 @@
-"""`./manage.py enrol NODE`: make a collector's token."""
+"""`./manage.py enrol NODE`: make a collector's token; `enrol --watcher`: that of who speaks for a cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from netviz.inventory.models import valid_node_name
-from netviz.inventory.service import DEFAULT_CLUSTER, enrol
+from netviz.inventory.service import DEFAULT_CLUSTER, enrol, enrol_watcher
 from netviz.private import secret_output
 from netviz.schema import bring_up_to_date
 
@@ -20,10 +20,18 @@ class Command(BaseCommand):
     help = "Enrol a collector for a node and print its token, once"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add NODE, --cluster, --approve and --out."""
-        parser.add_argument("node", metavar="NODE", help="the node's name, as its collector is told")
+        """Add NODE, --watcher, --cluster, --approve and --out."""
+        whom = parser.add_mutually_exclusive_group(required=True)
+        whom.add_argument("node", metavar="NODE", nargs="?", help="the node's name, as its collector is told")
+        whom.add_argument(
+            "--watcher",
+            action="store_true",
+            help="for what says what the cluster's API has, and not for a node",
+        )
         parser.add_argument(
-            "--cluster", default=DEFAULT_CLUSTER, help="cluster of a new node (default: %(default)s)"
+            "--cluster",
+            default=DEFAULT_CLUSTER,
+            help="the cluster, or that of a new node (default: %(default)s)",
         )
         parser.add_argument("--approve", action="store_true", help="approve it at once")
         parser.add_argument(
@@ -32,15 +40,21 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Enrol and print."""
-        try:
-            valid_node_name(options["node"])
-        except ValidationError as err:
-            raise CommandError(err.message) from None
+        cluster, approve = options["cluster"], options["approve"]
+        if not options["watcher"]:
+            try:
+                valid_node_name(options["node"])
+            except ValidationError as err:
+                raise CommandError(err.message) from None
         bring_up_to_date(self.stderr.write)
         try:
             with secret_output(options["out"], self.stdout.write) as write:
-                write(enrol(options["node"], cluster_name=options["cluster"], approve=options["approve"])[1])
+                if options["watcher"]:
+                    _, token = enrol_watcher(cluster, approve=approve)
+                else:
+                    _, token = enrol(options["node"], cluster_name=cluster, approve=approve)
+                write(token)
         except OSError as err:
             raise CommandError(f"cannot write the token: {err}") from None
-        if not options["approve"]:
+        if not approve:
             self.stderr.write("It waits for approval in the admin pages.")

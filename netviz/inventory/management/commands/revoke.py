@@ -1,4 +1,4 @@
-"""`./manage.py revoke NODE`: take the right to speak for a node away."""
+"""`./manage.py revoke NODE`: take the right to speak for a node away; `revoke --watcher`: for a cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from netviz.inventory.models import Node
-from netviz.inventory.service import revoke_node
+from netviz.inventory.service import DEFAULT_CLUSTER, revoke_node, revoke_watchers
 from netviz.schema import bring_up_to_date
 
 
@@ -18,12 +18,18 @@ class Command(BaseCommand):
     help = "Revoke every collector of a node"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add NODE."""
-        parser.add_argument("node", metavar="NODE")
+        """Add NODE, --watcher and --cluster."""
+        whom = parser.add_mutually_exclusive_group(required=True)
+        whom.add_argument("node", metavar="NODE", nargs="?")
+        whom.add_argument("--watcher", action="store_true", help="those that speak for the cluster")
+        parser.add_argument("--cluster", default=DEFAULT_CLUSTER, help="(default: %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Revoke and say how many."""
         bring_up_to_date(self.stderr.write)
+        if options["watcher"]:
+            self.stdout.write(f"{revoke_watchers(options['cluster'])} revoked")
+            return
         if not Node.objects.filter(name=options["node"]).exists():
             raise CommandError(f"no node is called {options['node']!r}")
         self.stdout.write(f"{revoke_node(options['node'])} revoked")
