@@ -1,7 +1,9 @@
-"""The socket that follows one trace: it sends the whole object whenever that changes.
+"""The socket that follows one trace: until it has ended, and from then on whether it is up to date.
 
 A word from whoever changed the trace makes it look at once; without one it looks every LOOK_EVERY_S:
-the process that changed the trace may be another one, and Redis, which carries the word, away.
+the process that changed the trace may be another one, and Redis, which carries the word, away. A trace that has ended
+is compared with the live state when a node changes that it read, no more often than every PAUSE_S; and every ASK_EVERY_S
+besides, for other nodes may get what it asked for, and collectors may fall silent.
 """
 
 from __future__ import annotations
@@ -9,16 +11,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from channels.db import database_sync_to_async
 from redis.exceptions import RedisError
 
+from netviz.core.state.delta import NodeDelta
 from netviz.groups import listen_from_this_loop
+from netviz.ingest.live_store import get_store
 from netviz.inventory.consumers import PersonConsumer
 from netviz.parts import DATABASE_AWAY
 from netviz.tracing.claims import UNFINISHED
+from netviz.tracing.currency import Currency, currency_of, nodes_read, shown
+from netviz.tracing.models import TraceRun
 from netviz.tracing.notify import group_of
 from netviz.tracing.views import find
 
@@ -26,18 +33,21 @@ log = logging.getLogger("netviz.tracing")
 
 NO_SUCH_TRACE = 4404
 LOOK_EVERY_S = 2.0
+ASK_EVERY_S = 5.0
+PAUSE_S = 0.5
 
 
-def _news(trace_id: str, known: str) -> dict[str, Any] | None:
+def _news(trace_id: str, known: str) -> tuple[TraceRun, dict[str, Any]] | None:
     """Read a trace if its status isn't the one that is known."""
     run = find(trace_id)
-    return None if run is None or run.status == known else run.as_json()
+    return None if run is None or run.status == known else (run, shown(run))
 
 
 class TraceConsumer(PersonConsumer):
-    """One page that waits for one trace."""
+    """One page that looks at one trace."""
 
     group = ""
+    unsubscribe: Callable[[], None] | None = None
 
     async def connect(self) -> None:
         """Send the trace as it is now, and then each time that it changes."""
@@ -58,12 +68,14 @@ class TraceConsumer(PersonConsumer):
 
     async def left(self) -> None:
         """Leave the group; Redis, which holds it, forgets it by itself too."""
+        if self.unsubscribe is not None:
+            self.unsubscribe()
         if self.group:
             with suppress(OSError, RedisError):
                 await self.channel_layer.group_discard(self.group, self.channel_name)
 
     async def _follow(self, trace_id: str) -> None:
-        """Send what is new until the trace has ended: nothing changes after that."""
+        """Send what is new until the trace has ended, and then whether it is up to date."""
         status = ""
         while not status or status in UNFINISHED:
             self.changed.clear()
@@ -73,8 +85,33 @@ class TraceConsumer(PersonConsumer):
                 log.warning("cannot look at trace %s, trying again: %s", trace_id, err)
                 news = None
             if news is not None:
-                status = news["status"]
-                await self.send(text_data=json.dumps(news))
+                run, said = news
+                status = said["status"]
+                await self.send(text_data=json.dumps(said))
             else:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.changed.wait(), LOOK_EVERY_S)
+        if status == TraceRun.Status.DONE:
+            await self._compare(run, said)
+
+    async def _compare(self, run: TraceRun, said: dict[str, Any]) -> None:
+        """Say whenever the trace gets out of date, or is up to date again."""
+        loop, known = asyncio.get_running_loop(), {name: said[name] for name in Currency(None).as_json()}
+        matter = nodes_read(run.pk)
+
+        def note(node: str, _delta: NodeDelta | None, _revision: int) -> None:
+            if node in matter and not self.changed.is_set():
+                with suppress(RuntimeError):  # the loop has ended
+                    loop.call_soon_threadsafe(self.changed.set)
+
+        self.unsubscribe = get_store().subscribe(note)
+        while True:
+            now = (await asyncio.to_thread(currency_of, run)).as_json()
+            matter = nodes_read(run.pk)
+            if now != known:
+                known = now
+                await self.send(text_data=json.dumps({**run.summary(), **now}))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), ASK_EVERY_S)
+            await asyncio.sleep(PAUSE_S)
+            self.changed.clear()

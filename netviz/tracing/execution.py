@@ -13,7 +13,7 @@ from netviz.tracing.claims import Lease, Status, take
 from netviz.tracing.models import TraceRun
 from netviz.tracing.notify import announce
 from netviz.tracing.packed import pack
-from netviz.tracing.predict import CannotTrace, Resolved, catch_up, predict, resolve
+from netviz.tracing.predict import CannotTrace, Prediction, Resolved, catch_up, predict, resolve
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import live
 
@@ -54,24 +54,27 @@ def _run(claim: Lease, trace_id: int, at_least: Mapping[str, int]) -> bool:
     except Exception:
         log.exception("trace %d failed", trace_id)
         return claim.finish(status=Status.FAILED, error=FAILED_INSIDE)
-    return claim.finish(**work_out(resolved))
+    fields, _ = work_out(resolved)
+    return claim.finish(**fields)
 
 
-def work_out(resolved: Resolved) -> dict[str, Any]:
-    """Predict; return how the run ends: the fields to write."""
+def work_out(resolved: Resolved) -> tuple[dict[str, Any], Prediction | None]:
+    """Predict; return how the run ends, as the fields to write, and the prediction if there is one."""
     try:
-        result = predict(resolved).result
+        prediction = predict(resolved)
     except Exception:
         log.exception("a trace failed")
-        return {"status": Status.FAILED, "error": FAILED_INSIDE}
+        return {"status": Status.FAILED, "error": FAILED_INSIDE}, None
+    result = prediction.result
     packed = pack(result)
-    return {
+    fields = {
         "status": Status.DONE,
         "packed": packed,
         "packed_bytes": len(packed),
         "disposition": result["disposition"],
         "inputs": {entry["node"]: entry["revision"] for entry in result["state"]},
     }
+    return fields, prediction
 
 
 def request_of(run: TraceRun) -> TraceRequest:

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from netviz.inventory import audit
-from netviz.tracing import tasks
+from netviz.tracing import currency, tasks
 from netviz.tracing.claims import Status, waiting
 from netviz.tracing.execution import work_out
 from netviz.tracing.models import TraceRun
@@ -43,10 +43,13 @@ def start(user: Any, request: TraceRequest, posted: dict[str, Any]) -> TraceRun:
         return _enqueue(user, request, posted)
     try:
         started_at = timezone.now()
-        end = work_out(resolved)
-        return _create(
+        end, prediction = work_out(resolved)
+        run = _create(
             user, request, posted, started_at=started_at, finished_at=timezone.now(), attempts=1, **end
         )
+        if prediction is not None:
+            currency.note(run, prediction)
+        return run
     finally:
         at_once.release()
 

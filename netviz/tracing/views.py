@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from netviz.inventory.access import READ, TRACE, require_scope
 from netviz.inventory.answers import methods, refuse
 from netviz.tracing import service
+from netviz.tracing.currency import shown
 from netviz.tracing.models import TraceRun
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import BadRequest, as_posted, parse_request
@@ -50,7 +51,7 @@ def start(request: HttpRequest) -> HttpResponseBase:
         return refuse(400, str(err))
     except Overload as err:
         return refuse(503, str(err), Retry_After="2")
-    return JsonResponse(run.as_json(), status=202)
+    return JsonResponse(shown(run), status=202)
 
 
 @methods("GET")
@@ -58,7 +59,7 @@ def start(request: HttpRequest) -> HttpResponseBase:
 def trace(request: HttpRequest, trace_id: str) -> HttpResponseBase:
     """Answer with one trace."""
     run = find(trace_id)
-    return JsonResponse(run.as_json()) if run is not None else refuse(404, f"there is no trace {trace_id}")
+    return JsonResponse(shown(run)) if run is not None else refuse(404, f"there is no trace {trace_id}")
 
 
 def find(trace_id: str) -> TraceRun | None:
