@@ -67,3 +67,11 @@ test("endpoints of a service are called by their addresses", () => {
     "to 10.1.0.2, port 8080",
   ]);
 });
+
+test("the server's words for a branch are its title", () => {
+  const named = [branch("nat", "x"), branch("nat", "y")].map((item, i) => ({
+    ...item,
+    choice: `10.0.0.${i}:80`,
+  }));
+  expect(choicesOf(named).map((choice) => choice.title)).toEqual(["10.0.0.0:80", "10.0.0.1:80"]);
+});

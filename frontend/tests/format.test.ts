@@ -11,14 +11,17 @@ import {
   dispositionWords,
   endpoint,
   failedStep,
+  largestText,
+  lostReplies,
   packetText,
   percent,
+  replyWords,
   rewrites,
   splitEvidence,
   tellingSteps,
   valueText,
 } from "../src/trace/format.js";
-import type { Step } from "../src/trace/types.js";
+import type { Branch, Disposition, Limit, Step, Trace } from "../src/trace/types.js";
 import { bytes, seconds } from "../src/ui/names.js";
 
 test("an IPv6 address and a port are kept apart", () => {
@@ -187,4 +190,37 @@ test("back-off grows to its ceiling and never reaches nothing", () => {
   expect(retryDelay(3, 0.5)).toBe(3000);
   expect(retryDelay(50, 1)).toBe(15_000);
   expect(retryDelay(50, 0)).toBeGreaterThanOrEqual(7500);
+});
+
+function ended(disposition: Disposition, reply: Disposition | null): Branch {
+  return {
+    ...{ probability: 0.5, disposition, reason: null, forward: { hops: [] } },
+    reply: reply && { disposition: reply, reason: null, hops: [] },
+  };
+}
+
+test("an error that reaches the sender is no good reply", () => {
+  expect(replyWords(ended("DELIVERED", "DELIVERED"))?.tone).toBe("good");
+  expect(replyWords(ended("REJECTED", "DELIVERED"))).toMatchObject({ tone: "out", short: "error arrives" });
+  expect(replyWords(ended("NO_LISTENER", "DELIVERED"))?.tone).toBe("out");
+  expect(replyWords(ended("DROPPED", null))).toBeNull();
+});
+
+test("a reply is looked for on every branch", () => {
+  const branches = [
+    ended("DELIVERED", "DELIVERED"),
+    ended("DELIVERED", "DROPPED"),
+    ended("DROPPED", "DELIVERED"),
+  ];
+  expect(lostReplies({ branches } as unknown as Trace)).toEqual([branches[1]]);
+});
+
+test("the largest packet is said with the link that takes no more", () => {
+  const limit = (bytes: number, silent: boolean) => ({ bytes, dev: "eth0", node: "n1", netns: "", silent });
+  const trace = (forward: Limit | null, reply: Limit | null) => ({ largest: { forward, reply } }) as Trace;
+  expect(largestText(trace(limit(1404, true), limit(1500, false)))).toBe(
+    "Largest packet: 1404 bytes (eth0 on n1; it drops larger ones silently) forward, 1500 bytes (eth0 on n1) in reply.",
+  );
+  expect(largestText(trace(null, null))).toBe("");
+  expect(largestText({} as Trace)).toBe("");
 });

@@ -19,7 +19,7 @@ export function choicesOf(branches: Branch[]): Choice[] {
   const partings = partingSteps(branches);
   branches.forEach((branch, i) => {
     const steps = partings[i] ?? [];
-    const title = [...new Set(steps.map(choiceText))].join(", then ") || "the only path";
+    const title = branch.choice || [...new Set(steps.map(choiceText))].join(", then ") || "the only path";
     const key = JSON.stringify([title, branch.disposition, branch.reply?.disposition ?? null]);
     const choice = choices.get(key);
     if (choice) {

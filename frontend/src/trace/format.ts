@@ -1,6 +1,6 @@
 // Words for a trace. Pure.
 
-import type { Disposition, Hop, Packet, PodRef, Step, Trace } from "./types.js";
+import type { Branch, Disposition, Hop, Limit, Packet, PodRef, Step, Trace } from "./types.js";
 
 /** "out": neither good nor bad; the packet went where netviz cannot see. */
 export type Tone = "good" | "bad" | "warn" | "out";
@@ -32,6 +32,37 @@ const DIVERGES: Words = {
 export function dispositionWords(disposition: string, isGoalHere = false): Words {
   if (disposition === "LEFT_NETWORK" && isGoalHere) return DIVERGES;
   return DISPOSITIONS[disposition as Disposition] ?? { tone: "warn", title: disposition, short: disposition };
+}
+
+const TOLD: Words = { tone: "out", title: "The sender is told", short: "error arrives" };
+
+/** Say how the reply ends; null where none is sent. What answers a packet that didn't arrive is an error, nothing good. */
+export function replyWords(branch: Branch): Words | null {
+  if (!branch.reply) return null;
+  const isError = branch.disposition !== "DELIVERED" && branch.reply.disposition === "DELIVERED";
+  return isError ? TOLD : dispositionWords(branch.reply.disposition, true);
+}
+
+/** The branches on which the packet arrives and its reply doesn't come back, or may not. */
+export function lostReplies(trace: Trace): Branch[] {
+  return trace.branches.filter(
+    (branch) =>
+      branch.disposition === "DELIVERED" && branch.reply && branch.reply.disposition !== "DELIVERED",
+  );
+}
+
+/** Say how large packets may be, each way; "" where that isn't known. */
+export function largestText(trace: Trace): string {
+  const { forward, reply } = trace.largest ?? { forward: null, reply: null };
+  const parts = [forward && `${limitText(forward)} forward`, reply && `${limitText(reply)} in reply`].filter(
+    (part) => part,
+  );
+  return parts.length > 0 ? `Largest packet: ${parts.join(", ")}.` : "";
+}
+
+function limitText(limit: Limit): string {
+  const silent = limit.silent ? "; it drops larger ones silently" : "";
+  return `${limit.bytes} bytes (${limit.dev} on ${limit.node}${silent})`;
 }
 
 const KINDS: Record<string, string> = {

@@ -74,10 +74,21 @@ export interface Reply extends Direction {
 export interface Branch {
   /** Null when nothing tells how likely it is. */
   probability: number | null;
+  /** What sets it apart from the others, as the server says it; traces of before have none. */
+  choice?: string | null;
   disposition: Disposition;
   reason: string | null;
   forward: Direction;
   reply: Reply | null;
+}
+
+/** The largest packet that passes, and the link that takes no more; `silent`: larger ones are dropped without a word. */
+export interface Limit {
+  bytes: number;
+  dev: string;
+  node: string;
+  netns: string;
+  silent: boolean;
 }
 
 export interface Trace {
@@ -96,6 +107,10 @@ export interface Trace {
   reason: string | null;
   certainty: "certain" | "branch" | "unknown";
   branches: Branch[];
+  /** What no state tells and the answer rests on, in sentences; traces of before don't say. */
+  assumed?: string[];
+  /** The largest packets that pass each way; traces of before don't say. */
+  largest?: { forward: Limit | null; reply: Limit | null };
   state: { node: string; revision: number; age_s: number; complete: boolean; not_understood?: string }[];
 }
 

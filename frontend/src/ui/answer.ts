@@ -8,6 +8,7 @@ import {
   failedStep,
   flowText,
   hopTitle,
+  lostReplies,
   protocolText,
   type Tone,
 } from "../trace/format.js";
@@ -56,15 +57,18 @@ export function failure(error: string): HTMLElement[] {
 
 function verdictOf(trace: Trace, isGoalHere: boolean): { tone: Tone; title: string; code: string } {
   const words = dispositionWords(trace.disposition, isGoalHere);
-  const [branch, ...others] = trace.branches;
-  const reply = others.length === 0 ? branch?.reply : null;
-  if (words.tone === "good" && reply && reply.disposition !== "DELIVERED") {
-    const back = dispositionWords(reply.disposition, true);
+  const lost = lostReplies(trace);
+  const worst = lost.find((branch) => branch.reply?.disposition !== "UNKNOWN") ?? lost[0];
+  if (words.tone === "good" && worst?.reply) {
+    const { disposition, reason } = worst.reply;
+    const on =
+      lost.length < trace.branches.length ? ` on ${lost.length} of ${trace.branches.length} paths` : "";
+    const back = dispositionWords(disposition, true);
     const title =
       back.tone === "warn"
-        ? "Arrives; what becomes of the reply is unknown"
-        : "Arrives, but the reply doesn’t come back";
-    return { tone: back.tone, title, code: `reply ${reply.disposition}${suffix(reply.reason)}` };
+        ? `Arrives; what becomes of the reply is unknown${on}`
+        : `Arrives, but the reply doesn’t come back${on}`;
+    return { tone: back.tone, title, code: `reply ${disposition}${suffix(reason)}` };
   }
   const arriving = trace.branches.filter((item) => item.disposition === "DELIVERED").length;
   const sometimes = arriving > 0 && arriving < trace.branches.length;
@@ -128,6 +132,7 @@ function certainty(trace: Trace, failed: Place | null, onShow: ShowStep): HTMLEl
       : h("div", { class: "note warn", ...attributes }, icon("unknown"), unknownList(others, onShow));
   }
   const choices = choicesOf(trace.branches).length;
+  if (choices < 2) return null;
   const agreed = new Set(trace.branches.map((branch) => branch.disposition)).size === 1;
   const tail = agreed ? "The packet ends the same on each." : "They end differently.";
   const text = `The kernel chooses among ${choices} paths. ${tail} Choose one below.`;

@@ -2,7 +2,7 @@
 
 import { LEVELS, type TraceView } from "../route.js";
 import { choicesOf } from "../trace/choices.js";
-import { dispositionWords, percent, rewrites, type Words } from "../trace/format.js";
+import { dispositionWords, largestText, percent, replyWords, rewrites, type Words } from "../trace/format.js";
 import { findNetns } from "../trace/path.js";
 import type { Branch, Trace, TraceRun } from "../trace/types.js";
 import { answerParts, failure } from "./answer.js";
@@ -164,14 +164,19 @@ export class TracePanel implements Panel {
     if (isReply && !branch.reply)
       return [...parts, h("p", { class: "muted" }, "No reply is sent, since the packet doesn’t arrive.")];
     const hops = (isReply ? branch.reply : branch.forward)?.hops ?? [];
-    const words = isReply
-      ? dispositionWords(branch.reply?.disposition ?? "UNKNOWN", true)
-      : dispositionWords(branch.disposition, isGoalHere);
+    const words = (isReply ? replyWords(branch) : null) ?? dispositionWords(branch.disposition, isGoalHere);
     const list = hopList(hops, words.tone, this.view, (seq) =>
       this.onView({ ...this.view, step: this.view.step === seq ? null : seq }),
     );
     list.classList.add(this.view.direction);
-    return [...parts, this.levelChoice(), list, stateLine(trace)];
+    return [
+      ...parts,
+      this.levelChoice(),
+      list,
+      sizeLine(trace),
+      ...assumedLines(trace),
+      stateLine(trace),
+    ].filter((part) => part !== null);
   }
 
   private branchTabs(trace: Trace, isGoalHere: boolean): HTMLElement {
@@ -230,7 +235,7 @@ export class TracePanel implements Panel {
     const back = branch.reply?.disposition ?? null;
     return tabList({ class: "tabs directions", "aria-label": "Direction" }, [
       tab("forward", "Forward", branch.disposition, dispositionWords(branch.disposition, isGoalHere)),
-      tab("reply", "Reply", back, back === null ? null : dispositionWords(back, true)),
+      tab("reply", "Reply", back, replyWords(branch)),
     ]);
   }
 
@@ -252,6 +257,17 @@ export class TracePanel implements Panel {
     });
     return h("div", { class: "levels", role: "group", "aria-label": "How much to show" }, ...buttons);
   }
+}
+
+function sizeLine(trace: Trace): HTMLElement | null {
+  const text = largestText(trace);
+  return text ? h("p", { class: "muted state-line", "data-testid": "largest" }, text) : null;
+}
+
+function assumedLines(trace: Trace): HTMLElement[] {
+  return (trace.assumed ?? []).map((text) =>
+    h("p", { class: "muted state-line", "data-testid": "assumed" }, text),
+  );
 }
 
 function stateLine(trace: Trace): HTMLElement {

@@ -11,6 +11,7 @@ from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.outcome import Outcome, outcome_of
 from netviz.core.sim.packet import PROTO_NAMES, Packet
 from netviz.core.sim.trace import Branch, Flow, Hop, Limit, Origin, Path, Step, Trace
+from netviz.core.sim.words.choice import choices
 from netviz.core.sim.words.evidence import evidence_of
 from netviz.core.sim.words.step import assumed_text, checks, decision, limit_text, own_command, reason, why
 
@@ -51,7 +52,10 @@ def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str
         "certainty": trace.certainty,
         "outcome": outcome_of(trace),
         "headline": headline_of(trace),
-        "branches": [_branch_json(branch, enter) for branch in trace.branches],
+        "branches": [
+            _branch_json(branch, choice, enter)
+            for branch, choice in zip(trace.branches, choices(trace.branches), strict=True)
+        ],
         "state": [dict(entry) for entry in state],
         "assumed": [assumed_text(one) for one in trace.assumed],
         "largest": {
@@ -79,10 +83,11 @@ def proto_name(proto: int) -> str:
     return "icmp" if proto == 58 else PROTO_NAMES.get(proto, str(proto))
 
 
-def _branch_json(branch: Branch, enter: str) -> dict[str, Any]:
+def _branch_json(branch: Branch, choice: str, enter: str) -> dict[str, Any]:
     reply, packets = branch.reply, _Packets()
     return {
         "probability": branch.probability,
+        "choice": choice or None,
         "disposition": branch.forward.disposition.value,
         "reason": branch.forward.reason,
         "forward": {"hops": [_hop_json(hop, packets, enter) for hop in branch.forward.hops]},
@@ -163,11 +168,12 @@ def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
     for direction, limit in zip(("forward", "in reply"), trace.largest, strict=True):
         if limit is not None:
             yield f"largest packet {direction}: {limit_text(limit)}"
-    for number, branch in enumerate(trace.branches, 1):
-        if len(trace.branches) > 1:
+    named = zip(trace.branches, choices(trace.branches), strict=True)
+    for number, (branch, choice) in enumerate(named, 1):
+        if choice:
             chance = "" if branch.probability is None else f", probability {branch.probability:.3g}"
             yield ""
-            yield f"branch {number} of {len(trace.branches)}{chance}"
+            yield f"branch {number} of {len(trace.branches)}{chance}: {choice}"
         yield from _path_lines("forward", branch.forward, detailed)
         if branch.reply is not None:
             yield from _path_lines("reply", branch.reply, detailed)

@@ -61,7 +61,7 @@ def test_the_shape_is_the_stable_one() -> None:
     }
     assert shown["state"] == state
     branch = shown["branches"][0]
-    assert set(branch) == {"probability", "disposition", "reason", "forward", "reply"}
+    assert set(branch) == {"probability", "choice", "disposition", "reason", "forward", "reply"}
     assert (branch["probability"], branch["disposition"]) == (1.0, "DELIVERED")
     assert set(branch["reply"]) == {"disposition", "reason", "hops"}
     for hop in branch["forward"]["hops"] + branch["reply"]["hops"]:
