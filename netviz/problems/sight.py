@@ -12,7 +12,7 @@ from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.store import NodeRevision, Store
 from netviz.inventory.models import Collector
 from netviz.problems.ledger import Sight
-from netviz.tracing.states import View, live
+from netviz.tracing.states import View, of_store
 
 ASK_EVERY_S = 5.0
 
@@ -44,7 +44,7 @@ class Looker:
     def look(self) -> Seen:
         """Take the live state of this moment. Raises: one of DATABASE_AWAY."""
         self._ask_inventory()
-        cluster, view, revisions = self._store.cluster(), live(), self._store.node_revisions()
+        cluster, view, revisions = self._store.cluster(), of_store(self._store), self._store.node_revisions()
         health = self._health(view, revisions)
         away = {name: doubt(name, one) for name, one in health.items() if one.fault or not one.connected}
         away |= {

@@ -49,11 +49,16 @@ class View(NamedTuple):
 
 
 def live() -> View:
-    """The live state, without the nodes that cannot even be looked through.
+    """The live state of this process's store."""
+    return of_store(get_store())
 
-    Any of them would fail every trace, whichever nodes that is about.
+
+def of_store(store: Store) -> View:
+    """What a store holds, without the nodes that cannot even be looked through.
+
+    Any of them would fail every trace, whichever nodes that is about. Each store is a scope of its own: of two, neither
+    knows anything of the other.
     """
-    store = get_store()
     revisions = store.node_revisions()
     cluster = store.cluster()
     wrong = _looked_through.setdefault(store, LookedThrough()).wrong(cluster, revisions)
