@@ -134,6 +134,9 @@ class Store(Protocol):
     def encoded_body(self, digest: bytes) -> bytes | None:
         """A body as it is kept; None when it isn't here."""
 
+    def wanted_bodies(self) -> list[bytes]:
+        """Digests that any node's state refers to and that aren't here."""
+
     def forget(self, node: str) -> None:
         """Drop a node for which no collector may speak any more."""
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from netviz.core.check.checker import Checker
 from netviz.core.check.facts import FACTS
+from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.problem import NodeHealth, Report
 from netviz.core.state.node import ClusterState
@@ -16,7 +17,7 @@ AT_ONCE: Collection[str] = frozenset(kind for fact in FACTS if not fact.lazy for
 
 
 # All kinds that there are.
-KINDS: Collection[str] = AT_ONCE
+KINDS: Collection[str] = frozenset(kind for fact in FACTS for kind in fact.kinds) | PATH_KINDS
 
 
 class Judge(Protocol):
@@ -28,8 +29,12 @@ class Judge(Protocol):
     def work(self) -> bool:
         """Do one slice of what takes long; tell whether anything is left to do."""
 
+    @property
+    def done(self) -> tuple[ClusterState | None, ...]:
+        """What each part has judged to the end last; None: nothing yet."""
+
     def report(self) -> Report:
-        """What is known now of the last state."""
+        """What is known now: of each part, in the state that it has judged to the end last."""
 
 
 def make_judge(*, one_state: bool = False) -> Judge:

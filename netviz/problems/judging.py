@@ -42,6 +42,7 @@ log = logging.getLogger("netviz.problems")
 COALESCE_S = 0.02
 # How long what takes long goes on before problems are written and new states looked at.
 WORK_S = 0.5
+BODIES_S = 2.0
 STAND_BY_S = 1.0
 DELETE_EVERY_S = 60.0
 # A round that takes longer is not going to end.
@@ -72,11 +73,14 @@ class Judging:
         self._looker: Looker | None = None
         self._judge = self._make_judge()
         self._judged: tuple[ClusterState, Mapping[str, NodeHealth]] | None = None
-        # Since when something of the last states isn't judged.
+        # The states that were handed to the checks and aren't judged to the end, after the newest that is.
+        self._followed: list[tuple[ClusterState, datetime]] = []
+        self._judged_at: datetime | None = None
         self._pending_at: datetime | None = None
         self._report = Report()
         self._error = ""
         self._unwritten: list[Step] = []
+        self._given_up: set[bytes] = set()
         self._shown: tuple[Any, ...] = ()
 
     def told(self) -> None:
@@ -118,9 +122,19 @@ class Judging:
             self._looker = Looker(self._watched())
         self._changed.wait(self._wait_s())
         self._stop.wait(COALESCE_S)
+        self._await_bodies()
         self._changed.clear()
         if not self._stop.is_set():
             self._round(self._looker)
+
+    def _await_bodies(self) -> None:
+        """Wait a while for bodies of rules that are on their way: a state without them says little."""
+        assert self._store is not None
+        until_s = time.monotonic() + BODIES_S
+        while (lacking := set(self._store.wanted_bodies()) - self._given_up) and time.monotonic() < until_s:
+            if self._stop.wait(COALESCE_S):
+                return
+        self._given_up |= lacking
 
     def _watched(self) -> Store:
         store = self._open_store()
@@ -144,12 +158,13 @@ class Judging:
         began_at, began_s = timezone.now(), time.monotonic()
         seen = looker.look()
         self._judge_what_is_new(seen, began_at)
-        sight = seen.sight if self._pending_at is None else seen.sight._replace(judged=AT_ONCE)
-        self._unwritten += self._ledger.fold(self._report.problems, sight, began_at.timestamp())
+        sight = seen.sight if self._judged_at is not None else seen.sight._replace(judged=AT_ONCE)
+        self._unwritten += self._ledger.fold(
+            self._report.problems, sight, began_at.timestamp(), self._state_s(began_at)
+        )
         results = msgspec.to_builtins(self._report.results)
         shown = (results, sight.away, seen.expected, self._error, self._pending_at is None)
         if self._unwritten or shown != self._shown or self._lead.due:
-            current = {"judged_at": began_at} if self._pending_at is None else {}
             keeping.write(
                 self._lead,
                 self._unwritten,
@@ -162,7 +177,7 @@ class Judging:
                 away=list(sight.away.values()),
                 results=results,
                 error=self._error,
-                **current,
+                judged_at=self._judged_at,
             )
             self._unwritten, self._shown = [], shown
         self._add_evidence(seen.view)
@@ -170,40 +185,57 @@ class Judging:
             self._deleted_s = time.monotonic()
             keeping.delete_old()
 
+    def _state_s(self, now: datetime) -> Callable[[Found], float]:
+        """Say of what moment the state is in which a problem was looked for."""
+        late = self._judged_at or now
+        return lambda one: (now if one.kind in AT_ONCE else late).timestamp()
+
     def _judge_what_is_new(self, seen: Seen, now: datetime) -> None:
         """Judge a state that isn't the one before, and go on with what takes long.
 
         Checks that fail are a result: the last report stands, and nothing is over.
         """
-        state = (seen.cluster, seen.health)
         new = self._judged is None or self._judged[0] is not seen.cluster or self._judged[1] != seen.health
         if not new and self._pending_at is None:
+            if self._judged_at is not None:
+                self._judged_at = now  # nothing has changed since
             return
         self._round_began_s = time.monotonic()
         try:
             if new:
                 self._judge.judge(seen.view.cluster, seen.health)
-                self._judged = state
-                self._pending_at = self._pending_at or now
-            if not self._work():
-                self._pending_at = None
+                self._judged = (seen.cluster, seen.health)
+                self._followed.append((seen.view.cluster, now))
+            self._work()
+            self._note_what_is_done()
             self._report, self._error = self._judge.report(), ""
         except Exception as err:
             if not self._error:
                 log.exception("the checks failed")
-            # Judged as far as it can be; what is left may be out of step with the state, so it begins anew.
-            self._error, self._judged, self._pending_at = sentence(err), state, None
-            self._judge = self._make_judge()
+            # What they remember may be out of step with the state, so they begin anew with the next one.
+            self._error = sentence(err)
+            self._judge, self._followed = self._make_judge(), []
+            self._judged_at = self._pending_at = None
+            self._judged = (seen.cluster, seen.health)
         finally:
             self._round_began_s = None
 
-    def _work(self) -> bool:
-        """Work at what takes long for a while; tell whether anything is left."""
+    def _note_what_is_done(self) -> None:
+        """Find the newest state that all checks have judged to the end, and since when something newer waits."""
+        places = {id(state): number for number, (state, _) in enumerate(self._followed)}
+        done = [places.get(id(one)) for one in self._judge.done]
+        if None not in done:
+            oldest = min(number for number in done if number is not None)
+            self._judged_at = self._followed[oldest][1]
+            del self._followed[:oldest]
+        waiting = self._followed[1:] if self._judged_at is not None else self._followed
+        self._pending_at = waiting[0][1] if waiting else None
+
+    def _work(self) -> None:
+        """Work at what takes long for a while."""
         until_s = time.monotonic() + WORK_S
-        while left := self._judge.work():
-            if time.monotonic() > until_s:
-                break
-        return left
+        while self._judge.work() and time.monotonic() < until_s:
+            pass
 
     def _add_evidence(self, view: View) -> None:
         """Trace the flows of problems that have no trace yet, as long as there is time."""

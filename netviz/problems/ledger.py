@@ -12,7 +12,7 @@ that it rests on isn't known. No clock: time is passed in, in Unix seconds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -83,8 +83,18 @@ class Ledger:
         self.kept: dict[str, Kept] = {one.found.key: one for one in kept}
         self._young: dict[str, _Young] = {}
 
-    def fold(self, found: Iterable[Found], sight: Sight, now_s: float) -> list[Step]:
-        """Take a report in; return what it changed, in the report's order, then what is gone or over."""
+    def fold(
+        self,
+        found: Iterable[Found],
+        sight: Sight,
+        now_s: float,
+        state_s: Callable[[Found], float] | None = None,
+    ) -> list[Step]:
+        """Take a report in; return what it changed, in the report's order, then what is gone or over.
+
+        `state_s` says of what moment the state is in which a problem was looked for; without, of now.
+        """
+        said_s = state_s or (lambda one: now_s)
         by_key = {one.key: one for one in found}
         self._young = {key: young for key, young in self._young.items() if key in by_key}
         steps: list[Step] = []
@@ -92,12 +102,12 @@ class Ledger:
             known = self.kept.get(key)
             if known is not None:
                 steps.extend(self._seen(known, one, sight))
-            elif (new := self._grown(key, one, sight, now_s)) is not None:
+            elif (new := self._grown(key, one, sight, now_s, said_s(one))) is not None:
                 self.kept[key] = new
                 steps.append(Step("found", new))
         for key, kept in list(self.kept.items()):
             if key not in by_key and (sight.judged is None or kept.found.kind in sight.judged):
-                steps.extend(self._unseen(key, kept, sight, now_s))
+                steps.extend(self._unseen(key, kept, sight, now_s, said_s(kept.found)))
         return steps
 
     def due_s(self) -> float | None:
@@ -106,14 +116,14 @@ class Ledger:
         waits += [kept.gone_s + kept.grace_s for kept in self.kept.values() if kept.gone_s is not None]
         return min(waits, default=None)
 
-    def _grown(self, key: str, one: Found, sight: Sight, now_s: float) -> Kept | None:
+    def _grown(self, key: str, one: Found, sight: Sight, now_s: float, said_s: float) -> Kept | None:
         young = self._young.get(key)
         if young is None:
             nodes = {one.where.node, *(node for node, _ in one.rests_on)}
             silent = one.where.node in sight.silent
             there = silent or not nodes.isdisjoint(sight.fresh)
-            ripe_s = now_s + max(SETTLE_S, one.grace_s, COLLECTORS_RETURN_S if silent else 0.0)
-            young = self._young[key] = _Young(now_s, None if there else now_s, ripe_s)
+            ripe_s = said_s + max(SETTLE_S, one.grace_s, COLLECTORS_RETURN_S if silent else 0.0)
+            young = self._young[key] = _Young(said_s, None if there else said_s, ripe_s)
         if now_s < young.ripe_s:
             return None
         del self._young[key]
@@ -129,14 +139,14 @@ class Ledger:
         elif before != (kept.found, kept.unverified):
             yield Step("changed", kept)
 
-    def _unseen(self, key: str, kept: Kept, sight: Sight, now_s: float) -> Iterable[Step]:
+    def _unseen(self, key: str, kept: Kept, sight: Sight, now_s: float, said_s: float) -> Iterable[Step]:
         before, kept.unverified = kept.unverified, hidden(kept.found, sight)
         if kept.unverified:
             kept.gone_s, was_gone = None, kept.gone_s is not None
             if was_gone or before != kept.unverified:
                 yield Step("changed", kept)
         elif kept.gone_s is None:
-            kept.gone_s = now_s
+            kept.gone_s = max(said_s, kept.found_s)
             yield Step("gone", kept)
         elif now_s >= kept.gone_s + kept.grace_s:
             del self.kept[key]

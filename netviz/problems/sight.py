@@ -71,13 +71,11 @@ class Looker:
             self._asked_s = time.monotonic()
 
     def _health(self, view: View, revisions: Mapping[str, NodeRevision]) -> dict[str, NodeHealth]:
-        now_s, health = time.time(), {}
+        health = {}
         for name in sorted(self._expected | revisions.keys()):
             one, known = revisions.get(name), view.inputs.get(name)
-            connected = one is not None and one.connected
-            silent_s = max(0.0, now_s - one.received_at_s) if one is not None and not connected else 0.0
             fault = known.fault or "" if known is not None else ""
-            health[name] = NodeHealth(connected, silent_s, (), fault)
+            health[name] = NodeHealth(connected=one is not None and one.connected, fault=fault)
         return health
 
     def _silent(self, health: Mapping[str, NodeHealth]) -> frozenset[str]:

@@ -134,16 +134,25 @@ class Wrong:
         self.found: tuple[Found, ...] = ()
         self.fails = False
         self.left = False
+        self.state: ClusterState | None = None
+        self.finished: ClusterState | None = None
         self.judged: list[list[str]] = []
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth]) -> Report:
         self.judged.append(sorted(cluster.nodes))
+        self.state = cluster
         if self.fails:
             raise ValueError("a bug of the check")
         return self.report()
 
     def work(self) -> bool:
+        if not self.left:
+            self.finished = self.state
         return self.left
+
+    @property
+    def done(self) -> tuple[ClusterState | None, ...]:
+        return (self.finished,)
 
     def report(self) -> Report:
         return Report(self.found, pods=2, pairs=4, classes=1)

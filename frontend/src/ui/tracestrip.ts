@@ -1,6 +1,6 @@
 // A trace in one line: the places that it crosses, forward above and return below, and where it ends.
 
-import { failedStep, podText } from "../trace/format.js";
+import { failedStep, hopTitle } from "../trace/format.js";
 import type { Branch, Hop, Step, Trace } from "../trace/types.js";
 import { h, icon, s } from "./dom.js";
 
@@ -53,6 +53,8 @@ export function traceStrip(trace: Trace): HTMLElement {
   const total = widths.reduce((sum, width) => sum + width + 4, 0);
   const svg = s("svg", {
     viewBox: `0 0 ${total} 78`,
+    width: total,
+    height: 78,
     class: "trace-strip",
     role: "img",
     "aria-label": label(trace),
@@ -108,7 +110,7 @@ function placesOf(branch: Branch): Place[] {
     if (!place) {
       place = {
         key,
-        name: podText(hop.pod)?.split("/").at(-1) || hop.netns || hop.node,
+        name: hopTitle(hop).split("/").at(-1) ?? "",
         forward: [],
         reply: [],
       };
@@ -143,7 +145,7 @@ function label(trace: Trace): string {
 
 /** The step at which it ends, in words. */
 export function failureNote(failure: Failure, href: string): HTMLElement {
-  const place = podText(failure.hop.pod) || failure.hop.node;
+  const place = hopTitle(failure.hop);
   return h(
     "a",
     { class: "failure", href, "data-testid": "failing-step" },

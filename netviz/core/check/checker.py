@@ -47,6 +47,8 @@ class Checker:
         self._bodies: Mapping[bytes, Body] = {}
         self._lacking: dict[str, frozenset[bytes]] = {}  # bodies that a node refers to and that aren't here
         self._wirings: dict[str, Wiring] = {}  # of the nodes that are being looked at
+        self._cluster: ClusterState | None = None
+        self._done: ClusterState | None = None
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth] = NO_HEALTH) -> Report:
         """Follow the cluster to a new state and say what is wrong there.
@@ -54,6 +56,7 @@ class Checker:
         `health` maps nodes to what is known of their collectors; one that isn't named is connected and in time. A
         node that only `health` names has a collector that never sent anything.
         """
+        self._cluster = cluster
         known, nodes = self._nodes, cluster.nodes
         news = {name: node for name, node in nodes.items() if known.get(name) is not node}
         silent = [name for name in health if name not in nodes]
@@ -86,8 +89,15 @@ class Checker:
                 return True
         return any(check.work() for check in self._long)
 
+    @property
+    def done(self) -> tuple[ClusterState | None, ...]:
+        """What each part has judged to the end last: the facts together, and each check that takes long; None: nothing."""
+        if not any(standing.due for standing in self._standing):
+            self._done = self._cluster
+        return (self._done, *(check.done for check in self._long))
+
     def report(self) -> Report:
-        """What is known now of the last state that was judged."""
+        """What is known now: of checks that take long, in the last state that they judged to the end."""
         found: dict[str, Problem] = {}
         results = []
         lost = {name: text for name, one in sorted(self._health.items()) if (text := doubt(name, one))}

@@ -10,11 +10,13 @@ from netviz.core.state.node import ClusterState
 
 
 class LongCheck(Protocol):
-    """A check that answers with what it knows so far.
+    """A check that answers with what it knows of the last state that it judged to the end, which is `done`.
 
-    After `follow` everything that the change may have touched counts as not judged, until `work` has judged it. A
-    slice of work takes some 50 ms at most.
+    `follow` hands it another one, that `work` judges in slices of some 50 ms at most. Before the first is done, it
+    knows nothing.
     """
+
+    done: ClusterState | None
 
     def follow(
         self, cluster: ClusterState, changed: Collection[str], health: Mapping[str, NodeHealth]
@@ -25,10 +27,10 @@ class LongCheck(Protocol):
         """Do one slice; tell whether anything is left to do."""
 
     def problems(self) -> Collection[Problem]:
-        """The problems that are known of the last state."""
+        """The problems of the state that is done."""
 
     def result(self) -> CheckResult:
-        """How the check stands: "unknown", with a reason, as long as something isn't judged."""
+        """How the check ended there: "unknown", with a reason, if something couldn't be judged."""
 
     def counts(self) -> tuple[int, int]:
         """How many ordered pairs of pods were judged, and in how many classes."""

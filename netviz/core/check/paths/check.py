@@ -49,6 +49,7 @@ class PathsCheck:
         self.world = World(INTERNET)
         self.known: dict[Key, Judged] = {}
         self.pairs = Pairs(self.world)
+        self.done: ClusterState | None = None
         self._cluster = ClusterState()
         self._next: ClusterState | None = None
         self._job: Iterator[float] | None = None
@@ -83,7 +84,7 @@ class PathsCheck:
             self._fault = f"the check failed on this state ({type(err).__name__}: {err})"
         else:
             self._fault = ""
-        self._job = None
+        self._job, self.done = None, self._cluster
         return self._next is not None
 
     def finish(self) -> None:
@@ -154,7 +155,7 @@ class PathsCheck:
         return wrong
 
     def problems(self) -> Collection[Problem]:
-        """The problems that are known of the last state."""
+        """The problems of the last state that was judged to the end."""
         return self._problems
 
     def counts(self) -> tuple[int, int]:
@@ -163,9 +164,8 @@ class PathsCheck:
         return pods * pods, len(self.world.members)
 
     def result(self) -> CheckResult:
-        """How the check stands."""
+        """How the check ended in the last state that was judged to the end."""
         pairs, _ = self.counts()
-        pending = self._job is not None or self._next is not None
-        reason = self._fault or ("not all pairs are judged yet" if pending else "")
+        reason = self._fault or ("" if self.done is not None else "not all pairs are judged yet")
         state = "unknown" if reason else "fail" if self._problems else "pass"
         return CheckResult("paths", state, pairs, "pairs", reason, DEMANDS)  # type: ignore[arg-type]
