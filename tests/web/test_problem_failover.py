@@ -64,7 +64,9 @@ async def test_another_process_takes_over(servers: tuple[Served, Served]) -> Non
         await eventually(lambda: two.log_lines("this process judges"), what="the other one takes over")
         await eventually(lambda: ask(two)["checked"]["state"] == "current", what="it judges")
         os.kill(first, signal.SIGCONT)
-        await eventually(lambda: one.log_lines("another process judges now"), what="the first one stands back")
+        await eventually(
+            lambda: one.log_lines("another process judges now"), what="the first one stands back"
+        )
         assert [problem["id"] for problem in ask(one)["problems"]] == [lost["id"]]
         assert checker(two) == standing_by
         assert ask(one)["checked"]["state"] == "current"
