@@ -11,7 +11,8 @@ arp_rcv, arp_xmit; net/netfilter/nft_fwd_netdev.c (Linux 6.18).
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -29,14 +30,17 @@ from netviz.core.model.netfilter import (
 from netviz.core.sim.actions import Ended
 from netviz.core.sim.hook.hooks import base_chains, ordered
 from netviz.core.sim.hook.netfilter import conclude, filter_chain, record
+from netviz.core.sim.index import Index
 from netviz.core.sim.nft.chain import Outcome, run_chain
 from netviz.core.sim.nft.context import NF_INET_INGRESS, NF_NETDEV_EGRESS, Context
+from netviz.core.sim.one_read import one_read
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Opaque
 from netviz.core.state.node import NetnsState
 
 NETDEV_INGRESS, NETDEV_EGRESS, INET_INGRESS = 0, 1, 5
+ARP_FAMILIES = frozenset((NFPROTO_ARP, NFPROTO_BRIDGE, NFPROTO_NETDEV))
 NF_ARP_IN, NF_ARP_OUT, NF_ARP_FORWARD = range(3)
 IPS_OFFLOAD = 1 << 14
 BRIDGE_HOOKS = {"pre": 0, "in": 1, "forward": 2, "out": 3, "post": 4}
@@ -64,6 +68,20 @@ def _chains(ns: NetnsState, *places: tuple[int, int]) -> list[NftChain]:
     index = base_chains(ns.nft_chains)
     found = [chain for place in places for chain in index.get(place, ())]
     return ordered(ns, found) if found else found
+
+
+def _meets_arp(chains: Mapping[Any, NftChain]) -> bool:
+    return any(family in ARP_FAMILIES for family, _ in base_chains(chains))
+
+
+arp_chains: Index[Mapping[Any, NftChain], bool] = Index(_meets_arp)
+
+
+@one_read(sections=("nft_chains", "xt_tables"))
+def filters_arp(ns: NetnsState) -> bool:
+    """Tell whether any chain or legacy table of a namespace could meet an ARP message."""
+    legacy = ns.xt_tables and any(table.family == NFPROTO_ARP for table in ns.xt_tables.values())
+    return bool(legacy or (ns.nft_chains and arp_chains(ns.nft_chains)))
 
 
 def netdev_hook(run: Run, ns: NetnsState, link: Link, packet: Packet, egress: bool) -> Packet | Forwarded:

@@ -34,6 +34,7 @@ from netviz.core.sim.hook.frame_hooks import (
     Forwarded,
     arp_hook,
     bridge_hook,
+    filters_arp,
     netdev_hook,
 )
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
@@ -108,6 +109,8 @@ def _exchange(run: Run, requester: LinkKey, heard: Heard, ask: Packet, answer: P
 
 def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> Filtered:
     """Pass a message through all hooks from one link to another; UNKNOWN where one changes what it says."""
+    if message.arp and not _any_filters(run, start, path, end):
+        return Filtered(Tri.TRUE)
     passed = message
     with run.aside():
         try:
@@ -130,6 +133,13 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
     if changed == ["src"] and not message.arp and not owned_addrs(run.netns(start.netns), passed.src):
         return Filtered(Tri.FALSE, "requester")  # the answer goes to who isn't there
     return Filtered(Tri.UNKNOWN if changed else Tri.TRUE)
+
+
+def _any_filters(run: Run, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> bool:
+    """Tell whether any namespace on an ARP message's way has rules that it could meet."""
+    below = (lower for at in (start, end) for lower in _lowers(run, at))
+    spaces = {key.netns for key in (start, end, *below, *(crossing.bridge for crossing in path))}
+    return any(filters_arp(run.netns(key)) for key in spaces)
 
 
 def _is_answer(message: Packet) -> bool:
