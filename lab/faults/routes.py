@@ -7,7 +7,7 @@ from lab.changes import Changes
 from lab.faults.addresses import half_of
 from lab.faults.model import BRIDGED, Effect, Target, fault
 from lab.kinds import KINDS, two_nics
-from lab.rtnl import RTN_BLACKHOLE, RTPROT_BOOT, RTPROT_STATIC
+from lab.rtnl import RTN_BLACKHOLE, RTPROT_BOOT
 from lab.spec import NodeState
 
 NOBODY = {4: "172.30.0.99", 6: "fd30::99"}
@@ -106,8 +106,7 @@ def _gateway_missing(changes: Changes, target: Target) -> None:
     pod, node = target.need_pod(), target.node
     for family in pod.families:
         via = plan.router(family) if target.kind == "macvlan" else plan.gateway(node, family)
-        protocol = RTPROT_BOOT if target.kind == "cni" else RTPROT_STATIC
-        changes.delete_route(pod.name, plan.default(family), via=via, protocol=protocol)
+        changes.delete_route(pod.name, plan.default(family), via=via, protocol=RTPROT_BOOT)
 
 
 @fault(

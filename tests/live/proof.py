@@ -69,8 +69,8 @@ def prove_fault(cluster: Cluster, before: dict, state: dict, name: str) -> str: 
         wrong, unknown, count = mispredicted(cluster)
     finally:
         mend(cluster)
-    if left_behind(cluster, state):
-        found.append("its undoing left something")
+    if left := left_behind(cluster, state):
+        found.append(f"its undoing left something: {left[0]}")
     if found:
         return f"WRONG: {'; '.join(found[:3])}"
     certain = sum(expected.values())
