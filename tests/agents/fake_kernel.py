@@ -10,6 +10,7 @@ What nobody recorded is refused and noted in `unknown`, which the fixture in `co
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -28,10 +29,11 @@ from agents.collectors.netfilter import Netfilter
 from agents.collectors.netns import NetnsOptions
 from agents.collectors.rtnl import Rtnl
 from agents.collectors.sockets import Sockets
-from agents.collectors.sysctl import Sysctls
+from agents.collectors.sysctl import NODE_PATHS, POD_PATHS, Sysctls
 from agents.kernel import Kernel, NotNetnsError
 from agents.netlink.sockdiag import SO_ATTACH_FILTER
 from agents.netlink.wire import HEADER, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN
+from agents.programs import BPF_PROG_QUERY
 from agents.xtables import SO_GET_ENTRIES
 from tests.agents.netlink_record import ROOT, Option, Place, Question, numbered, question, read_recording
 
@@ -177,6 +179,8 @@ class FakeKernel(Kernel):
         self.unknown: list[tuple[str, object]] = []
         self.without_events = False  # no socket that listens to announcements can be had
         self.entered: list[str] = []
+        self.programs: dict[tuple[str, int, int], list[int]] = {}  # (namespace, ifindex, attach type): ids
+        self.bpf_error = 0  # with which bpf(2) fails
         self._faults: dict[tuple[str, int, int], deque[Fault]] = {}
         self._refused: dict[tuple[str, int], int] = {}
         self._garbled = False
@@ -329,10 +333,13 @@ class FakeKernel(Kernel):
         return self.file(path, self._here())
 
     def open_settings(self) -> int:
+        name = self._here()
+        asked = {f"/proc/sys/net/{path}" for path in (NODE_PATHS if name == ROOT else POD_PATHS)}
+        self.unknown += [(name, path) for path in asked - self.place(name).files.keys()]
         old = getattr(self._at, "proc", -1)
         if old >= 0:
             os.close(old)
-        self._at.proc = os.open(self.file("/proc", self._here()), os.O_PATH | os.O_CLOEXEC)
+        self._at.proc = os.open(self.file("/proc", name), os.O_PATH | os.O_CLOEXEC)
         return int(self._at.proc)
 
     def ask_xtables(self, family: int, option: int, data: bytearray) -> None:
@@ -342,6 +349,16 @@ class FakeKernel(Kernel):
             self.unknown.append((self._here(), asked))
             raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
         data[:] = bytes(len(said)) if self._garbled and option == SO_GET_ENTRIES else said
+
+    def ask_bpf(self, command: int, attr: bytearray) -> int:
+        """Answer which programs are at a hook; who they are it doesn't say."""
+        if self.bpf_error or command != BPF_PROG_QUERY:
+            raise OSError(self.bpf_error or errno.EPERM, os.strerror(self.bpf_error or errno.EPERM))
+        ifindex, attach_type, _, _, where, room = struct.unpack_from("=IIIIQI", attr)
+        numbers = self.programs.get((self._here(), ifindex, attach_type), [])
+        (ctypes.c_uint32 * room).from_address(where)[: len(numbers)] = numbers
+        struct.pack_into("=I", attr, 24, len(numbers))
+        return 0
 
     def close(self) -> None:
         """Close what tests left open; tell nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import re
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 
 from agents.ledger import Ledger
+from agents.programs import TCX
 from agents.snapshot import Snapshotter
 from netviz.core.model.addr import format_ip, pack_ip
 from netviz.core.model.l2 import NUD_PERMANENT
 from netviz.core.model.l3 import ROUTE_TYPES, Route
+from netviz.core.model.link import Program
 from netviz.core.model.netfilter import NF_DROP, NFPROTO_IPV4, NFPROTO_IPV6
 from netviz.core.model.socket import TCP_ESTABLISHED, TCP_LISTEN
 from netviz.core.state.node import NetnsState, NodeState
@@ -280,3 +283,20 @@ def test_a_namespace_that_nobody_shows_is_read_through_the_roots_socket(phase: R
 
 def test_a_queueing_discipline_that_programs_hang_on_is_told(kernel: FakeKernel) -> None:
     assert [link.tc for link in named(read(kernel))[ROOT].links.values() if link.tc] == [("clsact",)]
+
+
+def test_programs_at_a_link_are_those_that_bpf_tells(kernel: FakeKernel) -> None:
+    eth0 = next(link for link in named(read(kernel))[ROOT].links.values() if link.ifname == "eth0")
+    assert eth0.programs == ()
+    kernel.programs[ROOT, eth0.ifindex, TCX["tcx/ingress"]] = [7, 9]
+    shown = named(read(kernel))[ROOT].links[eth0.ifindex].programs
+    assert shown == (Program("tcx/ingress", 7), Program("tcx/ingress", 9))
+
+
+@pytest.mark.parametrize(("error", "programs"), [(errno.EPERM, None), (errno.EINVAL, ())])
+def test_who_may_not_ask_for_programs_reads_none_and_an_old_kernel_has_none(
+    kernel: FakeKernel, error: int, programs: tuple[Program, ...] | None
+) -> None:
+    kernel.bpf_error = error
+    links = named(read(kernel))["web-1"].links.values()
+    assert {link.programs for link in links} == {programs}
