@@ -155,8 +155,7 @@ def test_a_recording_has_what_changed_and_is_lived_through_again_at_a_server(
         assert main([*argv, "--server", server.url], kernel) == 0
         assert server.state is not None
         assert differences(server.state, last) == []
-        used = {c.body for ns in last.netns.values() for c in ns.nft_chains.values() if c.body}
-        assert used <= server.bodies.keys()
+        assert _bodies(last) <= server.bodies.keys()
     assert capsys.readouterr().err.startswith("replayed ")
 
 
@@ -236,10 +235,14 @@ def test_a_collector_at_run_keeps_its_server_up_to_date(kernel: FakeKernel, tmp_
             wait_for(lambda: server.state is not None)
             kernel.advance()
             wait_for(lambda: server.state is not None and len(_routes(server.state, "web-1")) == 15)
+            wait_for(lambda: server.state is not None and _bodies(server.state) <= server.bodies.keys())
 
         assert main_until(argv, kernel, act) == 0
-        used = {c.body for ns in server.state.netns.values() for c in ns.nft_chains.values() if c.body}  # type: ignore[union-attr]
-        assert used <= server.bodies.keys()
+
+
+def _bodies(state: NodeState) -> set[bytes]:
+    """What a node's chains refer to."""
+    return {c.body for ns in state.netns.values() for c in ns.nft_chains.values() if c.body}
 
 
 def test_a_collector_whose_namespace_cannot_be_entered_ends_with_status_1(

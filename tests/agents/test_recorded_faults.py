@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import msgspec
 import pytest
 
 from agents.collectors.base import Collector
@@ -25,6 +27,7 @@ from agents.netlink.sockdiag import NETLINK_SOCK_DIAG, TCPDIAG_GETSOCK
 from agents.netlink.vlan import RTM_GETVLAN
 from agents.netlink.wire import NETLINK_ROUTE
 from agents.snapshot import Snapshotter
+from netviz.core.model.link import Link
 from netviz.core.state.node import SECTIONS, NetnsState, NodeState
 from tests.agents import fake_kernel as fake
 from tests.agents.fake_kernel import FakeKernel, Fault, collectors
@@ -68,6 +71,16 @@ def admitted_gaps(state: NodeState) -> set[str]:
     return unsure | {gap.section for gap in root_of(state).netns.gaps}
 
 
+def admitted(ours: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Records with what they themselves say is not known (a link's programs: None) filled in from those that know."""
+    return {
+        key: msgspec.structs.replace(one, programs=theirs[key].programs)
+        if isinstance(one, Link) and one.programs is None and key in theirs
+        else one
+        for key, one in ours.items()
+    }
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_a_fault_takes_away_is_a_gap(kernel: FakeKernel, fault: str) -> None:
     """Whichever request fails, again and again: a section is as it is, or says that it isn't whole."""
@@ -80,7 +93,7 @@ def test_what_a_fault_takes_away_is_a_gap(kernel: FakeKernel, fault: str) -> Non
         for section in SECTIONS:
             if section not in gaps:
                 ours, theirs = getattr(root_of(state), section), getattr(undisturbed[proto], section)
-                assert ours == theirs, (proto, kind, section)
+                assert admitted(ours, theirs) == dict(theirs), (proto, kind, section)
 
 
 @pytest.mark.parametrize("fault", ["EIO", "no answer", "a datagram torn"])
