@@ -7,7 +7,8 @@ import { Graph } from "./graph/store.js";
 import { framing, litRoutes, litTrace } from "./lit.js";
 import type { Target } from "./map/hit.js";
 import { MapView } from "./map/mapview.js";
-import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
+import { FIRST_VIEW, formatRoute, parseRoute, type Route, type TraceView } from "./route.js";
+import { keptView } from "./trace/keep.js";
 import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
 import { emptyNote, HoverCard, mapButtons, mapHint, StaleBanner, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
@@ -101,7 +102,8 @@ export class App implements Context {
       if (event.defaultPrevented) return;
       const isField = event.target instanceof HTMLElement && event.target.matches("input, select");
       if (event.key !== "Escape") {
-        if (!isField && this.problems?.key(event)) event.preventDefault();
+        const panel = this.panel instanceof TracePanel ? this.panel : null;
+        if (!isField && (this.problems?.key(event) || panel?.key(event))) event.preventDefault();
       } else if (isField) (event.target as HTMLElement).blur();
       else this.go({ page: "home" });
     });
@@ -132,10 +134,17 @@ export class App implements Context {
     this.map.flyTo(target);
   }
 
-  async startTrace(request: TraceRequest): Promise<void> {
+  async startTrace(request: TraceRequest, keep = false): Promise<void> {
     const run = await this.api.startTrace(request);
     this.started = run;
-    this.go({ page: "trace", id: run.id, view: FIRST_VIEW });
+    this.go({ page: "trace", id: run.id, view: (keep && this.keptIn(run)) || FIRST_VIEW });
+  }
+
+  /** What is selected in the trace that is shown, as another has it. */
+  private keptIn(run: TraceRun): TraceView | null {
+    const before = this.run?.trace;
+    if (this.route.page !== "trace" || !before || !run.trace) return null;
+    return keptView(this.route.view, before, run.trace);
   }
 
   private build(): void {
