@@ -7,8 +7,8 @@ import { Graph } from "./graph/store.js";
 import { framing, litRoutes, litTrace } from "./lit.js";
 import type { Target } from "./map/hit.js";
 import { MapView } from "./map/mapview.js";
-import { FIRST_VIEW, formatRoute, parseRoute, type Route, type TraceView } from "./route.js";
-import { keptView } from "./trace/keep.js";
+import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
+import { viewOf } from "./trace/keep.js";
 import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
 import { emptyNote, HoverCard, mapButtons, mapHint, StaleBanner, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
@@ -137,14 +137,7 @@ export class App implements Context {
   async startTrace(request: TraceRequest, keep = false): Promise<void> {
     const run = await this.api.startTrace(request);
     this.started = run;
-    this.go({ page: "trace", id: run.id, view: (keep && this.keptIn(run)) || FIRST_VIEW });
-  }
-
-  /** What is selected in the trace that is shown, as another has it. */
-  private keptIn(run: TraceRun): TraceView | null {
-    const before = this.run?.trace;
-    if (this.route.page !== "trace" || !before || !run.trace) return null;
-    return keptView(this.route.view, before, run.trace);
+    this.go({ page: "trace", id: run.id, view: keep ? viewOf(run, this.route, this.run) : FIRST_VIEW });
   }
 
   private build(): void {

@@ -1,7 +1,13 @@
 // What was selected in one trace, found again in another of the same packet.
 
-import type { TraceView } from "../route.js";
-import type { Hop, Step, Trace } from "./types.js";
+import { FIRST_VIEW, type Route, type TraceView } from "../route.js";
+import type { Hop, Step, Trace, TraceRun } from "./types.js";
+
+/** How to show a run where another is shown: with what is selected there. */
+export function viewOf(run: TraceRun, route: Route, shown: TraceRun | null): TraceView {
+  if (route.page !== "trace" || !run.trace || !shown?.trace) return FIRST_VIEW;
+  return keptView(route.view, shown.trace, run.trace);
+}
 
 /** The same branch, direction and step, as far as the other trace has them. */
 export function keptView(view: TraceView, from: Trace, to: Trace): TraceView {
