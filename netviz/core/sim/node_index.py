@@ -129,6 +129,14 @@ def build_ports(links: Mapping[Any, Link]) -> dict[int, list[Link]]:
 ports_of: Index[Mapping[Any, Link], dict[int, list[Link]]] = Index(build_ports)
 
 
+def build_port_macs(links: Mapping[Any, Link]) -> dict[int, frozenset[bytes]]:
+    """Map a master's ifindex to the MACs of its slaves."""
+    return {at: frozenset(port.mac for port in ports) for at, ports in ports_of(links).items()}
+
+
+port_macs: Index[Mapping[Any, Link], dict[int, frozenset[bytes]]] = Index(build_port_macs)
+
+
 def build_fdb(fdb: Mapping[Any, Fdb]) -> dict[tuple[int, bytes, int], Fdb]:
     """Map (bridge ifindex, MAC, VLAN) to the bridge's entry; a local one goes before others."""
     index: dict[tuple[int, bytes, int], Fdb] = {}

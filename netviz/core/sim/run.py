@@ -120,6 +120,8 @@ class Run:
         self.choices: list[Choice] = []
         self._script = script
         self._made: dict[Hashable, int] = {}
+        # the sections found whole, by namespace
+        self._whole: set[tuple[NetnsKey, str]] = set()
         # what no state tells, in sentences, in the order of use: the answer rests on it, also where it was speculated
         self.assumed: dict[Assumption, None] = {}
         self.carry: Carry = _nowhere
@@ -260,10 +262,14 @@ class Run:
         self, ns: NetnsState, section: str, kind: type[Gappy], dev: Link | None, packet: Packet
     ) -> None:
         """End the walk as UNKNOWN when `section`, which a decision of this kind needs, was not read whole here."""
+        asked = ns.key, section
+        if asked in self._whole:
+            return
         missing = self.missing(ns, section)
         if missing:
             what = kind("unknown", "section not read", section=section, missing=missing)
             self.end_unknown(ns, dev, packet, what)
+        self._whole.add(asked)
 
     def missing(self, ns: NetnsState, section: str) -> str:
         """Say why a namespace's section isn't known whole, or ""."""

@@ -27,7 +27,7 @@ from netviz.core.sim.heard import Crossing, Tags
 from netviz.core.sim.link import bridge_vlan
 from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.nft.context import Tri
-from netviz.core.sim.node_index import bridge_fdb, ports_of
+from netviz.core.sim.node_index import bridge_fdb, port_macs, ports_of
 from netviz.core.sim.packet import BROADCAST_MAC, Packet, is_group
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, ClosedPort
@@ -131,6 +131,8 @@ def lookup_fdb(run: Run, ns: NetnsState, bridge: Link, mac: bytes, vid: int = 0)
 
 def _is_own(ns: NetnsState, bridge: Link, mac: bytes, vid: int) -> bool:
     """Tell whether a MAC is the bridge's or one of its ports', in a VLAN that they carry."""
+    if mac != bridge.mac and mac not in port_macs(ns.links).get(bridge.ifindex, ()):
+        return False
     if mac == bridge.mac and bridge_vlan.carries(ns, bridge, bridge.ifindex, vid):
         return True
     return any(

@@ -33,7 +33,8 @@ def xmit(run: Run, ns: NetnsState, bridge: Link, packet: Packet, nexthop: bytes)
     """
     br.check_modelled(run, ns, bridge, packet)
     vid, packet = _enter(run, ns, bridge, bridge, packet)
-    return _send(run, ns, bridge, None, packet, vid, nexthop)
+    verdict = br.decide(run, ns, bridge, None, packet.dmac, vid)
+    return _send(run, ns, bridge, None, packet, vid, nexthop, verdict)
 
 
 def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> Action:
@@ -67,7 +68,7 @@ def _finish(run: Run, ns: NetnsState, bridge: Link, port: Link, before: Packet, 
     if not (verdict.up and verdict.how == "local"):
         if packet.pkttype is None and before.dmac:
             packet = packet.but(pkttype=received_as(before.dmac, port, bridge))
-        return _send(run, ns, bridge, port, packet, vid, b"")
+        return _send(run, ns, bridge, port, packet, vid, b"", verdict)
     (up,) = br.ways(run, ns, bridge, port, packet, vid, verdict)
     if not isinstance(up, Onward):
         end(run, ns, bridge, packet, up)
@@ -100,10 +101,16 @@ def _enter(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -
 
 
 def _send(
-    run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, vid: int, nexthop: bytes
+    run: Run,
+    ns: NetnsState,
+    bridge: Link,
+    source: Link | None,
+    packet: Packet,
+    vid: int,
+    nexthop: bytes,
+    verdict: br.PortVerdict,
 ) -> Action:
     """Send a frame out of the port that the bridge's table names, or that a flood reaches its taker by."""
-    verdict = br.decide(run, ns, bridge, source, packet.dmac, vid)
     gone = br.ways(run, ns, bridge, source, packet, vid, verdict)
     one = gone[0] if gone else None
     if isinstance(one, Onward) and verdict.how == "learned" and _aged_out(run, ns, bridge, packet, one, vid):

@@ -56,7 +56,7 @@ class _Explorer:
         """Follow the frame later: received or transmitted at a link."""
         self.todo.append((received, key, path, tags))
 
-    def explore(self) -> Domain:
+    def explore(self) -> _Finding:
         while self.todo and len(self.visited) < MAX_LINKS:
             received, key, path, tags = self.todo.popleft()
             visit = received, key, tags
@@ -81,7 +81,7 @@ class _Explorer:
                 self.tunnel(ns, key, link, path, tags)
             else:
                 self.follow(departures(self.run, key, ns, link, frame, self.target), key, path, tags)
-        return self.found.domain()
+        return self.found
 
     def follow(self, copies: Copies, key: LinkKey, path: tuple[Crossing, ...], tags: Tags) -> None:
         """Follow all copies from a link; name those that don't go on."""
@@ -158,7 +158,7 @@ def broadcast_domain(run: Run, start: LinkKey, target: bytes = b"", mac: bytes =
     smac = link.mac if link is not None else b""
     explorer = _Explorer(run, target, ends.question(mac, smac, len(target) == 16))
     explorer.go(False, start, (), ())
-    return explorer.explore()
+    return explorer.explore().domain()
 
 
 def by_tunnel(run: Run, heard: Heard) -> bool:
@@ -192,8 +192,8 @@ def takers_at(run: Run, start: LinkKey, mac: bytes) -> tuple[list[Heard], bool]:
 def _takers(run: Run, received: bool, start: LinkKey, mac: bytes, tags: Tags) -> tuple[list[Heard], bool]:
     explorer = _Explorer(run, b"", ends.question(mac, b"").but(tags=tags))
     explorer.go(received, start, (), tags)
-    domain = explorer.explore()
+    reached = explorer.explore()
     found = [
-        heard for heard in domain.heard if (link := run.link(heard.link)) is not None and link.mac == mac
+        heard for heard in reached.heard if (link := run.link(heard.link)) is not None and link.mac == mac
     ]
-    return found, bool(domain.opaque) or bool(domain.wires)
+    return found, bool(reached.opaque) or bool(reached.wires)
