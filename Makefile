@@ -15,7 +15,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults
+.PHONY: help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -81,7 +81,7 @@ chaos: setup-test  ## faults under load on one server and on two, as root (ARGS=
 lock:  ## pin the packages anew that requirements*.in ask for
 	@$(PYTHON) scripts/setup.py lock
 
-proof-lab proof-faults: setup-test  ## every kind of network, every fault of the lab: real packets, predictions (docs/proofs)
+proof-lab proof-faults proof-problems: setup-test  ## every kind of network, every fault of the lab: real packets, predictions, what is found unasked (docs/proofs)
 	$(PY) -m tests.live.proof $(@:proof-%=%) $(ARGS)
 
 clean:  ## remove what set-up and runs made

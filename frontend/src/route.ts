@@ -14,8 +14,7 @@ export interface TraceView {
 }
 
 /** Which problems are listed. */
-export const LISTS = ["now", "resolved", "checks"] as const;
-export type ProblemList = (typeof LISTS)[number];
+export type ProblemList = "now" | "resolved";
 
 export type Route =
   | { page: "home" }
@@ -33,7 +32,7 @@ export function parseRoute(hash: string): Route {
   const rest = slash < 0 ? "" : decode(path.slice(slash + 1));
   const params = new URLSearchParams(query);
   if (head === "problems" || head === "alerts") {
-    const list = LISTS.find((name) => name === params.get("list")) ?? "now";
+    const list = params.get("list") === "resolved" ? "resolved" : "now";
     return { page: "problems", id: rest || null, list };
   }
   if (head === "trace" && rest) return { page: "trace", id: rest, view: parseView(params) };
@@ -62,7 +61,7 @@ export function formatRoute(route: Route): string {
       return "#/";
     case "problems": {
       const id = route.id ? `/${encodeURIComponent(route.id)}` : "";
-      return `#/problems${id}${route.list === "now" ? "" : `?list=${route.list}`}`;
+      return `#/problems${id}${route.list === "resolved" ? "?list=resolved" : ""}`;
     }
     case "select":
       return formatTarget(route.target);

@@ -12,6 +12,7 @@ import msgspec
 from django.conf import settings
 
 from netviz.core.check.facts import FACTS
+from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.problem import CheckResult, Command, Problem, Report
 from netviz.core.check.text import counted
 from netviz.core.plain import plain
@@ -23,7 +24,10 @@ from netviz.tracing.states import View
 
 MAX_PODS = 5
 # A kind of problem -> the check that finds it.
-CHECK_OF: Mapping[str, str] = {kind: fact.name for fact in FACTS for kind in fact.kinds}
+CHECK_OF: Mapping[str, str] = {
+    **dict.fromkeys(PATH_KINDS, "paths"),
+    **{kind: fact.name for fact in FACTS for kind in fact.kinds},
+}
 
 
 def time_of(view: View) -> datetime:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.bench import (
     conntrack,
+    facts,
     fleet,
     footprint,
     latency,
@@ -36,6 +37,7 @@ BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "steady": steady.run,
     "traces": traces.run,
     "scale": scale.run,
+    "facts": facts.run,
     "projection": projection.run,
     "conntrack": conntrack.run,
     "netfilter": netfilter.run,

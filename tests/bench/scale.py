@@ -63,30 +63,32 @@ def _keyed(*records: Any) -> Section[Any, Any]:
     return section_of(records)
 
 
-def _pod_addr(node: int, pod: int) -> bytes:
+def pod_addr(node: int, pod: int) -> bytes:
     """Address `pod` of the node's /26 below 10.0.0.0/8."""
     return (10 << 24 | node << 6 | pod).to_bytes(4, "big")
 
 
-def _node_addr(node: int) -> bytes:
+def node_addr(node: int) -> bytes:
     return (172 << 24 | 16 << 16 | node + 1).to_bytes(4, "big")
 
 
-def _mac(kind: int, node: int, number: int) -> bytes:
+def mac_of(kind: int, node: int, number: int) -> bytes:
     return bytes((2, kind)) + node.to_bytes(2, "big") + number.to_bytes(2, "big")
 
 
 def _pod(node: int, pod: int, root: NetnsKey) -> NetnsState:
     name = f"pod-{node}-{pod}"
     key = NetnsKey(root.node, 4, 1000 + pod)
-    addr, gateway = _pod_addr(node, pod + 2), _pod_addr(node, 1)
-    eth0 = Link(2, "eth0", "veth", 1, UP, 6, 1500, _mac(1, node, pod), 0, 10 + pod, 0, ipv4=ENDS, ipv6=ENDS6)
+    addr, gateway = pod_addr(node, pod + 2), pod_addr(node, 1)
+    eth0 = Link(
+        2, "eth0", "veth", 1, UP, 6, 1500, mac_of(1, node, pod), 0, 10 + pod, 0, ipv4=ENDS, ipv6=ENDS6
+    )
     record = Netns(key, name, nsids=((0, root),), pod=Pod(name, "default", source="cri"))
     hop = (Nexthop(2),)
     routes = _keyed(
         *LO_ROUTES,
         Route(255, addr, 32, RTN_LOCAL, scope=254, prefsrc=addr, nexthops=hop),
-        Route(254, _pod_addr(node, 0), 26, scope=253, prefsrc=addr, nexthops=hop),
+        Route(254, pod_addr(node, 0), 26, scope=253, prefsrc=addr, nexthops=hop),
         Route(254, bytes(4), 0, nexthops=(Nexthop(2, gateway),)),
     )
     return NetnsState(
@@ -103,16 +105,16 @@ def _node(node: int, others: Mapping[Any, Route]) -> NodeState:
     name = f"node-{node}"
     key = NetnsKey(name, 4, 1)
     pods = [_pod(node, pod, key) for pod in range(PODS)]
-    nic = Link(2, "eth0", "", 1, UP, 6, 1500, _mac(2, node, 0), ipv4=FORWARDS, ipv6=FORWARDS6)
-    bridge = Link(3, "cni0", "bridge", 1, UP, 6, 1500, _mac(3, node, 0), info=BridgeInfo(), ipv4=FORWARDS)
+    nic = Link(2, "eth0", "", 1, UP, 6, 1500, mac_of(2, node, 0), ipv4=FORWARDS, ipv6=FORWARDS6)
+    bridge = Link(3, "cni0", "bridge", 1, UP, 6, 1500, mac_of(3, node, 0), info=BridgeInfo(), ipv4=FORWARDS)
     links = {1: LO, 2: nic, 3: bridge}
     for pod in range(PODS):
-        mac = _mac(4, node, pod)
+        mac = mac_of(4, node, pod)
         links[10 + pod] = Link(
             10 + pod, f"veth{pod}", "veth", 1, UP, 6, 1500, mac, 3, 2, pod, port=BridgePort(), ipv4=FORWARDS
         )
-    own, gateway = _node_addr(node), _pod_addr(node, 1)
-    cidr = Route(254, _pod_addr(node, 0), 26, scope=253, prefsrc=gateway, nexthops=(Nexthop(3),))
+    own, gateway = node_addr(node), pod_addr(node, 1)
+    cidr = Route(254, pod_addr(node, 0), 26, scope=253, prefsrc=gateway, nexthops=(Nexthop(3),))
     routes = {**others, cidr.key: cidr}
     routes |= _keyed(
         *LO_ROUTES,
@@ -135,7 +137,7 @@ def _node(node: int, others: Mapping[Any, Route]) -> NodeState:
 def build(nodes: int = NODES) -> ClusterState:
     """Construct the cluster."""
     routes = (
-        Route(254, _pod_addr(node, 0), 26, nexthops=(Nexthop(2, _node_addr(node)),)) for node in range(nodes)
+        Route(254, pod_addr(node, 0), 26, nexthops=(Nexthop(2, node_addr(node)),)) for node in range(nodes)
     )
     others = {route.key: route for route in routes}
     return ClusterState({f"node-{node}": _node(node, others) for node in range(nodes)})

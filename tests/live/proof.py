@@ -3,6 +3,7 @@
     python -m tests.live.proof lab       each kind and variant, 3 nodes with 4 pods: every pair with every exchange,
                                          every service from each node, in every mode of kube-proxy
     python -m tests.live.proof faults    each fault in each kind that it works in: affected pairs, predictions, undoing
+    python -m tests.live.proof problems  each kind without a fault, and each fault in it: what netviz finds unasked
 
 What they find is written to docs/proofs, with the date and kernel.
 """
@@ -26,6 +27,7 @@ from lab.spec import PROXIES
 from tests.live import kind_probes
 from tests.live.fault_probes import SERVICE_PORT, differences, healthy, kernel_state, left_behind
 from tests.live.prediction import snapshot
+from tests.live.problem_proof import NO_PROBLEM, NOT_FOUND, Watch, found_and_gone, unhealthy, warm
 from tests.live.translated import compare_translated
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/proofs"
@@ -160,13 +162,67 @@ def prove_faults(only: list[str]) -> int:
     return any("WRONG" in row[2] for row in rows)
 
 
+def prove_problem(cluster: Cluster, watch: Watch, name: str) -> str:
+    """Apply a fault: a problem is found at the right place, and gone when it is mended."""
+    there, wrong = found_and_gone(cluster, watch, name)
+    passed_by = {**NO_PROBLEM, **NOT_FOUND}
+    if not there and name in passed_by and not wrong[1:]:
+        return f"not found: {passed_by[name]}" if name in NOT_FOUND else f"no problem: {passed_by[name]}"
+    if wrong:
+        return f"WRONG: {'; '.join(wrong)}"
+    return f"{there[0].kind}: {there[0].headline}"
+
+
+def prove_problems(only: list[str]) -> int:
+    """Prove that every fault is found unasked, and nothing where there is none; the exit status."""
+    rows: list[tuple[str, str, str]] = []
+    for kind in only or list(kinds.KINDS):
+        spec = ClusterSpec("proof-problems", nodes=NODES, pods=2, kind=kind, services=2)
+        with Cluster.up(spec) as cluster:
+            warm(cluster)
+            watch = Watch(cluster)
+            print(kind, end=": ", file=sys.stderr, flush=True)
+            rows.append(("(none)", kind, attempt(lambda w=watch: prove_sound(w))))
+            for fault in (one for one in FAULTS.values() if kind in one.kinds):
+                print(kind, fault.name, end=": ", file=sys.stderr, flush=True)
+                rows.append(
+                    (
+                        fault.name,
+                        kind,
+                        attempt(lambda n=fault.name, c=cluster, w=watch: prove_problem(c, w, n)),
+                    )
+                )
+    rows.sort()
+    report(
+        "What netviz finds unasked",
+        rows,
+        ("fault", "kind", "what was found, and gone when mended"),
+        "problems",
+    )
+    return any("WRONG" in row[2] for row in rows)
+
+
+def prove_sound(watch: Watch) -> str:
+    """Judge a healthy network: no problem, and nothing undecided."""
+    found = watch.look()
+    wrong = unhealthy(found)
+    checks = len(found.results)
+    return (
+        f"WRONG: {'; '.join(wrong[:3])}"
+        if wrong
+        else f"no problem; {checks} checks, {found.pairs} pairs of pods"
+    )
+
+
 def main() -> int:
     """Prove what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("lab", "faults"))
-    parser.add_argument("kinds", nargs="*", help="faults: these kinds alone")
+    parser.add_argument("what", choices=("lab", "faults", "problems"))
+    parser.add_argument("kinds", nargs="*", help="faults and problems: these kinds alone")
     args = parser.parse_args()
     sweep()
+    if args.what == "problems":
+        return prove_problems(args.kinds)
     return prove_lab() if args.what == "lab" else prove_faults(args.kinds)
 
 

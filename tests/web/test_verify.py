@@ -187,3 +187,4 @@ def test_names_can_do_nothing_to_a_terminal(files: Files) -> None:
 
 def test_each_kind_belongs_to_a_check() -> None:
     assert told.CHECK_OF["duplicate-address"] == "addresses"
+    assert told.CHECK_OF["no-route"] == "paths"

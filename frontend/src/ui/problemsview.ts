@@ -40,7 +40,7 @@ export class ProblemsView {
       button.addEventListener("click", () => this.context.go({ page: "problems", id: null, list: name }));
       return button;
     };
-    this.tabs = { now: tab("now"), resolved: tab("resolved"), checks: tab("checks") };
+    this.tabs = { now: tab("now"), resolved: tab("resolved") };
     this.filter.addEventListener("input", () => this.update());
     this.news.addEventListener("click", () => this.release());
     this.list.element.addEventListener("pointerenter", () => {
@@ -92,8 +92,8 @@ export class ProblemsView {
     const waiting = found.length - shown.length;
     this.news.hidden = waiting === 0;
     setText(this.news, `${waiting} new`);
-    const groups = this.name === "resolved" ? resolvedGroup(shown) : groupsOf(shown);
-    const selected = this.selected ?? (this.name === "checks" ? null : this.first(groups));
+    const groups = this.name === "now" ? groupsOf(shown) : resolvedGroup(shown);
+    const selected = this.selected ?? this.first(groups);
     this.list.show(groups, selected, graph.nodes.keys(), now);
     this.showDetail(selected, groups);
     this.showTabs();
@@ -117,7 +117,7 @@ export class ProblemsView {
   }
 
   private found(): ProblemObj[] {
-    const all = this.name === "resolved" ? this.resolved : [...this.context.graph.problems.values()];
+    const all = this.name === "now" ? [...this.context.graph.problems.values()] : this.resolved;
     return all.filter((problem) => matches(problem, this.filter.value));
   }
 
@@ -172,8 +172,8 @@ export class ProblemsView {
       ? [this.failed]
       : id !== null
         ? [h("h2", {}, "This problem is over"), h("p", { class: "muted" }, "See Resolved.")]
-        : this.name === "checks" || (groups.length === 0 && this.name === "now" && !this.filter.value)
-          ? whatIsChecked(this.context.graph.checking, new Date())
+        : groups.length === 0 && this.name === "now" && !this.filter.value
+          ? nothingWrong(this.context.graph.checking, new Date())
           : [h("p", { class: "muted" }, this.filter.value ? "No problem matches." : "None is kept.")];
     const text = parts.map((part) => part.outerHTML).join("");
     if (text === this.empty) return;
@@ -182,11 +182,10 @@ export class ProblemsView {
   }
 
   private showTabs(): void {
-    const names: Record<ListName, string> = { now: "Now", resolved: "Resolved", checks: "Checks" };
+    const names: Record<ListName, string> = { now: "Now", resolved: "Resolved" };
     const numbers = {
       now: String(this.context.graph.problems.size),
       resolved: this.resolved.length > 0 ? String(this.resolved.length) : "",
-      checks: "",
     };
     for (const [name, tab] of Object.entries(this.tabs) as [ListName, HTMLElement][]) {
       tab.setAttribute("aria-selected", String(name === this.name));
@@ -226,24 +225,21 @@ function footerParts(checking: CheckingObj | null, now: Date): HTMLElement[] {
   return [keys, h("span", { class: "spring" }), h("span", {}, `${left}${part.text}`)];
 }
 
-/** What was checked, how much of it, and what wasn't. With no problem this is the answer: never just "none". */
-function whatIsChecked(checking: CheckingObj | null, now: Date): HTMLElement[] {
+/** Without a problem: what was checked, how much of it, and what wasn't. Never just "none". */
+function nothingWrong(checking: CheckingObj | null, now: Date): HTMLElement[] {
   const part = checksPart(checking, now);
-  if (!checking || checking.checks.length === 0)
+  if (checking?.state !== "current")
     return [
       h("h2", {}, part.text),
       h("p", { class: "muted" }, part.beside || "What is wrong isn’t known until then."),
     ];
-  const isCurrent = checking.state === "current";
+  const unknown = checking.checks.filter((check) => check.result === "unknown");
   return [
-    h("h2", {}, titleOf(checking, part.text)),
+    h("h2", {}, unknown.length > 0 ? "No problem found, but not all could be checked" : "No problem found"),
     h(
       "p",
       {},
-      `Checked: ${coverage(checking).join("; ")}. `,
-      isCurrent
-        ? `The checks follow each change; this is as of ${moment(now.toISOString(), now)}.`
-        : `This is what was found last${part.beside ? ` (${part.beside})` : ""}.`,
+      `Checked: ${coverage(checking).join("; ")}. The checks follow each change; this is as of ${moment(now.toISOString(), now)}.`,
     ),
     ...checking.away.slice(0, 5).map((text) => h("p", { class: "state-note warn" }, `${text}.`)),
     h(
@@ -274,13 +270,4 @@ function whatIsChecked(checking: CheckingObj | null, now: Date): HTMLElement[] {
       ),
     ),
   ];
-}
-
-function titleOf(checking: CheckingObj, checks: string): string {
-  if (checking.state !== "current" && checking.state !== "behind") return checks;
-  const { open, aside } = checking.counts;
-  if (open + aside > 0) return checks;
-  if (checking.checks.some((check) => check.result === "unknown"))
-    return "No problem found, but not all could be checked";
-  return checking.state === "current" ? "No problem found" : "No problem found so far";
 }

@@ -19,8 +19,8 @@ from netviz.core.check.facts import FACTS
 from netviz.core.check.facts.collectors import doubt, not_understood
 from netviz.core.check.long import LongCheck
 from netviz.core.check.one_cause import put_together
-from netviz.core.check.problem import NodeHealth, Problem, Report
-from netviz.core.check.standing import Attempt, Keys, Standing
+from netviz.core.check.problem import CheckResult, NodeHealth, Problem, Report
+from netviz.core.check.standing import Attempt, Keys, Standing, reasons_text
 from netviz.core.check.wiring import Wiring
 from netviz.core.model.netfilter import Body
 from netviz.core.state.bodies import digests_of
@@ -114,7 +114,7 @@ class Checker:
         traced: list[Problem] = []
         for check in self._long:
             traced += check.problems()
-            results.append(check.result())
+            results.append(_with(check.result(), lost))
             pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
         every = put_together(found.values(), traced)
         problems = sorted((_doubted(problem, lost) for problem in every), key=_rank)
@@ -254,6 +254,13 @@ def _doubted(problem: Problem, lost: Mapping[str, str]) -> Problem:
     """A problem with what is to be said of the collectors that it rests on."""
     doubts = tuple(dict.fromkeys(lost[node] for node, _ in problem.rests_on if node in lost))
     return msgspec.structs.replace(problem, doubts=doubts) if doubts else problem
+
+
+def _with(result: CheckResult, lost: Mapping[str, str]) -> CheckResult:
+    """A result with what is to be said of collectors: what rests on a lost one hasn't passed."""
+    reason = reasons_text([*lost.values(), *filter(None, (result.reason,))])
+    state = "unknown" if lost and result.result == "pass" else result.result
+    return msgspec.structs.replace(result, result=state, reason=reason)
 
 
 def _rank(problem: Problem) -> tuple[Any, ...]:

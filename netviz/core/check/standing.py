@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -125,9 +125,7 @@ class Standing:
         fact = self.fact
         reasons = [*lost.values(), *self._say()[1]]
         reasons += [f"{name} is not judged yet" for name in self.due if name not in self._judged]
-        reason = "; ".join(reasons[:MAX_REASONS])
-        if len(reasons) > MAX_REASONS:
-            reason += f"; and {len(reasons) - MAX_REASONS} more"
+        reason = reasons_text(reasons)
         result: Result = "fail" if failed else "unknown" if reasons else "pass"
         return CheckResult(fact.name, result, self._total, fact.unit, reason, fact.demands)
 
@@ -159,6 +157,12 @@ def _set(mapping: dict[Any, Any], key: Any, value: Any) -> None:
         mapping[key] = value
     else:
         mapping.pop(key, None)
+
+
+def reasons_text(reasons: Sequence[str]) -> str:
+    """Write why something isn't known: the first few reasons, and how many more there are."""
+    more = len(reasons) - MAX_REASONS
+    return "; ".join((*reasons[:MAX_REASONS], *([f"and {more} more"] if more > 0 else [])))
 
 
 def missing_of(wiring: Wiring, needs: tuple[str, ...]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from netviz.core.check.checker import Checker, changed_sections
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.facts import FACTS
+from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.problem import NodeHealth, Problem, Report, Where
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.conntrack import IPS_DST_NAT, CtEntry
@@ -216,6 +217,14 @@ def test_a_lost_collector_is_a_problem_and_puts_all_that_rests_on_it_in_doubt() 
     assert judge(textbook()[0], lost).problems[0].where.node == "node-2"
     assert result(judge(textbook()[0], lost), "addresses") == "unknown"
     assert checker.judge(duplicated().cluster()).problems[0].doubts == ()
+
+
+def test_a_check_that_takes_long_hasnt_passed_either_while_a_collector_is_lost() -> None:
+    checker = Checker((), (PathsCheck(),))
+    state = textbook(2, 1)[0].cluster()
+    assert [one.result for one in finished(checker, state).results] == ["pass"]
+    lost = checker.judge(state, {"node-2": NodeHealth(connected=False)}).results
+    assert [(one.result, one.reason) for one in lost] == [("unknown", "node-2's collector is not connected")]
 
 
 def test_a_silence_that_grows_changes_no_problem() -> None:

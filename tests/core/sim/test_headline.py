@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from netviz.core.model.l2 import NUD_REACHABLE
 from netviz.core.sim.headline.cause import cause_of
 from netviz.core.sim.headline.sentences import SENTENCES, headline_of
 from netviz.core.sim.outcome import outcome_of
@@ -32,6 +33,12 @@ def lose_routes(node: str, prefix: str) -> Plant:
     return plant
 
 
+def to_the_router(_net: Net, made: Made) -> None:
+    """The packet leaves for the router, whose MAC was learned: nothing says that it is wrong."""
+    made["node-1"].no_route("10.1.2.0/24")
+    made["node-1"].neigh("ens3", "192.168.0.254", "02:00:00:00:0f:0f", NUD_REACHABLE)
+
+
 CASES: list[tuple[Plant, str, tuple[str, ...]]] = [
     (
         lose_routes("node-1", "10.1.2.0/24"),
@@ -44,6 +51,7 @@ CASES: list[tuple[Plant, str, tuple[str, ...]]] = [
         ("node-2", "no route", "node-1's pods", "10.1.1.0/24"),
     ),
     (lambda _, made: made["node-1"].no_route("10.1.2.0/24"), "no-route", ("node-1", "10.1.2.0/24")),
+    (to_the_router, "no-route", ("node-1", "10.1.2.0/24")),
     (lambda _, made: made["pod-2-1"].down("eth0"), "link-down", ("eth0", "default/pod-2-1", "down")),
     (lambda _, made: made["node-2"].down("veth-pod-2-1"), "link-down", ("veth-pod-2-1", "node-2", "down")),
     (lambda _, made: made["node-2"].down("cni0"), "link-down", ("cni0", "node-2", "down")),

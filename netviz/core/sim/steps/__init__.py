@@ -9,11 +9,9 @@ from netviz.core.sim.steps.base import (
     Copy,
     Decision,
     DropReason,
-    Edge,
     Opaque,
     Origin,
     Place,
-    SourceFault,
     Stray,
 )
 from netviz.core.sim.steps.encap import Decap, Encap
@@ -67,7 +65,6 @@ __all__ = [
     "Decap",
     "Decision",
     "DropReason",
-    "Edge",
     "Encap",
     "Forward",
     "HookVerdict",
@@ -87,7 +84,6 @@ __all__ = [
     "RuleHit",
     "Silence",
     "SocketLookup",
-    "SourceFault",
     "SourceRefusal",
     "Stray",
     "Transmit",

@@ -1,0 +1,47 @@
+"""Faults are found unasked in a lab cluster, each at its place, and gone when mended; nothing is found without one.
+
+This is a sample; `make proof-problems` does it with all faults in all kinds of networks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from lab.cluster import Cluster, ClusterSpec
+from tests.live.problem_proof import Watch, at_device, blamed, found_and_gone, unhealthy, warm
+
+pytestmark = pytest.mark.live
+# Faults that the state shows by itself, one that only traces show, and the kind of the problem that each is.
+SAMPLE = {
+    "wrong-mtu": "mtu-at-veth",
+    "wrong-pod-neighbour": "wrong-neighbour",
+    "leftover-route": "leftover-route",
+    "stale-conntrack": "stale-conntrack",
+    "route-missing": "no-route",
+}
+
+
+Rig = tuple[Cluster, Watch]
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    """Two pods on each of two nodes, with services, and who judges them."""
+    spec = ClusterSpec(f"t{os.getpid()}-found", nodes=2, pods=2, services=2)
+    with Cluster.up(spec) as cluster:
+        warm(cluster)
+        yield cluster, Watch(cluster)
+
+
+def test_a_healthy_network_has_no_problem_and_nothing_undecided(rig: Rig) -> None:
+    assert unhealthy(rig[1].look()) == []
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_a_fault_is_found_at_its_place_and_gone_when_mended(rig: Rig, name: str) -> None:
+    there, wrong = found_and_gone(*rig, name)
+    assert not wrong
+    assert SAMPLE[name] in {problem.kind for problem in there if at_device(problem, blamed(rig[0], name))}
