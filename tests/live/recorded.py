@@ -35,10 +35,10 @@ def chains(state: ClusterState) -> Chains:
     ns = one.root
     assert ns is not None
 
-    def elements(name: str) -> SetBody | None:
+    def elements(name: str) -> tuple[SetBody, int] | None:
         record = next((found for found in ns.nft_sets.values() if found.name == name), None)
         body = state.bodies.get(record.body) if record is not None else None
-        return body if isinstance(body, SetBody) else None
+        return (body, record.data_type) if record is not None and isinstance(body, SetBody) else None
 
     found = {}
     for chain in ns.nft_chains.values():

@@ -50,6 +50,8 @@ ip saddr . tcp dport @pairs drop
 ip saddr != @named drop
 ip saddr { 10.0.0.1, 10.0.0.2 } drop
 tcp dport vmap { 80 : accept, 81 : drop }
+meta mark set tcp dport map { 80 : 0x10, 81 : 0x20 }
+ip daddr set ip saddr map { 10.0.0.1 : 10.0.0.2 }
 ip daddr 10.0.0.1 tcp dport 80 accept
 add @grown { ip saddr }
 update @grown { ip saddr limit rate over 10/second }
@@ -77,11 +79,11 @@ def texts(ns: Namespace) -> list[str]:
     reading = Netfilter().collect(ns.handle, NFT_SECTIONS)
     bodies = {digest: body.decode() for digest, body in reading.bodies.items()}
     chain = next(one for one in reading.sections["nft_chains"] if one.name == "c")
-    sets = {one.name: bodies.get(one.body) for one in reading.sections["nft_sets"]}
+    sets = {one.name: (bodies.get(one.body), one.data_type) for one in reading.sections["nft_sets"]}
 
-    def elements(name: str) -> SetBody | None:
-        found = sets.get(name)
-        return found if isinstance(found, SetBody) else None
+    def elements(name: str) -> tuple[SetBody, int] | None:
+        body, data_type = sets.get(name, (None, 0))
+        return (body, data_type) if isinstance(body, SetBody) else None
 
     return [rule_text(rule, chain.family, elements=elements) for rule in bodies[chain.body].rules]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from netviz.core.model.addr import pack_ip
+from netviz.core.sim.nft.words import typed_text
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.trace import Trace
 from tests.core.sim.build import Net, Ns, textbook
@@ -58,3 +60,14 @@ def test_links_that_share_a_mac() -> None:
     made["node-3"].change("ens3", mac=made["node-2"].named("ens3").mac)
     named = choices(net.trace("pod-1-1", "pod-2-1"))
     assert named == ["by ens3 to node-2", "by ens3 to node-3"]
+
+
+def test_a_maps_values_are_written_by_their_datatype() -> None:
+    """nft's datatypes: 7 ipv4_addr, 8 ipv6_addr, 13 inet_service, 19 mark; six bits each of a concatenation."""
+    endpoint = pack_ip("10.1.2.11") + (8080).to_bytes(2, "big") + bytes(2)
+    assert typed_text(7 << 6 | 13, endpoint) == "10.1.2.11 . 8080"
+    assert typed_text(8 << 6 | 13, pack_ip("fd00::1") + endpoint[4:]) == "fd00::1 . 8080"
+    assert typed_text(19, b"\x10\0\0\0") == "0x10"
+    assert typed_text(12 << 6 | 13, b"\x06\0\0\0" + endpoint[4:]) == "tcp . 8080"
+    assert typed_text(0, endpoint) == "0xa01020b1f900000"
+    assert typed_text(63, b"\x01\x02") == "0x102"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from netviz.core.model.addr import format_ip, format_mac, format_prefix
 from netviz.core.sim.headline.cause import Cause, cause_of, owner_of
+from netviz.core.sim.kubernetes.policy import denied_by_policy
 from netviz.core.sim.outcome import GOOD, outcome_of
 from netviz.core.sim.packet import PROTO_NAMES
 from netviz.core.sim.steps import (
@@ -91,6 +92,9 @@ def _rule(trace: Trace, cause: Cause) -> str:
     if what.hit is None:
         name = f"{chain.table} {chain.name}" if chain is not None else "a chain"
         return f"The policy of chain {name} on {where(cause.hop)} {verb} packets to {_dst(cause)}"
+    if cause.step.meaning and denied_by_policy(cause.step):
+        meant = cause.step.meaning.removeprefix("That is ").rstrip(".")
+        return f"{where(cause.hop)} {verb} packets to {_dst(cause)}: {meant}"
     table = f"{chain.table} " if chain is not None else ""
     return f"A rule of chain {table}{what.hit.within} on {where(cause.hop)} {verb} packets to {_dst(cause)}"
 

@@ -12,7 +12,16 @@ from collections.abc import Callable
 import msgspec
 
 from netviz.core.model.addr import format_ip
-from netviz.core.sim.kubernetes import calico, cilium, cni, flannel, kindnet, kube_proxy, kube_proxy_nft
+from netviz.core.sim.kubernetes import (
+    calico,
+    cilium,
+    cni,
+    flannel,
+    kindnet,
+    kube_proxy,
+    kube_proxy_nft,
+    kube_router,
+)
 from netviz.core.sim.kubernetes.seen import Seen
 from netviz.core.sim.steps import (
     Bridge,
@@ -38,6 +47,7 @@ RULES: tuple[Recogniser, ...] = (
     flannel.rules,
     calico.rules,
     kindnet.rules,
+    kube_router.rules,
     cni.rules,
 )
 DEVICES: tuple[Recogniser, ...] = (

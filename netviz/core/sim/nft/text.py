@@ -24,7 +24,7 @@ from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.nft import words as nft_words
 from netviz.core.sim.nft.context import word
 from netviz.core.sim.nft.statements import STATEMENTS, verdict_text
-from netviz.core.sim.nft.words import value_text
+from netviz.core.sim.nft.words import typed_text, value_text
 from netviz.core.sim.xtables.text import is_xtables, xt_rule_text
 from netviz.core.sim.xtables.text_ebtables import eb_rule_text
 from netviz.core.sim.xtables.text_matches import Sets
@@ -36,7 +36,8 @@ BITWISE = {1: "<<", 2: ">>", 3: "&", 4: "|", 5: "^"}
 MAX_ELEMENTS = 6
 PRESENT = 0x20
 IMPLIED = ("meta l4proto", "meta nfproto", "meta protocol", "ip protocol", "ip6 nexthdr")
-Elements = Callable[[str], SetBody | None]
+# A set by name: its elements, and the datatype of a map's values.
+Elements = Callable[[str], tuple[SetBody, int] | None]
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -316,10 +317,10 @@ class Writer:
         self.out.append(f"{name} {'!= ' if a.get('op') == 1 else ''}{low}-{high}")
 
     def _lookup(self, a: dict[str, Any]) -> None:
-        body = self._set_of(a.get("set", ""))
+        body, data_type = self._set_of(a.get("set", "")) or (None, 0)
         length = len(body.elems[0].key) if body is not None and body.elems else 64
         name = self._joined(a["sreg"], length)
-        what = self._set_text(str(a.get("set")), body, name)
+        what = self._set_text(str(a.get("set")), body, name, data_type)
         if "dreg" not in a:
             self.out.append(f"{name} {'!= ' if a.get('flags') else ''}{what}")
         elif a["dreg"] == 0:
@@ -328,11 +329,11 @@ class Writer:
             self.regs = {reg: held for reg, held in self.regs.items() if reg < word(a["dreg"])}
             self._put(a["dreg"], Loaded(f"{name} map {what}"))
 
-    def _set_of(self, name: str) -> SetBody | None:
+    def _set_of(self, name: str) -> tuple[SetBody, int] | None:
         return self.elements(name) if self.elements is not None else None
 
     @staticmethod
-    def _set_text(name: str, body: SetBody | None, field: str) -> str:
+    def _set_text(name: str, body: SetBody | None, field: str, data_type: int) -> str:
         """Write an unnamed set's elements, a named set's name."""
         if not name.startswith("__") or body is None or " . " in field:
             return f"@{name}"
@@ -344,7 +345,7 @@ class Writer:
             if elem.verdict is not None:
                 key += f" : {verdict_text(elem.verdict, elem.chain)}"
             elif elem.data:
-                key += f" : {value_text('', elem.data)}"
+                key += f" : {typed_text(data_type, elem.data)}"
             words.append(key)
         more = ", ..." if len(body.elems) > MAX_ELEMENTS else ""
         intervals = any(elem.end for elem in body.elems)

@@ -267,6 +267,36 @@ def value_text(name: str, data: bytes) -> str:
     return hex(number) if name in HEX or not name or "&" in name else str(number)
 
 
+# nft's datatypes, of which a concatenation has six bits each: their bytes, and how nft writes a value.
+TYPE_IP, TYPE_IP6, TYPE_ETHER, TYPE_PROTO, TYPE_SERVICE, TYPE_MARK = 7, 8, 9, 12, 13, 19
+SIZES = {TYPE_IP: 4, TYPE_IP6: 16, TYPE_ETHER: 6, TYPE_PROTO: 1, TYPE_SERVICE: 2, TYPE_MARK: 4}
+
+
+def typed_text(data_type: int, data: bytes) -> str:
+    """Write a map's value as nft does, by its datatype; where that isn't known, as a number."""
+    kinds = [data_type >> shift & 0x3F for shift in range(24, -1, -6) if data_type >> shift]
+    parts, at = [], 0
+    for kind in kinds:
+        size = SIZES.get(kind, 0)
+        part = data[at : at + size]
+        if not size or len(part) < size:
+            return value_text("", data)
+        parts.append(_typed(kind, part))
+        at += -(-size // 4) * 4
+    return " . ".join(parts) or value_text("", data)
+
+
+def _typed(kind: int, part: bytes) -> str:
+    if kind in (TYPE_IP, TYPE_IP6):
+        return format_ip(part)
+    if kind == TYPE_ETHER:
+        return format_mac(part)
+    if kind == TYPE_PROTO:
+        return _named("meta l4proto", part, part[0])
+    number = int.from_bytes(part, "little" if kind == TYPE_MARK else "big")
+    return f"{number:#x}" if kind == TYPE_MARK else str(number)
+
+
 def _named(name: str, data: bytes, number: int) -> str:
     if name in ("meta l4proto", "ip protocol", "ip6 nexthdr") or (
         name.endswith(" protocol") and name.startswith("ct")

@@ -29,10 +29,10 @@ def hit_text(ref: ChainRef | None, hit: RuleHit | None) -> str:
 def _write(ref: ChainRef, rule: NftRuleBody) -> str:
     family, table = ref.chain.family, ref.chain.table
 
-    def elements(name: str) -> SetBody | None:
+    def elements(name: str) -> tuple[SetBody, int] | None:
         record = ref.ns.nft_sets.get((family, table, name))
         body = ref.bodies.get(record.body) if record is not None else None
-        return body if isinstance(body, SetBody) else None
+        return (body, record.data_type) if record is not None and isinstance(body, SetBody) else None
 
     return rule_text(rule, family, ref.ns.ipsets, ref.legacy, elements)
 

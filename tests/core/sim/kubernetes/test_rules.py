@@ -30,11 +30,12 @@ def says(
     base: str = "ip nat PREROUTING",
     net: tuple[Net, dict[str, Ns]] | None = None,
     dport: int = 80,
+    dst: str = "10.96.0.1",
 ) -> str:
     """Ask for the meaning of a netfilter step on node-1."""
     built, made = net or textbook()
     cluster = built.cluster()
-    packet = Packet(pack_ip("10.1.1.11"), pack_ip("10.96.0.1"), 6, 40000, dport)
+    packet = Packet(pack_ip("10.1.1.11"), pack_ip(dst), 6, 40000, dport)
     ns = cluster.nodes["node-1"].netns[made["node-1"].key]
     family, table, name = base.split(" ")
     ref = ChainRef(NftChain(FAMILIES[family], table, name), ns, cluster.bodies)
@@ -203,6 +204,46 @@ def test_kube_proxy_by_nftables() -> None:
 def test_network_plugins(rule: str, within: str, base: str, expected: str) -> None:
     """flannel, kindnet and the CNI plugins, in iptables and in nftables; not another's chains of like names."""
     assert says([], rule, within, base) == expected
+
+
+KUBE_ROUTER = [
+    'KUBE-ROUTER-FORWARD: -d 10.1.2.11/32 -m comment --comment "rule to jump traffic destined to POD name:{} '
+    'namespace: {} to chain KUBE-POD-FW-AIWVY7TMPWP7PXQH" -j KUBE-POD-FW-AIWVY7TMPWP7PXQH',
+    'KUBE-POD-FW-AIWVY7TMPWP7PXQH: -m comment --comment "run through nw policy deny-all" -j KUBE-NWPLCY-SB6L4XPQ7W7HDE22',
+]
+REFUSES = (
+    '-m comment --comment "rule to REJECT traffic destined for POD name:{} namespace: {}" -j REJECT '
+    "--reject-with icmp-port-unreachable"
+)
+
+
+@pytest.mark.parametrize(
+    ("pod", "expected"),
+    [
+        (("pod-2-1", "default"), ""),
+        (
+            ("nightly", "batch"),
+            "; but 10.1.2.11 is pod default/pod-2-1 on node-2 now, so the rule is stale",
+        ),
+    ],
+)
+def test_kube_router(pod: tuple[str, str], expected: str) -> None:
+    net, made = textbook()
+    said = [text.format(*pod) for text in KUBE_ROUTER]
+    phrase = says(
+        said,
+        REFUSES.format(*pod),
+        "KUBE-POD-FW-AIWVY7TMPWP7PXQH",
+        "ip filter FORWARD",
+        (net, made),
+        dst="10.1.2.11",
+    )
+    named = f"{pod[1]}/{pod[0]}"
+    assert (
+        phrase
+        == f"kube-router's rule for traffic to pod {named}, by its network policies (deny-all){expected}"
+    )
+    assert says(said, REFUSES.format(*pod), "KUBE-POD-FW-notahash", "ip filter FORWARD", (net, made)) == ""
 
 
 def calico(layer: str, chain_name: str, comment: str) -> tuple[Net, dict[str, Ns]]:
