@@ -71,8 +71,8 @@ class Left(msgspec.Struct, frozen=True):
     known: bool = False
 
 
-Outcome = Onward | Lost | Unclear | Left
-Copies = Sequence[Outcome]
+AnyCopy = Onward | Lost | Unclear | Left
+Copies = Sequence[AnyCopy]
 
 
 class Taken(msgspec.Struct, frozen=True):

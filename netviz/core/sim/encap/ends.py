@@ -18,7 +18,7 @@ from netviz.core.state.node import NetnsState
 # An ARP message; a neighbour solicitation with its IPv6 header and the sender's MAC.
 ARP_BYTES, NDP_BYTES = 28, 72
 
-Copies = list[tuple[NetnsState, Packet, int]]
+Outers = list[tuple[NetnsState, Packet, int]]
 
 
 def question(dmac: bytes, smac: bytes, ipv6: bool = False) -> Packet:
@@ -33,7 +33,7 @@ def question(dmac: bytes, smac: bytes, ipv6: bool = False) -> Packet:
 
 def copies(
     run: Run, ns: NetnsState, link: Link, dmac: bytes, smac: bytes, ipv6: bool = False, own: bool = False
-) -> Copies | None:
+) -> Outers | None:
     """List the outer packets (their namespace, the packet, its device) that carry a frame; None: not modelled.
 
     `own`: the frame belongs to a socket of the device's namespace.
@@ -43,7 +43,7 @@ def copies(
         return None
     space = run.netns(key)
     frame = question(dmac, smac, ipv6).but(own=own and ipv6)
-    found: Copies = []
+    found: Outers = []
     if isinstance(link.info, VxlanInfo):
         remotes = remotes_for(run, ns, link, link.info, dmac)
         if remotes is None:

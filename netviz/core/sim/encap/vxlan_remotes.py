@@ -43,7 +43,7 @@ def unmodelled(info: VxlanInfo) -> str:
     return ""
 
 
-class Lookup(msgspec.Struct, frozen=True):
+class Remotes(msgspec.Struct, frozen=True):
     """What a device's table says of a MAC: learned by this run, an entry of its own, the default one, or nothing ("").
 
     `remotes` are those with an address, of `entries` in all. `nexthop` is the group that the entry names instead;
@@ -57,7 +57,7 @@ class Lookup(msgspec.Struct, frozen=True):
     group: bool = False
 
 
-def lookup(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: bytes) -> Lookup:
+def lookup(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: bytes) -> Remotes:
     """Look up the remotes that a device sends a frame for a MAC to.
 
     Source: drivers/net/vxlan/vxlan_core.c, vxlan_xmit, vxlan_find_mac, vxlan_snoop (Linux 6.18).
@@ -66,12 +66,12 @@ def lookup(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, mac: bytes) ->
     found = table.get((link.ifindex, mac), [])
     learned = run.memory.vxlan_fdb.get((ns.key, link.ifindex, mac))
     if learned is not None and not any(pinned(entry) for entry in found):
-        return Lookup("learned", (Remote(learned, info.port, info.vni),), 1)
+        return Remotes("learned", (Remote(learned, info.port, info.vni),), 1)
     fdb: Literal["entry", "default"] = "entry" if found else "default"
     found = found or table.get((link.ifindex, DEFAULT_MAC), [])
     if not found:
-        return Lookup("")
-    return Lookup(
+        return Remotes("")
+    return Remotes(
         fdb,
         tuple(remote_of(entry, info) for entry in found if any(entry.dst)),
         len(found),

@@ -45,7 +45,7 @@ NF_ARP_IN, NF_ARP_OUT, NF_ARP_FORWARD = range(3)
 IPS_OFFLOAD = 1 << 14
 BRIDGE_HOOKS = {"pre": 0, "in": 1, "forward": 2, "out": 3, "post": 4}
 NF_BR_PRI_BRNF = 0
-Part = Literal["all", "before IP", "after IP"]
+HookPart = Literal["all", "before IP", "after IP"]
 
 
 class Forwarded(msgspec.Struct, frozen=True):
@@ -165,7 +165,7 @@ def bridge_hook(
     port: Link | None,
     bridge: Link,
     out: Link | None = None,
-    part: Part = "all",
+    part: HookPart = "all",
 ) -> Packet:
     """Pass a frame through a bridge's hook: its bridge chains, or a part of them.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, IFF_NOARP, Link
-from netviz.core.sim.copies import Copies, Outcome, Taken, Unclear
+from netviz.core.sim.copies import AnyCopy, Copies, Taken, Unclear
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
 from netviz.core.sim.link import bond, bridge, ipvlan, macvlan, netkit, plain, veth, vlan, vrf, wire
 from netviz.core.sim.link.kind import Kind, Upper
@@ -87,7 +87,7 @@ def arrivals(run: Run, key: LinkKey, ns: NetnsState, link: Link, packet: Packet)
     stacked = stacked_on(run, key)
     if not stacked:
         return STAYS
-    copies: list[Outcome] = []
+    copies: list[AnyCopy] = []
     stays = True
     for kind, uppers in stacked:
         if kind.takes is not None:
