@@ -92,6 +92,7 @@ export interface ProblemAction {
   until?: string;
 }
 
+const LISTEN_AGAIN_MS = 5000;
 /** The trace that is a problem's evidence has the problem's number. */
 const EVIDENCE = /^problem-(\d+)$/;
 
@@ -157,8 +158,8 @@ export class Api {
   }
 
   /**
-   * Report a trace's state, from what is known of it already, until it is done or failed: asked for once, then by
-   * socket, else by asking again. Returns a stop.
+   * Report a trace's state, from what is known of it already, and, once it is done, whether it is up to date: asked for
+   * once, then by socket, else by asking again. Returns a stop.
    */
   followTrace(
     id: string,
@@ -168,12 +169,19 @@ export class Api {
   ): () => void {
     let stopped = false;
     let finished = false;
+    let last: TraceRun | null = null;
     let socket: WebSocket | null = null;
-    const take = (run: TraceRun) => {
+    const take = (said: TraceRun) => {
       if (stopped || finished) return;
-      finished = run.status === "done" || run.status === "failed";
+      // What is said of a trace that is done leaves the trace out.
+      const run = { ...said, trace: said.trace ?? last?.trace ?? null };
+      last = run;
+      finished = run.status === "failed" || EVIDENCE.test(id);
       onRun(run);
       if (finished) socket?.close();
+    };
+    const doubt = (note: string) => {
+      if (!stopped && last) onRun({ ...last, current: null, current_note: note });
     };
     const listen = () => {
       if (stopped || finished) return;
@@ -182,7 +190,10 @@ export class Api {
         const run = parseRun(String(event.data));
         if (run) take(run);
       });
-      socket.addEventListener("close", () => void poll(500));
+      socket.addEventListener("close", () => {
+        if (last?.status === "done") doubt("The server can’t be asked whether it is up to date.");
+        void poll(500);
+      });
     };
     const poll = async (wait: number): Promise<void> => {
       if (stopped || finished) return;
@@ -191,10 +202,13 @@ export class Api {
       } catch (error) {
         if (isFinal(error)) {
           finished = true;
-          onError(error as Error);
+          if (last?.status === "done") doubt((error as Error).message);
+          else onError(error as Error);
         }
       }
-      if (!stopped && !finished) window.setTimeout(() => void poll(Math.min(5000, wait * 1.5)), wait);
+      if (stopped || finished) return;
+      if (last?.status === "done") window.setTimeout(listen, LISTEN_AGAIN_MS);
+      else window.setTimeout(() => void poll(Math.min(5000, wait * 1.5)), wait);
     };
     const first = known ? Promise.resolve(known) : this.trace(id);
     first.then(take, (error) => (isFinal(error) ? onError(error) : undefined)).then(listen);

@@ -8,6 +8,7 @@ import { framing, litRoutes, litTrace } from "./lit.js";
 import type { Target } from "./map/hit.js";
 import { MapView } from "./map/mapview.js";
 import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
+import { viewOf } from "./trace/keep.js";
 import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
 import { emptyNote, HoverCard, mapButtons, mapHint, StaleBanner, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
@@ -101,7 +102,8 @@ export class App implements Context {
       if (event.defaultPrevented) return;
       const isField = event.target instanceof HTMLElement && event.target.matches("input, select");
       if (event.key !== "Escape") {
-        if (!isField && this.problems?.key(event)) event.preventDefault();
+        const panel = this.panel instanceof TracePanel ? this.panel : null;
+        if (!isField && (this.problems?.key(event) || panel?.key(event))) event.preventDefault();
       } else if (isField) (event.target as HTMLElement).blur();
       else this.go({ page: "home" });
     });
@@ -132,10 +134,10 @@ export class App implements Context {
     this.map.flyTo(target);
   }
 
-  async startTrace(request: TraceRequest): Promise<void> {
+  async startTrace(request: TraceRequest, keep = false): Promise<void> {
     const run = await this.api.startTrace(request);
     this.started = run;
-    this.go({ page: "trace", id: run.id, view: FIRST_VIEW });
+    this.go({ page: "trace", id: run.id, view: keep ? viewOf(run, this.route, this.run) : FIRST_VIEW });
   }
 
   private build(): void {

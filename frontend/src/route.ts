@@ -14,7 +14,8 @@ export interface TraceView {
 }
 
 /** Which problems are listed. */
-export type ProblemList = "now" | "resolved";
+export const LISTS = ["now", "resolved", "checks"] as const;
+export type ProblemList = (typeof LISTS)[number];
 
 export type Route =
   | { page: "home" }
@@ -32,7 +33,7 @@ export function parseRoute(hash: string): Route {
   const rest = slash < 0 ? "" : decode(path.slice(slash + 1));
   const params = new URLSearchParams(query);
   if (head === "problems" || head === "alerts") {
-    const list = params.get("list") === "resolved" ? "resolved" : "now";
+    const list = LISTS.find((name) => name === params.get("list")) ?? "now";
     return { page: "problems", id: rest || null, list };
   }
   if (head === "trace" && rest) return { page: "trace", id: rest, view: parseView(params) };
@@ -61,7 +62,7 @@ export function formatRoute(route: Route): string {
       return "#/";
     case "problems": {
       const id = route.id ? `/${encodeURIComponent(route.id)}` : "";
-      return `#/problems${id}${route.list === "resolved" ? "?list=resolved" : ""}`;
+      return `#/problems${id}${route.list === "now" ? "" : `?list=${route.list}`}`;
     }
     case "select":
       return formatTarget(route.target);

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 from netviz.core.state.delta import NodeDelta, diff
 from netviz.core.state.node import NodeState
+from netviz.core.state.objects import cluster_source
 from netviz.core.wire.split import split_delta
 from netviz.ingest.store import Store
-from netviz.problems.pipe import Begin, Bodies, Closed, Gone, Part, Pipe, Stands, Told
+from netviz.problems.pipe import Begin, Bodies, Closed, Gone, Heard, Part, Pipe, Stands, Told
 
 log = logging.getLogger("netviz.problems")
 
 SETTLE_S = 0.02
 # Bodies come without a word from the store, so what is wanted is looked for this often.
 LOOK_EVERY_S = 0.2
+# A collector that says nothing new is still heard.
+HEARD_EVERY_S = 5.0
 # More changes of one node than this are told as its whole state.
 MOST_DELTAS = 256
 
@@ -46,19 +50,20 @@ class Feeder:
         self._wanted: dict[bytes, None] = {}
         # What each node's state was when it was noted last: a change of anything else is told without it.
         self._noted: dict[str, NodeState | None] = {}
-        self._began = False
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="checks-feeder", daemon=True)
-        self._unsubscribe = store.subscribe(self._note)
-        for node in store.node_revisions():
-            self._note(node, None, 0)
+        self._heard_s = -HEARD_EVERY_S
+        self._leave = (store.subscribe(self._note), store.subscribe_clusters(self._note))
+        for source in (*store.node_revisions(), *map(cluster_source, store.cluster_revisions())):
+            self._note(source, None, 0)
         self._wake.set()
         self._thread.start()
 
     def stop(self) -> None:
         """End; the pipe has to be closed before."""
-        self._unsubscribe()
+        for leave in self._leave:
+            leave()
         self._stop.set()
         self._wake.set()
         self._thread.join()
@@ -84,7 +89,7 @@ class Feeder:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self._wake.wait(LOOK_EVERY_S if self._wanted else None)
+                self._wake.wait(LOOK_EVERY_S if self._wanted else HEARD_EVERY_S)
                 self._stop.wait(SETTLE_S)
                 self._wake.clear()
                 if not self._stop.is_set():
@@ -101,15 +106,25 @@ class Feeder:
         bodies = tuple(
             body for digest in self._wanted if (body := self._store.encoded_body(digest)) is not None
         )
-        if self._began and not waiting and not bodies:
+        heard = time.monotonic() - self._heard_s >= HEARD_EVERY_S
+        if not heard and not waiting and not bodies:
             return
-        self._began = True
         for node, what in waiting.items():
             self._tell(node, what)
         if bodies:
             self._pipe.send(Bodies(bodies))
+        if heard:
+            self._heard_s = time.monotonic()
+            self._pipe.send(Heard(self._contacts()))
         self._pipe.send(Told())
         self._wanted = dict.fromkeys(self._pipe.taken().wanted)
+
+    def _contacts(self) -> dict[str, tuple[float, float]]:
+        reports = self._store.collectors()
+        return {
+            name: (one.received_at_s, reports[name].status.lag_s if name in reports else 0.0)
+            for name, one in self._store.node_revisions().items()
+        }
 
     def _tell(self, node: str, what: _Waiting) -> None:
         revision = self._store.node_revision(node)

@@ -8,10 +8,23 @@ from collections.abc import Callable
 
 from netviz.core.state.delta import NodeDelta, apply
 from netviz.core.state.node import NodeState
+from netviz.core.wire.messages import AgentStatus
 from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.redis_records import parse_body
-from netviz.ingest.store import Position
-from netviz.problems.pipe import Begin, Bodies, Closed, FromServer, Gone, Part, Pipe, Stands, Taken, Told
+from netviz.ingest.store import CollectorReport, Position
+from netviz.problems.pipe import (
+    Begin,
+    Bodies,
+    Closed,
+    FromServer,
+    Gone,
+    Heard,
+    Part,
+    Pipe,
+    Stands,
+    Taken,
+    Told,
+)
 
 # The server's numbering of a collector's changes isn't told: nothing here goes on after it.
 NOWHERE = Position(0, 0)
@@ -49,6 +62,9 @@ class Follower:
                     self._deltas.setdefault(node, []).append(delta)
             case Stands():
                 self._stand(message)
+            case Heard(at):
+                for node, (heard_at_s, lag_s) in at.items():
+                    self._store.report(node, CollectorReport("", AgentStatus(lag_s=lag_s)), heard_at_s)
             case Gone(node):
                 self._store.forget(node)
             case Bodies(encoded):

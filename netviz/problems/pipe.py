@@ -44,6 +44,12 @@ class Stands(_Message, frozen=True, tag="stands"):
     connected: bool
 
 
+class Heard(_Message, frozen=True, tag="heard"):
+    """When each collector was heard last (Unix seconds), and how old the oldest change is that it hasn't sent (s)."""
+
+    at: dict[str, tuple[float, float]]
+
+
 class Gone(_Message, frozen=True, tag="gone"):
     """The server holds the node no more."""
 
@@ -66,7 +72,7 @@ class Taken(_Message, frozen=True, tag="taken"):
     wanted: tuple[bytes, ...] = ()
 
 
-FromServer = Begin | Part | Stands | Gone | Bodies | Told
+FromServer = Begin | Part | Stands | Heard | Gone | Bodies | Told
 _encode = msgspec.msgpack.Encoder().encode
 _from_server: msgspec.msgpack.Decoder[FromServer] = msgspec.msgpack.Decoder(FromServer)
 _taken: msgspec.msgpack.Decoder[Taken] = msgspec.msgpack.Decoder(Taken)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from netviz.core.check.facts.collectors import doubt
 from netviz.core.check.problem import NodeHealth
+from netviz.core.state.freshness import stale
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.store import NodeRevision, Store
 from netviz.inventory.models import Collector
@@ -15,6 +16,8 @@ from netviz.problems.ledger import Sight
 from netviz.tracing.states import View, of_store
 
 ASK_EVERY_S = 5.0
+# How old sections are is looked at this often: it is a matter of tens of seconds.
+AGES_EVERY_S = 5.0
 
 
 class Seen(NamedTuple):
@@ -37,6 +40,8 @@ class Looker:
         self._store = store
         self._expected: frozenset[str] = frozenset()
         self._asked_s = -ASK_EVERY_S
+        self._late: dict[str, tuple[str, ...]] = {}
+        self._aged_s = -AGES_EVERY_S
         self._in_sight: frozenset[str] = frozenset()
         self._unheard: set[str] | None = None
         self._gaps: dict[str, tuple[NodeState, dict[str, str]]] = {}
@@ -71,11 +76,15 @@ class Looker:
             self._asked_s = time.monotonic()
 
     def _health(self, view: View, revisions: Mapping[str, NodeRevision]) -> dict[str, NodeHealth]:
+        if time.monotonic() - self._aged_s >= AGES_EVERY_S:
+            self._late, self._aged_s = _late(view), time.monotonic()
         health = {}
         for name in sorted(self._expected | revisions.keys()):
             one, known = revisions.get(name), view.inputs.get(name)
             fault = known.fault or "" if known is not None else ""
-            health[name] = NodeHealth(connected=one is not None and one.connected, fault=fault)
+            health[name] = NodeHealth(
+                connected=one is not None and one.connected, late=self._late.get(name, ()), fault=fault
+            )
         return health
 
     def _silent(self, health: Mapping[str, NodeHealth]) -> frozenset[str]:
@@ -90,3 +99,15 @@ class Looker:
         if known is None or known[0] is not state:
             known = self._gaps[state.node] = (state, state.gaps)
         return known[1]
+
+
+def _late(view: View) -> dict[str, tuple[str, ...]]:
+    """The sections of connected nodes that are older than they promise to be."""
+    now_s, found = time.time(), {}
+    for name, state in view.cluster.nodes.items():
+        contact = view.inputs[name].contact if name in view.inputs else None
+        if contact is None or not contact.connected:
+            continue
+        if (old := stale(state, state.status, contact, now_s)) is not None:
+            found[name] = old.sections
+    return found

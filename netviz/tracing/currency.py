@@ -31,6 +31,7 @@ MAX_KEPT = 256
 # A change that is noticed so soon after the trace was last found up to date has its time.
 WATCHED_S = 10.0
 CHANGED = "The state that this trace read has changed."
+FRESH_NOW = "All that this trace read is fresh again, which it wasn't then."
 NO_ENDS = "Its ends aren't found any more: {}."
 
 
@@ -57,8 +58,9 @@ FAILED_INSIDE = "The server failed to compare it with the live state; its log ha
 class Kept:
     """What is known of one trace: the essence of its result, and what came of the state when it was last traced."""
 
-    def __init__(self, essence: bytes) -> None:
-        self.essence = essence
+    def __init__(self, result: dict[str, Any]) -> None:
+        self.essence = essence_of(result)
+        self.doubted = any("stale" in entry for entry in result["state"])
         self.lock = threading.Lock()
         self.reads: Reads | None = None
         self.note = ""
@@ -101,6 +103,8 @@ class Kept:
         found: list[Stale] = stale_in(view, self.reads, now_s) if self.reads is not None else []
         if found:
             return Currency(None, note=" ".join(map(sentence, found)))
+        if self.doubted:
+            return Currency(False, note=FRESH_NOW)
         return Currency(True)
 
 
@@ -126,7 +130,7 @@ def _keep(trace_id: int, kept: Kept) -> Kept:
 
 def note(run: TraceRun, prediction: Prediction) -> None:
     """Remember what a trace asked that has just been made."""
-    kept = _keep(run.pk, Kept(essence_of(prediction.result)))
+    kept = _keep(run.pk, Kept(prediction.result))
     with kept.lock:
         kept.take(prediction, time.time())
 
@@ -140,7 +144,7 @@ def currency_of(run: TraceRun) -> Currency:
         result = run.result
         if result is None:
             return UNKNOWN
-        kept = _keep(run.pk, Kept(essence_of(result)))
+        kept = _keep(run.pk, Kept(result))
     view = live()
     with kept.lock:
         now_s = time.time()

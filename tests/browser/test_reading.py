@@ -113,7 +113,7 @@ def test_the_ways_that_the_kernel_may_choose_are_named_and_chosen(page: Page, ne
         ):  # until the collector has told of the route
             trace(page, "default/web-1", "default/web-2")
         expect(ways).to_have_count(2)
-        expect(ways.nth(1)).to_contain_text(f"via {cluster.address_of('node3')}")
+        expect(ways.nth(1)).to_contain_text(cluster.address_of("node3"))
         expect(ways.nth(1)).to_contain_text("50 %")
         expect(page.locator(".overlay [data-path=other]")).to_have_count(1)
         ways.first.focus()

@@ -147,6 +147,16 @@ def test_where_a_collector_is_gone_nobody_knows(cluster: Cluster, operator: Clie
     assert said(operator, trace_id) == (True, None)
 
 
+def test_what_was_not_certain_then_is_out_of_date_once_it_would_be(
+    cluster: Cluster, operator: Client
+) -> None:
+    cluster.store.set_connected("node-2", False, time.time())
+    posted = operator.post("/api/traces", data=json.dumps(REQUEST), content_type="application/json").json()
+    assert (posted["trace"]["certainty"], posted["current"]) == ("unknown", None)
+    cluster.store.set_connected("node-2", True, time.time())
+    assert said(operator, posted["id"]) == (False, currency.FRESH_NOW)
+
+
 def test_a_trace_of_another_process_is_compared_when_it_is_opened(cluster: Cluster, operator: Client) -> None:
     trace_id = start(operator)
     currency._kept.clear()

@@ -14,7 +14,10 @@ from lab.stack import wait_until
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import ChainBody, NftChain, NftExpr, NftRuleBody, body_digest
 from netviz.core.state.node import NodeState
+from netviz.core.state.objects import cluster_source
+from netviz.core.wire.messages import AgentStatus
 from netviz.ingest.memory_store import MemoryStore
+from netviz.ingest.store import CollectorReport
 from netviz.problems import feeding
 from netviz.problems.feeding import Feeder
 from netviz.problems.following import Follower
@@ -115,6 +118,38 @@ def test_bodies_come_when_they_are_there(both: Both) -> None:
     both.server.put_bodies([body])
     both.settle()
     assert len(both.process.cluster().bodies) == 1
+
+
+def test_that_a_collector_is_heard_is_told_though_nothing_changes(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "HEARD_EVERY_S", 0.05)
+    show(both.server, pod_network())
+    both.start()
+    both.settle()
+    report = CollectorReport("1", AgentStatus(lag_s=2.5))
+    both.server.report("a", report, NOW_S + 100)
+    both.server.report("a", report, NOW_S + 200)
+
+    def told() -> bool:
+        one, other = both.process.node_revision("a"), both.process.collector("a")
+        return (
+            one is not None
+            and one.received_at_s == NOW_S + 200
+            and other is not None
+            and other.status.lag_s == 2.5
+        )
+
+    wait_until(told, 10, "the process knows when it was heard last")
+
+
+def test_what_belongs_to_a_cluster_is_told_too(both: Both) -> None:
+    source = cluster_source("lab")
+    both.start()
+    show(both.server, NodeState(source, kernel="1.33"))
+    wait_until(
+        lambda: "lab" in both.process.cluster().clusters, 10, "the process holds the cluster's objects"
+    )
 
 
 def test_a_process_that_does_not_answer_holds_up_nobody(both: Both) -> None:

@@ -107,11 +107,24 @@ export interface Trace {
   reason: string | null;
   certainty: "certain" | "branch" | "unknown";
   branches: Branch[];
-  /** What no state tells and the answer rests on, in sentences; traces of before don't say. */
+  /** What no state tells, or what may have changed since, and the answer rests on; traces of before don't say. */
   assumed?: string[];
   /** The largest packets that pass each way; traces of before don't say. */
   largest?: { forward: Limit | null; reply: Limit | null };
-  state: { node: string; revision: number; age_s: number; complete: boolean; not_understood?: string }[];
+  state: NodeStateUsed[];
+}
+
+/** What is known of a node's state that a trace read. */
+export interface NodeStateUsed {
+  node: string;
+  revision: number;
+  /** When it is of. */
+  at?: string;
+  age_s: number;
+  complete: boolean;
+  not_understood?: string;
+  /** Parts of it are older than the collector promises. */
+  stale?: { since: string; why: string; sections: string[] };
 }
 
 export interface TraceRequest {
@@ -135,4 +148,9 @@ export interface TraceRun {
   /** In lists, where the trace itself is left out. */
   disposition?: Disposition | null;
   trace: Trace | null;
+  /** Whether tracing again would come to the same; null where nobody knows. */
+  current?: boolean | null;
+  outdated_since?: string | null;
+  /** Why it isn't up to date, or why that isn't known. */
+  current_note?: string | null;
 }

@@ -46,6 +46,7 @@ export function answerParts(
       h("span", { class: "muted" }, flowText(trace)),
     ),
     failed && cause(verdict.tone, failed, onShow),
+    assumptions(trace),
     certainty(trace, failed, onShow),
   ];
 }
@@ -73,10 +74,28 @@ function verdictOf(trace: Trace, isGoalHere: boolean): { tone: Tone; title: stri
   const arriving = trace.branches.filter((item) => item.disposition === "DELIVERED").length;
   const sometimes = arriving > 0 && arriving < trace.branches.length;
   return {
-    tone: words.tone,
+    tone: words.tone === "good" && isStale(trace) ? "warn" : words.tone,
     title: sometimes ? sometimesTitle(trace) : words.title,
     code: trace.disposition + suffix(trace.reason || CERTAINTIES[trace.certainty]),
   };
+}
+
+/** What rests on a state that may have changed since is not good, whatever it says. */
+function isStale(trace: Trace): boolean {
+  return trace.state.some((state) => state.stale);
+}
+
+/** What no state says, or what may have changed since, and the answer rests on. */
+function assumptions(trace: Trace): HTMLElement | null {
+  const said = trace.assumed ?? [];
+  if (said.length === 0) return null;
+  const stale = isStale(trace);
+  return h(
+    "div",
+    { class: `note ${stale ? "warn" : "info"}`, "data-testid": "assumed" },
+    icon("unknown"),
+    h("p", {}, `${stale ? "Not certain: " : ""}${said.join(" ")}`),
+  );
 }
 
 function sometimesTitle(trace: Trace): string {

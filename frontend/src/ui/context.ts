@@ -16,8 +16,8 @@ export interface Context {
   showOnMap(target: Target): void;
   /** Go to the place of a problem's cause on the map. */
   showProblem(problem: ProblemObj): void;
-  /** Start a trace and show it. */
-  startTrace(request: TraceRequest): Promise<void>;
+  /** Start a trace and show it, with what was selected in the one that is shown where `keep` says so. */
+  startTrace(request: TraceRequest, keep?: boolean): Promise<void>;
 }
 
 export interface Panel {

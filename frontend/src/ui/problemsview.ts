@@ -40,7 +40,7 @@ export class ProblemsView {
       button.addEventListener("click", () => this.context.go({ page: "problems", id: null, list: name }));
       return button;
     };
-    this.tabs = { now: tab("now"), resolved: tab("resolved") };
+    this.tabs = { now: tab("now"), resolved: tab("resolved"), checks: tab("checks") };
     this.filter.addEventListener("input", () => this.update());
     this.news.addEventListener("click", () => this.release());
     this.list.element.addEventListener("pointerenter", () => {
@@ -92,8 +92,8 @@ export class ProblemsView {
     const waiting = found.length - shown.length;
     this.news.hidden = waiting === 0;
     setText(this.news, `${waiting} new`);
-    const groups = this.name === "now" ? groupsOf(shown) : resolvedGroup(shown);
-    const selected = this.selected ?? this.first(groups);
+    const groups = this.name === "resolved" ? resolvedGroup(shown) : groupsOf(shown);
+    const selected = this.selected ?? (this.name === "checks" ? null : this.first(groups));
     this.list.show(groups, selected, graph.nodes.keys(), now);
     this.showDetail(selected, groups);
     this.showTabs();
@@ -117,7 +117,7 @@ export class ProblemsView {
   }
 
   private found(): ProblemObj[] {
-    const all = this.name === "now" ? [...this.context.graph.problems.values()] : this.resolved;
+    const all = this.name === "resolved" ? this.resolved : [...this.context.graph.problems.values()];
     return all.filter((problem) => matches(problem, this.filter.value));
   }
 
@@ -172,8 +172,8 @@ export class ProblemsView {
       ? [this.failed]
       : id !== null
         ? [h("h2", {}, "This problem is over"), h("p", { class: "muted" }, "See Resolved.")]
-        : groups.length === 0 && this.name === "now" && !this.filter.value
-          ? nothingWrong(this.context.graph.checking, new Date())
+        : this.name === "checks" || (groups.length === 0 && this.name === "now" && !this.filter.value)
+          ? whatIsChecked(this.context.graph.checking, new Date())
           : [h("p", { class: "muted" }, this.filter.value ? "No problem matches." : "None is kept.")];
     const text = parts.map((part) => part.outerHTML).join("");
     if (text === this.empty) return;
@@ -182,10 +182,11 @@ export class ProblemsView {
   }
 
   private showTabs(): void {
-    const names: Record<ListName, string> = { now: "Now", resolved: "Resolved" };
+    const names: Record<ListName, string> = { now: "Now", resolved: "Resolved", checks: "Checks" };
     const numbers = {
       now: String(this.context.graph.problems.size),
       resolved: this.resolved.length > 0 ? String(this.resolved.length) : "",
+      checks: "",
     };
     for (const [name, tab] of Object.entries(this.tabs) as [ListName, HTMLElement][]) {
       tab.setAttribute("aria-selected", String(name === this.name));
@@ -225,21 +226,24 @@ function footerParts(checking: CheckingObj | null, now: Date): HTMLElement[] {
   return [keys, h("span", { class: "spring" }), h("span", {}, `${left}${part.text}`)];
 }
 
-/** Without a problem: what was checked, how much of it, and what wasn't. Never just "none". */
-function nothingWrong(checking: CheckingObj | null, now: Date): HTMLElement[] {
+/** What was checked, how much of it, and what wasn't. With no problem this is the answer: never just "none". */
+function whatIsChecked(checking: CheckingObj | null, now: Date): HTMLElement[] {
   const part = checksPart(checking, now);
-  if (checking?.state !== "current")
+  if (!checking || checking.checks.length === 0)
     return [
       h("h2", {}, part.text),
       h("p", { class: "muted" }, part.beside || "What is wrong isn’t known until then."),
     ];
-  const unknown = checking.checks.filter((check) => check.result === "unknown");
+  const isCurrent = checking.state === "current";
   return [
-    h("h2", {}, unknown.length > 0 ? "No problem found, but not all could be checked" : "No problem found"),
+    h("h2", {}, titleOf(checking, part.text)),
     h(
       "p",
       {},
-      `Checked: ${coverage(checking).join("; ")}. The checks follow each change; this is as of ${moment(now.toISOString(), now)}.`,
+      `Checked: ${coverage(checking).join("; ")}. `,
+      isCurrent
+        ? `The checks follow each change; this is as of ${moment(now.toISOString(), now)}.`
+        : `This is what was found last${part.beside ? ` (${part.beside})` : ""}.`,
     ),
     ...checking.away.slice(0, 5).map((text) => h("p", { class: "state-note warn" }, `${text}.`)),
     h(
@@ -270,4 +274,13 @@ function nothingWrong(checking: CheckingObj | null, now: Date): HTMLElement[] {
       ),
     ),
   ];
+}
+
+function titleOf(checking: CheckingObj, checks: string): string {
+  if (checking.state !== "current" && checking.state !== "behind") return checks;
+  const { open, aside } = checking.counts;
+  if (open + aside > 0) return checks;
+  if (checking.checks.some((check) => check.result === "unknown"))
+    return "No problem found, but not all could be checked";
+  return checking.state === "current" ? "No problem found" : "No problem found so far";
 }

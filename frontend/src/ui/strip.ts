@@ -47,7 +47,7 @@ class Part {
 
 export class Strip {
   readonly element: HTMLElement;
-  private readonly checks = new Part("checks", "#/problems");
+  private readonly checks = new Part("checks", "#/problems?list=checks");
   private readonly problems = new Part("problems", "#/problems", { warn: "alert", plain: "none" });
   private readonly collectors = new Part("collectors", "#/problems", { plain: "node" });
   private readonly data = new Part("data", null, { plain: "clock", warn: "clock" });

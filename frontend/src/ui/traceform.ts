@@ -96,7 +96,7 @@ export class TraceForm {
     this.refused(error);
   }
 
-  async run(): Promise<void> {
+  async run(keep = false): Promise<void> {
     this.clear();
     const wrong = this.firstWrong();
     if (wrong) {
@@ -105,7 +105,7 @@ export class TraceForm {
     }
     this.fields.disabled = true;
     try {
-      await this.context.startTrace(this.request());
+      await this.context.startTrace(this.request(), keep);
     } catch (error) {
       this.fields.disabled = false;
       this.refused(error as Error);

@@ -7,6 +7,7 @@ import { findNetns } from "../trace/path.js";
 import type { Branch, Trace, TraceRun } from "../trace/types.js";
 import { answerParts, failure } from "./answer.js";
 import type { Context, Panel } from "./context.js";
+import { currencyLine } from "./currency.js";
 import { copyButton, h, icon, tabList } from "./dom.js";
 import { errorNote } from "./errors.js";
 import { note } from "./inspector.js";
@@ -17,6 +18,7 @@ import { TraceForm } from "./traceform.js";
 export class TracePanel implements Panel {
   readonly element = h("div", { class: "trace", "data-testid": "trace" });
   private readonly answer = h("div", { class: "answer", "aria-live": "polite" });
+  private readonly currency = h("div", { role: "status", "data-testid": "trace-currency" });
   private readonly form: TraceForm;
   private readonly again: HTMLDetailsElement;
   private readonly actions = h("div", { class: "actions" });
@@ -37,7 +39,7 @@ export class TracePanel implements Panel {
     this.form = new TraceForm(context);
     this.again = h("details", { class: "again" }, h("summary", {}, "Change the packet"), this.form.element);
     this.fillActions();
-    this.element.append(this.answer, this.notes, this.actions, this.again, this.body);
+    this.element.append(this.answer, this.currency, this.notes, this.actions, this.again, this.body);
     this.answer.append(h("p", { class: "muted" }, "Loading the trace…"));
   }
 
@@ -64,12 +66,26 @@ export class TracePanel implements Panel {
     this.actions.append(repeat, link);
   }
 
+  /** R traces again. Tells whether the key was taken. */
+  key(event: KeyboardEvent): boolean {
+    const isTaken = event.key.toLowerCase() === "r" && !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (!isTaken || !this.context.mayTrace || this.run?.status !== "done") return false;
+    void this.repeat();
+    return true;
+  }
+
   private async repeat(): Promise<void> {
     if (!this.run) return;
     this.again.open = false;
     this.form.fill(this.run.request);
-    await this.form.run();
+    await this.form.run(true);
     this.again.open = this.form.hasFailed;
+  }
+
+  private renderCurrency(): void {
+    const run = this.run;
+    const again = this.context.mayTrace ? () => void this.repeat() : null;
+    this.currency.replaceChildren(...(run?.status === "done" ? [currencyLine(run, again)] : []));
   }
 
   /** Problems of the namespaces that the packet comes from, goes to and crosses. */
@@ -105,10 +121,12 @@ export class TracePanel implements Panel {
 
   show(run: TraceRun, view: TraceView): void {
     const fresh = run.id !== this.run?.id || run.status !== this.run?.status;
+    const isShown = !fresh && run.trace === this.run?.trace && view === this.view;
     this.run = run;
     this.view = view;
     if (fresh) this.form.fill(run.request);
-    this.render(fresh);
+    if (!isShown) this.render(fresh);
+    this.renderCurrency();
     this.renderNotes();
   }
 
@@ -169,14 +187,9 @@ export class TracePanel implements Panel {
       this.onView({ ...this.view, step: this.view.step === seq ? null : seq }),
     );
     list.classList.add(this.view.direction);
-    return [
-      ...parts,
-      this.levelChoice(),
-      list,
-      sizeLine(trace),
-      ...assumedLines(trace),
-      stateLine(trace),
-    ].filter((part) => part !== null);
+    return [...parts, this.levelChoice(), list, sizeLine(trace), stateLine(trace)].filter(
+      (part) => part !== null,
+    );
   }
 
   private branchTabs(trace: Trace, isGoalHere: boolean): HTMLElement {
@@ -264,17 +277,12 @@ function sizeLine(trace: Trace): HTMLElement | null {
   return text ? h("p", { class: "muted state-line", "data-testid": "largest" }, text) : null;
 }
 
-function assumedLines(trace: Trace): HTMLElement[] {
-  return (trace.assumed ?? []).map((text) =>
-    h("p", { class: "muted state-line", "data-testid": "assumed" }, text),
-  );
-}
-
 function stateLine(trace: Trace): HTMLElement {
   const used = trace.state.filter((state) => state.not_understood === undefined);
   const without = trace.state.filter((state) => state.not_understood !== undefined);
   const nodes = used.map(
-    (state) => `${state.node} (${seconds(state.age_s)}${state.complete ? "" : ", incomplete"})`,
+    (state) =>
+      `${state.node} (${seconds(state.age_s)}${state.complete ? "" : ", incomplete"}${state.stale ? ", stale" : ""})`,
   );
   const missing = without.map((state) => state.node).join(", ");
   return h(

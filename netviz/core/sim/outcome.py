@@ -80,6 +80,8 @@ def _left(trace: Trace, path: Path) -> Outcome:
     if last is not None and isinstance(last.what, Transmit):
         if last.what.stray is not None:
             return BROKEN
+        if last.what.edge is not None and last.what.edge.doubtful:
+            return UNSURE  # whether it is answered depends on who is out there
         if last.what.cause == "to next hop" and last.what.target == last.packet.dst:
             return UNSURE  # it is on a subnet that is known, of a host that isn't
     return GOOD

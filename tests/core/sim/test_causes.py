@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 
 from netviz.core.model.addr import pack_ip
-from netviz.core.model.conntrack import IPS_CONFIRMED, IPS_SRC_NAT, CtEntry
+from netviz.core.model.conntrack import IPS_CONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, CtEntry
 from netviz.core.model.link import BR_STATE_FORWARDING, BridgePort
-from netviz.core.model.netfilter import NFPROTO_ARP
+from netviz.core.model.netfilter import NFPROTO_ARP, NftExpr
+from netviz.core.sim.headline.sentences import headline_of
+from netviz.core.sim.outcome import outcome_of
 from netviz.core.sim.render import render_text
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.words.step import why
 from tests.core.sim.build import UP, Net, Ns, textbook
-from tests.core.sim.nft import DROP, FORWARD, POSTROUTING, chain, daddr, dnat, e, verdict
+from tests.core.sim.nft import DROP, FORWARD, POSTROUTING, chain, daddr, dnat, e, snat, verdict
 
 
 def last_words(trace: Trace, branch: int = 0) -> str:
@@ -219,3 +221,98 @@ class TestNotTranslatedBack:
             assert "bridges the answer without translating it (net.bridge.bridge-nf-call-iptables is 0)" in (
                 self.reply_words(trace)
             )
+
+
+class TestEdge:
+    """What leaves the known network: judged there. Nodes have eth1 beside ens3, and their default route by it."""
+
+    def two_nics(self, *rules: tuple[NftExpr, ...]) -> tuple[Net, dict[str, Ns]]:
+        net, made = textbook()
+        node = made["node-1"]
+        node.nic("eth1", "198.51.100.1/24")
+        node.no_route("0.0.0.0/0")
+        node.route("0.0.0.0/0", "198.51.100.254")
+        chain(node, "post", *rules, hook=POSTROUTING, priority=100, type="nat")
+        return net, made
+
+    def test_the_source_is_another_links_address(self) -> None:
+        net, _ = self.two_nics(
+            (
+                e("meta", dreg=1, key=7),
+                e("cmp", sreg=1, op=0, data=b"eth1".ljust(16, b"\0")),
+                *snat("192.168.0.1"),
+            )
+        )
+        trace = net.trace("pod-1-1", "203.0.113.9")
+        assert trace.disposition is Disposition.LEFT_NETWORK
+        assert "Its source 192.168.0.1 is the address of ens3, not of eth1" in last_words(trace)
+        assert outcome_of(trace) == "uncertain"
+        assert (
+            headline_of(trace)
+            == "Packets to 203.0.113.9 leave by eth1 of node-1 with ens3's address 192.168.0.1"
+        )
+
+    def test_a_private_source_that_nobody_has_translated(self) -> None:
+        net, _ = self.two_nics()
+        trace = net.trace("pod-1-1", "203.0.113.9")
+        assert "Its source 10.1.1.11 is private and nobody has translated it" in last_words(trace)
+        assert outcome_of(trace) == "good"  # a router further on may translate it, or know the pods
+
+    def test_what_leaves_with_its_links_own_address_is_good(self) -> None:
+        net, _ = self.two_nics((e("masq"),))
+        trace = net.trace("pod-1-1", "203.0.113.9")
+        assert outcome_of(trace) == "good"
+        assert "Its source" not in last_words(trace)
+
+    def test_a_services_address_that_escapes(self) -> None:
+        """A macvlan's packets never meet the rules of its node."""
+        net, made = textbook()
+        node = made["node-1"]
+        pod = net.macvlan(node, "mv", "ens3", "192.168.0.77/24")
+        pod.route("0.0.0.0/0", "192.168.0.254")
+        chain(node, "pre", (*daddr("10.96.0.10"), *dnat("10.1.1.11", 80)), hook=0, priority=-100, type="nat")
+        trace = net.trace("mv", "10.96.0.10")
+        assert "NAT rules of node node-1 name 10.96.0.10, but none has translated this packet" in last_words(
+            trace
+        )
+        assert outcome_of(trace) == "uncertain"
+        assert outcome_of(net.trace("mv", "10.96.0.11")) == "good"
+
+
+class TestHeadlines:
+    """The headline names the cause, not where the packet was last seen."""
+
+    def test_a_connection_to_an_endpoint_that_is_gone(self) -> None:
+        net, made = textbook()
+        service, gone, pod = (pack_ip(a) for a in ("10.96.0.10", "10.1.2.99", "10.1.1.11"))
+        entry = CtEntry(
+            17, pod, service, 40053, 53, gone, pod, 8080, 40053, status=IPS_CONFIRMED | IPS_DST_NAT
+        )
+        made["node-1"].conntrack(entry)
+        rule = (*daddr("10.96.0.10"), *dnat("10.1.2.11", 53))
+        chain(made["node-1"], "pre", rule, hook=0, priority=-100, type="nat")
+        assert net.trace("pod-1-1", "10.96.0.10", "udp", 53).disposition is Disposition.DELIVERED
+        trace = net.trace("pod-1-1", "10.96.0.10", "udp", 53, sport=40053)
+        assert headline_of(trace) == (
+            "A conntrack entry of node-1 sends udp source port 40053 to 10.1.2.99, which nobody has"
+        )
+
+    def test_clones(self) -> None:
+        trace = TestSharedMac().clones()[0].trace("pod-2-1", "pod-3-1")
+        assert headline_of(trace).startswith("node-2 and node-3 have the same MAC 02:00:")
+
+    def test_a_silent_rejection(self) -> None:
+        trace = TestRedirect().rejecting()[0].trace("pod-1-1", "10.77.0.5")
+        assert headline_of(trace).startswith("node-1 rejects packets to 10.77.0.5 silently")
+
+    def test_who_does_not_answer(self) -> None:
+        trace = TestNobodyAnswers().routed(1, default=False)
+        assert headline_of(trace) == (
+            "node node-1 doesn't answer namespace ptp for 169.254.1.1: cali1 has proxy_arp, but no route"
+        )
+
+    def test_the_link_that_is_too_small_on_its_own_node(self) -> None:
+        net, made = textbook()
+        made["node-2"].change("ens3", mtu=1400)
+        trace = net.trace("pod-2-1", "pod-1-1", "udp", length=1450)
+        assert headline_of(trace) == "ens3 of node-2 takes at most 1400 bytes, not 1450"

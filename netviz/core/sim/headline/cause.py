@@ -93,6 +93,11 @@ def _unknown(trace: Trace) -> Cause | None:
             if path is not None and path.disposition is Disposition.UNKNOWN:
                 return _deciding(path, path is branch.forward)
     for branch in trace.branches:
+        last = last_step(branch.forward)
+        edge = last.what.edge if last is not None and isinstance(last.what, Transmit) else None
+        if last is not None and edge is not None and edge.doubtful:
+            return Cause("edge-doubt", last, branch.forward.hops[-1], branch.forward, True)
+    for branch in trace.branches:
         for path in (branch.forward, branch.reply):
             for hop, step in _steps(path) if path is not None else ():
                 if step.certainty != CERTAIN and path is not None:
@@ -140,8 +145,29 @@ def _deciding(path: Path, forward: bool) -> Cause | None:
                 if step.what.action == "entry":
                     return Cause("wrong-neighbour", step, at, path, forward)
                 break
-    found = Cause(_kind(path, last), last, hop, path, forward)
+    found = _by_stale_connection(steps, path, forward) or Cause(_kind(path, last), last, hop, path, forward)
     return found if found.kind != "no-route" or not _has_route(hop) else found._replace(kind="wrong-route")
+
+
+def _by_stale_connection(steps: list[tuple[Hop, Step]], path: Path, forward: bool) -> Cause | None:
+    """Find the connection, known before, that sent a packet to an address which nobody known has."""
+    last = steps[-1][1]
+    what = last.what
+    if not isinstance(what, Neighbour) or what.nexthop != last.packet.dst or what.silent or what.willing:
+        return None
+    for hop, step in steps:
+        ct = step.what
+        if (
+            not isinstance(ct, Conntrack)
+            or ct.cause != "known"
+            or ct.is_reply
+            or ct.orig is None
+            or ct.reply is None
+        ):
+            continue
+        if ct.reply.src == last.packet.dst != ct.orig.dst:
+            return Cause("stale-conntrack", step, hop, path, forward)
+    return None
 
 
 def _has_route(hop: Hop) -> bool:
@@ -159,7 +185,7 @@ def _is_astray(step: Step) -> bool:
     what = step.what
     if isinstance(what, Receive):
         return what.cause in ("another MAC", "for another host")
-    return isinstance(what, Bridge) and what.cause in ("nobody", "sent back")
+    return isinstance(what, Bridge) and what.cause in ("nobody", "sent back") and not what.shared
 
 
 _KINDS: dict[type, str] = {
@@ -193,6 +219,12 @@ def _kind(path: Path, step: Step) -> str:
         return "bridge-port"
     if isinstance(what, Receive):
         return "link-down" if what.cause == "link down" else "frame-lost"
+    if isinstance(what, SocketLookup) and what.missed is not None:
+        return "not-translated-back"
+    if isinstance(what, Forward) and what.cause == "redirect sent":
+        return "rejected-silently"
+    if isinstance(what, Bridge) and what.shared:
+        return "shared-mac"
     if isinstance(what, SocketLookup) and path.disposition is Disposition.DELIVERED:
         return "wrong-place"
     return _KINDS.get(type(what), "path-unknown")

@@ -11,6 +11,7 @@ from netviz.core.sim.outcome import GOOD, outcome_of
 from netviz.core.sim.packet import PROTO_NAMES
 from netviz.core.sim.steps import (
     Bridge,
+    Conntrack,
     Decap,
     Encap,
     Forward,
@@ -20,6 +21,8 @@ from netviz.core.sim.steps import (
     Neighbour,
     RouteLookup,
     RpFilter,
+    Silence,
+    SocketLookup,
     Transmit,
 )
 from netviz.core.sim.trace import Disposition, Hop, Owner, Trace
@@ -78,10 +81,67 @@ def _no_neighbour(trace: Trace, cause: Cause) -> str:
     stops = any(isinstance(one, HookVerdict) for one in what.stopped)
     why = ""
     if stops:
-        why = ": rules drop the request or its answer"
+        why = f": rules drop {'its answer' if what.reached else 'the request'}"
+    elif silent is not None and silent.cause:
+        return f"{place_text(silent.place)} doesn't answer {where(cause.hop)} for {format_ip(what.nexthop)}: {_silent(silent)}"
     elif silent is not None and silent.setting:
         why = f": {silent.setting} is {silent.value} on {silent.ifname} of {place_text(silent.place)}"
     return f"Nobody answers {where(cause.hop)} for {format_ip(what.nexthop)} on {cause.step.dev}{why}"
+
+
+def _silent(silent: Silence) -> str:
+    """Say in a few words why a link doesn't answer."""
+    addrs = " and ".join(f"{format_ip(addr)}/{length}" for addr, length in silent.addrs)
+    return {
+        "another range": f"{silent.ifname} has {addrs}",
+        "proxy without route": f"{silent.ifname} has proxy_arp, but no route",
+        "proxy to itself": f"its route leads back out of {silent.ifname}",
+        "not reached": f"the request doesn't reach {silent.ifname}",
+        "shared device": f"they share {silent.lower}",
+    }[silent.cause]
+
+
+def _untranslated(trace: Trace, cause: Cause) -> str:
+    what = cause.step.what
+    assert isinstance(what, SocketLookup)
+    assert what.missed is not None
+    by = place_text(what.missed.place)
+    asked = format_ip(what.missed.orig.dst)
+    why = f"{what.missed.setting.rpartition('.')[2]} is 0" if what.missed.setting else "its path misses that"
+    return f"{by} translated {asked}, but not the answer from {format_ip(cause.step.packet.src)}: {why}"
+
+
+def _shared(trace: Trace, cause: Cause) -> str:
+    what = cause.step.what
+    assert isinstance(what, Bridge)
+    nodes = sorted({key.netns.node for key in what.shared})
+    return (
+        f"{' and '.join(nodes)} have the same MAC {format_mac(what.sent_to)}: a switch cannot tell them apart"
+    )
+
+
+def _edge(trace: Trace, cause: Cause) -> str:
+    what, packet = cause.step.what, cause.step.packet
+    assert isinstance(what, Transmit)
+    assert what.edge is not None
+    leaves = f"Packets to {format_ip(packet.dst)} leave by {cause.step.dev} of {where(cause.hop)}"
+    if what.edge.source == "another link":
+        return f"{leaves} with {what.edge.source_dev}'s address {format_ip(packet.src)}"
+    assert what.edge.translator is not None
+    return f"{leaves} untranslated, past the NAT rules of {place_text(what.edge.translator)}"
+
+
+def _silently(trace: Trace, cause: Cause) -> str:
+    return f"{where(cause.hop)} rejects packets to {_dst(cause)} silently: it sends them back out of {cause.step.dev}, and a redirect instead"
+
+
+def _stale(trace: Trace, cause: Cause) -> str:
+    what = cause.step.what
+    assert isinstance(what, Conntrack)
+    assert what.orig is not None
+    assert what.reply is not None
+    flow = f"{PROTO_NAMES.get(what.orig.proto, '')} source port {what.orig.sport}"
+    return f"A conntrack entry of {where(cause.hop)} sends {flow} to {format_ip(what.reply.src)}, which nobody has"
 
 
 def _rule(trace: Trace, cause: Cause) -> str:
@@ -161,7 +221,8 @@ def _forward(trace: Trace, cause: Cause) -> str:
 def _mtu(trace: Trace, cause: Cause) -> str:
     what = cause.step.what
     assert isinstance(what, Mtu)
-    return f"{what.taker or cause.step.dev} of {where(cause.hop)} takes at most {what.mtu} bytes, not {what.length}"
+    place = what.taker_node or where(cause.hop)
+    return f"{what.taker or cause.step.dev} of {place} takes at most {what.mtu} bytes, not {what.length}"
 
 
 def _neighbour(trace: Trace, cause: Cause) -> str:
@@ -235,6 +296,11 @@ SENTENCES: dict[str, Sentence] = {
     "frame-lost": _lost,
     "wrong-place": _place,
     "nat-between-pods": _nat,
+    "not-translated-back": _untranslated,
+    "shared-mac": _shared,
+    "rejected-silently": _silently,
+    "stale-conntrack": _stale,
+    "edge-doubt": _edge,
     "path-unknown": _unknown,
 }
 

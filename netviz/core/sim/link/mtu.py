@@ -29,6 +29,7 @@ def check_frame(run: Run, ns: NetnsState, dev: Link, packet: Packet, at: LinkKey
         mtu=taker.mtu,
         length=packet.wire_length,
         taker=taker.ifname,
+        taker_node=at.netns.node,
         by=by,
         kernel_reason="NOT_SPECIFIED",
     )

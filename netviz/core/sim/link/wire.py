@@ -8,9 +8,9 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.actions import Action, Ended, Rx
 from netviz.core.sim.copies import Copies, Left, Onward
+from netviz.core.sim.link.edge import at_edge
 from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.link.mtu import check_frame
-from netviz.core.sim.link.stray import find_stray
 from netviz.core.sim.link.underlay import Member, holders_of_mac, may_own, owners, promiscuous, proxies
 from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import peer_not_collected
@@ -69,7 +69,8 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes) -
     node = run.node(ns.key)
     if link.kind == "veth" and not ns.netns.root and not peer_not_collected(node, key):
         run.end_unknown(ns, link, packet, Transmit("unknown", "far end"))
-    run.record(ns, link, packet, Transmit("leave", stray=find_stray(run, ns.key, packet)))
+    stray, edge = at_edge(run, ns, link, packet)
+    run.record(ns, link, packet, Transmit("leave", stray=stray, edge=edge))
     raise Ended(Disposition.LEFT_NETWORK, link.ifname)
 
 

@@ -17,8 +17,8 @@ from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.actions import Ended
 from netviz.core.sim.heard import Domain
+from netviz.core.sim.link.edge import at_edge
 from netviz.core.sim.link.macvlan import hears_late
-from netviz.core.sim.link.stray import find_stray
 from netviz.core.sim.neighbour.arp_nd_filter import arp_passes, ndp_passes
 from netviz.core.sim.neighbour.gleaning import note, pending_mac
 from netviz.core.sim.neighbour.reply_path import (
@@ -247,12 +247,9 @@ def _nobody_answers(
         wire = domain.wires[0][0]
         wire_ns = run.netns(wire.netns)
         wire_link = wire_ns.links[wire.ifindex]
-        run.record(
-            wire_ns,
-            wire_link,
-            packet.but(smac=link.mac),
-            Transmit("leave", "to next hop", target=nexthop, stray=find_stray(run, wire.netns, packet)),
-        )
+        stray, edge = at_edge(run, wire_ns, wire_link, packet)
+        leaves = Transmit("leave", "to next hop", target=nexthop, stray=stray, edge=edge)
+        run.record(wire_ns, wire_link, packet.but(smac=link.mac), leaves)
         raise Ended(Disposition.LEFT_NETWORK, wire_link.ifname)
     cause = "failed entry" if failed and domain.wires and hidden is None else "nobody answers"
     if not routed:

@@ -14,8 +14,6 @@ from netviz.core.model.netfilter import NftSet, SetBody, SetElem
 from netviz.core.sim.index import Index
 
 NFT_SET_INTERVAL = 0x4
-# What an element may carry without changing whether it matches.
-HARMLESS = frozenset(("counter", "last"))
 
 
 class SetIndex(msgspec.Struct, frozen=True):

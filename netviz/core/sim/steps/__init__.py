@@ -9,9 +9,11 @@ from netviz.core.sim.steps.base import (
     Copy,
     Decision,
     DropReason,
+    Edge,
     Opaque,
     Origin,
     Place,
+    SourceFault,
     Stray,
 )
 from netviz.core.sim.steps.encap import Decap, Encap
@@ -65,6 +67,7 @@ __all__ = [
     "Decap",
     "Decision",
     "DropReason",
+    "Edge",
     "Encap",
     "Forward",
     "HookVerdict",
@@ -84,6 +87,7 @@ __all__ = [
     "RuleHit",
     "Silence",
     "SocketLookup",
+    "SourceFault",
     "SourceRefusal",
     "Stray",
     "Transmit",

@@ -72,6 +72,26 @@ class Stray(msgspec.Struct, frozen=True):
     leaves: str
 
 
+SourceFault = Literal["", "another link", "not translated"]
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """What speaks against a packet that leaves the known network.
+
+    `source`: its source is the address of another link (`source_dev`), or a private one that isn't the sender's host's.
+    `translator` has NAT rules that name its destination.
+    """
+
+    source: SourceFault = ""
+    source_dev: str = ""
+    translator: Place | None = None
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether an answer is doubtful; a private source alone may be translated, or routed, further on."""
+        return self.source == "another link" or self.translator is not None
+
+
 class Assumption(msgspec.Struct, frozen=True):
     """What no state says and a trace rests on.
 

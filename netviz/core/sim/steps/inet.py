@@ -73,6 +73,7 @@ class Ttl(Decision, frozen=True, tag="ttl"):
 
 class Mtu(Decision, frozen=True, tag="mtu"):
     """A packet of `length` bytes is larger than the `mtu` of a device (`taker`) or of its route by that.
+    `taker_node` is the taker's node, where that may be another.
 
     Of what TCP has to send, a "segment" as large as fits is followed.
 
@@ -89,6 +90,7 @@ class Mtu(Decision, frozen=True, tag="mtu"):
     mtu: int = 0
     length: int = 0
     taker: str = ""
+    taker_node: str = ""
     taker_mtu: int = 0
     bridge: str = ""
     by: str = ""

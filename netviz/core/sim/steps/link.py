@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import Route
-from netviz.core.sim.steps.base import Decision, Place, Stray
+from netviz.core.sim.steps.base import Decision, Edge, Place, Stray
 
 
 class Transmit(Decision, frozen=True, tag="transmit"):
@@ -70,6 +70,7 @@ class Transmit(Decision, frozen=True, tag="transmit"):
     shared: tuple[LinkKey, ...] = ()
     target: bytes = b""
     stray: Stray | None = None
+    edge: Edge | None = None
     state: str = ""
     unresolved: str = ""
 

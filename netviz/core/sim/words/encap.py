@@ -58,11 +58,6 @@ def _no_peer(step: Step) -> str:
     return f"{format_ip(step.packet.dst)} has {peer} on {step.dev}: the sender gets an ICMP error."
 
 
-def _outer_src(step: Step) -> bytes:
-    assert isinstance(step.what, Decap)
-    return step.what.outer_src
-
-
 def _ip_out(step: Step) -> str:
     what = step.what
     assert isinstance(what, Decap)

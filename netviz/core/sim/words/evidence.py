@@ -34,7 +34,9 @@ from netviz.core.sim.words.iproute import route_text, rule_text
 from netviz.core.sim.words.show import copy_text, endpoint, show
 
 # Fields that only sentences and commands are made of, or that are written out below.
-HIDDEN = frozenset(("action", "cause", "missing", "where", "target", "stray", "again", "asked", "refusal"))
+HIDDEN = frozenset(
+    ("action", "cause", "missing", "where", "target", "stray", "edge", "again", "asked", "refusal")
+)
 # Fields that are written out below, or that only sentences are made of.
 WRITTEN_OUT: dict[type, frozenset[str]] = {
     Bridge: frozenset(

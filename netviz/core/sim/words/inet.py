@@ -79,7 +79,7 @@ def _mtu(step: Step) -> str:
         "bridged": f"{bridged}: after the IP hooks (br_netfilter) it goes on in fragments.",
         "bridged DF": f"{bridged}, and DF is set: {what.bridge} drops it silently.",
         "bridged IPv6": f"{bridged}; it may not be fragmented, and the sender is told by ICMP.",
-        "frame": f"{has} and {what.taker} takes at most {what.mtu}; {article} {what.by} drops it silently.",
+        "frame": f"{has} and {what.taker} on {what.taker_node or step.node} takes at most {what.mtu}; {article} {what.by} drops it silently.",
         "sending fails": f"{has}, its route by {takes}, and DF is set: sending fails with EMSGSIZE.",
         "DF": f"{has}, {takes}, and DF is set.",
         "device": f"{has}, {takes}, and it may not be fragmented; the sender is told by ICMP.",

@@ -24,8 +24,32 @@ def _leave(step: Step) -> str:
     assert isinstance(what, Transmit)
     if what.cause == "to next hop":
         whom = f"to whoever has {format_ip(what.target)}; no known node has it."
-        return f"The packet goes out of {step.dev} {whom}{_stray(what.stray)}"
-    return f"The packet goes out of {step.dev}; no known node has the next hop.{_stray(what.stray)}"
+        return f"The packet goes out of {step.dev} {whom}{_stray(what.stray)}{_edge(step)}"
+    return (
+        f"The packet goes out of {step.dev}; no known node has the next hop.{_stray(what.stray)}{_edge(step)}"
+    )
+
+
+def _edge(step: Step) -> str:
+    """Say what speaks against a packet that leaves."""
+    what, packet = step.what, step.packet
+    assert isinstance(what, Transmit)
+    if what.edge is None:
+        return ""
+    said = ""
+    if what.edge.source == "another link":
+        said += (
+            f" Its source {format_ip(packet.src)} is the address of {what.edge.source_dev}, not of {step.dev}: answers come "
+            "back there, or a router refuses it."
+        )
+    if what.edge.source == "not translated":
+        said += (
+            f" Its source {format_ip(packet.src)} is private and nobody has translated it: only who has a route back to it "
+            "can answer."
+        )
+    if what.edge.translator is not None:
+        said += f" NAT rules of {place(what.edge.translator)} name {format_ip(packet.dst)}, but none has translated this packet."
+    return said
 
 
 def _wire(step: Step) -> str:
