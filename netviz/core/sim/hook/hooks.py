@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from netviz.core.model.link import Link
 from netviz.core.model.netfilter import (
     NF_LOCAL_IN,
     NF_LOCAL_OUT,
@@ -29,8 +30,12 @@ from netviz.core.model.netfilter import (
 )
 from netviz.core.sim.hook.ipvs import IPVS_HOOKS
 from netviz.core.sim.index import Index
+from netviz.core.sim.nft.text import HOOK_NAMES
 from netviz.core.sim.nft.tracking import tracks_connections
+from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
+from netviz.core.sim.steps import HookVerdict
+from netviz.core.sim.trace import UNCERTAIN
 from netviz.core.state.node import NetnsState
 
 PRI_CONNTRACK, PRI_NAT_DST, PRI_NAT_SRC, PRI_CONFIRM = -200, -100, 100, 1 << 31
@@ -69,8 +74,9 @@ def families(ipv6: bool) -> tuple[int, int]:
     return (NFPROTO_INET, NFPROTO_IPV6 if ipv6 else NFPROTO_IPV4)
 
 
-def hook_entries(run: Run, ns: NetnsState, hook: int, ipv6: bool) -> list[Entry]:
-    """List what is called at a hook, in order."""
+def hook_entries(run: Run, ns: NetnsState, hook: int, packet: Packet, dev: Link | None) -> list[Entry]:
+    """List what is called for a packet at a hook, in order."""
+    ipv6 = packet.ipv6
     entries: list[tuple[int, int, int, Entry]] = []
     index = base_chains(ns.nft_chains)
     for family in families(ipv6):
@@ -88,7 +94,7 @@ def hook_entries(run: Run, ns: NetnsState, hook: int, ipv6: bool) -> list[Entry]
         legacy = ns.xt_chains.get((own, xt.name, HOOK_CHAINS[hook])) if xt.read else None
         made = Entry(priority, "chain" if legacy is not None else "xt", legacy, None if legacy else xt)
         rivals = [other[3].chain for other in entries if other[0] == priority]
-        first = legacy is not None and goes_first(run, ns, legacy, rivals)
+        first = legacy is not None and goes_first(run, ns, packet, dev, legacy, rivals)
         entries.append((priority, -LAST if first else LAST, 0, made))
     if tracks_connections(run, ns, ipv6):
         if hook in (NF_PRE_ROUTING, NF_LOCAL_OUT):
@@ -103,15 +109,36 @@ def hook_entries(run: Run, ns: NetnsState, hook: int, ipv6: bool) -> list[Entry]
     return [entry[3] for entry in entries]
 
 
-def goes_first(run: Run, ns: NetnsState, legacy: NftChain, rivals: list[NftChain | None]) -> bool:
+def goes_first(
+    run: Run,
+    ns: NetnsState,
+    packet: Packet,
+    dev: Link | None,
+    legacy: NftChain,
+    rivals: list[NftChain | None],
+) -> bool:
     """Ask whether a legacy chain comes before nftables' chains of the same priority: the later registered does.
 
-    Nothing tells which was, so the run forks where both have something to say.
+    Nothing tells which was, so the run forks where both have something to say, and records that when it first does.
+
+    Source: net/netfilter/core.c, nf_hook_entries_grow (Linux 6.18).
     """
-    if not legacy.body or not any(chain is not None and chain.body for chain in rivals):
+    rival = next((chain for chain in rivals if chain is not None and chain.body), None)
+    if not legacy.body or rival is None:
         return False
-    key = ("hook order", ns.key, legacy.family, legacy.table)
-    return run.choose(key, 2, None) == 1
+    chosen = len(run.choices)
+    first = run.choose(("hook order", ns.key, legacy.family, legacy.table), 2, None) == 1
+    if len(run.choices) > chosen:
+        what = HookVerdict(
+            "assume legacy first" if first else "assume legacy last",
+            "hook order",
+            hook=HOOK_NAMES[rival.hook or 0],
+            table=legacy.table,
+            what=f"{rival.table} {rival.name}",
+            ipv6=packet.ipv6,
+        )
+        run.record(ns, dev, packet, what, certainty=UNCERTAIN)
+    return first
 
 
 def _handle(table: NftTable | None) -> int:

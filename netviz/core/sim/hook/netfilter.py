@@ -104,7 +104,7 @@ def _pass(
     ctx = Context(run, ns, packet, family, hook, iif, oif, nexthop)
     if nothing_hooked(ns):
         return ctx
-    for entry in hook_entries(run, ns, hook, packet.ipv6):
+    for entry in hook_entries(run, ns, hook, packet, dev):
         if entry.what == "conntrack":
             ctx.packet = track(run, ns, ctx.packet, dev)
         elif entry.what == "nat":
@@ -242,7 +242,7 @@ def _nat_order(ctx: Context, chains: list[NftChain]) -> list[NftChain]:
     legacy = ctx.ns.xt_chains.get((own, "nat", HOOK_CHAINS[ctx.hook]))
     if legacy is not None:
         rivals = [chain for priority, _, chain in ranked if priority == legacy.priority]
-        first = goes_first(ctx.run, ctx.ns, legacy, list(rivals))
+        first = goes_first(ctx.run, ctx.ns, ctx.packet, ctx.oif or ctx.iif, legacy, list(rivals))
         ranked.append((legacy.priority, -1 if first else 1, legacy))
     return [chain for _, _, chain in sorted(ranked, key=lambda entry: entry[:2])]
 

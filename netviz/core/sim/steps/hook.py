@@ -56,7 +56,7 @@ class HookVerdict(Decision, frozen=True, tag="hook", eq=False):
     packets through the IP hooks. `expression` is what a rule has that isn't known, `what` names it otherwise.
     """
 
-    action: NfAction | Literal["assume match", "assume no match"]
+    action: NfAction | Literal["assume match", "assume no match", "assume legacy first", "assume legacy last"]
     cause: Literal[
         "",
         "legacy table",
@@ -68,6 +68,7 @@ class HookVerdict(Decision, frozen=True, tag="hook", eq=False):
         "missing device of fwd",
         "neighbour of fwd",
         "hooks of a VRF",
+        "hook order",
         "section not read",
     ] = ""
     chain: ChainRef | None = None

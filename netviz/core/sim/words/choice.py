@@ -67,6 +67,9 @@ def _name(branch: Branch, walk: list[Place], partings: list[int]) -> str:
 def _text(branch: Branch, step: Step, rest: Sequence[Step]) -> str:
     """Say where a decision leads: for a rule that translates, to which endpoint."""
     what = step.what
+    if isinstance(what, HookVerdict) and what.cause == "hook order":
+        pair = [f"the legacy {what.table} table", what.what]
+        return " before ".join(pair if what.action == "assume legacy first" else reversed(pair))
     if isinstance(what, HookVerdict) and what.action in ("assume match", "assume no match"):
         goal = _goal(branch, rest)
         verb = "matches" if what.action == "assume match" else "doesn't match"

@@ -113,6 +113,15 @@ def _list_legacy(step: Step) -> str:
     return f"{'ip6tables' if what.ipv6 else 'iptables'}-legacy -t {what.table} -L -v -n"
 
 
+def _order(step: Step) -> str:
+    what = _hook(step)
+    comes = "first" if step.action == "assume legacy first" else "last"
+    return (
+        f"The legacy {what.table} table and chain {what.what} have the same priority in {what.hook}: the one that was "
+        f"registered later comes first, and nothing tells which. This branch takes the legacy table to come {comes}."
+    )
+
+
 WHY: Templates = {
     **{(HookVerdict, name): _decided for name in NF_ACTIONS},
     (HookVerdict, "assume match"): _assumed,
@@ -131,6 +140,7 @@ WHY: Templates = {
         HookVerdict,
         "neighbour of fwd",
     ): "The neighbour that fwd names isn't known, or the frame has its header already.",
+    (HookVerdict, "hook order"): _order,
     (
         HookVerdict,
         "hooks of a VRF",
@@ -150,11 +160,13 @@ UNKNOWN: Templates = {
 }
 
 ASSUMED: Templates = {
+    (HookVerdict, "hook order"): "order of two hooks of one priority",
     (HookVerdict, "assume match"): "{expression}",
     (HookVerdict, "assume no match"): "{expression}",
 }
 
 COMMANDS: Templates = {
     (HookVerdict, "legacy table"): _list_legacy,
+    (HookVerdict, "hook order"): "nft list hooks",
     (HookVerdict, ""): _list,
 }

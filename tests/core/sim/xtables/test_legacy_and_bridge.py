@@ -19,6 +19,7 @@ from netviz.core.model.netfilter import (
     body_digest,
 )
 from netviz.core.sim.nft.meta import PACKET_HOST
+from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.words.step import checks, why
 from tests.core.sim.build import Net, Ns
@@ -110,6 +111,12 @@ def test_equal_priorities_fork_where_both_have_rules() -> None:
     assert {branch.forward.disposition for branch in trace.branches} == {
         Disposition.DROPPED,
         Disposition.REJECTED,
+    }
+    said = render_text(trace)
+    assert "The legacy filter table and chain t forward have the same priority in forward" in said
+    assert {branch["choice"] for branch in trace_json(trace)["branches"]} == {
+        "the legacy filter table before t forward",
+        "t forward before the legacy filter table",
     }
     net, node = node_with_pods()
     legacy(node, "FORWARD", FORWARD)
