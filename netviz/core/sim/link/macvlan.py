@@ -44,6 +44,16 @@ def mode_of(link: Link) -> int:
     return link.info.mode if isinstance(link.info, MacvlanInfo) else 0
 
 
+def takes_any_mac(link: Link) -> bool:
+    """Tell whether a link takes frames for any MAC: a macvlan in mode passthru."""
+    return mode_of(link) == MACVLAN_PASSTHRU
+
+
+def gets_copies(link: Link) -> bool:
+    """Tell whether a link gets copies of frames, which stay whose they were: a macvlan in mode source."""
+    return mode_of(link) == MACVLAN_SOURCE
+
+
 def listed(link: Link, smac: bytes) -> bool:
     """Tell whether a macvlan in source mode takes frames from a MAC."""
     return (

@@ -8,9 +8,10 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import RT_SCOPE_HOST, Addr
-from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, MACVLAN_PASSTHRU, Link, MacvlanInfo, VlanInfo
+from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, Link, VlanInfo
 from netviz.core.sim.index import Index
 from netviz.core.sim.link.bond import receives
+from netviz.core.sim.link.macvlan import takes_any_mac
 from netviz.core.sim.node_index import outside, peer_not_collected, peer_of, uppers_of
 from netviz.core.sim.route.rp_filter import custom_local_routes
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs
@@ -89,8 +90,7 @@ def _stacked_members(
             continue
         if link.kind in ("macvlan", "ipvlan"):
             addrs = _subnets(ns, upper.ifindex)
-            takes_all = isinstance(link.info, MacvlanInfo) and link.info.mode == MACVLAN_PASSTHRU
-            found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), takes_all, tags))
+            found.append(Member(wire, upper, link.mac, addrs, _proxies(ns, link), takes_any_mac(link), tags))
         elif isinstance(link.info, VlanInfo):
             own = (*tags, (link.info.protocol, link.info.vid))
             addrs = _subnets(ns, upper.ifindex)

@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.link import IFF_LOOPBACK, MACVLAN_PASSTHRU, MACVLAN_SOURCE, BridgeInfo, Link
+from netviz.core.model.link import IFF_LOOPBACK, BridgeInfo, Link
 from netviz.core.model.netfilter import (
     NF_FORWARD,
     NF_LOCAL_IN,
@@ -39,7 +39,7 @@ from netviz.core.sim.hook.frame_hooks import (
 )
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
 from netviz.core.sim.link.bridge import flood_ports
-from netviz.core.sim.link.macvlan import mode_of, takes_for_itself
+from netviz.core.sim.link.macvlan import gets_copies, takes_any_mac, takes_for_itself
 from netviz.core.sim.nft.compat.translation import WRITTEN_IN_PLACE
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
@@ -163,7 +163,7 @@ def _reads(run: Run, message: Packet, passed: Packet, end: LinkKey) -> Filtered:
 def _is_for_others(run: Run, message: Packet, end: LinkKey) -> bool:
     """Tell whether a frame's MAC is nobody's in the namespace that it is to end in."""
     links = run.netns(end.netns).links
-    takes_all = mode_of(links[end.ifindex]) == MACVLAN_PASSTHRU
+    takes_all = takes_any_mac(links[end.ifindex])
     return not (
         is_group(message.dmac) or takes_all or any(link.mac == message.dmac for link in links.values())
     )
@@ -234,7 +234,7 @@ def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
     for lower in reversed(_lowers(run, at)):
         message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=False)
         # a copy stays whose it was
-        kept = message.pkttype if mode_of(_link(run, at)) == MACVLAN_SOURCE else None
+        kept = message.pkttype if gets_copies(_link(run, at)) else None
         message = message.scrubbed(True)
         if kept is not None and message.dmac != _link(run, at).mac:
             message = message.but(pkttype=kept)
