@@ -1,4 +1,4 @@
-"""`./manage.py enrol NODE`: make a collector's token; `enrol --watcher`: that of who speaks for a cluster."""
+"""`./manage.py enrol NODE`: make a collector's token; `enrol --watcher`: that of the program that watches a cluster's API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
         whom.add_argument(
             "--watcher",
             action="store_true",
-            help="for what says what the cluster's API has, and not for a node",
+            help="for the program that watches the cluster's API, not for a node",
         )
         parser.add_argument(
             "--cluster",

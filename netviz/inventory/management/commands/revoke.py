@@ -21,7 +21,7 @@ class Command(BaseCommand):
         """Add NODE, --watcher and --cluster."""
         whom = parser.add_mutually_exclusive_group(required=True)
         whom.add_argument("node", metavar="NODE", nargs="?")
-        whom.add_argument("--watcher", action="store_true", help="those that speak for the cluster")
+        whom.add_argument("--watcher", action="store_true", help="those that watch the cluster's API")
         parser.add_argument("--cluster", default=DEFAULT_CLUSTER, help="(default: %(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
