@@ -8,11 +8,13 @@ at 5 nodes and at 5,000.
 from __future__ import annotations
 
 import gc
+import os
 import random
 import time
 from collections.abc import Iterable
 
-from netviz.topology.projector import Projector
+import django
+
 from tests.bench.machine import Figure, percentiles_ms
 from tests.bench.scale import NODES, PODS, build, changed
 
@@ -21,6 +23,10 @@ FEW, WATCHED, CHANGES = 5, 40, 300
 
 def measure(nodes: int) -> tuple[float, list[float]]:
     """Project a cluster and follow changes; returns the seconds of the first projection and of each change."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "netviz.settings")
+    django.setup()
+    from netviz.topology.projector import Projector  # it needs the settings, and no other measurement does
+
     cluster, projector, pick = build(nodes), Projector(), random.Random(5)
     watched = [f"node-{node}" for node in pick.sample(range(nodes), min(WATCHED, nodes))]
     projector.watch(watched)
