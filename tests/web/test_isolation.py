@@ -248,7 +248,7 @@ def test_traces_go_on_without_a_node_that_cannot_be_looked_through(
     show(store, A)
     show(store, B)
     request = TraceRequest("10.1.1.2", "10.1.1.3", "tcp", dport=80)
-    whole = predict.predict(predict.resolve(request, views.live()))
+    whole = predict.predict(predict.resolve(request, views.live())).result
     work = views.keys_of
 
     def fails(netns: Any) -> Any:
@@ -258,7 +258,7 @@ def test_traces_go_on_without_a_node_that_cannot_be_looked_through(
 
     monkeypatch.setattr(views, "keys_of", fails)
     show(store, B)
-    trace = predict.predict(predict.resolve(request, views.live()))
+    trace = predict.predict(predict.resolve(request, views.live())).result
     assert trace["branches"] == whole["branches"]
     assert [state["node"] for state in trace["state"]] == ["a", "b"]
     assert "not_understood" not in trace["state"][0]
