@@ -308,7 +308,7 @@ class TestHeadlines:
     def test_who_does_not_answer(self) -> None:
         trace = TestNobodyAnswers().routed(1, default=False)
         assert headline_of(trace) == (
-            "node node-1 doesn't answer namespace ptp for 169.254.1.1: cali1 has proxy_arp, but no route"
+            "node-1 doesn't answer namespace ptp for 169.254.1.1: cali1 has proxy_arp, but no route"
         )
 
     def test_the_link_that_is_too_small_on_its_own_node(self) -> None:

@@ -78,12 +78,15 @@ def _no_neighbour(trace: Trace, cause: Cause) -> str:
     what = cause.step.what
     assert isinstance(what, Neighbour)
     silent = what.silent[0] if what.silent else None
-    stops = any(isinstance(one, HookVerdict) for one in what.stopped)
+    stops = next((one for one in what.stopped if isinstance(one, HookVerdict)), None)
     why = ""
-    if stops:
-        why = f": rules drop {'its answer' if what.reached else 'the request'}"
+    if stops is not None and stops.chain is not None:
+        chain = stops.hit.within if stops.hit is not None else stops.chain.chain.name
+        message = "the answer" if what.reached else "the request"
+        why = f": {chain} on {stops.chain.ns.key.node} drops {message}"
     elif silent is not None and silent.cause:
-        return f"{place_text(silent.place)} doesn't answer {where(cause.hop)} for {format_ip(what.nexthop)}: {_silent(silent)}"
+        who = place_text(silent.place).removeprefix("node ")
+        return f"{who} doesn't answer {where(cause.hop)} for {format_ip(what.nexthop)}: {_silent(silent)}"
     elif silent is not None and silent.setting:
         why = f": {silent.setting} is {silent.value} on {silent.ifname} of {place_text(silent.place)}"
     return f"Nobody answers {where(cause.hop)} for {format_ip(what.nexthop)} on {cause.step.dev}{why}"
@@ -97,7 +100,7 @@ def _silent(silent: Silence) -> str:
         "proxy without route": f"{silent.ifname} has proxy_arp, but no route",
         "proxy to itself": f"its route leads back out of {silent.ifname}",
         "not reached": f"the request doesn't reach {silent.ifname}",
-        "shared device": f"they share {silent.lower}",
+        "shared device": f"their links share {silent.lower}",
     }[silent.cause]
 
 
@@ -105,7 +108,7 @@ def _untranslated(trace: Trace, cause: Cause) -> str:
     what = cause.step.what
     assert isinstance(what, SocketLookup)
     assert what.missed is not None
-    by = place_text(what.missed.place)
+    by = place_text(what.missed.place).removeprefix("node ")
     asked = format_ip(what.missed.orig.dst)
     why = f"{what.missed.setting.rpartition('.')[2]} is 0" if what.missed.setting else "its path misses that"
     return f"{by} translated {asked}, but not the answer from {format_ip(cause.step.packet.src)}: {why}"
