@@ -254,18 +254,18 @@ class Judging:
             keeping.put_traces(self._lead, traces)
 
     def _keep_lead(self) -> None:
-        """Renew the lease while a round takes long; end the process when one never ends."""
+        """Renew the lease when nothing else does; end the process when a round never ends."""
         while not self._stop.wait(RENEW_EVERY_S / 2):
-            began_s = self._round_began_s
-            if began_s is None:
-                continue
-            took_s = time.monotonic() - began_s
-            if took_s > HUNG_S:
-                log.critical("judging takes longer than %.0f s: this process gives up", HUNG_S)
-                os._exit(HUNG)
+            began_s, fields = self._round_began_s, {}
+            if began_s is not None:
+                took_s = time.monotonic() - began_s
+                if took_s > HUNG_S:
+                    log.critical("judging takes longer than %.0f s: this process gives up", HUNG_S)
+                    os._exit(HUNG)
+                fields = {"judging_since": datetime.fromtimestamp(time.time() - took_s, UTC)}
             try:
-                if self._lead.due:
-                    self._lead.write(judging_since=datetime.fromtimestamp(time.time() - took_s, UTC))
+                if self._leading and self._lead.due:
+                    self._lead.write(**fields)
             except (LostLead, *AWAY) as err:
                 log.warning("cannot renew the lease while judging: %s", err or "another process has it")
             finally:

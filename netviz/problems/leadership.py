@@ -47,9 +47,12 @@ class Leadership:
         return bool(taken)
 
     def write(self, **fields: Any) -> None:
-        """Write how the checking is, and renew the lease. Raises: LostLead."""
+        """Write how the checking is, and renew the lease. Raises: LostLead.
+
+        A lease that lapsed while nobody took it is renewed: whoever takes it is the row's leader from then on.
+        """
         asked_s = time.monotonic()
-        mine = Checking.objects.filter(pk=ROW, leader=self.me, lease_until__gt=Now())
+        mine = Checking.objects.filter(pk=ROW, leader=self.me)
         if not mine.update(lease_until=Now() + timedelta(seconds=LEASE_S), **fields):
             self._renewed_s = -LEASE_S
             raise LostLead
