@@ -1,6 +1,7 @@
 // The server's JSON interface, and one trace followed until it is done.
 
 import type { ProblemObj } from "./graph/model.js";
+import { podText } from "./trace/format.js";
 import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
 
 /** An answer that isn't 2xx, or none at all (status 0), in words for the user. */
@@ -230,7 +231,7 @@ function runOf(problem: ProblemDetail): TraceRun {
     created: problem.found,
     user: "",
     request: {
-      from: flow?.from ?? trace.flow.src,
+      from: podText(trace.flow.from.pod) ?? flow?.from ?? trace.flow.src,
       to: flow?.to ?? trace.flow.dst,
       proto: flow?.proto ?? trace.flow.proto,
       ...(flow?.dport == null ? {} : { dport: flow.dport }),
