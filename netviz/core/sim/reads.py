@@ -100,34 +100,39 @@ def _told(view: ClusterView, now: ClusterState | None) -> Iterator[Told]:
     bodies = now.bodies if now is not None else {}
     yield from _existence("bodies", "", view.bodies, bodies)
     nodes = now.nodes if now is not None else {}
-    if view.nodes.section() is nodes:
+    other_bodies = view.within.differs(bodies)
+    if view.nodes.section() is nodes and not other_bodies:
         return
     yield from _existence("nodes", "", view.nodes, nodes)
     yield from _as_one(view.nodes.asked, "", None, nodes if now is not None else None, bodies)
     for node in view.nodes.views():
         there = nodes.get(node.node)
         if now is None or there is not None:
-            yield from _of_node(node, there, bodies)
+            yield from _of_node(node, there, bodies, other_bodies)
 
 
-def _of_node(view: NodeView, now: NodeState | None, bodies: Mapping[bytes, Any]) -> Iterator[Told]:
-    if now is not None and view.was() is now:
+def _of_node(
+    view: NodeView, now: NodeState | None, bodies: Mapping[bytes, Any], other_bodies: bool
+) -> Iterator[Told]:
+    if now is not None and view.was() is now and not other_bodies:
         return
     for field, was in view.fields.items():
         yield Read(field, view.node, None, None), was, getattr(now, field, None)
     yield from _as_one(view.asked, view.node, None, now, bodies)
     netns = now.netns if now is not None else {}
-    if view.netns.section() is netns:
+    if view.netns.section() is netns and not other_bodies:
         return
     yield from _existence("namespaces", view.node, view.netns, netns)
     yield from _of_indexes("namespaces", view.node, None, view.netns, netns)
     for space in view.netns.views():
         there = netns.get(space.key)
         if now is None or there is not None:
-            yield from _of_netns(space, there, bodies)
+            yield from _of_netns(space, there, bodies, other_bodies)
 
 
-def _of_netns(view: NetnsView, now: NetnsState | None, bodies: Mapping[bytes, Any]) -> Iterator[Told]:
+def _of_netns(
+    view: NetnsView, now: NetnsState | None, bodies: Mapping[bytes, Any], other_bodies: bool
+) -> Iterator[Told]:
     node, key = view.key.node, view.key
     if (record := vars(view).get("netns")) is not None:
         there = now.netns if now is not None else None
@@ -143,7 +148,11 @@ def _of_netns(view: NetnsView, now: NetnsState | None, bodies: Mapping[bytes, An
     differing = {name for name, was in view.looked_at.items() if was() is not getattr(now, name, None)}
     asked = view.asked
     if now is not None:
-        asked = {one: was for one, was in asked.items() if not differing.isdisjoint(one[0].sections)}
+        asked = {
+            one: was
+            for one, was in asked.items()
+            if not differing.isdisjoint(one[0].sections) or (other_bodies and one[0].with_bodies)
+        }
     yield from _as_one(asked, node, key, now, bodies)
 
 

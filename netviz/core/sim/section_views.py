@@ -14,6 +14,7 @@ from netviz.core.state.section import Section
 
 # What of an index is compared as it is; of anything else there is no telling, so all of the section was asked for.
 PLAIN = (list, frozenset, bool, int, str, bytes, type(None))
+_NONE: dict[Any, Any] = {}
 _get, put_in = dict.get, dict.__setitem__
 
 
@@ -177,8 +178,8 @@ class SectionView(Lookups):
 
     def seal(self) -> None:
         self.of = GONE
-        for view in getattr(self, "indexes", {}).values():
-            if isinstance(view, Lookups | IndexView):
+        for view in getattr(self, "indexes", _NONE).values():
+            if type(view) in _OF_INDEX:
                 view.seal()
 
 
@@ -200,3 +201,6 @@ class IndexView:
         for view in self.parts.values():
             if isinstance(view, Lookups):
                 view.seal()
+
+
+_OF_INDEX = (Lookups, IndexView)

@@ -98,14 +98,16 @@ class NetnsView:
 
     def seal(self) -> None:
         """Let go of the state; remember which parts of it the questions that count as one have looked at."""
-        for name in {name for question, _ in self.asked for name in question.sections}:
-            self.looked_at[name] = ref(getattr(self.ns, name))
+        for sections in {question.sections for question, _ in self.asked}:
+            for name in sections:
+                self.looked_at[name] = ref(getattr(self.ns, name))
         for part in vars(self).values():
-            if isinstance(part, SectionView | RecordView):
+            if type(part) in _PARTS:
                 part.seal()
         self.ns = GONE
 
 
+_PARTS = (SectionView, RecordView)
 for _name in SECTIONS:
     setattr(NetnsView, _name, _OfSection(_name))
 
@@ -134,7 +136,7 @@ class _Container(SectionView):
 
     def views(self) -> list[Any]:
         """List the views of what was looked at."""
-        return [view for view in dict.values(self) if isinstance(view, NetnsView | NodeView)]
+        return [view for view in dict.values(self) if type(view) in _VIEWS]
 
     def seal(self) -> None:
         super().seal()
@@ -189,6 +191,9 @@ class NodeView:
         self.netns.seal()
 
 
+_VIEWS = (NetnsView, NodeView)
+
+
 class NodesView(_Container):
     """The mapping of nodes, and the questions to all of it that count as one."""
 
@@ -220,29 +225,41 @@ class BodiesView(Lookups):
         for key in dict.keys(self):
             put_in(self, key, None)
 
+    def differs(self, bodies: Mapping[bytes, Any]) -> bool:
+        """Tell whether one that was looked for has come or gone."""
+        came = any(key in bodies for key in self.absent or ())
+        return came or not all(key in bodies for key in dict.keys(self))
+
 
 class ClusterView:
-    """A cluster's state as what works on one reads it."""
+    """A cluster's state as what works on one reads it.
+
+    `within` has the bodies that questions that count as one have looked for: whether those are there is no question by
+    itself, but where that has changed such a question has to be put again.
+    """
 
     def __init__(self, cluster: ClusterState) -> None:
         self.bodies = BodiesView(cluster.bodies)
-        self.nodes = NodesView(cast("Section[str, NodeState]", cluster.nodes), self.bodies)
+        self.within = BodiesView(cluster.bodies)
+        self.nodes = NodesView(cast("Section[str, NodeState]", cluster.nodes), self.within)
 
     def seal(self) -> None:
         """Let go of the state."""
         self.nodes.seal()
         self.bodies.seal()
+        self.within.seal()
 
 
 def answer(
     asked: Asked, question: OneRead, args: tuple[Any, ...], subject: Any, bodies: Mapping[bytes, Any] | None
 ) -> Any:
     """Answer a question that counts as one, once; what a damaged state raises is its answer too."""
-    found = asked.get((question, args), UNASKED)
+    key = (question, args)
+    found = asked.get(key, UNASKED)
     if found is UNASKED:
         if subject is GONE:
             raise Sealed("the state isn't here any more")
-        found = asked[question, args] = put(question, args, subject, bodies)
+        found = asked[key] = put(question, args, subject, bodies)
     if type(found) is Raised:
         raise found.kind(*found.args)
     return found

@@ -17,6 +17,7 @@ import pytest
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.link import LinkCounters
+from netviz.core.model.netfilter import SetElem
 from netviz.core.model.netns import Pod
 from netviz.core.sim import state_views
 from netviz.core.sim.endpoints import resolve_flow
@@ -31,7 +32,7 @@ from netviz.core.sim.walk import simulate
 from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState
 from tests.core.sim.build import Net, Ns, textbook
 from tests.core.sim.changes import change
-from tests.core.sim.nft import ACCEPT, DROP, FORWARD, INPUT, chain, ct_state, verdict
+from tests.core.sim.nft import ACCEPT, DROP, FORWARD, INPUT, chain, ct_state, e, elements, saddr, verdict
 from tests.live.oracle.cases import load_cases
 from tests.live.oracle.frozen import read_frozen
 from tests.live.oracle.predict import flow_of
@@ -124,8 +125,16 @@ def test_what_counts_as_one_question_names_the_sections_that_it_looks_at(
 def tracked_textbook() -> tuple[Net, dict[str, Ns]]:
     """The textbook cluster, with a rule on node-1 that makes it track connections."""
     net, made = textbook(2, 3)
-    chain(made["node-1"], "forward", (*ct_state(2), verdict(ACCEPT)), hook=FORWARD)
+    blocked = (saddr("10.1.1.11")[0], e("lookup", set="blocked", sreg=1), verdict(DROP))
+    chain(made["node-1"], "forward", (*ct_state(2), verdict(ACCEPT)), blocked, hook=FORWARD)
+    elements(made["node-1"], "blocked", SetElem(pack_ip("10.1.1.12")))
     return net, made
+
+
+def block(made: dict[str, Ns], *addrs: str) -> None:
+    """Make another set of those who are blocked."""
+    made["node-1"].lists["nft_sets"].clear()
+    elements(made["node-1"], "blocked", *(SetElem(pack_ip(addr)) for addr in addrs))
 
 
 def entry(sport: int) -> CtEntry:
@@ -149,6 +158,7 @@ IRRELEVANT: dict[str, Callable[[dict[str, Ns]], object]] = {
     "an address in another pod": lambda made: made["pod-2-3"].addr("eth0", "10.7.7.7/24"),
     "another pod's link": lambda made: made["pod-2-3"].link("dummy0", "dummy"),
     "a node": lambda made: made["node-1"].net.node("node-9").nic("ens3", "192.168.0.9/24"),
+    "another element of a set": lambda made: block(made, "10.1.1.12", "10.1.1.13"),
     "a chain at another hook": lambda made: chain(made["node-1"], "late", (verdict(DROP),), hook=INPUT),
 }
 RELEVANT: dict[str, Callable[[dict[str, Ns]], object]] = {
@@ -158,6 +168,7 @@ RELEVANT: dict[str, Callable[[dict[str, Ns]], object]] = {
     "a first neighbour entry": lambda made: made["pod-1-1"].neigh("eth0", "10.1.1.1", b"\x02" * 6),
     "conntrack of its own tuple": lambda made: made["node-1"].conntrack(entry(40000)),
     "the listener gone": lambda made: made["pod-2-1"].lists.pop("sockets"),
+    "its element of a set": lambda made: block(made, "10.1.1.11"),
     "a link down": lambda made: made["node-2"].down("veth-pod-2-1"),
     "its MTU": lambda made: made["node-1"].change("ens3", mtu=1400),
     "a chain at a hook that it passes": lambda made: chain(

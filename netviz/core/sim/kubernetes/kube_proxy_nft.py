@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import re
 
-from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, SetBody, SetElem
+from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, SetElem
 from netviz.core.sim.kubernetes.seen import Seen, SeenRule
 from netviz.core.sim.kubernetes.service import NOT_TAKEN, Service
-from netviz.core.sim.nft.sets import lookup_set
+from netviz.core.sim.nft.elements import find_elem
 
 TABLE = "kube-proxy"
 _CHAIN = re.compile(
@@ -81,12 +81,9 @@ def _without_endpoints(seen: Seen, found: Service, name: str) -> None:
 def _element(seen: Seen, name: str, addr: bytes, proto: int, port: int) -> SetElem | None:
     """Look up one of kube-proxy's maps: by address, protocol and port, or for node ports by the last two."""
     family = NFPROTO_IPV6 if len(addr) == 16 else NFPROTO_IPV4
-    record = seen.ns.nft_sets.get((family, TABLE, name))
-    body = seen.cluster.bodies.get(record.body) if record is not None and record.body else None
-    if record is None or not isinstance(body, SetBody):
-        return None
     key = bytes([proto, 0, 0, 0]) + port.to_bytes(2, "big") + bytes(2)
-    return lookup_set(record, body, key if name.endswith("nodeports") else addr + key)
+    data = key if name.endswith("nodeports") else addr + key
+    return find_elem(seen.ns, (family, TABLE, name), data, bodies=seen.cluster.bodies)
 
 
 def service_at(seen: Seen, addr: bytes, proto: int, port: int) -> str:

@@ -17,6 +17,7 @@ from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, NftChain, NftExpr, NftSet
 from netviz.core.sim.attrs import Verdict
 from netviz.core.sim.conn import Conn
+from netviz.core.sim.nft.elements import find_set
 from netviz.core.sim.nft.sets import Words
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
@@ -185,7 +186,7 @@ class Context:
 
     def set_of(self, name: str) -> NftSet | None:
         """Find a set of the current table."""
-        return self.ns.nft_sets.get((self.table_family, self.table, name))
+        return find_set(self.ns, (self.table_family, self.table, name))
 
 
 def word(reg: int) -> int:

@@ -15,6 +15,7 @@ from netviz.core.model.netfilter import NftExpr, NftSet, SetBody, SetElem
 from netviz.core.sim.attrs import Verdict
 from netviz.core.sim.nft.choice import eval_connlimit, eval_limit, eval_quota, fresh
 from netviz.core.sim.nft.context import Context, Result, Stop, Tri, Uniform
+from netviz.core.sim.nft.elements import elements_of, find_elem, has_elements
 from netviz.core.sim.nft.sets import lookup_set, may_match
 
 NFT_LOOKUP_F_INV = NFT_DYNSET_F_INV = 1
@@ -25,36 +26,39 @@ MAX_SPREAD, MAX_GUESSED = 4096, 8
 Exprs = tuple[NftExpr, ...]
 
 
-def elements_of(ctx: Context, record: NftSet) -> SetBody | None:
+def all_of(ctx: Context, record: NftSet) -> SetBody | None:
     """Return a set's elements in the state; None when they aren't in it."""
-    if not record.body:
-        return SetBody()
-    body = ctx.run.cluster.bodies.get(record.body)
-    return body if isinstance(body, SetBody) else None
+    return elements_of(ctx.ns, record.key, ctx.run.cluster.bodies)
 
 
-def find(ctx: Context, record: NftSet, body: SetBody, key: bytes) -> SetElem | None:
-    """Find the element that matches, as this run's packets have left the set."""
+def find(ctx: Context, record: NftSet, key: bytes, body: SetBody | None = None) -> SetElem | None:
+    """Find the element that matches, as this run's packets have left the set. `body` has all that are in the state."""
     changes = ctx.run.memory.set_elems.get((ctx.ns.key, record.key), {})
     if key in changes:
-        changed = changes[key]
-        return changed if changed is not None else next((e for e in body.elems if e.catchall), None)
-    return lookup_set(record, body, key)
+        changed, known = changes[key], body or all_of(ctx, record) or SetBody()
+        return changed if changed is not None else next((e for e in known.elems if e.catchall), None)
+    if body is not None:
+        return lookup_set(record, body, key)
+    return find_elem(ctx.ns, record.key, key, bodies=ctx.run.cluster.bodies)
+
+
+def is_known(ctx: Context, record: NftSet) -> bool:
+    """Tell whether a set's elements are in the state."""
+    return has_elements(ctx.ns, record.key, bodies=ctx.run.cluster.bodies)
 
 
 def eval_lookup(ctx: Context, a: dict[str, Any]) -> Result:
     """Look a register up in a set or map."""
     record = ctx.set_of(a["set"])
-    body = elements_of(ctx, record) if record is not None else None
-    if record is None or body is None:
+    if record is None or not is_known(ctx, record):
         return Stop(f"set {a['set']}, which is not in the state") if "dreg" in a else Tri.UNKNOWN
     spread = ctx.spread(a["sreg"], record.key_len)
     if spread is not None and spread.modulus <= MAX_SPREAD:
-        return _found(ctx, a, _draw(ctx, record, body, spread))
+        return _found(ctx, a, _draw(ctx, record, all_of(ctx, record) or SetBody(), spread))
     key = ctx.load(a["sreg"], record.key_len)
     if key is None:
-        return _partly_known(ctx, a, record, body)
-    return _found(ctx, a, find(ctx, record, body, key))
+        return _partly_known(ctx, a, record, all_of(ctx, record) or SetBody())
+    return _found(ctx, a, find(ctx, record, key))
 
 
 def _draw(ctx: Context, record: NftSet, body: SetBody, spread: Uniform) -> SetElem | None:
@@ -62,7 +66,7 @@ def _draw(ctx: Context, record: NftSet, body: SetBody, spread: Uniform) -> SetEl
     counts: dict[int, int] = {}
     elems: dict[int, SetElem | None] = {}
     for number in range(spread.offset, spread.offset + spread.modulus):
-        elem = find(ctx, record, body, spread.data(number))
+        elem = find(ctx, record, spread.data(number), body)
         elems[id(elem)] = elem
         counts[id(elem)] = counts.get(id(elem), 0) + 1
     odds = tuple(count / spread.modulus for count in counts.values())
@@ -131,7 +135,7 @@ def eval_dynset(ctx: Context, a: dict[str, Any]) -> Result:
     Source: net/netfilter/nft_dynset.c, nft_dynset_eval (Linux 6.18).
     """
     record = ctx.set_of(a["set_name"])
-    body = elements_of(ctx, record) if record is not None else None
+    body = all_of(ctx, record) if record is not None else None
     key = ctx.load(a["sreg_key"], record.key_len) if record is not None else None
     if record is None or body is None or key is None or record.flags & NFT_SET_INTERVAL:
         return Stop(f"changes of set {a['set_name']}")
@@ -188,11 +192,11 @@ def eval_objref(ctx: Context, a: dict[str, Any]) -> Result:
     kind, name = a.get("imm_type", 0), a.get("imm_name", "")
     if "set_name" in a:
         record = ctx.set_of(a["set_name"])
-        body = elements_of(ctx, record) if record is not None else None
+        known = record is not None and is_known(ctx, record)
         key = ctx.load(a["set_sreg"], record.key_len) if record is not None else None
-        if record is None or body is None or key is None:
+        if record is None or not known or key is None:
             return Stop(f"objects of map {a['set_name']}")
-        elem = find(ctx, record, body, key)
+        elem = find(ctx, record, key)
         if elem is None:
             return Tri.FALSE
         kind, name = record.obj_type, elem.objref
