@@ -125,8 +125,10 @@ def test_what_counts_as_one_question_names_the_sections_that_it_looks_at(
 def tracked_textbook() -> tuple[Net, dict[str, Ns]]:
     """The textbook cluster, with a rule on node-1 that makes it track connections."""
     net, made = textbook(2, 3)
-    blocked = (saddr("10.1.1.11")[0], e("lookup", set="blocked", sreg=1), verdict(DROP))
-    chain(made["node-1"], "forward", (*ct_state(2), verdict(ACCEPT)), blocked, hook=FORWARD)
+    source, lookup = saddr("10.1.1.11")[0], e("lookup", set="blocked", sreg=1)
+    spared = (source, e("lookup", set="blocked", sreg=1, flags=1), verdict(ACCEPT))
+    rules = ((*ct_state(2), verdict(ACCEPT)), (source, lookup, verdict(DROP)), spared)
+    chain(made["node-1"], "forward", *rules, hook=FORWARD)
     elements(made["node-1"], "blocked", SetElem(pack_ip("10.1.1.12")))
     return net, made
 

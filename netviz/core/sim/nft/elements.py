@@ -44,3 +44,17 @@ def find_elem(ns: NetnsState, key: SetKey, data: bytes, *, bodies: Mapping[bytes
     """Find the element of a set that matches; None where none does, or the elements aren't in the state."""
     record, body = ns.nft_sets.get(key), elements_of(ns, key, bodies)
     return lookup_set(record, body, data) if record is not None and body is not None else None
+
+
+@one_read(sections=("nft_sets",))
+def shown_of(ns: NetnsState, key: SetKey, *, bodies: Mapping[bytes, Body]) -> tuple[SetBody, int] | None:
+    """Return what a rule's text shows of a set, and the datatype of a map's values; None when it isn't in the state.
+
+    Of an unnamed set those are its elements, of a named one, whose name is shown, no more than how long a key is.
+    """
+    record, body = ns.nft_sets.get(key), elements_of(ns, key, bodies)
+    if record is None or body is None:
+        return None
+    if not record.name.startswith("__"):
+        body = SetBody(tuple(SetElem(bytes(len(elem.key))) for elem in body.elems[:1]))
+    return body, record.data_type

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from netviz.core.model.netfilter import NF_ACCEPT, NftRuleBody, SetBody
+from netviz.core.sim.nft.elements import shown_of
 from netviz.core.sim.nft.text import chain_text, list_command, rule_text
 from netviz.core.sim.steps import ChainRef, HookVerdict, RuleHit
 from netviz.core.sim.steps.hook import NF_ACTIONS
@@ -30,9 +31,7 @@ def _write(ref: ChainRef, rule: NftRuleBody) -> str:
     family, table = ref.chain.family, ref.chain.table
 
     def elements(name: str) -> tuple[SetBody, int] | None:
-        record = ref.ns.nft_sets.get((family, table, name))
-        body = ref.bodies.get(record.body) if record is not None else None
-        return (body, record.data_type) if record is not None and isinstance(body, SetBody) else None
+        return shown_of(ref.ns, (family, table, name), bodies=ref.bodies)
 
     return rule_text(rule, family, ref.ns.ipsets, ref.legacy, elements)
 
