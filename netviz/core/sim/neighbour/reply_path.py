@@ -14,7 +14,6 @@ from netviz.core.sim.link.bridge import (
     learn,
 )
 from netviz.core.sim.neighbour.responder import Responder
-from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import Packet, is_group
 from netviz.core.sim.plane.domain import by_tunnel, hearers
 from netviz.core.sim.run import Run
@@ -69,8 +68,7 @@ def learn_macs(run: Run, crossing: Crossing, requester: bytes, responder: bytes)
     """Let a bridge that a question and its answer cross learn where both come from."""
     ns = run.netns(crossing.bridge.netns)
     bridge = ns.links[crossing.bridge.ifindex]
-    by_index = {port.ifindex: port for port in ports_of(ns.links).get(bridge.ifindex, ())}
     for ifindex, mac in ((crossing.in_ifindex, requester), (crossing.out_ifindex, responder)):
-        port = by_index.get(ifindex)
-        if port is not None and not is_group(mac):
+        port = ns.links.get(ifindex)
+        if port is not None and port.master == bridge.ifindex and not is_group(mac):
             learn(run, ns, bridge, port, mac, crossing.vid)
