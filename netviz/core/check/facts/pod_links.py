@@ -13,7 +13,7 @@ from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Command, Problem
 from netviz.core.check.text import affects, command, place
-from netviz.core.check.wiring import Pair, default_gateways, global_addr, pod_link
+from netviz.core.check.wiring import Pair, default_gateways, global_addr, name_of, pod_link
 from netviz.core.model.addr import format_ip, format_prefix, in_prefix, mask_ip
 from netviz.core.model.l2 import NUD_PERMANENT
 from netviz.core.model.l3 import Addr
@@ -34,12 +34,15 @@ def _find(look: Look) -> Iterator[Problem]:
         return
     subnets = _subnets(root)
     wrong: dict[int, list[tuple[NetnsState, bytes]]] = {}
-    for pod in look.pods:
+    for pod in filter(look.whole, look.wiring.inside):
         link = pod_link(pod)
-        look.judged += 1
         pair = next((p for p in look.wiring.pairs_of.get(pod.key, ()) if p.inner is link), None)
+        if pod.netns.pod is None and pair is None:
+            continue  # a namespace that nobody calls a pod counts if it hangs on the node as pods do
+        look.judged += 1
         if link is None or not link.up or not link.carrier:
-            yield _down(look, root, pod, link, pair)
+            if pod.netns.pod is not None:
+                yield _down(look, root, pod, link, pair)
         elif pair is not None:
             if (port := pair.host.port) is not None and port.state != BR_STATE_FORWARDING:
                 yield _blocked(look, root, pod, pair)
@@ -47,6 +50,11 @@ def _find(look: Look) -> Iterator[Problem]:
             yield from _unanswered(look, root, pod, pair)
     for ifindex, found in wrong.items():
         yield _wrong_range(look, root, root.links[ifindex], found)
+
+
+def who_is(ns: NetnsState) -> str:
+    """Name a pod, or another namespace, in a sentence."""
+    return name_of(ns.netns) or f"namespace {ns.key.ino}"
 
 
 def _subnets(root: NetnsState) -> dict[int, list[Addr]]:
@@ -91,7 +99,7 @@ def _down(look: Look, root: NetnsState, pod: NetnsState, link: Link | None, pair
 
 
 def _blocked(look: Look, root: NetnsState, pod: NetnsState, pair: Pair) -> Problem:
-    name, dev = pod_name(pod.netns), pair.host.ifname
+    name, dev = who_is(pod), pair.host.ifname
     return Problem(
         kind="bridge-port-blocked",
         cause=str(pod.key),
@@ -100,7 +108,7 @@ def _blocked(look: Look, root: NetnsState, pod: NetnsState, pair: Pair) -> Probl
         headline=f"the bridge port {dev} of {name} on {root.key.node} doesn't forward",
         consequence=f"The bridge passes on nothing from or to {name}.",
         where=place(root.netns, pair.host),
-        affects=affects([name]),
+        affects=affects([pod_name(pod.netns)]),
         check=(command(root.netns, f"bridge -d link show dev {quoted(dev)}"),),
         rests_on=look.rests_on(),
         grace_s=STP_GRACE_S,
@@ -150,7 +158,7 @@ def _unanswered(look: Look, root: NetnsState, pod: NetnsState, pair: Pair) -> It
             continue
         if any(addr.addr == gateway for addr in root.addrs.values()):
             continue
-        name, node, text = pod_name(pod.netns), root.key.node, format_ip(gateway)
+        name, node, text = who_is(pod), root.key.node, format_ip(gateway)
         setting = f"net/ipv4/conf/{host.ifname}/proxy_arp"
         yield Problem(
             kind="gateway-unanswered",
@@ -160,7 +168,7 @@ def _unanswered(look: Look, root: NetnsState, pod: NetnsState, pair: Pair) -> It
             headline=f"{host.ifname} on {node} doesn't answer for {name}'s gateway {text}: proxy_arp is off",
             consequence=f"Over IPv4, {name} has no gateway: it reaches nobody, and answers nobody.",
             where=place(root.netns, host),
-            affects=affects([name]),
+            affects=affects([pod_name(pod.netns)]),
             check=(command(root.netns, f"sysctl {quoted(setting)}"),),
             fix=(command(root.netns, f"sysctl -w {quoted(setting)}=1"),),
             rests_on=look.rests_on(),
@@ -171,7 +179,7 @@ def _unanswered(look: Look, root: NetnsState, pod: NetnsState, pair: Pair) -> It
 def _wrong_bridge(
     look: Look, root: NetnsState, pod: NetnsState, pair: Pair, bridge: Link, right: Link, gateway: bytes
 ) -> Problem:
-    name, dev, node = pod_name(pod.netns), pair.host.ifname, root.key.node
+    name, dev, node = who_is(pod), pair.host.ifname, root.key.node
     return Problem(
         kind="wrong-bridge",
         cause=str(pod.key),
@@ -181,7 +189,7 @@ def _wrong_bridge(
         f" is at {right.ifname}",
         consequence=f"What is for {name} goes to {right.ifname}, where the pod isn't.",
         where=place(root.netns, pair.host),
-        affects=affects([name]),
+        affects=affects([pod_name(pod.netns)]),
         check=(command(root.netns, f"bridge link show dev {quoted(dev)}"),),
         fix=(command(root.netns, f"ip link set {quoted(dev)} master {quoted(right.ifname)}"),),
         rests_on=look.rests_on(),

@@ -110,3 +110,17 @@ def test_a_host_end_that_doesnt_answer_for_its_pods_gateway_nobody_else_has() ->
     assert problem.fix[0].command == "sysctl -w net/ipv4/conf/cali1/proxy_arp=1"
     node.conf4("cali1", proxy_arp=1)
     assert kinds(net) == []
+
+
+def test_namespaces_that_nobody_calls_pods_are_held_to_their_bridge_too() -> None:
+    net, made = textbook()
+    for name in ("pod-1-1", "pod-1-2"):
+        made[name].pod = None
+    assert kinds(net) == []
+    made["node-1"].lists["addrs"] = [
+        a for a in made["node-1"].lists["addrs"] if a.addr[:3] != b"\x0a\x01\x01"
+    ]
+    made["node-1"].addr("cni0", "10.9.0.1/24")
+    assert only(net).kind == "bridge-wrong-range"
+    made["pod-1-1"].down("eth0")
+    assert kinds(net) == ["bridge-wrong-range"]

@@ -1,0 +1,21 @@
+"""The checks of state are silent on a real cluster, as it was recorded: two of its three nodes, flannel, kube-router."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from netviz.core.check.checker import Checker
+from netviz.core.wire.nvz import join_captures, load_nvz
+from tests.core.check.judging import finished
+
+DATA = Path(__file__).resolve().parents[2] / "data/states/kubernetes"
+
+
+def test_nothing_is_wrong_and_nothing_undecided() -> None:
+    cluster = join_captures(load_nvz(path.read_bytes()) for path in sorted(DATA.glob("*.nvz")))
+    report = finished(Checker(), cluster)
+    assert [problem.headline for problem in report.problems] == []
+    assert {
+        one.name: one.reason for one in report.results if one.result != "pass" and one.name != "drops"
+    } == {}
+    assert report.pods > 0
