@@ -36,8 +36,8 @@ def servers(tmp_path: Path) -> Iterator[tuple[Served, Served]]:
 
 async def test_another_process_takes_over(servers: tuple[Served, Served]) -> None:
     one, two = servers
-    await asyncio.to_thread(one.start)
     made: dict[str, Any] = await asyncio.to_thread(one.provision, "n1", "n2")
+    await asyncio.to_thread(one.start)
     await asyncio.to_thread(two.start)
 
     def ask(server: Served) -> dict[str, Any]:

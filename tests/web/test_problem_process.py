@@ -51,8 +51,8 @@ async def test_it_judges_is_missed_and_keeps_what_it_found(served: Served) -> No
     def expected() -> tuple[int, list[str]]:
         return checked()["checked"]["expected"], checked()["checked"]["away"]
 
-    await asyncio.to_thread(served.start)
     provisioned = await asyncio.to_thread(served.provision, "n1", "n2")
+    await asyncio.to_thread(served.start)
     await eventually(lambda: state() == "current", what="the first run is over")
     async with Collector(served, "n1"):
         async with Collector(served, "n2"):
