@@ -15,6 +15,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim.actions import Action
 from netviz.core.sim.encap import ethertunnel, iptunnel, vxlan, wireguard
+from netviz.core.sim.listeners import listeners
 from netviz.core.sim.node_index import tunnels_of
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_RST, Packet, invert
 from netviz.core.sim.run import Run
@@ -48,9 +49,8 @@ def take(run: Run, ns: NetnsState, dev: Link, packet: Packet) -> Action:
         if found:
             _check_checksum(run, ns, dev, packet)
             return taken(run, ns, dev, packet, found)
-    for socket in ns.sockets.values():
-        if socket.proto == IPPROTO_UDP and socket.sport == packet.dport:
-            run.end_dropped(ns, dev, packet, "NOT_SPECIFIED", Decap("drop", "program's socket"))
+    if listeners(ns.sockets).get((IPPROTO_UDP, packet.dport)):
+        run.end_dropped(ns, dev, packet, "NOT_SPECIFIED", Decap("drop", "program's socket"))
     _check_checksum(run, ns, dev, packet)
     run.end_dropped(ns, dev, packet, "NO_SOCKET", Decap("drop", "no tunnel port"))
 

@@ -20,6 +20,7 @@ from netviz.core.sim import sysctl
 from netviz.core.sim.actions import Action, Resolve, Send, Tx
 from netviz.core.sim.hook.netfilter import inet_hook, output_hook
 from netviz.core.sim.link.vrf import check_hooks, master_of
+from netviz.core.sim.one_read import one_read
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REPLY,
@@ -133,6 +134,11 @@ def _check_send(run: Run, ns: NetnsState, out: Link, packet: Packet, mtu: int) -
         )
 
 
+@one_read(sections=("links",))
+def _loopback(ns: NetnsState) -> Link | None:
+    return next((link for link in ns.links.values() if link.flags & IFF_LOOPBACK), None)
+
+
 def _local_oif(result: RouteResult) -> int:
     """Return the device of a local route: one in a VRF makes the VRF's device the loopback."""
     return result.nexthops[0].oif if result.nexthops else 0
@@ -172,9 +178,7 @@ def _route_output(
             return _assume_on_link(run, ns, packet, bound_to, found)
         run.end_dropped(ns, None, packet, refused, found("drop", "sending fails"))
     if result.local:
-        loopback = ns.links.get(vrf_of(ns.links, oif or _local_oif(result))) or next(
-            (link for link in ns.links.values() if link.flags & IFF_LOOPBACK), None
-        )
+        loopback = ns.links.get(vrf_of(ns.links, oif or _local_oif(result))) or _loopback(ns)
         if loopback is None:
             run.end_unknown(ns, None, packet, found("unknown", "no loopback"))
         record_route(run, ns, loopback, packet, found("local"))
