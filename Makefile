@@ -53,7 +53,7 @@ coverage: setup-test  ## lines covered without root: core by tests/core (95 %), 
 	@status=0; for part in core:netviz/core:95 agents:agents:85; do IFS=: read -r tests source least <<< "$$part"; \
 	    export COVERAGE_FILE=var/coverage-$$tests; mkdir -p var; \
 	    $(PLAIN) $(PY) -m coverage run --source=$$source -m pytest -q tests/$$tests && \
-	    $(PY) -m coverage report --skip-covered --fail-under=$$least && \
+	    $(PY) -m coverage report --skip-covered --precision=1 --fail-under=$$least && \
 	    echo "$$source: $$($(PY) -m coverage report --format=total --precision=1) % of lines, at least $$least" || status=1; \
 	done; exit $$status
 
