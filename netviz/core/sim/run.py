@@ -236,7 +236,8 @@ class Run:
         `silent`: a larger one is dropped there, and nobody is told.
         """
         room = mtu if packet.payload is None else mtu - packet.length + packet.innermost.length
-        if self.rec.limit is None or room < self.rec.limit.bytes:
+        limit = self.rec.limit
+        if limit is None or room < limit.bytes:
             self.rec.limit = Limit(room, LinkKey(ns.key, dev.ifindex), dev.ifname, silent)
 
     def end_dropped(

@@ -19,9 +19,11 @@ def check_frame(run: Run, ns: NetnsState, dev: Link, packet: Packet, at: LinkKey
 
     Source: net/core/dev.c, ____dev_forward_skb; include/linux/netdevice.h, __is_skb_forwardable (Linux 6.18).
     """
-    taker = run.netns(at.netns).links[at.ifindex]
-    run.note_limit(run.netns(at.netns), taker, packet, taker.mtu + ETH_VLAN_SLACK, silent=True)
-    if packet.wire_length <= taker.mtu + ETH_VLAN_SLACK:
+    there = run.netns(at.netns)
+    taker = there.links[at.ifindex]
+    most = taker.mtu + ETH_VLAN_SLACK
+    run.note_limit(there, taker, packet, most, silent=True)
+    if packet.wire_length <= most:
         return
     what = Mtu(
         "drop",

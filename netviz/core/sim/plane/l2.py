@@ -68,6 +68,8 @@ def xmit(run: Run, tx: Tx) -> Action:
 
 def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, receiving: bool) -> None:
     """End the walk where a tc or XDP program could do anything with the packet."""
+    if link.programs == ():
+        return
     if link.programs is None and not link.flags & IFF_LOOPBACK:
         run.assumed[Assumption(ns.key.node, "no tcx")] = None
     programs = programs_on(link, receiving=receiving)
