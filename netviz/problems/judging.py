@@ -65,6 +65,7 @@ class Judging:
         self._store: Store | None = None
         self._round_began_s: float | None = None
         self._leading = False
+        self._waiting = False
         self._deleted_s = time.monotonic()
         self._begin_anew()
 
@@ -101,14 +102,24 @@ class Judging:
         while not self._stop.is_set():
             try:
                 self._turn()
+                self._waits("")
             except LostLead:
                 log.warning("another process judges now")
                 self._stand_back()
             except AWAY as err:
-                log.warning("checking waits for what is away: %s", err)
+                self._waits(str(err))
                 self._stop.wait(STAND_BY_S)
             finally:
                 connection.close_if_unusable_or_obsolete()
+
+    def _waits(self, reason: str) -> None:
+        """Say that what is needed is away, once until it is back; "": it is here."""
+        if bool(reason) != self._waiting:
+            self._waiting = bool(reason)
+            if reason:
+                log.warning("checking waits for what is away: %s", reason)
+            else:
+                log.warning("checking goes on")
 
     def _turn(self) -> None:
         if not self._leading:
@@ -267,7 +278,7 @@ class Judging:
                 if self._leading and self._lead.due:
                     self._lead.write(**fields)
             except (LostLead, *AWAY) as err:
-                log.warning("cannot renew the lease while judging: %s", err or "another process has it")
+                log.debug("cannot renew the lease: %s", err)  # the next round says it
             finally:
                 connection.close()
 

@@ -186,7 +186,7 @@ class Webhook:
             try:
                 self.turn()
             except AWAY as err:
-                log.warning("the webhook waits for what is away: %s", err)
+                log.debug("the webhook waits for what is away: %s", err)  # the rounds say it
             except Exception:
                 log.exception("the webhook failed, and goes on")
             finally:
