@@ -27,7 +27,7 @@ from netviz.tracing.states import View, live
 
 log = logging.getLogger("netviz.tracing")
 
-MAX_KEPT = 256
+MAX_KEPT = 64  # some 150 kB each
 # A change that is noticed so soon after the trace was last found up to date has its time.
 WATCHED_S = 10.0
 CHANGED = "The state that this trace read has changed."
