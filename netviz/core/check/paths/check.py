@@ -137,8 +137,10 @@ class PathsCheck:
         found = self.known.get(key)
         if found is not None:
             return found.verdict
-        halves = [self.known[half] for half in self.pairs.halves(source, target) if half in self.known]
-        return worst(half.verdict for half in halves) if halves else "uncertain"
+        halves = self.pairs.halves(source, target)
+        if halves is None or not all(half in self.known for half in halves):
+            return "uncertain"
+        return worst(self.known[half].verdict for half in halves)
 
     def audit(self, pick: Picker, count: int) -> list[tuple[NetnsKey, NetnsKey, Verdict, Verdict]]:
         """Trace random pairs, and list those of which the check says otherwise: (source, target, said, traced)."""

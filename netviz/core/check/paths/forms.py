@@ -216,6 +216,7 @@ class _Roles:
         self._devs = forms.local.names.devs
         self._twice = forms.local.names.twice
         self._names = forms.names
+        self._link_local = forms.local.link_local_role
 
     def __call__(self, name: bytes) -> Role:
         if not name:
@@ -225,7 +226,7 @@ class _Roles:
             return found
         known = (self._names.macs if len(name) == 6 else self._names.addrs).get(name)
         if known is None:
-            return name
+            return self._link_local(name) or name
         dev = self._devs.get(name) if known != MIXED and name not in self._twice else None
         if dev is not None:
             return ("root", dev)

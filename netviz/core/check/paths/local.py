@@ -20,6 +20,7 @@ from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Route
 from netviz.core.model.link import Link
 from netviz.core.sim.node_index import peer_of
+from netviz.core.sim.route.saddr import is_link_local6
 from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.resolve import PAIR_KINDS
 
@@ -73,6 +74,8 @@ class Local:
         self.neighs: dict[bytes, list[Neigh]] = defaultdict(list)  # address -> entries
         self.fdb_ports: dict[int, list[Fdb]] = defaultdict(list)
         self.fdb_macs: dict[bytes, list[Fdb]] = defaultdict(list)
+        # Link-local addresses are made of MACs, and known by nobody else: the device has the role.
+        self.link_local = {a.addr: a.ifindex for a in root.addrs.values() if is_link_local6(a.addr)}
         self.vlans: dict[int, list[BridgeVlan]] = defaultdict(list)
         for vlan in root.vlans.values():
             self.vlans[vlan.ifindex].append(vlan)
@@ -82,6 +85,11 @@ class Local:
         if peer is not None and peer.netns == self.root.key:
             self.pod_of[peer.ifindex] = key.netns
             self.host_ends[key] = self.root.links[peer.ifindex]
+
+    def link_local_role(self, addr: bytes) -> Role | None:
+        """Return the role of one of the node's own link-local addresses; None for another address."""
+        ifindex = self.link_local.get(addr)
+        return ("link-local", self.dev(ifindex)) if ifindex is not None else None
 
     def dev(self, ifindex: int) -> Role:
         """Return a device's role: its name, or that it is a pod's port."""
@@ -236,8 +244,13 @@ def own_source(local: Local, addr: bytes) -> Role:
 
 
 def route_fields(route: Route) -> tuple[Hashable, ...]:
-    """Return what a route says beside its prefix, nexthops and source."""
+    """Return what a route says beside its prefix, nexthops and source.
+
+    Every device has a route to what is link-local; which comes first is of no matter, since whoever uses one is bound to
+    a device.
+    """
+    pos = 0 if route.dst[:1] in (b"\xfe", b"\xff") else route.pos
     return (
-        *(route.table_id, route.type, route.tos, route.metric, route.pos, route.scope, route.protocol),
+        *(route.table_id, route.type, route.tos, route.metric, pos, route.scope, route.protocol),
         *(route.src, route.src_len, route.nhid, route.flags, route.mtu, route.mtu_lock, route.pref),
     )

@@ -75,7 +75,7 @@ class Nodes:
         elif owner == local.node.node:
             self.own[bounds((route.dst, route.dst_len))] = None
         else:
-            dst = route.dst
+            dst = self.local.link_local_role(route.dst) or route.dst
             self.ranges.add(bounds((route.dst, route.dst_len)))
         hops = tuple(
             (local.dev(hop.oif), self.role(hop.gateway), hop.weight, hop.flags, hop.encap)
@@ -150,7 +150,7 @@ class Nodes:
             return ""
         known = (self.names.macs if len(name) == 6 else self.names.addrs).get(name)
         if known is None:
-            return name
+            return self.local.link_local_role(name) or name
         if known != MIXED and name not in self.local.names.twice:
             dev = self.local.names.devs.get(name)
             if dev is not None:

@@ -7,8 +7,9 @@
     net    a pod and the internet
 
 Where kinds multiply, pairs of rare kinds are not traced: what becomes of a packet is decided on this side of the wire and
-on that, so each is held to the commonest kind, and a pair is as good as its two halves. Pairs that name each other are
-traced all the same.
+on that, so each is held to the commonest kind, and a pair is as good as its two halves. What a rule makes of two pods isn't
+decided by halves (a policy lets some in, and not others): so one pair is traced for each two sorts that rules tell apart.
+Pairs that name each other are traced all the same.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from netviz.core.model.ids import NetnsKey
 
 Key = tuple[str, int, int, int, int]
 # As many classes are traced each with each, on the whole and on one node.
-ALL_WITH_ALL = 12
+ALL_WITH_ALL = 16
 ALL_ON_NODE = 4
+MAX_FILTERED = 64
 SEARCHED = 200
 
 
@@ -43,6 +45,7 @@ class Pairs:
         self.classes: list[int] = []
         self.star = -1
         self._rank: dict[int, int] = {}
+        self.between: dict[tuple[str, int, int], Key] = {}  # what two sorts that rules tell apart come to
         self.rank(lambda _key: True)
 
     def rank(self, is_good: Callable[[Key], bool]) -> None:
@@ -68,26 +71,32 @@ class Pairs:
         yield from self._near()
         yield from self._far()
         yield from self._odd()
+        yield from self._filtered()
 
     def _near(self) -> Iterator[Pair]:
         seen: set[Key] = set()
         for mix, nodes in self.world.mixes.items():
             entry = self.world.nodes[next(iter(nodes))]
-            classes = sorted((self._rank[cls], cls, several) for cls, several in mix)
-            for at, (_, one, several) in enumerate(classes):
-                for number, (_, other, _) in enumerate(classes):
-                    if one == other and not several:
+            there: dict[int, list[NetnsKey]] = {}
+            for key, pod in entry.pods.items():
+                there.setdefault(pod.cls, []).append(key)
+            classes = sorted(
+                ((self._rank[cls], several, there[cls]) for cls, several in mix), key=lambda c: c[0]
+            )
+            for at, (_, several, sources) in enumerate(classes):
+                for number, (_, _, targets) in enumerate(classes):
+                    if at == number and not several:
                         continue
-                    if at >= ALL_ON_NODE and number and one != other:
-                        continue
-                    if number >= ALL_ON_NODE and at and one != other:
-                        continue
-                    first = [key for key, pod in entry.pods.items() if pod.cls == one]
-                    second = [key for key, pod in entry.pods.items() if pod.cls == other and key != first[0]]
-                    pair = self._pair("near", first[0], second[0])
-                    if pair.key not in seen:
+                    pair = self._pair("near", sources[0], targets[-1])
+                    common = min(at, number) == 0 or max(at, number) < ALL_ON_NODE or at == number
+                    if pair.key not in seen and (common or not self._is_filtered_alike("near", pair)):
                         seen.add(pair.key)
                         yield pair
+
+    def _is_filtered_alike(self, what: str, pair: Pair) -> bool:
+        """Tell whether two sorts that rules tell apart have been met already; note them."""
+        one, other = self.world.pod(pair.source).filtered, self.world.pod(pair.target).filtered
+        return self.between.setdefault((what, one, other), pair.key) != pair.key
 
     def _far(self) -> Iterator[Pair]:
         every = len(self.classes) <= ALL_WITH_ALL
@@ -145,6 +154,24 @@ class Pairs:
                                     seen.add(pair.key)
                                     yield pair
 
+    def _filtered(self) -> Iterator[Pair]:
+        """List a pair for each two sorts of pods that rules tell apart, where not all classes are traced with all."""
+        if len(self.classes) <= ALL_WITH_ALL:
+            return
+        sorts: dict[int, int] = {}
+        for cls in self.classes:
+            key = next(iter(self.world.members[cls]))
+            sorts.setdefault(self.world.pod(key).filtered, cls)
+        if len(sorts) > MAX_FILTERED:
+            return
+        for one, cls in sorts.items():
+            for other, there in sorts.items():
+                found = self._two(cls, there)
+                if found is not None:
+                    pair = self._pair("far", *found)
+                    self.between["far", one, other] = pair.key
+                    yield pair
+
     def _by_unit(self, name: str) -> dict[int, list[NetnsKey]]:
         """Return of each of a node's units a pod of each kind, the commonest first; where there are many, one alone."""
         found: dict[int, dict[int, NetnsKey]] = {}
@@ -175,21 +202,29 @@ class Pairs:
         what = "self" if source == target else "near" if source.node == target.node else "far"
         return self.key(what, source, target)
 
-    def halves(self, source: NetnsKey, target: NetnsKey) -> list[Key]:
-        """Return the keys of the pairs by which a pair is judged that isn't traced itself."""
+    def halves(self, source: NetnsKey, target: NetnsKey) -> list[Key] | None:
+        """Return the keys of the pairs by which a pair is judged that isn't traced itself; None where they don't tell."""
         world = self.world
-        if source.node == target.node:
+        near = source.node == target.node
+        found: list[Key | None] = []
+        if near:
             entry = world.nodes[source.node]
             usual = min(entry.mix, key=lambda one: self._rank[one[0]])[0]
             common = next(key for key, pod in entry.pods.items() if pod.cls == usual)
             pairs = ((source, common), (common, target))
-            return [self.key("near", one, other) for one, other in pairs if one != other]
-        found = [self._half(source, True), self._half(target, False)]
-        if not self.is_usual(source, target):
-            mine = self._by_unit(source.node)[world.units.of_pod[source]][0]
-            theirs = self._by_unit(target.node)[world.units.of_pod[target]][0]
-            found.append(self.key("far", mine, theirs))
-        return [key for key in found if key is not None]
+            found += [self.key("near", one, other) for one, other in pairs if one != other]
+        else:
+            found += [self._half(source, True), self._half(target, False)]
+            common = next(iter(world.members[self.star]))
+            if not self.is_usual(source, target):
+                mine = self._by_unit(source.node)[world.units.of_pod[source]][0]
+                theirs = self._by_unit(target.node)[world.units.of_pod[target]][0]
+                found.append(self.key("far", mine, theirs))
+        one, other = world.pod(source).filtered, world.pod(target).filtered
+        sorts = self.between.get(("near" if near else "far", one, other))
+        if sorts is None and world.pod(common).filtered not in (one, other):
+            return None
+        return [key for key in (*found, sorts) if key is not None]
 
     def _half(self, pod: NetnsKey, sends: bool) -> Key | None:
         cls = self.world.pod(pod).cls

@@ -50,6 +50,7 @@ class PodEntry(msgspec.Struct):
     """A pod: its form, what its node's rules say of it, the names of others in it, its addresses.
 
     Pods of one `kind` are alike, and so are their nodes; those of one `cls` have also nodes that know most others alike.
+    Those of one `filtered` are told apart by no rule, whatever else they are like.
     """
 
     ns: NetnsState
@@ -59,6 +60,7 @@ class PodEntry(msgspec.Struct):
     addrs: tuple[bytes, ...]
     kind: int = -1
     cls: int = -1
+    filtered: int = -1
 
 
 class NodeEntry(msgspec.Struct):
@@ -273,8 +275,11 @@ class World:
             entry = self.nodes[name]
             own = (*entry.made.own_ranges, *entry.rules.own_ranges)
             kinds = {}
+            rules = self.intern(("rules", entry.rules.form))
             for key, pod in entry.pods.items():
-                kinds[key] = self.intern(("pod", entry.form, pod.form, pod.said, *self._apart(pod, own)))
+                apart = self._apart(pod, own)
+                kinds[key] = self.intern(("pod", entry.form, pod.form, pod.said, *apart))
+                pod.filtered = self.intern(("filtered", rules, pod.said, *apart))
             self._remove(name, entry)
             for key, kind in kinds.items():
                 entry.pods[key].kind = kind
