@@ -112,7 +112,7 @@ class PathsCheck:
             self.known = {key: one for key, one in self.known.items() if key in current}
 
     def _explain(self, cluster: ClusterState) -> Iterator[float]:
-        explainer = Explainer(cluster, self.world)
+        explainer = Explainer(cluster, self.world, self.pairs)
         for pair in chain(self.pairs.alone(), self.pairs.together()):
             if self.known[pair.key].verdict in (BROKEN, BREAKS, UNSURE):
                 yield from explainer.take(pair)

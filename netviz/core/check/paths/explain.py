@@ -19,7 +19,7 @@ from netviz.core.check.paths.contract import (
     pod_name,
 )
 from netviz.core.check.paths.judge import Simulator, asks_of, judge_pair
-from netviz.core.check.paths.pairs import Pair
+from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.repair import fix_of, without
 from netviz.core.check.paths.world import World
 from netviz.core.check.problem import Command, Harm, Problem, Where
@@ -40,6 +40,7 @@ from netviz.core.state.resolve import PAIR_KINDS
 DUPLICATE = "duplicate-address"  # as the check of addresses says it
 MAX_PLACES = 64
 MAX_PODS = 64
+MAX_ODD = 50_000
 MAX_BEYOND = 4
 SEARCHED = 200
 HARMS: dict[Verdict, Harm] = {BROKEN: "breaks traffic", BREAKS: "breaks the contract", UNSURE: "not known"}
@@ -93,9 +94,11 @@ def detail_of(trace: Trace, cause: Cause) -> str:
 class Explainer:
     """Puts the failing pairs of one state together as problems."""
 
-    def __init__(self, cluster: ClusterState, world: World) -> None:
+    def __init__(self, cluster: ClusterState, world: World, pairs: Pairs) -> None:
         self.cluster = cluster
         self.world = world
+        self._pairs = pairs
+        self._odd: dict[Key, list[Pair]] | None = None
         self.simulator = Simulator(cluster)
         self.cases: dict[tuple[str, str], Case] = {}
 
@@ -214,6 +217,7 @@ class Explainer:
         cause, what = case.cause, pair.key[0]
         node, pod = cause.place.netns.node, self.pod_at(cause)
         if what == "far" and not self._is_default(pair):
+            yield from self._odd_like(pair)
             return
         vary_source = node == pair.source.node
         if not vary_source and node != pair.target.node:
@@ -236,6 +240,16 @@ class Explainer:
                 case.places.add("*")
                 return
             yield Pair(pair.key, *((key, other) if vary_source else (other, key)))
+
+    def _odd_like(self, pair: Pair) -> Iterator[Pair]:
+        """List the pairs of other nodes that know each other as unusually as a pair's do."""
+        if self._odd is None:
+            self._odd = {}
+            for one in islice(self._pairs.odd(), MAX_ODD):
+                found = self._odd.setdefault(one.key, [])
+                if len(found) < MAX_PLACES:
+                    found.append(one)
+        return (one for one in self._odd.get(pair.key, ()) if one != pair)
 
     def _partner(self, key: NetnsKey, like: NetnsKey) -> NetnsKey | None:
         """Find a pod of a class on the same node as another."""

@@ -13,7 +13,7 @@ import msgspec
 
 from netviz.core.check.paths.local import Local, Role
 from netviz.core.check.paths.names import Names
-from netviz.core.check.paths.rulesets import BodyFacts, Range, facts_of, rule_form
+from netviz.core.check.paths.rulesets import BodyFacts, Range, RuleFacts, facts_of, rule_form
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import Body, NftChain
 from netviz.core.sim.index import Index
@@ -65,7 +65,8 @@ class Rulesets:
         self.bodies: Mapping[bytes, Body] = {}
         self.read: set[ReadKey] = set()
         self._facts: dict[bytes, BodyFacts] = {}
-        self._bare: dict[bytes, tuple[Hashable, ...]] = {}
+        self._rules: dict[bytes, RuleFacts] = {}
+        self._named: dict[bytes, frozenset[bytes]] = {}
         self.ordered: list[ReadKey] = []
         self.private: set[ReadKey] = set()  # chains that lead to one pod alone
 
@@ -76,7 +77,7 @@ class Rulesets:
             body = self.bodies.get(digest)
             if body is None:
                 return None
-            found = self._facts[digest] = facts_of(body)
+            found = self._facts[digest] = facts_of(body, self._rules)
         return found
 
     def note(self, roots: Iterable[NetnsState], digests: set[bytes]) -> bool:
@@ -107,18 +108,23 @@ class Rulesets:
                     seen.add(found.key)
                     todo.append(found)
 
-    def bare(self, digest: bytes, facts: BodyFacts) -> tuple[Hashable, ...]:
-        """Return the forms of a chain's rules that have no name of the node's own in them."""
-        found = self._bare.get(digest)
+    def named(self, digest: bytes, facts: BodyFacts, names: Names) -> frozenset[bytes]:
+        """Return the names of somebody known that stand in a body."""
+        found = self._named.get(digest)
         if found is None:
-            found = self._bare[digest] = tuple(rule_form(one.rule, {}, {}) for one in facts.rules)
+            addrs, macs = names.addrs, names.macs
+            found = self._named[digest] = frozenset(n for n in facts.names if n in addrs or n in macs)
         return found
+
+    def rename(self) -> None:
+        """Forget who is named: names have changed."""
+        self._named = {}
 
     def keep(self, digests: set[bytes]) -> None:
         """Forget bodies that nobody has any more."""
         if len(self._facts) > 2 * len(digests) + 1000:
             self._facts = {digest: one for digest, one in self._facts.items() if digest in digests}
-            self._bare = {digest: one for digest, one in self._bare.items() if digest in digests}
+            self._rules = {}
 
 
 class RulesForm(msgspec.Struct, frozen=True):
@@ -152,6 +158,7 @@ class NodeRules:
             elif name not in local.names.twice:
                 self.roles[name] = ("pod",)
                 self.pods[name] = key
+        self.root_names = frozenset(self.roles.keys() - self.pods.keys())
         for ifindex, pod in local.pod_of.items():
             name = local.root.links[ifindex].ifname.encode()
             self.roles[name] = ("port",)
@@ -196,12 +203,13 @@ class NodeRules:
             return ("missing",)
         if section in ("nft_sets", "ipsets"):
             return self._set(record, facts)
-        own_names = facts.names & self.roles.keys()
+        few, many = sorted((facts.names, self.roles.keys()), key=len)
+        own_names = [name for name in few if name in many]
         own_ranges = [r for r in facts.ranges if self._is_own(r)]
         for one in facts.ranges:
             if one not in own_ranges:
                 self.ranges.add(one)
-        self._mark(facts.names - own_names)
+        self._mark(record.body, facts)
         if not own_names and not own_ranges:
             return record.body  # type: ignore[no-any-return]
         self.own.update((r, ("own", number)) for number, r in enumerate(own_ranges))
@@ -209,19 +217,14 @@ class NodeRules:
 
     def _set(self, record: Any, facts: BodyFacts) -> Hashable:
         """A set says of each address whether it is a member, and what it leads to."""
-        self._mark(facts.names)
+        self._mark(record.body, facts)
         label = (record.key, record.body)
         self.members.update((member, (label, what)) for member, what in facts.members)
         return record.body  # type: ignore[no-any-return]
 
-    def _mark(self, names: frozenset[bytes]) -> None:
-        known = (
-            self.names.addrs.keys() & names
-            if len(names) > 64
-            else {n for n in names if n in self.names.addrs}
-        )
-        self.marks |= known
-        self.marks |= {n for n in names if len(n) == 6 and n in self.names.macs}
+    def _mark(self, digest: bytes, facts: BodyFacts) -> None:
+        """Note whom a body names who isn't of this node."""
+        self.marks |= self.known.named(digest, facts, self.names) - self.roles.keys()
 
     def _is_own(self, one: Range) -> bool:
         low, high = one
@@ -235,7 +238,7 @@ class NodeRules:
         common: list[Hashable] = []
         for one in facts.rules:
             pods = {self.pods[name] for name in one.names if name in self.pods}
-            if len(pods) == 1 and not one.names & (self.roles.keys() - self.pods.keys()):
+            if len(pods) == 1 and self.root_names.isdisjoint(one.names):
                 (pod,) = pods
                 self.roles |= {target.encode(): ("own chain",) for target in one.targets}
                 self.said[pod].append(
@@ -243,13 +246,15 @@ class NodeRules:
                 )
             elif pods:
                 self.marks.update(name for name in one.names if name in self.pods)
-                common.append(rule_form(one.rule, {}, {}))
+                common.append(one.bare)
             else:
                 common.append(self._form(one))
         return tuple(common)
 
-    def _form(self, one: Any) -> Hashable:
-        return rule_form(one.rule, self.roles, self.own)
+    def _form(self, one: RuleFacts) -> Hashable:
+        if not one.ranges and self.roles.keys().isdisjoint(one.names):
+            return one.bare
+        return rule_form(one.exprs, self.roles, self.own)
 
     def _follow(self, section: str, record: Any, one: Any, pod: NetnsKey, depth: int) -> Hashable:
         """Write the chains that a pod's rule leads to, as far as nothing but it leads there."""
@@ -266,17 +271,14 @@ class NodeRules:
                 continue
             self.known.private.add((section, key))
             self.ranges.update(r for r in facts.ranges if not self._is_own(r))
-            self._mark(facts.names - self.roles.keys())
-            bare = (
-                None
-                if facts.names & self.roles.keys() or facts.ranges
-                else self.known.bare(chain.body, facts)
-            )
-            forms = bare or [self._form(rule) for rule in facts.rules]
+            self._mark(chain.body, facts)
             found.append(
                 tuple(
-                    (f, self._follow(section, chain, r, pod, depth + 1))
-                    for f, r in zip(forms, facts.rules, strict=True)
+                    (
+                        self._form(rule),
+                        self._follow(section, chain, rule, pod, depth + 1) if rule.targets else (),
+                    )
+                    for rule in facts.rules
                 )
             )
         return tuple(found)

@@ -137,22 +137,27 @@ class Pairs:
         )
 
     def _odd(self) -> Iterator[Pair]:
-        """List pairs of nodes of which one knows the other otherwise than most."""
-        world, seen = self.world, set()
+        """List one pair of each key of nodes of which one knows the other otherwise than most."""
+        seen: set[Key] = set()
+        for pair in self.odd():
+            if pair.key not in seen:
+                seen.add(pair.key)
+                yield pair
+
+    def odd(self) -> Iterator[Pair]:
+        """List pairs of all nodes of which one knows the other otherwise than most, both ways."""
+        world = self.world
         for name, others in world.odd.items():
             mine = self._by_unit(name)
             for unit in others:
                 there = world.units.node_of[unit]
                 if there == name or there not in world.nodes:
                     continue
-                for sources in mine.values():
-                    for source in sources:
-                        for target in self._by_unit(there).get(unit, ()):
-                            for one, other in ((source, target), (target, source)):
-                                pair = self._pair("far", one, other)
-                                if pair.key not in seen:
-                                    seen.add(pair.key)
-                                    yield pair
+                theirs = self._by_unit(there).get(unit, ())
+                for source in (key for sources in mine.values() for key in sources):
+                    for target in theirs:
+                        yield self._pair("far", source, target)
+                        yield self._pair("far", target, source)
 
     def _filtered(self) -> Iterator[Pair]:
         """List a pair for each two sorts of pods that rules tell apart, where not all classes are traced with all."""

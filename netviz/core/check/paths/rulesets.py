@@ -22,15 +22,27 @@ SHORTEST_NAME = 3
 # Comparisons of a packet's addresses: (offset, length of the field) in the network header.
 _FIELDS = {(12, 4), (16, 4), (8, 16), (24, 16)}
 _SILENT = frozenset(("counter",))
+_encoder = msgspec.msgpack.Encoder()
 
 
-class RuleFacts(msgspec.Struct, frozen=True):
-    """A rule: the names and ranges that it compares with, the chains that it may lead to, and its expressions."""
+class RuleFacts(msgspec.Struct):
+    """A rule, without its comments: the names and ranges that it compares with, the chains that it may lead to.
 
+    `bare` is its form where no name in it is a role, made when somebody asks for it.
+    """
+
+    exprs: tuple[NftExpr, ...]
     names: frozenset[bytes]
     ranges: tuple[Range, ...]
     targets: tuple[str, ...]
-    rule: NftRuleBody
+    form: Hashable = None
+
+    @property
+    def bare(self) -> Hashable:
+        """The rule's form, with all names as they are."""
+        if self.form is None:
+            self.form = rule_form(self.exprs, {}, {})
+        return self.form
 
 
 class BodyFacts(msgspec.Struct, frozen=True):
@@ -46,10 +58,10 @@ class BodyFacts(msgspec.Struct, frozen=True):
     members: tuple[tuple[Range, Hashable], ...] = ()
 
 
-def facts_of(body: Body) -> BodyFacts:
-    """Look a body over."""
+def facts_of(body: Body, known: dict[bytes, RuleFacts]) -> BodyFacts:
+    """Look a body over. `known` are the rules that were seen before, by what they say: most are written many times."""
     if isinstance(body, ChainBody):
-        rules = tuple(map(_rule_facts, body.rules))
+        rules = tuple(_known_rule(rule, known) for rule in body.rules)
         names: set[bytes] = set().union(*(one.names for one in rules)) if rules else set()
         return BodyFacts(frozenset(names), tuple({r: None for one in rules for r in one.ranges}), rules)
     return _ipset_facts(body) if isinstance(body, IpSetBody) else _set_facts(body)
@@ -117,12 +129,26 @@ def _bounds(addr: bytes, length: int) -> Range:
     return low.to_bytes(len(addr), "big"), (low | host).to_bytes(len(addr), "big")
 
 
-def _rule_facts(rule: NftRuleBody) -> RuleFacts:
+def _known_rule(rule: NftRuleBody, known: dict[bytes, RuleFacts]) -> RuleFacts:
+    exprs = tuple(expr for expr in rule.exprs if not _says_nothing(expr))
+    key = _encoder.encode(exprs)
+    found = known.get(key)
+    if found is None:
+        found = known[key] = _rule_facts(exprs)
+    return found
+
+
+def _says_nothing(expr: NftExpr) -> bool:
+    """Tell whether an expression is a comment, or counts."""
+    return expr.name in _SILENT or (expr.name == "match" and expr.attrs.get("name") == "comment")
+
+
+def _rule_facts(exprs: tuple[NftExpr, ...]) -> RuleFacts:
     names: set[bytes] = set()
     ranges: list[Range] = []
     targets: list[str] = []
     loaded: dict[int, tuple[int, int, int]] = {}  # register -> width of the address, bits, bits known
-    for expr in rule.exprs:
+    for expr in exprs:
         a = expr.attrs
         if expr.name == "payload" and a.get("base") == 1 and "dreg" in a:
             offset, length = a.get("offset", 0), a.get("len", 0)
@@ -144,7 +170,7 @@ def _rule_facts(rule: NftRuleBody) -> RuleFacts:
                 names.add(data)
             continue
         _collect(expr, names, targets)
-    return RuleFacts(frozenset(names), tuple(ranges), tuple(targets), rule)
+    return RuleFacts(exprs, frozenset(names), tuple(ranges), tuple(targets))
 
 
 def _mask_bits(mask: Any) -> int:
@@ -163,45 +189,41 @@ def _data(value: Any) -> bytes:
 
 def _collect(expr: NftExpr, names: set[bytes], targets: list[str]) -> None:
     """Collect what may be a name in an expression of any kind."""
-    if expr.attrs.get("name") == "comment" or expr.name in _SILENT:
-        return
     todo: list[Any] = [expr.attrs]
     while todo:
         value = todo.pop()
-        if isinstance(value, bytes):
+        kind = type(value)
+        if kind is bytes:
             names.update(_words(value))
-        elif isinstance(value, Mapping):
+        elif kind is dict:
             if value.get("chain"):
                 targets.append(value["chain"])
             todo += [one for key, one in value.items() if key != "chain"]
-        elif isinstance(value, (tuple, list)):
+        elif kind is tuple or kind is list:
             todo += value
-        elif isinstance(value, NftExpr):
+        elif kind is NftExpr:
             todo.append(value.attrs)
 
 
 Role = Hashable
 
 
-def rule_form(rule: NftRuleBody, roles: Mapping[bytes, Role], own: Mapping[Range, Role]) -> Hashable:
+def rule_form(exprs: Iterable[NftExpr], roles: Mapping[bytes, Role], own: Mapping[Range, Role]) -> Hashable:
     """Write a rule with its own names as roles; `own` has the address ranges that are the node's own."""
-    return tuple(
-        (expr.name, _form(expr.attrs, roles, own))
-        for expr in rule.exprs
-        if expr.attrs.get("name") != "comment" and expr.name not in _SILENT
-    )
+    return tuple((expr.name, _form(expr.attrs, roles, own)) for expr in exprs)
 
 
 def _form(value: Any, roles: Mapping[bytes, Role], own: Mapping[Range, Role]) -> Hashable:
-    if isinstance(value, bytes):
-        return _bytes_form(value, roles, own)
-    if isinstance(value, str):
-        return roles.get(value.encode(), value) if roles else value
-    if isinstance(value, Mapping):
-        return tuple((key, _form(value[key], roles, own)) for key in sorted(value) if key != "comment")
-    if isinstance(value, (tuple, list)):
-        return tuple(_form(one, roles, own) for one in value)
-    if isinstance(value, NftExpr):
+    kind = type(value)
+    if kind is bytes:
+        return _bytes_form(value, roles, own) if roles or own else value
+    if kind is str:
+        return roles.get(value.encode(), value) if roles else value  # type: ignore[no-any-return]
+    if kind is dict:
+        return tuple((key, _form(value[key], roles, own)) for key in sorted(value))
+    if kind is tuple or kind is list:
+        return tuple([_form(one, roles, own) for one in value])
+    if kind is NftExpr:
         return (value.name, _form(value.attrs, roles, own))
     return value  # type: ignore[no-any-return]
 

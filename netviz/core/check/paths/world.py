@@ -117,6 +117,8 @@ class World:
             renamed |= self.names.put(name, None)
         for name in changed:
             renamed |= self.names.put(name, names_in(nodes[name].netns))
+        if renamed:
+            self.rules.rename()
         if renamed and self._moved(renamed, set(changed) | set(gone)):
             yield from self._make_all(nodes)
             return
@@ -148,6 +150,7 @@ class World:
         return any(self.names.owner(prefix) != owner for prefix, owner in prefixes.items())
 
     def _make_all(self, nodes: Mapping[str, NodeState]) -> Iterator[float]:
+        self.rules.rename()
         self.names.load({name: names_in(node.netns) for name, node in nodes.items()})
         self.facts.clear()
         self.nodes, self.members, self.mixes, self.odd = {}, {}, {}, {}
