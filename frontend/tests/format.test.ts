@@ -13,6 +13,7 @@ import {
   failedStep,
   largestText,
   lostReplies,
+  outcomeWords,
   packetText,
   percent,
   replyWords,
@@ -183,6 +184,15 @@ test("every address of the page is read back as it was written", () => {
   for (const route of routes) expect(parseRoute(formatRoute(route))).toEqual(route);
   expect(parseRoute("#/nonsense/%E0%A4%A")).toEqual({ page: "home" });
   expect(parseRoute("")).toEqual({ page: "home" });
+});
+
+test("a flow's outcome has words and a tone; one of an earlier version has none", () => {
+  expect(outcomeWords("good")?.tone).toBe("good");
+  expect(outcomeWords("broken")?.tone).toBe("bad");
+  expect(outcomeWords("breaks-contract")).toMatchObject({ tone: "bad", short: "breaks the contract" });
+  expect(outcomeWords("uncertain")?.tone).toBe("warn");
+  expect(outcomeWords(null)).toBeNull();
+  expect(outcomeWords(undefined)).toBeNull();
 });
 
 test("back-off grows to its ceiling and never reaches nothing", () => {

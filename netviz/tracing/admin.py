@@ -22,16 +22,43 @@ from netviz.tracing.models import TraceRun
 class TraceRunAdmin(ModelAdmin[TraceRun]):
     """Traces: nobody edits them."""
 
-    list_display = ("when", "user", "source", "target", "proto", "status", "disposition", "took", "on_map")
+    list_display = (
+        "when",
+        "user",
+        "source",
+        "target",
+        "proto",
+        "status",
+        "outcome",
+        "headline",
+        "took",
+        "on_map",
+    )
     list_display_links = ("when", "source", "target")
-    list_filter = ("disposition", "status", "proto", "created_at", "user")
+    list_filter = ("outcome", "disposition", "status", "proto", "created_at", "user")
     list_select_related = ("user",)
     list_per_page = 50
     date_hierarchy = "created_at"
-    search_fields = ("source", "target", "disposition", "error", "user__username")
-    search_help_text = "From, to, disposition, error or user"
+    search_fields = ("source", "target", "disposition", "headline", "error", "user__username")
+    search_help_text = "From, to, disposition, headline, error or user"
     fieldsets = (
-        (None, {"fields": ("source", "target", "proto", "user", "status", "disposition", "error", "on_map")}),
+        (
+            None,
+            {
+                "fields": (
+                    "source",
+                    "target",
+                    "proto",
+                    "user",
+                    "status",
+                    "outcome",
+                    "headline",
+                    "disposition",
+                    "error",
+                    "on_map",
+                )
+            },
+        ),
         ("When", {"fields": ("created_at", "started_at", "finished_at", "took")}),
         ("Path", {"fields": ("path", "inputs")}),
     )

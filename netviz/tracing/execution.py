@@ -19,6 +19,7 @@ from netviz.tracing.states import live
 
 log = logging.getLogger("netviz.tracing")
 
+MAX_HEADLINE = 300
 FAILED_INSIDE = "the simulator failed; the server's log has the details"
 
 
@@ -72,6 +73,8 @@ def work_out(resolved: Resolved) -> tuple[dict[str, Any], Prediction | None]:
         "packed": packed,
         "packed_bytes": len(packed),
         "disposition": result["disposition"],
+        "outcome": result["outcome"],
+        "headline": result["headline"][:MAX_HEADLINE],
         "inputs": {entry["node"]: entry["revision"] for entry in result["state"]},
     }
     return fields, prediction

@@ -28,6 +28,10 @@ class TraceRun(models.Model):
     proto = models.CharField(max_length=8)
     status = models.CharField(max_length=8, choices=Status, default=Status.QUEUED)
     disposition = models.CharField(max_length=16, blank=True)
+    outcome = models.CharField(
+        max_length=16, blank=True, help_text="both directions and the contract together"
+    )
+    headline = models.CharField(max_length=300, blank=True, help_text="the outcome in one sentence")
     packed = models.BinaryField(null=True, help_text="the trace's JSON, as packed.py keeps it")
     packed_bytes = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
@@ -47,6 +51,7 @@ class TraceRun(models.Model):
             models.Index(fields=["-created_at"]),
             models.Index(fields=["status", "created_at"]),
             models.Index(fields=["disposition", "-created_at"]),
+            models.Index(fields=["outcome", "-created_at"]),
             models.Index(fields=["packed_bytes"]),
         ]
 
@@ -75,6 +80,8 @@ class TraceRun(models.Model):
             "user": self.user.get_username() if self.user is not None else "",
             "request": self.request,
             "disposition": self.disposition or None,
+            "outcome": self.outcome or None,
+            "headline": self.headline or None,
         }
 
     def as_json(self) -> dict[str, Any]:

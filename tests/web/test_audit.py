@@ -132,7 +132,11 @@ def test_traces_by_page_and_by_token(ada: Client, monkeypatch: pytest.MonkeyPatc
     from netviz.tracing import execution, service
 
     monkeypatch.setattr(service, "resolve", lambda *_: None)
-    monkeypatch.setattr(execution, "predict", lambda resolved: {"disposition": "DELIVERED", "state": []})
+    monkeypatch.setattr(
+        execution,
+        "predict",
+        lambda resolved: {"disposition": "DELIVERED", "outcome": "good", "headline": "", "state": []},
+    )
     monkeypatch.setattr("netviz.tracing.tasks.send", lambda *args: None)
     body = '{"from": "default/web-1", "to": "10.0.0.1"}'
     assert ada.post("/api/traces", data=body, content_type="application/json").status_code == 202

@@ -64,6 +64,8 @@ def test_a_trace_is_queued_run_and_read(cluster: MemoryStore, queue: list[int], 
     assert done["request"] == request
     trace = done["trace"]
     assert (trace["version"], trace["disposition"], trace["certainty"]) == (1, "DELIVERED", "certain")
+    assert (done["outcome"], done["headline"]) == (trace["outcome"], trace["headline"])
+    assert done["outcome"] == "good"
     assert [entry["node"] for entry in trace["state"]] == ["node-1", "node-2"]
     assert TraceRun.objects.get().inputs == {"node-1": 1, "node-2": 1}
     (listed,) = operator.get("/api/traces?limit=20").json()["traces"]

@@ -1,6 +1,6 @@
 // Words for a trace. Pure.
 
-import type { Branch, Disposition, Hop, Limit, Packet, PodRef, Step, Trace } from "./types.js";
+import type { Branch, Disposition, Hop, Limit, Outcome, Packet, PodRef, Step, Trace } from "./types.js";
 
 /** "out": neither good nor bad; the packet went where netviz cannot see. */
 export type Tone = "good" | "bad" | "warn" | "out";
@@ -63,6 +63,18 @@ export function largestText(trace: Trace): string {
 function limitText(limit: Limit): string {
   const silent = limit.silent ? "; it drops larger ones silently" : "";
   return `${limit.bytes} bytes (${limit.dev} on ${limit.node}${silent})`;
+}
+
+const OUTCOMES: Record<Outcome, Words> = {
+  good: { tone: "good", title: "Good both ways", short: "good" },
+  broken: { tone: "bad", title: "Broken", short: "broken" },
+  "breaks-contract": { tone: "bad", title: "Passes, but breaks the contract", short: "breaks the contract" },
+  uncertain: { tone: "warn", title: "Uncertain", short: "uncertain" },
+};
+
+/** Say what a flow comes to, both directions and the contract together; null in traces of earlier versions. */
+export function outcomeWords(outcome: Outcome | null | undefined): Words | null {
+  return outcome ? (OUTCOMES[outcome] ?? null) : null;
 }
 
 const KINDS: Record<string, string> = {

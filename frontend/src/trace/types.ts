@@ -106,6 +106,9 @@ export interface Trace {
   disposition: Disposition;
   reason: string | null;
   certainty: "certain" | "branch" | "unknown";
+  /** Both directions and the contract together; missing in traces of earlier versions. */
+  outcome?: Outcome;
+  headline?: string;
   branches: Branch[];
   /** What no state tells, or what may have changed since, and the answer rests on; traces of before don't say. */
   assumed?: string[];
@@ -127,6 +130,8 @@ export interface NodeStateUsed {
   stale?: { since: string; why: string; sections: string[] };
 }
 
+export type Outcome = "good" | "broken" | "breaks-contract" | "uncertain";
+
 export interface TraceRequest {
   from: string;
   to: string;
@@ -147,6 +152,8 @@ export interface TraceRun {
   request: TraceRequest;
   /** In lists, where the trace itself is left out. */
   disposition?: Disposition | null;
+  outcome?: Outcome | null;
+  headline?: string | null;
   trace: Trace | null;
   /** Whether tracing again would come to the same; null where nobody knows. */
   current?: boolean | null;

@@ -9,6 +9,7 @@ import {
   flowText,
   hopTitle,
   lostReplies,
+  outcomeWords,
   protocolText,
   type Tone,
 } from "../trace/format.js";
@@ -36,6 +37,7 @@ export function answerParts(
   const failed = trace.branches.length === 1 ? failedPlace(trace) : null;
   return [
     badge(verdict.tone, trace.disposition, verdict.title, verdict.code),
+    trace.headline ? h("p", { class: "headline", "data-testid": "headline" }, trace.headline) : null,
     h(
       "p",
       { class: "flow" },
@@ -57,6 +59,13 @@ export function failure(error: string): HTMLElement[] {
 }
 
 function verdictOf(trace: Trace, isGoalHere: boolean): { tone: Tone; title: string; code: string } {
+  const found = outcomeOf(trace, isGoalHere);
+  const whole = outcomeWords(trace.outcome);
+  if (!whole || whole.tone === found.tone || (whole.tone === "good" && found.tone === "out")) return found;
+  return { ...found, tone: whole.tone, title: whole.title };
+}
+
+function outcomeOf(trace: Trace, isGoalHere: boolean): { tone: Tone; title: string; code: string } {
   const words = dispositionWords(trace.disposition, isGoalHere);
   const lost = lostReplies(trace);
   const worst = lost.find((branch) => branch.reply?.disposition !== "UNKNOWN") ?? lost[0];

@@ -1,7 +1,7 @@
 // Beginning a trace: the form, and the traces of late.
 
 import { FIRST_VIEW, formatRoute } from "../route.js";
-import { dispositionWords } from "../trace/format.js";
+import { dispositionWords, outcomeWords } from "../trace/format.js";
 import type { TraceRun } from "../trace/types.js";
 import type { Context, Panel } from "./context.js";
 import { h } from "./dom.js";
@@ -49,7 +49,8 @@ function hintText(from: string, to: string): string {
 }
 
 function runItem(run: TraceRun, isGoalHere: boolean): HTMLElement {
-  const words = run.disposition ? dispositionWords(run.disposition, isGoalHere) : null;
+  const words =
+    outcomeWords(run.outcome) ?? (run.disposition ? dispositionWords(run.disposition, isGoalHere) : null);
   const { from, to, proto, dport } = run.request;
   const age = seconds((Date.now() - Date.parse(run.created)) / 1000);
   return h(
@@ -59,7 +60,11 @@ function runItem(run: TraceRun, isGoalHere: boolean): HTMLElement {
     h(
       "span",
       { class: "muted" },
-      h("span", { class: `verdict ${words?.tone ?? ""}` }, words?.short ?? run.status),
+      h(
+        "span",
+        { class: `verdict ${words?.tone ?? ""}`, title: run.headline ?? "" },
+        words?.short ?? run.status,
+      ),
       ` · ${proto ?? "tcp"}${dport ? ` ${dport}` : ""} · ${run.user} · ${age === "now" ? age : `${age} ago`}`,
     ),
   );
