@@ -6,7 +6,6 @@ python -m tests.bench [NAME]... [--write]
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable

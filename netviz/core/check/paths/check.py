@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Protocol
 
 from netviz.core.check.paths.contract import INTERNET, Verdict, between, worst
-from netviz.core.check.paths.explain import Explainer
+from netviz.core.check.paths.explain import Explainer, Looked
 from netviz.core.check.paths.judge import Judged, Simulator, asks_of, judge_pair
 from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
@@ -23,6 +23,7 @@ SLICE_MS = 40.0
 TRACE_MS = 5.0
 ROUNDS = 8
 MAX_REMEMBERED = 200_000
+MAX_LOOKED = 20_000
 # The kinds of its problems (docs/problems.md).
 KINDS = frozenset((*SENTENCES, NOT_MASQUERADED))
 DEMANDS = (
@@ -55,6 +56,7 @@ class PathsCheck:
         self._job: Iterator[float] | None = None
         self._problems: tuple[Problem, ...] = ()
         self._fault = ""
+        self._looked: dict[Pair, Looked] = {}
 
     def follow(
         self,
@@ -112,7 +114,9 @@ class PathsCheck:
             self.known = {key: one for key, one in self.known.items() if key in current}
 
     def _explain(self, cluster: ClusterState) -> Iterator[float]:
-        explainer = Explainer(cluster, self.world, self.pairs)
+        if len(self._looked) > MAX_LOOKED:
+            self._looked.clear()
+        explainer = Explainer(cluster, self.world, self.pairs, self._looked)
         for pair in chain(self.pairs.alone(), self.pairs.together()):
             if self.known[pair.key].verdict in (BROKEN, BREAKS, UNSURE):
                 yield from explainer.take(pair)

@@ -7,8 +7,9 @@ state without it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from itertools import islice
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,10 +23,11 @@ from netviz.core.check.paths.judge import Simulator, asks_of, judge_pair
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.repair import fix_of, without
 from netviz.core.check.paths.world import World
-from netviz.core.check.problem import Command, Harm, Problem, Where
+from netviz.core.check.problem import Affects, Command, Harm, Problem, Where
 from netviz.core.check.text import affects, counted
 from netviz.core.model.addr import format_ip, format_prefix
 from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.plain import quoted
 from netviz.core.sim.headline.cause import Cause, cause_of, owner_of
 from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.node_index import peer_of
@@ -34,12 +36,13 @@ from netviz.core.sim.steps import HookVerdict, Neighbour, Opaque, RouteLookup
 from netviz.core.sim.trace import Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.sim.words.step import checks
-from netviz.core.state.node import ClusterState
+from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.state.resolve import PAIR_KINDS
 
 DUPLICATE = "duplicate-address"  # as the check of addresses says it
 MAX_PLACES = 64
 MAX_PODS = 64
+MAX_NAMED_PODS = 100
 MAX_ODD = 50_000
 MAX_BEYOND = 4
 SEARCHED = 200
@@ -47,19 +50,37 @@ HARMS: dict[Verdict, Harm] = {BROKEN: "breaks traffic", BREAKS: "breaks the cont
 SECTIONS = ("links", "addrs", "neighs", "fdb", "routes", "rules", "sysctls", "nft_chains", "xt_chains")
 
 
+class Looked(msgspec.Struct):
+    """What came of tracing a failing pair, and the states of the nodes that it came through."""
+
+    nodes: dict[str, NodeState]
+    ask: Ask | None = None
+    trace: Trace | None = None
+    cause: Cause | None = None
+    verdict: Verdict = GOOD
+    beyond: tuple[str, ...] | None = None
+
+    def holds(self, cluster: ClusterState) -> bool:
+        """Tell whether all of these nodes are as they were."""
+        return all(cluster.nodes.get(name) is node for name, node in self.nodes.items())
+
+
+class Group(NamedTuple):
+    """Pods that a pair stands for: what they are counted once by, how many they are, and some of them."""
+
+    token: tuple[Any, ...]
+    size: int
+    pods: tuple[NetnsKey, ...]
+
+
 class Case(msgspec.Struct):
     """A cause, one flow that fails for it, and what it affects so far."""
 
     kind: str
     detail: str
-    verdict: Verdict
-    cause: Cause
-    trace: Trace
-    ask: Ask
-    places: set[str]
-    pods: set[str]
-    pairs: set[tuple[object, ...]] = set()
-    count: int = 0
+    looked: Looked
+    pods: dict[tuple[Any, ...], Group]
+    pairs: dict[Hashable, int]
 
     @property
     def key(self) -> tuple[str, str]:
@@ -94,10 +115,11 @@ def detail_of(trace: Trace, cause: Cause) -> str:
 class Explainer:
     """Puts the failing pairs of one state together as problems."""
 
-    def __init__(self, cluster: ClusterState, world: World, pairs: Pairs) -> None:
+    def __init__(self, cluster: ClusterState, world: World, pairs: Pairs, known: dict[Pair, Looked]) -> None:
         self.cluster = cluster
         self.world = world
         self._pairs = pairs
+        self._known = known
         self._odd: dict[Key, list[Pair]] | None = None
         self.simulator = Simulator(cluster)
         self.cases: dict[tuple[str, str], Case] = {}
@@ -114,17 +136,21 @@ class Explainer:
 
     def _look(self, pair: Pair) -> Case | None:
         """Trace a pair until a flow fails, and put it with the others of its cause."""
+        known = self._known.get(pair)
+        if known is None or not known.holds(self.cluster):
+            known = self._known[pair] = self._trace(pair)
+        return self._add(pair, known) if known.cause is not None else None
+
+    def _trace(self, pair: Pair) -> Looked:
         for ask in asks_of(pair, self.cluster):
             judged, traces = judge_pair(self.simulator, [ask])
             if not traces or judged.verdict in (GOOD, DENIED):
                 continue
             _, trace = traces[0]
-            cause = cause_of(trace)
-            if cause is None:
-                cause = self._wrong_place(trace)
-            if cause is not None:
-                return self._add(pair, ask, trace, cause, judged.verdict)
-        return None
+            cause = cause_of(trace) or self._wrong_place(trace)
+            nodes = {n: self.cluster.nodes[n] for n in _nodes(trace) if n in self.cluster.nodes}
+            return Looked(nodes, ask, trace, cause, judged.verdict)
+        return Looked({pair.source.node: self.cluster.nodes[pair.source.node]})
 
     def _wrong_place(self, trace: Trace) -> Cause | None:
         path = trace.branches[0].forward
@@ -132,49 +158,40 @@ class Explainer:
             return None
         return Cause("wrong-place", path.hops[-1].steps[-1], path.hops[-1], path, True)
 
-    def _add(self, pair: Pair, ask: Ask, trace: Trace, cause: Cause, verdict: Verdict) -> Case:
+    def _add(self, pair: Pair, looked: Looked) -> Case:
+        cause, trace, ask = looked.cause, looked.trace, looked.ask
+        assert cause is not None
+        assert trace is not None
+        assert ask is not None
         kind, detail = cause.kind, detail_of(trace, cause)
         if kind == "wrong-place" and self.world.is_shared(ask.addr):
             kind, detail = DUPLICATE, format_ip(ask.addr)
-        made = Case(kind, detail, verdict, cause, trace, ask, set(), set())
-        case = self.cases.setdefault(made.key, made)
-        case.places.add(cause.place.netns.node)
-        sources, targets = self._members(pair, cause)
-        before = len(case.pairs)
-        case.pairs.add((pair.key, *self._sides(pair, cause)))
-        if len(case.pairs) > before:
-            case.count += len(sources) * len(targets) if pair.key[0] in ("near", "far") else 0
-        case.pods |= {self._name(key) for key in sources} | {self._name(key) for key in targets}
+        case = self.cases.setdefault((kind, detail), Case(kind, detail, looked, {}, {}))
+        sources, targets = self._groups(pair, cause)
+        together = (pair.key, sources.token, targets.token)
+        if pair.key[0] in ("near", "far"):
+            case.pairs.setdefault(together, sources.size * targets.size)
+        for group in (sources, targets):
+            case.pods.setdefault(group.token, group)
         return case
 
-    def _name(self, key: NetnsKey) -> str:
-        return pod_name(self.world.pod(key).ns.netns.pod)
-
-    def _sides(self, pair: Pair, cause: Cause) -> tuple[object, ...]:
-        """Say which pods of a pair's kinds the cause is of: of those of one node, or one pod."""
-        pod = self.pod_at(cause)
-        return (cause.place.netns.node, pod)
-
-    def _members(self, pair: Pair, cause: Cause) -> tuple[list[NetnsKey], list[NetnsKey]]:
-        """List the pods that a failing pair stands for at this cause's place."""
-        sources, targets = self._alike(pair.source), self._alike(pair.target)
+    def _groups(self, pair: Pair, cause: Cause) -> tuple[Group, Group]:
+        """Say which pods a failing pair stands for at this cause's place."""
         node, pod = cause.place.netns.node, self.pod_at(cause)
-        if pair.key[0] == "near":
-            sources = [key for key in sources if key.node == pair.source.node]
-            targets = [key for key in targets if key.node == pair.source.node]
-        elif pair.key[0] == "far" and not self._is_default(pair):
-            sources = [key for key in sources if key.node == pair.source.node]
-            targets = [key for key in targets if key.node == pair.target.node]
-        if pod is not None:
-            return (
-                [pod] if pod == pair.source else sources if pod == pair.target else [pair.source],
-                [pod] if pod == pair.target else targets if pod == pair.source else [pair.target],
-            )
-        if node == pair.source.node:
-            sources = [key for key in sources if key.node == node]
-        if node == pair.target.node:
-            targets = [key for key in targets if key.node == node]
-        return sources, targets
+        here = pair.key[0] == "near" or (pair.key[0] == "far" and not self._is_default(pair))
+        ends = []
+        for end, other in ((pair.source, pair.target), (pair.target, pair.source)):
+            if pod == end or (pod is not None and pod != other):
+                ends.append(Group(("pod", end), 1, (end,)))
+            elif here or node == end.node:
+                alike = self.world.pod(end).cls
+                pods = tuple(k for k, one in self.world.nodes[end.node].pods.items() if one.cls == alike)
+                ends.append(Group(("node", end.node, alike), len(pods), pods))
+            else:
+                members = self.world.members[self.world.pod(end).cls]
+                some = tuple(islice(members, MAX_NAMED_PODS))
+                ends.append(Group(("class", self.world.pod(end).cls), len(members), some))
+        return ends[0], ends[1]
 
     def _alike(self, key: NetnsKey) -> list[NetnsKey]:
         return list(self.world.members[self.world.pod(key).cls])
@@ -214,7 +231,8 @@ class Explainer:
 
     def _variants(self, pair: Pair, case: Case) -> Iterable[Pair]:
         """List pairs like a failing one, from each of the places that its cause may lie at."""
-        cause, what = case.cause, pair.key[0]
+        cause, what = case.looked.cause, pair.key[0]
+        assert cause is not None
         node, pod = cause.place.netns.node, self.pod_at(cause)
         if what == "far" and not self._is_default(pair):
             yield from self._odd_like(pair)
@@ -237,7 +255,6 @@ class Explainer:
             seen.add(key.node)
             count += 1
             if count > (MAX_PLACES if pod is None else MAX_PODS):
-                case.places.add("*")
                 return
             yield Pair(pair.key, *((key, other) if vary_source else (other, key)))
 
@@ -270,35 +287,66 @@ class Explainer:
             yield self._problem(case)
 
     def _problem(self, case: Case) -> Problem:
-        cause, trace, place = case.cause, case.trace, case.cause.place
+        cause, trace, ask = case.looked.cause, case.looked.trace, case.looked.ask
+        assert cause is not None
+        assert trace is not None
+        assert ask is not None
+        place, verdict = cause.place, case.looked.verdict
         found = checks(cause.step, cause.hop)
         check = [
             Command(one["node"], _short(one["netns"], place.key, place.name), one["command"]) for one in found
         ]
         if cause.down is not None:
-            check = [Command(place.netns.node, place.name, f"{place.enter}ip -d link show dev {cause.dev}")]
+            check = [
+                Command(place.netns.node, place.name, f"{place.enter}ip -d link show dev {quoted(cause.dev)}")
+            ]
+        elif cause.kind in ("no-route", "wrong-route"):
+            check = [
+                Command(
+                    place.netns.node,
+                    place.name,
+                    f"{place.enter}ip route get {format_ip(cause.step.packet.dst)}",
+                )
+            ]
         fix = fix_of(self.cluster, trace, cause)
+        if case.looked.beyond is None:
+            case.looked.beyond = tuple(self._beyond(case, trace, cause))
+        pairs = sum(case.pairs.values())
         return Problem(
             kind=case.kind,
             cause=case.detail,
-            severity="warning" if case.verdict == UNSURE else "error",
-            harm=HARMS[case.verdict],
+            severity="warning" if verdict == UNSURE else "error",
+            harm=HARMS[verdict],
             headline=headline_of(trace, cause),
-            consequence=_consequence(case),
+            consequence=_consequence(ask, trace, verdict, pairs),
             where=_where(cause),
-            certainty="likely" if case.verdict == UNSURE else "certain",
-            affects=affects(case.pods, case.count),
+            certainty="likely" if verdict == UNSURE else "certain",
+            affects=self._affects(case, pairs),
             check=tuple(check),
             fix=(Command(place.netns.node, place.name, place.enter + fix),) if fix else (),
-            also=tuple(self._beyond(case)),
+            also=case.looked.beyond,
             flow=trace.flow,
             rests_on=tuple((node, section) for node in _nodes(trace) for section in SECTIONS),
         )
 
-    def _beyond(self, case: Case) -> Iterator[str]:
+    def _affects(self, case: Case, pairs: int) -> Affects:
+        """Name the pods that a cause affects: those of a group that is part of another are counted with it."""
+        classes = {token[1] for token in case.pods if token[0] == "class"}
+        groups = [
+            g
+            for g in case.pods.values()
+            if g.token[0] == "class" or self.world.pod(g.pods[0]).cls not in classes
+        ]
+        pods = dict.fromkeys(key for group in groups for key in group.pods)
+        total = max(sum(group.size for group in groups), len(pods))
+        named = affects((pod_name(self.world.pod(key).ns.netns.pod) for key in pods), pairs)
+        single = all(group.size == len(group.pods) for group in groups)
+        return named if single else msgspec.structs.replace(named, more=total - len(named.pods))
+
+    def _beyond(self, case: Case, trace: Trace, cause: Cause) -> Iterator[str]:
         """Say what else is in the way, once a cause is gone."""
         cluster: ClusterState | None = self.cluster
-        trace, cause, seen = case.trace, case.cause, {case.key}
+        seen = {case.key}
         for _ in range(MAX_BEYOND):
             cluster = without(cluster, trace, cause) if cluster is not None else None
             if cluster is None:
@@ -338,18 +386,12 @@ def _nodes(trace: Trace) -> Collection[str]:
     )
 
 
-def _consequence(case: Case) -> str:
-    origin = case.trace.origin.pod or case.trace.origin.name or case.trace.origin.node
-    target = case.ask.target
+def _consequence(ask: Ask, trace: Trace, verdict: Verdict, pairs: int) -> str:
+    origin = trace.origin.pod or trace.origin.name or trace.origin.node
+    target = ask.target
     whom = "the internet" if target is None else pod_name(target.netns.pod) or target.key.node
-    proto = (
-        case.ask.proto.upper() if case.ask.port is None else f"{case.ask.proto.upper()} port {case.ask.port}"
-    )
+    proto = ask.proto.upper() if ask.port is None else f"{ask.proto.upper()} port {ask.port}"
     verbs: dict[Verdict, str] = {BREAKS: "is seen by another address at", UNSURE: "may not reach"}
-    verb = verbs.get(case.verdict, "does not reach")
-    more = (
-        f" In all, {counted(case.count, 'pair')} of pods {'is' if case.count == 1 else 'are'} affected."
-        if case.count > 1
-        else ""
-    )
+    verb = verbs.get(verdict, "does not reach")
+    more = f" In all, {counted(pairs, 'pair')} of pods are affected." if pairs > 1 else ""
     return f"{origin} {verb} {whom} ({proto}).{more}"

@@ -24,6 +24,7 @@ from netviz.core.check.paths.noderules import Reading
 from netviz.core.check.paths.pairs import Pair
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.nft.tracking import defragments, tracks_connections
+from netviz.core.sim.outcome import BROKEN
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
@@ -108,5 +109,8 @@ def judge_pair(simulator: Simulator, asks: Iterable[Ask]) -> tuple[Judged, list[
         traces.append((ask, trace))
         left = leaves_as(trace) if ask.target is None else None
         rewritten = None if left is None else left != flow.src
-        found.append(Found(f"{ask.proto}{len(ask.addr)}", flow, judge(ask, trace), rewritten))
+        verdict = judge(ask, trace)
+        found.append(Found(f"{ask.proto}{len(ask.addr)}", flow, verdict, rewritten))
+        if verdict == BROKEN:
+            break  # the others are no better
     return Judged(tuple(found)), traces
