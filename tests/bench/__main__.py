@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.bench import (
     conntrack,
+    django_ready,
     facts,
     fleet,
     footprint,
@@ -29,6 +30,7 @@ from tests.bench import (
 )
 from tests.bench.machine import LOOPS, Figure, machine, table
 
+__all__ = ["django_ready", "main"]
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "snapshot": snapshot.run,

@@ -208,13 +208,13 @@ def _calico_node(number: int, nodes: int, rules: Chains) -> NodeState:
         UP,
         0,
         1450,
-        scale.mac(3, number, 0),
+        scale.mac_of(3, number, 0),
         ipv4=scale.FORWARDS,
         info=VxlanInfo(vni=4096, local=own, port=4789, learning=False),
     )
     links = {
         1: scale.LO,
-        2: Link(2, "eth0", "", 1, UP, 6, 1500, scale.mac(2, number, 0), ipv4=scale.FORWARDS),
+        2: Link(2, "eth0", "", 1, UP, 6, 1500, scale.mac_of(2, number, 0), ipv4=scale.FORWARDS),
         3: vxlan,
     }
     routes = [
@@ -231,9 +231,9 @@ def _calico_node(number: int, nodes: int, rules: Chains) -> NodeState:
             routes.append(
                 Route(254, scale.pod_addr(other, 0), 26, nexthops=(Nexthop(3, _vtep(other), flags=4),))
             )
-            neighs.append(Neigh(3, _vtep(other), scale.mac(3, other, 0), NUD_PERMANENT))
+            neighs.append(Neigh(3, _vtep(other), scale.mac_of(3, other, 0), NUD_PERMANENT))
             fdb.append(
-                Fdb(3, scale.mac(3, other, 0), state=NUD_PERMANENT, flags=2, dst=scale.node_addr(other))
+                Fdb(3, scale.mac_of(3, other, 0), state=NUD_PERMANENT, flags=2, dst=scale.node_addr(other))
             )
     pods, ends = [], []
     for pod in range(scale.PODS):
@@ -286,7 +286,7 @@ def _calico_pod(number: int, pod: int, addr: bytes, root: NetnsKey) -> NetnsStat
         UP,
         6,
         1450,
-        scale.mac(1, number, pod),
+        scale.mac_of(1, number, pod),
         0,
         10 + pod,
         0,

@@ -59,7 +59,7 @@ LISTENER = Socket(6, bytes(4), 80, state=TCP_LISTEN, cookie=1)
 SOCKETS = {1: LISTENER}
 
 
-def _keyed(*records: Any) -> Section[Any, Any]:
+def keyed(*records: Any) -> Section[Any, Any]:
     return section_of(records)
 
 
@@ -85,7 +85,7 @@ def _pod(node: int, pod: int, root: NetnsKey) -> NetnsState:
     )
     record = Netns(key, name, nsids=((0, root),), pod=Pod(name, "default", source="cri"))
     hop = (Nexthop(2),)
-    routes = _keyed(
+    routes = keyed(
         *LO_ROUTES,
         Route(255, addr, 32, RTN_LOCAL, scope=254, prefsrc=addr, nexthops=hop),
         Route(254, pod_addr(node, 0), 26, scope=253, prefsrc=addr, nexthops=hop),
@@ -94,7 +94,7 @@ def _pod(node: int, pod: int, root: NetnsKey) -> NetnsState:
     return NetnsState(
         record,
         {1: LO, 2: eth0},
-        _keyed(LO_ADDR, Addr(2, addr, 26)),
+        keyed(LO_ADDR, Addr(2, addr, 26)),
         routes=routes,
         rules=RULES,
         sockets=SOCKETS,
@@ -116,7 +116,7 @@ def _node(node: int, others: Mapping[Any, Route]) -> NodeState:
     own, gateway = node_addr(node), pod_addr(node, 1)
     cidr = Route(254, pod_addr(node, 0), 26, scope=253, prefsrc=gateway, nexthops=(Nexthop(3),))
     routes = {**others, cidr.key: cidr}
-    routes |= _keyed(
+    routes |= keyed(
         *LO_ROUTES,
         Route(255, own, 32, RTN_LOCAL, scope=254, prefsrc=own, nexthops=(Nexthop(2),)),
         Route(255, gateway, 32, RTN_LOCAL, scope=254, prefsrc=gateway, nexthops=(Nexthop(3),)),
@@ -126,7 +126,7 @@ def _node(node: int, others: Mapping[Any, Route]) -> NodeState:
     root = NetnsState(
         Netns(key, "", True, nsids=nsids),
         links,
-        _keyed(LO_ADDR, Addr(2, own, 16), Addr(3, gateway, 26)),
+        keyed(LO_ADDR, Addr(2, own, 16), Addr(3, gateway, 26)),
         routes=routes,
         rules=RULES,
         sysctls=SYSCTLS,

@@ -129,14 +129,10 @@ def test_logins(person: Callable[[str], User]) -> None:
 
 
 def test_traces_by_page_and_by_token(ada: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    from netviz.tracing import execution, service
+    from netviz.tracing import service
 
     monkeypatch.setattr(service, "resolve", lambda *_: None)
-    monkeypatch.setattr(
-        execution,
-        "predict",
-        lambda resolved: {"disposition": "DELIVERED", "outcome": "good", "headline": "", "state": []},
-    )
+    monkeypatch.setattr(service, "work_out", lambda _: ({"status": "done", "disposition": "DELIVERED"}, None))
     monkeypatch.setattr("netviz.tracing.tasks.send", lambda *args: None)
     body = '{"from": "default/web-1", "to": "10.0.0.1"}'
     assert ada.post("/api/traces", data=body, content_type="application/json").status_code == 202
