@@ -20,6 +20,7 @@ from netviz.core.check.facts import (
     nat,
     neighbours,
     pod_links,
+    policies,
     programs,
     ranges,
     tunnels,
@@ -45,5 +46,6 @@ FACTS: tuple[Fact, ...] = (
     programs.FACT,
     counters.FACT,
     nat.FACT,
+    policies.FACT,
     conntrack.FACT,
 )
