@@ -264,3 +264,14 @@ def test_only_sections_that_differ_count_as_changed() -> None:
     assert changed_sections(old, new) == {"links"}
     status = {**old.status, "links": SectionStatus(9.0)}
     assert changed_sections(old, msgspec.structs.replace(old, status=status)) == frozenset()
+
+
+def test_a_macvlan_pod_isnt_held_to_reach_its_own_node_which_it_never_does() -> None:
+    net = Net()
+    for n in (1, 2):
+        node = net.node(f"node-{n}")
+        node.nic("ens3", f"192.168.0.{n}/24")
+        net.macvlan(node, f"pod-{n}", "ens3", f"192.168.0.1{n}/24")
+    assert [
+        problem.headline for problem in finished(Checker((), (PathsCheck(),)), net.cluster()).problems
+    ] == []

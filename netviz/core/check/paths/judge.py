@@ -22,13 +22,18 @@ from netviz.core.check.paths.contract import (
 )
 from netviz.core.check.paths.noderules import Reading
 from netviz.core.check.paths.pairs import Pair
-from netviz.core.model.ids import NetnsKey
+from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.sim.nft.tracking import defragments, tracks_connections
+from netviz.core.sim.node_index import resolve_lower_of
 from netviz.core.sim.outcome import BROKEN
 from netviz.core.sim.run import Run
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState, NetnsState
+
+# What hands no frames to the host of the device below it.
+OVER_ANOTHER = ("macvlan", "ipvlan")
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -90,8 +95,24 @@ def asks_of(pair: Pair, cluster: ClusterState) -> list[Ask]:
     if what == "net":
         return [ask for ask in to_internet(source) if root is not None and leads_on(root, ask.addr)]
     if what == "home":
-        return [*between(source, root, False), *between(root, source, False)] if root is not None else []
+        if root is None or lies_over_its_node(cluster, source):
+            return []
+        return [*between(source, root, False), *between(root, source, False)]
     return between(source, _ns(cluster, pair.target))
+
+
+def lies_over_its_node(cluster: ClusterState, pod: NetnsState) -> bool:
+    """Tell whether a pod's links are macvlans or ipvlans over its node's own: by design they never reach that node."""
+    node = cluster.nodes[pod.key.node]
+    links = [link for link in pod.links.values() if not link.flags & IFF_LOOPBACK]
+    lowers = [
+        resolve_lower_of(node, LinkKey(pod.key, one.ifindex)) for one in links if one.kind in OVER_ANOTHER
+    ]
+    return (
+        bool(links)
+        and len(lowers) == len(links)
+        and all(one and node.netns[one.netns].netns.root for one in lowers)
+    )
 
 
 def _ns(cluster: ClusterState, key: NetnsKey) -> NetnsState:
