@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from netviz.core.model.netfilter import Body, body_digest
 from netviz.core.sim.link.cluster_index import keys_of
 from netviz.core.state.freshness import Contact
+from netviz.core.state.naming import named
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.nvz import Capture, NvzError, join_captures, load_nvz
 from netviz.ingest.faults import faults
@@ -23,6 +24,8 @@ from netviz.ingest.live_store import get_store
 from netviz.ingest.memory_store import by_scope
 from netviz.ingest.models import JournalEntry
 from netviz.ingest.store import CollectorReport, NodeRevision, Store
+from netviz.inventory.service import DEFAULT_CLUSTER
+from netviz.tracing.objects import read_objects
 
 FAULT = "traces"
 
@@ -84,10 +87,19 @@ def _contact(one: NodeRevision, report: CollectorReport | None) -> Contact:
     return Contact(one.connected, one.received_at_s, one.compared_at_s, lag_s)
 
 
-def of_files(paths: Iterable[str]) -> View:
-    """The states that files hold, one for each node. Raises: NvzError, with the file's name."""
+def of_files(paths: Iterable[str], objects: str | None = None) -> View:
+    """The states that files hold, one for each node; pods that only the API's lists name are named by these.
+
+    `objects` is a folder of such lists. Raises: NvzError, with the file's name.
+    """
     files = [_read(path) for path in paths]
     cluster = join_captures(files)
+    if objects is not None:
+        if DEFAULT_CLUSTER in cluster.clusters:
+            raise NvzError(f"--objects {objects}: a file holds a cluster's objects already")
+        lists = {DEFAULT_CLUSTER: read_objects(objects, DEFAULT_CLUSTER)}
+        cluster = ClusterState(cluster.nodes, cluster.bodies, {**cluster.clusters, **lists})
+    cluster = named(cluster)
     inputs = {
         state.node: Input(0, capture.taken_at_s, state.complete)
         for capture, state in files

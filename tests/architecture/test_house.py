@@ -15,7 +15,17 @@ MOST_LINES = 400
 # What core may import: values and how to work on them. Nothing that reads a clock, a file or a socket, starts a
 # thread, or draws at random. `logging` is there to say which kept record can't be read; it decides nothing.
 PURE = {
-    *("__future__", "bisect", "collections", "contextlib", "enum", "functools", "hashlib", "ipaddress"),
+    *(
+        "__future__",
+        "bisect",
+        "calendar",
+        "collections",
+        "contextlib",
+        "enum",
+        "functools",
+        "hashlib",
+        "ipaddress",
+    ),
     *("itertools", "logging", "operator", "re", "struct", "types", "typing", "weakref", "zlib"),
     *("msgspec", "netviz.core"),
 }

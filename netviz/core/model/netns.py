@@ -24,7 +24,7 @@ class Holder(Part, frozen=True, gc=False, order=True):
 
 
 class Pod(Part, frozen=True, gc=False):
-    """The Kubernetes pod whose namespace this is. `source` says how it is known: "cri" or "file"."""
+    """The Kubernetes pod whose namespace this is. `source` says how it is known: "cri", "file", or "api" (by its address)."""
 
     name: PodName
     namespace: PodName

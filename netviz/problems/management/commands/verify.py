@@ -36,6 +36,9 @@ class Command(BaseCommand):
             "--state", action="append", required=True, metavar="FILE.nvz", help="one for each node"
         )
         parser.add_argument(
+            "--objects", metavar="DIR", help="the Kubernetes API's lists, as *.json or *.json.gz"
+        )
+        parser.add_argument(
             "--strict", action="store_true", help="checks that can't be decided count as problems"
         )
         parser.add_argument(
@@ -56,7 +59,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Judge, print, and exit with 0 (nothing that counts), 1 (problems), 2 (bad input) or 3 (netviz failed)."""
         try:
-            view = of_files(options["state"])
+            view = of_files(options["state"], options["objects"])
         except NvzError as err:
             self.fail(str(err))
         try:

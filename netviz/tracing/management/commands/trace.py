@@ -43,6 +43,9 @@ class Command(BaseCommand):
             "--at", metavar="TIME", help="all nodes at this time, from the server's journal: ISO 8601, UTC"
         )
         parser.add_argument(
+            "--objects", metavar="DIR", help="the Kubernetes API's lists, as *.json or *.json.gz"
+        )
+        parser.add_argument(
             "--from", dest="source", required=True, metavar="SRC", help="pod, namespace, node or IP"
         )
         parser.add_argument("--to", dest="target", required=True, metavar="DST", help="pod or IP")
@@ -62,11 +65,18 @@ class Command(BaseCommand):
         self.stderr.write(plain(f"trace: {' '.join(str(message).split())}"))
         raise SystemExit(BAD_INPUT)
 
+    def _view(self, options: dict[str, Any]) -> View:
+        if options["state"]:
+            return of_files(options["state"], options["objects"])
+        if options["objects"]:
+            self.fail("--objects goes with --state")
+        return past(parse_time(options["at"]))
+
     def handle(self, *args: Any, **options: Any) -> None:
         """Trace and print."""
         try:
             request = TraceRequest(**{name: options[name] for name in ASKED})
-            view = of_files(options["state"]) if options["state"] else past(parse_time(options["at"]))
+            view = self._view(options)
             flow = resolve(request, view).flow
         except (NvzError, CannotTrace, NoHistory, BadTime) as err:
             self.fail(str(err))
