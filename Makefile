@@ -15,7 +15,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems
+.PHONY: proof-pairs help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ chaos: setup-test  ## faults under load on one server and on two, as root (ARGS=
 
 lock:  ## pin the packages anew that requirements*.in ask for
 	@$(PYTHON) scripts/setup.py lock
+
+proof-pairs: setup-test  ## every pair of pods of small random networks for real, against the check of all pairs (docs/proofs)
+	$(PY) -m tests.live.pairs $(ARGS)
 
 proof-lab proof-faults proof-problems: setup-test  ## every kind of network, every fault of the lab: real packets, predictions, what is found unasked (docs/proofs)
 	$(PY) -m tests.live.proof $(@:proof-%=%) $(ARGS)

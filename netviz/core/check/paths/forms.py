@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from netviz.core.check.paths.local import Local, Role, route_fields
-from netviz.core.check.paths.names import MIXED, NOBODY, Names, bounds, own_addrs
+from netviz.core.check.paths.names import MIXED, NOBODY, Names, bounds, is_loopback, own_addrs
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NTF_PROXY, NUD_FAILED, Fdb, Neigh
 from netviz.core.model.l3 import Addr, Route
@@ -120,7 +120,7 @@ class PodForms:
 
     def _add_addr(self, own: dict[bytes, Role], addr: Addr, number: int, marks: set[bytes]) -> None:
         full = len(addr.addr) * 8
-        if addr.scope == 254:
+        if is_loopback(addr.addr):
             return
         own[addr.addr] = self._own_name(addr.addr, ("me", len(addr.addr), number), marks)
         if addr.prefixlen < full - 1:

@@ -16,7 +16,7 @@ from netviz.core.model.l3 import RT_SCOPE_HOST
 from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.sim.index import Index
 from netviz.core.sim.node_index import outside
-from netviz.core.sim.route.saddr import is_link_local6
+from netviz.core.sim.route.saddr import LOOPBACK6, is_link_local6
 from netviz.core.state.node import NetnsState
 
 Prefix = tuple[bytes, int]
@@ -41,6 +41,16 @@ class NodeNames(msgspec.Struct, frozen=True):
 def is_pod(ns: NetnsState) -> bool:
     """Tell whether a namespace is a pod's: it has a name of one, or is nobody's own but has a network."""
     return not ns.netns.root and not outside(ns.key) and ns.netns.pod is not None
+
+
+def _held_addrs(ns: NetnsState) -> list[bytes]:
+    """List the addresses that a namespace takes packets for, on any link; those of one link or of the loopback left out."""
+    return [a.addr for a in ns.addrs.values() if not is_loopback(a.addr) and not is_link_local6(a.addr)]
+
+
+def is_loopback(addr: bytes) -> bool:
+    """Tell whether an address is every host's own: 127.0.0.0/8 or ::1."""
+    return addr[0] == 127 if len(addr) == 4 else addr == LOOPBACK6
 
 
 def own_addrs(ns: NetnsState) -> list[bytes]:
@@ -69,7 +79,7 @@ def build_names(netns: Mapping[NetnsKey, NetnsState]) -> NodeNames:
             root = key
         elif is_pod(ns):
             pods.append(key)
-        for addr in own_addrs(ns):
+        for addr in _held_addrs(ns):
             if addrs.setdefault(addr, key) != key:
                 twice.add(addr)
         for link in ns.links.values():

@@ -13,6 +13,7 @@ from netviz.core.model.ids import NetnsKey
 from netviz.core.state.node import ClusterState
 from tests.core.check.paths.clusters import KINDS, busy
 from tests.core.check.paths.faults import FAULTS
+from tests.core.sim.build import textbook
 
 
 def judged(cluster: ClusterState, check: PathsCheck | None = None) -> PathsCheck:
@@ -102,3 +103,16 @@ def test_a_planted_fault_is_one_problem_with_the_deciding_fact(kind: str, fault:
     assert problem.flow is not None
     assert problem.check
     assert problem.affects.pods
+
+
+def test_a_pod_with_anothers_address_on_its_loopback_is_unlike_all_others() -> None:
+    """It reaches itself where others reach the pod; found by sending every pair of a random network."""
+    net, made = textbook(2, 3)
+    made["pod-1-1"].addr("lo", "10.1.2.12/32")
+    cluster = net.cluster()
+    check = judged(cluster)
+    traced = one_by_one(cluster)
+    assert differing(cluster, check, traced) == []
+    source, target = made["pod-1-1"].key, made["pod-2-2"].key
+    assert check.verdict(source, target) == "broken"
+    assert check.verdict(made["pod-1-2"].key, target) == "good"

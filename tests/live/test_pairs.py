@@ -1,0 +1,16 @@
+"""A few random networks in which every pair is sent for real (`make proof-pairs` runs 200)."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.live.pairs import compare
+
+pytestmark = pytest.mark.live
+
+
+@pytest.mark.parametrize("seed", [3, 4, 6])
+def test_pairs_that_the_check_calls_broken_are_the_broken_ones(seed: int) -> None:
+    counts, wrong = compare(seed)
+    assert wrong == []
+    assert counts["passes"] + counts["broken"] > 0
