@@ -159,8 +159,7 @@ def render_text(trace: Trace, detailed: bool = False) -> str:
 
 
 def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
-    flow = trace.flow
-    yield f"{_flow_text(flow)} from {_origin_text(trace.origin)}"
+    yield render_flow(trace)
     yield f"{trace.disposition.value}{_because(trace.reason)} ({trace.certainty})"
     yield f"{OUTCOMES[outcome_of(trace)]}: {headline_of(trace)}"
     for one in trace.assumed:
@@ -177,6 +176,11 @@ def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
         yield from _path_lines("forward", branch.forward, detailed)
         if branch.reply is not None:
             yield from _path_lines("reply", branch.reply, detailed)
+
+
+def render_flow(trace: Trace) -> str:
+    """Say in a line what was traced, and from where."""
+    return f"{_flow_text(trace.flow)} from {_origin_text(trace.origin)}"
 
 
 def _flow_text(flow: Flow) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import msgspec
 
 from netviz.core.model.addr import format_ip
+from netviz.core.observe.crossing import Copies, copies_of
+from netviz.core.observe.frame import Frame
 from netviz.core.sim.steps import Mtu, RouteLookup, SocketLookup, Transmit
 from netviz.core.sim.trace import Branch, Disposition, Trace
-from tests.live.oracle.frames import Frame
-from tests.live.oracle.path import Copies, Places, copies_of, end_place, last_step, observed, way_differs
+from tests.live.oracle.path import Places, end_place, last_step, observed, way_differs
 from tests.live.oracle.send import Result
 
 RIGHT, ONE_OF, UNKNOWN, WRONG, UNSENT = "right", "one of", "unknown", "wrong", "not sent"
@@ -66,7 +67,7 @@ def _end_differs(branch: Branch, result: Result, places: Places) -> str:
     path = branch.forward
     place = end_place(branch.forward, places)
     end = path.disposition
-    copies = copies_of(path, places)
+    copies = copies_of(path, places.of)
     kind, by, frame = _answer(result, place, copies)
     reply = branch.reply
     silent = reply is None or reply.disposition is Disposition.LEFT_NETWORK or _unheard(branch, result)
@@ -125,7 +126,7 @@ def _shook_hands(result: Result) -> bool:
 def _told_differs(branch: Branch, result: Result, places: Places) -> str:
     """Compare what the sender was told, unless the answer to a copy may have been first."""
     reply, told = branch.reply, result.told
-    place, copies = end_place(branch.forward, places), copies_of(branch.forward, places)
+    place, copies = end_place(branch.forward, places), copies_of(branch.forward, places.of)
     answered = {s.place for s in result.sightings if s.frame.kind != "forward" and s.out}
     if copies.anywhere and answered - {place}:
         return ""
@@ -186,7 +187,7 @@ def branch_differs(branch: Branch, result: Result, places: Places) -> str:
     reply = branch.reply
     if difference or reply is None or reply.disposition is Disposition.UNKNOWN or _unheard(branch, result):
         return difference
-    copies = copies_of(branch.forward, places)
+    copies = copies_of(branch.forward, places.of)
     mixed = copies.answers(end_place(branch.forward, places))
     kinds = ("reply", "error")
     if mixed.anywhere and reply.hops[0].steps[0].packet.inner is None:

@@ -9,18 +9,12 @@ tell its length.
 
 from __future__ import annotations
 
-import os
-import re
-import tempfile
 import threading
 from contextlib import suppress
-from pathlib import Path
 
-from lab import syscalls
+from agents.observers.tracefs import TraceInstance
 
 _IP_PROTOCOLS = (0x0800, 0x86DD)
-_DROP = re.compile(r"\s(\d+)\.(\d{6}): kfree_skb: skbaddr=(\w+) .*protocol=(\d+) .*reason: (\w+)")
-_CROSSING = re.compile(r": (?:net_dev_queue|netif_receive_skb): .*skbaddr=(\w+) len=(\d+)")
 _EVENTS = ("skb/kfree_skb", "net/net_dev_queue", "net/netif_receive_skb")
 _ETHERNET, _VXLAN = 14, 50
 # A solicitation or advertisement, and what a tunnel makes of it or of an ARP message; with and without the frame's header.
@@ -32,46 +26,25 @@ class Drops:
     """A trace instance that lives as long as this object is open. Where tracefs can't be had it sees nothing."""
 
     def __init__(self) -> None:
-        self._tracefs = Path(tempfile.mkdtemp(prefix="nv-oracle-tracefs-"))
-        self._instance = self._tracefs / "instances" / f"nv-oracle-{os.getpid()}-{threading.get_native_id()}"
-        self.available = False
+        self._instance: TraceInstance | None = None
         with suppress(OSError):
-            syscalls.mount("nodev", str(self._tracefs), "tracefs", 0)
-            self._instance.mkdir()
-            self._write("trace_clock", "mono")
-            self._write("set_event_pid", str(threading.get_native_id()))
-            self._enable("1")
-            self.available = True
-
-    def _enable(self, value: str) -> None:
-        for event in _EVENTS:
-            self._write(f"events/{event}/enable", value)
-
-    def _write(self, name: str, value: str) -> None:
-        (self._instance / name).write_text(value)
+            self._instance = TraceInstance(_EVENTS, thread=threading.get_native_id())
+            self._instance.start()
 
     def take(self) -> list[tuple[int, str]]:
         """Return the drops of IP packets so far as (microseconds of the monotonic clock, reason), oldest first."""
-        if not self.available:
+        if self._instance is None:
             return []
         found: list[tuple[int, str]] = []
-        lengths: dict[str, int] = {}
-        for line in (self._instance / "trace").read_text().splitlines():
-            if crossing := _CROSSING.search(line):
-                lengths[crossing[1]] = int(crossing[2])
-            elif drop := _DROP.search(line):
-                seconds, micros, skb, protocol, reason = drop.groups()
-                if int(protocol) in _IP_PROTOCOLS and lengths.pop(skb, 0) not in _NEIGHBOUR_LENGTHS:
-                    found.append((int(seconds) * 1_000_000 + int(micros), reason))
+        lengths: dict[int, int] = {}
+        for event in self._instance.events():
+            if event.point != "skb:kfree_skb":
+                lengths[event.skb] = event.length
+            elif event.protocol in _IP_PROTOCOLS and lengths.pop(event.skb, 0) not in _NEIGHBOUR_LENGTHS:
+                found.append((event.at_ns // 1000, event.reason))
         return found
 
     def close(self) -> None:
         """Remove the instance and the mount."""
-        with suppress(OSError):
-            self._enable("0")
-        with suppress(OSError):
-            self._instance.rmdir()
-        with suppress(OSError):
-            syscalls.umount(str(self._tracefs))
-        with suppress(OSError):
-            self._tracefs.rmdir()
+        if self._instance is not None:
+            self._instance.close()

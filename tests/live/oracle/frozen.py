@@ -17,12 +17,13 @@ import msgspec
 from lab.randomnet.model import Network
 from netviz.core.model.addr import format_mac
 from netviz.core.model.netfilter import encode_body
+from netviz.core.observe.crossing import predicted_headers
 from netviz.core.sim import trace as sim
 from netviz.core.state.delta import apply, diff
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.nvz import Capture, join_captures
 from tests.live.oracle.compare import Comparison
-from tests.live.oracle.path import Places, crossings, headers
+from tests.live.oracle.path import Places, told_crossings
 from tests.live.oracle.run import Observed, judged, predicted_text
 from tests.live.oracle.send import Result
 
@@ -106,10 +107,11 @@ def expected_of(comparison: Comparison, places: Places) -> Expected:
 
 def _course(path: sim.Path, places: Places) -> Course:
     lines = []
-    for crossing, packet in crossings(path, places):
-        src, sport, dst, dport, ttl = headers(packet)
+    for one in told_crossings(path, places):
+        packet = one.packet
+        src, sport, dst, dport, ttl = predicted_headers(packet)
         macs = [format_mac(mac) if mac else "-" for mac in (packet.smac, packet.dmac)]
-        lines.append(f"{crossing} {src}:{sport} > {dst}:{dport} ttl {ttl} {macs[0]} > {macs[1]}")
+        lines.append(f"{one.crossing} {src}:{sport} > {dst}:{dport} ttl {ttl} {macs[0]} > {macs[1]}")
     return Course(f"{path.disposition.value} {path.reason}".strip(), tuple(lines))
 
 

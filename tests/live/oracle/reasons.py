@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_FAILED, NUD_INCOMPLETE
-from netviz.core.sim.steps import Bridge, Encap, Mtu, Neighbour
+from netviz.core.observe.match import predicted_reason
+from netviz.core.sim.steps import Bridge, Neighbour
 from netviz.core.sim.trace import Disposition, Hop, Trace
 from netviz.core.state.node import ClusterState
 from tests.live.oracle.compare import RIGHT, WRONG, Comparison
@@ -38,10 +39,7 @@ def judge(comparison: Comparison, after: ClusterState | None) -> None:
         return
     last = trace.branches[0].forward.hops[-1]
     what = last.steps[-1].what
-    predicted = (what.kernel_reason if isinstance(what, Mtu) else "") or trace.reason
-    reply = trace.branches[0].reply
-    if isinstance(what, Encap) and what.cause == "too big for the bridge" and reply is not None:
-        predicted = reply.reason  # the frame is not freed, it becomes the error (iptunnel_pmtud_build_icmp)
+    predicted = predicted_reason(trace.branches[0])
     seen = sorted(set(comparison.result.drops))
     if predicted in seen:
         comparison.drop_reason = AGREES

@@ -17,13 +17,15 @@ from contextlib import ExitStack, suppress
 
 import msgspec
 
+from agents.observers.packets import PacketSockets
 from lab import netns, softirq
 from lab.randomnet.model import Probe
+from netviz.core.observe.frame import COOKIE_BYTES, FORWARD, REPLY, cookie
+from netviz.core.observe.sighting import Sighting
 from netviz.core.sim.packet import SMALL_ANSWER
 from tests.live.oracle.build import Built, apply_items, open_listener
 from tests.live.oracle.drops import Drops
-from tests.live.oracle.frames import COOKIE_BYTES, FORWARD, REPLY, cookie
-from tests.live.oracle.taps import Sighting, Taps
+from tests.live.oracle.taps import open_taps
 
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO = 10, 23, 2
 IP_RECVERR, IPV6_RECVERR = 11, 25
@@ -125,7 +127,7 @@ class Session:
     def send(self, only: int | None = None) -> list[Result]:
         """Send all probes, or the one with a number, and return what became of them. Blocks for a second or so."""
         chosen = self.results if only is None else [self.results[only]]
-        taps = Taps(self.up.paths)
+        taps = open_taps(self.up.paths)
         self._stack.callback(taps.close)
         drops = Drops()
         self._stack.callback(drops.close)
@@ -200,7 +202,7 @@ class Session:
             while True:  # what is left in the error queue would make the socket ready for ever
                 sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)
 
-    def _pump(self, quiet_s: float, taps: Taps | None) -> None:
+    def _pump(self, quiet_s: float, taps: PacketSockets | None) -> None:
         """Serve sockets until nothing has happened for `quiet_s` seconds, and the kernel is done."""
         limit = time.monotonic() + LONGEST_S
         last = time.monotonic()

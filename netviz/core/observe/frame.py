@@ -1,4 +1,8 @@
-"""Which probe does a frame belong to? Told by the cookie in its payload, or by TCP's sequence numbers."""
+"""Which probe a frame belongs to: told by the cookie in its payload, or by TCP's sequence numbers.
+
+What is recognised: a probe (a SYN, a datagram or an echo request with a cookie), its answer (SYN+ACK, reset, or the
+cookie sent back), and an ICMP error that quotes it; in VXLAN too, by any port.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from netviz.core.model.addr import format_ip
 
 FORWARD, REPLY = b"nvF", b"nvR"
 COOKIE_BYTES = 8
-_VXLAN_FLAGS = b"\x08\0\0\0"
+VXLAN_FLAGS = b"\x08\0\0\0"
 _ICMP, _TCP, _UDP, _ICMPV6, _FRAGMENT = 1, 6, 17, 58, 44
 _REDIRECT = 5
 _SYN, _RST, _ACK = 2, 4, 16
@@ -44,6 +48,8 @@ class Frame(msgspec.Struct):
 
 
 class _Ip(msgspec.Struct):
+    """An IP header, and what follows it."""
+
     src: str
     dst: str
     proto: int
@@ -108,7 +114,7 @@ def _transport(ip: _Ip) -> Frame | None:
     sport, dport = struct.unpack_from("!HH", body)
     base = Frame("", -1, ip.src, ip.dst, ip.proto, sport, dport, ip.ttl, ip.length, ip.tos)
     if ip.proto == _UDP:
-        if body[8:12] == _VXLAN_FLAGS:  # by any port: a rule may have changed it
+        if body[8:12] == VXLAN_FLAGS:  # by any port: a rule may have changed it
             inner = parse_frame(body[16:])
             if inner is not None:
                 inner.encapsulated = True

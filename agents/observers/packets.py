@@ -1,0 +1,188 @@
+"""Packet sockets: where each frame of a probe, its answer and errors about it was seen, by namespace and device.
+
+They see no drops, and of a bridge or a tunnel what its device passes. A filter in the kernel leaves out what can't be
+of a probe, before it costs a copy.
+
+Source: net/packet/af_packet.c, packet_rcv, packet_getsockopt; net/core/dev.c, net_enable_timestamp (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from netviz.core.observe.frame import FORWARD, REPLY, VXLAN_FLAGS, parse_frame
+from netviz.core.observe.sighting import Sighting
+
+ETH_P_ALL = 3
+SO_TIMESTAMPNS, SO_RCVBUFFORCE, SO_ATTACH_FILTER = 35, 33, 26
+SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA = 263, 6, 8
+PACKET_OTHERHOST, PACKET_OUTGOING = 3, 4
+SNAP_BYTES = 512
+_BUFFER_BYTES = 8 << 20
+_LDH, _LDB, _LD_X, _LDB_X, _LDX_IPLEN, _RSH, _JEQ, _JSET, _RET = (
+    0x28,
+    0x30,
+    0x40,
+    0x50,
+    0xB1,
+    0x74,
+    0x15,
+    0x45,
+    0x06,
+)
+# Classic BPF (code, jump if true, jump if false, operand): IPv6; ICMP; of the rest no later fragments; UDP with a
+# cookie or a VXLAN header; TCP with SYN or RST. The last two are what jumps lead to.
+_FILTER = (
+    (_LDH, 0, 0, 12),
+    (_JEQ, 16, 0, 0x86DD),
+    (_JEQ, 0, 16, 0x0800),
+    (_LDB, 0, 0, 23),
+    (_JEQ, 13, 0, socket.IPPROTO_ICMP),
+    (_LDH, 0, 0, 20),
+    (_JSET, 12, 0, 0x1FFF),
+    (_LDX_IPLEN, 0, 0, 14),
+    (_LDB, 0, 0, 23),
+    (_JEQ, 0, 5, socket.IPPROTO_UDP),
+    (_LD_X, 0, 0, 22),
+    (_JEQ, 6, 0, int.from_bytes(VXLAN_FLAGS, "big")),
+    (_RSH, 0, 0, 8),
+    (_JEQ, 4, 0, int.from_bytes(FORWARD, "big")),
+    (_JEQ, 3, 4, int.from_bytes(REPLY, "big")),
+    (_JEQ, 0, 3, socket.IPPROTO_TCP),
+    (_LDB_X, 0, 0, 27),
+    (_JSET, 0, 1, 0x06),
+    (_RET, 0, 0, SNAP_BYTES),
+    (_RET, 0, 0, 0),
+)
+
+
+class PacketSockets:
+    """The sockets, and what they saw."""
+
+    _stamping: socket.socket | None = None
+
+    def __init__(self) -> None:
+        if PacketSockets._stamping is None:
+            PacketSockets._stamping = _begin_stamping()
+        self._sockets: dict[str, socket.socket] = {}
+        self._lost = 0
+        self.sightings: list[Sighting] = []
+
+    def add(self, place: str, run: Callable[[Callable[[], socket.socket]], socket.socket]) -> None:
+        """Watch a namespace, in which `run` runs what it is given. Raises: OSError."""
+        self._sockets[place] = run(_open)
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The namespaces watched."""
+        return frozenset(self._sockets)
+
+    def drain(self) -> int:
+        """Read what is queued, and tell how many frames of probes there were."""
+        found: list[Sighting] = []
+        for place, sock in self._sockets.items():
+            with suppress(BlockingIOError):
+                while True:
+                    data, ancillary, _, address = sock.recvmsg(SNAP_BYTES, 128)
+                    frame = parse_frame(data)
+                    if frame is not None:
+                        at_ns, length = _ancillary(ancillary)
+                        out, stray = address[2] == PACKET_OUTGOING, address[2] == PACKET_OTHERHOST
+                        found.append(Sighting(at_ns, place, address[0], out, stray, frame, length))
+        self.sightings += found
+        return len(found)
+
+    def settle(self, quiet_s: float, limit_s: float) -> None:
+        """Read until no frame of a probe has come for `quiet_s`, `limit_s` at the longest."""
+        poller, limit = select.poll(), time.monotonic() + limit_s
+        for sock in self._sockets.values():
+            poller.register(sock, select.POLLIN)
+        last = time.monotonic()
+        while (now := time.monotonic()) < min(limit, last + quiet_s):
+            if poller.poll((min(limit, last + quiet_s) - now) * 1000) and self.drain():
+                last = time.monotonic()
+
+    def in_order(self) -> list[Sighting]:
+        """Return everything by time; what one namespace saw at one instant stays in its order."""
+        return sorted(self.sightings, key=lambda sighting: sighting.at_ns)
+
+    def lost(self) -> int:
+        """Return how many frames had no room in a socket's queue so far."""
+        for sock in self._sockets.values():
+            data = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)  # which counts from anew
+            self._lost += int(struct.unpack("=II", data)[1])
+        return self._lost
+
+    def close(self) -> None:
+        """Close the sockets, in the background: each takes the kernel some milliseconds."""
+        sockets = list(self._sockets.values())
+        self._sockets.clear()
+        threading.Thread(target=_close, args=(sockets,), daemon=True).start()
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()
+
+
+def _open() -> socket.socket:
+    """Open a socket in the thread's namespace; what it had before its filter is thrown away."""
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    sock = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL))
+    try:
+        program = b"".join(struct.pack("=HBBI", *instruction) for instruction in _FILTER)
+        buffer = ctypes.create_string_buffer(program, len(program))
+        attach = struct.pack("@HP", len(_FILTER), ctypes.addressof(buffer))
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, attach)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        with suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER_BYTES)
+        with suppress(BlockingIOError):
+            while sock.recv(1):
+                pass
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _ancillary(messages: list[tuple[int, int, bytes]]) -> tuple[int, int]:
+    """Return the time in ns and the frame's length before it was cut."""
+    at_ns = length = 0
+    for level, kind, data in messages:
+        if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+            at_ns = _stamp_ns(data)
+        elif (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
+            length = struct.unpack_from("=II", data)[1]
+    return at_ns, length
+
+
+def _stamp_ns(data: bytes) -> int:
+    seconds, nanoseconds = struct.unpack("=qq", data[:16])
+    return int(seconds * 1_000_000_000 + nanoseconds)
+
+
+def _begin_stamping() -> socket.socket:
+    """Have the kernel stamp packets as they come in, and wait until it does.
+
+    It does as long as one socket wants stamps, and begins in a thread of its own; until then a packet is stamped
+    when it is read, which is after it was sent.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    sock.bind(("127.0.0.1", 0))
+    while True:
+        sock.sendto(b"stamp", sock.getsockname())
+        sent_ns = time.time_ns()
+        time.sleep(0.001)
+        _, ancillary, _, _ = sock.recvmsg(SNAP_BYTES, 64)
+        if _stamp_ns(ancillary[0][2]) <= sent_ns:
+            return sock

@@ -1,0 +1,254 @@
+"""What was seen of a probe, step by step beside its trace, and which branch it took.
+
+| status      | the step ...                                                                              |
+|-------------|---------------------------------------------------------------------------------------------|
+| `agree`     | was seen as predicted                                                                         |
+| `disagree`  | was seen with other headers or another drop reason, or the packet was seen elsewhere instead    |
+| `ambiguous` | what was seen may be of it, or of another packet                                                |
+| `not_seen`  | wasn't seen; `visible` says whether a source that watched would have shown it                    |
+| `lost`      | wasn't seen, and events were lost                                                                |
+
+What was seen and isn't predicted is an `Extra`. Shown are devices crossed (packet sockets) and drops (skb:kfree_skb).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from netviz.core.observe.align import Laid, Row, first_sending, lay_beside
+from netviz.core.observe.correlate import AMBIGUOUS, Correlation, Crossed, Freed
+from netviz.core.observe.crossing import Copies, Naming, copies_of
+from netviz.core.observe.sighting import Crossing, Event, Sighting
+from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, TH_RST
+from netviz.core.sim.steps import Encap, Mtu
+from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
+
+Status = Literal["agree", "disagree", "ambiguous", "not_seen", "lost"]
+_FORWARD, _ANSWER = ("forward",), ("reply", "error")
+_PASSED = (Disposition.DELIVERED, Disposition.LEFT_NETWORK)
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """What watched: the places with packet sockets, whether drops show, and how much each source lost."""
+
+    places: frozenset[str]
+    drops: bool
+    lost: Mapping[str, int] = {}
+
+    @property
+    def loses(self) -> bool:
+        """Whether anything was lost."""
+        return any(self.lost.values())
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """All that was seen of one probe, in the order of time, and what was joined with it."""
+
+    sightings: tuple[Sighting, ...]
+    joined: Correlation
+    watched: Watched
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A predicted step and what was seen of it; `why` says how they differ."""
+
+    step: Step
+    status: Status
+    visible: bool
+    why: str = ""
+    sighting: Sighting | None = None
+    event: Event | None = None
+
+
+class Extra(msgspec.Struct, frozen=True):
+    """What was seen and isn't predicted: a frame at a device, or a drop, after the step numbered `after` (0: before all)."""
+
+    after: int
+    sighting: Sighting | None = None
+    event: Event | None = None
+
+
+class PathMatch(msgspec.Struct, frozen=True):
+    """One direction. `copies` are frames of the packet's copies, which aren't compared."""
+
+    matches: tuple[Match, ...]
+    extra: tuple[Extra, ...]
+    copies: tuple[Sighting, ...] = ()
+
+    @property
+    def contradictions(self) -> int:
+        """Count what speaks against the prediction."""
+        against = [
+            m for m in self.matches if m.status == "disagree" or (m.status == "not_seen" and m.visible)
+        ]
+        return len(against) + len(self.extra)
+
+
+class BranchMatch(msgspec.Struct, frozen=True):
+    """One branch of a trace, by its number from 0. `reply` is None where none is predicted or compared."""
+
+    number: int
+    forward: PathMatch
+    reply: PathMatch | None
+
+    @property
+    def contradictions(self) -> int:
+        """Count what speaks against the branch."""
+        return self.forward.contradictions + (self.reply.contradictions if self.reply is not None else 0)
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """A trace and what was seen. `nearest` is the branch that fits best; `taken` are those that nothing speaks against.
+
+    More than one in `taken`: what was seen doesn't tell them apart. None: the packet did what isn't predicted.
+    """
+
+    nearest: BranchMatch
+    taken: tuple[int, ...]
+
+
+def predicted_reason(branch: Branch) -> str:
+    """Return the drop reason that skb:kfree_skb should have for a branch whose packet is dropped."""
+    what = branch.forward.hops[-1].steps[-1].what
+    if isinstance(what, Encap) and what.cause == "too big for the bridge" and branch.reply is not None:
+        return branch.reply.reason  # the frame is not freed, it becomes the error (iptunnel_pmtud_build_icmp)
+    return path_reason(branch.forward)
+
+
+def path_reason(path: Path) -> str:
+    """Return the drop reason of a path whose packet is dropped."""
+    what = path.hops[-1].steps[-1].what
+    return (what.kernel_reason if isinstance(what, Mtu) else "") or path.reason
+
+
+def observe(trace: Trace, seen: Seen, naming: Naming, is_told: Callable[[Crossing], bool]) -> Observation:
+    """Lay what was seen of a probe beside every branch of its trace."""
+    found = [_branch(number, branch, seen, naming, is_told) for number, branch in enumerate(trace.branches)]
+    nearest = min(found, key=lambda one: (one.contradictions, one.number))
+    return Observation(nearest, tuple(one.number for one in found if not one.contradictions))
+
+
+def _branch(
+    number: int, branch: Branch, seen: Seen, naming: Naming, is_told: Callable[[Crossing], bool]
+) -> BranchMatch:
+    def of_kinds(kinds: tuple[str, ...]) -> list[Sighting]:
+        return first_sending([s for s in seen.sightings if s.frame.kind in kinds and is_told(s.crossing)])
+
+    laid = lay_beside(branch.forward, of_kinds(_FORWARD), naming, is_told)
+    forward = _path(branch.forward, laid, predicted_reason(branch), _FORWARD, seen, naming, is_told)
+    if branch.forward.hops[-1].steps[-1].packet.payload is not None:
+        return BranchMatch(
+            number, forward, None
+        )  # a tunnel's outer packet ended: what is told goes to the tunnel
+    copies = copies_of(branch.forward, naming)
+    mixed = copies.answers(naming(branch.forward.hops[-1].netns))
+    reply = branch.reply
+    if reply is None:
+        return BranchMatch(number, _with_answers(forward, branch, of_kinds(_ANSWER), mixed), None)
+    if reply.disposition is Disposition.UNKNOWN:
+        return BranchMatch(number, forward, None)
+    # an error beside the answer is about another copy
+    alone = mixed.anywhere and reply.hops[0].steps[0].packet.inner is None
+    kinds = ("reply",) if alone else _ANSWER
+    back = lay_beside(reply, of_kinds(kinds), naming, is_told, mixed, bool(copies.flooded))
+    return BranchMatch(number, forward, _path(reply, back, path_reason(reply), kinds, seen, naming, is_told))
+
+
+def _with_answers(
+    forward: PathMatch, branch: Branch, answers: Sequence[Sighting], mixed: Copies
+) -> PathMatch:
+    """Add answers where none is predicted."""
+    if mixed.anywhere or branch.forward.disposition in (Disposition.LEFT_NETWORK, Disposition.UNKNOWN):
+        return forward
+    last = branch.forward.hops[-1].steps[-1].seq
+    extra = tuple(Extra(last, sighting) for sighting in answers)
+    return msgspec.structs.replace(forward, extra=forward.extra + extra)
+
+
+def _path(
+    path: Path,
+    laid: Laid,
+    reason: str,
+    kinds: tuple[str, ...],
+    seen: Seen,
+    naming: Naming,
+    is_told: Callable[[Crossing], bool],
+) -> PathMatch:
+    rows = (*laid.rows, laid.beyond) if laid.beyond is not None else laid.rows
+    events = _events(seen)
+    by_seq: dict[int, Match] = {}
+    extra: list[Extra] = []
+    after = 0
+    for number, row in enumerate(rows):
+        if row.predicted is not None:
+            following = rows[number + 1] if number + 1 < len(rows) else None
+            match = _crossing(row, following, seen.watched, events, row is laid.beyond)
+            by_seq[match.step.seq] = match
+            after = match.step.seq
+        else:
+            extra.append(Extra(after, row.sighting))
+    freed = [one for one in seen.joined.freed if one.after is None or one.after.frame.kind in kinds]
+    last = path.hops[-1].steps[-1]
+    if path.disposition is Disposition.DROPPED:
+        by_seq[last.seq] = _dropped(last, reason, freed, laid, seen.watched)
+    else:
+        extra += [Extra(after, one.after, one.event) for one in freed if _contradicts(path, one)]
+    steps = [step for hop in path.hops for step in hop.steps]
+    matches = tuple(by_seq.get(step.seq) or Match(step, "not_seen", False) for step in steps)
+    return PathMatch(matches, tuple(extra), laid.aside)
+
+
+def _events(seen: Seen) -> dict[int, Crossed]:
+    return {id(seen.sightings[position]): one for position, one in seen.joined.crossed.items()}
+
+
+def _crossing(
+    row: Row, following: Row | None, watched: Watched, events: Mapping[int, Crossed], beyond: bool
+) -> Match:
+    assert row.predicted is not None
+    step, where = row.predicted.step, row.predicted.crossing
+    if row.sighting is not None:
+        crossed = events.get(id(row.sighting))
+        event = crossed.event if crossed is not None and crossed.join != AMBIGUOUS else None
+        return Match(step, "disagree" if row.why else "agree", True, row.why, row.sighting, event)
+    if where.place not in watched.places or beyond:
+        return Match(step, "not_seen", False)
+    if watched.loses:
+        return Match(step, "lost", True)
+    if following is not None and following.predicted is None and following.sighting is not None:
+        return Match(step, "disagree", True, f"seen at {following.sighting.crossing} instead")
+    return Match(step, "not_seen", True)
+
+
+def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, watched: Watched) -> Match:
+    """Lay the frees of a packet beside the step that is predicted to drop it."""
+    seen_last = laid.before_drop or next((r.sighting for r in reversed(laid.rows) if r.sighting), None)
+    mine = [one for one in freed if one.after is seen_last or one.after is None]
+    certain = next((one for one in mine if one.join != AMBIGUOUS), None)
+    if certain is not None:
+        said = certain.event.reason
+        why = "" if said == reason else f"dropped for {said}, predicted {reason}"
+        return Match(step, "disagree" if why else "agree", True, why, certain.after, certain.event)
+    possible = next((one for one in mine if one.event.reason == reason), None)
+    if possible is not None:
+        return Match(step, "ambiguous", True, "", possible.after, possible.event)
+    if not watched.drops:
+        return Match(step, "not_seen", False)
+    return Match(step, "lost" if watched.loses else "not_seen", True)
+
+
+def _contradicts(path: Path, freed: Freed) -> bool:
+    """Tell whether a drop speaks against a path that isn't predicted to end in one.
+
+    A reset ends with a drop reason where it arrives, and what is rejected or finds no listener does where it is. Of an
+    echo reply a raw socket gets a clone; the packet itself finds no ping socket then.
+    Source: net/ipv4/ping.c, ping_rcv; net/ipv4/raw.c, raw_v4_input (Linux 6.18).
+    """
+    if path.disposition not in _PASSED or freed.join == AMBIGUOUS or freed.after is None:
+        return False
+    frame = freed.after.frame
+    cloned = frame.proto in (IPPROTO_ICMP, IPPROTO_ICMPV6) and freed.event.reason == "NO_SOCKET"
+    return frame.kind != "error" and not frame.flags & TH_RST and not cloned
