@@ -1,4 +1,4 @@
-"""The collector's command line: `python -m agents snapshot|run|record|replay`.
+"""The collector's command line: `python -m agents snapshot|run|record|replay|observe`.
 
 Exit status 2 and one line on stderr for bad input; 1 when the work failed. A snapshot takes half a
 second, so what only the other commands need (`agents.live`) is imported for them alone.
@@ -50,7 +50,41 @@ def build_parser() -> argparse.ArgumentParser:
     replay.add_argument("--hold", action="store_true", help="stay connected when the recording ends")
     _add_server_options(replay)
     replay.set_defaults(handler=_run_live)
+    observe = commands.add_parser(
+        "observe", help="send a probe on this node and lay its path beside the prediction"
+    )
+    add_node_options(observe)
+    _add_probe_options(observe)
+    observe.set_defaults(handler=_observe)
     return parser
+
+
+def _add_probe_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from", dest="from_", required=True, metavar="NETNS", help="the sender's namespace, pod or address"
+    )
+    parser.add_argument(
+        "--to", required=True, metavar="ADDR[:PORT]", help="the target: an address, pod or namespace"
+    )
+    parser.add_argument(
+        "--proto", choices=("tcp", "udp", "icmp"), default="tcp", help="the protocol (default: tcp)"
+    )
+    parser.add_argument("--sport", type=int, metavar="PORT", help="the source port (default: a free one)")
+    parser.add_argument("--size", type=int, metavar="BYTES", help="the whole IP packet, of udp and icmp")
+    parser.add_argument("--df", action="store_true", help="don't let it be fragmented")
+    parser.add_argument(
+        "--count", type=int, default=1, metavar="N", help="how many probes, at most 10 (default: 1)"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=2.0, metavar="SECONDS", help="for an answer (default: 2)"
+    )
+    parser.add_argument("--json", action="store_true", help="print a line of JSON for each probe")
+
+
+def _observe(args: argparse.Namespace, kernel: Kernel) -> int:
+    from agents.observers import command
+
+    return command.run(args, kernel)
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:

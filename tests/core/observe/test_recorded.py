@@ -1,0 +1,198 @@
+"""Probes recorded on a kernel (tests/live/observed_cases.py), judged without one: right predictions, and planted lies."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from netviz.core.model.ids import NetnsKey
+from netviz.core.observe.evidence import Evidence, judge
+from netviz.core.observe.match import Observation
+from netviz.core.sim.trace import Disposition, Trace
+from netviz.core.sim.walk import simulate
+from netviz.core.state.node import ClusterState, NetnsState
+from tests.live.observed_cases import CASES, Recorded, read_recorded
+
+# Steps as device and status, of those that could be seen; the drop is named by its reason.
+CROSSED = ["eth0 agree", "veth1 agree", "veth2 agree", "eth0 agree"]
+BACK = ["eth0 agree", "veth2 agree", "veth1 agree", "eth0 agree"]
+OUT = ["eth0 agree", "veth1 agree", "br0 agree", "up0 agree", "eth0 agree"]
+EXPECTED = {
+    "delivered": (CROSSED, BACK),
+    "datagram": (CROSSED, BACK),
+    "echo": (CROSSED, BACK),
+    "no-listener": (CROSSED, BACK),
+    "masqueraded": (OUT, ["eth0 agree", "up0 agree", "veth1 agree", "eth0 agree"]),
+    "input-drop": ([*CROSSED, "NETFILTER_DROP agree"], None),
+    "forward-drop": (["eth0 agree", "veth1 agree", "br0 agree", "NETFILTER_DROP agree"], None),
+    # No device had the packet, so the address proves nothing.
+    "output-drop": (["NETFILTER_DROP ambiguous"], None),
+    "answer-drop": (CROSSED, [*BACK, "NETFILTER_DROP agree"]),
+    "nobody": (["NEIGH_FAILED ambiguous"], []),
+}
+
+
+def judged(recorded: Recorded, cluster: ClusterState | None = None) -> tuple[Trace, Observation]:
+    cluster = cluster if cluster is not None else recorded.cluster()
+    trace = simulate(cluster, recorded.flow)
+    return trace, judge(cluster, trace, recorded.evidence)
+
+
+def visible(observation: Observation, reply: bool = False) -> list[str] | None:
+    path = observation.nearest.reply if reply else observation.nearest.forward
+    if path is None:
+        return None
+    return [
+        f"{m.event.reason if m.event is not None and m.event.frees else m.step.dev} {m.status}"
+        for m in path.matches
+        if m.visible
+    ]
+
+
+def test_every_case_is_recorded() -> None:
+    assert sorted(CASES) == sorted(EXPECTED)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_agrees(name: str) -> None:
+    """What a healthy prediction names is seen, in its direction, and nothing else."""
+    _, observation = judged(read_recorded(name))
+    assert (visible(observation), visible(observation, reply=True)) == EXPECTED[name]
+    assert observation.taken == (0,)
+    assert observation.nearest.contradictions == 0
+
+
+@pytest.mark.parametrize("name", ["delivered", "no-listener", "masqueraded", "input-drop"])
+def test_every_crossing_has_its_event(name: str) -> None:
+    """Packet addresses are told apart although every pod's device is eth0 and the answer is as long."""
+    _, observation = judged(read_recorded(name))
+    for path in (observation.nearest.forward, observation.nearest.reply):
+        for match in path.matches if path is not None else ():
+            assert not match.visible or match.event is not None, match
+
+
+def _with(cluster: ClusterState, change: dict[NetnsKey, NetnsState]) -> ClusterState:
+    (node,) = cluster.nodes.values()
+    changed = msgspec.structs.replace(node, netns={**node.netns, **change})
+    return msgspec.structs.replace(cluster, nodes={node.node: changed})
+
+
+def _named(cluster: ClusterState, name: str) -> NetnsState:
+    (node,) = cluster.nodes.values()
+    return next(ns for ns in node.netns.values() if (ns.netns.name == name if name else ns.netns.root))
+
+
+def test_a_rule_that_the_state_lacks() -> None:
+    """Predicted to be delivered, dropped on the kernel: the drop is extra, and so speaks against the prediction."""
+    recorded = read_recorded("input-drop")
+    cluster = recorded.cluster()
+    p2 = _named(cluster, "p2")
+    lie = _with(cluster, {p2.key: msgspec.structs.replace(p2, nft_chains={}, nft_tables={})})
+    trace, observation = judged(recorded, lie)
+    assert trace.disposition is Disposition.DELIVERED
+    assert observation.taken == ()
+    (extra,) = observation.nearest.forward.extra
+    assert extra.event is not None
+    assert (extra.event.reason, extra.after) == (
+        "NETFILTER_DROP",
+        observation.nearest.forward.matches[7].step.seq,
+    )
+
+
+def test_a_rule_that_the_kernel_lacks() -> None:
+    """Predicted to be dropped by a rule, delivered on the kernel: the drop isn't seen, and the answer is extra."""
+    recorded = read_recorded("delivered")
+    cluster, other = recorded.cluster(), read_recorded("input-drop").cluster()
+    p2, dropping = _named(cluster, "p2"), _named(other, "p2")
+    lie = _with(
+        cluster,
+        {p2.key: msgspec.structs.replace(p2, nft_chains=dropping.nft_chains, nft_tables=dropping.nft_tables)},
+    )
+    lie = msgspec.structs.replace(lie, bodies={digest: other.bodies[digest] for digest in other.bodies})
+    trace, observation = judged(recorded, lie)
+    assert trace.disposition is Disposition.DROPPED
+    assert observation.taken == ()
+    last = observation.nearest.forward.matches[-1]
+    assert (last.step.kind, last.status, last.visible) == ("netfilter", "not_seen", True)
+    assert len(observation.nearest.forward.extra) == len(BACK)
+
+
+def test_a_route_that_the_kernel_has_not() -> None:
+    """The first step that differs is the device that the packet didn't take."""
+    recorded = read_recorded("masqueraded")
+    cluster = recorded.cluster()
+    root = _named(cluster, "")
+    up0 = next(link.ifindex for link in root.links.values() if link.ifname == "up0")
+    routes = {k: route for k, route in root.routes.items() if up0 not in [n.oif for n in route.nexthops]}
+    lie = _with(cluster, {root.key: msgspec.structs.replace(root, routes=routes)})
+    trace, observation = judged(recorded, lie)
+    assert trace.disposition is not Disposition.DELIVERED
+    forward = observation.nearest.forward
+    assert observation.taken == ()
+    assert visible(observation)[:3] == ["eth0 agree", "veth1 agree", "br0 agree"]  # type: ignore[index]
+    assert [extra.sighting.dev for extra in forward.extra if extra.sighting is not None][:2] == [
+        "up0",
+        "eth0",
+    ]
+
+
+def test_lost_events_prove_nothing() -> None:
+    """With a loss, what wasn't seen is lost, and no event is certain."""
+    recorded = read_recorded("input-drop")
+    sightings = recorded.evidence.sightings[:2] + recorded.evidence.sightings[3:]
+    evidence = msgspec.structs.replace(recorded.evidence, sightings=sightings, lost={"packet sockets": 1})
+    _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
+    assert visible(observation) == [
+        "eth0 agree",
+        "veth1 agree",
+        "veth2 lost",
+        "eth0 agree",
+        "NETFILTER_DROP ambiguous",
+    ]
+    assert observation.taken == (0,)
+
+
+def test_not_seen_where_nobody_watched() -> None:
+    """A step in a namespace without a packet socket, and a drop without tracepoints, couldn't be seen."""
+    recorded = read_recorded("input-drop")
+    p2 = str(_named(recorded.cluster(), "p2").key)
+    evidence = msgspec.structs.replace(
+        recorded.evidence,
+        sightings=tuple(s for s in recorded.evidence.sightings if s.place != p2),
+        watched=tuple(place for place in recorded.evidence.watched if place != p2),
+        events=(),
+        drops=False,
+    )
+    _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
+    assert visible(observation) == ["eth0 agree", "veth1 agree", "veth2 agree"]
+    assert observation.nearest.contradictions == 0
+
+
+def _without(evidence: Evidence, position: int) -> Evidence:
+    seen = evidence.sightings
+    return msgspec.structs.replace(evidence, sightings=seen[:position] + seen[position + 1 :])
+
+
+@pytest.mark.parametrize("position", range(8))
+def test_a_frame_that_is_missing(position: int) -> None:
+    """Any frame that isn't seen though somebody watched speaks against the prediction."""
+    recorded = read_recorded("delivered")
+    missing = msgspec.structs.replace(recorded, evidence=_without(recorded.evidence, position))
+    _, observation = judged(missing)
+    assert observation.taken == ()
+    assert observation.nearest.contradictions == 1
+
+
+@pytest.mark.parametrize("position", range(8))
+@pytest.mark.parametrize("field", ["ttl", "sport", "src"])
+def test_another_header(position: int, field: str) -> None:
+    """A frame with another header than predicted disagrees at its own step."""
+    recorded = read_recorded("delivered")
+    seen = list(recorded.evidence.sightings)
+    other = {"ttl": 1, "sport": 9, "src": "10.9.9.9"}[field]
+    frame = msgspec.structs.replace(seen[position].frame, **{field: other})
+    seen[position] = msgspec.structs.replace(seen[position], frame=frame)
+    evidence = msgspec.structs.replace(recorded.evidence, sightings=tuple(seen))
+    _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
+    said = (visible(observation) or []) + (visible(observation, reply=True) or [])
+    assert [number for number, one in enumerate(said) if one.endswith("disagree")] == [position]
