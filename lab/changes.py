@@ -40,8 +40,9 @@ class Changes:
         with Rtnl(self._cluster.netns_of(target)) as rtnl:
             yield rtnl
 
-    def _note(self, op: Callable[..., None], **args: str | int) -> None:
-        self.undo.append(Inverse(op.__name__, args))
+    def _note(self, op: Callable[..., None], **args: bool | int | str | None) -> None:
+        given = {name: value for name, value in args.items() if value is not None}
+        self.undo.append(Inverse(op.__name__, given))
 
     def revert(self, undo: list[Inverse]) -> None:
         """Undo changes, the last one first. Raises: OSError, NftError."""

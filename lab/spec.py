@@ -127,10 +127,10 @@ class NodeState(Addressed):
 
 
 class Inverse(msgspec.Struct, frozen=True):
-    """What undoes one change: the name of a method of `lab.changes.Changes` and its arguments."""
+    """What undoes one change: the name of a method of `lab.changes.Changes` and the arguments that it is given."""
 
     op: str
-    args: dict[str, str | int]
+    args: dict[str, bool | int | str]
 
 
 class FaultState(msgspec.Struct):

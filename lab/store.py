@@ -63,8 +63,11 @@ class Store:
                 self.state = _read(self.directory)
 
     def _write(self) -> None:
+        """Write the state, but nothing that couldn't be read again. Raises: msgspec.ValidationError."""
         path = self.directory / "state.json"
-        paths.write_atomically(path, msgspec.json.encode(self.state))
+        text = msgspec.json.encode(self.state)
+        msgspec.json.decode(text, type=ClusterState)
+        paths.write_atomically(path, text)
         self._seen = path.stat().st_ino
 
     def write_pods(self, node: NodeState) -> None:
