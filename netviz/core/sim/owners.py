@@ -43,7 +43,7 @@ def find_owner(cluster: ClusterState, addr: bytes) -> Owner | None:
     way = _way_into(cluster, ns, record.ifindex)
     down = tuple((place_of(at.netns), link.ifname) for at, link in way if not link.up)
     end = (place_of(way[1][0].netns), way[1][1].ifname) if len(way) > 1 else None
-    return Owner(addr, place_of(ns.netns), prefix, down, end)
+    return Owner(addr, place_of(ns.netns), prefix, down, end, way[0][1].mac if way else b"")
 
 
 def _block(cluster: ClusterState, ns: NetnsState, addr: bytes) -> tuple[bytes, int] | None:

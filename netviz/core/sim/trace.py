@@ -174,7 +174,7 @@ class Owner(msgspec.Struct, frozen=True):
     """Who has an address: the only namespace that does. `prefix` is the address's range on its link, None for one alone.
 
     `down` are links that are down by which packets would come to it: its own, and its node's end of that, which is
-    `end`.
+    `end`. `mac` is that of its link.
     """
 
     addr: bytes
@@ -182,6 +182,7 @@ class Owner(msgspec.Struct, frozen=True):
     prefix: tuple[bytes, int] | None = None
     down: tuple[tuple[Place, str], ...] = ()
     end: tuple[Place, str] | None = None
+    mac: bytes = b""
 
 
 class Trace(msgspec.Struct, frozen=True):

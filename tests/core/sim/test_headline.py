@@ -39,6 +39,19 @@ def to_the_router(_net: Net, made: Made) -> None:
     made["node-1"].neigh("ens3", "192.168.0.254", "02:00:00:00:0f:0f", NUD_REACHABLE)
 
 
+def host_end_down(_net: Net, made: Made) -> None:
+    """The node still has a pod's MAC from before the pod's link went down, and its bridge knows no port for it."""
+    made["node-2"].neigh("cni0", "10.1.2.11", made["pod-2-1"].named("eth0").mac, NUD_REACHABLE)
+    made["node-2"].down("veth-pod-2-1")
+
+
+def flood_off(_net: Net, made: Made) -> None:
+    """The pod's port takes no frames that are for an unknown MAC, and the bridge has forgotten where the pod's is."""
+    made["node-2"].neigh("cni0", "10.1.2.11", made["pod-2-1"].named("eth0").mac, NUD_REACHABLE)
+    for port in ("veth-pod-2-1", "veth-pod-2-2"):
+        made["node-2"].port(port, unicast_flood=False)
+
+
 CASES: list[tuple[Plant, str, tuple[str, ...]]] = [
     (
         lose_routes("node-1", "10.1.2.0/24"),
@@ -54,6 +67,8 @@ CASES: list[tuple[Plant, str, tuple[str, ...]]] = [
     (to_the_router, "no-route", ("node-1", "10.1.2.0/24")),
     (lambda _, made: made["pod-2-1"].down("eth0"), "link-down", ("eth0", "default/pod-2-1", "down")),
     (lambda _, made: made["node-2"].down("veth-pod-2-1"), "link-down", ("veth-pod-2-1", "node-2", "down")),
+    (host_end_down, "link-down", ("veth-pod-2-1", "node-2", "down")),
+    (flood_off, "bridge-drops", ("cni0", "node-2")),
     (lambda _, made: made["node-2"].down("cni0"), "link-down", ("cni0", "node-2", "down")),
     (lambda _, made: made["node-1"].down("ens3"), "link-down", ("ens3", "node-1", "down")),
     (

@@ -78,7 +78,7 @@ def cause_of(trace: Trace) -> Cause | None:
         path = failing_path(trace, branch)
         if path is None:
             return _rewriting(trace, branch.forward)
-        found = _deciding(path, path is branch.forward)
+        found = _deciding(trace, path, path is branch.forward)
         if found is not None and denied_by_policy(found.step) and found.step.packet.src != trace.flow.src:
             found = _rewriting(trace, branch.forward) if found.forward else found
         if found is not None:
@@ -91,7 +91,7 @@ def _unknown(trace: Trace) -> Cause | None:
     for branch in trace.branches:
         for path in (branch.forward, branch.reply):
             if path is not None and path.disposition is Disposition.UNKNOWN:
-                return _deciding(path, path is branch.forward)
+                return _deciding(trace, path, path is branch.forward)
     for branch in trace.branches:
         last = last_step(branch.forward)
         edge = last.what.edge if last is not None and isinstance(last.what, Transmit) else None
@@ -121,18 +121,23 @@ def _for_link(trace: Trace, cause: Cause) -> Cause:
         near = [one for one in owners if what.nexthop == one.addr or one.place.netns == cause.hop.netns]
         down = tuple(found for one in near for found in one.down)
     elif cause.kind == "no-route":
-        owner = owner_of(trace, cause)
-        down = trace.down or (owner.down if owner is not None else ())
+        down = trace.down or _down_at(owner_of(trace, cause))
+    elif isinstance(what, Bridge) and what.cause == "nobody":
+        down = _down_at(owner_of(trace, cause))
     elif cause.kind == "link-down" and isinstance(what, Transmit) and what.cause == "peer down":
         down = ((what.where, what.peer_ifname),) if what.where is not None else ()
     return cause._replace(kind="link-down", down=down[0]) if down else cause
+
+
+def _down_at(owner: Owner | None) -> tuple[tuple[Place, str], ...]:
+    return owner.down if owner is not None else ()
 
 
 def _steps(path: Path) -> list[tuple[Hop, Step]]:
     return [(hop, step) for hop in path.hops for step in hop.steps]
 
 
-def _deciding(path: Path, forward: bool) -> Cause | None:
+def _deciding(trace: Trace, path: Path, forward: bool) -> Cause | None:
     steps = _steps(path)
     if not steps:
         return None
@@ -142,7 +147,7 @@ def _deciding(path: Path, forward: bool) -> Cause | None:
     if _is_astray(last):
         for at, step in reversed(steps):
             if isinstance(step.what, Neighbour):
-                if step.what.action == "entry":
+                if step.what.action == "entry" and not _is_right(trace, step.what):
                     return Cause("wrong-neighbour", step, at, path, forward)
                 break
     found = _by_stale_connection(steps, path, forward) or Cause(_kind(path, last), last, hop, path, forward)
@@ -186,6 +191,12 @@ def _is_astray(step: Step) -> bool:
     if isinstance(what, Receive):
         return what.cause in ("another MAC", "for another host")
     return isinstance(what, Bridge) and what.cause in ("nobody", "sent back") and not what.shared
+
+
+def _is_right(trace: Trace, entry: Neighbour) -> bool:
+    """Tell whether an entry is known to have the MAC of who has the address: then the frame is lost for another reason."""
+    owners = (one for one in (trace.source, trace.target) if one is not None and one.addr == entry.nexthop)
+    return any(owner.mac == entry.mac for owner in owners)
 
 
 _KINDS: dict[type, str] = {
