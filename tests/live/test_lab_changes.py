@@ -16,7 +16,13 @@ from lab.spec import ClusterSpec, ClusterState, FaultState, Inverse, NodeState
 from lab.store import Store
 
 OTHER = NodeState(
-    "node2", 2, "172.30.0.12", "fd30::c", "0a:58:ac:1e:00:0c", pod_cidr4="10.244.2.0/24", pod_cidr6="fd44:2::/64"
+    "node2",
+    2,
+    "172.30.0.12",
+    "fd30::c",
+    "0a:58:ac:1e:00:0c",
+    pod_cidr4="10.244.2.0/24",
+    pod_cidr6="fd44:2::/64",
 )
 
 

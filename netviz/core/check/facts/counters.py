@@ -69,7 +69,7 @@ def _rising(look: Look, ns: NetnsState, was: LinkCounters, now: LinkCounters) ->
             severity="warning",
             harm="degrades",
             headline=f"{link.ifname} of {who(ns.netns)} {what}: {dropped} rises",
-            consequence="Some of the packets by this link are lost now.",
+            consequence="Some of the packets by this link were lost between the last two readings.",
             where=place(ns.netns, link),
             certainty="likely",
             affects=affects([pod_name(ns.netns)]),

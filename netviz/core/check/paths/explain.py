@@ -292,7 +292,7 @@ class Explainer:
         assert trace is not None
         assert ask is not None
         place, verdict = cause.place, case.looked.verdict
-        found = checks(cause.step, cause.hop)
+        found = checks(cause.shown_by, cause.hop)
         check = [
             Command(one["node"], _short(one["netns"], place.key, place.name), one["command"]) for one in found
         ]

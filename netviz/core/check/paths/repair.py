@@ -7,16 +7,19 @@ from typing import Any
 
 import msgspec
 
-from netviz.core.model.addr import format_ip, format_prefix, in_prefix, mask_ip
+from netviz.core.check.paths.wayto import way_to
+from netviz.core.model.addr import format_ip, format_prefix, mask_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.model.l3 import RT_TABLE_MAIN, Nexthop, Route
+from netviz.core.model.l3 import ROUTE_TYPES, RT_TABLE_MAIN, RTNH_F_ONLINK, Nexthop, Route
 from netviz.core.model.link import BR_STATE_FORWARDING, IFF_LOWER_UP, IFF_UP, Link
 from netviz.core.model.netfilter import NF_ACCEPT, Body, ChainBody, body_digest
 from netviz.core.plain import quoted
 from netviz.core.sim.headline.cause import Cause, owner_of
-from netviz.core.sim.steps import Bridge, Forward, HookVerdict, Neighbour
-from netviz.core.sim.trace import Owner, Trace
+from netviz.core.sim.steps import Bridge, Forward, HookVerdict, Neighbour, RouteLookup, RpFilter
+from netviz.core.sim.trace import Trace
 from netviz.core.state.node import ClusterState, NetnsState
+
+REFUSING = ("blackhole", "unreachable", "prohibit")
 
 
 def fix_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
@@ -25,7 +28,7 @@ def fix_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
     match cause.kind:
         case "link-down":
             return f"ip link set {dev} up"
-        case "rp-filter":
+        case "rp-filter" if _filters(cause):
             return f"sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{dev}.rp_filter=0"
         case "forwarding-off" if isinstance(what, Forward) and what.sysctl:
             return f"sysctl -w {what.sysctl}=1"
@@ -34,7 +37,8 @@ def fix_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
         case "bridge-port":
             return f"bridge link set dev {quoted(_port(cause))} state {BR_STATE_FORWARDING}"
         case "no-route":
-            return _add_route(cluster, trace, cause)
+            refusing = _refusing(cause)
+            return _del_route(refusing) if refusing is not None else _add_route(cluster, trace, cause)
         case "rule-drops" if isinstance(what, HookVerdict) and what.chain is not None and what.hit is None:
             chain = what.chain.chain
             program = "ip6tables" if what.ipv6 else "iptables"
@@ -51,28 +55,35 @@ def _port(cause: Cause) -> str:
     return (what.port if isinstance(what, Bridge) else "") or cause.dev
 
 
+def _filters(cause: Cause) -> bool:
+    """Tell whether it is rp_filter that refuses a source, and not, say, that the source is the namespace's own address."""
+    what = cause.step.what
+    return isinstance(what, RpFilter) and (what.refusal is None or what.refusal.cause == "reverse path")
+
+
+def _refusing(cause: Cause) -> Route | None:
+    """Return the route that refuses packets (blackhole, unreachable, prohibit), where that is the cause."""
+    what = cause.step.what
+    refuses = isinstance(what, RouteLookup) and what.cause in REFUSING
+    return what.route if isinstance(what, RouteLookup) and refuses else None
+
+
+def _del_route(route: Route) -> str:
+    table = f" table {route.table_id}" if route.table_id != RT_TABLE_MAIN else ""
+    metric = f" metric {route.metric}" if route.metric else ""
+    return f"ip route del {ROUTE_TYPES[route.type]} {format_prefix(route.dst, route.dst_len)}{table}{metric}"
+
+
 def _add_route(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
     owner = owner_of(trace, cause)
-    found = _way(cluster, cause, owner)
+    found = way_to(cluster, cause.place.netns, owner) if owner is not None else None
     if owner is None or owner.prefix is None or found is None:
         return ""
-    return f"ip route add {format_prefix(*owner.prefix)} via {format_ip(found[1])}"
-
-
-def _way(cluster: ClusterState, cause: Cause, owner: Owner | None) -> tuple[int, bytes] | None:
-    """Find the link and the address by which a namespace reaches an address's node: on a subnet that both have."""
-    if owner is None or owner.place.netns.node == cause.place.netns.node:
-        return None
-    here = _netns(cluster, cause.place.netns)
-    there = cluster.nodes[owner.place.netns.node].root
-    if here is None or there is None:
-        return None
-    for own in here.addrs.values():
-        for other in there.addrs.values():
-            wide = own.prefixlen < len(own.addr) * 8 - 1 and own.scope == 0 and own.addr != other.addr
-            if wide and len(other.addr) == len(owner.addr) and in_prefix(other.addr, own.addr, own.prefixlen):
-                return own.ifindex, other.addr
-    return None
+    text = f"ip route add {format_prefix(*owner.prefix)} via {format_ip(found.gateway)}"
+    if not found.flags & RTNH_F_ONLINK:
+        return text
+    link = cluster.nodes[cause.place.netns.node].netns[cause.place.netns].links[found.oif]
+    return f"{text} dev {quoted(link.ifname)} onlink"
 
 
 def _netns(cluster: ClusterState, key: NetnsKey) -> NetnsState | None:
@@ -96,7 +107,7 @@ def without(cluster: ClusterState, trace: Trace, cause: Cause) -> ClusterState |
                 msgspec.structs.replace(link.port, state=BR_STATE_FORWARDING) if link and link.port else None
             )
             return _with_link(cluster, ns, link, port=port) if link is not None else None
-        case "rp-filter":
+        case "rp-filter" if _filters(cause):
             return _without_rp_filter(cluster, ns, cause)
         case "forwarding-off" if isinstance(what, Forward):
             return _forwarding(cluster, ns)
@@ -158,11 +169,15 @@ def _forwarding(cluster: ClusterState, ns: NetnsState) -> ClusterState:
 
 def _with_route(cluster: ClusterState, ns: NetnsState, trace: Trace, cause: Cause) -> ClusterState | None:
     owner = owner_of(trace, cause)
-    found = _way(cluster, cause, owner)
+    refusing = _refusing(cause)
+    if refusing is not None:
+        left = {key: one for key, one in ns.routes.items() if key != refusing.key}
+        return _put(cluster, msgspec.structs.replace(ns, routes=left))
+    found = way_to(cluster, ns.key, owner) if owner is not None else None
     if found is None or owner is None:
         return None
     prefix = owner.prefix or (owner.addr, len(owner.addr) * 8)
-    route = Route(RT_TABLE_MAIN, prefix[0], prefix[1], nexthops=(Nexthop(*found),))
+    route = Route(RT_TABLE_MAIN, prefix[0], prefix[1], nexthops=(found,))
     return _put(cluster, msgspec.structs.replace(ns, routes={**ns.routes, route.key: route}))
 
 

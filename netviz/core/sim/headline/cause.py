@@ -64,6 +64,14 @@ class Cause(NamedTuple):
         """At which device, or ""."""
         return self.down[1] if self.down is not None else self.step.dev
 
+    @property
+    def shown_by(self) -> Step:
+        """The step whose commands show the cause: where a route is wrong or missing, that is the last one looked up."""
+        if self.kind in ("no-route", "wrong-route", "wrong-place"):
+            looked_up = (one for one in reversed(self.hop.steps) if isinstance(one.what, RouteLookup))
+            return next(looked_up, self.step)
+        return self.step
+
 
 def cause_of(trace: Trace) -> Cause | None:
     """Find what decides that a flow fails, or breaks the contract; None where it doesn't, or nothing tells."""

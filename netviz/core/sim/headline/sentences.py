@@ -59,7 +59,10 @@ def _no_route(trace: Trace, cause: Cause) -> str:
     whom = whose(owner_of(trace, cause), cause.step.packet.dst)
     if isinstance(what, RouteLookup):
         if what.cause in ("blackhole", "unreachable", "prohibit"):
-            return f"{place} has a route of type {what.cause} to {whom}"
+            if what.route is None:
+                return f"{place} has a policy rule of type {what.cause} for packets to {whom}"
+            prefix = format_prefix(what.route.dst, what.route.dst_len)
+            return f"{place} has a {what.cause} route for {prefix}, which catches packets to {format_ip(cause.step.packet.dst)}"
         if what.cause.startswith("martian"):
             return f"{place} refuses source {format_ip(cause.step.packet.src)} as martian"
         if what.cause not in ("no route", "sending fails"):

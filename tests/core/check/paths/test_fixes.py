@@ -1,0 +1,74 @@
+"""The commands of a problem that traces find: the check shows the fault, the fix mends it."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from netviz.core.check.problem import Problem
+from netviz.core.model.l3 import RTN_BLACKHOLE, RTNH_F_ONLINK, Route
+from tests.core.check.paths.clusters import KINDS, Made
+from tests.core.check.paths.test_pairs import judged
+from tests.core.sim.build import Net
+
+
+def only(net: Net) -> Problem:
+    """Return the only problem that is found."""
+    (problem,) = judged(net.cluster()).problems()
+    return problem
+
+
+def commands(problem: Problem) -> tuple[list[str], list[str]]:
+    """Return what the problem says to run, to check and to fix it."""
+    return [one.command for one in problem.check], [one.command for one in problem.fix]
+
+
+def onlink(made: Made) -> None:
+    """Set the flag that flannel's routes have."""
+    for node in (ns for name, ns in made.items() if name.startswith("node-")):
+        tunnel = node.named("flannel.1").ifindex
+        node.lists["routes"] = [
+            msgspec.structs.replace(
+                route,
+                nexthops=tuple(msgspec.structs.replace(hop, flags=RTNH_F_ONLINK) for hop in route.nexthops),
+            )
+            if any(hop.oif == tunnel and hop.gateway for hop in route.nexthops)
+            else route
+            for route in node.lists["routes"]
+        ]
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+def test_over_a_tunnel_the_missing_route_leads_to_its_other_end(nodes: int) -> None:
+    net, made = KINDS["flannel"](nodes, 2)
+    onlink(made)
+    made["node-1"].no_route("10.244.2.0/24")
+    check, fix = commands(only(net))
+    assert check[0].startswith("ip route get 10.244.2.11")
+    assert fix == ["ip route add 10.244.2.0/24 via 10.244.2.0 dev flannel.1 onlink"]
+
+
+def test_nobody_is_told_to_pass_by_a_tunnel_where_no_route_shows_how() -> None:
+    net, made = KINDS["flannel"](2, 2)
+    made["node-1"].no_route("10.244.2.0/24")
+    made["node-2"].no_route("10.244.1.0/24")
+    assert not any(problem.fix for problem in judged(net.cluster()).problems())
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+def test_over_one_underlay_the_missing_route_leads_to_the_node(nodes: int) -> None:
+    net, made = KINDS["textbook"](nodes, 2)
+    made["node-1"].no_route("10.1.2.0/24")
+    check, fix = commands(only(net))
+    assert check[0].startswith("ip route get 10.1.2.11")
+    assert fix == ["ip route add 10.1.2.0/24 via 192.168.0.2"]
+
+
+def test_a_route_that_refuses_packets_is_named_and_to_be_deleted() -> None:
+    net, made = KINDS["textbook"](3, 2)
+    made["node-1"].add("routes", Route(254, bytes((10, 1, 2, 0)), 25, type=RTN_BLACKHOLE))
+    problem = only(net)
+    assert problem.headline == (
+        "node-1 has a blackhole route for 10.1.2.0/25, which catches packets to 10.1.2.11"
+    )
+    assert commands(problem)[1] == ["ip route del blackhole 10.1.2.0/25"]
