@@ -23,6 +23,7 @@ from agents.netlink.nfnetlink import nfgenmsg, stream_dump, text_attr
 from agents.netlink.nft_rules import BodyCache, RuleStream
 from agents.netlink.wire import DumpInterrupted, request
 from netviz.core.model.netfilter import EMPTY_BODY, NftSet
+from netviz.core.observe.sighting import OWN_TABLES
 
 NFT_SECTIONS = ("nft_tables", "nft_chains", "nft_sets", "nft_objects")
 ATTEMPTS = 5
@@ -76,10 +77,10 @@ def _dump(sock: socket.socket, cache: BodyCache, generation: int, known: Ruleset
     def records(msg_type: int, parse: Callable[[bytes], Any]) -> list[Any]:
         return [parse(body) for body in stream_dump(sock, msg_type, nfgenmsg())]
 
-    tables = records(nft.NFT_MSG_GETTABLE, nft.parse_table)
+    tables = [one for one in records(nft.NFT_MSG_GETTABLE, nft.parse_table) if not _is_observers(one.name)]
     if not tables:
         return Ruleset(generation, {section: {} for section in NFT_SECTIONS}, {})
-    chains = records(nft.NFT_MSG_GETCHAIN, nft.parse_chain)
+    chains = [one for one in records(nft.NFT_MSG_GETCHAIN, nft.parse_chain) if not _is_observers(one.table)]
     rules = RuleStream(cache)
     for body in stream_dump(sock, nft.NFT_MSG_GETRULE, nfgenmsg()):
         rules.feed(body)
@@ -98,6 +99,11 @@ def _dump(sock: socket.socket, cache: BodyCache, generation: int, known: Ruleset
         {name: _reuse(known.sections[name] if known else {}, found) for name, found in read.items()},
         bodies,
     )
+
+
+def _is_observers(table: str) -> bool:
+    """Tell whether a table is there to have a probe traced; it decides nothing, and is gone in seconds."""
+    return table.startswith(OWN_TABLES)
 
 
 def _reuse(known: Mapping[Any, Any], found: Iterable[Any]) -> Mapping[Any, Any]:

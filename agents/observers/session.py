@@ -14,11 +14,12 @@ from agents.collectors.netns import Namespaces, NetnsOptions
 from agents.enter import NetnsThread
 from agents.kernel import Kernel
 from agents.observers import tracefs
+from agents.observers.nft_trace import NftTrace, marks
 from agents.observers.packets import PacketSockets
 from agents.observers.probe import Probe
 from agents.observers.tracefs import TraceInstance
 from agents.snapshot import Snapshotter
-from netviz.core.observe.evidence import Evidence, judge, of_probe, place_name
+from netviz.core.observe.evidence import Evidence, chosen, judge, place_name, syn_of
 from netviz.core.observe.match import Observation
 from netviz.core.observe.sighting import Clocks
 from netviz.core.sim.endpoints import resolve_flow
@@ -31,7 +32,8 @@ QUIET_S = 0.05
 SETTLE_S = 2.0
 NUMBERS = 100_000
 ALWAYS_UNSEEN = (
-    "routing lookups, rules of chains, translations and connections: no source here shows them",
+    "routing lookups, translations and connections: no source here shows them",
+    "chains of legacy xtables, of bridges and of devices: nftables' trace messages don't show them",
     "other nodes",
 )
 
@@ -100,21 +102,16 @@ def _observe_one(
         raise OSError(f"the namespace {flow.src_netns} can't be entered (any more)")
     cannot = list(ALWAYS_UNSEEN)
     with ExitStack() as stack:
-        packets = PacketSockets()
-        stack.callback(packets.close)
-        for ns in handles:
-            if ns.fd < 0:
-                cannot.append(f"the namespace {ns.key}, which can't be entered")
-                continue
-            try:
-                packets.add(place_name(ns.key), ns.run)
-            except OSError as error:
-                cannot.append(f"frames in the namespace {ns.name or ns.key}: {error.strerror}")
-        instance = _started(stack, cannot)
         probe = Probe(source, flow, number)
         stack.callback(probe.close)
         flow = msgspec.structs.replace(flow, sport=probe.sport)
         trace = simulate(cluster, flow)
+        packets, rules = PacketSockets(), NftTrace(marks(flow.proto, probe.sport, number))
+        stack.callback(packets.close)
+        stack.callback(rules.close)
+        for ns in handles:
+            _watch(ns, packets, rules, cannot)
+        instance = _started(stack, cannot)
         readings = [_reading()]
         sending, told = probe.send()
         told = told or probe.wait(wait_s)
@@ -123,18 +120,41 @@ def _observe_one(
         if instance is not None:
             instance.stop()
         readings.append(_reading())
+        frames = packets.in_order()
+        seq = syn_of(frames, place_name(source.key), probe.sport)
+        heard = chosen(rules.events(), number, seq)
         evidence = Evidence(
-            of_probe(packets.in_order(), number, place_name(source.key), probe.sport),
+            chosen(frames, number, seq),
             tuple(instance.events()) if instance is not None else (),
             Clocks.of(readings),
             tuple(sorted(packets.places)),
             instance is not None,
-            {"packet sockets": packets.lost(), "tracefs": instance.lost() if instance is not None else 0},
+            {
+                "packet sockets": packets.lost(),
+                "tracefs": instance.lost() if instance is not None else 0,
+                "nftables trace": rules.lost,
+            },
             sending,
             told,
+            heard,
         )
-        probe.close()
     return Observed(cluster, trace, evidence, judge(cluster, trace, evidence), tuple(cannot))
+
+
+def _watch(ns: NetnsHandle, packets: PacketSockets, rules: NftTrace, cannot: list[str]) -> None:
+    """Watch a namespace; say in `cannot` what of it can't be seen."""
+    if ns.fd < 0:
+        cannot.append(f"the namespace {ns.key}, which can't be entered")
+        return
+    name = ns.name or str(ns.key)
+    try:
+        packets.add(place_name(ns.key), ns.run)
+    except OSError as error:
+        cannot.append(f"frames in the namespace {name}: {error.strerror}")
+    try:
+        rules.add(place_name(ns.key), ns)
+    except OSError as error:
+        cannot.append(f"nftables' rules in the namespace {name}: {error.strerror}")
 
 
 def _started(stack: ExitStack, cannot: list[str]) -> TraceInstance | None:

@@ -6,11 +6,25 @@ import struct
 
 import pytest
 
+from agents.netlink.nfnetlink import nfgenmsg, text_attr
+from agents.netlink.nftables import (
+    NFT_MSG_NEWCHAIN,
+    NFT_MSG_NEWRULE,
+    NFT_MSG_NEWTABLE,
+    elements,
+    parse_chain,
+    parse_expr,
+    parse_table,
+)
+from agents.netlink.wire import BE32, attr, attrs, parse_messages
 from agents.observers.command import split_target
+from agents.observers.nft_trace import batch, marks, parse_trace
 from agents.observers.probe import checksum
 from agents.observers.trace_text import parse_events, parse_lost
 from agents.options import BadInput
+from netviz.core.observe.frame import Frame
 from netviz.core.observe.sighting import Event
+from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 
 TRACE = """\
 # tracer: nop
@@ -35,6 +49,61 @@ def test_trace_is_read() -> None:
         Event(7424439671000, "skb:kfree_skb", 0x9591E6B5, 21382, protocol=2048, reason="NO_SOCKET"),
         Event(7424439672000, "skb:consume_skb", 0x9591E6B5, 21382),
     ]
+
+
+IP = bytes.fromhex("45000038000040004011000a") + bytes([10, 0, 0, 1, 10, 0, 0, 2])
+UDP = bytes.fromhex("0fa0003500240000") + b"nvF00007" + b"...."
+
+
+def message(ident: int, kind: int, verdict: int, handle: int = 0, headers: bytes = b"") -> bytes:
+    """A trace message of chain c in table t of the family ip."""
+    nested = attr(5, attr(1, BE32.pack(verdict & 0xFFFFFFFF)))
+    named = text_attr(1, "t") + text_attr(2, "c") + attr(4, BE32.pack(kind)) + attr(6, BE32.pack(ident))
+    policy = attr(16, BE32.pack(0)) if kind == 1 else b""
+    numbered = attr(3, handle.to_bytes(8, "big")) if handle else b""
+    return nfgenmsg(2) + named + nested + policy + numbered + headers
+
+
+def test_rules_belong_to_the_packet_of_their_headers() -> None:
+    """The first message of a packet has its headers, later ones its id; what has neither a probe's is left out."""
+    frames: dict[int, Frame] = {}
+    headers = attr(8, IP) + attr(9, UDP)
+    first = parse_trace("p", message(1, 3, -3, 5, headers), frames)
+    assert first is not None
+    assert (first.place, first.family, first.table, first.chain) == ("p", 2, "t", "c")
+    assert (first.kind, first.verdict, first.handle, first.decides) == ("rule", "jump", 5, False)
+    assert (first.frame.kind, first.frame.number, first.frame.src) == ("forward", 7, "10.0.0.1")
+    last = parse_trace("p", message(1, 1, 1), frames)
+    assert last is not None
+    assert (last.kind, last.verdict, last.frame, last.decides) == ("policy", "drop", first.frame, True)
+    assert parse_trace("p", message(2, 3, 1), frames) is None
+    other = attr(8, IP) + attr(9, UDP[:8] + b"not a cookie")
+    assert parse_trace("p", message(1, 3, 1, 6, other), frames) is None
+    assert parse_trace("p", message(1, 3, 1, 7), frames) is None
+
+
+def test_the_table_marks_the_probe_alone() -> None:
+    """The rules are written as a collector reads them: a protocol, the cookie at its place, and nothing else."""
+    data, answers = batch("netviz-observe-1", marks(IPPROTO_UDP, 4000, 7))
+    found = [(kind, body) for kind, _flags, _seq, body in parse_messages(data)]
+    assert answers == len(found) - 2 == 7
+    tables = [parse_table(body) for kind, body in found if kind == NFT_MSG_NEWTABLE]
+    assert [(table.name, table.flags) for table in tables] == [("netviz-observe-1", 2)]
+    chains = [parse_chain(body) for kind, body in found if kind == NFT_MSG_NEWCHAIN]
+    assert [(chain.name, chain.hook, chain.priority) for chain in chains] == [
+        ("prerouting", 0, -350),
+        ("output", 3, -350),
+    ]
+    rules = [
+        [parse_expr(one) for one in elements(attrs(body, 4)[4])]
+        for kind, body in found
+        if kind == NFT_MSG_NEWRULE
+    ]
+    assert [[expr.name for expr in rule] for rule in rules] == [
+        ["meta", "cmp", "payload", "cmp", "immediate", "meta"]
+    ] * 4
+    assert [rule[3].attrs["data"] for rule in rules] == [b"nvF00007", b"nvR00007"] * 2
+    assert {mark.value for mark in marks(IPPROTO_TCP, 4000, 7)} == {b"\x0f\xa0"}
 
 
 def test_losses_are_added_up() -> None:

@@ -60,6 +60,37 @@ _MASQUERADE = """table ip t {
  }
 }
 """
+_JUMPS = """table ip t {
+ chain c {
+ type filter hook input priority 0
+ counter
+ jump d
+ }
+ chain d {
+ tcp dport 8080 accept
+ }
+ chain o {
+ type filter hook output priority 0
+ policy accept
+ tcp dport 1 drop
+ }
+}
+"""
+_POLICY = """table inet t {
+ chain c {
+ type filter hook input priority 0
+ policy drop
+ tcp dport 1 accept
+ }
+}
+"""
+_SERVICE = """table ip t {
+ chain c {
+ type nat hook prerouting priority -100
+ ip daddr 198.51.100.1 tcp dport 80 dnat to 192.0.2.2:8080
+ }
+}
+"""
 P2 = "10.244.0.4"
 CASES = {
     "delivered": Case(Ask("p1", P2, "tcp", 8080)),
@@ -73,6 +104,9 @@ CASES = {
     ),
     "output-drop": Case(Ask("p1", P2, "udp", 5353, wait_s=0.3), "p1", _drop("output", "udp dport 5353")),
     "answer-drop": Case(Ask("p1", P2, "tcp", 8080, wait_s=0.3), "p1", _drop("input", "tcp sport 8080")),
+    "jumps": Case(Ask("p1", P2, "tcp", 8080), "p2", _JUMPS),
+    "policy-drop": Case(Ask("p1", P2, "tcp", 8080, wait_s=0.3), "p2", _POLICY),
+    "service": Case(Ask("p1", "198.51.100.1", "tcp", 80), "root", _SERVICE),
     "nobody": Case(Ask("p1", "10.244.0.99", "udp", 5353, wait_s=5)),
 }
 
@@ -129,7 +163,7 @@ def run_case(node: Node, case: Case) -> Observed:
         (observed,) = observe(node.options(), make_collectors(args), Kernel(), case.ask)
     finally:
         if case.rules:
-            inside(node, case.rules_in, "nft", "delete", "table", "ip", "t")
+            inside(node, case.rules_in, "nft", "flush", "ruleset")
     return observed
 
 

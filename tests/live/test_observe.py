@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from agents.__main__ import main
-from agents.observers import session, tracefs
+from agents.__main__ import build_parser, main
+from agents.kernel import Kernel
+from agents.observers import nft_trace, session, tracefs
 from agents.observers.packets import PacketSockets
 from agents.observers.tracefs import PREFIX, TraceInstance, _mounted, remove_remains
-from tests.core.observe.test_recorded import EXPECTED, visible
+from agents.options import make_collectors
+from netviz.core.observe.sighting import OWN_TABLES
+from tests.core.observe.test_recorded import CROSSED, EXPECTED, visible
 from tests.live.node_rig import Node
 from tests.live.observed_cases import CASES, P2, network, run_case, where
 
@@ -30,6 +34,22 @@ from agents.observers.tracefs import TraceInstance
 instance = TraceInstance()
 instance.start()
 print(instance._path.name, flush=True)
+time.sleep(600)
+"""
+
+_HOLD_TABLE = """
+import os, sys, time
+from agents.collectors.base import NetnsHandle
+from agents.enter import NetnsThread
+from agents.observers.nft_trace import NftTrace, marks
+from netviz.core.model.ids import NetnsKey
+path, node = sys.argv[1:]
+stat = os.stat(path)
+thread = NetnsThread(inline=True)
+handle = NetnsHandle(NetnsKey(node, stat.st_dev, stat.st_ino), os.open(path, os.O_RDONLY), thread, root=False)
+trace = NftTrace(marks(6, 4000, 0))
+trace.add("p2", handle)
+print("up", flush=True)
 time.sleep(600)
 """
 
@@ -111,9 +131,69 @@ def test_without_tracefs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(tracefs, "_mounted", barred)
     observed = run_case(node, CASES["input-drop"])
-    assert visible(observed.observation) == ["eth0 agree", "veth1 agree", "veth2 agree", "eth0 agree"]
+    assert visible(observed.observation) == [*CROSSED, "eth0 rule drop agree"]
     assert observed.observation.taken == (0,)
     assert any("drops and their reasons can't be seen" in sentence for sentence in observed.cannot)
+
+
+def test_without_nftables(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no nf_tables, the rest is seen, and the missing is named for each namespace."""
+
+    def lacks(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(nft_trace, "_check", lacks)
+    observed = run_case(node, CASES["input-drop"])
+    seen = visible(observed.observation) or []
+    assert seen[:-1] == CROSSED
+    assert seen[-1] in (
+        "eth0 agree",
+        "eth0 ambiguous",
+    )  # where others' packets pass such devices at the same time
+    assert sum("nftables' rules in the namespace" in sentence for sentence in observed.cannot) == 4
+
+
+def rulesets(node: Node) -> str:
+    """List all rules of the network's namespaces."""
+    listed = [
+        subprocess.run(
+            ["ip", "netns", "exec", f"{node.base}-{name}", "nft", "list", "ruleset"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for name in ("root", "p1", "p2", "out")
+    ]
+    return "".join(listed)
+
+
+def test_tables_go_with_their_process(node: Node) -> None:
+    """Our table is there while a probe is watched, no part of the state that a collector reads, and gone after kill -9."""
+    argv = [sys.executable, "-c", _HOLD_TABLE, f"/run/netns/{node.base}-p2", node.base]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "up\n"
+            assert f"table inet {OWN_TABLES}{holder.pid}" in rulesets(node)
+            args = build_parser().parse_args(["snapshot", *where(node), "--out", "unused"])
+            cluster = session.read_cluster(node.options(), make_collectors(args), Kernel())
+            for state in cluster.nodes[node.base].netns.values():
+                assert not state.nft_tables
+                assert not state.nft_chains
+            os.kill(holder.pid, signal.SIGKILL)
+            holder.wait()
+            limit = time.monotonic() + 30
+            while OWN_TABLES in rulesets(node):  # the kernel closes the socket after the process is gone
+                assert time.monotonic() < limit
+        finally:
+            holder.kill()
+
+
+def test_no_table_is_left(node: Node) -> None:
+    """On success and on time-out."""
+    for name in ("delivered", "input-drop"):
+        run_case(node, CASES[name])
+        assert rulesets(node) == ""
 
 
 def test_everything_is_removed_on_failure(
@@ -127,11 +207,12 @@ def test_everything_is_removed_on_failure(
 
     close = PacketSockets.close
     monkeypatch.setattr(PacketSockets, "close", lambda self: (closed.append(self), close(self)))
-    monkeypatch.setattr(session, "Probe", fails)
+    monkeypatch.setattr(session.Probe, "send", fails)
     with pytest.raises(RuntimeError, match="planted"):
         run_case(node, CASES["delivered"])
     assert len(closed) == 1
     assert of_this_process(instances) == []
+    assert rulesets(node) == ""
 
 
 def test_killed_instances_are_removed_and_only_those(instances: Path) -> None:

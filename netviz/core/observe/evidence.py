@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.correlate import correlate
 from netviz.core.observe.match import Observation, Seen, Watched, observe
-from netviz.core.observe.sighting import Clocks, Crossing, Event, Sighting
+from netviz.core.observe.sighting import Clocks, Crossing, Event, RuleEvent, Sighting
 from netviz.core.sim.trace import Trace
 from netviz.core.state.node import ClusterState
 
@@ -25,7 +26,8 @@ class Sending(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True):
     """What was seen of one probe, and by what.
 
-    `sightings` are the probe's, places named by `place_name`; `events` are all of the time, others' packets' too.
+    `sightings` are the probe's, places named by `place_name`; `events` are all of the time, others' packets' too;
+    `rules` what nftables said of the probe.
     `watched` are the places with packet sockets. `drops`: a source of drops ran. `lost` counts by source what had no
     room. `told` is what the sender was told: "answer", the name of an errno, or "" for nothing.
     """
@@ -38,6 +40,7 @@ class Evidence(msgspec.Struct, frozen=True):
     lost: dict[str, int]
     sending: Sending
     told: str = ""
+    rules: tuple[RuleEvent, ...] = ()
 
 
 def place_name(netns: NetnsKey) -> str:
@@ -70,22 +73,30 @@ def judge(cluster: ClusterState, trace: Trace, evidence: Evidence) -> Observatio
         watched.loses,
         sending,
     )
-    return observe(trace, Seen(evidence.sightings, joined, watched), place_name, is_told)
+    return observe(trace, Seen(evidence.sightings, joined, watched, evidence.rules), place_name, is_told)
 
 
-def of_probe(sightings: Iterable[Sighting], number: int, place: str, sport: int) -> tuple[Sighting, ...]:
-    """Choose the sightings of one probe, by the number in its cookie; a SYN's by its sequence number.
+Shown = TypeVar("Shown", Sighting, RuleEvent)
 
-    That is the one of the first SYN from the port `sport` in the sender's namespace (`place`). Where the port is
+
+def chosen(found: Iterable[Shown], number: int, seq: int | None) -> tuple[Shown, ...]:
+    """Choose what is of one probe: by the number in its cookie, or of TCP its SYN's sequence number."""
+    return tuple(
+        one for one in found if (one.frame.seq == seq if one.frame.seq >= 0 else one.frame.number == number)
+    )
+
+
+def syn_of(sightings: Iterable[Sighting], place: str, sport: int) -> int | None:
+    """Return the sequence number of a TCP probe's SYN; None where there is none.
+
+    It is the one of the first SYN from the port `sport` in the sender's namespace (`place`). Where the port is
     translated before any device has the SYN, it isn't found.
     """
-    known = tuple(sightings)
-    seq = next(
+    return next(
         (
             s.frame.seq
-            for s in known
+            for s in sightings
             if s.frame.seq >= 0 and (s.frame.kind, s.place, s.frame.sport) == ("forward", place, sport)
         ),
         None,
     )
-    return tuple(s for s in known if (s.frame.seq == seq if s.frame.seq >= 0 else s.frame.number == number))

@@ -8,7 +8,8 @@
 | `not_seen`  | wasn't seen; `visible` says whether a source that watched would have shown it                    |
 | `lost`      | wasn't seen, and events were lost                                                                |
 
-What was seen and isn't predicted is an `Extra`. Shown are devices crossed (packet sockets) and drops (skb:kfree_skb).
+What was seen and isn't predicted is an `Extra`. Shown are devices crossed (packet sockets), drops
+(skb:kfree_skb) and chains' verdicts (nftables trace).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import msgspec
 from netviz.core.observe.align import Laid, Row, first_sending, lay_beside
 from netviz.core.observe.correlate import AMBIGUOUS, Correlation, Crossed, Freed
 from netviz.core.observe.crossing import Copies, Naming, copies_of
-from netviz.core.observe.sighting import Crossing, Event, Sighting
+from netviz.core.observe.rules import Ruled, ruled
+from netviz.core.observe.sighting import Crossing, Event, RuleEvent, Sighting
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, TH_RST
 from netviz.core.sim.steps import Encap, Mtu
 from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
@@ -50,10 +52,11 @@ class Seen(msgspec.Struct, frozen=True):
     sightings: tuple[Sighting, ...]
     joined: Correlation
     watched: Watched
+    rules: tuple[RuleEvent, ...] = ()
 
 
 class Match(msgspec.Struct, frozen=True):
-    """A predicted step and what was seen of it; `why` says how they differ."""
+    """A predicted step and what was seen of it; `why` says how they differ, `rule` is what a chain was heard to do."""
 
     step: Step
     status: Status
@@ -61,6 +64,7 @@ class Match(msgspec.Struct, frozen=True):
     why: str = ""
     sighting: Sighting | None = None
     event: Event | None = None
+    rule: RuleEvent | None = None
 
 
 class Extra(msgspec.Struct, frozen=True):
@@ -196,9 +200,27 @@ def _path(
         by_seq[last.seq] = _dropped(last, reason, freed, laid, seen.watched)
     else:
         extra += [Extra(after, one.after, one.event) for one in freed if _contradicts(path, one)]
+    heard = [event for event in seen.rules if event.frame.kind in kinds]
+    for hop in path.hops:
+        place = naming(hop.netns)
+        for step in hop.steps:
+            if (found := ruled(step, place, heard)) is not None:
+                by_seq[step.seq] = _with_rule(step, found, by_seq.get(step.seq), seen.watched)
     steps = [step for hop in path.hops for step in hop.steps]
     matches = tuple(by_seq.get(step.seq) or Match(step, "not_seen", False) for step in steps)
     return PathMatch(matches, tuple(extra), laid.aside)
+
+
+def _with_rule(step: Step, found: Ruled, drop: Match | None, watched: Watched) -> Match:
+    """Say what was heard of a chain's verdict; of one that drops, with what was seen of the free."""
+    if found.status == "not_seen":
+        return drop or Match(step, "lost" if watched.loses else "not_seen", True)
+    if drop is None or drop.status in ("not_seen", "lost"):
+        return Match(step, found.status, True, found.why, rule=found.event)
+    if "disagree" in (found.status, drop.status):
+        return msgspec.structs.replace(drop, status="disagree", why=found.why or drop.why, rule=found.event)
+    event = drop.event if drop.status == "agree" else None  # it may be another packet's
+    return msgspec.structs.replace(drop, status="agree", event=event, rule=found.event)
 
 
 def _events(seen: Seen) -> dict[int, Crossed]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from netviz.core.observe.evidence import Evidence
 from netviz.core.observe.match import Extra, Match, Observation, PathMatch
-from netviz.core.observe.sighting import Clocks, Sighting
+from netviz.core.observe.sighting import Clocks, RuleEvent, Sighting
 from netviz.core.plain import plain
 from netviz.core.sim.outcome import outcome_of
 from netviz.core.sim.render import OUTCOMES, render_flow, trace_json
@@ -59,6 +59,18 @@ def _match_json(match: Match, clocks: Clocks) -> dict[str, Any]:
         "why": match.why or None,
         "at_ns": _at_ns(match, clocks),
         "reason": (match.event.reason or None) if match.event is not None else None,
+        "rule": _rule_json(match.rule),
+    }
+
+
+def _rule_json(rule: RuleEvent | None) -> dict[str, Any] | None:
+    if rule is None:
+        return None
+    return {
+        "table": rule.table,
+        "chain": rule.chain,
+        "handle": rule.handle or None,
+        "verdict": rule.verdict,
     }
 
 
@@ -160,7 +172,11 @@ def _mark(match: Match, evidence: Evidence) -> str:
             return "ambiguous: this packet or another"
     reason = match.event.reason if match.event is not None else ""
     at_ns = _at_ns(match, evidence.clocks)
-    assert at_ns is not None
+    rule = match.rule
+    if rule is not None:
+        reason = f"rule {rule.handle} {rule.verdict}" if rule.kind == "rule" else f"policy {rule.verdict}"
+    if at_ns is None:
+        return f"heard {reason}"
     after_us = (at_ns - evidence.clocks.wall_ns(evidence.sending.began_ns)) / 1000
     return f"seen {after_us:+.0f} us {reason}".rstrip()
 

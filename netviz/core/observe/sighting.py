@@ -19,7 +19,9 @@ TracePoint = Literal[
     "skb:kfree_skb",
     "skb:consume_skb",
 ]
+RuleKind = Literal["policy", "return", "rule"]
 ETHERNET_BYTES = 14
+OWN_TABLES = "netviz-observe-"  # how the names of the tables begin that an observer makes
 
 
 class Crossing(msgspec.Struct, frozen=True):
@@ -79,6 +81,32 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     def frees(self) -> bool:
         """Whether the packet ends with it."""
         return self.point in ("skb:kfree_skb", "skb:consume_skb")
+
+
+class RuleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What nftables said of a probe's packet in a chain: a rule that matched, by its `handle`, or the chain's policy.
+
+    `verdict` is nft's word. `family` is that of the table. They come in the order of a namespace, without a time.
+    """
+
+    place: str
+    family: int
+    table: str
+    chain: str
+    kind: RuleKind
+    verdict: str
+    frame: Frame
+    handle: int = 0
+
+    @property
+    def own(self) -> bool:
+        """Whether it is of a table that netviz made to have the probe traced."""
+        return self.table.startswith(OWN_TABLES)
+
+    @property
+    def decides(self) -> bool:
+        """Whether the base chain that it is within ends with it."""
+        return self.kind == "policy" or self.verdict in ("accept", "drop", "stolen", "queue")
 
 
 class Clocks(msgspec.Struct, frozen=True):

@@ -7,28 +7,38 @@ import pytest
 
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.evidence import Evidence, judge
-from netviz.core.observe.match import Observation
+from netviz.core.observe.match import Match, Observation
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState, NetnsState
 from tests.live.observed_cases import CASES, Recorded, read_recorded
 
-# Steps as device and status, of those that could be seen; the drop is named by its reason.
+# Steps that could be seen, by device, with what nftables said, and the status.
 CROSSED = ["eth0 agree", "veth1 agree", "veth2 agree", "eth0 agree"]
 BACK = ["eth0 agree", "veth2 agree", "veth1 agree", "eth0 agree"]
-OUT = ["eth0 agree", "veth1 agree", "br0 agree", "up0 agree", "eth0 agree"]
+FROM_OUT = ["eth0 agree", "up0 agree", "veth1 agree", "eth0 agree"]
+DROPPED = "eth0 rule drop agree"
 EXPECTED = {
     "delivered": (CROSSED, BACK),
     "datagram": (CROSSED, BACK),
     "echo": (CROSSED, BACK),
     "no-listener": (CROSSED, BACK),
-    "masqueraded": (OUT, ["eth0 agree", "up0 agree", "veth1 agree", "eth0 agree"]),
-    "input-drop": ([*CROSSED, "NETFILTER_DROP agree"], None),
-    "forward-drop": (["eth0 agree", "veth1 agree", "br0 agree", "NETFILTER_DROP agree"], None),
-    # No device had the packet, so the address proves nothing.
-    "output-drop": (["NETFILTER_DROP ambiguous"], None),
-    "answer-drop": (CROSSED, [*BACK, "NETFILTER_DROP agree"]),
-    "nobody": (["NEIGH_FAILED ambiguous"], []),
+    "masqueraded": (
+        ["eth0 agree", "veth1 agree", "br0 agree", "up0 rule accept agree", "up0 agree", "eth0 agree"],
+        FROM_OUT,
+    ),
+    "service": (
+        ["eth0 agree", "veth1 agree", "br0 rule accept agree", "br0 agree", "up0 agree", "eth0 agree"],
+        FROM_OUT,
+    ),
+    "input-drop": ([*CROSSED, DROPPED], None),
+    "forward-drop": (["eth0 agree", "veth1 agree", "br0 agree", "up0 rule drop agree"], None),
+    # No device had the packet, so its address proves nothing; what nftables said of it does.
+    "output-drop": (["eth0 rule drop agree"], None),
+    "answer-drop": (CROSSED, [*BACK, DROPPED]),
+    "jumps": ([*CROSSED, "eth0 rule accept agree"], ["eth0 policy accept agree", *BACK]),
+    "policy-drop": ([*CROSSED, "eth0 policy drop agree"], None),
+    "nobody": (["eth0 ambiguous"], []),
 }
 
 
@@ -42,11 +52,12 @@ def visible(observation: Observation, reply: bool = False) -> list[str] | None:
     path = observation.nearest.reply if reply else observation.nearest.forward
     if path is None:
         return None
-    return [
-        f"{m.event.reason if m.event is not None and m.event.frees else m.step.dev} {m.status}"
-        for m in path.matches
-        if m.visible
-    ]
+    return [f"{_named_by(m)} {m.status}" for m in path.matches if m.visible]
+
+
+def _named_by(match: Match) -> str:
+    dev, rule = match.step.dev, match.rule
+    return f"{dev} {rule.kind} {rule.verdict}" if rule is not None else dev
 
 
 def test_every_case_is_recorded() -> None:
@@ -62,13 +73,13 @@ def test_agrees(name: str) -> None:
     assert observation.nearest.contradictions == 0
 
 
-@pytest.mark.parametrize("name", ["delivered", "no-listener", "masqueraded", "input-drop"])
+@pytest.mark.parametrize("name", ["delivered", "datagram", "no-listener", "masqueraded"])
 def test_every_crossing_has_its_event(name: str) -> None:
     """Packet addresses are told apart although every pod's device is eth0 and the answer is as long."""
     _, observation = judged(read_recorded(name))
     for path in (observation.nearest.forward, observation.nearest.reply):
         for match in path.matches if path is not None else ():
-            assert not match.visible or match.event is not None, match
+            assert not match.step.kind.startswith("link_") or match.event is not None, match
 
 
 def _with(cluster: ClusterState, change: dict[NetnsKey, NetnsState]) -> ClusterState:
@@ -147,9 +158,41 @@ def test_lost_events_prove_nothing() -> None:
         "veth1 agree",
         "veth2 lost",
         "eth0 agree",
-        "NETFILTER_DROP ambiguous",
+        # what nftables said names its packet itself
+        "eth0 rule drop agree",
     ]
     assert observation.taken == (0,)
+
+
+def test_a_drop_without_what_nftables_says() -> None:
+    """The free alone: certain by its address, or, where no device had the packet, one of several."""
+    for name, expected in (
+        ("input-drop", "agree"),
+        ("output-drop", "ambiguous"),
+    ):
+        recorded = read_recorded(name)
+        evidence = msgspec.structs.replace(recorded.evidence, rules=())
+        _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
+        match = observation.nearest.forward.matches[-1]
+        assert match.event is not None
+        assert (match.status, match.event.reason) == (expected, "NETFILTER_DROP")
+
+
+def test_another_rule_decided() -> None:
+    """A chain that ends by another rule than predicted disagrees, and says by which."""
+    recorded = read_recorded("jumps")
+    cluster = recorded.cluster()
+    p2 = _named(cluster, "p2")
+    chains = {
+        key: msgspec.structs.replace(chain, handles=tuple(handle + 100 for handle in chain.handles))
+        for key, chain in p2.nft_chains.items()
+    }
+    _, observation = judged(
+        recorded, _with(cluster, {p2.key: msgspec.structs.replace(p2, nft_chains=chains)})
+    )
+    (match,) = [m for m in observation.nearest.forward.matches if m.step.kind == "netfilter"]
+    assert (match.status, match.why) == ("disagree", "accept by rule 6 of chain d")
+    assert observation.taken == ()
 
 
 def test_not_seen_where_nobody_watched() -> None:
@@ -161,6 +204,7 @@ def test_not_seen_where_nobody_watched() -> None:
         sightings=tuple(s for s in recorded.evidence.sightings if s.place != p2),
         watched=tuple(place for place in recorded.evidence.watched if place != p2),
         events=(),
+        rules=(),
         drops=False,
     )
     _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))

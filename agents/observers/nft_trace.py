@@ -1,0 +1,230 @@
+"""nftables' trace messages for the probe alone: rule by rule, with handle and verdict, by namespace.
+
+A table of our own in each namespace has one rule for each mark of the probe, before the raw tables' priority, that sets
+`meta nftrace`. The table is owned by the socket that made it: the kernel removes it when that is closed, also when the
+process is killed, and lets nobody else change it. Other tables are not touched.
+
+It sees base chains of the families inet, ip and ip6 that come after its own, hooks of bridges and of devices not. A
+message doesn't say whose packet it is, but its headers do; what follows of the same trace id belongs to them.
+
+Source: net/netfilter/nf_tables_trace.c; nf_tables_api.c, nft_rcv_nl_event (tables with NFT_TABLE_F_OWNER); nft_meta.c,
+nft_meta_set_eval (Linux 6.18).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+
+import msgspec
+
+from agents.collectors.base import NetnsHandle
+from agents.netlink.nfnetlink import NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES, nfgenmsg, number, text_attr
+from agents.netlink.nftables import NFT_MSG_NEWCHAIN, NFT_MSG_NEWRULE, NFT_MSG_NEWTABLE
+from agents.netlink.wire import (
+    BE32,
+    HEADER,
+    NLM_F_ACK,
+    NLM_F_REQUEST,
+    NLMSG_ERROR,
+    attr,
+    attrs,
+    parse_messages,
+    raise_error,
+    receive,
+    receive_answer,
+    text,
+)
+from netviz.core.model.netfilter import NFPROTO_INET
+from netviz.core.observe.frame import FORWARD, REPLY, Frame, cookie, parse_frame
+from netviz.core.observe.sighting import OWN_TABLES, RuleEvent, RuleKind
+from netviz.core.sim.packet import IPPROTO_TCP
+
+NFNLGRP_NFTRACE = 9
+NFT_MSG_TRACE = NFNL_SUBSYS_NFTABLES << 8 | 17
+PRIORITY = -350
+_BATCH_BEGIN, _BATCH_END = 16, 17
+_NLM_F_CREATE, _NLM_F_EXCL, _NLM_F_APPEND, _OWNER = 0x400, 0x200, 0x800, 2
+_NESTED = 0x8000
+_REGISTER, _L4PROTO, _NFTRACE, _TRANSPORT = 1, 16, 12, 2
+_HOOKS = {"prerouting": 0, "output": 3}
+_KINDS: dict[int, RuleKind] = {1: "policy", 2: "return", 3: "rule"}
+_VERDICTS = {
+    0: "drop",
+    1: "accept",
+    2: "stolen",
+    3: "queue",
+    0xFFFFFFFF: "continue",
+    0xFFFFFFFE: "break",
+    0xFFFFFFFD: "jump",
+    0xFFFFFFFC: "goto",
+    0xFFFFFFFB: "return",
+}
+_numbers = count(1)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What a rule looks for: bytes at an offset of the transport header, of a protocol."""
+
+    proto: int
+    offset: int
+    value: bytes
+
+
+def marks(proto: int, sport: int, number: int) -> list[Mark]:
+    """Return the marks of a probe and its answer: the cookie's, or of TCP the sender's port."""
+    if proto == IPPROTO_TCP:
+        return [Mark(proto, offset, sport.to_bytes(2, "big")) for offset in (0, 2)]
+    return [Mark(proto, 8, cookie(direction, number)) for direction in (FORWARD, REPLY)]
+
+
+def _be32(value: int) -> bytes:
+    return BE32.pack(value & 0xFFFFFFFF)
+
+
+def _nest(kind: int, *parts: bytes) -> bytes:
+    return attr(kind | _NESTED, b"".join(parts))
+
+
+def _expr(name: str, *parts: bytes) -> bytes:
+    return _nest(1, text_attr(1, name), _nest(2, *parts))
+
+
+def _value(kind: int, data: bytes) -> bytes:
+    return _nest(kind, attr(1, data))
+
+
+def _rule(table: str, chain: str, mark: Mark) -> bytes:
+    """Make the rule: l4proto, the mark's bytes, then meta nftrace set 1."""
+    register = attr(1, _be32(_REGISTER))
+    where = attr(2, _be32(_TRANSPORT)) + attr(3, _be32(mark.offset)) + attr(4, _be32(len(mark.value)))
+    exprs = (
+        _expr("meta", register, attr(2, _be32(_L4PROTO))),
+        _expr("cmp", register, attr(2, _be32(0)), _value(3, bytes([mark.proto]))),
+        _expr("payload", register, where),
+        _expr("cmp", register, attr(2, _be32(0)), _value(3, mark.value)),
+        _expr("immediate", register, _value(2, b"\x01")),
+        _expr("meta", attr(2, _be32(_NFTRACE)), attr(3, _be32(_REGISTER))),
+    )
+    return text_attr(1, table) + text_attr(2, chain) + _nest(4, *exprs)
+
+
+def _chain(table: str, name: str, hook: int) -> bytes:
+    place = _nest(4, attr(1, _be32(hook)), attr(2, _be32(PRIORITY)))
+    return text_attr(1, table) + text_attr(3, name) + place + text_attr(7, "filter")
+
+
+def batch(table: str, wanted: Sequence[Mark]) -> tuple[bytes, int]:
+    """Make the transaction that makes our table; return it and the number of messages that are answered."""
+    inet = nfgenmsg(NFPROTO_INET)
+    messages = [(NFT_MSG_NEWTABLE, _NLM_F_EXCL, text_attr(1, table) + attr(2, _be32(_OWNER)))]
+    messages += [(NFT_MSG_NEWCHAIN, 0, _chain(table, name, hook)) for name, hook in _HOOKS.items()]
+    messages += [
+        (NFT_MSG_NEWRULE, _NLM_F_APPEND, _rule(table, name, mark)) for name in _HOOKS for mark in wanted
+    ]
+    flags = NLM_F_REQUEST | NLM_F_ACK | _NLM_F_CREATE
+    subsystem = b"\0\0" + NFNL_SUBSYS_NFTABLES.to_bytes(2, "big")
+    out = [_message(_BATCH_BEGIN, NLM_F_REQUEST, subsystem)]
+    out += [_message(kind, flags | more, inet + body) for kind, more, body in messages]
+    out.append(_message(_BATCH_END, NLM_F_REQUEST, subsystem))
+    return b"".join(out), len(messages)
+
+
+def _message(kind: int, flags: int, body: bytes) -> bytes:
+    return HEADER.pack(HEADER.size + len(body), kind, flags, next(_numbers) & 0xFFFFFFFF, 0) + body
+
+
+class NftTrace:
+    """Our tables, and what they had the kernel tell."""
+
+    def __init__(self, wanted: Sequence[Mark]) -> None:
+        self._wanted = wanted
+        self._table = f"{OWN_TABLES}{os.getpid()}"
+        self._owners: list[socket.socket] = []
+        self._heard: dict[str, socket.socket] = {}
+        self.lost = 0
+
+    def add(self, place: str, ns: NetnsHandle) -> None:
+        """Watch a namespace: listen first, then have the probe traced. Raises: OSError."""
+        events = ns.open_netlink(NETLINK_NETFILTER, (NFNLGRP_NFTRACE,))
+        self._heard[place] = events
+        owner = ns.open_netlink(NETLINK_NETFILTER)
+        self._owners.append(owner)
+        data, answers = batch(self._table, self._wanted)
+        try:
+            owner.send(data)
+            _check(owner, answers)
+        except OSError:
+            self._heard.pop(place).close()
+            raise
+
+    @property
+    def places(self) -> frozenset[str]:
+        """The namespaces watched."""
+        return frozenset(self._heard)
+
+    def events(self) -> list[RuleEvent]:
+        """Read what was told, of each namespace in its order."""
+        return [event for place, sock in self._heard.items() for event in self._read(place, sock)]
+
+    def _read(self, place: str, sock: socket.socket) -> Iterator[RuleEvent]:
+        frames: dict[int, Frame] = {}
+        with suppress(BlockingIOError):
+            while True:
+                try:
+                    data = receive(sock)
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        raise
+                    self.lost += 1
+                    continue
+                for kind, _flags, _seq, body in parse_messages(data):
+                    if kind == NFT_MSG_TRACE and (event := parse_trace(place, body, frames)) is not None:
+                        yield event
+
+    def close(self) -> None:
+        """Remove the tables, by closing the sockets that own them."""
+        for sock in (*self._owners, *self._heard.values()):
+            sock.close()
+        self._owners.clear()
+        self._heard.clear()
+
+
+def _check(sock: socket.socket, answers: int) -> None:
+    """Read the answers to a transaction. Raises: OSError with the first error."""
+    while answers:
+        for kind, _flags, _seq, body in parse_messages(receive_answer(sock)):
+            if kind == NLMSG_ERROR:
+                raise_error(body)
+                answers -= 1
+
+
+def parse_trace(place: str, body: bytes, frames: dict[int, Frame]) -> RuleEvent | None:
+    """Read a trace message; `frames` keeps by trace id what the headers said. None: it is of no probe."""
+    found = attrs(body, 4)
+    ident = number(found.get(6))
+    if 8 in found:
+        ethertype = b"\x86\xdd" if found[8][:1] and found[8][0] >> 4 == 6 else b"\x08\x00"
+        frame = parse_frame(bytes(12) + ethertype + found[8] + found.get(9, b""))
+        if frame is None:
+            frames.pop(ident, None)
+        else:
+            frames[ident] = frame
+    kind, known = _KINDS.get(number(found.get(4))), frames.get(ident)
+    if kind is None or known is None:
+        return None
+    code = number(found[16]) if kind == "policy" and 16 in found else number(attrs(found.get(5, b"")).get(1))
+    return RuleEvent(
+        place,
+        body[0],
+        text(found.get(1)),
+        text(found.get(2)),
+        kind,
+        _VERDICTS.get(code, str(code)),
+        known,
+        number(found.get(3)),
+    )
