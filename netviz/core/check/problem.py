@@ -55,7 +55,8 @@ class Problem(msgspec.Struct, frozen=True):
     """One cause.
 
     `kind` is of the closed list in docs/problems.md. `cause` tells two problems of a kind apart, and stays the same
-    as long as the cause does, whatever it affects meanwhile. `headline` names cause and place in at most 20 words,
+    as long as the cause does, whatever it affects meanwhile. Where one cause shows in IPv4 and in IPv6, `both` is the
+    same in either's problem, and they are told as one. `headline` names cause and place in at most 20 words,
     `consequence` says in one sentence what follows; `also` what else would have to change before traffic passes.
     `fix` is never run by netviz. `flow` is a flow that fails for it: its trace is the evidence. `rests_on` names the
     (node, section) pairs of the state that it was judged from, and `doubts` says in a sentence each which of them are
@@ -70,6 +71,7 @@ class Problem(msgspec.Struct, frozen=True):
     headline: str
     consequence: str
     where: Where
+    both: str = ""
     certainty: Certainty = "certain"
     affects: Affects = Affects()
     check: tuple[Command, ...] = ()

@@ -66,6 +66,7 @@ def _judge(addr: Hashable, held: list[tuple[str, tuple[Claim, ...]]]) -> Iterato
         harm="breaks traffic",
         headline=f"{joined(names)} {'both' if len(names) == 2 else 'all'} have the address {text}",
         consequence=f"What is sent to {text} arrives at the one or the other, and what the other is owed gets lost.",
+        both="+".join(sorted(str(netns.key) for netns in spaces)),
         where=place(culprit.netns, culprit.link),
         affects=affects(pod_name(claim.netns) for claim in guilty),
         check=tuple(command(netns, f"ip addr show to {text}") for netns in spaces),

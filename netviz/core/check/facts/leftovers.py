@@ -97,6 +97,7 @@ def _elsewhere(look: Look, root: NetnsState, route: Route, link: Link, claim: Cl
         consequence=f"What {node} and its pods send to {pod}, answers too, never arrives; with rp_filter on,"
         f" what comes from it is dropped.",
         where=place(root.netns, link),
+        both=f"{node}:{link.ifname}:{claim.netns.key}",
         affects=affects([pod_name(claim.netns)]),
         check=(command(root.netns, f"ip route get {addr}"),),
         fix=(command(root.netns, f"ip route del {addr} dev {dev}"),),

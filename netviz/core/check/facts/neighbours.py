@@ -159,6 +159,7 @@ def _problem(
         consequence=f"What it sends to or through {lost} goes to {format_mac(entry.mac)};"
         f" {has} {format_mac(right)}.",
         where=place(ns.netns, link),
+        both="" if learned_by else f"{ns.key}:{link.ifname}:{netns.key}",
         certainty="likely" if learned_by else "certain",
         affects=reach,
         check=(command(ns.netns, f"ip neigh show {addr} dev {dev}"),),

@@ -56,7 +56,7 @@ class PathsCheck:
         self._job: Iterator[float] | None = None
         self._problems: tuple[Problem, ...] = ()
         self._fault = ""
-        self._looked: dict[Pair, Looked] = {}
+        self._looked: dict[Pair, tuple[Looked, ...]] = {}
 
     def follow(
         self,

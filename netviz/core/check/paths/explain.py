@@ -13,26 +13,23 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from netviz.core.check.paths.contract import (
-    DENIED,
-    Ask,
-    Verdict,
-    pod_name,
-)
+from netviz.core.check.paths.contract import DENIED, Ask, Verdict, pod_name
+from netviz.core.check.paths.identity import both_of, detail_of, shared_address
 from netviz.core.check.paths.judge import Simulator, asks_of, judge_pair
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.repair import fix_of, without
 from netviz.core.check.paths.world import World
 from netviz.core.check.problem import Affects, Command, Harm, Problem, Where
 from netviz.core.check.text import affects, counted
-from netviz.core.model.addr import format_ip, format_prefix
+from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.plain import quoted
-from netviz.core.sim.headline.cause import Cause, cause_of, owner_of
+from netviz.core.sim.headline.cause import Cause, cause_of
 from netviz.core.sim.headline.sentences import headline_of
+from netviz.core.sim.link.cluster_index import having_addr
 from netviz.core.sim.node_index import peer_of
 from netviz.core.sim.outcome import BREAKS, BROKEN, GOOD, UNSURE
-from netviz.core.sim.steps import HookVerdict, Neighbour, Opaque, RouteLookup
+from netviz.core.sim.steps import Neighbour, Opaque
 from netviz.core.sim.trace import Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.sim.words.step import checks
@@ -88,34 +85,12 @@ class Case(msgspec.Struct):
         return self.kind, self.detail
 
 
-def detail_of(trace: Trace, cause: Cause) -> str:
-    """Name a cause apart from others of its kind, whomever it affects: place, device, and the record that decides."""
-    what, place = cause.step.what, cause.place
-    if isinstance(what, Opaque) and what.names:
-        return "/".join((place.netns.node, *what.names))
-    said = ""
-    if cause.kind == "no-route":
-        owner = owner_of(trace, cause)
-        prefix = owner.prefix if owner is not None else None
-        said = format_prefix(*prefix) if prefix is not None else format_ip(cause.step.packet.dst)
-        if isinstance(what, RouteLookup) and what.route is not None:
-            said = format_prefix(what.route.dst, what.route.dst_len)
-    elif cause.kind in ("no-neighbour", "wrong-neighbour") and isinstance(what, Neighbour):
-        said = format_ip(what.nexthop)
-    elif cause.kind == "rule-drops" and isinstance(what, HookVerdict) and what.chain is not None:
-        chain = what.chain.chain
-        within = what.hit.within if what.hit is not None else chain.name
-        said = f"{chain.table}/{within}/{what.hit.handle if what.hit is not None else 'policy'}"
-    elif cause.kind in ("tunnel", "loop", "bridge-drops", "path-unknown"):
-        said = cause.path.reason or cause.step.what.cause
-    dev = "" if cause.kind in ("no-route", "rule-drops", "loop") else cause.dev
-    return "/".join(part for part in (place.netns.node, place.pod or place.name, dev, said) if part)
-
-
 class Explainer:
     """Puts the failing pairs of one state together as problems."""
 
-    def __init__(self, cluster: ClusterState, world: World, pairs: Pairs, known: dict[Pair, Looked]) -> None:
+    def __init__(
+        self, cluster: ClusterState, world: World, pairs: Pairs, known: dict[Pair, tuple[Looked, ...]]
+    ) -> None:
         self.cluster = cluster
         self.world = world
         self._pairs = pairs
@@ -135,22 +110,30 @@ class Explainer:
             yield 15.0
 
     def _look(self, pair: Pair) -> Case | None:
-        """Trace a pair until a flow fails, and put it with the others of its cause."""
+        """Trace a pair until a flow fails, in each family, and put it with the others of its cause; return the first."""
         known = self._known.get(pair)
-        if known is None or not known.holds(self.cluster):
+        if known is None or not all(one.holds(self.cluster) for one in known):
             known = self._known[pair] = self._trace(pair)
-        return self._add(pair, known) if known.cause is not None else None
+        cases = [self._add(pair, one) for one in known if one.cause is not None]
+        return cases[0] if cases else None
 
-    def _trace(self, pair: Pair) -> Looked:
+    def _trace(self, pair: Pair) -> tuple[Looked, ...]:
+        found: dict[int, Looked] = {}
+        passed = {pair.source.node}
         for ask in asks_of(pair, self.cluster):
+            if len(ask.addr) in found:
+                continue
             judged, traces = judge_pair(self.simulator, [ask])
             if not traces or judged.verdict in (GOOD, DENIED):
+                passed.update(*(_nodes(trace) for _, trace in traces))
                 continue
             _, trace = traces[0]
             cause = cause_of(trace) or self._wrong_place(trace)
-            nodes = {n: self.cluster.nodes[n] for n in _nodes(trace) if n in self.cluster.nodes}
-            return Looked(nodes, ask, trace, cause, judged.verdict)
-        return Looked({pair.source.node: self.cluster.nodes[pair.source.node]})
+            found[len(ask.addr)] = Looked(self._as_they_are(_nodes(trace)), ask, trace, cause, judged.verdict)
+        return *found.values(), Looked(self._as_they_are(passed))
+
+    def _as_they_are(self, names: Iterable[str]) -> dict[str, NodeState]:
+        return {name: self.cluster.nodes[name] for name in names if name in self.cluster.nodes}
 
     def _wrong_place(self, trace: Trace) -> Cause | None:
         path = trace.branches[0].forward
@@ -163,9 +146,10 @@ class Explainer:
         assert cause is not None
         assert trace is not None
         assert ask is not None
-        kind, detail = cause.kind, detail_of(trace, cause)
-        if kind == "wrong-place" and self.world.is_shared(ask.addr):
-            kind, detail = DUPLICATE, format_ip(ask.addr)
+        kind, detail = cause.kind, detail_of(self.cluster, trace, cause)
+        shared = shared_address(cause, ask)
+        if shared and len(having_addr(self.cluster.nodes, shared)) > 1:
+            kind, detail = DUPLICATE, format_ip(shared)
         case = self.cases.setdefault((kind, detail), Case(kind, detail, looked, {}, {}))
         sources, targets = self._groups(pair, cause)
         together = (pair.key, sources.token, targets.token)
@@ -320,6 +304,7 @@ class Explainer:
             headline=headline_of(trace, cause),
             consequence=_consequence(ask, trace, verdict, pairs),
             where=_where(cause),
+            both=both_of(trace, cause),
             certainty="likely" if verdict == UNSURE else "certain",
             affects=self._affects(case, pairs),
             check=tuple(check),
@@ -356,7 +341,7 @@ class Explainer:
             if found is None:
                 return
             cause = found
-            key = (cause.kind, detail_of(trace, cause))
+            key = (cause.kind, detail_of(cluster, trace, cause))
             if key in seen:
                 return
             seen.add(key)

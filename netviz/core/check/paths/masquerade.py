@@ -70,6 +70,7 @@ def _problem(
         harm="breaks the contract",
         headline=f"{node} sends its pods' packets to the internet with their own {version} addresses",
         consequence=f"Nobody outside can answer {counted(len(pods), 'pod')} of {node}; the cluster's other nodes rewrite the source.",
+        both=node,
         where=Where(node, place.name, "", place.key),
         affects=affects(pod_name(world.pod(key).ns.netns.pod) for key in pods),
         check=(

@@ -14,7 +14,7 @@ import msgspec
 
 from netviz.core.check.paths.forms import PodForms, gaps_of
 from netviz.core.check.paths.local import Facts, Interner, Local
-from netviz.core.check.paths.names import MIXED, Names, NodeNames, covers, names_in, own_addrs
+from netviz.core.check.paths.names import Names, NodeNames, covers, names_in, own_addrs
 from netviz.core.check.paths.noderules import NodeRules, Rulesets, RulesForm
 from netviz.core.check.paths.nodes import NodeForm, Nodes, node_form
 from netviz.core.check.paths.rulesets import Range
@@ -332,11 +332,6 @@ class World:
         named = frozenset(a for a in pod.addrs if self._marks.get(a, 0) > 0)
         macs = frozenset(link.mac for link in pod.ns.links.values() if self._marks.get(link.mac, 0) > 0)
         return spans, inside, named, macs
-
-    def is_shared(self, addr: bytes) -> bool:
-        """Tell whether several namespaces have an address."""
-        owner = self.names.addrs.get(addr)
-        return owner == MIXED or (owner is not None and addr in self.names.nodes[owner].twice)
 
 
 __all__ = ["NodeEntry", "NodeNames", "PodEntry", "World", "covers"]

@@ -18,13 +18,25 @@ def test_two_pods_of_a_node() -> None:
     net, made = textbook()
     made["pod-1-2"].addr("eth0", "10.1.1.11/24")
     problem = only(net)
-    assert problem.key == "duplicate-address:10.1.1.11"
     assert (
         problem.headline
         == "default/pod-1-1 on node-1 and default/pod-1-2 on node-1 both have the address 10.1.1.11"
     )
     assert problem.affects.pods == ("default/pod-1-1", "default/pod-1-2")
     assert {one.node for one in problem.check} == {"node-1"}
+
+
+def test_two_pods_that_share_addresses_of_both_families_are_one_problem() -> None:
+    net, made = textbook()
+    made["pod-1-1"].addr("eth0", "fd00:1::11/64")
+    made["pod-1-2"].addr("eth0", "10.1.1.11/24")
+    alone = only(net).key
+    made["pod-1-2"].addr("eth0", "fd00:1::11/64")
+    problem = only(net)
+    assert problem.key == alone
+    assert problem.headline.endswith("10.1.1.11")
+    assert problem.also == (problem.headline.replace("10.1.1.11", "fd00:1::11"),)
+    assert len(problem.check) == 4
 
 
 def test_pods_of_two_nodes() -> None:

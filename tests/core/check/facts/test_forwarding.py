@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netviz.core.check.facts.forwarding import GRACE_S
 from tests.core.check.judging import kinds, only, problems
 from tests.core.sim.build import Net, Ns, textbook
 
@@ -11,13 +12,55 @@ def off(node: Ns, name: str) -> None:
     node.sysctl(name, 0)
 
 
+def forward_nothing(node: Ns) -> None:
+    """Write 0 to ip_forward: the kernel sets all devices."""
+    off(node, "net.ipv4.ip_forward")
+    for link in list(node.links.values()):
+        if link.ipv4 is not None:
+            node.conf4(link.ifname, forwarding=0)
+
+
 def test_a_node_that_forwards_nothing() -> None:
     net, made = textbook()
-    off(made["node-1"], "net.ipv4.ip_forward")
+    forward_nothing(made["node-1"])
     problem = only(net)
     assert problem.headline == "node-1 doesn't forward IPv4: net.ipv4.ip_forward is 0"
     assert problem.fix[0].command == "sysctl -w net.ipv4.ip_forward=1"
     assert problem.affects.pods == ("default/pod-1-1", "default/pod-1-2")
+
+
+def test_ip_forward_stops_no_device_that_was_switched_on_again() -> None:
+    net, made = textbook()
+    off(made["node-1"], "net.ipv4.ip_forward")
+    assert kinds(net) == []
+    made["node-1"].conf4("cni0", forwarding=0)
+    assert [p.where.dev for p in problems(net)] == ["cni0"]
+
+
+def test_devices_that_are_all_off_are_told_when_ip_forward_has_been_read_too() -> None:
+    net, made = textbook()
+    forward_nothing(made["node-1"])
+    made["node-1"].lists["sysctls"] = [
+        one for one in made["node-1"].lists["sysctls"] if one.name != "net.ipv4.ip_forward"
+    ]
+    made["node-1"].sysctl("net.ipv4.ip_forward", 1)
+    assert {problem.grace_s for problem in problems(net)} == {GRACE_S}
+
+
+def test_a_node_that_forwards_in_neither_family_is_one_problem() -> None:
+    net, made = textbook()
+    forward_nothing(made["node-1"])
+    off(made["node-1"], "net.ipv6.conf.all.forwarding")
+    made["node-1"].addr("cni0", "fd00:1::1/64")
+    made["pod-1-1"].addr("eth0", "fd00:1::11/64")
+    made["pod-1-1"].route("::/0", "fd00:1::1")
+    problem = only(net)
+    assert problem.headline == "node-1 doesn't forward IPv4: net.ipv4.ip_forward is 0"
+    assert problem.also == ("node-1 doesn't forward IPv6: net.ipv6.conf.all.forwarding is 0",)
+    assert [one.command for one in problem.fix] == [
+        "sysctl -w net.ipv4.ip_forward=1",
+        "sysctl -w net.ipv6.conf.all.forwarding=1",
+    ]
 
 
 def test_a_device_that_forwards_nothing() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from netviz.core.check.checker import Checker
+from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.problem import Problem
 from netviz.core.model.l3 import RTN_BLACKHOLE, RTNH_F_ONLINK, Route
+from tests.core.check.facts.test_forwarding import forward_nothing
+from tests.core.check.judging import finished
 from tests.core.check.paths.clusters import KINDS, Made
 from tests.core.check.paths.test_pairs import judged
 from tests.core.sim.build import Net
@@ -16,6 +20,11 @@ def only(net: Net) -> Problem:
     """Return the only problem that is found."""
     (problem,) = judged(net.cluster()).problems()
     return problem
+
+
+def everything(net: Net) -> tuple[Problem, ...]:
+    """Return what the checks of state and of paths say together."""
+    return finished(Checker(long=[PathsCheck()]), net.cluster()).problems
 
 
 def commands(problem: Problem) -> tuple[list[str], list[str]]:
@@ -72,3 +81,48 @@ def test_a_route_that_refuses_packets_is_named_and_to_be_deleted() -> None:
         "node-1 has a blackhole route for 10.1.2.0/25, which catches packets to 10.1.2.11"
     )
     assert commands(problem)[1] == ["ip route del blackhole 10.1.2.0/25"]
+
+
+def test_a_route_that_is_missing_in_both_families_is_one_problem() -> None:
+    net, made = KINDS["textbook"](3, 2)
+    for name in [name for name in made if name.startswith("node-")]:
+        number = name[-1]
+        made[name].addr("ens3", f"fd30::{number}/64")
+        made[name].addr("cni0", f"fd44:{number}::1/64")
+        for other in {"1", "2", "3"} - {number}:
+            made[name].route(f"fd44:{other}::/64", f"fd30::{other}")
+        for pod in ("1", "2"):
+            made[f"pod-{number}-{pod}"].addr("eth0", f"fd44:{number}::1{pod}/64")
+            made[f"pod-{number}-{pod}"].route("::/0", f"fd44:{number}::1")
+    assert not everything(net)
+    made["node-1"].no_route("10.1.2.0/24")
+    made["node-1"].no_route("fd44:2::/64")
+    (problem,) = everything(net)
+    assert problem.headline == "node-1 has no route to node-2's pods, 10.1.2.0/24"
+    assert problem.also == ("node-1 has no route to node-2's pods, fd44:2::/64",)
+    assert commands(problem)[1] == [
+        "ip route add 10.1.2.0/24 via 192.168.0.2",
+        "ip route add fd44:2::/64 via fd30::2",
+    ]
+
+
+def test_a_pods_address_on_another_node_is_one_problem_and_no_filter_is_loosened() -> None:
+    net, made = KINDS["textbook"](3, 2)
+    made["node-1"].addr("lo", "10.1.2.11/32")
+    node = made["node-1"]
+    node.lists["addrs"] = [
+        msgspec.structs.replace(one, scope=0) if one.addr == bytes((10, 1, 2, 11)) else one
+        for one in node.lists["addrs"]
+    ]
+    (problem,) = everything(net)
+    assert problem.kind == "duplicate-address"
+    assert commands(problem)[1] == ["ip addr del 10.1.2.11/32 dev lo"]
+    assert problem.affects.pairs
+
+
+def test_a_node_that_forwards_nothing_is_one_problem() -> None:
+    net, made = KINDS["textbook"](3, 2)
+    forward_nothing(made["node-1"])
+    (problem,) = everything(net)
+    assert (problem.kind, problem.where.dev) == ("forwarding-off", "")
+    assert problem.flow is not None
