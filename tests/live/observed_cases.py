@@ -92,6 +92,7 @@ _SERVICE = """table ip t {
 }
 """
 P2 = "10.244.0.4"
+EITHER = "198.51.100.9"  # an address of p2 and of out, with a route of two next hops
 CASES = {
     "delivered": Case(Ask("p1", P2, "tcp", 8080)),
     "datagram": Case(Ask("p1", P2, "udp", 5353, length=200)),
@@ -107,6 +108,8 @@ CASES = {
     "jumps": Case(Ask("p1", P2, "tcp", 8080), "p2", _JUMPS),
     "policy-drop": Case(Ask("p1", P2, "tcp", 8080, wait_s=0.3), "p2", _POLICY),
     "service": Case(Ask("p1", "198.51.100.1", "tcp", 80), "root", _SERVICE),
+    "multipath": Case(Ask("p1", EITHER, "tcp", 8080)),
+    "echo6": Case(Ask("p1", "fd00::2", "icmp", length=500)),
     "nobody": Case(Ask("p1", "10.244.0.99", "udp", 5353, wait_s=5)),
 }
 
@@ -125,6 +128,12 @@ def network() -> Iterator[Node]:
         )
         ip_batch(out, "addr add 192.0.2.2/24 dev eth0\nlink set eth0 up\nroute add default via 192.0.2.1\n")
         inside(node, "root", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        for name in ("p2", "out"):
+            inside(node, name, "ip", "addr", "add", f"{EITHER}/32", "dev", "lo")
+        for number, name in enumerate(("p1", "p2"), 1):
+            inside(node, name, "ip", "addr", "add", f"fd00::{number}/64", "dev", "eth0", "nodad")
+        paths = ("nexthop", "via", "192.0.2.2", "nexthop", "via", P2)
+        inside(node, "root", "ip", "route", "add", EITHER, *paths)
         listeners = [
             subprocess.Popen(
                 ["ip", "netns", "exec", f"{node.base}-{name}", sys.executable, "-c", _LISTEN],

@@ -22,7 +22,7 @@ from agents.observers.packets import PacketSockets
 from agents.observers.tracefs import PREFIX, TraceInstance, _mounted, remove_remains
 from agents.options import make_collectors
 from netviz.core.observe.sighting import OWN_TABLES
-from tests.core.observe.test_recorded import CROSSED, EXPECTED, visible
+from tests.core.observe.test_recorded import CROSSED, EXPECTED, took_one_branch, visible
 from tests.live.node_rig import Node
 from tests.live.observed_cases import CASES, P2, network, run_case, where
 
@@ -73,7 +73,7 @@ def of_this_process(instances: Path) -> list[str]:
     return [path.name for path in instances.glob(f"{PREFIX}{os.getpid()}-*")]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_predicted_and_observed_agree(node: Node, name: str, instances: Path) -> None:
     """The same steps as recorded are seen, nothing contradicts them, and the instance is gone."""
     observed = run_case(node, CASES[name])
@@ -82,6 +82,12 @@ def test_predicted_and_observed_agree(node: Node, name: str, instances: Path) ->
     assert observed.observation.taken == (0,), session_text(observed)
     assert (visible(observed.observation), visible(observed.observation, reply=True)) == EXPECTED[name]
     assert of_this_process(instances) == []
+
+
+def test_the_branch_taken(node: Node) -> None:
+    """The kernel's choice among two next hops is named, whichever it is."""
+    observed = run_case(node, CASES["multipath"])
+    took_one_branch(observed.trace, observed.observation)
 
 
 def session_text(observed: session.Observed) -> str:

@@ -38,6 +38,7 @@ EXPECTED = {
     "answer-drop": (CROSSED, [*BACK, DROPPED]),
     "jumps": ([*CROSSED, "eth0 rule accept agree"], ["eth0 policy accept agree", *BACK]),
     "policy-drop": ([*CROSSED, "eth0 policy drop agree"], None),
+    "echo6": (CROSSED, BACK),
     "nobody": (["eth0 ambiguous"], []),
 }
 
@@ -61,10 +62,41 @@ def _named_by(match: Match) -> str:
 
 
 def test_every_case_is_recorded() -> None:
-    assert sorted(CASES) == sorted(EXPECTED)
+    assert sorted(CASES) == sorted([*EXPECTED, "multipath"])
 
 
-@pytest.mark.parametrize("name", CASES)
+def took_one_branch(trace: Trace, observation: Observation) -> None:
+    """Of two next hops the kernel took one: only that branch has nothing against it, and is named."""
+    assert len(trace.branches) == 2
+    (taken,) = observation.taken
+    assert taken == observation.nearest.number
+    ends = [branch.forward.hops[-1].place.name for branch in trace.branches]
+    assert len(set(ends)) == 2
+    last = [m.sighting.place for m in observation.nearest.forward.matches if m.sighting is not None][-1]
+    assert last == trace.branches[taken].forward.hops[-1].place.key
+
+
+def test_the_branch_taken_is_named() -> None:
+    took_one_branch(*judged(read_recorded("multipath")))
+
+
+def test_branches_that_nothing_tells_apart() -> None:
+    """Where nobody watched, either may have been taken, and that is said; p1 alone tells them apart by the answer's MAC."""
+    recorded = read_recorded("multipath")
+    p1 = str(_named(recorded.cluster(), "p1").key)
+    for place, taken in (("", (0, 1)), (p1, judged(recorded)[1].taken)):
+        evidence = msgspec.structs.replace(
+            recorded.evidence,
+            sightings=tuple(s for s in recorded.evidence.sightings if s.place == place),
+            watched=(place,),
+            events=(),
+            rules=(),
+        )
+        _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
+        assert observation.taken == taken
+
+
+@pytest.mark.parametrize("name", EXPECTED)
 def test_agrees(name: str) -> None:
     """What a healthy prediction names is seen, in its direction, and nothing else."""
     _, observation = judged(read_recorded(name))
