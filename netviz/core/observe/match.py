@@ -22,7 +22,7 @@ import msgspec
 from netviz.core.observe.align import Laid, Row, first_sending, lay_beside
 from netviz.core.observe.correlate import AMBIGUOUS, Correlation, Crossed, Freed
 from netviz.core.observe.crossing import Copies, Naming, copies_of
-from netviz.core.observe.rules import Ruled, ruled
+from netviz.core.observe.rules import Ruled, ruled, unpredicted
 from netviz.core.observe.sighting import Crossing, Event, RuleEvent, Sighting
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, TH_RST
 from netviz.core.sim.steps import Encap, Mtu
@@ -68,11 +68,15 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Extra(msgspec.Struct, frozen=True):
-    """What was seen and isn't predicted: a frame at a device, or a drop, after the step numbered `after` (0: before all)."""
+    """What was seen and isn't predicted: a frame at a device, a drop, or a chain's verdict.
+
+    It belongs after the step numbered `after` (0: before all); a verdict, which has no time, to the last in its place.
+    """
 
     after: int
     sighting: Sighting | None = None
     event: Event | None = None
+    rule: RuleEvent | None = None
 
 
 class PathMatch(msgspec.Struct, frozen=True):
@@ -200,12 +204,15 @@ def _path(
         by_seq[last.seq] = _dropped(last, reason, freed, laid, seen.watched)
     else:
         extra += [Extra(after, one.after, one.event) for one in freed if _contradicts(path, one)]
-    heard = [event for event in seen.rules if event.frame.kind in kinds]
+    said = [event for event in seen.rules if event.frame.kind in kinds]
+    heard, last_at = list(said), dict[str, int]()
     for hop in path.hops:
         place = naming(hop.netns)
         for step in hop.steps:
+            last_at[place] = step.seq
             if (found := ruled(step, place, heard)) is not None:
                 by_seq[step.seq] = _with_rule(step, found, by_seq.get(step.seq), seen.watched)
+    extra += [Extra(last_at.get(one.place, last.seq), rule=one) for one in unpredicted(said, heard)]
     steps = [step for hop in path.hops for step in hop.steps]
     matches = tuple(by_seq.get(step.seq) or Match(step, "not_seen", False) for step in steps)
     return PathMatch(matches, tuple(extra), laid.aside)

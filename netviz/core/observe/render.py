@@ -90,6 +90,7 @@ def _extra_json(extra: Extra, clocks: Clocks) -> dict[str, Any]:
         "dev": sighting.dev if sighting is not None else None,
         "out": sighting.out if sighting is not None else None,
         "reason": extra.event.reason if extra.event is not None else None,
+        "rule": _rule_json(extra.rule),
     }
 
 
@@ -184,6 +185,11 @@ def _mark(match: Match, evidence: Evidence) -> str:
 def _extra_line(extra: Extra, names: Mapping[str, str]) -> str:
     if extra.event is not None:
         return f"        NOT PREDICTED: dropped for {extra.event.reason}"
+    if extra.rule is not None:
+        rule = extra.rule
+        by = f"rule {rule.handle}" if rule.kind == "rule" else "the policy"
+        where = names.get(rule.place, rule.place)
+        return f"        NOT PREDICTED: {rule.verdict} by {by} of chain {rule.table} {rule.chain} in {where}"
     assert extra.sighting is not None
     return f"        NOT PREDICTED: {_where(extra.sighting, names)}"
 

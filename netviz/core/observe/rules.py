@@ -54,13 +54,14 @@ def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
         within, handle, kind = chain.name, 0, "policy"
     found = next((e for e in mine if (e.chain, e.handle, e.kind) == (within, handle, kind)), None)
     if found is not None:
-        heard.remove(found)
+        heard[:] = [one for one in heard if one is not found]
         differs = step.action in _SURE and found.verdict in _SURE and found.verdict != step.action
         return Ruled(
             "disagree" if differs else "agree", f"nftables says {found.verdict}" if differs else "", found
         )
     other = _other(mine, (chain.name, within))
     if other is not None:
+        heard[:] = [one for one in heard if one is not other]
         by = f"rule {other.handle}" if other.kind == "rule" else "the policy"
         return Ruled("disagree", f"{other.verdict} by {by} of chain {other.chain}", other)
     return Ruled("not_seen")
@@ -69,3 +70,17 @@ def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
 def _other(mine: Sequence[RuleEvent], chains: tuple[str, str]) -> RuleEvent | None:
     """Return what decided in one of the chains instead."""
     return next((event for event in mine if event.chain in chains and event.decides), None)
+
+
+def unpredicted(said: Sequence[RuleEvent], left: Sequence[RuleEvent]) -> list[RuleEvent]:
+    """Return the verdicts, of all that was `said`, that no step took from what is `left`.
+
+    What repeats a verdict that a step took is of a copy, or of the packet sent again.
+    """
+    taken = {_verdict(one) for one in said if not any(one is other for other in left)}
+    return [one for one in left if one.decides and not one.own and _verdict(one) not in taken]
+
+
+def _verdict(event: RuleEvent) -> tuple[object, ...]:
+    """Return what an event says of a chain, whichever packet it is of."""
+    return (event.place, event.family, event.table, event.chain, event.kind, event.handle, event.verdict)

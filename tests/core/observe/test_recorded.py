@@ -134,7 +134,9 @@ def test_a_rule_that_the_state_lacks() -> None:
     trace, observation = judged(recorded, lie)
     assert trace.disposition is Disposition.DELIVERED
     assert observation.taken == ()
-    (extra,) = observation.nearest.forward.extra
+    extra, rule = observation.nearest.forward.extra
+    assert rule.rule is not None
+    assert (rule.rule.chain, rule.rule.verdict) == ("c", "drop")
     assert extra.event is not None
     assert (extra.event.reason, extra.after) == (
         "NETFILTER_DROP",
