@@ -1,4 +1,4 @@
-"""The collector's command line: `python -m agents snapshot|run|record|replay|observe`.
+"""The collector's command line: `python -m agents snapshot|run|record|replay|observe|kubernetes`.
 
 Exit status 2 and one line on stderr for bad input; 1 when the work failed. A snapshot takes half a
 second, so what only the other commands need (`agents.live`) is imported for them alone.
@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_node_options(observe)
     _add_probe_options(observe)
     observe.set_defaults(handler=_observe)
+    _add_kubernetes(commands.add_parser("kubernetes", help="watch a cluster's Kubernetes API for a server"))
     return parser
 
 
@@ -87,10 +88,32 @@ def _observe(args: argparse.Namespace, kernel: Kernel) -> int:
     return command.run(args, kernel)
 
 
-def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--server", required=True, metavar="URL", help="the server's base URL")
+def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--token-file", required=True, metavar="FILE", help="the collector's token; no others may read it"
+        "--cluster", default="default", metavar="NAME", help="the cluster's name (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--kubeconfig",
+        metavar="FILE",
+        help="how to reach the API (default: the pod's service account, else $KUBECONFIG or ~/.kube/config)",
+    )
+    parser.add_argument(
+        "--context", metavar="NAME", help="the kubeconfig's context (default: its current one)"
+    )
+    parser.add_argument(
+        "--snapshot", metavar="FILE.nvz", help="list everything once, write it to this file, and end"
+    )
+    _add_server_options(parser, required=False)
+    parser.set_defaults(handler=_run_kubernetes)
+
+
+def _add_server_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--server", required=required, metavar="URL", help="the server's base URL")
+    parser.add_argument(
+        "--token-file",
+        required=required,
+        metavar="FILE",
+        help="the collector's token; no others may read it",
     )
     parser.add_argument(
         "--insecure-http", action="store_true", help="allow http:// to a server that isn't on this machine"
@@ -102,6 +125,12 @@ def _run_live(args: argparse.Namespace, kernel: Kernel) -> int:
     from agents import live
 
     return live.COMMANDS[args.command](args, kernel)
+
+
+def _run_kubernetes(args: argparse.Namespace, _kernel: Kernel) -> int:
+    from agents.kubernetes import commands
+
+    return commands.run_kubernetes(args)
 
 
 def take_snapshot(args: argparse.Namespace, kernel: Kernel) -> int:

@@ -7,13 +7,13 @@ sink every few milliseconds. Finding namespaces and reading them is the runner's
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 import time
 from collections.abc import Callable, Iterable
 
 from agents.collectors.base import NetnsHandle
 from agents.collectors.netns import NetnsOptions
+from agents.health import Meter
 from agents.opened import OpenedNode
 from agents.schedule import until_tick
 from agents.source import Sink
@@ -26,7 +26,6 @@ from netviz.core.state.node import NodeState
 from netviz.core.wire.messages import AgentStatus
 
 FLUSH_S = 0.01
-PAGE_BYTES = resource.getpagesize()
 
 
 class CollectorHost(OpenedNode):
@@ -44,7 +43,7 @@ class CollectorHost(OpenedNode):
         self._oldest_ns = 0
         self._dirty_ns: dict[tuple[NetnsKey, str], int] = {}
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._cpu_at = (time.monotonic(), time.process_time())
+        self._meter = Meter()
         self._stopped = False
 
     # Host: what collectors ask for.
@@ -148,15 +147,11 @@ class CollectorHost(OpenedNode):
 
     def status(self) -> AgentStatus:
         """The collector's own health."""
-        now, cpu = time.monotonic(), time.process_time()
-        before, cpu_before = self._cpu_at
-        self._cpu_at = (now, cpu)
-        with open("/proc/self/statm", "rb") as f:
-            rss_pages = int(f.read().split()[1])
+        rss_bytes, cpu = self._meter.measure()
         sections = self.ledger.state.status.values()
         return AgentStatus(
-            rss_bytes=rss_pages * PAGE_BYTES,
-            cpu=(cpu - cpu_before) / max(now - before, 1e-9),
+            rss_bytes=rss_bytes,
+            cpu=cpu,
             lost_events=sum(s.lost for s in sections),
             shed_events=self.shed_events,
             netns=len(self.ledger.state.netns),

@@ -70,7 +70,7 @@ def run_collector(args: argparse.Namespace, kernel: Kernel) -> int:
             await runner.ready.wait()
             await transport.run()
 
-    return _run_until_signalled(work(), verbose=args.verbose)
+    return run_until_signalled(work(), verbose=args.verbose)
 
 
 def record_changes(args: argparse.Namespace, kernel: Kernel) -> int:
@@ -93,7 +93,7 @@ def record_changes(args: argparse.Namespace, kernel: Kernel) -> int:
                     flush=True,
                 )
 
-    return _run_until_signalled(work(), verbose=args.verbose)
+    return run_until_signalled(work(), verbose=args.verbose)
 
 
 def replay_recording(args: argparse.Namespace, _kernel: Kernel) -> int:
@@ -125,12 +125,13 @@ def replay_recording(args: argparse.Namespace, _kernel: Kernel) -> int:
             await asyncio.gather(connection, return_exceptions=True)
 
     try:
-        return _run_until_signalled(work(), verbose=args.verbose)
+        return run_until_signalled(work(), verbose=args.verbose)
     except RecordingError as err:
         raise BadInput(str(err)) from None
 
 
-def _run_until_signalled(work: Coroutine[Any, Any, None], *, verbose: bool) -> int:
+def run_until_signalled(work: Coroutine[Any, Any, None], *, verbose: bool) -> int:
+    """Do a command's work until it ends or a signal comes, with its log on stderr. Raises: OSError."""
     handler = logging.StreamHandler()
     handler.setFormatter(PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])

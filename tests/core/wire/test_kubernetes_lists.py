@@ -17,8 +17,9 @@ from netviz.core.state.door import fold, sift
 from netviz.core.state.naming import named
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.kubernetes.api import RESOURCES, ApiError, Resource, error
-from netviz.core.wire.kubernetes.changes import Listing, event_delta
 from netviz.core.wire.kubernetes.files import read_lists
+from netviz.core.wire.kubernetes.listing import Listing
+from netviz.core.wire.kubernetes.pending import Pending
 from netviz.core.wire.nvz import NvzError, load_nvz
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "kubernetes"
@@ -37,6 +38,13 @@ def lists(moment: str) -> NodeState:
 
 def events(name: str) -> list[bytes]:
     return unpacked(DATA / "watch" / f"{name}.jsonl.gz").splitlines()
+
+
+def after(state: NodeState, resource: Resource, *lines: bytes) -> NodeState:
+    pending = Pending()
+    for line in lines:
+        pending.add(resource, resource.event(line))
+    return fold(state, sift(pending.take(state)))
 
 
 def nodes(moment: str) -> dict[str, NodeState]:
@@ -117,7 +125,7 @@ def test_the_recorded_watch_leads_from_one_list_to_the_other(name: str) -> None:
         event = resource.event(line)
         assert event.unread is None
         version = event.version
-        state = fold(state, sift(event_delta(resource, event)))
+        state = after(state, resource, line)
     assert int(version) > 0
     assert getattr(state.objects, resource.section) == getattr(end.objects, resource.section)
 
@@ -193,7 +201,7 @@ def test_a_refusal_ends_when_its_object_is_gone_or_right() -> None:
         listed("NetworkPolicy", {**POLICY, "spec": PEER_OF_THE_FUTURE}),
     )
     for line in ({"type": "DELETED", "object": POLICY}, {"type": "MODIFIED", "object": POLICY}):
-        changed = fold(state, sift(event_delta(resource, resource.event(json.dumps(line).encode()))))
+        changed = after(state, resource, json.dumps(line).encode())
         assert not changed.objects.refused
     empty = Listing(resource, state)
     empty.add(resource.page(b'{"items": null}'))

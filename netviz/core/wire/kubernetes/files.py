@@ -15,7 +15,7 @@ from netviz.core.state.door import UNREADABLE, fold, sift
 from netviz.core.state.node import NodeState, SectionStatus
 from netviz.core.state.objects import cluster_source
 from netviz.core.wire.kubernetes.api import RESOURCES, Page, Resource
-from netviz.core.wire.kubernetes.changes import Listing
+from netviz.core.wire.kubernetes.listing import Listing
 from netviz.core.wire.nvz import NvzError
 
 

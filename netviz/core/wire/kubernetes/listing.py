@@ -1,4 +1,4 @@
-"""What the API says, as changes of a cluster's state: a list is compared with what is held, an event is a change.
+"""A list that the API gives, as a change of a cluster's state: it is compared with what is held.
 
 A list comes page by page, and of each page only what differs from what is held is kept: so a list of 150,000 pods that
 are known already costs their keys.
@@ -12,23 +12,7 @@ from netviz.core.model.base import Record
 from netviz.core.model.netns import MORE, Refused
 from netviz.core.state.delta import Change, NodeDelta, ObjectsDelta
 from netviz.core.state.node import NodeState
-from netviz.core.wire.kubernetes.api import Event, Page, Resource, Unread
-
-
-def _delta(
-    section: str,
-    put: tuple[Record, ...],
-    drop: tuple[Any, ...],
-    unread: tuple[Unread, ...] = (),
-    ended: tuple[tuple[str, str], ...] = (),
-) -> NodeDelta:
-    changes: dict[str, Any] = {}
-    if put or drop:
-        changes[section] = Change(put, drop)
-    if unread or ended:
-        refused = tuple(Refused(section, one.record, one.reason) for one in unread)
-        changes["refused"] = Change(refused, ended)
-    return NodeDelta(objects=ObjectsDelta(**changes)) if changes else NodeDelta()
+from netviz.core.wire.kubernetes.api import Page, Resource, Unread
 
 
 class Listing:
@@ -63,13 +47,10 @@ class Listing:
             for key in self._objects.refused
             if key[0] == section and (key[1] in ("", MORE) or owns(key[1])) and key not in again
         )
-        return _delta(section, tuple(self._put.values()), drop, tuple(self._unread), ended)
-
-
-def event_delta(resource: Resource, event: Event) -> NodeDelta:
-    """What an event changes. An object that can't be used any more isn't what it was before."""
-    section = resource.section
-    if event.record is not None:
-        return _delta(section, (event.record,), ())
-    drop = () if event.key is None else (event.key,)
-    return _delta(section, (), drop, () if event.unread is None else (event.unread,))
+        changes: dict[str, Any] = {}
+        if self._put or drop:
+            changes[section] = Change(tuple(self._put.values()), drop)
+        if self._unread or ended:
+            refused = tuple(Refused(section, one.record, one.reason) for one in self._unread)
+            changes["refused"] = Change(refused, ended)
+        return NodeDelta(objects=ObjectsDelta(**changes)) if changes else NodeDelta()

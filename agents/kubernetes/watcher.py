@@ -1,0 +1,233 @@
+"""A cluster's objects, kept up to date: the state that the watcher tells, and how far it can be trusted.
+
+Of each kind of object: a list in pages, then a watch from the list's version on, and again from the last version heard
+whenever that ends. Where the API has forgotten what followed a version (410 Gone), a list again, compared with what is
+held: so nothing is lost, however long the API was away. A section is whole while a watch of each of its kinds stands;
+from the first try that fails on it isn't, and says since when and why, and what is held stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+
+import msgspec
+
+from agents.health import Meter
+from agents.kubernetes.client import Api, Unanswered
+from agents.source import Sink
+from netviz.core.model.netfilter import Body
+from netviz.core.state.delta import NodeDelta, apply
+from netviz.core.state.door import settle, sift
+from netviz.core.state.node import NodeState, SectionStatus
+from netviz.core.state.objects import cluster_source
+from netviz.core.wire.kubernetes.api import GONE, RESOURCES, ApiError, Resource
+from netviz.core.wire.kubernetes.listing import Listing
+from netviz.core.wire.kubernetes.pending import Pending
+from netviz.core.wire.messages import AgentStatus, Watched
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 0.1
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+PAUSE_GROWTH = 2.0
+LONGEST_ASKED_S = 300.0
+# A watch that is ended sooner, without a word, is like one that was refused.
+BRIEF_WATCH_S = 1.0
+UNAUTHORIZED = 401
+# When a kind was heard of is told in steps: nodes report themselves all the time, mostly that nothing changed.
+HEARD_STEP_S = 10.0
+REASON_CHARS = 300
+
+
+class Kept(msgspec.Struct):
+    """How one kind of object stands. `version` is up to where it is known, "" when it must be listed."""
+
+    resource: Resource
+    version: str = ""
+    heard_at_s: float = 0.0
+    trouble: str = "not listed yet"
+    since_s: float = 0.0
+    tried: bool = False
+
+
+class Watcher:
+    """A `StateSource` of a cluster's objects. `run` it once; `ready` is set when each kind was listed, or couldn't be."""
+
+    def __init__(self, cluster: str, api: Callable[[], Api], sink: Sink | None = None) -> None:
+        self.sink = sink
+        self.ready = asyncio.Event()
+        self._make_api = api
+        self._kept = {one.kind: Kept(one) for one in RESOURCES}
+        self._pending = Pending()
+        self._oldest_ns = 0
+        self._flush_timer: asyncio.TimerHandle | None = None
+        self._meter = Meter()
+        self._state = NodeState(cluster_source(cluster), status=self._status_now())
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """The kinds of objects that aren't known whole, and why."""
+        return {one.resource.name: one.trouble for one in self._kept.values() if one.trouble}
+
+    async def run(self) -> None:
+        """List and watch until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for kept in self._kept.values():
+                    tasks.create_task(self._keep(kept))
+        finally:
+            if self._flush_timer is not None:
+                self._flush_timer.cancel()
+
+    async def list_once(self) -> None:
+        """List each kind once, without watching it: what can't be listed is in `troubles`."""
+        for kept in self._kept.values():
+            api = self._make_api()
+            try:
+                await self._list(api, kept)
+                self._well(kept)
+            except ApiError as err:
+                self._failed(kept, err)
+            finally:
+                await api.close()
+        self._flush()
+
+    # One kind of object.
+
+    async def _keep(self, kept: Kept) -> None:
+        api, pause_s = self._make_api(), FIRST_PAUSE_S
+        try:
+            while True:
+                heard_at_s, began, asked_s, failed = kept.heard_at_s, math.inf, 0.0, False
+                try:
+                    if not kept.version:
+                        await self._list(api, kept)
+                    began = time.monotonic()
+                    await self._watch(api, kept)
+                except ApiError as err:
+                    self._failed(kept, err)
+                    asked_s, failed = min(getattr(err, "retry_s", 0.0), LONGEST_ASKED_S), True
+                    if err.code == GONE:
+                        kept.version = ""
+                    if err.code == UNAUTHORIZED:
+                        await api.renew()
+                stood = time.monotonic() - began >= BRIEF_WATCH_S or kept.heard_at_s != heard_at_s
+                if stood:
+                    pause_s = FIRST_PAUSE_S
+                if failed or not stood:
+                    await asyncio.sleep(max(asked_s, pause_s * random.uniform(0.5, 1.0)))
+                    pause_s = min(pause_s * PAUSE_GROWTH, LONGEST_PAUSE_S)
+        finally:
+            await api.close()
+
+    async def _list(self, api: Api, kept: Kept) -> None:
+        self._flush()  # what was heard before belongs before the list
+        listing, more, first = Listing(kept.resource, self._state), "", True
+        while more or first:
+            page = await api.page(kept.resource, more)
+            listing.add(page)
+            more, first = page.more, False
+            await asyncio.sleep(0)  # other kinds, and the server, between two pages
+        if not page.version:
+            raise Unanswered(f"a list of {kept.resource.name} without a version")
+        self._take(listing.delta(), time.time_ns())
+        kept.version = page.version
+
+    async def _watch(self, api: Api, kept: Kept) -> None:
+        async with aclosing(api.watch(kept.resource, kept.version)) as lines:
+            async for line in lines:
+                if line is not None:
+                    event = kept.resource.event(line)
+                    self._pending.add(kept.resource, event)
+                    kept.version = event.version or kept.version
+                    kept.heard_at_s = time.time()
+                self._well(kept)
+                self._flush_soon()
+
+    def _well(self, kept: Kept) -> None:
+        if kept.trouble:
+            log.info("%s: listed and watched", kept.resource.name)
+        kept.heard_at_s = kept.heard_at_s or time.time()
+        kept.trouble, kept.since_s = "", 0.0
+        self._tried(kept)
+
+    def _failed(self, kept: Kept, err: ApiError) -> None:
+        kept.since_s = kept.since_s or time.time()
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(kept.since_s))
+        trouble = f"{kept.resource.name} since {since} UTC: {err}"[:REASON_CHARS]
+        if kept.trouble != trouble:
+            log.warning("cannot list or watch %s", trouble)
+        kept.trouble = trouble
+        self._tried(kept)
+        self._flush_soon()
+
+    def _tried(self, kept: Kept) -> None:
+        kept.tried = True
+        if not self.ready.is_set() and all(one.tried for one in self._kept.values()):
+            self._flush()
+            self.ready.set()
+
+    # What is told.
+
+    def _status_now(self) -> dict[str, SectionStatus]:
+        """Say of each section how whole it is: as whole as the worst of its kinds, and heard of as long ago."""
+        sections: dict[str, list[Kept]] = {}
+        for kept in self._kept.values():
+            sections.setdefault(kept.resource.section, []).append(kept)
+        return {
+            section: SectionStatus(
+                read_at_s=min(one.heard_at_s for one in kinds) // HEARD_STEP_S * HEARD_STEP_S,
+                whole=not any(one.trouble for one in kinds),
+                reason="; ".join(one.trouble for one in kinds if one.trouble),
+            )
+            for section, kinds in sections.items()
+        }
+
+    def _flush_soon(self) -> None:
+        self._oldest_ns = self._oldest_ns or time.time_ns()
+        if self._flush_timer is None:
+            self._flush_timer = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        at_ns, self._oldest_ns = self._oldest_ns or time.time_ns(), 0
+        self._take(self._pending.take(self._state), at_ns)
+
+    def _take(self, delta: NodeDelta, at_ns: int) -> None:
+        """Fold a change in, with how whole everything is now, and tell it."""
+        status = {
+            name: one for name, one in self._status_now().items() if self._state.status.get(name) != one
+        }
+        delta = settle(self._state, sift(msgspec.structs.replace(delta, status=status)))
+        if delta.empty:
+            return
+        self._state = apply(self._state, delta)
+        if self.sink is not None and self.ready.is_set():
+            self.sink.state_changed(delta, at_ns)
+
+    # StateSource: what the transport asks for.
+
+    def state(self) -> NodeState:
+        """The state as told to the sink."""
+        return self._state
+
+    def bodies(self, digests: Iterable[bytes]) -> list[Body]:
+        """A cluster has no netfilter bodies."""
+        return []
+
+    def status(self) -> AgentStatus:
+        """The watcher's own health."""
+        rss_bytes, cpu = self._meter.measure()
+        return AgentStatus(rss_bytes=rss_bytes, cpu=cpu)
+
+    def watch(self, watched: Iterable[Watched]) -> None:
+        """Everything is told as soon as it is heard: there is nothing to read more often."""
