@@ -37,6 +37,17 @@ print(instance._path.name, flush=True)
 time.sleep(600)
 """
 
+_FLOOD = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setblocking(False)
+print("sending", flush=True)
+while True:
+    try:
+        sock.sendto(bytes(172), (sys.argv[1], 9))
+    except OSError:
+        pass
+"""
 _HOLD_TABLE = """
 import os, sys, time
 from agents.collectors.base import NetnsHandle
@@ -111,6 +122,37 @@ def test_command_line(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
         assert [step["observed"]["status"] for step in crossed] == ["agree"] * 4
         assert found["observation"]["taken"] == [0]
         assert found["observation"]["told"] == "answer"
+
+
+def test_two_at_once(node: Node) -> None:
+    """Two observers of the same path keep their probes apart."""
+    argv = [sys.executable, "-m", "agents", "observe", *where(node), "--from", "p1", "--to", f"{P2}:8080"]
+    both = [
+        subprocess.Popen([*argv, "--json", "--count", "3"], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for observer in both:
+        out, _ = observer.communicate(timeout=120)
+        assert observer.returncode == 0
+        found = [json.loads(line)["observation"] for line in out.splitlines()]
+        assert [(one["taken"], one["told"]) for one in found] == [([0], "answer")] * 3
+
+
+def test_among_other_traffic(node: Node) -> None:
+    """Packets as fast as a program sends them, of the same length and by the same devices, turn nothing into a lie."""
+    argv = ["ip", "netns", "exec", f"{node.base}-p1", sys.executable, "-c", _FLOOD, P2]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as flood:
+        try:
+            assert flood.stdout is not None
+            assert flood.stdout.readline() == "sending\n"
+            for name in ("datagram", "input-drop"):
+                observed = run_case(node, CASES[name])
+                assert observed.observation.taken == (0,), session_text(observed)
+                statuses = {m.status for m in observed.observation.nearest.forward.matches if m.visible}
+                assert statuses <= {"agree", "ambiguous", "lost"}
+                assert "lost" not in statuses or any(observed.evidence.lost.values())
+        finally:
+            flood.kill()
 
 
 @pytest.mark.parametrize(
