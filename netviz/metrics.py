@@ -108,6 +108,20 @@ class TraceMetrics(Collector):
         yield from (waiting, durations)
 
 
+AUDIT = (
+    (
+        "netviz_audited_pairs",
+        "audited",
+        "Random pairs of pods that were traced in full, to audit the check of all pairs.",
+    ),
+    (
+        "netviz_audit_differences",
+        "differed",
+        "Audited pairs that the check of all pairs judged otherwise: its faults.",
+    ),
+)
+
+
 class ProblemMetrics(Collector):
     """What is wrong, and how the checking is, whichever process judges. No label has a value that a cluster makes up."""
 
@@ -125,6 +139,13 @@ class ProblemMetrics(Collector):
         for one in STATES:
             states.add_metric([one], one == checking["state"])
         yield from (checks, states)
+        for name, field, words in AUDIT:
+            value = sum(one.get(field, 0) for one in checking["checks"])
+            yield CounterMetricFamily(name, words, value=value)
+        denied = sum(one.get("denied", 0) for one in checking["checks"])
+        yield GaugeMetricFamily(
+            "netviz_denied_pairs", "Ordered pairs of pods that a network policy denies.", value=denied
+        )
         yield GaugeMetricFamily(
             "netviz_collectors_expected", "Nodes with an approved collector.", value=checking["expected"]
         )

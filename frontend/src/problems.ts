@@ -235,3 +235,16 @@ export function coverage(checking: CheckingObj): string[] {
     );
   return [`${parts.join(", ")} on ${plural(checking.expected, "node", "nodes")}`];
 }
+
+/** What is to be said of a check of pairs besides: what policies deny, and what its audit found. */
+export function pairsNotes(check: CheckObj): string[] {
+  const notes: string[] = [];
+  if (check.denied) notes.push(`${plural(check.denied, "pair", "pairs")} denied by policy`);
+  if (check.audited) {
+    const differed = check.differed ? check.differed.toLocaleString("en") : "none";
+    notes.push(
+      `${plural(check.audited, "random pair", "random pairs")} also traced in full: ${differed} judged otherwise`,
+    );
+  }
+  return notes;
+}

@@ -9,6 +9,7 @@ import {
   groupsOf,
   lasting,
   matches,
+  pairsNotes,
   problemsPart,
   reachText,
 } from "../src/problems.js";
@@ -157,4 +158,15 @@ test("the data is as old as the oldest change that isn't here, and a silent node
     beside: "node-2 2 min",
   });
   expect(dataPart([]).text).toBe("No data");
+});
+
+test("what policies deny and what the audit found is said of the check of pairs", () => {
+  expect(pairsNotes({ ...check, result: "pass" })).toEqual([]);
+  expect(pairsNotes({ ...check, result: "pass", denied: 12, audited: 300, differed: 0 })).toEqual([
+    "12 pairs denied by policy",
+    "300 random pairs also traced in full: none judged otherwise",
+  ]);
+  expect(pairsNotes({ ...check, result: "unknown", audited: 1, differed: 1 })).toEqual([
+    "1 random pair also traced in full: 1 judged otherwise",
+  ]);
 });

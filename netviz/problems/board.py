@@ -135,7 +135,11 @@ class Reader:
             self._version = _version(row)
         checking = checking_json(row, now)
         # When a state was judged is news only in the answer to who asks: here it says that it is current.
-        checking["checks"] = [{**check, "at": None} for check in checking["checks"]]
+        # So is each pair that is audited: pages are told hundreds.
+        checking["checks"] = [
+            {**check, "at": None, "audited": _roughly(check.get("audited", 0))}
+            for check in checking["checks"]
+        ]
         shown, counts = self._counted
         return Board(shown, {"id": "checking", **checking, "counts": counts})
 
@@ -149,6 +153,10 @@ class Reader:
                     log.exception("reading the problems failed, and goes on")
         finally:
             connection.close()
+
+
+def _roughly(count: int) -> int:
+    return count if count < 100 else count // 100 * 100
 
 
 def _version(row: Checking | None) -> int:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from netviz.core.check.checker import Checker
 from netviz.core.check.facts import FACTS
+from netviz.core.check.paths.audit import Picker
 from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.problem import NodeHealth, Report
@@ -29,6 +30,9 @@ class Judge(Protocol):
     def work(self) -> bool:
         """Do one slice of what takes long; tell whether anything is left to do."""
 
+    def audit(self, count: int) -> None:
+        """Have `work` trace so many random pairs in full, besides those of the first run."""
+
     @property
     def done(self) -> tuple[ClusterState | None, ...]:
         """What each part has judged to the end last; None: nothing yet."""
@@ -37,7 +41,10 @@ class Judge(Protocol):
         """What is known now: of each part, in the state that it has judged to the end last."""
 
 
-def make_judge(*, one_state: bool = False) -> Judge:
-    """Make the checks, which know nothing yet; for `one_state`, those alone that need no second one to compare."""
+def make_judge(pick: Picker, *, one_state: bool = False) -> Judge:
+    """Make the checks, which know nothing yet; for `one_state`, those alone that need no second one to compare.
+
+    `pick` picks the pairs that are audited.
+    """
     facts = [fact for fact in FACTS if not (one_state and fact.compares)]
-    return Checker(facts, (PathsCheck(),))
+    return Checker(facts, (PathsCheck(pick=pick),))

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from netviz.core.check.problem import NodeHealth, Report
+from netviz.core.check.problem import Difference, NodeHealth, Report
 from netviz.core.check.problem import Problem as Found
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.walk import simulate
@@ -50,6 +50,12 @@ HUNG_S = 900.0
 HUNG = 70
 # How long a round may take for traces of new problems; what is left comes with the next one.
 EVIDENCE_S = 0.1
+# So many random pairs go on being traced in full, beside those of the first run.
+AUDITED_AT_ONCE = 4
+AUDIT_EVERY_S = 2.0
+# A new state is looked at before more is audited.
+AUDIT_WORK_S = 0.1
+MOST_FAULTS_LOGGED = 100
 
 
 class Judging:
@@ -80,9 +86,12 @@ class Judging:
         self._pending_at: datetime | None = None
         self._report = Report()
         self._error = ""
+        self._left = False  # whether the checks have something left to do, if only to audit
         self._unwritten: list[Step] = []
         self._given_up: set[bytes] = set()
         self._shown: tuple[Any, ...] = ()
+        self._audit_s = time.monotonic()
+        self._faults: set[Difference] = set()  # of the checks, that are in the log
 
     def told(self) -> None:
         """Say, from any thread, that the store holds the live state of a moment."""
@@ -159,7 +168,7 @@ class Judging:
             return 0.0
         due_s = self._ledger.due_s()
         until_s = RENEW_EVERY_S if due_s is None else min(RENEW_EVERY_S, due_s - time.time())
-        return max(0.0, until_s)
+        return 0.0 if self._left else max(0.0, min(until_s, self._audit_s - time.monotonic()))
 
     def _stand_back(self) -> None:
         self._leading = False
@@ -174,7 +183,9 @@ class Judging:
             self._report.problems, sight, began_at.timestamp(), self._state_s(began_at)
         )
         results = msgspec.to_builtins(self._report.results)
-        shown = (results, sight.away, seen.expected, self._error, self._pending_at is None)
+        # How many pairs are audited by now is no news: it is written with the rest.
+        told = [{**result, "audited": 0} for result in results]
+        shown = (told, sight.away, seen.expected, self._error, self._pending_at is None)
         if self._unwritten or shown != self._shown or self._lead.due:
             keeping.write(
                 self._lead,
@@ -207,9 +218,10 @@ class Judging:
         Checks that fail are a result: the last report stands, and nothing is over.
         """
         new = self._judged is None or self._judged[0] is not seen.cluster or self._judged[1] != seen.health
-        if not new and self._pending_at is None:
-            if self._judged_at is not None:
-                self._judged_at = now  # nothing has changed since
+        behind = new or self._pending_at is not None
+        if not behind and self._judged_at is not None:
+            self._judged_at = now  # nothing has changed since
+        if not behind and not self._left and not self._audit_is_due():
             return
         self._round_began_s = time.monotonic()
         try:
@@ -217,9 +229,11 @@ class Judging:
                 self._judge.judge(seen.view.cluster, seen.health)
                 self._judged = (seen.cluster, seen.health)
                 self._followed.append((seen.view.cluster, now))
-            self._work()
-            self._note_what_is_done()
+            self._work(WORK_S if behind else AUDIT_WORK_S)
+            if behind:
+                self._note_what_is_done()
             self._report, self._error = self._judge.report(), ""
+            self._log_faults()
         except Exception as err:
             if not self._error:
                 log.exception("the checks failed")
@@ -227,6 +241,7 @@ class Judging:
             self._error = sentence(err)
             self._judge, self._followed = self._make_judge(), []
             self._judged_at = self._pending_at = None
+            self._left = False
             self._judged = (seen.cluster, seen.health)
         finally:
             self._round_began_s = None
@@ -242,11 +257,27 @@ class Judging:
         waiting = self._followed[1:] if self._judged_at is not None else self._followed
         self._pending_at = waiting[0][1] if waiting else None
 
-    def _work(self) -> None:
-        """Work at what takes long for a while."""
-        until_s = time.monotonic() + WORK_S
-        while self._judge.work() and time.monotonic() < until_s:
+    def _work(self, for_s: float) -> None:
+        """Work at what takes long for a while, at the audit last."""
+        until_s = time.monotonic() + for_s
+        while (left := self._judge.work()) and time.monotonic() < until_s:
             pass
+        self._left = left
+
+    def _audit_is_due(self) -> bool:
+        """Have a few pairs audited, once in a while."""
+        due = time.monotonic() >= self._audit_s
+        if due:
+            self._audit_s = time.monotonic() + AUDIT_EVERY_S
+            self._judge.audit(AUDITED_AT_ONCE)
+        return due
+
+    def _log_faults(self) -> None:
+        """Log what a full trace says otherwise than a check did, with all that is needed to see it again, once."""
+        standing = set(self._report.differences)
+        for fault in sorted(standing - self._faults, key=str)[:MOST_FAULTS_LOGGED]:
+            log.error("the check of all pairs is at fault: %s; traced: %s", fault, "; ".join(fault.flows))
+        self._faults = standing
 
     def _add_evidence(self, view: View) -> None:
         """Trace the flows of problems that have no trace yet, as long as there is time."""

@@ -45,6 +45,7 @@ def as_json(report: Report, view: View) -> dict[str, Any]:
             "pairs": report.pairs,
             "classes": report.classes,
             "checks": [{**msgspec.to_builtins(one), "at": at} for one in report.results],
+            "differences": msgspec.to_builtins(report.differences),
         },
         "problems": [_problem_json(problem, view) for problem in report.problems],
     }
@@ -140,8 +141,19 @@ def _checked(report: Report, view: View) -> Iterator[str]:
     for one in report.results:
         amount = f"{one.judged} {one.unit}"
         yield f"  {one.result:8}{one.name:18}{amount:24}{one.demands}".rstrip()
+        for note in pairs_notes(one):
+            yield f"          {note}"
         if one.reason:
             yield f"          not judged: {one.reason}"
+
+
+def pairs_notes(result: CheckResult) -> Iterator[str]:
+    """Say of a check of pairs how many a policy denies, and what its audit found."""
+    if result.denied:
+        yield f"{counted(result.denied, 'pair')} denied by policy"
+    if result.audited:
+        differed = f"{result.differed or 'none'} judged otherwise"
+        yield f"{counted(result.audited, 'random pair')} also traced in full: {differed}"
 
 
 def as_junit(report: Report, strict: bool, warnings: bool) -> str:

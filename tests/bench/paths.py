@@ -35,7 +35,8 @@ def measure(
     title: str, cluster: ClusterState, rewritten: Callable[[ClusterState], ClusterState]
 ) -> Iterable[Figure]:
     """Measure one cluster: cold, small changes, a change of all nodes' rules, planted faults."""
-    pick, check = random.Random(5), PathsCheck()
+    pick = random.Random(5)
+    check = PathsCheck(pick=pick)
     gc.collect()
     before = rss_bytes(os.getpid())
     cold = judge(check, cluster)
@@ -73,8 +74,12 @@ def measure(
         f"{right}, and {len(elsewhere)} other nodes named, in {seconds:.1f} s",
         f"{PLANTED}, and 0",
     )
-    wrong = check.audit(pick, 300)
-    yield Figure(f"{title}: of 300 random pairs traced by themselves, judged otherwise", f"{len(wrong)}", "0")
+    result = check.result()
+    yield Figure(
+        f"{title}: of {result.audited} random pairs traced by themselves, judged otherwise",
+        f"{result.differed}",
+        "0",
+    )
 
 
 def run() -> Iterable[Figure]:

@@ -7,6 +7,7 @@ import io
 import tempfile
 from contextlib import redirect_stderr
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from agents.__main__ import main as agents
@@ -37,7 +38,7 @@ class Watch:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._judge = make_judge(one_state=True)
+        self._judge = make_judge(Random(0), one_state=True)
         self._state = ClusterState()
 
     def look(self) -> Report:

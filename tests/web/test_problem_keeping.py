@@ -12,7 +12,7 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from netviz.core.check.problem import NodeHealth, Report
+from netviz.core.check.problem import Difference, NodeHealth, Report
 from netviz.core.check.problem import Problem as Found
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.ids import NetnsKey
@@ -135,6 +135,8 @@ class Wrong:
         self.found: tuple[Found, ...] = ()
         self.fails = False
         self.left = False
+        self.audited = 0
+        self.differences: tuple[Difference, ...] = ()
         self.state: ClusterState | None = None
         self.finished: ClusterState | None = None
         self.judged: list[list[str]] = []
@@ -151,12 +153,15 @@ class Wrong:
             self.finished = self.state
         return self.left
 
+    def audit(self, count: int) -> None:
+        self.audited += count
+
     @property
     def done(self) -> tuple[ClusterState | None, ...]:
         return (self.finished,)
 
     def report(self) -> Report:
-        return Report(self.found, pods=2, pairs=4, classes=1)
+        return Report(self.found, pods=2, pairs=4, classes=1, differences=self.differences)
 
 
 @pytest.fixture
@@ -185,6 +190,29 @@ def test_a_state_is_judged_once_and_a_change_again(
     assert checks.judged == [["a"], ["a"]]
     row = Checking.objects.get()
     assert (row.pods, row.pairs, row.expected, row.away) == (2, 4, 1, [])
+
+
+def test_pairs_go_on_being_audited_and_a_fault_of_the_check_is_logged_once(
+    judging: tuple[Judging, Wrong], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, checks = judging
+    loop._turn()
+    monkeypatch.setattr("netviz.problems.judging.AUDIT_EVERY_S", 0.0)
+    loop._audit_s = 0.0
+    loop._turn()
+    loop._turn()
+    assert checks.audited == 8
+    assert checks.judged == [["a"]]
+    checks.differences = (
+        Difference("d/x", "d/y", "good", "broken", ("icmp from a:4:10:0 to 10.0.0.2: broken",)),
+    )
+    loop._turn()
+    loop._turn()
+    faults = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert faults == [
+        "the check of all pairs is at fault: d/x to d/y is broken in a full trace, and was judged good;"
+        " traced: icmp from a:4:10:0 to 10.0.0.2: broken"
+    ]
 
 
 def test_checks_that_fail_end_no_problem_and_say_so(

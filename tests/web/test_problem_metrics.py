@@ -47,7 +47,7 @@ def test_problems_are_counted_by_kind_harm_and_decision(
     results = [
         {"name": "a", "result": "fail"},
         {"name": "b", "result": "unknown"},
-        {"name": "c", "result": "pass"},
+        {"name": "c", "result": "pass", "denied": 12, "audited": 300, "differed": 1},
     ]
     keeping.write(leader, found(ledger, *wrong, odd), judged_at=timezone.now(), expected=3, results=results)
     Problem.objects.filter(node="node1").update(acknowledged_at=timezone.now())
@@ -59,6 +59,9 @@ def test_problems_are_counted_by_kind_harm_and_decision(
         ("other", "other", "open"): 1,
     }
     assert samples(client, "netviz_checks") == {("pass",): 1, ("fail",): 1, ("unknown",): 1}
+    assert samples(client, "netviz_denied_pairs") == {(): 12}
+    assert samples(client, "netviz_audited_pairs_total") == {(): 300}
+    assert samples(client, "netviz_audit_differences_total") == {(): 1}
     assert samples(client, "netviz_checking") == {(state,): float(state == "current") for state in STATES}
     assert samples(client, "netviz_collectors_expected") == {(): 3}
     assert samples(client, "netviz_checking_judged_timestamp_seconds")[()] > 1e9

@@ -20,6 +20,7 @@ from netviz.core.state.node import SectionStatus
 from netviz.core.wire.nvz import dump_nvz
 from netviz.problems import told
 from netviz.problems.management.commands import verify
+from tests.core.check.paths.test_pairs import deny
 from tests.core.sim.build import Net, textbook
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,10 +47,11 @@ def files(tmp_path: Path) -> Files:
 
     def write(net: Net, **status: SectionStatus) -> list[str]:
         options = []
-        for name, node in net.cluster().nodes.items():
+        cluster = net.cluster()
+        for name, node in cluster.nodes.items():
             path = tmp_path / f"{name}.nvz"
             changed = msgspec.structs.replace(node, status={**node.status, **status})
-            path.write_bytes(dump_nvz(changed, (), 1_000_000.0))
+            path.write_bytes(dump_nvz(changed, tuple(cluster.bodies.values()), 1_000_000.0))
             options += ["--state", str(path)]
         return options
 
@@ -84,7 +86,21 @@ def test_a_sound_network_says_what_was_checked(files: Files) -> None:
         == "CHECKED: 2 nodes, 4 pods, 16 pairs in 1 class; the oldest state is of 1970-01-12 13:46:40 UTC"
     )
     assert any(line.split()[:4] == ["pass", "addresses", "4", "addresses"] for line in lines)
+    assert "          16 random pairs also traced in full: none judged otherwise" in lines
     assert not any("drops" in line for line in lines)  # one state says nothing of what rises
+
+
+def test_pairs_that_policies_deny_are_told_though_the_check_has_passed(files: Files) -> None:
+    net, made = textbook(2, 2)
+    deny(made, "pod-1-1")
+    status, out, _ = run(*files(net))
+    assert status == 0
+    assert "          4 pairs denied by policy\n" in out
+    status, out, _ = run(*files(net), "--json", "--seed", "7")
+    shown = json.loads(out)["checked"]
+    paths = next(one for one in shown["checks"] if one["name"] == "paths")
+    assert (paths["result"], paths["denied"], paths["audited"], paths["differed"]) == ("pass", 4, 16, 0)
+    assert shown["differences"] == []
 
 
 def test_problems_are_told_the_worst_first_with_what_to_do(files: Files) -> None:
@@ -169,7 +185,7 @@ def test_a_node_twice_is_bad_input(files: Files) -> None:
 
 
 def test_a_fault_of_netviz_itself_is_told_apart(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: object) -> None:
+    def fail(*_: object) -> None:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(verify, "judged", fail)

@@ -143,6 +143,10 @@ export interface CheckObj {
   unit: string;
   reason: string;
   demands: string;
+  /** Of pairs: how many a policy denies, how many (in hundreds) were also traced in full, and how many of these differed. */
+  denied?: number;
+  audited?: number;
+  differed?: number;
 }
 
 /** How the checking is. */

@@ -1,7 +1,7 @@
 // The Problems view: the list at the left, the chosen one at the right, over the whole width.
 
 import type { CheckingObj, ProblemObj } from "../graph/model.js";
-import { checksPart, coverage, type Group, groupsOf, matches, moment } from "../problems.js";
+import { checksPart, coverage, type Group, groupsOf, matches, moment, pairsNotes } from "../problems.js";
 import type { ProblemList as ListName } from "../route.js";
 import type { Context } from "./context.js";
 import { h, icon, setText } from "./dom.js";
@@ -266,7 +266,13 @@ function whatIsChecked(checking: CheckingObj | null, now: Date): HTMLElement[] {
             "tr",
             { "data-result": check.result },
             h("td", {}, check.name),
-            h("td", {}, check.demands, check.reason ? h("span", { class: "why" }, check.reason) : null),
+            h(
+              "td",
+              {},
+              check.demands,
+              check.reason ? h("span", { class: "why" }, check.reason) : null,
+              ...pairsNotes(check).map((note) => h("span", { class: "note" }, note)),
+            ),
             h("td", { class: "number" }, `${check.judged.toLocaleString("en")} ${check.unit}`),
             h("td", {}, { pass: "passes", fail: "fails", unknown: "unknown" }[check.result]),
           ),

@@ -89,6 +89,11 @@ class Checker:
                 return True
         return any(check.work() for check in self._long)
 
+    def audit(self, count: int) -> None:
+        """Have each check that takes long audit so many random pairs by `work`."""
+        for check in self._long:
+            check.audit(count)
+
     @property
     def done(self) -> tuple[ClusterState | None, ...]:
         """What each part has judged to the end last: the facts together, and each check that takes long; None: nothing."""
@@ -118,7 +123,9 @@ class Checker:
             pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
         every = put_together(found.values(), traced)
         problems = sorted((_doubted(problem, lost) for problem in every), key=_rank)
-        return Report(tuple(problems), tuple(results), sum(self._pods.values()), pairs, classes)
+        differences = tuple(one for check in self._long for one in check.differences)
+        pods = sum(self._pods.values())
+        return Report(tuple(problems), tuple(results), pods, pairs, classes, differences)
 
     def _follow_bodies(
         self, bodies: Mapping[bytes, Body], changed: Mapping[str, frozenset[str]]

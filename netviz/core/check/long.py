@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from netviz.core.check.problem import CheckResult, NodeHealth, Problem
+from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem
 from netviz.core.state.node import ClusterState
 
 
@@ -34,3 +34,10 @@ class LongCheck(Protocol):
 
     def counts(self) -> tuple[int, int]:
         """How many ordered pairs of pods were judged, and in how many classes."""
+
+    def audit(self, count: int) -> None:
+        """Have `work` trace so many random pairs in full, besides those of the first run."""
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """The audited pairs of which the check says otherwise than their traces."""

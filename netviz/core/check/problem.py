@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from netviz.core.sim.outcome import Outcome
 from netviz.core.sim.trace import Flow
 
 Severity = Literal["error", "warning"]
@@ -93,6 +94,9 @@ class CheckResult(msgspec.Struct, frozen=True):
 
     `judged` counts what it looked at, in its own `unit` ("pairs", "links", "entries"). `reason` says which part was
     not judged, and why: a check that found no problem is then "unknown", never "pass".
+
+    Of pairs besides: how many a policy denies (`denied`: they have passed), and of the audit, since this check began, how
+    many were traced in full (`audited`) and how many of these differed from what the check said (`differed`).
     """
 
     name: str
@@ -101,6 +105,26 @@ class CheckResult(msgspec.Struct, frozen=True):
     unit: str = ""
     reason: str = ""
     demands: str = ""
+    denied: int = 0
+    audited: int = 0
+    differed: int = 0
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A pair of which its full trace says otherwise than the check: a fault of the check.
+
+    `flows` are what was traced, each with its namespace, addresses, port and what came of it: a trace of the same flow
+    in the same state shows it again.
+    """
+
+    source: str
+    target: str
+    said: Outcome | Literal["denied"]
+    traced: Outcome | Literal["denied"]
+    flows: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.source} to {self.target} is {self.traced} in a full trace, and was judged {self.said}"
 
 
 class NodeHealth(msgspec.Struct, frozen=True):
@@ -117,10 +141,14 @@ class NodeHealth(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """All that the checks say of one state: problems by key, a result for each check, and what was judged."""
+    """All that the checks say of one state: problems by key, a result for each check, and what was judged.
+
+    `differences` are the audited pairs by which a check is at fault.
+    """
 
     problems: tuple[Problem, ...] = ()
     results: tuple[CheckResult, ...] = ()
     pods: int = 0
     pairs: int = 0
     classes: int = 0
+    differences: tuple[Difference, ...] = ()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
-from typing import Protocol
 
-from netviz.core.check.paths.contract import INTERNET, Verdict, between, worst
+from netviz.core.check.paths.audit import Audit, Picker
+from netviz.core.check.paths.contract import DENIED, INTERNET, Verdict, worst
 from netviz.core.check.paths.explain import Explainer, Looked
 from netviz.core.check.paths.judge import Judged, Simulator, asks_of, judge_pair
 from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems
-from netviz.core.check.paths.pairs import Key, Pair, Pairs
+from netviz.core.check.paths.pairs import MAX_FILTERED, Key, Pair, Pairs
+from netviz.core.check.paths.tally import Tally, tally
 from netviz.core.check.paths.world import World
-from netviz.core.check.problem import CheckResult, NodeHealth, Problem
+from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem, Result
+from netviz.core.check.text import counted
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.headline.sentences import SENTENCES
@@ -31,20 +33,14 @@ DEMANDS = (
 )
 
 
-class Picker(Protocol):
-    """What picks pairs at random: a `random.Random`."""
-
-    def choice(self, among: Sequence[NetnsKey], /) -> NetnsKey:
-        """Pick one."""
-
-
 class PathsCheck:
     """Judges every pair of pods, each pod and its node, and each pod and the internet."""
 
-    def __init__(self, masquerades: Mapping[int, bool] | None = None) -> None:
+    def __init__(self, masquerades: Mapping[int, bool] | None = None, pick: Picker | None = None) -> None:
         """`masquerades` says for an address's length (4, 16) whether the cluster rewrites what goes to the internet.
 
-        Where it doesn't say, what most pods' nodes do is what they are all to do.
+        Where it doesn't say, what most pods' nodes do is what they are all to do. `pick` picks the pairs of the audit;
+        without it, there is none.
         """
         self._setting = masquerades or {}
         self.world = World(INTERNET)
@@ -57,6 +53,8 @@ class PathsCheck:
         self._problems: tuple[Problem, ...] = ()
         self._fault = ""
         self._looked: dict[Pair, tuple[Looked, ...]] = {}
+        self._tally = Tally()
+        self._audit = Audit(pick)
 
     def follow(
         self,
@@ -71,7 +69,7 @@ class PathsCheck:
         """Do one slice; tell whether anything is left to do."""
         if self._job is None:
             if self._next is None:
-                return False
+                return self._audit_some()
             self._cluster, self._next = self._next, None
             self._job = self._judge(self._cluster)
         try:
@@ -83,11 +81,27 @@ class PathsCheck:
         except BAD_STATE as err:
             # What was made of the state is not to be built on.
             self.world = World(INTERNET)
+            self._audit.begin(())
             self._fault = f"the check failed on this state ({type(err).__name__}: {err})"
         else:
             self._fault = ""
         self._job, self.done = None, self._cluster
-        return self._next is not None
+        return self._next is not None or self._audit.left
+
+    def _audit_some(self) -> bool:
+        """Audit a few pairs; what differs is explained by its trace."""
+        if self._audit.left and self._audit.work(self._cluster, self.said):
+            self._job = self._explain(self._cluster)
+        return self._job is not None or self._audit.left
+
+    def audit(self, count: int) -> None:
+        """Have `work` trace so many random pairs in full, besides those of the first run."""
+        self._audit.more(count)
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """The audited pairs of which the check says otherwise than their traces."""
+        return tuple(self._audit.standing.values())
 
     def finish(self) -> None:
         """Do all the work that there is."""
@@ -108,6 +122,8 @@ class PathsCheck:
             if not self.world.rules.note(roots, simulator.reading.read):
                 break
             yield from self.world.reread()
+        yield from self._audit.again(cluster, self.said)
+        self._audit.begin([key for members in self.world.members.values() for key in members])
         yield from self._explain(cluster)
         if len(self.known) > MAX_REMEMBERED:
             current = {pair.key for pair in chain(self.pairs.alone(), self.pairs.together())}
@@ -117,9 +133,18 @@ class PathsCheck:
         if len(self._looked) > MAX_LOOKED:
             self._looked.clear()
         explainer = Explainer(cluster, self.world, self.pairs, self._looked)
+        denied = False
         for pair in chain(self.pairs.alone(), self.pairs.together()):
-            if self.known[pair.key].verdict in (BROKEN, BREAKS, UNSURE):
+            verdict = self.known[pair.key].verdict
+            denied = denied or verdict == DENIED
+            if verdict in (BROKEN, BREAKS, UNSURE):
                 yield from explainer.take(pair)
+        worth = denied or self.pairs.undecided
+        self._tally = (yield from tally(self.pairs, self.known, self.said)) if worth else Tally()
+        for ends, difference in self._audit.standing.items():
+            if difference.traced in (BROKEN, BREAKS, UNSURE):
+                explainer.take_alone(*ends)
+                yield TRACE_MS
         self._problems = (
             *explainer.problems(),
             *masquerade_problems(cluster, self.world, self.known, self._setting),
@@ -136,29 +161,22 @@ class PathsCheck:
         yield TRACE_MS * len(asks)
 
     def verdict(self, source: NetnsKey, target: NetnsKey) -> Verdict:
-        """Say what was judged of two pods: by their own key, or by the halves that it is put together of."""
-        key = self.pairs.key_of(source, target)
-        found = self.known.get(key)
+        """Say what is known of two pods: by their own audited trace where that differs, else by their classes."""
+        differs = self._audit.standing.get((source, target))
+        return differs.traced if differs is not None else self.said(source, target) or UNSURE
+
+    def said(self, source: NetnsKey, target: NetnsKey) -> Verdict | None:
+        """Say what was judged of two pods' classes: by their own key, or by the halves that it is put together of.
+
+        None: that isn't decided.
+        """
+        found = self.known.get(self.pairs.key_of(source, target))
         if found is not None:
             return found.verdict
         halves = self.pairs.halves(source, target)
         if halves is None or not all(half in self.known for half in halves):
-            return "uncertain"
+            return None
         return worst(self.known[half].verdict for half in halves)
-
-    def audit(self, pick: Picker, count: int) -> list[tuple[NetnsKey, NetnsKey, Verdict, Verdict]]:
-        """Trace random pairs, and list those of which the check says otherwise: (source, target, said, traced)."""
-        pods = [key for members in self.world.members.values() for key in members]
-        wrong = []
-        simulator = Simulator(self._cluster)
-        for _ in range(count if pods else 0):
-            source, target = pick.choice(pods), pick.choice(pods)
-            one, other = (self._cluster.nodes[k.node].netns[k] for k in (source, target))
-            traced = judge_pair(simulator, between(one, other))[0].verdict
-            said = self.verdict(source, target)
-            if said != traced:
-                wrong.append((source, target, said, traced))
-        return wrong
 
     def problems(self) -> Collection[Problem]:
         """The problems of the last state that was judged to the end."""
@@ -172,6 +190,25 @@ class PathsCheck:
     def result(self) -> CheckResult:
         """How the check ended in the last state that was judged to the end."""
         pairs, _ = self.counts()
-        reason = self._fault or ("" if self.done is not None else "not all pairs are judged yet")
-        state = "unknown" if reason else "fail" if self._problems else "pass"
-        return CheckResult("paths", state, pairs, "pairs", reason, DEMANDS)  # type: ignore[arg-type]
+        unknown = [self._fault] if self._fault else [] if self.done else ["not all pairs are judged yet"]
+        unknown += [f"the check is at fault: {one}" for one in self.differences[:1]]
+        partly = []
+        if self._tally.undecided:
+            pairs -= self._tally.undecided
+            partly = [
+                f"{counted(self._tally.undecided, 'pair')}, as rules tell more than {MAX_FILTERED} sorts of pods apart"
+            ]
+        state: Result = (
+            "unknown" if unknown else "fail" if self._problems else "unknown" if partly else "pass"
+        )
+        return CheckResult(
+            "paths",
+            state,
+            pairs,
+            "pairs",
+            "; ".join((*unknown, *partly)),
+            DEMANDS,
+            denied=self._tally.denied,
+            audited=self._audit.audited,
+            differed=self._audit.differed,
+        )

@@ -37,6 +37,7 @@ from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.state.resolve import PAIR_KINDS
 
 DUPLICATE = "duplicate-address"  # as the check of addresses says it
+ALONE: Key = ("alone", 0, 0, 0, 0)
 MAX_PLACES = 64
 MAX_PODS = 64
 MAX_NAMED_PODS = 100
@@ -109,6 +110,10 @@ class Explainer:
             self._look(other)
             yield 15.0
 
+    def take_alone(self, source: NetnsKey, target: NetnsKey) -> None:
+        """Explain a pair that stands for itself only."""
+        self._look(Pair(ALONE, source, target))
+
     def _look(self, pair: Pair) -> Case | None:
         """Trace a pair until a flow fails, in each family, and put it with the others of its cause; return the first."""
         known = self._known.get(pair)
@@ -152,8 +157,8 @@ class Explainer:
             kind, detail = DUPLICATE, format_ip(shared)
         case = self.cases.setdefault((kind, detail), Case(kind, detail, looked, {}, {}))
         sources, targets = self._groups(pair, cause)
-        together = (pair.key, sources.token, targets.token)
-        if pair.key[0] in ("near", "far"):
+        together: Hashable = (pair.key, sources.token, targets.token)
+        if pair.key[0] in ("near", "far", "alone"):
             case.pairs.setdefault(together, sources.size * targets.size)
         for group in (sources, targets):
             case.pods.setdefault(group.token, group)
@@ -165,7 +170,7 @@ class Explainer:
         here = pair.key[0] == "near" or (pair.key[0] == "far" and not self._is_default(pair))
         ends = []
         for end, other in ((pair.source, pair.target), (pair.target, pair.source)):
-            if pod == end or (pod is not None and pod != other):
+            if pair.key == ALONE or pod == end or (pod is not None and pod != other):
                 ends.append(Group(("pod", end), 1, (end,)))
             elif here or node == end.node:
                 alike = self.world.pod(end).cls

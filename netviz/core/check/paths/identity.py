@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from netviz.core.check.facts.forwarding import IP_FORWARD
 from netviz.core.check.paths.contract import Ask
 from netviz.core.model.addr import format_ip, format_prefix
 from netviz.core.sim import sysctl
 from netviz.core.sim.headline.cause import Cause, owner_of
-from netviz.core.sim.steps import Forward, HookVerdict, Neighbour, Opaque, RouteLookup, RpFilter
+from netviz.core.sim.nft.text import rule_text
+from netviz.core.sim.steps import (
+    ChainRef,
+    Forward,
+    HookVerdict,
+    Neighbour,
+    Opaque,
+    RouteLookup,
+    RpFilter,
+    RuleHit,
+)
 from netviz.core.sim.trace import Trace
 from netviz.core.state.node import ClusterState
 
@@ -29,7 +41,8 @@ def detail_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
     elif cause.kind == "rule-drops" and isinstance(what, HookVerdict) and what.chain is not None:
         chain = what.chain.chain
         within = what.hit.within if what.hit is not None else chain.name
-        said = f"{chain.table}/{within}/{what.hit.handle if what.hit is not None else 'policy'}"
+        rule = _digest(what.hit, what.chain) if what.hit is not None else "policy"
+        said = f"{chain.table}/{within}/{rule}"
     elif cause.kind in ("tunnel", "loop", "bridge-drops", "path-unknown"):
         said = cause.path.reason or cause.step.what.cause
     elif cause.kind == "forwarding-off" and isinstance(what, Forward) and what.sysctl:
@@ -61,3 +74,9 @@ def _setting(cluster: ClusterState, cause: Cause, name: str) -> str:
     if ns is None or not name.startswith("net.ipv4.") or IP_FORWARD not in ns.sysctls:
         return name
     return name if sysctl.value(ns, IP_FORWARD) else IP_FORWARD
+
+
+def _digest(hit: RuleHit, ref: ChainRef) -> str:
+    """Name a rule by what it says: who writes it anew, as programs do that restore all of theirs, gives it another handle."""
+    text = rule_text(hit.body, ref.chain.family, xtables=ref.legacy)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

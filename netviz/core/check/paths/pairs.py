@@ -14,7 +14,7 @@ Pairs that name each other are traced all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -44,6 +44,7 @@ class Pairs:
         self.world = world
         self.classes: list[int] = []
         self.star = -1
+        self.undecided = False  # whether there are more sorts than are traced with each other
         self._rank: dict[int, int] = {}
         self.between: dict[tuple[str, int, int], Key] = {}  # what two sorts that rules tell apart come to
         self.rank(lambda _key: True)
@@ -55,6 +56,10 @@ class Pairs:
         self.classes = sorted(members, key=lambda cls: (not good[cls], -len(members[cls]), cls))
         self.star = self.classes[0] if self.classes else -1
         self._rank = {cls: at for at, cls in enumerate(self.classes)}
+
+    def commonest(self, classes: Iterable[int]) -> int:
+        """Return the class of some that the others are held to."""
+        return min(classes, key=self._rank.__getitem__)
 
     def _alone(self, what: str, cls: int) -> Pair:
         pod, kind = next(iter(self.world.members[cls].items()))
@@ -167,7 +172,8 @@ class Pairs:
         for cls in self.classes:
             key = next(iter(self.world.members[cls]))
             sorts.setdefault(self.world.pod(key).filtered, cls)
-        if len(sorts) > MAX_FILTERED:
+        self.undecided = len(sorts) > MAX_FILTERED
+        if self.undecided:
             return
         for one, cls in sorts.items():
             for other, there in sorts.items():
@@ -214,7 +220,7 @@ class Pairs:
         found: list[Key | None] = []
         if near:
             entry = world.nodes[source.node]
-            usual = min(entry.mix, key=lambda one: self._rank[one[0]])[0]
+            usual = self.commonest(cls for cls, _ in entry.mix)
             common = next(key for key, pod in entry.pods.items() if pod.cls == usual)
             pairs = ((source, common), (common, target))
             found += [self.key("near", one, other) for one, other in pairs if one != other]

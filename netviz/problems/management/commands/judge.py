@@ -8,6 +8,8 @@ import socket
 import threading
 from argparse import SUPPRESS, ArgumentParser
 from contextlib import suppress
+from functools import partial
+from random import Random
 from typing import Any
 
 from django.conf import settings
@@ -41,15 +43,16 @@ class Command(BaseCommand):
         """Judge until the server's end of the pipe is closed."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server gets it too, and then ends this process
         os.nice(NICE)
+        make = partial(make_judge, Random())
         pipe = Pipe(socket.socket(fileno=options["fd"]))
         if settings.REDIS_URL:
-            judging = Judging(get_store, make_judge, options["me"])
+            judging = Judging(get_store, make, options["me"])
             threading.Thread(target=_await_end, args=(pipe, judging), daemon=True).start()
             judging.told()
         else:
             store = MemoryStore()
             set_store(store)
-            judging = Judging(get_store, make_judge, options["me"])
+            judging = Judging(get_store, make, options["me"])
             Follower(store, pipe, judging.told, lambda: _end(judging))
         judging.run()
 

@@ -10,7 +10,7 @@ import msgspec
 
 from netviz.core.model.l2 import NUD_REACHABLE
 from netviz.core.model.l3 import Nexthop
-from tests.core.check.paths.clusters import Made, end_names, iifname
+from tests.core.check.paths.clusters import KINDS, Made, end_names, iifname
 from tests.core.sim.build import Net, Ns
 from tests.core.sim.nft import (
     DROP,
@@ -233,3 +233,8 @@ FAULTS: dict[str, Fault] = {
         fdb_gone,
     )
 }
+
+
+def faults_of(kind: str) -> list[str]:
+    """Name the faults that can be planted in a kind of network."""
+    return [name for name, plant in FAULTS.items() if plant(*KINDS[kind](3, 3), random.Random(5)) is not None]
