@@ -15,6 +15,8 @@ NETVIZ_LOG_LEVEL      INFO without
 NETVIZ_SNAPSHOT_MAX_BYTES  what one collector's whole state may have, before compression (256 MiB)
 NETVIZ_REVOKED_STATE_S  how long the state of a node stays whose collector was revoked (600)
 NETVIZ_ENTER          what runs a check command in the namespace {name}, where that isn't nsenter on its node
+NETVIZ_MASQUERADE     whether pods' packets are to leave the cluster with their node's address
+                      (ipv4=yes,ipv6=no); without, what most nodes do is what all are held to
 NETVIZ_METRICS_TOKEN  a Bearer token that opens /metrics and nothing else, for Prometheus
 NETVIZ_EXTERNAL_URL   how people reach this server, for links in alerts
 NETVIZ_WEBHOOK_URL    who is told of problems, in Alertmanager's payload; nobody without
@@ -192,6 +194,19 @@ try:
     ENTER.format(name="")
 except (IndexError, KeyError, ValueError):
     raise ImproperlyConfigured("NETVIZ_ENTER: only {name} may stand in it, for the namespace") from None
+
+# Whether the cluster masquerades what its pods send to the internet: by the length of an address.
+try:
+    MASQUERADE = {
+        {"ipv4": 4, "ipv6": 16}[family]: {"yes": True, "no": False}[answer]
+        for family, answer in (
+            one.strip().split("=")
+            for one in os.environ.get("NETVIZ_MASQUERADE", "").split(",")
+            if one.strip()
+        )
+    }
+except (KeyError, ValueError):
+    raise ImproperlyConfigured("NETVIZ_MASQUERADE: ipv4=yes or no, ipv6=yes or no, comma-separated") from None
 
 # How much of the past the journal keeps: whichever bound is met first.
 JOURNAL_MAX_AGE_S = float(os.environ.get("NETVIZ_JOURNAL_MAX_AGE_S", 7 * 86400))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from django.conf import settings
+
 from netviz.core.check.checker import Checker
 from netviz.core.check.facts import FACTS
 from netviz.core.check.paths.audit import Picker
@@ -47,4 +49,4 @@ def make_judge(pick: Picker, *, one_state: bool = False) -> Judge:
     `pick` picks the pairs that are audited.
     """
     facts = [fact for fact in FACTS if not (one_state and fact.compares)]
-    return Checker(facts, (PathsCheck(pick=pick),))
+    return Checker(facts, (PathsCheck(settings.MASQUERADE, pick),))
