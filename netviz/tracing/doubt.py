@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from netviz.core.sim.outcome import UNSURE
 from netviz.core.sim.reads import Reads
 from netviz.core.sim.trace import UNCERTAIN
 from netviz.core.state.freshness import Stale, stale
@@ -64,7 +65,7 @@ def _what(sections: Iterable[str]) -> str:
 
 
 def doubt(result: dict[str, Any], found: list[Stale]) -> None:
-    """Take the certainty off a trace's JSON, and say in it which state is stale, since when and why."""
+    """Take certainty and outcome off a trace's JSON, and say in it which state is stale, since when and why."""
     if not found:
         return
     by_node = {one.node: one for one in found}
@@ -74,3 +75,5 @@ def doubt(result: dict[str, Any], found: list[Stale]) -> None:
             entry["stale"] = {"since": since, "why": one.why, "sections": list(one.sections)}
     result["assumed"] += [sentence(one) for one in found]
     result["certainty"] = UNCERTAIN
+    result["outcome"] = UNSURE
+    result["headline"] = f"As of {clock(min(one.since_s for one in found))}: {result['headline']}"

@@ -16,11 +16,11 @@ DIRECTORY = Path(__file__).resolve().parents[1] / "data" / "states"
 
 @cache
 def clusters() -> dict[str, list[tuple[Capture, NodeState]]]:
-    """Each folder's nodes."""
-    return {
-        folder.name: [load_nvz(path.read_bytes()) for path in sorted(folder.glob("*.nvz"))]
-        for folder in sorted(DIRECTORY.iterdir())
-    }
+    """The nodes of each folder that has any."""
+    found: dict[str, list[tuple[Capture, NodeState]]] = {}
+    for path in sorted(DIRECTORY.rglob("*.nvz")):
+        found.setdefault(str(path.parent.relative_to(DIRECTORY)), []).append(load_nvz(path.read_bytes()))
+    return found
 
 
 @cache

@@ -11,6 +11,8 @@ import msgspec
 from lab.cluster import Cluster
 from lab.reality import Outcome, Probe
 from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import NetnsKey
+from netviz.core.model.netns import Sysctl
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.trace import Branch, Disposition, Trace
 from netviz.core.sim.trace import Path as TracePath
@@ -31,6 +33,7 @@ DROPS = {
     # A device without carrier takes neighbours' messages along: after three seconds the sender hears of it.
     "QDISC_DROP": {"lost", "unreachable"},
 }
+NO_PMTU_DISC = "net.ipv4.ip_no_pmtu_disc"
 REACHED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
 
 
@@ -81,7 +84,17 @@ def predict(state: ClusterState, cluster: Cluster, probe: Probe) -> Trace:
         size,
         probe.df,
     )
-    return simulate(state, flow)
+    return simulate(state if size is None or probe.df else _may_be_cut(state, flow.src_netns), flow)
+
+
+def _may_be_cut(state: ClusterState, sender: NetnsKey) -> ClusterState:
+    """The state in which a namespace's sockets send without DF: the probes that don't ask for it set that themselves."""
+    node = state.nodes[sender.node]
+    ns = node.netns[sender]
+    sysctls = {**ns.sysctls, NO_PMTU_DISC: Sysctl(NO_PMTU_DISC, 1)}
+    ns = msgspec.structs.replace(ns, sysctls=sysctls)
+    node = msgspec.structs.replace(node, netns={**node.netns, sender: ns})
+    return msgspec.structs.replace(state, nodes={**state.nodes, sender.node: node})
 
 
 def _last_src(path: TracePath) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import faults, netns
+from lab import faults
 from lab.cluster import Cluster, ClusterSpec
 from lab.reality import Probe, send_all
 from tests.live.prediction import Comparison, compare, snapshot
@@ -70,12 +70,6 @@ def large(cluster: Cluster, family: int) -> list[Probe]:
         for size in (BIG, 1500, 1501, 3000)
         for df in (False, True)
     ]
-
-
-def may_be_cut(cluster: Cluster, on: bool) -> None:
-    """Have all sockets of pods send without DF, as the probes do that don't ask for it, whatever their route's MTU."""
-    for name in cluster.pods:
-        netns.set_sysctls(cluster.netns_of(name), {"ipv4/ip_no_pmtu_disc": int(on)})
 
 
 def check(cluster: Cluster, probes: list[Probe], directory: Path) -> list[Comparison]:
@@ -140,14 +134,12 @@ FAULTS = (
 def test_predictions_with_a_fault(cluster: Cluster, tmp_path: Path, fault: str) -> None:
     """With a fault in effect, predictions are right for every pair; only a duplicated address leaves a choice."""
     faults.apply_fault(cluster, fault)
-    may_be_cut(cluster, fault == "wrong-mtu")
     try:
         probes = between_pods(cluster, 4, FAULT_EXCHANGES) + between_pods(cluster, 6, FAULT_EXCHANGES[:1])
         probes += beyond_pods(cluster, 4, (("tcp", OPEN), ("icmp", 0)))
         probes += large(cluster, 4) if fault == "wrong-mtu" else []
         found = check(cluster, probes, tmp_path)
     finally:
-        may_be_cut(cluster, False)
         faults.mend(cluster)
     assert not unknowns(found)
     open_ended = [c for c in found if c.verdict == "one of"]

@@ -67,7 +67,8 @@ def test_a_collector_that_is_gone(store: MemoryStore, operator: Client) -> None:
         show(store, node, silent_s=120 if name == "node-2" else 0)
     store.set_connected("node-2", False, time.time())
     found = trace(operator)
-    assert found["certainty"] == "unknown"
+    assert (found["certainty"], found["outcome"]) == ("unknown", "uncertain")
+    assert found["headline"].startswith("As of ")
     (sentence,) = found["assumed"]
     assert sentence.startswith("node-2's collector is not connected: the state of node-2 is of ")
     stale = stale_of(found)
