@@ -27,6 +27,7 @@ from tests.bench import (
     snapshot,
     steady,
     traces,
+    watcher,
 )
 from tests.bench.machine import LOOPS, Figure, machine, table
 
@@ -46,6 +47,7 @@ BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "conntrack": conntrack.run,
     "netfilter": netfilter.run,
     "nftables": nftables.run,
+    "watcher": watcher.run,
 }
 
 
