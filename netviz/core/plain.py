@@ -8,6 +8,7 @@ the direction of text. Whatever is printed or logged goes through here; JSON esc
 from __future__ import annotations
 
 import logging
+import re
 
 
 def plain(text: str) -> str:
@@ -35,3 +36,13 @@ SHELL_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 def quoted(name: str) -> str:
     """Write a name as a shell takes it: what a pod calls its devices is nobody's command."""
     return name if name and SHELL_PLAIN.issuperset(name) else "'" + name.replace("'", "'\\''") + "'"
+
+
+_OF_DEVICE = re.compile(r"\b(net\.ipv[46]\.(?:conf|neigh)\.)(\S+?)(\.\w+)(?=[=\s]|$)")
+
+
+def runnable(command: str) -> str:
+    """Write the dots of devices' names (flannel.1, eth0.100) in sysctls' names as sysctl(8) takes them: as slashes."""
+    if not command.startswith("sysctl "):
+        return command
+    return _OF_DEVICE.sub(lambda found: found[1] + found[2].replace(".", "/") + found[3], command)

@@ -25,7 +25,7 @@ from netviz.core.model.netfilter import (
     body_digest,
 )
 from netviz.core.model.netns import Holder
-from netviz.core.plain import PlainFormatter, plain
+from netviz.core.plain import PlainFormatter, plain, runnable
 from netviz.core.sim.nft.text import list_command
 from netviz.core.state.delta import NodeDelta, apply, diff
 from netviz.core.state.node import NodeState
@@ -180,3 +180,19 @@ def test_commands_name_chains_as_words_of_a_shell() -> None:
     assert shlex.split(list_command(chain)) == ["nft", "-a", "list", "chain", "ip", "nat", "a;reboot $(id)'"]
     assert shlex.split(list_command(chain, legacy=True))[-1] == "a;reboot $(id)'"
     assert list_command(NftChain(NFPROTO_IPV4, "nat", "PREROUTING")) == "nft -a list chain ip nat PREROUTING"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("sysctl net.ipv4.conf.flannel.1.forwarding", "sysctl net.ipv4.conf.flannel/1.forwarding"),
+        (
+            "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.100.rp_filter=0",
+            "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0/100.rp_filter=0",
+        ),
+        ("sysctl -w net.ipv4.ip_forward=1", "sysctl -w net.ipv4.ip_forward=1"),
+        ("ip link show dev eth0.100", "ip link show dev eth0.100"),
+    ],
+)
+def test_a_device_with_a_dot_is_written_as_sysctl_takes_it(command: str, expected: str) -> None:
+    assert runnable(command) == expected

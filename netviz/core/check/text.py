@@ -8,6 +8,7 @@ from netviz.core.check.problem import Affects, Command, Where
 from netviz.core.check.wiring import name_of
 from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns
+from netviz.core.plain import runnable
 from netviz.core.sim.trace import place_of
 
 MAX_NAMED = 3
@@ -41,4 +42,4 @@ def place(netns: Netns, link: Link | None = None) -> Where:
 
 def command(netns: Netns, text: str) -> Command:
     """A command that is run in a namespace, as it is written on the node outside of it."""
-    return Command(netns.key.node, name_of(netns), place_of(netns).enter + text)
+    return Command(netns.key.node, name_of(netns), place_of(netns).enter + runnable(text))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from netviz.core.check.paths.contract import DENIED, Ask, Verdict, pod_name
-from netviz.core.check.paths.identity import both_of, detail_of, shared_address
+from netviz.core.check.paths.identity import both_of, detail_of, lacks_default, shared_address
 from netviz.core.check.paths.judge import Simulator, asks_of, judge_pair
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.repair import fix_of, without
@@ -23,9 +23,9 @@ from netviz.core.check.problem import Affects, Command, Harm, Problem, Where
 from netviz.core.check.text import affects, counted
 from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.plain import quoted
+from netviz.core.plain import quoted, runnable
 from netviz.core.sim.headline.cause import Cause, cause_of
-from netviz.core.sim.headline.sentences import headline_of
+from netviz.core.sim.headline.sentences import headline_of, where
 from netviz.core.sim.link.cluster_index import having_addr
 from netviz.core.sim.node_index import peer_of
 from netviz.core.sim.outcome import BREAKS, BROKEN, GOOD, UNSURE
@@ -306,14 +306,14 @@ class Explainer:
             cause=case.detail,
             severity="warning" if verdict == UNSURE else "error",
             harm=HARMS[verdict],
-            headline=headline_of(trace, cause),
+            headline=self._headline(trace, cause),
             consequence=_consequence(ask, trace, verdict, pairs),
             where=_where(cause),
-            both=both_of(trace, cause),
+            both=both_of(self.cluster, trace, cause),
             certainty="likely" if verdict == UNSURE else "certain",
             affects=self._affects(case, pairs),
             check=tuple(check),
-            fix=(Command(place.netns.node, place.name, place.enter + fix),) if fix else (),
+            fix=(Command(place.netns.node, place.name, place.enter + runnable(fix)),) if fix else (),
             also=case.looked.beyond,
             flow=trace.flow,
             rests_on=tuple((node, section) for node in _nodes(trace) for section in SECTIONS),
@@ -332,6 +332,12 @@ class Explainer:
         named = affects((pod_name(self.world.pod(key).ns.netns.pod) for key in pods), pairs)
         single = all(group.size == len(group.pods) for group in groups)
         return named if single else msgspec.structs.replace(named, more=total - len(named.pods))
+
+    def _headline(self, trace: Trace, cause: Cause) -> str:
+        if not lacks_default(self.cluster, cause):
+            return headline_of(trace, cause)
+        family = "IPv4" if len(cause.step.packet.dst) == 4 else "IPv6"
+        return f"{where(cause.hop)} has no {family} default route"
 
     def _beyond(self, case: Case, trace: Trace, cause: Cause) -> Iterator[str]:
         """Say what else is in the way, once a cause is gone."""

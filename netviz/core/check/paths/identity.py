@@ -30,7 +30,9 @@ def detail_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
     if isinstance(what, Opaque) and what.names:
         return "/".join((place.netns.node, *what.names))
     said = ""
-    if cause.kind == "no-route":
+    if lacks_default(cluster, cause):
+        said = f"no default route/{8 * len(cause.step.packet.dst)}"
+    elif cause.kind == "no-route":
         owner = owner_of(trace, cause)
         prefix = owner.prefix if owner is not None else None
         said = format_prefix(*prefix) if prefix is not None else format_ip(cause.step.packet.dst)
@@ -51,9 +53,28 @@ def detail_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
     return "/".join(part for part in (place.netns.node, place.pod or place.name, dev, said) if part)
 
 
-def both_of(trace: Trace, cause: Cause) -> str:
-    """Name a node's lack of a route to another's pods for both families."""
+def lacks_default(cluster: ClusterState, cause: Cause) -> bool:
+    """Tell whether a route is missing in a pod that has no default route of the packet's family in any table."""
+    what, place = cause.step.what, cause.place
+    node = cluster.nodes.get(place.netns.node)
+    ns = node.netns.get(place.netns) if node is not None else None
+    missing = (
+        cause.kind == "no-route"
+        and isinstance(what, RouteLookup)
+        and what.route is None
+        and cause.down is None
+    )
+    if ns is None or place.root or not missing:
+        return False
+    width = len(cause.step.packet.dst)
+    return all(route.dst_len or len(route.dst) != width for route in ns.routes.values())
+
+
+def both_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
+    """Name a pod's lack of a default route, or a node's of one to another's pods, for both families."""
     owner, place = owner_of(trace, cause), cause.place
+    if lacks_default(cluster, cause):
+        return f"{place.key}:no default route"
     if cause.kind != "no-route" or not place.root or owner is None or not owner.place.pod:
         return ""
     return f"{place.netns.node}:{owner.place.netns.node}"

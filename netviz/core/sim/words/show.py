@@ -12,7 +12,7 @@ from typing import Any
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.plain import quoted
+from netviz.core.plain import quoted, runnable
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, PROTO_NAMES
 from netviz.core.sim.steps import Copy, Decision, Place
 from netviz.core.sim.trace import Step
@@ -29,7 +29,7 @@ def fill(template: Template, step: Step) -> str:
 
 def command_text(template: Template, step: Step) -> str:
     """Write a command: the names that it holds as a shell takes them."""
-    return template.format_map(_Quoted(step)) if isinstance(template, str) else template(step)
+    return runnable(template.format_map(_Quoted(step)) if isinstance(template, str) else template(step))
 
 
 class _Fields:

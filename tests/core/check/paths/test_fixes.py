@@ -126,3 +126,11 @@ def test_a_node_that_forwards_nothing_is_one_problem() -> None:
     (problem,) = everything(net)
     assert (problem.kind, problem.where.dev) == ("forwarding-off", "")
     assert problem.flow is not None
+
+
+def test_a_pod_without_a_default_route_is_one_problem_whomever_it_doesnt_reach() -> None:
+    net, made = KINDS["textbook"](3, 2)
+    made["pod-1-1"].no_route("0.0.0.0/0")
+    (problem,) = everything(net)
+    assert problem.headline == "pod default/pod-1-1 has no IPv4 default route"
+    assert len(problem.affects.pods) > 2
