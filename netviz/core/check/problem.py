@@ -18,6 +18,8 @@ Severity = Literal["error", "warning"]
 # How a problem hurts, worst first: as the page groups them.
 Harm = Literal["breaks traffic", "breaks the contract", "degrades", "at risk", "not known"]
 Certainty = Literal["certain", "likely"]
+# What is said of a pair of pods; undecided: that would take too long.
+Judgement = Outcome | Literal["denied", "undecided"]
 Result = Literal["pass", "fail", "unknown"]
 
 
@@ -119,8 +121,8 @@ class Difference(msgspec.Struct, frozen=True):
 
     source: str
     target: str
-    said: Outcome | Literal["denied"]
-    traced: Outcome | Literal["denied"]
+    said: Judgement
+    traced: Judgement
     flows: tuple[str, ...]
 
     def __str__(self) -> str:

@@ -106,12 +106,27 @@ def next_script(choices: list[Choice]) -> list[int]:
     return []
 
 
+class Work(msgspec.Struct):
+    """How much a trace may take, in moves (None: any), and has taken, in all its courses."""
+
+    most: int | None = None
+    spent: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no other course is to be begun."""
+        return self.most is not None and self.spent >= self.most
+
+
 class Run:
     """One run: what it reads, its memory and journey, what it recorded and what it chose."""
 
-    def __init__(self, cluster: ClusterState, flow: Flow, script: Sequence[int] = ()) -> None:
+    def __init__(
+        self, cluster: ClusterState, flow: Flow, script: Sequence[int] = (), work: Work | None = None
+    ) -> None:
         self.cluster = cluster
         self.flow = flow
+        self.work = work or Work()
         self.rec = Recorder()
         self.memory = Memory()
         self.journey = Journey()

@@ -46,7 +46,7 @@ from netviz.core.sim.plane.remotes import follow_remote
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.icmp import errors_from_inbound
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.run import Run, next_script
+from netviz.core.sim.run import Run, Work, next_script
 from netviz.core.sim.steps import Assumption, Opaque
 from netviz.core.sim.steps import Origin as Sent
 from netviz.core.sim.sysctl import value
@@ -68,6 +68,7 @@ from netviz.core.sim.words.step import end_reason
 from netviz.core.state.node import ClusterState
 
 MAX_BRANCHES = 64
+TOO_LONG = "not all possible courses were followed: there are too many"
 DEFAULT_TTL = 64
 
 
@@ -91,9 +92,14 @@ def first_packet(flow: Flow) -> Packet:
     )
 
 
-def simulate(cluster: ClusterState, flow: Flow) -> Trace:
-    """Predict what happens to a flow's first packet and to the answer. Never raises for bad state."""
-    branches, assumed = _explore(cluster, flow)
+def simulate(cluster: ClusterState, flow: Flow, most: int | None = None) -> Trace:
+    """Predict what happens to a flow's first packet and to the answer. Never raises for bad state.
+
+    `most` bounds the work, in moves from one layer to the next, what is asked and sent on the way included: courses that
+    would begin after that many are left out, and the last branch says TOO_LONG.
+    """
+    work = Work(most)
+    branches, assumed = _explore(cluster, flow, work)
     origin = Origin(flow.src_netns.node, str(flow.src_netns), "")
     node = cluster.nodes.get(flow.src_netns.node)
     ns = node.netns.get(flow.src_netns) if node is not None else None
@@ -102,7 +108,7 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
     trace = msgspec.structs.replace(
         _doubt(cluster, _conclude(flow, origin, branches)),
         assumed=tuple(assumed),
-        largest=largest_of(flow, branches, lambda smaller: _explore(cluster, smaller)[0]),
+        largest=largest_of(flow, branches, lambda smaller: _explore(cluster, smaller, work)[0]),
     )
     try:
         return add_meanings(cluster, with_owners(cluster, trace))
@@ -110,19 +116,22 @@ def simulate(cluster: ClusterState, flow: Flow) -> Trace:
         return trace  # words are not worth a trace
 
 
-def _explore(cluster: ClusterState, flow: Flow) -> tuple[list[Branch], dict[Assumption, None]]:
+def _explore(cluster: ClusterState, flow: Flow, work: Work) -> tuple[list[Branch], dict[Assumption, None]]:
     """Walk every course, in a fixed order; also returns what the walks rest on."""
     branches: list[Branch] = []
     script: list[int] = []
     assumed: dict[Assumption, None] = {}
     while True:
-        run = Run(cluster, flow, script)
+        run = Run(cluster, flow, script, work)
         run.carry = partial(_carry, run)
         run.fate = partial(_fate, run)
         branches.append(_course(run))
         assumed |= run.assumed
         script = next_script(run.choices)
         if not script:
+            break
+        if work.is_done:
+            branches.append(Branch(None, Path(Disposition.UNKNOWN, TOO_LONG, ())))
             break
         if len(branches) >= MAX_BRANCHES:
             rest = Path(Disposition.UNKNOWN, f"more than {MAX_BRANCHES} possible courses", ())
@@ -257,6 +266,7 @@ def _fate(run: Run, action: Action) -> Ended:
 
 
 def _move(run: Run, action: Action) -> Action:
+    run.work.spent += 1
     try:
         match action:
             case Rx():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from netviz.core.check.paths.contract import Verdict, between, pod_name
+from netviz.core.check.paths.contract import UNDECIDED, Verdict, between, pod_name
 from netviz.core.check.paths.judge import Judged, Simulator, judge_pair
 from netviz.core.check.problem import Difference
 from netviz.core.model.addr import format_ip
@@ -93,7 +93,7 @@ class Audit:
         one, other = (simulator.cluster.nodes[key.node].netns[key] for key in ends)
         judged, _ = judge_pair(simulator, between(one, other))
         verdict = said(*ends)
-        if verdict is None or verdict == judged.verdict:
+        if verdict in (None, UNDECIDED, judged.verdict) or judged.verdict == UNDECIDED:
             self.standing.pop(ends, None)
             return
         found = _difference(one, other, verdict, judged)

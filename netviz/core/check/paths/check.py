@@ -6,15 +6,14 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 
 from netviz.core.check.paths.audit import Audit, Picker
-from netviz.core.check.paths.contract import DENIED, INTERNET, Verdict, worst
+from netviz.core.check.paths.contract import DENIED, INTERNET, UNDECIDED, Verdict, worst
 from netviz.core.check.paths.explain import Explainer, Looked
 from netviz.core.check.paths.judge import Judged, Simulator, asks_of, judge_pair
 from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems
-from netviz.core.check.paths.pairs import MAX_FILTERED, Key, Pair, Pairs
+from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.tally import Tally, tally
 from netviz.core.check.paths.world import World
 from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem, Result
-from netviz.core.check.text import counted
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.headline.sentences import SENTENCES
@@ -133,13 +132,13 @@ class PathsCheck:
         if len(self._looked) > MAX_LOOKED:
             self._looked.clear()
         explainer = Explainer(cluster, self.world, self.pairs, self._looked)
-        denied = False
+        worth = False
         for pair in chain(self.pairs.alone(), self.pairs.together()):
             verdict = self.known[pair.key].verdict
-            denied = denied or verdict == DENIED
+            worth = worth or verdict in (DENIED, UNDECIDED)
             if verdict in (BROKEN, BREAKS, UNSURE):
                 yield from explainer.take(pair)
-        worth = denied or self.pairs.undecided
+        worth = worth or self.pairs.undecided
         self._tally = (yield from tally(self.pairs, self.known, self.said)) if worth else Tally()
         for ends, difference in self._audit.standing.items():
             if difference.traced in (BROKEN, BREAKS, UNSURE):
@@ -192,12 +191,8 @@ class PathsCheck:
         pairs, _ = self.counts()
         unknown = [self._fault] if self._fault else [] if self.done else ["not all pairs are judged yet"]
         unknown += [f"the check is at fault: {one}" for one in self.differences[:1]]
-        partly = []
-        if self._tally.undecided:
-            pairs -= self._tally.undecided
-            partly = [
-                f"{counted(self._tally.undecided, 'pair')}, as rules tell more than {MAX_FILTERED} sorts of pods apart"
-            ]
+        pairs -= self._tally.undecided + self._tally.too_long
+        partly = self._tally.words()
         state: Result = (
             "unknown" if unknown else "fail" if self._problems else "unknown" if partly else "pass"
         )

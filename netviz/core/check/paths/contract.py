@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from netviz.core.check.paths.names import own_addrs
+from netviz.core.check.problem import Judgement
 from netviz.core.model.addr import format_ip, pack_ip
 from netviz.core.model.netns import Pod
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
@@ -25,13 +26,15 @@ from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.trace import Disposition, Flow, Trace
+from netviz.core.sim.walk import TOO_LONG
 from netviz.core.state.node import ClusterState, NetnsState
 
 # Addresses that stand for the internet: of no network in use (RFC 5737, RFC 3849), so no rule is about them alone.
 INTERNET = (pack_ip("203.0.113.1"), pack_ip("2001:db8::203:1"))
-Verdict = Literal["good", "broken", "breaks-contract", "uncertain", "denied"]
+Verdict = Judgement
 DENIED: Verdict = "denied"
-WORST: tuple[Verdict, ...] = (BROKEN, BREAKS, UNSURE, DENIED, GOOD)
+UNDECIDED: Verdict = "undecided"
+WORST: tuple[Verdict, ...] = (BROKEN, BREAKS, UNSURE, UNDECIDED, DENIED, GOOD)
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -109,6 +112,8 @@ def _takes(bound: bytes, v6only: bool, addr: bytes) -> bool:
 def judge(ask: Ask, trace: Trace) -> Verdict:
     """Say what a trace of an asked flow comes to."""
     found: Outcome = outcome_of(trace)
+    if found == UNSURE and trace.branches[-1].forward.reason == TOO_LONG:
+        return UNDECIDED
     if found == BROKEN and is_denied(trace):
         return DENIED
     if found in (GOOD, BREAKS) and ask.target is not None and not arrives_at(trace, ask.target):

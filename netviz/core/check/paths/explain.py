@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from netviz.core.check.paths.contract import DENIED, Ask, Verdict, pod_name
+from netviz.core.check.paths.contract import DENIED, UNDECIDED, Ask, Verdict, pod_name
 from netviz.core.check.paths.identity import both_of, detail_of, lacks_default, shared_address
-from netviz.core.check.paths.judge import Simulator, asks_of, judge_pair
+from netviz.core.check.paths.judge import MAX_MOVES, Simulator, asks_of, judge_pair
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.repair import fix_of, without
 from netviz.core.check.paths.world import World
@@ -129,7 +129,7 @@ class Explainer:
             if len(ask.addr) in found:
                 continue
             judged, traces = judge_pair(self.simulator, [ask])
-            if not traces or judged.verdict in (GOOD, DENIED):
+            if not traces or judged.verdict in (GOOD, DENIED, UNDECIDED):
                 passed.update(*(_nodes(trace) for _, trace in traces))
                 continue
             _, trace = traces[0]
@@ -347,7 +347,7 @@ class Explainer:
             cluster = without(cluster, trace, cause) if cluster is not None else None
             if cluster is None:
                 return
-            trace = simulate(cluster, trace.flow)
+            trace = simulate(cluster, trace.flow, MAX_MOVES)
             found = cause_of(trace)
             if found is None:
                 return

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from netviz.core.check.paths.contract import (
+    UNDECIDED,
     Ask,
     Verdict,
     between,
@@ -32,6 +33,8 @@ from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState, NetnsState
 
+# As much is done for one flow: a few hundred are many, unless courses multiply.
+MAX_MOVES = 2000
 # What hands no frames to the host of the device below it.
 OVER_ANOTHER = ("macvlan", "ipvlan")
 
@@ -72,7 +75,7 @@ class Simulator:
             return None
         for node in {ask.source.key.node, *((ask.target.key.node,) if ask.target is not None else ())}:
             self._warm_up(node, flow)
-        return flow, simulate(self.cluster, flow)
+        return flow, simulate(self.cluster, flow, MAX_MOVES)
 
     def _warm_up(self, node: str, flow: Flow) -> None:
         """Find out whether a node's rules track connections, for which all of them may be read, before that counts."""
@@ -132,6 +135,6 @@ def judge_pair(simulator: Simulator, asks: Iterable[Ask]) -> tuple[Judged, list[
         rewritten = None if left is None else left != flow.src
         verdict = judge(ask, trace)
         found.append(Found(f"{ask.proto}{len(ask.addr)}", flow, verdict, rewritten))
-        if verdict == BROKEN:
-            break  # the others are no better
+        if verdict in (BROKEN, UNDECIDED):
+            break  # the others are no better, and take as long
     return Judged(tuple(found)), traces

@@ -11,21 +11,42 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import NamedTuple
 
 from netviz.core.check.paths.audit import Said
-from netviz.core.check.paths.contract import DENIED, Verdict, worst
+from netviz.core.check.paths.contract import DENIED, UNDECIDED, Verdict, worst
 from netviz.core.check.paths.judge import Judged
-from netviz.core.check.paths.pairs import Key, Pairs
+from netviz.core.check.paths.pairs import MAX_FILTERED, Key, Pairs
+from netviz.core.check.text import counted
 from netviz.core.model.ids import NetnsKey
 
 PAIR_MS = 0.003
 MAX_ODD = 50_000
+COUNTED = (DENIED, UNDECIDED, None)
 ByClass = dict[int, list[NetnsKey]]
 
 
 class Tally(NamedTuple):
-    """Ordered pairs of pods: denied by policy, and not decided."""
+    """Ordered pairs of pods: denied by policy; not decided; not decided as their traces would take too long.
+
+    `alone` are the pods of which that is so on the way to their node or the internet.
+    """
 
     denied: int = 0
     undecided: int = 0
+    too_long: int = 0
+    alone: int = 0
+
+    def words(self) -> list[str]:
+        """Say what isn't decided, and why."""
+        found = []
+        if self.undecided:
+            pairs = counted(self.undecided, "pair")
+            found.append(f"{pairs}, as rules tell more than {MAX_FILTERED} sorts of pods apart")
+        if self.too_long:
+            found.append(f"{counted(self.too_long, 'pair')}, for which there are too many possible courses")
+        if self.alone:
+            found.append(
+                f"{counted(self.alone, 'pod')} with its node or the internet, for which there are too many possible courses"
+            )
+        return found
 
 
 def tally(pairs: Pairs, known: Mapping[Key, Judged], said: Said) -> Generator[float, None, Tally]:
@@ -33,13 +54,15 @@ def tally(pairs: Pairs, known: Mapping[Key, Judged], said: Said) -> Generator[fl
     counting = _Counting(pairs, known)
     yield from counting.run()
     yield from counting.correct(said)
-    return Tally(counting.counts[DENIED], counting.counts[None])
+    counts = counting.counts
+    return Tally(counts[DENIED], counts[None], counts[UNDECIDED], counting.alone)
 
 
 class _Counting:
-    """`counts` is whole for `DENIED` and None (not decided) only."""
+    """`counts` is whole for what is COUNTED only; None is not decided."""
 
     def __init__(self, pairs: Pairs, known: Mapping[Key, Judged]) -> None:
+        self.alone = 0
         self._pairs = pairs
         self._known = known
         self.counts: Counter[Verdict | None] = Counter()
@@ -54,6 +77,9 @@ class _Counting:
     def run(self) -> Iterator[float]:
         for cls in self._members:
             self.counts[self._of(("self", self._kind[cls], self._kind[cls], 0, 0))] += len(self._members[cls])
+            kind = self._kind[cls]
+            if any(self._of((what, kind, kind, 0, 0)) == UNDECIDED for what in ("home", "net")):
+                self.alone += len(self._members[cls])
             self._far(cls)
             yield PAIR_MS * len(self._members)
         for mix, nodes in self._pairs.world.mixes.items():
@@ -102,18 +128,20 @@ class _Counting:
         there: dict[Verdict | None, list[int]] = {}
         for other in self._members:
             there.setdefault(self._between("far", one, other, self._pairs.star), []).append(other)
-        for verdict in (DENIED, None):
+        for verdict in COUNTED:
             for other in there.get(verdict, ()):
                 here = self._per_node[other]
                 near = sum(count * here[node] for node, count in self._per_node[one].items() if node in here)
                 self.counts[verdict] += len(self._members[one]) * len(self._members[other]) - near
 
     def _near(self, classes: list[int], nodes: list[str]) -> None:
+        if not classes:
+            return
         usual = self._pairs.commonest(classes)
         for one in classes:
             for other in classes:
                 verdict = self._between("near", one, other, usual)
-                if verdict in (DENIED, None):
+                if verdict in COUNTED:
                     mine, theirs = self._per_node[one], self._per_node[other]
                     self.counts[verdict] += sum(mine[n] * (theirs[n] - (one == other)) for n in nodes)
 

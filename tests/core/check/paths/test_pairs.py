@@ -200,6 +200,7 @@ def test_pairs_that_policies_deny_are_counted(
     net, made = textbook(nodes, 3)
     for name in ("pod-1-1", "pod-2-1"):
         deny(made, name)
+    net.node("node-9")  # has no pods
     cluster = net.cluster()
     check = judged(cluster)
     traced = one_by_one(cluster)
