@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 
 from netviz.core.model.ids import LinkKey
+from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT
 from netviz.core.model.link import IFF_LOOPBACK, BridgeInfo, Link
 from netviz.core.model.netfilter import (
     NF_FORWARD,
@@ -91,8 +92,20 @@ def ndp_passes(run: Run, requester: LinkKey, sender: bytes, heard: Heard, target
     ask = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=NDP_HOP_LIMIT, length=NDP_LENGTH)
     ask = ask.but(own=True)
     ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION, smac=one.mac, dmac=b"\x33\x33\xff" + target[13:])
-    answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=other.mac, dmac=one.mac)
+    answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=other.mac)
+    answer = answer.but(dmac=_known_mac(run, heard.link, sender, one.mac))
     return _exchange(run, requester, heard, ask, answer)
+
+
+def _known_mac(run: Run, responder: LinkKey, sender: bytes, asked_by: bytes) -> bytes:
+    """Return the MAC that an advertisement is sent to: its neighbour entry's, which the solicitation may not change.
+
+    Source: net/ipv6/ndisc.c, ndisc_recv_ns, ndisc_send_skb; net/core/neighbour.c, __neigh_update (Linux 6.18).
+    """
+    entry = run.netns(responder.netns).neighs.get((responder.ifindex, sender, False))
+    if entry is None or not entry.state & (NUD_PERMANENT | NUD_NOARP):
+        return asked_by
+    return entry.mac or bytes(len(asked_by))
 
 
 def _link(run: Run, key: LinkKey) -> Link:
@@ -111,10 +124,9 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
     """Pass a message through all hooks from one link to another; UNKNOWN where one changes what it says."""
     if message.arp and not _any_filters(run, start, path, end):
         return Filtered(Tri.TRUE)
-    passed = message
     with run.aside():
         try:
-            passed = _sent(run, passed, start)
+            passed = sent = _sent(run, message, start)
             for crossing in path:
                 passed = _bridged(run, passed.scrubbed(True) if crossing.in_ifindex else passed, crossing)
             inside = bool(path) and not path[-1].out_ifindex
@@ -125,9 +137,14 @@ def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ..
         except Ended as ended:
             unknown = ended.disposition is Disposition.UNKNOWN
             return Filtered(Tri.UNKNOWN if unknown else Tri.FALSE, _last_verdict(run.rec))
-    changed = [field for field in SAID if getattr(passed, field) != getattr(message, field)]
+    meant = message.but(dmac=_link(run, end).mac) if _is_answer(message) else message
+    changed = [field for field in SAID if getattr(passed, field) != getattr(meant, field)]
+    if changed == ["dmac"] and passed.dmac == message.dmac and not takes_any_mac(_link(run, end)):
+        return Filtered(Tri.FALSE)  # no rule mends the MAC that the answer is sent to
     if changed == ["dmac"] and _is_for_others(run, passed, end):
         return Filtered(Tri.FALSE, "another MAC")
+    if path and message.dmac != meant.dmac and sent.dmac != passed.dmac:
+        return Filtered(Tri.UNKNOWN)  # bridges may have sent it elsewhere before
     if set(changed) <= {"src", "dst"} and _is_answer(message):
         return _reads(run, message, passed, end)
     if changed == ["src"] and not message.arp and not owned_addrs(run.netns(start.netns), passed.src):

@@ -7,7 +7,7 @@ drivers/net/vxlan/vxlan_core.c, vxlan_snoop (Linux 6.18).
 from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT
+from netviz.core.model.l2 import NUD_PERMANENT
 from netviz.core.model.link import Link
 from netviz.core.sim.heard import Crossing
 from netviz.core.sim.link.bridge import (
@@ -38,16 +38,6 @@ def reply_arrives(
     if locked:
         run.end_unknown(ns, link, packet, Neighbour("unknown", "locked port", nexthop=nexthop))
     return arrives
-
-
-def knows_requester(run: Run, responder: LinkKey, sender: bytes, requester: bytes) -> bool:
-    """Tell whether an answer gets the requester's MAC: IPv6 takes it from its neighbour entry, which may be pinned.
-
-    Source: net/ipv6/ndisc.c, ndisc_send_na, ndisc_send_skb (Linux 6.18).
-    """
-    entry = run.netns(responder.netns).neighs.get((responder.ifindex, sender, False))
-    pinned = entry is not None and entry.state & (NUD_PERMANENT | NUD_NOARP)
-    return len(sender) != 16 or entry is None or not pinned or entry.mac == requester
 
 
 def learn_requester(run: Run, link: Link, sender: bytes, answer: Responder) -> None:

@@ -23,7 +23,6 @@ from netviz.core.sim.neighbour.arp_nd_filter import arp_passes, ndp_passes
 from netviz.core.sim.neighbour.gleaning import note, pending_mac
 from netviz.core.sim.neighbour.reply_path import (
     carry_reply,
-    knows_requester,
     learn_macs,
     learn_requester,
     reply_arrives,
@@ -193,7 +192,6 @@ def _let_through(
         else:
             filtered = arp_passes(run, own, sender, answer.heard, nexthop)
         arrives = reply_arrives(run, ns, link, packet, nexthop, answer)
-        arrives = arrives and knows_requester(run, answer.heard.link, sender, link.mac)
         reached = reached or filtered.asked
         if filtered.asked and sender:
             learn_requester(run, link, sender, answer)
