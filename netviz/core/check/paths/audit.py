@@ -35,7 +35,9 @@ class Picker(Protocol):
 
 
 class Audit:
-    """What was audited, and the pairs that differ. `audited` and `differed` count from the beginning on."""
+    """What was audited, and the pairs that differ. `audited` and `differed` count from the beginning on; a pair that
+    either side leaves undecided is in neither.
+    """
 
     def __init__(self, pick: Picker | None = None) -> None:
         self._pick = pick
@@ -72,8 +74,7 @@ class Audit:
         simulator = Simulator(cluster)
         for number in self._queue[:AT_ONCE]:
             source, target = divmod(number, len(self._pods))
-            self._compare(simulator, (self._pods[source], self._pods[target]), said)
-            self.audited += 1
+            self.audited += self._compare(simulator, (self._pods[source], self._pods[target]), said)
             self._owed = max(0, self._owed - 1)
         del self._queue[:AT_ONCE]
         return self.differed > before
@@ -89,18 +90,21 @@ class Audit:
 
     def _compare(
         self, simulator: Simulator, ends: Ends, said: Said, before: Difference | None = None
-    ) -> None:
+    ) -> bool:
+        """Compare a pair; tell whether both could decide it."""
         one, other = (simulator.cluster.nodes[key.node].netns[key] for key in ends)
         judged, _ = judge_pair(simulator, between(one, other))
         verdict = said(*ends)
-        if verdict in (None, UNDECIDED, judged.verdict) or judged.verdict == UNDECIDED:
+        compared = verdict not in (None, UNDECIDED) and judged.verdict != UNDECIDED
+        if verdict is None or not compared or verdict == judged.verdict:
             self.standing.pop(ends, None)
-            return
+            return compared
         found = _difference(one, other, verdict, judged)
         if before is None and ends not in self.standing:
             self.differed += 1
         if len(self.standing) < MAX_STANDING:
             self.standing[ends] = found
+        return True
 
 
 def _difference(source: NetnsState, target: NetnsState, said: Verdict, judged: Judged) -> Difference:
