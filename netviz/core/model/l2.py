@@ -17,6 +17,7 @@ NUD_PROBE = 0x10
 NUD_FAILED = 0x20
 NUD_NOARP = 0x40
 NUD_PERMANENT = 0x80
+NUD_PINNED = NUD_PERMANENT | NUD_NOARP  # what no packet changes (net/core/neighbour.c, __neigh_update)
 
 NTF_SELF = 0x02
 NTF_MASTER = 0x04

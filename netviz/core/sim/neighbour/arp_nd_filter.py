@@ -16,7 +16,7 @@ from functools import partial
 import msgspec
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT
+from netviz.core.model.l2 import NUD_PINNED
 from netviz.core.model.link import IFF_LOOPBACK, BridgeInfo, Link
 from netviz.core.model.netfilter import (
     NF_FORWARD,
@@ -103,7 +103,7 @@ def _known_mac(run: Run, responder: LinkKey, sender: bytes, asked_by: bytes) -> 
     Source: net/ipv6/ndisc.c, ndisc_recv_ns, ndisc_send_skb; net/core/neighbour.c, __neigh_update (Linux 6.18).
     """
     entry = run.netns(responder.netns).neighs.get((responder.ifindex, sender, False))
-    if entry is None or not entry.state & (NUD_PERMANENT | NUD_NOARP):
+    if entry is None or not entry.state & NUD_PINNED:
         return asked_by
     return entry.mac or bytes(len(asked_by))
 

@@ -11,7 +11,7 @@ Unmodelled: locktime; an entry that has changed within the last second would sta
 from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Neigh
+from netviz.core.model.l2 import NUD_PINNED, Neigh
 from netviz.core.model.link import Link
 from netviz.core.sim.heard import Domain, Heard
 from netviz.core.sim.link.underlay import on_segment
@@ -35,7 +35,7 @@ def note(run: Run, requester: LinkKey, link: Link, sender: bytes, target: bytes,
 
 def gleaned_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neigh | None) -> bytes:
     """Return the MAC that an entry for an address has by now, as the last question of this run shows; b"" for none."""
-    if entry is None or entry.state & (NUD_PERMANENT | NUD_NOARP):
+    if entry is None or entry.state & NUD_PINNED:
         return b""
     here = LinkKey(ns.key, link.ifindex)
     for question in reversed(run.memory.questions.get(addr, ())):

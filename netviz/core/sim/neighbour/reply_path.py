@@ -7,7 +7,7 @@ drivers/net/vxlan/vxlan_core.c, vxlan_snoop (Linux 6.18).
 from __future__ import annotations
 
 from netviz.core.model.ids import LinkKey
-from netviz.core.model.l2 import NUD_PERMANENT
+from netviz.core.model.l2 import NUD_PINNED
 from netviz.core.model.link import Link
 from netviz.core.sim.heard import Crossing
 from netviz.core.sim.link.bridge import (
@@ -44,7 +44,7 @@ def learn_requester(run: Run, link: Link, sender: bytes, answer: Responder) -> N
     """Keep the entry that a question leaves behind where it is answered."""
     other = answer.heard.link
     known = run.netns(other.netns).neighs.get((other.ifindex, sender, False))
-    if known is None or not known.state & NUD_PERMANENT:
+    if known is None or not known.state & NUD_PINNED:
         run.memory = run.memory.with_neigh((other.netns, other.ifindex, sender), link.mac)
 
 

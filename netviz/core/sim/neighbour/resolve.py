@@ -5,7 +5,7 @@ Source: net/core/neighbour.c, __neigh_event_send, neigh_resolve_output (Linux 6.
 
 from __future__ import annotations
 
-from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT
+from netviz.core.model.l2 import NUD_FAILED, NUD_NOARP, NUD_PERMANENT, NUD_PINNED
 from netviz.core.model.link import ARPHRD_ETHER, IFF_LOOPBACK, IFF_NOARP
 from netviz.core.sim.actions import Resolve
 from netviz.core.sim.neigh_entries import is_usable
@@ -33,7 +33,7 @@ def resolve(run: Run, ask: Resolve) -> Packet:
     late = overlay is not None and known in run.memory.pending_neighs
     if late and run.choose(("late", *known), 2, None) == 1:
         overlay = None
-    if overlay is not None and not (entry is not None and entry.state & NUD_PERMANENT):
+    if overlay is not None and not (entry is not None and entry.state & NUD_PINNED):
         packet = packet.but(smac=link.mac, dmac=overlay)
         run.record(
             ns,
