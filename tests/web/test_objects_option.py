@@ -75,7 +75,7 @@ def test_the_lists_are_a_clusters_objects() -> None:
         (None, b"", "no *.json"),
         ("pods.json", b"{", "no list"),
         ("pods.json.gz", b"not packed", "pods.json.gz"),
-        ("pods.json.gz", gzip.compress(b'{"kind": "PodList"}')[:-12], "pods.json.gz"),
+        ("pods.json.gz", gzip.compress(b'{"kind": "PodList"}', mtime=0)[:-12], "pods.json.gz"),
     ],
 )
 @pytest.mark.parametrize("command", ["trace", "verify"])
