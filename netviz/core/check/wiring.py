@@ -104,6 +104,15 @@ class Wiring:
         return found
 
     @cached_property
+    def bridged(self) -> dict[int, list[Pair]]:
+        """Those whose host end has a master, by the master's ifindex, which may be in another namespace."""
+        found: dict[int, list[Pair]] = {}
+        for pair in self.pairs.values():
+            if pair.host.master:
+                found.setdefault(pair.host.master, []).append(pair)
+        return found
+
+    @cached_property
     def wires(self) -> frozenset[int]:
         """The links of the node's own namespace whose other end no collector can show."""
         root = self.root

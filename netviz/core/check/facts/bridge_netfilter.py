@@ -25,10 +25,11 @@ def _find(look: Look) -> Iterator[Problem]:
     root = look.root
     if root is None:
         return
-    bridges: dict[int, list[Pair]] = {}
-    for pair in look.wiring.pairs.values():
-        if pair.host.master and pair.ns.netns.pod is not None:
-            bridges.setdefault(pair.host.master, []).append(pair)
+    bridges = {
+        ifindex: pods
+        for ifindex, pairs in look.wiring.bridged.items()
+        if (pods := [pair for pair in pairs if pair.ns.netns.pod is not None])
+    }
     look.judged = len(bridges)
     for family, width, tool in FAMILIES:
         setting = f"net.bridge.bridge-nf-call-{tool}"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Problem
 from netviz.core.check.text import affects, command, place
-from netviz.core.check.wiring import Pair
 from netviz.core.plain import quoted
 from netviz.core.sim.trace import pod_name
 
@@ -16,13 +15,12 @@ def _find(look: Look) -> Iterator[Problem]:
     root = look.root
     if root is None:
         return
-    bridges: dict[int, list[Pair]] = {}
-    for pair in look.wiring.pairs.values():
-        if pair.host.port is not None and pair.host.master in root.links:
-            bridges.setdefault(pair.host.master, []).append(pair)
-    for ifindex, ports in bridges.items():
+    for ifindex, pairs in look.wiring.bridged.items():
+        if ifindex not in root.links:
+            continue
+        ports = [(pair, pair.host.port) for pair in pairs if pair.host.port is not None]
         look.judged += len(ports)
-        without = [pair for pair in ports if pair.host.port is not None and not pair.host.port.hairpin]
+        without = [pair for pair, port in ports if not port.hairpin]
         if not without or len(without) * 2 >= len(ports):
             continue
         bridge = root.links[ifindex].ifname

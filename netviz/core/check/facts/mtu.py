@@ -39,14 +39,11 @@ def _find(look: Look) -> Iterator[Problem]:
     root = look.root
     if root is None:
         return
-    bridges: dict[int, list[Pair]] = {}
     for pair in look.wiring.pairs.values():
         look.judged += 1
         if pair.host.mtu != pair.inner.mtu:
             yield _ends_differ(look, root, pair)
-        if pair.host.master:
-            bridges.setdefault(pair.host.master, []).append(pair)
-    for ifindex, ports in bridges.items():
+    for ifindex, ports in look.wiring.bridged.items():
         bridge, even = root.links.get(ifindex), [pair for pair in ports if pair.host.mtu == pair.inner.mtu]
         if bridge is not None and len({pair.host.mtu for pair in even}) > 1:
             yield _ports_differ(look, root, bridge, even)
