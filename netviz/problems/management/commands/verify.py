@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from random import Random
-from typing import Any, NoReturn
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from netviz.core.check.problem import Report
 from netviz.core.plain import plain
@@ -14,22 +14,17 @@ from netviz.core.wire.nvz import NvzError
 from netviz.ingest.faults import sentence
 from netviz.problems.checks import make_judge
 from netviz.problems.told import as_json, as_junit, as_text
+from netviz.tracing.offline import OfflineCommand
 from netviz.tracing.states import View, of_files
 
-SOUND, PROBLEMS, BAD_INPUT, FAILED = 0, 1, 2, 3
+SOUND, PROBLEMS, FAILED = 0, 1, 3
 
 
-class Command(BaseCommand):
+class Command(OfflineCommand):
     """Verify a cluster offline."""
 
+    name = "verify"
     help = "Find what is wrong in a cluster's network from state files (python -m agents snapshot)"
-    requires_system_checks: list[str] = []
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a parser whose complaints are one line, and which takes no abbreviations."""
-        parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
-        parser.error = self.fail  # type: ignore[method-assign]
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
@@ -57,11 +52,6 @@ class Command(BaseCommand):
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--json", action="store_true", help="the stable JSON object")
         form.add_argument("--junit", action="store_true", help="JUnit's XML, a test case for each check")
-
-    def fail(self, message: str, status: int = BAD_INPUT) -> NoReturn:
-        """Complain in one line and exit."""
-        self.stderr.write(plain(f"verify: {' '.join(str(message).split())}"))
-        raise SystemExit(status)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Judge, print, and exit with 0 (nothing that counts), 1 (problems), 2 (bad input) or 3 (netviz failed)."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.db import DatabaseError
 
 from netviz.core.plain import plain
@@ -14,26 +14,20 @@ from netviz.core.sim.walk import simulate
 from netviz.core.wire.nvz import NvzError
 from netviz.ingest.history import BadTime, NoHistory, parse_time
 from netviz.tracing.doubt import clock
+from netviz.tracing.offline import OfflineCommand
 from netviz.tracing.predict import CannotTrace, describe, resolve
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View, of_files, past
 
-BAD_INPUT = 2
 # The options that are a request's fields.
 ASKED = ("source", "target", "proto", "sport", "dport", "length", "df")
 
 
-class Command(BaseCommand):
+class Command(OfflineCommand):
     """Trace a packet offline."""
 
+    name = "trace"
     help = "Predict the path of a packet, and of the answer, from state files (python -m agents snapshot)"
-    requires_system_checks: list[str] = []
-
-    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
-        """Make a parser whose complaints are one line, and which takes no abbreviations."""
-        parser = super().create_parser(prog_name, subcommand, allow_abbrev=False, **kwargs)
-        parser.error = self.fail  # type: ignore[method-assign]
-        return parser
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
@@ -59,11 +53,6 @@ class Command(BaseCommand):
         parser.add_argument(
             "--json", action="store_true", help="the stable JSON object; -v 2 details the text"
         )
-
-    def fail(self, message: str) -> NoReturn:
-        """Complain in one line and exit with status 2."""
-        self.stderr.write(plain(f"trace: {' '.join(str(message).split())}"))
-        raise SystemExit(BAD_INPUT)
 
     def _view(self, options: dict[str, Any]) -> View:
         if options["state"]:
