@@ -151,13 +151,9 @@ class Pairs:
 
     def odd(self) -> Iterator[Pair]:
         """List pairs of all nodes of which one knows the other otherwise than most, both ways."""
-        world = self.world
-        for name, others in world.odd.items():
+        for name, others in self.world.odd_ties():
             mine = self._by_unit(name)
-            for unit in others:
-                there = world.units.node_of[unit]
-                if there == name or there not in world.nodes:
-                    continue
+            for unit, there in others:
                 theirs = self._by_unit(there).get(unit, ())
                 for source in (key for sources in mine.values() for key in sources):
                     for target in theirs:

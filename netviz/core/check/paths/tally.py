@@ -90,12 +90,9 @@ class _Counting:
         """Count the pairs of units that know each other otherwise than most, instead of as most."""
         world = self._pairs.world
         done: set[tuple[int, int]] = set()
-        for name, others in world.odd.items():
+        for name, others in world.odd_ties():
             units = self._units(name)
-            for unit in others:
-                there = world.units.node_of[unit]
-                if there == name or there not in world.nodes:
-                    continue
+            for unit, there in others:
                 theirs = self._units(there).get(unit, {})
                 for mine, pods in units.items():
                     if len(done) < MAX_ODD and not {(mine, unit), (unit, mine)} & done:

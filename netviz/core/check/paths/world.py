@@ -100,6 +100,12 @@ class World:
         self.odd: dict[str, dict[int, int]] = {}  # nodes with ties that aren't their default
         self._spans_of: frozenset[tuple[Range, Hashable]] = frozenset()
 
+    def odd_ties(self) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+        """Say of each node which units on other nodes it knows otherwise than most: (unit, its node)."""
+        for name, others in self.odd.items():
+            there = ((unit, self.units.node_of[unit]) for unit in others)
+            yield name, [(unit, node) for unit, node in there if node != name and node in self.nodes]
+
     def follow(self, cluster: ClusterState) -> Iterator[float]:
         """Take in a state, in steps; each says how many milliseconds it took, about."""
         self.rules.bodies = cluster.bodies
