@@ -120,7 +120,7 @@ def test_the_json_is_the_stable_object(files: Files) -> None:
     assert (shown["version"], shown["checked"]["pods"]) == (1, 6)
     assert {"name", "result", "at"} <= shown["checked"]["checks"][0].keys()
     problem = shown["problems"][0]
-    assert problem["id"].startswith("duplicate-address:")
+    assert problem["id"] == "duplicate-address:node-1:4:102:0+node-2:4:106:0"
     fixed = ("since", "until", "state", "also", "certainty")
     assert [problem[name] for name in fixed] == [None, None, "open", [], "certain"]
     assert problem["trace"]["outcome"] == "broken"
