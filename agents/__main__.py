@@ -101,6 +101,9 @@ def _add_kubernetes(parser: argparse.ArgumentParser) -> None:
         "--context", metavar="NAME", help="the kubeconfig's context (default: its current one)"
     )
     parser.add_argument(
+        "--objects", metavar="DIR", help="follow the API's lists in this folder (*.json, *.json.gz) instead"
+    )
+    parser.add_argument(
         "--snapshot", metavar="FILE.nvz", help="list everything once, write it to this file, and end"
     )
     _add_server_options(parser, required=False)

@@ -30,7 +30,7 @@ from typing import NoReturn
 
 from lab import kinds, privileges, userns
 from lab.spec import LabError
-from lab.stack import Stack, StackError
+from lab.stack import WATCHER, Stack, StackError
 from netviz.core.plain import plain
 
 RECORDINGS = Path(__file__).resolve().parent / "recordings"
@@ -74,8 +74,8 @@ def bring_loopback_up() -> None:
 
 
 @contextmanager
-def live_lab(options: argparse.Namespace) -> Iterator[dict[str, list[str]]]:
-    """The emulated cluster: node name -> its collector's arguments."""
+def live_lab(options: argparse.Namespace) -> Iterator[tuple[dict[str, list[str]], Path]]:
+    """The emulated cluster: node name -> its collector's arguments, and the folder of the API's lists."""
     from lab import cluster as lab_cluster
     from lab.traffic import Traffic
 
@@ -84,7 +84,8 @@ def live_lab(options: argparse.Namespace) -> Iterator[dict[str, list[str]]]:
     spec = lab_cluster.ClusterSpec(CLUSTER_NAME, nodes=nodes, pods=pods, kind=kind, services=options.services)
     say(f"lab: {kind}, {nodes} nodes with {pods} pods each, {options.services} services and DNS")
     with lab_cluster.Cluster.up(spec, progress=say) as cluster, Traffic(cluster):
-        yield {node.name: node.collector_args() for node in cluster.nodes.values()}
+        collectors = {node.name: node.collector_args() for node in cluster.nodes.values()}
+        yield collectors, cluster.site.directory / "objects"
 
 
 def make_data_dir() -> tuple[Path, int]:
@@ -140,9 +141,8 @@ def serve(stack: Stack, *, is_recording: bool = False) -> NoReturn:
         assert stack.server is not None
         stack.server.check()
         for node in stack.lost_collectors():
-            say(
-                f"the collector of {node} ended ({stack.data_dir / node}.log says why); the demo goes on without it"
-            )
+            what = "the watcher" if node == WATCHER else f"the collector of {node}"
+            say(f"{what} ended ({stack.data_dir / node}.log says why); the demo goes on without it")
         time.sleep(0.5)
 
 
@@ -199,8 +199,8 @@ def main(argv: list[str]) -> int:
         if reason is None:
             os.environ["NETVIZ_ENTER"] = f".venv/bin/python -m lab exec --cluster {CLUSTER_NAME} {{name}} --"
             with (
-                live_lab(options) as collectors,
-                Stack(collectors, data_dir, options.port, inherited) as stack,
+                live_lab(options) as (collectors, objects),
+                Stack(collectors, data_dir, options.port, inherited, objects=objects) as stack,
             ):
                 serve(stack)
         else:

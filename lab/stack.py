@@ -1,7 +1,7 @@
 """A whole netviz as processes: a server, and a collector for each node of a cluster.
 
 The demo, the whole-stack tests and the benchmarks start it this way, so all of them run what users
-run: `manage.py serve` and `python -m agents run`, over a real socket.
+run: `manage.py serve`, `python -m agents run` and `python -m agents kubernetes`, over a real socket.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ import msgspec
 
 ROOT = Path(__file__).resolve().parent.parent
 PR_SET_PDEATHSIG = 1
+WATCHER = "watcher"
+DEFAULT_CLUSTER = "default"  # whose objects a watcher tells that isn't told of which
 Progress = Callable[[str], None]
 
 
@@ -125,7 +127,8 @@ class Stack:
     """A server and collectors.
 
     `collectors` maps a node's name to the arguments that show it to a collector; `command` is what
-    the collectors do: "run" on a live node, or "replay" a recording.
+    the collectors do: "run" on a live node, or "replay" a recording. `objects` is a folder of the Kubernetes API's
+    lists that is kept up to date, for the cluster's watcher; without, there is none.
     """
 
     def __init__(
@@ -135,8 +138,10 @@ class Stack:
         port: int = 0,
         listen_fd: int | None = None,
         command: str = "run",
+        objects: Path | None = None,
     ) -> None:
         self.command = command
+        self.objects = objects
         self.collector_args = dict(collectors)
         self.collector_url: str | None = None  # where collectors connect, when not to the server itself
         self.data_dir = data_dir
@@ -170,8 +175,10 @@ class Stack:
     def provision(self, user: str = "admin") -> Access:
         """Make the database, a login with an API token, and a token for each collector."""
         self.manage("migrate", "-v0")
-        made = json.loads(self.manage("provision", "--user", user, *self.collector_args))
-        for node, token in made["collectors"].items():
+        also = ["--watcher"] if self.objects is not None else []
+        made = json.loads(self.manage("provision", "--user", user, *also, *self.collector_args))
+        watcher = {WATCHER: made["watcher"]} if also else {}
+        for node, token in {**made["collectors"], **watcher}.items():
             path = self.token_file(node)
             path.touch(mode=0o600)
             path.write_text(token)
@@ -201,19 +208,21 @@ class Stack:
 
     def start_collector(self, node: str) -> Part:
         """Start the collector of one node."""
-        argv = [sys.executable, "-m", "agents", self.command, *self.collector_args[node], "--node", node]
-        argv += [
-            "--server",
-            self.collector_url or self.access.url,
-            "--token-file",
-            str(self.token_file(node)),
-        ]
-        part = Part(f"collector of {node}", argv, self.data_dir / f"{node}.log", self.env)
-        self.collectors[node] = part
-        return part
+        argv = [self.command, *self.collector_args[node], "--node", node]
+        return self._start_agent(node, f"collector of {node}", argv)
+
+    def start_watcher(self) -> Part:
+        """Start what tells the server of the cluster's objects."""
+        return self._start_agent(WATCHER, WATCHER, ["kubernetes", "--objects", str(self.objects)])
+
+    def _start_agent(self, key: str, name: str, argv: Sequence[str]) -> Part:
+        server = ["--server", self.collector_url or self.access.url]
+        argv = [sys.executable, "-m", "agents", *argv, *server, "--token-file", str(self.token_file(key))]
+        self.collectors[key] = Part(name, argv, self.data_dir / f"{key}.log", self.env)
+        return self.collectors[key]
 
     def lost_collectors(self) -> list[str]:
-        """Name the nodes whose collectors ended since this was asked last."""
+        """Name the nodes (or WATCHER) whose collectors ended since this was asked last."""
         lost = [node for node, part in self.collectors.items() if not part.running]
         for node in lost:
             self.collectors.pop(node).stop()
@@ -228,6 +237,8 @@ class Stack:
         progress(f"{len(self.collector_args)} collectors")
         for node in self.collector_args:
             self.start_collector(node)
+        if self.objects is not None:
+            self.start_watcher()
         self.wait_connected()
         return self.access
 
@@ -238,8 +249,9 @@ class Stack:
             for part in (self.server, *self.collectors.values()):
                 if part is not None:
                     part.check()
-            nodes = {node["name"]: node for node in self.topology()["nodes"]}
-            return all(nodes.get(name, {}).get("connected") for name in self.collector_args)
+            graph = self.topology()
+            known = {one["name"] for part in ("nodes", "clusters") for one in graph[part] if one["connected"]}
+            return known >= {*self.collector_args, *([DEFAULT_CLUSTER] if self.objects is not None else [])}
 
         wait_until(connected, timeout_s, "the collectors' connection", every_s=0.1)
 

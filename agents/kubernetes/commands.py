@@ -1,4 +1,7 @@
-"""`python -m agents kubernetes`: keep a server informed of a cluster's objects, or write them to a file once."""
+"""`python -m agents kubernetes`: keep a server informed of a cluster's objects, or write them to a file once.
+
+They come from the cluster's API, or (`--objects`) out of a folder of its lists.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ import asyncio
 import os
 import sys
 import time
+from pathlib import Path
 
 from agents.kubernetes.client import Api, ApiOptions, NoConfig, read_config
+from agents.kubernetes.folder import Folder
+from agents.kubernetes.objects import ObjectsSource
 from agents.kubernetes.watcher import Watcher
 from agents.live import run_until_signalled, server_options
 from agents.options import BadInput, file_behind
@@ -23,10 +29,16 @@ def run_kubernetes(args: argparse.Namespace) -> int:
     if not 0 < len(args.cluster) <= 200 or not args.cluster.isprintable():
         raise BadInput(f"--cluster {args.cluster!r}: no name of a cluster")
     options = ApiOptions(args.kubeconfig, args.context)
-    try:
-        read_config(options)
-    except NoConfig as err:
-        raise BadInput(str(err)) from None
+    if args.objects is not None:
+        if args.snapshot is not None or args.kubeconfig is not None or args.context is not None:
+            raise BadInput("--objects reads files: it goes without --snapshot, --kubeconfig and --context")
+        if not Path(args.objects).is_dir():
+            raise BadInput(f"--objects {args.objects}: no such directory")
+    else:
+        try:
+            read_config(options)
+        except NoConfig as err:
+            raise BadInput(str(err)) from None
     if args.snapshot is not None:
         return _snapshot(args, options)
     if args.server is None or args.token_file is None:
@@ -34,18 +46,23 @@ def run_kubernetes(args: argparse.Namespace) -> int:
     server = server_options(args, cluster_source(args.cluster), None)
 
     async def work() -> None:
-        await keep_informed(Watcher(args.cluster, lambda: Api(options)), server)
+        await keep_informed(
+            Watcher(args.cluster, lambda: Api(options))
+            if args.objects is None
+            else Folder(args.cluster, Path(args.objects)),
+            server,
+        )
 
     return run_until_signalled(work(), verbose=args.verbose)
 
 
-async def keep_informed(watcher: Watcher, server: TransportOptions) -> None:
-    """Watch, and tell a server from when each kind was listed or couldn't be, until cancelled."""
-    transport = Transport(server, watcher)
-    watcher.sink = transport
+async def keep_informed(source: ObjectsSource, server: TransportOptions) -> None:
+    """Follow the objects, and tell a server from when each kind was listed or couldn't be, until cancelled."""
+    transport = Transport(server, source)
+    source.sink = transport
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(watcher.run())
-        await watcher.ready.wait()
+        tasks.create_task(source.run())
+        await source.ready.wait()
         await transport.run()
 
 

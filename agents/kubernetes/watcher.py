@@ -1,9 +1,10 @@
 """A cluster's objects, kept up to date: the state that the watcher tells, and how far it can be trusted.
 
 Of each kind of object: a list in pages, then a watch from the list's version on, and again from the last version heard
-whenever that ends. Where the API has forgotten what followed a version (410 Gone), a list again, compared with what is
-held: so nothing is lost, however long the API was away. A section is whole while a watch of each of its kinds stands;
-from the first try that fails on it isn't, and says since when and why, and what is held stays.
+whenever the server ends that. A section is whole while a watch of each of its kinds stands; from the first try that
+fails on (a connection that is cut, a refusal, 410 Gone) it isn't, and says since when and why, and what is held stays.
+Then the kind is listed again and compared with what is held, and not before that is done it is whole: a watch that
+stands says nothing of how much it still has to tell.
 """
 
 from __future__ import annotations
@@ -13,23 +14,18 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import aclosing
 
 import msgspec
 
-from agents.health import Meter
 from agents.kubernetes.client import Api, Unanswered
+from agents.kubernetes.objects import ObjectsSource
 from agents.source import Sink
-from netviz.core.model.netfilter import Body
-from netviz.core.state.delta import NodeDelta, apply
-from netviz.core.state.door import settle, sift
-from netviz.core.state.node import NodeState, SectionStatus
-from netviz.core.state.objects import cluster_source
-from netviz.core.wire.kubernetes.api import GONE, RESOURCES, ApiError, Resource
+from netviz.core.state.node import SectionStatus
+from netviz.core.wire.kubernetes.api import RESOURCES, ApiError, Resource
 from netviz.core.wire.kubernetes.listing import Listing
 from netviz.core.wire.kubernetes.pending import Pending
-from netviz.core.wire.messages import AgentStatus, Watched
 
 log = logging.getLogger(__name__)
 
@@ -57,19 +53,17 @@ class Kept(msgspec.Struct):
     tried: bool = False
 
 
-class Watcher:
-    """A `StateSource` of a cluster's objects. `run` it once; `ready` is set when each kind was listed, or couldn't be."""
+class Watcher(ObjectsSource):
+    """The objects as the API says them: `ready` is set when each kind was listed, or couldn't be."""
 
     def __init__(self, cluster: str, api: Callable[[], Api], sink: Sink | None = None) -> None:
-        self.sink = sink
-        self.ready = asyncio.Event()
+        super().__init__(cluster, sink)
         self._make_api = api
         self._kept = {one.kind: Kept(one) for one in RESOURCES}
         self._pending = Pending()
         self._oldest_ns = 0
         self._flush_timer: asyncio.TimerHandle | None = None
-        self._meter = Meter()
-        self._state = NodeState(cluster_source(cluster), status=self._status_now())
+        self._state = msgspec.structs.replace(self._state, status=self._status_now())
 
     @property
     def troubles(self) -> dict[str, str]:
@@ -114,8 +108,7 @@ class Watcher:
                 except ApiError as err:
                     self._failed(kept, err)
                     asked_s, failed = min(getattr(err, "retry_s", 0.0), LONGEST_ASKED_S), True
-                    if err.code == GONE:
-                        kept.version = ""
+                    kept.version = ""
                     if err.code == UNAUTHORIZED:
                         await api.renew()
                 stood = time.monotonic() - began >= BRIEF_WATCH_S or kept.heard_at_s != heard_at_s
@@ -137,7 +130,7 @@ class Watcher:
             await asyncio.sleep(0)  # other kinds, and the server, between two pages
         if not page.version:
             raise Unanswered(f"a list of {kept.resource.name} without a version")
-        self._take(listing.delta(), time.time_ns())
+        self._tell(listing.delta(), self._status_now(), time.time_ns())
         kept.version = page.version
 
     async def _watch(self, api: Api, kept: Kept) -> None:
@@ -200,34 +193,4 @@ class Watcher:
             self._flush_timer.cancel()
             self._flush_timer = None
         at_ns, self._oldest_ns = self._oldest_ns or time.time_ns(), 0
-        self._take(self._pending.take(self._state), at_ns)
-
-    def _take(self, delta: NodeDelta, at_ns: int) -> None:
-        """Fold a change in, with how whole everything is now, and tell it."""
-        status = {
-            name: one for name, one in self._status_now().items() if self._state.status.get(name) != one
-        }
-        delta = settle(self._state, sift(msgspec.structs.replace(delta, status=status)))
-        if delta.empty:
-            return
-        self._state = apply(self._state, delta)
-        if self.sink is not None and self.ready.is_set():
-            self.sink.state_changed(delta, at_ns)
-
-    # StateSource: what the transport asks for.
-
-    def state(self) -> NodeState:
-        """The state as told to the sink."""
-        return self._state
-
-    def bodies(self, digests: Iterable[bytes]) -> list[Body]:
-        """A cluster has no netfilter bodies."""
-        return []
-
-    def status(self) -> AgentStatus:
-        """The watcher's own health."""
-        rss_bytes, cpu = self._meter.measure()
-        return AgentStatus(rss_bytes=rss_bytes, cpu=cpu)
-
-    def watch(self, watched: Iterable[Watched]) -> None:
-        """Everything is told as soon as it is heard: there is nothing to read more often."""
+        self._tell(self._pending.take(self._state), self._status_now(), at_ns)

@@ -1,8 +1,10 @@
 """The API's lists that fit a cluster, as files: what `kubectl get -o json` would say of it.
 
     DIRECTORY/objects/nodes.json  pods.json  services.json  endpointslices.json  networkpolicies.json  namespaces.json
+                      replicasets.json  jobs.json
 
-They follow the cluster: pods and nodes that come and go, services and policies that are added.
+They follow the cluster: pods and nodes that come and go, services and policies that are added. A pod has the owner that
+its role suggests (`web-1` is of Deployment `web`), and on each node there is kube-proxy, in the node's own network.
 """
 
 from __future__ import annotations
@@ -27,7 +29,12 @@ KINDS: dict[str, tuple[str, str]] = {
     "services": ("v1", "ServiceList"),
     "endpointslices": ("discovery.k8s.io/v1", "EndpointSliceList"),
     "networkpolicies": ("networking.k8s.io/v1", "NetworkPolicyList"),
+    "replicasets": ("apps/v1", "ReplicaSetList"),
+    "jobs": ("batch/v1", "JobList"),
 }
+# What the pods of a role are made by; all others by a Deployment.
+_MADE_BY = {"db": "StatefulSet", "jobs": "Job"}
+_PROXY = "kube-proxy"
 
 
 def lists(state: ClusterState) -> dict[str, list[Json]]:
@@ -36,10 +43,15 @@ def lists(state: ClusterState) -> dict[str, list[Json]]:
     return {
         "nodes": [_node(node) for node in state.nodes.values()],
         "namespaces": [_namespace(name) for name in sorted(namespaces)],
-        "pods": [_pod(pod, state.nodes[pod.node]) for pod in _pods(state)],
+        "pods": [
+            *(_pod(pod, state.nodes[pod.node]) for pod in _pods(state)),
+            *(_proxy(node) for node in state.nodes.values() if state.services),
+        ],
         "services": state.services,
         "endpointslices": slices(state),
         "networkpolicies": state.policies,
+        "replicasets": _owners(state, "ReplicaSet"),
+        "jobs": _owners(state, "Job"),
     }
 
 
@@ -92,12 +104,67 @@ def _node(node: NodeState) -> Json:
     }
 
 
+def _role(pod: Pod) -> str:
+    return pod.labels.get("app") or pod.labels.get("k8s-app") or pod.name
+
+
+def _owner(kind: str, name: str, namespace: str) -> Json:
+    version = "batch/v1" if kind == "Job" else "apps/v1"
+    uid = _same_uid(kind, namespace, name)
+    return {"apiVersion": version, "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
+def _owner_of(pod: Pod) -> Json:
+    """Return what made a pod: its own controller, which for a Deployment is a ReplicaSet."""
+    role = _role(pod)
+    kind = _MADE_BY.get(role, "ReplicaSet")
+    name = f"{role}-{plan.short_hash(pod.namespace, role)[:9]}" if kind == "ReplicaSet" else role
+    return _owner(kind, name, pod.namespace)
+
+
+def _owners(state: ClusterState, kind: str) -> list[Json]:
+    """Return the objects of a kind that made pods."""
+    found: dict[tuple[str, str], Json] = {}
+    for pod in _pods(state):
+        own = _owner_of(pod)
+        if own["kind"] == kind:
+            above = [_owner("Deployment", _role(pod), pod.namespace)] if kind == "ReplicaSet" else []
+            made = metadata(own["name"], pod.namespace, uid=own["uid"], ownerReferences=above)
+            found[pod.namespace, own["name"]] = {"metadata": made}
+    return list(found.values())
+
+
+def _proxy(node: NodeState) -> Json:
+    """Return the pod of kube-proxy on a node: it is in the node's own network, and has the node's addresses."""
+    owner = _owner("DaemonSet", _PROXY, "kube-system")
+    name = f"{_PROXY}-{plan.short_hash(node.name)[:5]}"
+    labels = {"k8s-app": _PROXY}
+    made = metadata(name, "kube-system", labels=labels, ownerReferences=[owner])
+    return {
+        "metadata": {**made, "uid": _same_uid("pod", "kube-system", name)},
+        "spec": {
+            "nodeName": node.name,
+            "hostNetwork": True,
+            "containers": [{"name": _PROXY, "image": "lab"}],
+        },
+        "status": {
+            "phase": "Running",
+            "conditions": _ready("True" if node.alive else "False"),
+            "hostIP": node.ipv4,
+            "podIP": node.ipv4,
+            "podIPs": [{"ip": node.address(family)} for family in node.families],
+        },
+    }
+
+
 def _pod(pod: Pod, node: NodeState) -> Json:
     ports = [{"containerPort": PORT, "protocol": proto} for proto in ("TCP", "UDP")]
     if pod.host_port:
         ports = [{**port, "hostPort": pod.host_port} for port in ports]
     return {
-        "metadata": metadata(pod.name, pod.namespace, uid=pod.uid, labels=pod.labels),
+        "metadata": metadata(
+            pod.name, pod.namespace, uid=pod.uid, labels=pod.labels, ownerReferences=[_owner_of(pod)]
+        ),
         "spec": {"nodeName": pod.node, "containers": [{"name": "app", "image": "lab", "ports": ports}]},
         "status": {
             "phase": "Running",

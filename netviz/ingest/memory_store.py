@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from netviz.core.model.netfilter import Body
 from netviz.core.state.delta import NodeDelta, apply
+from netviz.core.state.naming import Overlay
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.state.objects import cluster_of
 from netviz.core.state.section import Section
@@ -89,6 +90,7 @@ class MemoryStore:
         # The nodes whose states in `_cluster` are older ones, and whether its bodies are.
         self._stale: dict[str, None] = {}
         self._stale_bodies = False
+        self._overlay = Overlay()
 
     @property
     def revision(self) -> int:
@@ -96,11 +98,15 @@ class MemoryStore:
         return self._revision
 
     def cluster(self) -> ClusterState:
-        """All nodes and clusters' objects as they are now. What never sent a snapshot is left out."""
+        """All nodes and clusters' objects as they are now. What never sent a snapshot is left out.
+
+        What clusters' APIs say of a node is laid over its state (`core/state/naming.py`).
+        """
         if not self._stale and not self._stale_bodies:
             return self._cluster
         with self._lock:
             nodes, clusters = by_scope({name: self.state(name) for name in self._stale})
+            nodes = {name: state and self._overlay.laid(state) for name, state in nodes.items()}
             self._cluster = ClusterState(
                 _renewed(self._cluster.nodes, nodes),
                 self._bodies.view(),
@@ -276,6 +282,8 @@ class MemoryStore:
             if held is not None:
                 self._bodies.replace(held.state, NodeState(node))
                 self._stale[node] = None
+                self._overlay.forget(node)
+                self._follow_source(held.state, None, None)
                 self._notify(node, None)
 
     def held(self, node: str) -> Held | None:
@@ -317,12 +325,23 @@ class MemoryStore:
     ) -> None:
         if delta is None or _is_compared(held.state, delta):
             held.compared_at_s = now_s
+        before = held.state
         held.state, held.position, held.received_at_s = state, position, now_s
         held.revision += 1
         if delta is None or delta.status or delta.gone or _refuses(delta):
             held.complete = state.complete
         self._stale[state.node] = None
+        self._follow_source(before, state, delta)
         self._notify(state.node, delta)
+
+    def _follow_source(self, before: NodeState, state: NodeState | None, delta: NodeDelta | None) -> None:
+        """Note of which nodes a cluster's source says something else, and tell so."""
+        if cluster_of(before.node) is None:
+            return
+        for name in self._overlay.follow(before, state, delta):
+            if self.state(name) is not None:
+                self._stale[name] = None
+                self._notify(name, None)
 
     def _notify(self, node: str, delta: NodeDelta | None) -> None:
         self._revision += 1

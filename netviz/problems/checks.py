@@ -13,14 +13,19 @@ from netviz.core.check.paths.audit import Picker
 from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.problem import NodeHealth, Report
+from netviz.core.check.watchers import KINDS as WATCHER_KINDS
 from netviz.core.state.node import ClusterState
 
 # What these find is judged with each state; other checks take longer, in slices.
-AT_ONCE: Collection[str] = frozenset(kind for fact in FACTS if not fact.lazy for kind in fact.kinds)
+AT_ONCE: Collection[str] = frozenset(
+    (*WATCHER_KINDS, *(kind for fact in FACTS if not fact.lazy for kind in fact.kinds))
+)
 
 
 # All kinds that there are.
-KINDS: Collection[str] = frozenset(kind for fact in FACTS for kind in fact.kinds) | PATH_KINDS
+KINDS: Collection[str] = (
+    frozenset((*WATCHER_KINDS, *(kind for fact in FACTS for kind in fact.kinds))) | PATH_KINDS
+)
 
 
 class Judge(Protocol):

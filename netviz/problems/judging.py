@@ -24,6 +24,7 @@ from netviz.core.check.problem import Problem as Found
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
+from netviz.core.state.objects import cluster_of
 from netviz.ingest.faults import sentence
 from netviz.ingest.store import Store
 from netviz.parts import AWAY
@@ -196,7 +197,7 @@ class Judging:
                 pairs=self._report.pairs,
                 classes=self._report.classes,
                 expected=seen.expected,
-                away=list(sight.away.values()),
+                away=[why for name, why in sight.away.items() if cluster_of(name) is None],
                 results=results,
                 error=self._error,
                 judged_at=self._judged_at,

@@ -10,6 +10,7 @@ from netviz.core.check.facts.collectors import doubt
 from netviz.core.check.problem import NodeHealth
 from netviz.core.state.freshness import stale
 from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.objects import cluster_source
 from netviz.ingest.store import NodeRevision, Store
 from netviz.inventory.models import Collector
 from netviz.problems.ledger import Sight
@@ -23,7 +24,7 @@ AGES_EVERY_S = 5.0
 class Seen(NamedTuple):
     """What is to be judged. `cluster` is the store's: it is the same one as long as nothing changed.
 
-    `health` has each node that is known or should be; `expected` counts the nodes with an approved collector.
+    `health` has each node, and each cluster's source, that is known or should be; `expected` counts the nodes with an approved collector.
     """
 
     cluster: ClusterState
@@ -39,6 +40,7 @@ class Looker:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._expected: frozenset[str] = frozenset()
+        self._watchers: frozenset[str] = frozenset()
         self._asked_s = -ASK_EVERY_S
         self._late: dict[str, tuple[str, ...]] = {}
         self._aged_s = -AGES_EVERY_S
@@ -51,19 +53,23 @@ class Looker:
         self._ask_inventory()
         cluster, view, revisions = self._store.cluster(), of_store(self._store), self._store.node_revisions()
         health = self._health(view, revisions)
+        states = {
+            **view.cluster.nodes,
+            **{cluster_source(name): state for name, state in view.cluster.clusters.items()},
+        }
         away = {name: doubt(name, one) for name, one in health.items() if one.fault or not one.connected}
         away |= {
             name: f"{name}'s collector has not sent its state yet"
             for name in health
-            if name not in away and name not in view.cluster.nodes
+            if name not in away and name not in states
         }
         gaps = {
             (name, section): f"{name}: {section}: {reason}"
-            for name, state in view.cluster.nodes.items()
+            for name, state in states.items()
             for section, reason in self._gaps_of(state).items()
         }
-        self._gaps = {name: self._gaps[name] for name in view.cluster.nodes}
-        in_sight = frozenset(view.cluster.nodes.keys() - away.keys())
+        self._gaps = {name: self._gaps[name] for name in states}
+        in_sight = frozenset(states.keys() - away.keys())
         fresh, self._in_sight = in_sight - self._in_sight, in_sight
         return Seen(
             cluster, view, health, Sight(away, gaps, fresh, self._silent(health)), len(self._expected)
@@ -73,6 +79,8 @@ class Looker:
         if time.monotonic() - self._asked_s >= ASK_EVERY_S:
             approved = Collector.objects.filter(status=Collector.Status.APPROVED, node__isnull=False)
             self._expected = frozenset(approved.values_list("node__name", flat=True))
+            watchers = Collector.objects.filter(status=Collector.Status.APPROVED, cluster__isnull=False)
+            self._watchers = frozenset(map(cluster_source, watchers.values_list("cluster__name", flat=True)))
             self._asked_s = time.monotonic()
 
     def _health(self, view: View, revisions: Mapping[str, NodeRevision]) -> dict[str, NodeHealth]:
@@ -85,6 +93,9 @@ class Looker:
             health[name] = NodeHealth(
                 connected=one is not None and one.connected, late=self._late.get(name, ()), fault=fault
             )
+        told = {cluster_source(name): one for name, one in self._store.cluster_revisions().items()}
+        for source in sorted(self._watchers | told.keys()):
+            health[source] = NodeHealth(connected=source in told and told[source].connected)
         return health
 
     def _silent(self, health: Mapping[str, NodeHealth]) -> frozenset[str]:

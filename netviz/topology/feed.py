@@ -178,6 +178,7 @@ class Feed:
 
     async def _run(self) -> None:
         unsubscribe = self.topology.store.subscribe(self._wake)
+        unsubscribe_clusters = self.topology.store.subscribe_clusters(self._wake)
         leave = reader.listen(lambda: self._wake("", None, 0))
         beside = [self._loop.create_task(part()) for part in (self._ping, self._keep_in_sight)]
         last = 0.0
@@ -193,6 +194,7 @@ class Feed:
                     await asyncio.to_thread(self.topology.advance)
         finally:
             unsubscribe()
+            unsubscribe_clusters()
             leave()
             for task in beside:
                 task.cancel()

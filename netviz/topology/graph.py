@@ -73,6 +73,15 @@ class SubnetObject(Object, frozen=True, gc=False):
     subnet: str
 
 
+class KubeNodeObject(Object, frozen=True, gc=False):
+    """A Node as the API says it is: `ready` is None where it doesn't say, `pods` counts those on it."""
+
+    ready: bool | None
+    unschedulable: bool
+    zone: str
+    pods: int
+
+
 class NodeObject(Object, frozen=True, gc=False):
     """A node, as every page is told of it. `pods` counts its pods.
 
@@ -80,7 +89,7 @@ class NodeObject(Object, frozen=True, gc=False):
 
     `health` is "error" where something certainly doesn't work (or the collector is away: nobody knows), "warning"
     where something is odd or not known, else "ok"; `problem` is the worst of it in words, None with "ok".
-    `not_understood` says what the server failed at when it worked the node's state out: nothing else of
+    `kube` is None where no Kubernetes API speaks of the node. `not_understood` says what the server failed at when it worked the node's state out: nothing else of
     the node is in the graph then. `leaves_in_s`, in whole minutes: no collector may speak for the node any
     more, and its state leaves.
     """
@@ -100,6 +109,53 @@ class NodeObject(Object, frozen=True, gc=False):
     not_understood: str | None = None
     leaves_in_s: int | None = None
     subnets: tuple[SubnetObject, ...] = ()
+    kube: KubeNodeObject | None = None
+
+
+class ClusterObject(Object, frozen=True, gc=False):
+    """What is told of a cluster's Kubernetes API, and how its watcher is. `counts` are of objects, by kind.
+
+    `health` is "error" while the watcher isn't connected (what is shown may be old), "warning" with a gap.
+    """
+
+    name: str
+    connected: bool
+    complete: bool
+    age_s: float
+    gaps: tuple[GapObject, ...]
+    counts: Mapping[str, int]
+    health: str
+    problem: str | None
+    collector: CollectorObject | None
+
+
+class WorkloadObject(Object, frozen=True, gc=False):
+    """What users know a pod by: a Deployment, StatefulSet, DaemonSet, Job, or whatever else made it."""
+
+    kind: str
+    name: str
+
+
+class KubePodObject(Object, frozen=True, gc=False):
+    """A pod as the API says it is, on its node. `netns` is its namespace's key, None where no namespace is shown to be its.
+
+    `ready` is None where the API doesn't say. `waits` is why a container doesn't run, "" where all do.
+    """
+
+    key: str
+    node: str
+    netns: str | None
+    namespace: str
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    workload: WorkloadObject | None
+    phase: str
+    ready: bool | None
+    waits: str
+    deleting: bool
+    host_network: bool
+    addrs: tuple[str, ...]
 
 
 class NetnsObject(Object, frozen=True, gc=False):
@@ -141,7 +197,9 @@ class LinkObject(Object, frozen=True, gc=False):
 class Graph(msgspec.Struct, frozen=True):
     """All objects by key. Problems and the checking are as JSON shows them (netviz/problems/shown.py)."""
 
+    clusters: Mapping[str, ClusterObject] = {}
     nodes: Mapping[str, NodeObject] = {}
+    pods: Mapping[str, KubePodObject] = {}
     routes: Mapping[str, RoutesObject] = {}
     netns: Mapping[str, NetnsObject] = {}
     links: Mapping[str, LinkObject] = {}
@@ -149,14 +207,16 @@ class Graph(msgspec.Struct, frozen=True):
     checking: Mapping[str, dict[str, Any]] = {}
 
 
-PARTS = ("nodes", "routes", "netns", "links", "problems", "checking")
+PARTS = ("clusters", "nodes", "pods", "routes", "netns", "links", "problems", "checking")
 HEALTH = ("ok", "warning", "error")
 
 
 class Upsert(msgspec.Struct, gc=False):
     """Whole objects that are new or changed."""
 
+    clusters: list[ClusterObject] = msgspec.field(default_factory=list)
     nodes: list[NodeObject] = msgspec.field(default_factory=list)
+    pods: list[KubePodObject] = msgspec.field(default_factory=list)
     routes: list[RoutesObject] = msgspec.field(default_factory=list)
     netns: list[NetnsObject] = msgspec.field(default_factory=list)
     links: list[LinkObject] = msgspec.field(default_factory=list)
@@ -167,7 +227,9 @@ class Upsert(msgspec.Struct, gc=False):
 class Remove(msgspec.Struct, gc=False):
     """Keys of objects that went away."""
 
+    clusters: list[str] = msgspec.field(default_factory=list)
     nodes: list[str] = msgspec.field(default_factory=list)
+    pods: list[str] = msgspec.field(default_factory=list)
     routes: list[str] = msgspec.field(default_factory=list)
     netns: list[str] = msgspec.field(default_factory=list)
     links: list[str] = msgspec.field(default_factory=list)
@@ -199,10 +261,10 @@ def as_lists(graph: Graph) -> dict[str, list[object]]:
 
 
 def key_of(item: Any) -> str:
-    """The key of any object: a node's is its name, and so is that of its routes; a problem's is its id."""
+    """The key of any object: a node's or a cluster's is its name, and so is that of its routes; a problem's is its id."""
     if isinstance(item, dict):
         return str(item["id"])
-    if isinstance(item, NodeObject):
+    if isinstance(item, NodeObject | ClusterObject):
         return item.name
     return item.node if isinstance(item, RoutesObject) else item.key
 

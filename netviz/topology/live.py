@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from netviz.core.state.delta import NodeDelta
+from netviz.core.state.objects import cluster_source
 from netviz.ingest.departures import departures
 from netviz.ingest.faults import faults
 from netviz.ingest.live_store import get_store
@@ -42,19 +43,27 @@ def live_of(store: Store, names: Iterable[str], now_s: float) -> dict[str, Live]
     A connected node's state is as old as the oldest change that its collector hasn't sent yet; an
     unconnected one's age goes in steps, so that it isn't news all the time.
     """
-    live = {}
-    for name in names:
-        revision, report = store.node_revision(name), store.collector(name)
-        if revision is None:
-            continue
-        live[name] = Live(
-            connected=revision.connected,
-            age_s=_age(revision, report.status.lag_s if report else 0.0, now_s),
-            version=report.version if report else "",
-            status=report.status if report else None,
-            leaves_in_s=departures.leaves_in_s(name, now_s),
-        )
-    return live
+    found = ((name, _live_of(store, name, now_s)) for name in names)
+    return {name: live for name, live in found if live is not None}
+
+
+def watchers_of(store: Store, now_s: float) -> dict[str, Live]:
+    """What the store knows of each cluster's watcher, by the cluster's name."""
+    found = ((name, _live_of(store, cluster_source(name), now_s)) for name in store.cluster_revisions())
+    return {name: live for name, live in found if live is not None}
+
+
+def _live_of(store: Store, source: str, now_s: float) -> Live | None:
+    revision, report = store.node_revision(source), store.collector(source)
+    if revision is None:
+        return None
+    return Live(
+        connected=revision.connected,
+        age_s=_age(revision, report.status.lag_s if report else 0.0, now_s),
+        version=report.version if report else "",
+        status=report.status if report else None,
+        leaves_in_s=departures.leaves_in_s(source, now_s),
+    )
 
 
 def _age(revision: NodeRevision, lag_s: float, now_s: float) -> float:
@@ -77,6 +86,8 @@ class Topology:
         self._tick = -1
         # The nodes that changed since the last advance; None: any may have.
         self._changed: dict[str, None] | None = None
+        # Whether anything changed of a cluster's objects, or of its watcher.
+        self._clusters_changed = True
         self._noting = threading.Lock()
         self._members = threading.Lock()
         self._listeners: dict[Listener, Watch] = {}
@@ -85,6 +96,7 @@ class Topology:
         self._union: Watch = frozenset()
         self._projector.watch(self._union)
         store.subscribe(self._note)
+        store.subscribe_clusters(self._note_cluster)
 
     @property
     def revision(self) -> int:
@@ -178,22 +190,26 @@ class Topology:
         tick = int(now_s) // AGE_STEP_S
         with self._noting:
             changed, self._changed = self._changed, {}
+            clusters, self._clusters_changed = self._clusters_changed, False
         if tick != self._tick:
             changed = None  # ages count on for all
-        elif changed is not None and not changed and reader.board is self._projector.board:
+        elif not clusters and changed is not None and not changed and reader.board is self._projector.board:
             return
-        self._follow(changed, now_s)
+        self._follow(changed, now_s, clusters or changed is None)
         self._tick = tick
         if changed is None:
             self._rescope()
 
-    def _follow(self, changed: Collection[str] | None, now_s: float | None = None) -> None:
-        """Follow the nodes that changed (None: all), and tell the listeners. Raises: whatever fails."""
+    def _follow(
+        self, changed: Collection[str] | None, now_s: float | None = None, clusters: bool = False
+    ) -> None:
+        """Follow the nodes that changed (None: all), and `clusters`; tell the listeners. Raises: whatever fails."""
         now_s = time.time() if now_s is None else now_s
         try:
             names = self.store.node_revisions() if changed is None else changed
             live = live_of(self.store, names, now_s)
-            update = self._projector.update(self.store.cluster(), live, changed, reader.board)
+            watchers = watchers_of(self.store, now_s) if clusters else None
+            update = self._projector.update(self.store.cluster(), live, changed, reader.board, watchers)
             frame = Frame(self._revision + 1, update.base, update.details) if update else None
         except Exception:
             self._start_anew()
@@ -211,6 +227,11 @@ class Topology:
             if self._changed is not None:
                 self._changed[node] = None
 
+    def _note_cluster(self, source: str, delta: NodeDelta | None, revision: int) -> None:
+        """Remember that a cluster's objects changed, or its watcher's status."""
+        with self._noting:
+            self._clusters_changed = True
+
     def _start_anew(self) -> None:
         """Drop a graph that was followed half way."""
         if not self._failing:
@@ -219,7 +240,7 @@ class Topology:
         self._projector = Projector(faults)
         self._projector.watch(self._union)
         with self._noting:
-            self._changed = None
+            self._changed, self._clusters_changed = None, True
         self._revision += 1
         self._tell(None)
 
@@ -259,7 +280,13 @@ def filtered(graph: Graph, node: str = "", pod: str = "") -> Mapping[str, list[o
     keys = {ns.key for ns in netns}
     names = {ns.node for ns in netns} if pod else {node}
     return {
+        "clusters": list(graph.clusters.values()),
         "nodes": [item for name, item in graph.nodes.items() if name in names],
+        "pods": [
+            one
+            for one in graph.pods.values()
+            if one.node in names and (not pod or pod in (one.name, one.key))
+        ],
         "routes": [item for name, item in graph.routes.items() if name in names],
         "netns": list(netns),
         "links": [link for link in graph.links.values() if link.netns in keys],

@@ -1,4 +1,4 @@
-"""From one node's state to what only the pages that watch the node are told: namespaces, links, routes.
+"""From one node's state to what only the pages that watch the node are told: namespaces, links, routes, the API's pods.
 
 Given the detail of an earlier state, only suspect links (suspects.py) and changed namespaces are worked
 out again.
@@ -17,10 +17,11 @@ from netviz.core.model.addr import format_prefix
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import RT_TABLE_MAIN, RTN_UNICAST, Addr, Nexthop, Route
 from netviz.core.state.node import NetnsState, NodeState
+from netviz.core.state.pods import joined, workload_of
 from netviz.core.state.resolve import AMBIGUOUS, UNRESOLVED
 from netviz.core.state.section import EMPTY
-from netviz.topology.graph import LinkObject, NetnsObject
-from netviz.topology.objects import addrs_by_link, project_link, project_netns
+from netviz.topology.graph import KubePodObject, LinkObject, NetnsObject
+from netviz.topology.objects import addrs_by_link, project_link, project_netns, project_pod
 from netviz.topology.projection import NodePart
 from netviz.topology.suspects import changed_netns, suspect_links
 
@@ -49,6 +50,7 @@ class NodeDetail(msgspec.Struct, frozen=True, gc=False):
     links: Mapping[LinkKey, LinkObject] = EMPTY
     all_links: Mapping[LinkKey, LinkObject] = EMPTY
     routes: RoutesOut = RoutesOut()
+    pods: Mapping[str, KubePodObject] = EMPTY
 
 
 def project_detail(part: NodePart, old: NodeDetail | None = None) -> NodeDetail:
@@ -71,7 +73,28 @@ def project_detail(part: NodePart, old: NodeDetail | None = None) -> NodeDetail:
             netns[key] = msgspec.structs.replace(project_netns(ns), health=_health(ns, all_links))
     links = _without(all_links, beyond) if beyond else all_links
     routes = RoutesOut() if state.root is None else _routes_out(state.root, old.routes)
-    return NodeDetail(state, beyond, netns, links, all_links, routes)
+    return NodeDetail(state, beyond, netns, links, all_links, routes, _pods(state, old, netns))
+
+
+def _pods(
+    state: NodeState, old: NodeDetail, netns: Mapping[NetnsKey, NetnsObject]
+) -> Mapping[str, KubePodObject]:
+    """The API's pods on a node; `old`'s where neither they nor the namespaces are others."""
+    if old.state.objects is state.objects and old.state.netns is state.netns:
+        return old.pods
+    spaces, known = joined(state), old.state.objects.kube_pods
+    workloads, found = state.objects.workloads, {}
+    same = old.state.objects.workloads == workloads
+    for key, pod in state.objects.kube_pods.items():
+        space = spaces.get(key)
+        at = None if space is None or space not in netns else str(space)
+        was = old.pods.get(f"{pod.namespace}/{pod.name}")
+        if was is not None and was.netns == at and same and known.get(key) is pod:
+            found[was.key] = was
+        else:
+            made = project_pod(pod, workload_of(pod, workloads), at)
+            found[made.key] = made
+    return found
 
 
 def _follow_links(

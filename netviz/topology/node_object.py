@@ -1,4 +1,4 @@
-"""A node as every page is told of it: what its state says, how its collector is, and its health."""
+"""A node, and a cluster's API, as every page is told of them: what its state says, how its collector is, and its health."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from netviz.core.state.node import NodeState
+from netviz.core.state.objects import NO_OBJECTS, OBJECT_SECTIONS
 from netviz.core.wire.messages import AgentStatus
-from netviz.topology.graph import CollectorObject, GapObject, NodeObject
+from netviz.topology.graph import ClusterObject, CollectorObject, GapObject, NodeObject
 from netviz.topology.projection import NodePart
 
 
@@ -27,7 +29,7 @@ class Live(msgspec.Struct, frozen=True, gc=False):
 
 def node_object(part: NodePart, live: Live, problems: Sequence[Mapping[str, Any]]) -> NodeObject:
     """Make a node's object. `problems` are those with their cause there, the worst first."""
-    state, status = part.state, live.status
+    state = part.state
     # Of a state that isn't understood nothing is taken.
     known = {} if part.fault is not None else state.gaps
     gaps = tuple(GapObject(section, reason) for section, reason in known.items())
@@ -44,19 +46,54 @@ def node_object(part: NodePart, live: Live, problems: Sequence[Mapping[str, Any]
         pods=len(part.pods),
         health=health,
         problem=problem,
-        collector=None
-        if status is None
-        else CollectorObject(
-            version=live.version,
-            lag_s=round(status.lag_s, 3),
-            lost_events=status.lost_events,
-            shed_events=status.shed_events,
-            rss_bytes=status.rss_bytes,
-            cpu=round(status.cpu, 4),
-        ),
+        collector=_collector(live),
         not_understood=part.fault,
         leaves_in_s=live.leaves_in_s,
         subnets=part.subnets,
+        kube=part.kube,
+    )
+
+
+def cluster_object(name: str, state: NodeState | None, live: Live) -> ClusterObject:
+    """Make the object of a cluster's API; `state` is None before anything was told of it."""
+    gaps = tuple(GapObject(section, reason) for section, reason in (state.gaps if state else {}).items())
+    if not live.connected:
+        health, problem = "error", "the watcher of its Kubernetes API is not connected"
+    elif state is None:
+        health, problem = "warning", "the watcher of its Kubernetes API has not sent its state yet"
+    elif gaps:
+        health, problem = "warning", gaps[0].reason
+    else:
+        health, problem = "ok", None
+    objects = state.objects if state is not None else NO_OBJECTS
+    return ClusterObject(
+        name=name,
+        connected=live.connected,
+        complete=state is not None and state.complete,
+        age_s=live.age_s,
+        gaps=gaps,
+        counts={
+            section.removeprefix("kube_"): len(getattr(objects, section))
+            for section in OBJECT_SECTIONS
+            if section != "refused"
+        },
+        health=health,
+        problem=problem,
+        collector=_collector(live),
+    )
+
+
+def _collector(live: Live) -> CollectorObject | None:
+    status = live.status
+    if status is None:
+        return None
+    return CollectorObject(
+        version=live.version,
+        lag_s=round(status.lag_s, 3),
+        lost_events=status.lost_events,
+        shed_events=status.shed_events,
+        rss_bytes=status.rss_bytes,
+        cpu=round(status.cpu, 4),
     )
 
 

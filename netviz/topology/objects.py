@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from netviz.core.check.wiring import global_addr
-from netviz.core.model.addr import format_mac, format_prefix
+from netviz.core.model.addr import format_ip, format_mac, format_prefix
 from netviz.core.model.ids import LinkKey
+from netviz.core.model.kubernetes import KubePod
 from netviz.core.model.l3 import Addr
 from netviz.core.model.link import IFF_LOOPBACK, OPERSTATES, Link, TunnelInfo, VxlanInfo
 from netviz.core.state.node import NetnsState, NodeState
+from netviz.core.state.pods import condition
 from netviz.core.state.resolve import PAIR_KINDS, UPPER_KINDS, resolve_lower, resolve_peer
-from netviz.topology.graph import GapObject, HolderObject, LinkObject, NetnsObject, PodObject
+from netviz.topology.graph import (
+    GapObject,
+    HolderObject,
+    KubePodObject,
+    LinkObject,
+    NetnsObject,
+    PodObject,
+    WorkloadObject,
+)
 
 PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
 
@@ -92,4 +102,24 @@ def project_netns(ns: NetnsState) -> NetnsObject:
         holders=tuple(HolderObject(h.kind, h.name, h.pid) for h in record.holders),
         addrs=tuple(dict.fromkeys(cidr(addr) for addr in sorted(outward, key=addr_order))),
         gaps=tuple(GapObject(gap.section, gap.reason) for gap in ns.gaps),
+    )
+
+
+def project_pod(pod: KubePod, workload: tuple[str, str] | None, netns: str | None) -> KubePodObject:
+    """Make the object of a pod as the API says it is; `netns` is the key of its namespace."""
+    return KubePodObject(
+        key=f"{pod.namespace}/{pod.name}",
+        node=pod.node,
+        netns=netns,
+        namespace=pod.namespace,
+        name=pod.name,
+        uid=pod.uid,
+        labels=pod.labels,
+        workload=WorkloadObject(*workload) if workload is not None else None,
+        phase=pod.phase,
+        ready=condition(pod.conditions, "Ready"),
+        waits=pod.waits,
+        deleting=pod.deleting,
+        host_network=pod.host_network,
+        addrs=tuple(map(format_ip, pod.ips)),
     )

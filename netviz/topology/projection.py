@@ -18,9 +18,10 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import Addr, Route
 from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.state.node import NetnsState, NodeState
+from netviz.core.state.pods import condition, zone_of
 from netviz.core.state.resolve import PAIR_KINDS, resolve_peer
 from netviz.core.state.section import EMPTY
-from netviz.topology.graph import SubnetObject
+from netviz.topology.graph import KubeNodeObject, SubnetObject
 from netviz.topology.objects import addr_order, cidr
 from netviz.topology.suspects import changed_netns, suspect_links
 
@@ -51,6 +52,7 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
     owned: frozenset[bytes] = frozenset()
     subnets: tuple[SubnetObject, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
+    kube: KubeNodeObject | None = None
     fault: str | None = None
 
 
@@ -80,7 +82,8 @@ def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:
         ns = state.netns.get(key)
         pod = ns.netns.pod if ns is not None and key not in beyond else None
         _set(pods, key, f"{pod.namespace}/{pod.name}" if pod is not None else None)
-    part = NodePart(state, root.key if root is not None else None, peers, uplinks, beyond, pods)
+    kube = old.kube if old.state.objects is state.objects else _kube(state)
+    part = NodePart(state, root.key if root is not None else None, peers, uplinks, beyond, pods, kube=kube)
     if root is None:
         return part
     if root.key in looked_at:
@@ -88,6 +91,15 @@ def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:
     return msgspec.structs.replace(
         part, addrs=old.addrs, subnets=old.subnets, owned=old.owned, pod_cidrs=old.pod_cidrs
     )
+
+
+def _kube(state: NodeState) -> KubeNodeObject | None:
+    """What the API says of a node; None where it doesn't know the node."""
+    node = state.objects.kube_nodes.get(state.node)
+    if node is None:
+        return None
+    ready = condition(node.conditions, "Ready")
+    return KubeNodeObject(ready, node.unschedulable, zone_of(node), len(state.objects.kube_pods))
 
 
 def _set(mapping: dict[Any, Any], key: Any, value: Any) -> None:

@@ -23,6 +23,7 @@ from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import Faults
 from netviz.problems.board import Board
 from netviz.topology.graph import (
+    ClusterObject,
     Graph,
     GraphDelta,
     NetnsObject,
@@ -33,7 +34,7 @@ from netviz.topology.graph import (
     worse,
 )
 from netviz.topology.node_detail import NodeDetail, project_detail
-from netviz.topology.node_object import Live, node_object
+from netviz.topology.node_object import Live, cluster_object, node_object
 from netviz.topology.projection import NodePart, project_node
 
 FAULT = "topology"
@@ -70,6 +71,7 @@ class Projector:
         self._parts: dict[str, NodePart] = {}
         self._details: dict[str, NodeDetail] = {}
         self._live: dict[str, Live] = {}
+        self.clusters: dict[str, ClusterObject] = {}
         self._silent: dict[str, NodeState] = {}
         # The problems that stand, by the node and by the namespace of their cause, the worst first.
         self._blamed: dict[str, list[dict[str, Any]]] = {}
@@ -92,7 +94,9 @@ class Projector:
         """The graph as a page holds it that watches these nodes; None: all that are watched."""
         names = [name for name in self._details if nodes is None or name in nodes]
         return Graph(
+            clusters=dict(self.clusters),
             nodes=dict(self.nodes),
+            pods={key: pod for name in names for key, pod in self._details[name].pods.items()},
             routes={name: self._routes[name] for name in names if name in self._routes},
             netns={key: ns for name in names for key, ns in self._netns.get(name, {}).items()},
             links={str(key): link for name in names for key, link in self._details[name].links.items()},
@@ -106,13 +110,19 @@ class Projector:
         live: Mapping[str, Live],
         names: Iterable[str] | None = None,
         board: Board | None = None,
+        watchers: Mapping[str, Live] | None = None,
     ) -> Update:
         """Follow the cluster to a new state. A node that only `live` knows has an object, and nothing in it.
 
         `names` are the nodes that may have changed, in `cluster` or `live`, which needn't have others; None: any.
-        `board` is what is wrong now, by the checks; None: as before.
+        `board` is what is wrong now, by the checks; `watchers` is what is known of each cluster's watcher. None: as before.
         """
         update = Update()
+        if watchers is not None:
+            for name in dict.fromkeys((*self.clusters, *watchers)):
+                told = watchers.get(name)
+                made = None if told is None else cluster_object(name, cluster.clusters.get(name), told)
+                _put(update.base, "clusters", self.clusters, name, made)
         if names is None:
             names = dict.fromkeys((*self._parts, *cluster.nodes, *live))
         moved: set[bytes] = set()
@@ -179,6 +189,7 @@ class Projector:
         for old_objects, objects in (
             (before.netns, after.netns),
             (before.links, after.links),
+            (before.pods, after.pods),
         ):
             for key in changed_keys(old_objects, objects):
                 _encode(objects.get(key))
@@ -197,6 +208,8 @@ class Projector:
             del self._details[name]
         else:
             self._details[name] = new
+        for key in changed_keys(was.pods, now.pods):
+            delta.put("pods", key, was.pods.get(key), now.pods.get(key))
         for key in changed_keys(was.links, now.links):
             delta.put("links", str(key), was.links.get(key), now.links.get(key))
         shown = self._netns.setdefault(name, {})

@@ -217,7 +217,7 @@ async def test_what_changes_nothing_that_is_kept_is_not_told(api: FakeApi, optio
         assert run.watcher.state().objects.kube_pods is before.kube_pods
 
 
-async def test_a_watch_goes_on_from_where_it_was_cut_in_the_middle_of_a_line(
+async def test_a_watch_that_is_cut_in_the_middle_of_a_line_loses_nothing(
     api: FakeApi, options: ApiOptions
 ) -> None:
     await api.put("pods", pod("p"))
@@ -235,8 +235,46 @@ async def test_a_watch_goes_on_from_where_it_was_cut_in_the_middle_of_a_line(
     async with running(options) as run:
         await api.put("pods", pod("q"), pod("r"))
         await run.until(lambda: run.pods() == {"p", "q", "r"} and run.status().whole)
-    assert [params["resourceVersion"] for params in api.asked("pods", watch=True)][:2] == ["2", "2"]
-    assert len(api.asked("pods", watch=False)) == 1
+    assert len(api.asked("pods", watch=False)) == 2
+
+
+async def test_a_kind_is_called_whole_again_when_it_has_been_listed_and_not_before(
+    api: FakeApi, options: ApiOptions
+) -> None:
+    """Neither a new watch that stands (with events still to come, or 410), nor half of a list, is all there is."""
+    go_on = asyncio.Event()
+
+    async def slow(_: kmock.Request) -> AsyncIterator[bytes]:
+        yield b'{"metadata": {"resourceVersion": "9"}, "items": ['
+        await go_on.wait()
+        yield json.dumps(pod("q")).encode() + b"]}"
+
+    await api.put("pods", pod("p"))
+    async with running(options) as run:
+        await run.until(lambda: run.watcher.state().complete)
+        wholes: list[tuple[bool, set[str]]] = []
+        kept, told = run.told.state_changed, run.told
+
+        def noted(delta: NodeDelta, at_ns: int) -> None:
+            kept(delta, at_ns)
+            wholes.append((run.status().whole, run.pods()))
+
+        told.state_changed = noted  # type: ignore[method-assign]
+        await api.leave()
+        await run.until(lambda: not run.status().whole)
+        await api.delete("pods", "a", "p")
+        await api.put("pods", pod("q"))
+        api.version = max(api.version, 9)
+        api.fault("pods", slow)
+        api.away = False
+        await run.until(lambda: run.status("services").whole)
+        while not go_on.is_set():
+            assert not run.status().whole
+            if not api.faults["pods"]:
+                go_on.set()
+            await asyncio.sleep(0.01)
+        await run.until(lambda: run.status().whole)
+    assert all(pods == {"q"} for whole, pods in wholes if whole)
 
 
 async def test_an_event_that_is_none_is_asked_for_again(api: FakeApi, options: ApiOptions) -> None:
@@ -247,7 +285,7 @@ async def test_an_event_that_is_none_is_asked_for_again(api: FakeApi, options: A
     async with running(options) as run:
         await api.put("pods", pod("p"))
         await run.until(lambda: run.pods() == {"p"} and run.status().whole)
-    assert [params["resourceVersion"] for params in api.asked("pods", watch=True)][:2] == ["1", "1"]
+    assert len(api.asked("pods", watch=False)) == 2
     assert not api.faults["pods"]
 
 

@@ -48,7 +48,17 @@ def test_the_topology_has_the_documented_fields(store: MemoryStore, viewer: Clie
     report = CollectorReport("0.1.0", AgentStatus(rss_bytes=50 << 20, lag_s=0.02, lost_events=3))
     store.report("a", report, time.time())
     body = viewer.get("/api/topology").json()
-    assert set(body) == {"revision", "nodes", "routes", "netns", "links", "problems", "checking"}
+    assert set(body) == {
+        "revision",
+        "clusters",
+        "nodes",
+        "pods",
+        "routes",
+        "netns",
+        "links",
+        "problems",
+        "checking",
+    }
     (node,) = body["nodes"]
     assert (node["name"], node["complete"], node["connected"], node["age_s"]) == ("a", True, True, 0.0)
     assert node["collector"] == {

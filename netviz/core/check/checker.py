@@ -21,10 +21,12 @@ from netviz.core.check.long import LongCheck
 from netviz.core.check.one_cause import put_together
 from netviz.core.check.problem import CheckResult, NodeHealth, Problem, Report
 from netviz.core.check.standing import Attempt, Keys, Standing, reasons_text
+from netviz.core.check.watchers import Watchers
 from netviz.core.check.wiring import Wiring
 from netviz.core.model.netfilter import Body
 from netviz.core.state.bodies import digests_of
 from netviz.core.state.node import BODY_SECTIONS, SECTIONS, ClusterState, NodeState
+from netviz.core.state.objects import NO_OBJECTS, cluster_of
 
 HEALTHY = NodeHealth()
 NO_HEALTH: Mapping[str, NodeHealth] = MappingProxyType({})
@@ -47,16 +49,19 @@ class Checker:
         self._bodies: Mapping[bytes, Body] = {}
         self._lacking: dict[str, frozenset[bytes]] = {}  # bodies that a node refers to and that aren't here
         self._wirings: dict[str, Wiring] = {}  # of the nodes that are being looked at
+        self._watchers = Watchers()
         self._cluster: ClusterState | None = None
         self._done: ClusterState | None = None
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth] = NO_HEALTH) -> Report:
         """Follow the cluster to a new state and say what is wrong there.
 
-        `health` maps nodes to what is known of their collectors; one that isn't named is connected and in time. A
-        node that only `health` names has a collector that never sent anything.
+        `health` maps sources (nodes, and clusters as sources are named) to what is known of their collectors; one that
+        isn't named is connected and in time. A source that only `health` names never sent anything.
         """
         self._cluster = cluster
+        doubted = self._watchers.follow(cluster, health)
+        health = {name: one for name, one in health.items() if cluster_of(name) is None}
         known, nodes = self._nodes, cluster.nodes
         news = {name: node for name, node in nodes.items() if known.get(name) is not node}
         silent = [name for name in health if name not in nodes]
@@ -74,6 +79,8 @@ class Checker:
         ill = {name for name in (*ailing, *self._health) if name in self._nodes}
         ill = {name for name in ill if ailing.get(name, HEALTHY) != self._health_of(name)}
         self._health = ailing
+        if doubted:
+            ill |= {name for name, node in nodes.items() if node.objects is not NO_OBJECTS}
         self._look_again(changed, ill, touched)
         for check in self._long:
             check.follow(cluster, (*changed, *gone), health)
@@ -115,6 +122,9 @@ class Checker:
         for name, fault in faults.items():
             problem = not_understood(name, fault)
             found[problem.key] = problem
+        of_sources = {problem.key: problem for problem in self._watchers.problems()}
+        found |= of_sources
+        results += filter(None, (self._watchers.result(bool(of_sources)),))
         pairs = classes = 0
         traced: list[Problem] = []
         for check in self._long:
@@ -200,7 +210,8 @@ class Checker:
 
     def _look(self, standing: Standing, wiring: Wiring, only: Keys = None) -> None:
         health = self._health_of(wiring.name)
-        standing.look(Look(standing.fact, wiring, self._gathered, self._bodies, health), only)
+        look = Look(standing.fact, wiring, self._gathered, self._bodies, health, self._watchers.api)
+        standing.look(look, only)
 
     def _concerned(
         self,
@@ -221,7 +232,7 @@ class Checker:
         return self._health.get(name, HEALTHY)
 
 
-ALL_SECTIONS = frozenset(("netns", *SECTIONS))
+ALL_SECTIONS = frozenset(("netns", "kube_pods", *SECTIONS))
 BODIES = frozenset(BODY_SECTIONS)
 NOTHING: frozenset[str] = frozenset()
 
@@ -229,7 +240,7 @@ NOTHING: frozenset[str] = frozenset()
 def changed_sections(old: NodeState | None, new: NodeState) -> frozenset[str]:
     """Name the sections that a node's states differ in, in any namespace; "netns" is the namespaces' own records.
 
-    A section whose completeness changed differs too.
+    "kube_pods" is what the API says of the node. A section whose completeness changed differs too.
     """
     if old is None or old.netns.keys() != new.netns.keys():
         return ALL_SECTIONS
@@ -238,6 +249,8 @@ def changed_sections(old: NodeState | None, new: NodeState) -> frozenset[str]:
         for section in old.status.keys() | new.status.keys()
         if _complete(old, section) != _complete(new, section)
     }
+    if old.objects is not new.objects:
+        found.add("kube_pods")
     for key, ns in new.netns.items():
         was = old.netns[key]
         if was is not ns:

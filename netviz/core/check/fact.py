@@ -83,6 +83,16 @@ class Gathered(Generic[V]):
         return [(name, self._held[name][key]) for name in sorted(names)]
 
 
+class Api(msgspec.Struct, frozen=True):
+    """How what the Kubernetes API says is known: by which sources, and why it may not be so now, or ""."""
+
+    sources: tuple[str, ...] = ()
+    doubt: str = ""
+
+
+NO_API = Api()
+
+
 class Look:
     """One node, as a check looks at it. `memory` is what the check left there when it looked last, or None.
 
@@ -97,8 +107,9 @@ class Look:
         gathered: Mapping[Table[Any], Gathered[Any]],
         bodies: Mapping[bytes, Body],
         health: NodeHealth,
+        api: Api = NO_API,
     ) -> None:
-        self.wiring, self.bodies, self.health = wiring, bodies, health
+        self.wiring, self.bodies, self.health, self.api = wiring, bodies, health, api
         self.memory: Any = None
         self.shared: dict[Any, Any] = {}
         self.only: frozenset[Hashable] | None = None

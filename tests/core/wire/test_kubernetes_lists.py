@@ -301,7 +301,10 @@ def test_a_pods_address_names_its_namespace_as_the_runtime_did(moment: str) -> N
 
 def test_what_the_runtime_named_or_nothing_proves_stays() -> None:
     cluster = ClusterState(nodes("before"), clusters={"c1": lists("before")})
-    assert named(cluster) is cluster
+    assert {name: node.netns for name, node in named(cluster).nodes.items()} == {
+        name: node.netns for name, node in cluster.nodes.items()
+    }
+    assert named(ClusterState(cluster.nodes)) == ClusterState(cluster.nodes)
     partial = read_lists("c1", [("page1.json", unpacked(DATA / "watch" / "page1.json.gz"))])
     nameless = ClusterState({"n1": NodeState("n1")}, clusters={"c1": partial})
-    assert named(nameless) is nameless
+    assert named(nameless).nodes["n1"].netns == {}

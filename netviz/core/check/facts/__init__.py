@@ -22,6 +22,7 @@ from netviz.core.check.facts import (
     pod_links,
     policies,
     policy_routing,
+    presence,
     programs,
     ranges,
     tunnels,
@@ -50,4 +51,5 @@ FACTS: tuple[Fact, ...] = (
     nat.FACT,
     policies.FACT,
     conntrack.FACT,
+    presence.FACT,
 )

@@ -8,6 +8,7 @@ from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Command, NodeHealth, Problem, Where
 from netviz.core.check.text import joined
 from netviz.core.state.node import SECTIONS
+from netviz.core.state.objects import cluster_of
 
 # One that is back after a moment is no news.
 LOST_GRACE_S = 5.0
@@ -18,7 +19,12 @@ def doubt(node: str, health: NodeHealth) -> str:
     if health.fault:
         return f"{node} is not understood"
     if not health.connected:
-        return f"{node}'s collector is not connected"
+        cluster = cluster_of(node)
+        return (
+            f"{node}'s collector is not connected"
+            if cluster is None
+            else f"the API of cluster {cluster} isn't watched"
+        )
     return f"{node}'s collector is late with {joined(health.late)}" if health.late else ""
 
 

@@ -1,4 +1,4 @@
-"""`./manage.py provision`: a login with a role and an API token, and tokens for nodes' collectors.
+"""`./manage.py provision`: a login with a role and an API token, and tokens for nodes' collectors and the API's watcher.
 
 What a script needs to set a new server up, in one call and one JSON object. Secrets are shown once.
 """
@@ -18,7 +18,7 @@ from django.db import transaction
 
 from netviz.inventory.access import ADMINISTRATOR, ROLES
 from netviz.inventory.models import valid_node_name
-from netviz.inventory.service import enrol, make_api_token
+from netviz.inventory.service import enrol, enrol_watcher, make_api_token
 from netviz.private import secret_output
 from netviz.schema import bring_up_to_date
 
@@ -29,12 +29,15 @@ class Command(BaseCommand):
     help = "Make a login (with a password unless given, and an API token) and enrol collectors; prints JSON"
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Add --user, --password, --role, --out and NODE."""
+        """Add --user, --password, --role, --out, --watcher and NODE."""
         parser.add_argument("--user", required=True, help="login name; must be new")
         parser.add_argument("--password", help="generated if left out")
         parser.add_argument("--role", choices=ROLES, default=ADMINISTRATOR, help="default: %(default)s")
         parser.add_argument(
             "--out", metavar="FILE", help="write the JSON to this file, which only you can read"
+        )
+        parser.add_argument(
+            "--watcher", action="store_true", help="enrol and approve the watcher of the cluster's API too"
         )
         parser.add_argument("nodes", nargs="*", metavar="NODE", help="enrol and approve a collector for each")
 
@@ -67,4 +70,5 @@ class Command(BaseCommand):
         user.groups.add(Group.objects.get(name=role))
         _, token = make_api_token(user, "provisioned")
         collectors = {node: enrol(node, approve=True)[1] for node in options["nodes"]}
-        return {"user": name, "password": password, "role": role, "token": token, "collectors": collectors}
+        made = {"user": name, "password": password, "role": role, "token": token, "collectors": collectors}
+        return {**made, "watcher": enrol_watcher(approve=True)[1]} if options["watcher"] else made
