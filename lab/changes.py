@@ -19,6 +19,7 @@ from lab.flows import Flow
 from lab.kinds import vxlan
 from lab.kinds.vxlan import Vxlan
 from lab.kubernetes import agent
+from lab.node import NodeDownError
 from lab.rtnl import Rtnl
 from lab.spec import Inverse
 
@@ -49,8 +50,8 @@ class Changes:
         for inverse in reversed(undo):
             try:
                 getattr(self, inverse.op)(**inverse.args)
-            except LookupError:
-                continue  # the link is gone, and what was set on it
+            except (LookupError, NodeDownError):
+                continue  # the link or node is gone, and what was set on it
             except OSError as error:
                 if error.errno not in _FORGIVEN:
                     raise

@@ -81,6 +81,9 @@ class Churn:
                 except (LabError, OSError, LookupError):
                     continue
 
+    def _in_ipv6(self) -> bool:
+        return self._cluster.state.spec.ipv6 and self._random.random() < 0.5
+
     # -- adding; each returns what removes it
 
     def _add_pod(self, node: str, number: int) -> Callable[[], None]:
@@ -91,7 +94,7 @@ class Churn:
     def _add_route(self, node: str, number: int) -> Callable[[], None]:
         rtnl = self._cluster.rtnl(node)
         via4, via6 = self._cluster.address_of("router"), self._cluster.address_of("router", 6)
-        v6 = self._random.random() < 0.5
+        v6 = self._in_ipv6()
         dst = f"fd99:{number & 0xFFFF:x}::/64" if v6 else f"10.99.{number & 255}.0/24"
         metric = 1000 + number
         via = via6 if v6 else via4
@@ -100,16 +103,16 @@ class Churn:
 
     def _add_addr(self, node: str, number: int) -> Callable[[], None]:
         rtnl = self._cluster.rtnl(node)
-        bridge = rtnl.ifindex("cni0")
-        v6 = self._random.random() < 0.5
+        loopback = rtnl.ifindex("lo")
+        v6 = self._in_ipv6()
         cidr = f"fd98::{number & 0xFFFF:x}/128" if v6 else f"10.98.{number >> 8 & 255}.{number & 255}/32"
-        rtnl.add_addr(bridge, cidr)
-        return lambda: self._cluster.rtnl(node).delete_addr(bridge, cidr)
+        rtnl.add_addr(loopback, cidr)
+        return lambda: self._cluster.rtnl(node).delete_addr(loopback, cidr)
 
     def _add_neigh(self, node: str, number: int) -> Callable[[], None]:
         rtnl = self._cluster.rtnl(node)
         nic = rtnl.ifindex("eth0")
-        v6 = self._random.random() < 0.5
+        v6 = self._in_ipv6()
         dst = f"fd97::{number & 0xFFFF:x}" if v6 else f"10.97.{number >> 8 & 255}.{number & 255}"
         rtnl.replace_neigh(nic, dst, f"0a:58:00:00:{number >> 8 & 255:02x}:{number & 255:02x}")
         return lambda: self._cluster.rtnl(node).delete_neigh(nic, dst)

@@ -29,7 +29,7 @@ from lab.kubernetes import agent, shapes
 from lab.kubernetes.objects import apply_objects, delete_object
 from lab.node import Node
 from lab.rtnl import Rtnl
-from lab.spec import RESERVED, ClusterSpec, ClusterState, LabError, NodeState, Pod
+from lab.spec import RESERVED, ClusterSpec, ClusterState, LabError, NodeState, Pod, check_name
 from lab.store import Store, comings_and_goings, remove_if_dead, running, sweep
 
 __all__ = ["Cluster", "ClusterSpec", "LabError", "Node", "running", "sweep"]
@@ -274,6 +274,9 @@ class Cluster:
     def _plan_pod(self, node: NodeState, name: str, app: str = "echo") -> Pod:
         if name in self.pods:
             raise LabError(f"{self.name} already has a pod {name}")
+        check_name("pod", name)
+        if name in RESERVED or name in self.state.nodes:
+            raise LabError(f"no pod may be called {name}: {self.name} has a machine of that name")
         try:
             pod = self.kind.plan_pod(self.state.spec, node, name)
         except ValueError as error:

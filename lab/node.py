@@ -9,6 +9,10 @@ from lab.spec import LabError, NodeState, Pod
 from lab.store import Store
 
 
+class NodeDownError(LabError):
+    """A node doesn't run; its namespaces and all that was in them are gone."""
+
+
 class Node:
     """One emulated node of a cluster, as its user sees it."""
 
@@ -33,12 +37,17 @@ class Node:
 
     @property
     def root(self) -> Path:
-        """The file of the node's own network namespace."""
-        return self.directory / "root"
+        """The file of the node's own network namespace. Raises: NodeDownError."""
+        return self._running() / "root"
 
     def netns(self, pod: str) -> Path:
-        """Return the file of a pod's network namespace."""
-        return self.directory / "netns" / pod
+        """Return the file of a pod's network namespace. Raises: NodeDownError."""
+        return self._running() / "netns" / pod
+
+    def _running(self) -> Path:
+        if not self.state.alive:
+            raise NodeDownError(f"{self.name} doesn't run")
+        return self.directory
 
     def collector_args(self) -> list[str]:
         """Return the collector's arguments that make it see this node and nothing else."""
@@ -51,11 +60,11 @@ class Node:
         ]
 
     def call(self, op: str, **args: object) -> object:
-        """Ask the node's first process. Raises: LabError if the node is dead."""
+        """Ask the node's first process. Raises: NodeDownError, LabError."""
         try:
             client = control.connect(self.directory / "control")
         except OSError as error:
-            raise LabError(f"{self.name} doesn't run") from error
+            raise NodeDownError(f"{self.name} doesn't run") from error
         try:
             return client.call(op, **args)
         except control.ControlError as error:

@@ -37,6 +37,7 @@ from lab import netns, softirq
 from lab.cluster import Cluster
 from lab.echo import PORT
 from lab.kubernetes import dns
+from lab.node import NodeDownError
 from lab.sniffer import Sniffer
 
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, IP_PMTUDISC_DONT, IP_PMTUDISC_DO = 10, 23, 0, 2
@@ -268,7 +269,14 @@ def _watched(cluster: Cluster, probes: Sequence[Probe]) -> list[str]:
     for probe in probes:
         if (target := by_address.get(_resolve(cluster, probe))) is not None:
             names[target] = None
-    return [name for name in names if cluster.netns_of(name).exists()]
+    return [name for name in names if _is_there(cluster, name)]
+
+
+def _is_there(cluster: Cluster, name: str) -> bool:
+    try:
+        return cluster.netns_of(name).exists()
+    except NodeDownError:
+        return False
 
 
 def _send_some(cluster: Cluster, probes: Sequence[Probe], timeout_s: float) -> list[Outcome]:

@@ -27,6 +27,12 @@ class SpecError(LabError):
     """A specification that cannot be built; the text says what is wrong."""
 
 
+def check_name(what: str, name: str) -> None:
+    """Hold a cluster's or pod's name to what files, devices and rules can be named after. Raises: SpecError."""
+    if not NAME.fullmatch(name):
+        raise SpecError(f"{what} name {name!r}: use up to 40 lower-case letters, digits and dashes")
+
+
 class ClusterSpec(msgspec.Struct, frozen=True):
     """A cluster to build: `nodes` nodes named node1, node2, ... with `pods` pods each.
 
@@ -48,8 +54,7 @@ class ClusterSpec(msgspec.Struct, frozen=True):
 
     def check(self) -> None:
         """Raises: SpecError."""
-        if not NAME.fullmatch(self.name):
-            raise SpecError(f"cluster name {self.name!r}: use up to 40 lower-case letters, digits and dashes")
+        check_name("cluster", self.name)
         if not 1 <= self.nodes <= MAX_NODES:
             raise SpecError(f"nodes: from 1 to {MAX_NODES}, not {self.nodes}")
         if not 0 <= self.pods <= MAX_PODS:

@@ -12,10 +12,10 @@ from typing import Any
 from lab.changes import Changes
 from lab.cluster import Cluster, LabError
 from lab.faults import addresses, links, neighbours, overlay, policies, routes, rules, services, sockets
-from lab.faults.model import FAULTS, Fault, Pair, Target, affected, choose_target, device
+from lab.faults.model import FAULTS, Fault, Pair, Target, affected, choose_target, device, effects
 from lab.spec import FaultState, NodeState, Pod
 
-__all__ = ["FAULTS", "Fault", "Pair", "affected_by", "apply_fault", "describe", "listed", "mend"]
+__all__ = ["FAULTS", "Fault", "Pair", "affected_by", "apply_fault", "describe", "listed", "mend", "possible"]
 _MODULES = (links, addresses, routes, neighbours, overlay, rules, services, policies, sockets)
 
 
@@ -30,12 +30,10 @@ def apply_fault(
 ) -> FaultState:
     """Apply a fault, whole or not at all, and return what it was applied to. Raises: LabError."""
     fault = _find(name)
-    if cluster.kind.name not in fault.kinds:
-        raise LabError(f"{name} is no fault of {cluster.kind.name}, but of: {', '.join(fault.kinds)}")
-    if fault.needs_services and not cluster.state.services:
-        raise LabError(f"{name} needs a cluster with services")
     with cluster.changing() as state:
         target = choose_target(cluster, node, other, pod, other_pod)
+        if refused := _why_not(fault, cluster, target):
+            raise LabError(refused)
         named = _named(fault, target)
         identity = ":".join([name, *(named[part] for part in fault.uses if part in named)])
         if any(there.id == identity for there in state.faults):
@@ -49,6 +47,28 @@ def apply_fault(
         applied = FaultState(identity, name, named, changes.undo)
         state.faults.append(applied)
         return applied
+
+
+def _why_not(fault: Fault, cluster: Cluster, target: Target) -> str:
+    """Why a cluster can't have a fault; "" if it can."""
+    spec = cluster.state.spec
+    network = " ".join(filter(None, (spec.kind, spec.variant)))
+    if target.kind not in fault.kinds:
+        return f"{fault.name} is no fault of {network}, but of: {', '.join(fault.kinds)}"
+    if fault.needs_services and not cluster.state.services:
+        return f"{fault.name} needs a cluster with services"
+    met = effects(fault, target)
+    if fault.affects and not met:
+        return f"{fault.name} affects nobody in {network}"
+    if not spec.ipv6 and met and all(effect.families == (6,) for effect in met):
+        return f"{fault.name} is a fault of IPv6, which this cluster is without"
+    return ""
+
+
+def possible(cluster: Cluster) -> list[Fault]:
+    """List the faults that a cluster can have, if it has the nodes and pods that they need."""
+    target = choose_target(cluster)
+    return [fault for fault in FAULTS.values() if not _why_not(fault, cluster, target)]
 
 
 def _find(name: str) -> Fault:
@@ -114,12 +134,12 @@ def _listed(fault: Fault, cluster: Cluster | None) -> dict[str, Any]:
             for effect in fault.affects
         ],
     }
-    if cluster is None or cluster.kind.name not in fault.kinds:
-        return said
-    if fault.needs_services and not cluster.state.services:
+    if cluster is None:
         return said
     try:
         target = choose_target(cluster)
+        if _why_not(fault, cluster, target):
+            return said
         pairs = affected(fault, cluster.state, target)
     except LabError:
         return said

@@ -71,7 +71,8 @@ def _bridge_old_range(changes: Changes, target: Target) -> None:
     kinds=BRIDGED,
     blame=("pod", "eth0"),
     affects=(
-        Effect("POD", "others.pods", both=True),
+        Effect("POD", "others.pods"),
+        Effect("others.pods", "POD", sources=True),
         # The tunnel's own address, from which other nodes send, is of the pods' range too.
         Effect("nodes!NODE", "POD", kinds=("vxlan",)),
     ),
@@ -92,7 +93,7 @@ def _too_wide_subnet(changes: Changes, target: Target) -> None:
     blame=("node", "lo"),
     affects=(
         Effect("NODE+NODE.pods", "OTHER-FIRST"),
-        Effect("OTHER-FIRST", "NODE.pods"),
+        Effect("OTHER-FIRST", "NODE.pods", sources=True),
         # Devices of Calico's pods have no address: what NODE itself sends takes the first that it has.
         Effect("NODE", "NODE.pods", kinds=("routed",)),
     ),

@@ -45,7 +45,8 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `sizes` says whether small packets suffer, large ones (1420 bytes), or both; `kinds` limits it to some
     kinds of networks, `at_home` to those where packets between pods of one node pass its IP layer's rules;
-    with `both` the way back is meant too; `sometimes` says that it depends on chance. With `sport` only what
+    with `both` the way back is meant too; `sources` to clusters where pods see each other's own addresses (True) or their
+    nodes' (False); `sometimes` says that it depends on chance. With `sport` only what
     is sent from that UDP port suffers.
     """
 
@@ -55,6 +56,7 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     sizes: tuple[str, ...] = (SMALL, LARGE)
     kinds: tuple[str, ...] = ()
     at_home: bool = False
+    sources: bool | None = None
     both: bool = False
     sometimes: bool = False
     sport: int = 0
@@ -78,8 +80,10 @@ class Target(msgspec.Struct, frozen=True):
     third: NodeState | None
     pod: Pod | None
     other_pod: Pod | None
-    kind: str
+    kind: str  # as which it is built
     at_home: bool
+    keeps_sources: bool
+    masquerade_chains: list[str]
     service: str = ""
     dns: dict[int, str] = {}  # the DNS service's cluster address in each family
 
@@ -199,10 +203,23 @@ def choose_target(
         another: Pod | None = first.pods[other_pod]
     else:
         another = next((found for found in first.pods.values() if found is not chosen), None)
-    spec = cluster.state.spec
-    at_home = spec.kind in ("routed", "ptp") or KINDS[spec.kind].rules_bridged(spec)
+    spec, kind = cluster.state.spec, cluster.kind
+    built_as = kind.built_as(spec)
+    at_home = built_as in ("routed", "ptp") or kind.rules_bridged(spec)
     service, dns = _service(cluster.state, chosen), dns_addresses(cluster.state)
-    return Target(first, second, third, chosen, another, spec.kind, at_home, service, dns)
+    return Target(
+        first,
+        second,
+        third,
+        chosen,
+        another,
+        built_as,
+        at_home,
+        kind.keeps_sources(spec),
+        kind.masquerade_chains(spec, first),
+        service,
+        dns,
+    )
 
 
 def dns_addresses(state: ClusterState) -> dict[int, str]:
@@ -235,12 +252,21 @@ def _service(state: ClusterState, pod: Pod | None) -> str:
     return next(iter([*mine, *usual]), "")
 
 
+def effects(found: Fault, target: Target) -> list[Effect]:
+    """Return what a fault does in a cluster like the target's."""
+    return [
+        effect
+        for effect in found.affects
+        if (not effect.kinds or target.kind in effect.kinds)
+        and (target.at_home or not effect.at_home)
+        and effect.sources in (None, target.keeps_sources)
+    ]
+
+
 def affected(found: Fault, state: ClusterState, target: Target) -> dict[Pair, bool]:
     """Map each pair that a fault affects to whether that is certain."""
     pairs: dict[Pair, bool] = {}
-    for effect in found.affects:
-        if (effect.kinds and target.kind not in effect.kinds) or (effect.at_home and not target.at_home):
-            continue
+    for effect in effects(found, target):
         ways = [(effect.src, effect.dst)]
         if effect.both:
             ways.append((effect.dst, effect.src))

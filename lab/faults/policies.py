@@ -50,7 +50,7 @@ def _stale_chain(changes: Changes, target: Target) -> None:
     uses=("pod", "other"),
     kinds=("textbook", "ptp", "routed", "two-nics", "cni"),
     blame=("other", ""),
-    affects=(Effect("POD", "OTHER.default"),),
+    affects=(Effect("POD", "OTHER.default", sources=True),),
 )
 def _pod_missing(changes: Changes, target: Target) -> None:
     pod, other = target.need_pod(), target.need_other()

@@ -15,7 +15,7 @@ BY_ONE_ROUTE = ("textbook", "vxlan", "routed", "ptp", "cni")
 # NODE has no way to OTHER's pods; over a tunnel OTHER's own packets have an address of that range, too.
 CUT = (
     Effect("NODE+NODE.pods", "OTHER.pods"),
-    Effect("OTHER.pods", "NODE.pods"),
+    Effect("OTHER.pods", "NODE.pods", sources=True),
     Effect("OTHER", "NODE.pods", kinds=("vxlan",)),
 )
 
@@ -77,7 +77,7 @@ def _blackhole_route(changes: Changes, target: Target) -> None:
     blame=("node", "uplink"),
     affects=(
         Effect("NODE+NODE.pods+THIRD+THIRD.pods", "OTHER.pods"),
-        Effect("OTHER.pods", "NODE.pods+THIRD.pods"),
+        Effect("OTHER.pods", "NODE.pods+THIRD.pods", sources=True),
     ),
 )
 def _route_loop(changes: Changes, target: Target) -> None:
@@ -155,7 +155,7 @@ def _bridge_forwarding_off(changes: Changes, target: Target) -> None:
     kinds=("textbook", "vxlan", "cni"),
     blame=("other", "uplink"),
     affects=(
-        Effect("POD", "OTHER.pods", families=(4,)),
+        Effect("POD", "OTHER.pods", families=(4,), sources=True),
         Effect("OTHER+OTHER.pods", "POD", families=(4,)),
     ),
 )
@@ -194,7 +194,7 @@ def _policy_rule_missing(changes: Changes, target: Target) -> None:
     blame=("other", "vethleft0"),
     affects=(
         Effect("OTHER+OTHER.pods", "POD"),
-        Effect("POD", "OTHER.pods"),
+        Effect("POD", "OTHER.pods", sources=True),
     ),
 )
 def _leftover_route(changes: Changes, target: Target) -> None:

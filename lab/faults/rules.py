@@ -6,7 +6,6 @@ from lab import plan
 from lab.changes import Changes
 from lab.faults.model import BY_NODES, Effect, Target, fault
 from lab.faults.routes import BY_ONE_ROUTE, NOBODY
-from lab.kinds import KINDS
 
 _SRCNAT = "type nat hook postrouting priority srcnat; policy accept;"
 
@@ -22,7 +21,7 @@ def _ip(family: int) -> str:
     " of the pod's",
     kinds=BY_ONE_ROUTE,
     blame=("node", ""),
-    affects=(Effect("NODE.pods", "others.pods"),),
+    affects=(Effect("NODE.pods", "others.pods", sources=True),),
 )
 def _masquerade_between_pods(changes: Changes, target: Target) -> None:
     node = target.node
@@ -39,14 +38,13 @@ def _masquerade_between_pods(changes: Changes, target: Target) -> None:
     "netfilter",
     "NODE gives what its pods send to the outside no address of its own: the answers find no way back",
     blame=("node", ""),
-    affects=(Effect("NODE.pods", "outside"),),
+    affects=(Effect("NODE.pods", "outside"), Effect("NODE.pods", "others.pods", sources=False)),
 )
 def _masquerade_off(changes: Changes, target: Target) -> None:
-    chain = KINDS[target.kind].masquerade
     for family in target.node.families:
-        if chain:
+        for chain in target.masquerade_chains:
             changes.set_xt_chain(target.node.name, family, "nat", chain, "")
-        else:
+        if not target.masquerade_chains:
             changes.insert_nft_rule(target.node.name, f"{_ip(family)} nv-masq postrouting", "counter return")
 
 
@@ -115,7 +113,7 @@ def _udp_drop_rule(changes: Changes, target: Target) -> None:
     kinds=BY_NODES,
     blame=("other", "uplink"),
     affects=(
-        Effect("NODE.pods", "OTHER.pods"),
+        Effect("NODE.pods", "OTHER.pods", sources=True),
         # Over the tunnel NODE itself has an address of that range.
         Effect("NODE", "OTHER.pods", kinds=("vxlan",)),
         Effect("OTHER+OTHER.pods", "NODE.pods"),

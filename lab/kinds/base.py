@@ -18,8 +18,7 @@ class Kind:
 
     `uplink` is the device by which a node reaches the others' pods, `bridge` the one that its pods hang
     on ("" if they don't; with `hairpin` its ports send frames back), `underlay4` the underlay's range; nodes reach
-    their own pods unless `reaches_own_pods` is False; `masquerade` is the chain of iptables' table
-    nat that gives what leaves the node's address ("" where it isn't iptables).
+    their own pods unless `reaches_own_pods` is False.
     """
 
     name = ""
@@ -29,7 +28,6 @@ class Kind:
     hairpin = False
     uplink = "eth0"
     reaches_own_pods = True
-    masquerade = ""
     underlay4 = plan.UNDERLAY4
     bridged_pass_hooks = False
 
@@ -42,6 +40,14 @@ class Kind:
     def variant(self, spec: ClusterSpec) -> str:
         """Return the variant that was asked for, or the first one."""
         return spec.variant or (self.variants[0] if self.variants else "")
+
+    def built_as(self, spec: ClusterSpec) -> str:
+        """Name the kind whose devices and routes a cluster has: a variant may build as another kind does."""
+        return self.name
+
+    def masquerade_chains(self, spec: ClusterSpec, node: NodeState) -> list[str]:
+        """Name the chains of iptables' table nat that give what leaves the node's address; [] where nftables does."""
+        return []
 
     def rules_bridged(self, spec: ClusterSpec) -> bool:
         """Tell whether what a node's bridge passes on goes through its IP layer's rules, as services need it."""

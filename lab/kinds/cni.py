@@ -14,6 +14,7 @@ The first pod of a node has a host port: 18080 of the node leads to its port 808
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -44,7 +45,6 @@ class Cni(Kind):
     variants = ("bridge", "bridge-masq", "ptp")
     bridge = "cni0"
     hairpin = True
-    masquerade = "IP-MASQ-AGENT"
 
     def check(self, spec: ClusterSpec) -> None:
         """It needs the plugins and iptables. Raises: LabError, SpecError."""
@@ -59,6 +59,20 @@ class Cni(Kind):
     def keeps_sources(self, spec: ClusterSpec) -> bool:
         """ipMasq rewrites the source of whatever leaves the node."""
         return self.variant(spec) == "bridge"
+
+    def built_as(self, spec: ClusterSpec) -> str:
+        """The plugin ptp makes what the kind ptp has."""
+        return "ptp" if self.variant(spec) == "ptp" else self.name
+
+    def rules_bridged(self, spec: ClusterSpec) -> bool:
+        """Without a bridge nothing is bridged."""
+        return self.variant(spec) != "ptp" and super().rules_bridged(spec)
+
+    def masquerade_chains(self, spec: ClusterSpec, node: NodeState) -> list[str]:
+        """ip-masq-agent's, or one of each pod's, named by network and container."""
+        if self.variant(spec) == "bridge":
+            return ["IP-MASQ-AGENT"]
+        return [_own_chain(pod) for pod in node.pods.values()]
 
     def plan_pod(self, spec: ClusterSpec, node: NodeState, name: str) -> Pod:
         """Give the first pod a host port."""
@@ -100,6 +114,11 @@ class Cni(Kind):
         for plugin in reversed(_listed(site, node)):
             _call(site, node, pod, "DEL", plugin, result)
         kept.unlink()
+
+
+def _own_chain(pod: Pod) -> str:
+    """Name the chain in which ipMasq has a pod's rules. Source: plugins/pkg/utils/utils.go FormatChainName()."""
+    return f"CNI-{hashlib.sha512((NETWORK + pod.uid).encode()).hexdigest()}"[:28]
 
 
 def _folder(site: Site, node: NodeState) -> Path:

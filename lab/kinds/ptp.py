@@ -24,12 +24,15 @@ class Ptp(Kind):
 
     name = "ptp"
     summary = "kindnet: a routed veth pair for every pod, routes between the nodes"
-    masquerade = "KIND-MASQ-AGENT"
 
     def check(self, spec: ClusterSpec) -> None:
         """It needs iptables."""
         super().check(spec)
         xtables.require("iptables")
+
+    def masquerade_chains(self, spec: ClusterSpec, node: NodeState) -> list[str]:
+        """kindnet's."""
+        return ["KIND-MASQ-AGENT"]
 
     def build_node(self, site: Site, spec: ClusterSpec, node: NodeState) -> None:
         """Add the masquerading rules."""

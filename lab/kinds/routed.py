@@ -25,7 +25,6 @@ class Routed(Kind):
 
     name = "routed"
     summary = "Calico without overlay: a routed veth pair for every pod, BGP's routes between the nodes"
-    masquerade = "cali-nat-outgoing"
     bridged_pass_hooks = True
 
     def check(self, spec: ClusterSpec) -> None:
@@ -39,6 +38,10 @@ class Routed(Kind):
         pod = super().plan_pod(spec, node, name)
         pod.host_ifname = felix.device("default", name)
         return pod
+
+    def masquerade_chains(self, spec: ClusterSpec, node: NodeState) -> list[str]:
+        """Felix's."""
+        return ["cali-nat-outgoing"]
 
     def build_node(self, site: Site, spec: ClusterSpec, node: NodeState) -> None:
         """Take a block of addresses, and write Felix's sets and chains."""

@@ -47,13 +47,16 @@ class Vxlan(Bridged):
     mtu = _MTU[4]
     hairpin = True
     uplink = device(4)
-    masquerade = "FLANNEL-POSTRTG"
     bridged_pass_hooks = True
 
     def check(self, spec: ClusterSpec) -> None:
         """It needs iptables."""
         super().check(spec)
         xtables.require("iptables")
+
+    def masquerade_chains(self, spec: ClusterSpec, node: NodeState) -> list[str]:
+        """flanneld's."""
+        return ["FLANNEL-POSTRTG"]
 
     def build_node(self, site: Site, spec: ClusterSpec, node: NodeState) -> None:
         """Make the tunnel's device and flanneld's rules."""

@@ -17,10 +17,11 @@ import msgspec
 import pytest
 
 from lab.cluster import Cluster, ClusterSpec
-from lab.faults import FAULTS, affected_by, apply_fault, listed, mend
+from lab.faults import FAULTS, affected_by, apply_fault, listed, mend, possible
 from lab.faults.model import FLOW_PORT, Pair, dns_addresses
 from lab.kubernetes import dns
 from lab.reality import Probe, send_all
+from lab.spec import LabError
 from tests.live.fault_probes import (
     PATIENCE_S,
     SERVICE_PORT,
@@ -39,6 +40,9 @@ CONNECTIONS = 1000
 CASES = sorted(
     (fault.kinds[0] + (SERVICES if fault.needs_services else ""), name) for name, fault in FAULTS.items()
 )
+# Where a variant builds as another kind does, and its pods' sources become their nodes'.
+MASQUERADED = "cni ptp"
+CASES += [(MASQUERADED, name) for name in ("masquerade-off", "raw-drop-by-source", "route-missing")]
 
 
 class Rig(msgspec.Struct):
@@ -52,8 +56,10 @@ class Rig(msgspec.Struct):
 @pytest.fixture(scope="module")
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     """Two pods on each of three nodes."""
-    kind, with_services, _ = request.param.partition(SERVICES)
-    spec = ClusterSpec(f"t{os.getpid()}-f", nodes=3, pods=2, kind=kind, services=2 if with_services else 0)
+    network, with_services, _ = request.param.partition(SERVICES)
+    kind, _, variant = network.partition(" ")
+    services = 2 if with_services else 0
+    spec = ClusterSpec(f"t{os.getpid()}-f", nodes=3, pods=2, kind=kind, variant=variant, services=services)
     with Cluster.up(spec) as cluster:
         before = healthy(cluster)
         yield Rig(cluster, before, kernel_state(cluster))
@@ -68,6 +74,23 @@ def test_a_fault_affects_what_it_says_and_is_undone(rig: Rig, name: str) -> None
     finally:
         mend(rig.cluster)
     assert not found, "\n".join(found[:20])
+    assert not left_behind(rig.cluster, rig.state)
+
+
+@pytest.mark.parametrize("rig", [MASQUERADED], indirect=True)
+def test_a_variant_has_the_faults_that_its_devices_and_sources_allow(rig: Rig) -> None:
+    here = {fault.name for fault in possible(rig.cluster)}
+    assert {"masquerade-off", "route-missing", "xdp-drop"} <= here
+    said = {fault["name"] for fault in listed(rig.cluster) if "pairs" in fault}
+    assert said == here
+    for name, message in (
+        ("bridge-old-range", "is no fault of cni ptp, but of: textbook, vxlan, cni"),
+        ("masquerade-between-pods", "affects nobody in cni ptp"),
+        ("hairpin-off", "is no fault of cni ptp"),
+    ):
+        assert name not in here
+        with pytest.raises(LabError, match=message):
+            apply_fault(rig.cluster, name)
     assert not left_behind(rig.cluster, rig.state)
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from lab import kinds
+from lab.churn import run_churn
 from lab.cluster import Cluster, ClusterSpec
+from lab.faults import apply_fault
 from lab.kinds.cni import HOST_PORT
 from lab.reality import Probe
-from lab.spec import SpecError
+from lab.spec import LabError, SpecError
 from tests.live.kind_probes import CLOSED, OPEN, hold, probes, sent, unhealthy
 from tests.live.translated import compare_translated
 
@@ -40,6 +42,13 @@ def test_a_kind_without_ipv6(kind: str) -> None:
     spec = ClusterSpec(f"t{os.getpid()}-4{kind}", nodes=2, pods=1, kind=kind, ipv6=False)
     with Cluster.up(spec) as cluster:
         assert "inet6" not in cluster.exec("web-1", ["ip", "addr", "show", "scope", "global"]).stdout
+        churned = run_churn(cluster, rate_per_s=200, seconds=0.2)
+        assert churned.failed == 0
+        assert "inet6" not in cluster.exec("web-1", ["ip", "addr", "show", "scope", "global"]).stdout
+        with pytest.raises(
+            LabError, match="listener-without-ipv6 is a fault of IPv6, which this cluster is without"
+        ):
+            apply_fault(cluster, "listener-without-ipv6")
         ill = [outcome for outcome in sent(cluster, probes(cluster, SAMPLE)) if unhealthy(cluster, outcome)]
         assert not ill
 

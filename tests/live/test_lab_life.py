@@ -18,7 +18,7 @@ import pytest
 import lab
 from lab import churn, control, paths
 from lab.cluster import Cluster, ClusterSpec, running, sweep
-from lab.faults import FAULTS
+from lab.faults import FAULTS, apply_fault, mend
 from lab.reality import Probe, send, send_all
 from lab.spec import LabError
 from lab.stack import wait_until
@@ -194,12 +194,20 @@ def test_a_killed_node_takes_its_pods_along_and_comes_back_with_them() -> None:
         before = cluster.pod("web-2").ipv4
         held = cluster.nodes["node2"].netns("web-2").stat().st_ino
         rest = Holdings(cluster)
+        apply_fault(cluster, "raw-drop-by-source")
         cluster.kill_node("node2")
         assert not cluster.state.nodes["node2"].alive
         assert not cluster.nodes["node2"].directory.exists()
         assert not [line for line in rest.left() if str(held) in line]
-        with pytest.raises(LabError, match="node2 doesn't run"):
-            cluster.add_pod("node2")
+        for wrong in (
+            lambda: cluster.add_pod("node2"),
+            lambda: cluster.remove_pod("web-2"),
+            lambda: cluster.exec("web-2", ["true"]),
+            lambda: apply_fault(cluster, "drop-rule", pod="web-2"),
+        ):
+            with pytest.raises(LabError, match="node2 doesn't run"):
+                wrong()
+        assert mend(cluster) == ["raw-drop-by-source:node1:node2"]
         assert send(cluster, "web-1", "api-1", "tcp").result == "delivered"
         assert send(cluster, "web-1", "web-2", "tcp").arrived_at == ()
         cluster.restart_node("node2")
@@ -220,6 +228,17 @@ def test_a_node_whose_first_process_is_killed_is_dead_until_it_is_restarted() ->
         assert set(node.pods) == {"web-2", "api-2"}
         cluster.restart_node("node2")
         assert send(cluster, "web-1", "web-2", "tcp").result == "delivered"
+
+
+def test_a_pods_name_is_no_path_and_nobody_elses() -> None:
+    with Cluster.up(spec(pods=0)) as cluster:
+        for name in ("../../out", "two words", "Web", "a" * 41):
+            with pytest.raises(LabError, match="use up to 40 lower-case letters"):
+                cluster.add_pod("node1", name)
+        for name in ("router", "node2"):
+            with pytest.raises(LabError, match="no pod may be called"):
+                cluster.add_pod("node1", name)
+        assert cluster.pods == {}
 
 
 def test_another_process_can_act_on_a_cluster() -> None:
