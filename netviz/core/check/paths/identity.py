@@ -9,7 +9,7 @@ from netviz.core.check.paths.contract import Ask
 from netviz.core.model.addr import format_ip, format_prefix
 from netviz.core.sim import sysctl
 from netviz.core.sim.headline.cause import Cause, owner_of
-from netviz.core.sim.nft.text import rule_text
+from netviz.core.sim.nft.written import written
 from netviz.core.sim.steps import (
     ChainRef,
     Forward,
@@ -99,5 +99,5 @@ def _setting(cluster: ClusterState, cause: Cause, name: str) -> str:
 
 def _digest(hit: RuleHit, ref: ChainRef) -> str:
     """Name a rule by what it says: who writes it anew, as programs do that restore all of theirs, gives it another handle."""
-    text = rule_text(hit.body, ref.chain.family, xtables=ref.legacy)
+    text = written(hit.of, hit.number, ref.chain.family, ref.legacy).text
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

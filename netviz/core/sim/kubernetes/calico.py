@@ -14,8 +14,8 @@ from typing import Any
 from netviz.core.model.addr import format_ip
 from netviz.core.model.netfilter import ChainBody, NftChain
 from netviz.core.sim.index import Index
-from netviz.core.sim.kubernetes.seen import Seen, SeenRule, comments_of
-from netviz.core.sim.nft.text import rule_text
+from netviz.core.sim.kubernetes.seen import Seen, SeenRule
+from netviz.core.sim.nft.written import written
 from netviz.core.sim.steps import Neighbour
 from netviz.core.state.node import NetnsState
 
@@ -99,7 +99,7 @@ def _policy_name(seen: Seen, chain: str) -> str:
     record = seen.ns.nft_chains.get(key) or seen.ns.xt_chains.get(key)
     body = seen.cluster.bodies.get(record.body) if record is not None and record.body else None
     if isinstance(body, ChainBody) and body.rules:
-        for text in comments_of(rule_text(body.rules[0], key[0], xtables=key in seen.ns.xt_chains)):
+        for text in written(body, 0, key[0], key in seen.ns.xt_chains).comments:
             for part in text.split(";"):
                 found = _POLICY.match(part.strip())
                 if found is not None:

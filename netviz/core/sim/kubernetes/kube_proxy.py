@@ -14,7 +14,7 @@ from netviz.core.model.netfilter import NFPROTO_IPV4, NFPROTO_IPV6, ChainBody
 from netviz.core.sim.kubernetes.seen import Seen, SeenRule
 from netviz.core.sim.kubernetes.service import NOT_TAKEN, Service
 from netviz.core.sim.nft.index import chain_index
-from netviz.core.sim.nft.text import rule_text
+from netviz.core.sim.nft.written import written
 from netviz.core.sim.packet import PROTO_NAMES
 from netviz.core.sim.steps import Nat
 
@@ -136,7 +136,7 @@ def service_at(seen: Seen, addr: bytes, proto: int, port: int) -> str:
             numbers = index.keyed.get(key, ()) if index is not None else range(len(body.rules))
             for number in numbers:
                 legacy = chains is seen.ns.xt_chains
-                rule = SeenRule(name, partial(rule_text, body.rules[number], family, xtables=legacy))
+                rule = SeenRule(name, partial(written, body, number, family, legacy))
                 if _sends(rule, addr, proto, port) and (found := _service([rule])).name:
                     return found.phrase(seen)
     return ""

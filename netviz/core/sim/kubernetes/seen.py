@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from netviz.core.model.addr import format_ip, pack_ip
@@ -13,16 +12,13 @@ from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NFPROTO_NAMES
 from netviz.core.sim.index import Index
 from netviz.core.sim.link.cluster_index import EVERYWHERE, having_addr, names_for
+from netviz.core.sim.nft.written import WrittenRule
 from netviz.core.sim.node_index import peer_of
 from netviz.core.sim.steps import HookVerdict
 from netviz.core.sim.trace import Step
-from netviz.core.sim.words.hook import hit_text
+from netviz.core.sim.words.hook import hit_written
 from netviz.core.state.node import ClusterState, NetnsState
 from netviz.core.state.resolve import PAIR_KINDS
-
-# iptables-save writes `--comment WORD` or `--comment "WORDS"`, nft `comment "WORDS"`.
-_COMMENT = re.compile(r'comment (?:"((?:[^"\\]|\\.)*)"|(?!--)(\S+))')
-_TARGET = re.compile(r"(?:^| )(?:-[jg]|jump|goto) (\S+)")
 
 _by_name: Index[Mapping[Any, Link], dict[str, Link]] = Index(
     lambda links: {link.ifname: link for link in links.values()}
@@ -30,42 +26,36 @@ _by_name: Index[Mapping[Any, Link], dict[str, Link]] = Index(
 
 
 class SeenRule:
-    """A rule: the chain that it stands in, its text as nft or iptables-save write it, and its comments in order."""
+    """A rule in the chain that it stands in: its text and comments as its tool writes them, when somebody looks."""
 
-    def __init__(self, chain: str, write: Callable[[], str]) -> None:
+    def __init__(self, chain: str, write: Callable[[], WrittenRule]) -> None:
         self.chain = chain
         self._write = write
-        self._text: str | None = None
+
+    @cached_property
+    def _written(self) -> WrittenRule:
+        return self._write()
 
     @property
     def text(self) -> str:
-        """The rule as its tool writes it: written when somebody looks at it."""
-        if self._text is None:
-            self._text = self._write()
-        return self._text
+        """The rule."""
+        return self._written.text
 
     @property
     def comments(self) -> tuple[str, ...]:
-        """All its comments."""
-        return comments_of(self.text)
+        """All its comments, in order."""
+        return self._written.comments
 
     @property
     def comment(self) -> str:
         """Its first comment, or ""."""
-        return self.comments[0] if self.comments else ""
+        comments = self._written.comments
+        return comments[0] if comments else ""
 
     @property
     def target(self) -> str:
         """The chain that it jumps or goes to, or its target; "" where a map chooses one."""
-        found = _TARGET.search(self.text) if "vmap" not in self.text else None
-        return found[1] if found is not None else ""
-
-
-def comments_of(text: str) -> tuple[str, ...]:
-    """Find the comments in a rule's text."""
-    if "comment" not in text:
-        return ()
-    return tuple(quoted or word for quoted, word in _COMMENT.findall(text))
+        return self._written.target
 
 
 def _matched(what: HookVerdict) -> tuple[SeenRule, ...]:
@@ -73,7 +63,8 @@ def _matched(what: HookVerdict) -> tuple[SeenRule, ...]:
     hits = list(what.matched)
     if what.hit is not None and what.hit not in hits[-1:]:
         hits.append(what.hit)
-    return tuple(SeenRule(hit.within, partial(hit_text, what.chain, hit)) for hit in hits)
+    assert what.chain is not None
+    return tuple(SeenRule(hit.within, partial(hit_written, what.chain, hit)) for hit in hits)
 
 
 class Seen:

@@ -19,7 +19,6 @@ from netviz.core.model.netfilter import (
     ChainBody,
     NftChain,
     NftExpr,
-    NftRuleBody,
 )
 from netviz.core.sim.attrs import Verdict
 from netviz.core.sim.nft.context import Context, Statement, Stop, Tri
@@ -32,6 +31,7 @@ from netviz.core.sim.trace import UNCERTAIN
 JUMP_STACK_SIZE = 16
 MAX_VISITS = 100_000
 EMPTY_BODY = ChainBody()
+BREAK, CONTINUE = Verdict(NFT_BREAK), Verdict(NFT_CONTINUE)
 # After an expression whose match isn't known, a rule of these alone changes nothing that matters.
 NO_EFFECT = frozenset(("counter", "log", "last", "limit", "quota"))
 
@@ -53,9 +53,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
 class _Frame(msgspec.Struct):
     chain: NftChain
-    rules: tuple[NftRuleBody, ...]
+    body: ChainBody
     index: ChainIndex | None = None
     at: int = 0
+
+    def hit(self, number: int) -> RuleHit:
+        handles = self.chain.handles
+        return RuleHit(self.chain.name, self.body, number, handles[number] if number < len(handles) else 0)
 
 
 def run_chain(ctx: Context, base: NftChain, dev: Link | None) -> Outcome:
@@ -69,22 +73,21 @@ def run_chain(ctx: Context, base: NftChain, dev: Link | None) -> Outcome:
     for _visit in range(MAX_VISITS):
         if frame.index is not None:
             frame.at = frame.index.next_rule(ctx.packet, frame.at)
-        if frame.at >= len(frame.rules):
+        if frame.at >= len(frame.body.rules):
             if not stack:
                 return Outcome(base.policy, matched=tuple(matched), forked=forked)
             frame = stack.pop()
             continue
-        rule = frame.rules[frame.at]
         number = frame.at
         frame.at += 1
         before = ctx.packet
-        result, guessed = _run_rule(ctx, frame.chain, number, rule, dev)
+        result, guessed = _run_rule(ctx, frame, number, dev)
         forked = forked or guessed
         if isinstance(result, Verdict) and result.code in (NFT_CONTINUE, NFT_BREAK):
             if ctx.packet is not before and not ctx.legacy:
-                matched.append(RuleHit(frame.chain.name, rule, _handle(frame.chain, number)))
+                matched.append(frame.hit(number))
             continue
-        hit = RuleHit(frame.chain.name, rule, _handle(frame.chain, number))
+        hit = frame.hit(number)
         if isinstance(result, NftExpr):
             return Outcome(NF_DROP, hit, result, tuple(matched), forked)
         matched.append(hit)
@@ -106,18 +109,14 @@ def run_chain(ctx: Context, base: NftChain, dev: Link | None) -> Outcome:
     return Outcome(NF_DROP)
 
 
-def _handle(chain: NftChain, number: int) -> int:
-    return chain.handles[number] if number < len(chain.handles) else 0
-
-
 def _enter(ctx: Context, chain: NftChain, dev: Link | None) -> _Frame:
     if not chain.body:
-        return _Frame(chain, ())
+        return _Frame(chain, EMPTY_BODY)
     body = ctx.run.cluster.bodies.get(chain.body)
     if not isinstance(body, ChainBody):
         _give_up(ctx, chain, dev, "rules not in the state")
         body = EMPTY_BODY
-    return _Frame(chain, body.rules, chain_index(body, chain.family))
+    return _Frame(chain, body, chain_index(body, chain.family))
 
 
 def _target(ctx: Context, base: NftChain, name: str, dev: Link | None) -> NftChain:
@@ -135,19 +134,18 @@ def _give_up(ctx: Context, chain: NftChain, dev: Link | None, what: str) -> None
     )
 
 
-def _run_rule(
-    ctx: Context, chain: NftChain, number: int, rule: NftRuleBody, dev: Link | None
-) -> tuple[Verdict | NftExpr, bool]:
+def _run_rule(ctx: Context, frame: _Frame, number: int, dev: Link | None) -> tuple[Verdict | NftExpr, bool]:
     """Run one rule; the flag says that a match was guessed (the run forks there)."""
-    ctx.reset()
+    ctx.begin_rule(frame.chain, number)
+    exprs = frame.body.rules[number].exprs
     guessed = False
-    for position, expr in enumerate(rule.exprs):
-        ctx.rule_id = (chain.key, number, position, ctx.hook)
+    for position, expr in enumerate(exprs):
+        ctx.position = position
         result = evaluate(ctx, expr)
         if result is Tri.TRUE:
             continue
         if result is Tri.FALSE:
-            return Verdict(NFT_BREAK), guessed
+            return BREAK, guessed
         if isinstance(result, Verdict):
             if result.code == NFT_CONTINUE:
                 continue
@@ -155,13 +153,13 @@ def _run_rule(
         if isinstance(result, Statement):
             return result.expr, guessed
         if isinstance(result, Stop):
-            _stop(ctx, chain, rule, dev, result.what)
-        if all(later.name in NO_EFFECT for later in rule.exprs[position + 1 :]):
-            return Verdict(NFT_BREAK), guessed
+            _stop(ctx, frame, number, dev, result.what)
+        if all(later.name in NO_EFFECT for later in exprs[position + 1 :]):
+            return BREAK, guessed
         guessed = True
-        if not _guess(ctx, chain, rule, expr, dev):
-            return Verdict(NFT_BREAK), guessed
-    return Verdict(NFT_CONTINUE), guessed
+        if not _guess(ctx, frame, number, expr, dev):
+            return BREAK, guessed
+    return CONTINUE, guessed
 
 
 def _expr_name(expr: NftExpr) -> str:
@@ -169,7 +167,7 @@ def _expr_name(expr: NftExpr) -> str:
     return f"{expr.name} {name}" if isinstance(name, str) else expr.name
 
 
-def _guess(ctx: Context, chain: NftChain, rule: NftRuleBody, expr: NftExpr, dev: Link | None) -> bool:
+def _guess(ctx: Context, frame: _Frame, number: int, expr: NftExpr, dev: Link | None) -> bool:
     key = ("nft", ctx.ns.key, ctx.rule_id, ctx.packet.tuples())
     matches = ctx.run.choose(key, 2, None) == 0
     ctx.run.record(
@@ -178,8 +176,8 @@ def _guess(ctx: Context, chain: NftChain, rule: NftRuleBody, expr: NftExpr, dev:
         ctx.packet,
         HookVerdict(
             "assume match" if matches else "assume no match",
-            chain=ctx.chain_ref(chain),
-            hit=RuleHit(chain.name, rule),
+            chain=ctx.chain_ref(frame.chain),
+            hit=frame.hit(number),
             expression=_expr_name(expr),
         ),
         certainty=UNCERTAIN,
@@ -187,7 +185,7 @@ def _guess(ctx: Context, chain: NftChain, rule: NftRuleBody, expr: NftExpr, dev:
     return matches
 
 
-def _stop(ctx: Context, chain: NftChain, rule: NftRuleBody, dev: Link | None, what: str) -> None:
+def _stop(ctx: Context, frame: _Frame, number: int, dev: Link | None, what: str) -> None:
     ctx.run.end_unknown(
         ctx.ns,
         dev,
@@ -195,8 +193,8 @@ def _stop(ctx: Context, chain: NftChain, rule: NftRuleBody, dev: Link | None, wh
         HookVerdict(
             "unknown",
             "expression",
-            chain=ctx.chain_ref(chain),
-            hit=RuleHit(chain.name, rule),
+            chain=ctx.chain_ref(frame.chain),
+            hit=frame.hit(number),
             expression=what,
         ),
     )

@@ -98,14 +98,25 @@ class Context:
         self.table = ""
         self.table_family = 0
         self.legacy = False
-        self.rule_id: tuple[Any, ...] = ()
+        self.chain: NftChain | None = None
+        self.number = self.position = 0
         self.regs: list[bytes | None] = [None] * REG_WORDS
+
+    def begin_rule(self, chain: NftChain, number: int) -> None:
+        """Begin a chain's rule: it finds nothing in the registers."""
+        self.chain, self.number = chain, number
+        self.reset()
 
     def reset(self) -> None:
         """Forget the registers, as between rules."""
         self.regs = [None] * REG_WORDS
         self.uniform = {}
         self.partial = {}
+
+    @property
+    def rule_id(self) -> tuple[Any, ...]:
+        """What identifies the expression that is evaluated, in a run's choices."""
+        return (self.chain.key if self.chain is not None else None, self.number, self.position, self.hook)
 
     def load(self, reg: int, length: int) -> bytes | None:
         """Read `length` bytes from a register; None when a part isn't known."""

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from netviz.core.model.netfilter import Body, NftChain, NftRuleBody
+from netviz.core.model.netfilter import Body, ChainBody, NftChain, NftRuleBody
 from netviz.core.sim.steps.base import Decision
 from netviz.core.state.node import NetnsState
 
@@ -21,13 +21,18 @@ class ChainRef(msgspec.Struct, frozen=True, eq=False):
     legacy: bool = False
 
 
-class RuleHit(msgspec.Struct, eq=False):
-    """A rule that matched, in the chain named `within`, by its handle; `text` is kept once it is written (words)."""
+class RuleHit(msgspec.Struct, frozen=True, eq=False):
+    """A rule that matched: that with this number in a chain's rules `of`; the chain's name is `within`."""
 
     within: str
-    body: NftRuleBody
+    of: ChainBody
+    number: int
     handle: int = 0
-    text: str | None = None
+
+    @property
+    def body(self) -> NftRuleBody:
+        """The rule."""
+        return self.of.rules[self.number]
 
 
 # A chain's verdict, or the statement that ended it.

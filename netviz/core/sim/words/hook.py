@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from netviz.core.model.netfilter import NF_ACCEPT, NftRuleBody, SetBody
+from netviz.core.model.netfilter import NF_ACCEPT, SetBody
 from netviz.core.sim.nft.elements import shown_of
-from netviz.core.sim.nft.text import chain_text, list_command, rule_text
+from netviz.core.sim.nft.text import chain_text, list_command
+from netviz.core.sim.nft.written import WrittenRule, written
 from netviz.core.sim.steps import ChainRef, HookVerdict, RuleHit
 from netviz.core.sim.steps.hook import NF_ACTIONS
 from netviz.core.sim.trace import Step
@@ -19,21 +20,18 @@ def chain_name(ref: ChainRef | None) -> str:
 
 
 def hit_text(ref: ChainRef | None, hit: RuleHit | None) -> str:
-    """Write a rule that matched in a chain's table, once; "" where there is none."""
-    if ref is None or hit is None:
-        return ""
-    if hit.text is None:
-        hit.text = _write(ref, hit.body)
-    return hit.text
+    """Write a rule that matched in a chain's table; "" where there is none."""
+    return hit_written(ref, hit).text if ref is not None and hit is not None else ""
 
 
-def _write(ref: ChainRef, rule: NftRuleBody) -> str:
+def hit_written(ref: ChainRef, hit: RuleHit) -> WrittenRule:
+    """Return a rule that matched in a chain's table, as it is written."""
     family, table = ref.chain.family, ref.chain.table
 
     def elements(name: str) -> tuple[SetBody, int] | None:
         return shown_of(ref.ns, (family, table, name), bodies=ref.bodies)
 
-    return rule_text(rule, family, ref.ns.ipsets, ref.legacy, elements)
+    return written(hit.of, hit.number, family, ref.legacy, ref.ns.ipsets, elements)
 
 
 def matched_texts(what: HookVerdict) -> list[str]:

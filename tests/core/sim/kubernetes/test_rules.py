@@ -10,9 +10,10 @@ from functools import partial
 import pytest
 
 from netviz.core.model.addr import pack_ip
-from netviz.core.model.netfilter import NFPROTO_NAMES, NftChain, NftRuleBody, SetElem
+from netviz.core.model.netfilter import NFPROTO_NAMES, ChainBody, NftChain, NftRuleBody, SetElem
 from netviz.core.sim.kubernetes.overlay import meaning
 from netviz.core.sim.kubernetes.seen import Seen, SeenRule
+from netviz.core.sim.nft.written import WrittenRule
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.steps import ChainRef, HookVerdict, RuleHit
 from netviz.core.sim.trace import Step
@@ -39,11 +40,11 @@ def says(
     ns = cluster.nodes["node-1"].netns[made["node-1"].key]
     family, table, name = base.split(" ")
     ref = ChainRef(NftChain(FAMILIES[family], table, name), ns, cluster.bodies)
-    hit = RuleHit(within, NftRuleBody(())) if rule else None
+    hit = RuleHit(within, ChainBody((NftRuleBody(()),)), 0) if rule else None
     step = Step(1, ns.key, "cni0", packet, None, HookVerdict("accept", chain=ref, hit=hit))
     seen = Seen(cluster, ns, step)
     texts = [entry.split(": ", 1) for entry in matched] + ([[within, rule]] if rule and within else [])
-    seen.rules = tuple(SeenRule(chain, partial(str, text)) for chain, text in texts)
+    seen.rules = tuple(SeenRule(chain, partial(WrittenRule, text)) for chain, text in texts)
     return meaning(seen, set()).removeprefix("That is ").removesuffix(".")
 
 
@@ -285,7 +286,7 @@ def test_calico(layer: str, prefix: str) -> None:
 
 
 def rule_of(text: str) -> SeenRule:
-    return SeenRule("c", partial(str, text))
+    return SeenRule("c", partial(WrittenRule, text))
 
 
 def test_reading_rules() -> None:
