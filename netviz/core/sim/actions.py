@@ -11,7 +11,7 @@ from netviz.core.sim.packet import Packet
 from netviz.core.sim.trace import Disposition
 
 
-class Rx(msgspec.Struct, frozen=True):
+class Rx(msgspec.Struct, frozen=True, gc=False):
     """A frame arrives at a link. `host`: it is for this host, whatever its destination's MAC.
 
     `routed`: if the link is the loopback, it has been routed when it was sent.
@@ -23,7 +23,7 @@ class Rx(msgspec.Struct, frozen=True):
     routed: bool = True
 
 
-class Tx(msgspec.Struct, frozen=True):
+class Tx(msgspec.Struct, frozen=True, gc=False):
     """A frame is transmitted on a link.
 
     `nexthop` is the address that it is meant for; `forwards` counts the rules of devices that sent it on.
@@ -35,7 +35,7 @@ class Tx(msgspec.Struct, frozen=True):
     forwards: int = 0
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(msgspec.Struct, frozen=True, gc=False):
     """The kernel itself sends a packet in a namespace (a tunnel's outer packet). `oif` binds its device.
 
     `via` is the address that it is routed to, where that isn't its destination. `sourceless`: the socket is
@@ -51,7 +51,7 @@ class Send(msgspec.Struct, frozen=True):
     own: bool = True
 
 
-class Up(msgspec.Struct, frozen=True):
+class Up(msgspec.Struct, frozen=True, gc=False):
     """A packet goes up from a link to the network layer. `routed` is as for `Rx`."""
 
     link: LinkKey
@@ -59,7 +59,7 @@ class Up(msgspec.Struct, frozen=True):
     routed: bool = True
 
 
-class Unwrap(msgspec.Struct, frozen=True):
+class Unwrap(msgspec.Struct, frozen=True, gc=False):
     """A tunnel's packet that came by a link is for this host: the device that it is for takes it apart."""
 
     link: LinkKey

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """A verdict: NF_* or NFT_*, and the chain of a jump or goto."""
 
     code: int

@@ -12,7 +12,7 @@ from netviz.core.sim.packet import Packet
 NO_PACKETS = ((0, 0), (0, 0))
 
 
-class Conn(msgspec.Struct, frozen=True):
+class Conn(msgspec.Struct, frozen=True, gc=False):
     """A connection that the run made or took from the state: its two tuples and what was done to it.
 
     `unsure` says which translation chose a port that nobody can know: "source", "destination" or ""; `drawn`, that

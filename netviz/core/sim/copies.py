@@ -17,7 +17,7 @@ from netviz.core.sim.packet import Packet
 from netviz.core.sim.steps import ClosedPort, DropReason, What
 
 
-class Lost(msgspec.Struct, frozen=True):
+class Lost(msgspec.Struct, frozen=True, gc=False):
     """A copy ends here. `closed` is for people: the port where it does."""
 
     reason: DropReason
@@ -25,7 +25,7 @@ class Lost(msgspec.Struct, frozen=True):
     closed: ClosedPort | None = None
 
 
-class Unclear(msgspec.Struct, frozen=True):
+class Unclear(msgspec.Struct, frozen=True, gc=False):
     """What becomes of the frame here isn't modelled; `name` is what to call the device."""
 
     what: What
@@ -65,7 +65,7 @@ class Onward(msgspec.Struct, frozen=True):
         return Rx(self.link, packet, self.host)
 
 
-class Left(msgspec.Struct, frozen=True):
+class Left(msgspec.Struct, frozen=True, gc=False):
     """The frame is on a wire where others than those known may be; `known`: one of those has the address asked for."""
 
     known: bool = False
@@ -75,7 +75,7 @@ AnyCopy = Onward | Lost | Unclear | Left
 Copies = Sequence[AnyCopy]
 
 
-class Taken(msgspec.Struct, frozen=True):
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """What devices that stand on a link take of a frame: their copies, and whether the link's own host gets it too."""
 
     copies: Copies

@@ -10,7 +10,7 @@ from netviz.core.sim.steps import ClosedPort
 Tags = tuple[tuple[int, int], ...]
 
 
-class Crossing(msgspec.Struct, frozen=True):
+class Crossing(msgspec.Struct, frozen=True, gc=False):
     """A bridge that a frame crossed in VLAN `vid`: ifindexes of the ports it came in by and went out of.
 
     0 stands for the bridge itself.
@@ -22,7 +22,7 @@ class Crossing(msgspec.Struct, frozen=True):
     vid: int = 0
 
 
-class Heard(msgspec.Struct, frozen=True):
+class Heard(msgspec.Struct, frozen=True, gc=False):
     """A link with a network layer that hears the frame, and the bridges crossed on the path."""
 
     link: LinkKey
@@ -32,7 +32,7 @@ class Heard(msgspec.Struct, frozen=True):
 Wire = tuple[LinkKey, tuple[Crossing, ...], Tags]
 
 
-class Domain(msgspec.Struct, frozen=True):
+class Domain(msgspec.Struct, frozen=True, gc=False):
     """Who hears. The frame leaves by links to `left`, tagged so; of these, behind `wires` nobody known has the target.
 
     `unreturned` hear it at a tunnel's other end, but no answer of theirs comes back.

@@ -19,7 +19,7 @@ from netviz.core.sim.heard import Domain
 from netviz.core.state.section import EMPTY
 
 
-class Question(msgspec.Struct, frozen=True):
+class Question(msgspec.Struct, frozen=True, gc=False):
     """An ARP question that the run has asked: from which link and MAC, for which address, and who heard it."""
 
     requester: LinkKey
@@ -31,7 +31,7 @@ class Question(msgspec.Struct, frozen=True):
 SetKey = tuple[NetnsKey, tuple[int, str, str]]
 
 
-class Memory(msgspec.Struct, frozen=True):
+class Memory(msgspec.Struct, frozen=True, gc=False):
     """What packets have left behind so far. Every field is immutable by contract: a change makes a new value.
 
     `conns` are connections by number; `conn_tuples` finds a confirmed one by (namespace, zone, tuple), and tells

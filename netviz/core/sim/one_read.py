@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from operator import attrgetter
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 P = ParamSpec("P")
@@ -20,12 +21,14 @@ class OneRead(Protocol):
     """A marked function: its name is the kind of question.
 
     `sections` are those that it looks at in the namespaces of a node, where its subject is a node; `comparable` makes
-    of a result what counts of it; `with_bodies`: it takes the netfilter bodies besides.
+    of a result what counts of it; `with_bodies`: it takes the netfilter bodies besides. `looked_at` takes those sections of a
+    namespace, as `attrgetter` does; None where there are none.
     """
 
     __name__: str
     function: Callable[..., Any]
     sections: tuple[str, ...]
+    looked_at: Callable[[Any], Any] | None
     with_bodies: bool
     comparable: Callable[[Any], Any] | None
 
@@ -51,6 +54,7 @@ def one_read(
 
         marked = cast(OneRead, ask)
         marked.function, marked.sections, marked.comparable = function, sections, comparable
+        marked.looked_at = attrgetter(*sections) if sections else None
         marked.with_bodies = "bodies" in function.__annotations__
         return cast("Callable[P, R]", ask)
 

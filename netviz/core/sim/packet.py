@@ -50,7 +50,7 @@ ICMPV6_UNREACH_NAMES = {
 }
 
 
-class Packet(msgspec.Struct, frozen=True):
+class Packet(msgspec.Struct, frozen=True, gc=False):
     """One packet.
 
     Addresses are packed bytes; `length` is the whole IP packet in bytes, and `fragment` the largest

@@ -30,7 +30,7 @@ from netviz.core.sim.section_views import (
     Raised,
     SectionView,
 )
-from netviz.core.sim.state_views import Asked, ClusterView, NetnsView, NodeView, put
+from netviz.core.sim.state_views import Asked, ClusterView, NetnsView, NodeView, are_those, put
 from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState
 from netviz.core.state.section import Section
 
@@ -145,13 +145,13 @@ def _of_netns(
             if section.section() is not records:
                 yield from _of_mapping(name, node, key, section, records)
                 yield from _of_indexes(name, node, key, section, records)
-    differing = {name for name, was in view.looked_at.items() if was() is not getattr(now, name, None)}
     asked = view.asked
     if now is not None:
+        differing = {take for take, were in view.looked_at.items() if not are_those(were, take(now))}
         asked = {
             one: was
             for one, was in asked.items()
-            if not differing.isdisjoint(one[0].sections) or (other_bodies and one[0].with_bodies)
+            if one[0].looked_at in differing or (other_bodies and one[0].with_bodies)
         }
     yield from _as_one(asked, node, key, now, bodies)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class RouteFlow(msgspec.Struct, frozen=True):
+class RouteFlow(msgspec.Struct, frozen=True, gc=False):
     """A flow as routing sees it (struct flowi). `iif` is the incoming ifindex; 0 for the host's own.
 
     A port that is `unsure` was drawn at random: its value stands for any. `strict`: the sender's socket is bound

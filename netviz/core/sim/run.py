@@ -77,7 +77,7 @@ def _nowhere(_start: NetnsKey, _packet: Packet, _oif: int) -> tuple[LinkKey | No
     return None, True
 
 
-class Journey(msgspec.Struct, frozen=True):
+class Journey(msgspec.Struct, frozen=True, gc=False):
     """The circumstances of the packet that is followed, where it is now.
 
     `visited` are the states in which it was received, which detects loops; `in_ifindex` is the device by which it

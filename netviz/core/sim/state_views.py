@@ -16,7 +16,7 @@ have let go of the state (`reads.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, cast
 from weakref import ref
@@ -85,7 +85,7 @@ class NetnsView:
         self.bodies = bodies
         self.key = ns.key
         self.asked: Asked = {}
-        self.looked_at: dict[str, Any] = {}
+        self.looked_at: dict[Callable[[Any], Any], list[ref[Any]]] = {}
 
     @cached_property
     def netns(self) -> RecordView:
@@ -98,13 +98,23 @@ class NetnsView:
 
     def seal(self) -> None:
         """Let go of the state; remember which parts of it the questions that count as one have looked at."""
-        for sections in {question.sections for question, _ in self.asked}:
-            for name in sections:
-                self.looked_at[name] = ref(getattr(self.ns, name))
+        for take in {question.looked_at for question, _ in self.asked}:
+            if take is not None:
+                self.looked_at[take] = _refs_to(take(self.ns))
         for part in vars(self).values():
             if type(part) in _PARTS:
                 part.seal()
         self.ns = GONE
+
+
+def _refs_to(taken: Any) -> list[ref[Any]]:
+    """Refer weakly to one section, or to each of several, as `attrgetter` returns them."""
+    return [ref(taken)] if isinstance(taken, Section) else [*map(ref, taken)]
+
+
+def are_those(refs: list[ref[Any]], taken: Any) -> bool:
+    """Tell whether these are the very sections that are referred to."""
+    return all(one is other for one, other in zip(refs, _refs_to(taken), strict=True))
 
 
 _PARTS = (SectionView, RecordView)

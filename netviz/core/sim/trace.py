@@ -49,7 +49,7 @@ CERTAIN, BRANCH, UNCERTAIN = "certain", "branch", "unknown"
 MAX_MOVES = 1600
 
 
-class Flow(msgspec.Struct, frozen=True):
+class Flow(msgspec.Struct, frozen=True, gc=False):
     """The packet to trace, as its sender would make it.
 
     Addresses are packed bytes, `length` is the whole IP packet in bytes, `proto` IPPROTO_*. For
@@ -75,7 +75,7 @@ class Flow(msgspec.Struct, frozen=True):
     own_sport: bool = False
 
 
-class Step(msgspec.Struct, frozen=True, eq=False):
+class Step(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One decision: where it was taken, `what` it was, the packet before it and as it left.
 
     `at` is the link, or the namespace where there is no device; `dev` that link's name. `reason` is the kernel's drop
@@ -120,7 +120,7 @@ class Step(msgspec.Struct, frozen=True, eq=False):
         return packet_diff(self.before, self.packet)
 
 
-class Hop(msgspec.Struct, frozen=True, eq=False):
+class Hop(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The steps that a packet took in one namespace."""
 
     place: Place
@@ -132,7 +132,7 @@ class Hop(msgspec.Struct, frozen=True, eq=False):
         return self.place.netns
 
 
-class Limit(msgspec.Struct, frozen=True):
+class Limit(msgspec.Struct, frozen=True, gc=False):
     """The largest packet, in bytes with its IP header, that passes a path whole, and the link that allows no more.
 
     `silent`: larger ones are dropped there and nobody is told; else the sender is told, or sends no larger ones itself.
@@ -144,7 +144,7 @@ class Limit(msgspec.Struct, frozen=True):
     silent: bool = False
 
 
-class Path(msgspec.Struct, frozen=True):
+class Path(msgspec.Struct, frozen=True, gc=False):
     """One direction's path and its end, and the `limit` that was met so far."""
 
     disposition: Disposition
@@ -153,7 +153,7 @@ class Path(msgspec.Struct, frozen=True):
     limit: Limit | None = None
 
 
-class Branch(msgspec.Struct, frozen=True):
+class Branch(msgspec.Struct, frozen=True, gc=False):
     """One possible course. `probability` is None when nothing tells how likely it is."""
 
     probability: float | None
@@ -161,7 +161,7 @@ class Branch(msgspec.Struct, frozen=True):
     reply: Path | None = None
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where the flow starts, for people."""
 
     node: str
@@ -170,7 +170,7 @@ class Origin(msgspec.Struct, frozen=True):
     name: str = ""
 
 
-class Owner(msgspec.Struct, frozen=True):
+class Owner(msgspec.Struct, frozen=True, gc=False):
     """Who has an address: the only namespace that does. `prefix` is the address's range on its link, None for one alone.
 
     `down` are links that are down by which packets would come to it: its own, and its node's end of that, which is
@@ -185,7 +185,7 @@ class Owner(msgspec.Struct, frozen=True):
     mac: bytes = b""
 
 
-class Trace(msgspec.Struct, frozen=True):
+class Trace(msgspec.Struct, frozen=True, gc=False):
     """All the courses that a flow can take, in a fixed order.
 
     `assumed` is what no state says and the answer rests on. `largest` are the largest packets that pass forward and in
@@ -256,15 +256,16 @@ class Recorder:
         copies: tuple[Copy, ...] = (),
     ) -> None:
         """Record a decision made in a namespace. `dev` is the link, or the ifindex of one that is not in the state."""
-        if not self._hops or self._hops[-1][0].key != netns.key:
+        key = netns.key
+        if not self._hops or self._hops[-1][0].key != key:
             self._hops.append((netns, []))
-        at: LinkKey | NetnsKey = netns.key
+        at: LinkKey | NetnsKey = key
         name = ""
-        if dev is not None:
-            at = LinkKey(netns.key, dev if isinstance(dev, int) else dev.ifindex)
-            name = f"if{dev}" if isinstance(dev, int) else dev.ifname
-        step = Step(self.seq, at, name, packet, self.last, what, reason, certainty, copies)
-        self._hops[-1][1].append(step)
+        if isinstance(dev, Link):
+            at, name = LinkKey(key, dev.ifindex), dev.ifname
+        elif dev is not None:
+            at, name = LinkKey(key, dev), f"if{dev}"
+        self._hops[-1][1].append(Step(self.seq, at, name, packet, self.last, what, reason, certainty, copies))
         self.last = packet
         self.seq += 1
 

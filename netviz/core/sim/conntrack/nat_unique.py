@@ -26,7 +26,7 @@ MAX_BRANCHES = 16  # a random choice among more ports than these isn't followed 
 U32 = 0xFFFFFFFF
 
 
-class NatMapping(msgspec.Struct, frozen=True):
+class NatMapping(msgspec.Struct, frozen=True, gc=False):
     """What a nat statement asks for: a range of addresses and of ports, either absent.
 
     `base` is the first port of what a shifted range is counted from, None for a plain one. `error`

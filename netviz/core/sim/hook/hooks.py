@@ -44,13 +44,26 @@ HOOK_CHAINS = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 LAST = 1 << 62
 
 
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """What is called at a hook: a chain, a legacy table, or the kernel's own ("conntrack", "nat", "confirm")."""
 
     priority: int
     what: str
     chain: NftChain | None = None
     xt: XtTable | None = None
+
+
+Ranked = tuple[int, int, int, Entry]  # by priority, then by what was registered later
+
+
+def _own(priority: int, what: str) -> Ranked:
+    return priority, 1, 0, Entry(priority, what)
+
+
+# What the kernel itself calls where it tracks connections.
+_COMING = (_own(PRI_CONNTRACK, "conntrack"), _own(PRI_NAT_DST, "nat"))
+_GOING = (_own(PRI_NAT_SRC, "nat"), _own(PRI_CONFIRM, "confirm"))
+TRACKED = {NF_PRE_ROUTING: _COMING, NF_LOCAL_OUT: _COMING, NF_POST_ROUTING: _GOING, NF_LOCAL_IN: _GOING}
 
 
 def build_base_chains(chains: Mapping[Any, NftChain]) -> dict[tuple[int, int], list[NftChain]]:
@@ -77,7 +90,7 @@ def families(ipv6: bool) -> tuple[int, int]:
 def hook_entries(run: Run, ns: NetnsState, hook: int, packet: Packet, dev: Link | None) -> list[Entry]:
     """List what is called for a packet at a hook, in order."""
     ipv6 = packet.ipv6
-    entries: list[tuple[int, int, int, Entry]] = []
+    entries: list[Ranked] = []
     index = base_chains(ns.nft_chains)
     for family in families(ipv6):
         for chain in index.get((family, hook), ()):
@@ -97,14 +110,9 @@ def hook_entries(run: Run, ns: NetnsState, hook: int, packet: Packet, dev: Link 
         first = legacy is not None and goes_first(run, ns, packet, dev, legacy, rivals)
         entries.append((priority, -LAST if first else LAST, 0, made))
     if tracks_connections(run, ns, ipv6):
-        if hook in (NF_PRE_ROUTING, NF_LOCAL_OUT):
-            entries.append((PRI_CONNTRACK, 1, 0, Entry(PRI_CONNTRACK, "conntrack")))
-            entries.append((PRI_NAT_DST, 1, 0, Entry(PRI_NAT_DST, "nat")))
-        if hook in (NF_POST_ROUTING, NF_LOCAL_IN):
-            entries.append((PRI_NAT_SRC, 1, 0, Entry(PRI_NAT_SRC, "nat")))
-            entries.append((PRI_CONFIRM, 1, 0, Entry(PRI_CONFIRM, "confirm")))
+        entries += TRACKED.get(hook, ())
     if ns.ipvs and hook in IPVS_HOOKS:
-        entries.append((IPVS_HOOKS[hook], 1, 0, Entry(IPVS_HOOKS[hook], "ipvs")))
+        entries.append(_own(IPVS_HOOKS[hook], "ipvs"))
     entries.sort(key=lambda entry: entry[:3])
     return [entry[3] for entry in entries]
 

@@ -61,7 +61,7 @@ def inet_hook(
     nexthop: bytes = b"",
 ) -> Packet:
     """Pass a packet through a hook of IPv4 or IPv6; ends the walk when it is dropped or rejected there."""
-    return _pass(run, ns, packet, hook, iif, oif, nexthop).packet
+    return _pass(run, ns, packet, hook, iif, oif, nexthop)[0]
 
 
 def prerouting_hook(run: Run, ns: NetnsState, packet: Packet, iif: Link) -> tuple[Packet, bool]:
@@ -69,8 +69,8 @@ def prerouting_hook(run: Run, ns: NetnsState, packet: Packet, iif: Link) -> tupl
 
     Source: net/netfilter/nf_nat_proto.c, nf_nat_ipv4_pre_routing, nf_nat_ipv6_in (Linux 6.18).
     """
-    ctx = _pass(run, ns, packet, NF_PRE_ROUTING, iif, None, b"")
-    return ctx.packet, ctx.rerouted is not None
+    packet, rerouted = _pass(run, ns, packet, NF_PRE_ROUTING, iif, None, b"")
+    return packet, rerouted is not None
 
 
 def output_hook(
@@ -84,8 +84,7 @@ def output_hook(
     Source: net/netfilter/nft_chain_route.c; net/ipv4/netfilter/iptable_mangle.c, ipt_mangle_out;
     net/netfilter/nf_nat_proto.c, nf_nat_ipv4_local_fn (Linux 6.18).
     """
-    ctx = _pass(run, ns, packet, NF_LOCAL_OUT, None, oif, nexthop)
-    return ctx.packet, ctx.rerouted
+    return _pass(run, ns, packet, NF_LOCAL_OUT, None, oif, nexthop)
 
 
 def _pass(
@@ -96,14 +95,15 @@ def _pass(
     iif: Link | None,
     oif: Link | None,
     nexthop: bytes,
-) -> Context:
+) -> tuple[Packet, Packet | None]:
+    """Call what is hooked; also returns the packet as it was when its route was forgotten there, None where it wasn't."""
     dev = oif if oif is not None else iif
     for section in ("nft_chains", "xt_tables"):
         run.check_gap(ns, section, HookVerdict, dev, packet)
+    if nothing_hooked(ns):
+        return packet, None
     family = NFPROTO_IPV6 if packet.ipv6 else NFPROTO_IPV4
     ctx = Context(run, ns, packet, family, hook, iif, oif, nexthop)
-    if nothing_hooked(ns):
-        return ctx
     for entry in hook_entries(run, ns, hook, packet, dev):
         if entry.what == "conntrack":
             ctx.packet = track(run, ns, ctx.packet, dev)
@@ -117,7 +117,7 @@ def _pass(
             _legacy(ctx, entry.xt, dev)
         elif entry.chain is not None:
             _ip_chain(ctx, entry.chain, dev)
-    return ctx
+    return ctx.packet, ctx.rerouted
 
 
 def _ip_chain(ctx: Context, chain: NftChain, dev: Link | None) -> None:

@@ -57,7 +57,7 @@ DEVICES: tuple[Recogniser, ...] = (
     cni.device,
     cilium.device,
 )
-# How the names begin of devices of which a recogniser may say something, whatever is done there.
+# How the names begin of devices of which a recogniser may say something, unless something opaque is done there.
 DEVICE_NAMES = tuple(
     name for program in (kube_proxy, flannel, calico, cni, cilium) for name in program.DEVICE_NAMES
 )
@@ -65,8 +65,6 @@ ROUTES: tuple[Recogniser, ...] = (kindnet.route,)
 NEIGHBOURS: tuple[Recogniser, ...] = (calico.neighbour,)
 # Asked with an address, a protocol and a port.
 ADDRESSES = (kube_proxy.service_at, kube_proxy_nft.service_at)
-DEVICE_STEPS = (Transmit, Receive, Bridge, Encap, Decap)
-SPOKEN = (*DEVICE_STEPS, Opaque, HookVerdict, Nat, RouteLookup, Neighbour)
 
 
 def add_meanings(cluster: ClusterState, trace: Trace) -> Trace:
@@ -96,33 +94,47 @@ def _hop(cluster: ClusterState, hop: Hop) -> Hop:
 
 
 def _step(cluster: ClusterState, ns: NetnsState, step: Step, said: set[str]) -> Step:
-    if not isinstance(step.what, SPOKEN) or (
-        isinstance(step.what, DEVICE_STEPS) and not step.dev.startswith(DEVICE_NAMES)
-    ):
+    about = ABOUT.get(type(step.what))
+    silent = about is _device and not isinstance(step.what, Opaque) and not step.dev.startswith(DEVICE_NAMES)
+    if about is None or silent:
         return step
     sentence = meaning(Seen(cluster, ns, step), said)
     return msgspec.structs.replace(step, meaning=sentence) if sentence else step
 
 
 def meaning(seen: Seen, said: set[str]) -> str:
-    """Say what a step means, as a sentence or ""; `said` keeps what its hop has said already."""
-    step = seen.step
-    what = step.what
-    if isinstance(what, Nat) and what.action in ("dnat", "snat"):
-        return _translated(seen)
-    if isinstance(what, (HookVerdict, Nat)):
-        phrases = [phrase for recognise in RULES if (phrase := recognise(seen))]
-        return f"That is {', and '.join(phrases)}." if phrases else ""
-    if isinstance(what, (*DEVICE_STEPS, Opaque)):
-        sentence = _about(step.dev, seen, DEVICES)
-        fresh = sentence not in said
-        said.add(sentence)
-        return sentence if fresh else ""
-    if isinstance(what, RouteLookup):
-        return _about("That", seen, ROUTES)
-    if isinstance(what, Neighbour):
-        return _about(format_ip(what.nexthop), seen, NEIGHBOURS)
-    return ""
+    """Say what a step means, as a sentence or ""; `said` keeps what its hop has said already of devices."""
+    about = ABOUT.get(type(seen.step.what))
+    sentence = about(seen) if about is not None else ""
+    if about is not _device:
+        return sentence
+    fresh = sentence not in said
+    said.add(sentence)
+    return sentence if fresh else ""
+
+
+def _rules(seen: Seen) -> str:
+    if isinstance(seen.step.what, HookVerdict) and not seen.rules:
+        return ""  # a policy decided
+    phrases = [phrase for recognise in RULES if (phrase := recognise(seen))]
+    return f"That is {', and '.join(phrases)}." if phrases else ""
+
+
+def _nat(seen: Seen) -> str:
+    return _translated(seen) if seen.step.action in ("dnat", "snat") else _rules(seen)
+
+
+def _device(seen: Seen) -> str:
+    return _about(seen.step.dev, seen, DEVICES)
+
+
+def _route(seen: Seen) -> str:
+    return _about("That", seen, ROUTES)
+
+
+def _neighbour(seen: Seen) -> str:
+    assert isinstance(seen.step.what, Neighbour)
+    return _about(format_ip(seen.step.what.nexthop), seen, NEIGHBOURS)
 
 
 def _translated(seen: Seen) -> str:
@@ -142,3 +154,13 @@ def _translated(seen: Seen) -> str:
 def _about(what: str, seen: Seen, recognisers: tuple[Recogniser, ...]) -> str:
     phrase = next((phrase for recognise in recognisers if (phrase := recognise(seen))), "")
     return f"{what} is {phrase}." if phrase else ""
+
+
+# What is said of each kind of step.
+ABOUT: dict[type, Callable[[Seen], str]] = {
+    HookVerdict: _rules,
+    Nat: _nat,
+    **dict.fromkeys((Transmit, Receive, Bridge, Encap, Decap, Opaque), _device),
+    RouteLookup: _route,
+    Neighbour: _neighbour,
+}

@@ -36,7 +36,7 @@ from netviz.core.state.node import NetnsState
 PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
 
 
-class PortVerdict(msgspec.Struct, frozen=True):
+class PortVerdict(msgspec.Struct, frozen=True, gc=False):
     """Where a bridge sends a frame: up to its own device, or out of ports (several: a flood)."""
 
     up: bool = False

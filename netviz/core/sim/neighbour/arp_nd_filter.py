@@ -68,7 +68,7 @@ SAID = ("src", "dst", "smac", "dmac")
 ARP_LENGTH, NDP_LENGTH, NDP_HOP_LIMIT = 28, 72, 255
 
 
-class Filtered(msgspec.Struct, frozen=True):
+class Filtered(msgspec.Struct, frozen=True, gc=False):
     """Whether a question and its answer get through, and what stops them; `asked`: the question does."""
 
     passes: Tri

@@ -24,7 +24,7 @@ from netviz.core.sim.steps import AnswerCause
 from netviz.core.state.node import NetnsState
 
 
-class Responder(msgspec.Struct, frozen=True):
+class Responder(msgspec.Struct, frozen=True, gc=False):
     """Somebody who answers for an address, and why."""
 
     heard: Heard

@@ -36,7 +36,7 @@ BREAK, CONTINUE = Verdict(NFT_BREAK), Verdict(NFT_CONTINUE)
 NO_EFFECT = frozenset(("counter", "log", "last", "limit", "quota"))
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What a base chain came to. `hit` is the deciding rule, None for the policy; `matched` are those before it."""
 
     code: int

@@ -37,19 +37,19 @@ class Tri(Enum):
     UNKNOWN = -1
 
 
-class Stop(msgspec.Struct, frozen=True):
+class Stop(msgspec.Struct, frozen=True, gc=False):
     """An action that ends evaluation in a way that isn't modelled; `what` names it."""
 
     what: str
 
 
-class Statement(msgspec.Struct, frozen=True):
+class Statement(msgspec.Struct, frozen=True, gc=False):
     """A statement that the caller carries out: nat, masq, redir, reject, fwd, ..."""
 
     expr: NftExpr
 
 
-class Uniform(msgspec.Struct, frozen=True):
+class Uniform(msgspec.Struct, frozen=True, gc=False):
     """A number evenly spread over `offset` to `offset + modulus - 1`; `big` says that it is in network order."""
 
     modulus: int

@@ -5,6 +5,7 @@ A byte that nothing determines (a checksum, a sequence number) is None.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_ACK, Packet
@@ -13,7 +14,7 @@ Bytes = list[int | None]
 LL, NETWORK, TRANSPORT, INNER = 0, 1, 2, 3
 ETH_P_IP, ETH_P_IPV6, ETH_P_ARP, ETH_P_8021Q = 0x0800, 0x86DD, 0x0806, 0x8100
 ARPHRD_ETHER, ARP_REQUEST, ARP_REPLY = 1, 1, 2
-MAX_DATA = 256
+MAX_DATA, MAX_PACKET = 256, 1 << 16
 VXLAN_FLAGS = 0x08
 NEXTHDR_FRAGMENT = 44
 
@@ -122,20 +123,32 @@ def data(packet: Packet) -> Bytes:
     return _unknown(min(packet.length - known, MAX_DATA))
 
 
-def _from(packet: Packet, base: int) -> Bytes | None:
-    """Return the packet's bytes from a header on; None where there is no such header."""
-    rest = [] if packet.arp else [*transport_header(packet), *data(packet)]
-    if packet.fragment:
-        rest = _unknown(len(rest))  # each piece has another part of it
-    if base == LL:
-        return [*link_header(packet), *network_header(packet), *rest] if packet.smac or packet.dmac else None
+def _parts(packet: Packet, base: int) -> Iterator[Bytes]:
+    """Yield the packet's headers, and its data, from a header on; nothing where there is no such header."""
+    if base == LL and (packet.smac or packet.dmac):
+        yield link_header(packet)
+        base = NETWORK
     if base == NETWORK:
-        return [*network_header(packet), *rest]
+        yield network_header(packet)
+        base = TRANSPORT
     if packet.arp:
-        return None
+        return
     if base == TRANSPORT:
-        return rest
-    return data(packet) if packet.proto in (IPPROTO_TCP, IPPROTO_UDP) else None
+        header = transport_header(packet)
+        yield _unknown(len(header)) if packet.fragment else header  # each piece has another part of it
+    if base == TRANSPORT or (base == INNER and packet.proto in (IPPROTO_TCP, IPPROTO_UDP)):
+        rest = data(packet)
+        yield _unknown(len(rest)) if packet.fragment and base == TRANSPORT else rest
+
+
+def _from(packet: Packet, base: int, length: int) -> Bytes:
+    """Return the packet's bytes from a header on, `length` of them or more where there are so many."""
+    found: Bytes = []
+    for part in _parts(packet, base):
+        found += part
+        if len(found) >= length:
+            break
+    return found
 
 
 def read(packet: Packet, base: int, offset: int, length: int) -> bytes | Absent | None:
@@ -143,8 +156,8 @@ def read(packet: Packet, base: int, offset: int, length: int) -> bytes | Absent 
 
     Source: net/netfilter/nft_payload.c, nft_payload_eval (Linux 6.18).
     """
-    header = _from(packet, base)
-    if header is None or len(header) < offset + length:
+    header = _from(packet, base, offset + length)
+    if not header or len(header) < offset + length:
         return Absent.ABSENT
     found = header[offset : offset + length]
     known = [byte for byte in found if byte is not None]
@@ -176,8 +189,7 @@ def write(packet: Packet, base: int, offset: int, new: bytes) -> Packet | None:
 
     Bytes that stay as they are may be written anywhere: that is how a field of a few bits is set.
     """
-    header = _from(packet, base)
-    assert header is not None
+    header = _from(packet, base, MAX_PACKET)
     after = [*header[:offset], *new, *header[offset + len(new) :]]
     changed = {at for at in range(offset, offset + len(new)) if after[at] != header[at]}
     made: dict[str, object] = {}

@@ -44,7 +44,7 @@ ERRORS = {
 USABLE = (RTN_UNICAST, RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST)
 
 
-class Match(msgspec.Struct, frozen=True):
+class Match(msgspec.Struct, frozen=True, gc=False):
     """A route that a lookup found, with its usable nexthops. `error` is set for reject types."""
 
     route: Route
@@ -114,7 +114,7 @@ def build_index(routes: Mapping[Any, Route]) -> RouteIndex:
 route_index: Index[Mapping[Any, Route], RouteIndex] = Index(build_index)
 
 
-class Lookup(msgspec.Struct, frozen=True):
+class Lookup(msgspec.Struct, frozen=True, gc=False):
     """What a table lookup needs beside the table: the flow's part, and the devices it may look at.
 
     `strict`: IPv6 takes nothing but `oif`, which it else only prefers. `prefer` is the device that it likes best

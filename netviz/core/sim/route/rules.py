@@ -32,7 +32,7 @@ RULE_ERRORS = {FR_ACT_BLACKHOLE: "EINVAL", FR_ACT_UNREACHABLE: "ENETUNREACH", FR
 MAX_RULES = 4096
 
 
-class RouteResult(msgspec.Struct, frozen=True):
+class RouteResult(msgspec.Struct, frozen=True, gc=False):
     """What a lookup came to.
 
     `error` is "" for a usable route, else the kernel's errno name (ENETUNREACH when no rule had a

@@ -42,7 +42,7 @@ DropReason = Literal[
 ]
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """A namespace, for people: its node, its own name, its pod (`namespace/name`) where it is one's.
 
     `key` is its key as text; `enter` is what runs a command in it from the node's own namespace ("" for that one).
@@ -56,7 +56,7 @@ class Place(msgspec.Struct, frozen=True):
     enter: str = ""
 
 
-class Copy(msgspec.Struct, frozen=True):
+class Copy(msgspec.Struct, frozen=True, gc=False):
     """A copy of the packet that another than the followed one gets: its link, else its address, else its device's name."""
 
     link: LinkKey | None = None
@@ -64,7 +64,7 @@ class Copy(msgspec.Struct, frozen=True):
     ifname: str = ""
 
 
-class Stray(msgspec.Struct, frozen=True):
+class Stray(msgspec.Struct, frozen=True, gc=False):
     """A known namespace has the address that a packet leaves the known network for."""
 
     addr: bytes
@@ -75,7 +75,7 @@ class Stray(msgspec.Struct, frozen=True):
 SourceFault = Literal["", "another link", "not translated"]
 
 
-class Edge(msgspec.Struct, frozen=True):
+class Edge(msgspec.Struct, frozen=True, gc=False):
     """What speaks against a packet that leaves the known network.
 
     `source`: its source is the address of another link (`source_dev`), or a private one that isn't the sender's host's.
@@ -92,7 +92,7 @@ class Edge(msgspec.Struct, frozen=True):
         return self.source == "another link" or self.translator is not None
 
 
-class Assumption(msgspec.Struct, frozen=True):
+class Assumption(msgspec.Struct, frozen=True, gc=False):
     """What no state says and a trace rests on.
 
     "new flow": a node's connections of then aren't kept, so the flow is taken to be new; "no tcx": its collector could not
@@ -103,7 +103,7 @@ class Assumption(msgspec.Struct, frozen=True):
     what: Literal["new flow", "no tcx"] = "new flow"
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One decision. Each kind has an `action` and, where an action has several grounds, a `cause`, both of closed lists.
 
     `section` names a part of the state that was not read whole, and `missing` why.

@@ -12,7 +12,7 @@ from netviz.core.sim.steps.base import Decision
 from netviz.core.state.node import NetnsState
 
 
-class ChainRef(msgspec.Struct, frozen=True, eq=False):
+class ChainRef(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A base chain, or another that the packet is in, with what its rules' text needs: its namespace and the bodies."""
 
     chain: NftChain
@@ -21,7 +21,7 @@ class ChainRef(msgspec.Struct, frozen=True, eq=False):
     legacy: bool = False
 
 
-class RuleHit(msgspec.Struct, frozen=True, eq=False):
+class RuleHit(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A rule that matched: that with this number in a chain's rules `of`; the chain's name is `within`."""
 
     within: str

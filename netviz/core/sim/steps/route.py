@@ -10,7 +10,7 @@ from netviz.core.model.l3 import Nexthop, Route, Rule
 from netviz.core.sim.steps.base import Decision
 
 
-class PassedRule(msgspec.Struct, frozen=True):
+class PassedRule(msgspec.Struct, frozen=True, gc=False):
     """A policy rule that matched and yet didn't decide: it jumps, does nothing, or its table's `route` doesn't count."""
 
     rule: Rule

@@ -6,7 +6,7 @@ COMMANDS what to run where the step was taken; "" stands for the rest of a kind.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from netviz.core.model.addr import format_ip
@@ -24,6 +24,11 @@ COMMANDS: Templates = {
     key: text for family in FAMILIES if hasattr(family, "COMMANDS") for key, text in family.COMMANDS.items()
 }
 NOT_READ = "section not read"
+# What checks a decision in other places than where it was taken.
+ELSEWHERE: dict[type, Callable[[Any], Iterable[tuple[Place, str]]]] = {
+    Neighbour: neigh.elsewhere,
+    SocketLookup: inet.elsewhere,
+}
 
 
 def _key(step: Step) -> tuple[type, str]:
@@ -90,17 +95,14 @@ def checks(step: Step, hop: Hop, enter: str = "") -> list[dict[str, Any]]:
     A command is written as it is run on that node, outside of the namespace. `enter` is what runs one in a place
     instead, where that isn't nsenter: `{name}` in it stands for the namespace's name, or the node's for its own.
     """
-    key = _key(step)
-    template = COMMANDS.get(key) or COMMANDS.get((key[0], ""))
+    kind, ground = _key(step)
+    template = COMMANDS.get((kind, ground)) or COMMANDS.get((kind, ""))
     found = []
-    if template is not None and key[1] != NOT_READ:
+    if template is not None and ground != NOT_READ:
         found.append(_check(hop.place, enter, command_text(template, step)))
-    other: Iterable[tuple[Place, str]] = ()
-    if isinstance(step.what, Neighbour):
-        other = neigh.elsewhere(step.what)
-    elif isinstance(step.what, SocketLookup):
-        other = inet.elsewhere(step.what)
-    return found + [_check(place, enter, command) for place, command in other]
+    if (elsewhere := ELSEWHERE.get(kind)) is not None:
+        found += [_check(place, enter, command) for place, command in elsewhere(step.what)]
+    return found
 
 
 def own_command(found: list[dict[str, Any]], hop: Hop) -> str:
