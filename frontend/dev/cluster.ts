@@ -194,6 +194,7 @@ export function makeProblem(id: string, headline: string, node: string, key: str
     returns: 0,
     unverified: null,
     where: { node, netns: "", dev: "", key },
+    also_at: [],
     affects: { pairs: 12, pods: ["shop/web", "shop/cart"], more: 3 },
     check: [{ node, netns: "", command: "ip route get 10.244.2.7" }],
     fix: [],

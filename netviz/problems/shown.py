@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -66,6 +66,7 @@ def problem_json(row: Problem, now: datetime, trace: dict[str, Any] | None = Non
         "returns": row.returns,
         "unverified": row.unverified or None,
         "where": msgspec.to_builtins(found.where),
+        "also_at": msgspec.to_builtins(found.also_at),
         "affects": msgspec.to_builtins(found.affects),
         "check": msgspec.to_builtins(found.check),
         "fix": msgspec.to_builtins(found.fix),
@@ -74,6 +75,12 @@ def problem_json(row: Problem, now: datetime, trace: dict[str, Any] | None = Non
         "traced": bool(getattr(row, "traced", trace is not None)),
         "trace": trace,
     }
+
+
+def places_of(problem: Mapping[str, Any]) -> list[str]:
+    """The nodes and the namespaces' keys where a problem, as JSON shows it, has its cause."""
+    every = (problem["where"], *problem["also_at"])
+    return list(dict.fromkeys(one for where in every for one in (where["node"], where["key"]) if one))
 
 
 def flow_json(flow: Flow) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def _problem_json(problem: Problem, view: View) -> dict[str, Any]:
         "grace_s": problem.grace_s,
         "doubts": list(problem.doubts),
         "where": msgspec.to_builtins(problem.where),
+        "also_at": msgspec.to_builtins(problem.also_at),
         "affects": msgspec.to_builtins(problem.affects),
         "check": msgspec.to_builtins(problem.check),
         "fix": msgspec.to_builtins(problem.fix),

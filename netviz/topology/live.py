@@ -22,6 +22,7 @@ from netviz.ingest.faults import faults
 from netviz.ingest.live_store import get_store
 from netviz.ingest.store import NodeRevision, Store
 from netviz.problems.board import reader
+from netviz.problems.shown import places_of
 from netviz.topology.frames import Frame, Watch, snapshot_text
 from netviz.topology.graph import Graph, GraphDelta, as_lists, changes
 from netviz.topology.node_object import Live
@@ -291,9 +292,7 @@ def filtered(graph: Graph, node: str = "", pod: str = "") -> Mapping[str, list[o
         "netns": list(netns),
         "links": [link for link in graph.links.values() if link.netns in keys],
         "problems": [
-            one
-            for one in graph.problems.values()
-            if one["where"]["key"] in keys or one["where"]["node"] == node
+            one for one in graph.problems.values() if any(at in keys or at == node for at in places_of(one))
         ],
         "checking": list(graph.checking.values()),
     }

@@ -22,6 +22,7 @@ from netviz.core.model.ids import NetnsKey
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import Faults
 from netviz.problems.board import Board
+from netviz.problems.shown import places_of
 from netviz.topology.graph import (
     ClusterObject,
     Graph,
@@ -277,7 +278,7 @@ def _blamed(board: Board) -> dict[str, list[dict[str, Any]]]:
     """The problems that stand, by the node and by the namespace where they have their cause."""
     found: dict[str, list[dict[str, Any]]] = {}
     for one in board.now():
-        for at in dict.fromkeys((one["where"]["node"], one["where"]["key"])):
+        for at in places_of(one):
             if at:
                 found.setdefault(at, []).append(one)
     return found

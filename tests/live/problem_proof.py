@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import shlex
 import tempfile
 from contextlib import redirect_stderr
 from pathlib import Path
@@ -100,6 +101,30 @@ def at(problem: Problem, blame: dict[str, Any]) -> bool:
 def at_device(problem: Problem, blame: dict[str, Any]) -> bool:
     """Tell whether it is at the device as well, where one is to blame."""
     return not blame["device"] or problem.where.dev == blame["device"]
+
+
+def run_fixes(cluster: Cluster, problems: list[Problem]) -> int:
+    """Run the commands that fix problems, as the lab runs them where they are for; return how many there were."""
+    fixes = dict.fromkeys(fix for one in problems for fix in one.fix)
+    for fix in fixes:
+        words = shlex.split(fix.command)
+        if words[0] == "nsenter":
+            words = words[words.index("-n") + 1 :]
+        where = fix.netns.rpartition("/")[2] or fix.node
+        done = cluster.exec(where, words)
+        assert done.returncode == 0, (fix, done.stderr)
+    return len(fixes)
+
+
+def fixed(cluster: Cluster, watch: Watch, name: str) -> tuple[list[Problem], list[str]]:
+    """Apply a fault, run what the problems found say fixes it, judge again: what was found, and what is left."""
+    apply_fault(cluster, name)
+    try:
+        found = list(watch.look().problems)
+        assert run_fixes(cluster, found), name
+        return found, unhealthy(watch.look())
+    finally:
+        mend(cluster)
 
 
 def found_and_gone(cluster: Cluster, watch: Watch, name: str) -> tuple[list[Problem], list[str]]:

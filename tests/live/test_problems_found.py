@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from lab.cluster import Cluster, ClusterSpec
-from tests.live.problem_proof import Watch, at_device, blamed, found_and_gone, unhealthy, warm
+from lab.faults import apply_fault, mend
+from tests.live.problem_proof import Watch, at_device, blamed, fixed, found_and_gone, unhealthy, warm
 
 pytestmark = pytest.mark.live
 # Faults that the state shows by itself, one that only traces show, and the kind of the problem that each is.
@@ -45,3 +46,36 @@ def test_a_fault_is_found_at_its_place_and_gone_when_mended(rig: Rig, name: str)
     there, wrong = found_and_gone(*rig, name)
     assert not wrong
     assert SAMPLE[name] in {problem.kind for problem in there if at_device(problem, blamed(rig[0], name))}
+
+
+# Faults of which traces find much that follows, each with the kind of the one problem that it is, and with the pairs of
+# pods that fail of a pod's 2 x 5 and a node's 2 x 9.
+CAUSES = {
+    "bridge-old-range": ("bridge-wrong-range", 18),
+    "too-wide-subnet": ("wrong-route", 6),
+    "reverse-path": ("leftover-route", 6),
+    "gateway-missing": ("no-route", 6),
+    "wrong-peer": ("wrong-bridge", 10),
+    "bridge-port-down": ("pod-link-down", 10),
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_one_cause_is_one_problem_with_all_that_it_affects_and_its_fix_ends_it(rig: Rig, name: str) -> None:
+    kind, pairs = CAUSES[name]
+    (problem,), left = fixed(*rig, name)
+    assert (problem.kind, problem.affects.pairs) == (kind, pairs)
+    assert problem.where.node in {one.node for one in problem.check}
+    assert left == []
+
+
+def test_two_who_have_one_address_are_both_named_and_marked(rig: Rig) -> None:
+    cluster, watch = rig
+    apply_fault(cluster, "duplicate-address")
+    try:
+        (problem,) = watch.look().problems
+    finally:
+        mend(cluster)
+    assert problem.kind == "duplicate-address"
+    assert {one.netns for one in (problem.where, *problem.also_at)} == {"default/web-1", "default/api-1"}
+    assert watch.look().problems == ()

@@ -127,6 +127,8 @@ export interface ProblemObj {
   /** What isn't known now that it rests on. */
   unverified: string | null;
   where: { node: string; netns: string; dev: string; key: string };
+  /** The other places where the cause is, as those of all who share an address. */
+  also_at: { node: string; netns: string; dev: string; key: string }[];
   affects: { pairs: number; pods: string[]; more: number };
   check: Command[];
   fix: Command[];

@@ -187,9 +187,10 @@ export function stands(problem: ProblemObj): boolean {
   return problem.gone === null && problem.state !== "muted";
 }
 
-/** Where a problem has its cause: its node, and its namespace where it has one. */
+/** Where a problem has its cause: at its nodes, and in their namespaces where it has them. */
 function placesOf(problem: ProblemObj): string[] {
-  return [problem.where.node, problem.where.key].filter((place) => place !== "");
+  const places = [problem.where, ...problem.also_at].flatMap((where) => [where.node, where.key]);
+  return [...new Set(places)].filter((place) => place !== "");
 }
 
 /** What of a node decides where its links are drawn. */

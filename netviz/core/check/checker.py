@@ -126,12 +126,10 @@ class Checker:
         found |= of_sources
         results += filter(None, (self._watchers.result(bool(of_sources)),))
         pairs = classes = 0
-        traced: list[Problem] = []
         for check in self._long:
-            traced += check.problems()
             results.append(_with(check.result(), lost))
             pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
-        every = put_together(found.values(), traced)
+        every = put_together(found.values(), self._long)
         problems = sorted((_doubted(problem, lost) for problem in every), key=_rank)
         differences = tuple(one for check in self._long for one in check.differences)
         pods = sum(self._pods.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from typing import Protocol
 
 from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem
@@ -28,6 +28,12 @@ class LongCheck(Protocol):
 
     def problems(self) -> Collection[Problem]:
         """The problems of the state that is done."""
+
+    def follows(self, problem: Problem, fact: Problem) -> tuple[str, ...] | None:
+        """Say what else is in a problem's way if a fact is repaired; None: the problem stays, or that isn't known."""
+
+    def reach(self, problem: Problem) -> Mapping[Hashable, int]:
+        """What a problem affects: groups of ordered pairs of pods -> how many they are."""
 
     def result(self) -> CheckResult:
         """How the check ended there: "unknown", with a reason, if something couldn't be judged."""

@@ -2,88 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from netviz.core.check.long import LongCheck
 from netviz.core.check.problem import Affects, Problem
 from netviz.core.check.text import affects
 
 V = TypeVar("V")
+Reach = Mapping[Hashable, int]
+NOBODY: Reach = {}
 
 
-def put_together(facts: Iterable[Problem], traced: Iterable[Problem]) -> list[Problem]:
-    """Return all problems; one that traces found at the place of a fact that breaks traffic is told by that fact.
+class Told(NamedTuple):
+    """A problem, and the pairs that it affects, as groups -> how many."""
 
-    The fact's problem has then the trace, and all that it affects. What one cause does in both families is one problem.
+    problem: Problem
+    reach: Reach = NOBODY
+
+
+def put_together(facts: Iterable[Problem], checks: Iterable[LongCheck]) -> list[Problem]:
+    """Return all problems; what traces found that follows from a fact which breaks traffic is told by that fact.
+
+    It follows if it is gone in the state with the fact repaired, or if it is at the same place. The fact's problem has
+    then the trace, and all that it affects. What one cause does in both families is one problem.
     """
-    every = list(facts)
-    keys = {one.key: n for n, one in enumerate(every)}
-    places = {
-        (one.where.node, one.where.dev): n for n, one in enumerate(every) if one.where.dev and _explains(one)
-    }
-    pods = {
-        one.affects.pods[0]: n for n, one in enumerate(every) if len(one.affects.pods) == 1 and _breaks(one)
-    }
+    every = [Told(one) for one in facts]
     rest = []
-    for problem in traced:
-        where = problem.where
-        at = keys.get(problem.key, places.get((where.node, where.dev), pods.get(where.netns)))
-        if at is None or not (_breaks(every[at]) or problem.harm == "not known"):
-            rest.append(problem)
-            continue
-        fact = every[at]
-        every[at] = msgspec.structs.replace(
-            fact,
-            affects=_both(fact.affects, problem.affects),
-            flow=fact.flow or problem.flow,
-            also=tuple(dict.fromkeys((*fact.also, *problem.also))),
-        )
-    return _over_families([*every, *rest])
+    merging = _Merging(every)
+    for check in checks:
+        for problem in check.problems():
+            one = Told(problem, check.reach(problem))
+            at, also = merging.explains(problem, check)
+            if at is None:
+                rest.append(one)
+            else:
+                every[at] = _with(every[at], one, also)
+    return [
+        msgspec.structs.replace(problem, repair=()) if problem.repair else problem
+        for problem in _over_families([*every, *rest])
+    ]
 
 
-def _over_families(problems: Iterable[Problem]) -> list[Problem]:
+class _Merging:
+    """Finds the fact that a traced problem follows from."""
+
+    def __init__(self, facts: list[Told]) -> None:
+        self._facts = [told.problem for told in facts]
+        every = list(enumerate(self._facts))
+        self._keys = {one.key: n for n, one in every}
+        self._repairs = [n for n, one in every if one.repair and _breaks(one)]
+        self._places = {
+            (one.where.node, one.where.dev): n for n, one in every if one.where.dev and _explains(one)
+        }
+        self._pods = {
+            one.affects.pods[0]: n for n, one in every if len(one.affects.pods) == 1 and _breaks(one)
+        }
+
+    def explains(self, problem: Problem, check: LongCheck) -> tuple[int | None, tuple[str, ...]]:
+        """Return a fact's number, and what else would have to change; None: no fact explains the problem."""
+        at = self._keys.get(problem.key)
+        if at is None:
+            for number in self._repairs:
+                also = check.follows(problem, self._facts[number])
+                if also is not None:
+                    return number, also
+            where = problem.where
+            at = self._places.get((where.node, where.dev), self._pods.get(where.netns))
+        if at is None or not (_breaks(self._facts[at]) or problem.harm == "not known"):
+            return None, ()
+        return at, problem.also
+
+
+def _with(fact: Told, traced: Told, also: tuple[str, ...]) -> Told:
+    reach = {**fact.reach, **traced.reach}
+    merged = msgspec.structs.replace(
+        fact.problem,
+        affects=_both(fact.problem.affects, traced.problem.affects, reach),
+        flow=fact.problem.flow or traced.problem.flow,
+        also=_unique((fact.problem.also, also)),
+    )
+    return Told(merged, reach)
+
+
+def _over_families(every: Iterable[Told]) -> Iterator[Problem]:
     """Tell problems that have the same cause in both families as one."""
-    groups: dict[str, list[Problem]] = {}
-    for problem in problems:
+    groups: dict[str, list[Told]] = {}
+    for one in every:
+        problem = one.problem
         if problem.both:
             problem = msgspec.structs.replace(problem, cause=problem.both)
-        groups.setdefault(problem.key, []).append(problem)
-    return [_as_one(group) for group in groups.values()]
+        groups.setdefault(problem.key, []).append(Told(problem, one.reach))
+    return map(_as_one, groups.values())
 
 
-def _as_one(group: list[Problem]) -> Problem:
+def _as_one(group: list[Told]) -> Problem:
     """Put problems of one cause together: the worst one's words, the others' headlines, what all affect, every command."""
-    if len(group) == 1:
-        return group[0]
-    first, *others = sorted(group, key=lambda one: (_rank(one), one.headline))
+    problems = [told.problem for told in group]
+    first, *others = sorted(problems, key=_first)
+    families = {one.family for one in problems}
+    if len(families) == 1 and first.family:
+        said = f"Over {first.family}, {first.consequence[:1].lower()}{first.consequence[1:]}"
+        first = msgspec.structs.replace(first, consequence=said)
+    if not others:
+        return first
+    reach = {key: count for told in group for key, count in told.reach.items()}
     affected = first.affects
     for one in others:
-        affected = _both(affected, one.affects)
+        affected = _both(affected, one.affects, reach)
+    all_of = (first, *others)
+    headlines = [one.headline for one in others]
     return msgspec.structs.replace(
         first,
         affects=affected,
-        check=_unique(one.check for one in (first, *others)),
-        fix=_unique(one.fix for one in (first, *others)),
-        also=_unique([*[one.also for one in (first, *others)], [one.headline for one in others]]),
-        flow=next((one.flow for one in (first, *others) if one.flow is not None), None),
-        rests_on=_unique(one.rests_on for one in (first, *others)),
-        doubts=_unique(one.doubts for one in (first, *others)),
-        grace_s=min(one.grace_s for one in group),
+        also_at=tuple(
+            one
+            for one in _unique((*[one.also_at for one in all_of], [one.where for one in others]))
+            if one != first.where
+        ),
+        family=first.family if len(families) == 1 else "",
+        check=_unique(one.check for one in all_of),
+        fix=_unique(one.fix for one in all_of),
+        also=_unique([*[one.also for one in all_of], headlines]),
+        flow=next((one.flow for one in all_of if one.flow is not None), None),
+        rests_on=_unique(one.rests_on for one in all_of),
+        doubts=_unique(one.doubts for one in all_of),
+        grace_s=min(one.grace_s for one in all_of),
     )
 
 
-def _rank(problem: Problem) -> tuple[bool, bool]:
-    return problem.severity != "error", problem.certainty != "certain"
+def _first(problem: Problem) -> tuple[bool, bool, int, str]:
+    """The order of problems of one cause: the worst first, then IPv4's, whose devices have the shorter names."""
+    unsure = problem.certainty != "certain"
+    return problem.severity != "error", unsure, len(problem.where.dev), problem.headline
 
 
 def _unique(rows: Iterable[Iterable[V]]) -> tuple[V, ...]:
     return tuple(dict.fromkeys(one for row in rows for one in row))
 
 
-def _both(one: Affects, other: Affects) -> Affects:
-    named = affects((*one.pods, *other.pods), max(one.pairs, other.pairs))
+def _both(one: Affects, other: Affects, reach: Reach) -> Affects:
+    """Put together whom two affect; their pairs are counted by `reach` where that knows of more."""
+    named = affects((*one.pods, *other.pods), max(one.pairs, other.pairs, sum(reach.values())))
     return msgspec.structs.replace(named, more=max(named.more, one.more, other.more))
 
 

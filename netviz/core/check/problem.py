@@ -7,10 +7,12 @@ knows a clock: when a problem began and whether somebody has acknowledged it is 
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Hashable
+from typing import Any, Literal
 
 import msgspec
 
+from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.outcome import Outcome
 from netviz.core.sim.trace import Flow
 
@@ -54,17 +56,29 @@ class Affects(msgspec.Struct, frozen=True):
     more: int = 0
 
 
+class Edit(msgspec.Struct, frozen=True):
+    """One record of a namespace's section as it should be; None: there should be none with that key."""
+
+    netns: NetnsKey
+    section: str
+    key: Hashable
+    record: Any = None
+
+
 class Problem(msgspec.Struct, frozen=True):
     """One cause.
 
     `kind` is of the closed list in docs/problems.md. `cause` tells two problems of a kind apart, and stays the same
     as long as the cause does, whatever it affects meanwhile. Where one cause shows in IPv4 and in IPv6, `both` is the
     same in either's problem, and they are told as one. `headline` names cause and place in at most 20 words,
+    `also_at` are the other places where the cause is, as those of all who share an address.
     `consequence` says in one sentence what follows; `also` what else would have to change before traffic passes.
     `fix` is never run by netviz. `flow` is a flow that fails for it: its trace is the evidence. `rests_on` names the
     (node, section) pairs of the state that it was judged from, and `doubts` says in a sentence each which of them are
     old or not whole. What is true of every pod for a moment while it begins or ends is to be told only when it has
-    stood for `grace_s` seconds.
+    stood for `grace_s` seconds. `family` is the only one that a cause is about, where it could be about both. `repair`
+    are the records as they should be, for the checks themselves: what fails no more with them follows from this
+    cause. A report's problems have none.
     """
 
     kind: str
@@ -74,6 +88,7 @@ class Problem(msgspec.Struct, frozen=True):
     headline: str
     consequence: str
     where: Where
+    also_at: tuple[Where, ...] = ()
     both: str = ""
     certainty: Certainty = "certain"
     affects: Affects = Affects()
@@ -84,6 +99,8 @@ class Problem(msgspec.Struct, frozen=True):
     rests_on: tuple[tuple[str, str], ...] = ()
     doubts: tuple[str, ...] = ()
     grace_s: float = 0.0
+    family: Literal["", "IPv4", "IPv6"] = ""
+    repair: tuple[Edit, ...] = ()
 
     @property
     def key(self) -> str:

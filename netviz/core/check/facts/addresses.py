@@ -68,6 +68,7 @@ def _judge(addr: Hashable, held: list[tuple[str, tuple[Claim, ...]]]) -> Iterato
         consequence=f"What is sent to {text} arrives at the one or the other, and what the other is owed gets lost.",
         both="+".join(sorted(str(netns.key) for netns in spaces)),
         where=place(culprit.netns, culprit.link),
+        also_at=tuple(place(one.netns, one.link) for one in guilty if one is not culprit),
         affects=affects(pod_name(claim.netns) for claim in guilty),
         check=tuple(command(netns, f"ip addr show to {text}") for netns in spaces),
         fix=fix,

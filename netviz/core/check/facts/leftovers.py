@@ -12,7 +12,7 @@ from typing import Any
 
 from netviz.core.check.claims import CLAIMS, Claim
 from netviz.core.check.fact import Fact, Look
-from netviz.core.check.problem import Problem
+from netviz.core.check.problem import Edit, Problem
 from netviz.core.check.text import affects, command, place
 from netviz.core.check.wiring import name_of
 from netviz.core.model.addr import format_ip
@@ -102,6 +102,7 @@ def _elsewhere(look: Look, root: NetnsState, route: Route, link: Link, claim: Cl
         check=(command(root.netns, f"ip route get {addr}"),),
         fix=(command(root.netns, f"ip route del {addr} dev {dev}"),),
         rests_on=look.rests_on(home),
+        repair=(Edit(root.key, "routes", route.key),),
     )
 
 

@@ -16,12 +16,14 @@ from netviz.core.model.addr import format_mac, mask_ip
 from netviz.core.model.link import Link
 from netviz.core.model.netns import Netns
 from netviz.core.plain import quoted
+from netviz.core.sim.trace import pod_name
 from netviz.core.state.node import NetnsState
 
 NEEDS = ("links", "addrs")
 SHARED_BY_DESIGN = (b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02")
 MAC_BYTES = 6
-OnWire = tuple[tuple[Netns, str, frozenset[tuple[bytes, int]]], ...]  # namespace, ifname, subnets
+# Namespace, ifname, subnets, and the pods behind it.
+OnWire = tuple[tuple[Netns, str, frozenset[tuple[bytes, int]], tuple[str, ...]], ...]
 
 
 def _on_wires(wiring: Wiring) -> Iterator[tuple[NetnsState, Link]]:
@@ -41,6 +43,7 @@ def _on_wires(wiring: Wiring) -> Iterator[tuple[NetnsState, Link]]:
 def _build(wiring: Wiring) -> dict[bytes, OnWire]:
     """Map MACs to the links that have them on a wire, in order."""
     found: dict[bytes, OnWire] = {}
+    pods = tuple(pod_name(pod.netns) for pod in wiring.pods)
     for ns, link in _on_wires(wiring):
         if len(link.mac) != MAC_BYTES or link.mac[:5] in SHARED_BY_DESIGN or not any(link.mac):
             continue
@@ -49,7 +52,8 @@ def _build(wiring: Wiring) -> dict[bytes, OnWire]:
             for addr in ns.addrs.values()
             if addr.ifindex == link.ifindex and global_addr(addr)
         )
-        found[link.mac] = (*found.get(link.mac, ()), (ns.netns, link.ifname, subnets))
+        behind = pods if ns.netns.root else (pod_name(ns.netns),)
+        found[link.mac] = (*found.get(link.mac, ()), (ns.netns, link.ifname, subnets, behind))
     return found
 
 
@@ -61,31 +65,36 @@ def _find(look: Look) -> Iterator[Problem]:
 def _judge(mac: Hashable, held: list[tuple[str, OnWire]]) -> Iterator[Problem]:
     if len(held) < 2:
         return
-    by_subnet: dict[tuple[bytes, int], dict[str, tuple[Netns, str]]] = {}
+    by_subnet: dict[tuple[bytes, int], dict[str, tuple[Netns, str, tuple[str, ...]]]] = {}
     for node, links in held:
-        for netns, dev, subnets in links:
+        for netns, dev, subnets, pods in links:
             for subnet in subnets:
-                by_subnet.setdefault(subnet, {}).setdefault(node, (netns, dev))
+                by_subnet.setdefault(subnet, {}).setdefault(node, (netns, dev, pods))
     sharing = max(by_subnet.values(), key=len, default={})
     if len(sharing) < 2:
         return
     assert isinstance(mac, bytes)
     nodes = sorted(sharing)
     ends = [sharing[node] for node in nodes]
-    devs = {dev for _, dev in ends}
+    devs = {dev for _, dev, _ in ends}
+    counts = [len(pods) for _, _, pods in ends]
     on = f" on {devs.pop()}" if len(devs) == 1 else ""
-    netns, dev = ends[-1]
+    netns, dev, _ = ends[-1]
     yield Problem(
         kind="shared-mac",
         cause=format_mac(mac),
         severity="error",
         harm="breaks traffic",
-        headline=f"{joined(name_of(one) or one.key.node for one, _ in ends)} have the same MAC address"
+        headline=f"{joined(name_of(one) or one.key.node for one, _, _ in ends)} have the same MAC address"
         f" {format_mac(mac)}{on}",
         consequence="They can't reach each other, and what others send arrives at the one or the other.",
         where=Where(nodes[-1], name_of(netns), dev, str(netns.key)),
-        affects=affects(name_of(one) for one, _ in ends),
-        check=tuple(command(one, f"ip link show {quoted(name)}") for one, name in ends),
+        also_at=tuple(Where(one.key.node, name_of(one), name, str(one.key)) for one, name, _ in ends[:-1]),
+        affects=affects(
+            (pod for _, _, pods in ends for pod in pods),
+            pairs=sum(counts) ** 2 - sum(one**2 for one in counts),
+        ),
+        check=tuple(command(one, f"ip link show {quoted(name)}") for one, name, _ in ends),
         rests_on=rests_on(nodes, NEEDS),
     )
 
@@ -97,6 +106,6 @@ FACT = Fact(
     kinds=("shared-mac",),
     needs=NEEDS,
     find=_find,
-    table=Table("MACs", NEEDS, _build),
+    table=Table("MACs", ("netns", *NEEDS), _build),
     across=_judge,
 )

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look
-from netviz.core.check.problem import Affects, Problem
+from netviz.core.check.problem import Affects, Edit, Problem
 from netviz.core.check.tables import PODS
 from netviz.core.check.text import affects, command, place
 from netviz.core.check.wiring import Pair, Wiring, name_of, who
@@ -149,6 +151,7 @@ def _problem(
     has = f"{learned_by} has learned" if learned_by else "the owner has"
     reach, owner = _reach(look, ns, netns, bool(learned_by)), name_of(netns) or netns.key.node
     lost = addr if learned_by else owner
+    tunnel = link.kind in TUNNEL_KINDS  # of which there is one for each family
     return Problem(
         kind="wrong-neighbour",
         cause=f"{ns.key}:{link.ifname}:{addr}",
@@ -159,16 +162,17 @@ def _problem(
         consequence=f"What it sends to or through {lost} goes to {format_mac(entry.mac)};"
         f" {has} {format_mac(right)}.",
         where=place(ns.netns, link),
-        both="" if learned_by else f"{ns.key}:{link.ifname}:{netns.key}",
+        both="" if learned_by else f"{ns.key}:{'tunnel' if tunnel else link.ifname}:{netns.key}",
         certainty="likely" if learned_by else "certain",
         affects=reach,
         check=(command(ns.netns, f"ip neigh show {addr} dev {dev}"),),
         fix=(
             command(ns.netns, f"ip neigh replace {addr} lladdr {format_mac(right)} dev {dev} nud permanent")
-            if link.kind in TUNNEL_KINDS
+            if tunnel
             else command(ns.netns, f"ip neigh del {addr} dev {dev}"),
         ),
         rests_on=look.rests_on(netns.key.node),
+        repair=(Edit(ns.key, "neighs", entry.key, msgspec.structs.replace(entry, mac=right)),),
     )
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Command, Problem
+from netviz.core.check.repairs import put, with_addr, with_link_up
 from netviz.core.check.text import affects, command, place
 from netviz.core.check.wiring import Pair, default_gateways, global_addr, name_of, pod_link
 from netviz.core.model.addr import format_ip, format_prefix, in_prefix, mask_ip
@@ -69,6 +72,9 @@ def _down(look: Look, root: NetnsState, pod: NetnsState, link: Link | None, pair
     """The pod's link doesn't work; the end that was taken down is to blame."""
     name = pod_name(pod.netns)
     fix: tuple[Command, ...] = ()
+    repair = with_link_up(pod, link) if link is not None else ()
+    if pair is not None:
+        repair += with_link_up(root, pair.host)
     if link is None:
         where, text = place(pod.netns), f"{name} on {pod.key.node} has no link but its loopback"
     elif pair is not None and not pair.host.up:
@@ -95,6 +101,7 @@ def _down(look: Look, root: NetnsState, pod: NetnsState, link: Link | None, pair
         fix=fix,
         rests_on=look.rests_on(),
         grace_s=GRACE_S,
+        repair=repair,
     )
 
 
@@ -166,13 +173,15 @@ def _unanswered(look: Look, root: NetnsState, pod: NetnsState, pair: Pair) -> It
             severity="error",
             harm="breaks traffic",
             headline=f"{host.ifname} on {node} doesn't answer for {name}'s gateway {text}: proxy_arp is off",
-            consequence=f"Over IPv4, {name} has no gateway: it reaches nobody, and answers nobody.",
+            consequence=f"{name} has no gateway: it reaches nobody, and answers nobody.",
             where=place(root.netns, host),
             affects=affects([pod_name(pod.netns)]),
             check=(command(root.netns, f"sysctl {quoted(setting)}"),),
             fix=(command(root.netns, f"sysctl -w {quoted(setting)}=1"),),
             rests_on=look.rests_on(),
             grace_s=GRACE_S,
+            family="IPv4",
+            repair=(put(root, "links", replace(host, ipv4=replace(host.ipv4, proxy_arp=True))),),
         )
 
 
@@ -180,6 +189,10 @@ def _wrong_bridge(
     look: Look, root: NetnsState, pod: NetnsState, pair: Pair, bridge: Link, right: Link, gateway: bytes
 ) -> Problem:
     name, dev, node = who_is(pod), pair.host.ifname, root.key.node
+    fix = [f"ip link set {quoted(dev)} master {quoted(right.ifname)}"]
+    others = [one.host.port for one in look.wiring.bridged.get(right.ifindex, ())]
+    if any(port is not None and port.hairpin for port in others):  # a port that moves loses it
+        fix.append(f"bridge link set dev {quoted(dev)} hairpin on")
     return Problem(
         kind="wrong-bridge",
         cause=str(pod.key),
@@ -191,9 +204,10 @@ def _wrong_bridge(
         where=place(root.netns, pair.host),
         affects=affects([pod_name(pod.netns)]),
         check=(command(root.netns, f"bridge link show dev {quoted(dev)}"),),
-        fix=(command(root.netns, f"ip link set {quoted(dev)} master {quoted(right.ifname)}"),),
+        fix=tuple(command(root.netns, one) for one in fix),
         rests_on=look.rests_on(),
         grace_s=GRACE_S,
+        repair=(put(root, "links", replace(pair.host, master=right.ifindex)),),
     )
 
 
@@ -202,23 +216,15 @@ def _wrong_range(
 ) -> Problem:
     """The bridge has none of the gateways that its pods use: an address of another range, or none."""
     node, dev = root.key.node, bridge.ifname
-    gateway = min(gateway for _, gateway in found)
-    pod = next(pod for pod, used in found if used == gateway)
-    width = len(gateway)
+    lacking = {gateway: _length_at(pod, gateway) for pod, gateway in found}
+    gateway = min(lacking, key=lambda one: (len(one), one))
+    width, length = len(gateway), lacking[gateway]
     own = [
         a
         for a in root.addrs.values()
         if a.ifindex == bridge.ifindex and len(a.addr) == width and global_addr(a)
     ]
     has = format_prefix(own[0].addr, own[0].prefixlen) if own else "no address"
-    length = next(
-        (
-            a.prefixlen
-            for a in pod.addrs.values()
-            if in_prefix(gateway, a.addr, a.prefixlen) and global_addr(a)
-        ),
-        width * 8,
-    )
     theirs = format_prefix(mask_ip(gateway, length), length)
     return Problem(
         kind="bridge-wrong-range",
@@ -230,9 +236,25 @@ def _wrong_range(
         where=place(root.netns, bridge),
         affects=affects(pod_name(pod.netns) for pod, _ in found),
         check=(command(root.netns, f"ip addr show dev {quoted(dev)}"),),
-        fix=(command(root.netns, f"ip addr add {format_ip(gateway)}/{length} dev {quoted(dev)}"),),
+        fix=tuple(
+            command(root.netns, f"ip addr add {format_ip(one)}/{bits} dev {quoted(dev)}")
+            for one, bits in sorted(lacking.items(), key=lambda item: (len(item[0]), item[0]))
+        ),
         rests_on=look.rests_on(),
         grace_s=GRACE_S,
+        repair=tuple(edit for one, bits in lacking.items() for edit in with_addr(root, bridge, one, bits)),
+    )
+
+
+def _length_at(pod: NetnsState, gateway: bytes) -> int:
+    """How long the prefix is that a pod has in common with its gateway."""
+    return next(
+        (
+            a.prefixlen
+            for a in pod.addrs.values()
+            if in_prefix(gateway, a.addr, a.prefixlen) and global_addr(a)
+        ),
+        len(gateway) * 8,
     )
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import msgspec
+
 from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look
-from netviz.core.check.problem import Problem
+from netviz.core.check.problem import Edit, Problem
+from netviz.core.check.repairs import BODIES
 from netviz.core.check.text import affects, command, place
 from netviz.core.model.addr import format_ip
-from netviz.core.model.netfilter import NFPROTO_NAMES, ChainBody, NftChain, NftRuleBody
+from netviz.core.model.netfilter import NFPROTO_NAMES, ChainBody, NftChain, NftRuleBody, body_digest
 from netviz.core.plain import quoted
 from netviz.core.sim.trace import pod_name
 from netviz.core.state.node import NetnsState
@@ -105,12 +108,31 @@ def _stale(
         headline=f"policy rules on {node} take {text} for {named}, but it is {pod}'s: chain {chain.name}",
         consequence=f"What was meant for {named} is applied to {pod}: its traffic may be refused.",
         where=place(root.netns),
+        both=f"{node}:{pod}:{named}",
         certainty="likely",
         affects=affects(pods),
         check=(command(root.netns, listed),),
         rests_on=look.rests_on(),
         grace_s=GRACE_S,
+        repair=_without(look, root, chain, addr, named, legacy),
     )
+
+
+def _without(
+    look: Look, root: NetnsState, chain: NftChain, addr: bytes, named: str, legacy: bool
+) -> tuple[Edit, ...]:
+    """The chain as it would be without the rules for a pod that match an address."""
+    body = look.bodies.get(chain.body)
+    if not isinstance(body, ChainBody):
+        return ()
+    kept = [n for n, rule in enumerate(body.rules) if (addr, named) not in _of_rule(rule)]
+    left = ChainBody(tuple(body.rules[n] for n in kept))
+    handles = tuple(chain.handles[n] for n in kept) if len(chain.handles) == len(body.rules) else ()
+    digest = body_digest(left)
+    changed = msgspec.structs.replace(chain, body=digest, handles=handles)
+    section = "xt_chains" if legacy else "nft_chains"
+    edits = (Edit(root.key, section, chain.key, changed), Edit(root.key, BODIES, digest, left))
+    return edits if kept else edits[:1]
 
 
 FACT = Fact(

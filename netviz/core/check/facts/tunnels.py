@@ -15,26 +15,30 @@ import msgspec
 
 from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look, Table, rests_on
-from netviz.core.check.problem import Command, Problem, Where
+from netviz.core.check.problem import Command, Edit, Problem, Where
 from netviz.core.check.tables import PODS
 from netviz.core.check.text import affects, command, counted, place
 from netviz.core.check.wiring import Wiring
 from netviz.core.model.addr import format_ip, format_mac
+from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l2 import Fdb
 from netviz.core.model.link import AnyKindInfo, Link, TunnelInfo, VxlanInfo, WireguardInfo, WireguardPeer
 from netviz.core.plain import quoted
 from netviz.core.sim.node_index import TUNNEL_KINDS
 from netviz.core.sim.route.saddr import is_multicast
+from netviz.core.sim.trace import pod_name
 from netviz.core.state.node import NetnsState
 
 NEEDS = ("links", "addrs", "fdb")
 
 
 class End(msgspec.Struct, frozen=True, gc=False):
-    """One end of a tunnel in a node's own namespace. `addrs` are the node's own addresses."""
+    """One end of a tunnel in a node's own namespace. `addrs` are the node's own addresses, `pods` its pods."""
 
+    netns: NetnsKey
     link: Link
     addrs: tuple[bytes, ...]
+    pods: tuple[str, ...]
 
 
 def _ends(wiring: Wiring) -> dict[Hashable, tuple[End, ...]]:
@@ -46,8 +50,9 @@ def _ends(wiring: Wiring) -> dict[Hashable, tuple[End, ...]]:
         return found
     tunnels = {link.ifindex for link in links}
     addrs = tuple(sorted({addr.addr for addr in root.addrs.values() if addr.ifindex not in tunnels}))
+    pods = tuple(pod_name(pod.netns) for pod in wiring.pods)
     for link in links:
-        end = End(link, addrs)
+        end = End(root.key, link, addrs, pods)
         keys: list[Hashable] = [("name", link.ifname), *(("at", addr) for addr in addrs)]
         if len(link.mac) == 6:
             keys.append(link.mac)
@@ -56,7 +61,7 @@ def _ends(wiring: Wiring) -> dict[Hashable, tuple[End, ...]]:
     return found
 
 
-ENDS: Table[tuple[End, ...]] = Table("tunnel ends", ("links", "addrs"), _ends)
+ENDS: Table[tuple[End, ...]] = Table("tunnel ends", ("netns", "links", "addrs"), _ends)
 
 
 def _settings(info: AnyKindInfo | None) -> tuple[tuple[str, int], ...]:
@@ -71,33 +76,42 @@ def _settings(info: AnyKindInfo | None) -> tuple[tuple[str, int], ...]:
 def _judge(key: Hashable, held: list[tuple[str, tuple[End, ...]]]) -> Iterator[Problem]:
     if not isinstance(key, tuple) or key[0] != "name" or len(held) < 2:
         return
-    ends = [(node, mine[0].link, _settings(mine[0].link.info)) for node, mine in held]
-    ends = [end for end in ends if end[2]]
-    counts = Counter(settings for _, _, settings in ends)
+    ends = [(mine[0], _settings(mine[0].link.info)) for _, mine in held]
+    ends = [end for end in ends if end[1]]
+    counts = Counter(settings for _, settings in ends)
     if len(counts) < 2:
         return
     usual = max(counts, key=lambda settings: (counts[settings], [-number for _, number in settings]))
-    for node, link, settings in ends:
+    others = [end for end, settings in ends if settings == usual]
+    for end, settings in ends:
         differing = [
             (what, mine, theirs)
             for (what, mine), (_, theirs) in zip(settings, usual, strict=False)
             if mine != theirs
         ]
         for what, mine, theirs in differing:
-            yield _unlike(node, link, what, mine, theirs, counts[usual])
+            yield _unlike(end, what, mine, theirs, others)
 
 
-def _unlike(node: str, link: Link, what: str, mine: int, theirs: int, others: int) -> Problem:
+def _unlike(end: End, what: str, mine: int, theirs: int, others: list[End]) -> Problem:
+    node, link = end.netns.node, end.link
+    info = link.info
+    assert isinstance(info, VxlanInfo | TunnelInfo)
+    right = msgspec.structs.replace(info, **{what.lower(): theirs})
+    there = [pod for other in others for pod in other.pods]
     return Problem(
         kind="tunnel-mismatch",
         cause=f"{node}:{link.ifname}:{what}",
         severity="error",
         harm="breaks traffic",
-        headline=f"{link.ifname} on {node} has {what} {mine}, but on {counted(others, 'other node')} it has {theirs}",
-        consequence="Each end drops what the other sends.",
-        where=Where(node, "", link.ifname),
+        headline=f"{link.ifname} on {node} has {what} {mine}, but on {counted(len(others), 'other node')} it has {theirs}",
+        consequence=f"Each end drops what the other sends: by it, {node} reaches no other node, and none reaches {node}.",
+        where=Where(node, "", link.ifname, str(end.netns)),
+        both=f"{node}:{what}:{mine}:{theirs}",  # of the tunnels for either family
+        affects=affects((*end.pods, *there), pairs=2 * len(end.pods) * len(there)),
         check=(Command(node, "", f"ip -d link show {quoted(link.ifname)}"),),
         rests_on=rests_on((node,), NEEDS),
+        repair=(Edit(end.netns, "links", link.ifindex, msgspec.structs.replace(link, info=right)),),
     )
 
 
@@ -149,11 +163,13 @@ def _wrong_entry(
     info = end.link.info
     right = info.local if isinstance(info, VxlanInfo | TunnelInfo) else b""
     remote, dev, mac = format_ip(entry.dst), quoted(link.ifname), format_mac(entry.mac)
+    mended = msgspec.structs.replace(entry, dst=right)
     mine = [name for _, names in look.ask(PODS, root.key.node) for name in names]
     theirs = [name for _, names in look.ask(PODS, node) for name in names]
     yield Problem(
         kind="tunnel-wrong-remote",
         cause=f"{root.key.node}:{link.ifname}:{mac}",
+        both=f"{root.key.node}:{node}",
         severity="error",
         harm="breaks traffic",
         headline=f"{link.ifname} on {root.key.node} sends what is for {node} to {remote}, which isn't {node}'s address",
@@ -165,6 +181,7 @@ def _wrong_entry(
         if right
         else (),
         rests_on=look.rests_on(node),
+        repair=(Edit(root.key, "fdb", entry.key), Edit(root.key, "fdb", mended.key, mended)) if right else (),
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from itertools import chain
 
 from netviz.core.check.paths.audit import Audit, Picker
+from netviz.core.check.paths.cases import Looked
+from netviz.core.check.paths.consequences import Consequences
 from netviz.core.check.paths.contract import DENIED, INTERNET, UNDECIDED, Verdict, worst
-from netviz.core.check.paths.explain import Explainer, Looked
+from netviz.core.check.paths.explain import Explainer
 from netviz.core.check.paths.judge import Judged, Simulator, asks_of, judge_pair
 from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
@@ -54,6 +56,7 @@ class PathsCheck:
         self._looked: dict[Pair, tuple[Looked, ...]] = {}
         self._tally = Tally()
         self._audit = Audit(pick)
+        self._consequences = Consequences()
 
     def follow(
         self,
@@ -144,8 +147,10 @@ class PathsCheck:
             if difference.traced in (BROKEN, BREAKS, UNSURE):
                 explainer.take_alone(*ends)
                 yield TRACE_MS
+        told = list(explainer.told())
+        self._consequences.take(cluster, ((problem.key, case) for problem, case in told))
         self._problems = (
-            *explainer.problems(),
+            *(problem for problem, _ in told),
             *masquerade_problems(cluster, self.world, self.known, self._setting),
         )
 
@@ -181,6 +186,14 @@ class PathsCheck:
         """The problems of the last state that was judged to the end."""
         return self._problems
 
+    def follows(self, problem: Problem, fact: Problem) -> tuple[str, ...] | None:
+        """Say what else is in the way of a problem's flow without a fact; None where that isn't what it fails for."""
+        return self._consequences.follows(problem.key, fact)
+
+    def reach(self, problem: Problem) -> Mapping[Hashable, int]:
+        """The pairs that a problem affects: who to whom, as classes, -> how many."""
+        return self._consequences.reach(problem.key)
+
     def counts(self) -> tuple[int, int]:
         """How many ordered pairs of pods were judged, and in how many classes."""
         pods = sum(map(len, self.world.members.values()))
@@ -192,7 +205,7 @@ class PathsCheck:
         unknown = [self._fault] if self._fault else [] if self.done else ["not all pairs are judged yet"]
         unknown += [f"the check is at fault: {one}" for one in self.differences[:1]]
         pairs -= self._tally.undecided + self._tally.too_long
-        partly = self._tally.words()
+        partly = self._tally.words(self.pairs.undecided)
         state: Result = (
             "unknown" if unknown else "fail" if self._problems else "unknown" if partly else "pass"
         )

@@ -7,83 +7,32 @@ state without it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, NamedTuple
 
-import msgspec
-
-from netviz.core.check.paths.contract import DENIED, UNDECIDED, Ask, Verdict, pod_name
-from netviz.core.check.paths.identity import both_of, detail_of, lacks_default, shared_address
-from netviz.core.check.paths.judge import MAX_MOVES, Simulator, asks_of, judge_pair
+from netviz.core.check.paths.cases import Case, Group, Looked, nodes_of
+from netviz.core.check.paths.contract import DENIED, UNDECIDED
+from netviz.core.check.paths.identity import identity_of
+from netviz.core.check.paths.judge import Simulator, asks_of, judge_pair
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
-from netviz.core.check.paths.repair import fix_of, without
+from netviz.core.check.paths.telling import problem_of
 from netviz.core.check.paths.world import World
-from netviz.core.check.problem import Affects, Command, Harm, Problem, Where
-from netviz.core.check.text import affects, counted
-from netviz.core.model.addr import format_ip
+from netviz.core.check.problem import Problem
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.plain import quoted, runnable
 from netviz.core.sim.headline.cause import Cause, cause_of
-from netviz.core.sim.headline.sentences import headline_of, where
-from netviz.core.sim.link.cluster_index import having_addr
 from netviz.core.sim.node_index import peer_of
-from netviz.core.sim.outcome import BREAKS, BROKEN, GOOD, UNSURE
-from netviz.core.sim.steps import Neighbour, Opaque
+from netviz.core.sim.outcome import GOOD
+from netviz.core.sim.steps import Neighbour
 from netviz.core.sim.trace import Trace
-from netviz.core.sim.walk import simulate
-from netviz.core.sim.words.step import checks
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.state.resolve import PAIR_KINDS
 
-DUPLICATE = "duplicate-address"  # as the check of addresses says it
 ALONE: Key = ("alone", 0, 0, 0, 0)
 MAX_PLACES = 64
 MAX_PODS = 64
 MAX_NAMED_PODS = 100
 MAX_ODD = 50_000
-MAX_BEYOND = 4
 SEARCHED = 200
-HARMS: dict[Verdict, Harm] = {BROKEN: "breaks traffic", BREAKS: "breaks the contract", UNSURE: "not known"}
-SECTIONS = ("links", "addrs", "neighs", "fdb", "routes", "rules", "sysctls", "nft_chains", "xt_chains")
-
-
-class Looked(msgspec.Struct):
-    """What came of tracing a failing pair, and the states of the nodes that it came through."""
-
-    nodes: dict[str, NodeState]
-    ask: Ask | None = None
-    trace: Trace | None = None
-    cause: Cause | None = None
-    verdict: Verdict = GOOD
-    beyond: tuple[str, ...] | None = None
-
-    def holds(self, cluster: ClusterState) -> bool:
-        """Tell whether all of these nodes are as they were."""
-        return all(cluster.nodes.get(name) is node for name, node in self.nodes.items())
-
-
-class Group(NamedTuple):
-    """Pods that a pair stands for: what they are counted once by, how many they are, and some of them."""
-
-    token: tuple[Any, ...]
-    size: int
-    pods: tuple[NetnsKey, ...]
-
-
-class Case(msgspec.Struct):
-    """A cause, one flow that fails for it, and what it affects so far."""
-
-    kind: str
-    detail: str
-    looked: Looked
-    pods: dict[tuple[Any, ...], Group]
-    pairs: dict[Hashable, int]
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What cases are put together by."""
-        return self.kind, self.detail
 
 
 class Explainer:
@@ -130,11 +79,13 @@ class Explainer:
                 continue
             judged, traces = judge_pair(self.simulator, [ask])
             if not traces or judged.verdict in (GOOD, DENIED, UNDECIDED):
-                passed.update(*(_nodes(trace) for _, trace in traces))
+                passed.update(*(nodes_of(trace) for _, trace in traces))
                 continue
             _, trace = traces[0]
             cause = cause_of(trace) or self._wrong_place(trace)
-            found[len(ask.addr)] = Looked(self._as_they_are(_nodes(trace)), ask, trace, cause, judged.verdict)
+            found[len(ask.addr)] = Looked(
+                self._as_they_are(nodes_of(trace)), ask, trace, cause, judged.verdict
+            )
         return *found.values(), Looked(self._as_they_are(passed))
 
     def _as_they_are(self, names: Iterable[str]) -> dict[str, NodeState]:
@@ -151,13 +102,11 @@ class Explainer:
         assert cause is not None
         assert trace is not None
         assert ask is not None
-        kind, detail = cause.kind, detail_of(self.cluster, trace, cause)
-        shared = shared_address(cause, ask)
-        if shared and len(having_addr(self.cluster.nodes, shared)) > 1:
-            kind, detail = DUPLICATE, format_ip(shared)
+        kind, detail = identity_of(self.cluster, trace, cause, ask)
         case = self.cases.setdefault((kind, detail), Case(kind, detail, looked, {}, {}))
+        case.widths.add(len(ask.addr))
         sources, targets = self._groups(pair, cause)
-        together: Hashable = (pair.key, sources.token, targets.token)
+        together = (pair.key, sources.token, targets.token)
         if pair.key[0] in ("near", "far", "alone"):
             case.pairs.setdefault(together, sources.size * targets.size)
         for group in (sources, targets):
@@ -270,124 +219,7 @@ class Explainer:
         members = islice(self.world.members[self.world.pod(like).cls], SEARCHED)
         return next((other for other in members if other.node != key.node), None)
 
-    def problems(self) -> Iterator[Problem]:
+    def told(self) -> Iterator[tuple[Problem, Case]]:
         """Make the problems of the cases."""
         for case in self.cases.values():
-            yield self._problem(case)
-
-    def _problem(self, case: Case) -> Problem:
-        cause, trace, ask = case.looked.cause, case.looked.trace, case.looked.ask
-        assert cause is not None
-        assert trace is not None
-        assert ask is not None
-        place, verdict = cause.place, case.looked.verdict
-        found = checks(cause.shown_by, cause.hop)
-        check = [
-            Command(one["node"], _short(one["netns"], place.key, place.name), one["command"]) for one in found
-        ]
-        if cause.down is not None:
-            check = [
-                Command(place.netns.node, place.name, f"{place.enter}ip -d link show dev {quoted(cause.dev)}")
-            ]
-        elif cause.kind in ("no-route", "wrong-route"):
-            check = [
-                Command(
-                    place.netns.node,
-                    place.name,
-                    f"{place.enter}ip route get {format_ip(cause.step.packet.dst)}",
-                )
-            ]
-        fix = fix_of(self.cluster, trace, cause)
-        if case.looked.beyond is None:
-            case.looked.beyond = tuple(self._beyond(case, trace, cause))
-        pairs = sum(case.pairs.values())
-        return Problem(
-            kind=case.kind,
-            cause=case.detail,
-            severity="warning" if verdict == UNSURE else "error",
-            harm=HARMS[verdict],
-            headline=self._headline(trace, cause),
-            consequence=_consequence(ask, trace, verdict, pairs),
-            where=_where(cause),
-            both=both_of(self.cluster, trace, cause),
-            certainty="likely" if verdict == UNSURE else "certain",
-            affects=self._affects(case, pairs),
-            check=tuple(check),
-            fix=(Command(place.netns.node, place.name, place.enter + runnable(fix)),) if fix else (),
-            also=case.looked.beyond,
-            flow=trace.flow,
-            rests_on=tuple((node, section) for node in _nodes(trace) for section in SECTIONS),
-        )
-
-    def _affects(self, case: Case, pairs: int) -> Affects:
-        """Name the pods that a cause affects: those of a group that is part of another are counted with it."""
-        classes = {token[1] for token in case.pods if token[0] == "class"}
-        groups = [
-            g
-            for g in case.pods.values()
-            if g.token[0] == "class" or self.world.pod(g.pods[0]).cls not in classes
-        ]
-        pods = dict.fromkeys(key for group in groups for key in group.pods)
-        total = max(sum(group.size for group in groups), len(pods))
-        named = affects((pod_name(self.world.pod(key).ns.netns.pod) for key in pods), pairs)
-        single = all(group.size == len(group.pods) for group in groups)
-        return named if single else msgspec.structs.replace(named, more=total - len(named.pods))
-
-    def _headline(self, trace: Trace, cause: Cause) -> str:
-        if not lacks_default(self.cluster, cause):
-            return headline_of(trace, cause)
-        family = "IPv4" if len(cause.step.packet.dst) == 4 else "IPv6"
-        return f"{where(cause.hop)} has no {family} default route"
-
-    def _beyond(self, case: Case, trace: Trace, cause: Cause) -> Iterator[str]:
-        """Say what else is in the way, once a cause is gone."""
-        cluster: ClusterState | None = self.cluster
-        seen = {case.key}
-        for _ in range(MAX_BEYOND):
-            cluster = without(cluster, trace, cause) if cluster is not None else None
-            if cluster is None:
-                return
-            trace = simulate(cluster, trace.flow, MAX_MOVES)
-            found = cause_of(trace)
-            if found is None:
-                return
-            cause = found
-            key = (cause.kind, detail_of(cluster, trace, cause))
-            if key in seen:
-                return
-            seen.add(key)
-            yield headline_of(trace, cause)
-
-
-def _where(cause: Cause) -> Where:
-    """Return the place of a cause; of a request that goes on through what isn't known, that device."""
-    what, place = cause.step.what, cause.place
-    if isinstance(what, Opaque) and what.names:
-        return Where(place.netns.node, "", what.names[0].split(" ")[0])
-    return Where(place.netns.node, place.pod or place.name, cause.dev, place.key)
-
-
-def _short(key: str, place: str, name: str) -> str:
-    """Name a command's namespace as people do, where it is the cause's own."""
-    return name if key == place else key
-
-
-def _nodes(trace: Trace) -> Collection[str]:
-    return dict.fromkeys(
-        hop.netns.node
-        for branch in trace.branches
-        for path in (branch.forward, branch.reply)
-        if path is not None
-        for hop in path.hops
-    )
-
-
-def _consequence(ask: Ask, trace: Trace, verdict: Verdict, pairs: int) -> str:
-    origin = trace.origin.pod or trace.origin.name or trace.origin.node
-    target = ask.target
-    whom = "the internet" if target is None else pod_name(target.netns.pod) or target.key.node
-    proto = ask.proto.upper() if ask.port is None else f"{ask.proto.upper()} port {ask.port}"
-    verbs: dict[Verdict, str] = {BREAKS: "is seen by another address at", UNSURE: "may not reach"}
-    verb = verbs.get(verdict, "does not reach")
-    more = f" In all, {counted(pairs, 'pair')} of pods are affected." if pairs > 1 else ""
-    return f"{origin} {verb} {whom} ({proto}).{more}"
+            yield problem_of(self.cluster, self.world, case), case

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from netviz.core.check.paths.identity import lacks_default, too_wide
 from netviz.core.check.paths.wayto import way_to
-from netviz.core.model.addr import format_ip, format_prefix, mask_ip
+from netviz.core.check.wiring import default_gateways, pod_link
+from netviz.core.model.addr import format_ip, format_prefix, in_prefix, mask_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import ROUTE_TYPES, RT_TABLE_MAIN, RTNH_F_ONLINK, Nexthop, Route
 from netviz.core.model.link import BR_STATE_FORWARDING, IFF_LOWER_UP, IFF_UP, Link
@@ -19,6 +21,7 @@ from netviz.core.sim.steps import Bridge, Forward, HookVerdict, Neighbour, Route
 from netviz.core.sim.trace import Trace
 from netviz.core.state.node import ClusterState, NetnsState
 
+BY_KERNEL = 2  # RTPROT_KERNEL (include/uapi/linux/rtnetlink.h)
 REFUSING = ("blackhole", "unreachable", "prohibit")
 
 
@@ -38,7 +41,13 @@ def fix_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
             return f"bridge link set dev {quoted(_port(cause))} state {BR_STATE_FORWARDING}"
         case "no-route":
             refusing = _refusing(cause)
-            return _del_route(refusing) if refusing is not None else _add_route(cluster, trace, cause)
+            if refusing is not None:
+                return _del_route(refusing)
+            lacking = lacks_default(cluster, cause)
+            return _add_default(cluster, cause) if lacking else _add_route(cluster, trace, cause)
+        case "no-neighbour" if (wide := too_wide(cluster, cause)) is not None:
+            prefix = format_prefix(wide.dst, wide.dst_len)
+            return f"ip route del {prefix} dev {dev}" if wide.protocol != BY_KERNEL else ""
         case "rule-drops" if isinstance(what, HookVerdict) and what.chain is not None and what.hit is None:
             chain = what.chain.chain
             program = "ip6tables" if what.ipv6 else "iptables"
@@ -84,6 +93,27 @@ def _add_route(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
         return text
     link = cluster.nodes[cause.place.netns.node].netns[cause.place.netns].links[found.oif]
     return f"{text} dev {quoted(link.ifname)} onlink"
+
+
+def _add_default(cluster: ClusterState, cause: Cause) -> str:
+    """Give a pod the gateway that its node's other pods have, else its bridge's address, if it is on the pod's link."""
+    node = cluster.nodes[cause.place.netns.node]
+    pod, width = node.netns[cause.place.netns], len(cause.step.packet.dst)
+    link = pod_link(pod)
+    if link is None:
+        return ""
+    on_link = [
+        route
+        for route in pod.routes.values()
+        if route.dst_len and any(hop.oif == link.ifindex and not hop.gateway for hop in route.nexthops)
+    ]
+    others = [ns for key, ns in sorted(node.netns.items()) if ns.netns.pod is not None and key != pod.key]
+    used = [one for ns in others if (inner := pod_link(ns)) for one in default_gateways(ns, inner)]
+    used += [addr.addr for addr in node.root.addrs.values()] if node.root is not None else []
+    for gateway in used:
+        if len(gateway) == width and any(in_prefix(gateway, one.dst, one.dst_len) for one in on_link):
+            return f"ip route add default via {format_ip(gateway)} dev {quoted(link.ifname)}"
+    return ""
 
 
 def _netns(cluster: ClusterState, key: NetnsKey) -> NetnsState | None:

@@ -34,12 +34,14 @@ class Tally(NamedTuple):
     too_long: int = 0
     alone: int = 0
 
-    def words(self) -> list[str]:
-        """Say what isn't decided, and why."""
+    def words(self, many_sorts: bool) -> list[str]:
+        """Say what isn't decided, and why; `many_sorts`: rules tell more of them apart than are traced."""
         found = []
         if self.undecided:
             pairs = counted(self.undecided, "pair")
-            found.append(f"{pairs}, as rules tell more than {MAX_FILTERED} sorts of pods apart")
+            why = "as not each class of pods is traced with each other"
+            sorts = f" and rules tell more than {MAX_FILTERED} sorts of pods apart"
+            found.append(f"{pairs}, {why}{sorts if many_sorts else ''}")
         if self.too_long:
             found.append(f"{counted(self.too_long, 'pair')}, for which there are too many possible courses")
         if self.alone:

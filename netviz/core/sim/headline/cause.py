@@ -151,7 +151,9 @@ def _deciding(trace: Trace, path: Path, forward: bool) -> Cause | None:
         return None
     hop, last = steps[-1]
     if path.disposition is Disposition.LOOP:
-        return Cause("loop", last, hop, path, forward)
+        first = nodes_of_loop(path)[0]
+        at, step = next((at, step) for at, step in reversed(steps) if at.netns.node == first)
+        return Cause("loop", step, at, path, forward)
     if _is_astray(last):
         for at, step in reversed(steps):
             if isinstance(step.what, Neighbour):
@@ -159,7 +161,16 @@ def _deciding(trace: Trace, path: Path, forward: bool) -> Cause | None:
                     return Cause("wrong-neighbour", step, at, path, forward)
                 break
     found = _by_stale_connection(steps, path, forward) or Cause(_kind(path, last), last, hop, path, forward)
+    if found.kind == "no-listener" and not forward and str(hop.netns) != trace.origin.netns:
+        return found._replace(kind="wrong-place")
     return found if found.kind != "no-route" or not _has_route(hop) else found._replace(kind="wrong-route")
+
+
+def nodes_of_loop(path: Path) -> list[str]:
+    """Name the nodes that a packet goes round between, sorted: those since it was first where it was last."""
+    last = path.hops[-1].netns
+    first = next(number for number, hop in enumerate(path.hops) if hop.netns == last)
+    return sorted({hop.netns.node for hop in path.hops[first:]})
 
 
 def _by_stale_connection(steps: list[tuple[Hop, Step]], path: Path, forward: bool) -> Cause | None:

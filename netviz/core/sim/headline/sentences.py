@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from netviz.core.model.addr import format_ip, format_mac, format_prefix
-from netviz.core.sim.headline.cause import Cause, cause_of, owner_of
+from netviz.core.sim.headline.cause import Cause, cause_of, nodes_of_loop, owner_of
 from netviz.core.sim.kubernetes.policy import denied_by_policy
 from netviz.core.sim.outcome import GOOD, outcome_of
 from netviz.core.sim.packet import PROTO_NAMES
@@ -202,7 +202,12 @@ def _bridge(trace: Trace, cause: Cause) -> str:
 
 
 def _listener(trace: Trace, cause: Cause) -> str:
-    packet = cause.step.packet
+    packet, what = cause.step.packet, cause.step.what
+    assert isinstance(what, SocketLookup)
+    if packet.is_icmp:  # which has no ports
+        if what.sysctl:
+            return f"{where(cause.hop)} ignores echo requests: {what.sysctl} is on"
+        return f"Nobody in {where(cause.hop)} waits for the ICMP message from {format_ip(packet.src)}"
     proto = PROTO_NAMES.get(packet.proto, str(packet.proto)).upper()
     return f"Nothing listens on {proto} port {packet.dport} in {where(cause.hop)}"
 
@@ -263,9 +268,10 @@ def _unknown(trace: Trace, cause: Cause) -> str:
 
 
 def _loop(trace: Trace, cause: Cause) -> str:
-    nodes = list(dict.fromkeys(hop.netns.node for hop in cause.path.hops))
+    nodes = nodes_of_loop(cause.path)
     whom = whose(owner_of(trace, cause), cause.step.packet.dst)
-    return f"Packets to {whom} go round between {' and '.join(nodes[-2:]) if len(nodes) > 1 else nodes[0] + ' and itself'}"
+    round_ = f"{', '.join(nodes[:-1])} and {nodes[-1]}" if len(nodes) > 1 else f"{nodes[0]} and itself"
+    return f"Packets to {whom} go round between {round_}"
 
 
 def _lost(trace: Trace, cause: Cause) -> str:

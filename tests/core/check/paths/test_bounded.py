@@ -37,7 +37,8 @@ def test_the_work_of_each_trace_is_bounded_and_what_that_leaves_undecided_is_tol
 
     monkeypatch.setattr("netviz.core.sim.walk.Work", made)
     monkeypatch.setattr("netviz.core.check.paths.judge.MAX_MOVES", MOST)
-    monkeypatch.setattr("netviz.core.check.paths.explain.MAX_MOVES", MOST)
+    monkeypatch.setattr("netviz.core.check.paths.telling.MAX_MOVES", MOST)
+    monkeypatch.setattr("netviz.core.check.paths.consequences.MAX_MOVES", MOST)
     check = PathsCheck()
     check.follow(cluster)
     check.finish()
