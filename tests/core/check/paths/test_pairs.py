@@ -182,7 +182,7 @@ def test_a_rule_that_is_written_anew_is_the_same_problem_and_another_rule_is_ano
         assert found.kind == "rule-drops"
         causes.append(found.cause)
     assert causes[0] == causes[1] != causes[2]
-    assert causes[0].startswith("node-1/node-1/fault/fault/")
+    assert causes[0].startswith("node-1/fault/fault/")
 
 
 def target_name(cluster: ClusterState, key: NetnsKey) -> str:
