@@ -9,6 +9,7 @@ import re
 from agents.collectors.base import Collector
 from agents.collectors.conntrack import Conntrack
 from agents.collectors.ipvs import Ipvs
+from agents.collectors.kernel_stats import KernelStats
 from agents.collectors.netfilter import Netfilter
 from agents.collectors.netns import NetnsOptions
 from agents.collectors.pods import FileSource, Pods, PodSource
@@ -79,7 +80,7 @@ def make_collectors(args: argparse.Namespace) -> list[Collector]:
 
         sources.append(CriSource(args.cri))
     pods: list[Collector] = [Pods(sources)] if sources else []
-    return [*pods, Rtnl(), Sysctls(), Sockets(), Netfilter(), Conntrack(), Ipvs()]
+    return [*pods, Rtnl(), Sysctls(), Sockets(), Netfilter(), Conntrack(), Ipvs(), KernelStats()]
 
 
 def check_out(path: str) -> None:

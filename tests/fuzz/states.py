@@ -164,7 +164,9 @@ def _through_refused(cluster: ClusterState, trace: Trace) -> bool:
         for hop in path.hops
     ]
     spaces = (cluster.nodes[hop.netns.node].netns.get(hop.netns) for hop in hops)
-    return any(one.section != "counters" for ns in spaces if ns for one in ns.refused.values())
+    return any(
+        one.section not in ("counters", "kernel_stats") for ns in spaces if ns for one in ns.refused.values()
+    )
 
 
 def _command(

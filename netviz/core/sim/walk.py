@@ -70,6 +70,7 @@ from netviz.core.state.node import ClusterState
 MAX_BRANCHES = 64
 TOO_LONG = "not all possible courses were followed: there are too many"
 DEFAULT_TTL = 64
+COUNTED = ("counters", "kernel_stats")  # which decide nothing
 
 
 def first_packet(flow: Flow) -> Packet:
@@ -165,7 +166,7 @@ def _doubt(cluster: ClusterState, trace: Trace) -> Trace:
             node = cluster.nodes.get(hop.netns.node)
             ns = node.netns.get(hop.netns) if node is not None else None
             refused = ns.refused.values() if ns is not None else ()
-            if (one := next((one for one in refused if one.section != "counters"), None)) is not None:
+            if (one := next((one for one in refused if one.section not in COUNTED), None)) is not None:
                 why = f"{one.section} of {hop.place.name or hop.netns}: {one.words}"
                 return msgspec.structs.replace(trace, certainty=UNCERTAIN, reason=trace.reason or why)
     return trace

@@ -35,6 +35,7 @@ from netviz.core.model.link import Link, LinkCounters
 from netviz.core.model.netfilter import IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
 from netviz.core.model.netns import Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
+from netviz.core.model.stat import KernelStat
 from netviz.core.state.node import SECTIONS, NetnsState, NodeState, SectionStatus
 from netviz.core.state.objects import OBJECT_SECTIONS, Objects
 from netviz.core.state.section import EMPTY, Section
@@ -80,6 +81,7 @@ class NetnsDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ipvs: Change[IpvsService, tuple[int, bytes, int, int]] | None = None
     ipvs_conns: Change[IpvsConn, tuple[int, bytes, int, bytes, int]] | None = None
     counters: Change[LinkCounters, int] | None = None
+    kernel_stats: Change[KernelStat, str] | None = None
     refused: Change[Refused, tuple[str, str]] | None = None
 
 

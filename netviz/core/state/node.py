@@ -24,6 +24,7 @@ from netviz.core.model.link import Link, LinkCounters
 from netviz.core.model.netfilter import Body, IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
 from netviz.core.model.netns import Gap, Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
+from netviz.core.model.stat import KernelStat
 from netviz.core.state.objects import NO_OBJECTS, Objects
 from netviz.core.state.section import EMPTY, Section
 
@@ -87,6 +88,7 @@ class NetnsState(msgspec.Struct, frozen=True, gc=False):
     ipvs: Mapping[Any, IpvsService] = EMPTY
     ipvs_conns: Mapping[Any, IpvsConn] = EMPTY
     counters: Mapping[Any, LinkCounters] = EMPTY
+    kernel_stats: Mapping[Any, KernelStat] = EMPTY
     refused: Mapping[Any, Refused] = EMPTY
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from netviz.core.check.facts import (
     bridge_netfilter,
     collectors,
     conntrack,
+    conntrack_drops,
     counters,
     fdb,
     forwarding,
@@ -18,6 +19,7 @@ from netviz.core.check.facts import (
     macs,
     mtu,
     nat,
+    neighbour_tables,
     neighbours,
     pod_links,
     policies,
@@ -51,5 +53,7 @@ FACTS: tuple[Fact, ...] = (
     nat.FACT,
     policies.FACT,
     conntrack.FACT,
+    conntrack_drops.FACT,
+    neighbour_tables.FACT,
     presence.FACT,
 )

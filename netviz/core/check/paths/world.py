@@ -26,7 +26,9 @@ from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState
 # What making one takes, about, in milliseconds.
 NODE_MS, POD_MS = 1.0, 0.1
 # Sections of a node's own namespace that are read apart from its form.
-RULES = frozenset(("nft_tables", "nft_chains", "nft_sets", "xt_chains", "ipsets", "counters", "conntrack"))
+RULES = frozenset(
+    ("nft_tables", "nft_chains", "nft_sets", "xt_chains", "ipsets", "counters", "kernel_stats", "conntrack")
+)
 
 
 def same_but_rules(was: NodeState, now: NodeState) -> bool:
