@@ -146,6 +146,8 @@ test("a rewritten source is said with its place; an unchanged address and a MAC 
   step.kind = "nat";
   step.diff = { src: ["10.244.1.2", "172.18.0.2"], smac: ["02:00:00:00:00:01", "02:00:00:00:00:02"] };
   expect(rewrites(hops)).toEqual(["node-1 rewrites the source: 10.244.1.2 becomes 172.18.0.2."]);
+  step.diff = { sport: [40000, null] };
+  expect(rewrites(hops)).toEqual(["node-1 rewrites the source port: 40000 becomes unknown."]);
 });
 
 test("ages and sizes", () => {

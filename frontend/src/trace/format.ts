@@ -149,6 +149,11 @@ export function valueText(value: unknown): string {
   return String(value);
 }
 
+/** A packet's field as text: a rewritten port without a number is one that nobody can know. */
+export function fieldText(field: string, value: unknown): string {
+  return value === null && (field === "sport" || field === "dport") ? "unknown" : valueText(value);
+}
+
 export function percent(probability: number): string {
   const value = probability * 100;
   return `${value >= 10 || value === 0 ? Math.round(value) : value.toPrecision(2)} %`;
@@ -203,7 +208,7 @@ export function rewrites(hops: Hop[]): string[] {
           .filter(([field]) => field in names)
           .map(
             ([field, [before, after]]) =>
-              `${hopTitle(hop)} rewrites the ${names[field]}: ${valueText(before)} becomes ${valueText(after)}.`,
+              `${hopTitle(hop)} rewrites the ${names[field]}: ${fieldText(field, before)} becomes ${fieldText(field, after)}.`,
           ),
       ),
   );

@@ -4,6 +4,7 @@ import type { TraceView } from "../route.js";
 import {
   changesAbove,
   checksByNode,
+  fieldText,
   hopTitle,
   isObserved,
   kindLabel,
@@ -12,7 +13,6 @@ import {
   splitEvidence,
   type Tone,
   tellingSteps,
-  valueText,
 } from "../trace/format.js";
 import type { Hop, Observed, Step } from "../trace/types.js";
 import { codeLine } from "./detail.js";
@@ -155,9 +155,9 @@ function changeLine(step: Step): HTMLElement | null {
       "span",
       { class: "change" },
       `${name} `,
-      h("del", {}, valueText(before)),
+      h("del", {}, fieldText(name, before)),
       " → ",
-      h("ins", {}, valueText(after)),
+      h("ins", {}, fieldText(name, after)),
     ),
   );
   return h("span", { class: "changes", "data-testid": "changes" }, ...parts);
@@ -181,7 +181,7 @@ function stepBody(step: Step, id: string, isSelected: boolean): HTMLElement {
       ? h(
           "dl",
           { class: "diff" },
-          ...changes.flatMap(([name, [before, after]]) => [h("dt", {}, name), diffValue(before, after)]),
+          ...changes.flatMap(([name, [before, after]]) => [h("dt", {}, name), diffValue(name, before, after)]),
         )
       : null,
     facts.length > 0 ? h("h5", {}, "Evidence") : null,
@@ -205,6 +205,6 @@ function stepBody(step: Step, id: string, isSelected: boolean): HTMLElement {
   );
 }
 
-function diffValue(before: unknown, after: unknown): HTMLElement {
-  return h("dd", {}, h("del", {}, valueText(before)), " → ", h("ins", {}, valueText(after)));
+function diffValue(field: string, before: unknown, after: unknown): HTMLElement {
+  return h("dd", {}, h("del", {}, fieldText(field, before)), " → ", h("ins", {}, fieldText(field, after)));
 }
