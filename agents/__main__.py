@@ -37,6 +37,11 @@ def build_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="collect, and keep a server informed")
     add_node_options(run)
     _add_server_options(run)
+    run.add_argument(
+        "--allow-observe",
+        action="store_true",
+        help="send probes and watch them where the server's operators ask for it (default: only read)",
+    )
     run.set_defaults(handler=_run_live)
     record = commands.add_parser("record", help="write a node's state and all its changes to a file")
     add_node_options(record)

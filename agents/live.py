@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from agents.opened import read_boot_id
 from agents.options import BadInput, check_out, make_collectors, node_options
 from agents.recording import Recorder, RecordingError, Replay, read_recording
 from agents.runner import Runner
+from agents.source import Observing, Say
 from agents.token_file import TokenFileError, read_token
 from agents.transport import Transport, TransportOptions, is_private, socket_url
 from netviz.core.plain import PlainFormatter, plain
@@ -56,6 +57,13 @@ async def until_signalled(work: Coroutine[Any, Any, None]) -> None:
         await task
 
 
+def observing(runner: Runner) -> Callable[[Say], Observing]:
+    """Say how to make what observes; only who may observe loads what that needs."""
+    from agents.observers.service import Observers
+
+    return lambda say: Observers(runner.node, runner.namespaces, say)
+
+
 def run_collector(args: argparse.Namespace, kernel: Kernel) -> int:
     """Collect, and keep a server informed, until a signal ends it."""
     options = node_options(args, kernel)
@@ -63,7 +71,7 @@ def run_collector(args: argparse.Namespace, kernel: Kernel) -> int:
 
     async def work() -> None:
         runner = Runner(options, make_collectors(args), kernel=kernel)
-        transport = Transport(server, runner)
+        transport = Transport(server, runner, observing(runner) if args.allow_observe else None)
         runner.sink = transport
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(runner.run())

@@ -13,7 +13,7 @@ runner as a `StateSource`. All calls are made on the event loop's thread and mus
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from netviz.core.model.netfilter import Body
@@ -54,4 +54,24 @@ class StateSource(Protocol):
 
     def watch(self, watched: Iterable[Watched]) -> None:
         """Read this so often from now on, and nothing else more often than by itself."""
+        ...
+
+
+# Says a report on an observation, by its id. Any thread.
+Say = Callable[[str, bytes], None]
+
+
+class Observing(Protocol):
+    """What takes the server's orders to observe (`agents.observers.service`). On the event loop's thread."""
+
+    def take(self, ident: str, body: bytes) -> None:
+        """Take an order."""
+        ...
+
+    def cut(self) -> None:
+        """End what is under way: nobody hears any more."""
+        ...
+
+    def close(self) -> None:
+        """End what is under way, and wait until everything is removed."""
         ...

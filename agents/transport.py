@@ -15,11 +15,13 @@ same one) are logged in one line and tried again slowly; everything else is trie
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import random
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -36,14 +38,14 @@ from websockets.exceptions import (
 
 from agents.complaints import Complaints
 from agents.schedule import until_tick
-from agents.source import StateSource
+from agents.source import Observing, Say, StateSource
 from agents.token_file import TokenFileError, read_token
 from netviz.core.state.delta import NodeDelta
 from netviz.core.wire import events as ev
 from netviz.core.wire.agent_session import AgentSession
 from netviz.core.wire.codec import MAX_FRAME_BYTES
 from netviz.core.wire.errors import ProtocolError
-from netviz.core.wire.messages import NOTICE, PROTOCOL_VERSIONS, WATCH, AgentStatus, Hello
+from netviz.core.wire.messages import NOTICE, OBSERVE, PROTOCOL_VERSIONS, WATCH, AgentStatus, Hello
 from netviz.core.wire.session import State
 
 log = logging.getLogger("agents.transport")
@@ -100,9 +102,17 @@ def is_private(url: str) -> bool:
 
 
 class Transport:
-    """Keep a server informed of a node's state. It is a `Sink` for the runner's changes."""
+    """Keep a server informed of a node's state. It is a `Sink` for the runner's changes.
 
-    def __init__(self, options: TransportOptions, source: StateSource) -> None:
+    `observing` makes what takes the server's orders to observe; without it, this collector only reads.
+    """
+
+    def __init__(
+        self,
+        options: TransportOptions,
+        source: StateSource,
+        observing: Callable[[Say], Observing] | None = None,
+    ) -> None:
         self._options = options
         self._url = socket_url(options.server)
         self._source = source
@@ -115,11 +125,12 @@ class Transport:
                 self._epoch,
                 kernel=options.kernel,
                 boot_id=options.boot_id,
-                understands=(NOTICE, WATCH),
+                understands=(NOTICE, WATCH) if observing is None else (NOTICE, WATCH, OBSERVE),
             ),
             time.monotonic(),
         )
         self._complaints = Complaints()
+        self._observers = observing(self._say_from_anywhere) if observing is not None else None
         self._wake = asyncio.Event()
         self._problem = ""
         self._welcomed = False
@@ -146,6 +157,14 @@ class Transport:
 
     async def run(self) -> None:
         """Connect, and connect again, until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._connect_for_ever()
+        finally:
+            if self._observers is not None:
+                self._observers.close()
+
+    async def _connect_for_ever(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
             self._welcomed = False
@@ -198,6 +217,8 @@ class Transport:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             self._session.disconnect()
             self._source.watch(())
+            if self._observers is not None:
+                self._observers.cut()
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, LinkError):
                 raise result
@@ -263,6 +284,8 @@ class Transport:
                 self._session.send_heartbeat(self._status())
             case ev.WatchChanged(watched=watched):
                 self._source.watch(watched)
+            case ev.ProbeWanted(id=ident, body=body) if self._observers is not None:
+                self._observers.take(ident, body)
             case ev.Noticed():
                 self._complaints.take(event)
             case ev.SnapshotWanted(reason=reason):
@@ -278,6 +301,16 @@ class Transport:
                 )
             case ev.TimedOut(silent_s=silent_s):
                 raise LinkError(f"the server was silent for {silent_s:.0f} s")
+
+    def _say_from_anywhere(self, ident: str, body: bytes) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._say, ident, body)
+
+    def _say(self, ident: str, body: bytes) -> None:
+        """Say a report, if the server is still there to hear it."""
+        if self.connected:
+            self._session.send_probe_event(ident, body)
+            self._wake.set()
 
     def _send_bodies(self, digests: tuple[bytes, ...]) -> None:
         known = self._source.bodies(digests)

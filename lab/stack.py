@@ -161,7 +161,12 @@ class Stack:
     @property
     def env(self) -> dict[str, str]:
         """The environment of the parts: this process's, with the data's folder."""
-        return {**os.environ, "NETVIZ_VAR_DIR": str(self.data_dir), "PYTHONUNBUFFERED": "1"}
+        return {
+            **os.environ,
+            "NETVIZ_VAR_DIR": str(self.data_dir),
+            "NETVIZ_OBSERVE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
 
     def manage(self, *arguments: str) -> str:
         """Run a management command and return what it prints. Raises: StackError."""
@@ -209,6 +214,8 @@ class Stack:
     def start_collector(self, node: str) -> Part:
         """Start the collector of one node."""
         argv = [self.command, *self.collector_args[node], "--node", node]
+        if self.command == "run":
+            argv.append("--allow-observe")
         return self._start_agent(node, f"collector of {node}", argv)
 
     def start_watcher(self) -> Part:

@@ -28,6 +28,7 @@ from netviz.ingest.routing import agent_urlpatterns
 from netviz.inventory.answers import refuse_socket
 from netviz.inventory.socket_paths import every_other_path
 from netviz.lifespan import Lifespan
+from netviz.observing.routing import websocket_urlpatterns as observing_sockets
 from netviz.parts import parts
 from netviz.problems.board import reader
 from netviz.problems.overseer import overseer
@@ -44,7 +45,13 @@ async def _no_socket(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 websocket = URLRouter(
-    [*agent_urlpatterns, *topology_sockets, *tracing_sockets, every_other_path(_no_socket)],
+    [
+        *agent_urlpatterns,
+        *topology_sockets,
+        *tracing_sockets,
+        *observing_sockets,
+        every_other_path(_no_socket),
+    ],
 )
 _routes: Any = ProtocolTypeRouter(
     {

@@ -15,6 +15,7 @@ NETVIZ_LOG_LEVEL      INFO without
 NETVIZ_SNAPSHOT_MAX_BYTES  what one collector's whole state may have, before compression (256 MiB)
 NETVIZ_REVOKED_STATE_S  how long the state of a node stays whose collector was revoked (600)
 NETVIZ_ENTER          what runs a check command in the namespace {name}, where that isn't nsenter on its node
+NETVIZ_OBSERVE=1      let operators send probes and watch where the kernels take them
 NETVIZ_MASQUERADE     whether pods' packets are to leave the cluster with their node's address
                       (ipv4=yes,ipv6=no); without, what most nodes do is what all are held to
 NETVIZ_METRICS_TOKEN  a Bearer token that opens /metrics and nothing else, for Prometheus
@@ -93,6 +94,7 @@ INSTALLED_APPS = [
     "netviz.ingest",
     "netviz.topology",
     "netviz.tracing",
+    "netviz.observing",
     "netviz.problems",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -187,6 +189,9 @@ CELERY_TASK_TIME_LIMIT = 300
 CELERY_BROKER_TRANSPORT_OPTIONS = (
     {"socket_timeout": 10, "socket_connect_timeout": 5} if REDIS_URL else {"polling_interval": 0.02}
 )
+
+# Whether operators may send probes, on nodes whose collectors allow it.
+OBSERVE = _flag("NETVIZ_OBSERVE")
 
 # What runs a check command in a namespace, where that isn't nsenter on its node.
 ENTER = os.environ.get("NETVIZ_ENTER", "")

@@ -24,6 +24,7 @@ urlpatterns = [
     path("", include("netviz.ingest.urls")),
     path("", include("netviz.topology.urls")),
     path("", include("netviz.tracing.urls")),
+    path("", include("netviz.observing.urls")),
     path("", include("netviz.problems.urls")),
 ]
 

@@ -137,6 +137,11 @@ class NetnsHandle:
         """
         return self.run(lambda: self.kernel.open_netlink(proto, groups, rcvbuf_bytes=rcvbuf_bytes))
 
+    def duplicate(self) -> NetnsHandle:
+        """Hold the namespace once more, for who works in it on another thread; closed by whoever asked."""
+        fd = os.dup(self.fd) if self.fd >= 0 else -1
+        return NetnsHandle(self.key, fd, self._thread, root=self.root, name=self.name)
+
     def close(self) -> None:
         """Let go of the namespace (the runner does, when it has ended)."""
         if self.fd >= 0:

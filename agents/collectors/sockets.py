@@ -7,8 +7,8 @@ protocols takes 300 us. So every `LOOK_S` the counts are read, and of a namespac
 protocols are dumped that are in use; the runner's audit finds what a swap of one socket for another
 hides from the counts.
 
-TCP connections that are going or coming (TIME_WAIT, SYN_RECV, ...) are left out, and raw sockets
-where the kernel is built without raw_diag.
+TCP connections that are going or coming (TIME_WAIT, SYN_RECV, ...) are left out, raw sockets
+where the kernel is built without raw_diag, and the sockets of our own probes.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from agents.netlink.sockdiag import (
     tcp_request,
 )
 from agents.netlink.wire import DumpInterrupted, drain
+from agents.own_sockets import is_own
 from netviz.core.model.socket import TCP_ESTABLISHED, TCP_LISTEN, Socket
 
 LOOK_S = 5.0
@@ -157,7 +158,9 @@ def _read(sock: socket.socket, msg_type: int, body: bytes, proto: int) -> list[S
     found: list[Socket] = []
     try:
         for message in stream_dump(sock, msg_type, body):
-            found.append(parse_socket(message, proto))
+            one = parse_socket(message, proto)
+            if not is_own(one.inode):
+                found.append(one)
     except (DumpInterrupted, FileNotFoundError):
         pass
     return found

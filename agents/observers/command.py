@@ -10,8 +10,9 @@ from agents.kernel import Kernel
 from agents.observers.session import Ask, Observed, observe
 from agents.options import BadInput, make_collectors, node_options
 from netviz.core.observe.evidence import place_name
-from netviz.core.observe.render import observation_json, render_observation
+from netviz.core.observe.render import observed_json, render_observation
 from netviz.core.sim.endpoints import EndpointError
+from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import display_name, pod_name
 
 MAX_COUNT = 10
@@ -57,7 +58,9 @@ def run(args: argparse.Namespace, kernel: Kernel) -> int:
 
 def as_json(observed: Observed) -> str:
     """Render a probe as one line of JSON."""
-    found = observation_json(observed.trace, observed.observation, observed.evidence, observed.cannot)
+    found = observed_json(
+        trace_json(observed.trace), observed.observation, observed.evidence, observed.cannot
+    )
     return json.dumps(found, separators=(",", ":")) + "\n"
 
 

@@ -40,9 +40,9 @@ from agents.netlink.wire import (
     text,
 )
 from netviz.core.model.netfilter import NFPROTO_INET
-from netviz.core.observe.frame import FORWARD, REPLY, Frame, cookie, parse_frame
+from netviz.core.observe.frame import FORWARD, REPLY, Answers, Frame, cookie, parse_frame
 from netviz.core.observe.sighting import OWN_TABLES, RuleEvent, RuleKind
-from netviz.core.sim.packet import IPPROTO_TCP
+from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 
 NFNLGRP_NFTRACE = 9
 NFT_MSG_TRACE = NFNL_SUBSYS_NFTABLES << 8 | 17
@@ -64,7 +64,7 @@ _VERDICTS = {
     0xFFFFFFFC: "goto",
     0xFFFFFFFB: "return",
 }
-_numbers = count(1)
+_numbers, _tables = count(1), count(1)
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -76,10 +76,12 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 def marks(proto: int, sport: int, number: int) -> list[Mark]:
-    """Return the marks of a probe and its answer: the cookie's, or of TCP the sender's port."""
+    """Return the marks of a probe and its answer: the cookie's, of TCP the sender's port, of UDP both."""
+    port = sport.to_bytes(2, "big")
     if proto == IPPROTO_TCP:
-        return [Mark(proto, offset, sport.to_bytes(2, "big")) for offset in (0, 2)]
-    return [Mark(proto, 8, cookie(direction, number)) for direction in (FORWARD, REPLY)]
+        return [Mark(proto, offset, port) for offset in (0, 2)]
+    cookies = [Mark(proto, 8, cookie(direction, number)) for direction in (FORWARD, REPLY)]
+    return [*cookies, Mark(proto, 2, port)] if proto == IPPROTO_UDP else cookies
 
 
 def _be32(value: int) -> bytes:
@@ -141,11 +143,13 @@ def _message(kind: int, flags: int, body: bytes) -> bytes:
 class NftTrace:
     """Our tables, and what they had the kernel tell."""
 
-    def __init__(self, wanted: Sequence[Mark]) -> None:
+    def __init__(self, wanted: Sequence[Mark], answers: Answers | None = None) -> None:
         self._wanted = wanted
-        self._table = f"{OWN_TABLES}{os.getpid()}"
+        self._answers = answers
+        self._table = f"{OWN_TABLES}{os.getpid()}-{next(_tables)}"
         self._owners: list[socket.socket] = []
         self._heard: dict[str, socket.socket] = {}
+        self._frames: dict[str, dict[int, Frame]] = {}
         self.lost = 0
 
     def add(self, place: str, ns: NetnsHandle) -> None:
@@ -167,12 +171,16 @@ class NftTrace:
         """The namespaces watched."""
         return frozenset(self._heard)
 
-    def events(self) -> list[RuleEvent]:
+    def read(self) -> list[RuleEvent]:
         """Read what was told, of each namespace in its order."""
         return [event for place, sock in self._heard.items() for event in self._read(place, sock)]
 
+    def sockets(self) -> list[socket.socket]:
+        """The sockets, to wait for."""
+        return list(self._heard.values())
+
     def _read(self, place: str, sock: socket.socket) -> Iterator[RuleEvent]:
-        frames: dict[int, Frame] = {}
+        frames = self._frames.setdefault(place, {})
         with suppress(BlockingIOError):
             while True:
                 try:
@@ -183,7 +191,10 @@ class NftTrace:
                     self.lost += 1
                     continue
                 for kind, _flags, _seq, body in parse_messages(data):
-                    if kind == NFT_MSG_TRACE and (event := parse_trace(place, body, frames)) is not None:
+                    if (
+                        kind == NFT_MSG_TRACE
+                        and (event := parse_trace(place, body, frames, self._answers)) is not None
+                    ):
                         yield event
 
     def close(self) -> None:
@@ -203,13 +214,15 @@ def _check(sock: socket.socket, answers: int) -> None:
                 answers -= 1
 
 
-def parse_trace(place: str, body: bytes, frames: dict[int, Frame]) -> RuleEvent | None:
+def parse_trace(
+    place: str, body: bytes, frames: dict[int, Frame], answers: Answers | None = None
+) -> RuleEvent | None:
     """Read a trace message; `frames` keeps by trace id what the headers said. None: it is of no probe."""
     found = attrs(body, 4)
     ident = number(found.get(6))
     if 8 in found:
         ethertype = b"\x86\xdd" if found[8][:1] and found[8][0] >> 4 == 6 else b"\x08\x00"
-        frame = parse_frame(bytes(12) + ethertype + found[8] + found.get(9, b""))
+        frame = parse_frame(bytes(12) + ethertype + found[8] + found.get(9, b""), answers)
         if frame is None:
             frames.pop(ident, None)
         else:

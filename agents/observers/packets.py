@@ -9,15 +9,14 @@ Source: net/packet/af_packet.c, packet_rcv, packet_getsockopt; net/core/dev.c, n
 from __future__ import annotations
 
 import ctypes
-import select
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from netviz.core.observe.frame import FORWARD, REPLY, VXLAN_FLAGS, parse_frame
+from netviz.core.observe.frame import FORWARD, REPLY, VXLAN_FLAGS, Answers, parse_frame
 from netviz.core.observe.sighting import Sighting
 
 ETH_P_ALL = 3
@@ -26,10 +25,11 @@ SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA = 263, 6, 8
 PACKET_OTHERHOST, PACKET_OUTGOING = 3, 4
 SNAP_BYTES = 512
 _BUFFER_BYTES = 8 << 20
-_LDH, _LDB, _LD_X, _LDB_X, _LDX_IPLEN, _RSH, _JEQ, _JSET, _RET = (
+_LDH, _LDB, _LD_X, _LDH_X, _LDB_X, _LDX_IPLEN, _RSH, _JEQ, _JSET, _RET = (
     0x28,
     0x30,
     0x40,
+    0x48,
     0x50,
     0xB1,
     0x74,
@@ -37,81 +37,79 @@ _LDH, _LDB, _LD_X, _LDB_X, _LDX_IPLEN, _RSH, _JEQ, _JSET, _RET = (
     0x45,
     0x06,
 )
-# Classic BPF (code, jump if true, jump if false, operand): IPv6; ICMP; of the rest no later fragments; UDP with a
-# cookie or a VXLAN header; TCP with SYN or RST. The last two are what jumps lead to.
-_FILTER = (
-    (_LDH, 0, 0, 12),
-    (_JEQ, 16, 0, 0x86DD),
-    (_JEQ, 0, 16, 0x0800),
-    (_LDB, 0, 0, 23),
-    (_JEQ, 13, 0, socket.IPPROTO_ICMP),
-    (_LDH, 0, 0, 20),
-    (_JSET, 12, 0, 0x1FFF),
-    (_LDX_IPLEN, 0, 0, 14),
-    (_LDB, 0, 0, 23),
-    (_JEQ, 0, 5, socket.IPPROTO_UDP),
-    (_LD_X, 0, 0, 22),
-    (_JEQ, 6, 0, int.from_bytes(VXLAN_FLAGS, "big")),
-    (_RSH, 0, 0, 8),
-    (_JEQ, 4, 0, int.from_bytes(FORWARD, "big")),
-    (_JEQ, 3, 4, int.from_bytes(REPLY, "big")),
-    (_JEQ, 0, 3, socket.IPPROTO_TCP),
-    (_LDB_X, 0, 0, 27),
-    (_JSET, 0, 1, 0x06),
-    (_RET, 0, 0, SNAP_BYTES),
-    (_RET, 0, 0, 0),
-)
+
+
+def filter_for(port: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Return classic BPF (code, jump if true, jump if false, operand).
+
+    It passes IPv6; ICMP; of the rest no later fragments; UDP with a VXLAN header, a cookie, or to the probe's port; TCP
+    with SYN or RST. The last two instructions are what jumps lead to.
+    """
+    return (
+        (_LDH, 0, 0, 12),
+        (_JEQ, 18, 0, 0x86DD),
+        (_JEQ, 0, 18, 0x0800),
+        (_LDB, 0, 0, 23),
+        (_JEQ, 15, 0, socket.IPPROTO_ICMP),
+        (_LDH, 0, 0, 20),
+        (_JSET, 14, 0, 0x1FFF),
+        (_LDX_IPLEN, 0, 0, 14),
+        (_LDB, 0, 0, 23),
+        (_JEQ, 0, 7, socket.IPPROTO_UDP),
+        (_LD_X, 0, 0, 22),
+        (_JEQ, 8, 0, int.from_bytes(VXLAN_FLAGS, "big")),
+        (_RSH, 0, 0, 8),
+        (_JEQ, 6, 0, int.from_bytes(FORWARD, "big")),
+        (_JEQ, 5, 0, int.from_bytes(REPLY, "big")),
+        (_LDH_X, 0, 0, 16),
+        (_JEQ, 3, 4, port),
+        (_JEQ, 0, 3, socket.IPPROTO_TCP),
+        (_LDB_X, 0, 0, 27),
+        (_JSET, 0, 1, 0x06),
+        (_RET, 0, 0, SNAP_BYTES),
+        (_RET, 0, 0, 0),
+    )
 
 
 class PacketSockets:
-    """The sockets, and what they saw."""
+    """The sockets, and what they saw. `answers`: how a datagram's answers are known that repeat no cookie."""
 
     _stamping: socket.socket | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Answers | None = None) -> None:
         if PacketSockets._stamping is None:
             PacketSockets._stamping = _begin_stamping()
         self._sockets: dict[str, socket.socket] = {}
+        self._answers = answers
+        self._filter = filter_for(answers.port if answers is not None else 0)
         self._lost = 0
-        self.sightings: list[Sighting] = []
 
     def add(self, place: str, run: Callable[[Callable[[], socket.socket]], socket.socket]) -> None:
         """Watch a namespace, in which `run` runs what it is given. Raises: OSError."""
-        self._sockets[place] = run(_open)
+        self._sockets[place] = run(lambda: _open(self._filter))
 
     @property
     def places(self) -> frozenset[str]:
         """The namespaces watched."""
         return frozenset(self._sockets)
 
-    def drain(self) -> int:
-        """Read what is queued, and tell how many frames of probes there were."""
+    def read(self) -> list[Sighting]:
+        """Return the frames of probes that are queued, those of one namespace in its order."""
         found: list[Sighting] = []
         for place, sock in self._sockets.items():
             with suppress(BlockingIOError):
                 while True:
                     data, ancillary, _, address = sock.recvmsg(SNAP_BYTES, 128)
-                    frame = parse_frame(data)
+                    frame = parse_frame(data, self._answers)
                     if frame is not None:
                         at_ns, length = _ancillary(ancillary)
                         out, stray = address[2] == PACKET_OUTGOING, address[2] == PACKET_OTHERHOST
                         found.append(Sighting(at_ns, place, address[0], out, stray, frame, length))
-        self.sightings += found
-        return len(found)
+        return found
 
-    def settle(self, quiet_s: float, limit_s: float) -> None:
-        """Read until no frame of a probe has come for `quiet_s`, `limit_s` at the longest."""
-        poller, limit = select.poll(), time.monotonic() + limit_s
-        for sock in self._sockets.values():
-            poller.register(sock, select.POLLIN)
-        last = time.monotonic()
-        while (now := time.monotonic()) < min(limit, last + quiet_s):
-            if poller.poll((min(limit, last + quiet_s) - now) * 1000) and self.drain():
-                last = time.monotonic()
-
-    def in_order(self) -> list[Sighting]:
-        """Return everything by time; what one namespace saw at one instant stays in its order."""
-        return sorted(self.sightings, key=lambda sighting: sighting.at_ns)
+    def sockets(self) -> list[socket.socket]:
+        """The sockets, to wait for."""
+        return list(self._sockets.values())
 
     def lost(self) -> int:
         """Return how many frames had no room in a socket's queue so far."""
@@ -132,14 +130,14 @@ def _close(sockets: list[socket.socket]) -> None:
         sock.close()
 
 
-def _open() -> socket.socket:
+def _open(instructions: Sequence[tuple[int, int, int, int]]) -> socket.socket:
     """Open a socket in the thread's namespace; what it had before its filter is thrown away."""
     kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     sock = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL))
     try:
-        program = b"".join(struct.pack("=HBBI", *instruction) for instruction in _FILTER)
+        program = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
         buffer = ctypes.create_string_buffer(program, len(program))
-        attach = struct.pack("@HP", len(_FILTER), ctypes.addressof(buffer))
+        attach = struct.pack("@HP", len(instructions), ctypes.addressof(buffer))
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, attach)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)

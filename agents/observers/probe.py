@@ -15,6 +15,7 @@ import threading
 import time
 from contextlib import suppress
 
+from agents import own_sockets
 from agents.collectors.base import NetnsHandle
 from netviz.core.model.addr import format_ip
 from netviz.core.observe.evidence import Sending
@@ -34,7 +35,7 @@ _READ_BYTES = 65536
 
 
 class Probe:
-    """One probe of a flow. `number` stands in its cookie; a free port of the sender's is taken, or echo identifier."""
+    """One probe of a flow. `number` stands in its cookie; without a source port in the flow, a free one is taken."""
 
     def __init__(self, ns: NetnsHandle, flow: Flow, number: int) -> None:
         """Open the socket. Raises: OSError."""
@@ -42,11 +43,13 @@ class Probe:
         self._v6 = len(flow.dst) == 16
         self._flow = flow
         self._sock = ns.run(self._open)
+        self._inode = os.fstat(self._sock.fileno()).st_ino
+        own_sockets.hide(self._inode)
         try:
             self._prepare()
             self.sport = self._bind()
         except BaseException:
-            self._sock.close()
+            self.close()
             raise
 
     def _open(self) -> socket.socket:
@@ -66,7 +69,7 @@ class Probe:
     def _bind(self) -> int:
         """Bind to a free port, and to the source where the flow names one; the kernel chooses the address else."""
         anywhere = "::" if self._v6 else "0.0.0.0"
-        wanted = (self._flow.sport or 0) if self._flow.own_sport else 0
+        wanted = self._flow.sport or 0
         if self._flow.proto in (IPPROTO_TCP, IPPROTO_UDP):
             self._sock.bind((format_ip(self._flow.src) if self._flow.bound else anywhere, wanted))
             return int(self._sock.getsockname()[1])
@@ -96,18 +99,17 @@ class Probe:
         echo = _ICMP_HEADER.pack(kind, 0, 0, self.sport, 1) + data
         return echo if self._v6 else _ICMP_HEADER.pack(kind, 0, checksum(echo), self.sport, 1) + data
 
-    def wait(self, timeout_s: float) -> str:
-        """Wait for what the sender is told: "answer", an errno's name, or "" for nothing until the time is over."""
-        limit = time.monotonic() + timeout_s
-        poller = select.poll()
+    def register(self, poller: select.poll) -> None:
+        """Have a poller say when the sender may have been told something."""
         events = select.POLLOUT if self._flow.proto == IPPROTO_TCP else select.POLLIN
         poller.register(self._sock, events | select.POLLERR)
-        while (left_s := limit - time.monotonic()) > 0:
-            if poller.poll(left_s * 1000) and (told := self._hear()):
-                return told
-        return ""
 
-    def _hear(self) -> str:
+    def unregister(self, poller: select.poll) -> None:
+        """Be told of no more."""
+        poller.unregister(self._sock)
+
+    def hear(self) -> str:
+        """Return what the sender was told: "answer", an errno's name, or "" for nothing yet."""
         try:
             if error := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 return _name(OSError(error, ""))
@@ -139,6 +141,7 @@ class Probe:
         """Close the socket, and the connection with it."""
         with suppress(OSError):
             self._sock.close()
+        own_sockets.show(self._inode)
 
 
 def _name(error: OSError) -> str:

@@ -1,11 +1,11 @@
-"""One observation on one node: read the state, predict, watch, send, and lay both beside each other."""
+"""One observation on one node, without a server: read the state, predict, watch, send, and lay both beside each other."""
 
 from __future__ import annotations
 
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 
 import msgspec
 
@@ -13,15 +13,13 @@ from agents.collectors.base import Collector, NetnsHandle
 from agents.collectors.netns import Namespaces, NetnsOptions
 from agents.enter import NetnsThread
 from agents.kernel import Kernel
-from agents.observers import tracefs
-from agents.observers.nft_trace import NftTrace, marks
-from agents.observers.packets import PacketSockets
-from agents.observers.probe import Probe
-from agents.observers.tracefs import TraceInstance
+from agents.observers.observer import TURN_S, Observer
 from agents.snapshot import Snapshotter
-from netviz.core.observe.evidence import Evidence, chosen, judge, place_name, syn_of
+from netviz.core.observe.cannot import ALWAYS_UNSEEN
+from netviz.core.observe.evidence import Evidence, judge
+from netviz.core.observe.gather import Gathering
 from netviz.core.observe.match import Observation
-from netviz.core.observe.sighting import Clocks
+from netviz.core.observe.orders import Prepare
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
@@ -31,11 +29,6 @@ from netviz.core.wire.nvz import dump_nvz, join_captures, load_nvz
 QUIET_S = 0.05
 SETTLE_S = 2.0
 NUMBERS = 100_000
-ALWAYS_UNSEEN = (
-    "routing lookups, translations and connections: no source here shows them",
-    "chains of legacy xtables, of bridges and of devices: nftables' trace messages don't show them",
-    "other nodes",
-)
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -77,7 +70,7 @@ def observe(
     first = secrets.randbelow(NUMBERS - ask.count)
     for number in range(first, first + ask.count):
         with _opened(options, kernel) as handles:
-            yield _observe_one(cluster, flow, number, handles, ask.wait_s)
+            yield _observe_one(options.node, cluster, flow, number, handles, ask.wait_s)
 
 
 @contextmanager
@@ -95,79 +88,39 @@ def _opened(options: NetnsOptions, kernel: Kernel) -> Iterator[list[NetnsHandle]
 
 
 def _observe_one(
-    cluster: ClusterState, flow: Flow, number: int, handles: Sequence[NetnsHandle], wait_s: float
+    node: str, cluster: ClusterState, flow: Flow, number: int, handles: Sequence[NetnsHandle], wait_s: float
 ) -> Observed:
-    source = next((ns for ns in handles if ns.key == flow.src_netns), None)
-    if source is None or source.fd < 0:
-        raise OSError(f"the namespace {flow.src_netns} can't be entered (any more)")
-    cannot = list(ALWAYS_UNSEEN)
-    with ExitStack() as stack:
-        probe = Probe(source, flow, number)
-        stack.callback(probe.close)
-        flow = msgspec.structs.replace(flow, sport=probe.sport)
+    wanted = msgspec.structs.replace(flow, sport=flow.sport if flow.own_sport else None)
+    order = Prepare(wanted, number, sends=True, tracepoints=True, limit_s=wait_s + SETTLE_S)
+    with closing(Observer(node, handles, order)) as observer:
+        flow = msgspec.structs.replace(flow, sport=observer.sport)
         trace = simulate(cluster, flow)
-        packets, rules = PacketSockets(), NftTrace(marks(flow.proto, probe.sport, number))
-        stack.callback(packets.close)
-        stack.callback(rules.close)
-        for ns in handles:
-            _watch(ns, packets, rules, cannot)
-        instance = _started(stack, cannot)
-        readings = [_reading()]
-        sending, told = probe.send()
-        told = told or probe.wait(wait_s)
-        packets.drain()
-        packets.settle(QUIET_S, SETTLE_S)
-        if instance is not None:
-            instance.stop()
-        readings.append(_reading())
-        frames = packets.in_order()
-        seq = syn_of(frames, place_name(source.key), probe.sport)
-        heard = chosen(rules.events(), number, seq)
-        evidence = Evidence(
-            chosen(frames, number, seq),
-            tuple(instance.events()) if instance is not None else (),
-            Clocks.of(readings),
-            tuple(sorted(packets.places)),
-            instance is not None,
-            {
-                "packet sockets": packets.lost(),
-                "tracefs": instance.lost() if instance is not None else 0,
-                "nftables trace": rules.lost,
-            },
-            sending,
-            told,
-            heard,
-        )
-    return Observed(cluster, trace, evidence, judge(cluster, trace, evidence), tuple(cannot))
+        gathering = Gathering(flow, number, {})
+        ready = observer.ready()
+        gathering.take(node, ready, ready.at_ns, ready.at_ns)
+        _watch(observer, gathering, node, wait_s)
+        finished = observer.finish()
+        gathering.take(node, finished, finished.at_ns, finished.at_ns)
+    evidence = gathering.evidence()
+    return Observed(
+        cluster, trace, evidence, judge(cluster, trace, evidence), (*ALWAYS_UNSEEN, "other nodes")
+    )
 
 
-def _watch(ns: NetnsHandle, packets: PacketSockets, rules: NftTrace, cannot: list[str]) -> None:
-    """Watch a namespace; say in `cannot` what of it can't be seen."""
-    if ns.fd < 0:
-        cannot.append(f"the namespace {ns.key}, which can't be entered")
-        return
-    name = ns.name or str(ns.key)
-    try:
-        packets.add(place_name(ns.key), ns.run)
-    except OSError as error:
-        cannot.append(f"frames in the namespace {name}: {error.strerror}")
-    try:
-        rules.add(place_name(ns.key), ns)
-    except OSError as error:
-        cannot.append(f"nftables' rules in the namespace {name}: {error.strerror}")
+def _watch(observer: Observer, gathering: Gathering, node: str, wait_s: float) -> None:
+    """Send, and watch until the sender was told something or the time is over, and then until nothing more comes."""
+    gathering.take(node, observer.send(), 0, 0)
+    limit = time.monotonic() + wait_s
+    while not gathering.told and time.monotonic() < limit:
+        _turn(observer, gathering, node)
+    last, limit = time.monotonic(), time.monotonic() + SETTLE_S
+    while time.monotonic() < min(limit, last + QUIET_S):
+        if _turn(observer, gathering, node):
+            last = time.monotonic()
 
 
-def _started(stack: ExitStack, cannot: list[str]) -> TraceInstance | None:
-    """Start a trace instance; where there can't be one, say so."""
-    try:
-        instance = TraceInstance()
-        stack.callback(instance.close)
-        instance.start()
-    except OSError as error:
-        cannot.append(tracefs.refusal(error))
-        return None
-    return instance
-
-
-def _reading() -> tuple[int, int, int]:
-    return time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+def _turn(observer: Observer, gathering: Gathering, node: str) -> bool:
+    """Take what was seen in one turn; tell whether that was anything of the probe."""
+    news = observer.watch(TURN_S)
+    gathering.take(node, news, 0, 0)
+    return bool(news.sightings or news.rules)

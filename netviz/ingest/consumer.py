@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from typing import Any
 
 from channels.consumer import AsyncConsumer, get_handler_name
@@ -19,16 +20,18 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from netviz.core.model.ids import NetnsKey
+from netviz.core.observe.orders import Refused, encode
 from netviz.core.wire import events as ev
 from netviz.core.wire.codec import decode_sized, is_large
 from netviz.core.wire.errors import RemoteProtocolError
-from netviz.core.wire.messages import Watched
+from netviz.core.wire.messages import ProbeEvent, Watched
 from netviz.core.wire.server_session import ServerSession
 from netviz.core.wire.session import TALKING, State
 from netviz.groups import listen_from_this_loop
 from netviz.ingest.connections import Connection, connections
 from netviz.ingest.journal import journal
 from netviz.ingest.looks import Looks, group_of
+from netviz.ingest.reports import mailbox
 from netviz.ingest.service import CollectorService
 from netviz.inventory.address import address_of_socket
 from netviz.inventory.answers import refuse_socket
@@ -54,6 +57,7 @@ CLOSE_CODES = {
 }
 BAD_PROTOCOL = 4400
 UNKNOWN_TOKEN = 401
+READS_ONLY = "its collector only reads: it was started without --allow-observe"
 
 
 def refusal(collector: Collector | None, origin: bool) -> tuple[int, str] | None:
@@ -112,6 +116,8 @@ class CollectorConsumer(AsyncConsumer):
         self._groups = (collector_group(collector.pk), owner, group_of(self.node))
         self._looks = Looks()
         self._watched: tuple[Watched, ...] = ()
+        # The observations of which this collector has had orders of late.
+        self._observed: deque[str] = deque(maxlen=16)
         listen_from_this_loop()
         self.session = ServerSession(
             self.node, time.monotonic(), max_snapshot_bytes=settings.SNAPSHOT_MAX_BYTES
@@ -140,6 +146,8 @@ class CollectorConsumer(AsyncConsumer):
         except RemoteProtocolError as err:
             self._broken(err)
         else:
+            if isinstance(decoded, ProbeEvent) and decoded.id in self._observed:
+                await self._deliver(decoded.id, decoded.body)
             if self._take(decoded, len(data), inflated):
                 replaced = {"type": "collector.replaced", "by": self.channel_name}
                 await self.channel_layer.group_send(self._groups[1], replaced)
@@ -173,6 +181,25 @@ class CollectorConsumer(AsyncConsumer):
         netns = NetnsKey.parse(message["netns"]) if message["netns"] else None
         self._looks.take(netns, time.monotonic())
         self._tell_what_is_watched()
+
+    async def collector_ordered(self, message: dict[str, Any]) -> None:
+        """Somebody observes on this node."""
+        if self.session.observes:
+            if message["id"] not in self._observed:
+                self._observed.append(message["id"])
+            self.session.send_probe(message["id"], message["body"])
+            await self._flush()
+        elif self.session.state in TALKING:
+            await self._deliver(message["id"], encode(Refused(READS_ONLY)))
+
+    async def _deliver(self, ident: str, body: bytes | None) -> None:
+        try:
+            if settings.REDIS_URL:
+                await asyncio.to_thread(mailbox.deliver, ident, self.node, body)
+            else:
+                mailbox.deliver(ident, self.node, body)
+        except RedisError as err:
+            log.warning("node %s: a report on observation %s is lost: %s", self.node, ident, err)
 
     def _tell_what_is_watched(self) -> None:
         """Tell the collector if it isn't what it was told before."""
@@ -280,6 +307,8 @@ class CollectorConsumer(AsyncConsumer):
             self._timer.cancel()
         if connections.leave(self.node, self._connection):
             self.service.left()
+        for ident in self._observed:
+            await self._deliver(ident, None)
         try:
             for group in self._groups:
                 await self.channel_layer.group_discard(group, self.channel_name)

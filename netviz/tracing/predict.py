@@ -37,10 +37,11 @@ class Resolved(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """A trace's JSON, with the inputs that it read, and all that was asked of the state for it."""
+    """A trace, its JSON with the inputs that it read, and all that was asked of the state for it."""
 
     result: dict[str, Any]
     reads: Reads
+    trace: Trace
 
 
 def resolve(request: TraceRequest, view: View) -> Resolved:
@@ -75,7 +76,7 @@ def predict(resolved: Resolved) -> Prediction:
     read |= {name for name, one in view.inputs.items() if one.fault is not None}
     result["state"] = describe(view, sorted(read))
     doubt(result, found)
-    return Prediction(result, reads)
+    return Prediction(result, reads, trace)
 
 
 def describe(view: View, names: Iterable[str]) -> list[dict[str, Any]]:

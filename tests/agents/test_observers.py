@@ -83,10 +83,10 @@ def test_rules_belong_to_the_packet_of_their_headers() -> None:
 
 
 def test_the_table_marks_the_probe_alone() -> None:
-    """The rules are written as a collector reads them: a protocol, the cookie at its place, and nothing else."""
+    """The rules are written as a collector reads them: a protocol, the cookie at its place, or the port of its answers."""
     data, answers = batch("netviz-observe-1", marks(IPPROTO_UDP, 4000, 7))
     found = [(kind, body) for kind, _flags, _seq, body in parse_messages(data)]
-    assert answers == len(found) - 2 == 7
+    assert answers == len(found) - 2 == 9
     tables = [parse_table(body) for kind, body in found if kind == NFT_MSG_NEWTABLE]
     assert [(table.name, table.flags) for table in tables] == [("netviz-observe-1", 2)]
     chains = [parse_chain(body) for kind, body in found if kind == NFT_MSG_NEWCHAIN]
@@ -101,8 +101,8 @@ def test_the_table_marks_the_probe_alone() -> None:
     ]
     assert [[expr.name for expr in rule] for rule in rules] == [
         ["meta", "cmp", "payload", "cmp", "immediate", "meta"]
-    ] * 4
-    assert [rule[3].attrs["data"] for rule in rules] == [b"nvF00007", b"nvR00007"] * 2
+    ] * 6
+    assert [rule[3].attrs["data"] for rule in rules] == [b"nvF00007", b"nvR00007", b"\x0f\xa0"] * 2
     assert {mark.value for mark in marks(IPPROTO_TCP, 4000, 7)} == {b"\x0f\xa0"}
 
 

@@ -209,7 +209,7 @@ def main() -> None:
         for name, case in CASES.items():
             observed = run_case(node, case)
             write_recorded(name, observed)
-            print(f"{name}: {observed.observation.taken}, {len(observed.evidence.events)} events")
+            print(f"{name}: {observed.observation.taken}, {len(observed.evidence.kernels[0].events)} events")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pytest
 
 from agents.__main__ import build_parser, main
 from agents.kernel import Kernel
-from agents.observers import nft_trace, session, tracefs
+from agents.observers import nft_trace, observer, session, tracefs
 from agents.observers.packets import PacketSockets
 from agents.observers.tracefs import PREFIX, TraceInstance, _mounted, remove_remains
 from agents.options import make_collectors
@@ -88,7 +88,7 @@ def of_this_process(instances: Path) -> list[str]:
 def test_predicted_and_observed_agree(node: Node, name: str, instances: Path) -> None:
     """The same steps as recorded are seen, nothing contradicts them, and the instance is gone."""
     observed = run_case(node, CASES[name])
-    if any(observed.evidence.lost.values()):
+    if observed.evidence.lost:
         pytest.fail(f"the machine is too busy to observe: {observed.evidence.lost}")
     assert observed.observation.taken == (0,), session_text(observed)
     assert (visible(observed.observation), visible(observed.observation, reply=True)) == EXPECTED[name]
@@ -119,7 +119,7 @@ def test_command_line(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
         found = json.loads(line)
         steps = [step for hop in found["branches"][0]["forward"]["hops"] for step in hop["steps"]]
         crossed = [step for step in steps if step["kind"] in ("link_tx", "link_rx")]
-        assert [step["observed"]["status"] for step in crossed] == ["agree"] * 4
+        assert [step["observed"]["match"] for step in crossed] == ["agree"] * 4
         assert found["observation"]["taken"] == [0]
         assert found["observation"]["told"] == "answer"
 
@@ -131,9 +131,9 @@ def test_two_at_once(node: Node) -> None:
         subprocess.Popen([*argv, "--json", "--count", "3"], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    for observer in both:
-        out, _ = observer.communicate(timeout=120)
-        assert observer.returncode == 0
+    for one in both:
+        out, _ = one.communicate(timeout=120)
+        assert one.returncode == 0
         found = [json.loads(line)["observation"] for line in out.splitlines()]
         assert [(one["taken"], one["told"]) for one in found] == [([0], "answer")] * 3
 
@@ -150,7 +150,7 @@ def test_among_other_traffic(node: Node) -> None:
                 assert observed.observation.taken == (0,), session_text(observed)
                 statuses = {m.status for m in observed.observation.nearest.forward.matches if m.visible}
                 assert statuses <= {"agree", "ambiguous", "lost"}
-                assert "lost" not in statuses or any(observed.evidence.lost.values())
+                assert "lost" not in statuses or observed.evidence.lost
         finally:
             flood.kill()
 
@@ -181,7 +181,7 @@ def test_without_tracefs(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     observed = run_case(node, CASES["input-drop"])
     assert visible(observed.observation) == [*CROSSED, "eth0 rule drop agree"]
     assert observed.observation.taken == (0,)
-    assert any("drops and their reasons can't be seen" in sentence for sentence in observed.cannot)
+    assert any("drops and their reasons can't be seen" in one.missing for one in observed.evidence.sources)
 
 
 def test_without_nftables(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,8 @@ def test_without_nftables(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
         "eth0 agree",
         "eth0 ambiguous",
     )  # where others' packets pass such devices at the same time
-    assert sum("nftables' rules in the namespace" in sentence for sentence in observed.cannot) == 4
+    (missing,) = [one.missing for one in observed.evidence.sources if one.name == "nftables trace"]
+    assert missing.count("nftables' rules in the namespace") == 4
 
 
 def rulesets(node: Node) -> str:
@@ -255,7 +256,7 @@ def test_everything_is_removed_on_failure(
 
     close = PacketSockets.close
     monkeypatch.setattr(PacketSockets, "close", lambda self: (closed.append(self), close(self)))
-    monkeypatch.setattr(session.Probe, "send", fails)
+    monkeypatch.setattr(observer.Probe, "send", fails)
     with pytest.raises(RuntimeError, match="planted"):
         run_case(node, CASES["delivered"])
     assert len(closed) == 1

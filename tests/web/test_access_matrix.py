@@ -25,6 +25,7 @@ from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory.access import ROLES, SCOPES
 from netviz.inventory.models import ApiToken, AuditEntry, Cluster, Collector, Node
 from netviz.inventory.service import enrol, make_api_token, revoke_api_token, revoke_collector
+from netviz.observing.models import Observation
 from netviz.problems.models import Problem, Remark
 from netviz.tracing.models import TraceRun
 from tests.web.sockets import Socket
@@ -208,6 +209,8 @@ MATRIX = {
     "api/nodes/<str:name>/state": READ,
     "api/traces": Line(scope("read"), scope("trace")),
     "api/traces/<str:trace_id>": READ,
+    "api/observations": Line(scope("read"), scope("observe")),
+    "api/observations/<str:observation_id>": READ,
     "api/problems": READ,
     "api/problems/<str:problem_id>": Line(scope("read"), scope("triage")),
 }
@@ -248,7 +251,7 @@ def test_every_address_has_a_line_and_every_line_an_address() -> None:
 
 def census() -> tuple[int, ...]:
     """What a request without the right to it may not change."""
-    kinds = (User, Group, ApiToken, Collector, Node, Cluster, TraceRun, Problem, Remark)
+    kinds = (User, Group, ApiToken, Collector, Node, Cluster, TraceRun, Observation, Problem, Remark)
     return tuple(kind._default_manager.count() for kind in kinds)
 
 
@@ -295,6 +298,7 @@ def test_a_session_changes_nothing_without_the_csrf_token(store: MemoryStore) ->
 SOCKETS = {
     "ws/topology": lambda name, who: "read" in who.scopes,
     "ws/traces/<str:trace_id>": lambda name, who: "read" in who.scopes,
+    "ws/observations/<str:observation_id>": lambda name, who: "read" in who.scopes,
     "ws/agents": lambda name, who: name == "collector's token",
     "": lambda name, who: False,
 }
@@ -307,6 +311,7 @@ async def test_sockets(store: MemoryStore, settings: Any) -> None:
     assert set(routes) == set(SOCKETS)
     people = await sync_to_async(everybody)()
     run = await TraceRun.objects.acreate(request={}, source="a", target="b", proto="tcp")
+    await Observation.objects.acreate(pk=run.pk, request={}, source="a", target="b", proto="tcp")
     wrong = []
     for name, who in people.items():
         for pattern in routes:

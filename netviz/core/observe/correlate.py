@@ -35,7 +35,8 @@ AMBIGUOUS: Join = "ambiguous"
 # How much later than its frame's time stamp an event may be: the frame may have waited for its turn on a busy machine.
 WINDOW_NS = 20_000_000
 FORGET_NS = 10_000_000_000
-EVENT_TICK_NS = 1000  # an event's time is cut to whole microseconds
+# How much earlier: an event's time is told in whole microseconds, and some were seen 2 us before their frame's.
+EARLY_NS = 3000
 _IP_PROTOCOLS = (0x0800, 0x86DD)
 
 
@@ -79,13 +80,42 @@ def correlate(
     return Correlation(crossed, tuple(_frees(sightings, ordered, crossed, lost, sending)))
 
 
-def _is_candidate(sighting: Sighting, event: Event, clocks: Clocks) -> bool:
+def relevant(
+    sightings: Sequence[Sighting],
+    events: Iterable[Event],
+    clocks: Clocks,
+    sending: tuple[int, int, int] | None = None,
+) -> list[Event]:
+    """Leave out the events that make no difference to what `correlate` finds: of addresses that can't be the probe's."""
+    ordered = sorted(events, key=lambda event: event.at_ns)
+    wanted: dict[tuple[str, bool, int], list[Sighting]] = {}
+    for one in sightings:
+        wanted.setdefault((one.dev, one.out, one.length), []).append(one)
+    addresses = {
+        event.skb
+        for event in ordered
+        if event.crosses
+        and any(_is_candidate(one, event, clocks) for one in wanted.get(_crossing_of(event), ()))
+    }
+    return [
+        event
+        for event in ordered
+        if event.skb in addresses
+        or (event.point == "skb:kfree_skb" and sending is not None and _may_be_unseen(event, sending))
+    ]
+
+
+def _crossing_of(event: Event) -> tuple[str, bool, int]:
+    """Return device, direction and length of the frame that an event would be of."""
     out = event.point == "net:net_dev_start_xmit"
-    length = event.length if out else event.length + ETHERNET_BYTES
-    if (sighting.dev, sighting.out, sighting.length) != (event.dev, out, length):
+    return event.dev, out, event.length if out else event.length + ETHERNET_BYTES
+
+
+def _is_candidate(sighting: Sighting, event: Event, clocks: Clocks) -> bool:
+    if (sighting.dev, sighting.out, sighting.length) != _crossing_of(event):
         return False
     late_ns = clocks.wall_ns(event.at_ns) - sighting.at_ns
-    return -clocks.uncertainty_ns - EVENT_TICK_NS < late_ns <= WINDOW_NS + clocks.uncertainty_ns
+    return -clocks.uncertainty_ns - EARLY_NS < late_ns <= WINDOW_NS + clocks.uncertainty_ns
 
 
 def _crossings(

@@ -1,7 +1,7 @@
 """Which probe a frame belongs to: told by the cookie in its payload, or by TCP's sequence numbers.
 
-What is recognised: a probe (a SYN, a datagram or an echo request with a cookie), its answer (SYN+ACK, reset, or the
-cookie sent back), and an ICMP error that quotes it; in VXLAN too, by any port.
+What is recognised: a probe (a SYN, a datagram or an echo request with a cookie), its answer (SYN+ACK, reset, the
+cookie sent back, or a datagram to the probe's own port), and an ICMP error that quotes it; in VXLAN too, by any port.
 """
 
 from __future__ import annotations
@@ -94,20 +94,27 @@ def _cookie(payload: bytes) -> tuple[str, int] | None:
     return "forward" if payload[:3] == FORWARD else "reply", int(payload[3:COOKIE_BYTES])
 
 
-def parse_frame(data: bytes) -> Frame | None:
+class Answers(msgspec.Struct, frozen=True):
+    """How the answers to a datagram are known, whatever is in them: by the port that was chosen for it. `number` is the probe's."""
+
+    port: int
+    number: int
+
+
+def parse_frame(data: bytes, answers: Answers | None = None) -> Frame | None:
     """Read an Ethernet frame; None when it belongs to no probe."""
     if len(data) < 34 or data[12:14] not in (b"\x08\x00", b"\x86\xdd"):
         return None
     ip = _ip(data[14:])
     if ip is None:
         return None
-    frame = _transport(ip)
+    frame = _transport(ip, answers)
     if frame is not None:
         frame.dmac, frame.smac = data[0:6], data[6:12]
     return frame
 
 
-def _transport(ip: _Ip) -> Frame | None:
+def _transport(ip: _Ip, answers: Answers | None) -> Frame | None:
     body = ip.body
     if len(body) < 8:
         return None
@@ -115,11 +122,13 @@ def _transport(ip: _Ip) -> Frame | None:
     base = Frame("", -1, ip.src, ip.dst, ip.proto, sport, dport, ip.ttl, ip.length, ip.tos)
     if ip.proto == _UDP:
         if body[8:12] == VXLAN_FLAGS:  # by any port: a rule may have changed it
-            inner = parse_frame(body[16:])
+            inner = parse_frame(body[16:], answers)
             if inner is not None:
                 inner.encapsulated = True
             return inner
         found = _cookie(body[8:])
+        if found is None and answers is not None and dport == answers.port:
+            found = "reply", answers.number
     elif ip.proto == _TCP:
         return _tcp(base, body)
     elif ip.proto in (_ICMP, _ICMPV6):

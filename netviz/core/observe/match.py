@@ -24,7 +24,7 @@ from netviz.core.observe.correlate import AMBIGUOUS, Correlation, Crossed, Freed
 from netviz.core.observe.crossing import Copies, Naming, copies_of
 from netviz.core.observe.rules import Ruled, ruled, unpredicted
 from netviz.core.observe.sighting import Crossing, Event, RuleEvent, Sighting
-from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, TH_RST
+from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, TH_RST, Packet
 from netviz.core.sim.steps import Encap, Mtu
 from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
 
@@ -34,16 +34,15 @@ _PASSED = (Disposition.DELIVERED, Disposition.LEFT_NETWORK)
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """What watched: the places with packet sockets, whether drops show, and how much each source lost."""
+    """What watched: the places with packet sockets, the nodes where drops show, and those where something was lost.
+
+    `port` is a datagram's, by which its answers are known; 0 for none.
+    """
 
     places: frozenset[str]
-    drops: bool
-    lost: Mapping[str, int] = {}
-
-    @property
-    def loses(self) -> bool:
-        """Whether anything was lost."""
-        return any(self.lost.values())
+    drops: frozenset[str] = frozenset()
+    lossy: frozenset[str] = frozenset()
+    port: int = 0
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -221,7 +220,7 @@ def _path(
 def _with_rule(step: Step, found: Ruled, drop: Match | None, watched: Watched) -> Match:
     """Say what was heard of a chain's verdict; of one that drops, with what was seen of the free."""
     if found.status == "not_seen":
-        return drop or Match(step, "lost" if watched.loses else "not_seen", True)
+        return drop or Match(step, "lost" if step.node in watched.lossy else "not_seen", True)
     if drop is None or drop.status in ("not_seen", "lost"):
         return Match(step, found.status, True, found.why, rule=found.event)
     if "disagree" in (found.status, drop.status):
@@ -243,13 +242,19 @@ def _crossing(
         crossed = events.get(id(row.sighting))
         event = crossed.event if crossed is not None and crossed.join != AMBIGUOUS else None
         return Match(step, "disagree" if row.why else "agree", True, row.why, row.sighting, event)
-    if where.place not in watched.places or beyond:
+    if where.place not in watched.places or beyond or not _is_known(row.predicted.packet, watched.port):
         return Match(step, "not_seen", False)
-    if watched.loses:
+    if step.node in watched.lossy:
         return Match(step, "lost", True)
     if following is not None and following.predicted is None and following.sighting is not None:
         return Match(step, "disagree", True, f"seen at {following.sighting.crossing} instead")
     return Match(step, "not_seen", True)
+
+
+def _is_known(packet: Packet, port: int) -> bool:
+    """Tell whether a packet would be known for the probe's or its answer: no answer to a port that was translated is."""
+    inner = packet.innermost
+    return not port or inner.proto != IPPROTO_UDP or port in (inner.sport, inner.dport)
 
 
 def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, watched: Watched) -> Match:
@@ -264,9 +269,9 @@ def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, watche
     possible = next((one for one in mine if one.event.reason == reason), None)
     if possible is not None:
         return Match(step, "ambiguous", True, "", possible.after, possible.event)
-    if not watched.drops:
+    if step.node not in watched.drops:
         return Match(step, "not_seen", False)
-    return Match(step, "lost" if watched.loses else "not_seen", True)
+    return Match(step, "lost" if step.node in watched.lossy else "not_seen", True)
 
 
 def _contradicts(path: Path, freed: Freed) -> bool:

@@ -2,64 +2,117 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from netviz.core.observe.evidence import Evidence
+from netviz.core.model.addr import format_mac
+from netviz.core.observe.evidence import Evidence, node_of
 from netviz.core.observe.match import Extra, Match, Observation, PathMatch
-from netviz.core.observe.sighting import Clocks, RuleEvent, Sighting
+from netviz.core.observe.sighting import RuleEvent, Sighting
 from netviz.core.plain import plain
 from netviz.core.sim.outcome import outcome_of
-from netviz.core.sim.render import OUTCOMES, render_flow, trace_json
+from netviz.core.sim.render import OUTCOMES, render_flow
 from netviz.core.sim.trace import Path, Trace
 from netviz.core.sim.words.step import decision, why
 
 
-def observation_json(
-    trace: Trace, observation: Observation, evidence: Evidence, cannot: Sequence[str]
+def observed_json(
+    found: dict[str, Any], observation: Observation, evidence: Evidence, cannot: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Render the trace's JSON with `observed` in each step of the nearest branch, and the whole in `observation`.
+    """Fill what was observed into a trace's JSON: `observed` in each step of the nearest branch, the whole in `observation`.
 
-    `cannot` says in sentences what can't be seen here. Times are wall clock, in ns.
+    `cannot` says in sentences what no source here can see. Times are of the sender's wall clock, in ns.
     """
-    found = trace_json(trace)
     nearest = observation.nearest
+    for number, branch in enumerate(found["branches"]):
+        branch["taken"] = _taken(number, observation)
     branch = found["branches"][nearest.number]
-    _fill(branch["forward"]["hops"], nearest.forward, evidence.clocks)
+    _fill(branch["forward"]["hops"], nearest.forward, evidence)
     if nearest.reply is not None:
-        _fill(branch["reply"]["hops"], nearest.reply, evidence.clocks)
+        _fill(branch["reply"]["hops"], nearest.reply, evidence)
     found["observation"] = {
+        "sources": [
+            {"node": one.node, "name": one.name, "lost": one.lost, "missing": one.missing or None}
+            for one in evidence.sources
+        ],
+        "clock_uncertainty_ns": evidence.apart_ns,
+        "sent_ns": evidence.began_ns,
         "told": evidence.told or None,
         "nearest": nearest.number,
         "taken": list(observation.taken),
         "contradictions": nearest.contradictions,
+        "counts": counts(observation),
         "extra": [
-            _extra_json(extra, evidence.clocks)
-            for path in (nearest.forward, nearest.reply)
+            _extra_json(extra, direction, evidence)
+            for direction, path in (("forward", nearest.forward), ("reply", nearest.reply))
             for extra in (path.extra if path is not None else ())
         ],
-        "lost": evidence.lost,
-        "clock_uncertainty_ns": evidence.clocks.uncertainty_ns,
         "cannot": list(cannot),
     }
     return found
 
 
-def _fill(hops: list[dict[str, Any]], path: PathMatch, clocks: Clocks) -> None:
+def _taken(number: int, observation: Observation) -> bool | None:
+    """Say whether a branch was taken; None where what was seen doesn't tell."""
+    if number not in observation.taken:
+        return False
+    return True if len(observation.taken) == 1 else None
+
+
+def counts(observation: Observation) -> dict[str, int]:
+    """Count the nearest branch's steps by what was seen of them; "cannot" are those that no source would show."""
+    found: Counter[str] = Counter()
+    for path in (observation.nearest.forward, observation.nearest.reply):
+        for match in path.matches if path is not None else ():
+            found[match.status if match.visible else "cannot"] += 1
+        found["extra"] += len(path.extra) if path is not None else 0
+    return dict(found)
+
+
+def _fill(hops: list[dict[str, Any]], path: PathMatch, evidence: Evidence) -> None:
     by_seq = {match.step.seq: match for match in path.matches}
     for hop in hops:
         for step in hop["steps"]:
-            step["observed"] = _match_json(by_seq[step["seq"]], clocks)
+            step["observed"] = _match_json(by_seq[step["seq"]], evidence)
 
 
-def _match_json(match: Match, clocks: Clocks) -> dict[str, Any]:
+def _match_json(match: Match, evidence: Evidence) -> dict[str, Any]:
     return {
-        "status": match.status,
+        "match": match.status,
         "visible": match.visible,
+        "ts_ns": _at_ns(match, evidence),
+        "point": _point(match),
+        "drop_reason": (match.event.reason or None) if match.event is not None else None,
         "why": match.why or None,
-        "at_ns": _at_ns(match, clocks),
-        "reason": (match.event.reason or None) if match.event is not None else None,
         "rule": _rule_json(match.rule),
+        "headers": _headers_json(match.sighting),
+    }
+
+
+def _point(match: Match) -> str | None:
+    """Name what showed a step."""
+    if match.event is not None and match.event.frees:
+        return match.event.point
+    if match.rule is not None:
+        return "nftables trace"
+    return "packet socket" if match.sighting is not None else None
+
+
+def _headers_json(sighting: Sighting | None) -> dict[str, Any] | None:
+    """Give the headers as they were seen."""
+    if sighting is None:
+        return None
+    frame = sighting.frame
+    return {
+        "src": frame.src,
+        "sport": frame.sport,
+        "dst": frame.dst,
+        "dport": frame.dport,
+        "ttl": frame.ttl,
+        "len": frame.length,
+        "smac": format_mac(frame.smac),
+        "dmac": format_mac(frame.dmac),
     }
 
 
@@ -74,23 +127,28 @@ def _rule_json(rule: RuleEvent | None) -> dict[str, Any] | None:
     }
 
 
-def _at_ns(match: Match | Extra, clocks: Clocks) -> int | None:
+def _at_ns(match: Match | Extra, evidence: Evidence) -> int | None:
     """Return when: of a drop when it was freed, else when the frame was seen."""
+    place = match.sighting.place if match.sighting is not None else ""
     if match.event is not None and match.event.frees:
-        return clocks.wall_ns(match.event.at_ns)
+        return evidence.wall_ns(match.event, place)
     return match.sighting.at_ns if match.sighting is not None else None
 
 
-def _extra_json(extra: Extra, clocks: Clocks) -> dict[str, Any]:
-    sighting = extra.sighting
+def _extra_json(extra: Extra, direction: str, evidence: Evidence) -> dict[str, Any]:
+    sighting, rule = extra.sighting, extra.rule
+    place = sighting.place if sighting is not None else rule.place if rule is not None else None
     return {
+        "direction": direction,
         "after": extra.after,
-        "at_ns": _at_ns(extra, clocks),
-        "netns": sighting.place if sighting is not None else None,
+        "ts_ns": _at_ns(extra, evidence),
+        "node": node_of(place) if place is not None else None,
+        "netns": place,
         "dev": sighting.dev if sighting is not None else None,
         "out": sighting.out if sighting is not None else None,
-        "reason": extra.event.reason if extra.event is not None else None,
-        "rule": _rule_json(extra.rule),
+        "drop_reason": extra.event.reason if extra.event is not None else None,
+        "rule": _rule_json(rule),
+        "headers": _headers_json(sighting),
     }
 
 
@@ -121,9 +179,11 @@ def _lines(
     if nearest.reply is not None and branch.reply is not None:
         yield from _path_lines("reply", branch.reply, nearest.reply, evidence, names)
     yield ""
-    for source, count in evidence.lost.items():
-        if count:
-            yield f"lost: {count} of {source}"
+    for source in evidence.sources:
+        if source.lost:
+            yield f"lost: {source.lost} of {source.name} on {source.node}"
+        if source.missing:
+            yield f"not watched: {source.missing}"
     for sentence in cannot:
         yield f"not watched: {sentence}"
 
@@ -172,13 +232,13 @@ def _mark(match: Match, evidence: Evidence) -> str:
         case "ambiguous":
             return "ambiguous: this packet or another"
     reason = match.event.reason if match.event is not None else ""
-    at_ns = _at_ns(match, evidence.clocks)
+    at_ns = _at_ns(match, evidence)
     rule = match.rule
     if rule is not None:
         reason = f"rule {rule.handle} {rule.verdict}" if rule.kind == "rule" else f"policy {rule.verdict}"
     if at_ns is None:
         return f"heard {reason}"
-    after_us = (at_ns - evidence.clocks.wall_ns(evidence.sending.began_ns)) / 1000
+    after_us = (at_ns - evidence.began_ns) / 1000
     return f"seen {after_us:+.0f} us {reason}".rstrip()
 
 

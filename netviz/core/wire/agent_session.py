@@ -130,7 +130,7 @@ class AgentSession(Session):
         self._queue(m.Heartbeat(status))
 
     def send_probe_event(self, probe: str, body: bytes) -> None:
-        """Tell what was seen of a probe."""
+        """Report on an observation."""
         self._require(State.LIVE)
         self._queue(m.ProbeEvent(probe, body))
 

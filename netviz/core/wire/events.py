@@ -53,7 +53,7 @@ class WatchChanged(Event, frozen=True):
 
 
 class ProbeWanted(Event, frozen=True):
-    """Agent: the server asks for a probe packet."""
+    """Agent: an order about an observation."""
 
     id: str
     body: bytes
@@ -107,7 +107,7 @@ class StatusReceived(Event, frozen=True):
 
 
 class ProbeSeen(Event, frozen=True):
-    """Server: what a probe's observers saw."""
+    """Server: a report on an observation."""
 
     id: str
     body: bytes

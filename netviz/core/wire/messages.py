@@ -24,6 +24,7 @@ PROTOCOL_VERSIONS: tuple[int, ...] = (1,)
 MAX_DIGESTS = 4096
 NOTICE = "notice"
 WATCH = "watch"
+OBSERVE = "observe"
 OBJECTS = "objects"
 MAX_WATCHED = 256
 MAX_BAD_RECORDS = 64
@@ -36,7 +37,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t", gc
 class Hello(Message, frozen=True, tag="hello", gc=False):
     """Collector's first words. `node` is the source that it speaks for: a node, or a cluster. `acked` is the last seq that it saw acknowledged in this epoch; -1 for none.
 
-    `understands` names what was added to this version of the protocol since: "notice", "watch".
+    `understands` names what was added to this version of the protocol since: "notice", "watch", and "observe" where the
+    collector may observe.
     """
 
     node: Words
@@ -161,16 +163,19 @@ class Watch(Message, frozen=True, tag="watch", gc=False):
 
 
 class ProbeRequest(Message, frozen=True, tag="probe", gc=False):
-    """Send a probe packet from a namespace and watch it. Reserved for the observed trace."""
+    """An order about one observation: `body` is as netviz.core.observe.orders has it.
 
-    id: str
+    Sent to collectors alone whose Hello says that they may observe; the connection's end ends the observation.
+    """
+
+    id: ShortName
     body: bytes = b""
 
 
 class ProbeEvent(Message, frozen=True, tag="probe_event", gc=False):
-    """What was seen of a probe. Reserved for the observed trace."""
+    """A report about one observation."""
 
-    id: str
+    id: ShortName
     body: bytes = b""
 
 

@@ -89,8 +89,13 @@ class ServerSession(Session):
         if self._understands(m.WATCH):
             self._queue(m.Watch(watched))
 
+    @property
+    def observes(self) -> bool:
+        """Whether the collector may be ordered to observe now."""
+        return self.state in TALKING and self._understands(m.OBSERVE)
+
     def send_probe(self, probe: str, body: bytes) -> None:
-        """Ask for a probe packet."""
+        """Order something of an observation."""
         self._require(*TALKING)
         self._queue(m.ProbeRequest(probe, body))
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from netviz.core.model.ids import NetnsKey
-from netviz.core.observe.evidence import Evidence, judge
+from netviz.core.observe.evidence import Evidence, Kernel, Source, judge
 from netviz.core.observe.match import Match, Observation
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.walk import simulate
@@ -61,6 +61,10 @@ def _named_by(match: Match) -> str:
     return f"{dev} {rule.kind} {rule.verdict}" if rule is not None else dev
 
 
+def without_events(evidence: Evidence) -> tuple[Kernel, ...]:
+    return tuple(msgspec.structs.replace(one, events=(), drops=False) for one in evidence.kernels)
+
+
 def test_every_case_is_recorded() -> None:
     assert sorted(CASES) == sorted([*EXPECTED, "multipath"])
 
@@ -89,7 +93,7 @@ def test_branches_that_nothing_tells_apart() -> None:
             recorded.evidence,
             sightings=tuple(s for s in recorded.evidence.sightings if s.place == place),
             watched=(place,),
-            events=(),
+            kernels=without_events(recorded.evidence),
             rules=(),
         )
         _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
@@ -185,7 +189,8 @@ def test_lost_events_prove_nothing() -> None:
     """With a loss, what wasn't seen is lost, and no event is certain."""
     recorded = read_recorded("input-drop")
     sightings = recorded.evidence.sightings[:2] + recorded.evidence.sightings[3:]
-    evidence = msgspec.structs.replace(recorded.evidence, sightings=sightings, lost={"packet sockets": 1})
+    lossy = (Source(recorded.evidence.sender, "packet sockets", 1),)
+    evidence = msgspec.structs.replace(recorded.evidence, sightings=sightings, sources=lossy)
     _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
     assert visible(observation) == [
         "eth0 agree",
@@ -237,9 +242,8 @@ def test_not_seen_where_nobody_watched() -> None:
         recorded.evidence,
         sightings=tuple(s for s in recorded.evidence.sightings if s.place != p2),
         watched=tuple(place for place in recorded.evidence.watched if place != p2),
-        events=(),
+        kernels=without_events(recorded.evidence),
         rules=(),
-        drops=False,
     )
     _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
     assert visible(observation) == ["eth0 agree", "veth1 agree", "veth2 agree"]

@@ -17,7 +17,6 @@ from contextlib import ExitStack, suppress
 
 import msgspec
 
-from agents.observers.packets import PacketSockets
 from lab import netns, softirq
 from lab.randomnet.model import Probe
 from netviz.core.observe.frame import COOKIE_BYTES, FORWARD, REPLY, cookie
@@ -25,7 +24,7 @@ from netviz.core.observe.sighting import Sighting
 from netviz.core.sim.packet import SMALL_ANSWER
 from tests.live.oracle.build import Built, apply_items, open_listener
 from tests.live.oracle.drops import Drops
-from tests.live.oracle.taps import open_taps
+from tests.live.oracle.taps import Taps, open_taps
 
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO = 10, 23, 2
 IP_RECVERR, IPV6_RECVERR = 11, 25
@@ -202,7 +201,7 @@ class Session:
             while True:  # what is left in the error queue would make the socket ready for ever
                 sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)
 
-    def _pump(self, quiet_s: float, taps: PacketSockets | None) -> None:
+    def _pump(self, quiet_s: float, taps: Taps | None) -> None:
         """Serve sockets until nothing has happened for `quiet_s` seconds, and the kernel is done."""
         limit = time.monotonic() + LONGEST_S
         last = time.monotonic()

@@ -1,0 +1,112 @@
+"""What server and collectors say to each other about one probe: the bodies of ProbeRequest and ProbeEvent.
+
+    server                           collector
+    Prepare --------------------->   watches, and opens the probe's socket if it is the sender's
+            <--------------------    Ready, or Refused
+    Send ------------------------>   (the sender's alone)
+            <--------------------    News, whenever there is any
+    Pick ------------------------>   a SYN is known by its sequence number, which the sender's collector sees first
+    Finish ---------------------->   removes everything
+            <--------------------    Finished
+
+A collector ends by itself when its connection does, or after `limit_s`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from netviz.core.observe.evidence import Kernel, Sending, Source
+from netviz.core.observe.sighting import Clocks, RuleEvent, Sighting
+from netviz.core.sim.trace import Flow
+
+MAX_SIGHTINGS = 4096
+MAX_EVENTS = 50_000
+_Sightings = Annotated[tuple[Sighting, ...], msgspec.Meta(max_length=MAX_SIGHTINGS)]
+_Rules = Annotated[tuple[RuleEvent, ...], msgspec.Meta(max_length=MAX_SIGHTINGS)]
+_Text = Annotated[str, msgspec.Meta(max_length=2000)]
+
+
+class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
+    """Watch for a probe of this flow, whose source port is given. `sends`: the sender is here; `tracepoints`: listen to them too.
+
+    `number` stands in the probe's cookie. `limit_s`: end after so long, whatever is heard.
+    """
+
+    flow: Flow
+    number: int
+    sends: bool
+    tracepoints: bool
+    limit_s: float
+
+
+class Send(msgspec.Struct, frozen=True, tag="send"):
+    """Send the probe."""
+
+
+class Pick(msgspec.Struct, frozen=True, tag="pick"):
+    """The probe is the SYN with this sequence number."""
+
+    seq: int
+
+
+class Finish(msgspec.Struct, frozen=True, tag="finish"):
+    """Tell what is left to tell, and remove everything. `elsewhere`: what others saw on the same kernel."""
+
+    elsewhere: _Sightings = ()
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """All is watched that can be: the places `watched`. `at_ns` is the wall clock when it was said."""
+
+    at_ns: int
+    watched: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_SIGHTINGS)]
+    clocks: Clocks
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """This collector doesn't observe, in a sentence why."""
+
+    why: _Text
+
+
+class News(msgspec.Struct, frozen=True, tag="news", omit_defaults=True):
+    """What was seen since the last news. `sending` once, when it was sent; `told` once, when the sender was told."""
+
+    sightings: _Sightings = ()
+    rules: _Rules = ()
+    sending: Sending | None = None
+    told: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished"):
+    """The rest. `at_ns` is the wall clock when it was said; of the kernel's events those that may be of the probe."""
+
+    at_ns: int
+    sources: Annotated[tuple[Source, ...], msgspec.Meta(max_length=64)]
+    kernel: Kernel
+
+
+Order = Prepare | Send | Pick | Finish
+Report = Ready | Refused | News | Finished
+
+_encoder = msgspec.msgpack.Encoder()
+_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+_reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+
+
+def encode(what: Order | Report) -> bytes:
+    """Encode one."""
+    return _encoder.encode(what)
+
+
+def read_order(body: bytes) -> Order:
+    """Read an order. Raises: ValueError."""
+    return _orders.decode(body)
+
+
+def read_report(body: bytes) -> Report:
+    """Read a report. Raises: ValueError."""
+    return _reports.decode(body)

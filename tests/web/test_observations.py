@@ -1,0 +1,234 @@
+"""Observations without a kernel: who may ask, what is refused, who waits for whom, and collectors that don't observe."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from netviz.core.observe.gather import GONE
+from netviz.core.observe.orders import (
+    Finish,
+    Order,
+    Prepare,
+    Ready,
+    Refused,
+    Send,
+    encode,
+    read_order,
+)
+from netviz.core.observe.sighting import Clocks
+from netviz.ingest.memory_store import MemoryStore
+from netviz.ingest.reports import mailbox
+from netviz.inventory.models import AuditEntry
+from netviz.observing import conversation, running
+from netviz.observing.models import Observation
+from netviz.observing.queue import LOST, ahead_of, shown
+from tests.core.sim.build import textbook
+from tests.web.states import show
+
+
+@pytest.fixture
+def cluster(store: MemoryStore, settings: Any) -> MemoryStore:
+    """The textbook cluster in the live state, of which collectors are connected."""
+    settings.OBSERVE = True
+    for node in textbook()[0].cluster().nodes.values():
+        show(store, node)
+        store.set_connected(node.node, True, time.time())
+    return store
+
+
+@pytest.fixture
+def operator(token: Callable[[str], str]) -> Client:
+    """A program with an operator's API token."""
+    return Client(headers={"Authorization": f"Bearer {token('operator')}"})
+
+
+@pytest.fixture
+def not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Observations stay queued."""
+    monkeypatch.setattr(running, "start", lambda *_: None)
+
+
+def post(client: Client, **request: Any) -> Any:
+    body = {"from": "pod-1-1", "to": "pod-2-1", "proto": "tcp", "dport": 80} | request
+    return client.post("/api/observations", data=json.dumps(body), content_type="application/json")
+
+
+@pytest.mark.django_db
+def test_the_server_has_a_switch(cluster: MemoryStore, operator: Client, settings: Any) -> None:
+    settings.OBSERVE = False
+    answer = post(operator)
+    assert (answer.status_code, answer.json()["error"]) == (
+        403,
+        "this server doesn't observe: start it with NETVIZ_OBSERVE=1",
+    )
+    assert not Observation.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"to": "nobody"}, "nobody"),
+        ({"proto": "sctp"}, "proto"),
+        ({"len": 100}, "SYN's size"),
+        ({"sport": 70000}, "sport"),
+        ({"mode": "predict"}, "mode"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(
+    cluster: MemoryStore, operator: Client, wrong: dict[str, Any], why: str
+) -> None:
+    answer = post(operator, **wrong)
+    assert answer.status_code == 400
+    assert why in answer.json()["error"]
+    assert not Observation.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("not_begun")
+def test_one_at_a_time_on_a_node(cluster: MemoryStore, operator: Client) -> None:
+    """The others wait in the order in which they came, and each is told its place; who asked is in the audit."""
+    places = [post(operator).json()["place"] for _ in range(3)]
+    assert places == [0, 1, 2]
+    first, second, third = Observation.objects.order_by("pk")
+    assert first.nodes == ["node-1", "node-2"]
+    Observation.objects.filter(pk=first.pk).update(status="done")
+    assert [len(ahead_of(one)) for one in (second, third)] == [0, 1]
+    Observation.objects.filter(pk=second.pk).update(nodes=["node-3"])
+    assert ahead_of(third) == []
+    entry = AuditEntry.objects.filter(action="observation.start").latest("pk")
+    assert (entry.actor, entry.detail["nodes"]) == ("a-operator", ["node-1", "node-2"])
+    assert entry.detail["request"]["to"] == "pod-2-1"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("not_begun")
+def test_nobody_waits_for_the_dead(cluster: MemoryStore, operator: Client) -> None:
+    """One whose server ended is over as soon as somebody looks."""
+    post(operator)
+    post(operator)
+    first, second = Observation.objects.order_by("pk")
+    Observation.objects.filter(pk=first.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert shown(second)["place"] == 0
+    found = operator.get(f"/api/observations/{first.pk}").json()
+    assert (found["status"], found["error"], found["place"]) == ("failed", LOST, None)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("not_begun")
+def test_only_so_many_wait(cluster: MemoryStore, operator: Client) -> None:
+    codes = [post(operator).status_code for _ in range(11)]
+    assert codes == [202] * 10 + [503]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("not_begun")
+def test_lists_leave_the_trace_out(cluster: MemoryStore, operator: Client) -> None:
+    ident = post(operator).json()["id"]
+    (one,) = operator.get("/api/observations?limit=5").json()["observations"]
+    assert one["id"] == ident
+    assert "trace" not in one
+    assert operator.get("/api/observations?limit=0").status_code == 400
+    assert operator.get("/api/observations/999").status_code == 404
+
+
+class Nodes:
+    """Collectors that answer orders as they are told to; `got` has the orders by node."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, answers: Callable[[str, Order], bytes | None]
+    ) -> None:
+        self.got: dict[str, list[Order]] = {}
+        self._answers = answers
+        monkeypatch.setattr(conversation, "order", self._take)
+
+    def _take(self, node: str, ident: str, body: bytes) -> None:
+        what = read_order(body)
+        self.got.setdefault(node, []).append(what)
+        if (answer := self._answers(node, what)) != b"":
+            mailbox.deliver(ident, node, answer)
+
+
+@pytest.fixture
+def finished(cluster: MemoryStore, operator: Client) -> Iterator[Callable[[], dict[str, Any]]]:
+    """Observe, and wait for the end."""
+
+    def run() -> dict[str, Any]:
+        ident = post(operator).json()["id"]
+        for thread in threading.enumerate():
+            if thread.name == f"observation-{ident}":
+                thread.join(60)
+        found: dict[str, Any] = operator.get(f"/api/observations/{ident}").json()
+        return found
+
+    yield run
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_collector_that_only_reads(
+    finished: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the sender's doesn't observe, no probe is sent, and everybody else is told to end."""
+
+    def answers(node: str, what: Order) -> bytes | None:
+        if isinstance(what, Prepare):
+            return encode(
+                Refused("its collector only reads") if node == "node-1" else Ready(0, (), Clocks(0, 0))
+            )
+        return None if isinstance(what, Finish) else b""
+
+    nodes = Nodes(monkeypatch, answers)
+    found = finished()
+    assert (found["status"], found["trace"]) == ("failed", None)
+    assert found["error"] == "node-1 can't send the probe: its collector only reads"
+    assert [type(one) for one in nodes.got["node-2"]] == [Prepare, Finish]
+    assert not any(isinstance(one, Send) for one in nodes.got["node-1"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_collector_that_never_answers(
+    finished: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is given up after a while, and told to end, should it hear."""
+    monkeypatch.setattr(conversation, "READY_S", 0.2)
+    nodes = Nodes(monkeypatch, lambda *_: b"")
+    found = finished()
+    assert found["error"] == "node-1 can't send the probe: its collector didn't answer in time"
+    assert isinstance(nodes.got["node-1"][-1], Finish)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_ends(
+    finished: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of the sender's connection ends the observation at once."""
+
+    def answers(node: str, what: Order) -> bytes | None:
+        if isinstance(what, Prepare):
+            return encode(Ready(0, (), Clocks(0, 0)))
+        return None if isinstance(what, Send) or node == "node-2" else b""
+
+    Nodes(monkeypatch, answers)
+    found = finished()
+    assert found["status"] == "failed"
+    assert found["error"] == f"node-1 didn't send the probe: {GONE}"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failure_inside_is_an_end(
+    finished: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "predict", lambda *_: 1 // 0)
+    found = finished()
+    assert (found["status"], found["error"]) == ("failed", running.FAILED_INSIDE)
