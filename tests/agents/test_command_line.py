@@ -28,7 +28,7 @@ from tests.agents.fake_kernel import FakeKernel, collectors
 from tests.agents.session_server import SessionServer, write_token
 from tests.live.node_rig import differences
 
-WAIT_S = 60
+WAIT_S = 300
 
 
 def where(kernel: FakeKernel) -> list[str]:

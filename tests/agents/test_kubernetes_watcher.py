@@ -75,7 +75,7 @@ class Run:
         return self.watcher.state().status[section]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             while not condition():
                 await asyncio.sleep(0.01)
         assert self.told.state == self.watcher.state()
@@ -121,7 +121,7 @@ async def running(options: ApiOptions) -> AsyncIterator[Run]:
     made = Watcher("default", lambda: Api(options), told)
     task = asyncio.create_task(made.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             await made.ready.wait()
         told.state = made.state()
         yield Run(made, told)

@@ -50,7 +50,7 @@ async def following(folder: Path) -> AsyncIterator[tuple[Folder, Told]]:
     made = Folder("default", folder, told)
     task = asyncio.create_task(made.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             await made.ready.wait()
             told.state = made.state()
             yield made, told

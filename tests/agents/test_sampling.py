@@ -17,7 +17,7 @@ KEY = NetnsKey("n1", 4, 1)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300):
         while not condition():
             await asyncio.sleep(0.001)
 

@@ -122,7 +122,7 @@ def read_only_start(site: Site, draw: random.Random, seconds: float) -> None:
 
 def _try_to_start(server: Server) -> str:
     argv = [sys.executable, str(ROOT / "manage.py"), "serve", "--port", str(server.port)]
-    done = subprocess.run(argv, env=server.env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=server.env, capture_output=True, text=True, timeout=300, check=False)
     return done.stderr if done.returncode == 1 else f"status {done.returncode}: {done.stderr[-500:]}"
 
 
@@ -224,7 +224,7 @@ def _revive_database(site: Site) -> None:
     """PostgreSQL may have ended for want of space; whoever looks after it starts it again."""
     if (database := site.services.get("database")) is not None:
         time.sleep(0.5)
-        wait_until(lambda: database.start() is None, 60, "PostgreSQL is back")
+        wait_until(lambda: database.start() is None, 300, "PostgreSQL is back")
 
 
 ONE = (

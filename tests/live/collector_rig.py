@@ -148,7 +148,7 @@ class RecordingHost:
             sock.close()
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+async def until(condition: Callable[[], Any], timeout_s: float = 300) -> Any:
     """Wait until the condition holds and return its value."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -121,7 +121,7 @@ class Runtime:
                 env={**os.environ, "TMPDIR": f"{self.home}/tmp"},
             )
 
-    def wait(self, timeout_s: float = 60.0) -> None:
+    def wait(self, timeout_s: float = 300) -> None:
         """Wait until it answers, and give it the image."""
         end = time.monotonic() + timeout_s
         while True:
@@ -141,7 +141,7 @@ class Runtime:
 
     def call(self, method: str, request: bytes = b"") -> dict[int, list[Any]]:
         """Make one CRI call and return the fields of the answer."""
-        return parse_message(self._channel.unary_unary(f"{SERVICE}/{method}")(request, timeout=60.0))
+        return parse_message(self._channel.unary_unary(f"{SERVICE}/{method}")(request, timeout=300))
 
     def run_pod(
         self, name: str, namespace: str, labels: dict[str, str], *, host_network: bool = False

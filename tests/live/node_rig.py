@@ -142,7 +142,7 @@ async def running(
         await asyncio.gather(task, ready, return_exceptions=True)
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 60) -> Any:
+async def until(condition: Callable[[], Any], timeout_s: float = 300) -> Any:
     """Wait until the condition holds and return its value."""
     end = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -183,7 +183,7 @@ def differences(held: NodeState, read: NodeState) -> list[str]:
     return out
 
 
-async def until_equal(runner: Runner, options: NetnsOptions, timeout_s: float = 60) -> None:
+async def until_equal(runner: Runner, options: NetnsOptions, timeout_s: float = 300) -> None:
     """Wait until the folded state equals a fresh dump, and show the difference if it never does."""
     end = time.monotonic() + timeout_s
     while found := differences(runner.state(), await fresh(options)):

@@ -55,7 +55,7 @@ def get(access: dict[str, str], path: str, body: dict[str, object] | None = None
     )
     if data is not None:
         request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=300) as response:
         answer: dict[str, object] = json.load(response)
     return answer
 
@@ -93,7 +93,9 @@ def test_a_live_demo_is_ready_traces_and_leaves_nothing(tmp_path: Path) -> None:
         assert trace(access, "default/web-1", "10.96.1.0", 80) == "DELIVERED"
         (collector,) = [pid for pid in mentioning("--node\0node2\0") if access["url"] in command_of(pid)]
         os.kill(collector, signal.SIGKILL)
-        wait_until(lambda: "the collector of node2 ended" in (tmp_path / "err").read_text(), 60, "its notice")
+        wait_until(
+            lambda: "the collector of node2 ended" in (tmp_path / "err").read_text(), 300, "its notice"
+        )
         assert process.poll() is None
         assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
     assert process.returncode == 0
@@ -133,13 +135,13 @@ def test_a_lab_in_a_user_namespace_is_reached_from_another_terminal(tmp_path: Pa
         )
         run_lab(tmp_path, "mend")
         run_lab(tmp_path, "add-pod", "node2", "shop-1")
-        wait_until(lambda: pods(access) == 3 + DNS_PODS, 60, "the new pod")
+        wait_until(lambda: pods(access) == 3 + DNS_PODS, 300, "the new pod")
     assert left_behind(tmp_path) == []
 
 
 def answers(access: dict[str, str]) -> bool:
     try:
-        urllib.request.urlopen(access["url"] + "/healthz", timeout=60).close()
+        urllib.request.urlopen(access["url"] + "/healthz", timeout=300).close()
     except urllib.error.HTTPError:
         return True
     except OSError:
@@ -163,7 +165,7 @@ def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(
     with demo(tmp_path, "--nodes", "1", "--pods", "1", under=under) as (process, access):
         process.kill()
         process.wait()
-        wait_until(lambda: not answers(access), 60, "the end of the killed demo's server")
+        wait_until(lambda: not answers(access), 300, "the end of the killed demo's server")
     with demo(tmp_path, "--nodes", "1", "--pods", "2", under=under) as (process, access):
         assert pods(access) == 3
     assert process.returncode == 0
@@ -172,7 +174,7 @@ def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(
 
 def test_where_no_lab_can_run_a_recorded_one_is_replayed(tmp_path: Path) -> None:
     with demo(tmp_path, "--replay") as (process, access):
-        wait_until(lambda: pods(access) == 15, 60, "the recording's pods")
+        wait_until(lambda: pods(access) == 15, 300, "the recording's pods")
         assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
         assert "recorded" in (tmp_path / "err").read_text()
     assert process.returncode == 0

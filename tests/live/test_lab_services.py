@@ -158,7 +158,7 @@ def test_pods_make_some_traffic(cluster: Cluster) -> None:
 
     cluster.exec("node1", ["conntrack", "-F"])
     with Traffic(cluster):
-        wait_until(seen, 60, "the pods' traffic")
+        wait_until(seen, 300, "the pods' traffic")
 
 
 def test_what_is_no_question_is_not_answered(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_an_ordinary_user_builds_breaks_and_removes_a_cluster(tmp_path: Path) ->
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
     assert done.stdout == "done\n", done.stderr
 
@@ -98,7 +98,7 @@ def test_without_privileges_one_line_says_what_is_needed(tmp_path: Path) -> None
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
     assert done.returncode == 1
     assert "the lab needs root, or a user namespace" in done.stderr

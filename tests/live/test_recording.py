@@ -77,7 +77,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
             _wait_for(lambda: _is_last(_recorded(path)), "the last change was not recorded")
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=60) == 0
+            assert process.wait(timeout=300) == 0
             assert process.stderr is not None
             process.stderr.close()
     return path
@@ -99,7 +99,7 @@ def test_a_recording_is_replayed_against_a_server(recording: Path, tmp_path: Pat
         stack.start_server()
         argv = [sys.executable, "-m", "agents", "replay", str(recording), "--server", access.url]
         argv += ["--token-file", str(stack.token_file("rec")), "--node", "rec", "--speed", "1000"]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         assert done.stderr.startswith("replayed ")
         addrs = {addr for link in stack.topology()["links"] for addr in link["addrs"]}

@@ -51,7 +51,7 @@ class Served:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -66,13 +66,13 @@ class Served:
                 stdout=out,
                 stderr=out,
             )
-        wait_until(self._answers, 60, f"the server answers; its log: {self.log}")
+        wait_until(self._answers, 300, f"the server answers; its log: {self.log}")
 
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
         try:
-            with urllib.request.urlopen(f"{self.url}/login/", timeout=60):
+            with urllib.request.urlopen(f"{self.url}/login/", timeout=300):
                 return True
         except (urllib.error.URLError, OSError):
             return False
@@ -114,13 +114,13 @@ class Served:
         """Post JSON, and read the answer."""
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         call = urllib.request.Request(f"{self.url}{path}", json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(call, timeout=30) as answer:
+        with urllib.request.urlopen(call, timeout=300) as answer:
             return json.load(answer)
 
     def get(self, path: str, token: str) -> Any:
         """GET a JSON resource."""
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return json.load(answer)
 
     def log_lines(self, pattern: str) -> list[str]:
@@ -226,7 +226,7 @@ class Collector:
         return self.transport.connected and self.last >= 0 and self.acked == self.last
 
 
-async def eventually(condition: Callable[[], Any], timeout_s: float = 60, what: str = "") -> Any:
+async def eventually(condition: Callable[[], Any], timeout_s: float = 300, what: str = "") -> Any:
     """Wait for a condition without blocking the loop."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -48,7 +48,7 @@ class Service:
                     self._process = subprocess.Popen(self._argv, stdout=log, stderr=log, **self._popen)
             return self._answers()
 
-        wait_until(up, 60, f"{self.name} starts", every_s=0.1)
+        wait_until(up, 300, f"{self.name} starts", every_s=0.1)
 
     def pids(self) -> list[int]:
         """Its process and all of that one's children: PostgreSQL's are in sessions of their own."""

@@ -38,7 +38,7 @@ class Socket:
 
     async def output(self) -> dict[str, Any]:
         """The server's next event of any kind."""
-        event: dict[str, Any] = await self._asgi.receive_output(timeout=60)
+        event: dict[str, Any] = await self._asgi.receive_output(timeout=300)
         return event
 
     async def read(self) -> str:
@@ -54,4 +54,4 @@ class Socket:
     async def close(self) -> None:
         """Go away, and wait until the server is done with it."""
         await self._asgi.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self._asgi.wait(timeout=60)
+        await self._asgi.wait(timeout=300)

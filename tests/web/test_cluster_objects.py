@@ -180,7 +180,7 @@ async def test_objects_come_over_a_real_socket_and_are_acknowledged_from_the_jou
         assert watcher.source.state().objects.services == {WEB.key: WEB}
         graph = served.get("/api/topology", served.api_token)
         assert [one["name"] for one in graph["nodes"]] == ["n1"], "a cluster is no node"
-        with urllib.request.urlopen(f"{served.url}/healthz", timeout=60) as health:
+        with urllib.request.urlopen(f"{served.url}/healthz", timeout=300) as health:
             assert health.status == 200
     async with Told(served, SOURCE, NodeState(SOURCE, status=READ)) as again:
         again.source.apply(services(API))

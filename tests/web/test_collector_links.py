@@ -55,7 +55,7 @@ class Link:
         self._events.put_nowait({"type": f"websocket.{kind}", **fields})
 
     async def until(self, condition: Any) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while not condition():
                 await asyncio.sleep(0.01)
 

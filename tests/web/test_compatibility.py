@@ -219,7 +219,7 @@ def asked(served: Served) -> Any:
     """Trace from pod to pod now; None while the answer isn't there."""
     headers = {"Authorization": f"Bearer {served.api_token}", "Content-Type": "application/json"}
     request = urllib.request.Request(f"{served.url}/api/traces", PLACES.encode(), headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=300) as answer:
         run = json.load(answer)
     done = served.get(f"/api/traces/{run['id']}", served.api_token)
     return done if done["status"] == "done" else None

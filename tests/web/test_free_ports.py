@@ -31,5 +31,7 @@ for _ in range(2):
 
 
 def test_a_free_port_is_given_once_and_a_server_takes_it_again_after_a_restart() -> None:
-    done = subprocess.run([sys.executable, "-c", CLASH], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", CLASH], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr

@@ -76,10 +76,10 @@ def test_what_comes_twice_is_kept_once_and_all_of_it_acknowledged() -> None:
     assert journal.queued_bytes == 600
     journal.start()
     try:
-        wait_until(lambda: acks.seqs == [3], 60, "the journal writes")
+        wait_until(lambda: acks.seqs == [3], 300, "the journal writes")
         journal.append(acks.entry(3, sysctl(3)))
         journal.append(acks.entry(4, NodeDelta(netns=(NetnsDelta(KEY, conntrack=NOISE),))))
-        wait_until(lambda: acks.seqs == [3, 4], 60, "noise is acknowledged")
+        wait_until(lambda: acks.seqs == [3, 4], 300, "noise is acknowledged")
     finally:
         journal.stop()
     assert journal.queued_bytes == 0
@@ -109,8 +109,8 @@ def test_nothing_is_acknowledged_that_could_not_be_written(monkeypatch: pytest.M
     journal.append(acks.entry(2, sysctl(2)))
     journal.start()
     try:
-        wait_until(lambda: acks.seqs == [2], 60, "the journal tries again")
-        wait_until(journal.has_room, 60, "there is room again")
+        wait_until(lambda: acks.seqs == [2], 300, "the journal tries again")
+        wait_until(journal.has_room, 300, "there is room again")
     finally:
         journal.stop()
     assert JournalEntry.objects.count() == 2

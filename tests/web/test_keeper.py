@@ -45,6 +45,6 @@ def test_the_thread_survives_what_nobody_thought_of(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(keeper, "_look", look)
     keeper.start()
     try:
-        wait_until(lambda: len(looks) >= 3, 60, "the keeper looks again after a failure")
+        wait_until(lambda: len(looks) >= 3, 300, "the keeper looks again after a failure")
     finally:
         keeper.stop()

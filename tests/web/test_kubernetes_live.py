@@ -56,7 +56,7 @@ class Cluster:
         return found[0] if found else {"complete": False, "connected": False}
 
     async def until(self, condition: Any) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while not await condition():
                 await asyncio.sleep(0.05)
 

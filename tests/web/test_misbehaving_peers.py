@@ -134,7 +134,7 @@ async def test_sockets_that_misbehave_leave_nothing(
                 await asyncio.to_thread(misdeed, raw)
                 raws.append(raw)
             change(store, "a", pod_delta(len(raws)))
-        await eventually(lambda: nothing_left(quick, others=1), 60, "all that misbehaved are gone")
+        await eventually(lambda: nothing_left(quick, others=1), 300, "all that misbehaved are gone")
         change(store, "a", pod_delta(999))
         revision = await asyncio.to_thread(get_topology().advance)
         while page.revision < revision:

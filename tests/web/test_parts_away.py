@@ -52,7 +52,7 @@ class Site:
         """GET: status, headers, body."""
         request = urllib.request.Request(self.server.url + path, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as err:
             return err.code, err.headers, err.read()

@@ -37,7 +37,7 @@ def manage(folder: Path, *words: str, umask: int = 0, **env: str) -> subprocess.
         capture_output=True,
         text=True,
         umask=umask,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -107,7 +107,7 @@ def test_of_processes_that_start_at_once_on_a_fresh_folder_all_have_one_secret(t
     for process in starting:
         assert process.stdout is not None
         assert process.stdout.readline() == "making\n"
-    keys = [process.communicate("go\n", timeout=60)[0].strip() for process in starting]
+    keys = [process.communicate("go\n", timeout=300)[0].strip() for process in starting]
     assert len(keys[0]) == 64
     assert keys[0] == keys[1]
     assert [path.name for path in tmp_path.iterdir() if "secret" in path.name] == ["secret.key"]

@@ -78,7 +78,7 @@ async def test_it_judges_is_missed_and_keeps_what_it_found(served: Served) -> No
 
     # The server dies without a word: no process is left behind, and the next server knows the problem.
     served.kill()
-    wait_until(lambda: not Path(f"/proc/{second}").exists(), 30, "the process ends with its server")
+    wait_until(lambda: not Path(f"/proc/{second}").exists(), 300, "the process ends with its server")
     await asyncio.to_thread(served.start)
     async with Collector(served, "n1"):
         await eventually(lambda: state() == "current", what="the next server's process judges")

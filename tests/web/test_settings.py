@@ -35,7 +35,7 @@ def serve(**env: str) -> subprocess.CompletedProcess[str]:
     """Start a server that is to refuse."""
     command = [sys.executable, "manage.py", "serve", "--port", "0"]
     return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=60
+        command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, timeout=300
     )
 
 

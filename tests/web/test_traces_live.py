@@ -46,7 +46,7 @@ def post(address: str, token: str, request: dict[str, Any]) -> dict[str, Any]:
         data=json.dumps(request).encode(),
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(call, timeout=60) as answer:
+    with urllib.request.urlopen(call, timeout=300) as answer:
         assert answer.status == 202
         body: dict[str, Any] = json.load(answer)
         return body

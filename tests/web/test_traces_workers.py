@@ -72,7 +72,7 @@ def post(server: Served, request: dict[str, Any]) -> str:
         data=json.dumps(request).encode(),
         headers={"Authorization": f"Bearer {server.api_token}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(call, timeout=60) as answer:
+    with urllib.request.urlopen(call, timeout=300) as answer:
         return str(json.load(answer)["id"])
 
 

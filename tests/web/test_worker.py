@@ -42,7 +42,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcessWorker]:
         event.clear()
     worker = InProcessWorker()
     worker.start()
-    wait_until(lambda: app.control.ping(timeout=0.1), 60, "the worker answers")
+    wait_until(lambda: app.control.ping(timeout=0.1), 300, "the worker answers")
     yield worker
     worker.stop()
 
@@ -83,7 +83,7 @@ def test_a_worker_process_without_redis_ends_with_a_sentence(tmp_path: Path) -> 
     """It would wait for ever, and look well."""
     env = {**os.environ, "NETVIZ_REDIS_URL": "", "NETVIZ_VAR_DIR": str(tmp_path)}
     argv = [sys.executable, "-m", "celery", "-A", "netviz", "worker"]
-    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
     assert "a worker needs NETVIZ_REDIS_URL" in done.stderr
     assert "Traceback" not in done.stderr

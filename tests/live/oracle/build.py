@@ -174,7 +174,7 @@ def _batch(up: Built, place: str, argv: list[str], lines: list[str]) -> None:
 
 
 def _run(up: Built, place: str, argv: list[str], text: str) -> None:
-    done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=60, env=_ENV)
+    done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=300, env=_ENV)
     if done.returncode:
         lines = text.splitlines()
         for line in done.stderr.strip().splitlines():
