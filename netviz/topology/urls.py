@@ -9,5 +9,6 @@ from netviz.topology import views
 urlpatterns: list[URLPattern] = [
     path("", views.page, name="map"),
     path("api/topology", views.topology, name="api-topology"),
+    path("api/search", views.search, name="api-search"),
     path("api/netns/<str:key>", views.netns, name="api-netns"),
 ]

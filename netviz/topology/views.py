@@ -1,4 +1,4 @@
-"""The page, the graph and the inspector's detail."""
+"""The page, the graph, the search and the inspector's detail."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from netviz.inventory.access import READ, require_scope, role_of
 from netviz.inventory.answers import methods, refuse
 from netviz.topology.detail import netns_detail
 from netviz.topology.live import filtered, get_topology
+from netviz.topology.search.finder import LIMIT, as_json, get_finder
 
 _encode = msgspec.json.Encoder().encode
+MOST_HITS = 200
 BUNDLE = ("dist/app.js", "dist/app.css")
 
 
@@ -30,6 +32,7 @@ def page(request: HttpRequest) -> HttpResponse:
     role = role_of(request.user)
     missing = [name for name in BUNDLE if finders.find(name) is None]
     context = {"role": role, "missing": missing}
+    get_finder().warm()
     return render(request, "topology/map.html", context, status=200 if role else 403)
 
 
@@ -41,6 +44,17 @@ def topology(request: HttpRequest) -> HttpResponse:
     revision, graph = get_topology().graph(node, pod)
     lists = filtered(graph, node, pod)
     return HttpResponse(_encode({"revision": revision, **lists}), content_type="application/json")
+
+
+@methods("GET")
+@require_scope(READ)
+def search(request: HttpRequest) -> HttpResponseBase:
+    """Answer with what has ?q= in its name or one of its addresses, the best first; at most ?limit=."""
+    limit = request.GET.get("limit", str(LIMIT))
+    if not limit.isascii() or not limit.isdigit() or not 0 < int(limit) <= MOST_HITS:
+        return refuse(400, f"limit is a number from 1 to {MOST_HITS}")
+    found = get_finder().find(request.GET.get("q", ""), int(limit))
+    return HttpResponse(_encode(as_json(found)), content_type="application/json")
 
 
 @methods("GET")

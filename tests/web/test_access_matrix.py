@@ -205,6 +205,7 @@ MATRIX = {
     "healthz": Line(public, wrong_method),
     "metrics": Line(metrics, wrong_method),
     "api/topology": READ,
+    "api/search": READ,
     "api/netns/<str:key>": Line(scope("read"), wrong_method, "api/netns/n1:4:1:0"),
     "api/nodes/<str:name>/state": READ,
     "api/traces": Line(scope("read"), scope("trace")),
