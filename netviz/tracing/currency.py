@@ -21,7 +21,7 @@ from netviz.core.sim.reads import Reads
 from netviz.core.state.freshness import Stale
 from netviz.tracing.doubt import sentence, stale_in
 from netviz.tracing.models import TraceRun
-from netviz.tracing.predict import CannotTrace, Prediction, predict, resolve
+from netviz.tracing.predict import CannotTrace, Ends, Prediction, ends_of, predict, resolve
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View, live
 
@@ -63,20 +63,28 @@ class Kept:
         self.doubted = any("stale" in entry for entry in result["state"])
         self.lock = threading.Lock()
         self.reads: Reads | None = None
+        self.ends: Ends | None = None
         self.note = ""
         self.alike_at_s: float | None = None
         self.outdated_since_s: float | None = None
 
     def compare(self, request: TraceRequest, view: View, now_s: float) -> None:
         """Trace again if the state answers a question otherwise."""
-        if self.reads is None or not self.reads.hold(view.cluster):
+        if self.reads is None or not self.reads.hold(view.cluster) or self._means_another(request, view):
             self._again(request, view, now_s)
         elif not self.note:
             self.alike_at_s = now_s
 
+    def _means_another(self, request: TraceRequest, view: View) -> bool:
+        """Tell whether what users call the ends means something else now."""
+        try:
+            return ends_of(request, view) != self.ends
+        except CannotTrace:
+            return True
+
     def take(self, prediction: Prediction, now_s: float) -> None:
         """Compare what came of another trace with the kept one."""
-        self.reads = prediction.reads
+        self.reads, self.ends = prediction.reads, prediction.ends
         self._set("" if essence_of(prediction.result) == self.essence else CHANGED, now_s)
 
     def _again(self, request: TraceRequest, view: View, now_s: float) -> None:
@@ -178,7 +186,8 @@ def essence_of(result: dict[str, Any]) -> bytes:
         )
         for branch in result["branches"]
     ]
-    essence = msgspec.json.encode((result["flow"], result["disposition"], branches), order="deterministic")
+    flow = {name: value for name, value in result["flow"].items() if name != "service"}
+    essence = msgspec.json.encode((flow, result["disposition"], branches), order="deterministic")
     return hashlib.blake2b(essence, digest_size=16).digest()
 
 

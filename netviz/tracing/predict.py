@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import product
 from typing import Any, NamedTuple
 
 from django.conf import settings
 
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
+from netviz.core.sim.meaning import End, source_end, target_end
 from netviz.core.sim.reads import Reads, Recording
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Flow, Trace
@@ -28,41 +30,65 @@ class CannotTrace(ValueError):
     """The flow's ends aren't in the state; the message is one sentence for people."""
 
 
+class Ends(NamedTuple):
+    """What a request's ends mean: each as names of which the first that fits is meant; port and protocol."""
+
+    source: End
+    target: End
+
+
 class Resolved(NamedTuple):
     """A request with its ends found in a view; what was asked of its state for that is recorded, and what will be."""
 
     flow: Flow
     view: View
     recording: Recording
+    ends: Ends
 
 
 class Prediction(NamedTuple):
-    """A trace, its JSON with the inputs that it read, and all that was asked of the state for it."""
+    """A trace, its JSON with the inputs that it read, all that was asked of the state for it, and what its ends meant."""
 
     result: dict[str, Any]
     reads: Reads
     trace: Trace
+    ends: Ends
+
+
+def ends_of(request: TraceRequest, view: View) -> Ends:
+    """Find what users call a request's ends. Raises: CannotTrace."""
+    try:
+        return Ends(
+            source_end(view.cluster, request.source),
+            target_end(view.cluster, request.target, request.dport, request.proto),
+        )
+    except EndpointError as err:
+        raise CannotTrace(str(err)) from None
 
 
 def resolve(request: TraceRequest, view: View) -> Resolved:
     """Find a request's ends. Raises: CannotTrace."""
     if not view.cluster.nodes:
         raise CannotTrace("no node's state is known yet: no collector has sent one")
-    recording = Recording(view.cluster)
-    try:
-        flow = resolve_flow(
-            recording.cluster,
-            request.source,
-            request.target,
-            proto=request.proto,
-            sport=request.sport,
-            dport=request.dport,
-            length=request.length,
-            df=request.df,
-        )
-    except EndpointError as err:
-        raise CannotTrace(str(err)) from None
-    return Resolved(flow, view, recording)
+    ends, recording = ends_of(request, view), Recording(view.cluster)
+    refused = ""
+    for source, target in product(ends.source.names, ends.target.names):
+        try:
+            flow = resolve_flow(
+                recording.cluster,
+                source,
+                target,
+                proto=ends.target.proto or request.proto,
+                sport=request.sport,
+                dport=ends.target.dport,
+                length=request.length,
+                df=request.df,
+            )
+        except EndpointError as err:
+            refused = refused or str(err)
+        else:
+            return Resolved(flow, view, recording, ends)
+    raise CannotTrace(refused)
 
 
 def predict(resolved: Resolved) -> Prediction:
@@ -76,7 +102,7 @@ def predict(resolved: Resolved) -> Prediction:
     read |= {name for name, one in view.inputs.items() if one.fault is not None}
     result["state"] = describe(view, sorted(read))
     doubt(result, found)
-    return Prediction(result, reads, trace)
+    return Prediction(result, reads, trace, resolved.ends)
 
 
 def describe(view: View, names: Iterable[str]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from netviz.core.model.link import Link
 from netviz.core.sim.link.cluster_index import EVERYWHERE, having_addr, names_for
 from netviz.core.sim.node_index import peer_of
 from netviz.core.sim.route.fib import route_index
+from netviz.core.sim.services import service_at
 from netviz.core.sim.steps import Place, RouteLookup, Transmit
 from netviz.core.sim.trace import Disposition, Owner, Trace, place_of
 from netviz.core.state.node import ClusterState, NetnsState
@@ -20,12 +21,13 @@ Down = tuple[tuple[Place, str], ...]
 
 
 def with_owners(cluster: ClusterState, trace: Trace) -> Trace:
-    """Return a trace with who has its addresses, and the links that are down where it ends."""
+    """Return a trace with who has its addresses, whose service its target is, and the links that are down where it ends."""
     return msgspec.structs.replace(
         trace,
         source=find_owner(cluster, trace.flow.src),
         target=find_owner(cluster, trace.flow.dst),
         down=_down_at_ends(cluster, trace),
+        service=service_at(cluster, trace.flow.dst, trace.flow.proto, trace.flow.dport),
     )
 
 

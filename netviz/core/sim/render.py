@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from netviz.core.model.addr import format_ip
 from netviz.core.plain import plain
 from netviz.core.sim.headline.sentences import headline_of
@@ -46,6 +48,7 @@ def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str
             "proto": proto_name(flow.proto),
             "len": flow.length,
             "df": flow.df,
+            "service": None if trace.service is None else msgspec.to_builtins(trace.service),
         },
         "disposition": trace.disposition.value,
         "reason": trace.reason,
@@ -54,7 +57,7 @@ def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str
         "headline": headline_of(trace),
         "branches": [
             _branch_json(branch, choice, enter)
-            for branch, choice in zip(trace.branches, choices(trace.branches), strict=True)
+            for branch, choice in zip(trace.branches, choices(trace), strict=True)
         ],
         "state": [dict(entry) for entry in state],
         "assumed": [assumed_text(one) for one in trace.assumed],
@@ -160,6 +163,8 @@ def render_text(trace: Trace, detailed: bool = False) -> str:
 
 def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
     yield render_flow(trace)
+    if trace.service is not None:
+        yield service_text(trace)
     yield f"{trace.disposition.value}{_because(trace.reason)} ({trace.certainty})"
     yield f"{OUTCOMES[outcome_of(trace)]}: {headline_of(trace)}"
     for one in trace.assumed:
@@ -167,7 +172,7 @@ def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
     for direction, limit in zip(("forward", "in reply"), trace.largest, strict=True):
         if limit is not None:
             yield f"largest packet {direction}: {limit_text(limit)}"
-    named = zip(trace.branches, choices(trace.branches), strict=True)
+    named = zip(trace.branches, choices(trace), strict=True)
     for number, (branch, choice) in enumerate(named, 1):
         if choice:
             chance = "" if branch.probability is None else f", probability {branch.probability:.3g}"
@@ -181,6 +186,16 @@ def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
 def render_flow(trace: Trace) -> str:
     """Say in a line what was traced, and from where."""
     return f"{_flow_text(trace.flow)} from {_origin_text(trace.origin)}"
+
+
+def service_text(trace: Trace) -> str:
+    """Say whose service the target is."""
+    service = trace.service
+    assert service is not None
+    port = (
+        f", port {service.port}" if service.port else "" if service.has_port else ", which has no such port"
+    )
+    return f"{format_ip(trace.flow.dst)} is service {service.namespace}/{service.name} ({service.by}){port}"
 
 
 def _flow_text(flow: Flow) -> str:

@@ -252,9 +252,12 @@ class ClusterView:
         self.bodies = BodiesView(cluster.bodies)
         self.within = BodiesView(cluster.bodies)
         self.nodes = NodesView(cast("Section[str, NodeState]", cluster.nodes), self.within)
+        # For words alone: what the API says changes nothing of where packets go, and isn't recorded.
+        self.clusters: Mapping[str, NodeState] = cluster.clusters
 
     def seal(self) -> None:
         """Let go of the state."""
+        self.clusters = {}
         self.nodes.seal()
         self.bodies.seal()
         self.within.seal()

@@ -185,12 +185,25 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     mac: bytes = b""
 
 
+class ServiceName(msgspec.Struct, frozen=True, gc=False):
+    """The service that a flow's target belongs to, by the API. `by` is which of its addresses the target is.
+
+    `has_port`: it has the flow's port, called `port` ("" where ports have no names).
+    """
+
+    namespace: str
+    name: str
+    port: str
+    by: str
+    has_port: bool
+
+
 class Trace(msgspec.Struct, frozen=True, gc=False):
     """All the courses that a flow can take, in a fixed order.
 
     `assumed` is what no state says and the answer rests on. `largest` are the largest packets that pass forward and in
     reply, None where nothing passes or that isn't known. `source` and `target`
-    are who has the flow's addresses; `down` are links with addresses that are down where a path ends for want of a route.
+    are who has the flow's addresses, and `service` whose the target is; `down` are links with addresses that are down where a path ends for want of a route.
     """
 
     flow: Flow
@@ -204,6 +217,7 @@ class Trace(msgspec.Struct, frozen=True, gc=False):
     source: Owner | None = None
     target: Owner | None = None
     down: tuple[tuple[Place, str], ...] = ()
+    service: ServiceName | None = None
 
 
 _SHOWN = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from netviz.core.model.addr import format_ip
 from netviz.core.sim.steps import HookVerdict, Nat, Neighbour, RouteLookup, Transmit
-from netviz.core.sim.trace import Branch, Disposition, Step
+from netviz.core.sim.trace import Branch, Disposition, ServiceName, Step, Trace
 from netviz.core.sim.words.show import endpoint, show
 from netviz.core.sim.words.step import decision, why
 
@@ -14,14 +14,15 @@ MAX_SENTENCE = 120
 Place = tuple[Step, Sequence[Step]]
 
 
-def choices(branches: Sequence[Branch]) -> list[str]:
+def choices(trace: Trace) -> list[str]:
     """Name what sets each branch apart, in their order; "" where there is one branch alone."""
+    branches, service = trace.branches, trace.service
     if len(branches) < 2:
         return [""] * len(branches)
     walks = [list(_steps(branch)) for branch in branches]
     keys = [[_key(step) for step, _ in walk] for walk in walks]
     return [
-        _name(branch, walk, _partings(i, keys))
+        _name(branch, walk, _partings(i, keys), service)
         for i, (branch, walk) in enumerate(zip(branches, walks, strict=True))
     ]
 
@@ -57,25 +58,25 @@ def _partings(own: int, keys: Sequence[Sequence[object]]) -> list[int]:
     return sorted(found)
 
 
-def _name(branch: Branch, walk: list[Place], partings: list[int]) -> str:
+def _name(branch: Branch, walk: list[Place], partings: list[int], service: ServiceName | None) -> str:
     # that a rule is taken not to match says less than what comes of it
     telling = [at for at in partings if walk[at][0].action != "assume no match"] or partings[-1:]
-    named = dict.fromkeys(_text(branch, *walk[at]) for at in telling)
+    named = dict.fromkeys(_text(branch, *walk[at], service) for at in telling)
     return ", then ".join(named) or "the same path, ending sooner"
 
 
-def _text(branch: Branch, step: Step, rest: Sequence[Step]) -> str:
+def _text(branch: Branch, step: Step, rest: Sequence[Step], service: ServiceName | None) -> str:
     """Say where a decision leads: for a rule that translates, to which endpoint."""
     what = step.what
     if isinstance(what, HookVerdict) and what.cause == "hook order":
         pair = [f"the legacy {what.table} table", what.what]
         return " before ".join(pair if what.action == "assume legacy first" else reversed(pair))
     if isinstance(what, HookVerdict) and what.action in ("assume match", "assume no match"):
-        goal = _goal(branch, rest)
+        goal = _goal(branch, rest, service)
         verb = "matches" if what.action == "assume match" else "doesn't match"
         where = f"a rule of {what.hit.within}" if what.hit is not None else "a rule"
         return f"{f'{goal}: ' if goal else ''}{what.expression} in {where} {verb}"
-    if isinstance(what, (HookVerdict, Nat)) and (goal := _goal(branch, rest)):
+    if isinstance(what, (HookVerdict, Nat)) and (goal := _goal(branch, rest, service)):
         return goal
     if isinstance(what, RouteLookup):
         return f"{decision(step)} out of {what.oif or step.dev}"
@@ -87,8 +88,11 @@ def _text(branch: Branch, step: Step, rest: Sequence[Step]) -> str:
     return sentence if len(sentence) <= MAX_SENTENCE else f"{step.kind} {decision(step)}"
 
 
-def _goal(branch: Branch, rest: Sequence[Step]) -> str:
-    """Name the endpoint to which the next translation sends the packet, with the pod where it is delivered."""
+def _goal(branch: Branch, rest: Sequence[Step], service: ServiceName | None) -> str:
+    """Name the endpoint to which the next translation sends the packet, with the pod where it is delivered.
+
+    Where the API says whose the target is: "service shop/web, endpoint web-7d9 on node2 (10.244.2.5:8080)".
+    """
     for step in rest:
         if not isinstance(step.what, Nat) or step.action not in ("dnat", "snat"):
             continue
@@ -96,7 +100,13 @@ def _goal(branch: Branch, rest: Sequence[Step]) -> str:
             port = "" if step.what.unsure else f", port {step.packet.sport}"
             return f"from {format_ip(step.packet.src)}{port}"
         end = branch.forward
-        pod = end.hops[-1].place.pod if end.hops and end.disposition is Disposition.DELIVERED else ""
+        at = end.hops[-1].place if end.hops and end.disposition is Disposition.DELIVERED else None
         shown = endpoint(step.packet.dst, step.packet.dport)
-        return f"{shown} ({pod})" if pod else shown
+        if service is None:
+            return f"{shown} ({at.pod})" if at is not None and at.pod else shown
+        of = f"service {service.namespace}/{service.name}"
+        if at is None or not (at.pod or at.root):
+            return f"{of}, endpoint {shown}"
+        who = at.pod.removeprefix(f"{service.namespace}/") if at.pod else "in the node's network"
+        return f"{of}, endpoint {who} on {at.netns.node} ({shown})"
     return ""

@@ -40,9 +40,11 @@ class Command(OfflineCommand):
             "--objects", metavar="DIR", help="the Kubernetes API's lists, as *.json or *.json.gz"
         )
         parser.add_argument(
-            "--from", dest="source", required=True, metavar="SRC", help="pod, namespace, node or IP"
+            "--from", dest="source", required=True, metavar="SRC", help="pod, namespace, node, IP or workload"
         )
-        parser.add_argument("--to", dest="target", required=True, metavar="DST", help="pod or IP")
+        parser.add_argument(
+            "--to", dest="target", required=True, metavar="DST", help="pod, IP or service, also with :PORT"
+        )
         parser.add_argument("--proto", default="tcp", choices=("tcp", "udp", "icmp", "auto"))
         parser.add_argument("--sport", type=int, metavar="N")
         parser.add_argument(
