@@ -57,6 +57,7 @@ def load() -> list[Kept]:
                 row.unverified,
                 row.pk,
                 row.traced,
+                [(float(at_s), int(pairs)) for at_s, pairs in row.curve],
             )
         )
     return kept
@@ -72,7 +73,9 @@ def write(lead: Leadership, steps: Sequence[Step], **checking: Any) -> None:
             if changed:
                 checking["version"] = F("version") + 1
             lead.write(**checking)
+            now_s = timezone.now().timestamp()
             for key, kept in changed.items():
+                kept.plot(now_s)
                 _put(kept, key in ended)
             Remark.objects.bulk_create(
                 Remark(problem_id=step.kept.row, at=_time(_at(step)), kind=step.what)
@@ -119,6 +122,7 @@ def _put(kept: Kept, ended: bool) -> None:
         "ended_at": _maybe(kept.gone_s) if ended else None,
         "returns": kept.returns,
         "unverified": kept.unverified[:300],
+        "curve": kept.curve,
     }
     if kept.row is None:
         kept.row = Problem.objects.create(

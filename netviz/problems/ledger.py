@@ -24,6 +24,7 @@ SETTLE_S = 0.7
 COLLECTORS_RETURN_S = 30.0
 GRACE_S = 10.0
 LONGEST_GRACE_S = 300.0
+MOST_POINTS = 200
 
 
 class Sight(NamedTuple):
@@ -45,7 +46,8 @@ class Sight(NamedTuple):
 class Kept(msgspec.Struct):
     """A problem that isn't over. `began_s` None: it was there when it was found.
 
-    `row` is its number in the database; `traced`: its flow was, or needn't be.
+    `row` is its number in the database; `traced`: its flow was, or needn't be. `curve` is how many pairs it affected
+    from when on, in Unix seconds.
     """
 
     found: Found
@@ -56,6 +58,19 @@ class Kept(msgspec.Struct):
     unverified: str = ""
     row: int | None = None
     traced: bool = False
+    curve: list[tuple[float, int]] = []
+
+    def plot(self, now_s: float) -> None:
+        """Note how many pairs it affects, if that is another number than before; of long curves the older half thins out."""
+        pairs = 0 if self.gone_s is not None else self.found.affects.pairs
+        at_s = self.gone_s if self.gone_s is not None else now_s
+        if not self.curve:
+            at_s = self.began_s or self.found_s
+        if not self.curve or self.curve[-1][1] != pairs:
+            self.curve.append((round(max(at_s, self.curve[-1][0] if self.curve else 0.0), 1), pairs))
+        if len(self.curve) > MOST_POINTS:
+            half = MOST_POINTS // 2
+            self.curve = [*self.curve[:half:2], *self.curve[half:]]
 
     @property
     def grace_s(self) -> float:

@@ -48,6 +48,9 @@ class Problem(models.Model):
     packed = models.BinaryField(
         null=True, help_text="the trace of a flow that fails for it, as tracing keeps it"
     )
+    curve = models.JSONField(
+        default=list, help_text="how many pairs it affected: [Unix seconds, pairs] at each change"
+    )
     told = models.CharField(max_length=8, blank=True, help_text="what the webhook's receiver was told last")
 
     class Meta:

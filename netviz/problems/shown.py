@@ -38,7 +38,7 @@ def list_of(rows: QuerySet[Problem]) -> QuerySet[Problem]:
 
 
 def problem_json(row: Problem, now: datetime, trace: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A problem as the API has it. `row` comes from `list_of`.
+    """A problem as the API has it, without which pairs it affects. `row` comes from `list_of`.
 
     `since` is null where it was there before anybody looked (it is older than `found` then); `gone` says since when
     it isn't found any more, `until` that this is believed; `unverified` what isn't known now that it rests on.
@@ -67,7 +67,7 @@ def problem_json(row: Problem, now: datetime, trace: dict[str, Any] | None = Non
         "unverified": row.unverified or None,
         "where": msgspec.to_builtins(found.where),
         "also_at": msgspec.to_builtins(found.also_at),
-        "affects": msgspec.to_builtins(found.affects),
+        "affects": {name: getattr(found.affects, name) for name in ("pairs", "pods", "more")},
         "check": msgspec.to_builtins(found.check),
         "fix": msgspec.to_builtins(found.fix),
         "also": list(found.also),
@@ -75,6 +75,11 @@ def problem_json(row: Problem, now: datetime, trace: dict[str, Any] | None = Non
         "traced": bool(getattr(row, "traced", trace is not None)),
         "trace": trace,
     }
+
+
+def between_of(row: Problem) -> list[dict[str, Any]]:
+    """Which pairs a problem affects, as JSON."""
+    return [msgspec.to_builtins(one) for one in _found(row).affects.between]
 
 
 def places_of(problem: Mapping[str, Any]) -> list[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 
+from netviz.ingest.models import JournalEntry
 from netviz.inventory.access import READ, TRIAGE, require_scope
 from netviz.inventory.answers import methods, refuse
 from netviz.problems import service
 from netviz.problems.models import Problem
 from netviz.problems.shown import (
     VERSION,
+    between_of,
     checking_json,
     checking_row,
     current,
@@ -24,6 +27,7 @@ from netviz.problems.shown import (
 STATES = ("open", "acknowledged", "muted", "resolved")
 MAX_LIST = 1000
 NEWEST = 200
+SHORTLY = timedelta(seconds=1.5)
 
 
 @methods("GET")
@@ -83,9 +87,24 @@ def act(request: HttpRequest, problem_id: str) -> HttpResponseBase:
 
 
 def whole(row: Problem) -> dict[str, Any]:
-    """A problem with its trace and its remarks."""
+    """A problem with its trace, its remarks, which pairs it affects, and how many it did from when on."""
     remarks = [remark.as_json() for remark in row.remarks.all()]
-    return {**problem_json(row, timezone.now(), row.trace), "remarks": remarks}
+    curve = [
+        {"at": datetime.fromtimestamp(at_s, UTC).isoformat(), "pairs": pairs} for at_s, pairs in row.curve
+    ]
+    more = {"remarks": remarks, "between": between_of(row), "curve": curve, "began_with": began_with(row)}
+    return {**problem_json(row, timezone.now(), row.trace), **more}
+
+
+def began_with(row: Problem) -> str | None:
+    """What changed at the problem's node when it began, as the journal has it in a few words; None where nothing did."""
+    if row.began_at is None or not row.node:
+        return None
+    shortly = (row.began_at - SHORTLY, row.began_at)
+    changes = JournalEntry.objects.filter(
+        node=row.node, kind=JournalEntry.Kind.DELTA, received_at__range=shortly
+    )
+    return changes.order_by("-received_at").values_list("summary", flat=True).first()
 
 
 def find(problem_id: str) -> Problem | None:

@@ -12,7 +12,7 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from netviz.core.check.problem import Difference, NodeHealth, Report
+from netviz.core.check.problem import Affects, Difference, NodeHealth, Report
 from netviz.core.check.problem import Problem as Found
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.ids import NetnsKey
@@ -23,7 +23,7 @@ from netviz.inventory.models import Cluster, Collector, Node
 from netviz.problems import keeping
 from netviz.problems.judging import Judging
 from netviz.problems.leadership import LEASE_S, Leadership, LostLead, release
-from netviz.problems.ledger import SETTLE_S, Ledger, Sight
+from netviz.problems.ledger import MOST_POINTS, SETTLE_S, Kept, Ledger, Sight
 from netviz.problems.models import Checking, Problem, Remark
 from tests.web.states import pod_network, show
 from tests.web.test_problem_ledger import problem
@@ -88,6 +88,33 @@ def test_a_problem_has_one_row_from_beginning_to_end() -> None:
     assert (over.pk, over.ended_at) == (row.pk, datetime.fromtimestamp(1200.0, UTC))
     assert list(Remark.objects.values_list("kind", flat=True)) == ["found", "gone", "ended"]
     assert keeping.load() == []
+
+
+def test_how_many_pairs_it_affects_is_kept_from_its_beginning_to_its_end() -> None:
+    ledger, leader = Ledger(), lead()
+
+    def at(pairs: int) -> Found:
+        return msgspec.structs.replace(problem(), affects=Affects(pairs))
+
+    keeping.write(leader, found(ledger, at(4)))
+    ledger = Ledger(keeping.load())
+    keeping.write(leader, ledger.fold([at(4)], Sight(), 1100.0))
+    keeping.write(leader, ledger.fold([at(9)], Sight(), 1200.0))
+    keeping.write(leader, ledger.fold([], Sight(), 1e10))
+    curve = Problem.objects.get().curve
+    assert [pairs for _, pairs in curve] == [4, 9, 0]
+    assert curve[0][0] == 1000.0
+    assert curve[-1][0] == 1e10
+    assert [at_s for at_s, _ in curve] == sorted(at_s for at_s, _ in curve)
+
+
+def test_a_long_curve_keeps_its_beginning_and_its_end() -> None:
+    kept = Kept(problem(), 0.0, 0.0)
+    for number in range(1000):
+        kept.found = msgspec.structs.replace(kept.found, affects=Affects(number))
+        kept.plot(float(number))
+    assert len(kept.curve) <= MOST_POINTS
+    assert (kept.curve[0], kept.curve[-1]) == ((0.0, 0), (999.0, 999))
 
 
 def test_what_another_leader_may_have_written_is_left_alone() -> None:

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from netviz.core.check.problem import Affects, Command, Where
+from netviz.core.check.problem import Affects, Between, Command, Where
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.trace import Flow
+from netviz.ingest.models import JournalEntry
 from netviz.inventory.models import AuditEntry
 from netviz.problems import keeping
 from netviz.problems.ledger import Ledger, Sight
@@ -242,3 +244,27 @@ def test_a_viewer_decides_nothing(kept: dict[str, str], browser: Callable[[str],
 @pytest.mark.parametrize("number", ["999999", "x", "1" * 30])
 def test_there_is_no_such_problem(browser: Callable[[str], Client], number: str) -> None:
     assert browser("viewer").get(f"/api/problems/{number}").status_code == 404
+
+
+def test_one_says_which_pairs_it_affects_from_when_on_and_what_it_began_with(
+    kept: dict[str, str], browser: Callable[[str], Client]
+) -> None:
+    row = Problem.objects.get(pk=kept["node1"])
+    affects = Affects(12, ("default/web-1",), 0, (Between("default/web-1", "node2, 3 pods", 12),))
+    found = msgspec.structs.replace(row.found, affects=affects)
+    Problem.objects.filter(pk=row.pk).update(
+        body=msgspec.json.encode(found).decode(), curve=[[1000.0, 4], [1100.0, 12]]
+    )
+    assert row.began_at is not None
+    entry = {"node": "node1", "epoch": 1, "kind": "delta", "size": 1, "body": b"", "seq": 1}
+    JournalEntry.objects.create(
+        **entry, summary="routes -1", received_at=row.began_at - timedelta(seconds=0.2)
+    )
+    JournalEntry.objects.create(
+        **{**entry, "seq": 2}, summary="links +1", received_at=row.began_at + timedelta(seconds=9)
+    )
+    said = browser("viewer").get(f"/api/problems/{row.pk}").json()
+    assert said["between"] == [{"source": "default/web-1", "target": "node2, 3 pods", "pairs": 12}]
+    assert [one["pairs"] for one in said["curve"]] == [4, 12]
+    assert said["curve"][0]["at"] == "1970-01-01T00:16:40+00:00"
+    assert said["began_with"] == "routes -1"

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping
+from typing import NamedTuple, Protocol
 
 from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem
 from netviz.core.state.node import ClusterState
+
+
+class Ends(NamedTuple):
+    """The ends of pairs of pods: each a pod and its node, or (without a node) some pods in words."""
+
+    source_node: str
+    source: str
+    target_node: str
+    target: str
 
 
 class LongCheck(Protocol):
@@ -32,8 +41,8 @@ class LongCheck(Protocol):
     def follows(self, problem: Problem, fact: Problem) -> tuple[str, ...] | None:
         """Say what else is in a problem's way if a fact is repaired; None: the problem stays, or that isn't known."""
 
-    def reach(self, problem: Problem) -> Mapping[Hashable, int]:
-        """What a problem affects: groups of ordered pairs of pods -> how many they are."""
+    def reach(self, problem: Problem) -> Mapping[Ends, int]:
+        """What a problem affects: from whom to whom, as long as they are few each pair by itself -> how many pairs."""
 
     def result(self) -> CheckResult:
         """How the check ended there: "unknown", with a reason, if something couldn't be judged."""

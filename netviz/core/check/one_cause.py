@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from netviz.core.check.long import LongCheck
-from netviz.core.check.problem import Affects, Problem
+from netviz.core.check.long import Ends, LongCheck
+from netviz.core.check.problem import Affects, Between, Problem
 from netviz.core.check.text import affects
 
 V = TypeVar("V")
-Reach = Mapping[Hashable, int]
+Reach = Mapping[Ends, int]
+MAX_BETWEEN = 50
 NOBODY: Reach = {}
 
 
@@ -106,9 +107,10 @@ def _as_one(group: list[Told]) -> Problem:
     if len(families) == 1 and first.family:
         said = f"Over {first.family}, {first.consequence[:1].lower()}{first.consequence[1:]}"
         first = msgspec.structs.replace(first, consequence=said)
-    if not others:
-        return first
     reach = {key: count for told in group for key, count in told.reach.items()}
+    between = _between(reach)
+    if not others:
+        return msgspec.structs.replace(first, affects=msgspec.structs.replace(first.affects, between=between))
     affected = first.affects
     for one in others:
         affected = _both(affected, one.affects, reach)
@@ -116,7 +118,7 @@ def _as_one(group: list[Told]) -> Problem:
     headlines = [one.headline for one in others]
     return msgspec.structs.replace(
         first,
-        affects=affected,
+        affects=msgspec.structs.replace(affected, between=between),
         also_at=tuple(
             one
             for one in _unique((*[one.also_at for one in all_of], [one.where for one in others]))
@@ -147,6 +149,28 @@ def _both(one: Affects, other: Affects, reach: Reach) -> Affects:
     """Put together whom two affect; their pairs are counted by `reach` where that knows of more."""
     named = affects((*one.pods, *other.pods), max(one.pairs, other.pairs, sum(reach.values())))
     return msgspec.structs.replace(named, more=max(named.more, one.more, other.more))
+
+
+def _between(reach: Reach) -> tuple[Between, ...]:
+    """Write from whom to whom pairs are affected: those from pods of one node to pods of one are told together."""
+    groups: dict[tuple[str, str], list[tuple[Ends, int]]] = {}
+    for ends, count in reach.items():
+        source = (ends.source_node or ends.source, ends.target_node or ends.target)
+        groups.setdefault(source, []).append((ends, count))
+    found = [
+        Between(
+            _pods({(one.source_node, one.source) for one, _ in group}),
+            _pods({(one.target_node, one.target) for one, _ in group}),
+            sum(count for _, count in group),
+        )
+        for group in groups.values()
+    ]
+    return tuple(sorted(found, key=lambda one: (-one.pairs, one.source, one.target))[:MAX_BETWEEN])
+
+
+def _pods(pods: set[tuple[str, str]]) -> str:
+    node, name = next(iter(pods))
+    return name if len(pods) == 1 else f"{node}, {len(pods)} pods"
 
 
 def _breaks(problem: Problem) -> bool:

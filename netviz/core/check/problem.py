@@ -45,15 +45,25 @@ class Command(msgspec.Struct, frozen=True):
     command: str
 
 
+class Between(msgspec.Struct, frozen=True):
+    """Ordered pairs of pods that a problem affects: from whom, to whom (a pod, or so many of a node), how many pairs."""
+
+    source: str
+    target: str
+    pairs: int
+
+
 class Affects(msgspec.Struct, frozen=True):
     """Whom a problem affects: how many ordered pairs of pods, and which pods (`NAMESPACE/NAME`, sorted).
 
-    `pods` may be cut; `more` is how many are left out.
+    `pods` may be cut; `more` is how many are left out. `between` are the pairs, those of the same nodes together, the
+    most first; it may be cut, too.
     """
 
     pairs: int = 0
     pods: tuple[str, ...] = ()
     more: int = 0
+    between: tuple[Between, ...] = ()
 
 
 class Edit(msgspec.Struct, frozen=True):

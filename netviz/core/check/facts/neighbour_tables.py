@@ -68,4 +68,5 @@ FACT = Fact(
     kinds=("neighbours-full",),
     needs=("kernel_stats",),
     find=_find,
+    compares=True,
 )

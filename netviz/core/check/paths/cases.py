@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import msgspec
 
+from netviz.core.check.long import Ends
 from netviz.core.check.paths.contract import Ask, Verdict
 from netviz.core.check.paths.pairs import Key
 from netviz.core.model.ids import NetnsKey
@@ -58,20 +59,31 @@ class Case(msgspec.Struct):
         return self.kind, self.detail
 
 
-def reach_of(case: Case) -> dict[Hashable, int]:
-    """The ordered pairs of pods that a case is about: each by itself as long as they are few, else groups, -> how many."""
-    found: dict[Hashable, int] = {}
+def reach_of(case: Case, name: Callable[[NetnsKey], str]) -> dict[Ends, int]:
+    """The ordered pairs of pods that a case is about, each by itself as long as they are few -> how many."""
+    found: dict[Ends, int] = {}
     for token, count in case.pairs.items():
         key, sources, targets = token[0], case.pods[token[1]], case.pods[token[2]]
         whole = all(len(group.pods) == group.size for group in (sources, targets))
         if not whole or count > MAX_SINGLE:
-            found[token] = count
+            ends = Ends(*_words(sources, name), *_words(targets, name))
+            found[ends] = found.get(ends, 0) + count
             continue
         for one in sources.pods:
             for other in targets.pods:
                 if one != other and (key[0] == "alone" or (one.node == other.node) == (key[0] == "near")):
-                    found[one, other] = 1
+                    found[Ends(one.node, name(one), other.node, name(other))] = 1
     return found
+
+
+def _words(group: Group, name: Callable[[NetnsKey], str]) -> tuple[str, str]:
+    """A group's node, where it is one's, and what it is called."""
+    first = group.pods[0]
+    if group.size == 1:
+        return first.node, name(first)
+    if group.token[0] == "node":
+        return "", f"{first.node}, {group.size} pods such as {name(first)}"
+    return "", f"{group.size} pods such as {name(first)}"
 
 
 def nodes_of(trace: Trace) -> Collection[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 
+from netviz.core.check.long import Ends
 from netviz.core.check.paths.audit import Audit, Picker
 from netviz.core.check.paths.cases import Looked
 from netviz.core.check.paths.consequences import Consequences
@@ -190,8 +191,8 @@ class PathsCheck:
         """Say what else is in the way of a problem's flow without a fact; None where that isn't what it fails for."""
         return self._consequences.follows(problem.key, fact)
 
-    def reach(self, problem: Problem) -> Mapping[Hashable, int]:
-        """The pairs that a problem affects: who to whom, as classes, -> how many."""
+    def reach(self, problem: Problem) -> Mapping[Ends, int]:
+        """The pairs that a problem affects: from whom to whom -> how many."""
         return self._consequences.reach(problem.key)
 
     def counts(self) -> tuple[int, int]:

@@ -6,16 +6,19 @@ with these: where its cause is gone, it was a consequence of the fact.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from netviz.core.check.long import Ends
 from netviz.core.check.paths.cases import Case, reach_of
+from netviz.core.check.paths.contract import pod_name
 from netviz.core.check.paths.identity import identity_of
 from netviz.core.check.paths.judge import MAX_MOVES
 from netviz.core.check.paths.repair import without
 from netviz.core.check.paths.telling import beyond
 from netviz.core.check.problem import Edit, Problem
 from netviz.core.check.repairs import repaired
+from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.headline.cause import cause_of
 from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.outcome import GOOD, UNSURE, outcome_of
@@ -50,10 +53,13 @@ class Consequences:
         if len(self._known) > MAX_KNOWN:
             self._known.clear()
 
-    def reach(self, key: str) -> Mapping[Hashable, int]:
-        """The pairs of a case: classes -> how many."""
+    def reach(self, key: str) -> Mapping[Ends, int]:
+        """The pairs of a case: from whom to whom -> how many."""
         case = self._cases.get(key)
-        return reach_of(case) if case is not None else {}
+        return reach_of(case, self._name) if case is not None else {}
+
+    def _name(self, key: NetnsKey) -> str:
+        return pod_name(self._cluster.nodes[key.node].netns[key].netns.pod)
 
     def follows(self, key: str, fact: Problem) -> Answer:
         """Say what else is in the way of a case's flow without a fact; None where the fact isn't why it fails."""

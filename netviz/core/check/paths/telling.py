@@ -154,7 +154,8 @@ def _affects(world: World, case: Case) -> Affects:
     pods = dict.fromkeys(key for group in groups for key in group.pods)
     total = max(sum(group.size for group in groups), len(pods))
     names = (pod_name(world.pod(key).ns.netns.pod) for key in pods)
-    named = affects(names, sum(reach_of(case).values()))
+    pairs = sum(reach_of(case, lambda key: pod_name(world.pod(key).ns.netns.pod)).values())
+    named = affects(names, pairs)
     single = all(group.size == len(group.pods) for group in groups)
     return named if single else msgspec.structs.replace(named, more=total - len(named.pods))
 
