@@ -204,7 +204,7 @@ export function makeProblem(id: string, headline: string, node: string, key: str
   };
 }
 
-function makeChecking(snapshot: Snapshot): Snapshot["checking"][number] {
+export function makeChecking(snapshot: Snapshot): Snapshot["checking"][number] {
   const check = { judged: 15, unit: "links", reason: "", demands: "Every pod's link is up." };
   return {
     id: "checking",

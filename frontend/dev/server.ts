@@ -1,7 +1,7 @@
 // A stand-in for the server: the page, a feed and traces of a made-up cluster. For looking at the
 // page during development; the real server needs none of this.
 //
-//   /?nodes=3&pods=5&troubled=1&vxlan=1&role=viewer&churn=1&fault=no-route&mute=1
+//   /?nodes=3&pods=5&problems=6&troubled=1&vxlan=1&role=viewer&churn=1&fault=no-route&mute=1
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
@@ -10,6 +10,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 import type { Snapshot } from "../src/graph/model.js";
 import type { TraceRequest, TraceRun } from "../src/trace/types.js";
 import { makeCluster, makePod, podKey } from "./cluster.js";
+import { problemDetail, putProblems } from "./problems.js";
 import { type Fault, sampleTrace } from "./sampletrace.js";
 
 interface Scenario {
@@ -28,6 +29,7 @@ function scenario(options: URLSearchParams): Scenario {
     troubled: options.has("troubled"),
     vxlan: options.has("vxlan"),
   });
+  if (options.has("problems")) putProblems(cluster, number("problems", 0));
   return { cluster, options };
 }
 
@@ -87,6 +89,10 @@ async function answer(
   else if (url.pathname.startsWith("/api/traces/")) {
     const run = runs.get(url.pathname.slice("/api/traces/".length));
     json(run ? 200 : 404, run ?? { error: "There is no such trace." });
+  } else if (url.pathname === "/api/problems") json(200, { version: 1, problems: [] });
+  else if (url.pathname.startsWith("/api/problems/")) {
+    const problem = current.cluster.problems.find((one) => one.id === url.pathname.split("/").pop());
+    json(problem ? 200 : 404, problem ? problemDetail(problem, current.cluster) : { error: "gone" });
   } else if (url.pathname.startsWith("/api/netns/")) {
     json(200, detail(decodeURIComponent(url.pathname.slice("/api/netns/".length))));
   } else next();

@@ -82,9 +82,26 @@ export interface Remark {
   text: string;
 }
 
+/** Pairs of pods that a problem affects: each end is a pod, or so many of a node. */
+export interface Between {
+  source: string;
+  target: string;
+  pairs: number;
+}
+
+export interface CurvePoint {
+  at: string;
+  pairs: number;
+}
+
 export interface ProblemDetail extends ProblemObj {
   trace: Trace | null;
   remarks: Remark[];
+  between: Between[];
+  /** How many pairs it affected, from when on. */
+  curve: CurvePoint[];
+  /** What changed at its node when it began; null where that isn't known. */
+  began_with: string | null;
 }
 
 export interface ProblemAction {

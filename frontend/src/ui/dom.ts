@@ -71,6 +71,27 @@ export function copyButton(text: string | (() => string), label = "Copy"): HTMLB
   return button;
 }
 
+/** The same as a button with words, which say for a moment that it is done. */
+export function wordedCopy(
+  text: () => string,
+  words: string,
+  label: string,
+  testid: string,
+): HTMLButtonElement {
+  const said = h("span", {}, words);
+  const button = h(
+    "button",
+    { type: "button", title: label, "aria-label": label, "data-testid": testid },
+    said,
+  );
+  button.addEventListener("click", async () => {
+    button.style.minWidth = `${button.offsetWidth}px`;
+    setText(said, (await copy(text())) ? "Copied" : "Not copied");
+    window.setTimeout(() => setText(said, words), 2000);
+  });
+  return button;
+}
+
 /** Tabs of which one is in the Tab order; the arrow keys, Home and End go to the others. */
 export function tabList(attributes: Attributes, tabs: HTMLElement[]): HTMLElement {
   for (const tab of tabs) {

@@ -4,10 +4,13 @@ import type { Api, ProblemAction, ProblemDetail, Remark } from "../api.js";
 import type { Command, ProblemObj } from "../graph/model.js";
 import { harmTitle, lasting, markOf, moment, plural, podsOf } from "../problems.js";
 import { FIRST_VIEW, formatRoute, type TraceView } from "../route.js";
+import { type TicketForm, ticket } from "../ticket.js";
+import { hopTitle } from "../trace/format.js";
 import type { Trace } from "../trace/types.js";
-import { copyButton, h, icon } from "./dom.js";
+import { copyButton, h, icon, wordedCopy } from "./dom.js";
 import { errorNote } from "./errors.js";
 import { markIcon } from "./problemlist.js";
+import { betweenTable, curveChart } from "./reach.js";
 import { type Failure, failureNote, failureOf, traceStrip } from "./tracestrip.js";
 
 export interface DetailContext {
@@ -92,15 +95,17 @@ export class ProblemDetailView {
     this.triage.dataset.acknowledged = String(problem.acknowledged !== null);
     this.triage.dataset.over = String(problem.until !== null);
     this.triage.dataset.muted = String(problem.muted !== null);
+    const { remarks, between, curve } = this.detail ?? {};
     const text =
-      head.map((part) => part.outerHTML).join("") + String(this.detail?.remarks.length) + problem.traced;
+      head.map((part) => part.outerHTML).join("") +
+      JSON.stringify([remarks?.length, between, curve, problem.traced]);
     if (text === this.shown) return;
     this.shown = text;
     this.head.replaceChildren(...head);
     this.evidence.replaceChildren(...this.evidenceParts());
     this.commands.replaceChildren(...commandRows("Check", problem.check), ...commandRows("Fix", problem.fix));
     if (problem.fix.length > 0) this.commands.append(h("p", { class: "muted" }, "netviz never runs a fix."));
-    this.remarks.replaceChildren(...affected(problem), ...this.history(now));
+    this.remarks.replaceChildren(...this.reach(now), ...affected(problem), ...this.history(now));
   }
 
   private topLine(): HTMLElement {
@@ -114,6 +119,8 @@ export class ProblemDetailView {
     onMap.addEventListener("click", () => this.context.onMap(this.problem));
     const trace = this.traceHref;
     const link = copyButton(() => location.href, "Copy a link to this problem");
+    const ticketAs = (form: TicketForm, words: string) =>
+      wordedCopy(() => this.ticket(form), words, `Copy this problem as ${words}`, `copy-${form}`);
     return h(
       "div",
       { class: "detail-top" },
@@ -134,8 +141,20 @@ export class ProblemDetailView {
           )
         : null,
       onMap,
-      link,
+      h(
+        "span",
+        { class: "copy-as", role: "group", "aria-label": "Copy as" },
+        link,
+        ticketAs("text", "Text"),
+        ticketAs("markdown", "Markdown"),
+      ),
     );
+  }
+
+  private ticket(form: TicketForm): string {
+    const failure = this.detail?.trace ? failureOf(this.detail.trace) : null;
+    const failing = failure ? `${hopTitle(failure.hop)}: ${failure.step.why}` : null;
+    return ticket(this.problem, this.detail, failing, location.href, new Date(), form);
   }
 
   private evidenceParts(): HTMLElement[] {
@@ -163,8 +182,26 @@ export class ProblemDetailView {
     ];
   }
 
+  private reach(now: Date): HTMLElement[] {
+    const { detail, problem } = this;
+    if (!detail) return [];
+    const end = problem.until ?? problem.gone;
+    return [
+      ...betweenTable(detail.between, sees(detail.trace)),
+      ...curveChart(detail.curve, end ? new Date(end) : now, end !== null, now),
+    ];
+  }
+
   private history(now: Date): HTMLElement[] {
-    const remarks = this.detail?.remarks ?? [];
+    const { detail } = this;
+    const remarks = [...(detail?.remarks ?? [])];
+    if (detail?.began_with && detail.since)
+      remarks.unshift({
+        at: detail.since,
+        by: "",
+        kind: "began",
+        text: `changed on ${detail.where.node} then: ${detail.began_with}`,
+      });
     if (remarks.length === 0) return [];
     return [
       h("h3", {}, "History"),
@@ -263,7 +300,7 @@ function facts(problem: ProblemObj, now: Date): HTMLElement {
     "dl",
     { class: "detail-facts" },
     ...fact(
-      "Since",
+      "Began",
       `${problem.since === null ? "before " : ""}${moment(began, now)}`,
       end ? `lasted ${lasting(began, new Date(end))}` : `${lasting(began, now)}, ongoing`,
     ),
@@ -279,6 +316,13 @@ function facts(problem: ProblemObj, now: Date): HTMLElement {
       problem.returns > 0 ? `came back ${plural(problem.returns, "time", "times")}` : "",
     ),
   );
+}
+
+/** What those affected see of it, as far as its trace shows. */
+function sees(trace: Trace | null): string {
+  const failure = trace && failureOf(trace);
+  if (!failure) return "";
+  return failure.direction === "reply" ? "they get no reply" : "what they send does not arrive";
 }
 
 function fact(name: string, value: string, beside: string): HTMLElement[] {
@@ -320,6 +364,7 @@ function affected(problem: ProblemObj): HTMLElement[] {
 }
 
 const KINDS: Record<string, string> = {
+  began: "Began",
   found: "Found",
   gone: "Not found any more",
   returned: "Found again",

@@ -181,7 +181,10 @@ function stepBody(step: Step, id: string, isSelected: boolean): HTMLElement {
       ? h(
           "dl",
           { class: "diff" },
-          ...changes.flatMap(([name, [before, after]]) => [h("dt", {}, name), diffValue(name, before, after)]),
+          ...changes.flatMap(([name, [before, after]]) => [
+            h("dt", {}, name),
+            diffValue(name, before, after),
+          ]),
         )
       : null,
     facts.length > 0 ? h("h5", {}, "Evidence") : null,
