@@ -144,6 +144,7 @@ export class ProblemDetailView {
       h(
         "span",
         { class: "copy-as", role: "group", "aria-label": "Copy as" },
+        h("span", { class: "muted" }, "Copy"),
         link,
         ticketAs("text", "Text"),
         ticketAs("markdown", "Markdown"),

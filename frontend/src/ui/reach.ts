@@ -11,7 +11,7 @@ const TOP = 6;
 export function betweenTable(rows: Between[], sees: string): HTMLElement[] {
   if (rows.length === 0) return [];
   return [
-    h("h3", {}, "Affected", sees ? h("span", { class: "muted" }, ` ${sees}`) : null),
+    h("h3", {}, "Affected pairs", sees ? h("span", { class: "muted" }, ` ${sees}`) : null),
     h(
       "table",
       { class: "between", "data-testid": "between" },
