@@ -169,7 +169,8 @@ export class App implements Context {
   }
 
   private feedChanged(status: FeedStatus): void {
-    this.strip.setState(status.state);
+    this.graph.staleSince = status.state === "stale" ? new Date(status.heardAt ?? Date.now()) : null;
+    this.strip.setState(status.state, this.graph);
     this.banner.show(status);
     this.map.element.classList.toggle("stale", status.state === "stale");
     if (status.state === "stale" && status.retryAt !== null) void this.checkLogin();

@@ -168,10 +168,25 @@ export function checksPart(checking: CheckingObj | null, now: Date): StripPart {
   }
 }
 
+/** What was so when the server was heard last is not what is so: nothing is green, and each part says when that was. */
+export function asHeard(part: StripPart, staleSince: Date | null, now: Date): StripPart {
+  if (!staleSince) return part;
+  const when = `as of ${moment(staleSince.toISOString(), now)}`;
+  const tone = part.tone === "ok" ? "plain" : part.tone;
+  return { ...part, tone, beside: part.beside ? `${part.beside}, ${when}` : when, isUnderWay: false };
+}
+
+export function noData(staleSince: Date, now: Date): StripPart {
+  return { tone: "warn", text: `No data since ${moment(staleSince.toISOString(), now)}`, beside: "" };
+}
+
 export function problemsPart(checking: CheckingObj | null): StripPart {
   if (!checking) return { tone: "plain", text: "Problems", beside: "not known" };
   const { open, breaking, aside } = checking.counts;
-  const put = aside > 0 ? `${aside} acknowledged or muted` : "";
+  const isJudged = checking.state === "current" || checking.state === "behind";
+  const put = [aside > 0 ? `${aside} acknowledged or muted` : "", isJudged ? "" : "as judged last"]
+    .filter(Boolean)
+    .join(" · ");
   if (open > 0)
     return {
       tone: breaking > 0 ? "bad" : "warn",
@@ -224,6 +239,18 @@ function ageText(seconds: number): string {
   return seconds < 10
     ? `${seconds.toFixed(1)} s`
     : lasting(new Date(0).toISOString(), new Date(seconds * 1000));
+}
+
+/** What the list of checks comes to: never more than is known at this moment. */
+export function checkedTitle(checking: CheckingObj, checks: StripPart, isLive: boolean): string {
+  const isJudged = checking.state === "current" || checking.state === "behind";
+  const { open, aside } = checking.counts;
+  if (!isJudged || open + aside > 0) return checks.text;
+  if (checking.checks.some((check) => check.result === "fail"))
+    return "A check fails: what it found counts as a problem once it has lasted";
+  if (checking.checks.some((check) => check.result === "unknown"))
+    return "No problem found, but not all could be checked";
+  return checking.state === "current" && isLive ? "No problem found" : "No problem found so far";
 }
 
 /** With nothing wrong: what was checked, and how much of it. */

@@ -2,6 +2,8 @@ import { expect, test } from "vitest";
 import { makeCluster, makeProblem } from "../dev/cluster.js";
 import type { CheckingObj, ProblemObj } from "../src/graph/model.js";
 import {
+  asHeard,
+  checkedTitle,
   checksPart,
   clock,
   collectorsPart,
@@ -9,6 +11,7 @@ import {
   groupsOf,
   lasting,
   matches,
+  noData,
   pairsNotes,
   problemsPart,
   reachText,
@@ -169,4 +172,34 @@ test("what policies deny and what the audit found is said of the check of pairs"
   expect(pairsNotes({ ...check, result: "unknown", audited: 1, differed: 1 })).toEqual([
     "1 random pair also traced in full: 1 judged otherwise",
   ]);
+});
+
+test("nothing is green, and everything says of when it is, once the server isn't heard", () => {
+  const since = new Date("2026-11-30T14:07:00Z");
+  for (const part of [checksPart(CHECKING, NOW), problemsPart(CHECKING)]) {
+    expect(part.tone).toBe("ok");
+    const heard = asHeard(part, since, NOW);
+    expect(heard.tone).not.toBe("ok");
+    expect(heard.beside).toContain("as of ");
+    expect(asHeard(part, null, NOW)).toBe(part);
+  }
+  expect(noData(since, NOW)).toMatchObject({ tone: "warn", text: expect.stringContaining("No data since") });
+  expect(checkedTitle(CHECKING, checksPart(CHECKING, NOW), true)).toBe("No problem found");
+  expect(checkedTitle(CHECKING, checksPart(CHECKING, NOW), false)).toBe("No problem found so far");
+});
+
+test("what was judged last is called that while nothing is judged", () => {
+  const counts = { open: 2, breaking: 1, aside: 0, left_off: 0 };
+  for (const state of ["stopped", "failing", "first"] as const)
+    expect(problemsPart({ ...CHECKING, counts, state }).beside).toContain("as judged last");
+  expect(problemsPart({ ...CHECKING, counts }).beside).not.toContain("as judged last");
+});
+
+test("no problem is said to be found only while no check fails", () => {
+  const checks = CHECKING.checks.map((one, n) => ({
+    ...one,
+    result: n === 0 ? ("fail" as const) : one.result,
+  }));
+  const failing = { ...CHECKING, checks };
+  expect(checkedTitle(failing, checksPart(failing, NOW), true)).toContain("A check fails");
 });

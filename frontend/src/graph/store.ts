@@ -30,6 +30,8 @@ export class Graph {
   readonly links = new Map<string, LinkObj>();
   readonly problems = new Map<string, ProblemObj>();
   checking: CheckingObj | null = null;
+  /** Since when nothing is heard of the server; null: all of this is live. */
+  staleSince: Date | null = null;
   private readonly netnsOfNode = new Map<string, Set<string>>();
   private readonly linksOfNetns = new Map<string, Set<string>>();
   private readonly problemsOf = new Map<string, Set<string>>();

@@ -1,7 +1,17 @@
 // The Problems view: the list at the left, the chosen one at the right, over the whole width.
 
 import type { CheckingObj, ProblemObj } from "../graph/model.js";
-import { checksPart, coverage, type Group, groupsOf, matches, moment, pairsNotes } from "../problems.js";
+import {
+  asHeard,
+  checkedTitle,
+  checksPart,
+  coverage,
+  type Group,
+  groupsOf,
+  matches,
+  moment,
+  pairsNotes,
+} from "../problems.js";
 import type { ProblemList as ListName } from "../route.js";
 import type { Context } from "./context.js";
 import { h, icon, setText } from "./dom.js";
@@ -97,7 +107,7 @@ export class ProblemsView {
     this.list.show(groups, selected, graph.nodes.keys(), now);
     this.showDetail(selected, groups);
     this.showTabs();
-    this.footer.replaceChildren(...footerParts(graph.checking, now));
+    this.footer.replaceChildren(...footerParts(graph.checking, graph.staleSince, now));
   }
 
   key(event: KeyboardEvent): boolean {
@@ -173,7 +183,7 @@ export class ProblemsView {
       : id !== null
         ? [h("h2", {}, "This problem is over"), h("p", { class: "muted" }, "See Resolved.")]
         : this.name === "checks" || (groups.length === 0 && this.name === "now" && !this.filter.value)
-          ? whatIsChecked(this.context.graph.checking, new Date())
+          ? whatIsChecked(this.context.graph.checking, this.context.graph.staleSince, new Date())
           : [h("p", { class: "muted" }, this.filter.value ? "No problem matches." : "None is kept.")];
     const text = parts.map((part) => part.outerHTML).join("");
     if (text === this.empty) return;
@@ -209,7 +219,7 @@ function resolvedGroup(problems: ProblemObj[]): Group[] {
   return problems.length > 0 ? [{ title: "Resolved", mark: "check", problems }] : [];
 }
 
-function footerParts(checking: CheckingObj | null, now: Date): HTMLElement[] {
+function footerParts(checking: CheckingObj | null, staleSince: Date | null, now: Date): HTMLElement[] {
   const keys = h(
     "span",
     { class: "keys" },
@@ -221,28 +231,32 @@ function footerParts(checking: CheckingObj | null, now: Date): HTMLElement[] {
     h("kbd", {}, "M"),
     "on the map",
   );
-  const part = checksPart(checking, now);
+  const part = asHeard(checksPart(checking, now), staleSince, now);
   const left = checking?.counts.left_off ? `${checking.counts.left_off} more not listed · ` : "";
-  return [keys, h("span", { class: "spring" }), h("span", {}, `${left}${part.text}`)];
+  return [
+    keys,
+    h("span", { class: "spring" }),
+    h("span", {}, `${left}${part.text}${staleSince ? ` ${part.beside}` : ""}`),
+  ];
 }
 
 /** What was checked, how much of it, and what wasn't. With no problem this is the answer: never just "none". */
-function whatIsChecked(checking: CheckingObj | null, now: Date): HTMLElement[] {
-  const part = checksPart(checking, now);
+function whatIsChecked(checking: CheckingObj | null, staleSince: Date | null, now: Date): HTMLElement[] {
+  const part = asHeard(checksPart(checking, now), staleSince, now);
   if (!checking || checking.checks.length === 0)
     return [
       h("h2", {}, part.text),
       h("p", { class: "muted" }, part.beside || "What is wrong isn’t known until then."),
     ];
-  const isCurrent = checking.state === "current";
+  const isCurrent = checking.state === "current" && !staleSince;
   return [
-    h("h2", {}, titleOf(checking, part.text)),
+    h("h2", {}, checkedTitle(checking, part, !staleSince)),
     h(
       "p",
       {},
       `Checked: ${coverage(checking).join("; ")}. `,
       isCurrent
-        ? `The checks follow each change; this is as of ${moment(now.toISOString(), now)}.`
+        ? `Each change is judged within seconds; at ${moment(now.toISOString(), now)} none waits.`
         : `This is what was found last${part.beside ? ` (${part.beside})` : ""}.`,
     ),
     ...checking.away.slice(0, 5).map((text) => h("p", { class: "state-note warn" }, `${text}.`)),
@@ -280,13 +294,4 @@ function whatIsChecked(checking: CheckingObj | null, now: Date): HTMLElement[] {
       ),
     ),
   ];
-}
-
-function titleOf(checking: CheckingObj, checks: string): string {
-  if (checking.state !== "current" && checking.state !== "behind") return checks;
-  const { open, aside } = checking.counts;
-  if (open + aside > 0) return checks;
-  if (checking.checks.some((check) => check.result === "unknown"))
-    return "No problem found, but not all could be checked";
-  return checking.state === "current" ? "No problem found" : "No problem found so far";
 }

@@ -3,9 +3,11 @@
 import type { FeedStatus } from "../feed.js";
 import type { Graph } from "../graph/store.js";
 import {
+  asHeard,
   checksPart,
   collectorsPart,
   dataPart,
+  noData,
   problemsPart,
   type StripPart,
   type Tone,
@@ -88,10 +90,13 @@ export class Strip {
   }
 
   update(graph: Graph): void {
-    this.checks.show(checksPart(graph.checking, new Date()));
-    this.problems.show(problemsPart(graph.checking));
-    this.collectors.show(collectorsPart(graph.checking, graph.nodes.values()));
-    this.data.show(dataPart(graph.nodes.values()));
+    const { checking, staleSince } = graph;
+    const now = new Date();
+    const show = (to: Part, part: StripPart) => to.show(asHeard(part, staleSince, now));
+    show(this.checks, checksPart(checking, now));
+    show(this.problems, problemsPart(checking));
+    show(this.collectors, collectorsPart(checking, graph.nodes.values()));
+    this.data.show(staleSince ? noData(staleSince, now) : dataPart(graph.nodes.values()));
     const pods = graph.podCount();
     setText(this.podCount, String(pods));
     setText(this.podWord, pods === 1 ? "pod" : "pods");
@@ -99,7 +104,8 @@ export class Strip {
     setText(this.nodeWord, graph.nodes.size === 1 ? "node" : "nodes");
   }
 
-  setState(state: FeedStatus["state"]): void {
+  setState(state: FeedStatus["state"], graph?: Graph): void {
+    if (graph) this.update(graph);
     this.live.dataset.state = state;
     this.element.dataset.feed = state;
     this.live.replaceChildren(h("span", { class: "dot" }), STATES[state]);
