@@ -182,7 +182,9 @@ def _course(run: Run) -> Branch:
     reply = None
     if ended.answer is not None and ended.at is not None:
         run.start_path()
-        answer = _with_default_ttl(run, ended.at, ended.answer)
+        answer = ended.answer
+        if not isinstance(ended.back, Rx):  # which a tunnel's device has made of the packet, with its TTL
+            answer = _with_default_ttl(run, ended.at, answer)
         back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif, ended.back)
         reply = _finish(run, back)
     return Branch(run.probability, forward, reply)
@@ -236,7 +238,8 @@ def _travel(
     try:
         ns = run.netns(start)
         inner = packet.inner
-        told_ttl = how == "answer" and not packet.ipv6 and packet.ttl != DEFAULT_TTL
+        told_ttl = how == "answer" and not isinstance(back, Rx)
+        told_ttl = told_ttl and not packet.ipv6 and packet.ttl != DEFAULT_TTL
         run.record(
             ns,
             None,
