@@ -7,6 +7,7 @@ for a neighbour follows all, and collects who hears it (`plane/`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -36,8 +37,7 @@ class Onward(msgspec.Struct, frozen=True):
     """A copy goes on: `link` receives it, or transmits it (not `received`).
 
     `what` makes the step of it, `room` is the link whose MTU it must fit, and the kind of device that drops it else, `lost` says that it ends after that nevertheless, or that no more is known. `tags` are the frame's from there on
-    (None: as they are). `scrub`: it is scrubbed on its way, as a packet that comes in anew, but for its mark where it
-    `keeps_mark`; `host`: it is for that
+    (None: as they are). `scrub`: it is scrubbed on its way, as a packet that comes in anew, but for what it `keeps`; `host`: it is for that
     link's host, whatever its MAC. `crossing` is the bridge that it has crossed.
     """
 
@@ -46,7 +46,7 @@ class Onward(msgspec.Struct, frozen=True):
     what: Callable[[], What] | None = None
     tags: Tags | None = None
     scrub: bool = False
-    keeps_mark: bool = False
+    keeps: tuple[Literal["mark", "pkttype"], ...] = ()
     host: bool = False
     crossing: Crossing | None = None
     room: tuple[LinkKey, str] | None = None
@@ -59,9 +59,9 @@ class Onward(msgspec.Struct, frozen=True):
         if not self.received:
             return Tx(self.link, packet, nexthop)
         if self.scrub:
-            mark = packet.mark
+            kept = {name: getattr(packet, name) for name in self.keeps}
             packet = packet.scrubbed(self.link.netns != here)
-            packet = packet.but(mark=mark) if self.keeps_mark and mark else packet
+            packet = packet.but(**kept) if kept else packet
         return Rx(self.link, packet, self.host)
 
 

@@ -22,18 +22,44 @@ class Crossing(msgspec.Struct, frozen=True, gc=False):
     vid: int = 0
 
 
+class LinkHop(msgspec.Struct, frozen=True, gc=False):
+    """A link on a frame's path, which receives it or transmits it (not `received`)."""
+
+    received: bool
+    link: LinkKey
+
+
+class FramePath(msgspec.Struct, frozen=True, gc=False):
+    """How a frame got somewhere: all links on its path, in order, and the bridges that it crossed; its tags there."""
+
+    hops: tuple[LinkHop, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
+    tags: Tags = ()
+
+
+class Lead(msgspec.Struct, frozen=True, gc=False):
+    """The rest of a path on which a frame is led, as it was found for a frame to `dmac`."""
+
+    hops: tuple[LinkHop, ...]
+    dmac: bytes
+
+
 class Heard(msgspec.Struct, frozen=True, gc=False):
-    """A link with a network layer that hears the frame, and the bridges crossed on the path."""
+    """A link with a network layer that hears the frame."""
 
     link: LinkKey
-    path: tuple[Crossing, ...]
+    path: FramePath
 
 
-Wire = tuple[LinkKey, tuple[Crossing, ...], Tags]
+class Exit(msgspec.Struct, frozen=True, gc=False):
+    """A link by which the frame leaves what is known, or may."""
+
+    link: LinkKey
+    path: FramePath
 
 
 class Domain(msgspec.Struct, frozen=True, gc=False):
-    """Who hears. The frame leaves by links to `left`, tagged so; of these, behind `wires` nobody known has the target.
+    """Who hears. The frame leaves by the links of `left`; of these, behind `wires` nobody known has the target.
 
     `unreturned` hear it at a tunnel's other end, but no answer of theirs comes back.
     `opaque` names devices not modelled, `closed` says where copies end:
@@ -42,8 +68,8 @@ class Domain(msgspec.Struct, frozen=True, gc=False):
     """
 
     heard: tuple[Heard, ...] = ()
-    left: tuple[Wire, ...] = ()
-    wires: tuple[Wire, ...] = ()
+    left: tuple[Exit, ...] = ()
+    wires: tuple[Exit, ...] = ()
     unreturned: tuple[Heard, ...] = ()
     opaque: tuple[str, ...] = ()
     closed: tuple[ClosedPort, ...] = ()

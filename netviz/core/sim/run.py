@@ -20,8 +20,9 @@ import msgspec
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
-from netviz.core.sim.actions import Action, Ended
+from netviz.core.sim.actions import Action, Ended, Rx, Send
 from netviz.core.sim.conn import Conn
+from netviz.core.sim.heard import Lead
 from netviz.core.sim.known import is_past, why_missing
 from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet
@@ -39,7 +40,7 @@ from netviz.core.sim.steps import (
     SocketLookup,
     What,
 )
-from netviz.core.sim.trace import CERTAIN, UNCERTAIN, Disposition, Flow, Limit, Recorder
+from netviz.core.sim.trace import BRANCH, CERTAIN, MAX_MOVES, UNCERTAIN, Disposition, Flow, Limit, Recorder
 from netviz.core.state.node import ClusterState, NetnsState, NodeState
 from netviz.core.state.section import EMPTY
 
@@ -61,20 +62,16 @@ class Choice(msgspec.Struct):
     weights: tuple[float, ...] | None
 
 
-# Follows a tunnel packet without recording it: returns the device where it comes out, and whether that isn't known.
-Carry = Callable[[NetnsKey, Packet, int], tuple[LinkKey | None, bool]]
+# Carries out what a layer handed back, and returns what is next. Raises: Ended.
+Move = Callable[[Action], Action]
 
 
-# Follows a packet to its end.
-Fate = Callable[[Action], Ended]
+def _nobody_knows(_action: Action) -> Action:
+    raise Ended(Disposition.UNKNOWN)
 
 
-def _nobody_knows(_action: Action) -> Ended:
-    return Ended(Disposition.UNKNOWN)
-
-
-def _nowhere(_start: NetnsKey, _packet: Packet, _oif: int) -> tuple[LinkKey | None, bool]:
-    return None, True
+def _comes_out(action: Action) -> bool:
+    return isinstance(action, Rx) and action.packet.payload is None
 
 
 class Journey(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +80,8 @@ class Journey(msgspec.Struct, frozen=True, gc=False):
     `visited` are the states in which it was received, which detects loops; `in_ifindex` is the device by which it
     came into the host that sends it on (0: it is the host's own); `xmit_depth` counts the devices and tunnels that
     send it, each from within the other. `routed` has the flow for which what comes in by a device has been routed
-    already; `resolving` are the neighbours that are being asked for: (namespace, ifindex, address).
+    already; `resolving` are the neighbours that are being asked for: (namespace, ifindex, address). `lead` is the rest
+    of the path on which a frame is led, of whose copies the one that goes there is followed; None: it isn't led.
     """
 
     visited: frozenset[Hashable] = frozenset()
@@ -91,6 +89,7 @@ class Journey(msgspec.Struct, frozen=True, gc=False):
     xmit_depth: int = 0
     routed: Mapping[LinkKey, RouteFlow] = EMPTY
     resolving: frozenset[tuple[NetnsKey, int, bytes]] = frozenset()
+    lead: Lead | None = None
 
     def but(self, **changes: object) -> Journey:
         """Return a copy with some fields changed."""
@@ -139,8 +138,7 @@ class Run:
         self._whole: set[tuple[NetnsKey, str]] = set()
         # what no state tells, in sentences, in the order of use: the answer rests on it, also where it was speculated
         self.assumed: dict[Assumption, None] = {}
-        self.carry: Carry = _nowhere
-        self.fate: Fate = _nobody_knows
+        self.move: Move = _nobody_knows
 
     def choose(self, key: Hashable, count: int, weights: tuple[float, ...] | None) -> int:
         """Choose one of `count` courses. The same question (`key`) has the same answer within a run."""
@@ -152,15 +150,52 @@ class Run:
         self._made[key] = picked
         return picked
 
+    def pick(
+        self, key: Hashable, among: Sequence[T], weights: tuple[float, ...] | None = None
+    ) -> tuple[T, str]:
+        """Follow one of several: a course each. Returns it and how certain that is."""
+        if len(among) == 1:
+            return among[0], CERTAIN
+        return among[self.choose(key, len(among), weights)], BRANCH
+
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Follow another packet meanwhile, without recording its steps; what it leaves behind stays."""
         recorder, journey = self.rec, self.journey
-        self.rec, self.journey = Recorder(), journey.but(visited=frozenset())
+        self.rec, self.journey = Recorder(), journey.but(visited=frozenset(), lead=None)
         try:
             yield
         finally:
             self.rec, self.journey = recorder, journey
+
+    def follow(self, action: Action, reached: Callable[[Action], bool] | None = None) -> Action | Ended:
+        """Follow a packet until what is next satisfies `reached`, or to its end."""
+        try:
+            for _ in range(MAX_MOVES):
+                if reached is not None and reached(action):
+                    return action
+                action = self.move(action)
+        except Ended as ended:
+            return ended
+        return Ended(Disposition.LOOP)
+
+    def fate(self, action: Action) -> Ended:
+        """Follow a packet to its end."""
+        ended = self.follow(action)
+        assert isinstance(ended, Ended)
+        return ended
+
+    def carry(self, start: NetnsKey, packet: Packet, oif: int) -> tuple[LinkKey | None, bool]:
+        """Follow a tunnel packet until it is taken apart, without recording steps: it isn't the traced packet's.
+
+        Returns the device where the inner frame comes out (None: it doesn't), and whether that isn't known.
+        """
+        with self.aside():
+            end = self.follow(Send(start, packet, oif), _comes_out)
+        if isinstance(end, Ended):
+            return None, end.disposition in (Disposition.UNKNOWN, Disposition.LEFT_NETWORK)
+        assert isinstance(end, Rx)
+        return end.link, False
 
     def suppose(self, work: Callable[[], T]) -> T:
         """Find out what would become of packets that are only speculated, and forget all that they leave behind.

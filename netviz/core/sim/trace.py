@@ -16,6 +16,7 @@ decision. Nothing here knows how the decisions are made, or how they are put in 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
@@ -297,6 +298,11 @@ class Recorder:
     def last_step(self) -> Step | None:
         """The last step."""
         return self._hops[-1][1][-1] if self._hops else None
+
+    def steps_backwards(self) -> Iterator[Step]:
+        """Go through the steps, the last first."""
+        for _, steps in reversed(self._hops):
+            yield from reversed(steps)
 
     def path(self, disposition: Disposition, reason: str) -> Path:
         """Close the path."""

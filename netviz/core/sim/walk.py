@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Netns
 from netviz.core.sim.actions import (
     Action,
@@ -53,7 +53,6 @@ from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import (
     BRANCH,
     CERTAIN,
-    MAX_MOVES,
     UNCERTAIN,
     Branch,
     Disposition,
@@ -124,8 +123,7 @@ def _explore(cluster: ClusterState, flow: Flow, work: Work) -> tuple[list[Branch
     assumed: dict[Assumption, None] = {}
     while True:
         run = Run(cluster, flow, script, work)
-        run.carry = partial(_carry, run)
-        run.fate = partial(_fate, run)
+        run.move = partial(_move, run)
         branches.append(_course(run))
         assumed |= run.assumed
         script = next_script(run.choices)
@@ -254,19 +252,9 @@ def _travel(
         action: Action = Send(start, packet, oif, sourceless=sourceless)
         if back is not None:
             action = msgspec.structs.replace(back, packet=packet)
-        return _fate(run, action)
+        return run.fate(action)
     except BAD_STATE as err:
         return _bad_state(run, start, packet, err)
-
-
-def _fate(run: Run, action: Action) -> Ended:
-    """Follow a packet to its end."""
-    try:
-        for _ in range(MAX_MOVES):
-            action = _move(run, action)
-    except Ended as ended:
-        return ended
-    return Ended(Disposition.LOOP)
 
 
 def _move(run: Run, action: Action) -> Action:
@@ -293,23 +281,6 @@ def _move(run: Run, action: Action) -> Action:
                 return decap.take(run, ns, ns.links[action.link.ifindex], action.packet)
     except Diverted as diverted:
         return diverted.action
-
-
-def _carry(run: Run, start: NetnsKey, packet: Packet, oif: int) -> tuple[LinkKey | None, bool]:
-    """Follow a tunnel packet until it is taken apart, without recording steps: it isn't the traced packet's.
-
-    Returns the device where the inner frame comes out (None: it doesn't), and whether that isn't known.
-    """
-    action: Action = Send(start, packet, oif)
-    with run.aside():
-        try:
-            for _ in range(MAX_MOVES):
-                if isinstance(action, Rx) and action.packet.payload is None:
-                    return action.link, False
-                action = _move(run, action)
-        except Ended as ended:
-            return None, ended.disposition in (Disposition.UNKNOWN, Disposition.LEFT_NETWORK)
-    return None, False
 
 
 def _bad_state(run: Run, start: NetnsKey, packet: Packet, err: Exception) -> Ended:

@@ -81,7 +81,7 @@ def test_a_macvlans_siblings_hear_its_request_in_bridge_mode_alone(mode: int, he
     run, start, link = run_from(net, one, other)
     domain = broadcast_domain(run, start, mac=BROADCAST_MAC)
     assert (LinkKey(other.key, link.ifindex) in [heard.link for heard in domain.heard]) is hears
-    assert [wire for wire, _, _ in domain.left] == [LinkKey(net.nodes["node-1"][0].key, 2)]
+    assert [left.link for left in domain.left] == [LinkKey(net.nodes["node-1"][0].key, 2)]
 
 
 def cord(run: Run, ns: NetnsState, link: Link, _packet: Packet, _nexthop: bytes) -> Copies:

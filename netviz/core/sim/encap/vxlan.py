@@ -155,12 +155,10 @@ def _group_member(run: Run, ns: NetnsState, link: Link, info: VxlanInfo, packet:
     usable = [(found.gateway, weight) for found, weight in members if found is not None and found.gateway]
     if not usable:
         run.end_unknown(ns, link, packet, Encap("unknown", "nexthop group", nhid=nhid))
-    picked = 0
-    if len(usable) > 1:
-        total = sum(weight for _, weight in usable)
-        odds = tuple(weight / total for _, weight in usable)
-        picked = run.choose(("vxlan nexthop", ns.key, nhid, packet.tuple()), len(usable), odds)
-    return Remote(usable[picked][0], info.port, info.vni)
+    total = sum(weight for _, weight in usable)
+    odds = tuple(weight / total for _, weight in usable)
+    (gateway, _), _ = run.pick(("vxlan nexthop", ns.key, nhid, packet.tuple()), usable, odds)
+    return Remote(gateway, info.port, info.vni)
 
 
 def accepts(link: Link, packet: Packet) -> bool:

@@ -10,7 +10,7 @@ behind the same bridge (the packet stays bridged: no TTL, no rp_filter), else to
 packet goes up and is routed.
 
 Source: net/bridge/br_netfilter_hooks.c, br_nf_pre_routing, br_nf_pre_routing_finish,
-br_nf_pre_routing_finish_bridge, br_nf_forward_ip, br_nf_post_routing, ip_sabotage_in;
+br_nf_pre_routing_finish_bridge, br_nf_forward, br_nf_post_routing, ip_sabotage_in;
 br_netfilter_ipv6.c (Linux 6.18).
 
 Unmodelled: defragmentation, VLAN and PPPoE encapsulated packets.
@@ -23,10 +23,10 @@ from functools import partial
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RTN_UNICAST, Nexthop
-from netviz.core.model.link import Link
+from netviz.core.model.link import BridgeInfo, Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_POST_ROUTING, NF_PRE_ROUTING
 from netviz.core.sim.actions import Action, Resolve
-from netviz.core.sim.hook.frame_hooks import Forwarded, has_egress, netdev_hook
+from netviz.core.sim.hook.frame_hooks import NF_ARP_FORWARD, Forwarded, arp_hook, has_egress, netdev_hook
 from netviz.core.sim.hook.hooks import nothing_hooked
 from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook
 from netviz.core.sim.hook.sent_on import send_on
@@ -55,7 +55,7 @@ def pre_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Li
     """Pass a frame that came in by a port through PRE_ROUTING; `then` goes on with what comes out of it."""
     if packet.tags and _skips_tagged(run, ns, packet, bridge):
         return then(packet)
-    if nothing_hooked(ns) or not calls_ip_hooks(ns, bridge, packet.ipv6):
+    if packet.arp or nothing_hooked(ns) or not calls_ip_hooks(ns, bridge, packet.ipv6):
         return then(packet.but(physin=0, physout=0) if packet.physin else packet)
     before = packet
     others = packet.pkttype == PACKET_OTHERHOST
@@ -146,13 +146,20 @@ def _bridged(run: Run, ns: NetnsState, packet: Packet, bridge: Link, nexthop: Ne
     return Resolve(LinkKey(ns.key, bridge.ifindex), packet, gateway, then=resolved)
 
 
-def forward(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link) -> Packet:
-    """Pass a bridged packet through FORWARD, if it has been through PRE_ROUTING."""
+def forward(run: Run, ns: NetnsState, packet: Packet, bridge: Link, port: Link, out: Link) -> Packet:
+    """Pass a bridged packet through FORWARD, if it has been through PRE_ROUTING; ARP through its own chains."""
+    if packet.arp:
+        return arp_hook(run, ns, packet, NF_ARP_FORWARD, port, out) if _calls_arp(ns, bridge) else packet
     if not packet.physin or (packet.tags and _skips_tagged(run, ns, packet, bridge)):
         return packet
     others = packet.pkttype == PACKET_OTHERHOST
     packet = inet_hook(run, ns, _as_ours(packet, physout=out.ifindex), NF_FORWARD, bridge, bridge)
     return packet.but(pkttype=PACKET_OTHERHOST) if others else packet
+
+
+def _calls_arp(ns: NetnsState, bridge: Link) -> bool:
+    own = isinstance(bridge.info, BridgeInfo) and bridge.info.nf_call_arptables
+    return bool(own or value(ns, "net.bridge.bridge-nf-call-arptables"))
 
 
 def post_routing(run: Run, ns: NetnsState, packet: Packet, bridge: Link) -> Packet:

@@ -23,7 +23,6 @@ from netviz.core.sim.node_index import ports_of
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Opaque, Receive, Transmit
-from netviz.core.sim.trace import BRANCH, CERTAIN
 from netviz.core.state.node import NetnsState
 
 MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
@@ -84,13 +83,8 @@ def xmit(run: Run, ns: NetnsState, bond: Link, packet: Packet, nexthop: bytes) -
     slaves = usable_slaves(ns, bond)
     if not slaves:
         run.end_dropped(ns, bond, packet, "NOT_SPECIFIED", Transmit("drop", "no usable slave"))
-    picked = 0
-    chosen = len(slaves) > 1
-    if chosen:
-        key = ("bond", ns.key, bond.ifindex, packet.tuple())
-        odds = (1 / len(slaves),) * len(slaves) if info.mode == ROUND_ROBIN else None
-        picked = run.choose(key, len(slaves), odds)
-    slave = slaves[picked]
+    odds = (1 / len(slaves),) * len(slaves) if info.mode == ROUND_ROBIN else None
+    slave, certainty = run.pick(("bond", ns.key, bond.ifindex, packet.tuple()), slaves, odds)
     if info.mode == TLB and slave.ifindex != info.active_slave:
         packet = packet.but(smac=slave.mac)
     run.record(
@@ -100,7 +94,7 @@ def xmit(run: Run, ns: NetnsState, bond: Link, packet: Packet, nexthop: bytes) -
         Transmit(
             "to slave", slave=slave.ifname, slaves=len(slaves), mode=mode_name(info), policy=_policy(info)
         ),
-        certainty=BRANCH if chosen else CERTAIN,
+        certainty=certainty,
     )
     return Tx(LinkKey(ns.key, slave.ifindex), packet, nexthop)
 

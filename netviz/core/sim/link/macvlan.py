@@ -35,7 +35,7 @@ from netviz.core.sim.packet import Packet, is_group
 from netviz.core.sim.route.decision import worth_to
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, Opaque, Receive, Transmit
-from netviz.core.sim.trace import BRANCH, CERTAIN, place_of
+from netviz.core.sim.trace import CERTAIN, place_of
 from netviz.core.state.node import NetnsState
 
 
@@ -47,11 +47,6 @@ def mode_of(link: Link) -> int:
 def takes_any_mac(link: Link) -> bool:
     """Tell whether a link takes frames for any MAC: a macvlan in mode passthru."""
     return mode_of(link) == MACVLAN_PASSTHRU
-
-
-def gets_copies(link: Link) -> bool:
-    """Tell whether a link gets copies of frames, which stay whose they were: a macvlan in mode source."""
-    return mode_of(link) == MACVLAN_SOURCE
 
 
 def listed(link: Link, smac: bytes) -> bool:
@@ -121,7 +116,8 @@ def takes(_run: Run, _ns: NetnsState, link: Link, packet: Packet, uppers: Sequen
     smac, group = packet.smac, is_group(packet.dmac)
     if group and _sender_mode(uppers, smac) not in (0, MACVLAN_VEPA, MACVLAN_BRIDGE):
         return Taken((), stays=False)  # a macvlan's own question came back to it: nobody else gets it
-    sources = [_up(upper, other) for upper, other in uppers if other.up and listed(other, smac)]
+    listing = [one for one in uppers if one[1].up and listed(one[1], smac)]
+    sources = [_up(upper, other, copied=packet.dmac != other.mac) for upper, other in listing]
     if any(keeps(other, smac) for _, other in uppers):
         return Taken(sources, stays=False)
     if group:
@@ -158,7 +154,11 @@ def _taker(uppers: Sequence[Upper], dmac: bytes) -> Upper | None:
     return next((pair for pair in uppers if pair[1].mac == dmac and mode_of(pair[1]) != MACVLAN_SOURCE), None)
 
 
-def _up(upper: LinkKey, other: Link) -> Onward | Unclear:
+def _up(upper: LinkKey, other: Link, copied: bool = False) -> Onward | Unclear:
+    """Hand a frame up to a macvlan. A copy for one in mode source stays whose it was.
+
+    Source: drivers/net/macvlan.c, macvlan_forward_source_one (Linux 6.18).
+    """
     if other.kind == "macvtap":
         return Unclear(Opaque("unknown", "macvtap", upper=other.ifname), f"{other.ifname} (macvtap)")
     down = Lost("NOT_SPECIFIED", Receive("drop", "passthru down", upper=other.ifname))
@@ -167,6 +167,7 @@ def _up(upper: LinkKey, other: Link) -> Onward | Unclear:
         received=True,
         what=lambda: Receive("to macvlan", upper=other.ifname, peer=upper),
         scrub=True,
+        keeps=("pkttype",) if copied else (),
         host=True,
         lost=None if other.up else down,
     )
@@ -179,7 +180,7 @@ def take(run: Run, ns: NetnsState, link: Link, packet: Packet, uppers: Sequence[
     rest = taken.copies[len(copied) :]
     followed = _followed_copy(run, ns, link, packet, copied, not (taken.stays or rest)) if copied else None
     if followed is not None:
-        return follow(run, ns, link, packet, b"", (_up(*followed),))
+        return follow(run, ns, link, packet, b"", (_up(*followed, copied=packet.dmac != followed[1].mac),))
     if rest and not taken.stays:
         one = rest[0]
         if isinstance(one, Onward) and one.lost is not None:
@@ -209,9 +210,8 @@ def _followed_copy(
     own = LinkKey(ns.key, link.ifindex)
     worth = [worth_to(run, one[0] if one is not None else own, packet) for one in takers]
     takers = [one for one, rank in zip(takers, worth, strict=True) if rank == max(worth)]
-    picked = run.choose(("macvlan copies", own, packet.smac), len(takers), None) if len(takers) > 1 else 0
+    chosen, certainty = run.pick(("macvlan copies", own, packet.smac), takers) if takers else (None, CERTAIN)
     at = [upper for upper, _ in copied]
-    chosen = takers[picked] if takers else None
     if mine and chosen is not None:
         at.append(own)  # what the lower device does with the frame itself is no part of the copy's path
     run.record(
@@ -219,20 +219,10 @@ def _followed_copy(
         link,
         packet,
         Bridge("copy", takers=tuple(other.ifname for _, other in copied)),
-        certainty=BRANCH if len(takers) > 1 else CERTAIN,
+        certainty=certainty,
         copies=tuple(Copy(key) for key in at),
     )
     return chosen
-
-
-def takes_for_itself(run: Run, lower: LinkKey, dmac: bytes) -> bool:
-    """Tell whether a macvlan over a device takes the frames that come in there for a MAC."""
-    above = (run.link(key) for key in uppers_of(run.node(lower.netns).netns).get(lower, ()))
-    return any(
-        link.up and link.mac == dmac and mode_of(link) not in (0, MACVLAN_SOURCE)
-        for link in above
-        if link is not None
-    )
 
 
 def hears_late(run: Run, key: LinkKey) -> bool:

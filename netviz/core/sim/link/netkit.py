@@ -50,7 +50,7 @@ def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes
                 "cross netkit", peer=at, peer_ifname=other.ifname, where=place_of(other_ns.netns)
             ),
             scrub=True,
-            keeps_mark=link.info.scrub == NETKIT_SCRUB_NONE,
+            keeps=("mark",) if link.info.scrub == NETKIT_SCRUB_NONE else (),
         ),
     )
 

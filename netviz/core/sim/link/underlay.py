@@ -63,13 +63,15 @@ def promiscuous(nodes: Mapping[str, NodeState], wire: LinkKey, tags: Tags = ()) 
     return _on_segment(nodes, wire, found, tags)
 
 
-def on_segment(nodes: Mapping[str, NodeState], wire: LinkKey, inet: LinkKey, tags: Tags = ()) -> bool:
-    """Tell whether a link with addresses stands on `wire`'s segment."""
+def on_segment(
+    nodes: Mapping[str, NodeState], wire: LinkKey, inet: LinkKey, tags: Tags = ()
+) -> Member | None:
+    """Find a link with addresses among the members of `wire`'s segment."""
     node = nodes.get(inet.netns.node)
     if node is None:
-        return False
+        return None
     found = [member for member in members_of(node.netns).all if member.inet == inet]
-    return bool(_on_segment(nodes, wire, found, tags))
+    return next(iter(_on_segment(nodes, wire, found, tags)), None)
 
 
 def holders_of_mac(

@@ -17,7 +17,7 @@ from netviz.core.sim.node_index import peer_not_collected
 from netviz.core.sim.packet import Packet, is_group
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, Receive, Transmit
-from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition
+from netviz.core.sim.trace import Disposition
 from netviz.core.state.node import NetnsState
 
 
@@ -127,10 +127,7 @@ def _not_taken(run: Run, ns: NetnsState, link: Link, packet: Packet, member: Mem
 def _arrive(
     run: Run, ns: NetnsState, link: Link, packet: Packet, members: list[Member], copies: tuple[Copy, ...] = ()
 ) -> Action:
-    picked = 0
-    if len(members) > 1:
-        picked = run.choose(("wire", link.ifname, ns.key, packet.dmac), len(members), None)
-    member = members[picked]
+    member, certainty = run.pick(("wire", link.ifname, ns.key, packet.dmac), members)
     run.record(
         ns,
         link,
@@ -140,7 +137,7 @@ def _arrive(
             peer=member.wire,
             shared=_sharing(run, LinkKey(ns.key, link.ifindex), packet) if len(members) > 1 else (),
         ),
-        certainty=CERTAIN if len(members) == 1 else BRANCH,
+        certainty=certainty,
         copies=copies,
     )
     far_ns = run.netns(member.wire.netns)

@@ -1,51 +1,34 @@
 """Whether netfilter lets address resolution through: ARP, bridge and netdev chains, and IPv6's own hooks.
 
-A request and its reply pass the hooks of both ends and of the bridges between; nothing of it is recorded,
-for it is not the traced packet.
+A request, and the reply to it, is led on the path that it takes where no rules are, through the hooks that the traced
+packet meets too (`plane/l2.py`). Nothing of it is recorded, for it is not the traced packet.
 
-Source: net/ipv4/arp.c, arp_xmit, arp_rcv (NFPROTO_ARP); net/ipv6/ndisc.c, ndisc_send_skb, ndisc_rcv;
-net/bridge/br_netfilter_hooks.c (Linux 6.18).
+Source: net/ipv4/arp.c, arp_xmit, arp_rcv (NFPROTO_ARP); net/ipv6/ndisc.c, ndisc_send_skb, ndisc_rcv (Linux 6.18).
 
-Unmodelled: legacy ARP tables, and chains that change a question's addresses: resolution is then unknown.
+Unmodelled: legacy ARP tables, and chains that change a request's addresses: resolution is then unknown.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 import msgspec
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_PINNED
-from netviz.core.model.link import IFF_LOOPBACK, BridgeInfo, Link
+from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.model.netfilter import (
-    NF_FORWARD,
     NF_LOCAL_IN,
     NF_POST_ROUTING,
     NF_PRE_ROUTING,
     NFPROTO_ARP,
-    NFPROTO_IPV6,
 )
-from netviz.core.sim.actions import Ended
-from netviz.core.sim.heard import Crossing, Heard
-from netviz.core.sim.hook.frame_hooks import (
-    NF_ARP_FORWARD,
-    NF_ARP_IN,
-    NF_ARP_OUT,
-    Forwarded,
-    arp_hook,
-    bridge_hook,
-    filters_arp,
-    netdev_hook,
-)
-from netviz.core.sim.hook.netfilter import calls_ip_hooks, inet_hook, output_hook
-from netviz.core.sim.link.bridge import flood_ports
-from netviz.core.sim.link.macvlan import gets_copies, takes_any_mac, takes_for_itself
-from netviz.core.sim.nft.compat.translation import WRITTEN_IN_PLACE
+from netviz.core.sim.actions import Action, Ended, Tx, Up
+from netviz.core.sim.heard import Heard, Lead
+from netviz.core.sim.hook.br_netfilter import came_through_bridge
+from netviz.core.sim.hook.frame_hooks import NF_ARP_IN, NF_ARP_OUT, arp_hook, filters_arp
+from netviz.core.sim.hook.netfilter import inet_hook, output_hook
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
-from netviz.core.sim.nft.meta import PACKET_OTHERHOST, received_as
-from netviz.core.sim.node_index import resolve_lower_of
+from netviz.core.sim.nft.meta import PACKET_OTHERHOST
 from netviz.core.sim.packet import (
     BROADCAST_MAC,
     IPPROTO_ICMPV6,
@@ -57,44 +40,50 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, is_multicast, owned_addrs
-from netviz.core.sim.run import Run
+from netviz.core.sim.run import Journey, Run
 from netviz.core.sim.steps import HookVerdict, Meddling
-from netviz.core.sim.sysctl import value
 from netviz.core.sim.trace import Disposition, Recorder
 from netviz.core.state.node import NetnsState
 
 SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
-SAID = ("src", "dst", "smac", "dmac")
+SAID = ("src", "dst", "smac")
 ARP_LENGTH, NDP_LENGTH, NDP_HOP_LIMIT = 28, 72, 255
 
 
 class Filtered(msgspec.Struct, frozen=True, gc=False):
-    """Whether a question and its answer get through, and what stops them; `asked`: the question does."""
+    """Whether a request or a reply gets through, and what stops it."""
 
     passes: Tri
     stopped: HookVerdict | Meddling | None = None
-    asked: bool = False
 
 
-def arp_passes(run: Run, requester: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
-    """Tell whether an ARP request reaches a link and its answer comes back."""
-    one, other = _link(run, requester), _link(run, heard.link)
-    ask = Packet(sender or bytes(4), target, 0, length=ARP_LENGTH, arp=ARP_REQUEST)
-    ask = ask.but(smac=one.mac, dmac=BROADCAST_MAC)
-    answer = ask.but(src=target, dst=ask.src, arp=ARP_REPLY, smac=other.mac, dmac=one.mac)
-    return _exchange(run, requester, heard, ask, answer)
+def request_passes(run: Run, requester: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
+    """Tell whether an ARP request or a neighbour solicitation for `target` reaches a link that hears it."""
+    asked = _request(_link(run, requester), sender, target)
+    return _carried(run, asked, requester, heard, asked.dmac, target)
 
 
-def ndp_passes(run: Run, requester: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
-    """Tell whether a solicitation reaches a link and its answer comes back."""
-    one, other = _link(run, requester), _link(run, heard.link)
+def reply_passes(run: Run, responder: LinkKey, sender: bytes, heard: Heard, target: bytes) -> Filtered:
+    """Tell whether the reply that `responder` sends for `target` reaches the requester, who hears it as `heard`."""
+    one, other = _link(run, heard.link), _link(run, responder)
+    asked = _request(one, sender, target)
+    reply = asked.but(src=target, dst=asked.src, smac=other.mac)
+    if asked.arp:
+        reply = reply.but(arp=ARP_REPLY, dmac=one.mac)
+    else:
+        mac = _known_mac(run, responder, sender, one.mac)
+        reply = reply.but(icmp_type=NEIGHBOUR_ADVERTISEMENT, dmac=mac)
+    return _carried(run, reply, responder, heard, one.mac, reply.dst)
+
+
+def _request(link: Link, sender: bytes, target: bytes) -> Packet:
+    if len(target) == 4:
+        asked = Packet(sender or bytes(4), target, 0, length=ARP_LENGTH, arp=ARP_REQUEST)
+        return asked.but(smac=link.mac, dmac=BROADCAST_MAC)
     group = SOLICITED_NODE + target[13:]
-    ask = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=NDP_HOP_LIMIT, length=NDP_LENGTH)
-    ask = ask.but(own=True)
-    ask = ask.but(icmp_type=NEIGHBOUR_SOLICITATION, smac=one.mac, dmac=b"\x33\x33\xff" + target[13:])
-    answer = ask.but(src=target, dst=ask.src, icmp_type=NEIGHBOUR_ADVERTISEMENT, smac=other.mac)
-    answer = answer.but(dmac=_known_mac(run, heard.link, sender, one.mac))
-    return _exchange(run, requester, heard, ask, answer)
+    asked = Packet(sender or bytes(16), group, IPPROTO_ICMPV6, ttl=NDP_HOP_LIMIT, length=NDP_LENGTH)
+    asked = asked.but(own=True, icmp_type=NEIGHBOUR_SOLICITATION)
+    return asked.but(smac=link.mac, dmac=b"\x33\x33\xff" + target[13:])
 
 
 def _known_mac(run: Run, responder: LinkKey, sender: bytes, asked_by: bytes) -> bytes:
@@ -112,51 +101,56 @@ def _link(run: Run, key: LinkKey) -> Link:
     return run.netns(key.netns).links[key.ifindex]
 
 
-def _exchange(run: Run, requester: LinkKey, heard: Heard, ask: Packet, answer: Packet) -> Filtered:
-    there = _carried(run, ask, requester, heard.path, heard.link)
-    if there.passes is not Tri.TRUE:
-        return there
-    back = tuple(Crossing(one.bridge, one.out_ifindex, one.in_ifindex) for one in reversed(heard.path))
-    return msgspec.structs.replace(_carried(run, answer, heard.link, back, requester), asked=True)
+def _carried(
+    run: Run, message: Packet, start: LinkKey, heard: Heard, dmac: bytes, nexthop: bytes
+) -> Filtered:
+    """Send a message from one link to another, through all hooks; UNKNOWN where one changes what it says.
 
-
-def _carried(run: Run, message: Packet, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> Filtered:
-    """Pass a message through all hooks from one link to another; UNKNOWN where one changes what it says."""
-    if message.arp and not _any_filters(run, start, path, end):
+    `dmac` is the MAC for which its path was found.
+    """
+    spaces = {hop.link.netns for hop in heard.path.hops}
+    if message.dmac == dmac and not any(_meets_rules(run, message, run.netns(key)) for key in spaces):
         return Filtered(Tri.TRUE)
     with run.aside():
+        run.journey = Journey(resolving=run.journey.resolving, lead=Lead(heard.path.hops, dmac))
         try:
-            passed = sent = _sent(run, message, start)
-            for crossing in path:
-                passed = _bridged(run, passed.scrubbed(True) if crossing.in_ifindex else passed, crossing)
-            inside = bool(path) and not path[-1].out_ifindex
-            passed = _received(run, passed if inside else passed.scrubbed(True), end)
-            # which proves that it comes from the link (ndisc_rcv)
-            if not passed.arp and passed.ttl != NDP_HOP_LIMIT:
-                raise Ended(Disposition.DROPPED, "IPV6_NDISC_HOP_LIMIT")
+            up = run.follow(Tx(start, _sent(run, message, start), nexthop), _goes_up)
+            if isinstance(up, Ended):
+                raise up
+            assert isinstance(up, Up)
+            if up.link != heard.link:
+                return _elsewhere(run, message, up)
+            passed = _received(run, up)
         except Ended as ended:
             unknown = ended.disposition is Disposition.UNKNOWN
-            return Filtered(Tri.UNKNOWN if unknown else Tri.FALSE, _last_verdict(run.rec))
-    meant = message.but(dmac=_link(run, end).mac) if _is_answer(message) else message
-    changed = [field for field in SAID if getattr(passed, field) != getattr(meant, field)]
-    if changed == ["dmac"] and passed.dmac == message.dmac and not takes_any_mac(_link(run, end)):
-        return Filtered(Tri.FALSE)  # no rule mends the MAC that the answer is sent to
-    if changed == ["dmac"] and _is_for_others(run, passed, end):
-        return Filtered(Tri.FALSE, "another MAC")
-    if path and message.dmac != meant.dmac and sent.dmac != passed.dmac:
-        return Filtered(Tri.UNKNOWN)  # bridges may have sent it elsewhere before
+            return Filtered(Tri.UNKNOWN if unknown else Tri.FALSE, _stopper(run.rec, message))
+    changed = [field for field in SAID if getattr(passed, field) != getattr(message, field)]
     if set(changed) <= {"src", "dst"} and _is_answer(message):
-        return _reads(run, message, passed, end)
+        return _reads(run, message, passed, heard.link)
     if changed == ["src"] and not message.arp and not owned_addrs(run.netns(start.netns), passed.src):
         return Filtered(Tri.FALSE, "requester")  # the answer goes to who isn't there
     return Filtered(Tri.UNKNOWN if changed else Tri.TRUE)
 
 
-def _any_filters(run: Run, start: LinkKey, path: tuple[Crossing, ...], end: LinkKey) -> bool:
-    """Tell whether any namespace on an ARP message's way has rules that it could meet."""
-    below = (lower for at in (start, end) for lower in _lowers(run, at))
-    spaces = {key.netns for key in (start, end, *below, *(crossing.bridge for crossing in path))}
-    return any(filters_arp(run.netns(key)) for key in spaces)
+def _meets_rules(run: Run, message: Packet, ns: NetnsState) -> bool:
+    """Tell whether a namespace has rules that a message could meet, or may have."""
+    if message.arp:
+        return filters_arp(ns)
+    return bool(
+        ns.nft_chains or ns.xt_tables or run.missing(ns, "nft_chains") or run.missing(ns, "xt_tables")
+    )
+
+
+def _goes_up(action: Action) -> bool:
+    return isinstance(action, Up) and action.packet.payload is None
+
+
+def _elsewhere(run: Run, message: Packet, up: Up) -> Filtered:
+    """Judge a message that rules have sent to another link: a request may be answered there."""
+    lost = bool(_link(run, up.link).flags & IFF_LOOPBACK)
+    if not lost and is_group(up.packet.dmac):
+        return Filtered(Tri.UNKNOWN)
+    return Filtered(Tri.FALSE, _stopper(run.rec, message))
 
 
 def _is_answer(message: Packet) -> bool:
@@ -177,44 +171,27 @@ def _reads(run: Run, message: Packet, passed: Packet, end: LinkKey) -> Filtered:
     return Filtered(Tri.TRUE) if understood else Filtered(Tri.FALSE, "content")
 
 
-def _is_for_others(run: Run, message: Packet, end: LinkKey) -> bool:
-    """Tell whether a frame's MAC is nobody's in the namespace that it is to end in."""
-    links = run.netns(end.netns).links
-    takes_all = takes_any_mac(links[end.ifindex])
-    return not (
-        is_group(message.dmac) or takes_all or any(link.mac == message.dmac for link in links.values())
-    )
-
-
-def _last_verdict(recorder: Recorder) -> HookVerdict | None:
-    """Return the chain's verdict that ended the message; None where something else did."""
-    what = recorder.last_step.what if recorder.last_step is not None else None
-    return what if isinstance(what, HookVerdict) and what.chain is not None else None
-
-
-def _device(run: Run, ns: NetnsState, link: Link, message: Packet, egress: bool) -> Packet:
-    passed = netdev_hook(run, ns, link, message, egress)
-    if isinstance(passed, Forwarded):
-        # nobody answers on the loopback; who would elsewhere isn't modelled
-        lost = bool(passed.link.flags & IFF_LOOPBACK)
-        raise Ended(Disposition.DROPPED if lost else Disposition.UNKNOWN, "fwd")
-    return passed
+def _stopper(recorder: Recorder, message: Packet) -> HookVerdict | Meddling | None:
+    """Return the verdict that stopped a message or sent it elsewhere, or what else rules did to it; None: they didn't."""
+    for step in recorder.steps_backwards():
+        if isinstance(step.what, HookVerdict) and step.what.chain is not None:
+            was = step.before.pkttype if step.before is not None else None
+            now = step.packet.pkttype
+            if step.what.action != "accept" or (now == PACKET_OTHERHOST and was != now):
+                return step.what
+    last = recorder.last
+    return "another MAC" if last is not None and last.dmac != message.dmac else None
 
 
 def _sent(run: Run, message: Packet, at: LinkKey) -> Packet:
     ns, link = run.netns(at.netns), _link(run, at)
     if message.arp:
         _check_legacy(ns)
-        message = arp_hook(run, ns, message, NF_ARP_OUT, None, link)
-    else:
-        message, rerouted = output_hook(run, ns, message, link, message.dst)
-        if rerouted is not None:
-            _check_stays(ns, rerouted, link)
-        message = inet_hook(run, ns, message, NF_POST_ROUTING, None, link)
-    message = _device(run, ns, link, message, egress=True)
-    for lower in _lowers(run, at):
-        message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=True)
-    return message
+        return arp_hook(run, ns, message, NF_ARP_OUT, None, link)
+    message, rerouted = output_hook(run, ns, message, link, message.dst)
+    if rerouted is not None:
+        _check_stays(ns, rerouted, link)
+    return inet_hook(run, ns, message, NF_POST_ROUTING, None, link)
 
 
 def _check_stays(ns: NetnsState, message: Packet, link: Link) -> None:
@@ -235,127 +212,19 @@ def _check_stays(ns: NetnsState, message: Packet, link: Link) -> None:
         raise Ended(Disposition.UNKNOWN, "several ways")
 
 
-def _lowers(run: Run, at: LinkKey) -> list[LinkKey]:
-    """List the devices below a stacked one (macvlan, VLAN), the nearest first."""
-    found: list[LinkKey] = []
-    while _link(run, at).kind in ("macvlan", "vlan"):
-        lower = resolve_lower_of(run.node(at.netns), at)
-        if lower is None or lower in found:
-            break
-        found.append(lower)
-        at = lower
-    return found
-
-
-def _received(run: Run, message: Packet, at: LinkKey) -> Packet:
-    for lower in reversed(_lowers(run, at)):
-        message = _device(run, run.netns(lower.netns), _link(run, lower), message, egress=False)
-        # a copy stays whose it was
-        kept = message.pkttype if gets_copies(_link(run, at)) else None
-        message = message.scrubbed(True)
-        if kept is not None and message.dmac != _link(run, at).mac:
-            message = message.but(pkttype=kept)
-    ns, link = run.netns(at.netns), _link(run, at)
-    # For whom it is has been found out: what a chain makes of its MAC here matters to macvlans over it alone.
-    dmac = message.dmac
-    message = _device(run, ns, link, message, egress=False)
-    if message.dmac != dmac and takes_for_itself(run, at, message.dmac):
-        raise Ended(Disposition.DROPPED, "a macvlan takes it")
-    message = message.but(dmac=dmac, own=False)
-    if message.pkttype == PACKET_OTHERHOST:
-        raise Ended(Disposition.DROPPED, "OTHERHOST")
+def _received(run: Run, up: Up) -> Packet:
+    ns, link, message = run.netns(up.link.netns), _link(run, up.link), up.packet.but(own=False)
     if message.arp:
         _check_legacy(ns)
         return arp_hook(run, ns, message, NF_ARP_IN, link, None)
-    if not message.physin:  # else it has been through it in the bridge
+    if not came_through_bridge(ns, link, message):
         message = inet_hook(run, ns, message, NF_PRE_ROUTING, link, None)
-    return inet_hook(run, ns, message, NF_LOCAL_IN, link, None)
+    message = inet_hook(run, ns, message, NF_LOCAL_IN, link, None)
+    if message.ttl != NDP_HOP_LIMIT:  # which proves that it comes from the link (ndisc_rcv)
+        raise Ended(Disposition.DROPPED, "IPV6_NDISC_HOP_LIMIT")
+    return message
 
 
 def _check_legacy(ns: NetnsState) -> None:
     if any(table.family == NFPROTO_ARP for table in ns.xt_tables.values()):
         raise Ended(Disposition.UNKNOWN, "legacy ARP table")
-
-
-def _bridged(run: Run, message: Packet, crossing: Crossing) -> Packet:
-    """Pass a message through a bridge, from port to port, or from or to the bridge's own device."""
-    ns = run.netns(crossing.bridge.netns)
-    bridge = ns.links[crossing.bridge.ifindex]
-    source, out = ns.links.get(crossing.in_ifindex), ns.links.get(crossing.out_ifindex)
-    if source is not None:
-        kind = received_as(message.dmac, source, bridge)
-        message = _device(run, ns, source, message, egress=False)
-        if message.dmac == bridge.mac:
-            message = message.but(pkttype=None)
-        message = bridge_hook(run, ns, message, "pre", source, bridge, part="before IP")
-        message = _ip_hook(run, ns, message, hook=NF_PRE_ROUTING, bridge=bridge, physin=source.ifindex)
-        message = bridge_hook(run, ns, message, "pre", source, bridge, part="after IP")
-        if out is None:
-            message = _beside_its_copies(run, ns, message, bridge, source, crossing.vid)
-            # for whom it is has been found out
-            return bridge_hook(run, ns, message, "in", source, bridge).but(dmac=message.dmac)
-        message = message if message.pkttype is not None else message.but(pkttype=kind)
-        message = bridge_hook(run, ns, message, "forward", source, bridge, out, "before IP")
-        message = _ip_hook(run, ns, message, hook=NF_FORWARD, bridge=bridge, physout=out.ifindex)
-        message = bridge_hook(run, ns, message, "forward", source, bridge, out, "after IP")
-        if message.arp and _calls_arp(ns, bridge):
-            message = arp_hook(run, ns, message, NF_ARP_FORWARD, source, out)
-    else:
-        message = bridge_hook(run, ns, message, "out", None, bridge, out)
-    if out is None:
-        return message
-    message = bridge_hook(run, ns, message, "post", None, bridge, out)
-    if source is not None:
-        message = _ip_hook(run, ns, message, hook=NF_POST_ROUTING, bridge=bridge)
-    return _device(run, ns, out, message, egress=True)
-
-
-def _beside_its_copies(
-    run: Run, ns: NetnsState, message: Packet, bridge: Link, source: Link, vid: int
-) -> Packet:
-    """Give a flooded message that goes up the addresses that rules have written into its copies for other ports.
-
-    Those go first, and share its data: NPT writes into that, which other targets copy before.
-
-    Source: net/bridge/br_input.c, br_handle_frame_finish; net/ipv6/netfilter/ip6t_NPT.c (Linux 6.18).
-    """
-    if message.arp or not is_group(message.dmac) or not calls_ip_hooks(ns, bridge, True):
-        return message
-    # Of the hooks that copies pass, NPT may stand in POST_ROUTING of the mangle table alone.
-    key = (NFPROTO_IPV6, "mangle", "POSTROUTING")
-    if not any(chain is not None and chain.body for chain in (ns.nft_chains.get(key), ns.xt_chains.get(key))):
-        return message
-    for port in flood_ports(ns, bridge, source, message.dmac, vid):
-        written = run.suppose(partial(_written_in_copy, run, ns, message, bridge, port))
-        if written is not None:
-            message = message.but(src=written[0], dst=written[1])
-    return message
-
-
-def _written_in_copy(
-    run: Run, ns: NetnsState, message: Packet, bridge: Link, port: Link
-) -> tuple[bytes, bytes] | None:
-    """Return the addresses that NPT writes into the data of a copy for a port; None where it doesn't."""
-    run.memory = run.memory.but(
-        rule_scratch={k: v for k, v in run.memory.rule_scratch.items() if k != WRITTEN_IN_PLACE}
-    )
-    try:
-        copy = _ip_hook(run, ns, message, hook=NF_FORWARD, bridge=bridge, physout=port.ifindex)
-        copy = _ip_hook(run, ns, copy, hook=NF_POST_ROUTING, bridge=bridge)
-    except Ended:
-        return None
-    return (copy.src, copy.dst) if WRITTEN_IN_PLACE in run.memory.rule_scratch else None
-
-
-def _calls_arp(ns: NetnsState, bridge: Link) -> bool:
-    own = isinstance(bridge.info, BridgeInfo) and bridge.info.nf_call_arptables
-    return bool(own or value(ns, "net.bridge.bridge-nf-call-arptables"))
-
-
-def _ip_hook(run: Run, ns: NetnsState, message: Packet, *, hook: int, bridge: Link, **ports: int) -> Packet:
-    """Pass a bridged IPv6 message through an IP hook, where the bridge calls them (`br_netfilter`)."""
-    if message.arp or not calls_ip_hooks(ns, bridge, True):
-        return message
-    message = message.but(**ports)
-    iif = None if hook == NF_POST_ROUTING else bridge
-    return inet_hook(run, ns, message, hook, iif, None if hook == NF_PRE_ROUTING else bridge)

@@ -13,10 +13,10 @@ from __future__ import annotations
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_PINNED, Neigh
 from netviz.core.model.link import Link
-from netviz.core.sim.heard import Domain, Heard
+from netviz.core.sim.heard import Domain, FramePath, Heard, LinkHop
 from netviz.core.sim.link.underlay import on_segment
 from netviz.core.sim.memory import Question
-from netviz.core.sim.neighbour.arp_nd_filter import arp_passes
+from netviz.core.sim.neighbour.arp_nd_filter import request_passes
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.plane.domain import by_tunnel
 from netviz.core.sim.route.rules import lookup_route
@@ -69,12 +69,13 @@ def _heard(run: Run, here: LinkKey, domain: Domain) -> Heard | None:
     for heard in domain.heard:
         if heard.link == here:
             return heard
-    for wire, path, tags in domain.left:
-        if on_segment(run.cluster.nodes, wire, here, tags):
-            return Heard(here, path)
+    for left in domain.left:
+        member = on_segment(run.cluster.nodes, left.link, here, left.path.tags)
+        if member is not None:
+            hops = (*left.path.hops, *dict.fromkeys(LinkHop(True, link) for link in (member.wire, here)))
+            return Heard(here, FramePath(hops, left.path.crossings))
     return None
 
 
 def _gets_there(run: Run, question: Question, sender: bytes, heard: Heard) -> bool:
-    filtered = arp_passes(run, question.requester, sender, heard, question.target)
-    return filtered.asked or filtered.passes is Tri.TRUE
+    return request_passes(run, question.requester, sender, heard, question.target).passes is Tri.TRUE

@@ -9,7 +9,7 @@ from __future__ import annotations
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_PINNED
 from netviz.core.model.link import Link
-from netviz.core.sim.heard import Crossing
+from netviz.core.sim.heard import Crossing, Heard
 from netviz.core.sim.link.bridge import (
     learn,
 )
@@ -21,23 +21,24 @@ from netviz.core.sim.steps import Bridge, Neighbour
 from netviz.core.state.node import NetnsState
 
 
-def reply_arrives(
+def heard_back(
     run: Run, ns: NetnsState, link: Link, packet: Packet, nexthop: bytes, answer: Responder
-) -> bool:
-    """Tell whether an answer comes back; ends the walk where that isn't known."""
+) -> Heard | None:
+    """Find how the requester hears a reply where no rules are, if it does; ends the walk where that isn't known."""
     own = LinkKey(ns.key, link.ifindex)
 
-    def sent() -> tuple[bool, bool]:
-        for crossing in answer.heard.path:
+    def sent() -> tuple[Heard | None, bool]:
+        for crossing in answer.heard.path.crossings:
             learn_macs(run, crossing, link.mac, b"")  # by the request
         heard, unclear = hearers(run, answer.heard.link, link.mac, answer.mac, len(nexthop) == 16)
         locked = (one.what for one in unclear)
-        return own in heard, any(isinstance(what, Bridge) and what.cause == "locked entry" for what in locked)
+        back = next((one for one in heard if one.link == own), None)
+        return back, any(isinstance(what, Bridge) and what.cause == "locked entry" for what in locked)
 
-    arrives, locked = run.suppose(sent)
+    back, locked = run.suppose(sent)
     if locked:
         run.end_unknown(ns, link, packet, Neighbour("unknown", "locked port", nexthop=nexthop))
-    return arrives
+    return back
 
 
 def learn_requester(run: Run, link: Link, sender: bytes, answer: Responder) -> None:

@@ -57,7 +57,7 @@ def beside(run: Run, requester: LinkKey, domain: Domain, target: bytes) -> Silen
     link = run.link(requester)
     if link is None or mode_of(link) == MACVLAN_VEPA:
         return None
-    for wire, _path, _tags in domain.wires:
+    for wire in (left.link for left in domain.wires):
         lower = run.netns(wire.netns).links[wire.ifindex]
         for key in (wire, *uppers_of(run.node(wire.netns).netns).get(wire, ())):
             ns = run.netns(key.netns)

@@ -19,13 +19,13 @@ from netviz.core.sim.actions import Ended
 from netviz.core.sim.heard import Domain
 from netviz.core.sim.link.edge import at_edge
 from netviz.core.sim.link.macvlan import hears_late
-from netviz.core.sim.neighbour.arp_nd_filter import arp_passes, ndp_passes
+from netviz.core.sim.neighbour.arp_nd_filter import reply_passes, request_passes
 from netviz.core.sim.neighbour.gleaning import note, pending_mac
 from netviz.core.sim.neighbour.reply_path import (
     carry_reply,
+    heard_back,
     learn_macs,
     learn_requester,
-    reply_arrives,
 )
 from netviz.core.sim.neighbour.responder import Responder, on_link, responder_of
 from netviz.core.sim.neighbour.silence import beside, silent_links
@@ -103,7 +103,7 @@ def solicit(
     answer = answers[picked]
     for other in (*answers[:picked], *answers[picked + 1 :], answer):
         run.memory = run.memory.with_neigh((ns.key, link.ifindex, nexthop), other.mac)
-        for crossing in other.heard.path:
+        for crossing in other.heard.path.crossings:
             learn_macs(run, crossing, link.mac, other.mac)
         carry_reply(run, other, link.mac, len(nexthop) == 16)
         if other.heard.link != answer.heard.link and hears_late(run, other.heard.link):
@@ -187,16 +187,16 @@ def _let_through(
     reached = False
     for answer in answers:
         own = LinkKey(ns.key, link.ifindex)
-        if len(nexthop) == 16:
-            filtered = ndp_passes(run, own, sender, answer.heard, nexthop)
-        else:
-            filtered = arp_passes(run, own, sender, answer.heard, nexthop)
-        arrives = reply_arrives(run, ns, link, packet, nexthop, answer)
-        reached = reached or filtered.asked
-        if filtered.asked and sender:
+        filtered = request_passes(run, own, sender, answer.heard, nexthop)
+        asked = filtered.passes is Tri.TRUE
+        back = heard_back(run, ns, link, packet, nexthop, answer)
+        reached = reached or asked
+        if asked and sender:
             learn_requester(run, link, sender, answer)
-        if not arrives:
+        if back is None:
             continue
+        if asked:
+            filtered = reply_passes(run, answer.heard.link, sender, back, nexthop)
         if filtered.passes is Tri.UNKNOWN:
             run.end_unknown(
                 ns,
@@ -242,7 +242,7 @@ def _nobody_answers(
         found = partial(found, silent=(hidden,))
     elif domain.wires and not failed:
         run.record(ns, link, packet.but(smac=link.mac), found("not known"), certainty=UNCERTAIN)
-        wire = domain.wires[0][0]
+        wire = domain.wires[0].link
         wire_ns = run.netns(wire.netns)
         wire_link = wire_ns.links[wire.ifindex]
         stray, edge = at_edge(run, wire_ns, wire_link, packet)

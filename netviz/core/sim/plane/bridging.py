@@ -7,6 +7,7 @@ from functools import partial
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
+from netviz.core.model.netfilter import NFPROTO_IPV6
 from netviz.core.sim.actions import Action, Ended, Rx, Tx
 from netviz.core.sim.copies import Lost, Onward
 from netviz.core.sim.heard import Heard
@@ -14,15 +15,16 @@ from netviz.core.sim.hook import br_netfilter
 from netviz.core.sim.hook.frame_hooks import bridge_hook, copys_mac
 from netviz.core.sim.hook.netfilter import calls_ip_hooks
 from netviz.core.sim.link import bridge as br
-from netviz.core.sim.link.follow import end
+from netviz.core.sim.link.follow import end, led
 from netviz.core.sim.link.mtu import check_frame
+from netviz.core.sim.nft.compat.translation import WRITTEN_IN_PLACE
 from netviz.core.sim.nft.meta import PACKET_OTHERHOST, received_as
 from netviz.core.sim.packet import Packet, is_group
 from netviz.core.sim.plane.domain import takers
 from netviz.core.sim.route.decision import worth_to
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, DropReason, Receive
-from netviz.core.sim.trace import BRANCH, CERTAIN, Disposition
+from netviz.core.sim.trace import BRANCH, Disposition
 from netviz.core.state.node import NetnsState
 
 
@@ -59,7 +61,7 @@ def receive(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) 
 def _finish(run: Run, ns: NetnsState, bridge: Link, port: Link, before: Packet, packet: Packet) -> Action:
     """Decide where a frame goes that came in by a port as `before`.
 
-    Source: net/bridge/br_input.c, br_handle_frame_finish, br_pass_frame_up (Linux 6.18).
+    Source: net/bridge/br_input.c, br_handle_frame_finish (Linux 6.18).
     """
     packet = bridge_hook(run, ns, packet, "pre", port, bridge, part="after IP")
     vid, packet = _enter(run, ns, bridge, port, packet)
@@ -72,10 +74,15 @@ def _finish(run: Run, ns: NetnsState, bridge: Link, port: Link, before: Packet, 
     (up,) = br.ways(run, ns, bridge, port, packet, vid, verdict)
     if not isinstance(up, Onward):
         end(run, ns, bridge, packet, up)
+    return _pass_up(run, ns, bridge, port, packet, up)
+
+
+def _pass_up(run: Run, ns: NetnsState, bridge: Link, port: Link | None, packet: Packet, up: Onward) -> Rx:
+    """Hand a frame to the bridge's own device. Source: net/bridge/br_input.c, br_pass_frame_up (Linux 6.18)."""
     packet = packet.but(tags=up.tags) if up.tags is not None and up.tags != packet.tags else packet
     run.record(ns, bridge, packet, Bridge("up", mac=packet.dmac))
     packet = bridge_hook(run, ns, packet, "in", port, bridge)
-    if packet.pkttype == PACKET_OTHERHOST and packet.dmac != bridge.mac:
+    if packet.pkttype == PACKET_OTHERHOST and packet.dmac != bridge.mac and not is_group(packet.dmac):
         packet = packet.but(pkttype=None)  # a device above may still find its own MAC
     return Rx(up.link, packet)
 
@@ -118,8 +125,13 @@ def _send(
         gone = br.ways(run, ns, bridge, source, packet, vid, verdict)
     if verdict.how in ("flood", "broadcast"):
         copies = [copy for copy in gone if isinstance(copy, Onward)]
-        found = br.found(bridge, packet.dmac, verdict, vid)
-        one = _flood_port(run, ns, bridge, source, packet, found, copies)
+        one = led(run, packet, gone)
+        if one is not None and one.received:
+            packet = _beside_its_copies(run, ns, bridge, source, packet, copies)
+            return _pass_up(run, ns, bridge, source, packet, one)
+        if one is None:
+            found = br.found(bridge, packet.dmac, verdict, vid)
+            one = _flood_port(run, ns, bridge, source, packet, found, copies)
     elif isinstance(one, Onward) and one.what is not None:
         run.record(ns, bridge, packet, one.what())
     assert one is not None
@@ -127,13 +139,58 @@ def _send(
         end(run, ns, bridge, packet, one)
     port = ns.links[one.link.ifindex]
     packet = packet.but(tags=one.tags) if one.tags is not None and one.tags != packet.tags else packet
-    packet = _pass_on(run, ns, packet, bridge, source, port)
-    packet = bridge_hook(run, ns, packet, "post", None, bridge, port)
-    packet = br_netfilter.post_routing(run, ns, packet, bridge)
-    if source is not None and not packet.tags and calls_ip_hooks(ns, bridge, packet.ipv6):
+    packet = _pass_out(run, ns, packet, bridge, source, port)
+    if source is not None and not packet.tags and not packet.arp and calls_ip_hooks(ns, bridge, packet.ipv6):
         packet = br_netfilter.fragmented(run, ns, packet, bridge, port)
     check_frame(run, ns, port, packet, one.link, "bridge")
     return Tx(one.link, packet, nexthop)
+
+
+def _pass_out(
+    run: Run, ns: NetnsState, packet: Packet, bridge: Link, source: Link | None, port: Link
+) -> Packet:
+    """Pass a frame through all hooks on its way out of a port."""
+    packet = _pass_on(run, ns, packet, bridge, source, port)
+    packet = bridge_hook(run, ns, packet, "post", None, bridge, port)
+    return br_netfilter.post_routing(run, ns, packet, bridge)
+
+
+def _beside_its_copies(
+    run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, copies: list[Onward]
+) -> Packet:
+    """Give a flooded frame that goes up the addresses that rules have written into its copies for other ports.
+
+    Those go first, and share its data: NPT writes into that, which other targets copy before.
+
+    Source: net/bridge/br_input.c, br_handle_frame_finish; net/ipv6/netfilter/ip6t_NPT.c (Linux 6.18).
+    """
+    if not packet.ipv6 or not calls_ip_hooks(ns, bridge, True):
+        return packet
+    # Of the hooks that copies pass, NPT may stand in POST_ROUTING of the mangle table alone.
+    key = (NFPROTO_IPV6, "mangle", "POSTROUTING")
+    if not any(chain is not None and chain.body for chain in (ns.nft_chains.get(key), ns.xt_chains.get(key))):
+        return packet
+    for one in copies:
+        if one.received:
+            continue
+        port = ns.links[one.link.ifindex]
+        written = run.suppose(partial(_written_in_copy, run, ns, bridge, source, packet, port))
+        if written is not None:
+            packet = packet.but(src=written[0], dst=written[1])
+    return packet
+
+
+def _written_in_copy(
+    run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, port: Link
+) -> tuple[bytes, bytes] | None:
+    """Return the addresses that NPT writes into the data of a copy for a port; None where it doesn't."""
+    scratch = {key: noted for key, noted in run.memory.rule_scratch.items() if key != WRITTEN_IN_PLACE}
+    run.memory = run.memory.but(rule_scratch=scratch)
+    try:
+        copy = _pass_out(run, ns, packet, bridge, source, port)
+    except Ended:
+        return None
+    return (copy.src, copy.dst) if WRITTEN_IN_PLACE in run.memory.rule_scratch else None
 
 
 def _pass_on(
@@ -143,7 +200,7 @@ def _pass_on(
     if source is None:
         return bridge_hook(run, ns, packet, "out", None, bridge, port)
     packet = bridge_hook(run, ns, packet, "forward", source, bridge, port, "before IP")
-    packet = br_netfilter.forward(run, ns, packet, bridge, port)
+    packet = br_netfilter.forward(run, ns, packet, bridge, source, port)
     return bridge_hook(run, ns, packet, "forward", source, bridge, port, "after IP")
 
 
@@ -233,16 +290,13 @@ def _flood_port(
             return refused
         reason: DropReason = "NETFILTER_DROP" if stopped else "OTHERHOST"
         run.end_dropped(ns, bridge, packet, reason, found("drop", "nobody"))
-    picked = 0
-    if len(choices) > 1:
-        picked = run.choose(("flood", ns.key, bridge.ifindex, packet.dmac), len(choices), None)
-    chosen = choices[picked]
+    chosen, certainty = run.pick(("flood", ns.key, bridge.ifindex, packet.dmac), choices)
     run.record(
         ns,
         bridge,
         packet,
         found("flood", port=ns.links[chosen.link.ifindex].ifname),
-        certainty=CERTAIN if len(choices) == 1 else BRANCH,
+        certainty=certainty,
         copies=tuple(
             Copy(taker.link) for at, (_, taken) in good.items() if at != chosen.link for taker in taken
         ),

@@ -15,7 +15,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.copies import Copies, Left, Lost, Onward, Unclear
 from netviz.core.sim.encap import ends
-from netviz.core.sim.heard import Crossing, Domain, Heard, Tags, Wire
+from netviz.core.sim.heard import Crossing, Domain, Exit, FramePath, Heard, LinkHop, Tags
 from netviz.core.sim.packet import BROADCAST_MAC, Packet, is_group
 from netviz.core.sim.plane.kinds import TUNNELS, arrivals, departures, programs_at
 from netviz.core.sim.run import Run
@@ -29,8 +29,8 @@ class _Finding(msgspec.Struct):
     """A `Domain` under way."""
 
     heard: list[Heard] = []
-    left: list[Wire] = []
-    wires: list[Wire] = []
+    left: list[Exit] = []
+    wires: list[Exit] = []
     unreturned: list[Heard] = []
     opaque: list[str] = []
     closed: list[ClosedPort] = []
@@ -49,20 +49,24 @@ class _Explorer:
         self.frame = frame
         self.found = _Finding()
         self.unclear: list[Unclear] = []
-        self.visited: set[tuple[bool, LinkKey, Tags]] = set()
-        self.todo: deque[tuple[bool, LinkKey, tuple[Crossing, ...], Tags]] = deque()
+        self.visited: set[tuple[LinkHop, Tags]] = set()
+        self.todo: deque[FramePath] = deque()
 
-    def go(self, received: bool, key: LinkKey, path: tuple[Crossing, ...], tags: Tags) -> None:
-        """Follow the frame later: received or transmitted at a link."""
-        self.todo.append((received, key, path, tags))
+    def go(
+        self, hop: LinkHop, before: FramePath, crossing: Crossing | None = None, tags: Tags | None = None
+    ) -> None:
+        """Follow the frame later at the next hop of a path."""
+        crossings = before.crossings if crossing is None else (*before.crossings, crossing)
+        self.todo.append(FramePath((*before.hops, hop), crossings, before.tags if tags is None else tags))
 
     def explore(self) -> _Finding:
         while self.todo and len(self.visited) < MAX_LINKS:
-            received, key, path, tags = self.todo.popleft()
-            visit = received, key, tags
-            if visit in self.visited:
+            path = self.todo.popleft()
+            hop, tags = path.hops[-1], path.tags
+            if (hop, tags) in self.visited:
                 continue
-            self.visited.add(visit)
+            self.visited.add((hop, tags))
+            key = hop.link
             ns = self.run.netns(key.netns)
             link = ns.links.get(key.ifindex)
             if link is None or not link.up:
@@ -72,18 +76,18 @@ class _Explorer:
                 self.found.opaque.append(f"{link.ifname} ({', '.join(programs)})")
                 continue
             frame = self.frame if tags == self.frame.tags else self.frame.but(tags=tags)
-            if received:
+            if hop.received:
                 taken = arrivals(self.run, key, ns, link, frame)
                 if taken.stays and not tags:
                     self.found.heard.append(Heard(key, path))
-                self.follow(taken.copies, key, path, tags)
+                self.follow(taken.copies, key, path)
             elif link.kind in TUNNELS:
-                self.tunnel(ns, key, link, path, tags)
+                self.tunnel(ns, key, link, path)
             else:
-                self.follow(departures(self.run, key, ns, link, frame, self.target), key, path, tags)
+                self.follow(departures(self.run, key, ns, link, frame, self.target), key, path)
         return self.found
 
-    def follow(self, copies: Copies, key: LinkKey, path: tuple[Crossing, ...], tags: Tags) -> None:
+    def follow(self, copies: Copies, key: LinkKey, path: FramePath) -> None:
         """Follow all copies from a link; name those that don't go on."""
         for one in copies:
             last = one.lost if isinstance(one, Onward) else one
@@ -91,22 +95,19 @@ class _Explorer:
                 self.found.opaque.append(last.name)
                 self.unclear.append(last)
             elif isinstance(last, Left):
-                self.found.left.append((key, path, tags))
+                self.found.left.append(Exit(key, path))
                 if not last.known:
-                    self.found.wires.append((key, path, tags))
+                    self.found.wires.append(Exit(key, path))
             elif isinstance(last, Lost):
                 self.found.closed += [last.closed] if last.closed is not None else []
             else:
                 assert isinstance(one, Onward)
-                crossed = path if one.crossing is None else (*path, one.crossing)
-                self.go(one.received, one.link, crossed, tags if one.tags is None else one.tags)
+                self.go(LinkHop(one.received, one.link), path, one.crossing, one.tags)
 
-    def tunnel(
-        self, ns: NetnsState, key: LinkKey, link: Link, path: tuple[Crossing, ...], tags: Tags
-    ) -> None:
+    def tunnel(self, ns: NetnsState, key: LinkKey, link: Link, path: FramePath) -> None:
         """Carry the frame to every remote for its MAC; who is to answer must reach back."""
         dmac, smac = self.frame.dmac, self.frame.smac
-        own = all(crossing.bridge.netns == ns.key and not crossing.in_ifindex for crossing in path)
+        own = all(one.bridge.netns == ns.key and not one.in_ifindex for one in path.crossings)
         copies = ends.copies(self.run, ns, link, dmac, smac, self.frame.ipv6, own)
         if copies is None:
             self.found.opaque.append(link.ifname)
@@ -121,11 +122,9 @@ class _Explorer:
             if there == key and link.port is not None and link.port.learning:
                 self.found.reflecting.append(link.ifname)
             if is_group(dmac) and not self.comes_back(there, other, key):
-                master = LinkKey(there.netns, other.master) if other.master else there
-                crossed = Crossing(master, there.ifindex, 0)
-                self.found.unreturned.append(Heard(master, (*path, crossed) if other.master else path))
+                self.found.unreturned.append(_out_of_tunnel(there, other, path))
                 continue
-            self.go(True, there, path, tags)
+            self.go(LinkHop(True, there), path)
 
     def comes_back(self, there: LinkKey, other: Link, key: LinkKey) -> bool:
         """Tell whether a frame to the requester comes back out of the tunnel device that it went into."""
@@ -157,23 +156,33 @@ def broadcast_domain(run: Run, start: LinkKey, target: bytes = b"", mac: bytes =
     link = run.link(start)
     smac = link.mac if link is not None else b""
     explorer = _Explorer(run, target, ends.question(mac, smac, len(target) == 16))
-    explorer.go(False, start, (), ())
+    explorer.go(LinkHop(False, start), FramePath())
     return explorer.explore().domain()
+
+
+def _out_of_tunnel(there: LinkKey, end: Link, path: FramePath) -> Heard:
+    """Say who hears a frame that comes out of a tunnel's device: its bridge, if it is a port of one."""
+    hops = (*path.hops, LinkHop(True, there))
+    if not end.master:
+        return Heard(there, FramePath(hops, path.crossings, path.tags))
+    master = LinkKey(there.netns, end.master)
+    crossings = (*path.crossings, Crossing(master, there.ifindex, 0))
+    return Heard(master, FramePath((*hops, LinkHop(True, master)), crossings, path.tags))
 
 
 def by_tunnel(run: Run, heard: Heard) -> bool:
     """Tell whether a frame has come to who hears it by way of a tunnel."""
-    ends = (run.netns(one.bridge.netns).links.get(one.in_ifindex) for one in heard.path)
+    ends = (run.netns(one.bridge.netns).links.get(one.in_ifindex) for one in heard.path.crossings)
     return any(end is not None and end.kind in TUNNELS for end in ends)
 
 
 def hearers(
     run: Run, start: LinkKey, dmac: bytes, smac: bytes, ipv6: bool
-) -> tuple[list[LinkKey], list[Unclear]]:
+) -> tuple[tuple[Heard, ...], list[Unclear]]:
     """Find which links hear a small frame that `start` transmits, and what on its way isn't modelled."""
     explorer = _Explorer(run, b"", ends.question(dmac, smac, ipv6))
-    explorer.go(False, start, (), ())
-    return [heard.link for heard in explorer.explore().heard], explorer.unclear
+    explorer.go(LinkHop(False, start), FramePath())
+    return tuple(explorer.explore().heard), explorer.unclear
 
 
 def takers(run: Run, start: LinkKey, mac: bytes, tags: Tags = ()) -> tuple[list[Heard], bool]:
@@ -191,7 +200,7 @@ def takers_at(run: Run, start: LinkKey, mac: bytes) -> tuple[list[Heard], bool]:
 
 def _takers(run: Run, received: bool, start: LinkKey, mac: bytes, tags: Tags) -> tuple[list[Heard], bool]:
     explorer = _Explorer(run, b"", ends.question(mac, b"").but(tags=tags))
-    explorer.go(received, start, (), tags)
+    explorer.go(LinkHop(received, start), FramePath(tags=tags))
     reached = explorer.explore()
     found = [
         heard for heard in reached.heard if (link := run.link(heard.link)) is not None and link.mac == mac

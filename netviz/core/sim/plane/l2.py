@@ -12,16 +12,17 @@ import msgspec
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim.actions import Action, Ended, Rx, Tx, Up
+from netviz.core.sim.heard import LinkHop
 from netviz.core.sim.hook.frame_hooks import Forwarded, netdev_hook
 from netviz.core.sim.hook.sent_on import send_on
 from netviz.core.sim.link import plain, vlan, wire
-from netviz.core.sim.link.follow import follow
+from netviz.core.sim.link.follow import arrived, follow, is_led, led, through_tunnel
 from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.link.underlay import is_wire
 from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.plane import bridging
-from netviz.core.sim.plane.kinds import KINDS, programs_on, stacked_on
+from netviz.core.sim.plane.kinds import KINDS, TUNNELS, arrivals, departures, programs_on, stacked_on
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Assumption, Opaque, Receive, Transmit
 from netviz.core.sim.trace import Disposition
@@ -41,6 +42,7 @@ def xmit(run: Run, tx: Tx) -> Action:
     """Transmit a frame on a link, and say what becomes of it."""
     ns, packet = run.netns(tx.link.netns), tx.packet
     run.journey = run.journey.but(xmit_depth=run.journey.xmit_depth + 1)
+    arrived(run, packet, LinkHop(False, tx.link))
     link = ns.links[tx.link.ifindex]
     if not link.up:
         run.end_dropped(ns, link, packet, "DEV_READY", Transmit("drop", "link down"))
@@ -56,6 +58,13 @@ def xmit(run: Run, tx: Tx) -> Action:
         whose = None if packet.dmac and packet.dmac != link.mac else packet.pkttype  # eth_type_trans
         routed = not tx.forwards and tx.link not in run.journey.routed
         return Rx(tx.link, packet.but(own=False, pkttype=whose), routed=routed)
+    if is_led(run, packet) and link.kind != "bridge":
+        if link.kind in TUNNELS:
+            one = through_tunnel(run, packet)
+        else:
+            one = led(run, packet, departures(run, tx.link, ns, link, packet, tx.nexthop))
+        if one is not None:
+            return follow(run, ns, link, packet, tx.nexthop, (one,))
     kind = _kind(link)
     if kind is not None and kind.xmit is not None:
         return kind.xmit(run, ns, link, packet, tx.nexthop)
@@ -86,6 +95,7 @@ def receive(run: Run, rx: Rx) -> Action:
     """Take a frame in at a link: to a device on top of it, to its master, or to the network layer."""
     ns = run.netns(rx.link.netns)
     run.journey = run.journey.but(xmit_depth=0)
+    arrived(run, rx.packet, LinkHop(True, rx.link))
     link = ns.links.get(rx.link.ifindex)
     packet = rx.packet
     if link is None:
@@ -141,10 +151,17 @@ def _check_loop(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Pack
 
 def _handled(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> Action | None:
     """Hand a frame to what has taken over the link (its rx_handler); None: nothing has, or lets it pass."""
+    master = ns.links.get(link.master) if link.master else None
+    if is_led(run, packet) and (master is None or master.kind != "bridge"):
+        all_copies = arrivals(run, key, ns, link, packet)
+        one = led(run, packet, all_copies.copies)
+        if one is not None:
+            return follow(run, ns, link, packet, b"", (one,))
+        if all_copies.stays and run.journey.lead is not None and not run.journey.lead.hops:
+            return None
     if packet.tags and (untagged := vlan.untagged(run, key, packet)) is not None:
         return follow(run, ns, link, packet, b"", (untagged,))
     if link.master:
-        master = ns.links.get(link.master)
         kind = _kind(master) if master is not None else None
         if master is not None and kind is not None and kind.receive is not None:
             return kind.receive(run, ns, master, link, packet)

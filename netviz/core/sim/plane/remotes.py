@@ -13,7 +13,6 @@ from netviz.core.sim.actions import Action, Carried, Spread
 from netviz.core.sim.plane.domain import takers_at
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Copy, Encap
-from netviz.core.sim.trace import BRANCH, CERTAIN
 
 
 def follow_remote(run: Run, spread: Spread) -> Action:
@@ -27,10 +26,7 @@ def follow_remote(run: Run, spread: Spread) -> Action:
     copies = tuple(Copy(addr=one.remote) for one in spread.copies)
     if not choices:
         run.end_dropped(ns, link, packet, "OTHERHOST", Encap("drop", "nobody"), copies=copies)
-    picked = 0
-    if len(choices) > 1:
-        picked = run.choose(("vxlan copies", ns.key, link.ifindex, packet.dmac), len(choices), None)
-    chosen = choices[picked]
+    chosen, certainty = run.pick(("vxlan copies", ns.key, link.ifindex, packet.dmac), choices)
     run.record(
         ns,
         link,
@@ -40,7 +36,7 @@ def follow_remote(run: Run, spread: Spread) -> Action:
             "vxlan rejected" if chosen in refused else "vxlan",
             remote=spread.copies[chosen].remote,
         ),
-        certainty=CERTAIN if len(choices) == 1 else BRANCH,
+        certainty=certainty,
         copies=copies,
     )
     return spread.then(chosen)

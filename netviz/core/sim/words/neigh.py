@@ -13,9 +13,9 @@ from netviz.core.sim.words.inet import refusal_text
 from netviz.core.sim.words.show import Templates, short
 
 MEDDLING = {
-    "another MAC": "a rule sends it to another MAC",
-    "requester": "a rule changes who requests",
-    "content": "a rule changes what it says",
+    "another MAC": "a rule that sends it to another MAC",
+    "requester": "a rule that changes who requests",
+    "content": "a rule that changes what it says",
     "": "",
 }
 
