@@ -139,21 +139,21 @@ class Ledger:
         for rec in change.put:
             overlay[rec.key] = rec
 
-    def replace(self, key: NetnsKey, reading: Reading) -> int:
-        """Make whole sections what was read; returns how many records differed. Ignored for an unknown namespace."""
+    def replace(self, key: NetnsKey, reading: Reading) -> dict[str, int]:
+        """Make whole sections what was read; returns how many records of each differed. Ignored for an unknown namespace."""
+        differed: dict[str, int] = {}
         if key not in self._records:
-            return 0
-        differed = 0
+            return differed
         for name, records in reading.sections.items():
             new = {rec.key: rec for rec in records}  # type: ignore[attr-defined]
             old = self.section(key, name)
             if not old:  # as in every first reading
-                differed += len(new)
+                differed[name] = len(new)
                 self._overlay(key, name).update(new)
                 continue
             change = diff_section(old, new)
             if change is not None:
-                differed += len(change.put) + len(change.drop)
+                differed[name] = len(change.put) + len(change.drop)
                 self._fold(key, name, change)
         self._bodies.update(reading.bodies)
         self.set_gaps(key, reading.sections, reading.gaps)

@@ -41,6 +41,8 @@ RELATE_S = 0.005
 DISCOVERY_S = 1.0
 REMOTE_POLL_S = 5.0
 AUDIT_S = 60.0
+# What is polled so seldom may be dear to read: it waits as long as a mere check does.
+SLOW_POLL_S = 60.0
 AUDIT_STEP_S = 10.0
 # Collectors begin one after the other: threads that read at the same time only take the interpreter from each other.
 APART_S = 0.1
@@ -284,7 +286,8 @@ class Runner(CollectorHost):
         key, sections = task.ns.key, task.sections
         since = [self._dirty_ns.pop((key, s), 0) for s in sections]
         audited = [s for s in sections if (key, s) in self._auditing]
-        differed = self.ledger.replace(key, reading)
+        found = self.ledger.replace(key, reading)
+        differed = sum(found.get(section, 0) for section in audited)
         for delta in task.replay:
             self.ledger.change(_only(delta, sections))
         if audited:
@@ -324,7 +327,7 @@ class Runner(CollectorHost):
         while True:
             await asyncio.sleep(until_tick(self._loop.time() - apart_s, period_s))
             for key in worker.attached:
-                worker.mark(key, section)
+                worker.mark(key, section, settle=period_s >= SLOW_POLL_S)
 
     async def _audit(self) -> None:
         """Compare every section of every namespace with the kernel, a few namespaces after the others.
@@ -367,7 +370,10 @@ class Runner(CollectorHost):
             self.ledger.set_status(section, read_at_s=now, max_age_s=self._max_age_s(section))
 
     def _max_age_s(self, section: str) -> float:
-        by_itself_s = self._owner[section].collector.poll_s.get(section, self._round_s)
+        worker = self._owner[section]
+        by_itself_s = worker.collector.poll_s.get(section, self._round_s)
+        if by_itself_s >= SLOW_POLL_S and section in worker.collector.poll_s:
+            by_itself_s = max(by_itself_s, worker.schedule.settled_every_s(section))
         return round(min(by_itself_s, self._sampling.every_s(section) or by_itself_s), 3)
 
     # What somebody watches.

@@ -102,6 +102,11 @@ class Schedule(Generic[K]):
         """Return what reading everything of a namespace took when it was last read."""
         return sum(last.cost for last in self._last.get(key, {}).values())
 
+    def settled_every_s(self, section: str) -> float:
+        """Return how long a section waits from one mere check (`settle`) to the next where that takes longest."""
+        costs = [last[section].cost for last in self._last.values() if section in last]
+        return SETTLE_COST_FACTOR * max(costs, default=0.0)
+
     def forget(self, key: K) -> None:
         """Drop a namespace."""
         self._due.pop(key, None)

@@ -30,6 +30,7 @@ from netviz.core.model.netfilter import (
     ChainBody,
     NftExpr,
     NftRuleBody,
+    RuleCount,
 )
 
 SO_GET_INFO, SO_GET_ENTRIES = 64, 65
@@ -41,6 +42,7 @@ ATTEMPTS = 5
 
 _INFO = Struct("=32sI5I5III")
 _EXTENSION = Struct("=H29sB")
+_COUNTERS = Struct("=QQ")  # struct xt_counters: packets, bytes
 
 
 class Layout(NamedTuple):
@@ -68,13 +70,17 @@ LAYOUTS = {
 
 
 class LegacyChain(msgspec.Struct, frozen=True):
-    """One chain: `hook` and `policy` of a base chain, and its rules as raw entries at their offsets."""
+    """One chain: `hook` and `policy` of a base chain, and its rules as raw entries at their offsets.
+
+    `stable` are the rules without what they count, `counts` what those have counted that have counted anything.
+    """
 
     name: str
     hook: int | None
     policy: int
     rules: tuple[tuple[int, bytes], ...]
     stable: tuple[bytes, ...]
+    counts: tuple[RuleCount, ...]
 
 
 class LegacyTable(msgspec.Struct, frozen=True):
@@ -159,7 +165,9 @@ def _chain(
 ) -> LegacyChain:
     cut, resume = layout.counters, layout.counters + 16
     stable = tuple(raw[:cut] + offset.to_bytes(4, "little") + raw[resume:] for offset, raw in rules)
-    return LegacyChain(name, hook, policy, tuple(rules), stable)
+    counted = enumerate(_COUNTERS.unpack_from(raw, cut) for _, raw in rules)
+    counts = tuple(RuleCount(number, *count) for number, count in counted if any(count))
+    return LegacyChain(name, hook, policy, tuple(rules), stable, counts)
 
 
 def _extension_name(raw: bytes, at: int) -> str:

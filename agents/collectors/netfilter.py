@@ -15,9 +15,11 @@ import hashlib
 import os
 import socket
 import struct
+import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -44,11 +46,14 @@ from netviz.core.model.netfilter import (
     IpSet,
     NfAcct,
     NftChain,
+    RuleCounters,
     XtTable,
 )
 
 XT_SECTIONS = ("xt_tables", "xt_chains")
+COUNTERS = "rule_counters"
 QUIET_POLL_S = 15.0
+COUNTERS_POLL_S = 60.0
 _NET = "/proc/thread-self/net"
 _XT_NAMES = {
     NFPROTO_IPV4: "ip_tables_names",
@@ -97,12 +102,16 @@ class Netfilter:
     """Collect nf_tables, ipsets and legacy xtables."""
 
     name = "netfilter"
-    sections = (*NFT_SECTIONS, *XT_SECTIONS, "ipsets", "nfaccts")
-    poll_s: Mapping[str, float] = dict.fromkeys(("xt_tables", "ipsets", "nfaccts"), QUIET_POLL_S)
+    sections = (*NFT_SECTIONS, *XT_SECTIONS, "ipsets", "nfaccts", COUNTERS)
+    poll_s: Mapping[str, float] = {
+        **dict.fromkeys(("xt_tables", "ipsets", "nfaccts"), QUIET_POLL_S),
+        COUNTERS: COUNTERS_POLL_S,
+    }
 
     def __init__(self) -> None:
         self.cache = BodyCache()
         self._rulesets: dict[NetnsKey, Ruleset] = {}
+        self._counted: dict[NetnsKey, dict[tuple[Any, ...], RuleCounters]] = {}
         self._attached: set[NetnsKey] = set()
         self._sources: dict[NetnsKey, Sources] = {}
         self._no_nft = ""
@@ -124,6 +133,7 @@ class Netfilter:
     async def stop(self) -> None:
         """Forget everything."""
         self._rulesets.clear()
+        self._counted.clear()
         self._attached.clear()
         for sources in self._sources.values():
             sources.close()
@@ -146,6 +156,7 @@ class Netfilter:
         """Forget a namespace and close what it is read through."""
         self._attached.discard(ns.key)
         self._rulesets.pop(ns.key, None)
+        self._counted.pop(ns.key, None)
         sources = self._sources.pop(ns.key, None)
         if sources is not None:
             sources.close()
@@ -177,24 +188,49 @@ class Netfilter:
         found: dict[str, Iterable[Record]] = {}
         gaps: dict[str, str] = {}
         bodies: dict[bytes, EncodedBody] = {}
-        if not set(sections).isdisjoint(XT_SECTIONS):
+        counted: list[RuleCounters] | None = [] if COUNTERS in sections else None
+        if counted is not None or not set(sections).isdisjoint(XT_SECTIONS):
             tables = read_xt_tables(sources.names)
-            found["xt_tables"], found["xt_chains"] = read_legacy(ns, tables, self.cache, bodies)
+            found["xt_tables"], found["xt_chains"] = read_legacy(ns, tables, self.cache, bodies, counted)
             if loaded := [name for name in _EBTABLES if ns.kernel.exists(f"/sys/module/{name}")]:
                 gaps["xt_tables"] = f"{', '.join(loaded)} loaded: legacy ebtables rules are not read"
         if "ipsets" in sections:
             found["ipsets"] = read_ipsets(ns.kernel, sources.sock, self.cache, bodies)
         if "nfaccts" in sections:
             found["nfaccts"] = read_nfaccts(ns.kernel, sources.sock)
-        if set(sections).isdisjoint(NFT_SECTIONS):
+        if counted is None and set(sections).isdisjoint(NFT_SECTIONS):
             return Reading(found, gaps, bodies)
         if self._no_nft:
-            return Reading(found, gaps | dict.fromkeys(NFT_SECTIONS, self._no_nft), bodies)
-        ruleset = read_ruleset(sources.sock, self.cache, self._rulesets.get(ns.key))
+            if counted is not None:
+                found[COUNTERS] = self._counted_now(ns, counted)
+            unread = (*NFT_SECTIONS, COUNTERS) if counted is not None else NFT_SECTIONS
+            return Reading(found, gaps | dict.fromkeys(unread, self._no_nft), bodies)
+        known = self._rulesets.get(ns.key)
+        ruleset = read_ruleset(sources.sock, self.cache, known, counted=counted is not None)
         self._rulesets[ns.key] = ruleset
         for section, records in ruleset.sections.items():
             found[section] = records.values()
+        if counted is not None:
+            found[COUNTERS] = self._counted_now(ns, [*counted, *counted_in(ruleset)])
         return Reading(found, gaps, {**ruleset.bodies, **bodies})
+
+    def _counted_now(self, ns: NetnsHandle, found: Iterable[RuleCounters]) -> Iterable[RuleCounters]:
+        """Say of what has counted anything that it is of now; the rest stays of the time when it was first read so."""
+        now_s, was = time.time(), self._counted.get(ns.key, {})
+        now: dict[tuple[Any, ...], RuleCounters] = {}
+        for one in found:
+            known = was.get(one.key)
+            same = known is not None and (known.rules, known.counts) == (one.rules, one.counts)
+            now[one.key] = known if known is not None and same else msgspec.structs.replace(one, at_s=now_s)
+        self._counted[ns.key] = now
+        return now.values()
+
+
+def counted_in(ruleset: Ruleset) -> Iterable[RuleCounters]:
+    """List what the rules of a ruleset had counted, chain by chain."""
+    for key, counts in ruleset.counts.items():
+        if (chain := ruleset.sections["nft_chains"].get(key)) is not None:
+            yield RuleCounters(*key, rules=chain.body, counts=counts)
 
 
 def read_xt_tables(names: Mapping[int, int]) -> list[XtTable]:
@@ -207,9 +243,15 @@ def read_xt_tables(names: Mapping[int, int]) -> list[XtTable]:
 
 
 def read_legacy(
-    ns: NetnsHandle, named: Iterable[XtTable], cache: BodyCache, bodies: dict[bytes, EncodedBody]
+    ns: NetnsHandle,
+    named: Iterable[XtTable],
+    cache: BodyCache,
+    bodies: dict[bytes, EncodedBody],
+    counted: list[RuleCounters] | None = None,
 ) -> tuple[list[XtTable], list[NftChain]]:
     """Read the legacy tables of a namespace and their chains. One that cannot be read is only named.
+
+    What their rules have counted goes into `counted`.
 
     Raises: OSError.
     """
@@ -221,12 +263,19 @@ def read_legacy(
             continue
         try:
             info, entries = ns.run(partial(xtables.read_table, ns.kernel, table.family, table.name))
-            decoded = _decode_legacy(xtables.split_table(table.family, info, entries), cache, bodies)
+            split = xtables.split_table(table.family, info, entries)
+            decoded = _decode_legacy(split, cache, bodies)
         except (OSError, ValueError, IndexError, struct.error):
             tables.append(table)
             continue
         tables.append(msgspec.structs.replace(table, read=True))
         chains += decoded
+        if counted is not None:
+            counted += [
+                RuleCounters(*made.key, legacy=True, rules=made.body, counts=chain.counts)
+                for made, chain in zip(decoded, split.chains, strict=True)
+                if made.body
+            ]
     return tables, chains
 
 

@@ -20,9 +20,9 @@ import msgspec
 from agents.bodies import EncodedBody
 from agents.netlink import nftables as nft
 from agents.netlink.nfnetlink import nfgenmsg, stream_dump, text_attr
-from agents.netlink.nft_rules import BodyCache, RuleStream
+from agents.netlink.nft_rules import BodyCache, ChainKey, RuleStream
 from agents.netlink.wire import DumpInterrupted, request
-from netviz.core.model.netfilter import EMPTY_BODY, NftSet
+from netviz.core.model.netfilter import EMPTY_BODY, NftSet, RuleCount
 from netviz.core.observe.sighting import OWN_TABLES
 
 NFT_SECTIONS = ("nft_tables", "nft_chains", "nft_sets", "nft_objects")
@@ -33,12 +33,14 @@ _CHANGING_SETS = nft.NFT_SET_EVAL | nft.NFT_SET_TIMEOUT
 class Ruleset(msgspec.Struct, frozen=True):
     """One namespace's nf_tables at one generation: section -> key -> record.
 
-    `bodies` keeps alive what the records refer to by digest.
+    `bodies` keeps alive what the records refer to by digest. `counts` are what the chains' rules had counted, where they
+    were read for that.
     """
 
     generation: int
     sections: Mapping[str, Mapping[Any, Any]]
     bodies: Mapping[bytes, EncodedBody]
+    counts: Mapping[ChainKey, tuple[RuleCount, ...]] = {}
 
 
 def read_generation(sock: socket.socket) -> int:
@@ -46,17 +48,22 @@ def read_generation(sock: socket.socket) -> int:
     return nft.parse_generation(request(sock, nft.NFT_MSG_GETGEN, nfgenmsg()).body)
 
 
-def read_ruleset(sock: socket.socket, cache: BodyCache, known: Ruleset | None = None) -> Ruleset:
+def read_ruleset(
+    sock: socket.socket, cache: BodyCache, known: Ruleset | None = None, *, counted: bool = False
+) -> Ruleset:
     """Dump the ruleset unless `known` is of its generation; equal records of `known` are used again.
+
+    Where what the rules have counted is wanted too, it is dumped anyway: that changes without a new generation.
 
     Raises: DumpInterrupted when it changed during every attempt; OSError.
     """
     for _ in range(ATTEMPTS):
         generation = read_generation(sock)
         try:
-            if known is not None and known.generation == generation and not _bound_to_devices(known):
+            as_known = known is not None and known.generation == generation and not _bound_to_devices(known)
+            if known is not None and as_known and not counted:
                 return _refresh(sock, cache, known)
-            ruleset = _dump(sock, cache, generation, known)
+            ruleset = _dump(sock, cache, generation, known, counted)
         except DumpInterrupted:
             continue
         except FileNotFoundError:  # a set went away between the list of sets and the dump of its elements
@@ -73,7 +80,9 @@ def _bound_to_devices(known: Ruleset) -> bool:
     )
 
 
-def _dump(sock: socket.socket, cache: BodyCache, generation: int, known: Ruleset | None) -> Ruleset:
+def _dump(
+    sock: socket.socket, cache: BodyCache, generation: int, known: Ruleset | None, counted: bool
+) -> Ruleset:
     def records(msg_type: int, parse: Callable[[bytes], Any]) -> list[Any]:
         return [parse(body) for body in stream_dump(sock, msg_type, nfgenmsg())]
 
@@ -81,7 +90,7 @@ def _dump(sock: socket.socket, cache: BodyCache, generation: int, known: Ruleset
     if not tables:
         return Ruleset(generation, {section: {} for section in NFT_SECTIONS}, {})
     chains = [one for one in records(nft.NFT_MSG_GETCHAIN, nft.parse_chain) if not _is_observers(one.table)]
-    rules = RuleStream(cache)
+    rules = RuleStream(cache, counted=counted)
     for body in stream_dump(sock, nft.NFT_MSG_GETRULE, nfgenmsg()):
         rules.feed(body)
     rules.end()
@@ -98,6 +107,7 @@ def _dump(sock: socket.socket, cache: BodyCache, generation: int, known: Ruleset
         generation,
         {name: _reuse(known.sections[name] if known else {}, found) for name, found in read.items()},
         bodies,
+        {key: found for key, found in rules.counts.items() if not _is_observers(key[1])},
     )
 
 

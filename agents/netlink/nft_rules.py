@@ -38,6 +38,7 @@ from netviz.core.model.netfilter import (
     IpSetBody,
     NftExpr,
     NftRuleBody,
+    RuleCount,
     SetBody,
     encode_body,
     encoded_digest,
@@ -162,14 +163,36 @@ def _without_values(raw: bytes) -> bytes:
     return attr(1, name) + attr(2, attr(1, quota[1]) + attr(2, flags.to_bytes(4, "big")))
 
 
+def rule_count(data: bytes) -> tuple[int, int] | None:
+    """Read (packets, bytes) from the last counter among a rule's expressions; None where there is none.
+
+    Raises: BadMessage.
+
+    Source: net/netfilter/nft_counter.c, nft_counter_do_dump (Linux 6.18).
+    """
+    if _COUNTER_HEAD not in data:
+        return None
+    found = [raw for raw in elements(data) if raw.startswith(_COUNTER_HEAD)]
+    counter = attrs(attrs(found[-1]).get(2, b"")) if found else None
+    return None if counter is None else (_number(counter.get(2, b"")), _number(counter.get(1, b"")))
+
+
+def _number(raw: bytes) -> int:
+    return int.from_bytes(raw, "big")
+
+
 class RuleStream:
     """Group a dump's rules by chain. Rules of a chain come together and in order (nf_tables_dump_rules).
 
-    `bodies` and `handles` map a chain's key to what its rules are; a chain without rules is in neither.
+    `bodies` and `handles` map a chain's key to what its rules are; a chain without rules is in neither. Where the stream
+    is to be `counted`, `counts` has what the rules with counters have counted, of chains that have such.
     """
 
-    def __init__(self, cache: BodyCache) -> None:
+    def __init__(self, cache: BodyCache, *, counted: bool = False) -> None:
         self._cache = cache
+        self._counted = counted
+        self._counts: list[RuleCount] = []
+        self.counts: dict[ChainKey, tuple[RuleCount, ...]] = {}
         self._chain: ChainKey | None = None
         self._rules: list[tuple[list[bytes], bytes]] = []
         self._handles: list[int] = []
@@ -184,9 +207,10 @@ class RuleStream:
         if chain != self._chain:
             self.end()
             self._chain = chain
-        self._rules.append(
-            (stable_exprs(found.get(NFTA_RULE_EXPRESSIONS, b"")), found.get(NFTA_RULE_USERDATA, b""))
-        )
+        exprs = found.get(NFTA_RULE_EXPRESSIONS, b"")
+        if self._counted and (count := rule_count(exprs)) is not None:
+            self._counts.append(RuleCount(len(self._rules), *count))
+        self._rules.append((stable_exprs(exprs), found.get(NFTA_RULE_USERDATA, b"")))
         self._handles.append(int.from_bytes(found[NFTA_RULE_HANDLE], "big"))
 
     def _name(self, raw: bytes) -> str:
@@ -199,4 +223,6 @@ class RuleStream:
         if self._chain is not None:
             self.bodies[self._chain] = self._cache.chain(self._rules)
             self.handles[self._chain] = tuple(self._handles)
-        self._chain, self._rules, self._handles = None, [], []
+            if self._counts:
+                self.counts[self._chain] = tuple(one for one in self._counts if one.packets or one.bytes)
+        self._chain, self._rules, self._handles, self._counts = None, [], [], []

@@ -113,6 +113,16 @@ test("probabilities and evidence", () => {
   });
 });
 
+test("what the deciding rule counted is one fact, where it is known", () => {
+  const counted_at = "2026-01-02T03:04:05.678900+00:00";
+  const evidence = { rule: "counter accept", packets: 1234, bytes: 1, counted_at };
+  expect(splitEvidence(evidence).facts).toEqual([
+    ["rule", "counter accept"],
+    ["counted", "1,234 packets, 1 byte (read 2026-01-02 03:04:05 UTC)"],
+  ]);
+  expect(splitEvidence({ rule: "accept" }).facts).toEqual([["rule", "accept"]]);
+});
+
 test("commands stand with the machine that they are for; an older trace says none", () => {
   const at = (node: string, command: string) => ({ node, netns: `${node}:4:1:0`, command });
   const check = [at("n1", "ip neigh get 10.0.0.2 dev eth0"), at("n2", "sysctl a"), at("n2", "sysctl b")];

@@ -179,7 +179,7 @@ class CollectorConsumer(AsyncConsumer):
     async def collector_looked_at(self, message: dict[str, Any]) -> None:
         """Somebody looks at a namespace of this node, or ("") at the node."""
         netns = NetnsKey.parse(message["netns"]) if message["netns"] else None
-        self._looks.take(netns, time.monotonic())
+        self._looks.take(netns, time.monotonic(), deciding=message.get("deciding", False))
         self._tell_what_is_watched()
 
     async def collector_ordered(self, message: dict[str, Any]) -> None:

@@ -18,12 +18,9 @@ from netviz.core.state.objects import OBJECT_SECTIONS
 from netviz.core.state.section import EMPTY
 
 # Sections that change all the time: what is kept of them is only what the first packet of a new flow meets.
-PAST = ("conntrack", "counters", "kernel_stats", "sockets")
-_SECTIONS = tuple(
-    name
-    for name in NetnsDelta.__struct_fields__
-    if name not in ("key", "netns", "conntrack", "counters", "kernel_stats")
-)
+NOT_KEPT = ("conntrack", "counters", "kernel_stats", "rule_counters")
+PAST = (*NOT_KEPT, "sockets")
+_SECTIONS = tuple(name for name in NetnsDelta.__struct_fields__ if name not in ("key", "netns", *NOT_KEPT))
 SUMMARY_CHARS = 200
 
 _encoder = msgspec.msgpack.Encoder()
@@ -39,9 +36,7 @@ def journaled(delta: NodeDelta, before: NodeState | None = None) -> NodeDelta | 
     for change in delta.netns:
         if any(getattr(change, name) is not None for name in PAST):
             sockets = _taking_new(change.sockets, _sockets(before, change.key))
-            change = msgspec.structs.replace(
-                change, conntrack=None, counters=None, kernel_stats=None, sockets=sockets
-            )
+            change = msgspec.structs.replace(change, **dict.fromkeys(NOT_KEPT), sockets=sockets)
             if change.netns is None and all(getattr(change, name) is None for name in _SECTIONS):
                 continue
         netns.append(change)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
+from netviz.core.sim.counted import deciding_in, with_counts
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.meaning import End, source_end, target_end
 from netviz.core.sim.reads import Reads, Recording
@@ -17,6 +18,7 @@ from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
 from netviz.ingest.live_store import get_store
+from netviz.ingest.looks import look_at_rules
 from netviz.tracing.doubt import doubt, stale_in
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View
@@ -94,7 +96,9 @@ def resolve(request: TraceRequest, view: View) -> Resolved:
 def predict(resolved: Resolved) -> Prediction:
     """Trace through the view in which the ends were found. It is certain only as far as all that it read is fresh."""
     view = resolved.view
-    trace = simulate(resolved.recording.cluster, resolved.flow)
+    trace = with_counts(view.cluster, simulate(resolved.recording.cluster, resolved.flow), iso)
+    live = {name for name, one in view.inputs.items() if one.contact is not None}
+    look_at_rules([netns for netns in deciding_in(trace) if netns.node in live])
     result = trace_json(trace, enter=settings.ENTER)
     reads = resolved.recording.reads()
     found = stale_in(view, reads, time.time())
@@ -112,13 +116,18 @@ def describe(view: View, names: Iterable[str]) -> list[dict[str, Any]]:
         if (one := view.inputs.get(name)) is None:
             continue
         age_s = round(max(0.0, now_s - one.at_s), 1)
-        at = datetime.fromtimestamp(one.at_s, UTC).isoformat()
+        at = iso(one.at_s)
         entry = {"node": name, "revision": one.revision, "at": at, "age_s": age_s, "complete": one.complete}
         if one.fault is not None:
             # The trace may be another one with it.
             entry["not_understood"] = one.fault
         described.append(entry)
     return described
+
+
+def iso(at_s: float) -> str:
+    """Write a time (Unix seconds) as ISO 8601, in UTC."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat()
 
 
 def recent_revisions() -> dict[str, int]:

@@ -18,7 +18,7 @@ from agents.netlink.nftables import (
     parse_set_elem,
 )
 from agents.netlink.wire import BadMessage, attr
-from netviz.core.model.netfilter import ChainBody, NftExpr, body_digest
+from netviz.core.model.netfilter import ChainBody, NftExpr, RuleCount, body_digest
 
 
 def u32(value: int) -> bytes:
@@ -154,6 +154,24 @@ def test_rules_are_grouped_by_chain_in_order() -> None:
     body = stream.bodies[2, "t", "b"].decode()
     assert isinstance(body, ChainBody)
     assert body.rules[0].comment == "b's"
+
+
+def test_what_rules_counted_is_told_apart_from_the_rules() -> None:
+    def counted(packets: int, octets: int) -> bytes:
+        return expr("counter", attr(1, octets.to_bytes(8, "big")), attr(2, packets.to_bytes(8, "big")))
+
+    stream = RuleStream(BodyCache(), counted=True)
+    for one in (
+        rule("a", 5, DROP),
+        rule("a", 6, counted(0, 0), DROP),
+        rule("a", 7, counted(9, 900), counted(3, 1 << 40), DROP, comment="counter"),
+        rule("b", 8, DROP, comment="counter"),
+        rule("c", 9, counted(0, 0)),
+    ):
+        stream.feed(one)
+    stream.end()
+    assert stream.counts == {(2, "t", "a"): (RuleCount(2, 3, 1 << 40),), (2, "t", "c"): ()}
+    assert stream.bodies.keys() == {(2, "t", "a"), (2, "t", "b"), (2, "t", "c")}
 
 
 def test_a_body_nobody_holds_is_forgotten() -> None:

@@ -13,7 +13,7 @@ from netviz.core.state.delta import NetnsDelta, NodeDelta
 from tests.chaos.witness import ACK, DELTA, SNAPSHOT, Record
 
 # Of these the journal keeps only what starts new flows, and of status only what is new.
-PAST = ("conntrack", "counters", "kernel_stats", "sockets")
+PAST = ("conntrack", "counters", "kernel_stats", "rule_counters", "sockets")
 CHANGES = tuple(name for name in NetnsDelta.__struct_fields__ if name not in ("key", *PAST))
 ROWS = (
     "select seq, kind, body from ingest_journalentry where node = '{node}' and epoch = {epoch} "

@@ -22,7 +22,7 @@ from django.core.management import call_command
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.trace import CERTAIN, Trace
-from netviz.core.sim.walk import simulate
+from netviz.core.sim.walk import COUNTED, simulate
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.nvz import MAGIC, Capture, NvzError, join_captures, load_nvz
 from netviz.ingest.faults import Faults
@@ -164,9 +164,7 @@ def _through_refused(cluster: ClusterState, trace: Trace) -> bool:
         for hop in path.hops
     ]
     spaces = (cluster.nodes[hop.netns.node].netns.get(hop.netns) for hop in hops)
-    return any(
-        one.section not in ("counters", "kernel_stats") for ns in spaces if ns for one in ns.refused.values()
-    )
+    return any(one.section not in COUNTED for ns in spaces if ns for one in ns.refused.values())
 
 
 def _command(

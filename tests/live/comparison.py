@@ -1,7 +1,8 @@
 """The server's state against a fresh dump of the kernel, section by section.
 
 A generation counts how often one collector saw an inode number again, so two collectors that
-started at different times may differ in it: it is left out of the comparison.
+started at different times may differ in it: it is left out of the comparison. So is what rules have counted, which says
+when it was read.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _comparable_netns(ns: NetnsState) -> dict[str, Any]:
         key=_without_generation(ns.key),
         nsids=tuple((nsid, _without_generation(key)) for nsid, key in ns.netns.nsids),
     )
-    return {"netns": netns} | {name: dict(getattr(ns, name)) for name in SECTIONS}
+    return {"netns": netns} | {name: dict(getattr(ns, name)) for name in SECTIONS if name != "rule_counters"}
 
 
 def comparable(state: NodeState) -> Comparable:

@@ -157,10 +157,13 @@ async def fresh(options: NetnsOptions, collectors: Sequence[Collector] | None = 
     return ledger.state
 
 
+COUNTED = ("counters", "rule_counters")
+
+
 def _plain(ns: NetnsState) -> dict[str, Any]:
     nsids = [(nsid, key.dev, key.ino) for nsid, key in ns.netns.nsids]
     facts = (ns.netns.name, ns.netns.root, ns.netns.holders, ns.netns.gaps, nsids)
-    return {"netns": facts} | {s: dict(getattr(ns, s)) for s in SECTIONS if s != "counters"}
+    return {"netns": facts} | {s: dict(getattr(ns, s)) for s in SECTIONS if s not in COUNTED}
 
 
 def differences(held: NodeState, read: NodeState) -> list[str]:

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from agents.collectors.base import NetnsHandle
-from agents.collectors.netfilter import Netfilter
+from agents.collectors.netfilter import COUNTERS, Netfilter
 from agents.collectors.ruleset import NFT_SECTIONS
 from netviz.core.model.netfilter import (
     NFPROTO_NAMES,
@@ -18,6 +18,8 @@ from netviz.core.model.netfilter import (
     NftExpr,
     NftObject,
     NftSet,
+    RuleCount,
+    RuleCounters,
     SetBody,
     XtTable,
     body_digest,
@@ -252,6 +254,56 @@ def test_equal_rulesets_share_bodies_whatever_their_counters_and_handles() -> No
                 assert isinstance(bodies[digest], ChainBody | SetBody)
 
 
+COUNTED = {
+    "nft": (
+        "nft -f -",
+        "table ip t {{\nchain in {{\ntype filter hook input priority 0\nudp dport {port} counter accept\n}}\n}}\n",
+        (2, "t", "in", False),
+    ),
+    "iptables-nft": (
+        "iptables-nft-restore",
+        "*filter\n-A INPUT -p udp -m udp --dport {port} -j ACCEPT\n-A INPUT -s 192.0.2.1 -j DROP\nCOMMIT\n",
+        (2, "filter", "INPUT", False),
+    ),
+    "iptables-legacy": (
+        "iptables-legacy-restore",
+        "*filter\n-A INPUT -p udp -m udp --dport {port} -j ACCEPT\n-A INPUT -s 192.0.2.1 -j DROP\nCOMMIT\n",
+        (2, "filter", "INPUT", True),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_what_rules_count_is_a_section_of_its_own(kind: str) -> None:
+    """Rules stay as they are while they count; a count is of the time when it was first read so."""
+    command, rules, key = COUNTED[kind]
+    sections = (*NFT_SECTIONS, "xt_tables", "xt_chains", COUNTERS)
+    with namespaces() as (ns,), ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        ns.exec(*command.split(), input_text=rules.format(port=sock.getsockname()[1]))
+        collector = Netfilter()
+
+        def counted() -> tuple[dict[str, object], RuleCounters]:
+            reading = collector.collect(ns.handle, sections)
+            (mine,) = [one for one in reading.sections[COUNTERS] if one.key == key]
+            assert isinstance(mine, RuleCounters)
+            return {name: list(reading.sections[name]) for name in sections if name != COUNTERS}, mine
+
+        before, none = counted()
+        chains = before["xt_chains" if key[3] else "nft_chains"]
+        assert isinstance(chains, list)
+        assert none.rules == next(chain.body for chain in chains if chain.key == key[:3]) != b""
+        assert none.counts == ()
+        for _ in range(3):
+            sock.sendto(b"counted", sock.getsockname())
+        after, three = counted()
+        assert three.counts == (RuleCount(0, 3, 3 * (28 + len(b"counted"))),)
+        assert after == before
+        assert three.at_s > none.at_s > 0
+        assert counted()[1] is three
+        assert COUNTERS not in collector.collect(ns.handle, ("nft_chains", "xt_tables")).sections
+
+
 def test_a_change_is_seen_and_nothing_is_read_without_one() -> None:
     collector = Netfilter()
     with namespaces() as (ns,):
@@ -341,8 +393,10 @@ async def test_without_nf_tables_legacy_tables_are_read_all_the_same() -> None:
         assert {chain.name for chain in reading.sections["xt_chains"]} == {"INPUT", "FORWARD", "OUTPUT"}
         assert "ipsets" in reading.sections
         assert {s for s, why in reading.gaps.items() if why.startswith("nf_tables cannot be read: ")} == {
-            *NFT_SECTIONS
+            *NFT_SECTIONS,
+            COUNTERS,
         }
+        assert {one.legacy for one in reading.sections[COUNTERS]} <= {True}
         assert reading.sections.keys().isdisjoint(NFT_SECTIONS)
 
 

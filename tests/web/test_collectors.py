@@ -23,7 +23,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from agents.transport import socket_url
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.l3 import Addr
-from netviz.core.model.netfilter import ChainBody, NftChain, NftExpr, NftRuleBody
+from netviz.core.model.netfilter import (
+    ChainBody,
+    NftChain,
+    NftExpr,
+    NftRuleBody,
+    RuleCount,
+    RuleCounters,
+)
 from netviz.core.model.netns import Netns
 from netviz.core.model.socket import Socket
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
@@ -104,7 +111,10 @@ async def test_noise_is_acknowledged_but_not_journaled(served: Served) -> None:
     async with Collector(served, "n1") as collector:
         await eventually(collector.settled)
         noise = Change((Socket(6, b"\0\0\0\0", 80, state=1, cookie=5),), ())
-        collector.tell(NodeDelta(netns=(NetnsDelta(collector.source.key, sockets=noise),)))
+        counted = Change((RuleCounters(2, "t", "c", counts=(RuleCount(0, 1, 60),), at_s=1.0),), ())
+        collector.tell(
+            NodeDelta(netns=(NetnsDelta(collector.source.key, sockets=noise, rule_counters=counted),))
+        )
         collector.change(1)
         await eventually(lambda: collector.last == 2 and collector.settled())
         assert [seq for seq, _, _ in journal(served, collector)] == [0, 2]

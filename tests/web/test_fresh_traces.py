@@ -12,11 +12,14 @@ import msgspec
 import pytest
 from django.test import Client
 
+from netviz.core.model.netfilter import RuleCount, RuleCounters
 from netviz.core.state.node import NodeState, SectionStatus
 from netviz.core.wire.messages import AgentStatus
+from netviz.ingest import looks
 from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.store import CollectorReport
 from tests.core.sim.build import textbook
+from tests.core.sim.nft import ACCEPT, FORWARD, chain, daddr, e, verdict
 from tests.web.states import show
 
 pytestmark = pytest.mark.django_db
@@ -45,7 +48,7 @@ def trace(client: Client) -> dict[str, Any]:
     answer = client.post("/api/traces", data=json.dumps(request), content_type="application/json")
     assert answer.status_code == 202, answer.content
     found: dict[str, Any] = answer.json()["trace"]
-    assert found["disposition"] == "DELIVERED"
+    assert found["disposition"] == "DELIVERED", found["reason"]
     return found
 
 
@@ -116,3 +119,27 @@ def test_a_collector_that_compares_nothing_any_more(store: MemoryStore, operator
     assert found["assumed"][0].startswith(
         "node-1's collector has not compared its state with the kernel since "
     )
+
+
+def test_what_the_deciding_rule_counted_is_shown_and_watched(
+    store: MemoryStore, operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(looks, "_told", looks._Told())
+    monkeypatch.setattr(looks, "tell", lambda _group, message: told.append(message))
+    net, made = textbook(3)
+    rules = chain(
+        made["node-1"], "forward", (*daddr("10.1.2.11"), e("counter"), verdict(ACCEPT)), hook=FORWARD
+    )
+    counted = RuleCounters(2, "t", "forward", rules=rules.body, counts=(RuleCount(0, 7, 420),), at_s=1.7e9)
+    made["node-1"].add("rule_counters", counted)
+    cluster = net.cluster()
+    for node in cluster.nodes.values():
+        show(store, node)
+    store.put_bodies(cluster.bodies.values())
+    found = trace(operator)
+    steps = [step for hop in found["branches"][0]["forward"]["hops"] for step in hop["steps"]]
+    (evidence,) = [step["evidence"] for step in steps if step["kind"] == "netfilter"]
+    assert (evidence["packets"], evidence["bytes"]) == (7, 420)
+    assert datetime.fromisoformat(evidence["counted_at"]).timestamp() == 1.7e9
+    assert [(one["netns"], one["deciding"]) for one in told] == [(str(made["node-1"].key), True)]

@@ -33,6 +33,15 @@ def test_the_oldest_of_very_many_is_given_up() -> None:
     assert len(kept) <= MAX_WATCHED
 
 
+def test_who_traced_through_rules_has_only_their_counters_read() -> None:
+    held = Looks()
+    held.take(key(1), 100.0, deciding=True)
+    held.take(key(1), 100.0)
+    rules, closely = held.watched(100.0)
+    assert (rules.netns, rules.sections, rules.every_s) == (key(1), ("rule_counters",), 5.0)
+    assert "rule_counters" in closely.sections
+
+
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
@@ -45,8 +54,9 @@ def test_who_looks_on_is_not_told_of_at_each_look(told: list[str]) -> None:
     for _ in range(3):
         looks.look_into(key(1))
         looks.keep_in_sight({"n1"})
+        looks.look_at_rules([key(1)])
     group = looks.group_of("n1")
-    assert told == [f"{group} {key(1)}", f"{group} "]
+    assert told == [f"{group} {key(1)}", f"{group} ", f"{group} {key(1)}"]
 
 
 def test_with_very_many_nodes_in_sight_nobody_looks_at_one_in_particular(told: list[str]) -> None:

@@ -160,6 +160,8 @@ export function percent(probability: number): string {
 }
 
 const COMMANDS = ["command", "check", "cmd", "verify"];
+// What `countedText` tells.
+const COUNTS = ["packets", "bytes", "counted_at"];
 
 /** Split a step's evidence into facts and the commands that check it by hand. */
 export function splitEvidence(evidence: Record<string, unknown>): {
@@ -169,10 +171,22 @@ export function splitEvidence(evidence: Record<string, unknown>): {
   const facts: [string, string][] = [];
   const commands: string[] = [];
   for (const [name, value] of Object.entries(evidence ?? {})) {
+    if (COUNTS.includes(name)) continue;
     if (COMMANDS.includes(name)) commands.push(...[value].flat().map(valueText));
     else if (value !== null && value !== "") facts.push([name, valueText(value)]);
   }
+  const counted = countedText(evidence);
+  if (counted) facts.push(["counted", counted]);
   return { facts, commands };
+}
+
+/** What the rule that decided had counted, and when, of a step's evidence; null where that isn't known. */
+export function countedText(evidence: Record<string, unknown>): string | null {
+  const { packets, bytes, counted_at: at } = evidence ?? {};
+  if (typeof packets !== "number" || typeof bytes !== "number" || typeof at !== "string") return null;
+  const many = (count: number, one: string) =>
+    `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`;
+  return `${many(packets, "packet")}, ${many(bytes, "byte")} (read ${at.slice(0, 19).replace("T", " ")} UTC)`;
 }
 
 /** The commands that check a step by hand, those of each machine together: machine -> commands; "" says none. */

@@ -30,6 +30,7 @@ from netviz.core.model.bounds import (
     Port,
     PrefixLen,
     Register,
+    Seconds,
     ShortName,
     one_of,
 )
@@ -226,6 +227,35 @@ class NftChain(Record, frozen=True, gc=False):
     def key(self) -> tuple[int, str, str]:
         """(family, table, name)."""
         return (self.family, self.table, self.name)
+
+
+class RuleCount(Part, frozen=True, gc=False):
+    """What a chain's rule with this number (from 0) has counted."""
+
+    number: U32
+    packets: U64 = 0
+    bytes: U64 = 0
+
+
+class RuleCounters(Record, frozen=True, gc=False):
+    """What the counters of a chain's rules stood at, at `at_s` (Unix seconds by the node's clock).
+
+    It is of the rules that were there then: `rules` is the digest of their ChainBody. Of those that have a counter, those
+    that aren't in `counts` had counted nothing. `legacy`: the chain is one of a legacy xtables table.
+    """
+
+    family: Family
+    table: NftName
+    chain: NftName
+    legacy: bool = False
+    rules: Digest = EMPTY_BODY
+    counts: tuple[RuleCount, ...] = ()
+    at_s: Seconds = 0.0
+
+    @property
+    def key(self) -> tuple[int, str, str, bool]:
+        """(family, table, chain, legacy)."""
+        return (self.family, self.table, self.chain, self.legacy)
 
 
 class NftSet(Record, frozen=True, gc=False):

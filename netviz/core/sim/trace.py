@@ -76,12 +76,21 @@ class Flow(msgspec.Struct, frozen=True, gc=False):
     own_sport: bool = False
 
 
+class Counted(msgspec.Struct, frozen=True, gc=False):
+    """What the counter of a rule stood at, at the time `at` (as text)."""
+
+    packets: int
+    bytes: int
+    at: str
+
+
 class Step(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One decision: where it was taken, `what` it was, the packet before it and as it left.
 
     `at` is the link, or the namespace where there is no device; `dev` that link's name. `reason` is the kernel's drop
     reason, or the ICMP error or reset that is sent. `copies` are those that others than the followed packet get.
-    `meaning` is what the step means in Kubernetes' terms, as a sentence.
+    `meaning` is what the step means in Kubernetes' terms, as a sentence. `counted` is what the rule that decided had
+    counted, where that is known.
     """
 
     seq: int
@@ -94,6 +103,7 @@ class Step(msgspec.Struct, frozen=True, eq=False, gc=False):
     certainty: str = CERTAIN
     copies: tuple[Copy, ...] = ()
     meaning: str = ""
+    counted: Counted | None = None
 
     @property
     def kind(self) -> str:

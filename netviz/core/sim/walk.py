@@ -69,7 +69,7 @@ from netviz.core.state.node import ClusterState
 MAX_BRANCHES = 64
 TOO_LONG = "not all possible courses were followed: there are too many"
 DEFAULT_TTL = 64
-COUNTED = ("counters", "kernel_stats")  # which decide nothing
+COUNTED = ("counters", "kernel_stats", "rule_counters")  # which decide nothing
 
 
 def first_packet(flow: Flow) -> Packet:

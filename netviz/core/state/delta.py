@@ -32,7 +32,16 @@ from netviz.core.model.kubernetes import (
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
-from netviz.core.model.netfilter import IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
+from netviz.core.model.netfilter import (
+    IpSet,
+    NfAcct,
+    NftChain,
+    NftObject,
+    NftSet,
+    NftTable,
+    RuleCounters,
+    XtTable,
+)
 from netviz.core.model.netns import Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
 from netviz.core.model.stat import KernelStat
@@ -82,6 +91,7 @@ class NetnsDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ipvs_conns: Change[IpvsConn, tuple[int, bytes, int, bytes, int]] | None = None
     counters: Change[LinkCounters, int] | None = None
     kernel_stats: Change[KernelStat, str] | None = None
+    rule_counters: Change[RuleCounters, tuple[int, str, str, bool]] | None = None
     refused: Change[Refused, tuple[str, str]] | None = None
 
 

@@ -54,7 +54,8 @@ def stale(node: NodeState, read: Iterable[str], contact: Contact, now_s: float) 
         return Stale(node.node, "silent", contact.heard_at_s, late)
     if late := tuple(name for name, bound_s in bounds.items() if contact.lag_s > max(bound_s, SILENT_S)):
         return Stale(node.node, "behind", now_s - contact.lag_s, late)
-    round_s = max((status.max_age_s for status in node.status.values()), default=0.0)
+    rounds = (status.max_age_s for name, status in node.status.items() if name != "rule_counters")
+    round_s = max(rounds, default=0.0)  # rules' counters decide nothing, and may be read seldomer
     if round_s and now_s - contact.compared_at_s > 2 * round_s + LATE_S:
         return Stale(node.node, "not compared", contact.compared_at_s, sections)
     return None

@@ -21,7 +21,17 @@ from netviz.core.model.ipvs import IpvsConn, IpvsService
 from netviz.core.model.l2 import BridgeVlan, Fdb, Neigh
 from netviz.core.model.l3 import Addr, NexthopObject, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
-from netviz.core.model.netfilter import Body, IpSet, NfAcct, NftChain, NftObject, NftSet, NftTable, XtTable
+from netviz.core.model.netfilter import (
+    Body,
+    IpSet,
+    NfAcct,
+    NftChain,
+    NftObject,
+    NftSet,
+    NftTable,
+    RuleCounters,
+    XtTable,
+)
 from netviz.core.model.netns import Gap, Netns, Refused, Sysctl
 from netviz.core.model.socket import Socket
 from netviz.core.model.stat import KernelStat
@@ -38,7 +48,7 @@ class SectionStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     changes left out under load (conntrack) that no whole read has made good since.
 
     `past`: the section is of an earlier time, from the journal, which keeps of it only what the first packet of
-    a new flow meets: of sockets those that take one, of conntrack and counters nothing.
+    a new flow meets: of sockets those that take one, of conntrack, counters and rules' counters nothing.
 
     `max_age_s`: within so many seconds the collector compares the section with the kernel again, wherever it is
     and whatever the kernel announces of it; 0 where that isn't said.
@@ -89,6 +99,7 @@ class NetnsState(msgspec.Struct, frozen=True, gc=False):
     ipvs_conns: Mapping[Any, IpvsConn] = EMPTY
     counters: Mapping[Any, LinkCounters] = EMPTY
     kernel_stats: Mapping[Any, KernelStat] = EMPTY
+    rule_counters: Mapping[Any, RuleCounters] = EMPTY
     refused: Mapping[Any, Refused] = EMPTY
 
     def __post_init__(self) -> None:

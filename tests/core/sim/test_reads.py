@@ -17,7 +17,7 @@ import pytest
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.link import LinkCounters
-from netviz.core.model.netfilter import SetElem
+from netviz.core.model.netfilter import RuleCounters, SetElem
 from netviz.core.model.netns import Pod
 from netviz.core.sim import state_views
 from netviz.core.sim.endpoints import resolve_flow
@@ -156,6 +156,7 @@ IRRELEVANT: dict[str, Callable[[dict[str, Ns]], object]] = {
     "the same port in another pod": lambda made: made["pod-2-2"].listen("tcp", 8080),
     "a MAC in the forwarding database": lambda made: made["node-1"].fdb("veth-pod-1-2", b"\x02" * 6, 2),
     "counters": lambda made: made["node-1"].add("counters", LinkCounters(2, rx_packets=7)),
+    "what rules have counted": lambda made: made["node-1"].add("rule_counters", RuleCounters(2, "t", "c")),
     "a setting that nobody asks for": lambda made: made["node-2"].sysctl("net.ipv4.tcp_l3mdev_accept", 1),
     "an address in another pod": lambda made: made["pod-2-3"].addr("eth0", "10.7.7.7/24"),
     "another pod's link": lambda made: made["pod-2-3"].link("dummy0", "dummy"),

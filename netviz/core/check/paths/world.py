@@ -27,7 +27,10 @@ from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState
 NODE_MS, POD_MS = 1.0, 0.1
 # Sections of a node's own namespace that are read apart from its form.
 RULES = frozenset(
-    ("nft_tables", "nft_chains", "nft_sets", "xt_chains", "ipsets", "counters", "kernel_stats", "conntrack")
+    (
+        *("nft_tables", "nft_chains", "nft_sets", "xt_chains", "ipsets", "conntrack"),
+        *("counters", "kernel_stats", "rule_counters"),
+    )
 )
 
 

@@ -133,6 +133,8 @@ def evidence_of(step: Step) -> Row:
     row: Row = special(what) if special is not None else _plain(what)
     if step.copies:
         row[_copies_name(step)] = [copy_text(copy) for copy in step.copies]
+    if (counted := step.counted) is not None:
+        row.update(packets=counted.packets, bytes=counted.bytes, counted_at=counted.at)
     return row
 
 

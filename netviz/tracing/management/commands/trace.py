@@ -9,13 +9,14 @@ from django.core.management.base import CommandParser
 from django.db import DatabaseError
 
 from netviz.core.plain import plain
+from netviz.core.sim.counted import with_counts
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.walk import simulate
 from netviz.core.wire.nvz import NvzError
 from netviz.ingest.history import BadTime, NoHistory, parse_time
 from netviz.tracing.doubt import clock
 from netviz.tracing.offline import OfflineCommand
-from netviz.tracing.predict import CannotTrace, describe, resolve
+from netviz.tracing.predict import CannotTrace, describe, iso, resolve
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View, of_files, past
 
@@ -73,7 +74,7 @@ class Command(OfflineCommand):
             self.fail(str(err))
         except DatabaseError as err:
             self.fail(f"the journal cannot be read: {err}")
-        trace = simulate(view.cluster, flow)
+        trace = with_counts(view.cluster, simulate(view.cluster, flow), iso)
         if options["json"]:
             shown = trace_json(trace, describe(view, view.inputs))
             self.stdout.write(json.dumps(shown, indent=2))
