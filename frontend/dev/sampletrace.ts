@@ -303,7 +303,10 @@ export function sampleTrace(cluster: Snapshot, request: TraceRequest, fault: Fau
   if (fault === "observed") {
     for (const hop of forward.hops) {
       for (const item of hop.steps)
-        item.observed = { match: "agree", ts_ns: 1, point: "net:netif_receive_skb", drop_reason: null };
+        item.observed = {
+          ...{ match: "agree", visible: true, ts_ns: 1, point: "packet socket" },
+          ...{ drop_reason: null, why: null, rule: null, headers: null },
+        };
     }
   }
   const branch = {

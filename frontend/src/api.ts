@@ -2,7 +2,7 @@
 
 import type { ProblemObj } from "./graph/model.js";
 import { podText } from "./trace/format.js";
-import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
+import type { ObservationRun, Trace, TraceRequest, TraceRun } from "./trace/types.js";
 
 /** An answer that isn't 2xx, or none at all (status 0), in words for the user. */
 export class ApiError extends Error {
@@ -111,6 +111,8 @@ export interface ProblemAction {
 }
 
 const LISTEN_AGAIN_MS = 5000;
+const ASK_AGAIN_MS = 500;
+const ENDS = new Set(["done", "partial", "failed"]);
 /** The trace that is a problem's evidence has the problem's number. */
 const EVIDENCE = /^problem-(\d+)$/;
 
@@ -160,6 +162,55 @@ export class Api {
     return this.post("/api/traces", request);
   }
 
+  observation(id: string): Promise<ObservationRun> {
+    return call(`/api/observations/${encodeURIComponent(id)}`);
+  }
+
+  /** Have one probe sent and watched. */
+  startObservation(request: TraceRequest): Promise<ObservationRun> {
+    return this.post("/api/observations", request);
+  }
+
+  /** Report an observation from now to its end: by socket, and by asking where that is cut. Returns a stop. */
+  followObservation(
+    id: string,
+    onRun: (run: ObservationRun) => void,
+    onError: (error: Error) => void,
+  ): () => void {
+    let stopped = false;
+    let isOver = false;
+    const take = (run: ObservationRun) => {
+      if (stopped || isOver) return;
+      isOver = ENDS.has(run.status);
+      onRun(run);
+      if (isOver) socket.close();
+    };
+    const ask = async (): Promise<void> => {
+      if (stopped || isOver) return;
+      try {
+        take(await this.observation(id));
+      } catch (error) {
+        if (!isFinal(error)) {
+          window.setTimeout(() => void ask(), ASK_AGAIN_MS);
+          return;
+        }
+        isOver = true;
+        onError(error as Error);
+      }
+      if (!stopped && !isOver) window.setTimeout(() => void ask(), ASK_AGAIN_MS);
+    };
+    const socket = new WebSocket(socketUrl(`/ws/observations/${encodeURIComponent(id)}`));
+    socket.addEventListener("message", (event) => {
+      const run = parsed<ObservationRun>(String(event.data));
+      if (run) take(run);
+    });
+    socket.addEventListener("close", () => void ask());
+    return () => {
+      stopped = true;
+      socket.close();
+    };
+  }
+
   private async post<T>(path: string, body: unknown): Promise<T> {
     try {
       return await call(path, {
@@ -205,7 +256,7 @@ export class Api {
       if (stopped || finished) return;
       socket = new WebSocket(socketUrl(`/ws/traces/${encodeURIComponent(id)}`));
       socket.addEventListener("message", (event) => {
-        const run = parseRun(String(event.data));
+        const run = parsed<TraceRun>(String(event.data));
         if (run) take(run);
       });
       socket.addEventListener("close", () => {
@@ -267,9 +318,9 @@ export function socketUrl(path: string): string {
   return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
 }
 
-function parseRun(data: string): TraceRun | null {
+function parsed<T extends { status: string }>(data: string): T | null {
   try {
-    const run = JSON.parse(data) as TraceRun;
+    const run = JSON.parse(data) as T;
     return run && typeof run.status === "string" ? run : null;
   } catch {
     return null;

@@ -12,7 +12,7 @@ import { viewOf } from "./trace/keep.js";
 import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
 import { emptyNote, HoverCard, mapButtons, mapHint, StaleBanner, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
-import type { Context, Panel } from "./ui/context.js";
+import { type Context, type Panel, whyNotObserve } from "./ui/context.js";
 import { h, icon } from "./ui/dom.js";
 import { Inspector } from "./ui/inspector.js";
 import { findEnd, netnsOfPods, placeOf, traceName } from "./ui/names.js";
@@ -29,6 +29,7 @@ export class App implements Context {
   readonly graph = new Graph();
   readonly api: Api;
   readonly role: string;
+  readonly whyNotObserve: string;
   readonly map: MapView;
   private route: Route = { page: "home" };
   /** What was started last, as the server answered. */
@@ -55,6 +56,7 @@ export class App implements Context {
 
   constructor(private readonly root: HTMLElement) {
     this.role = root.dataset.role ?? "viewer";
+    this.whyNotObserve = whyNotObserve(this.mayTrace, root.dataset.observe);
     this.api = new Api(root.dataset.csrf ?? "");
     this.map = new MapView(this.graph, {
       onPick: (target, extend) => this.pick(target, extend),
@@ -63,9 +65,8 @@ export class App implements Context {
     });
     this.hover = new HoverCard(this.graph);
     this.empty = emptyNote(this.role);
-    const search = new SearchBox(this.graph, (target) => this.choose(target));
     this.topbar = new TopBar({
-      search: search.element,
+      search: new SearchBox(this.graph, (target) => this.choose(target)).element,
       user: root.dataset.user ?? "",
       role: this.role,
       csrf: root.dataset.csrf ?? "",

@@ -6,7 +6,14 @@ import type { Target } from "./map/hit.js";
 export const LEVELS = ["summary", "steps", "evidence"] as const;
 export type Level = (typeof LEVELS)[number];
 
+/** What of a packet is shown: what should be, what was seen, or both side by side. */
+export const MODES = ["predict", "observe", "both"] as const;
+export type Mode = (typeof MODES)[number];
+
 export interface TraceView {
+  mode: Mode;
+  /** The observation that is laid beside the trace. */
+  observation: string | null;
   branch: number;
   direction: "forward" | "reply";
   step: number | null;
@@ -24,7 +31,14 @@ export type Route =
   | { page: "compose"; from: string; to: string }
   | { page: "trace"; id: string; view: TraceView };
 
-export const FIRST_VIEW: TraceView = { branch: 0, direction: "forward", step: null, level: "steps" };
+export const FIRST_VIEW: TraceView = {
+  mode: "predict",
+  observation: null,
+  branch: 0,
+  direction: "forward",
+  step: null,
+  level: "steps",
+};
 
 export function parseRoute(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?");
@@ -48,7 +62,10 @@ export function parseRoute(hash: string): Route {
 
 function parseView(params: URLSearchParams): TraceView {
   const step = params.get("step");
+  const observation = params.get("observation");
   return {
+    mode: (observation && MODES.find((mode) => mode === params.get("show"))) || "predict",
+    observation,
     branch: Math.max(0, Math.trunc(Number(params.get("branch") ?? 0)) || 0),
     direction: params.get("dir") === "reply" ? "reply" : "forward",
     step: step === null || !Number.isFinite(Number(step)) ? null : Number(step),
@@ -75,6 +92,8 @@ export function formatRoute(route: Route): string {
     }
     case "trace": {
       const params = new URLSearchParams();
+      if (route.view.observation !== null) params.set("observation", route.view.observation);
+      if (route.view.mode !== "predict") params.set("show", route.view.mode);
       if (route.view.branch > 0) params.set("branch", String(route.view.branch));
       if (route.view.direction === "reply") params.set("dir", "reply");
       if (route.view.level !== "steps") params.set("detail", route.view.level);

@@ -4,7 +4,7 @@ import { sampleTrace } from "../dev/sampletrace.js";
 import { refusalText } from "../src/api.js";
 import { retryDelay } from "../src/feed.js";
 import { shorten, shortenAddr } from "../src/map/text.js";
-import { formatRoute, parseRoute, type Route } from "../src/route.js";
+import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "../src/route.js";
 import {
   changesAbove,
   checksByNode,
@@ -190,8 +190,13 @@ test("every address of the page is read back as it was written", () => {
     { page: "select", target: { type: "link", key: "node-1:4:4026531840:0/7" } },
     { page: "compose", from: "shop/web-0", to: "" },
     { page: "compose", from: "", to: "" },
-    { page: "trace", id: "12", view: { branch: 0, direction: "forward", step: null, level: "steps" } },
-    { page: "trace", id: "12", view: { branch: 2, direction: "reply", step: 31, level: "evidence" } },
+    { page: "trace", id: "12", view: FIRST_VIEW },
+    {
+      page: "trace",
+      id: "12",
+      view: { ...FIRST_VIEW, branch: 2, direction: "reply", step: 31, level: "evidence" },
+    },
+    { page: "trace", id: "12", view: { ...FIRST_VIEW, mode: "both", observation: "7" } },
   ];
   for (const route of routes) expect(parseRoute(formatRoute(route))).toEqual(route);
   expect(parseRoute("#/nonsense/%E0%A4%A")).toEqual({ page: "home" });

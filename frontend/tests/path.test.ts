@@ -109,7 +109,7 @@ test("the reply's path is the forward path the other way", () => {
 
 test("a failed trace is marked where its last step is", () => {
   const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "no-route");
-  const lit = litTrace(graph, scene, trace, { branch: 0, direction: "forward", step: null, level: "steps" });
+  const lit = litTrace(graph, scene, trace, FIRST_VIEW);
   const failed = lit?.overlay.marks.filter((mark) => mark.kind === "bad") ?? [];
   const box = scene.nodeByName.get("node-1");
   expect(failed).toHaveLength(1);
@@ -123,6 +123,7 @@ test("a chosen step is marked where its device is", () => {
   const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "none");
   const step = trace.branches[0]?.forward.hops[2]?.steps.find((item) => item.kind === "link_rx");
   const lit = litTrace(graph, scene, trace, {
+    ...FIRST_VIEW,
     branch: 0,
     direction: "forward",
     step: step?.seq ?? -1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.contrib.staticfiles import finders
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -31,7 +32,7 @@ def page(request: HttpRequest) -> HttpResponse:
     """Show the map: a shell that the bundle fills."""
     role = role_of(request.user)
     missing = [name for name in BUNDLE if finders.find(name) is None]
-    context = {"role": role, "missing": missing}
+    context = {"role": role, "observe": settings.OBSERVE, "missing": missing}
     get_finder().warm()
     return render(request, "topology/map.html", context, status=200 if role else 403)
 

@@ -246,7 +246,3 @@ export function tellingSteps(steps: Step[], last: Step | undefined): Step[] {
       changesAbove(step).some(([field]) => field !== "ttl"),
   );
 }
-
-export function isObserved(hops: Hop[]): boolean {
-  return hops.some((hop) => hop.steps.some((step) => step.observed !== null && step.observed !== undefined));
-}

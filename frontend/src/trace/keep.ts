@@ -13,7 +13,8 @@ export function viewOf(run: TraceRun, route: Route, shown: TraceRun | null): Tra
 export function keptView(view: TraceView, from: Trace, to: Trace): TraceView {
   const branch = view.branch < to.branches.length ? view.branch : 0;
   const direction = to.branches[branch]?.[view.direction] ? view.direction : "forward";
-  const kept: TraceView = { ...view, branch, direction, step: null };
+  // What was observed is of the other trace.
+  const kept: TraceView = { ...view, mode: "predict", observation: null, branch, direction, step: null };
   const before = stepsOf(from, view.branch, view.direction);
   const at = before.findIndex(({ step }) => step.seq === view.step);
   const name = before[at]?.name;

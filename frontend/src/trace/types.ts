@@ -23,11 +23,74 @@ export interface Packet {
   encap?: unknown[];
 }
 
+export interface Headers {
+  src: string;
+  sport: number;
+  dst: string;
+  dport: number;
+  ttl: number;
+  len: number;
+  smac: string;
+  dmac: string;
+}
+
+export interface SeenRule {
+  table: string;
+  chain: string;
+  handle: number | null;
+  verdict: string;
+}
+
+/** What was seen of a predicted step. */
 export interface Observed {
-  match: "agree" | "disagree" | "not_seen" | "lost";
+  match: "agree" | "disagree" | "ambiguous" | "not_seen" | "lost";
+  /** Whether any source would have shown it. */
+  visible: boolean;
   ts_ns: number | null;
   point: string | null;
   drop_reason: string | null;
+  why: string | null;
+  rule: SeenRule | null;
+  headers: Headers | null;
+}
+
+/** What was seen and isn't predicted, after a step of one direction. */
+export interface Extra {
+  direction: "forward" | "reply";
+  after: number;
+  ts_ns: number | null;
+  node: string | null;
+  netns: string | null;
+  dev: string | null;
+  out: boolean | null;
+  drop_reason: string | null;
+  rule: SeenRule | null;
+  headers: Headers | null;
+}
+
+export interface Observation {
+  sources: { node: string; name: string; lost: number; missing: string | null }[];
+  clock_uncertainty_ns: number;
+  sent_ns: number;
+  told: string | null;
+  nearest: number;
+  taken: number[];
+  contradictions: number;
+  extra: Extra[];
+  cannot: string[];
+}
+
+/** A probe that was sent, and its prediction with what was seen. */
+export interface ObservationRun {
+  id: string;
+  status: "queued" | "running" | "waiting" | "done" | "partial" | "failed";
+  /** How many must end before it may begin. */
+  place: number | null;
+  error: string | null;
+  finding: "agrees" | "differs" | "unseen" | null;
+  headline: string | null;
+  request: TraceRequest;
+  trace: Trace | null;
 }
 
 /** A command that checks a step by hand, and the machine that it is for; it enters the namespace itself. */
@@ -76,6 +139,8 @@ export interface Branch {
   probability: number | null;
   /** What sets it apart from the others, as the server says it; traces of before have none. */
   choice?: string | null;
+  /** Whether a probe took it; null where what was seen doesn't tell. */
+  taken?: boolean | null;
   disposition: Disposition;
   reason: string | null;
   forward: Direction;
@@ -110,6 +175,8 @@ export interface Trace {
   outcome?: Outcome;
   headline?: string;
   branches: Branch[];
+  /** What was observed, in a trace of an observation. */
+  observation?: Observation | null;
   /** What no state tells, or what may have changed since, and the answer rests on; traces of before don't say. */
   assumed?: string[];
   /** The largest packets that pass each way; traces of before don't say. */

@@ -12,6 +12,8 @@ export interface Context {
   readonly api: Api;
   readonly role: string;
   readonly mayTrace: boolean;
+  /** Why no probe may be sent; "" where one may. */
+  readonly whyNotObserve: string;
   go(route: Route, replace?: boolean): void;
   showOnMap(target: Target): void;
   /** Go to the place of a problem's cause on the map. */
@@ -29,3 +31,9 @@ export interface Panel {
 
 export const VIEWER_REASON =
   "Your role is viewer: you can read traces but not start them. An administrator can make you an operator.";
+
+/** Why who looks may send no probe; "" where they may. `observe` is the server's switch, as the page's shell has it. */
+export function whyNotObserve(mayTrace: boolean, observe: string | undefined): string {
+  if (!mayTrace) return VIEWER_REASON;
+  return observe === "yes" ? "" : "This server doesn’t observe: it was started without NETVIZ_OBSERVE=1.";
+}

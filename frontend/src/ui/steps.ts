@@ -6,7 +6,6 @@ import {
   checksByNode,
   fieldText,
   hopTitle,
-  isObserved,
   kindLabel,
   packetText,
   podText,
@@ -14,7 +13,8 @@ import {
   type Tone,
   tellingSteps,
 } from "../trace/format.js";
-import type { Hop, Observed, Step } from "../trace/types.js";
+import { dropText, extrasAfter, extraText, markOf, markWords, sinceSent } from "../trace/observed.js";
+import type { Extra, Hop, Observation, Observed, Step, Trace } from "../trace/types.js";
 import { codeLine } from "./detail.js";
 import { h, icon, moveByArrows } from "./dom.js";
 
@@ -40,19 +40,20 @@ const KIND_ICONS: Record<string, string> = {
   opaque: "unknown",
 };
 
-const OBSERVED: Record<Observed["match"], string> = {
-  agree: "seen",
-  disagree: "differs",
-  not_seen: "not seen",
-  lost: "event lost",
-};
+/** What was observed of the packet, laid beside its steps. */
+export interface Seen {
+  trace: Trace;
+  observation: Observation;
+  direction: TraceView["direction"];
+  isRunning: boolean;
+}
 
 /** How a step is shown: `tone` only on the one that ended the way other than by arriving. */
 interface Look {
   tone: Tone | null;
   isSelected: boolean;
   isOpen: boolean;
-  hasObserved: boolean;
+  seen: Seen | null;
 }
 
 /** The hops of one direction. `tone` is how it ends; the last step is the one that decided that. */
@@ -61,17 +62,20 @@ export function hopList(
   tone: Tone,
   view: TraceView,
   onStep: (seq: number) => void,
+  seen: Seen | null = null,
 ): HTMLElement {
   const last = hops.at(-1)?.steps.at(-1);
-  const hasObserved = isObserved(hops);
-  const list = h("ol", { class: "hops", "data-testid": "hops" });
+  const list = h("ol", { class: "hops", "data-testid": "hops" }, ...extraItems(0, seen));
   for (const hop of hops) {
     const shown = view.level === "summary" ? tellingSteps(hop.steps, last) : hop.steps;
-    const steps = shown.map((step) => {
+    const steps = shown.flatMap((step) => {
       const isSelected = step.seq === view.step;
       const isOpen = isSelected || view.level === "evidence";
       const ended = step === last && tone !== "good" ? tone : null;
-      return stepItem(step, { tone: ended, isSelected, isOpen, hasObserved }, onStep);
+      return [
+        stepItem(step, { tone: ended, isSelected, isOpen, seen }, onStep),
+        ...extraItems(step.seq, seen),
+      ];
     });
     const left = hop.steps.length - shown.length;
     list.append(
@@ -129,7 +133,7 @@ function stepItem(step: Step, look: Look, onStep: (seq: number) => void): HTMLEl
       tone && step.reason ? h("span", { class: "reason-code" }, step.reason) : null,
       changeLine(step),
     ),
-    look.hasObserved ? observedCell(step.observed) : null,
+    look.seen ? observedCell(step.observed, look.seen) : null,
   );
   row.addEventListener("click", () => onStep(step.seq));
   const attributes = {
@@ -141,7 +145,7 @@ function stepItem(step: Step, look: Look, onStep: (seq: number) => void): HTMLEl
     "data-decision": step.decision,
     "data-failed": tone !== null,
   };
-  return h("li", attributes, row, isOpen ? stepBody(step, id, look.isSelected) : null);
+  return h("li", attributes, row, isOpen ? stepBody(step, id, look) : null);
 }
 
 const CERTAINTIES: Record<string, string> = { unknown: "not known", branch: "the kernel chooses" };
@@ -163,19 +167,93 @@ function changeLine(step: Step): HTMLElement | null {
   return h("span", { class: "changes", "data-testid": "changes" }, ...parts);
 }
 
-function observedCell(observed: Observed | null): HTMLElement {
-  if (!observed) return h("span", { class: "observed" }, "");
-  const title = [observed.point, observed.drop_reason].filter((text) => text).join(" · ");
-  return h("span", { class: `observed ${observed.match}`, title }, OBSERVED[observed.match]);
+/** What was seen of a step: its mark, and when, in ms since the probe was sent. */
+function observedCell(observed: Observed | null, seen: Seen): HTMLElement {
+  if (!observed) return h("span", { class: "observed" });
+  const mark = markOf(observed, seen.isRunning);
+  const { sign, words } = markWords(mark);
+  const title = [words, observed.why, observed.drop_reason].filter((text) => text).join(": ");
+  return h(
+    "span",
+    { class: `observed ${mark}`, title, "data-mark": mark },
+    h("span", { class: "ms" }, sinceSent(observed.ts_ns, seen.observation)),
+    h("span", { class: "mark", role: "img", "aria-label": words }, sign),
+  );
+}
+
+/** What was seen after a step and isn't predicted, in steps of their own. */
+function extraItems(seq: number, seen: Seen | null): HTMLElement[] {
+  if (!seen || seen.isRunning) return [];
+  return extrasAfter(seen.trace, seen.direction, seq).map((extra) => extraItem(extra, seen));
+}
+
+function extraItem(extra: Extra, seen: Seen): HTMLElement {
+  const { words } = markWords("extra");
+  return h(
+    "li",
+    { class: "step extra", "data-testid": "extra" },
+    h(
+      "div",
+      { class: "step-row" },
+      h("span", { class: "kind-icon" }, h("span", { class: "dashed", role: "img", "aria-label": words })),
+      h(
+        "span",
+        { class: "step-text" },
+        h("span", { class: "step-title" }, h("b", {}, "not predicted")),
+        h("span", { class: "why" }, extraText(extra)),
+      ),
+      h(
+        "span",
+        { class: "observed extra" },
+        h("span", { class: "ms" }, sinceSent(extra.ts_ns, seen.observation)),
+        h("span", { class: "mark" }, "✓"),
+      ),
+    ),
+  );
+}
+
+/** What was seen of a step, in words, and the headers as they were on the wire. */
+function observedParts(observed: Observed | null, seen: Seen | null): HTMLElement[] {
+  if (!observed || !seen) return [];
+  const { words } = markWords(markOf(observed, seen.isRunning));
+  const lines = [
+    observed.why ? `${words}: ${observed.why}` : words,
+    ...(observed.drop_reason ? [`dropped: ${dropText(observed.drop_reason)}`] : []),
+    ...(observed.rule
+      ? [
+          `nftables said: ${observed.rule.verdict}, ${ruleName(observed.rule)} ${observed.rule.table} ${observed.rule.chain}`,
+        ]
+      : []),
+  ];
+  const { headers } = observed;
+  return [
+    h("h5", {}, observed.point ? `Observed by ${observed.point}` : "Observed"),
+    ...lines.map((line) => h("p", { class: "seen-line" }, line)),
+    ...(headers
+      ? [
+          h(
+            "p",
+            { class: "packet-line", "data-testid": "seen-headers" },
+            `${headers.src}:${headers.sport} → ${headers.dst}:${headers.dport}, TTL ${headers.ttl}, ${headers.len} bytes, ` +
+              `${headers.smac} → ${headers.dmac}`,
+          ),
+        ]
+      : []),
+  ];
+}
+
+function ruleName(rule: NonNullable<Observed["rule"]>): string {
+  return rule.handle === null ? "the policy of" : `rule ${rule.handle} of`;
 }
 
 /** The evidence of a step; the packet itself only where it changed or was asked for. */
-function stepBody(step: Step, id: string, isSelected: boolean): HTMLElement {
+function stepBody(step: Step, id: string, { isSelected, seen }: Look): HTMLElement {
   const { facts } = splitEvidence(step.evidence);
   const changes = Object.entries(step.diff ?? {});
   return h(
     "div",
     { class: "step-body", id },
+    ...observedParts(step.observed, seen),
     changes.length > 0 ? h("h5", {}, "Changes to the packet") : null,
     changes.length > 0
       ? h(

@@ -3,6 +3,7 @@
 import { LEVELS, type TraceView } from "../route.js";
 import { choicesOf } from "../trace/choices.js";
 import { dispositionWords, largestText, percent, replyWords, rewrites, type Words } from "../trace/format.js";
+import { isRunning, seenHops } from "../trace/observed.js";
 import { findNetns } from "../trace/path.js";
 import type { Branch, Trace, TraceRun } from "../trace/types.js";
 import { answerParts, failure } from "./answer.js";
@@ -12,7 +13,8 @@ import { copyButton, h, icon, tabList } from "./dom.js";
 import { errorNote } from "./errors.js";
 import { note } from "./inspector.js";
 import { findEnd, seconds } from "./names.js";
-import { hopList } from "./steps.js";
+import { ObservePart } from "./observepart.js";
+import { hopList, type Seen } from "./steps.js";
 import { TraceForm } from "./traceform.js";
 
 export class TracePanel implements Panel {
@@ -23,6 +25,7 @@ export class TracePanel implements Panel {
   private readonly again: HTMLDetailsElement;
   private readonly actions = h("div", { class: "actions" });
   private readonly body = h("div", { class: "trace-body" });
+  private readonly observe: ObservePart;
   private run: TraceRun | null = null;
   private view: TraceView;
   private noted = "";
@@ -38,13 +41,49 @@ export class TracePanel implements Panel {
     this.view = view;
     this.form = new TraceForm(context);
     this.again = h("details", { class: "again" }, h("summary", {}, "Change the packet"), this.form.element);
+    this.observe = new ObservePart(context, view, onView, () => this.observed());
     this.fillActions();
-    this.element.append(this.answer, this.currency, this.notes, this.actions, this.again, this.body);
+    this.element.append(
+      this.answer,
+      this.currency,
+      this.notes,
+      this.actions,
+      this.again,
+      this.observe.element,
+      this.body,
+    );
     this.answer.append(h("p", { class: "muted" }, "Loading the trace…"));
   }
 
   update(): void {
     this.renderNotes();
+  }
+
+  dispose(): void {
+    this.observe.dispose();
+  }
+
+  /** The trace that is shown: the prediction, or what it was when it was observed, with what was seen. */
+  private shownTrace(): Trace | null {
+    const observed = this.view.mode === "predict" ? null : this.observe.run?.trace;
+    return observed ?? this.run?.trace ?? null;
+  }
+
+  /** More was seen. */
+  private observed(): void {
+    const trace = this.shownTrace();
+    const branch = trace?.branches[this.view.branch] ?? trace?.branches[0];
+    if (!trace || !branch || this.view.mode === "predict") return;
+    this.renderBody(trace, branch, findEnd(this.context.graph, trace.flow.dst) !== undefined);
+  }
+
+  /** What is laid beside the steps; null while only the prediction is shown, or nothing was seen of this branch. */
+  private seen(trace: Trace): Seen | null {
+    const { observation } = trace;
+    const { run } = this.observe;
+    if (this.view.mode === "predict" || !observation || !run || observation.nearest !== this.view.branch)
+      return null;
+    return { trace, observation, direction: this.view.direction, isRunning: isRunning(run) };
   }
 
   /** The same packet once more (after a repair, say), and a link to this trace. */
@@ -125,6 +164,7 @@ export class TracePanel implements Panel {
     this.run = run;
     this.view = view;
     if (fresh) this.form.fill(run.request);
+    this.observe.show(run, view);
     if (!isShown) this.render(fresh);
     this.renderCurrency();
     this.renderNotes();
@@ -160,7 +200,8 @@ export class TracePanel implements Panel {
       const parts = answerParts(run, trace, isGoalHere, (to) => this.onView({ ...this.view, ...to }));
       this.answer.replaceChildren(...parts.filter((part) => part !== null));
     }
-    this.renderBody(trace, branch, isGoalHere);
+    const shown = this.shownTrace() ?? trace;
+    this.renderBody(shown, shown.branches[this.view.branch] ?? branch, isGoalHere);
   }
 
   /** Draw the path again, and leave the keyboard's focus where it was. */
@@ -183,8 +224,13 @@ export class TracePanel implements Panel {
       return [...parts, h("p", { class: "muted" }, "No reply is sent, since the packet doesn’t arrive.")];
     const hops = (isReply ? branch.reply : branch.forward)?.hops ?? [];
     const words = (isReply ? replyWords(branch) : null) ?? dispositionWords(branch.disposition, isGoalHere);
-    const list = hopList(hops, words.tone, this.view, (seq) =>
-      this.onView({ ...this.view, step: this.view.step === seq ? null : seq }),
+    const seen = this.seen(trace);
+    const list = hopList(
+      seen && this.view.mode === "observe" ? seenHops(hops) : hops,
+      words.tone,
+      this.view,
+      (seq) => this.onView({ ...this.view, step: this.view.step === seq ? null : seq }),
+      seen,
     );
     list.classList.add(this.view.direction);
     return [...parts, this.levelChoice(), list, sizeLine(trace), stateLine(trace)].filter(
@@ -211,6 +257,7 @@ export class TracePanel implements Panel {
         h("span", { class: `dot ${isLost ? "bad" : words.tone}` }),
         h("span", { class: "choice" }, choice.title),
         h("span", { class: `verdict ${isLost ? "bad" : words.tone}` }, words.short + back),
+        branch?.taken === true ? h("span", { class: "verdict good" }, "taken") : null,
         h("span", { class: "chance" }, choice.probability === null ? "" : percent(choice.probability)),
       );
       tab.addEventListener("click", () =>
