@@ -324,6 +324,7 @@ class Transport:
             unacked_bytes=self._session.unacked_bytes,
             resyncs=self._session.resyncs,
             bad_records=self._complaints.count,
+            at_ns=time.time_ns(),
         )
 
 

@@ -197,6 +197,7 @@ class CollectorService:
             self._collector_id,
             connected=True,
             lag_s=status.lag_s,
+            clock_s=status.at_ns / 1e9 - time.time() if status.at_ns else None,
             lost_events=status.lost_events,
             shed_events=status.shed_events,
             resyncs=status.resyncs,

@@ -75,6 +75,11 @@ class Collector(models.Model):
     version = models.CharField(max_length=64, blank=True, editable=False)
     kernel = models.CharField(max_length=128, blank=True, editable=False)
     lag_s = models.FloatField(default=0, editable=False)
+    clock_s = models.FloatField(
+        null=True,
+        editable=False,
+        help_text="how far its clock is ahead of the server's, less the way of what it said",
+    )
     lost_events = models.BigIntegerField(default=0, editable=False)
     shed_events = models.BigIntegerField(default=0, editable=False)
     resyncs = models.BigIntegerField(default=0, editable=False)

@@ -19,6 +19,7 @@ from netviz.tracing.states import View, of_store
 ASK_EVERY_S = 5.0
 # How old sections are is looked at this often: it is a matter of tens of seconds.
 AGES_EVERY_S = 5.0
+SKEW_S = 5.0
 
 
 class Seen(NamedTuple):
@@ -41,6 +42,7 @@ class Looker:
         self._store = store
         self._expected: frozenset[str] = frozenset()
         self._watchers: frozenset[str] = frozenset()
+        self._clocks: dict[str, int] = {}
         self._asked_s = -ASK_EVERY_S
         self._late: dict[str, tuple[str, ...]] = {}
         self._aged_s = -AGES_EVERY_S
@@ -78,7 +80,9 @@ class Looker:
     def _ask_inventory(self) -> None:
         if time.monotonic() - self._asked_s >= ASK_EVERY_S:
             approved = Collector.objects.filter(status=Collector.Status.APPROVED, node__isnull=False)
-            self._expected = frozenset(approved.values_list("node__name", flat=True))
+            rows = approved.values_list("node__name", "clock_s")
+            self._clocks = {str(name): _rounded(clock_s or 0.0) for name, clock_s in rows}
+            self._expected = frozenset(self._clocks)
             watchers = Collector.objects.filter(status=Collector.Status.APPROVED, cluster__isnull=False)
             self._watchers = frozenset(map(cluster_source, watchers.values_list("cluster__name", flat=True)))
             self._asked_s = time.monotonic()
@@ -91,7 +95,10 @@ class Looker:
             one, known = revisions.get(name), view.inputs.get(name)
             fault = known.fault or "" if known is not None else ""
             health[name] = NodeHealth(
-                connected=one is not None and one.connected, late=self._late.get(name, ()), fault=fault
+                connected=one is not None and one.connected,
+                late=self._late.get(name, ()),
+                fault=fault,
+                clock_s=self._clocks.get(name, 0) if one is not None and one.connected else 0,
             )
         told = {cluster_source(name): one for name, one in self._store.cluster_revisions().items()}
         for source in sorted(self._watchers | told.keys()):
@@ -110,6 +117,14 @@ class Looker:
         if known is None or known[0] is not state:
             known = self._gaps[state.node] = (state, state.gaps)
         return known[1]
+
+
+def _rounded(clock_s: float) -> int:
+    """How far a clock is ahead, roughly, so that it is mostly the same: 0 for what the network may be to blame for."""
+    if abs(clock_s) < SKEW_S:
+        return 0
+    unit = 5 if abs(clock_s) < 60 else 60
+    return round(clock_s / unit) * unit
 
 
 def _late(view: View) -> dict[str, tuple[str, ...]]:

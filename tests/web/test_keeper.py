@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from netviz.core.wire.events import StatusReceived
 from netviz.core.wire.messages import AgentStatus
 from netviz.ingest import keeper as keeper_module
 from netviz.ingest.keeper import Keeper
-from netviz.ingest.service import MAX_COUNT, MAX_MEASURE, bounded
+from netviz.ingest.memory_store import MemoryStore
+from netviz.ingest.service import MAX_COUNT, MAX_MEASURE, CollectorService, bounded
 from netviz.inventory.models import Collector
 from netviz.inventory.service import enrol
 
@@ -48,3 +54,19 @@ def test_the_thread_survives_what_nobody_thought_of(monkeypatch: pytest.MonkeyPa
         wait_until(lambda: len(looks) >= 3, 300, "the keeper looks again after a failure")
     finally:
         keeper.stop()
+
+
+@pytest.mark.parametrize(("ahead_s", "within"), [(40.0, (39, 41)), (-40.0, (-41, -39))])
+def test_how_far_a_nodes_clock_is_ahead_is_kept(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, ahead_s: float, within: tuple[float, float]
+) -> None:
+    noted: list[dict[str, float | None]] = []
+    monkeypatch.setattr(keeper_module.keeper, "note", lambda _pk, **fields: noted.append(fields))
+    session: Any = SimpleNamespace(node="n1", hello=None)
+    service = CollectorService(session, 1, lambda _seq: None)
+    for at_ns in (int((time.time() + ahead_s) * 1e9), 0):
+        service._report(StatusReceived(AgentStatus(at_ns=at_ns)))
+    told, old = noted
+    assert told["clock_s"] is not None
+    assert within[0] < told["clock_s"] < within[1]
+    assert old["clock_s"] is None, "a collector that doesn't say"

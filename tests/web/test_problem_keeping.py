@@ -25,6 +25,7 @@ from netviz.problems.judging import Judging
 from netviz.problems.leadership import LEASE_S, Leadership, LostLead, release
 from netviz.problems.ledger import MOST_POINTS, SETTLE_S, Kept, Ledger, Sight
 from netviz.problems.models import Checking, Problem, Remark
+from netviz.problems.sight import Looker
 from tests.web.states import pod_network, show
 from tests.web.test_problem_ledger import problem
 
@@ -305,3 +306,15 @@ def test_a_state_counts_as_judged_when_nothing_is_left_to_do(judging: tuple[Judg
     row = Checking.objects.get()
     assert (row.judged_at is None, row.judging_since) == (False, None)
     assert Problem.objects.get().gone_at is not None
+
+
+@pytest.mark.parametrize(
+    ("clock_s", "said"), [(None, 0), (-4.9, 0), (4.9, 0), (7.1, 5), (-42.0, -40), (-3700.0, -3720)]
+)
+def test_a_nodes_clock_is_told_roughly_and_only_where_no_network_explains_it(
+    judging: tuple[Judging, Wrong], store: MemoryStore, clock_s: float | None, said: int
+) -> None:
+    Collector.objects.update(clock_s=clock_s)
+    assert Looker(store).look().health["a"].clock_s == said
+    store.set_connected("a", False, time.time())
+    assert Looker(store).look().health["a"].clock_s == 0

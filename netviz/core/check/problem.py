@@ -160,13 +160,15 @@ class NodeHealth(msgspec.Struct, frozen=True):
     """What the server knows of a node's collector: whether it is connected, for how long it has said nothing.
 
     `late` are the sections that are older than they promise to be; `fault` says why the server can't use the node's
-    state at all, "" where it can.
+    state at all, "" where it can. `clock_s` is about how far the node's clock is ahead of the server's, 0 where that is
+    next to nothing.
     """
 
     connected: bool = True
     silent_s: float = 0.0
     late: tuple[str, ...] = ()
     fault: str = ""
+    clock_s: int = 0
 
 
 class Report(msgspec.Struct, frozen=True):

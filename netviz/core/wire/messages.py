@@ -125,7 +125,8 @@ class Bodies(Message, frozen=True, tag="bodies", gc=False):
 class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A collector's own health. `lag_s`: age of the oldest unsent change; `cpu` in cores since the last report.
 
-    `bad_records` counts records that the server could not use.
+    `bad_records` counts records that the server could not use. `at_ns` is the collector's wall clock when it says this
+    (Unix ns), 0 where it doesn't say.
     """
 
     rss_bytes: int = 0
@@ -137,6 +138,7 @@ class AgentStatus(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     resyncs: int = 0
     netns: int = 0
     bad_records: int = 0
+    at_ns: int = 0
 
 
 class Heartbeat(Message, frozen=True, tag="beat", gc=False):

@@ -1,4 +1,4 @@
-"""Whether each node's collector is connected, in time, and can read all of its node."""
+"""Whether each node's collector is connected, in time, can read all of its node, and has the server's time."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from netviz.core.state.objects import cluster_of
 
 # One that is back after a moment is no news.
 LOST_GRACE_S = 5.0
+# Two heartbeats have to say so.
+CLOCK_GRACE_S = 15.0
 
 
 def doubt(node: str, health: NodeHealth) -> str:
@@ -38,6 +40,23 @@ def not_understood(node: str, fault: str) -> Problem:
         headline=f"netviz doesn't understand the state of {node}",
         consequence=f"No check covers {node} whole, and a trace through it may fail: {fault}",
         where=Where(node),
+    )
+
+
+def _skewed(node: str, clock_s: int) -> Problem:
+    """What a node says comes later than it says it: that its clock is ahead is certain, that it is behind likely."""
+    far = f"{abs(clock_s)} s" if abs(clock_s) < 120 else f"{abs(clock_s) // 60} min"
+    return Problem(
+        kind="clock-skew",
+        cause=node,
+        severity="warning",
+        harm="at risk",
+        headline=f"{node}'s clock is some {far} {'ahead of' if clock_s > 0 else 'behind'} the server's",
+        consequence="Times in its logs and events don't fit the others', and certificates may count as not yet valid, or expired.",
+        where=Where(node),
+        certainty="certain" if clock_s > 0 else "likely",
+        check=(Command(node, "", "timedatectl timesync-status || chronyc tracking"),),
+        grace_s=CLOCK_GRACE_S,
     )
 
 
@@ -71,6 +90,8 @@ def _find(look: Look) -> Iterator[Problem]:
             check=running,
             rests_on=((node, "netns"),),
         )
+    if health.clock_s:
+        yield _skewed(node, health.clock_s)
     gaps = look.node.gaps
     if gaps:
         section, reason = next(iter(gaps.items()))
@@ -90,7 +111,7 @@ FACT = Fact(
     name="collectors",
     demands="Every node's collector is connected, in time, and reads the whole of its node.",
     unit="collectors",
-    kinds=("collector-lost", "collector-late", "collector-incomplete", "not-understood"),
+    kinds=("collector-lost", "collector-late", "collector-incomplete", "clock-skew", "not-understood"),
     needs=(),
     reads=SECTIONS,
     find=_find,
