@@ -67,6 +67,27 @@ def build_rules(rules: Mapping[Any, Rule]) -> RulesByFamily:
 ordered_rules: Index[Mapping[Any, Rule], RulesByFamily] = Index(build_rules)
 
 
+def build_selective(rules: Mapping[Any, Rule]) -> dict[int, tuple[tuple[Rule, bool], ...]]:
+    """Order a namespace's rules as `build_rules` does, each with whether it looks at anything of a flow."""
+    return {
+        family: tuple((rule, _is_selective(rule)) for rule in ordered)
+        for family, ordered in build_rules(rules).items()
+    }
+
+
+def _is_selective(rule: Rule) -> bool:
+    """Tell whether a rule says anything but its place, what it does, and to whom it belongs."""
+    bare = Rule(rule.family, rule.priority, rule.pos, rule.action, rule.table_id)
+    kept = {
+        name: getattr(rule, name)
+        for name in ("goto", "l3mdev", "protocol", "suppress_prefixlen", "suppress_ifgroup")
+    }
+    return msgspec.structs.replace(bare, **kept) != rule
+
+
+_selective: Index[Mapping[Any, Rule], dict[int, tuple[tuple[Rule, bool], ...]]] = Index(build_selective)
+
+
 def build_dissects(rules: Mapping[Any, Rule]) -> dict[int, bool]:
     """Tell for each family whether a rule makes the kernel read packets' protocol and ports before it asks the rules.
 
@@ -164,7 +185,7 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     fib6_rule_action (Linux 6.18).
     """
     family = AF_INET6 if len(flow.dst) == 16 else AF_INET
-    rules = ordered_rules(ns.rules)[family]
+    rules = _selective(ns.rules)[family]
     if not rules:
         return RouteResult(unknown="the state holds no policy rules for this family")
     if flow.dissected and not rules_dissect(ns.rules)[family]:
@@ -180,16 +201,16 @@ def lookup_route(ns: NetnsState, flow: RouteFlow) -> RouteResult:
     at, steps = 0, 0
     passed: list[tuple[Rule, Route | None]] = []
     while at < len(rules) and steps < MAX_RULES:
-        rule = rules[at]
+        rule, selective = rules[at]
         at, steps = at + 1, steps + 1
-        matches = _selectors_match(rule, flow, ns.links, vrf)
+        matches = _selectors_match(rule, flow, ns.links, vrf) if selective else True
         if isinstance(matches, str):
             return RouteResult(unknown=matches, rule=rule)
         if matches == rule.invert:
             continue
         if rule.action == FR_ACT_GOTO:
-            target = next((i for i, r in enumerate(rules) if r.priority >= rule.goto), len(rules))
-            if target == len(rules) or rules[target].priority != rule.goto:
+            target = next((i for i, (r, _) in enumerate(rules) if r.priority >= rule.goto), len(rules))
+            if target == len(rules) or rules[target][0].priority != rule.goto:
                 continue  # an unresolved goto does nothing
             passed.append((rule, None))
             at = max(target, at)
