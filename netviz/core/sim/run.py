@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from functools import partial
+from typing import NoReturn, TypeVar, cast
 
 import msgspec
 
@@ -22,6 +23,7 @@ from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import Link
 from netviz.core.sim.actions import Action, Ended, Rx, Send
 from netviz.core.sim.conn import Conn
+from netviz.core.sim.findings import Choice, Findings, Found, Met
 from netviz.core.sim.heard import Lead
 from netviz.core.sim.known import is_past, why_missing
 from netviz.core.sim.memory import Memory
@@ -51,15 +53,6 @@ T = TypeVar("T")
 
 # Decisions that need a section of the state whole.
 Gappy = Bridge | HookVerdict | Nat | Neighbour | RouteLookup | RpFilter | SocketLookup
-
-
-class Choice(msgspec.Struct):
-    """A choice that a run made: one of `count`, with the probability of each (None: not known)."""
-
-    key: Hashable
-    picked: int
-    count: int
-    weights: tuple[float, ...] | None
 
 
 # Carries out what a layer handed back, and returns what is next. Raises: Ended.
@@ -121,7 +114,12 @@ class Run:
     """One run: what it reads, its memory and journey, what it recorded and what it chose."""
 
     def __init__(
-        self, cluster: ClusterState, flow: Flow, script: Sequence[int] = (), work: Work | None = None
+        self,
+        cluster: ClusterState,
+        flow: Flow,
+        script: Sequence[int] = (),
+        work: Work | None = None,
+        findings: Findings | None = None,
     ) -> None:
         self.cluster = cluster
         self.flow = flow
@@ -134,6 +132,8 @@ class Run:
         self.choices: list[Choice] = []
         self._script = script
         self._made: dict[Hashable, int] = {}
+        self._findings: Findings = {} if findings is None else findings
+        self._met: list[Met] = []
         # the sections found whole, by namespace
         self._whole: set[tuple[NetnsKey, str]] = set()
         # what no state tells, in sentences, in the order of use: the answer rests on it, also where it was speculated
@@ -142,6 +142,8 @@ class Run:
 
     def choose(self, key: Hashable, count: int, weights: tuple[float, ...] | None) -> int:
         """Choose one of `count` courses. The same question (`key`) has the same answer within a run."""
+        for met in self._met:
+            met.meet(key)
         if key in self._made:
             return self._made[key]
         at = len(self.choices)
@@ -157,6 +159,34 @@ class Run:
         if len(among) == 1:
             return among[0], CERTAIN
         return among[self.choose(key, len(among), weights)], BRANCH
+
+    def once(self, question: Hashable, work: Callable[[], T]) -> T:
+        """Do what records no steps and leaves the journey as it is, unless a course of this flow has done the same.
+
+        `question` says all that the work depends on, beside the memory, the choices, and the journey but for `visited`.
+        """
+        journey = self.journey
+        around = journey.in_ifindex, journey.xmit_depth, tuple(journey.routed.items()), journey.resolving
+        key = question, around, self.speculation_depth > 0
+        at = len(self.choices)
+        known = self._findings.setdefault(key, [])
+        for found in known:
+            if found.holds(self.memory, self._made, self._script[at : at + len(found.choices)]):
+                for met in self._met:
+                    for chosen in found.met:
+                        met.meet(chosen)
+                self.choices += found.choices
+                self._made.update((choice.key, choice.picked) for choice in found.choices)
+                self.memory = found.after
+                return cast(T, found.result)
+        before, met = self.memory, Met(dict(self._made), {})
+        self._met.append(met)
+        try:
+            result = work()
+        finally:
+            self._met.pop()
+        known.append(Found(before, met.keys, result, tuple(self.choices[at:]), self.memory))
+        return result
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -190,12 +220,17 @@ class Run:
 
         Returns the device where the inner frame comes out (None: it doesn't), and whether that isn't known.
         """
-        with self.aside():
-            end = self.follow(Send(start, packet, oif), _comes_out)
+        end = self.once(
+            ("carry", start, packet, oif), partial(self._follow_aside, Send(start, packet, oif), _comes_out)
+        )
         if isinstance(end, Ended):
             return None, end.disposition in (Disposition.UNKNOWN, Disposition.LEFT_NETWORK)
         assert isinstance(end, Rx)
         return end.link, False
+
+    def _follow_aside(self, action: Action, reached: Callable[[Action], bool]) -> Action | Ended:
+        with self.aside():
+            return self.follow(action, reached)
 
     def suppose(self, work: Callable[[], T]) -> T:
         """Find out what would become of packets that are only speculated, and forget all that they leave behind.

@@ -27,6 +27,7 @@ from netviz.core.sim.actions import (
 )
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.encap import decap
+from netviz.core.sim.findings import Findings
 from netviz.core.sim.inet import ip_input, ip_output
 from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.largest import largest_of
@@ -121,8 +122,9 @@ def _explore(cluster: ClusterState, flow: Flow, work: Work) -> tuple[list[Branch
     branches: list[Branch] = []
     script: list[int] = []
     assumed: dict[Assumption, None] = {}
+    findings: Findings = {}
     while True:
-        run = Run(cluster, flow, script, work)
+        run = Run(cluster, flow, script, work, findings)
         run.move = partial(_move, run)
         branches.append(_course(run))
         assumed |= run.assumed

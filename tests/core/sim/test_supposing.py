@@ -64,13 +64,13 @@ def a_run() -> Run:
 
 
 def everything(run: Run) -> dict[str, Any]:
-    """Write down all that a run holds, whatever that is, but what it reads and the driver."""
+    """Write down all that a run holds, whatever that is, but what it reads, what is found out for all, and the driver."""
     return {
         name: [repr(one) for one in value]
         if isinstance(value, list)
         else repr(vars(value) if name == "rec" else value)
         for name, value in vars(run).items()
-        if name not in ("cluster", "flow", "carry", "fate")
+        if name not in ("cluster", "flow", "move", "_findings")
     }
 
 

@@ -111,6 +111,15 @@ def _carried(
     spaces = {hop.link.netns for hop in heard.path.hops}
     if message.dmac == dmac and not any(_meets_rules(run, message, run.netns(key)) for key in spaces):
         return Filtered(Tri.TRUE)
+    return run.once(
+        ("message", message, start, heard, dmac, nexthop),
+        lambda: _sent_through(run, message, start, heard, dmac, nexthop),
+    )
+
+
+def _sent_through(
+    run: Run, message: Packet, start: LinkKey, heard: Heard, dmac: bytes, nexthop: bytes
+) -> Filtered:
     with run.aside():
         run.journey = Journey(resolving=run.journey.resolving, lead=Lead(heard.path.hops, dmac))
         try:

@@ -157,7 +157,7 @@ def broadcast_domain(run: Run, start: LinkKey, target: bytes = b"", mac: bytes =
     smac = link.mac if link is not None else b""
     explorer = _Explorer(run, target, ends.question(mac, smac, len(target) == 16))
     explorer.go(LinkHop(False, start), FramePath())
-    return explorer.explore().domain()
+    return run.once(("domain", start, target, mac), lambda: explorer.explore().domain())
 
 
 def _out_of_tunnel(there: LinkKey, end: Link, path: FramePath) -> Heard:
@@ -182,7 +182,8 @@ def hearers(
     """Find which links hear a small frame that `start` transmits, and what on its way isn't modelled."""
     explorer = _Explorer(run, b"", ends.question(dmac, smac, ipv6))
     explorer.go(LinkHop(False, start), FramePath())
-    return tuple(explorer.explore().heard), explorer.unclear
+    question = "hearers", start, dmac, smac, ipv6
+    return run.once(question, lambda: (tuple(explorer.explore().heard), explorer.unclear))
 
 
 def takers(run: Run, start: LinkKey, mac: bytes, tags: Tags = ()) -> tuple[list[Heard], bool]:
@@ -201,7 +202,7 @@ def takers_at(run: Run, start: LinkKey, mac: bytes) -> tuple[list[Heard], bool]:
 def _takers(run: Run, received: bool, start: LinkKey, mac: bytes, tags: Tags) -> tuple[list[Heard], bool]:
     explorer = _Explorer(run, b"", ends.question(mac, b"").but(tags=tags))
     explorer.go(LinkHop(received, start), FramePath(tags=tags))
-    reached = explorer.explore()
+    reached = run.once(("takers", received, start, mac, tags), explorer.explore)
     found = [
         heard for heard in reached.heard if (link := run.link(heard.link)) is not None and link.mac == mac
     ]
