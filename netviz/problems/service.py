@@ -25,7 +25,7 @@ class BadAction(ValueError):
     """It can't be done; the message is one sentence for people."""
 
 
-class Action(msgspec.Struct):
+class ProblemAction(msgspec.Struct):
     """What `POST /api/problems/ID` takes. `until` belongs to "mute", and only to it."""
 
     action: Literal["acknowledge", "reopen", "mute", "unmute", "comment"]
@@ -33,10 +33,10 @@ class Action(msgspec.Struct):
     until: datetime | None = None
 
 
-_decoder = msgspec.json.Decoder(Action)
+_decoder = msgspec.json.Decoder(ProblemAction)
 
 
-def parse_action(body: bytes) -> Action:
+def parse_action(body: bytes) -> ProblemAction:
     """Read a posted action. Raises: BadAction."""
     try:
         action = _decoder.decode(body)
@@ -49,7 +49,7 @@ def parse_action(body: bytes) -> Action:
     return action
 
 
-def act(problem: Problem, action: Action, user: Any) -> None:
+def act(problem: Problem, action: ProblemAction, user: Any) -> None:
     """Do it, and record who did. Raises: BadAction."""
     now, name = timezone.now(), user.get_username()[:150]
     fields, kind = _fields(action, name, now)
@@ -64,7 +64,7 @@ def act(problem: Problem, action: Action, user: Any) -> None:
         Checking.objects.filter(pk=ROW).update(version=F("version") + 1)
 
 
-def _fields(action: Action, name: str, now: datetime) -> tuple[dict[str, Any], str]:
+def _fields(action: ProblemAction, name: str, now: datetime) -> tuple[dict[str, Any], str]:
     match action.action:
         case "acknowledge":
             return {"acknowledged_at": now, "acknowledged_by": name}, Kind.ACKNOWLEDGED

@@ -60,7 +60,7 @@ def test_it_is_read_again_when_something_changed(reader: Reader, django_assert_n
 def test_what_somebody_decides_is_shown(reader: Reader, django_user_model: Any) -> None:
     user = django_user_model.objects.create_user("op")
     row = Problem.objects.get(node="node1")
-    service.act(row, service.Action("mute", until=timezone.now() + timedelta(hours=1)), user)
+    service.act(row, service.ProblemAction("mute", until=timezone.now() + timedelta(hours=1)), user)
     reader.look()
     assert counts(reader) == {"open": 1, "breaking": 0, "aside": 1, "left_off": 0}
     assert [one["where"]["node"] for one in reader.board.now()] == ["node2"]

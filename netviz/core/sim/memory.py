@@ -19,8 +19,8 @@ from netviz.core.sim.heard import Domain
 from netviz.core.state.section import EMPTY
 
 
-class Question(msgspec.Struct, frozen=True, gc=False):
-    """An ARP question that the run has asked: from which link and MAC, for which address, and who heard it."""
+class ArpRequest(msgspec.Struct, frozen=True, gc=False):
+    """An ARP request that the run has sent: from which link and MAC, for which address, and who heard it."""
 
     requester: LinkKey
     mac: bytes
@@ -39,7 +39,7 @@ class Memory(msgspec.Struct, frozen=True, gc=False):
     `fdb` maps (namespace, bridge, MAC, VLAN) to the port, `vxlan_fdb` (namespace, device, MAC) to the remote,
     `endpoints` a WireGuard device and key to the peer's address and port.
     `neighs` maps (namespace, ifindex, address) to the MAC; `pending_neighs` are those that a host may learn only after
-    the packet. `questions` are by the address of who asks.
+    the packet. `arp_requests` are by the address of who sends them.
     `changed_sets` and `set_elems` are what rules have made of sets, `rule_scratch` what they wrote down for later rules.
     """
 
@@ -52,7 +52,7 @@ class Memory(msgspec.Struct, frozen=True, gc=False):
     ipvs: Mapping[NetnsKey, tuple[IpvsConn, ...]] = EMPTY
     neighs: Mapping[tuple[NetnsKey, int, bytes], bytes] = EMPTY
     pending_neighs: frozenset[tuple[NetnsKey, int, bytes]] = frozenset()
-    questions: Mapping[bytes, tuple[Question, ...]] = EMPTY
+    arp_requests: Mapping[bytes, tuple[ArpRequest, ...]] = EMPTY
     changed_sets: frozenset[tuple[NetnsKey, int]] = frozenset()
     set_elems: Mapping[SetKey, Mapping[bytes, SetElem | None]] = EMPTY
     options_changed: bool = False

@@ -238,8 +238,8 @@ def _travel(
     try:
         ns = run.netns(start)
         inner = packet.inner
-        told_ttl = how == "answer" and not isinstance(back, Rx)
-        told_ttl = told_ttl and not packet.ipv6 and packet.ttl != DEFAULT_TTL
+        own_default = how == "answer" and not isinstance(back, Rx)
+        own_default = own_default and not packet.ipv6 and packet.ttl != DEFAULT_TTL
         run.record(
             ns,
             None,
@@ -247,7 +247,7 @@ def _travel(
             Sent(
                 "send",
                 "answer" if how == "answer" else "",
-                default_ttl=packet.ttl if told_ttl else 0,
+                default_ttl=packet.ttl if own_default else 0,
                 inbound=inner is not None and packet.src != inner.dst and errors_from_inbound(ns, packet),
             ),
         )

@@ -21,7 +21,7 @@ ARP_BYTES, NDP_BYTES = 28, 72
 Outers = list[tuple[NetnsState, Packet, int]]
 
 
-def question(dmac: bytes, smac: bytes, ipv6: bool = False) -> Packet:
+def small_request(dmac: bytes, smac: bytes, ipv6: bool = False) -> Packet:
     """Make the small frame: an ARP request, or a neighbour solicitation."""
     frame = Packet(bytes(4), bytes(4), 0, length=ARP_BYTES, arp=ARP_REQUEST)
     if ipv6:
@@ -42,7 +42,7 @@ def copies(
     if key is None or key not in run.node(ns.key).netns:
         return None
     space = run.netns(key)
-    frame = question(dmac, smac, ipv6).but(own=own and ipv6)
+    frame = small_request(dmac, smac, ipv6).but(own=own and ipv6)
     found: Outers = []
     if isinstance(link.info, VxlanInfo):
         remotes = remotes_for(run, ns, link, link.info, dmac)

@@ -22,7 +22,7 @@ from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import outer_netns
 from netviz.core.sim.packet import IPV6_MIN_MTU, Packet, icmp_error
 from netviz.core.sim.route.decision import route_flow
-from netviz.core.sim.route.icmp import drop_and_tell
+from netviz.core.sim.route.icmp import drop_with_error
 from netviz.core.sim.route.rules import RouteResult, lookup_route, ordered_rules
 from netviz.core.sim.route.saddr import select_source
 from netviz.core.sim.route_flow import RouteFlow
@@ -196,7 +196,7 @@ def keep_route(run: Run, ns: NetnsState, link: Link, packet: Packet, into: LinkK
 def too_big(run: Run, ns: NetnsState, link: Link, packet: Packet, mtu: int) -> NoReturn:
     """Drop a packet that doesn't fit into the tunnel and must not be fragmented; its sender is told by ICMP."""
     what = Encap("drop", "too big", mtu=mtu, length=packet.wire_length)
-    drop_and_tell(run, ns, link, packet, "PKT_TOO_BIG", what, error="too-big", iif=None)
+    drop_with_error(run, ns, link, packet, "PKT_TOO_BIG", what, error="too-big", iif=None)
 
 
 def check_recursion(run: Run, ns: NetnsState, link: Link, packet: Packet) -> None:

@@ -19,7 +19,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link, VxlanInfo
 from netviz.core.sim.actions import Action, Carried, Rx, Send, Spread
 from netviz.core.sim.encap import tunnel
-from netviz.core.sim.encap.ends import question
+from netviz.core.sim.encap.ends import small_request
 from netviz.core.sim.encap.vxlan_remotes import (
     OVERHEAD4,
     OVERHEAD6,
@@ -79,7 +79,8 @@ def _carried(space: NetnsState, info: VxlanInfo, packet: Packet, remote: Remote)
     whole, small = (
         Send(space.key, outer, remote.link) if outer is not None else None
         for outer in (
-            outer_packet(space, info, remote, frame) for frame in (packet, question(packet.dmac, packet.smac))
+            outer_packet(space, info, remote, frame)
+            for frame in (packet, small_request(packet.dmac, packet.smac))
         )
     )
     return Carried(remote.addr, whole, small)

@@ -38,7 +38,7 @@ def where(hop: Hop) -> str:
     return hop.place.netns.node if hop.place.root else place_text(hop.place)
 
 
-def whose(owner: Owner | None, addr: bytes) -> str:
+def owner_text(owner: Owner | None, addr: bytes) -> str:
     """Say whose an address is: "node2's pods, 10.244.2.0/24", a node, or the address alone."""
     if owner is None:
         return format_ip(addr)
@@ -56,7 +56,7 @@ def whose(owner: Owner | None, addr: bytes) -> str:
 
 def _no_route(trace: Trace, cause: Cause) -> str:
     what, place = cause.step.what, where(cause.hop)
-    whom = whose(owner_of(trace, cause), cause.step.packet.dst)
+    whom = owner_text(owner_of(trace, cause), cause.step.packet.dst)
     if isinstance(what, RouteLookup):
         if what.cause in ("blackhole", "unreachable", "prohibit"):
             if what.route is None:
@@ -71,7 +71,7 @@ def _no_route(trace: Trace, cause: Cause) -> str:
 
 
 def _wrong_route(trace: Trace, cause: Cause) -> str:
-    whom = whose(owner_of(trace, cause), cause.step.packet.dst)
+    whom = owner_text(owner_of(trace, cause), cause.step.packet.dst)
     return (
         f"{where(cause.hop)} sends packets for {whom} out of {cause.step.dev}, where nobody known takes them"
     )
@@ -259,7 +259,7 @@ def _nat(trace: Trace, cause: Cause) -> str:
         return (
             f"{where(cause.hop)} rewrites source {format_ip(what.was)} to {format_ip(what.now)} between pods"
         )
-    return f"The source of packets to {whose(trace.target, trace.flow.dst)} is rewritten on the way"
+    return f"The source of packets to {owner_text(trace.target, trace.flow.dst)} is rewritten on the way"
 
 
 def _unknown(trace: Trace, cause: Cause) -> str:
@@ -269,7 +269,7 @@ def _unknown(trace: Trace, cause: Cause) -> str:
 
 def _loop(trace: Trace, cause: Cause) -> str:
     nodes = nodes_of_loop(cause.path)
-    whom = whose(owner_of(trace, cause), cause.step.packet.dst)
+    whom = owner_text(owner_of(trace, cause), cause.step.packet.dst)
     round_ = f"{', '.join(nodes[:-1])} and {nodes[-1]}" if len(nodes) > 1 else f"{nodes[0]} and itself"
     return f"Packets to {whom} go round between {round_}"
 

@@ -35,7 +35,7 @@ from netviz.core.sim.nft.meta import PACKET_HOST, PACKET_OTHERHOST
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.route.admission import check_martian, check_source
 from netviz.core.sim.route.decision import looked_up, pick_nexthop, route_devs, route_flow
-from netviz.core.sim.route.icmp import drop_and_tell
+from netviz.core.sim.route.icmp import drop_with_error
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Bridge, Mtu, RouteLookup
@@ -191,9 +191,9 @@ def fragmented(run: Run, ns: NetnsState, packet: Packet, bridge: Link, out: Link
     )
     if packet.ipv6:
         # Packet Too Big is sent even about a frame that was for another host; by which device, br_validate_ipv6 forgot.
-        told = packet.but(pkttype=None)
+        refused = packet.but(pkttype=None)
         what = found("drop", "bridged IPv6")
-        drop_and_tell(run, ns, out, told, "PKT_TOO_BIG", what, error="too-big", iif=None)
+        drop_with_error(run, ns, out, refused, "PKT_TOO_BIG", what, error="too-big", iif=None)
     if packet.df:
         run.end_dropped(ns, out, packet, "PKT_TOO_BIG", found("drop", "bridged DF"))
     packet = packet.but(fragment=bridge.mtu)

@@ -27,7 +27,7 @@ from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NF_FORWARD, NF_LOCAL_IN, NF_LOCAL_OUT
 from netviz.core.sim.actions import Diverted, Ended, Send
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP, TH_RST, TH_SYN, Packet, icmp_error
-from netviz.core.sim.route.icmp import drop_and_tell, error_source
+from netviz.core.sim.route.icmp import drop_with_error, error_source
 from netviz.core.sim.route.saddr import owned_addrs
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import Nat, Ttl
@@ -166,7 +166,7 @@ def _hand_over(
     if server.forward == "local" or owned_addrs(ns, conn.daddr):
         return packet
     if packet.ttl <= 1:
-        drop_and_tell(run, ns, dev, packet, "IP_INHDR", Ttl("drop", "IPVS"), error="ttl", iif=None)
+        drop_with_error(run, ns, dev, packet, "IP_INHDR", Ttl("drop", "IPVS"), error="ttl", iif=None)
     packet = packet.but(ttl=packet.ttl - 1)
     raise Diverted(Send(ns.key, packet, via=b"" if server.forward == "masq" else conn.daddr))
 

@@ -41,7 +41,7 @@ from netviz.core.sim.route.decision import (
     route_flow,
     via,
 )
-from netviz.core.sim.route.icmp import drop_and_tell
+from netviz.core.sim.route.icmp import drop_with_error
 from netviz.core.sim.route.redirect import owes_redirect
 from netviz.core.sim.route.rules import RouteResult, lookup_route
 from netviz.core.sim.route.saddr import LOOPBACK6, is_link_local6, is_multicast
@@ -172,7 +172,7 @@ def _forward(
     if packet.sk or packet.pkttype:
         run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Forward("drop", "given to a socket"))
     if packet.ttl <= 1:
-        drop_and_tell(run, ns, link, packet, "IP_INHDR", Ttl("drop", "forwarding"), error="ttl", iif=link)
+        drop_with_error(run, ns, link, packet, "IP_INHDR", Ttl("drop", "forwarding"), error="ttl", iif=link)
     if packet.ipv6:
         _check_link_local(run, ns, link, out, packet)
     mtu = max(route_mtu(out, result, packet.ipv6, True), IPV6_MIN_MTU if packet.ipv6 else 0)
@@ -196,4 +196,4 @@ def _check_link_local(run: Run, ns: NetnsState, link: Link, out: Link, packet: P
         run.end_unknown(ns, link, packet, Forward("unknown", "link-local destination"))
     if is_link_local6(packet.src) and link.ifindex != out.ifindex:
         what = Forward("drop", "link-local source")
-        drop_and_tell(run, ns, link, packet, "IP_INADDRERRORS", what, error="neighbour", iif=link)
+        drop_with_error(run, ns, link, packet, "IP_INADDRERRORS", what, error="neighbour", iif=link)

@@ -39,7 +39,7 @@ from netviz.core.sim.route.decision import (
     sender_tos,
     via,
 )
-from netviz.core.sim.route.icmp import drop_and_tell
+from netviz.core.sim.route.icmp import drop_with_error
 from netviz.core.sim.route.rules import (
     RouteResult,
     assumed_on_link,
@@ -322,4 +322,4 @@ def refuse_too_big(
         icmp="packet-too-big" if packet.ipv6 else "fragmentation-needed",
         kernel_reason=kernel_reason,
     )
-    drop_and_tell(run, ns, out, packet, "PKT_TOO_BIG", what, error="too-big", iif=iif)
+    drop_with_error(run, ns, out, packet, "PKT_TOO_BIG", what, error="too-big", iif=iif)

@@ -73,9 +73,9 @@ def _firewall(seen: Seen, rule: SeenRule) -> str:
         return ""
     found = _ADDRESS.search(rule.text)
     owner = seen.owner_of(found["addr"]) if found is not None else ""
-    whose = f" {owner}" if owner else " a container"
+    container = f" {owner}" if owner else " a container"
     way = "from" if found is not None and found["way"] in ("-s", "saddr") else "to"
-    return f"the CNI firewall plugin's rule that lets traffic {way}{whose} be forwarded"
+    return f"the CNI firewall plugin's rule that lets traffic {way}{container} be forwarded"
 
 
 def device(seen: Seen) -> str:

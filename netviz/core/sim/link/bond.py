@@ -52,8 +52,8 @@ def usable_slaves(ns: NetnsState, bond: Link) -> list[Link]:
 
 def _may_send(slave: Link) -> bool:
     """Source: include/net/bonding.h, bond_slave_can_tx (Linux 6.18)."""
-    told = slave.bond_slave
-    return slave.up and slave.carrier and (told is None or (told.active and told.mii_up))
+    settings = slave.bond_slave
+    return slave.up and slave.carrier and (settings is None or (settings.active and settings.mii_up))
 
 
 def _inactive(info: BondInfo | None, slave: Link) -> bool:

@@ -268,9 +268,9 @@ def ways(
 
     `packet` has its tags in the bridge. `source` is the ingress port, None for the bridge's own frames.
     """
-    told = found(bridge, packet.dmac, verdict, vid)
+    step = found(bridge, packet.dmac, verdict, vid)
     if verdict.how == "dangling" or (verdict.how == "local" and not verdict.up):
-        what = told("drop", "dangling" if verdict.how == "dangling" else "own MAC")
+        what = step("drop", "dangling" if verdict.how == "dangling" else "own MAC")
         return [Lost("NOT_SPECIFIED", what)]
     key, in_ifindex = LinkKey(ns.key, bridge.ifindex), source.ifindex if source is not None else 0
     gone: list[Onward | Lost] = []
@@ -286,13 +286,13 @@ def ways(
         )
     if verdict.how in ("broadcast", "flood"):
         gone += [
-            Lost("NOT_SPECIFIED", told("drop", "no port"), _closed(bridge, p))
+            Lost("NOT_SPECIFIED", step("drop", "no port"), _closed(bridge, p))
             for p in closed_ports(ns, bridge)
         ]
     for port in verdict.ports:
         if verdict.how in ("static", "learned") and not should_deliver(ns, bridge, source, port, vid):
             limit = _port_limit(ns, bridge, source, port, vid)
-            what = told("drop", "may not send", port=port.ifname, state=state_name(port), limit=limit)
+            what = step("drop", "may not send", port=port.ifname, state=state_name(port), limit=limit)
             gone.append(Lost("NOT_SPECIFIED", what))
             continue
         tags = bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags)
@@ -300,7 +300,7 @@ def ways(
         out = Onward(
             LinkKey(ns.key, port.ifindex),
             received=False,
-            what=partial(told, "forward", port=port.ifname),
+            what=partial(step, "forward", port=port.ifname),
             tags=tags,
             crossing=crossing,
             lost=_tunnelled(port, port),

@@ -89,8 +89,8 @@ def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes
         if group:
             found.append(Onward(upper, received=True, scrub=True))
         elif other.up and other.mac == packet.dmac:
-            told = partial(_to_sibling, run, below.ifname, upper, other)
-            return (Onward(lower, received=True, what=told, scrub=True, room=(lower, "macvlan")),)
+            step = partial(_to_sibling, run, below.ifname, upper, other)
+            return (Onward(lower, received=True, what=step, scrub=True, room=(lower, "macvlan")),)
     out = Onward(
         lower,
         received=False,

@@ -1,7 +1,7 @@
 """Gleaning: what a host learns from ARP requests for others, whose requester has shown its address and its MAC.
 
 It makes no entry of it, but brings one up to date that it has. A segment may have thousands of hosts, so the
-questions of a run are kept, and looked through when an entry is used.
+requests of a run are kept, and looked through when an entry is used.
 
 Source: net/ipv4/arp.c, arp_process (Linux 6.18).
 
@@ -15,7 +15,7 @@ from netviz.core.model.l2 import NUD_PINNED, Neigh
 from netviz.core.model.link import Link
 from netviz.core.sim.heard import Domain, FramePath, Heard, LinkHop
 from netviz.core.sim.link.underlay import on_segment
-from netviz.core.sim.memory import Question
+from netviz.core.sim.memory import ArpRequest
 from netviz.core.sim.neighbour.arp_nd_filter import request_passes
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.plane.domain import by_tunnel
@@ -26,42 +26,42 @@ from netviz.core.state.node import NetnsState
 
 
 def note(run: Run, requester: LinkKey, link: Link, sender: bytes, target: bytes, domain: Domain) -> None:
-    """Keep a question, if it is ARP's and says who asks."""
+    """Keep a request, if it is ARP's and says who asks."""
     if len(sender) == 4:
-        questions = run.memory.questions
-        asked = (*questions.get(sender, ()), Question(requester, link.mac, target, domain))
-        run.memory = run.memory.but(questions={**questions, sender: asked})
+        requests = run.memory.arp_requests
+        asked = (*requests.get(sender, ()), ArpRequest(requester, link.mac, target, domain))
+        run.memory = run.memory.but(arp_requests={**requests, sender: asked})
 
 
 def gleaned_mac(run: Run, ns: NetnsState, link: Link, addr: bytes, entry: Neigh | None) -> bytes:
-    """Return the MAC that an entry for an address has by now, as the last question of this run shows; b"" for none."""
+    """Return the MAC that an entry for an address has by now, as the last request of this run shows; b"" for none."""
     if entry is None or entry.state & NUD_PINNED:
         return b""
     here = LinkKey(ns.key, link.ifindex)
-    for question in reversed(run.memory.questions.get(addr, ())):
-        if question.requester == here or not _is_for_others(ns, link, question.target, addr):
+    for request in reversed(run.memory.arp_requests.get(addr, ())):
+        if request.requester == here or not _is_for_others(ns, link, request.target, addr):
             continue
-        heard = _heard(run, here, question.domain)
-        if heard is not None and _gets_there(run, question, addr, heard):
-            return question.mac
+        heard = _heard(run, here, request.domain)
+        if heard is not None and _gets_there(run, request, addr, heard):
+            return request.mac
     return b""
 
 
 def pending_mac(run: Run, here: LinkKey, addr: bytes) -> bytes:
-    """Return the MAC that a question of this run shows which comes to a link by a tunnel; b"" for none.
+    """Return the MAC that a request of this run shows which comes to a link by a tunnel; b"" for none.
 
     What a tunnel carries is taken in later than what comes beside it (gro_cells): whether there is an entry by then
     isn't known.
     """
-    for question in reversed(run.memory.questions.get(addr, ())):
-        for heard in (*question.domain.heard, *question.domain.unreturned):
-            if heard.link == here and question.requester != here and by_tunnel(run, heard):
-                return question.mac if _gets_there(run, question, addr, heard) else b""
+    for request in reversed(run.memory.arp_requests.get(addr, ())):
+        for heard in (*request.domain.heard, *request.domain.unreturned):
+            if heard.link == here and request.requester != here and by_tunnel(run, heard):
+                return request.mac if _gets_there(run, request, addr, heard) else b""
     return b""
 
 
 def _is_for_others(ns: NetnsState, link: Link, target: bytes, sender: bytes) -> bool:
-    """Tell whether a question isn't for this host, which answers it or keeps still then, and learns elsewhere."""
+    """Tell whether a request isn't for this host, which answers it or keeps still then, and learns elsewhere."""
     return not lookup_route(ns, RouteFlow(target, sender, iif=link.ifindex)).local
 
 
@@ -77,5 +77,5 @@ def _heard(run: Run, here: LinkKey, domain: Domain) -> Heard | None:
     return None
 
 
-def _gets_there(run: Run, question: Question, sender: bytes, heard: Heard) -> bool:
-    return request_passes(run, question.requester, sender, heard, question.target).passes is Tri.TRUE
+def _gets_there(run: Run, request: ArpRequest, sender: bytes, heard: Heard) -> bool:
+    return request_passes(run, request.requester, sender, heard, request.target).passes is Tri.TRUE

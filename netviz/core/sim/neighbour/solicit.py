@@ -32,7 +32,7 @@ from netviz.core.sim.neighbour.silence import beside, silent_links
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
 from netviz.core.sim.plane.domain import broadcast_domain
-from netviz.core.sim.route.icmp import drop_and_tell
+from netviz.core.sim.route.icmp import drop_with_error
 from netviz.core.sim.route.saddr import is_link_local6, link_addrs, owned_addrs, select_on_link
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Meddling, Neighbour, Opaque, Transmit
@@ -252,4 +252,4 @@ def _nobody_answers(
     cause = "failed entry" if failed and domain.wires and hidden is None else "nobody answers"
     if not routed:
         run.end_dropped(ns, link, packet, "NEIGH_FAILED", found("drop", cause, routed=False))
-    drop_and_tell(run, ns, link, packet, "NEIGH_FAILED", found("drop", cause), error="host", iif=iif)
+    drop_with_error(run, ns, link, packet, "NEIGH_FAILED", found("drop", cause), error="host", iif=iif)

@@ -161,9 +161,9 @@ def eval_dynset(ctx: Context, a: dict[str, Any]) -> Result:
 
 def _change(ctx: Context, record: NftSet, key: bytes, elem: SetElem | None) -> None:
     """Remember what a rule makes of an element; None: it is gone."""
-    memory, whose = ctx.run.memory, (ctx.ns.key, record.key)
-    changes = {**memory.set_elems.get(whose, {}), key: elem}
-    ctx.run.memory = memory.but(set_elems={**memory.set_elems, whose: changes})
+    memory, set_key = ctx.run.memory, (ctx.ns.key, record.key)
+    changes = {**memory.set_elems.get(set_key, {}), key: elem}
+    ctx.run.memory = memory.but(set_elems={**memory.set_elems, set_key: changes})
 
 
 def _count(body: SetBody, changes: Mapping[bytes, SetElem | None]) -> int:

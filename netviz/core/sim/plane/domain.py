@@ -155,7 +155,7 @@ def broadcast_domain(run: Run, start: LinkKey, target: bytes = b"", mac: bytes =
     """
     link = run.link(start)
     smac = link.mac if link is not None else b""
-    explorer = _Explorer(run, target, ends.question(mac, smac, len(target) == 16))
+    explorer = _Explorer(run, target, ends.small_request(mac, smac, len(target) == 16))
     explorer.go(LinkHop(False, start), FramePath())
     return run.once(("domain", start, target, mac), lambda: explorer.explore().domain())
 
@@ -180,7 +180,7 @@ def hearers(
     run: Run, start: LinkKey, dmac: bytes, smac: bytes, ipv6: bool
 ) -> tuple[tuple[Heard, ...], list[Unclear]]:
     """Find which links hear a small frame that `start` transmits, and what on its way isn't modelled."""
-    explorer = _Explorer(run, b"", ends.question(dmac, smac, ipv6))
+    explorer = _Explorer(run, b"", ends.small_request(dmac, smac, ipv6))
     explorer.go(LinkHop(False, start), FramePath())
     question = "hearers", start, dmac, smac, ipv6
     return run.once(question, lambda: (tuple(explorer.explore().heard), explorer.unclear))
@@ -200,7 +200,7 @@ def takers_at(run: Run, start: LinkKey, mac: bytes) -> tuple[list[Heard], bool]:
 
 
 def _takers(run: Run, received: bool, start: LinkKey, mac: bytes, tags: Tags) -> tuple[list[Heard], bool]:
-    explorer = _Explorer(run, b"", ends.question(mac, b"").but(tags=tags))
+    explorer = _Explorer(run, b"", ends.small_request(mac, b"").but(tags=tags))
     explorer.go(LinkHop(received, start), FramePath(tags=tags))
     reached = run.once(("takers", received, start, mac, tags), explorer.explore)
     found = [

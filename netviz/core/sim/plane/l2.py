@@ -55,9 +55,9 @@ def xmit(run: Run, tx: Tx) -> Action:
     packet = passed
     if link.flags & IFF_LOOPBACK:
         run.record(ns, link, packet, Transmit("loop back"))
-        whose = None if packet.dmac and packet.dmac != link.mac else packet.pkttype  # eth_type_trans
+        pkttype = None if packet.dmac and packet.dmac != link.mac else packet.pkttype  # eth_type_trans
         routed = not tx.forwards and tx.link not in run.journey.routed
-        return Rx(tx.link, packet.but(own=False, pkttype=whose), routed=routed)
+        return Rx(tx.link, packet.but(own=False, pkttype=pkttype), routed=routed)
     if is_led(run, packet) and link.kind != "bridge":
         if link.kind in TUNNELS:
             one = through_tunnel(run, packet)
@@ -107,10 +107,10 @@ def receive(run: Run, rx: Rx) -> Action:
     passed = netdev_hook(run, ns, link, packet, egress=False)
     if isinstance(passed, Forwarded):
         run.record(ns, link, packet, Receive("receive", "frame"))
-        whose = passed.packet.pkttype
-        if whose is None:
-            whose = PACKET_HOST if _accepts(link, packet) else PACKET_OTHERHOST
-        passed = msgspec.structs.replace(passed, packet=passed.packet.but(pkttype=whose))
+        pkttype = passed.packet.pkttype
+        if pkttype is None:
+            pkttype = PACKET_HOST if _accepts(link, packet) else PACKET_OTHERHOST
+        passed = msgspec.structs.replace(passed, packet=passed.packet.but(pkttype=pkttype))
         return send_on(run, ns, link, passed)
     packet = _for_whom(link, packet, passed)
     stacked = _handled(run, ns, rx.link, link, packet)

@@ -10,7 +10,7 @@ from netviz.core.sim import sysctl
 from netviz.core.sim.actions import Ended
 from netviz.core.sim.packet import Packet, icmp_error
 from netviz.core.sim.route.decision import looked_up
-from netviz.core.sim.route.icmp import drop_and_tell, error_source
+from netviz.core.sim.route.icmp import drop_with_error, error_source
 from netviz.core.sim.route.rp_filter import validate_source
 from netviz.core.sim.route.rules import RouteResult
 from netviz.core.sim.route.saddr import is_multicast
@@ -79,7 +79,7 @@ def input_error(run: Run, ns: NetnsState, link: Link, packet: Packet, result: Ro
     if error == "ENETUNREACH":
         icmp = "icmpv6-no-route" if packet.ipv6 else "icmp-net-unreachable"
         what_is_dropped = found("drop", "no route", icmp=icmp)
-        drop_and_tell(run, ns, link, packet, "IP_INNOROUTES", what_is_dropped, error="net", iif=link)
+        drop_with_error(run, ns, link, packet, "IP_INNOROUTES", what_is_dropped, error="net", iif=link)
     if error == "EINVAL":
         run.end_dropped(ns, link, packet, "NOT_SPECIFIED", found("drop", "blackhole"))
     what = "host" if error == "EHOSTUNREACH" else "prohibited"

@@ -59,7 +59,7 @@ def _source6(ns: NetnsState, link: Link | None, packet: Packet) -> tuple[bytes, 
     return source6(ns, back.nexthops[0].oif, packet.src), True
 
 
-def drop_and_tell(
+def drop_with_error(
     run: Run,
     ns: NetnsState,
     dev: Link | None,

@@ -49,8 +49,8 @@ def _remote(step: Step) -> str:
 
 
 def _copies(step: Step) -> str:
-    told = ", ".join(format_ip(copy.addr) for copy in step.copies)
-    return f"{step.dev} sends copies to {told}, but nobody behind them has {format_mac(step.packet.dmac)}."
+    copies = ", ".join(format_ip(copy.addr) for copy in step.copies)
+    return f"{step.dev} sends copies to {copies}, but nobody behind them has {format_mac(step.packet.dmac)}."
 
 
 def _no_peer(step: Step) -> str:
@@ -114,7 +114,7 @@ WHY: Templates = {
     (Encap, "no endpoint"): _no_peer,
     (Encap, "not carried"): _not_carried,
     (Encap, "through itself"): "The route to {remote} leads through {dev} itself.",
-    (Encap, "too big"): TOO_BIG + "; the sender is told by ICMP.",
+    (Encap, "too big"): TOO_BIG + "; the sender is copies by ICMP.",
     (
         Encap,
         "too big for the bridge",

@@ -60,10 +60,10 @@ def _rp_unknown(step: Step) -> str:
 def _ttl(step: Step) -> str:
     if step.what.cause == "IPVS":
         return (
-            "The TTL is used up where IPVS sends the packet on; the sender is told by ICMP (time exceeded)."
+            "The TTL is used up where IPVS sends the packet on; the sender is learns by ICMP (time exceeded)."
         )
     name = "hop limit" if step.packet.ipv6 else "TTL"
-    return f"The {name} is used up; the sender is told by ICMP (time exceeded)."
+    return f"The {name} is used up; the sender is learns by ICMP (time exceeded)."
 
 
 def _mtu(step: Step) -> str:
@@ -78,12 +78,12 @@ def _mtu(step: Step) -> str:
         "": f"{has} and {takes}: it goes on in fragments.",
         "bridged": f"{bridged}: after the IP hooks (br_netfilter) it goes on in fragments.",
         "bridged DF": f"{bridged}, and DF is set: {what.bridge} drops it silently.",
-        "bridged IPv6": f"{bridged}; it may not be fragmented, and the sender is told by ICMP.",
+        "bridged IPv6": f"{bridged}; it may not be fragmented, and the sender is learns by ICMP.",
         "frame": f"{has} and {what.taker} on {what.taker_node or step.node} takes at most {what.mtu}; {article} {what.by} drops it silently.",
         "sending fails": f"{has}, its route by {takes}, and DF is set: sending fails with EMSGSIZE.",
         "DF": f"{has}, {takes}, and DF is set.",
-        "device": f"{has}, {takes}, and it may not be fragmented; the sender is told by ICMP.",
-        "route": f"{has}, its route by {takes}, and it may not be fragmented; the sender is told by ICMP.",
+        "device": f"{has}, {takes}, and it may not be fragmented; the sender is learns by ICMP.",
+        "route": f"{has}, its route by {takes}, and it may not be fragmented; the sender is learns by ICMP.",
     }[what.cause]
 
 
@@ -107,8 +107,8 @@ def _deliver(step: Step) -> str:
 
 
 def _sender(step: Step) -> str:
-    told = "learns of the error" if _socket(step).error else "gets its answer"
-    return f"The packet belongs to the socket that sent the flow: the sender {told}."
+    learns = "learns of the error" if _socket(step).error else "gets its answer"
+    return f"The packet belongs to the socket that sent the flow: the sender {learns}."
 
 
 def _no_socket(step: Step) -> str:
@@ -191,7 +191,7 @@ WHY: Templates = {
     (
         Forward,
         "link-local source",
-    ): "A packet from a link-local address stays on its link; the sender is told by ICMP (not a neighbour).",
+    ): "A packet from a link-local address stays on its link; the sender is learns by ICMP (not a neighbour).",
     (
         Forward,
         "setting not read",
@@ -204,7 +204,7 @@ WHY: Templates = {
         Forward,
         "redirect sent",
     ): "The packet leaves by the link that it came in by, so {src} has just been sent a redirect; that uses up what it may "
-    "be told by ICMP (icmp_ratelimit): {icmp} is not sent, and the packet is dropped silently.",
+    "be learns by ICMP (icmp_ratelimit): {icmp} is not sent, and the packet is dropped silently.",
     (Ttl, "forwarding"): _ttl,
     (Ttl, "IPVS"): _ttl,
     **{

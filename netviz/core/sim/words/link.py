@@ -156,9 +156,9 @@ def _vlan_filter(step: Step) -> str:
 def _vxlan_flood(step: Step) -> str:
     what = step.what
     assert isinstance(what, Bridge)
-    told = ", ".join(copy_text(copy) for copy in step.copies)
+    copies = ", ".join(copy_text(copy) for copy in step.copies)
     does = "rejects it" if what.cause == "vxlan rejected" else "leads to who takes it"
-    return f"{step.dev} sends a copy to each of {told}; {format_ip(what.remote)} {does}."
+    return f"{step.dev} sends a copy to each of {copies}; {format_ip(what.remote)} {does}."
 
 
 def _takers(step: Step) -> str:
