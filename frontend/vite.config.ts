@@ -22,5 +22,6 @@ export default defineConfig({
       },
     },
   },
-  test: { include: ["tests/**/*.test.ts"], environment: "node" },
+  // Time is no proof of anything: a machine may be busy.
+  test: { include: ["tests/**/*.test.ts"], environment: "node", testTimeout: 300_000 },
 });

@@ -9,6 +9,24 @@ export interface ClusterOptions {
   /** Give some pods faults, problems and gaps. */
   troubled?: boolean;
   vxlan?: boolean;
+  /** So many nodes share a subnet; all do otherwise. */
+  rack?: number;
+}
+
+/** The node's address on the underlay, with its subnet's length. */
+function nodeAddr(n: number, options: ClusterOptions): string {
+  if (!options.rack) return `172.18.${n >> 8}.${(n & 255) + 1}/${options.nodes > 250 ? 16 : 24}`;
+  return `10.31.${Math.floor((n - 1) / options.rack) + 1}.${((n - 1) % options.rack) + 10}/24`;
+}
+
+function nodeSubnet(n: number, options: ClusterOptions): string {
+  const [addr = "", length] = nodeAddr(n, options).split("/");
+  return length === "16" ? "172.18.0.0/16" : `${addr.replace(/\.\d+$/, ".0")}/24`;
+}
+
+/** The range of a node's pods. */
+function podPrefix(n: number): string {
+  return n < 250 ? `10.244.${n}` : `10.${128 + (n >> 8)}.${n & 255}`;
 }
 
 const APPS: [string, string][] = [
@@ -85,7 +103,7 @@ export function makePod(
   const key = podKey(node, pod);
   const root = rootKey(node);
   const id = podName(index, long);
-  const addr = `10.244.${node}.${pod + 1}/24`;
+  const addr = `${podPrefix(node)}.${pod + 1}/24`;
   const host = `${root}/${pod + 10}`;
   return {
     ns: {
@@ -115,37 +133,42 @@ export function makePod(
 export function makeCluster(options: ClusterOptions): Snapshot {
   const lists = { nodes: [], routes: [], netns: [], links: [], problems: [], checking: [] };
   const snapshot: Snapshot = { type: "snapshot", revision: 1, ...lists };
-  const long = options.pods > 10;
   for (let n = 1; n <= options.nodes; n += 1) {
     snapshot.nodes.push(makeNode(n, options));
-    snapshot.routes.push(makeRoutes(n, options.nodes));
-    const root = rootKey(n);
-    snapshot.netns.push({
-      key: root,
-      node: `node-${n}`,
-      name: `node-${n}`,
-      root: true,
-      pod: null,
-      holders: [{ kind: "process", name: "init", pid: 1 }],
-      addrs: [`172.18.0.${n + 1}/24`, `10.244.${n}.1/24`],
-      gaps: [],
-      health: "ok",
-    });
-    snapshot.links.push(
-      link(root, 1, "lo", { kind: "loopback", mtu: 65536, state: "unknown" }),
-      link(root, 2, "eth0", { kind: "", addrs: [`172.18.0.${n + 1}/24`] }),
-      link(root, 3, "cni0", { kind: "bridge", addrs: [`10.244.${n}.1/24`] }),
-    );
-    if (options.vxlan)
-      snapshot.links.push(link(root, 4, "flannel.1", { kind: "vxlan", vni: 1, mtu: 1450, state: "unknown" }));
-    for (let p = 1; p <= options.pods; p += 1) {
-      const { ns, links } = makePod(n, p, (n - 1) * options.pods + p - 1, long);
-      snapshot.netns.push(ns);
-      snapshot.links.push(...links);
-    }
+    addDetails(snapshot, n, options);
   }
   if (options.troubled) trouble(snapshot);
   return snapshot;
+}
+
+/** What a page that watches a node gets besides. */
+function addDetails(snapshot: Snapshot, n: number, options: ClusterOptions): void {
+  const long = options.pods > 10;
+  snapshot.routes.push(makeRoutes(n, options));
+  const root = rootKey(n);
+  snapshot.netns.push({
+    key: root,
+    node: `node-${n}`,
+    name: `node-${n}`,
+    root: true,
+    pod: null,
+    holders: [{ kind: "process", name: "init", pid: 1 }],
+    addrs: [nodeAddr(n, options), `${podPrefix(n)}.1/24`],
+    gaps: [],
+    health: "ok",
+  });
+  snapshot.links.push(
+    link(root, 1, "lo", { kind: "loopback", mtu: 65536, state: "unknown" }),
+    link(root, 2, "eth0", { kind: "", addrs: [nodeAddr(n, options)] }),
+    link(root, 3, "cni0", { kind: "bridge", addrs: [`${podPrefix(n)}.1/24`] }),
+  );
+  if (options.vxlan)
+    snapshot.links.push(link(root, 4, "flannel.1", { kind: "vxlan", vni: 1, mtu: 1450, state: "unknown" }));
+  for (let p = 1; p <= options.pods; p += 1) {
+    const { ns, links } = makePod(n, p, (n - 1) * options.pods + p - 1, long);
+    snapshot.netns.push(ns);
+    snapshot.links.push(...links);
+  }
 }
 
 function makeNode(n: number, options: ClusterOptions): NodeObj {
@@ -156,14 +179,14 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
     age_s: 0.4,
     kernel: "6.18.5",
     gaps: [],
-    addrs: [`172.18.0.${n + 1}/24`],
-    pod_cidrs: [`10.244.${n}.0/24`],
+    addrs: [nodeAddr(n, options)],
+    pod_cidrs: [`${podPrefix(n)}.0/24`],
     pods: options.pods,
     health: "ok",
     problem: null,
     not_understood: null,
     leaves_in_s: null,
-    subnets: [{ dev: "eth0", subnet: "172.18.0.0/24" }],
+    subnets: [{ dev: "eth0", subnet: nodeSubnet(n, options) }],
     collector: {
       version: "0.1.0",
       lag_s: 0.02,
@@ -224,15 +247,18 @@ export function makeChecking(snapshot: Snapshot): Snapshot["checking"][number] {
   };
 }
 
-function makeRoutes(n: number, nodes: number): RoutesObj {
-  const others = Array.from({ length: nodes }, (_, i) => i + 1).filter((other) => other !== n);
-  const routes = others.map((other) => ({
-    dst: `10.244.${other}.0/24`,
-    via: `172.18.0.${other + 1}`,
-    dev: "eth0",
-    to_node: `node-${other}`,
-  }));
-  return { node: `node-${n}`, routes, left_off: 0 };
+const MOST_ROUTES = 64;
+
+function makeRoutes(n: number, options: ClusterOptions): RoutesObj {
+  const others = Array.from({ length: options.nodes }, (_, i) => i + 1).filter((other) => other !== n);
+  const gateway = nodeAddr(n, options).replace(/\.\d+\/\d+$/, ".1");
+  const routes: RoutesObj["routes"] = [{ dst: "0.0.0.0/0", via: gateway, dev: "eth0", to_node: null }];
+  for (const other of others.slice(0, MOST_ROUTES - 1)) {
+    const via = nodeAddr(other, options).split("/")[0] ?? "";
+    const dev = options.vxlan ? "flannel.1" : "eth0";
+    routes.push({ dst: `${podPrefix(other)}.0/24`, via, dev, to_node: `node-${other}` });
+  }
+  return { node: `node-${n}`, routes, left_off: others.length + 1 - routes.length };
 }
 
 function trouble(snapshot: Snapshot): void {
@@ -253,6 +279,7 @@ function trouble(snapshot: Snapshot): void {
   if (port) Object.assign(port, { port_state: "disabled", up: false, state: "down" });
   const behind = snapshot.netns.find((ns) => ns.key === port?.peer?.split("/").slice(0, -1).join("/"));
   if (behind) Object.assign(behind, { health: "error" });
+  troubleMany(snapshot);
   const last = snapshot.nodes[snapshot.nodes.length - 1];
   if (last && snapshot.nodes.length > 3)
     Object.assign(last, { connected: false, age_s: 312, health: "error" });
@@ -263,4 +290,24 @@ function trouble(snapshot: Snapshot): void {
       health: "warning",
       gaps: [{ section: "conntrack", reason: "events were lost; reading again" }],
     });
+}
+
+/** In a large cluster here and there a node has a problem, or its collector is away. */
+function troubleMany(snapshot: Snapshot): void {
+  const { nodes, problems } = snapshot;
+  for (let i = 61; i < nodes.length; i += 487) {
+    const node = nodes[i];
+    if (!node) continue;
+    const headline = `${node.name} has no route to node-7's pods`;
+    problems.push(makeProblem(String(100 + i), headline, node.name, ""));
+    Object.assign(node, { health: "error", problem: headline });
+  }
+  for (let i = 140; i < nodes.length; i += 613)
+    Object.assign(nodes[i] ?? {}, {
+      health: "warning",
+      complete: false,
+      problem: "conntrack: events were lost",
+    });
+  for (let i = 233; i < nodes.length; i += 1201)
+    Object.assign(nodes[i] ?? {}, { health: "error", connected: false, age_s: 140 });
 }

@@ -1,7 +1,7 @@
 // A stand-in for the server: the page, a feed and traces of a made-up cluster. For looking at the
 // page during development; the real server needs none of this.
 //
-//   /?nodes=3&pods=5&problems=6&troubled=1&vxlan=1&role=viewer&churn=1&fault=no-route&mute=1
+//   /?nodes=3&pods=5&rack=40&problems=6&troubled=1&vxlan=1&role=viewer&churn=1&fault=no-route&mute=1
 
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
@@ -28,6 +28,7 @@ function scenario(options: URLSearchParams): Scenario {
     pods: number("pods", 5),
     troubled: options.has("troubled"),
     vxlan: options.has("vxlan"),
+    ...(options.has("rack") ? { rack: number("rack", 40) } : {}),
   });
   if (options.has("problems")) putProblems(cluster, number("problems", 0));
   return { cluster, options };
@@ -53,7 +54,7 @@ export function fakeServer(): Plugin {
         const path = request.url ?? "";
         if (!path.startsWith("/ws/")) return;
         sockets.handleUpgrade(request, socket, head, (ws) =>
-          path.startsWith("/ws/topology") ? feed(ws) : follow(ws, path),
+          path.startsWith("/ws/topology") ? feed(ws, watchedAtFirst(path)) : follow(ws, path),
         );
       });
     },
@@ -130,15 +131,53 @@ function follow(ws: WebSocket, path: string): void {
   setTimeout(() => ws.send(JSON.stringify(run)), 60);
 }
 
-function feed(ws: WebSocket): void {
+type Watch = Set<string> | null;
+
+function watchedAtFirst(path: string): Watch {
+  const query = new URL(path, "http://localhost").searchParams.get("nodes");
+  return query === null ? null : new Set(query.split(",").filter((name) => name));
+}
+
+/** The details of the nodes that are watched. */
+function detailsOf(cluster: Snapshot, watch: Watch) {
+  if (watch?.size === 0) return { routes: [], netns: [], links: [] };
+  const has = (node: string) => watch === null || watch.has(node);
+  return {
+    routes: cluster.routes.filter((one) => has(one.node)),
+    netns: cluster.netns.filter((one) => has(one.node)),
+    links: cluster.links.filter((one) => has(one.netns.slice(0, one.netns.indexOf(":")))),
+  };
+}
+
+function feed(ws: WebSocket, first: Watch): void {
   const { cluster, options } = current;
-  ws.send(JSON.stringify(cluster));
-  ws.on("message", () => ws.send(JSON.stringify(cluster)));
+  let watch = first;
+  const send = () => ws.send(JSON.stringify({ ...cluster, ...detailsOf(cluster, watch), revision }));
+  let revision = cluster.revision;
+  send();
+  ws.on("message", (data) => {
+    const wish = JSON.parse(String(data)) as { type: string; nodes?: string[] | null };
+    if (wish.type !== "watch") {
+      send();
+      return;
+    }
+    const before = detailsOf(cluster, watch);
+    watch = wish.nodes ? new Set(wish.nodes) : null;
+    const upsert = detailsOf(cluster, watch);
+    const kept = new Set([...upsert.netns, ...upsert.links].map((one) => one.key));
+    const gone = (keys: string[]) => keys.filter((key) => !kept.has(key));
+    const remove = {
+      routes: before.routes.map((one) => one.node).filter((name) => watch && !watch.has(name)),
+      netns: gone(before.netns.map((one) => one.key)),
+      links: gone(before.links.map((one) => one.key)),
+    };
+    ws.send(JSON.stringify({ type: "delta", base: revision, revision: revision + 1, upsert, remove }));
+    revision += 1;
+  });
   if (options.has("mute")) {
     setTimeout(() => ws.terminate(), 700);
     return;
   }
-  let revision = cluster.revision;
   let turn = 0;
   const timer = setInterval(() => {
     if (!options.has("churn")) {

@@ -3,10 +3,14 @@
 import { Api, socketUrl } from "./api.js";
 import { Feed, type FeedStatus } from "./feed.js";
 import type { NetnsObj, ProblemObj } from "./graph/model.js";
+import { nodeOfKey, Scope } from "./graph/scope.js";
 import { Graph } from "./graph/store.js";
+import { usefulGroupings } from "./layout/layout.js";
 import { framing, litRoutes, litTrace } from "./lit.js";
+import { MapBar } from "./map/bar.js";
+import { KeyHelp } from "./map/help.js";
 import type { Target } from "./map/hit.js";
-import { MapView } from "./map/mapview.js";
+import { MapView, type Sight } from "./map/mapview.js";
 import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
 import { viewOf } from "./trace/keep.js";
 import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
@@ -42,6 +46,10 @@ export class App implements Context {
   private updateTimer: number | undefined;
   private updatedAt = 0;
   private readonly feed: Feed;
+  private readonly scope = new Scope(this.graph);
+  private sight: Sight = { level: "tile", count: 0, near: [] };
+  private readonly bar: MapBar;
+  private readonly help = new KeyHelp();
   private readonly topbar: TopBar;
   private readonly strip = new Strip();
   private problems: ProblemsView | null = null;
@@ -62,6 +70,11 @@ export class App implements Context {
       onPick: (target, extend) => this.pick(target, extend),
       onHover: (target, at) => this.hover.show(target, at, this.map.element.getBoundingClientRect()),
       onScene: () => this.light(),
+      onSight: (sight) => this.sighted(sight),
+    });
+    this.bar = new MapBar((by) => {
+      this.map.groupBy(by);
+      this.showBar();
     });
     this.hover = new HoverCard(this.graph);
     this.empty = emptyNote(this.role);
@@ -76,11 +89,15 @@ export class App implements Context {
       },
       onPods: () => this.togglePods(),
     });
-    this.pods = new PodList(this.graph, (target, extend) => {
-      this.pick(target, extend);
-      const rect = this.map.rectOf(target);
-      if (rect) this.map.camera.reveal(rect);
-    });
+    this.pods = new PodList(
+      this.graph,
+      (target, extend) => {
+        this.pick(target, extend);
+        const rect = this.map.rectOf(target);
+        if (rect) this.map.camera.reveal(rect);
+      },
+      () => this.rescope(),
+    );
     this.feed = new Feed(socketUrl("/ws/topology"), this.graph, (status) => this.feedChanged(status));
     this.banner = new StaleBanner(() => this.feed.reconnectNow());
     this.build();
@@ -92,7 +109,9 @@ export class App implements Context {
 
   start(): void {
     this.graph.onChange((change) => {
-      this.map.changed(change.structure);
+      this.map.changed(change);
+      this.pods.changed(change);
+      if (change.nodes) this.rescope();
       this.scheduleUpdate();
     });
     window.addEventListener("hashchange", () => this.navigate());
@@ -102,7 +121,8 @@ export class App implements Context {
     document.addEventListener("keydown", (event) => {
       if (event.defaultPrevented) return;
       const isField = event.target instanceof HTMLElement && event.target.matches("input, select");
-      if (event.key !== "Escape") {
+      if (event.key === "?" && !isField) this.help.toggle();
+      else if (event.key !== "Escape") {
         const panel = this.panel instanceof TracePanel ? this.panel : null;
         if (!isField && (this.problems?.key(event) || panel?.key(event))) event.preventDefault();
       } else if (isField) (event.target as HTMLElement).blur();
@@ -160,8 +180,53 @@ export class App implements Context {
       this.empty,
       this.hover.element,
     );
-    this.main.append(this.pods.element, this.map.element, this.panelBox);
-    this.root.replaceChildren(this.topbar.element, this.strip.element, this.banner.element, this.main);
+    const frame = h("div", { class: "mapframe" }, this.bar.element, this.map.element);
+    this.main.append(this.pods.element, frame, this.panelBox);
+    const skip = h("a", { href: "#map", class: "skip" }, "Skip to the map");
+    skip.addEventListener("click", (event) => {
+      event.preventDefault();
+      this.map.canvas.focus();
+    });
+    this.root.replaceChildren(
+      skip,
+      this.topbar.element,
+      this.strip.element,
+      this.banner.element,
+      this.main,
+      this.help.element,
+    );
+  }
+
+  /** Something else is in sight: its details are wanted. */
+  private sighted(sight: Sight): void {
+    this.sight = sight;
+    this.rescope();
+    this.showBar();
+  }
+
+  private showBar(): void {
+    this.bar.offer(usefulGroupings(this.graph), this.map.layout.grouping);
+    this.bar.show(this.sight, this.graph.nodes.size);
+  }
+
+  /** Watch the nodes that are seen from near, and those that are selected or on a trace. */
+  private rescope(): void {
+    if (this.graph.nodes.size === 0) return;
+    this.feed.watchNodes(this.scope.watch([...this.nodesOfRoute(), ...this.sight.near, ...this.pods.opened]));
+  }
+
+  private nodesOfRoute(): string[] {
+    const { route, run } = this;
+    if (route.page === "select") {
+      const { target } = route;
+      return [target.type === "node" ? target.name : nodeOfKey(target.key)];
+    }
+    if (route.page !== "trace" || !run?.trace) return [];
+    const hops = run.trace.branches.flatMap((branch) => [
+      ...branch.forward.hops,
+      ...(branch.reply?.hops ?? []),
+    ]);
+    return [...new Set(hops.map((hop) => hop.node))].slice(0, 200);
   }
 
   private togglePods(): void {
@@ -195,6 +260,7 @@ export class App implements Context {
     this.strip.update(this.graph);
     this.problems?.update();
     this.empty.hidden = this.graph.nodes.size > 0;
+    this.showBar();
     this.hint.say(this.hintText());
     this.pods.update();
     this.panel?.update();
@@ -215,7 +281,6 @@ export class App implements Context {
     }
     this.stopFollowing();
     this.run = null;
-    if (this.framed !== null) this.map.camera.showAll();
     this.framed = null;
     this.panel?.dispose?.();
     this.panel = this.makePanel(route);
@@ -225,6 +290,7 @@ export class App implements Context {
     this.panelBox.scrollTop = 0;
     document.title = this.titleOf(route);
     if (route.page === "trace") this.follow(route.id);
+    this.rescope();
     this.light();
   }
 
@@ -298,6 +364,7 @@ export class App implements Context {
       return;
     }
     this.panel.show(run, this.route.view);
+    this.rescope();
     this.light();
   }
 
@@ -308,7 +375,6 @@ export class App implements Context {
     const target = route.page === "select" ? route.target : null;
     picture.selected = target;
     picture.lit = null;
-    picture.captioned = null;
     picture.origin =
       route.page === "compose" ? (findEnd(this.graph, route.from || route.to)?.key ?? null) : null;
     this.map.element.classList.toggle("choosing", picture.origin !== null);
@@ -317,7 +383,6 @@ export class App implements Context {
       const lit = litTrace(this.graph, scene, trace, route.view);
       if (lit) {
         picture.lit = { netns: lit.netns, nodes: lit.nodes };
-        picture.captioned = lit.captioned;
         if (this.framed !== route.id && lit.frame.points.length > 1) {
           this.framed = route.id;
           camera.showRect(framing(scene, lit), 1.25);

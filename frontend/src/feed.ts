@@ -17,6 +17,10 @@ export function retryDelay(attempt: number, jitter: number): number {
   return ceiling * (0.5 + jitter / 2);
 }
 
+/** Names of nodes; null: all. */
+export type Watch = string[] | null;
+const MOST_IN_URL = 40;
+
 export interface FeedStatus {
   state: FeedState;
   /** When the server was last heard, in milliseconds since the epoch; null before the first word. */
@@ -31,12 +35,21 @@ export class Feed {
   private retryTimer: number | undefined;
   private awaitingSnapshot = false;
   private openedAt = 0;
+  /** The nodes whose details are wanted (null: all), and what this socket was told. */
+  private wanted: Watch = [];
+  private told: Watch = [];
 
   constructor(
     private readonly url: string,
     private readonly graph: Graph,
     private readonly onStatus: (status: FeedStatus) => void,
   ) {}
+
+  /** Say of which nodes the details are wanted. */
+  watchNodes(nodes: Watch): void {
+    this.wanted = nodes === null ? null : [...nodes].sort();
+    this.tell();
+  }
 
   start(): void {
     this.connect();
@@ -56,7 +69,10 @@ export class Feed {
   private connect(): void {
     window.clearTimeout(this.retryTimer);
     this.retryTimer = undefined;
-    const socket = new WebSocket(this.url);
+    const told = this.wanted !== null && this.wanted.length > MOST_IN_URL ? [] : this.wanted;
+    const query = told === null ? "" : `?nodes=${told.map(encodeURIComponent).join()}`;
+    const socket = new WebSocket(`${this.url}${query}`);
+    this.told = told;
     this.socket = socket;
     this.awaitingSnapshot = true;
     this.openedAt = Date.now();
@@ -76,6 +92,7 @@ export class Feed {
     if (message.type === "snapshot") {
       this.awaitingSnapshot = false;
       this.attempt = 0;
+      this.tell();
     }
     // After a resync was asked for, deltas that were already on their way are of no use.
     if (!this.awaitingSnapshot || message.type === "snapshot") {
@@ -86,6 +103,12 @@ export class Feed {
     }
     const state = this.awaitingSnapshot ? this.status.state : "live";
     this.set({ state, heardAt: Date.now(), retryAt: null });
+  }
+
+  private tell(): void {
+    if (this.socket?.readyState !== WebSocket.OPEN || isSame(this.told, this.wanted)) return;
+    this.told = this.wanted;
+    this.socket.send(JSON.stringify({ type: "watch", nodes: this.wanted }));
   }
 
   private watch(): void {
@@ -128,4 +151,10 @@ function parse(data: string): ServerMessage | null {
   } catch {
     return null;
   }
+}
+
+function isSame(a: Watch, b: Watch): boolean {
+  return (
+    a === b || (a !== null && b !== null && a.length === b.length && a.every((name, i) => name === b[i]))
+  );
 }

@@ -1,9 +1,9 @@
 // What is lit on the map: a trace's paths and marks, or the routes of the selected node. Pure.
 
+import type { NetnsObj, NodeRoute } from "./graph/model.js";
 import type { Graph } from "./graph/store.js";
-import { HUB_Y } from "./layout/metrics.js";
 import type { Point, Rect, Scene } from "./layout/scene.js";
-import { placePoint, wirePath } from "./layout/wires.js";
+import { type Place, placePoint, wirePath } from "./layout/wires.js";
 import type { Line, Mark, OverlayData } from "./map/overlay.js";
 import type { TraceView } from "./route.js";
 import { dispositionWords, failedStep, podText } from "./trace/format.js";
@@ -17,16 +17,16 @@ export interface Lit {
   nodes: Set<string>;
   /** What the camera is to show: all branches, not the chosen one alone. */
   frame: { nodes: Set<string>; points: Point[] };
-  /** The node at whose hub or NIC the packet's path fails. */
-  captioned: string | null;
 }
 
 export function litTrace(graph: Graph, scene: Scene, trace: Trace, view: TraceView): Lit | null {
   const branch = trace.branches[view.branch] ?? trace.branches[0];
   if (!branch) return null;
-  const forward = litPath(graph, scene, branch.forward.hops);
+  const forward = litPath(graph, scene, branch.forward.hops, branch.disposition === "LEFT_NETWORK");
   const others = otherWays(graph, scene, trace, branch);
-  const reply = branch.reply ? litPath(graph, scene, branch.reply.hops) : null;
+  const reply = branch.reply
+    ? litPath(graph, scene, branch.reply.hops, branch.reply.disposition === "LEFT_NETWORK")
+    : null;
   const isReply = view.direction === "reply";
   const lines: Line[] = [{ kind: "forward", points: forward.points, active: !isReply }];
   if (reply) lines.push({ kind: "reply", points: reply.points, active: isReply });
@@ -40,7 +40,7 @@ export function litTrace(graph: Graph, scene: Scene, trace: Trace, view: TraceVi
   marks.push(
     ...ending(branch.disposition, branch.reason, forward, branch.forward.hops, to, goal !== undefined),
   );
-  const goalPoint = goal && placePoint(scene, { at: "pod", key: goal.key });
+  const goalPoint = goal && placePoint(scene, goalPlace(goal));
   if (goalPoint && !marks.some((mark) => isSamePoint(mark.point, goalPoint)))
     marks.push({ kind: "goal", point: goalPoint, text: goal?.pod ? `to ${goal.pod.name}` : "to" });
   if (branch.reply && reply)
@@ -57,8 +57,12 @@ export function litTrace(graph: Graph, scene: Scene, trace: Trace, view: TraceVi
       nodes: union(forward.nodes, reply?.nodes, goal && [goal.node], ...others.map((path) => path.nodes)),
       points: [forward, reply, ...others].flatMap((path) => path?.points ?? []),
     },
-    captioned: captionedNode(scene, marks),
   };
+}
+
+/** Where a trace's goal is drawn. */
+function goalPlace(ns: NetnsObj): Place {
+  return ns.root ? { at: "hub", node: ns.node } : { at: "pod", node: ns.node, key: ns.key };
 }
 
 const MOST_OTHERS = 12;
@@ -82,17 +86,6 @@ function isSamePoint(a: Point, b: Point): boolean {
 function endText(word: string, hop: Hop | undefined): string {
   const pod = hop && podText(hop.pod);
   return pod ? `${word} ${pod.split("/").at(-1)}` : word;
-}
-
-function captionedNode(scene: Scene, marks: Mark[]): string | null {
-  const failed = marks.find((mark) => mark.kind === "bad" || mark.kind === "warn")?.point;
-  const box =
-    failed &&
-    scene.nodes.find(
-      (item) =>
-        failed.x >= item.x && failed.x <= item.x + item.w && failed.y >= item.y && failed.y <= item.y + HUB_Y,
-    );
-  return box?.name ?? null;
 }
 
 function ending(
@@ -124,7 +117,7 @@ function markText(disposition: string, reason: string | null, short: string): st
 
 /** What to look at for a trace: the nodes that it crosses and the path between them. */
 export function framing(scene: Scene, lit: Lit): Rect {
-  const boxes = [...lit.frame.nodes].flatMap((name) => scene.nodeByName.get(name) ?? []);
+  const boxes = [...lit.frame.nodes].flatMap((name) => scene.cells.get(name) ?? []);
   const corners = boxes.flatMap((box) => [
     { x: box.x, y: box.y },
     { x: box.x + box.w, y: box.y + box.h },
@@ -138,27 +131,34 @@ export function framing(scene: Scene, lit: Lit): Rect {
   return { x, y, w: Math.max(...xs) - x + margin, h: Math.max(...ys) - y + margin };
 }
 
-/** The lines from a node to the nodes that its routes name. */
+/** The lines from a node to the nodes that its routes name: along the overlay where the route's device is a tunnel. */
 export function litRoutes(graph: Graph, scene: Scene, name: string): OverlayData {
   const lines: Line[] = [];
   const marks: Mark[] = [];
-  const labelled = new Map<string, string[]>();
+  const labelled = new Map<string, NodeRoute[]>();
   for (const route of graph.routes.get(name)?.routes ?? []) {
     if (!route.to_node || route.to_node === name) continue;
-    labelled.set(route.to_node, [...(labelled.get(route.to_node) ?? []), route.dst]);
+    labelled.set(route.to_node, [...(labelled.get(route.to_node) ?? []), route]);
   }
-  for (const [to, dsts] of labelled) {
-    const points = wirePath(scene, { at: "hub", node: name }, { at: "hub", node: to });
-    if (points.length < 2) continue;
+  for (const [to, routes] of labelled) {
+    const dev = routes[0]?.dev ?? "";
+    const points = wirePath(scene, endAt(graph, scene, name, dev), endAt(graph, scene, to, dev));
+    const last = points[points.length - 1];
+    if (!last || points.length < 2) continue;
     lines.push({ kind: "route", points, active: true });
-    const more = dsts.length > 1 ? ` +${dsts.length - 1}` : "";
-    const box = scene.nodeByName.get(to);
-    const rail = box && scene.rails[box.row];
-    const last = points[points.length - 1] as Point;
-    const end = { x: last.x, y: rail?.y ?? last.y };
-    if (labelled.size <= 40) marks.push({ kind: "label", point: end, text: `${dsts[0]}${more}` });
+    const more = routes.length > 1 ? ` +${routes.length - 1}` : "";
+    if (labelled.size <= 40) marks.push({ kind: "label", point: last, text: `${routes[0]?.dst}${more}` });
   }
   return { lines, marks };
+}
+
+/** Where a node's device is on its edge. */
+function endAt(graph: Graph, scene: Scene, node: string, dev: string): Place {
+  const box = scene.boxes.get(node);
+  const link = box?.root ? graph.linksOf(box.root).find((item) => item.ifname === dev)?.key : undefined;
+  if (link && box?.tunnels.some((item) => item.link === link)) return { at: "tunnel", node, link };
+  const nic = box?.nics.find((item) => item.link === link) ?? box?.nics[0];
+  return nic ? { at: "nic", node, link: nic.link } : { at: "hub", node };
 }
 
 function union(...parts: (Iterable<string> | undefined)[]): Set<string> {

@@ -1,42 +1,78 @@
 import { expect, test } from "vitest";
-import { podKey } from "../dev/cluster.js";
 import { layoutScene } from "../src/layout/layout.js";
+import { findTile } from "../src/layout/scene.js";
 import { fitTransform } from "../src/map/camera.js";
-import { HitIndex } from "../src/map/hit.js";
-import { nextTile } from "../src/map/keys.js";
+import { hitAt, nodeAt, type Target } from "../src/map/hit.js";
+import { nextTarget } from "../src/map/keys.js";
 import { graphOf } from "./clusters.js";
 
 const graph = graphOf({ nodes: 3, pods: 5, vxlan: true });
 const scene = layoutScene(graph);
-const hits = new HitIndex(scene);
 
-test("every pod is found at its middle, its port at the bar, its node beside them", () => {
-  for (const tile of scene.tileByKey.values()) {
-    expect(hits.at(tile.x + tile.w / 2, tile.y + tile.h / 2)).toEqual({ type: "pod", key: tile.key });
-    if (!tile.port) throw new Error("a pod without a port");
-    expect(hits.at(tile.port.x, tile.port.y)).toEqual({ type: "link", key: tile.hostLink });
-    expect(hits.at(tile.port.x, tile.port.y, true)).toEqual({ type: "node", name: tile.node });
+test("every pod is found at its middle, its port at the bridge, the wire between them, its node beside them", () => {
+  for (const box of scene.boxes.values())
+    for (const tile of box.tileByKey.values()) {
+      const cell = scene.cells.get(tile.node);
+      const [port, next] = tile.wire;
+      if (!cell || !port || !next) throw new Error("a pod without a wire");
+      const middle = [cell.x + tile.x + tile.w / 2, cell.y + tile.y + tile.h / 2] as const;
+      expect(hitAt(scene, ...middle, "pods", 4)).toEqual({ type: "pod", key: tile.key });
+      expect(hitAt(scene, ...middle, "card", 4)).toEqual({ type: "node", name: tile.node });
+      const at = [cell.x + port.x, cell.y + port.y] as const;
+      expect(hitAt(scene, ...at, "pods", 4)).toEqual({ type: "link", key: tile.hostLink });
+      const below = cell.y + (port.y + next.y) / 2 + 2;
+      expect(hitAt(scene, at[0], below, "pods", 4)).toEqual({ type: "link", key: tile.podLink });
+    }
+  const cell = scene.cells.get("node-2");
+  const corner = [(cell?.x ?? 0) + 3, (cell?.y ?? 0) + (cell?.h ?? 0) - 3] as const;
+  expect(hitAt(scene, ...corner, "pods", 2)).toEqual({ type: "node", name: "node-2" });
+  expect(hitAt(scene, -500, -500, "pods", 4)).toBeNull();
+});
+
+test("NICs, tunnels and bridges are found where they are drawn", () => {
+  const cell = scene.cells.get("node-1");
+  const box = scene.boxes.get("node-1");
+  const [nic, tunnel, line] = [box?.nics[0], box?.tunnels[0], box?.groups[0]?.line];
+  if (!cell || !nic || !tunnel || !line) throw new Error("the fixture has changed");
+  expect(hitAt(scene, cell.x + nic.x + 2, cell.y, "pods", 2)).toEqual({ type: "link", key: nic.link });
+  expect(hitAt(scene, cell.x + tunnel.x + 2, cell.y, "pods", 2)).toEqual({ type: "link", key: tunnel.link });
+  expect(hitAt(scene, cell.x + line.x1 - 1, cell.y + line.y + 1, "pods", 2)).toEqual({
+    type: "link",
+    key: box?.groups[0]?.link,
+  });
+});
+
+test("in a large cluster the node at a point is the one whose cell is there", () => {
+  const large = layoutScene(graphOf({ nodes: 300, pods: 1, rack: 40 }));
+  for (const cell of large.cells.values()) expect(nodeAt(large, cell.x + 9, cell.y + 9)).toBe(cell.name);
+});
+
+test("the arrow keys reach every pod, and every node from far", () => {
+  for (const [amongPods, count] of [
+    [true, 15],
+    [false, 3],
+  ] as const) {
+    const reached = new Map<string, Target>();
+    const queue = [nextTarget(scene, null, "ArrowRight", amongPods)];
+    while (queue.length > 0) {
+      const stop = queue.pop();
+      const id = JSON.stringify(stop?.target);
+      if (!stop || reached.has(id)) continue;
+      reached.set(id, stop.target);
+      for (const key of ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"])
+        queue.push(nextTarget(scene, stop.target, key, amongPods));
+    }
+    expect(reached.size).toBe(count);
   }
-  const box = scene.nodes[1];
-  expect(hits.at((box?.x ?? 0) + 3, (box?.y ?? 0) + (box?.h ?? 0) - 3)).toEqual({
+});
+
+test("from a pod one comes to the next node, where only nodes are drawn", () => {
+  const key = [...(scene.boxes.get("node-1")?.tileByKey.keys() ?? [])][0] ?? "";
+  expect(findTile(scene, key)?.cell.name).toBe("node-1");
+  expect(nextTarget(scene, { type: "pod", key }, "ArrowRight", false)?.target).toEqual({
     type: "node",
     name: "node-2",
   });
-  expect(hits.at(-500, -500)).toBeNull();
-});
-
-test("the arrow keys reach every pod", () => {
-  const reached = new Set<string>();
-  const queue = [nextTile(scene, null, "ArrowRight")];
-  while (queue.length > 0) {
-    const tile = queue.pop();
-    if (!tile || reached.has(tile.key)) continue;
-    reached.add(tile.key);
-    for (const key of ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"])
-      queue.push(nextTile(scene, tile.key, key));
-  }
-  expect(reached.size).toBe(15);
-  expect(reached.has(podKey(3, 5))).toBe(true);
 });
 
 test("fitting shows the whole rectangle, centred", () => {

@@ -3,13 +3,13 @@ import { makeCluster, podKey, rootKey } from "../dev/cluster.js";
 import { sampleTrace } from "../dev/sampletrace.js";
 import { Graph } from "../src/graph/store.js";
 import { layoutScene } from "../src/layout/layout.js";
-import * as m from "../src/layout/metrics.js";
-import type { Point, Scene } from "../src/layout/scene.js";
-import { tidy, wirePath } from "../src/layout/wires.js";
+import { findTile, laneX, laneY, type Point, type Scene } from "../src/layout/scene.js";
+import { outsidePoint, tidy, tileEnd, wirePath } from "../src/layout/wires.js";
 import { litRoutes, litTrace } from "../src/lit.js";
 import { FIRST_VIEW } from "../src/route.js";
 import { findNetns, litPath, offsetPath } from "../src/trace/path.js";
 import type { TraceRequest } from "../src/trace/types.js";
+import { graphOf } from "./clusters.js";
 
 const cluster = makeCluster({ nodes: 8, pods: 5, vxlan: true });
 const graph = new Graph();
@@ -28,10 +28,12 @@ const request = (from: string, to: string): TraceRequest => ({
 const forward = (from: string, to: string, fault: Parameters<typeof sampleTrace>[2] = "none") =>
   sampleTrace(cluster, request(from, to), fault).branches[0]?.forward.hops ?? [];
 
-function top(scene: Scene, key: string): Point {
-  const tile = scene.tileByKey.get(key);
-  if (!tile) throw new Error(`no tile ${key}`);
-  return { x: tile.x + tile.w / 2, y: tile.y };
+/** Where a pod's wire ends. */
+function end(scene: Scene, key: string): Point {
+  const found = findTile(scene, key);
+  if (!found) throw new Error(`no tile ${key}`);
+  const { x, y } = tileEnd(found.tile);
+  return { x: found.cell.x + x, y: found.cell.y + y };
 }
 
 function expectOrthogonal(points: Point[]): void {
@@ -41,26 +43,24 @@ function expectOrthogonal(points: Point[]): void {
   });
 }
 
-test("between pods of one bridge the path runs along the bar and never up to the node's hub", () => {
+test("between pods of one bridge the path runs along the bridge and never up to the node's hub", () => {
   const lit = litPath(graph, scene, forward(podKey(1, 1), podKey(1, 2)));
-  expect(lit.points[0]).toEqual(top(scene, podKey(1, 1)));
-  expect(lit.end).toEqual(top(scene, podKey(1, 2)));
-  const box = scene.nodeByName.get("node-1");
-  const first = box?.groups[0]?.rows[0];
-  for (const point of lit.points) expect(point.y).toBeGreaterThanOrEqual(first?.y ?? 0);
+  expect(lit.points[0]).toEqual(end(scene, podKey(1, 1)));
+  expect(lit.end).toEqual(end(scene, podKey(1, 2)));
+  const line = scene.boxes.get("node-1")?.groups[0]?.line;
+  const cell = scene.cells.get("node-1");
+  for (const point of lit.points) expect(point.y).toBeGreaterThanOrEqual((cell?.y ?? 0) + (line?.y ?? 0));
   expectOrthogonal(lit.points);
   expect([...lit.nodes]).toEqual(["node-1"]);
 });
 
-test("between two rows of one bridge the path runs along its spine, beside the trunk", () => {
-  const box = scene.nodeByName.get("node-1");
-  const tiles = box?.groups[0]?.tiles ?? [];
-  const [first, last] = [tiles[0], tiles.at(-1)];
-  expect(first?.port?.y).not.toBe(last?.port?.y);
-  const points = wirePath(scene, { at: "pod", key: first?.key ?? "" }, { at: "pod", key: last?.key ?? "" });
-  const spine = (box?.x ?? 0) + m.SPINE_X + m.SPINE_W / 2;
-  expect(points.filter((point) => point.x === spine)).toHaveLength(2);
-  expect(points.some((point) => point.x === (box?.x ?? 0) + m.TRUNK_X)).toBe(false);
+test("a pod of a lower row is reached through the gutter beside its column", () => {
+  const box = scene.boxes.get("node-1");
+  const lower = [...(box?.tileByKey.values() ?? [])].find((tile) => tile.wire.length === 3);
+  if (!lower) throw new Error("no second row");
+  const node = "node-1";
+  const points = wirePath(scene, { at: "pod", node, key: podKey(1, 1) }, { at: "pod", node, key: lower.key });
+  expect(points.at(-1)).toEqual(end(scene, lower.key));
   expectOrthogonal(points);
 });
 
@@ -74,14 +74,12 @@ test("ways that the kernel may choose instead are drawn, and seen whole", () => 
 
 test("between nodes the path leaves by the NIC, follows the rails and comes in by the NIC", () => {
   const lit = litPath(graph, scene, forward(podKey(1, 1), podKey(8, 3)));
-  const [a, b] = [scene.nodeByName.get("node-1"), scene.nodeByName.get("node-8")];
-  expect(a?.row).not.toBe(b?.row);
-  const railA = scene.rails[a?.row ?? 0]?.y;
-  const railB = scene.rails[b?.row ?? 0]?.y;
-  expect(lit.points.some((point) => point.y === railA)).toBe(true);
-  expect(lit.points.some((point) => point.y === railB)).toBe(true);
-  expect(lit.points.some((point) => point.x === scene.trunk?.x)).toBe(true);
-  expect(lit.end).toEqual(top(scene, podKey(8, 3)));
+  const [a, b] = [scene.cells.get("node-1"), scene.cells.get("node-8")];
+  if (!a || !b) throw new Error("no cells");
+  expect(a.row).not.toBe(b.row);
+  for (const cell of [a, b]) expect(lit.points.some((point) => point.y === cell.y + laneY(0))).toBe(true);
+  expect(lit.points.some((point) => point.x === a.block.x + laneX(0))).toBe(true);
+  expect(lit.end).toEqual(end(scene, podKey(8, 3)));
   expectOrthogonal(lit.points);
   expect(lit.netns).toEqual(new Set([podKey(1, 1), rootKey(1), rootKey(8), podKey(8, 3)]));
 });
@@ -111,12 +109,23 @@ test("a failed trace is marked where its last step is", () => {
   const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "no-route");
   const lit = litTrace(graph, scene, trace, FIRST_VIEW);
   const failed = lit?.overlay.marks.filter((mark) => mark.kind === "bad") ?? [];
-  const box = scene.nodeByName.get("node-1");
+  const cell = scene.cells.get("node-1");
   expect(failed).toHaveLength(1);
   expect(failed[0]?.text).toBe("IP_OUTNOROUTES");
-  expect(failed[0]?.point.x).toBeLessThan((box?.x ?? 0) + (box?.w ?? 0));
+  expect(failed[0]?.point.x).toBeLessThan((cell?.x ?? 0) + (cell?.w ?? 0));
   expect(lit?.overlay.marks.some((mark) => mark.kind === "to")).toBe(false);
-  expect(lit?.captioned).toBe("node-1");
+});
+
+test("a packet that leaves the network goes to the way out", () => {
+  const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "none");
+  const branch = trace.branches[0];
+  if (!branch) throw new Error("no branch");
+  branch.disposition = "LEFT_NETWORK";
+  branch.forward.hops = branch.forward.hops.slice(0, 2);
+  branch.reply = null;
+  const lit = litTrace(graph, scene, trace, FIRST_VIEW);
+  const cell = scene.cells.get("node-1");
+  expect(cell && lit?.overlay.lines.at(-1)?.points.at(-1)).toEqual(cell && outsidePoint(cell));
 });
 
 test("a chosen step is marked where its device is", () => {
@@ -129,9 +138,10 @@ test("a chosen step is marked where its device is", () => {
     step: step?.seq ?? -1,
     level: "steps",
   });
-  const nic = scene.nodeByName.get("node-2")?.nics[0];
+  const nic = scene.boxes.get("node-2")?.nics[0];
+  const cell = scene.cells.get("node-2");
   const mark = lit?.overlay.marks.find((item) => item.kind === "step");
-  expect(mark?.point.x).toBe((nic?.x ?? 0) + (nic?.w ?? 0) / 2);
+  expect(mark?.point.x).toBe((cell?.x ?? 0) + (nic?.x ?? 0) + (nic?.w ?? 0) / 2);
 });
 
 test("a namespace is found by its key, its pod or its name", () => {
@@ -149,18 +159,29 @@ test("a hop that isn't on the map is left out of the path, not guessed", () => {
   );
   const lit = litPath(graph, scene, hops);
   expect(lit.nodes.has("gone")).toBe(false);
-  expect(lit.end?.y).toBeLessThan(top(scene, podKey(2, 3)).y);
+  expect(lit.end?.y).toBeLessThan(end(scene, podKey(2, 3)).y);
 });
 
-test("a tunnel device is visited off the trunk", () => {
-  const device = scene.nodeByName.get("node-1")?.devices[0];
-  if (!device) throw new Error("no tunnel in the fixture");
+test("between two tunnels' ends the path runs along the overlay's rail", () => {
+  const tunnel = (name: string) => scene.boxes.get(name)?.tunnels[0]?.link ?? "";
   const points = wirePath(
     scene,
-    { at: "port", key: podKey(1, 1) },
-    { at: "device", node: "node-1", link: device.link },
+    { at: "tunnel", node: "node-1", link: tunnel("node-1") },
+    { at: "tunnel", node: "node-2", link: tunnel("node-2") },
   );
-  expect(points.at(-1)).toEqual({ x: device.x + device.w / 2, y: device.y + device.h / 2 });
+  const cell = scene.cells.get("node-1");
+  expect(points[1]?.y).toBe((cell?.y ?? 0) + laneY(scene.lanes.length));
+  expectOrthogonal(points);
+});
+
+test("nodes of two subnets are reached over the ways out of both", () => {
+  const racks = graphOf({ nodes: 6, pods: 1, rack: 3 });
+  const other = layoutScene(racks);
+  const points = wirePath(other, { at: "hub", node: "node-1" }, { at: "hub", node: "node-6" });
+  for (const name of ["node-1", "node-6"]) {
+    const cell = other.cells.get(name);
+    expect(cell && points.some((point) => point.x === outsidePoint(cell).x)).toBe(true);
+  }
   expectOrthogonal(points);
 });
 

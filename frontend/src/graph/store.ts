@@ -18,8 +18,10 @@ export type ApplyResult = "applied" | "unchanged" | "resync";
 
 /** What a message did to the graph, as far as views care. */
 export interface Change {
-  /** The set of boxes or their places may differ: the layout has to be computed again. */
-  structure: boolean;
+  /** Nodes came or went, or hang on other lines. */
+  nodes: boolean;
+  /** The nodes in which something came, went, or hangs elsewhere. */
+  details: Set<string>;
 }
 
 export class Graph {
@@ -81,18 +83,19 @@ export class Graph {
     return key === undefined ? undefined : this.netns.get(key);
   }
 
+  /** All pods of the cluster, also of nodes whose details aren't held. */
   podCount(): number {
     let count = 0;
-    for (const ns of this.netns.values()) if (ns.pod) count += 1;
+    for (const node of this.nodes.values()) count += node.pods;
     return count;
   }
 
   private applySnapshot(message: Snapshot): void {
+    const change: Change = { nodes: true, details: new Set(this.roots.keys()) };
     for (const map of [this.nodes, this.routes, this.netns, this.links, this.problems]) map.clear();
     for (const index of [this.netnsOfNode, this.linksOfNetns, this.problemsOf]) index.clear();
     this.roots.clear();
     this.checking = null;
-    const change: Change = { structure: true };
     this.upsertAll(message, change);
     this.revision = message.revision;
     this.emit(change);
@@ -100,12 +103,12 @@ export class Graph {
 
   private applyDelta(message: Delta): ApplyResult {
     if (this.revision < 0 || message.base !== this.revision) return "resync";
-    const change: Change = { structure: false };
+    const change: Change = { nodes: false, details: new Set() };
     for (const name of message.remove.nodes ?? []) {
-      if (this.nodes.delete(name)) change.structure = true;
+      if (this.nodes.delete(name)) change.nodes = true;
     }
     for (const name of message.remove.routes ?? []) {
-      if (this.routes.delete(name)) change.structure = true;
+      if (this.routes.delete(name)) change.details.add(name);
     }
     for (const key of message.remove.netns ?? []) this.removeNetns(key, change);
     for (const key of message.remove.links ?? []) this.removeLink(key, change);
@@ -119,12 +122,12 @@ export class Graph {
   private upsertAll(part: Delta["upsert"], change: Change): void {
     for (const node of part.nodes ?? []) {
       const before = this.nodes.get(node.name);
-      if (!before || shapeOfNode(before) !== shapeOfNode(node)) change.structure = true;
+      if (!before || shapeOfNode(before) !== shapeOfNode(node)) change.nodes = true;
       this.nodes.set(node.name, node);
     }
     for (const routes of part.routes ?? []) {
       const before = this.routes.get(routes.node);
-      if (!before || devicesOf(before) !== devicesOf(routes)) change.structure = true;
+      if (!before || devicesOf(before) !== devicesOf(routes)) change.details.add(routes.node);
       this.routes.set(routes.node, routes);
     }
     for (const ns of part.netns ?? []) this.putNetns(ns, change);
@@ -140,7 +143,7 @@ export class Graph {
   private putNetns(ns: NetnsObj, change: Change): void {
     const before = this.netns.get(ns.key);
     if (before && before.node !== ns.node) this.removeNetns(ns.key, change);
-    if (!before || shapeOfNetns(before) !== shapeOfNetns(ns)) change.structure = true;
+    if (!before || shapeOfNetns(before) !== shapeOfNetns(ns)) change.details.add(ns.node);
     this.netns.set(ns.key, ns);
     indexAdd(this.netnsOfNode, ns.node, ns.key);
     if (ns.root) this.roots.set(ns.node, ns.key);
@@ -153,12 +156,12 @@ export class Graph {
     this.netns.delete(key);
     indexDrop(this.netnsOfNode, ns.node, key);
     if (this.roots.get(ns.node) === key) this.roots.delete(ns.node);
-    change.structure = true;
+    change.details.add(ns.node);
   }
 
   private putLink(link: LinkObj, change: Change): void {
     const before = this.links.get(link.key);
-    if (!before || shapeOfLink(before) !== shapeOfLink(link)) change.structure = true;
+    if (!before || shapeOfLink(before) !== shapeOfLink(link)) this.noteAt(link.netns, change);
     if (before && before.netns !== link.netns) indexDrop(this.linksOfNetns, before.netns, link.key);
     this.links.set(link.key, link);
     indexAdd(this.linksOfNetns, link.netns, link.key);
@@ -169,7 +172,12 @@ export class Graph {
     if (!link) return;
     this.links.delete(key);
     indexDrop(this.linksOfNetns, link.netns, key);
-    change.structure = true;
+    this.noteAt(link.netns, change);
+  }
+
+  private noteAt(netns: string, change: Change): void {
+    const node = this.netns.get(netns)?.node;
+    if (node !== undefined) change.details.add(node);
   }
 
   private removeProblem(id: string): void {

@@ -1,18 +1,15 @@
-// One node's box, in its own coordinates (0, 0 at its top left corner). From the top: NICs on the
-// edge, the header, devices such as tunnels, then each bridge as a bar whose pods hang below it. A bar
-// with more pods than columns is folded: its rows are the teeth of one comb.
+// What a node has, sorted into what hangs where: NICs, tunnels and other devices, and the pods by the bridge or
+// device that they are attached to.
 
 import type { LinkObj, NetnsObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
-import type { Lanes } from "./lanes.js";
-import * as m from "./metrics.js";
 import { naturalCompare } from "./natural.js";
-import type { Device, Group, GroupKind, Nic, NodeBox, PodTile } from "./scene.js";
+import type { GroupKind } from "./scene.js";
 
 const TUNNELS = new Set(["vxlan", "geneve", "gre", "gretap", "ip6gre", "ipip", "sit", "wireguard", "tun"]);
 const QUIET = new Set(["dummy", "ifb", "nlmon"]);
 
-interface Attached {
+export interface Attached {
   ns: NetnsObj;
   hostLink: LinkObj | null;
   podLink: LinkObj | null;
@@ -20,10 +17,17 @@ interface Attached {
   lower: LinkObj | null;
 }
 
-interface Sorted {
+export interface AttachedGroup {
+  kind: GroupKind;
+  link: LinkObj | null;
+  pods: Attached[];
+}
+
+export interface Sorted {
   nics: LinkObj[];
+  tunnels: LinkObj[];
   devices: LinkObj[];
-  groups: { kind: GroupKind; link: LinkObj | null; pods: Attached[] }[];
+  groups: AttachedGroup[];
 }
 
 export function namespaceLabel(ns: NetnsObj): string {
@@ -62,9 +66,11 @@ export function sortNode(graph: Graph, node: string): Sorted {
     (link) => !used.has(link.key) && link.kind !== "bridge" && link.ifname !== "lo",
   );
   const uplinks = uplinksAmong(graph, node, rest);
+  const others = rest.filter((link) => !uplinks.has(link.key) && !leadsToPod(graph, link));
   return {
     nics: rest.filter((link) => uplinks.has(link.key)),
-    devices: rest.filter((link) => !uplinks.has(link.key) && !leadsToPod(graph, link)),
+    tunnels: others.filter((link) => TUNNELS.has(link.kind)),
+    devices: others.filter((link) => !TUNNELS.has(link.kind)),
     groups,
   };
 }
@@ -111,113 +117,4 @@ export function compareNamespaces(a: NetnsObj, b: NetnsObj): number {
     naturalCompare(a.pod?.namespace ?? "", b.pod?.namespace ?? "") ||
     naturalCompare(a.key, b.key)
   );
-}
-
-/** Columns of pods in every box, for a cluster whose fullest box has `most` pods. */
-export function columnsFor(most: number): number {
-  const capacity = m.CAPACITIES.find((size) => size >= most) ?? Math.ceil(most / 32) * 32;
-  return Math.max(2, Math.round(Math.sqrt(capacity * 0.75)));
-}
-
-export function boxWidth(columns: number): number {
-  return m.GROUP_X + columns * m.PITCH_X - (m.PITCH_X - m.TILE_W) + m.PAD;
-}
-
-export function layoutBox(graph: Graph, name: string, columns: number, lanes: Lanes): NodeBox {
-  const sorted = sortNode(graph, name);
-  const width = boxWidth(columns);
-  let y = m.HEADER_H;
-  const devices = sorted.devices.map((link, i) => deviceAt(link, i, y, width));
-  if (devices.length > 0) {
-    const lowest = devices[devices.length - 1] as Device;
-    y = lowest.y + lowest.h + (m.DEVICE_ROW_H - m.DEVICE_H);
-  }
-  const groups: Group[] = [];
-  for (const group of sorted.groups) {
-    const laid = layoutGroup(group, groups.length, name, columns, y);
-    groups.push(laid);
-    y = laid.labelY + m.GROUP_LABEL_H + Math.max(1, laid.rows.length) * m.ROW_PITCH;
-    if (laid.tiles.length === 0) y = laid.labelY + m.GROUP_LABEL_H + m.BAR_H + m.PAD;
-  }
-  return {
-    name,
-    shortName: name,
-    root: graph.rootOf(name)?.key ?? null,
-    row: 0,
-    x: 0,
-    y: 0,
-    w: width,
-    h: y + (groups.length > 0 ? 0 : m.PAD),
-    nics: sorted.nics.map((link, i) => nicAt(link, i, lanes.of(name, link.ifname))),
-    devices,
-    groups,
-    podCount: sorted.groups.reduce((sum, group) => sum + group.pods.filter((pod) => pod.ns.pod).length, 0),
-  };
-}
-
-function nicAt(link: LinkObj, i: number, lane: number): Nic {
-  const w = 14;
-  return {
-    link: link.key,
-    ifname: link.ifname,
-    kind: link.kind,
-    lane,
-    x: m.TRUNK_X - w / 2 + i * m.NIC_PITCH,
-    y: -6,
-    w,
-    h: 12,
-  };
-}
-
-function deviceAt(link: LinkObj, i: number, top: number, width: number): Device {
-  const perRow = Math.max(1, Math.floor((width - m.GROUP_X - m.PAD + 12) / (m.DEVICE_W + 12)));
-  return {
-    link: link.key,
-    ifname: link.ifname,
-    kind: link.kind,
-    x: m.GROUP_X + (i % perRow) * (m.DEVICE_W + 12),
-    y: top + Math.floor(i / perRow) * m.DEVICE_ROW_H,
-    w: m.DEVICE_W,
-    h: m.DEVICE_H,
-  };
-}
-
-function layoutGroup(
-  group: Sorted["groups"][number],
-  index: number,
-  node: string,
-  columns: number,
-  top: number,
-): Group {
-  const first = top + m.GROUP_LABEL_H;
-  const tiles: PodTile[] = group.pods.map((pod, i) => {
-    const x = m.GROUP_X + (i % columns) * m.PITCH_X;
-    const bar = first + Math.floor(i / columns) * m.ROW_PITCH;
-    return {
-      key: pod.ns.key,
-      node,
-      group: index,
-      x,
-      y: bar + m.BAR_H + m.STUB,
-      w: m.TILE_W,
-      h: m.TILE_H,
-      port: group.kind === "detached" ? null : { x: x + m.TILE_W / 2, y: bar + m.BAR_H / 2 },
-      hostLink: pod.hostLink?.key ?? null,
-      podLink: pod.podLink?.key ?? null,
-    };
-  });
-  const rowCount = Math.max(group.kind === "bridge" ? 1 : 0, Math.ceil(tiles.length / columns));
-  const rows = Array.from({ length: rowCount }, (_, r) => ({
-    y: first + r * m.ROW_PITCH + m.BAR_H / 2,
-    x0: group.kind === "bridge" ? m.SPINE_X : m.GROUP_X,
-    x1: m.GROUP_X + Math.max(1, columns) * m.PITCH_X - (m.PITCH_X - m.TILE_W),
-  }));
-  return {
-    kind: group.kind,
-    link: group.link?.key ?? null,
-    ifname: group.link?.ifname ?? "",
-    rows,
-    tiles,
-    labelY: top,
-  };
 }

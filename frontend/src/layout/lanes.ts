@@ -6,7 +6,7 @@ import * as m from "./metrics.js";
 import { naturalCompare } from "./natural.js";
 
 export interface Lanes {
-  /** What is written at each line, the first one nearest to the boxes. */
+  /** What is written at each line, the first one nearest to the cells. */
   labels: string[];
   /** The line of a node's device; the first one for a device whose subnet isn't known. */
   of(node: string, dev: string): number;

@@ -1,19 +1,22 @@
 // The wiring of the picture, for following a packet along it. In a node everything is a tree: pod,
-// port, bar, the bridge's spine, trunk, hub; NICs and devices hang off the hub and the trunk. Between nodes there is the
-// underlay. A path between two places goes up to where their branches meet and down again.
+// port, line of its group, trunk, hub; NICs and tunnels hang off the hub. Between nodes there are the lines of the
+// underlay and of the overlay, joined by a trunk at the left of each block. A path between two places goes up to where
+// their branches meet and down again.
 
 import * as m from "./metrics.js";
-import type { Group, NodeBox, PodTile, Point, Scene } from "./scene.js";
-import { laneOffset } from "./scene.js";
+import type { Cell, Group, NodeBox, PodTile, Point, Scene } from "./scene.js";
+import { laneX, laneY, rowTop } from "./scene.js";
 
 /** A place that a packet can be at, named by what is there. */
 export type Place =
-  | { at: "pod"; key: string }
-  | { at: "port"; key: string }
+  | { at: "pod"; node: string; key: string }
+  | { at: "port"; node: string; key: string }
   | { at: "bridge"; node: string; group: number }
   | { at: "hub"; node: string }
   | { at: "nic"; node: string; link: string }
-  | { at: "device"; node: string; link: string };
+  | { at: "tunnel"; node: string; link: string }
+  /** The way out of the cluster, above the node's block. */
+  | { at: "outside"; node: string };
 
 /** One wire element on the way up: its identity and the point where it is left for the next. */
 interface Rung {
@@ -21,102 +24,118 @@ interface Rung {
   point: Point;
 }
 
-export function placeNode(scene: Scene, place: Place): string | undefined {
-  return "node" in place ? place.node : scene.tileByKey.get(place.key)?.node;
-}
-
 /** Where a place is marked. */
 export function placePoint(scene: Scene, place: Place): Point | undefined {
   return climb(scene, place)[0]?.point;
 }
 
+/** The way out of a block: above its first row, where its trunk ends. */
+export function outsidePoint(cell: Cell): Point {
+  return { x: cell.block.x + laneX(0), y: rowTop(cell.block, 0) - m.RAILS_H + 18 };
+}
+
 /** The way from a place up to its node's hub, the place first. */
 function climb(scene: Scene, place: Place): Rung[] {
-  const node = placeNode(scene, place);
-  const box = node === undefined ? undefined : scene.nodeByName.get(node);
-  if (!box) return [];
-  const trunkX = box.x + m.TRUNK_X;
-  const hub: Rung = { id: `hub:${box.name}`, point: { x: trunkX, y: box.y + m.HUB_Y } };
+  const cell = scene.cells.get(place.node);
+  if (!cell) return [];
+  if (place.at === "outside") return [{ id: `outside:${cell.name}`, point: outsidePoint(cell) }];
+  const box = scene.boxes.get(place.node);
+  if (!box) return [{ id: `hub:${cell.name}`, point: { x: cell.x + m.CELL_W / 2, y: cell.y } }];
+  return climbIn(box, place).map(({ id, point }) => ({
+    id: `${cell.name} ${id}`,
+    point: { x: cell.x + point.x, y: cell.y + point.y },
+  }));
+}
+
+const HUB: Rung = { id: "hub", point: { x: m.TRUNK_X, y: m.HUB_Y } };
+/** Where NICs beside the first one, and below it, are joined. */
+const NICS_Y = 40;
+
+/** The same in the cell's own coordinates. */
+function climbIn(box: NodeBox, place: Place): Rung[] {
   switch (place.at) {
-    case "hub":
-      return [hub];
     case "nic": {
       const nic = box.nics.find((item) => item.link === place.link);
-      if (!nic) return [hub];
+      if (!nic) return [HUB];
       const x = nic.x + nic.w / 2;
       return [
-        { id: `nic:${nic.link}`, point: { x, y: box.y } },
-        { id: `hubrail:${box.name}`, point: { x, y: box.y + m.HUB_Y } },
-        hub,
+        { id: `nic:${nic.link}`, point: { x, y: 0 } },
+        { id: `below:${nic.link}`, point: { x, y: NICS_Y } },
+        { id: "nics", point: { x: m.TRUNK_X, y: NICS_Y } },
+        HUB,
       ];
     }
-    case "device": {
-      const device = box.devices.find((item) => item.link === place.link);
-      if (!device) return [hub];
-      const y = device.y + device.h / 2;
+    case "tunnel": {
+      const tunnel = box.tunnels.find((item) => item.link === place.link);
+      if (!tunnel) return [HUB];
+      const x = tunnel.x + tunnel.w / 2;
       return [
-        { id: `dev:${device.link}`, point: { x: device.x + device.w / 2, y } },
-        { id: `trunk:${box.name}`, point: { x: trunkX, y } },
-        hub,
+        { id: `tunnel:${tunnel.link}`, point: { x, y: 0 } },
+        { id: "tunnels", point: { x, y: m.HUB_Y } },
+        HUB,
       ];
     }
     case "bridge": {
       const group = box.groups[place.group];
-      const row = group?.rows[0];
-      return group && row ? [...climbBridge(box, group, place.group, row.y), hub] : [hub];
+      return group ? [...climbLine(group, place.group), HUB] : [HUB];
     }
+    case "pod":
+    case "port":
+      return climbTile(box, place);
     default:
-      return climbTile(scene, place, box, hub);
+      return [HUB];
   }
 }
 
-function climbTile(scene: Scene, place: Place & { key: string }, box: NodeBox, hub: Rung): Rung[] {
-  const tile = scene.tileByKey.get(place.key);
-  if (!tile) return [hub];
-  const pod: Rung = { id: `pod:${tile.key}`, point: { x: tile.x + tile.w / 2, y: tile.y } };
-  if (!tile.port) return [pod];
-  const rungs: Rung[] = [
-    { id: `port:${tile.key}`, point: tile.port },
-    { id: `bar:${box.name}:${tile.group}:${tile.port.y}`, point: tile.port },
-    ...climbFromBar(box, tile, tile.port),
-    hub,
-  ];
-  return place.at === "pod" ? [pod, ...rungs] : rungs;
-}
-
-function climbFromBar(box: NodeBox, tile: PodTile, port: Point): Rung[] {
+function climbTile(box: NodeBox, place: { at: string; key: string }): Rung[] {
+  const tile = box.tileByKey.get(place.key);
+  if (!tile) return [HUB];
+  const pod: Rung = { id: `pod:${tile.key}`, point: tileEnd(tile) };
   const group = box.groups[tile.group];
-  if (group?.kind === "bridge") return climbBridge(box, group, tile.group, port.y);
-  return [{ id: `trunk:${box.name}`, point: { x: box.x + m.TRUNK_X, y: port.y } }];
+  const port = tile.wire[0];
+  if (!port || !group) return place.at === "pod" ? [pod, HUB] : [HUB];
+  const onWay = tile.wire.slice(1, -1).map((point, i) => ({ id: `wire:${tile.key}:${i}`, point }));
+  const rungs = [
+    ...onWay.reverse(),
+    { id: `port:${tile.key}`, point: port },
+    { id: `line:${tile.group}`, point: port },
+    ...climbLine(group, tile.group),
+    HUB,
+  ];
+  return place.at === "pod" ? [pod, ...rungs] : rungs.slice(onWay.length);
 }
 
-/** From a row of a bridge's bar along its spine to the wire that joins it to the trunk. */
-function climbBridge(box: NodeBox, group: Group, index: number, y: number): Rung[] {
-  const x = box.x + m.SPINE_X + m.SPINE_W / 2;
-  const first = group.rows[0]?.y ?? y;
+/** Where a tile's wire ends; the middle of the top where none leads to it. */
+export function tileEnd(tile: PodTile): Point {
+  return tile.wire.at(-1) ?? { x: tile.x + tile.w / 2, y: tile.y };
+}
+
+/** From a group's line to the trunk. */
+function climbLine(group: Group, index: number): Rung[] {
   return [
-    { id: `spine:${box.name}:${index}`, point: { x, y } },
-    { id: `foot:${box.name}:${index}`, point: { x, y: first } },
-    { id: `trunk:${box.name}`, point: { x: box.x + m.TRUNK_X, y: first } },
+    { id: `foot:${index}`, point: { x: group.line.x0, y: group.line.y } },
+    { id: `trunk:${index}`, point: { x: m.TRUNK_X, y: group.line.y } },
   ];
 }
 
 /** The points of the path between two places; empty when no wire is drawn between them. */
 export function wirePath(scene: Scene, from: Place, to: Place): Point[] {
-  const a = placeNode(scene, from);
-  const b = placeNode(scene, to);
-  if (a === undefined || b === undefined) return [];
-  if (a === b) return within(scene, from, to);
-  const out = uplink(scene, a, from);
-  const into = uplink(scene, b, to);
+  if (from.at === "outside") return wirePath(scene, to, from).reverse();
+  if (to.at === "outside") {
+    const out = uplink(scene, from);
+    return tidy([...within(scene, from, out), ...toOutside(scene, out)]);
+  }
+  if (from.node === to.node) return within(scene, from, to);
+  const out = uplink(scene, from);
+  const into = uplink(scene, to);
   return tidy([...within(scene, from, out), ...across(scene, out, into), ...within(scene, into, to)]);
 }
 
-/** The NIC that a packet leaves by: the place itself if it is one, else the node's first. */
-function uplink(scene: Scene, node: string, near: Place): Place {
-  if (near.at === "nic") return near;
-  const nic = scene.nodeByName.get(node)?.nics[0];
-  return nic ? { at: "nic", node, link: nic.link } : { at: "hub", node };
+/** What a packet leaves by: the place itself if it is a NIC or a tunnel, else the node's first NIC. */
+function uplink(scene: Scene, near: Place): Place {
+  if (near.at === "nic" || near.at === "tunnel") return near;
+  const nic = scene.boxes.get(near.node)?.nics[0];
+  return nic ? { at: "nic", node: near.node, link: nic.link } : { at: "hub", node: near.node };
 }
 
 function within(scene: Scene, from: Place, to: Place): Point[] {
@@ -135,27 +154,48 @@ function within(scene: Scene, from: Place, to: Place): Point[] {
   return [];
 }
 
-function across(scene: Scene, from: Place, to: Place): Point[] {
+/** From a NIC up to its line, along it to the block's trunk, and up to where that ends. */
+function toOutside(scene: Scene, from: Place): Point[] {
+  const cell = scene.cells.get(from.node);
   const a = placePoint(scene, from);
-  const b = placePoint(scene, to);
-  const boxA = scene.nodeByName.get(placeNode(scene, from) ?? "");
-  const boxB = scene.nodeByName.get(placeNode(scene, to) ?? "");
-  const railA = boxA && scene.rails[boxA.row];
-  const railB = boxB && scene.rails[boxB.row];
-  if (!a || !b || !railA || !railB) return [];
+  if (!cell || !a) return [];
+  const lane = laneOf(scene, from);
+  const y = cell.y + laneY(lane);
+  const x = cell.block.x + laneX(lane);
+  const end = outsidePoint(cell);
+  return [a, { x: a.x, y }, { x, y }, { x, y: end.y }, end];
+}
+
+function across(scene: Scene, from: Place, to: Place): Point[] {
+  const [cellA, cellB] = [scene.cells.get(from.node), scene.cells.get(to.node)];
+  const [a, b] = [placePoint(scene, from), placePoint(scene, to)];
+  if (!cellA || !cellB || !a || !b) return [];
+  if (cellA.block !== cellB.block)
+    return [...toOutside(scene, from), ...between(cellA, cellB), ...toOutside(scene, to).reverse()];
   // Where the ends are on two lines, something that isn't drawn leads from one to the other: above the far end.
-  const lane = laneOffset(laneOf(boxA, from));
-  const points: Point[] = [a, { x: a.x, y: railA.y - lane }];
-  if (railA !== railB && scene.trunk) {
-    const x = scene.trunk.x - lane;
-    points.push({ x, y: railA.y - lane }, { x, y: railB.y - lane });
+  const lane = laneOf(scene, from);
+  const [yA, yB] = [cellA.y + laneY(lane), cellB.y + laneY(lane)];
+  const points: Point[] = [a, { x: a.x, y: yA }];
+  if (cellA.row !== cellB.row) {
+    const x = cellA.block.x + laneX(lane);
+    points.push({ x, y: yA }, { x, y: yB });
   }
-  points.push({ x: b.x, y: railB.y - lane }, { x: b.x, y: railB.y - laneOffset(laneOf(boxB, to)) }, b);
+  points.push({ x: b.x, y: yB }, { x: b.x, y: cellB.y + laneY(laneOf(scene, to)) }, b);
   return points;
 }
 
-function laneOf(box: NodeBox, place: Place): number {
-  return (place.at === "nic" && box.nics.find((nic) => nic.link === place.link)?.lane) || 0;
+/** From block to block: over the space above them. */
+function between(a: Cell, b: Cell): Point[] {
+  const [from, to] = [outsidePoint(a), outsidePoint(b)];
+  const y = Math.min(from.y, to.y);
+  return [from, { x: from.x, y }, { x: to.x, y }, to];
+}
+
+/** A NIC's line; the overlay's are above those of the underlay. */
+function laneOf(scene: Scene, place: Place): number {
+  if (place.at === "tunnel") return scene.lanes.length;
+  const nics = scene.boxes.get(place.node)?.nics;
+  return (place.at === "nic" && nics?.find((nic) => nic.link === place.link)?.lane) || 0;
 }
 
 /** Drop repeated points and those in the middle of a straight run. */

@@ -13,8 +13,10 @@ export interface Insets {
 }
 
 /** Below there is room for the hint and the buttons. */
-const MARGIN: Insets = { top: 44, right: 36, bottom: 62, left: 36 };
+const MARGIN: Insets = { top: 20, right: 24, bottom: 58, left: 24 };
 const MAX_SCALE = 4;
+/** The scale at which the whole is shown at most: a node then has room for its pods' names. */
+const MOST_WHOLE = 1;
 
 /** The transform that shows a rectangle whole and centred, at no more than `most` times its size. */
 export function fitTransform(rect: Rect, width: number, height: number, most: number, margin = MARGIN) {
@@ -29,28 +31,24 @@ export function fitTransform(rect: Rect, width: number, height: number, most: nu
 }
 
 export class Camera {
-  /** Follow the whole picture until the user takes the camera. */
-  following = true;
   private readonly behaviour = zoom<HTMLCanvasElement, unknown>();
   private readonly stillness = window.matchMedia("(prefers-reduced-motion: reduce)");
   private flight = 0;
-  private bounds: Rect = { x: 0, y: 0, w: 1, h: 1 };
+  private bounds: Rect | null = null;
+  private size = { width: 0, height: 0 };
 
   constructor(
     private readonly canvas: HTMLCanvasElement,
     private readonly onMove: () => void,
   ) {
     this.behaviour
-      .scaleExtent([0.02, MAX_SCALE])
+      .scaleExtent([0.005, MAX_SCALE])
       .clickDistance(5)
       .filter(
         (event: MouseEvent | WheelEvent) => event.type === "wheel" || (!event.button && !event.shiftKey),
       )
       .on("zoom", (event: D3ZoomEvent<HTMLCanvasElement, unknown>) => {
-        if (event.sourceEvent) {
-          this.following = false;
-          cancelAnimationFrame(this.flight);
-        }
+        if (event.sourceEvent) cancelAnimationFrame(this.flight);
         this.onMove();
       });
     select(canvas).call(this.behaviour).on("dblclick.zoom", null);
@@ -70,23 +68,35 @@ export class Camera {
     return { x: point.x * k + x, y: point.y * k + y };
   }
 
-  /** Tell the camera how large the picture is; a camera that follows it shows it whole. */
-  setBounds(bounds: Rect, smooth: boolean): void {
+  /** Tell the camera how large the picture is. The first one is shown whole; after that the camera moves by itself no more. */
+  setBounds(bounds: Rect): void {
+    const isFirst = this.bounds === null;
     this.bounds = bounds;
-    const whole = fitTransform(bounds, this.canvas.clientWidth, this.canvas.clientHeight, MAX_SCALE);
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const whole = fitTransform(bounds, width, height, MAX_SCALE);
     this.behaviour.scaleExtent([Math.min(0.5, whole.k * 0.6), MAX_SCALE]);
-    if (this.following) this.showAll(smooth);
+    if (isFirst && width > 0) this.showAll(false);
+  }
+
+  /** The window has another size: its middle stays where it was. */
+  resized(): void {
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    const { width: w, height: h } = this.size;
+    this.size = { width, height };
+    if (!this.bounds || width === 0) return;
+    const { k, x, y } = this.transform;
+    if (w === 0) this.showAll(false);
+    else this.set({ k, x: x + (width - w) / 2, y: y + (height - h) / 2 });
   }
 
   showAll(smooth = true): void {
-    this.following = true;
+    if (!this.bounds) return;
     const { clientWidth, clientHeight } = this.canvas;
-    this.go(fitTransform(this.bounds, clientWidth, clientHeight, 1.35), smooth);
+    this.go(fitTransform(this.bounds, clientWidth, clientHeight, MOST_WHOLE), smooth);
   }
 
   /** Show a rectangle with its surroundings, at a scale where it can be read. */
   showRect(rect: Rect, most: number): void {
-    this.following = false;
     const { clientWidth, clientHeight } = this.canvas;
     this.go(fitTransform(rect, clientWidth, clientHeight, most), true);
   }
@@ -102,7 +112,6 @@ export class Camera {
   }
 
   zoomBy(factor: number): void {
-    this.following = false;
     const { clientWidth: w, clientHeight: h } = this.canvas;
     const { k, x, y } = this.transform;
     const [low, high] = this.behaviour.scaleExtent();

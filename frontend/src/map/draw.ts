@@ -1,18 +1,25 @@
 // Draws a scene: a function of data, a camera and a theme. No fetch, no layout, no state.
 //
 // Lines and boxes scale with the camera; text has the screen's size and appears when there is room
-// for it (semantic zoom), so that it is always readable.
+// for it (semantic zoom). Of each block only the rows and columns that are seen are looked at.
 
-import type { Scene } from "../layout/scene.js";
-import { laneOffset } from "../layout/scene.js";
-import { drawNodeBox } from "./drawnode.js";
-import { detailAt, isVisible, type Pen, sx, sy, type View } from "./pen.js";
+import type { Block, Cell, Scene } from "../layout/scene.js";
+import { seenCells } from "./cells.js";
+import { drawBox } from "./drawbox.js";
+import { drawCard, drawNameTile } from "./drawcard.js";
+import { drawRails } from "./drawrails.js";
+import { drawTiles } from "./drawtiles.js";
+import { drawTitle, isTitleStuck } from "./drawtitle.js";
+import { Labels } from "./labels.js";
+import type { Level } from "./level.js";
+import { grow, isNear, isSeen, onScreen, type Pen, roundRect, type View } from "./pen.js";
 import type { Picture } from "./picture.js";
 import type { Theme } from "./theme.js";
 
 export function drawScene(
   ctx: CanvasRenderingContext2D,
   view: View,
+  level: Level,
   scene: Scene,
   picture: Picture,
   theme: Theme,
@@ -20,44 +27,45 @@ export function drawScene(
   ctx.setTransform(view.ratio, 0, 0, view.ratio, 0, 0);
   ctx.fillStyle = theme["map-bg"];
   ctx.fillRect(0, 0, view.width, view.height);
-  const pen: Pen = { ctx, view, detail: detailAt(view.k), picture, theme };
-  drawRails(pen, scene);
-  for (const box of scene.nodes) {
-    if (isVisible(view, box)) drawNodeBox(pen, box, scene.rails[box.row]?.y ?? box.y);
-  }
+  const pen: Pen = { ctx, view, level, picture, theme, labels: new Labels() };
+  const blocks = scene.blocks.filter((block) => isSeen(view, block));
+  for (const block of blocks) drawFrame(pen, block, scene.blocks.length > 1);
+  const stuck = blocks.filter((block) => isTitleStuck(pen, block));
+  for (const block of blocks) if (!stuck.includes(block)) drawTitle(pen, block);
+  for (const block of blocks) drawBlock(pen, scene, block);
+  for (const block of stuck) drawTitle(pen, block);
 }
 
-function drawRails(pen: Pen, scene: Scene): void {
-  const { ctx, view, theme } = pen;
-  const faded = pen.picture.lit !== null;
-  ctx.strokeStyle = theme.rail;
-  ctx.globalAlpha = faded ? 0.6 : 1;
-  ctx.lineWidth = Math.max(1.5, 5 * view.k);
-  ctx.lineCap = "round";
-  ctx.lineJoin = "round";
-  ctx.beginPath();
-  for (const offset of scene.lanes.map((_, lane) => laneOffset(lane))) {
-    const left = scene.trunk ? offset : 0;
-    for (const rail of scene.rails) {
-      ctx.moveTo(sx(view, rail.x0 - left), sy(view, rail.y - offset));
-      ctx.lineTo(sx(view, rail.x1), sy(view, rail.y - offset));
-    }
-    if (scene.trunk) {
-      ctx.moveTo(sx(view, scene.trunk.x - left), sy(view, scene.trunk.y0 - offset));
-      ctx.lineTo(sx(view, scene.trunk.x - left), sy(view, scene.trunk.y1 - offset));
-    }
+function drawBlock(pen: Pen, scene: Scene, block: Block): void {
+  if (pen.level === "tile") {
+    drawTiles(pen, block);
+    return;
   }
-  ctx.stroke();
+  if (isNear(pen, "card")) drawRails(pen, scene, block);
+  for (const cell of seenCells(pen, scene, block)) drawNode(pen, scene, cell);
+}
+
+function drawNode(pen: Pen, scene: Scene, cell: Cell): void {
+  const { ctx, picture } = pen;
+  const isDimmed = picture.lit !== null && !picture.lit.nodes.has(cell.name);
+  ctx.globalAlpha = isDimmed ? 0.35 : 1;
+  const box = scene.boxes.get(cell.name);
+  if (pen.level === "name") drawNameTile(pen, cell);
+  else if (box && isNear(pen, "pods")) drawBox(pen, cell, box);
+  else drawCard(pen, scene, cell);
   ctx.globalAlpha = 1;
-  const first = scene.rails[0];
-  if (first && view.k > (scene.lanes.length > 1 ? 0.6 : 0.18)) {
-    ctx.font = `500 11px ${theme.sans}`;
-    ctx.fillStyle = theme.muted;
-    ctx.textBaseline = "bottom";
-    ctx.textAlign = "right";
-    scene.lanes.forEach((label, lane) => {
-      ctx.fillText(label, sx(view, first.x1), sy(view, first.y - laneOffset(lane)) - 5);
-    });
-    ctx.textAlign = "left";
+}
+
+/** Around the cells of a block, where there are several. */
+function drawFrame(pen: Pen, block: Block, hasOthers: boolean): void {
+  const { ctx, view, theme } = pen;
+  if (!hasOthers) return;
+  roundRect(ctx, grow(onScreen(view, block), -1), 8);
+  if (pen.level === "tile") {
+    ctx.fillStyle = theme.surface;
+    ctx.fill();
   }
+  ctx.strokeStyle = theme.line;
+  ctx.lineWidth = 1;
+  ctx.stroke();
 }

@@ -1,82 +1,78 @@
-// What is under the pointer: rectangles in a coarse grid, so a look-up costs the same in any cluster.
+// What is under the pointer. Cells are in grids, so a look-up costs the same in any cluster.
 
-import { SPINE_W } from "../layout/metrics.js";
-import type { Rect, Scene } from "../layout/scene.js";
+import type { NodeBox, PodTile, Point, Rect, Scene } from "../layout/scene.js";
+import { cellsWithin } from "../layout/scene.js";
+import { isAtLeast, type Level } from "./level.js";
 
 export type Target =
   | { type: "pod"; key: string }
   | { type: "link"; key: string }
   | { type: "node"; name: string };
 
-interface Entry {
-  rect: Rect;
-  target: Target;
-  rank: number;
+/** The node whose cell is at a point of the world. */
+export function nodeAt(scene: Scene, x: number, y: number): string | null {
+  for (const block of scene.blocks) {
+    if (x < block.x || y < block.y || x > block.x + block.w || y > block.y + block.h) continue;
+    const { firstRow, firstCol } = cellsWithin(block, { x, y, w: 0, h: 0 });
+    const name = block.cells[firstRow * block.cols + firstCol];
+    const cell = name == null ? undefined : scene.cells.get(name);
+    if (cell && x >= cell.x && x <= cell.x + cell.w && y >= cell.y - 14 && y <= cell.y + cell.h)
+      return cell.name;
+  }
+  return null;
 }
 
-const CELL = 256;
-
-export class HitIndex {
-  private readonly cells = new Map<string, Entry[]>();
-
-  constructor(scene: Scene) {
-    for (const box of scene.nodes) {
-      this.add(box, { type: "node", name: box.name }, 0);
-      for (const item of [...box.nics, ...box.devices])
-        this.add(grow(item, 5), { type: "link", key: item.link }, 3);
-      for (const group of box.groups) {
-        for (const row of group.link ? group.rows : []) {
-          const bar = { x: row.x0, y: row.y - 6, w: row.x1 - row.x0, h: 12 };
-          this.add(bar, { type: "link", key: group.link as string }, 2);
-        }
-        const [first, last] = [group.rows[0], group.rows.at(-1)];
-        if (group.link && first && last) {
-          const spine = { x: first.x0, y: first.y - 6, w: SPINE_W, h: last.y - first.y + 12 };
-          this.add(spine, { type: "link", key: group.link }, 2);
-        }
-        for (const tile of group.tiles) {
-          this.add(tile, { type: "pod", key: tile.key }, 1);
-          if (tile.port && tile.hostLink) {
-            const port = { x: tile.port.x - 9, y: tile.port.y - 8, w: 18, h: 16 };
-            this.add(port, { type: "link", key: tile.hostLink }, 3);
-          }
-          if (tile.port && tile.podLink) {
-            const wire = { x: tile.port.x - 6, y: tile.port.y + 8, w: 12, h: tile.y - tile.port.y - 8 };
-            this.add(wire, { type: "link", key: tile.podLink }, 2);
-          }
-        }
-      }
-    }
-  }
-
-  /** The uppermost target at a point of the world. With `coarse`, only pods and nodes. */
-  at(x: number, y: number, coarse = false): Target | null {
-    let best: Entry | null = null;
-    for (const entry of this.cells.get(cellOf(x, y)) ?? []) {
-      if (coarse && entry.target.type === "link") continue;
-      const { rect } = entry;
-      if (x < rect.x || y < rect.y || x > rect.x + rect.w || y > rect.y + rect.h) continue;
-      if (!best || entry.rank > best.rank) best = entry;
-    }
-    return best?.target ?? null;
-  }
-
-  private add(rect: Rect, target: Target, rank: number): void {
-    const entry = { rect, target, rank };
-    for (let cx = Math.floor(rect.x / CELL); cx <= Math.floor((rect.x + rect.w) / CELL); cx += 1) {
-      for (let cy = Math.floor(rect.y / CELL); cy <= Math.floor((rect.y + rect.h) / CELL); cy += 1) {
-        const cell = this.cells.get(`${cx},${cy}`);
-        if (cell) cell.push(entry);
-        else this.cells.set(`${cx},${cy}`, [entry]);
-      }
-    }
-  }
+/** The uppermost target at a point of the world, at a level; `slack` is how far beside a small thing one may point. */
+export function hitAt(scene: Scene, x: number, y: number, level: Level, slack: number): Target | null {
+  const name = nodeAt(scene, x, y);
+  const cell = name === null ? undefined : scene.cells.get(name);
+  if (!cell) return null;
+  const box = scene.boxes.get(cell.name);
+  if (!box || !isAtLeast(level, "pods")) return { type: "node", name: cell.name };
+  return hitIn(box, { x: x - cell.x, y: y - cell.y }, slack) ?? { type: "node", name: cell.name };
 }
 
-function cellOf(x: number, y: number): string {
-  return `${Math.floor(x / CELL)},${Math.floor(y / CELL)}`;
+function hitIn(box: NodeBox, at: Point, slack: number): Target | null {
+  for (const item of [...box.nics, ...box.tunnels, ...box.devices])
+    if (isIn(at, item, slack)) return { type: "link", key: item.link };
+  for (const group of box.groups) {
+    for (const tile of group.tiles) {
+      if (isIn(at, tile, 0)) return { type: "pod", key: tile.key };
+      const link = linkOfTile(tile, at, slack);
+      if (link) return { type: "link", key: link };
+    }
+    const { y, x0, x1 } = group.line;
+    if (group.link && isIn(at, { x: x0, y, w: x1 - x0, h: 0 }, slack))
+      return { type: "link", key: group.link };
+  }
+  return null;
 }
 
-function grow(rect: Rect, by: number): Rect {
-  return { x: rect.x - by, y: rect.y - by, w: rect.w + 2 * by, h: rect.h + 2 * by };
+/** A wire's port is the link on the node's side, the wire itself the one in the pod. */
+function linkOfTile(tile: PodTile, at: Point, slack: number): string | null {
+  const port = tile.wire[0];
+  if (!port) return null;
+  if (tile.hostLink && isIn(at, { ...port, w: 0, h: 0 }, Math.max(4, slack))) return tile.hostLink;
+  if (!tile.podLink) return null;
+  const half = Math.min(slack, 2);
+  for (let i = 1; i < tile.wire.length; i += 1) {
+    const [a, b] = [tile.wire[i - 1] as Point, tile.wire[i] as Point];
+    const rect = {
+      x: Math.min(a.x, b.x),
+      y: Math.min(a.y, b.y),
+      w: Math.abs(a.x - b.x),
+      h: Math.abs(a.y - b.y),
+    };
+    if (isIn(at, rect, half)) return tile.podLink;
+  }
+  return null;
+}
+
+function isIn(at: Point, rect: Rect, slack: number): boolean {
+  return (
+    at.x >= rect.x - slack &&
+    at.y >= rect.y - slack &&
+    at.x <= rect.x + rect.w + slack &&
+    at.y <= rect.y + rect.h + slack
+  );
 }

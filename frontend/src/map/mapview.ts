@@ -1,85 +1,107 @@
-// The map on the page: puts scene, camera, drawing and input together. Draws when something has
+// The map on the page: puts layout, camera, drawing and input together. Draws when something has
 // changed, at most once a frame, and never lays out while drawing.
 
-import type { Graph } from "../graph/store.js";
-import { layoutScene } from "../layout/layout.js";
-import { EMPTY_SCENE, type Point, type Rect, type Scene } from "../layout/scene.js";
-import { h, s } from "../ui/dom.js";
+import { nodeOfKey } from "../graph/scope.js";
+import type { Change, Graph } from "../graph/store.js";
+import type { Grouping } from "../layout/groups.js";
+import { Layout } from "../layout/layout.js";
+import { CELL_W } from "../layout/metrics.js";
+import { cellsWithin, findTile, type Point, type Rect, type Scene, tileRect } from "../layout/scene.js";
+import { h, s, setText } from "../ui/dom.js";
 import { Camera } from "./camera.js";
 import { drawScene } from "./draw.js";
-import { HitIndex, type Target } from "./hit.js";
-import { nextTile } from "./keys.js";
+import { hitAt, type Target } from "./hit.js";
+import { nextTarget } from "./keys.js";
+import { isAtLeast, type Level, levelAt } from "./level.js";
 import { drawOverlay, type OverlayData } from "./overlay.js";
+import { seen, type View } from "./pen.js";
 import type { Picture } from "./picture.js";
+import { makePicture } from "./reading.js";
 import { readTheme, type Theme } from "./theme.js";
 
 export interface MapEvents {
   onPick(target: Target | null, extend: boolean): void;
   onHover(target: Target | null, at: Point): void;
+  /** The scene is another one. */
   onScene(): void;
+  /** What is seen: all nodes in sight by number, and those whose insides are drawn. */
+  onSight(sight: Sight): void;
+}
+
+export interface Sight {
+  level: Level;
+  count: number;
+  near: string[];
 }
 
 const GLOW_MS = 1600;
 const LAYOUT_EVERY_MS = 80;
+const SIGHT_AFTER_MS = 120;
+/** From this part of the width at which insides are drawn on, they are asked for. */
+const AHEAD = 0.8;
 
 export class MapView {
-  scene: Scene = EMPTY_SCENE;
+  readonly layout: Layout;
   readonly canvas = h("canvas", {
     id: "map",
     tabindex: 0,
     role: "application",
     "aria-label":
-      "Map of nodes and pods. Arrow keys move between pods, Enter selects, plus and minus zoom, 0 shows all.",
+      "Map of nodes and pods. Arrow keys move, Enter goes in, plus and minus zoom, 0 shows all. The list beside it has the same order.",
   });
   readonly element = h("div", { class: "map" });
   readonly camera: Camera;
   readonly picture: Picture;
+  level: Level = "tile";
   private readonly overlay = s("svg", { class: "overlay", "aria-hidden": "true" });
+  private readonly spoken = h("div", { class: "sr", role: "status", "data-testid": "map-says" });
   private readonly ctx: CanvasRenderingContext2D;
-  private hits = new HitIndex(EMPTY_SCENE);
   private theme: Theme | null = null;
   private overlayData: OverlayData = { lines: [], marks: [] };
   private readonly born = new Map<string, number>();
+  private pending: Change = { nodes: false, details: new Set() };
   private frame = 0;
-  private drawn = false;
   private layoutTimer: number | undefined;
   private laidOutAt = 0;
   private layoutTook = 0;
+  private sightTimer: number | undefined;
+  private sight = "";
 
   constructor(
     private readonly graph: Graph,
     private readonly events: MapEvents,
   ) {
-    this.element.append(this.canvas, this.overlay);
+    this.layout = new Layout(graph);
+    this.element.append(this.canvas, this.overlay, this.spoken);
     this.ctx = this.canvas.getContext("2d", { alpha: false }) as CanvasRenderingContext2D;
     this.camera = new Camera(this.canvas, () => this.redraw());
-    this.picture = this.makePicture();
+    this.picture = makePicture(graph);
     this.listen();
   }
 
-  private makePicture(): Picture {
-    const graph = this.graph;
-    return {
-      node: (name) => graph.nodes.get(name),
-      netns: (key) => graph.netns.get(key),
-      link: (key) => graph.links.get(key),
-      podHealth: (key) => graph.netns.get(key)?.health ?? "warning",
-      nodeHealth: (name) => graph.nodes.get(name)?.health ?? "warning",
-      problemsAt: (name) => graph.problemsAt(name).length,
-      selected: null,
-      hovered: null,
-      origin: null,
-      lit: null,
-      captioned: null,
-      ringed: new Set(),
-      fresh: new Map(),
-    };
+  get scene(): Scene {
+    return this.layout.scene;
   }
 
-  /** The graph has changed: lay out anew if its structure did, and draw. */
-  changed(structure: boolean): void {
-    if (structure) this.scheduleLayout();
-    else this.redraw();
+  /** The graph has changed: lay out anew what the change concerns, and draw. */
+  changed(change: Change): void {
+    this.picture.forget();
+    if (!change.nodes && change.details.size === 0) {
+      this.redraw();
+      return;
+    }
+    this.pending.nodes ||= change.nodes;
+    for (const name of change.details) this.pending.details.add(name);
+    this.scheduleLayout();
+  }
+
+  groupBy(by: Grouping): void {
+    this.layout.groupBy(by);
+    this.picture.forget();
+    this.camera.setBounds(this.scene.bounds);
+    this.camera.showAll();
+    this.events.onScene();
+    this.redraw();
   }
 
   setOverlay(data: OverlayData): void {
@@ -97,77 +119,85 @@ export class MapView {
   }
 
   rectOf(target: Target): Rect | null {
-    if (target.type === "node") return this.scene.nodeByName.get(target.name) ?? null;
+    const { scene } = this;
+    if (target.type === "node") return scene.cells.get(target.name) ?? null;
     if (target.type === "pod") {
-      const tile = this.scene.tileByKey.get(target.key);
-      if (tile) return tile;
-      const ns = this.graph.netns.get(target.key);
-      return ns?.root ? (this.scene.nodeByName.get(ns.node) ?? null) : null;
+      const found = findTile(scene, target.key);
+      if (found) return tileRect(found.cell, found.tile);
+      return scene.cells.get(this.graph.netns.get(target.key)?.node ?? nodeOfKey(target.key)) ?? null;
     }
     return this.rectOfLink(target.key);
   }
 
   private rectOfLink(key: string): Rect | null {
     const ns = this.graph.netns.get(this.graph.links.get(key)?.netns ?? "");
-    if (!ns) return null;
-    const box = this.scene.nodeByName.get(ns.node);
-    if (!ns.root || !box) return this.rectOf({ type: "pod", key: ns.key });
-    const device = [...box.nics, ...box.devices].find((item) => item.link === key);
-    if (device) return device;
+    if (!ns) return this.scene.cells.get(nodeOfKey(key)) ?? null;
+    const box = this.scene.boxes.get(ns.node);
+    const cell = this.scene.cells.get(ns.node);
+    if (!ns.root || !box || !cell) return this.rectOf({ type: "pod", key: ns.key });
+    const device = [...box.nics, ...box.tunnels, ...box.devices].find((item) => item.link === key);
+    if (device) return tileRect(cell, device);
     for (const group of box.groups) {
-      const row = group.rows[0];
-      if (group.link === key && row) return { x: row.x0, y: row.y - 8, w: row.x1 - row.x0, h: 16 };
+      const { y, x0, x1 } = group.line;
+      if (group.link === key) return tileRect(cell, { x: x0, y: y - 8, w: x1 - x0, h: 16 });
       const tile = group.tiles.find((item) => item.hostLink === key);
-      if (tile) return tile;
+      if (tile) return tileRect(cell, tile);
     }
-    return box;
+    return cell;
   }
 
+  /** Go to where a target can be read. */
   flyTo(target: Target): void {
     const rect = this.rectOf(target);
     if (!rect) return;
-    const around = target.type === "node" ? 40 : 170;
+    const isWhole = rect.w >= CELL_W;
+    const around = isWhole ? 60 : 190;
     const wide = { x: rect.x - around, y: rect.y - around, w: rect.w + 2 * around, h: rect.h + 2 * around };
-    this.camera.showRect(wide, target.type === "node" ? 1.1 : 1.5);
+    this.camera.showRect(wide, isWhole ? 1.1 : 1.5);
   }
 
   /** Where a pod's tile is on the page, for tests. */
   podPosition(key: string): Point | null {
-    const tile = this.scene.tileByKey.get(key);
-    if (!tile) return null;
-    const at = this.camera.toScreen({ x: tile.x + tile.w / 2, y: tile.y + tile.h / 2 });
+    const found = findTile(this.scene, key);
+    if (!found) return null;
+    const rect = tileRect(found.cell, found.tile);
+    const at = this.camera.toScreen({ x: rect.x + rect.w / 2, y: rect.y + rect.h / 2 });
     const frame = this.canvas.getBoundingClientRect();
     return { x: frame.left + at.x, y: frame.top + at.y };
   }
 
   private scheduleLayout(): void {
     if (this.layoutTimer !== undefined) return;
-    // A large cluster's layout takes longer: it never gets more than a fifth of the time.
+    // Where laying out takes long, it never gets more than a fifth of the time.
     const pause = Math.max(LAYOUT_EVERY_MS, this.layoutTook * 4);
     const wait = Math.max(0, pause - (performance.now() - this.laidOutAt));
-    this.layoutTimer = window.setTimeout(() => this.layout(), wait);
+    this.layoutTimer = window.setTimeout(() => this.layOut(), wait);
   }
 
-  private layout(): void {
+  private layOut(): void {
     this.layoutTimer = undefined;
     this.laidOutAt = performance.now();
-    const before = this.scene;
-    this.scene = layoutScene(this.graph);
-    this.hits = new HitIndex(this.scene);
+    const before = new Map([...this.pending.details].map((name) => [name, this.scene.boxes.get(name)]));
+    this.layout.update(this.pending, Date.now());
+    this.pending = { nodes: false, details: new Set() };
     this.layoutTook = performance.now() - this.laidOutAt;
-    if (before !== EMPTY_SCENE) {
-      for (const key of this.scene.tileByKey.keys()) {
-        if (!before.tileByKey.has(key)) this.born.set(key, this.laidOutAt);
-      }
+    for (const [name, old] of before) {
+      for (const key of (old && this.scene.boxes.get(name)?.tileByKey.keys()) ?? [])
+        if (!old?.tileByKey.has(key)) this.born.set(key, this.laidOutAt);
     }
-    this.camera.setBounds(this.scene.bounds, before !== EMPTY_SCENE);
+    if (this.scene.cells.size > 0) this.camera.setBounds(this.scene.bounds);
     this.events.onScene();
     this.redraw();
   }
 
+  private view(): View {
+    const { k, x, y } = this.camera.transform;
+    const { clientWidth: width, clientHeight: height } = this.canvas;
+    return { k, x, y, width, height, ratio: devicePixelRatio };
+  }
+
   private draw(now: number): void {
     this.frame = 0;
-    this.drawn = true;
     this.theme ??= readTheme(this.element);
     this.picture.fresh.clear();
     for (const [key, at] of this.born) {
@@ -175,34 +205,60 @@ export class MapView {
       if (left <= 0) this.born.delete(key);
       else this.picture.fresh.set(key, Math.min(1, left));
     }
-    const { k, x, y } = this.camera.transform;
-    const view = {
-      k,
-      x,
-      y,
-      width: this.canvas.clientWidth,
-      height: this.canvas.clientHeight,
-      ratio: devicePixelRatio,
-    };
-    drawScene(this.ctx, view, this.scene, this.picture, this.theme);
+    const view = this.view();
+    this.level = levelAt(view.k, this.level);
+    drawScene(this.ctx, view, this.level, this.scene, this.picture, this.theme);
     drawOverlay(this.overlay, this.overlayData, (point) => this.camera.toScreen(point));
+    this.lookSoon();
     if (this.born.size > 0) this.redraw();
+  }
+
+  /** Tell what is in sight, when it has been so for a moment. */
+  private lookSoon(): void {
+    this.sightTimer ??= window.setTimeout(() => this.look(), SIGHT_AFTER_MS);
+  }
+
+  private look(): void {
+    this.sightTimer = undefined;
+    const view = this.view();
+    const names = this.inSight(view);
+    const isNear = isAtLeast(this.level, "pods") || isAtLeast(levelAt(view.k / AHEAD, null), "pods");
+    const sight = { level: this.level, count: names.length, near: isNear ? names : [] };
+    const text = JSON.stringify(sight);
+    if (text === this.sight) return;
+    this.sight = text;
+    this.events.onSight(sight);
+  }
+
+  private inSight(view: View): string[] {
+    const part = seen(view);
+    const names: string[] = [];
+    for (const block of this.scene.blocks) {
+      const { firstRow, lastRow, firstCol, lastCol } = cellsWithin(block, part);
+      for (let row = firstRow; row < lastRow; row += 1)
+        for (let col = firstCol; col < lastCol; col += 1) {
+          const name = block.cells[row * block.cols + col];
+          if (name != null) names.push(name);
+        }
+    }
+    return names;
   }
 
   private resize(): void {
     const { clientWidth, clientHeight } = this.element;
     this.canvas.width = Math.round(clientWidth * devicePixelRatio);
     this.canvas.height = Math.round(clientHeight * devicePixelRatio);
-    this.camera.setBounds(this.scene.bounds, this.drawn);
-    this.redraw();
-    this.events.onScene();
+    this.camera.resized();
+    // At once: a canvas whose size is set is empty until it is drawn.
+    cancelAnimationFrame(this.frame);
+    this.draw(performance.now());
   }
 
   private listen(): void {
     new ResizeObserver(() => this.resize()).observe(this.element);
     const canvas = this.canvas;
     canvas.addEventListener("pointermove", (event) => {
-      if (event.buttons === 0) this.hover(event);
+      if (event.buttons === 0) this.setHovered(this.targetAt(event), event);
     });
     canvas.addEventListener("pointerleave", (event) => this.setHovered(null, event));
     canvas.addEventListener("pointerdown", () => this.events.onHover(null, { x: 0, y: 0 }));
@@ -218,11 +274,7 @@ export class MapView {
 
   private targetAt(event: MouseEvent): Target | null {
     const at = this.camera.toWorld(event.offsetX, event.offsetY);
-    return this.hits.at(at.x, at.y, this.camera.transform.k < 0.4);
-  }
-
-  private hover(event: PointerEvent): void {
-    this.setHovered(this.targetAt(event), event);
+    return hitAt(this.scene, at.x, at.y, this.level, 6 / this.camera.transform.k);
   }
 
   private setHovered(target: Target | null, event: PointerEvent): void {
@@ -237,10 +289,11 @@ export class MapView {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const selected = this.picture.selected;
     if (event.key.startsWith("Arrow")) {
-      const next = nextTile(this.scene, selected?.type === "pod" ? selected.key : null, event.key);
+      const next = nextTarget(this.scene, selected, event.key, isAtLeast(this.level, "pods"));
       if (next) {
-        this.events.onPick({ type: "pod", key: next.key }, false);
-        this.camera.reveal(next);
+        this.events.onPick(next.target, false);
+        this.camera.reveal(next.rect);
+        setText(this.spoken, this.picture.nameOf(next.target));
       }
     } else if (event.key === "Enter" && selected) this.flyTo(selected);
     else if (event.key === "+" || event.key === "=") this.camera.zoomBy(1.4);

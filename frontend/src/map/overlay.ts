@@ -4,6 +4,7 @@
 import type { Point } from "../layout/scene.js";
 import { offsetPath } from "../trace/path.js";
 import { s } from "../ui/dom.js";
+import { Labels } from "./labels.js";
 
 export interface Line {
   /** "other": a path that the kernel may choose instead. */
@@ -41,7 +42,8 @@ export function drawOverlay(svg: SVGSVGElement, data: OverlayData, toScreen: (po
       group.append(s("path", { class: "chevrons", d: chevrons(points) }));
     parts.push(group);
   }
-  for (const mark of data.marks) parts.push(drawMark(mark, toScreen(mark.point)));
+  const room = { width: svg.clientWidth, labels: new Labels() };
+  for (const mark of data.marks) parts.push(drawMark(mark, toScreen(mark.point), room));
   svg.replaceChildren(...parts);
 }
 
@@ -82,7 +84,12 @@ const ENDINGS: Partial<Record<Mark["kind"], string>> = {
   out: "M0,5V-5M-4,-1L0,-5L4,-1",
 };
 
-function drawMark(mark: Mark, at: Point): SVGElement {
+interface Room {
+  width: number;
+  labels: Labels;
+}
+
+function drawMark(mark: Mark, at: Point, room: Room): SVGElement {
   const group = s("g", {
     class: `mark ${mark.kind}`,
     transform: `translate(${at.x.toFixed(1)},${at.y.toFixed(1)})`,
@@ -97,13 +104,27 @@ function drawMark(mark: Mark, at: Point): SVGElement {
   } else if (mark.kind !== "label") {
     group.append(s("circle", { r: 5, class: "disc" }));
   }
-  if (mark.text) {
-    const text = s("text", { x: 0, y: 0, class: "caption" }, mark.text);
-    const width = captionWidth(mark.text) + 16;
-    const offset = sign ? 14 : 9;
-    text.setAttribute("x", String(offset + 8));
-    text.setAttribute("y", "-11");
-    group.append(s("rect", { x: offset, y: -25, width, height: 20, rx: 4, class: "plate" }), text);
-  }
+  if (mark.text) group.append(...caption(mark, at, sign ? 14 : 9, room));
   return group;
+}
+
+/** A caption beside its mark, where it covers no other and is not cut off; what isn't important is left out without room. */
+function caption(mark: Mark, at: Point, offset: number, { width: right, labels }: Room): SVGElement[] {
+  const width = captionWidth(mark.text) + 16;
+  const places = [
+    { x: offset, y: -25 },
+    { x: -offset - width, y: -25 },
+    { x: offset, y: 5 },
+    { x: -offset - width, y: 5 },
+    { x: -width / 2, y: -44 },
+  ].map(({ x, y }) => ({ x: at.x + x, y: at.y + y, w: width, h: 20 }));
+  const inside = places.filter((rect) => rect.x >= 4 && rect.x + rect.w <= right - 4);
+  const rect = labels.place(inside) ?? (mark.kind === "label" ? null : places[0]);
+  if (!rect) return [];
+  const x = rect.x - at.x;
+  const y = rect.y - at.y;
+  return [
+    s("rect", { x, y, width, height: 20, rx: 4, class: "plate" }),
+    s("text", { x: x + 8, y: y + 14, class: "caption" }, mark.text),
+  ];
 }

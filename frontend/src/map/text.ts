@@ -3,6 +3,8 @@
 
 const widths = new Map<string, number>();
 const LIMIT = 20_000;
+/** Of a name that is cut, the end that is kept: what tells replicas apart. */
+const TAIL = 5;
 
 export function textWidth(ctx: CanvasRenderingContext2D, text: string): number {
   const key = `${ctx.font}|${text}`;
@@ -28,23 +30,15 @@ export function shorten(text: string, room: number, width: (text: string) => num
 }
 
 function cut(text: string, keep: number): string {
-  const tail = Math.min(Math.floor(keep / 2), 6);
+  const tail = Math.min(Math.max(Math.floor(keep / 2), keep - 3), TAIL);
   return `${text.slice(0, keep - tail)}…${tail > 0 ? text.slice(-tail) : ""}`;
-}
-
-/** Shorten an address from its front: what a node's addresses have in common is said once, on the bridge. */
-export function shortenAddr(addr: string, room: number, width: (text: string) => number): string {
-  let text = addr;
-  for (let at = addr.search(/[.:]/); at >= 0 && width(text) > room; at = nextMark(addr, at))
-    text = `…${addr.slice(at + 1)}`;
-  return width(text) > room ? "" : text;
-}
-
-function nextMark(addr: string, at: number): number {
-  const next = addr.slice(at + 1).search(/[.:]/);
-  return next < 0 ? -1 : at + 1 + next;
 }
 
 export function fitText(ctx: CanvasRenderingContext2D, text: string, room: number, least = 3): string {
   return shorten(text, room, (part) => textWidth(ctx, part), least);
+}
+
+/** The first of several texts, the fullest first, that has room; "" when none has. */
+export function firstThatFits(ctx: CanvasRenderingContext2D, texts: string[], room: number): string {
+  return texts.find((text) => textWidth(ctx, text) <= room) ?? "";
 }

@@ -32,24 +32,24 @@ export function findNetns(graph: Graph, hop: Pick<Hop, "node" | "netns" | "pod">
 }
 
 export function stepPlace(graph: Graph, scene: Scene, ns: NetnsObj, step: Step): Place | null {
-  if (!ns.root) return { at: "pod", key: ns.key };
-  const box = scene.nodeByName.get(ns.node);
+  const { node } = ns;
+  if (!ns.root) return { at: "pod", node, key: ns.key };
+  const box = scene.boxes.get(node);
   const link = step.dev ? graph.linksOf(ns.key).find((item) => item.ifname === step.dev) : undefined;
-  if (!box) return null;
-  if (!link || AT_HUB.has(step.kind)) return { at: "hub", node: ns.node };
-  if (box.nics.some((nic) => nic.link === link.key)) return { at: "nic", node: ns.node, link: link.key };
-  if (box.devices.some((item) => item.link === link.key))
-    return { at: "device", node: ns.node, link: link.key };
+  if (!scene.cells.has(node)) return null;
+  if (!box || !link || AT_HUB.has(step.kind)) return { at: "hub", node };
+  if (box.nics.some((nic) => nic.link === link.key)) return { at: "nic", node, link: link.key };
+  if (box.tunnels.some((item) => item.link === link.key)) return { at: "tunnel", node, link: link.key };
   for (const [group, item] of box.groups.entries()) {
-    if (item.link === link.key) return { at: "bridge", node: ns.node, group };
+    if (item.link === link.key) return { at: "bridge", node, group };
     const tile = item.tiles.find((candidate) => candidate.hostLink === link.key);
-    if (tile) return { at: "port", key: tile.key };
+    if (tile) return { at: "port", node, key: tile.key };
   }
-  return { at: "hub", node: ns.node };
+  return { at: "hub", node };
 }
 
-/** Follow one direction of a trace over the drawn wires. */
-export function litPath(graph: Graph, scene: Scene, hops: Hop[]): LitPath {
+/** Follow one direction of a trace over the drawn wires; a packet that `leaves` goes on to the way out. */
+export function litPath(graph: Graph, scene: Scene, hops: Hop[], leaves = false): LitPath {
   const lit: LitPath = { points: [], netns: new Set(), nodes: new Set(), marks: new Map(), end: null };
   const visited: Place[] = [];
   const steps = hops.flatMap((hop) => {
@@ -68,6 +68,8 @@ export function litPath(graph: Graph, scene: Scene, hops: Hop[]): LitPath {
     const isPassing = place.at === "bridge" && i < steps.length - 1;
     if (!isPassing) visited.push(place);
   });
+  const last = visited.at(-1);
+  if (leaves && last) visited.push({ at: "outside", node: last.node });
   visited.forEach((place, i) => {
     const before = visited[i - 1];
     if (before) lit.points.push(...wirePath(scene, before, place));

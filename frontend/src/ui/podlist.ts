@@ -1,8 +1,8 @@
-// The list of nodes and pods beside the map: another way to every pod, for keyboard and screen
-// reader. Kept in step by key; in a very large cluster only opened nodes list their pods.
+// The tree of nodes and pods beside the map: the map's things in the map's natural order, for keyboard and
+// screen reader. Only the rows that are seen are in the page, so a large cluster costs no more than a small one.
 
-import type { Health, NetnsObj } from "../graph/model.js";
-import type { Graph } from "../graph/store.js";
+import type { NetnsObj, NodeObj } from "../graph/model.js";
+import type { Change, Graph } from "../graph/store.js";
 import { compareNamespaces, namespaceLabel } from "../layout/box.js";
 import { naturalCompare } from "../layout/natural.js";
 import type { Target } from "../map/hit.js";
@@ -10,157 +10,288 @@ import { targetHref } from "../route.js";
 import { h, icon, setText } from "./dom.js";
 import { count, traceName } from "./names.js";
 
+/** Pods up to which all nodes are open at first. */
 const ALL_OPEN_LIMIT = 2500;
+const ROW_H = 28;
+/** Rows that are kept beyond those seen. */
+const BEYOND = 12;
 
-interface NodeEntry {
-  element: HTMLDetailsElement;
-  title: HTMLElement;
-  mark: HTMLElement;
-  count: HTMLElement;
-  list: HTMLUListElement;
-  pods: Map<string, HTMLLIElement>;
-}
+type Row =
+  | { kind: "node"; id: string; name: string; place: number; of: number }
+  | { kind: "pod"; id: string; key: string; node: string; place: number; of: number }
+  | { kind: "reading"; id: string; node: string; place: number; of: number };
 
 export class PodList {
   readonly element = h("nav", { id: "pods", "aria-label": "Nodes and pods" });
-  private readonly body = h("div", { class: "podlist" });
-  private readonly entries = new Map<string, NodeEntry>();
-  private current: Element | null = null;
+  private readonly scroller = h("div", { class: "podlist", role: "tree", "aria-label": "Nodes and pods" });
+  private readonly space = h("div", { class: "rows", role: "presentation" });
+  private readonly shown = new Map<string, HTMLElement>();
+  /** Nodes that somebody opened or closed. */
+  private readonly toggled = new Map<string, boolean>();
+  private readonly podsOf = new Map<string, NetnsObj[]>();
+  private names: string[] | null = null;
+  private rows: Row[] = [];
+  private selected: string | null = null;
+  private focused: string | null = null;
 
   constructor(
     private readonly graph: Graph,
     private readonly onPick: (target: Target, extend: boolean) => void,
+    private readonly onOpen: () => void,
   ) {
-    this.element.append(h("h2", {}, "Nodes and pods"), this.body);
+    this.scroller.append(this.space);
+    this.element.append(h("h2", {}, "Nodes and pods"), this.scroller);
+    this.scroller.addEventListener("scroll", () => this.render());
+    this.scroller.addEventListener("keydown", (event) => this.key(event));
+    this.scroller.addEventListener("focusin", (event) => {
+      const row = (event.target as HTMLElement).closest<HTMLElement>("[data-row]");
+      if (row) this.focused = row.dataset.row ?? null;
+    });
+    new ResizeObserver(() => this.render()).observe(this.scroller);
+  }
+
+  /** What of the graph changed: it is looked at anew with the next update. */
+  changed(change: Change): void {
+    if (change.nodes) this.names = null;
+    for (const name of change.details) this.podsOf.delete(name);
   }
 
   update(): void {
-    const large = this.graph.netns.size > ALL_OPEN_LIMIT;
-    const names = [...this.graph.nodes.keys()].sort(naturalCompare);
-    for (const [name, entry] of this.entries) {
-      if (!this.graph.nodes.has(name)) {
-        entry.element.remove();
-        this.entries.delete(name);
-      }
-    }
-    names.forEach((name, i) => {
-      let entry = this.entries.get(name);
-      if (!entry) {
-        entry = this.makeEntry(name, !large);
-        this.entries.set(name, entry);
-      }
-      if (this.body.children[i] !== entry.element)
-        this.body.insertBefore(entry.element, this.body.children[i] ?? null);
-      this.updateEntry(name, entry);
-    });
+    this.rows = this.makeRows();
+    this.space.style.height = `${this.rows.length * ROW_H}px`;
+    this.render();
+  }
+
+  /** Nodes that somebody opened: their details are wanted. */
+  get opened(): string[] {
+    return [...this.toggled].filter(([, isOpen]) => isOpen).map(([name]) => name);
   }
 
   select(target: Target | null): void {
-    this.current?.removeAttribute("aria-current");
-    this.current = null;
-    if (!target || target.type === "link") return;
-    const entry = this.entries.get(
-      target.type === "node" ? target.name : (this.graph.netns.get(target.key)?.node ?? ""),
-    );
-    const holder = target.type === "node" ? entry?.title : entry?.pods.get(target.key);
-    const element = holder?.querySelector("a") ?? null;
-    element?.setAttribute("aria-current", "true");
-    element?.scrollIntoView({ block: "nearest" });
-    this.current = element;
+    const id =
+      !target || target.type === "link"
+        ? null
+        : target.type === "node"
+          ? `n ${target.name}`
+          : `p ${target.key}`;
+    if (id === this.selected) return;
+    this.selected = id;
+    const row = this.rows.findIndex((one) => one.id === id);
+    if (row >= 0) this.reveal(row);
+    this.render();
   }
 
-  private makeEntry(name: string, open: boolean): NodeEntry {
-    const title = h(
-      "span",
-      { class: "node-name" },
-      h("a", { href: targetHref({ type: "node", name }) }, name),
-    );
-    const pods = h("span", { class: "count" });
-    const list = h("ul");
-    const mark = h("span", { class: "problem-mark" });
-    const element = h("details", { "data-node": name }, h("summary", {}, title, mark, pods), list);
-    element.open = open;
-    const entry = { element, title, mark, count: pods, list, pods: new Map() };
-    element.addEventListener("toggle", () => this.updateEntry(name, entry));
-    return entry;
+  private isOpen(name: string): boolean {
+    return this.toggled.get(name) ?? this.graph.podCount() <= ALL_OPEN_LIMIT;
   }
 
-  private updateEntry(name: string, entry: NodeEntry): void {
-    const spaces = this.graph
-      .netnsOf(name)
-      .filter((ns) => !ns.root)
-      .sort(compareNamespaces);
-    const node = this.graph.nodes.get(name);
-    setText(entry.count, String(node?.pods ?? 0));
-    mark(entry.element, node?.health ?? "warning");
-    this.markProblems(entry, name, node?.connected ?? false);
-    if (!entry.element.open) return;
-    for (const [key, item] of entry.pods) {
-      if (this.graph.netns.get(key)?.node !== name) {
-        item.remove();
-        entry.pods.delete(key);
+  private makeRows(): Row[] {
+    this.names ??= [...this.graph.nodes.keys()].sort(naturalCompare);
+    const areOpen = this.graph.podCount() <= ALL_OPEN_LIMIT;
+    const rows: Row[] = [];
+    const of = this.names.length;
+    this.names.forEach((name, i) => {
+      rows.push({ kind: "node", id: `n ${name}`, name, place: i + 1, of });
+      if (!(this.toggled.get(name) ?? areOpen)) return;
+      if (!this.graph.rootOf(name)) {
+        rows.push({ kind: "reading", id: `r ${name}`, node: name, place: 1, of: 1 });
+        return;
       }
+      const pods = this.podsAt(name);
+      for (const [j, ns] of pods.entries())
+        rows.push({ kind: "pod", id: `p ${ns.key}`, key: ns.key, node: name, place: j + 1, of: pods.length });
+    });
+    return rows;
+  }
+
+  private podsAt(name: string): NetnsObj[] {
+    let pods = this.podsOf.get(name);
+    if (!pods) {
+      pods = this.graph
+        .netnsOf(name)
+        .filter((ns) => !ns.root)
+        .sort(compareNamespaces);
+      this.podsOf.set(name, pods);
     }
-    spaces.forEach((ns, i) => {
-      let item = entry.pods.get(ns.key);
-      if (!item) {
-        item = this.makeItem(ns);
-        entry.pods.set(ns.key, item);
+    return pods;
+  }
+
+  /** Put the rows that are seen into the page, in their order; those that were there stay the same elements. */
+  private render(): void {
+    const { scrollTop, clientHeight } = this.scroller;
+    const first = Math.max(0, Math.floor(scrollTop / ROW_H) - BEYOND);
+    const last = Math.min(this.rows.length, Math.ceil((scrollTop + clientHeight) / ROW_H) + BEYOND);
+    const wanted = this.rows.slice(first, last);
+    const ids = new Set(wanted.map((row) => row.id));
+    for (const [id, element] of this.shown) {
+      if (ids.has(id)) continue;
+      element.remove();
+      this.shown.delete(id);
+    }
+    const tabStop = ids.has(this.focused ?? "")
+      ? this.focused
+      : (wanted[first === 0 ? 0 : BEYOND]?.id ?? null);
+    wanted.forEach((row, i) => {
+      let element = this.shown.get(row.id);
+      if (!element) {
+        element = this.makeRow(row);
+        this.shown.set(row.id, element);
       }
-      if (entry.list.children[i] !== item) entry.list.insertBefore(item, entry.list.children[i] ?? null);
-      this.updateItem(item, ns);
+      if (this.space.children[i] !== element)
+        this.space.insertBefore(element, this.space.children[i] ?? null);
+      element.style.top = `${(first + i) * ROW_H}px`;
+      element.tabIndex = row.id === tabStop ? 0 : -1;
+      element.setAttribute("aria-posinset", String(row.place));
+      element.setAttribute("aria-setsize", String(row.of));
+      if (row.id === this.selected) element.setAttribute("aria-current", "true");
+      else element.removeAttribute("aria-current");
+      this.updateRow(row, element);
     });
   }
 
-  /** A node's mark: that it is away, or how many problems have their cause there. */
-  private markProblems(entry: NodeEntry, name: string, connected: boolean): void {
-    const problems = this.graph.problemsAt(name);
-    const text = connected ? (problems.length > 0 ? String(problems.length) : "") : "offline";
-    if (entry.mark.dataset.text === text) return;
-    entry.mark.dataset.text = text;
-    entry.mark.title = problems[0]?.headline ?? "";
-    const words = connected
-      ? count(problems.length, "problem", "problems")
-      : "its collector is not connected";
-    entry.mark.replaceChildren(...(text ? [icon("alert"), text, h("span", { class: "sr" }, words)] : []));
+  private makeRow(row: Row): HTMLElement {
+    const common = { role: "treeitem", "data-row": row.id, "aria-level": row.kind === "node" ? 1 : 2 };
+    if (row.kind === "reading") return h("div", { ...common, class: "row reading" });
+    if (row.kind === "pod") return this.makePodRow(row, common);
+    const caret = h("span", { class: "caret", "aria-hidden": "true" });
+    caret.addEventListener("click", (event) => {
+      event.stopPropagation();
+      this.toggle(row.name, !this.isOpen(row.name));
+    });
+    const link = h("a", { href: targetHref({ type: "node", name: row.name }), tabindex: -1 }, row.name);
+    link.addEventListener("click", (event) => this.pick(event, { type: "node", name: row.name }));
+    return h(
+      "div",
+      { ...common, class: "row node", "data-node": row.name },
+      caret,
+      h("span", { class: "node-name" }, link),
+      h("span", { class: "problem-mark" }),
+      h("span", { class: "count" }),
+    );
   }
 
-  private makeItem(ns: NetnsObj): HTMLLIElement {
-    const target: Target = { type: "pod", key: ns.key };
+  private makePodRow(row: Row & { kind: "pod" }, common: Record<string, string | number>): HTMLElement {
+    const target: Target = { type: "pod", key: row.key };
     const link = h(
       "a",
-      { href: targetHref(target) },
+      { href: targetHref(target), tabindex: -1 },
       h("span", { class: "name" }),
       h("span", { class: "addr" }),
       h("span", { class: "flag" }),
     );
-    link.addEventListener("click", (event) => {
-      if (event.ctrlKey || event.metaKey) return;
-      event.preventDefault();
-      this.onPick(target, event.shiftKey);
-    });
-    return h("li", { "data-key": ns.key }, link);
+    link.addEventListener("click", (event) => this.pick(event, target));
+    return h("div", { ...common, class: "row pod", "data-key": row.key }, link);
   }
 
-  private updateItem(item: HTMLLIElement, ns: NetnsObj): void {
-    if (ns.pod) item.dataset.pod = traceName(ns);
-    else delete item.dataset.pod;
-    const [name, addr, flag] = [...(item.firstElementChild as HTMLElement).children] as HTMLElement[];
-    if (!name || !addr || !flag) return;
-    setText(name, namespaceLabel(ns));
-    name.title = ns.pod ? traceName(ns) : namespaceLabel(ns);
-    setText(addr, ns.addrs[0]?.split("/")[0] ?? "");
-    const health = ns.health;
-    if (item.dataset.health === health) return;
-    mark(item, health);
-    flag.replaceChildren(
-      ...(health === "ok"
-        ? []
-        : [icon("alert"), h("span", { class: "sr" }, health === "error" ? "has an error" : "has a warning")]),
-    );
+  private pick(event: MouseEvent, target: Target): void {
+    if (event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    this.onPick(target, event.shiftKey);
+  }
+
+  private updateRow(row: Row, element: HTMLElement): void {
+    if (row.kind === "node") this.updateNode(row.name, element);
+    else if (row.kind === "pod") updatePod(element, this.graph.netns.get(row.key));
+    else setText(element, `Reading ${count(this.graph.nodes.get(row.node)?.pods ?? 0, "pod", "pods")}…`);
+  }
+
+  private updateNode(name: string, element: HTMLElement): void {
+    const node = this.graph.nodes.get(name);
+    const [, , mark, pods] = [...element.children] as HTMLElement[];
+    if (!mark || !pods) return;
+    element.setAttribute("aria-expanded", String(this.isOpen(name)));
+    element.dataset.health = node?.health ?? "warning";
+    setText(pods, String(node?.pods ?? 0));
+    this.markProblems(mark, name, node);
+  }
+
+  /** A node's mark: that it is away, or how many problems have their cause there. */
+  private markProblems(mark: HTMLElement, name: string, node: NodeObj | undefined): void {
+    const problems = this.graph.problemsAt(name);
+    const text = node?.connected ? (problems.length > 0 ? String(problems.length) : "") : "offline";
+    if (mark.dataset.text === text) return;
+    mark.dataset.text = text;
+    mark.title = problems[0]?.headline ?? "";
+    const words = node?.connected
+      ? count(problems.length, "problem", "problems")
+      : "its collector is not connected";
+    mark.replaceChildren(...(text ? [icon("alert"), text, h("span", { class: "sr" }, words)] : []));
+  }
+
+  private toggle(name: string, isOpen: boolean): void {
+    this.toggled.set(name, isOpen);
+    this.update();
+    this.onOpen();
+  }
+
+  private reveal(index: number): void {
+    const top = index * ROW_H;
+    const { scrollTop, clientHeight } = this.scroller;
+    if (top < scrollTop) this.scroller.scrollTop = top;
+    else if (top + ROW_H > scrollTop + clientHeight) this.scroller.scrollTop = top + ROW_H - clientHeight;
+  }
+
+  private key(event: KeyboardEvent): void {
+    const at = this.rows.findIndex((row) => row.id === this.focused);
+    const row = this.rows[at];
+    if (!row || event.ctrlKey || event.metaKey || event.altKey) return;
+    const node = row.kind === "node" ? row.name : row.node;
+    let to = at;
+    switch (event.key) {
+      case "ArrowDown":
+        to = at + 1;
+        break;
+      case "ArrowUp":
+        to = at - 1;
+        break;
+      case "Home":
+        to = 0;
+        break;
+      case "End":
+        to = this.rows.length - 1;
+        break;
+      case "ArrowRight":
+        if (row.kind === "node" && !this.isOpen(node)) this.toggle(node, true);
+        else if (row.kind === "node") to = at + 1;
+        break;
+      case "ArrowLeft":
+        if (row.kind === "node") this.toggle(node, false);
+        else to = this.rows.findIndex((one) => one.id === `n ${node}`);
+        break;
+      case "Enter":
+        if (row.kind === "reading") return;
+        this.onPick(
+          row.kind === "node" ? { type: "node", name: row.name } : { type: "pod", key: row.key },
+          event.shiftKey,
+        );
+        break;
+      default:
+        return;
+    }
+    event.preventDefault();
+    this.focus(Math.max(0, Math.min(this.rows.length - 1, to)));
+  }
+
+  private focus(index: number): void {
+    const row = this.rows[index];
+    if (!row) return;
+    this.focused = row.id;
+    this.reveal(index);
+    this.render();
+    this.shown.get(row.id)?.focus({ preventScroll: true });
   }
 }
 
-function mark(element: HTMLElement, health: Health): void {
-  element.dataset.health = health;
+function updatePod(element: HTMLElement, ns: NetnsObj | undefined): void {
+  const [name, addr, flag] = [...(element.firstElementChild as HTMLElement).children] as HTMLElement[];
+  if (!ns || !name || !addr || !flag) return;
+  if (ns.pod) element.dataset.pod = traceName(ns);
+  else delete element.dataset.pod;
+  setText(name, namespaceLabel(ns));
+  name.title = ns.pod ? traceName(ns) : namespaceLabel(ns);
+  setText(addr, ns.addrs[0]?.split("/")[0] ?? "");
+  if (element.dataset.health === ns.health) return;
+  element.dataset.health = ns.health;
+  const words = { ok: "", warning: "has a warning", error: "has an error" }[ns.health];
+  flag.replaceChildren(...(words ? [icon("alert"), h("span", { class: "sr" }, words)] : []));
 }

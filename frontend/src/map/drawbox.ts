@@ -1,0 +1,364 @@
+// A node and what is in it: NICs and tunnels on its edge, the hub that routes between them, other devices, and each
+// bridge as one thin line with its ports, from which the pods hang.
+
+import * as m from "../layout/metrics.js";
+import type { Cell, Device, Group, NodeBox, Point } from "../layout/scene.js";
+import { drawFrame, nicSquare, podsText, tunnelRing } from "./drawcard.js";
+import { drawGhost, drawPod, drawSmallPod } from "./drawpod.js";
+import { badge } from "./marks.js";
+import {
+  BODY_PX,
+  inCell,
+  isNear,
+  isPicked,
+  onScreen,
+  type Pen,
+  roundRect,
+  SMALL_PX,
+  setFont,
+  stroke,
+  write,
+} from "./pen.js";
+import { linkFault, stateOf, stateText } from "./picture.js";
+import { firstThatFits, fitText, textWidth } from "./text.js";
+
+export function drawBox(pen: Pen, cell: Cell, box: NodeBox): void {
+  drawFrame(pen, cell.name, onScreen(pen.view, cell), 8);
+  drawWires(pen, cell, box);
+  drawHeader(pen, cell, box);
+  for (const device of box.devices) drawChip(pen, cell, device);
+  for (const ghost of box.ghosts) drawGhost(pen, cell, ghost);
+  for (const group of box.groups) drawGroup(pen, cell, group);
+  drawMore(pen, cell, box);
+  drawEdge(pen, cell, box);
+}
+
+/** Points of a cell on the screen. */
+function at(pen: Pen, cell: Cell, points: Point[]): Point[] {
+  const { k, x, y } = pen.view;
+  return points.map((point) => ({ x: (cell.x + point.x) * k + x, y: (cell.y + point.y) * k + y }));
+}
+
+/** The wires inside: from the NICs and tunnels to the hub, and from there down to each group's line. */
+function drawWires(pen: Pen, cell: Cell, box: NodeBox): void {
+  const { ctx, theme } = pen;
+  const joined = box.groups.filter((group) => group.kind !== "detached" && group.line.x1 > group.line.x0);
+  const bottom = Math.max(m.HUB_Y, ...joined.map((group) => group.line.y));
+  const lines: Point[][] = [];
+  box.nics.forEach((nic, i) => {
+    const x = nic.x + nic.w / 2;
+    if (i === 0)
+      lines.push([
+        { x, y: 0 },
+        { x, y: bottom },
+      ]);
+    else
+      lines.push([
+        { x, y: 0 },
+        { x, y: 40 },
+        { x: m.TRUNK_X, y: 40 },
+      ]);
+  });
+  if (box.nics.length === 0 && bottom > m.HUB_Y)
+    lines.push([
+      { x: m.TRUNK_X, y: m.HUB_Y },
+      { x: m.TRUNK_X, y: bottom },
+    ]);
+  for (const { line } of joined)
+    lines.push([
+      { x: m.TRUNK_X, y: line.y },
+      { x: line.x0, y: line.y },
+    ]);
+  stroke(
+    pen,
+    theme.wire,
+    1.25,
+    lines.map((points) => at(pen, cell, points)),
+  );
+  const tunnels = box.tunnels.map((tunnel) => {
+    const x = tunnel.x + tunnel.w / 2;
+    return at(pen, cell, [
+      { x, y: 0 },
+      { x, y: m.HUB_Y },
+      { x: m.TRUNK_X, y: m.HUB_Y },
+    ]);
+  });
+  if (tunnels.length > 0) stroke(pen, theme["line-strong"], 1.25, tunnels, [2, 3]);
+  const [hub] = at(pen, cell, [{ x: m.TRUNK_X, y: m.HUB_Y }]) as [Point];
+  const r = Math.max(3, m.HUB_R * pen.view.k * 0.75);
+  ctx.beginPath();
+  ctx.arc(hub.x, hub.y, r, 0, Math.PI * 2);
+  ctx.fillStyle = theme.surface;
+  ctx.fill();
+  ctx.strokeStyle = theme["line-strong"];
+  ctx.lineWidth = 1.5;
+  ctx.stroke();
+  if (r >= 6) drawSignpost(pen, hub, r);
+}
+
+/** Two arrows: here it is decided which way a packet goes. */
+function drawSignpost(pen: Pen, hub: Point, r: number): void {
+  const s = r * 0.5;
+  stroke(pen, pen.theme.muted, 1.25, [
+    [
+      { x: hub.x - s, y: hub.y - s * 0.5 },
+      { x: hub.x + s, y: hub.y - s * 0.5 },
+    ],
+    [
+      { x: hub.x + s * 0.4, y: hub.y - s },
+      { x: hub.x + s, y: hub.y - s * 0.5 },
+      { x: hub.x + s * 0.4, y: hub.y },
+    ],
+    [
+      { x: hub.x + s, y: hub.y + s * 0.5 },
+      { x: hub.x - s, y: hub.y + s * 0.5 },
+    ],
+    [
+      { x: hub.x - s * 0.4, y: hub.y },
+      { x: hub.x - s, y: hub.y + s * 0.5 },
+      { x: hub.x - s * 0.4, y: hub.y + s },
+    ],
+  ]);
+}
+
+function drawHeader(pen: Pen, cell: Cell, box: NodeBox): void {
+  const { ctx, view, theme, picture } = pen;
+  const k = view.k;
+  const node = picture.node(cell.name);
+  const state = stateOf(node);
+  const [start, end] = at(pen, cell, [
+    { x: m.TRUNK_X + 20, y: 34 },
+    { x: m.CELL_W - 18, y: 34 },
+  ]) as [Point, Point];
+  const word = stateText(node, picture.problemsAt(cell.name).count);
+  const pods = podsText(node?.pods ?? 0);
+  // A tunnel's wire crosses the header: on its right only what there is room for.
+  const border = box.tunnels[0] ? at(pen, cell, [{ x: box.tunnels.at(-1)?.x ?? 0, y: 0 }])[0]?.x : undefined;
+  const rightOf = box.tunnels[0] ? end.x - (m.CELL_W - 18 - box.tunnels[0].x - 24) * k : start.x;
+  setFont(pen, SMALL_PX);
+  const note = firstThatFits(ctx, [pods, String(node?.pods ?? "")], end.x - rightOf);
+  write(pen, note, end.x, end.y, theme.muted, "right");
+  const noteWidth = textWidth(ctx, note);
+  const room = (border ?? end.x - noteWidth) - 10 - start.x;
+  setFont(pen, BODY_PX, 600);
+  const name = fitText(ctx, cell.name, room - (state === "ok" ? 0 : 20), 2);
+  write(pen, name, start.x, start.y, theme.text);
+  const nameWidth = textWidth(ctx, name);
+  let x = start.x + nameWidth + 8;
+  if (state !== "ok") {
+    badge(pen, x + 7, start.y, state);
+    x += 20;
+    setFont(pen, SMALL_PX, 600);
+    if (x + textWidth(ctx, word) < start.x + room)
+      write(pen, word, x, start.y + 1, state === "error" ? theme.bad : theme.warn);
+  }
+  if (34 * k < 13) return;
+  const y = start.y + Math.max(15, 26 * k);
+  const second = node?.pod_cidrs.length ? `pods ${node.pod_cidrs.join(", ")}` : (node?.kernel ?? "");
+  setFont(pen, SMALL_PX);
+  const devicesLeft = box.devices.at(-1)?.x ?? m.CELL_W - 18;
+  const limit = Math.min(devicesLeft, box.tunnels.at(-1)?.x ?? devicesLeft);
+  const secondRoom = (limit - m.TRUNK_X - 30) * k;
+  const shown = firstThatFits(ctx, [second, node?.pod_cidrs[0] ?? ""], secondRoom);
+  if (y + 6 < start.y + (m.HUB_Y - 34 + 4) * k) write(pen, shown, start.x, y, theme.muted);
+  drawRoutes(pen, cell, limit);
+}
+
+/** Beside the hub: how many routes lead elsewhere. */
+function drawRoutes(pen: Pen, cell: Cell, limit: number): void {
+  const routes = pen.picture.routesOf(cell.name);
+  if (routes === null || pen.view.k < 0.7) return;
+  const [hub] = at(pen, cell, [{ x: m.TRUNK_X + m.HUB_R + 10, y: m.HUB_Y }]) as [Point];
+  const text = `${routes} ${routes === 1 ? "route" : "routes"}`;
+  setFont(pen, SMALL_PX);
+  const room = (limit - m.TRUNK_X - 40) * pen.view.k;
+  const y = hub.y + 10;
+  if (textWidth(pen.ctx, text) <= room) write(pen, text, hub.x - 4, y, pen.theme.muted);
+}
+
+/** A device that leads nowhere else: a name, and no wire. */
+function drawChip(pen: Pen, cell: Cell, device: Device): void {
+  const { ctx, theme, view } = pen;
+  const rect = inCell(view, cell, device);
+  if (rect.h < 9) return;
+  const fault = linkFault(pen.picture.link(device.link));
+  roundRect(ctx, rect, 4);
+  ctx.fillStyle = theme.sunken;
+  ctx.fill();
+  ctx.strokeStyle = isPicked(pen, device.link) ? theme.text : theme.line;
+  ctx.lineWidth = isPicked(pen, device.link) ? 2 : 1;
+  ctx.stroke();
+  if (rect.h < 14) return;
+  setFont(pen, SMALL_PX);
+  const text = fitText(ctx, device.ifname, rect.w - 8);
+  write(pen, text, rect.x + rect.w / 2, rect.y + rect.h / 2, fault ? theme.bad : theme.muted, "center");
+}
+
+function drawGroup(pen: Pen, cell: Cell, group: Group): void {
+  const { theme, picture } = pen;
+  const fault = group.link ? linkFault(picture.link(group.link)) : null;
+  const hasLine = group.kind !== "detached" && group.line.x1 > group.line.x0;
+  if (hasLine) {
+    const { x0, x1, y } = group.line;
+    const points = at(pen, cell, [
+      { x: x0, y },
+      { x: x1, y },
+    ]);
+    const isBridge = group.kind === "bridge";
+    const colour = fault ? theme.bad : isBridge ? theme.text : theme["line-strong"];
+    const isThick = group.link !== null && isPicked(pen, group.link);
+    stroke(pen, colour, isThick ? 4 : isBridge ? 2 : 1.5, [points], fault ? [5, 3] : []);
+  }
+  drawGroupName(pen, cell, group, fault);
+  drawPodWires(pen, cell, group);
+  for (const tile of group.tiles) {
+    if (tile.isSmall) drawSmallPod(pen, cell, tile);
+    else drawPod(pen, cell, tile);
+  }
+}
+
+function drawGroupName(pen: Pen, cell: Cell, group: Group, fault: string | null): void {
+  const { ctx, theme, view, picture, labels } = pen;
+  const link = group.link ? picture.link(group.link) : undefined;
+  const first = group.tiles[0]?.podLink;
+  const names = {
+    bridge: group.ifname,
+    over: `${(first && picture.link(first)?.kind) ?? "pods"} over ${group.ifname}`,
+    routed: "routed, no bridge",
+    detached: "not attached to this node",
+  };
+  const [start, end] = at(pen, cell, [
+    { x: group.line.x0 + 8, y: group.line.y },
+    { x: m.PODS_X + m.PODS_W, y: group.line.y },
+  ]) as [Point, Point];
+  const y = start.y - 10;
+  if ((group.line.y - m.HUB_Y) * view.k < 22) return;
+  setFont(pen, SMALL_PX, 600);
+  const name = `${names[group.kind]}${fault ? `, ${fault}` : ""}`;
+  const width = textWidth(ctx, name);
+  if (!labels.place([{ x: start.x, y: y - 7, w: width, h: 14 }])) return;
+  write(pen, name, start.x, y, fault ? theme.bad : theme.text);
+  if (!link || group.kind !== "bridge") return;
+  setFont(pen, SMALL_PX);
+  const mtu = `MTU ${link.mtu}`;
+  const mtuWidth = textWidth(ctx, mtu);
+  const room = end.x - start.x - width - 8;
+  const addr = firstThatFits(ctx, [link.addrs.join(", "), link.addrs[0] ?? ""], room);
+  write(pen, addr, start.x + width + 8, y, theme.muted);
+  const facts = firstThatFits(ctx, [`${link.mac}  ${mtu}`, mtu], room - textWidth(ctx, addr) - 16);
+  const shown = isNear(pen, "links")
+    ? facts
+    : facts && mtuWidth <= room - textWidth(ctx, addr) - 16
+      ? mtu
+      : "";
+  write(pen, shown, end.x, y, theme.muted, "right");
+}
+
+function drawPodWires(pen: Pen, cell: Cell, group: Group): void {
+  const { theme, picture, ctx } = pen;
+  const good: Point[][] = [];
+  const bad: Point[][] = [];
+  const picked: Point[][] = [];
+  const ports: { point: Point; isBad: boolean }[] = [];
+  for (const tile of group.tiles) {
+    if (tile.wire.length < 2) continue;
+    const points = at(pen, cell, tile.wire);
+    const host = tile.hostLink ? picture.link(tile.hostLink) : undefined;
+    const fault = linkFault(host) ?? linkFault(tile.podLink ? picture.link(tile.podLink) : undefined);
+    (fault ? bad : good).push(points);
+    if ((tile.hostLink && isPicked(pen, tile.hostLink)) || (tile.podLink && isPicked(pen, tile.podLink)))
+      picked.push(points);
+    ports.push({ point: points[0] as Point, isBad: linkFault(host) !== null });
+  }
+  const apart = group.wireStep * pen.view.k;
+  stroke(pen, theme.wire, Math.min(1.25, apart * 0.5), good);
+  stroke(pen, theme.bad, 1.5, bad, [4, 3]);
+  stroke(pen, theme.text, 2.5, picked);
+  if (group.kind !== "bridge") return;
+  const width = Math.max(1, Math.min(4, apart * 0.6));
+  const height = Math.max(4, Math.min(8, 7 * pen.view.k + 2));
+  for (const isBad of [false, true]) {
+    ctx.fillStyle = isBad ? theme["bad-fill"] : theme.text;
+    ctx.beginPath();
+    for (const port of ports)
+      if (port.isBad === isBad) ctx.rect(port.point.x - width / 2, port.point.y - height / 2, width, height);
+    ctx.fill();
+  }
+}
+
+/** The pods for which there is no row, and how many they are. */
+function drawMore(pen: Pen, cell: Cell, box: NodeBox): void {
+  const small = box.groups.flatMap((group) => group.tiles.filter((tile) => tile.isSmall));
+  const count = small.length + box.morePods;
+  if (count === 0) return;
+  const { theme, picture, view } = pen;
+  const bad = small.filter((tile) => (picture.netns(tile.key)?.health ?? "ok") !== "ok").length;
+  const [start] = at(pen, cell, [{ x: m.PODS_X, y: m.MORE_Y + m.MORE_SIZE + 12 }]) as [Point];
+  if (view.k < 0.55) return;
+  setFont(pen, SMALL_PX);
+  const text = `${count} more ${count === 1 ? "pod" : "pods"}${bad > 0 ? `, ${bad} not well` : ""}`;
+  write(pen, text, start.x, start.y, bad > 0 ? theme.bad : theme.muted);
+}
+
+/** What is on the top edge: NICs and tunnels' ends, with their names above. */
+function drawEdge(pen: Pen, cell: Cell, box: NodeBox): void {
+  const { ctx, view, theme, picture } = pen;
+  for (const nic of box.nics) {
+    const link = picture.link(nic.link);
+    const rect = inCell(view, cell, nic);
+    nicSquare(pen, rect, linkFault(link) !== null);
+    if (isPicked(pen, nic.link)) {
+      ctx.strokeStyle = theme.text;
+      ctx.lineWidth = 2;
+      ctx.strokeRect(rect.x - 3, rect.y - 3, rect.w + 6, rect.h + 6);
+    }
+    drawEdgeName(
+      pen,
+      nic.link,
+      rect.x + rect.w / 2 + 10,
+      rect.y + rect.h / 2,
+      m.NIC_PITCH * view.k - 24,
+      box.nics.length === 1,
+    );
+  }
+  for (const tunnel of box.tunnels) {
+    const rect = inCell(view, cell, tunnel);
+    const isBad = linkFault(picture.link(tunnel.link)) !== null;
+    tunnelRing(pen, rect, isBad, isPicked(pen, tunnel.link));
+    const isLast = tunnel === box.tunnels[0];
+    drawEdgeName(
+      pen,
+      tunnel.link,
+      rect.x + rect.w / 2 + 10,
+      rect.y + rect.h / 2,
+      (isLast ? 140 : 130) * view.k,
+      false,
+    );
+  }
+}
+
+function drawEdgeName(pen: Pen, key: string, x: number, edge: number, room: number, isAlone: boolean): void {
+  const link = pen.picture.link(key);
+  // The space between the edge and the first line.
+  const height = m.RAIL_RISE * pen.view.k;
+  if (!link || height < 15) return;
+  const { ctx, theme, labels } = pen;
+  const fault = linkFault(link);
+  const name = `${link.ifname}${fault ? `, ${fault}` : ""}`;
+  setFont(pen, SMALL_PX, 600);
+  const y = edge - Math.max(9, height / 2 - (height > 34 ? 7 : 0));
+  const shown = isAlone ? name : fitText(ctx, name, room);
+  const width = textWidth(ctx, shown);
+  if (!labels.place([{ x, y: y - 7, w: width, h: 14 }])) return;
+  write(pen, shown, x, y, fault ? theme.bad : theme.text);
+  setFont(pen, SMALL_PX);
+  const more = isAlone ? 300 * pen.view.k : room;
+  const texts = [...link.addrs.map((_, i) => link.addrs.slice(0, link.addrs.length - i).join(", "))];
+  const addr = firstThatFits(ctx, texts, more - width - 6);
+  if (addr && labels.place([{ x: x + width + 6, y: y - 7, w: textWidth(ctx, addr), h: 14 }]))
+    write(pen, addr, x + width + 6, y, theme.muted);
+  if (!isNear(pen, "links") || height <= 34) return;
+  const facts = firstThatFits(ctx, [`${link.mac}  MTU ${link.mtu}`, `MTU ${link.mtu}`], more);
+  const below = { x, y: y + 7, w: textWidth(ctx, facts), h: 14 };
+  if (labels.place([below])) write(pen, facts, x, y + 14, theme.muted);
+}

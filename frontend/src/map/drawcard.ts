@@ -1,0 +1,145 @@
+// A node without what is in it: its name, how many pods it has, and how it is.
+
+import { nicRect } from "../layout/nodeplan.js";
+import type { Cell, Rect, Scene } from "../layout/scene.js";
+import { tileOfCell } from "../layout/scene.js";
+import { badge, hoverRing, selectionRing } from "./marks.js";
+import { BODY_PX, inCell, onScreen, type Pen, roundRect, SMALL_PX, setFont, write } from "./pen.js";
+import { linkFault, stateOf, stateText } from "./picture.js";
+import { firstThatFits, fitText } from "./text.js";
+
+/** From 64 pixels on: a tile with the name in it. */
+export function drawNameTile(pen: Pen, cell: Cell): void {
+  const rect = onScreen(pen.view, tileOfCell(cell.block, cell.index));
+  drawFrame(pen, cell.name, rect, 6);
+  const node = pen.picture.node(cell.name);
+  const state = stateOf(node);
+  const left = rect.x + 8;
+  const room = rect.w - 16;
+  setFont(pen, SMALL_PX, 600);
+  write(pen, fitText(pen.ctx, cell.name, room), left, rect.y + 15, pen.theme.text);
+  setFont(pen, SMALL_PX);
+  write(pen, podsText(node?.pods ?? 0), left, rect.y + 31, pen.theme.muted);
+  badge(pen, rect.x + rect.w - 13, rect.y + rect.h - 13, state, 6);
+}
+
+export function drawCard(pen: Pen, scene: Scene, cell: Cell): void {
+  const { ctx, view, theme, picture } = pen;
+  const rect = onScreen(view, cell);
+  drawFrame(pen, cell.name, rect, 6);
+  drawNics(pen, cell);
+  for (const tunnel of scene.boxes.get(cell.name)?.tunnels ?? [])
+    tunnelRing(pen, inCell(view, cell, tunnel), linkFault(picture.link(tunnel.link)) !== null, false);
+  const node = picture.node(cell.name);
+  const state = stateOf(node);
+  const problems = picture.problemsAt(cell.name);
+  const pad = rect.w < 170 ? 9 : 14;
+  const left = rect.x + pad;
+  const room = rect.w - 2 * pad;
+  const isWide = rect.w >= 150;
+  let y = rect.y + (isWide ? 22 : 18);
+  setFont(pen, isWide ? BODY_PX : SMALL_PX, 600);
+  const nameRoom = room - (state === "ok" ? 0 : 20);
+  write(pen, fitText(ctx, cell.name, nameRoom), left, y, theme.text);
+  badge(pen, rect.x + rect.w - pad - 7, y, state);
+  y += 18;
+  setFont(pen, SMALL_PX);
+  write(pen, podsText(node?.pods ?? 0), left, y, theme.muted);
+  for (const fact of [node?.pod_cidrs[0], node?.addrs[0]]) {
+    if (!fact || y + 30 > rect.y + rect.h - 22) continue;
+    y += 16;
+    write(pen, firstThatFits(ctx, [fact], room), left, y, theme.muted);
+  }
+  const word = stateText(node, problems.count);
+  if (word && rect.h >= 110) {
+    setFont(pen, SMALL_PX, 600);
+    write(pen, firstThatFits(ctx, [word], room), left, rect.y + rect.h - 14, toneOf(pen, state));
+  }
+  const strip = { x: left, y: y + 14, w: room, h: Math.max(8, Math.min(16, rect.h * 0.08)) };
+  if (strip.y + strip.h < rect.y + rect.h - 22) podStrip(pen, strip, node?.pods ?? 0, problems.pods, state);
+}
+
+function toneOf(pen: Pen, state: string): string {
+  if (state === "error") return pen.theme.bad;
+  return state === "ok" ? pen.theme.muted : pen.theme.warn;
+}
+
+export function podsText(count: number): string {
+  return `${count.toLocaleString("en")} ${count === 1 ? "pod" : "pods"}`;
+}
+
+/** The card itself: surface, edge, a bar at the left for what isn't well, and what is picked. */
+export function drawFrame(pen: Pen, name: string, rect: Rect, radius: number): void {
+  const { ctx, theme, picture } = pen;
+  const state = stateOf(picture.node(name));
+  const isAway = state === "away";
+  const isSelected = picture.selected?.type === "node" && picture.selected.name === name;
+  const isHovered = picture.hovered?.type === "node" && picture.hovered.name === name;
+  if (isSelected) selectionRing(pen, rect, radius);
+  roundRect(ctx, rect, radius);
+  ctx.fillStyle = isAway ? theme["map-bg"] : theme.surface;
+  ctx.fill();
+  ctx.strokeStyle = isAway ? theme["line-strong"] : theme.line;
+  ctx.lineWidth = 1;
+  ctx.setLineDash(isAway ? [5, 4] : []);
+  ctx.stroke();
+  ctx.setLineDash([]);
+  if (state === "error" || state === "warning") {
+    ctx.save();
+    roundRect(ctx, rect, radius);
+    ctx.clip();
+    ctx.fillStyle = state === "error" ? theme["bad-fill"] : theme["warn-fill"];
+    ctx.fillRect(rect.x, rect.y, 4, rect.h);
+    ctx.restore();
+  }
+  if (isHovered) hoverRing(pen, rect, radius);
+}
+
+/** A bar for each pod; those with a problem of their own come first, and are taller. */
+function podStrip(pen: Pen, rect: Rect, pods: number, bad: number, state: string): void {
+  if (pods === 0) return;
+  const { ctx, theme } = pen;
+  const pitch = Math.min(4, rect.w / pods);
+  const width = Math.max(0.5, pitch * 0.75);
+  const bars = (from: number, to: number, colour: string, more: number) => {
+    ctx.fillStyle = colour;
+    ctx.beginPath();
+    for (let i = from; i < to; i += 1) ctx.rect(rect.x + i * pitch, rect.y - more, width, rect.h + more);
+    ctx.fill();
+  };
+  bars(0, bad, theme["bad-fill"], 3);
+  bars(bad, pods, state === "away" ? theme["tile-soft"] : theme.tile, 0);
+}
+
+/** The NICs on the top edge, as far as they are known without the node's details. */
+function drawNics(pen: Pen, cell: Cell): void {
+  const node = pen.picture.node(cell.name);
+  for (let i = 0; i < Math.min(4, node?.subnets.length ?? 0); i += 1)
+    nicSquare(pen, inCell(pen.view, cell, nicRect(i)), false);
+}
+
+export function nicSquare(pen: Pen, at: Rect, isBad: boolean): void {
+  const { ctx, theme } = pen;
+  const size = Math.max(6, Math.min(12, at.w));
+  const x = Math.round(at.x + at.w / 2 - size / 2) + 0.5;
+  const y = Math.round(at.y + at.h / 2 - size / 2) + 0.5;
+  ctx.beginPath();
+  ctx.rect(x, y, size - 1, size - 1);
+  ctx.fillStyle = isBad ? theme["bad-fill"] : theme.surface;
+  ctx.fill();
+  ctx.strokeStyle = isBad ? theme.bad : theme["line-strong"];
+  ctx.lineWidth = 1.5;
+  ctx.stroke();
+}
+
+/** A tunnel's end. */
+export function tunnelRing(pen: Pen, at: Rect, isBad: boolean, isPicked: boolean): void {
+  const { ctx, theme } = pen;
+  ctx.beginPath();
+  ctx.arc(at.x + at.w / 2, at.y + at.h / 2, Math.max(3, Math.min(7, at.w / 2)), 0, Math.PI * 2);
+  ctx.fillStyle = isBad ? theme["bad-fill"] : theme.surface;
+  ctx.fill();
+  ctx.strokeStyle = isBad ? theme.bad : isPicked ? theme.text : theme["line-strong"];
+  ctx.lineWidth = isPicked ? 3 : 1.5;
+  ctx.stroke();
+}

@@ -1,0 +1,216 @@
+// The lines between nodes: each subnet's line of the underlay, to which nodes hang by their NICs; the overlay's dotted
+// rail, to which they hang by their tunnels' ends; the trunk that joins a block's rows; and the way out.
+
+import * as m from "../layout/metrics.js";
+import { nicRect } from "../layout/nodeplan.js";
+import type { Block, Cell, Point, Scene } from "../layout/scene.js";
+import { cellsWithin, laneX, laneY, rowTop } from "../layout/scene.js";
+import { outsidePoint } from "../layout/wires.js";
+import { isNear, type Pen, SMALL_PX, seen, setFont, stroke, sx, sy, write } from "./pen.js";
+import { linkFault } from "./picture.js";
+import { firstThatFits, textWidth } from "./text.js";
+
+interface Hang {
+  x: number;
+  lane: number;
+  cell: Cell;
+  isBad: boolean;
+}
+
+export function drawRails(pen: Pen, scene: Scene, block: Block): void {
+  const rows = rowsOf(pen, scene, block);
+  const overlay = scene.lanes.length;
+  const ends: Cell[] = [];
+  const lastOfLane = new Map<number, number>();
+  for (const { row, cells } of rows) {
+    const nics = cells.flatMap((cell) => nicsOf(pen, scene, cell));
+    for (let lane = 0; lane < overlay; lane += 1) {
+      const hanging = nics.filter((nic) => nic.lane === lane);
+      if (hanging.length === 0) continue;
+      lastOfLane.set(lane, row);
+      drawLane(pen, block, row, lane, hanging);
+    }
+    const tunnels = cells.flatMap((cell) => tunnelsOf(pen, scene, cell));
+    if (tunnels.length > 0) {
+      lastOfLane.set(overlay, row);
+      drawOverlay(pen, block, row, overlay, tunnels);
+    }
+    ends.push(...cells);
+  }
+  drawTrunk(pen, scene, block, lastOfLane);
+  drawLaneNames(pen, scene, block, rows);
+  drawOutside(pen, block, ends);
+}
+
+/** The rows that are seen, each with its nodes that reach into sight. */
+function rowsOf(pen: Pen, scene: Scene, block: Block): { row: number; cells: Cell[] }[] {
+  const part = cellsWithin(block, seen(pen.view, 120));
+  const rows = [];
+  for (let row = part.firstRow; row < part.lastRow; row += 1) {
+    const cells = block.cells
+      .slice(row * block.cols, (row + 1) * block.cols)
+      .flatMap((name) => (name == null ? [] : (scene.cells.get(name) ?? [])));
+    if (cells.length > 0) rows.push({ row, cells });
+  }
+  return rows;
+}
+
+/** A node's NICs: as its details have them, else as its subnets tell. */
+function nicsOf(pen: Pen, scene: Scene, cell: Cell): Hang[] {
+  const box = isNear(pen, "pods") ? scene.boxes.get(cell.name) : undefined;
+  if (box)
+    return box.nics.map((nic) => ({
+      x: cell.x + nic.x + nic.w / 2,
+      lane: nic.lane,
+      cell,
+      isBad: linkFault(pen.picture.link(nic.link)) !== null,
+    }));
+  const subnets = pen.picture.node(cell.name)?.subnets ?? [];
+  return subnets.slice(0, 4).map(({ dev }, i) => {
+    const rect = nicRect(i);
+    return { x: cell.x + rect.x + rect.w / 2, lane: scene.laneOf(cell.name, dev), cell, isBad: false };
+  });
+}
+
+function tunnelsOf(pen: Pen, scene: Scene, cell: Cell): Hang[] {
+  const box = scene.boxes.get(cell.name);
+  return (box?.tunnels ?? []).map((tunnel) => ({
+    x: cell.x + tunnel.x + tunnel.w / 2,
+    lane: 0,
+    cell,
+    isBad: linkFault(pen.picture.link(tunnel.link)) !== null,
+  }));
+}
+
+function dim(pen: Pen): void {
+  pen.ctx.globalAlpha = pen.picture.lit ? 0.5 : 1;
+}
+
+function drawLane(pen: Pen, block: Block, row: number, lane: number, hanging: Hang[]): void {
+  const { view, theme } = pen;
+  const y = sy(view, rowTop(block, row) + laneY(lane));
+  const from = sx(view, block.x + laneX(lane));
+  const to = sx(view, Math.max(...hanging.map((nic) => nic.x)));
+  dim(pen);
+  stroke(pen, theme["line-strong"], 2, [
+    [
+      { x: from, y },
+      { x: to, y },
+    ],
+  ]);
+  const drops = (isBad: boolean) =>
+    hanging
+      .filter((nic) => nic.isBad === isBad)
+      .map((nic) => [
+        { x: sx(view, nic.x), y },
+        { x: sx(view, nic.x), y: sy(view, nic.cell.y) },
+      ]);
+  stroke(pen, theme.wire, 1.25, drops(false));
+  stroke(pen, theme.bad, 1.5, drops(true), [4, 3]);
+  pen.ctx.globalAlpha = 1;
+}
+
+function drawOverlay(pen: Pen, block: Block, row: number, lane: number, ends: Hang[]): void {
+  const { view, theme } = pen;
+  const y = sy(view, rowTop(block, row) + laneY(lane));
+  const from = sx(view, block.x + laneX(lane));
+  const to = sx(view, Math.max(...ends.map((end) => end.x)));
+  dim(pen);
+  const lines: Point[][] = [
+    [
+      { x: from, y },
+      { x: to, y },
+    ],
+  ];
+  for (const end of ends)
+    lines.push([
+      { x: sx(view, end.x), y },
+      { x: sx(view, end.x), y: sy(view, end.cell.y) },
+    ]);
+  stroke(pen, theme["line-strong"], 1.5, lines, [2, 3]);
+  pen.ctx.globalAlpha = 1;
+}
+
+/** What joins the rows of a block, and leads out of it. */
+function drawTrunk(pen: Pen, scene: Scene, block: Block, lastOfLane: Map<number, number>): void {
+  const { view, theme } = pen;
+  const overlay = scene.lanes.length;
+  dim(pen);
+  for (const [lane, row] of lastOfLane) {
+    const x = sx(view, block.x + laneX(lane));
+    const bottom = sy(view, rowTop(block, row) + laneY(lane));
+    const top = lane === 0 ? rowTop(block, 0) - m.RAILS_H + 18 : rowTop(block, 0) + laneY(lane);
+    const line = [
+      [
+        { x, y: sy(view, top) },
+        { x, y: bottom },
+      ],
+    ];
+    if (lane === overlay) stroke(pen, theme["line-strong"], 1.5, line, [2, 3]);
+    else stroke(pen, theme["line-strong"], 2, line);
+  }
+  pen.ctx.globalAlpha = 1;
+}
+
+/** What each line is, once a block: at the right end of the first row that is seen. The block's title says it of an only line. */
+function drawLaneNames(pen: Pen, scene: Scene, block: Block, rows: { row: number; cells: Cell[] }[]): void {
+  const first = rows.find(({ row }) => sy(pen.view, rowTop(block, row) - m.RAIL_RISE) > 24);
+  if (!first || !isNear(pen, "pods")) return;
+  const names = new Map<number, string>();
+  const vnis = new Set(
+    first.cells.flatMap((cell) =>
+      (scene.boxes.get(cell.name)?.tunnels ?? []).map((tunnel) => overlayName(pen, tunnel.link)),
+    ),
+  );
+  if (vnis.size > 0) names.set(scene.lanes.length, [...vnis].join(", "));
+  if (scene.lanes.length > 1) scene.lanes.forEach((label, lane) => void names.set(lane, label));
+  const right = Math.min(pen.view.width - 12, sx(pen.view, lastEdge(first.cells)));
+  for (const [lane, text] of names)
+    writeLaneName(pen, text, right, sy(pen.view, rowTop(block, first.row) + laneY(lane)));
+}
+
+/** The right edge of a row's last node. */
+function lastEdge(cells: Cell[]): number {
+  return Math.max(...cells.map((cell) => cell.x + cell.w));
+}
+
+function writeLaneName(pen: Pen, text: string, right: number, line: number): void {
+  setFont(pen, SMALL_PX);
+  const width = textWidth(pen.ctx, text);
+  const rect = pen.labels.place([{ x: right - width, y: line - 15, w: width, h: 14 }]);
+  if (rect) write(pen, text, rect.x, rect.y + 7, pen.theme.muted);
+}
+
+function overlayName(pen: Pen, key: string): string {
+  const link = pen.picture.link(key);
+  return link
+    ? `${link.kind === "vxlan" ? "VXLAN" : link.kind}${link.vni === null ? "" : ` ${link.vni}`}`
+    : "";
+}
+
+/** The way out: the gateways that aren't nodes, as far as the routes of this block's nodes are known. */
+function drawOutside(pen: Pen, block: Block, cells: Cell[]): void {
+  const [cell] = cells;
+  const { ctx, view, theme, labels } = pen;
+  const { gateways } = pen.picture.facts(block);
+  if (!cell || gateways.length === 0) return;
+  const at = outsidePoint(cell);
+  const [x, y] = [sx(view, at.x), sy(view, at.y)];
+  ctx.beginPath();
+  ctx.arc(x, y, 6, 0, Math.PI * 2);
+  ctx.fillStyle = theme.surface;
+  ctx.fill();
+  ctx.strokeStyle = theme["line-strong"];
+  ctx.lineWidth = 1.5;
+  ctx.stroke();
+  setFont(pen, SMALL_PX);
+  const more = gateways.length > 1 ? ` and ${gateways.length - 1} more` : "";
+  const texts = [
+    `router ${gateways[0]}${more}, not a node: the way out`,
+    `router ${gateways[0]}${more}`,
+    "router",
+  ];
+  const text = firstThatFits(ctx, texts, Math.max(60, block.w * view.k - 60));
+  const width = textWidth(ctx, text);
+  if (labels.place([{ x: x + 12, y: y - 7, w: width, h: 14 }])) write(pen, text, x + 12, y, theme.muted);
+}
