@@ -5,21 +5,19 @@ import { Feed, type FeedStatus } from "./feed.js";
 import type { NetnsObj, ProblemObj } from "./graph/model.js";
 import { nodeOfKey, Scope } from "./graph/scope.js";
 import { Graph } from "./graph/store.js";
-import { usefulGroupings } from "./layout/layout.js";
-import { framing, litRoutes, litTrace } from "./lit.js";
-import { MapBar } from "./map/bar.js";
 import { KeyHelp } from "./map/help.js";
 import type { Target } from "./map/hit.js";
-import { MapView, type Sight } from "./map/mapview.js";
+import type { MapView } from "./map/mapview.js";
+import { MapPane } from "./mappane.js";
 import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
 import { viewOf } from "./trace/keep.js";
 import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
-import { emptyNote, HoverCard, mapButtons, mapHint, StaleBanner, TopBar } from "./ui/chrome.js";
+import { StaleBanner, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
 import { type Context, type Panel, whyNotObserve } from "./ui/context.js";
 import { h, icon } from "./ui/dom.js";
 import { Inspector } from "./ui/inspector.js";
-import { findEnd, netnsOfPods, placeOf, traceName } from "./ui/names.js";
+import { netnsOfPods, placeOf, traceName } from "./ui/names.js";
 import { PodList } from "./ui/podlist.js";
 import { ProblemsView } from "./ui/problemsview.js";
 import { SearchBox } from "./ui/searchbox.js";
@@ -34,7 +32,6 @@ export class App implements Context {
   readonly api: Api;
   readonly role: string;
   readonly whyNotObserve: string;
-  readonly map: MapView;
   private route: Route = { page: "home" };
   /** What was started last, as the server answered. */
   private started: TraceRun | null = null;
@@ -42,22 +39,17 @@ export class App implements Context {
   private panel: Panel | null = null;
   private run: TraceRun | null = null;
   private stopFollowing: () => void = () => {};
-  private framed: string | null = null;
   private updateTimer: number | undefined;
   private updatedAt = 0;
   private readonly feed: Feed;
   private readonly scope = new Scope(this.graph);
-  private sight: Sight = { level: "tile", count: 0, near: [] };
-  private readonly bar: MapBar;
   private readonly help = new KeyHelp();
+  private readonly pane: MapPane;
   private readonly topbar: TopBar;
   private readonly strip = new Strip();
   private problems: ProblemsView | null = null;
   private readonly banner: StaleBanner;
   private readonly pods: PodList;
-  private readonly hover: HoverCard;
-  private readonly hint = mapHint();
-  private readonly empty: HTMLElement;
   private readonly panelBody = h("div", { class: "panel-body" });
   private readonly panelBox = h("aside", { id: "panel", "aria-label": "Details", hidden: true });
   private readonly main = h("main", { class: "main" });
@@ -66,18 +58,15 @@ export class App implements Context {
     this.role = root.dataset.role ?? "viewer";
     this.whyNotObserve = whyNotObserve(this.mayTrace, root.dataset.observe);
     this.api = new Api(root.dataset.csrf ?? "");
-    this.map = new MapView(this.graph, {
+    this.pane = new MapPane(this.graph, this.role, {
       onPick: (target, extend) => this.pick(target, extend),
-      onHover: (target, at) => this.hover.show(target, at, this.map.element.getBoundingClientRect()),
       onScene: () => this.light(),
-      onSight: (sight) => this.sighted(sight),
+      onSight: () => this.rescope(),
+      onView: (view) => {
+        if (this.route.page === "trace") this.go({ ...this.route, view }, true);
+      },
+      onLeave: () => this.go({ page: "home" }),
     });
-    this.bar = new MapBar((by) => {
-      this.map.groupBy(by);
-      this.showBar();
-    });
-    this.hover = new HoverCard(this.graph);
-    this.empty = emptyNote(this.role);
     this.topbar = new TopBar({
       search: new SearchBox(this.graph, (target) => this.choose(target)).element,
       user: root.dataset.user ?? "",
@@ -122,6 +111,7 @@ export class App implements Context {
       if (event.defaultPrevented) return;
       const isField = event.target instanceof HTMLElement && event.target.matches("input, select");
       if (event.key === "?" && !isField) this.help.toggle();
+      else if (!isField && this.pane.key(event)) event.preventDefault();
       else if (event.key !== "Escape") {
         const panel = this.panel instanceof TracePanel ? this.panel : null;
         if (!isField && (this.problems?.key(event) || panel?.key(event))) event.preventDefault();
@@ -169,19 +159,7 @@ export class App implements Context {
     );
     close.addEventListener("click", () => this.go({ page: "home" }));
     this.panelBox.append(close, this.panelBody);
-    const { camera } = this.map;
-    this.map.element.append(
-      mapButtons({
-        in: () => camera.zoomBy(1.4),
-        out: () => camera.zoomBy(1 / 1.4),
-        fit: () => camera.showAll(),
-      }),
-      this.hint.element,
-      this.empty,
-      this.hover.element,
-    );
-    const frame = h("div", { class: "mapframe" }, this.bar.element, this.map.element);
-    this.main.append(this.pods.element, frame, this.panelBox);
+    this.main.append(this.pods.element, this.pane.element, this.panelBox);
     const skip = h("a", { href: "#map", class: "skip" }, "Skip to the map");
     skip.addEventListener("click", (event) => {
       event.preventDefault();
@@ -197,22 +175,12 @@ export class App implements Context {
     );
   }
 
-  /** Something else is in sight: its details are wanted. */
-  private sighted(sight: Sight): void {
-    this.sight = sight;
-    this.rescope();
-    this.showBar();
-  }
-
-  private showBar(): void {
-    this.bar.offer(usefulGroupings(this.graph), this.map.layout.grouping);
-    this.bar.show(this.sight, this.graph.nodes.size);
-  }
-
   /** Watch the nodes that are seen from near, and those that are selected or on a trace. */
   private rescope(): void {
     if (this.graph.nodes.size === 0) return;
-    this.feed.watchNodes(this.scope.watch([...this.nodesOfRoute(), ...this.sight.near, ...this.pods.opened]));
+    this.feed.watchNodes(
+      this.scope.watch([...this.nodesOfRoute(), ...this.pane.sight.near, ...this.pods.opened]),
+    );
   }
 
   private nodesOfRoute(): string[] {
@@ -232,6 +200,10 @@ export class App implements Context {
   private togglePods(): void {
     const narrow = window.matchMedia("(max-width: 1100px)").matches;
     this.main.classList.toggle(narrow ? "pods-open" : "pods-closed");
+  }
+
+  get map(): MapView {
+    return this.pane.map;
   }
 
   private feedChanged(status: FeedStatus): void {
@@ -259,9 +231,7 @@ export class App implements Context {
     this.topbar.update(this.graph);
     this.strip.update(this.graph);
     this.problems?.update();
-    this.empty.hidden = this.graph.nodes.size > 0;
-    this.showBar();
-    this.hint.say(this.hintText());
+    this.pane.update();
     this.pods.update();
     this.panel?.update();
     this.pods.select(this.map.picture.selected);
@@ -281,7 +251,7 @@ export class App implements Context {
     }
     this.stopFollowing();
     this.run = null;
-    this.framed = null;
+    this.pane.forgetTrace();
     this.panel?.dispose?.();
     this.panel = this.makePanel(route);
     this.panelBody.replaceChildren(...(this.panel ? [this.panel.element] : []));
@@ -298,7 +268,7 @@ export class App implements Context {
   private showProblems(route: Route): void {
     const isShown = route.page === "problems";
     this.topbar.show(isShown ? "problems" : "map");
-    this.pods.element.inert = this.map.element.inert = isShown;
+    this.pods.element.inert = this.pane.element.inert = isShown;
     if (!isShown) {
       this.problems?.dispose();
       this.problems?.element.remove();
@@ -370,43 +340,9 @@ export class App implements Context {
 
   /** Set what is emphasised on the map from what is shown. */
   private light(): void {
-    const { picture, scene, camera } = this.map;
-    const route = this.route;
-    const target = route.page === "select" ? route.target : null;
-    picture.selected = target;
-    picture.lit = null;
-    picture.origin =
-      route.page === "compose" ? (findEnd(this.graph, route.from || route.to)?.key ?? null) : null;
-    this.map.element.classList.toggle("choosing", picture.origin !== null);
-    const trace = this.run?.trace;
-    if (route.page === "trace" && trace) {
-      const lit = litTrace(this.graph, scene, trace, route.view);
-      if (lit) {
-        picture.lit = { netns: lit.netns, nodes: lit.nodes };
-        if (this.framed !== route.id && lit.frame.points.length > 1) {
-          this.framed = route.id;
-          camera.showRect(framing(scene, lit), 1.25);
-        }
-      }
-      this.map.setOverlay(lit?.overlay ?? { lines: [], marks: [] });
-    } else if (target?.type === "node") this.map.setOverlay(litRoutes(this.graph, scene, target.name));
-    else this.map.setOverlay({ lines: [], marks: [] });
-    this.pods.select(target);
-    this.hint.say(this.hintText());
-  }
-
-  private hintText(): string {
-    if (this.graph.nodes.size === 0 || !this.mayTrace) return "";
-    const { route } = this;
-    if (route.page === "home")
-      return "Click a pod to look into it; shift-click another one to trace the path.";
-    if (route.page === "select" && route.target.type === "pod")
-      return "Shift-click another pod to trace the path to it.";
-    if (route.page === "compose" && this.map.picture.origin)
-      return route.from
-        ? "Click the pod that the packet goes to."
-        : "Click the pod that the packet comes from.";
-    return "";
+    this.pane.show(this.route, this.run?.trace ?? null);
+    this.main.classList.toggle("staged", this.pane.isStaged);
+    this.pods.select(this.pane.map.picture.selected);
   }
 
   /** Something was chosen by search: select it and go there. */

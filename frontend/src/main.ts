@@ -3,6 +3,7 @@ import "./style/page.css";
 import "./style/panels.css";
 import "./style/problems.css";
 import "./style/map.css";
+import "./style/stage.css";
 import { App } from "./app.js";
 import type { Point } from "./layout/scene.js";
 import { applyTheme } from "./ui/themes.js";

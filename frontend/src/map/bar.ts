@@ -13,14 +13,23 @@ export class MapBar {
   private readonly grouping = h("div", { class: "grouping", hidden: true }, h("span", {}, "Group by"));
   private readonly sight = h("span", { class: "sight", "data-testid": "in-sight" });
   private readonly legend = h("div", { class: "legend", "data-testid": "legend" });
+  private readonly back = h(
+    "button",
+    { type: "button", class: "back", "data-testid": "stage-back", hidden: true },
+    "Back to the trace",
+    h("kbd", {}, "M"),
+  );
+  private onBack: () => void = () => {};
   private shownGroups = "";
   private shownLegend = "";
 
   constructor(private readonly onGroup: (by: Grouping) => void) {
     this.grouping.append(this.group);
+    this.back.addEventListener("click", () => this.onBack());
     this.element = h(
       "div",
       { class: "mapbar" },
+      this.back,
       this.grouping,
       this.sight,
       h("span", { class: "spring" }),
@@ -46,6 +55,12 @@ export class MapBar {
         return button;
       }),
     );
+  }
+
+  /** While the whole map is shown in a trace: the way back to its stage. */
+  offerTrace(onBack: (() => void) | null): void {
+    this.back.hidden = onBack === null;
+    this.onBack = onBack ?? (() => {});
   }
 
   show(sight: Sight, nodes: number): void {

@@ -1,0 +1,89 @@
+// The cards and rows of a trace on its stage: for each station its place, a few words for each direction, and what was seen.
+
+import type { StageCard } from "../layout/stage.js";
+import { type Column, type Direction, type Seen, shortWords } from "../trace/stations.js";
+import type { Step } from "../trace/types.js";
+import { h, icon } from "../ui/dom.js";
+import type { Ends } from "./stagelanes.js";
+
+const SEEN: Record<Seen, [sign: string, words: string]> = {
+  agree: ["✓", "seen as predicted"],
+  disagree: ["≠", "seen to go elsewhere"],
+  not_seen: ["○", "should have been seen, wasn't"],
+  ambiguous: ["?", "ambiguous"],
+  lost: ["?", "events were lost"],
+  extra: ["✓", "seen, not predicted"],
+  unseen: ["–", "can't be seen"],
+};
+
+/** Where the packet is to go, if that is on the map. */
+export interface Goal {
+  node: string;
+  title: string;
+  isPod: boolean;
+}
+
+/** The goal of a packet that doesn't arrive, as a column of its own. */
+export function missed(columns: Column[], ends: Ends | null, goal: Goal | null): Column[] {
+  if (!goal || ends?.direction !== "forward") return [];
+  const isThere = columns.some((column) =>
+    column.places.some((place) => place.node === goal.node && place.title === goal.title),
+  );
+  if (isThere) return [];
+  return [{ node: goal.node, places: [{ key: "goal", ...goal, stations: [] }] }];
+}
+
+export function drawCard(card: StageCard): HTMLElement {
+  const element = h(
+    "div",
+    {
+      class: `stagecard ${card.column === 0 ? "lanes-right" : "lanes-left"}${card.rows.length > 0 ? "" : " missed"}`,
+    },
+    h("h3", {}, icon(card.isPod ? "pod" : "node"), h("span", { title: card.title }, card.title)),
+    h("span", { class: "sub" }, card.rows.length > 0 ? card.sub : `${card.sub}, not reached`),
+  );
+  Object.assign(element.style, {
+    left: `${card.x}px`,
+    top: `${card.y}px`,
+    width: `${card.w}px`,
+    height: `${card.h}px`,
+  });
+  return element;
+}
+
+export function sentence(step: Step, direction: Direction, column: number, isEnd: boolean): HTMLElement {
+  // In the first column forward goes down, in the others up; return goes the other way.
+  const isDown = (direction === "forward") === (column === 0);
+  return h(
+    "span",
+    { class: `line ${direction}${isEnd ? " failed" : ""}` },
+    h(
+      "span",
+      { class: "way", "aria-label": direction === "forward" ? "forward" : "return" },
+      isDown ? "↓" : "↑",
+    ),
+    h(
+      "span",
+      { class: "words" },
+      isEnd && step.reason ? `${shortWords(step)} (${step.reason})` : shortWords(step),
+    ),
+  );
+}
+
+export function mark(
+  { seen, ts_ns }: { seen: Seen; ts_ns: number | null },
+  direction: Direction,
+  began: number,
+): HTMLElement {
+  const [sign, words] = SEEN[seen];
+  const ms = ts_ns ? ((ts_ns - began) / 1e6).toFixed(2) : "";
+  return h(
+    "span",
+    {
+      class: `mark ${seen} ${direction}`,
+      title: `${direction === "forward" ? "forward" : "return"}: ${words}`,
+    },
+    h("span", { class: "ms" }, ms),
+    h("span", { class: "sign", "aria-label": words }, sign),
+  );
+}

@@ -1,0 +1,147 @@
+import { expect, test } from "vitest";
+import { makeCluster, podKey } from "../dev/cluster.js";
+import { sampleTrace } from "../dev/sampletrace.js";
+import { laneAt, laneLine, layoutStage, stopsOf } from "../src/layout/stage.js";
+import { columnsOf, seenAt, shortWords, tellingStep } from "../src/trace/stations.js";
+import type { Branch, Step } from "../src/trace/types.js";
+
+const cluster = makeCluster({ nodes: 3, pods: 5 });
+const name = (key: string) => {
+  const pod = cluster.netns.find((ns) => ns.key === key)?.pod;
+  return `${pod?.namespace}/${pod?.name}`;
+};
+
+function branch(from: string, to: string, fault: Parameters<typeof sampleTrace>[2] = "none"): Branch {
+  const trace = sampleTrace(cluster, { from: name(from), to: name(to), proto: "tcp" }, fault);
+  return trace.branches[0] as Branch;
+}
+
+const far = branch(podKey(1, 1), podKey(3, 2));
+
+test("two nodes are two columns, each with its pod and itself; a place that both ways come by is one station", () => {
+  const columns = columnsOf(far);
+  expect(columns.map((column) => [column.node, column.places.map((place) => place.isPod)])).toEqual([
+    ["node-1", [true, false]],
+    ["node-3", [false, true]],
+  ]);
+  const node = columns[0]?.places[1];
+  expect(node?.stations.map((station) => station.kind)).toEqual([
+    "link",
+    "bridge",
+    "route",
+    "shield",
+    "link",
+  ]);
+  const shared = node?.stations.filter((station) => station.forward.length > 0 && station.reply.length > 0);
+  expect(shared?.map((station) => station.kind)).toEqual(["link", "bridge", "route", "link"]);
+});
+
+test("every step of both ways is at exactly one station", () => {
+  const steps = [...far.forward.hops, ...(far.reply?.hops ?? [])].flatMap((hop) =>
+    hop.steps.map((step) => step.seq),
+  );
+  const stations = columnsOf(far).flatMap((column) => column.places.flatMap((place) => place.stations));
+  const found = stations.flatMap((station) => [...station.forward, ...station.reply].map((step) => step.seq));
+  expect(found.sort((a, b) => a - b)).toEqual(steps.sort((a, b) => a - b));
+});
+
+test("forward goes down in the first column and up in the last, and return the other way, each in its lane", () => {
+  const layout = layoutStage(columnsOf(far), 1000, 800);
+  for (const direction of ["forward", "reply"] as const) {
+    const stops = stopsOf(layout, direction);
+    const down = (direction === "forward") as boolean;
+    const ys = (column: number) =>
+      stops.filter((stop) => stop.row.column === column).map((stop) => stop.point.y);
+    const sorted = (values: number[], isDown: boolean) =>
+      [...values].sort((a, b) => (isDown ? a - b : b - a));
+    expect(ys(0)).toEqual(sorted(ys(0), down));
+    expect(ys(1)).toEqual(sorted(ys(1), !down));
+    const line = laneLine(layout, direction);
+    expect(line.filter((point) => point.y === layout.underlay[direction])).toHaveLength(2);
+    line.slice(1).forEach((point, i) => {
+      const before = line[i];
+      expect(point.x === before?.x || point.y === before?.y).toBe(true);
+    });
+  }
+  const [first] = layout.cards;
+  if (!first) throw new Error("no card");
+  expect(laneAt(first, 0, "forward")).toBeLessThan(laneAt(first, 0, "reply"));
+  expect(laneAt(first, 1, "forward")).toBeGreaterThan(laneAt(first, 1, "reply"));
+});
+
+test.each([
+  [560, 500],
+  [1000, 620],
+  [1400, 900],
+])("in %i by %i nothing overlaps and the columns are fitted", (width, height) => {
+  const layout = layoutStage(columnsOf(far), width, height);
+  const rows = layout.cards.flatMap((card) => card.rows);
+  layout.cards.forEach((card, i) => {
+    for (const other of layout.cards.slice(i + 1))
+      expect(
+        card.x + card.w <= other.x ||
+          card.y + card.h <= other.y ||
+          other.y + other.h <= card.y ||
+          other.x + other.w <= card.x,
+      ).toBe(true);
+    expect(card.x + card.w).toBeLessThanOrEqual(width);
+  });
+  for (const row of rows) expect(row.h).toBeGreaterThanOrEqual(26);
+  if (height >= 620)
+    expect(Math.max(...layout.cards.map((card) => card.y + card.h))).toBeLessThanOrEqual(height - 80);
+});
+
+test("on one node the way is one column downwards", () => {
+  const columns = columnsOf(branch(podKey(2, 1), podKey(2, 2)));
+  expect(columns).toHaveLength(1);
+  const layout = layoutStage(columns, 800, 800);
+  const ys = stopsOf(layout, "forward").map((stop) => stop.point.y);
+  expect(ys).toEqual([...ys].sort((a, b) => a - b));
+});
+
+const step = (part: Partial<Step>): Step => ({
+  seq: 1,
+  kind: "route",
+  dev: null,
+  packet: {},
+  diff: {},
+  decision: "via",
+  reason: null,
+  evidence: {},
+  why: "why",
+  certainty: "certain",
+  observed: null,
+  ...part,
+});
+
+test("a station says the step that ended the way, else what isn't known, else what decided", () => {
+  const route = step({ seq: 1 });
+  const link = step({ seq: 2, kind: "link_tx" });
+  const doubt = step({ seq: 3, kind: "opaque", certainty: "unknown" });
+  expect(tellingStep([link, route], null)).toBe(route);
+  expect(tellingStep([link, route], link)).toBe(link);
+  expect(tellingStep([route, doubt], null)).toBe(doubt);
+});
+
+test("a few words are the route, the port or the rule; else the sentence", () => {
+  const words = (part: Partial<Step>) => shortWords(step(part));
+  expect(words({ evidence: { route: "10.244.2.0/24 via 172.30.0.12 dev eth0 src 10.1.1.1" } })).toBe(
+    "10.244.2.0/24 via 172.30.0.12 dev eth0",
+  );
+  expect(words({ kind: "bridge", decision: "forward", evidence: { port: "veth1" } })).toBe(
+    "out of port veth1",
+  );
+  expect(words({ kind: "netfilter", decision: "drop", evidence: { rule: "tcp dport 80 drop" } })).toBe(
+    "tcp dport 80 drop: drop",
+  );
+  expect(words({ kind: "mtu" })).toBe("why");
+});
+
+test("what was seen at a station is the worst of its steps", () => {
+  const seen = (match: "agree" | "disagree" | "not_seen") =>
+    step({ observed: { match, ts_ns: 5, point: null, drop_reason: null } });
+  expect(seenAt([seen("agree"), seen("not_seen")], true)?.seen).toBe("not_seen");
+  expect(seenAt([seen("agree")], true)).toEqual({ seen: "agree", ts_ns: 5 });
+  expect(seenAt([step({})], true)?.seen).toBe("unseen");
+  expect(seenAt([seen("agree")], false)).toBeNull();
+});
