@@ -5,13 +5,24 @@ import "./style/problems.css";
 import "./style/map.css";
 import "./style/stage.css";
 import { App } from "./app.js";
+import type { Graph } from "./graph/store.js";
 import type { Point } from "./layout/scene.js";
+import type { Level } from "./map/level.js";
 import { applyTheme } from "./ui/themes.js";
 
 declare global {
   interface Window {
-    /** For browser tests: the revision shown, and where a pod's tile is on the page. */
-    netviz: { readonly revision: number; podPosition(key: string): Point | null };
+    /** For browser tests and benchmarks. */
+    netviz: {
+      readonly revision: number;
+      readonly graph: Graph;
+      /** When the first picture of the nodes was drawn, in milliseconds since the navigation; null before. */
+      readonly pictureAt: number | null;
+      /** Where a pod's tile is on the page. */
+      podPosition(key: string): Point | null;
+      /** Look at a node from where it is drawn at a level. */
+      look(node: string, level: Level): void;
+    };
   }
 }
 
@@ -37,7 +48,12 @@ if (root) {
     get revision() {
       return app.graph.revision;
     },
+    graph: app.graph,
+    get pictureAt() {
+      return app.map.pictureAt;
+    },
     podPosition: (key) => app.map.podPosition(key),
+    look: (node, level) => app.map.look(node, level),
   };
   app.start();
 }

@@ -21,6 +21,7 @@ from tests.bench import (
     latency,
     netfilter,
     nftables,
+    page,
     paths,
     projection,
     scale,
@@ -50,6 +51,7 @@ BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "netfilter": netfilter.run,
     "nftables": nftables.run,
     "watcher": watcher.run,
+    "page": page.run,
 }
 
 

@@ -108,7 +108,7 @@ def _collect_one_node(folder: Path) -> Path:
     return out
 
 
-def _connected(stack: Stack) -> int:
+def connected(stack: Stack) -> int:
     """How many collectors the server's metrics say are connected."""
     status, body = stack.get("/metrics")
     found = re.search(rb"^netviz_collectors_connected (\d+)", body, re.MULTILINE) if status == 200 else None
@@ -138,7 +138,7 @@ def run() -> Iterable[Figure]:
         fleet = Part("simulated collectors", argv, folder / "fleet.log", stack.env)
         try:
             wait_until(
-                lambda: fleet.check() or _connected(stack) == COLLECTORS,
+                lambda: fleet.check() or connected(stack) == COLLECTORS,
                 300,
                 "all simulated collectors connect",
             )
@@ -153,7 +153,7 @@ def run() -> Iterable[Figure]:
             server.kill()
             started = time.monotonic()
             server = stack.start_server()
-            wait_until(lambda: _connected(stack) == COLLECTORS, 300, "all come back")
+            wait_until(lambda: connected(stack) == COLLECTORS, 300, "all come back")
             yield Figure("all back after kill -9 and restart", f"{time.monotonic() - started:.1f} s")
         finally:
             fleet.stop()

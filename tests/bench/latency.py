@@ -54,7 +54,7 @@ def probe_page(cluster: Cluster, stack: Stack, probes: int) -> list[float]:
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=chromium_path(), args=list(ARGUMENTS))
         page = chromium.new_page()
-        with page.expect_websocket(lambda ws: ws.url.endswith("/ws/topology")) as opened:
+        with page.expect_websocket(lambda ws: "/ws/topology" in ws.url) as opened:
             log_in(page, stack.access)
         feed = opened.value
         for number in range(probes):

@@ -230,7 +230,7 @@ def test_an_empty_map_says_how_a_node_gets_onto_it(browser: Browser, netviz: Net
         }
     )
     with watched_page(browser, stack.access) as page:
-        page.route_web_socket(re.compile("/ws/topology$"), lambda socket: socket.send(nothing))
+        page.route_web_socket(re.compile("/ws/topology"), lambda socket: socket.send(nothing))
         log_in(page, stack.access)
         empty = page.get_by_test_id("empty")
         expect(empty).to_be_visible()

@@ -101,6 +101,12 @@ export class Camera {
     this.go(fitTransform(rect, clientWidth, clientHeight, most), true);
   }
 
+  /** Put a point of the world into the middle, at a scale. */
+  lookAt(point: Point, k: number): void {
+    const { clientWidth: w, clientHeight: h } = this.canvas;
+    this.go({ k, x: w / 2 - point.x * k, y: h / 2 - point.y * k }, false);
+  }
+
   /** Bring a rectangle into view without changing the scale, if it isn't. */
   reveal(rect: Rect): void {
     const { k, x, y } = this.transform;

@@ -26,3 +26,8 @@ export function levelAt(k: number, before: Level | null): Level {
 export function isAtLeast(level: Level, least: Level): boolean {
   return LEVELS.indexOf(level) >= LEVELS.indexOf(least);
 }
+
+/** A width at which a level is drawn, whatever was drawn before. */
+export function widthOf(level: Level): number {
+  return FROM[level] * (1 + 2 * HYSTERESIS);
+}

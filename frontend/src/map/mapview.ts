@@ -12,7 +12,7 @@ import { Camera } from "./camera.js";
 import { drawScene } from "./draw.js";
 import { hitAt, type Target } from "./hit.js";
 import { nextTarget } from "./keys.js";
-import { isAtLeast, type Level, levelAt } from "./level.js";
+import { isAtLeast, type Level, levelAt, widthOf } from "./level.js";
 import { drawOverlay, type OverlayData } from "./overlay.js";
 import { seen, type View } from "./pen.js";
 import type { Picture } from "./picture.js";
@@ -53,6 +53,8 @@ export class MapView {
   readonly camera: Camera;
   readonly picture: Picture;
   level: Level = "tile";
+  /** When the first picture of nodes was drawn, by the page's clock; null before. */
+  pictureAt: number | null = null;
   private readonly overlay = s("svg", { class: "overlay", "aria-hidden": "true" });
   private readonly spoken = h("div", { class: "sr", role: "status", "data-testid": "map-says" });
   private readonly ctx: CanvasRenderingContext2D;
@@ -156,6 +158,12 @@ export class MapView {
     this.camera.showRect(wide, isWhole ? 1.1 : 1.5);
   }
 
+  /** Look at a node from where it is drawn at a level. */
+  look(name: string, level: Level): void {
+    const cell = this.scene.cells.get(name);
+    if (cell) this.camera.lookAt({ x: cell.x + cell.w / 2, y: cell.y + cell.h / 2 }, widthOf(level) / cell.w);
+  }
+
   /** Where a pod's tile is on the page, for tests. */
   podPosition(key: string): Point | null {
     const found = findTile(this.scene, key);
@@ -209,16 +217,17 @@ export class MapView {
     this.level = levelAt(view.k, this.level);
     drawScene(this.ctx, view, this.level, this.scene, this.picture, this.theme);
     drawOverlay(this.overlay, this.overlayData, (point) => this.camera.toScreen(point));
+    if (this.scene.cells.size > 0) this.pictureAt ??= performance.now();
     this.lookSoon();
     if (this.born.size > 0) this.redraw();
   }
 
   /** Tell what is in sight, when it has been so for a moment. */
   private lookSoon(): void {
-    this.sightTimer ??= window.setTimeout(() => this.look(), SIGHT_AFTER_MS);
+    this.sightTimer ??= window.setTimeout(() => this.tellSight(), SIGHT_AFTER_MS);
   }
 
-  private look(): void {
+  private tellSight(): void {
     this.sightTimer = undefined;
     const view = this.view();
     const names = this.inSight(view);
