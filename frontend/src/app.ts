@@ -9,9 +9,10 @@ import { KeyHelp } from "./map/help.js";
 import type { Target } from "./map/hit.js";
 import type { MapView } from "./map/mapview.js";
 import { MapPane } from "./mappane.js";
-import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
+import { FIRST_VIEW, formatRoute, parseRoute, type Route, type TraceView } from "./route.js";
+import { failsOnlyOnReturn } from "./trace/format.js";
 import { viewOf } from "./trace/keep.js";
-import type { Trace, TraceRequest, TraceRun } from "./trace/types.js";
+import type { TraceRequest, TraceRun } from "./trace/types.js";
 import { StaleBanner, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
 import { type Context, type Panel, whyNotObserve } from "./ui/context.js";
@@ -309,7 +310,8 @@ export class App implements Context {
         return new Compose(this, route.from, route.to);
       case "trace": {
         const { id } = route;
-        return new TracePanel(this, route.view, (view) => this.go({ page: "trace", id, view }, true));
+        const onView = (view: TraceView) => this.go({ page: "trace", id, view }, true);
+        return new TracePanel(this, route.view, onView, () => this.light());
       }
     }
   }
@@ -340,7 +342,8 @@ export class App implements Context {
 
   /** Set what is emphasised on the map from what is shown. */
   private light(): void {
-    this.pane.show(this.route, this.run?.trace ?? null);
+    const shown = this.panel instanceof TracePanel ? this.panel.shownTrace() : null;
+    this.pane.show(this.route, shown ?? this.run?.trace ?? null);
     this.main.classList.toggle("staged", this.pane.isStaged);
     this.pods.select(this.pane.map.picture.selected);
   }
@@ -391,11 +394,4 @@ export class App implements Context {
 /** How a trace names a namespace as its target. */
 function targetName(ns: NetnsObj): string {
   return ns.pod ? traceName(ns) : (ns.addrs[0]?.split("/")[0] ?? traceName(ns));
-}
-
-/** The packet arrives, but what answers it doesn't: the return path is what one wants to see. */
-function failsOnlyOnReturn(trace: Trace): boolean {
-  const [branch, ...others] = trace.branches;
-  if (!branch?.reply || others.length > 0) return false;
-  return branch.disposition === "DELIVERED" && branch.reply.disposition !== "DELIVERED";
 }

@@ -138,10 +138,21 @@ test("a few words are the route, the port or the rule; else the sentence", () =>
 });
 
 test("what was seen at a station is the worst of its steps", () => {
-  const seen = (match: "agree" | "disagree" | "not_seen") =>
-    step({ observed: { match, ts_ns: 5, point: null, drop_reason: null } });
-  expect(seenAt([seen("agree"), seen("not_seen")], true)?.seen).toBe("not_seen");
-  expect(seenAt([seen("agree")], true)).toEqual({ seen: "agree", ts_ns: 5 });
-  expect(seenAt([step({})], true)?.seen).toBe("unseen");
-  expect(seenAt([seen("agree")], false)).toBeNull();
+  const seen = (match: "agree" | "disagree" | "not_seen", visible = true) =>
+    step({
+      observed: {
+        match,
+        visible,
+        ts_ns: 5,
+        point: null,
+        drop_reason: null,
+        why: null,
+        rule: null,
+        headers: null,
+      },
+    });
+  expect(seenAt([seen("agree"), seen("not_seen")])?.mark).toBe("missed");
+  expect(seenAt([seen("agree"), seen("not_seen", false)])).toEqual({ mark: "agree", ts_ns: 5 });
+  expect(seenAt([seen("not_seen", false)])?.mark).toBe("cannot");
+  expect(seenAt([step({})])).toBeNull();
 });

@@ -49,7 +49,7 @@ function climb(scene: Scene, place: Place): Rung[] {
 
 const HUB: Rung = { id: "hub", point: { x: m.TRUNK_X, y: m.HUB_Y } };
 /** Where NICs beside the first one, and below it, are joined. */
-const NICS_Y = 40;
+export const NICS_Y = 12;
 
 /** The same in the cell's own coordinates. */
 function climbIn(box: NodeBox, place: Place): Rung[] {

@@ -3,6 +3,7 @@
 
 import * as m from "../layout/metrics.js";
 import type { Cell, Device, Group, NodeBox, Point } from "../layout/scene.js";
+import { NICS_Y } from "../layout/wires.js";
 import { drawFrame, nicSquare, podsText, tunnelRing } from "./drawcard.js";
 import { drawGhost, drawPod, drawSmallPod } from "./drawpod.js";
 import { badge } from "./marks.js";
@@ -55,8 +56,8 @@ function drawWires(pen: Pen, cell: Cell, box: NodeBox): void {
     else
       lines.push([
         { x, y: 0 },
-        { x, y: 40 },
-        { x: m.TRUNK_X, y: 40 },
+        { x, y: NICS_Y },
+        { x: m.TRUNK_X, y: NICS_Y },
       ]);
   });
   if (box.nics.length === 0 && bottom > m.HUB_Y)

@@ -3,9 +3,9 @@
 import { layoutStage, type StageLayout, type StageRow } from "../layout/stage.js";
 import type { TraceView } from "../route.js";
 import { choicesOf } from "../trace/choices.js";
-import { dispositionWords, isObserved, percent, protocolText, replyWords } from "../trace/format.js";
+import { dispositionWords, percent, protocolText, replyWords } from "../trace/format.js";
 import { columnsOf, type Direction, type Station, seenAt, tellingStep } from "../trace/stations.js";
-import type { Branch, Trace } from "../trace/types.js";
+import type { Branch, Observation, Trace } from "../trace/types.js";
 import { h, icon } from "../ui/dom.js";
 import { drawLanes, type Ends, endOf, outside, stageLegend } from "./stagelanes.js";
 import { drawCard, type Goal, mark, missed, sentence } from "./stagerows.js";
@@ -166,13 +166,13 @@ export class Stage {
     const ends = endOf(branch);
     const columns = columnsOf(branch);
     const layout = layoutStage([...columns, ...missed(columns, ends, this.goal)], clientWidth, clientHeight);
-    const observed = isObserved(branch.forward.hops) || isObserved(branch.reply?.hops ?? []);
-    const began = observed ? firstSeen(branch) : null;
+    // What was seen is laid beside the branch that the packet took.
+    const observation = trace.observation?.nearest === view.branch ? trace.observation : null;
     this.board.style.width = `${layout.width}px`;
     this.board.style.height = `${layout.height}px`;
     const cards = layout.cards.map((card) => drawCard(card));
     const rows = layout.cards.flatMap((card) =>
-      card.rows.map((row) => this.drawRow(row, layout, ends, began, view)),
+      card.rows.map((row) => this.drawRow(row, layout, ends, observation, view)),
     );
     this.board.replaceChildren(...cards, ...rows, drawLanes(layout, branch, ends), ...outside(layout, ends));
     this.bringEnd(trace, view);
@@ -182,7 +182,7 @@ export class Stage {
     row: StageRow,
     layout: StageLayout,
     ends: Ends | null,
-    began: number | null,
+    observation: Observation | null,
     view: TraceView,
   ): HTMLElement {
     const { station } = row;
@@ -201,8 +201,8 @@ export class Stage {
       return step ? [sentence(step, direction, row.column, step === failed)] : [];
     });
     const marks = (["forward", "reply"] as const).flatMap((direction) => {
-      const seen = seenAt(station[direction], began !== null);
-      return seen ? [mark(seen, direction, began ?? 0)] : [];
+      const seen = observation && seenAt(station[direction]);
+      return seen ? [mark(seen, direction, observation)] : [];
     });
     const element = h(
       "button",
@@ -271,11 +271,4 @@ function branchWords(branch: Branch): { tone: string; text: string } {
   if (words.tone === "good" && back && back.tone !== "good")
     return { tone: "bad", text: `reply ${back.short}` };
   return { tone: words.tone, text: words.tone === "good" && back ? "good both ways" : words.short };
-}
-
-function firstSeen(branch: Branch): number {
-  const times = [...branch.forward.hops, ...(branch.reply?.hops ?? [])]
-    .flatMap((hop) => hop.steps)
-    .flatMap((step) => (step.observed?.ts_ns ? [step.observed.ts_ns] : []));
-  return Math.min(...times);
 }

@@ -1,20 +1,11 @@
 // The cards and rows of a trace on its stage: for each station its place, a few words for each direction, and what was seen.
 
 import type { StageCard } from "../layout/stage.js";
-import { type Column, type Direction, type Seen, shortWords } from "../trace/stations.js";
-import type { Step } from "../trace/types.js";
+import { type Mark, markWords, sinceSent } from "../trace/observed.js";
+import { type Column, type Direction, shortWords } from "../trace/stations.js";
+import type { Observation, Step } from "../trace/types.js";
 import { h, icon } from "../ui/dom.js";
 import type { Ends } from "./stagelanes.js";
-
-const SEEN: Record<Seen, [sign: string, words: string]> = {
-  agree: ["✓", "seen as predicted"],
-  disagree: ["≠", "seen to go elsewhere"],
-  not_seen: ["○", "should have been seen, wasn't"],
-  ambiguous: ["?", "ambiguous"],
-  lost: ["?", "events were lost"],
-  extra: ["✓", "seen, not predicted"],
-  unseen: ["–", "can't be seen"],
-};
 
 /** Where the packet is to go, if that is on the map. */
 export interface Goal {
@@ -71,19 +62,16 @@ export function sentence(step: Step, direction: Direction, column: number, isEnd
 }
 
 export function mark(
-  { seen, ts_ns }: { seen: Seen; ts_ns: number | null },
+  seen: { mark: Mark; ts_ns: number | null },
   direction: Direction,
-  began: number,
+  observation: Observation,
 ): HTMLElement {
-  const [sign, words] = SEEN[seen];
-  const ms = ts_ns ? ((ts_ns - began) / 1e6).toFixed(2) : "";
+  const { sign, words } = markWords(seen.mark);
+  const way = direction === "forward" ? "forward" : "return";
   return h(
     "span",
-    {
-      class: `mark ${seen} ${direction}`,
-      title: `${direction === "forward" ? "forward" : "return"}: ${words}`,
-    },
-    h("span", { class: "ms" }, ms),
+    { class: `mark ${seen.mark} ${direction}`, title: `${way}: ${words}` },
+    h("span", { class: "ms" }, sinceSent(seen.ts_ns, observation)),
     h("span", { class: "sign", "aria-label": words }, sign),
   );
 }

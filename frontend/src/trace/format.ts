@@ -246,3 +246,10 @@ export function tellingSteps(steps: Step[], last: Step | undefined): Step[] {
       changesAbove(step).some(([field]) => field !== "ttl"),
   );
 }
+
+/** The packet arrives, but what answers it doesn't: the return path is what one wants to see. */
+export function failsOnlyOnReturn(trace: Trace): boolean {
+  const [branch, ...others] = trace.branches;
+  if (!branch?.reply || others.length > 0) return false;
+  return branch.disposition === "DELIVERED" && branch.reply.disposition !== "DELIVERED";
+}

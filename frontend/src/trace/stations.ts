@@ -1,7 +1,8 @@
 // A branch of a trace as stations: what a packet comes by in each namespace, forward and return side by side. Pure.
 
 import { hopTitle, podText } from "./format.js";
-import type { Branch, Hop, Observed, Step } from "./types.js";
+import { type Mark, markOf } from "./observed.js";
+import type { Branch, Hop, Step } from "./types.js";
 
 export type Direction = "forward" | "reply";
 
@@ -248,15 +249,13 @@ export function shortWords(step: Step): string {
   }
 }
 
-export type Seen = Observed["match"] | "extra" | "ambiguous" | "unseen";
-const WORST: Seen[] = ["disagree", "not_seen", "ambiguous", "lost", "extra", "agree"];
+const WORST: Mark[] = ["disagree", "missed", "unsure", "pending", "extra", "agree", "cannot"];
 
 /** What was observed at a station: the worst of its steps; null where nothing was observed of the trace. */
-export function seenAt(steps: Step[], isObserved: boolean): { seen: Seen; ts_ns: number | null } | null {
-  if (!isObserved || steps.length === 0) return null;
-  for (const seen of WORST) {
-    const step = steps.find((one) => one.observed?.match === seen);
-    if (step) return { seen, ts_ns: step.observed?.ts_ns ?? null };
+export function seenAt(steps: Step[]): { mark: Mark; ts_ns: number | null } | null {
+  for (const mark of WORST) {
+    const step = steps.find((one) => one.observed && markOf(one.observed, false) === mark);
+    if (step) return { mark, ts_ns: step.observed?.ts_ns ?? null };
   }
-  return { seen: "unseen", ts_ns: null };
+  return null;
 }

@@ -37,6 +37,8 @@ export class TracePanel implements Panel {
     private readonly context: Context,
     view: TraceView,
     private readonly onView: (view: TraceView) => void,
+    /** The trace that is shown is another one: more was seen. */
+    private readonly onTrace: () => void,
   ) {
     this.view = view;
     this.form = new TraceForm(context);
@@ -64,7 +66,7 @@ export class TracePanel implements Panel {
   }
 
   /** The trace that is shown: the prediction, or what it was when it was observed, with what was seen. */
-  private shownTrace(): Trace | null {
+  shownTrace(): Trace | null {
     const observed = this.view.mode === "predict" ? null : this.observe.run?.trace;
     return observed ?? this.run?.trace ?? null;
   }
@@ -75,6 +77,7 @@ export class TracePanel implements Panel {
     const branch = trace?.branches[this.view.branch] ?? trace?.branches[0];
     if (!trace || !branch || this.view.mode === "predict") return;
     this.renderBody(trace, branch, findEnd(this.context.graph, trace.flow.dst) !== undefined);
+    this.onTrace();
   }
 
   /** What is laid beside the steps; null while only the prediction is shown, or nothing was seen of this branch. */
