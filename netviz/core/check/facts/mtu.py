@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 
 from netviz.core.check.fact import Fact, Look, Table, rests_on
-from netviz.core.check.problem import Command, Problem, Where
+from netviz.core.check.problem import Affects, Command, Problem, Where
 from netviz.core.check.text import affects, command, counted, joined, place
 from netviz.core.check.wiring import Pair, Wiring, global_addr
 from netviz.core.model.addr import format_prefix, mask_ip
@@ -32,7 +32,8 @@ NEEDS = ("links", "addrs", "routes")
 # A VXLAN device's outer IP, UDP and VXLAN headers and the inner Ethernet header.
 VXLAN_OVERHEAD = {4: 50, 16: 70}
 Segment = tuple[bytes, int]
-OnSegment = tuple[str, int, int]  # ifname, MTU, the largest MTU of the node's pods
+# Ifname, MTU, the largest MTU of the node's pods, the pods.
+OnSegment = tuple[str, int, int, tuple[str, ...]]
 
 
 def _find(look: Look) -> Iterator[Problem]:
@@ -131,6 +132,7 @@ def _over_its_wire(look: Look, root: NetnsState, link: Link) -> Iterator[Problem
         f" has room for {fits}",
         consequence=f"The tunnel adds {overhead} bytes: packets of more than {fits} bytes are fragmented or lost.",
         where=place(root.netns, link),
+        affects=affects(pod_name(pod.netns) for pod in look.wiring.pods),
         check=(command(root.netns, f"ip -d link show {quoted(link.ifname)}"),),
         fix=(command(root.netns, f"ip link set {quoted(link.ifname)} mtu {fits}"),),
         rests_on=look.rests_on(),
@@ -174,9 +176,10 @@ def _segments(wiring: Wiring) -> dict[Segment, OnSegment]:
     if root is None:
         return {}
     most = max((pair.inner.mtu for pair in wiring.pairs.values()), default=0)
+    pods = tuple(pod_name(pod.netns) for pod in wiring.pods)
     tops = {root.links[ifindex].master or ifindex for ifindex in wiring.wires}
     return {
-        (mask_ip(addr.addr, addr.prefixlen), addr.prefixlen): (link.ifname, link.mtu, most)
+        (mask_ip(addr.addr, addr.prefixlen), addr.prefixlen): (link.ifname, link.mtu, most, pods)
         for addr in root.addrs.values()
         if addr.ifindex in tops and global_addr(addr) and addr.prefixlen < len(addr.addr) * 8 - 1
         for link in (root.links.get(addr.ifindex),)
@@ -187,16 +190,21 @@ def _segments(wiring: Wiring) -> dict[Segment, OnSegment]:
 def _judge(key: Hashable, held: list[tuple[str, OnSegment]]) -> Iterator[Problem]:
     assert isinstance(key, tuple)
     net, length = key
-    counts = Counter(mtu for _, (_, mtu, _) in held)
+    counts = Counter(mtu for _, (_, mtu, _, _) in held)
     usual = max(counts, key=lambda mtu: (counts[mtu], mtu))
-    for node, (dev, mtu, most) in held:
+    for node, (dev, mtu, most, mine) in held:
         if mtu != usual:
-            yield _odd_on_wire(node, dev, mtu, usual, format_prefix(net, length), counts[usual])
+            others = [pod for name, one in held if name != node for pod in one[3]]
+            reach = affects((*mine, *others), pairs=len(mine) * len(others))
+            segment = format_prefix(net, length)
+            yield _odd_on_wire(node, dev, mtu, usual, segment, counts[usual], reach)
         elif mtu < most and len(net) == 4:
             yield _told_by_icmp(node, dev, mtu, most, [])
 
 
-def _odd_on_wire(node: str, dev: str, mtu: int, usual: int, segment: str, others: int) -> Problem:
+def _odd_on_wire(
+    node: str, dev: str, mtu: int, usual: int, segment: str, others: int, reach: Affects
+) -> Problem:
     smaller, to = min(mtu, usual), node if mtu < usual else "the others"
     return Problem(
         kind="mtu-on-wire",
@@ -208,6 +216,7 @@ def _odd_on_wire(node: str, dev: str, mtu: int, usual: int, segment: str, others
         consequence=f"What is sent to {to} in packets of more than {smaller} bytes may be lost without an error.",
         where=Where(node, "", dev),
         certainty="likely",
+        affects=reach,
         check=(Command(node, "", f"ip link show {quoted(dev)}"),),
         fix=(Command(node, "", f"ip link set {quoted(dev)} mtu {usual}"),),
         rests_on=rests_on((node,), NEEDS),
@@ -221,6 +230,6 @@ FACT = Fact(
     kinds=("mtu-at-veth", "mtu-on-bridge", "mtu-under-tunnel", "mtu-at-router", "mtu-on-wire"),
     needs=NEEDS,
     find=_find,
-    table=Table("segments", NEEDS, _segments),
+    table=Table("segments", ("netns", *NEEDS), _segments),
     across=_judge,
 )

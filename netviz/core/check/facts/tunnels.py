@@ -15,7 +15,7 @@ import msgspec
 
 from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look, Table, rests_on
-from netviz.core.check.problem import Command, Edit, Problem, Where
+from netviz.core.check.problem import Affects, Command, Edit, Problem, Where
 from netviz.core.check.tables import PODS
 from netviz.core.check.text import affects, command, counted, place
 from netviz.core.check.wiring import Wiring
@@ -164,8 +164,6 @@ def _wrong_entry(
     right = info.local if isinstance(info, VxlanInfo | TunnelInfo) else b""
     remote, dev, mac = format_ip(entry.dst), quoted(link.ifname), format_mac(entry.mac)
     mended = msgspec.structs.replace(entry, dst=right)
-    mine = [name for _, names in look.ask(PODS, root.key.node) for name in names]
-    theirs = [name for _, names in look.ask(PODS, node) for name in names]
     yield Problem(
         kind="tunnel-wrong-remote",
         cause=f"{root.key.node}:{link.ifname}:{mac}",
@@ -175,7 +173,7 @@ def _wrong_entry(
         headline=f"{link.ifname} on {root.key.node} sends what is for {node} to {remote}, which isn't {node}'s address",
         consequence=f"Nothing that goes through the tunnel reaches {node} from {root.key.node}.",
         where=place(root.netns, link),
-        affects=affects([*mine, *theirs], pairs=2 * len(mine) * len(theirs)),
+        affects=_between(look, root.key.node, node),
         check=(command(root.netns, f"bridge fdb show dev {dev}"),),
         fix=(command(root.netns, f"bridge fdb replace {mac} dev {dev} dst {format_ip(right)}"),)
         if right
@@ -235,6 +233,13 @@ def _peer(look: Look, root: NetnsState, link: Link, peer: WireguardPeer) -> Iter
         yield _misfit(look, root, link, node, f"{node}'s end has {what}", format_ip(peer.endpoint))
 
 
+def _between(look: Look, node: str, other: str) -> Affects:
+    """The pods of two nodes, and all pairs between these."""
+    mine = [name for _, names in look.ask(PODS, node) for name in names]
+    theirs = [name for _, names in look.ask(PODS, other) for name in names]
+    return affects([*mine, *theirs], pairs=2 * len(mine) * len(theirs) if node != other else 0)
+
+
 def _misfit(look: Look, root: NetnsState, link: Link, node: str, what: str, remote: str) -> Problem:
     return Problem(
         kind="tunnel-misfit",
@@ -244,6 +249,7 @@ def _misfit(look: Look, root: NetnsState, link: Link, node: str, what: str, remo
         headline=f"{link.ifname} on {root.key.node} leads to {remote}, but {what}",
         consequence=f"Nothing passes the tunnel from {root.key.node} to {node}.",
         where=place(root.netns, link),
+        affects=_between(look, root.key.node, node),
         check=(
             command(root.netns, f"ip -d link show {quoted(link.ifname)}"),
             Command(node, "", "ip -d link"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Problem
+from netviz.core.check.repairs import with_link_up
 from netviz.core.check.text import affects, command, place
 from netviz.core.check.wiring import global_addr
 from netviz.core.plain import quoted
@@ -37,6 +38,7 @@ def _find(look: Look) -> Iterator[Problem]:
             check=(command(root.netns, f"ip link show {dev}"),),
             fix=() if link.up else (command(root.netns, f"ip link set {dev} up"),),
             rests_on=look.rests_on(),
+            repair=with_link_up(root, link),
         )
 
 

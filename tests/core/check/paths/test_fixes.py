@@ -134,3 +134,55 @@ def test_a_pod_without_a_default_route_is_one_problem_whomever_it_doesnt_reach()
     (problem,) = everything(net)
     assert problem.headline == "pod default/pod-1-1 has no IPv4 default route"
     assert len(problem.affects.pods) > 2
+
+
+def large(problem: Problem) -> tuple[int, int]:
+    """How many pods a problem names, and how many pairs it affects."""
+    return len(problem.affects.pods), problem.affects.pairs
+
+
+def test_a_nic_that_takes_less_names_the_pods_behind_it_and_those_that_send_there() -> None:
+    net, made = KINDS["textbook"](3, 2)
+    made["node-2"].change("ens3", mtu=1400)
+    (problem,) = everything(net)
+    assert (problem.kind, *large(problem)) == ("mtu-on-wire", 6, 8)
+
+
+def test_a_mac_of_two_nodes_is_one_problem_with_the_pods_of_both() -> None:
+    net, made = KINDS["textbook"](3, 2)
+    made["node-2"].change("ens3", mac=made["node-1"].named("ens3").mac)
+    problem = next(one for one in everything(net) if one.kind == "shared-mac")
+    assert {one.node for one in (problem.where, *problem.also_at)} == {"node-1", "node-2"}
+    assert {"default/pod-1-1", "default/pod-2-2"} <= set(problem.affects.pods)
+    assert problem.affects.pairs >= 8
+
+
+def test_a_tunnel_with_another_vni_is_one_problem_and_all_that_fails_for_it_is_its() -> None:
+    net, made = KINDS["flannel"](3, 2)
+    info = made["node-1"].named("flannel.1").info
+    assert info is not None
+    made["node-1"].change("flannel.1", info=msgspec.structs.replace(info, vni=7))
+    (problem,) = everything(net)
+    assert (problem.kind, *large(problem)) == ("tunnel-mismatch", 6, 16)
+    assert problem.flow is not None
+    assert problem.also == ()
+
+
+def test_who_is_affected_is_told_by_nodes_and_adds_up() -> None:
+    net, made = KINDS["flannel"](3, 2)
+    made["node-1"].no_route("10.244.2.0/24")
+    (problem,) = everything(net)
+    between = {(one.source, one.target): one.pairs for one in problem.affects.between}
+    assert between == {("node-1, 2 pods", "node-2, 2 pods"): 4, ("node-2, 2 pods", "node-1, 2 pods"): 4}
+    assert sum(between.values()) == problem.affects.pairs
+
+
+def test_a_wrong_fact_elsewhere_takes_nothing_that_would_stay_without_it() -> None:
+    """Two faults at one node: a route to one pod that isn't there, and none to another node's pods."""
+    net, made = KINDS["textbook"](3, 2)
+    made["node-1"].no_route("10.1.2.0/24")
+    made["node-1"].route("10.1.3.11/32", dev="cni0")
+    kinds = {problem.kind: problem for problem in everything(net)}
+    assert set(kinds) == {"no-route", "leftover-route"}
+    assert kinds["no-route"].affects.pairs == 8
+    assert "default/pod-3-1" in kinds["leftover-route"].affects.pods
