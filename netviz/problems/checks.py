@@ -13,6 +13,8 @@ from netviz.core.check.paths.audit import Picker
 from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.problem import NodeHealth, Report
+from netviz.core.check.services.check import KINDS as SERVICE_KINDS
+from netviz.core.check.services.check import ServicesCheck
 from netviz.core.check.watchers import KINDS as WATCHER_KINDS
 from netviz.core.state.node import ClusterState
 
@@ -24,7 +26,7 @@ AT_ONCE: Collection[str] = frozenset(
 
 # All kinds that there are.
 KINDS: Collection[str] = (
-    frozenset((*WATCHER_KINDS, *(kind for fact in FACTS for kind in fact.kinds))) | PATH_KINDS
+    frozenset((*WATCHER_KINDS, *SERVICE_KINDS, *(kind for fact in FACTS for kind in fact.kinds))) | PATH_KINDS
 )
 
 
@@ -54,4 +56,4 @@ def make_judge(pick: Picker, *, one_state: bool = False) -> Judge:
     `pick` picks the pairs that are audited.
     """
     facts = [fact for fact in FACTS if not (one_state and fact.compares)]
-    return Checker(facts, (PathsCheck(settings.MASQUERADE, pick),))
+    return Checker(facts, (PathsCheck(settings.MASQUERADE, pick), ServicesCheck()))

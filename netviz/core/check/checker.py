@@ -61,7 +61,7 @@ class Checker:
         """
         self._cluster = cluster
         doubted = self._watchers.follow(cluster, health)
-        health = {name: one for name, one in health.items() if cluster_of(name) is None}
+        every, health = health, {name: one for name, one in health.items() if cluster_of(name) is None}
         known, nodes = self._nodes, cluster.nodes
         news = {name: node for name, node in nodes.items() if known.get(name) is not node}
         silent = [name for name in health if name not in nodes]
@@ -83,7 +83,7 @@ class Checker:
             ill |= {name for name, node in nodes.items() if node.objects is not NO_OBJECTS}
         self._look_again(changed, ill, touched)
         for check in self._long:
-            check.follow(cluster, (*changed, *gone), health)
+            check.follow(cluster, (*changed, *gone), every)
         return self.report()
 
     def work(self) -> bool:
@@ -127,7 +127,8 @@ class Checker:
         results += filter(None, (self._watchers.result(bool(of_sources)),))
         pairs = classes = 0
         for check in self._long:
-            results.append(_with(check.result(), lost))
+            if (result := check.result()) is not None:
+                results.append(_with(result, lost))
             pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
         every = put_together(found.values(), self._long)
         problems = sorted((_doubted(problem, lost) for problem in every), key=_rank)

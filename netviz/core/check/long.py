@@ -30,7 +30,10 @@ class LongCheck(Protocol):
     def follow(
         self, cluster: ClusterState, changed: Collection[str], health: Mapping[str, NodeHealth]
     ) -> None:
-        """Take a new state; `changed` are the nodes that came, went or changed since the last one."""
+        """Take a new state; `changed` are the nodes that came, went or changed since the last one.
+
+        `health` maps sources, of clusters too, to what is known of who speaks for them.
+        """
 
     def work(self) -> bool:
         """Do one slice; tell whether anything is left to do."""
@@ -44,8 +47,8 @@ class LongCheck(Protocol):
     def reach(self, problem: Problem) -> Mapping[Ends, int]:
         """What a problem affects: from whom to whom, as long as they are few each pair by itself -> how many pairs."""
 
-    def result(self) -> CheckResult:
-        """How the check ended there: "unknown", with a reason, if something couldn't be judged."""
+    def result(self) -> CheckResult | None:
+        """How the check ended there: "unknown", with a reason, if something couldn't be judged; None: it has no subject."""
 
     def counts(self) -> tuple[int, int]:
         """How many ordered pairs of pods were judged, and in how many classes."""

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
+import msgspec
+
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.index import Index
@@ -33,6 +35,9 @@ from netviz.core.sim.section_views import (
 from netviz.core.sim.state_views import Asked, ClusterView, NetnsView, NodeView, are_those, put
 from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState
 from netviz.core.state.section import Section
+
+# The numbers that a kernel gives to what its rules are made of.
+HANDLES: Mapping[str, Any] = {"handle": 0, "handles": ()}
 
 
 class Read(NamedTuple):
@@ -86,6 +91,22 @@ class Reads:
     def hold(self, cluster: ClusterState) -> bool:
         """Tell whether this state answers every question alike."""
         return next(self.changed(cluster), None) is None
+
+    def fit(
+        self, ns: NetnsKey, other: NetnsState, bodies: Mapping[bytes, Any], sections: tuple[str, ...]
+    ) -> bool:
+        """Tell whether another namespace answers alike what this one was asked of some sections.
+
+        The handles that each kernel gives to tables, chains, sets and rules count for nothing.
+        """
+        spaces = [
+            space for node in self._view.nodes.views() for space in node.netns.views() if space.key == ns
+        ]
+        return all(
+            _alike(_without_handles(was), _without_handles(now))
+            for space in spaces
+            for _, was, now in _of_sections(space, other, bodies, sections)
+        )
 
     def sections(self) -> set[tuple[str, str]]:
         """List what was read: (node, section)."""
@@ -198,6 +219,28 @@ def _of_indexes(
                 yield from _of_part(f"{name}.{field}", node, netns, part, getattr(there, field, None))
         else:
             yield from _of_part(name, node, netns, made, there)
+
+
+def _of_sections(
+    view: NetnsView, now: NetnsState, bodies: Mapping[bytes, Any], sections: tuple[str, ...]
+) -> Iterator[Told]:
+    for name, section in vars(view).items():
+        if isinstance(section, SectionView) and name in sections:
+            yield from _of_mapping(name, view.key.node, view.key, section, getattr(now, name))
+            yield from _of_indexes(name, view.key.node, view.key, section, getattr(now, name))
+    asked = {one: was for one, was in view.asked.items() if not set(one[0].sections).isdisjoint(sections)}
+    yield from _as_one(asked, view.key.node, view.key, now, bodies)
+
+
+def _without_handles(answer: Any) -> Any:
+    """An answer as it would be in any kernel."""
+    if isinstance(answer, list | tuple):
+        return [_without_handles(one) for one in answer]
+    if isinstance(answer, dict):
+        return {key: _without_handles(one) for key, one in answer.items()}
+    fields = getattr(answer, "__struct_fields__", ())
+    blank = {name: empty for name, empty in HANDLES.items() if name in fields}
+    return msgspec.structs.replace(answer, **blank) if blank else answer
 
 
 def _built(index: Index[Any, Any], now: Mapping[Any, Any]) -> Any:

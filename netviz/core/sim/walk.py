@@ -7,6 +7,7 @@ then sends the answer back through the conntrack entries that the forward packet
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import msgspec
@@ -117,27 +118,33 @@ def simulate(cluster: ClusterState, flow: Flow, most: int | None = None) -> Trac
         return trace  # words are not worth a trace
 
 
-def _explore(cluster: ClusterState, flow: Flow, work: Work) -> tuple[list[Branch], dict[Assumption, None]]:
-    """Walk every course, in a fixed order; also returns what the walks rest on."""
-    branches: list[Branch] = []
+def courses(cluster: ClusterState, flow: Flow, work: Work) -> Iterator[Run]:
+    """Yield a run for each course, in a fixed order. It is to be walked before the next one is asked for."""
     script: list[int] = []
-    assumed: dict[Assumption, None] = {}
     findings: Findings = {}
     while True:
         run = Run(cluster, flow, script, work, findings)
         run.move = partial(_move, run)
-        branches.append(_course(run))
-        assumed |= run.assumed
+        yield run
         script = next_script(run.choices)
         if not script:
-            break
-        if work.is_done:
+            return
+
+
+def _explore(cluster: ClusterState, flow: Flow, work: Work) -> tuple[list[Branch], dict[Assumption, None]]:
+    """Walk every course, in a fixed order; also returns what the walks rest on."""
+    branches: list[Branch] = []
+    assumed: dict[Assumption, None] = {}
+    for run in courses(cluster, flow, work):
+        if branches and work.is_done:
             branches.append(Branch(None, Path(Disposition.UNKNOWN, TOO_LONG, ())))
             break
         if len(branches) >= MAX_BRANCHES:
             rest = Path(Disposition.UNKNOWN, f"more than {MAX_BRANCHES} possible courses", ())
             branches.append(Branch(None, rest))
             break
+        branches.append(_course(run))
+        assumed |= run.assumed
     return branches, assumed
 
 
@@ -176,7 +183,7 @@ def _course(run: Run) -> Branch:
     flow = run.flow
     packet = first_packet(flow)
     run.client = (flow.src_netns, packet.tuple())
-    sourceless = _asks_without_source(run, packet)
+    sourceless = asks_without_source(run, packet)
     ended = _travel(run, flow.src_netns, packet, "origin", sourceless, flow.oif)
     forward = _finish(run, ended)
     reply = None
@@ -195,7 +202,7 @@ def _finish(run: Run, ended: Ended) -> Path:
     return run.rec.path(ended.disposition, ended.reason or end_reason(ended.disposition, run.rec.last_step))
 
 
-def _asks_without_source(run: Run, packet: Packet) -> bool:
+def asks_without_source(run: Run, packet: Packet) -> bool:
     """Tell whether the sender's route is looked up before the packet has a source.
 
     A socket that was given no address asks so first, and IPv6 leaves it at that. If IPv4 finds a route, TCP asks again

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from netviz.core.check.facts import FACTS
 from netviz.core.check.paths.check import KINDS as PATH_KINDS
+from netviz.core.check.services.check import KINDS as SERVICE_KINDS
 from netviz.core.check.watchers import KINDS as WATCHER_KINDS
 
 DOC = Path(__file__).resolve().parents[3] / "docs/problems.md"
@@ -16,7 +17,8 @@ ROW = re.compile(r"^\| `([a-z-]+)` \| (.+) \| (.+) \| (certain|likely) \|$", re.
 def test_each_kind_is_documented_and_nothing_else() -> None:
     documented = [row[1] for row in ROW.finditer(DOC.read_text())]
     assert len(documented) == len(set(documented))
-    assert set(documented) == {kind for fact in FACTS for kind in fact.kinds} | PATH_KINDS | {*WATCHER_KINDS}
+    others = {*PATH_KINDS, *WATCHER_KINDS, *SERVICE_KINDS}
+    assert set(documented) == {kind for fact in FACTS for kind in fact.kinds} | others
 
 
 def test_checks_have_names_and_demands_of_their_own() -> None:

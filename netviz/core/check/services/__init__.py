@@ -1,0 +1,1 @@
+"""Services as the API has them, held against what each node's rules do."""

@@ -1,0 +1,197 @@
+"""Where what a node does with packets to a service differs from what the API asks of it; and each node's programming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import msgspec
+
+from netviz.core.check.services.datapath import Datapath, Done, Rule
+from netviz.core.intent.services import (
+    BALANCER,
+    CLUSTER,
+    NODE,
+    NODE_PORT,
+    OUTSIDE,
+    PODS,
+    End,
+    Entrance,
+    From,
+    How,
+    Ready,
+    Wanted,
+    entrances,
+    is_by_node,
+    of_port,
+    wanted,
+)
+from netviz.core.model.kubernetes import KubeService, ObjectKey
+from netviz.core.state.objects import Objects
+
+# Whose packets are followed to which entrances: each way that the rules have of their own.
+SOURCES: Mapping[How, tuple[From, ...]] = {
+    CLUSTER: (PODS, NODE),
+    "external address": (PODS, OUTSIDE),
+    BALANCER: (OUTSIDE,),
+    NODE_PORT: (NODE, OUTSIDE),
+}
+# One endpoint has that many times another one's share.
+UNEVEN = 1.5
+
+Kind = Literal["missing", "stale", "absent", "passes", "doubled"]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What differs at one entrance, for one sort of source.
+
+    `missing`: the rules lead elsewhere, and not to these endpoints. `stale`: they lead to these, which aren't to be led to.
+    `absent`: they lead nowhere. `passes`: there is nobody to lead to, and they don't refuse. `doubled`: these have more
+    than their share.
+    """
+
+    kind: Kind
+    entrance: Entrance
+    source: From
+    ends: frozenset[End] = frozenset()
+    rule: Rule = Rule()
+
+
+class Held(msgspec.Struct, frozen=True):
+    """What holding a node against services came to.
+
+    Of `judged` entrances with their sources, `translated` lead to some endpoint, of which `node_ports` by a node port.
+    """
+
+    differences: tuple[Difference, ...] = ()
+    unknown: tuple[str, ...] = ()
+    translated: int = 0
+    judged: int = 0
+    node_ports: int = 0
+
+
+class Programmed(msgspec.Struct, frozen=True):
+    """How far a node's rules do what the API asks for a service. `missing` and `stale` count endpoints.
+
+    `reason` says what is wrong, or why nothing is known.
+    """
+
+    state: Literal["programmed", "differs", "unknown"]
+    missing: int = 0
+    stale: int = 0
+    reason: str = ""
+
+
+class Port(msgspec.Struct, frozen=True):
+    """An entrance of a service, with its endpoints."""
+
+    service: KubeService
+    entrance: Entrance
+    ends: list[Ready]
+
+    @property
+    def by_node(self) -> bool:
+        """Nodes are to lead to different endpoints."""
+        return is_by_node(self.service, self.ends)
+
+
+def ports_of(objects: Objects, service: KubeService) -> list[Port]:
+    """List a service's entrances with their endpoints."""
+    return [
+        Port(service, one, of_port(objects.endpoint_slices, service, one.name, one.family))
+        for one in entrances(service)
+    ]
+
+
+def differences(port: Port, source: From, want: Wanted, done: Done) -> Iterator[Difference]:
+    """Compare what is done with what is wanted. Of what isn't known, only what contradicts is told."""
+    entrance = port.entrance
+    ends = frozenset(done.ends)
+    if stale := ends - want.may:
+        yield Difference("stale", entrance, source, stale, done.ends[min(stale)])
+    if done.unknown:
+        return
+    missing = want.must - ends
+    if missing and not ends:
+        yield Difference("absent", entrance, source, missing, done.refused or Rule())
+    elif missing:
+        yield Difference("missing", entrance, source, missing, done.ends[min(ends)])
+    elif done.passes is not None and not ends and not want.may:
+        yield Difference("passes", entrance, source, frozenset(), done.passes)
+    if done.shares and len(ends) > 1 and not port.service.affinity_s:
+        least = min(done.shares.values())
+        if doubled := frozenset(end for end, share in done.shares.items() if share > UNEVEN * least):
+            yield Difference("doubled", entrance, source, doubled, done.ends[min(doubled)])
+
+
+def sure(port: Port, done: Done, want: Wanted) -> Done:
+    """Take for unknown what a session that stands may have decided: its source goes where it went before."""
+    if port.service.affinity_s and len(done.ends) == 1 and len(want.must) > 1:
+        return msgspec.structs.replace(
+            done, unknown="session affinity may have chosen for the source that was traced"
+        )
+    return done
+
+
+def hold(datapath: Datapath, name: str, objects: Objects, ports: Iterable[Port]) -> Held:
+    """Hold a node's rules against ports of services."""
+    node = objects.kube_nodes[name]
+    found: list[Difference] = []
+    unknown: dict[str, None] = {}
+    translated = judged = node_ports = 0
+    for port in ports:
+        for source in SOURCES[port.entrance.how]:
+            want = wanted(port.service, port.ends, port.entrance.how, source, node)
+            done = sure(port, datapath.done(name, port.entrance, source), want)
+            judged += 1
+            translated += bool(done.ends)
+            node_ports += bool(done.ends) and port.entrance.how == NODE_PORT
+            if done.unknown:
+                unknown[done.unknown] = None
+            found += differences(port, source, want, done)
+    return Held(tuple(found), tuple(unknown), translated, judged, node_ports)
+
+
+def programming(
+    datapath: Datapath, objects: Objects, key: ObjectKey, nodes: Iterable[str]
+) -> dict[str, Programmed]:
+    """Say of each of these nodes how far its rules do what the API asks for a service. `datapath` follows their state."""
+    service = objects.services[key]
+    ports = ports_of(objects, service)
+    known = [name for name in nodes if name in objects.kube_nodes]
+    found: dict[str, Programmed] = {
+        name: Programmed("unknown", reason="the API knows no such node")
+        for name in nodes
+        if name not in known
+    }
+    by_node = any(port.by_node for port in ports)
+    for alike in datapath.alike(known):
+        for group in [[name] for name in alike] if by_node else [alike]:
+            found |= dict.fromkeys(group, _summed(hold(datapath, group[0], objects, ports)))
+    return found
+
+
+def _summed(held: Held) -> Programmed:
+    missing: set[End] = set()
+    stale: set[End] = set()
+    reason = ""
+    for one in held.differences:
+        if one.kind in ("missing", "absent"):
+            missing |= one.ends
+        elif one.kind == "stale":
+            stale |= one.ends
+        reason = reason or SAID[one.kind]
+    if held.differences:
+        return Programmed("differs", len(missing), len(stale), reason)
+    if held.unknown:
+        return Programmed("unknown", reason=held.unknown[0])
+    return Programmed("programmed")
+
+
+SAID: Mapping[Kind, str] = {
+    "missing": "endpoints are missing",
+    "stale": "its rules lead to endpoints that the API doesn't have",
+    "absent": "its rules lead nowhere",
+    "passes": "there is no endpoint, and its rules don't refuse",
+    "doubled": "one endpoint has more than its share",
+}

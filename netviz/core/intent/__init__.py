@@ -1,0 +1,1 @@
+"""What Kubernetes' objects ask of the network: endpoints wanted, and flows allowed."""
