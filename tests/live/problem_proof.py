@@ -43,8 +43,8 @@ class Watch:
         self._state = ClusterState()
 
     def look(self) -> Report:
-        """Collect every node as `python -m agents snapshot` does, in this process, and judge until nothing is left."""
-        now = self._collect()
+        """Collect every node, and judge until nothing is left."""
+        now = self.collect()
         nodes = {
             name: apply(self._state.nodes[name], diff(self._state.nodes[name], node))
             if name in self._state.nodes
@@ -57,7 +57,8 @@ class Watch:
             pass
         return self._judge.report()
 
-    def _collect(self) -> ClusterState:
+    def collect(self) -> ClusterState:
+        """Collect every node as `python -m agents snapshot` does, in this process."""
         files = []
         with tempfile.TemporaryDirectory() as folder:
             for name, node in self._cluster.nodes.items():

@@ -5,8 +5,9 @@ While what the API says isn't known whole and followed, nothing is judged: it wo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Hashable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 
+from netviz.core.check.long import Ends
 from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem, Result
 from netviz.core.check.services.datapath import Datapath
 from netviz.core.check.services.differences import Difference as Differs
@@ -141,7 +142,7 @@ class ServicesCheck:
         """A difference between API and rules follows from no record."""
         return None
 
-    def reach(self, problem: Problem) -> Mapping[Hashable, int]:
+    def reach(self, problem: Problem) -> Mapping[Ends, int]:
         """No pairs are counted."""
         return {}
 

@@ -82,10 +82,14 @@ class Teller:
                 yield self._behind(name, ["/".join(one) for one in services], rest)
                 continue
             parts: dict[tuple[Any, ...], list[Difference]] = {}
+            misled = {(one.entrance.service, one.entrance.name) for one in rest if one.kind == "stale"}
             for one in rest:
-                parts.setdefault((one.entrance.service, one.entrance.name, one.kind), []).append(one)
+                port = one.entrance.service, one.entrance.name
+                # What leads to a wrong endpoint, and to a right one no more, is one cause.
+                kind = "stale" if one.kind == "missing" and port in misled else one.kind
+                parts.setdefault((*port, kind), []).append(one)
             for key, same in parts.items():
-                group = (*key, frozenset(end for one in same for end in one.ends))
+                group = (*key, frozenset((one.kind, end) for one in same for end in one.ends))
                 groups.setdefault(group, Group(same, [])).nodes.append(name)
         for each in groups.values():
             yield self._differs(each)
@@ -135,8 +139,9 @@ class Teller:
 
     def _differs(self, group: Group) -> Problem:
         found, nodes = group
-        one = found[0]
-        ends = sorted({end for each in found for end in each.ends})
+        one = next((each for each in found if each.kind == "stale"), found[0])
+        ends = sorted({end for each in found if each.kind == one.kind for end in each.ends})
+        lacks = sorted({end for each in found if each.kind != one.kind for end in each.ends})
         service = "/".join(one.entrance.service)
         port = f"{service}:{one.entrance.name}" if one.entrance.name else service
         names = self._end(ends[0]) if len(ends) == 1 else joined(map(_text, ends), 2)
@@ -182,7 +187,7 @@ class Teller:
                     f" -l kubernetes.io/service-name={quoted(one.entrance.service[1])} -o yaml",
                 ),
             ),
-            also=_said(one.rule),
+            also=(*_said(one.rule), *([f"No rule leads to {joined(map(_text, lacks))}"] if lacks else [])),
             pods=[self._pods[end[0]] for end in ends if end[0] in self._pods],
         )
 
