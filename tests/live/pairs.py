@@ -2,8 +2,10 @@
 
     make proof-pairs [ARGS='--networks N --seed FIRST']
 
-An echo request of the usual size goes from each pod to each other's address; it passes if an answer comes back. The check
-judges the state that was read before. Pairs of which it says that nobody knows, or that chance decides, are counted apart.
+What the check asks of a pair is sent: an echo request of the usual size from each pod to each other's address, and a
+connection to the lowest port on which that listens, over IPv4 and over IPv6. A flow passes if its answer comes back. The check
+judges the state that was read before. Said of which it says that nobody knows, or that chance decides, are counted apart;
+of a flow that is broken the check asks the pair nothing more, so nothing more is sent.
 """
 
 from __future__ import annotations
@@ -16,44 +18,77 @@ import struct
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from lab import netns
 from lab.randomnet.generate import generate
 from netviz.core.check.paths.check import PathsCheck
-from netviz.core.check.paths.contract import Ask, arrives_at, families, judge
+from netviz.core.check.paths.contract import Ask, arrives_at, between, judge
 from netviz.core.check.paths.judge import Simulator
 from netviz.core.model.addr import format_ip
-from netviz.core.model.ids import NetnsKey
-from netviz.core.sim.trace import CERTAIN
+from netviz.core.sim.outcome import BREAKS, GOOD, branch_outcome
+from netviz.core.sim.trace import UNCERTAIN, Flow
 from netviz.core.state.node import ClusterState, NetnsState
 from tests.live.oracle.build import Built, built
 from tests.live.oracle.collect import collect, collect_now
+from tests.live.oracle.send import Session
 
 PASSES = {"good": True, "breaks-contract": True, "broken": False, "denied": False}
 DOCS = Path(__file__).resolve().parents[2] / "docs/proofs/pairs.md"
 WAIT_S = 0.6
-ECHO, ECHO_REPLY, ECHO_ID, PAYLOAD = 8, 0, 1, 56
+# An echo request and its answer of each IP version: protocol, both types.
+ECHOES = {4: (socket.IPPROTO_ICMP, 8, 0), 16: (socket.IPPROTO_ICMPV6, 128, 129)}
+PAYLOAD = 56
+ASKED = ("icmp", "tcp")
 
 
-def passes(up: Built, source: NetnsState, addr: bytes) -> bool:
-    """Send an echo request from a pod; tells whether it is answered."""
-    place = next(place for place in up.network.places if place.name == pod_of(source))
-    with netns.entered_path(up.path(place)):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    with sock:
-        head = struct.pack("!BBHHH", ECHO, 0, 0, ECHO_ID, 1) + bytes(PAYLOAD)
-        request = head[:2] + struct.pack("!H", checksum(head)) + head[4:]
-        try:
-            sock.sendto(request, (format_ip(addr), 0))
-        except OSError:
-            return False
-        return answered(sock)
+class Said(msgspec.Struct, frozen=True):
+    """A flow that the check asks of a pair, and the verdict; "" where chance decides, or nobody knows."""
+
+    ask: Ask
+    flow: Flow
+    verdict: str
 
 
-def answered(sock: socket.socket) -> bool:
-    """Wait for the answer to the echo request that a socket has sent."""
+def passes(up: Built, one: Said) -> bool:
+    """Send a flow's first packet from its pod; tells whether it is answered."""
+    ask, flow = one.ask, one.flow
+    place = next(place for place in up.network.places if place.name == pod_of(ask.source))
+    family = socket.AF_INET6 if len(ask.addr) == 16 else socket.AF_INET
+    try:
+        with netns.entered_path(up.path(place)):
+            if ask.proto == "tcp":
+                sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            else:
+                sock = socket.socket(family, socket.SOCK_RAW, ECHOES[len(ask.addr)][0])
+        with sock:
+            return connects(sock, flow) if ask.proto == "tcp" else answers(sock, flow)
+    except OSError:
+        return False
+
+
+def connects(sock: socket.socket, flow: Flow) -> bool:
+    """Open a connection, and break it off. Raises: OSError."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("", flow.sport))
+    sock.connect_ex((format_ip(flow.dst), flow.dport))
+    return bool(select.select([], [sock], [], WAIT_S)[1]) and not sock.getsockopt(
+        socket.SOL_SOCKET, socket.SO_ERROR
+    )
+
+
+def answers(sock: socket.socket, flow: Flow) -> bool:
+    """Send an echo request; tells whether it is answered. Raises: OSError."""
+    _, request, reply = ECHOES[len(flow.dst)]
+    head = struct.pack("!BBHHH", request, 0, 0, flow.sport, 1) + bytes(PAYLOAD)
+    # The kernel sums up ICMPv6 itself.
+    sock.sendto(head[:2] + struct.pack("!H", checksum(head)) + head[4:], (format_ip(flow.dst), 0))
     deadline = time.monotonic() + WAIT_S
     while (left := deadline - time.monotonic()) > 0:
         if not select.select([sock], [], [], left)[0]:
@@ -62,8 +97,11 @@ def answered(sock: socket.socket) -> bool:
             data = sock.recv(2048)
         except OSError:
             continue
-        kind, _, _, ident, _ = struct.unpack_from("!BBHHH", data, (data[0] & 15) * 4)
-        if (kind, ident) == (ECHO_REPLY, ECHO_ID):
+        # A raw socket of IPv4 hands out the IP header, one of IPv6 doesn't.
+        kind, _, _, ident, _ = struct.unpack_from(
+            "!BBHHH", data, 0 if len(flow.dst) == 16 else (data[0] & 15) * 4
+        )
+        if (kind, ident) == (reply, flow.sport):
             return True
     return False
 
@@ -72,7 +110,7 @@ def checksum(data: bytes) -> int:
     """Sum up an ICMP message (RFC 1071)."""
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
-    return ~(total + (total >> 16)) & 0xFFFF
+    return int(~(total + (total >> 16)) & 0xFFFF)
 
 
 def pod_of(ns: NetnsState) -> str:
@@ -81,20 +119,26 @@ def pod_of(ns: NetnsState) -> str:
     return ns.netns.pod.name
 
 
-def said(check: PathsCheck, cluster: ClusterState, source: NetnsKey, target: NetnsState, addr: bytes) -> str:
-    """Say what the check says of a pair's echo; "" where chance decides, or nobody knows."""
-    judged = check.known.get(check.pairs.key_of(source, target.key))
-    if judged is None:
-        return ""
-    found = next((one for one in judged.found if one.ask == f"icmp{len(addr)}"), None)
-    if found is None or found.verdict not in PASSES:
-        return ""
-    ask = Ask(cluster.nodes[source.node].netns[source], target, addr, "icmp")
-    traced = Simulator(cluster).trace(ask)
-    if traced is None or traced[1].certainty != CERTAIN or not arrives_at(traced[1], target):
-        return ""  # an echo doesn't say who answered it
-    assert judge(ask, traced[1]) == found.verdict, "the check says otherwise than the pair's own trace"
-    return found.verdict
+def said(check: PathsCheck, cluster: ClusterState, ends: tuple[NetnsState, NetnsState]) -> Iterator[Said]:
+    """Say what the check says of each flow that it asks of a pair.
+
+    Raises: AssertionError where a pair's own trace says otherwise than its class.
+    """
+    source, target = ends
+    judged = check.known.get(check.pairs.key_of(source.key, target.key))
+    verdicts = {one.ask: one.verdict for one in judged.found} if judged is not None else {}
+    for ask in between(source, target):
+        verdict = verdicts.get(f"{ask.proto}{len(ask.addr)}")
+        traced = Simulator(cluster).trace(ask)
+        if ask.proto not in ASKED or verdict is None or traced is None:
+            continue
+        flow, trace = traced
+        fates = {branch_outcome(trace, branch) in (GOOD, BREAKS) for branch in trace.branches}
+        # An answer doesn't say whose it is.
+        certain = trace.certainty != UNCERTAIN and len(fates) == 1 and arrives_at(trace, target)
+        if certain and judge(ask, trace) != verdict:
+            raise AssertionError(f"its class is {verdict}, its own trace {judge(ask, trace)}")
+        yield Said(ask, flow, verdict if certain and verdict in PASSES else "")
 
 
 def checked(cluster: ClusterState) -> PathsCheck:
@@ -106,36 +150,61 @@ def checked(cluster: ClusterState) -> PathsCheck:
 
 
 def compare(seed: int) -> tuple[Counter[str], list[str]]:
-    """Build a network and lay what the check says of each pair beside what packets meet.
+    """Build a network and lay what the check says of each pair's flows beside what packets meet.
 
-    Packets leave entries behind, for neighbours and in forwarding tables: where a pair differs, the state is read anew, and
-    the pair is judged and sent once more.
+    Packets leave entries behind, for neighbours, in forwarding tables and of connections: where a flow differs, the state
+    is read anew, and the flow is judged and sent once more.
     """
     counts: Counter[str] = Counter()
     wrong: list[str] = []
-    with built(generate(seed)) as up:
+    network = msgspec.structs.replace(generate(seed), probes=[])
+    with built(network) as up, closing(Session(up)) as session:
+        session.prepare()
         cluster = collect(up)
-        check = checked(cluster)
         pods = [
-            ns for node in cluster.nodes.values() for ns in node.netns.values() if ns.netns.pod is not None
+            ns.key
+            for node in cluster.nodes.values()
+            for ns in node.netns.values()
+            if ns.netns.pod is not None
         ]
-        for source, target in ((one, other) for one in pods for other in pods if one is not other):
-            addr = families(target).get(4)
-            if addr is None or 4 not in families(source):
-                continue
-            verdict = said(check, cluster, source.key, target, addr)
-            got = passes(up, source, addr) if verdict else False
-            if verdict and got != PASSES[verdict]:
-                counts["judged again"] += 1
-                cluster = collect_now(up)
-                check = checked(cluster)
-                verdict = said(check, cluster, source.key, target, addr)
-                got = passes(up, source, addr) if verdict else False
-            counts["undecided" if not verdict else "passes" if got else "broken"] += 1
-            if verdict and got != PASSES[verdict]:
-                end = "passes" if got else "fails"
-                wrong.append(f"{seed}: {pod_of(source)} to {pod_of(target)}: {verdict}, and it {end}")
+        check = checked(cluster)
+        for ends in ((one, other) for one in pods for other in pods if one != other):
+            counts["pairs"] += 1
+            source, target = (cluster.nodes[key.node].netns[key] for key in ends)
+            named = f"{seed}: {pod_of(source)} to {pod_of(target)}"
+            try:
+                for one in list(said(check, cluster, (source, target))):
+                    what = f"{one.ask.proto} over {'IPv6' if len(one.ask.addr) == 16 else 'IPv4'}"
+                    if not agrees(up, one, counts):
+                        counts["judged again"] += 1
+                        cluster = collect_now(up)
+                        check = checked(cluster)
+                        source, target = (cluster.nodes[key.node].netns[key] for key in ends)
+                        again = [
+                            new
+                            for new in said(check, cluster, (source, target))
+                            if (new.ask.proto, new.ask.addr) == (one.ask.proto, one.ask.addr)
+                        ]
+                        if any(not agrees(up, new, counts) for new in again):
+                            wrong.append(f"{named}: {what}: {again[0].verdict}, and it isn't")
+                            counts["wrong"] += 1
+            except AssertionError as error:
+                wrong.append(f"{named}: {error}")
+                counts["wrong"] += 1
     return counts, wrong
+
+
+def agrees(up: Built, one: Said, counts: Counter[str]) -> bool:
+    """Send a flow, if anything is said of it, and tell whether it goes as was said; counted where it does."""
+    what = f"{one.ask.proto} {'IPv6' if len(one.ask.addr) == 16 else 'IPv4'}"
+    if not one.verdict:
+        counts[f"{what} undecided"] += 1
+        return True
+    got = passes(up, one)
+    if got != PASSES[one.verdict]:
+        return False
+    counts[f"{what} {'passes' if got else 'broken'}"] += 1
+    return True
 
 
 def main(argv: list[str]) -> int:
@@ -151,22 +220,41 @@ def main(argv: list[str]) -> int:
         counts, found = compare(seed)
         total += counts
         wrong += found
+        print(f"{seed}: {dict(counts)}", file=sys.stderr, flush=True)
         for line in found:
             print(line, flush=True)
-    lines = [
-        f"{options.networks} networks: "
-        + ", ".join(f"{total[k]} {k}" for k in ("passes", "broken", "undecided", "judged again"))
-    ]
-    lines.append(f"{len(wrong)} pairs judged otherwise than they are")
-    print("\n".join(lines))
-    when = f"{datetime.now(UTC):%Y-%m-%d}, Linux {os.uname().release}"
-    text = (
-        "# Every pair for real\n\n"
-        + f"{when}, from seed {options.seed}.\n\n"
-        + "\n".join(f"- {x}" for x in (*lines, *wrong))
-    )
-    options.report.write_text(text + "\n")
+    text = report(options.seed, options.networks, total, wrong)
+    print(text)
+    options.report.write_text(text)
     return 1 if wrong else 0
+
+
+def report(seed: int, networks: int, total: Counter[str], wrong: list[str]) -> str:
+    """Write what many networks came to."""
+    lines = [
+        "# Every pair for real",
+        "",
+        f"Written by `make proof-pairs` on {datetime.now(UTC):%Y-%m-%d}, Linux {os.uname().release}: {networks} small random"
+        f" networks of the oracle, from seed {seed}.",
+        "Of each pair of pods what the check asks is sent for real, and laid beside what the check says of it. Of a pair with a"
+        " broken flow the check asks no more. *Undecided*: chance decides, nobody knows, or another pod may answer.",
+        "",
+        "| flow | passes, as said | broken, as said | undecided |",
+        "| --- | --- | --- | --- |",
+    ]
+    for what in (f"{proto} {family}" for proto in ASKED for family in ("IPv4", "IPv6")):
+        cells = (total[f"{what} {end}"] for end in ("passes", "broken", "undecided"))
+        lines.append(
+            f"| {what.replace('icmp', 'echo').replace('tcp', 'TCP')} | " + " | ".join(map(str, cells)) + " |"
+        )
+    lines += [
+        "",
+        f"- {total['pairs']} pairs of pods.",
+        f"- {total['judged again']} flows were judged and sent again, after the first packets had left entries behind.",
+        f"- {len(wrong)} flows are otherwise than the check says.",
+        *(f"- {line}" for line in wrong),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

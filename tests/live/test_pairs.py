@@ -13,4 +13,4 @@ pytestmark = pytest.mark.live
 def test_pairs_that_the_check_calls_broken_are_the_broken_ones(seed: int) -> None:
     counts, wrong = compare(seed)
     assert wrong == []
-    assert counts["passes"] + counts["broken"] > 0
+    assert sum(number for what, number in counts.items() if what.endswith(("passes", "broken"))) > 0
