@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import select
 import socket
 import struct
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.paths.contract import Ask, arrives_at, between, judge
 from netviz.core.check.paths.judge import Simulator
 from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.outcome import BREAKS, GOOD, branch_outcome
 from netviz.core.sim.trace import UNCERTAIN, Flow
 from netviz.core.state.node import ClusterState, NetnsState
@@ -40,7 +41,10 @@ from tests.live.oracle.send import Session
 
 PASSES = {"good": True, "breaks-contract": True, "broken": False, "denied": False}
 DOCS = Path(__file__).resolve().parents[2] / "docs/proofs/pairs.md"
-WAIT_S = 0.6
+END = {"": "undecided"} | {verdict: "passes" if so else "broken" for verdict, so in PASSES.items()}
+TWOFOLD = "twofold"
+# Longer than the kernel looks for a neighbour in these networks.
+WAIT_S = 0.4
 # An echo request and its answer of each IP version: protocol, both types.
 ECHOES = {4: (socket.IPPROTO_ICMP, 8, 0), 16: (socket.IPPROTO_ICMPV6, 128, 129)}
 PAYLOAD = 56
@@ -48,59 +52,59 @@ ASKED = ("icmp", "tcp")
 
 
 class Said(msgspec.Struct, frozen=True):
-    """A flow that the check asks of a pair, and the verdict; "" where chance decides, or nobody knows."""
+    """A flow that the check asks of a pair, and the verdict.
+
+    "": chance decides, or nobody knows; TWOFOLD: the pair's class is judged otherwise than its own trace.
+    """
 
     ask: Ask
     flow: Flow
     verdict: str
 
+    @property
+    def name(self) -> str:
+        """Whose flow it is, for a report."""
+        assert self.ask.target is not None
+        return f"{pod_of(self.ask.source)} to {pod_of(self.ask.target)}, {named(self.ask)}"
+
 
 def passes(up: Built, one: Said) -> bool:
     """Send a flow's first packet from its pod; tells whether it is answered."""
-    ask, flow = one.ask, one.flow
-    place = next(place for place in up.network.places if place.name == pod_of(ask.source))
-    family = socket.AF_INET6 if len(ask.addr) == 16 else socket.AF_INET
-    try:
-        with netns.entered_path(up.path(place)):
-            if ask.proto == "tcp":
-                sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            else:
-                sock = socket.socket(family, socket.SOCK_RAW, ECHOES[len(ask.addr)][0])
-        with sock:
-            return connects(sock, flow) if ask.proto == "tcp" else answers(sock, flow)
-    except OSError:
-        return False
+    place = next(place for place in up.network.places if place.name == pod_of(one.ask.source))
+    family = socket.AF_INET6 if len(one.flow.dst) == 16 else socket.AF_INET
+    tcp = one.ask.proto == "tcp"
+    kind, proto = (socket.SOCK_STREAM, 0) if tcp else (socket.SOCK_RAW, ECHOES[len(one.flow.dst)][0])
+    with netns.entered_path(up.path(place)):
+        sock = socket.socket(family, kind, proto)
+    with sock:
+        sock.settimeout(WAIT_S)
+        try:
+            return connects(sock, one.flow) if tcp else answers(sock, one.flow)
+        except OSError:
+            return False
 
 
 def connects(sock: socket.socket, flow: Flow) -> bool:
-    """Open a connection, and break it off. Raises: OSError."""
+    """Open a connection, and break it off. Raises: OSError where it can't be opened."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind(("", flow.sport))
-    sock.connect_ex((format_ip(flow.dst), flow.dport))
-    return bool(select.select([], [sock], [], WAIT_S)[1]) and not sock.getsockopt(
-        socket.SOL_SOCKET, socket.SO_ERROR
-    )
+    sock.connect((format_ip(flow.dst), flow.dport))
+    return True
 
 
 def answers(sock: socket.socket, flow: Flow) -> bool:
-    """Send an echo request; tells whether it is answered. Raises: OSError."""
+    """Send an echo request and wait for its answer. Raises: OSError where there is none."""
     _, request, reply = ECHOES[len(flow.dst)]
     head = struct.pack("!BBHHH", request, 0, 0, flow.sport, 1) + bytes(PAYLOAD)
-    # The kernel sums up ICMPv6 itself.
+    # Of ICMPv6 the kernel makes the checksum itself.
     sock.sendto(head[:2] + struct.pack("!H", checksum(head)) + head[4:], (format_ip(flow.dst), 0))
     deadline = time.monotonic() + WAIT_S
-    while (left := deadline - time.monotonic()) > 0:
-        if not select.select([sock], [], [], left)[0]:
-            return False
-        try:
-            data = sock.recv(2048)
-        except OSError:
-            continue
+    while time.monotonic() < deadline:
+        data = sock.recv(2048)
         # A raw socket of IPv4 hands out the IP header, one of IPv6 doesn't.
-        kind, _, _, ident, _ = struct.unpack_from(
-            "!BBHHH", data, 0 if len(flow.dst) == 16 else (data[0] & 15) * 4
-        )
+        start = 0 if len(flow.dst) == 16 else (data[0] & 15) * 4
+        kind, _, _, ident, _ = struct.unpack_from("!BBHHH", data, start)
         if (kind, ident) == (reply, flow.sport):
             return True
     return False
@@ -119,92 +123,74 @@ def pod_of(ns: NetnsState) -> str:
     return ns.netns.pod.name
 
 
-def said(check: PathsCheck, cluster: ClusterState, ends: tuple[NetnsState, NetnsState]) -> Iterator[Said]:
-    """Say what the check says of each flow that it asks of a pair.
+class Judged:
+    """A state that is judged to the end."""
 
-    Raises: AssertionError where a pair's own trace says otherwise than its class.
-    """
-    source, target = ends
-    judged = check.known.get(check.pairs.key_of(source.key, target.key))
-    verdicts = {one.ask: one.verdict for one in judged.found} if judged is not None else {}
-    for ask in between(source, target):
-        verdict = verdicts.get(f"{ask.proto}{len(ask.addr)}")
-        traced = Simulator(cluster).trace(ask)
-        if ask.proto not in ASKED or verdict is None or traced is None:
-            continue
-        flow, trace = traced
-        fates = {branch_outcome(trace, branch) in (GOOD, BREAKS) for branch in trace.branches}
-        # An answer doesn't say whose it is.
-        certain = trace.certainty != UNCERTAIN and len(fates) == 1 and arrives_at(trace, target)
-        if certain and judge(ask, trace) != verdict:
-            raise AssertionError(f"its class is {verdict}, its own trace {judge(ask, trace)}")
-        yield Said(ask, flow, verdict if certain and verdict in PASSES else "")
+    def __init__(self, cluster: ClusterState) -> None:
+        self.pods = {
+            ns.key: ns for node in cluster.nodes.values() for ns in node.netns.values() if ns.netns.pod
+        }
+        self._check = PathsCheck()
+        self._check.follow(cluster)
+        self._check.finish()
+        self._simulator = Simulator(cluster)
+
+    def said(self, ends: tuple[NetnsKey, NetnsKey]) -> Iterator[Said]:
+        """Say what the check says of each flow that it asks of a pair."""
+        target = self.pods[ends[1]]
+        judged = self._check.known.get(self._check.pairs.key_of(*ends))
+        verdicts = {one.ask: one.verdict for one in judged.found} if judged is not None else {}
+        for ask in between(self.pods[ends[0]], target):
+            verdict = verdicts.get(f"{ask.proto}{len(ask.addr)}")
+            if ask.proto not in ASKED or verdict is None or (traced := self._simulator.trace(ask)) is None:
+                continue
+            flow, trace = traced
+            fates = {branch_outcome(trace, branch) in (GOOD, BREAKS) for branch in trace.branches}
+            # An answer doesn't say whose it is.
+            certain = trace.certainty != UNCERTAIN and len(fates) == 1 and arrives_at(trace, target)
+            if certain and judge(ask, trace) != verdict:
+                yield Said(ask, flow, TWOFOLD)
+            else:
+                yield Said(ask, flow, verdict if certain and verdict in PASSES else "")
 
 
-def checked(cluster: ClusterState) -> PathsCheck:
-    """Judge a state to the end."""
-    check = PathsCheck()
-    check.follow(cluster)
-    check.finish()
-    return check
+def named(ask: Ask) -> str:
+    """Name what is asked: "icmp IPv4"."""
+    return f"{ask.proto} {'IPv6' if len(ask.addr) == 16 else 'IPv4'}"
 
 
 def compare(seed: int) -> tuple[Counter[str], list[str]]:
     """Build a network and lay what the check says of each pair's flows beside what packets meet.
 
     Packets leave entries behind, for neighbours, in forwarding tables and of connections: where a flow differs, the state
-    is read anew, and the flow is judged and sent once more.
+    is read anew, and its pair is judged and its flows are sent once more.
     """
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     network = msgspec.structs.replace(generate(seed), probes=[])
     with built(network) as up, closing(Session(up)) as session:
         session.prepare()
-        cluster = collect(up)
-        pods = [
-            ns.key
-            for node in cluster.nodes.values()
-            for ns in node.netns.values()
-            if ns.netns.pod is not None
-        ]
-        check = checked(cluster)
-        for ends in ((one, other) for one in pods for other in pods if one != other):
+        now = Judged(collect(up))
+        for ends in [(one, other) for one in now.pods for other in now.pods if one != other]:
             counts["pairs"] += 1
-            source, target = (cluster.nodes[key.node].netns[key] for key in ends)
-            named = f"{seed}: {pod_of(source)} to {pod_of(target)}"
-            try:
-                for one in list(said(check, cluster, (source, target))):
-                    what = f"{one.ask.proto} over {'IPv6' if len(one.ask.addr) == 16 else 'IPv4'}"
-                    if not agrees(up, one, counts):
-                        counts["judged again"] += 1
-                        cluster = collect_now(up)
-                        check = checked(cluster)
-                        source, target = (cluster.nodes[key.node].netns[key] for key in ends)
-                        again = [
-                            new
-                            for new in said(check, cluster, (source, target))
-                            if (new.ask.proto, new.ask.addr) == (one.ask.proto, one.ask.addr)
-                        ]
-                        if any(not agrees(up, new, counts) for new in again):
-                            wrong.append(f"{named}: {what}: {again[0].verdict}, and it isn't")
-                            counts["wrong"] += 1
-            except AssertionError as error:
-                wrong.append(f"{named}: {error}")
-                counts["wrong"] += 1
+            sent = [(one, goes_as_said(up, one)) for one in now.said(ends)]
+            if not all(right for _, right in sent):
+                counts["judged again"] += 1
+                now = Judged(collect_now(up))
+                sent = [(one, goes_as_said(up, one)) for one in now.said(ends)]
+            for one, right in sent:
+                if right:
+                    counts[f"{named(one.ask)} {END[one.verdict]}"] += 1
+                else:
+                    wrong.append(f"{seed}: {one.name}: {one.verdict}, and it isn't")
     return counts, wrong
 
 
-def agrees(up: Built, one: Said, counts: Counter[str]) -> bool:
-    """Send a flow, if anything is said of it, and tell whether it goes as was said; counted where it does."""
-    what = f"{one.ask.proto} {'IPv6' if len(one.ask.addr) == 16 else 'IPv4'}"
-    if not one.verdict:
-        counts[f"{what} undecided"] += 1
-        return True
-    got = passes(up, one)
-    if got != PASSES[one.verdict]:
+def goes_as_said(up: Built, one: Said) -> bool:
+    """Send a flow of which something is said, and tell whether that is so."""
+    if one.verdict == TWOFOLD:
         return False
-    counts[f"{what} {'passes' if got else 'broken'}"] += 1
-    return True
+    return not one.verdict or passes(up, one) is PASSES[one.verdict]
 
 
 def main(argv: list[str]) -> int:
@@ -212,17 +198,19 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.live.pairs")
     parser.add_argument("--networks", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=2, help="networks at once")
     parser.add_argument("--report", type=Path, default=DOCS)
     options = parser.parse_args(argv)
     total: Counter[str] = Counter()
     wrong: list[str] = []
-    for seed in range(options.seed, options.seed + options.networks):
-        counts, found = compare(seed)
-        total += counts
-        wrong += found
-        print(f"{seed}: {dict(counts)}", file=sys.stderr, flush=True)
-        for line in found:
-            print(line, flush=True)
+    seeds = range(options.seed, options.seed + options.networks)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for seed, (counts, found) in zip(seeds, pool.map(compare, seeds), strict=True):
+            total += counts
+            wrong += found
+            print(f"{seed}: {dict(counts)}", file=sys.stderr, flush=True)
+            for line in found:
+                print(line, flush=True)
     text = report(options.seed, options.networks, total, wrong)
     print(text)
     options.report.write_text(text)
@@ -250,7 +238,7 @@ def report(seed: int, networks: int, total: Counter[str], wrong: list[str]) -> s
     lines += [
         "",
         f"- {total['pairs']} pairs of pods.",
-        f"- {total['judged again']} flows were judged and sent again, after the first packets had left entries behind.",
+        f"- {total['judged again']} pairs were judged and sent again, after the first packets had left entries behind.",
         f"- {len(wrong)} flows are otherwise than the check says.",
         *(f"- {line}" for line in wrong),
     ]
