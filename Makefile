@@ -15,7 +15,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: proof-pairs help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems
+.PHONY: proof-pairs help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -84,7 +84,10 @@ lock:  ## pin the packages anew that requirements*.in ask for
 proof-pairs: setup-test  ## every pair of pods of small random networks for real, against the check of all pairs (docs/proofs)
 	$(PY) -m tests.live.pairs $(ARGS)
 
-proof-lab proof-faults proof-problems: setup-test  ## every kind of network, every fault of the lab: real packets, predictions, what is found unasked (docs/proofs)
+proof-churn: setup-test  ## half an hour of churn at 50 changes a second without a false problem, as root (docs/proofs)
+	$(PY) -m tests.live.churn_proof $(ARGS)
+
+proof-lab proof-faults proof-problems proof-healthy: setup-test  ## every kind of network, every fault of the lab: real packets, predictions, what is found unasked (docs/proofs)
 	$(PY) -m tests.live.proof $(@:proof-%=%) $(ARGS)
 
 clean:  ## remove what set-up and runs made

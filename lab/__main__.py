@@ -15,6 +15,7 @@ from typing import TextIO
 from lab import kinds, privileges, userns, visit
 from lab.churn import run_churn
 from lab.cluster import Cluster, LabError, running, sweep
+from lab.cni_verify import command as cni_verify
 from lab.faults import FAULTS, apply_fault, describe, listed, mend
 from lab.spec import ClusterSpec
 from netviz.core.plain import plain
@@ -243,6 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("argv", nargs=argparse.REMAINDER)
     run.set_defaults(run=_exec)
     _add_changing_commands(commands)
+    cni_verify.add_to(commands)
     commands.add_parser("sweep", help="remove what killed runs left behind").set_defaults(run=_sweep)
     return parser
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lab import plan, xtables
+from lab.cni.conf import Json, of_node, parse
+from lab.cni.runtime import Attachment, Runtime
 from lab.echo import PORT
 from lab.fabric import Site
 from lab.kinds.base import Kind
@@ -32,9 +32,9 @@ BIN = Path("/usr/lib/cni")
 NETWORK = "lab-net"
 HOST_PORT = 18080
 _VERSION = "1.0.0"
+_LIST = "net.d/10-lab.conflist"
 _AGENT = '-m comment --comment "ip-masq-agent: {}"'
 _FIRST_INDEX = 2
-Json = dict[str, Any]
 
 
 class Cni(Kind):
@@ -85,22 +85,21 @@ class Cni(Kind):
         super().build_node(site, spec, node)
         where = _folder(site, node)
         (where / "net.d").mkdir(parents=True)
-        (where / "results").mkdir()
-        made = {"cniVersion": _VERSION, "name": NETWORK, "plugins": _plugins(self.variant(spec), where, node)}
-        (where / "net.d/10-lab.conflist").write_text(json.dumps(made, indent=1))
+        made = {
+            "cniVersion": _VERSION,
+            "name": NETWORK,
+            "plugins": _plugins(self.variant(spec), node.families),
+        }
+        (where / _LIST).write_text(json.dumps(made, indent=1))
         if self.variant(spec) == "bridge":
             for family in node.families:
                 xtables.restore(site.root(node), family, _masquerading(site, family))
 
     def plug(self, site: Site, spec: ClusterSpec, node: NodeState, pod: Pod, rtnl: Rtnl) -> None:
-        """Have every plugin of the list add the pod, each with the result of the one before."""
+        """Have every plugin of the list add the pod."""
         with Rtnl(site.netns(node, pod.name)) as inside:
             inside.set_up(1)
-        result: Json | None = None
-        for plugin in _listed(site, node):
-            result = json.loads(_call(site, node, pod, "ADD", plugin, result))
-        assert result is not None
-        (_folder(site, node) / "results" / pod.name).write_text(json.dumps(result))
+        result = _runtime(site, node).add(_attachment(site, node, pod))
         for link in result["interfaces"]:
             if link.get("sandbox"):
                 pod.mac = link["mac"]
@@ -109,11 +108,7 @@ class Cni(Kind):
 
     def unplug(self, site: Site, spec: ClusterSpec, node: NodeState, pod: Pod, rtnl: Rtnl) -> None:
         """Have them delete it, the last one first."""
-        kept = _folder(site, node) / "results" / pod.name
-        result = json.loads(kept.read_text())
-        for plugin in reversed(_listed(site, node)):
-            _call(site, node, pod, "DEL", plugin, result)
-        kept.unlink()
+        _runtime(site, node).delete(_attachment(site, node, pod))
 
 
 def _own_chain(pod: Pod) -> str:
@@ -125,15 +120,28 @@ def _folder(site: Site, node: NodeState) -> Path:
     return site.directory / node.name / "cni"
 
 
-def _listed(site: Site, node: NodeState) -> list[Json]:
-    found: list[Json] = json.loads((_folder(site, node) / "net.d/10-lab.conflist").read_text())["plugins"]
-    return found
+def _runtime(site: Site, node: NodeState) -> Runtime:
+    where = _folder(site, node)
+    network = parse((where / _LIST).read_text(), of_node(node, where))
+    return Runtime(site.root(node), network, BIN, where / "results")
 
 
-def _plugins(variant: str, where: Path, node: NodeState) -> list[Json]:
-    ranges = [[{"subnet": node.pod_cidr(family)}] for family in node.families]
-    routes = [{"dst": plan.default(family)} for family in node.families]
-    ipam = {"type": "host-local", "dataDir": str(where / "ipam"), "ranges": ranges, "routes": routes}
+def _attachment(site: Site, node: NodeState, pod: Pod) -> Attachment:
+    ips = [f"{pod.address(family)}/{plan.prefixlen(node.pod_cidr(family))}" for family in pod.families]
+    ports = [{"hostPort": pod.host_port, "containerPort": PORT, "protocol": p} for p in ("tcp", "udp")]
+    return Attachment(
+        pod.uid,
+        str(site.netns(node, pod.name)),
+        {"IgnoreUnknown": "1", "K8S_POD_NAMESPACE": "default", "K8S_POD_NAME": pod.name},
+        {"cni": {"ips": ips}},
+        ports if pod.host_port else [],
+    )
+
+
+def _plugins(variant: str, families: Sequence[int]) -> list[Json]:
+    ranges = [[{"subnet": f"${{POD_CIDR{family}}}"}] for family in families]
+    routes = [{"dst": plan.default(family)} for family in families]
+    ipam = {"type": "host-local", "dataDir": "${DATA_DIR}", "ranges": ranges, "routes": routes}
     if variant == "ptp":
         first: Json = {"type": "ptp", "ipMasq": True, "ipam": ipam}
     else:
@@ -141,34 +149,6 @@ def _plugins(variant: str, where: Path, node: NodeState) -> list[Json]:
         first |= {"ipMasq": variant == "bridge-masq", "ipam": ipam}
     found = [first, {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}]
     return found if variant == "ptp" else [*found, {"type": "firewall", "backend": "iptables"}]
-
-
-def _call(site: Site, node: NodeState, pod: Pod, command: str, plugin: Json, result: Json | None) -> str:
-    """Call one plugin as the CNI specification says, and return what it prints. Raises: LabError."""
-    config: Json = {"cniVersion": _VERSION, "name": NETWORK, **plugin}
-    ips = [f"{pod.address(family)}/{plan.prefixlen(node.pod_cidr(family))}" for family in pod.families]
-    config["args"] = {"cni": {"ips": ips}}
-    if plugin.get("capabilities", {}).get("portMappings"):
-        ports = [{"hostPort": pod.host_port, "containerPort": PORT, "protocol": p} for p in ("tcp", "udp")]
-        config["runtimeConfig"] = {"portMappings": ports if pod.host_port else []}
-    if result is not None:
-        config["prevResult"] = result
-    env = {
-        **os.environ,
-        "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin",
-        "CNI_COMMAND": command,
-        "CNI_CONTAINERID": pod.uid,
-        "CNI_NETNS": str(site.netns(node, pod.name)),
-        "CNI_IFNAME": "eth0",
-        "CNI_PATH": str(BIN),
-        "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod.name}",
-    }
-    argv = ["nsenter", f"--net={site.root(node)}", "--", str(BIN / plugin["type"])]
-    done = subprocess.run(argv, input=json.dumps(config), capture_output=True, text=True, env=env, timeout=60)
-    if done.returncode:
-        said = " ".join((done.stdout or done.stderr).split())
-        raise LabError(f"{plugin['type']} {command} of {pod.name}: {said}")
-    return done.stdout
 
 
 def _masquerading(site: Site, family: int) -> str:

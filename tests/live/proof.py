@@ -4,6 +4,7 @@
                                          every service from each node, in every mode of kube-proxy
     python -m tests.live.proof faults    each fault in each kind that it works in: affected pairs, predictions, undoing
     python -m tests.live.proof problems  each kind without a fault, and each fault in it: what netviz finds unasked
+    python -m tests.live.proof healthy   each kind in three sizes, shapes of services and families: no problem, nothing undecided
 
 What they find is written to docs/proofs, with the date and kernel.
 """
@@ -240,15 +241,50 @@ def prove_sound(watch: Watch) -> str:
     )
 
 
+def healthy_specs() -> Iterator[ClusterSpec]:
+    """Each kind three times over: as users have it, with kube-proxy's other mode, and without IPv6 and services."""
+    name = f"proof-{os.getpid()}"
+    for kind in kinds.KINDS:
+        yield ClusterSpec(name, nodes=3, pods=2, kind=kind, services=2)
+        yield ClusterSpec(name, nodes=2, pods=4, kind=kind, services=6, proxy="iptables")
+        yield ClusterSpec(name, nodes=4, pods=3, kind=kind, ipv6=False)
+
+
+def prove_healthy() -> int:
+    """Prove that nothing is found where nothing is wrong: as built, and after everybody has talked; the exit status."""
+    rows: list[tuple[str, str, str]] = []
+    for spec in healthy_specs():
+        what = f"{spec.nodes} nodes, {spec.pods} pods each; " + (
+            f"{spec.services} services by {spec.proxy}" if spec.services else "no services"
+        )
+        with Cluster.up(spec) as cluster:
+            watch = Watch(cluster)
+            print(spec.kind, what, end=": ", file=sys.stderr, flush=True)
+            new = attempt(lambda w=watch: prove_sound(w))
+            warm(cluster)
+            used = attempt(lambda w=watch: prove_sound(w))
+        rows.append(
+            (
+                spec.kind,
+                what + ("" if spec.ipv6 else ", IPv4 alone"),
+                new if new == used else f"new: {new}; used: {used}",
+            )
+        )
+    report("Healthy networks", rows, ("kind", "what", "what is found, as built and in use"), "healthy")
+    return any("WRONG" in row[2] for row in rows)
+
+
 def main() -> int:
     """Prove what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("lab", "faults", "problems"))
+    parser.add_argument("what", choices=("lab", "faults", "problems", "healthy"))
     parser.add_argument("kinds", nargs="*", help="faults and problems: these kinds alone")
     args = parser.parse_args()
     sweep()
     if args.what == "problems":
         return prove_problems(args.kinds)
+    if args.what == "healthy":
+        return prove_healthy()
     return prove_lab() if args.what == "lab" else prove_faults(args.kinds)
 
 
