@@ -87,6 +87,9 @@ proof-pairs: setup-test  ## every pair of pods of small random networks for real
 proof-churn: setup-test  ## half an hour of churn at 50 changes a second without a false problem, as root (docs/proofs)
 	$(PY) -m tests.live.churn_proof $(ARGS)
 
+proof-browser-faults: setup-test  ## every fault of the lab as a browser shows it, and when, as root (docs/proofs)
+	$(PY) -m tests.browser.fault_proof $(ARGS)
+
 proof-lab proof-faults proof-problems proof-healthy: setup-test  ## every kind of network, every fault of the lab: real packets, predictions, what is found unasked (docs/proofs)
 	$(PY) -m tests.live.proof $(@:proof-%=%) $(ARGS)
 

@@ -18,10 +18,12 @@ _serial = count()
 
 @contextmanager
 def whole_netviz(
-    folder: Path, nodes: int = 3, pods: int = 5, kind: str = "textbook"
+    folder: Path, nodes: int = 3, pods: int = 5, kind: str = "textbook", services: int = 0
 ) -> Iterator[tuple[Cluster, Stack]]:
     """A lab of its own name, a server, and a collector for each node; all gone afterwards."""
-    spec = ClusterSpec(f"t{os.getpid()}-{next(_serial)}", nodes=nodes, pods=pods, kind=kind)
+    spec = ClusterSpec(
+        f"t{os.getpid()}-{next(_serial)}", nodes=nodes, pods=pods, kind=kind, services=services
+    )
     with Cluster.up(spec) as cluster:
         arguments = {node.name: node.collector_args() for node in cluster.nodes.values()}
         with Stack(arguments, folder / "var") as stack:

@@ -57,18 +57,19 @@ class Containers:
         return names
 
     def add(self, names: Sequence[str]) -> None:
-        """Attach containers at once; of which it succeeded is in `added`."""
+        """Attach containers at once; where that fails, detach and remove them, as a runtime does."""
         with ThreadPoolExecutor(max(1, len(names))) as pool:
             for name, answer in zip(names, pool.map(self._try_add, names), strict=True):
                 if isinstance(answer, str):
                     self.failed["ADD"].append(answer)
+                    self.delete([name])
                     continue
                 attachment = self.attached[name]
                 self.answers += [
                     of(name, text) for text in added.wrong_with(answer, attachment, self._network.version)
                 ]
                 self.added[name] = added.take(answer, attachment)
-        self._write_down(names)
+        self._write_down(name for name in names if name in self.added)
 
     def _try_add(self, name: str) -> Json | str:
         try:
@@ -76,18 +77,17 @@ class Containers:
         except PluginError as error:
             return of(name, str(error))
 
-    def _write_down(self, names: Sequence[str]) -> None:
+    def _write_down(self, names: Iterable[str]) -> None:
         """Have the lab know which addresses its pods have."""
         with self._cluster.changing():
             for name in names:
-                pod, mine = self._cluster.pod(name), self.added.get(name)
-                pod.ipv4 = mine.addresses.get(4, "") if mine else ""
-                pod.ipv6 = mine.addresses.get(6, "") if mine else ""
-                pod.host_ifname = mine.host_ifname if mine else ""
+                pod, mine = self._cluster.pod(name), self.added[name]
+                pod.ipv4, pod.ipv6 = mine.addresses.get(4, ""), mine.addresses.get(6, "")
+                pod.host_ifname = mine.host_ifname
 
     def delete(self, names: Iterable[str]) -> None:
-        """Detach containers and remove them."""
-        for name in names:
+        """Detach containers and remove them; those that are gone are fine."""
+        for name in (one for one in names if one in self.attached):
             self.detach(name)
             self.drop(name)
 

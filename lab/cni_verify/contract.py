@@ -94,7 +94,7 @@ class Met:
         self._cluster, self._pods = cluster, pods
         probes = list(self._probes())
         self.outcomes = _sent(cluster, probes)
-        self.lost = [one for one in self.outcomes if one.result != "delivered"]
+        self.lost = [one for one in self.outcomes if not _reached(one)]
 
     def _probes(self) -> Iterable[Probe]:
         for source, mine in self._pods.items():
@@ -140,7 +140,7 @@ class Met:
             probe = one.probe
             if probe.src in self._pods and probe.dst in self._pods:
                 own = self._pods[probe.src].addresses[probe.family]
-                fine = one.result == "delivered" and one.seen_source in (None, own)
+                fine = _reached(one) and one.seen_source in (None, own)
                 ends = (probe.src, probe.dst)
                 kept[ends] = kept.get(ends, True) and fine
         return kept
@@ -194,12 +194,18 @@ def _sent(cluster: Cluster, probes: list[Probe]) -> list[Outcome]:
     return outcomes
 
 
+def _reached(outcome: Outcome) -> bool:
+    """Tell whether an exchange went through, and with whom it was meant for: another may have its address."""
+    return outcome.result == "delivered" and outcome.probe.dst in outcome.arrived_at
+
+
 def _lost_words(source: str, target: str, family: int, outcomes: list[Outcome]) -> str:
     what = ", ".join(dict.fromkeys(one.probe.proto for one in outcomes))
-    how = ", ".join(
-        dict.fromkeys(
-            f"{one.result}{' on the way back' if one.result == 'lost' and one.arrived else ''}"
-            for one in outcomes
-        )
-    )
+    how = ", ".join(dict.fromkeys(map(_how, outcomes)))
     return f"{source} to {target} over IPv{family}: {what}: {how}"
+
+
+def _how(outcome: Outcome) -> str:
+    if outcome.result == "delivered":
+        return "answered by another"
+    return "lost on the way back" if outcome.result == "lost" and outcome.arrived else outcome.result

@@ -221,6 +221,7 @@ class _Run:
         before = self._all.there()
         names = self._all.new(1)
         self._all.add(names)
+        names = [name for name in names if name in self._all.added]
         for name in names:
             self._cluster.remove_pod(name)
         wrong = self._complaints(

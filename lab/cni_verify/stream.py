@@ -27,7 +27,7 @@ class Stream:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._sock = netns.open_socket(source, family, socket.SOCK_DGRAM)
         self._sock.setblocking(False)
-        self._sock.connect((address, PORT))
+        self._target = (address, PORT)
         self._halt = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"stream {name}", daemon=True)
 
@@ -51,7 +51,7 @@ class Stream:
             while not self._halt.is_set():
                 self.sent += 1
                 with suppress(OSError):
-                    self._sock.send(b"%08d" % self.sent)
+                    self._sock.sendto(b"%08d" % self.sent, self._target)
                 self._hear(selector, time.monotonic() + EVERY_S)
             until = time.monotonic() + LAST_S
             while self.answered < self.sent and time.monotonic() < until:

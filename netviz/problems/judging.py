@@ -259,7 +259,10 @@ class Judging:
         self._pending_at = waiting[0][1] if waiting else None
 
     def _work(self, for_s: float) -> None:
-        """Work at what takes long for a while, at the audit last."""
+        """Work at what takes long for a while, at the audit last; no longer than until the ledger has something to say."""
+        due_s = self._ledger.due_s()
+        if due_s is not None and (left_s := due_s - time.time()) > 0:
+            for_s = min(for_s, left_s)
         until_s = time.monotonic() + for_s
         while (left := self._judge.work()) and time.monotonic() < until_s:
             pass

@@ -5,7 +5,7 @@
                             +----found again-----+
 
 What has stood for SETTLE_S, or for as long as its check asks, is a problem: while a pod is made or a rule set replaced,
-much is true for a moment. What isn't found any more is gone, and over when that has lasted for a grace, which doubles with each return: so a fault that
+much is true for a moment. Stood: a state of so much later has it too, whenever that is judged. What isn't found any more is gone, and over when that has lasted for a grace, which doubles with each return: so a fault that
 comes and goes is one problem, and told once. What can't be seen is not over: a problem stays as long as something
 that it rests on isn't known. No clock: time is passed in, in Unix seconds.
 """
@@ -117,7 +117,7 @@ class Ledger:
             known = self.kept.get(key)
             if known is not None:
                 steps.extend(self._seen(known, one, sight))
-            elif (new := self._grown(key, one, sight, now_s, said_s(one))) is not None:
+            elif (new := self._grown(key, one, sight, said_s(one))) is not None:
                 self.kept[key] = new
                 steps.append(Step("found", new))
         for key, kept in list(self.kept.items()):
@@ -131,7 +131,7 @@ class Ledger:
         waits += [kept.gone_s + kept.grace_s for kept in self.kept.values() if kept.gone_s is not None]
         return min(waits, default=None)
 
-    def _grown(self, key: str, one: Found, sight: Sight, now_s: float, said_s: float) -> Kept | None:
+    def _grown(self, key: str, one: Found, sight: Sight, said_s: float) -> Kept | None:
         young = self._young.get(key)
         if young is None:
             nodes = {one.where.node, *(node for node, _ in one.rests_on)}
@@ -139,8 +139,8 @@ class Ledger:
             there = silent or not nodes.isdisjoint(sight.fresh)
             ripe_s = said_s + max(SETTLE_S, one.grace_s, COLLECTORS_RETURN_S if silent else 0.0)
             young = self._young[key] = _Young(said_s, None if there else said_s, ripe_s)
-        if now_s < young.ripe_s:
-            return None
+        if said_s < young.ripe_s:
+            return None  # no state that is so much later has it yet
         del self._young[key]
         return Kept(one, young.since_s, young.began_s, unverified=hidden(one, sight))
 

@@ -77,10 +77,7 @@ def add(conf: dict, env: dict) -> None:
     if conf.get("flaw") != "no-route":
         ip("route", "add", "default", "via", GATEWAY, "dev", ifname, netns=netns)
     ip("addr", "add", f"{GATEWAY}/32", "dev", host, "scope", "link")
-    if conf.get("flaw") == "same-address":
-        ip("route", "replace", address, "dev", host)
-    else:
-        ip("route", "add", address, "dev", host)
+    ip("route", "replace", address, "dev", host)
     interfaces = [{"name": host}, {"name": ifname, "mac": mac, "sandbox": netns}]
     ips = [{"address": f"{address}/32", "gateway": GATEWAY, "interface": 1}]
     if conf.get("flaw") == "junk":

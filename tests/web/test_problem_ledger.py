@@ -96,10 +96,18 @@ def test_a_problem_that_flaps_is_one_and_must_stay_away_longer_each_time() -> No
 
 def test_what_takes_long_to_judge_dates_from_the_state_that_was_judged() -> None:
     ledger = Ledger()
-    (step,) = ledger.fold([A], SEEN, 130.0, lambda one: 100.0)
-    assert (step.what, step.kept.began_s) == ("found", 100.0)
-    (step,) = ledger.fold([], SEEN, 230.0, lambda one: 200.0)
-    assert (step.what, step.kept.gone_s) == ("gone", 200.0)
+    assert ledger.fold([A], SEEN, 130.0, lambda one: 100.0) == []
+    (step,) = ledger.fold([A], SEEN, 131.0, lambda one: 100.0 + SETTLE_S)
+    assert step.kept.began_s == 100.0
+    (step,) = ledger.fold([], SEEN, 170.0, lambda one: 140.0)
+    assert (step.what, step.kept.gone_s) == ("gone", 140.0)
+
+
+def test_one_state_that_takes_long_to_judge_is_still_one_moment() -> None:
+    ledger = Ledger()
+    assert ledger.fold([A], SEEN, 130.0, lambda one: 100.0) == []
+    assert ledger.fold([A], SEEN, 150.0, lambda one: 100.0) == []
+    assert ledger.fold([], SEEN, 151.0, lambda one: 120.0) == []
 
 
 def test_the_same_cause_with_another_reach_is_the_same_problem() -> None:
