@@ -229,19 +229,15 @@ def report(shown: Sequence[Shown], wrong: Sequence[str]) -> str:
     told = [one for one in shown if not one.bound_s]
     polled = [one for one in shown if one.bound_s]
     late = [one for one in shown if not one.kept]
-    rows = [
+    rows: list[tuple[str, list[float], list[float]]] = [
+        ("the checks look at a state that has it", [x.seen_s for x in told], [x.seen_s for x in polled]),
         (
-            "the checks look at a state that has it",
-            [one.seen_s for one in told],
-            [one.seen_s for one in polled],
+            "it has stood, is kept, read and drawn",
+            [x.drawn_s - x.seen_s for x in told],
+            [x.drawn_s - x.seen_s for x in polled],
         ),
-        (
-            "it has stood long enough and is told",
-            [one.told_s for one in told],
-            [one.told_s for one in polled],
-        ),
-        ("**both: the page shows it**", [one.drawn_s for one in told], [one.drawn_s for one in polled]),
-        ("mended, until it has left", [one.left_s for one in told], [one.left_s for one in polled]),
+        ("**both: the page shows it**", [x.drawn_s for x in told], [x.drawn_s for x in polled]),
+        ("mended, until it has left", [x.left_s for x in told], [x.left_s for x in polled]),
     ]
     kinds = ", ".join(dict.fromkeys(one.kind for one in shown))
     lines = [

@@ -48,12 +48,13 @@ DEBIAN: dict[str, list[dict[str, Any]]] = {
 KNOWN = {
     # It looks for rules of IPv6 that it makes under another condition.
     "bridge": {"CHECK": "portmap CHECK failed: could not check ipv6 dnat"},
-    # ipMasq spares the container's own range alone.
+    # ipMasq spares the container's own range alone; DEL finds its chain by the addresses that it still sees.
     "bridge-masq": {
         "contract, predicted, as it was built": "nat-between-pods",
         "contract, real packets, as it was built": "packets come from 172.30.0.1",
         "contract, predicted, after the changes": "nat-between-pods",
         "contract, real packets, after the changes": "packets come from 172.30.0.1",
+        "left behind": "nft chain CNI-",
     },
 }
 # What each flaw is found as: the entries, and what they say.
