@@ -153,6 +153,7 @@ def _foreign_source(
     yield Problem(
         kind="foreign-source",
         cause=f"{node}:{addr}",
+        both=f"{node}:{chain.table}:{chain.name}",
         severity="error",
         harm="breaks traffic",
         headline=f"{node} rewrites sources to {addr}, which {whose}: chain {chain.name}",
