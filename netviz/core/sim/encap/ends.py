@@ -8,7 +8,7 @@ from __future__ import annotations
 from netviz.core.model.link import Link, TunnelInfo, VxlanInfo
 from netviz.core.sim.encap import spec as tunnel_spec
 from netviz.core.sim.encap import tunnel
-from netviz.core.sim.encap.vxlan_remotes import outer_packet, remotes_for, way_to
+from netviz.core.sim.encap.vxlan_remotes import outer_packet, remotes_for, route_to
 from netviz.core.sim.nft.headers import ARP_REQUEST
 from netviz.core.sim.node_index import outer_netns
 from netviz.core.sim.packet import IPPROTO_ICMPV6, NEIGHBOUR_SOLICITATION, Packet
@@ -49,7 +49,7 @@ def copies(
         if remotes is None:
             return None
         for remote in remotes:
-            if way_to(space, remote, 0).local:
+            if route_to(space, remote, 0).local:
                 continue  # it takes a short cut: see `short_cut`
             outer = outer_packet(space, link.info, remote, frame)
             if outer is not None:
@@ -69,4 +69,4 @@ def short_cut(run: Run, ns: NetnsState, link: Link, dmac: bytes) -> bool:
     if not isinstance(link.info, VxlanInfo) or key is None or key not in run.node(ns.key).netns:
         return False
     remotes = remotes_for(run, ns, link, link.info, dmac) or ()
-    return any(way_to(run.netns(key), remote, 0).local for remote in remotes)
+    return any(route_to(run.netns(key), remote, 0).local for remote in remotes)

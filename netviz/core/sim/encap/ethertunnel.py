@@ -34,8 +34,8 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     outer = ether_outer(link, info, packet)
     wrapped = tunnel.wrap(space, packet.scrubbed(space.key != ns.key), outer)
     if wrapped is None:
-        tunnel.no_way(run, ns, link, packet, info.remote)
-    mtu = tunnel.route_mtu(space, tunnel.way(space, outer, packet.mark)) - outer.overhead
+        tunnel.no_route(run, ns, link, packet, info.remote)
+    mtu = tunnel.route_mtu(space, tunnel.outer_route(space, outer, packet.mark)) - outer.overhead
     tunnel.bridged_too_big(run, ns, link, packet, mtu)
     tunnel.check_recursion(run, ns, link, packet)
     run.record(

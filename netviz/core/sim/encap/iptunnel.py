@@ -81,8 +81,8 @@ def send(run: Run, ns: NetnsState, link: Link, info: TunnelInfo, packet: Packet,
     outer = outer_of(link.kind, info, packet, remote)
     wrapped = tunnel.wrap(space, packet.scrubbed(space.key != ns.key), outer)
     if wrapped is None:
-        tunnel.no_way(run, ns, link, packet, remote)
-    result = tunnel.way(space, outer, info.fwmark)
+        tunnel.no_route(run, ns, link, packet, remote)
+    result = tunnel.outer_route(space, outer, info.fwmark)
     if not packet.smac or link.kind.endswith("tap"):
         outgoing = result.nexthops[0].oif if result.nexthops else 0
         if outgoing == link.ifindex and space.key == ns.key:

@@ -66,7 +66,7 @@ def wrap(ns: NetnsState, packet: Packet, outer: Outer) -> Packet | None:
     """
     mark = packet.mark if outer.mark is None else outer.mark
     src = outer.src if len(outer.src) == len(outer.dst) and any(outer.src) else b""
-    result = way(ns, outer, mark)
+    result = outer_route(ns, outer, mark)
     if result.error or (not result.nexthops and not result.local):
         return None
     if not src:
@@ -104,7 +104,7 @@ def flow_port(inner: Packet) -> int:
     return FLOW_PORTS[zlib.crc32(flow) % len(FLOW_PORTS)]
 
 
-def way(ns: NetnsState, outer: Outer, mark: int) -> RouteResult:
+def outer_route(ns: NetnsState, outer: Outer, mark: int) -> RouteResult:
     """Look up the route of an outer packet."""
     return lookup_route(
         ns, RouteFlow(outer.dst, outer.src, oif=outer.link, mark=mark, proto=outer.proto, dport=outer.dport)
@@ -209,7 +209,7 @@ def check_recursion(run: Run, ns: NetnsState, link: Link, packet: Packet) -> Non
     run.journey = run.journey.but(xmit_depth=run.journey.xmit_depth + 1)
 
 
-def no_way(run: Run, ns: NetnsState, link: Link, packet: Packet, remote: bytes) -> NoReturn:
+def no_route(run: Run, ns: NetnsState, link: Link, packet: Packet, remote: bytes) -> NoReturn:
     """Drop a packet whose tunnel's other end has no route."""
     run.end_dropped(ns, link, packet, "IP_OUTNOROUTES", Encap("drop", "no route", remote=remote))
 

@@ -27,8 +27,8 @@ from netviz.core.sim.encap.vxlan_remotes import (
     lookup,
     outer_packet,
     refuses,
+    route_to,
     unmodelled,
-    way_to,
 )
 from netviz.core.sim.nft.meta import PACKET_HOST
 from netviz.core.sim.node_index import tunnels_of
@@ -66,7 +66,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
             run.end_dropped(ns, link, packet, "NOT_SPECIFIED", Encap("drop", "no address"))
         return send(how, found.remotes[0])
     for remote in found.remotes:
-        if way_to(space, remote, packet.mark).local:  # what is learned from such a copy isn't modelled
+        if route_to(space, remote, packet.mark).local:  # what is learned from such a copy isn't modelled
             run.end_unknown(ns, link, packet, Encap("unknown", "own host", remote=remote.addr))
     copied = tuple(_carried(space, info, packet, remote) for remote in found.remotes)
     chosen = partial(how, fdb_choice="copies", fdb_copies=found.entries)
@@ -100,9 +100,9 @@ def _send(
     inner = packet.scrubbed(space.key != ns.key)
     outer = outer_packet(space, info, remote, inner)
     if outer is None:
-        tunnel.no_way(run, ns, link, packet, remote.addr)
+        tunnel.no_route(run, ns, link, packet, remote.addr)
     overhead = OVERHEAD6 if len(remote.addr) == 16 else OVERHEAD4
-    route = way_to(space, remote, outer.mark)
+    route = route_to(space, remote, outer.mark)
     if route.local and info.localbypass:
         return _short_cut(run, ns, space, link, packet, remote)
     tunnel.bridged_too_big(run, ns, link, packet, tunnel.route_mtu(space, route) - overhead)

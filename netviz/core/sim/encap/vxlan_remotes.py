@@ -12,7 +12,7 @@ import msgspec
 
 from netviz.core.model.l2 import NUD_NOARP, NUD_PERMANENT, Fdb
 from netviz.core.model.link import Link, VxlanInfo
-from netviz.core.sim.encap.tunnel import DF_INHERIT, DF_SET, Outer, flow_port, way, wrap
+from netviz.core.sim.encap.tunnel import DF_INHERIT, DF_SET, Outer, flow_port, outer_route, wrap
 from netviz.core.sim.node_index import vxlan_fdb
 from netviz.core.sim.packet import IPPROTO_UDP, Packet
 from netviz.core.sim.route.rules import RouteResult
@@ -98,9 +98,9 @@ def pinned(entry: Fdb) -> bool:
     return bool(entry.state & (NUD_PERMANENT | NUD_NOARP)) or bool(entry.nhid)
 
 
-def way_to(space: NetnsState, remote: Remote, mark: int) -> RouteResult:
+def route_to(space: NetnsState, remote: Remote, mark: int) -> RouteResult:
     """Look up the route of the packets for a remote; a local one is to this very host."""
-    return way(space, Outer("vxlan", remote.addr, IPPROTO_UDP, 0, link=remote.link), mark)
+    return outer_route(space, Outer("vxlan", remote.addr, IPPROTO_UDP, 0, link=remote.link), mark)
 
 
 def outer_packet(space: NetnsState, info: VxlanInfo, remote: Remote, packet: Packet) -> Packet | None:

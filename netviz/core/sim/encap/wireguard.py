@@ -72,7 +72,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     )
     wrapped = tunnel.wrap(space, packet.scrubbed(True), outer)
     if wrapped is None:
-        tunnel.no_way(run, ns, link, packet, endpoint[0])
+        tunnel.no_route(run, ns, link, packet, endpoint[0])
     run.record(
         ns,
         link,

@@ -255,7 +255,7 @@ def admit(
     return entered
 
 
-def ways(
+def decided_copies(
     run: Run,
     ns: NetnsState,
     bridge: Link,
@@ -324,16 +324,16 @@ def _port_limit(
 
 def copies(run: Run, ns: NetnsState, bridge: Link, packet: Packet, _nexthop: bytes) -> Copies:
     """Say where the bridge's own frame goes. Source: net/bridge/br_device.c, br_dev_xmit (Linux 6.18)."""
-    return _all_ways(run, ns, bridge, None, packet)
+    return _all_copies(run, ns, bridge, None, packet)
 
 
 def joins(run: Run, ns: NetnsState, bridge: Link, port: Link, packet: Packet) -> Copies:
     """Say where a frame goes that comes in by a port. Source: net/bridge/br_input.c, br_handle_frame (Linux 6.18)."""
     closed = shut(bridge, port)
-    return (closed,) if closed is not None else _all_ways(run, ns, bridge, port, packet)
+    return (closed,) if closed is not None else _all_copies(run, ns, bridge, port, packet)
 
 
-def _all_ways(run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet) -> Copies:
+def _all_copies(run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet) -> Copies:
     entered = admit(run, ns, bridge, source or bridge, packet)
     if not isinstance(entered, tuple):
         return (entered,)
@@ -342,7 +342,7 @@ def _all_ways(run: Run, ns: NetnsState, bridge: Link, source: Link | None, packe
         return (Unclear(Bridge("unknown", "broadcast"), f"{bridge.ifname} ({what})"),)
     packet = packet if tags == packet.tags else packet.but(tags=tags)
     verdict = decide(run, ns, bridge, source, packet.dmac, vid)
-    return ways(run, ns, bridge, source, packet, vid, verdict)
+    return decided_copies(run, ns, bridge, source, packet, vid, verdict)
 
 
 def _meddles(ns: NetnsState, bridge: Link, mac: bytes) -> str:

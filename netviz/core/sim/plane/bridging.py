@@ -71,7 +71,7 @@ def _finish(run: Run, ns: NetnsState, bridge: Link, port: Link, before: Packet, 
         if packet.pkttype is None and before.dmac:
             packet = packet.but(pkttype=received_as(before.dmac, port, bridge))
         return _send(run, ns, bridge, port, packet, vid, b"", verdict)
-    (up,) = br.ways(run, ns, bridge, port, packet, vid, verdict)
+    (up,) = br.decided_copies(run, ns, bridge, port, packet, vid, verdict)
     if not isinstance(up, Onward):
         end(run, ns, bridge, packet, up)
     return _pass_up(run, ns, bridge, port, packet, up)
@@ -118,11 +118,11 @@ def _send(
     verdict: br.PortVerdict,
 ) -> Action:
     """Send a frame out of the port that the bridge's table names, or that a flood reaches its taker by."""
-    gone = br.ways(run, ns, bridge, source, packet, vid, verdict)
+    gone = br.decided_copies(run, ns, bridge, source, packet, vid, verdict)
     one = gone[0] if gone else None
     if isinstance(one, Onward) and verdict.how == "learned" and _aged_out(run, ns, bridge, packet, one, vid):
         verdict = br.PortVerdict(ports=br.flood_ports(ns, bridge, source, packet.dmac, vid), how="flood")
-        gone = br.ways(run, ns, bridge, source, packet, vid, verdict)
+        gone = br.decided_copies(run, ns, bridge, source, packet, vid, verdict)
     if verdict.how in ("flood", "broadcast"):
         copies = [copy for copy in gone if isinstance(copy, Onward)]
         one = led(run, packet, gone)
