@@ -112,7 +112,7 @@ def learn(run: Run) -> None:
         deleted_conns=memory.deleted_conns | {(key, "gone")},
         changed_sets=memory.changed_sets | {(key, 1)},
         set_elems={(key, (2, "t", "s")): {b"key": None}},
-        questions={b"addr": ()},
+        arp_requests={b"addr": ()},
     )
 
 
