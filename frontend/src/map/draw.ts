@@ -9,7 +9,7 @@ import { drawBox } from "./drawbox.js";
 import { drawCard, drawNameTile } from "./drawcard.js";
 import { drawRails } from "./drawrails.js";
 import { drawTiles } from "./drawtiles.js";
-import { drawTitle, isTitleStuck } from "./drawtitle.js";
+import { drawTitle, isTitleStuck, placeTitle } from "./drawtitle.js";
 import { Labels } from "./labels.js";
 import type { Level } from "./level.js";
 import { grow, isNear, isSeen, onScreen, type Pen, roundRect, type View } from "./pen.js";
@@ -31,7 +31,7 @@ export function drawScene(
   const blocks = scene.blocks.filter((block) => isSeen(view, block));
   for (const block of blocks) drawFrame(pen, block, scene.blocks.length > 1);
   const stuck = blocks.filter((block) => isTitleStuck(pen, block));
-  for (const block of blocks) if (!stuck.includes(block)) drawTitle(pen, block);
+  for (const block of blocks) (stuck.includes(block) ? placeTitle : drawTitle)(pen, block);
   for (const block of blocks) drawBlock(pen, scene, block);
   for (const block of stuck) drawTitle(pen, block);
 }

@@ -17,22 +17,11 @@ export function isTitleStuck(pen: Pen, block: Block): boolean {
 }
 
 export function drawTitle(pen: Pen, block: Block): void {
-  const rect = onScreen(pen.view, block);
-  // Far away there are no lines above the first row.
-  const above = isNear(pen, "card") ? 0 : m.TITLE_OVERLAP;
-  const band = (block.band + above) * pen.view.k;
-  if (rect.w < 24 || band < 12) return;
-  const isWide = rect.w >= 150;
-  const pad = isWide ? 10 : 5;
-  const left = Math.max(rect.x, 0) + pad;
-  const right = Math.min(rect.x + rect.w, pen.view.width) - pad;
-  const isStuck = isTitleStuck(pen, block);
-  const middle = isStuck ? STUCK_Y : rect.y + Math.max(11, band / 2);
-  const line = composeTitle(pen, block, right - left, isWide);
-  if (line.title === "") return;
-  if (isStuck) drawPlate(pen, left, middle, line.width);
-  pen.labels.block({ x: left - 4, y: middle - 10, w: line.width + 8, h: 20 });
-  setFont(pen, isWide ? BODY_PX : SMALL_PX, 600);
+  const place = placeTitle(pen, block);
+  if (!place) return;
+  const { line, left, right, middle } = place;
+  if (isTitleStuck(pen, block)) drawPlate(pen, left, middle, line.width);
+  setFont(pen, place.isWide ? BODY_PX : SMALL_PX, 600);
   write(pen, line.title, left, middle, pen.theme.text);
   setFont(pen, SMALL_PX);
   write(pen, line.counts, left + line.titleWidth + 10, middle + 1, pen.theme.muted);
@@ -42,6 +31,24 @@ export function drawTitle(pen: Pen, block: Block): void {
   setFont(pen, SMALL_PX, 600);
   const colour = line.problem.state === "error" ? pen.theme.bad : pen.theme.warn;
   write(pen, line.problemText, at + 19, middle + 1, colour);
+}
+
+/** Keep a title's room free of labels; null when there is no room for it. */
+export function placeTitle(pen: Pen, block: Block) {
+  const rect = onScreen(pen.view, block);
+  // Far away there are no lines above the first row.
+  const above = isNear(pen, "card") ? 0 : m.TITLE_OVERLAP;
+  const band = (block.band + above) * pen.view.k;
+  if (rect.w < 24 || band < 12) return null;
+  const isWide = rect.w >= 150;
+  const pad = isWide ? 10 : 5;
+  const left = Math.max(rect.x, 0) + pad;
+  const right = Math.min(rect.x + rect.w, pen.view.width) - pad;
+  const middle = isTitleStuck(pen, block) ? STUCK_Y : rect.y + Math.max(11, band / 2);
+  const line = composeTitle(pen, block, right - left, isWide);
+  if (line.title === "") return null;
+  pen.labels.block({ x: left - 4, y: middle - 10, w: line.width + 8, h: 20 });
+  return { line, left, right, middle, isWide };
 }
 
 /** What of a title there is room for: the name first, then how the nodes are, then how many. */

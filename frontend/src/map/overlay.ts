@@ -43,6 +43,10 @@ export function drawOverlay(svg: SVGSVGElement, data: OverlayData, toScreen: (po
     parts.push(group);
   }
   const room = { width: svg.clientWidth, labels: new Labels() };
+  for (const mark of data.marks) {
+    const { x, y } = toScreen(mark.point);
+    if (mark.kind !== "label") room.labels.block({ x: x - 9, y: y - 9, w: 18, h: 18 });
+  }
   for (const mark of data.marks) parts.push(drawMark(mark, toScreen(mark.point), room));
   svg.replaceChildren(...parts);
 }

@@ -24,6 +24,8 @@ export interface Picture {
   link(key: string): LinkObj | undefined;
   /** How many problems have their cause at a node, and in how many of its pods some have. */
   problemsAt(name: string): { count: number; pods: number };
+  /** How bad a problem is that has its cause at a link, if one has. */
+  problemOn(link: LinkObj): "warning" | "error" | null;
   routesOf(name: string): number | null;
   facts(block: Block): BlockFacts;
   /** The graph has changed: what was counted counts no more. */

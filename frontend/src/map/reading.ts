@@ -18,6 +18,11 @@ export function makePicture(graph: Graph): Picture {
       const pods = new Set(problems.map((problem) => problem.where.key).filter((key) => key && key !== root));
       return { count: problems.length, pods: pods.size };
     },
+    problemOn(link) {
+      const there = graph.problemsAt(link.netns).filter((problem) => problem.where.dev === link.ifname);
+      if (there.length === 0) return null;
+      return there.some((problem) => problem.severity === "error") ? "error" : "warning";
+    },
     routesOf(name) {
       const routes = graph.routes.get(name);
       return routes ? routes.routes.length + routes.left_off : null;

@@ -1,0 +1,117 @@
+// What is drawn, by a recorded pen: sixteen scenes.
+
+import { describe, expect, test } from "vitest";
+import { makeCluster, podKey, rootKey } from "../dev/cluster.js";
+import { Graph } from "../src/graph/store.js";
+import type { Level } from "../src/map/level.js";
+import { graphOf } from "./clusters.js";
+import { drawGraph, SIZE, type Text } from "./pen.js";
+
+function pairsThatOverlap(texts: Text[]): string[] {
+  const found: string[] = [];
+  texts.forEach((a, i) => {
+    for (const b of texts.slice(i + 1)) {
+      const apart = a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y;
+      if (!apart) found.push(`${a.text} over ${b.text}`);
+    }
+  });
+  return found;
+}
+
+const SCENES: [name: string, options: Parameters<typeof graphOf>[0], at: Level | "whole"][] = [
+  ["three nodes whole", { nodes: 3, pods: 5, vxlan: true, troubled: true }, "whole"],
+  ["one node whole", { nodes: 1, pods: 1 }, "whole"],
+  ["20 nodes whole", { nodes: 20, pods: 30, troubled: true }, "whole"],
+  ["racks of seven whole", { nodes: 20, pods: 30, rack: 7 }, "whole"],
+  ["1,000 nodes in racks whole", { nodes: 1000, pods: 1, rack: 40, troubled: true }, "whole"],
+  ["names in tiles", { nodes: 80, pods: 3, rack: 40 }, "name"],
+  ["cards with tunnels", { nodes: 20, pods: 30, vxlan: true, troubled: true }, "card"],
+  ["pods, near", { nodes: 20, pods: 30, vxlan: true, troubled: true }, "pods"],
+  ["links, nearest", { nodes: 20, pods: 30, vxlan: true, troubled: true }, "links"],
+  ["few pods, nearest", { nodes: 3, pods: 5, vxlan: true }, "links"],
+  ["110 pods on a node", { nodes: 4, pods: 110 }, "pods"],
+  ["250 pods on a node", { nodes: 2, pods: 250 }, "links"],
+];
+
+describe.each(SCENES)("%s", (_, options, at) => {
+  const drawn = drawGraph(graphOf(options), at);
+
+  test("no text lies over another, and none is empty or of a fourth size", () => {
+    expect(pairsThatOverlap(drawn.texts)).toEqual([]);
+    expect(drawn.texts.filter((text) => text.text.trim() === "")).toEqual([]);
+    expect(
+      [...new Set(drawn.texts.map((text) => text.h))].filter((size) => size !== 11 && size !== 13),
+    ).toEqual([]);
+  });
+
+  test("nothing is written where nobody can see it, and no far tile is written on", () => {
+    const margin = 400;
+    const seen = drawn.texts.filter(
+      (text) => text.x < SIZE.width + margin && text.x + text.w > -margin && text.y < SIZE.height + margin,
+    );
+    expect(seen).toHaveLength(drawn.texts.length);
+    if (drawn.level !== "tile") return;
+    const tiles = drawn.rects.filter(({ colour }) => colour === "tile").map(({ rect }) => rect);
+    const covered = drawn.texts.filter((text) =>
+      tiles.some(
+        (r) =>
+          text.x < r.x + r.w && r.x < text.x + text.w && text.y + 2 < r.y + r.h && r.y < text.y + text.h - 2,
+      ),
+    );
+    expect(covered).toEqual([]);
+  });
+});
+
+const texts = (drawn: { texts: Text[] }) => drawn.texts.map((text) => text.text);
+
+test("a bridge is one thin line with a port for each pod", () => {
+  const drawn = drawGraph(graphOf({ nodes: 1, pods: 5 }), "pods");
+  const ports = drawn.rects.filter(({ rect, colour }) => colour === "text" && rect.w <= 4 && rect.h <= 8);
+  expect(ports).toHaveLength(5);
+  expect(texts(drawn)).toEqual(expect.arrayContaining(["cni0", "10.244.1.1/24", "MTU 1500"]));
+});
+
+test("each state has its own shape: a cross, a diagonal, a dashed outline", () => {
+  const graph = graphOf({ nodes: 1000, pods: 1, rack: 40, troubled: true });
+  const states = [...graph.nodes.values()];
+  const drawn = drawGraph(graph, "whole");
+  const errors = states.filter((node) => node.connected && node.health === "error").length;
+  const warnings = states.filter((node) => node.connected && node.health === "warning").length;
+  const marked = (colour: string) =>
+    drawn.rects.filter((one) => one.colour === colour && one.rect.w > 8).length;
+  expect(errors).toBeGreaterThan(0);
+  expect(marked("bad-fill")).toBe(errors);
+  expect(marked("warn-fill")).toBeGreaterThanOrEqual(warnings);
+  expect(drawn.strokes.get("on-bad")).toBeGreaterThanOrEqual(errors);
+  expect(drawn.strokes.get("on-warn")).toBeGreaterThanOrEqual(warnings);
+  expect(drawn.dashes).toBeGreaterThan(0);
+});
+
+test("a problem at the node's end of a pod's link marks the pod, too", () => {
+  const cluster = makeCluster({ nodes: 3, pods: 5, troubled: true });
+  const link = cluster.links.find((one) => one.netns === rootKey(3) && one.ifname.startsWith("veth"));
+  const [problem] = cluster.problems;
+  if (!link || !problem) throw new Error("the fixture has changed");
+  problem.where = { node: "node-3", netns: "", dev: link.ifname, key: rootKey(3) };
+  const count = (snapshot: typeof cluster) => {
+    const graph = new Graph();
+    graph.apply(snapshot);
+    return drawGraph(graph, "pods").fills.get("bad-soft") ?? 0;
+  };
+  const without = count({ ...cluster, problems: [] });
+  expect(count(cluster)).toBe(without + 1);
+});
+
+test("what is lit is drawn full and the rest is dimmed; what is selected has a ring", () => {
+  const graph = graphOf({ nodes: 3, pods: 5 });
+  const ring = (drawn: ReturnType<typeof drawGraph>) => drawn.strokes.get("text") ?? 0;
+  const plain = drawGraph(graph, "pods");
+  const selected = drawGraph(graph, "pods", (picture) => {
+    picture.selected = { type: "pod", key: podKey(1, 1) };
+  });
+  expect(ring(selected)).toBe(ring(plain) + 1);
+  const lit = drawGraph(graph, "whole", (picture) => {
+    picture.lit = { nodes: new Set(["node-1"]), netns: new Set([podKey(1, 1)]) };
+  });
+  expect(texts(lit)).toContain("node-3");
+});

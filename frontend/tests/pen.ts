@@ -1,0 +1,97 @@
+// A recorded pen: a canvas that writes down what is drawn on it. Text is 6.2 pixels a character at 11 pixels.
+
+import { Graph } from "../src/graph/store.js";
+import { Layout } from "../src/layout/layout.js";
+import { CELL_W } from "../src/layout/metrics.js";
+import type { Rect } from "../src/layout/scene.js";
+import { fitTransform } from "../src/map/camera.js";
+import { drawScene } from "../src/map/draw.js";
+import { type Level, widthOf } from "../src/map/level.js";
+import type { View } from "../src/map/pen.js";
+import type { Picture } from "../src/map/picture.js";
+import { makePicture } from "../src/map/reading.js";
+import type { Theme } from "../src/map/theme.js";
+
+export interface Text extends Rect {
+  text: string;
+  colour: string;
+}
+
+export interface Drawn {
+  texts: Text[];
+  /** Filled and stroked shapes by colour: how many. */
+  fills: Map<string, number>;
+  strokes: Map<string, number>;
+  /** Rectangles that were put onto a path, with the colour in which it was filled. */
+  rects: { rect: Rect; colour: string }[];
+  dashes: number;
+}
+
+/** Every colour is its own name. */
+const THEME = new Proxy({} as Theme, { get: (_, name) => String(name) });
+
+export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
+  const drawn: Drawn = { texts: [], fills: new Map(), strokes: new Map(), rects: [], dashes: 0 };
+  let path: Rect[] = [];
+  const count = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1);
+  const state = { font: "", fillStyle: "", strokeStyle: "", textAlign: "left", globalAlpha: 1, lineWidth: 1 };
+  const size = () => Number(/(\d+)px/.exec(state.font)?.[1] ?? 11);
+  const methods: Record<string, (...args: never[]) => unknown> = {
+    measureText: (text: string) => ({ width: text.length * size() * 0.56 }),
+    beginPath: () => {
+      path = [];
+    },
+    rect: (x: number, y: number, w: number, h: number) => path.push({ x, y, w, h }),
+    roundRect: (x: number, y: number, w: number, h: number) => path.push({ x, y, w, h }),
+    fill: () => {
+      count(drawn.fills, state.fillStyle);
+      for (const rect of path) drawn.rects.push({ rect, colour: state.fillStyle });
+    },
+    stroke: () => count(drawn.strokes, state.strokeStyle),
+    setLineDash: (dash: number[]) => {
+      if (dash.length > 0) drawn.dashes += 1;
+    },
+    fillText: (text: string, x: number, y: number) => {
+      const w = text.length * size() * 0.56;
+      const left = { right: x - w, center: x - w / 2 }[state.textAlign] ?? x;
+      drawn.texts.push({ text, x: left, y: y - size() / 2, w, h: size(), colour: state.fillStyle });
+    },
+  };
+  const ctx = new Proxy(state as unknown as CanvasRenderingContext2D, {
+    get: (target, name) =>
+      methods[String(name)] ?? (name in target ? target[name as keyof typeof target] : () => undefined),
+  });
+  return { ctx, drawn };
+}
+
+export const SIZE = { width: 1160, height: 760 };
+
+/** Draw a graph, from where it is whole or its first node is at a level. */
+export function drawGraph(
+  graph: Graph,
+  at: Level | "whole",
+  adjust: (picture: Picture, layout: Layout) => void = () => {},
+): Drawn & { view: View; layout: Layout; level: Level } {
+  const layout = new Layout(graph);
+  layout.update({ nodes: true, details: new Set(graph.nodes.keys()) }, 0);
+  const picture = makePicture(graph);
+  adjust(picture, layout);
+  const { ctx, drawn } = record();
+  const view: View = { ...SIZE, ratio: 1, k: 1, x: 0, y: 0 };
+  let level: Level = "tile";
+  if (at === "whole") {
+    Object.assign(view, fitTransform(layout.scene.bounds, SIZE.width, SIZE.height, 1));
+    const width = CELL_W * view.k;
+    level =
+      width < 52 ? "tile" : width < 120 ? "name" : width < 260 ? "card" : width < 480 ? "pods" : "links";
+  } else {
+    const k = widthOf(at) / CELL_W;
+    const cell = layout.scene.cells.values().next().value;
+    Object.assign(view, { k, x: 80 - (cell?.x ?? 0) * k, y: 140 - (cell?.y ?? 0) * k });
+    level = at;
+  }
+  drawScene(ctx, view, level, layout.scene, picture, THEME);
+  return { ...drawn, view, layout, level };
+}
+
+export { Graph };
