@@ -1,7 +1,8 @@
 """nftables' trace messages for the probe alone: rule by rule, with handle and verdict, by namespace.
 
 A table of our own in each namespace has one rule for each mark of the probe, before the raw tables' priority, that sets
-`meta nftrace`. The table is owned by the socket that made it: the kernel removes it when that is closed, also when the
+`meta nftrace`, and chains without rules just after connection tracking, at which the kernel (since Linux 6.17) says what the
+packet's connection is. The table is owned by the socket that made it: the kernel removes it when that is closed, also when the
 process is killed, and lets nobody else change it. Other tables are not touched.
 
 It sees base chains of the families inet, ip and ip6 that come after its own, hooks of bridges and of devices not. A
@@ -47,11 +48,13 @@ from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 NFNLGRP_NFTRACE = 9
 NFT_MSG_TRACE = NFNL_SUBSYS_NFTABLES << 8 | 17
 PRIORITY = -350
+TRACKED_PRIORITY = -190  # connection tracking has -200, translation -100
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _NLM_F_CREATE, _NLM_F_EXCL, _NLM_F_APPEND, _OWNER = 0x400, 0x200, 0x800, 2
 _NESTED = 0x8000
 _REGISTER, _L4PROTO, _NFTRACE, _TRANSPORT = 1, 16, 12, 2
 _HOOKS = {"prerouting": 0, "output": 3}
+_TRACKED = {f"tracked-{name}": hook for name, hook in _HOOKS.items()}
 _KINDS: dict[int, RuleKind] = {1: "policy", 2: "return", 3: "rule"}
 _VERDICTS = {
     0: "drop",
@@ -115,8 +118,8 @@ def _rule(table: str, chain: str, mark: Mark) -> bytes:
     return text_attr(1, table) + text_attr(2, chain) + _nest(4, *exprs)
 
 
-def _chain(table: str, name: str, hook: int) -> bytes:
-    place = _nest(4, attr(1, _be32(hook)), attr(2, _be32(PRIORITY)))
+def _chain(table: str, name: str, hook: int, priority: int) -> bytes:
+    place = _nest(4, attr(1, _be32(hook)), attr(2, _be32(priority)))
     return text_attr(1, table) + text_attr(3, name) + place + text_attr(7, "filter")
 
 
@@ -124,7 +127,10 @@ def batch(table: str, wanted: Sequence[Mark]) -> tuple[bytes, int]:
     """Make the transaction that makes our table; return it and the number of messages that are answered."""
     inet = nfgenmsg(NFPROTO_INET)
     messages = [(NFT_MSG_NEWTABLE, _NLM_F_EXCL, text_attr(1, table) + attr(2, _be32(_OWNER)))]
-    messages += [(NFT_MSG_NEWCHAIN, 0, _chain(table, name, hook)) for name, hook in _HOOKS.items()]
+    for hooks, priority in ((_HOOKS, PRIORITY), (_TRACKED, TRACKED_PRIORITY)):
+        messages += [
+            (NFT_MSG_NEWCHAIN, 0, _chain(table, name, hook, priority)) for name, hook in hooks.items()
+        ]
     messages += [
         (NFT_MSG_NEWRULE, _NLM_F_APPEND, _rule(table, name, mark)) for name in _HOOKS for mark in wanted
     ]
@@ -240,4 +246,5 @@ def parse_trace(
         _VERDICTS.get(code, str(code)),
         known,
         number(found.get(3)),
+        number(found.get(21)),
     )

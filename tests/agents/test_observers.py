@@ -86,13 +86,15 @@ def test_the_table_marks_the_probe_alone() -> None:
     """The rules are written as a collector reads them: a protocol, the cookie at its place, or the port of its answers."""
     data, answers = batch("netviz-observe-1", marks(IPPROTO_UDP, 4000, 7))
     found = [(kind, body) for kind, _flags, _seq, body in parse_messages(data)]
-    assert answers == len(found) - 2 == 9
+    assert answers == len(found) - 2 == 11
     tables = [parse_table(body) for kind, body in found if kind == NFT_MSG_NEWTABLE]
     assert [(table.name, table.flags) for table in tables] == [("netviz-observe-1", 2)]
     chains = [parse_chain(body) for kind, body in found if kind == NFT_MSG_NEWCHAIN]
     assert [(chain.name, chain.hook, chain.priority) for chain in chains] == [
         ("prerouting", 0, -350),
         ("output", 3, -350),
+        ("tracked-prerouting", 0, -190),
+        ("tracked-output", 3, -190),
     ]
     rules = [
         [parse_expr(one) for one in elements(attrs(body, 4)[4])]

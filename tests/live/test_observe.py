@@ -114,6 +114,7 @@ def test_command_line(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "told answer" in text
     assert text.count("seen +") == 8
+    assert text.count("by the next frame") >= 8
     assert main([*argv, "--json", "--count", "2"]) == 0
     for line in capsys.readouterr().out.splitlines():
         found = json.loads(line)

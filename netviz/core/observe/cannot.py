@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 ALWAYS_UNSEEN = (
-    "routing lookups, translations and connections: no source here shows them",
-    "chains of legacy xtables, of bridges and of devices: nftables' trace messages don't show them",
+    "which rule of legacy xtables, of a bridge's or a device's chain decided",
+    "the state of a connection, on kernels before 6.17",
 )

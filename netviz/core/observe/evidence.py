@@ -129,7 +129,7 @@ def judge(cluster: ClusterState, trace: Trace, evidence: Evidence) -> Observatio
         frozenset(lossy),
         (trace.flow.sport or 0) if trace.flow.proto == IPPROTO_UDP else 0,
     )
-    seen = Seen(evidence.sightings, _joined(evidence, lossy), watched, evidence.rules)
+    seen = Seen(evidence.sightings, _joined(evidence, lossy), watched, evidence.rules, evidence.told)
     return observe(trace, seen, place_name, is_told)
 
 

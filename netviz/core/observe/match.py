@@ -9,7 +9,7 @@
 | `lost`      | wasn't seen, and events were lost                                                                |
 
 What was seen and isn't predicted is an `Extra`. Shown are devices crossed (packet sockets), drops
-(skb:kfree_skb) and chains' verdicts (nftables trace).
+(skb:kfree_skb), chains' verdicts and connections' states (nftables trace), and what the next frame bears (`implied`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import Literal
 
 import msgspec
 
-from netviz.core.observe.align import Laid, Row, first_sending, lay_beside
+from netviz.core.observe.align import ARRIVED, Laid, Row, first_sending, lay_beside
 from netviz.core.observe.correlate import AMBIGUOUS, Correlation, Crossed, Freed
 from netviz.core.observe.crossing import Copies, Naming, copies_of
-from netviz.core.observe.rules import Ruled, ruled, unpredicted
+from netviz.core.observe.implied import ANSWER, SENT, TOLD, implied
+from netviz.core.observe.rules import Ruled, ruled, tracked, unpredicted
 from netviz.core.observe.sighting import Crossing, Event, RuleEvent, Sighting
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, TH_RST, Packet
 from netviz.core.sim.steps import Encap, Mtu
@@ -52,10 +53,14 @@ class Seen(msgspec.Struct, frozen=True):
     joined: Correlation
     watched: Watched
     rules: tuple[RuleEvent, ...] = ()
+    told: str = ""
 
 
 class Match(msgspec.Struct, frozen=True):
-    """A predicted step and what was seen of it; `why` says how they differ, `rule` is what a chain was heard to do."""
+    """A predicted step and what was seen of it; `why` says how they differ, `rule` is what a chain was heard to do.
+
+    `by`: nothing showed the step itself, but this, which follows from it (`implied`).
+    """
 
     step: Step
     status: Status
@@ -64,6 +69,7 @@ class Match(msgspec.Struct, frozen=True):
     sighting: Sighting | None = None
     event: Event | None = None
     rule: RuleEvent | None = None
+    by: str = ""
 
 
 class Extra(msgspec.Struct, frozen=True):
@@ -197,6 +203,8 @@ def _path(
             after = match.step.seq
         else:
             extra.append(Extra(after, row.sighting))
+    crossed = frozenset(by_seq)
+    agreed = frozenset(seq for seq, match in by_seq.items() if match.status == "agree")
     freed = [one for one in seen.joined.freed if one.after is None or one.after.frame.kind in kinds]
     last = path.hops[-1].steps[-1]
     if path.disposition is Disposition.DROPPED:
@@ -209,12 +217,33 @@ def _path(
         place = naming(hop.netns)
         for step in hop.steps:
             last_at[place] = step.seq
-            if (found := ruled(step, place, heard)) is not None:
+            if (found := ruled(step, place, heard) or tracked(step, place, heard)) is not None:
                 by_seq[step.seq] = _with_rule(step, found, by_seq.get(step.seq), seen.watched)
     extra += [Extra(last_at.get(one.place, last.seq), rule=one) for one in unpredicted(said, heard)]
+    shown = implied(path, crossed, agreed, _taken_at_end(path, kinds, seen))
+    if kinds == _FORWARD:
+        shown[path.hops[0].steps[0].seq] = SENT
     steps = [step for hop in path.hops for step in hop.steps]
-    matches = tuple(by_seq.get(step.seq) or Match(step, "not_seen", False) for step in steps)
+    matches = tuple(by_seq.get(step.seq) or _implied(step, shown.get(step.seq, "")) for step in steps)
     return PathMatch(matches, tuple(extra), laid.aside)
+
+
+def _implied(step: Step, by: str) -> Match:
+    return Match(step, "agree", True, by=by) if by else Match(step, "not_seen", False)
+
+
+def _taken_at_end(path: Path, kinds: tuple[str, ...], seen: Seen) -> str:
+    """Say what shows that the packet was taken at the end of its path, as predicted; "" for nothing."""
+    if path.disposition not in ARRIVED:
+        return ""
+    if kinds != _FORWARD:
+        return TOLD if seen.told else ""
+    refused = path.disposition is Disposition.NO_LISTENER
+    if any(
+        one.frame.kind == ("error" if refused and one.frame.type >= 0 else "reply") for one in seen.sightings
+    ):
+        return ANSWER
+    return TOLD if seen.told == ("ECONNREFUSED" if refused else "answer") else ""
 
 
 def _with_rule(step: Step, found: Ruled, drop: Match | None, watched: Watched) -> Match:

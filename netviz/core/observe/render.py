@@ -96,6 +96,8 @@ def _point(match: Match) -> str | None:
         return match.event.point
     if match.rule is not None:
         return "nftables trace"
+    if match.by:
+        return match.by
     return "packet socket" if match.sighting is not None else None
 
 
@@ -237,7 +239,7 @@ def _mark(match: Match, evidence: Evidence) -> str:
     if rule is not None:
         reason = f"rule {rule.handle} {rule.verdict}" if rule.kind == "rule" else f"policy {rule.verdict}"
     if at_ns is None:
-        return f"heard {reason}"
+        return f"by {match.by}" if match.by else f"heard {reason}"
     after_us = (at_ns - evidence.began_ns) / 1000
     return f"seen {after_us:+.0f} us {reason}".rstrip()
 

@@ -1,7 +1,10 @@
-"""Chains' verdicts beside what nftables said of the probe's packet.
+"""Chains' verdicts, and the states of connections, beside what nftables said of the probe's packet.
 
 A message names table, chain and handle, and its headers the packet, so nothing has to be joined. A chain is visible where
 the packet was heard of by the table that has it traced: base chains of the families inet, ip and ip6 in the IP hooks.
+
+Our table has chains just after connection tracking (`TRACKED`), and since Linux 6.17 messages say the connection's state.
+Older kernels don't, and then nothing is compared.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ import msgspec
 
 from netviz.core.model.netfilter import NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6
 from netviz.core.observe.sighting import RuleEvent
-from netviz.core.sim.steps import HookVerdict
+from netviz.core.sim.steps import Conntrack, HookVerdict
 from netviz.core.sim.trace import Step
 
 _FAMILIES = (NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6)
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 _SURE = ("accept", "drop")
+# Source: include/uapi/linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT.
+_STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 
 
 class Ruled(msgspec.Struct, frozen=True):
@@ -65,6 +70,19 @@ def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
         by = f"rule {other.handle}" if other.kind == "rule" else "the policy"
         return Ruled("disagree", f"{other.verdict} by {by} of chain {other.chain}", other)
     return Ruled("not_seen")
+
+
+def tracked(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
+    """Lay the state of a packet's connection beside what was heard, and take that off the list; None where it isn't told."""
+    if not isinstance(step.what, Conntrack) or step.action not in _STATES:
+        return None
+    found = next((one for one in heard if one.place == place and one.own and one.ct_state), None)
+    if found is None:
+        return None
+    heard[:] = [one for one in heard if one is not found]
+    state = next((name for name, bit in _STATES.items() if found.ct_state & bit), str(found.ct_state))
+    differs = state != step.action
+    return Ruled("disagree" if differs else "agree", f"the connection is {state}" if differs else "", found)
 
 
 def _other(mine: Sequence[RuleEvent], chains: tuple[str, str]) -> RuleEvent | None:

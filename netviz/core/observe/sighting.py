@@ -87,6 +87,7 @@ class RuleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """What nftables said of a probe's packet in a chain: a rule that matched, by its `handle`, or the chain's policy.
 
     `verdict` is nft's word. `family` is that of the table. They come in the order of a namespace, without a time.
+    `ct_state` are the bits of the connection's state, 0 where the kernel doesn't tell.
     """
 
     place: str
@@ -97,6 +98,7 @@ class RuleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     verdict: str
     frame: Frame
     handle: int = 0
+    ct_state: int = 0
 
     @property
     def own(self) -> bool:

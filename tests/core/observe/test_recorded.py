@@ -16,7 +16,7 @@ from tests.live.observed_cases import CASES, Recorded, read_recorded
 # Steps that could be seen, by device, with what nftables said, and the status.
 CROSSED = ["eth0 agree", "veth1 agree", "veth2 agree", "eth0 agree"]
 BACK = ["eth0 agree", "veth2 agree", "veth1 agree", "eth0 agree"]
-FROM_OUT = ["eth0 agree", "up0 agree", "veth1 agree", "eth0 agree"]
+FROM_OUT = ["eth0 agree", "up0 agree", "up0 established agree", "veth1 agree", "eth0 agree"]
 DROPPED = "eth0 rule drop agree"
 EXPECTED = {
     "delivered": (CROSSED, BACK),
@@ -24,11 +24,17 @@ EXPECTED = {
     "echo": (CROSSED, BACK),
     "no-listener": (CROSSED, BACK),
     "masqueraded": (
-        ["eth0 agree", "veth1 agree", "br0 agree", "up0 rule accept agree", "up0 agree", "eth0 agree"],
+        [
+            *("eth0 agree", "veth1 agree", "br0 new agree", "br0 agree"),
+            *("up0 rule accept agree", "up0 agree", "eth0 agree"),
+        ],
         FROM_OUT,
     ),
     "service": (
-        ["eth0 agree", "veth1 agree", "br0 rule accept agree", "br0 agree", "up0 agree", "eth0 agree"],
+        [
+            *("eth0 agree", "veth1 agree", "br0 new agree"),
+            *("br0 rule accept agree", "br0 agree", "up0 agree", "eth0 agree"),
+        ],
         FROM_OUT,
     ),
     "input-drop": ([*CROSSED, DROPPED], None),
@@ -53,11 +59,13 @@ def visible(observation: Observation, reply: bool = False) -> list[str] | None:
     path = observation.nearest.reply if reply else observation.nearest.forward
     if path is None:
         return None
-    return [f"{_named_by(m)} {m.status}" for m in path.matches if m.visible]
+    return [f"{_named_by(m)} {m.status}" for m in path.matches if m.visible and not m.by]
 
 
 def _named_by(match: Match) -> str:
     dev, rule = match.step.dev, match.rule
+    if match.step.kind == "conntrack":
+        return f"{dev} {match.step.action}"
     return f"{dev} {rule.kind} {rule.verdict}" if rule is not None else dev
 
 
@@ -178,11 +186,51 @@ def test_a_route_that_the_kernel_has_not() -> None:
     assert trace.disposition is not Disposition.DELIVERED
     forward = observation.nearest.forward
     assert observation.taken == ()
-    assert visible(observation)[:3] == ["eth0 agree", "veth1 agree", "br0 agree"]  # type: ignore[index]
+    assert visible(observation)[:3] == ["eth0 agree", "veth1 agree", "br0 new agree"]  # type: ignore[index]
     assert [extra.sighting.dev for extra in forward.extra if extra.sighting is not None][:2] == [
         "up0",
         "eth0",
     ]
+
+
+@pytest.mark.parametrize(
+    "name", ["delivered", "datagram", "echo", "no-listener", "masqueraded", "service", "echo6"]
+)
+def test_every_step_of_what_arrives_is_shown(name: str) -> None:
+    """By a source of its own, by the frame that follows, or by what the sender was told."""
+    _, observation = judged(read_recorded(name))
+    for path in (observation.nearest.forward, observation.nearest.reply):
+        assert path is not None
+        assert {match.status for match in path.matches} == {"agree"}
+        assert path.matches[0].by == (
+            "the sender's collector" if path is observation.nearest.forward else "the next frame"
+        )
+
+
+def test_a_frame_that_differs_shows_nothing_before_it() -> None:
+    """Where the next frame has another TTL, forwarding isn't shown, and nothing but that frame speaks against it."""
+    recorded = read_recorded("masqueraded")
+    seen = [
+        msgspec.structs.replace(one, frame=msgspec.structs.replace(one.frame, ttl=9))
+        if one.dev == "up0" and one.out
+        else one
+        for one in recorded.evidence.sightings
+    ]
+    evidence = msgspec.structs.replace(recorded.evidence, sightings=tuple(seen))
+    _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
+    by_kind = {match.step.kind: match for match in observation.nearest.forward.matches if match.step.node}
+    assert (by_kind["forward"].status, by_kind["forward"].visible) == ("not_seen", False)
+    assert observation.nearest.contradictions == 1
+
+
+def test_another_state_of_the_connection() -> None:
+    """What the kernel says of the connection is held against the prediction."""
+    recorded = read_recorded("masqueraded")
+    rules = [msgspec.structs.replace(one, ct_state=one.ct_state and 2) for one in recorded.evidence.rules]
+    evidence = msgspec.structs.replace(recorded.evidence, rules=tuple(rules))
+    _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
+    (match,) = [m for m in observation.nearest.forward.matches if m.step.kind == "conntrack"]
+    assert (match.status, match.why) == ("disagree", "the connection is established")
 
 
 def test_lost_events_prove_nothing() -> None:
