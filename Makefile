@@ -15,7 +15,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: proof-pairs help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
+.PHONY: proof-observed proof-pairs help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -80,6 +80,9 @@ chaos: setup-test  ## faults under load on one server and on two, as root (ARGS=
 
 lock:  ## pin the packages anew that requirements*.in ask for
 	@$(PYTHON) scripts/setup.py lock
+
+proof-observed: setup-test  ## real probes in every kind of network, beside their predictions (docs/proofs; ARGS='--flows N --faults')
+	$(PY) -m tests.live.observed_proof $(ARGS)
 
 proof-pairs: setup-test  ## every pair of pods of small random networks for real, against the check of all pairs (docs/proofs)
 	$(PY) -m tests.live.pairs $(ARGS)

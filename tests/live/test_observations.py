@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -192,9 +193,9 @@ def test_command_line(netviz: tuple[Cluster, Stack]) -> None:
     env = {**stack.env, "NETVIZ_URL": stack.access.url, "NETVIZ_TOKEN": stack.access.token}
 
     def run(*argv: str) -> subprocess.CompletedProcess[str]:
-        command = ["python", "manage.py", "observe", *argv]
+        command = [sys.executable, "manage.py", "observe", *argv]
         return subprocess.run(
-            [os.sys.executable, *command[1:]],
+            command,
             env=env,
             capture_output=True,
             text=True,

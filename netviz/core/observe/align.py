@@ -25,7 +25,7 @@ from netviz.core.observe.crossing import (
 )
 from netviz.core.observe.sighting import Crossing, Sighting
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.steps import Bridge
+from netviz.core.sim.steps import Bridge, Neighbour
 from netviz.core.sim.trace import Disposition, Path
 
 ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
@@ -82,7 +82,7 @@ def lay_beside(
     before_drop: Sighting | None = None
     if path.disposition is Disposition.LEFT_NETWORK:
         # Nobody knows what is behind that device: a next hop that never answers, for example.
-        beyond = _beyond(expected[-1], left, written) if expected else None
+        beyond = _beyond(path, expected[-1], left, written) if expected else None
         expected = expected[:-1]
         left = left[: len(expected)]
     if path.disposition is Disposition.LOOP:
@@ -95,8 +95,12 @@ def lay_beside(
     return Laid(tuple(_paired(expected, left, written)), before_drop, beyond, aside)
 
 
-def _beyond(one: Predicted, seen: Sequence[Sighting], written: frozenset[tuple[str, str]]) -> Row:
+def _beyond(path: Path, one: Predicted, seen: Sequence[Sighting], written: frozenset[tuple[str, str]]) -> Row:
+    """Find the frame that leaves. Where nobody knows its next hop's MAC, it may have any."""
     found = next((s for s in reversed(seen) if s.crossing == one.crossing), None)
+    asked = [step for step in path.hops[-1].steps if isinstance(step.what, Neighbour)]
+    if asked and asked[-1].action == "not known":
+        one = msgspec.structs.replace(one, packet=msgspec.structs.replace(one.packet, smac=b"", dmac=b""))
     return Row(one, found, _differs(one.packet, found, written) if found is not None else "")
 
 

@@ -40,6 +40,8 @@ def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
     `heard` is of one direction, all places, in the order of each.
     """
     what = step.what
+    if _is_wrapped(step):
+        return None
     if not isinstance(what, HookVerdict) or what.chain is None or what.chain.legacy:
         return None
     chain = what.chain.chain
@@ -74,7 +76,7 @@ def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
 
 def tracked(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
     """Lay the state of a packet's connection beside what was heard, and take that off the list; None where it isn't told."""
-    if not isinstance(step.what, Conntrack) or step.action not in _STATES:
+    if not isinstance(step.what, Conntrack) or step.action not in _STATES or _is_wrapped(step):
         return None
     found = next((one for one in heard if one.place == place and one.own and one.ct_state), None)
     if found is None:
@@ -83,6 +85,11 @@ def tracked(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
     state = next((name for name, bit in _STATES.items() if found.ct_state & bit), str(found.ct_state))
     differs = state != step.action
     return Ruled("disagree" if differs else "agree", f"the connection is {state}" if differs else "", found)
+
+
+def _is_wrapped(step: Step) -> bool:
+    """Tell whether the packet is a tunnel's: our table doesn't look into it."""
+    return step.packet.innermost is not step.packet
 
 
 def _other(mine: Sequence[RuleEvent], chains: tuple[str, str]) -> RuleEvent | None:

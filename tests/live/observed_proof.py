@@ -1,0 +1,259 @@
+"""Probes by server and collectors in every kind of network, laid beside the predictions: `make proof-observed`.
+
+    python -m tests.live.observed_proof [--flows N] [--kinds KIND ...] [--faults] [--kills N] [--seed N]
+
+Random flows between pods, nodes, services and the outside; with `--faults`, every fault of the lab by one flow that it
+certainly affects: the observed end is the predicted one. With `--kills`, collectors killed while they observe: nothing is
+left. What it finds is written to docs/proofs/observed.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lab import kinds
+from lab.cluster import Cluster, ClusterSpec, sweep
+from lab.faults import FAULTS, affected_by, apply_fault, mend
+from lab.faults.model import OUTSIDE, SMALL
+from lab.spec import LabError
+from lab.stack import Stack
+from tests.live.observing import Asker
+from tests.live.test_observations import remains
+
+DOCS = Path(__file__).resolve().parents[2] / "docs/proofs/observed.md"
+NODES, PODS = 3, 3
+OPEN, CLOSED = 8080, 81
+EXCHANGES = (("tcp", OPEN), ("tcp", CLOSED), ("udp", OPEN), ("icmp", None))
+PREDICTED_S = 20.0
+Row = tuple[str, str, str]
+
+
+@contextmanager
+def observed(kind: str, services: int = 2) -> Iterator[tuple[Cluster, Stack, Asker]]:
+    """A cluster of a kind, observed."""
+    spec = ClusterSpec(f"po-{os.getpid()}", nodes=NODES, pods=PODS, kind=kind, services=services)
+    with tempfile.TemporaryDirectory() as folder, Cluster.up(spec) as cluster:
+        arguments = {node.name: node.collector_args() for node in cluster.nodes.values()}
+        with Stack(arguments, Path(folder) / "var") as stack:
+            stack.start()
+            yield cluster, stack, Asker(stack)
+
+
+def random_flow(cluster: Cluster, choose: random.Random) -> tuple[str, str, dict[str, Any]]:
+    """Choose a flow: from a pod or a node, to a pod, a service or the outside."""
+    pods = list(cluster.pods)
+    source = choose.choice([*pods, *cluster.nodes] if cluster.kind.reaches_own_pods else pods)
+    services = [
+        one["spec"]["clusterIP"]
+        for one in cluster.state.services
+        if one["spec"]["clusterIP"] != "None" and one["metadata"]["namespace"] == "default"
+    ]
+    target = choose.choice([pod for pod in pods if pod != source])
+    if services and choose.random() < 0.15:
+        return source, choose.choice(services), {"proto": "tcp", "dport": 80}
+    if source in pods and choose.random() < 0.1:
+        target = "internet"
+    address = cluster.address_of(target, choose.choice((4, 6)) if cluster.state.spec.ipv6 else 4)
+    proto, port = choose.choice(EXCHANGES)
+    return source, address, {"proto": proto} | ({"dport": port} if port is not None else {})
+
+
+class Tally:
+    """Steps by kind and by what was seen of them, and what was wrong."""
+
+    def __init__(self) -> None:
+        self.steps: Counter[tuple[str, str]] = Counter()
+        self.flows: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.took_s: list[float] = []
+
+    def take(self, name: str, found: Any, took_s: float) -> None:
+        """Count an observation."""
+        self.took_s.append(took_s)
+        finding = found["finding"] or found["status"]
+        self.flows[finding] += 1
+        if finding not in ("agrees", "unseen") or found["status"] == "partial":
+            self.wrong.append(
+                f"{name}: {found['status']} {found['headline'] or found['error']} {_first(found)}"
+            )
+        for step in Asker.steps(found) if found["trace"] is not None else ():
+            one = step["observed"]
+            self.steps[step["kind"], one["match"] if one["visible"] else "cannot"] += 1
+
+    def unseen(self) -> str:
+        """The share of steps that weren't shown, by kind."""
+        total = sum(self.steps.values())
+        cannot = Counter({kind: n for (kind, what), n in self.steps.items() if what == "cannot"})
+        share = 100 * sum(cannot.values()) / max(total, 1)
+        kinds_ = ", ".join(f"{kind} {n}" for kind, n in cannot.most_common())
+        return f"{total} steps, {share:.1f} % not shown{f' ({kinds_})' if kinds_ else ''}"
+
+
+def _first(found: Any) -> str:
+    """Name the first step that speaks against a prediction."""
+    if found["trace"] is None:
+        return ""
+    for step in Asker.steps(found):
+        one = step["observed"]
+        if one["visible"] and one["match"] in ("disagree", "not_seen", "lost"):
+            return f"[{step['kind']} {step['dev']}: {one['match']} {one['why'] or ''}]"
+    return f"[{len(found['trace']['observation']['extra'])} not predicted]"
+
+
+def prove_flows(cluster: Cluster, asker: Asker, flows: int, choose: random.Random) -> Tally:
+    """Observe random flows."""
+    tally = Tally()
+    for _ in range(flows):
+        source, target, more = random_flow(cluster, choose)
+        began = time.monotonic()
+        found = asker.observe(source, target, **more)
+        tally.take(f"{source} to {target} {more}", found, time.monotonic() - began)
+    return tally
+
+
+def prove_fault(cluster: Cluster, asker: Asker, name: str) -> str:
+    """Observe one flow that a fault certainly affects: it ends where that was predicted."""
+    pairs = [
+        pair
+        for pair, certain in affected_by(cluster, name).items()
+        if certain and pair.family == 4 and pair.size == SMALL and not pair.dst.startswith("svc/")
+    ]
+    if not pairs:
+        return "no small IPv4 flow between pods that it certainly affects"
+    pair = pairs[0]
+    target = cluster.address_of("internet" if pair.dst == OUTSIDE else pair.dst, 4)
+    request = {"from": pair.src, "to": target, "proto": "tcp", "dport": OPEN}
+    apply_fault(cluster, name)
+    try:
+        limit = time.monotonic() + PREDICTED_S
+        while asker.post("/api/traces", request)["outcome"] == "good":
+            if time.monotonic() > limit:
+                return f"WRONG: {pair.src} to {target} is still predicted to be good"
+        found = asker.observe(pair.src, target, proto="tcp", dport=OPEN)
+    finally:
+        mend(cluster)
+    if found["finding"] not in ("agrees", "unseen"):
+        return f"WRONG: {found['status']} {found['headline'] or found['error']} {_first(found)}"
+    trace = found["trace"]
+    branch = trace["branches"][trace["observation"]["nearest"]]
+    path = branch["forward"] if branch["disposition"] != "DELIVERED" else branch["reply"]
+    last = path["hops"][-1]["steps"][-1]
+    one = last["observed"] or {"match": "not compared", "visible": True}
+    seen = one["match"] if one["visible"] else "can't be seen"
+    return (
+        f"{trace['disposition']} {trace['reason'] or ''}: {last['kind']} {last['dev'] or ''} {seen}".replace(
+            "  ", " "
+        )
+    )
+
+
+def prove_kills(cluster: Cluster, stack: Stack, asker: Asker, kills: int, choose: random.Random) -> str:
+    """Kill a collector at a random moment of an observation, start it again, and look for what is left."""
+    ends: Counter[str] = Counter()
+    for _ in range(kills):
+        node = choose.choice(list(cluster.nodes))
+        with ThreadPoolExecutor(1) as pool:
+            pods = choose.sample(list(cluster.pods), 2)
+            under_way = pool.submit(asker.observe, *pods, proto="tcp", dport=OPEN)
+            time.sleep(choose.random() * 0.6)
+            os.kill(stack.collectors[node].process.pid, signal.SIGKILL)
+            found = under_way.result(120)
+        ends[found["status"]] += 1
+        stack.collectors.pop(node).stop()
+        stack.start_collector(node)
+        stack.wait_connected()
+    asker.observe(*list(cluster.pods)[:2], proto="tcp", dport=OPEN)
+    limit = time.monotonic() + 30
+    while (left := remains(cluster, stack)) and time.monotonic() < limit:
+        time.sleep(0.1)
+    said = ", ".join(f"{count} {status}" for status, count in sorted(ends.items()))
+    return f"WRONG: left {left[:3]}" if left else f"{said}; nothing left"
+
+
+def percentile(values: list[float], share: float) -> float:
+    """The value below which a share of all are."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def report(rows: list[Row], wrong: list[str]) -> None:
+    """Write what was found."""
+    made = time.strftime("%Y-%m-%d", time.gmtime())
+    load = os.getloadavg()[1]
+    lines = [
+        "# Probes observed, beside their predictions",
+        "",
+        f"Written by `make proof-observed` on {made}, Linux {platform.release()}, {os.cpu_count()} processors, "
+        f"load {load:.0f}. A step is shown by a source of its own, by the frame that follows, or by what the sender was told.",
+        "",
+        "| network | what | found |",
+        "| --- | --- | --- |",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
+    if wrong:
+        lines += ["", "## Where they differ", "", *(f"- {one}" for one in wrong)]
+    DOCS.write_text("\n".join(lines) + "\n")
+
+
+def main() -> int:
+    """Prove what was asked for; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--flows", type=int, default=200)
+    parser.add_argument("--kinds", nargs="*", default=list(kinds.KINDS))
+    parser.add_argument("--faults", action="store_true")
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    sweep()
+    choose = random.Random(args.seed)
+    rows: list[Row] = []
+    wrong: list[str] = []
+    for kind in args.kinds:
+        with observed(kind) as (cluster, stack, asker):
+            tally = prove_flows(cluster, asker, args.flows, choose)
+            found = ", ".join(f"{n} {what}" for what, n in sorted(tally.flows.items()))
+            p50, p95 = (percentile(tally.took_s, share) for share in (0.5, 0.95))
+            rows.append(
+                (
+                    kind,
+                    f"{args.flows} random flows",
+                    f"{found}; {tally.unseen()}; click to answer p50 {p50:.2f} s, p95 {p95:.2f} s",
+                )
+            )
+            print(*rows[-1], *tally.wrong, sep="\n  ", file=sys.stderr, flush=True)
+            wrong += [f"{kind}: {one}" for one in tally.wrong]
+            if args.kills:
+                rows.append(
+                    (
+                        kind,
+                        f"{args.kills} collectors killed",
+                        prove_kills(cluster, stack, asker, args.kills, choose),
+                    )
+                )
+                print(*rows[-1], file=sys.stderr, flush=True)
+            for fault in FAULTS.values() if args.faults else ():
+                if kind not in fault.kinds:
+                    continue
+                try:
+                    rows.append((kind, fault.name, prove_fault(cluster, asker, fault.name)))
+                except (LabError, AssertionError) as err:
+                    rows.append((kind, fault.name, f"WRONG: {str(err)[:200]}"))
+                print(*rows[-1], file=sys.stderr, flush=True)
+        report(rows, wrong)
+    return int(bool(wrong) or any("WRONG" in row[2] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
