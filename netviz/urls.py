@@ -26,6 +26,7 @@ urlpatterns = [
     path("", include("netviz.tracing.urls")),
     path("", include("netviz.observing.urls")),
     path("", include("netviz.problems.urls")),
+    path("", include("netviz.kubernetes.urls")),
 ]
 
 handler400 = "netviz.errors.bad_request"

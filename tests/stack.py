@@ -20,13 +20,16 @@ _serial = count()
 def whole_netviz(
     folder: Path, nodes: int = 3, pods: int = 5, kind: str = "textbook", services: int = 0
 ) -> Iterator[tuple[Cluster, Stack]]:
-    """A lab of its own name, a server, and a collector for each node; all gone afterwards."""
-    spec = ClusterSpec(
-        f"t{os.getpid()}-{next(_serial)}", nodes=nodes, pods=pods, kind=kind, services=services
-    )
+    """A lab of its own name, a server, and a collector for each node; all gone afterwards.
+
+    With services there is a watcher of the lab's objects too.
+    """
+    name = f"t{os.getpid()}-{next(_serial)}"
+    spec = ClusterSpec(name, nodes=nodes, pods=pods, kind=kind, services=services)
     with Cluster.up(spec) as cluster:
         arguments = {node.name: node.collector_args() for node in cluster.nodes.values()}
-        with Stack(arguments, folder / "var") as stack:
+        objects = cluster.site.directory / "objects" if services else None
+        with Stack(arguments, folder / "var", objects=objects) as stack:
             stack.start()
             yield cluster, stack
 

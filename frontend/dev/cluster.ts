@@ -131,7 +131,16 @@ export function makePod(
 }
 
 export function makeCluster(options: ClusterOptions): Snapshot {
-  const lists = { nodes: [], routes: [], netns: [], links: [], problems: [], checking: [] };
+  const lists = {
+    clusters: [],
+    nodes: [],
+    pods: [],
+    routes: [],
+    netns: [],
+    links: [],
+    problems: [],
+    checking: [],
+  };
   const snapshot: Snapshot = { type: "snapshot", revision: 1, ...lists };
   for (let n = 1; n <= options.nodes; n += 1) {
     snapshot.nodes.push(makeNode(n, options));
@@ -187,6 +196,7 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
     not_understood: null,
     leaves_in_s: null,
     subnets: [{ dev: "eth0", subnet: nodeSubnet(n, options) }],
+    kube: null,
     collector: {
       version: "0.1.0",
       lag_s: 0.02,

@@ -1,6 +1,7 @@
 // The server's JSON interface, and one trace followed until it is done.
 
 import type { ProblemObj } from "./graph/model.js";
+import type { ServiceDetail } from "./kube.js";
 import { podText } from "./trace/format.js";
 import type { ObservationRun, Trace, TraceRequest, TraceRun } from "./trace/types.js";
 
@@ -118,6 +119,18 @@ const EVIDENCE = /^problem-(\d+)$/;
 
 export class Api {
   constructor(private readonly csrf: string) {}
+
+  /** GET a JSON resource. */
+  get<T>(path: string): Promise<T> {
+    return call(path);
+  }
+
+  /** The pods that are a service's endpoints, as `namespace/name`. */
+  async endpoints(service: string): Promise<Set<string>> {
+    const path = service.split("/").map(encodeURIComponent).join("/");
+    const { namespace, rows } = await this.get<ServiceDetail>(`/api/services/${path}`);
+    return new Set(rows.filter((row) => row.pod).map((row) => `${namespace}/${row.pod}`));
+  }
 
   netns(key: string): Promise<NetnsDetail> {
     return call(`/api/netns/${encodeURIComponent(key)}`);

@@ -20,11 +20,11 @@ import { h, icon } from "./ui/dom.js";
 import { Inspector } from "./ui/inspector.js";
 import { netnsOfPods, placeOf, traceName } from "./ui/names.js";
 import { PodList } from "./ui/podlist.js";
-import { ProblemsView } from "./ui/problemsview.js";
 import { SearchBox } from "./ui/searchbox.js";
 import { Strip } from "./ui/strip.js";
 import { toggleTheme } from "./ui/themes.js";
 import { TracePanel } from "./ui/tracepanel.js";
+import { Views } from "./ui/views.js";
 
 const UPDATE_EVERY_MS = 100;
 
@@ -48,12 +48,12 @@ export class App implements Context {
   private readonly pane: MapPane;
   private readonly topbar: TopBar;
   private readonly strip = new Strip();
-  private problems: ProblemsView | null = null;
   private readonly banner: StaleBanner;
   private readonly pods: PodList;
   private readonly panelBody = h("div", { class: "panel-body" });
   private readonly panelBox = h("aside", { id: "panel", "aria-label": "Details", hidden: true });
   private readonly main = h("main", { class: "main" });
+  private readonly views = new Views(this, this.main);
 
   constructor(private readonly root: HTMLElement) {
     this.role = root.dataset.role ?? "viewer";
@@ -87,6 +87,7 @@ export class App implements Context {
         if (rect) this.map.camera.reveal(rect);
       },
       () => this.rescope(),
+      (service) => this.api.endpoints(service),
     );
     this.feed = new Feed(socketUrl("/ws/topology"), this.graph, (status) => this.feedChanged(status));
     this.banner = new StaleBanner(() => this.feed.reconnectNow());
@@ -115,7 +116,7 @@ export class App implements Context {
       else if (!isField && this.pane.key(event)) event.preventDefault();
       else if (event.key !== "Escape") {
         const panel = this.panel instanceof TracePanel ? this.panel : null;
-        if (!isField && (this.problems?.key(event) || panel?.key(event))) event.preventDefault();
+        if (!isField && (this.views.key(event) || panel?.key(event))) event.preventDefault();
       } else if (isField) (event.target as HTMLElement).blur();
       else this.go({ page: "home" });
     });
@@ -231,7 +232,7 @@ export class App implements Context {
     this.updatedAt = performance.now();
     this.topbar.update(this.graph);
     this.strip.update(this.graph);
-    this.problems?.update();
+    this.views.update();
     this.pane.update();
     this.pods.update();
     this.panel?.update();
@@ -257,31 +258,14 @@ export class App implements Context {
     this.panel = this.makePanel(route);
     this.panelBody.replaceChildren(...(this.panel ? [this.panel.element] : []));
     this.panelBox.hidden = this.panel === null;
-    this.showProblems(route);
+    const view = this.views.show(route);
+    this.topbar.show(view);
+    this.pods.element.inert = this.pane.element.inert = view !== "map";
     this.panelBox.scrollTop = 0;
     document.title = this.titleOf(route);
     if (route.page === "trace") this.follow(route.id);
     this.rescope();
     this.light();
-  }
-
-  /** The Problems view covers the map, which stays as it is below it. */
-  private showProblems(route: Route): void {
-    const isShown = route.page === "problems";
-    this.topbar.show(isShown ? "problems" : "map");
-    this.pods.element.inert = this.pane.element.inert = isShown;
-    if (!isShown) {
-      this.problems?.dispose();
-      this.problems?.element.remove();
-      this.problems = null;
-      return;
-    }
-    if (!this.problems) {
-      this.problems = new ProblemsView(this);
-      this.main.append(this.problems.element);
-      this.problems.element.focus();
-    }
-    this.problems.show(route.list, route.id);
   }
 
   private titleOf(route: Route): string {
@@ -296,13 +280,14 @@ export class App implements Context {
             : this.graph.links.get(target.key)?.ifname;
       return `${name ?? target.type} · netviz`;
     }
-    return `${{ problems: "Problems", compose: "Trace", trace: "Trace" }[route.page]} · netviz`;
+    return `${{ problems: "Problems", kube: "Services", compose: "Trace", trace: "Trace" }[route.page]} · netviz`;
   }
 
   private makePanel(route: Route): Panel | null {
     switch (route.page) {
       case "home":
       case "problems":
+      case "kube":
         return null;
       case "select":
         return new Inspector(this, route.target);

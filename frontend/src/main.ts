@@ -2,6 +2,7 @@ import "./style/tokens.css";
 import "./style/page.css";
 import "./style/panels.css";
 import "./style/problems.css";
+import "./style/kube.css";
 import "./style/map.css";
 import "./style/stage.css";
 import { App } from "./app.js";

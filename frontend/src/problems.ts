@@ -1,6 +1,6 @@
 // What the page says of problems and of the checking. Pure: words, groups and order, no DOM.
 
-import type { CheckingObj, CheckObj, NodeObj, ProblemObj } from "./graph/model.js";
+import type { CheckingObj, CheckObj, ClusterObj, NodeObj, ProblemObj } from "./graph/model.js";
 import { stands } from "./graph/store.js";
 
 export type Tone = "ok" | "bad" | "warn" | "plain";
@@ -233,6 +233,24 @@ export function dataPart(nodes: Iterable<NodeObj>): StripPart {
     text,
     beside: isBehind ? `${worst.name} ${ageText(worst.age_s)}` : "",
   };
+}
+
+/** How the Kubernetes API is known; null where none is watched, which is no fault. */
+export function kubernetesPart(clusters: Iterable<ClusterObj>): StripPart | null {
+  const all = [...clusters];
+  const worst = all.find((one) => one.health === "error") ?? all.find((one) => one.health !== "ok") ?? all[0];
+  if (!worst) return null;
+  if (worst.health === "ok") {
+    const pods = all.reduce((sum, one) => sum + (one.counts.pods ?? 0), 0);
+    const services = all.reduce((sum, one) => sum + (one.counts.services ?? 0), 0);
+    return {
+      tone: "plain",
+      text: "Kubernetes API followed",
+      beside: `${plural(services, "service", "services")}, ${plural(pods, "pod", "pods")}`,
+    };
+  }
+  const text = worst.connected ? "Kubernetes API not known whole" : "Kubernetes API not watched";
+  return { tone: worst.health === "error" ? "bad" : "warn", text, beside: worst.problem ?? "" };
 }
 
 function ageText(seconds: number): string {

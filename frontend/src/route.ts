@@ -1,5 +1,6 @@
 // What the page shows, as the address bar says it: every selection and every trace has an address.
 
+import { KINDS, type Kind } from "./kube.js";
 import type { Target } from "./map/hit.js";
 
 /** How much of a trace is shown: what decided, every step, or every step with its evidence. */
@@ -28,6 +29,7 @@ export type Route =
   | { page: "home" }
   | { page: "select"; target: Target }
   | { page: "problems"; id: string | null; list: ProblemList }
+  | { page: "kube"; kind: Kind; id: string | null }
   | { page: "compose"; from: string; to: string }
   | { page: "trace"; id: string; view: TraceView };
 
@@ -50,6 +52,8 @@ export function parseRoute(hash: string): Route {
     const list = LISTS.find((name) => name === params.get("list")) ?? "now";
     return { page: "problems", id: rest || null, list };
   }
+  const kind = KINDS.find((name) => name === head);
+  if (kind) return { page: "kube", kind, id: rest || null };
   if (head === "trace" && rest) return { page: "trace", id: rest, view: parseView(params) };
   if (head === "trace") {
     return { page: "compose", from: params.get("from") ?? "", to: params.get("to") ?? "" };
@@ -80,6 +84,10 @@ export function formatRoute(route: Route): string {
     case "problems": {
       const id = route.id ? `/${encodeURIComponent(route.id)}` : "";
       return `#/problems${id}${route.list === "now" ? "" : `?list=${route.list}`}`;
+    }
+    case "kube": {
+      const id = route.id ? `/${route.id.split("/").map(encodeURIComponent).join("/")}` : "";
+      return `#/${route.kind}${id}`;
     }
     case "select":
       return formatTarget(route.target);

@@ -105,7 +105,7 @@ def _node(node: NodeState) -> Json:
 
 
 def _role(pod: Pod) -> str:
-    return pod.labels.get("app") or pod.labels.get("k8s-app") or pod.name
+    return pod.labels.get("app") or pod.name.partition("-")[0]
 
 
 def _owner(kind: str, name: str, namespace: str) -> Json:

@@ -206,6 +206,14 @@ MATRIX = {
     "metrics": Line(metrics, wrong_method),
     "api/topology": READ,
     "api/search": READ,
+    "api/services": READ,
+    "api/services/<str:namespace>/<str:name>": Line(scope("read"), wrong_method, "api/services/shop/web"),
+    "api/workloads": READ,
+    "api/workloads/<str:kind>/<str:namespace>/<str:name>": Line(
+        scope("read"), wrong_method, "api/workloads/Deployment/shop/web"
+    ),
+    "api/namespaces": READ,
+    "api/namespaces/<str:name>": Line(scope("read"), wrong_method, "api/namespaces/shop"),
     "api/netns/<str:key>": Line(scope("read"), wrong_method, "api/netns/n1:4:1:0"),
     "api/nodes/<str:name>/state": READ,
     "api/traces": Line(scope("read"), scope("trace")),

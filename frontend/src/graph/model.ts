@@ -52,6 +52,40 @@ export interface NodeObj {
   leaves_in_s: number | null;
   /** The subnets that the node's own devices are on, one a device. */
   subnets: { dev: string; subnet: string }[];
+  /** As the Kubernetes API says it is; null where none speaks of it. */
+  kube: { ready: boolean | null; unschedulable: boolean; zone: string; pods: number } | null;
+}
+
+/** What is known of a cluster's Kubernetes API, by its watcher. */
+export interface ClusterObj {
+  name: string;
+  connected: boolean;
+  complete: boolean;
+  age_s: number;
+  gaps: Gap[];
+  counts: Record<string, number>;
+  health: Health;
+  problem: string | null;
+  collector: CollectorStatus | null;
+}
+
+/** A pod as the API says it is, on its node. */
+export interface KubePodObj {
+  key: string;
+  node: string;
+  /** The namespace that is the pod's; null of one in its node's network, and of one that its node doesn't show. */
+  netns: string | null;
+  namespace: string;
+  name: string;
+  uid: string;
+  labels: Record<string, string>;
+  workload: { kind: string; name: string } | null;
+  phase: string;
+  ready: boolean | null;
+  waits: string;
+  deleting: boolean;
+  host_network: boolean;
+  addrs: string[];
 }
 
 export interface PodId {
@@ -170,7 +204,9 @@ export interface CheckingObj {
 export interface Snapshot {
   type: "snapshot";
   revision: number;
+  clusters: ClusterObj[];
   nodes: NodeObj[];
+  pods: KubePodObj[];
   routes: RoutesObj[];
   netns: NetnsObj[];
   links: LinkObj[];
@@ -178,7 +214,7 @@ export interface Snapshot {
   checking: CheckingObj[];
 }
 
-type Part = "nodes" | "routes" | "netns" | "links" | "problems" | "checking";
+type Part = "clusters" | "nodes" | "pods" | "routes" | "netns" | "links" | "problems" | "checking";
 
 export interface Delta {
   type: "delta";

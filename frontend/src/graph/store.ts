@@ -4,7 +4,9 @@
 
 import type {
   CheckingObj,
+  ClusterObj,
   Delta,
+  KubePodObj,
   LinkObj,
   NetnsObj,
   NodeObj,
@@ -26,7 +28,10 @@ export interface Change {
 
 export class Graph {
   revision = -1;
+  readonly clusters = new Map<string, ClusterObj>();
   readonly nodes = new Map<string, NodeObj>();
+  /** The API's pods, by `namespace/name`. */
+  readonly pods = new Map<string, KubePodObj>();
   readonly routes = new Map<string, RoutesObj>();
   readonly netns = new Map<string, NetnsObj>();
   readonly links = new Map<string, LinkObj>();
@@ -34,6 +39,8 @@ export class Graph {
   checking: CheckingObj | null = null;
   /** Since when nothing is heard of the server; null: all of this is live. */
   staleSince: Date | null = null;
+  private readonly podsOfNode = new Map<string, Set<string>>();
+  private readonly podOfNetns = new Map<string, string>();
   private readonly netnsOfNode = new Map<string, Set<string>>();
   private readonly linksOfNetns = new Map<string, Set<string>>();
   private readonly problemsOf = new Map<string, Set<string>>();
@@ -69,6 +76,17 @@ export class Graph {
     return pick(this.netns, this.netnsOfNode.get(node));
   }
 
+  /** The API's pods on a node that have no namespace of their own there. */
+  hostPodsOf(node: string): KubePodObj[] {
+    return pick(this.pods, this.podsOfNode.get(node)).filter((pod) => pod.netns === null);
+  }
+
+  /** The pod that a namespace is, as the API says it is. */
+  podOf(netns: string): KubePodObj | undefined {
+    const key = this.podOfNetns.get(netns);
+    return key === undefined ? undefined : this.pods.get(key);
+  }
+
   linksOf(netns: string): LinkObj[] {
     return pick(this.links, this.linksOfNetns.get(netns));
   }
@@ -92,9 +110,12 @@ export class Graph {
 
   private applySnapshot(message: Snapshot): void {
     const change: Change = { nodes: true, details: new Set(this.roots.keys()) };
-    for (const map of [this.nodes, this.routes, this.netns, this.links, this.problems]) map.clear();
-    for (const index of [this.netnsOfNode, this.linksOfNetns, this.problemsOf]) index.clear();
+    const parts = [this.clusters, this.nodes, this.pods, this.routes, this.netns, this.links, this.problems];
+    for (const map of parts) map.clear();
+    for (const index of [this.podsOfNode, this.netnsOfNode, this.linksOfNetns, this.problemsOf])
+      index.clear();
     this.roots.clear();
+    this.podOfNetns.clear();
     this.checking = null;
     this.upsertAll(message, change);
     this.revision = message.revision;
@@ -104,6 +125,8 @@ export class Graph {
   private applyDelta(message: Delta): ApplyResult {
     if (this.revision < 0 || message.base !== this.revision) return "resync";
     const change: Change = { nodes: false, details: new Set() };
+    for (const name of message.remove.clusters ?? []) this.clusters.delete(name);
+    for (const key of message.remove.pods ?? []) this.removePod(key);
     for (const name of message.remove.nodes ?? []) {
       if (this.nodes.delete(name)) change.nodes = true;
     }
@@ -120,6 +143,13 @@ export class Graph {
   }
 
   private upsertAll(part: Delta["upsert"], change: Change): void {
+    for (const cluster of part.clusters ?? []) this.clusters.set(cluster.name, cluster);
+    for (const pod of part.pods ?? []) {
+      this.removePod(pod.key);
+      this.pods.set(pod.key, pod);
+      indexAdd(this.podsOfNode, pod.node, pod.key);
+      if (pod.netns !== null) this.podOfNetns.set(pod.netns, pod.key);
+    }
     for (const node of part.nodes ?? []) {
       const before = this.nodes.get(node.name);
       if (!before || shapeOfNode(before) !== shapeOfNode(node)) change.nodes = true;
@@ -178,6 +208,14 @@ export class Graph {
   private noteAt(netns: string, change: Change): void {
     const node = this.netns.get(netns)?.node;
     if (node !== undefined) change.details.add(node);
+  }
+
+  private removePod(key: string): void {
+    const pod = this.pods.get(key);
+    if (!pod) return;
+    this.pods.delete(key);
+    indexDrop(this.podsOfNode, pod.node, key);
+    if (pod.netns !== null && this.podOfNetns.get(pod.netns) === key) this.podOfNetns.delete(pod.netns);
   }
 
   private removeProblem(id: string): void {

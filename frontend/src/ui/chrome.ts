@@ -50,6 +50,7 @@ export class TopBar {
     this.views = {
       map: h("a", { href: "#/" }, "Map"),
       problems: h("a", { href: "#/problems", "data-testid": "problems-view" }, "Problems", this.badge),
+      kube: h("a", { href: "#/services", "data-testid": "kube-view" }, "Services"),
     };
     const admin =
       parts.role === "administrator" ? h("a", { href: "/admin/", class: "admin" }, "Admin") : null;
@@ -84,7 +85,7 @@ export class TopBar {
   }
 
   /** Say which view is shown. */
-  show(view: "map" | "problems"): void {
+  show(view: "map" | "problems" | "kube"): void {
     for (const [name, link] of Object.entries(this.views)) {
       if (name === view) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");

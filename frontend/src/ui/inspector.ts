@@ -9,6 +9,7 @@ import { formatRoute, targetHref } from "../route.js";
 import { type Context, type Panel, VIEWER_REASON } from "./context.js";
 import { NetnsTables, table } from "./detail.js";
 import { copyButton, h, icon } from "./dom.js";
+import { hostPods, kubeNode, namespaceOf, podFacts } from "./kubefacts.js";
 import { bytes, count, linkLink, netnsLink, netnsTitle, seconds, traceName } from "./names.js";
 
 export class Inspector implements Panel {
@@ -91,12 +92,14 @@ export class Inspector implements Panel {
       list([
         ["Addresses", values(node.addrs)],
         ["Pod CIDRs", values(node.pod_cidrs)],
+        ["Kubernetes", kubeNode(node)],
         [
           "Collector",
           c ? `${c.version} · ${bytes(c.rss_bytes)} · ${(c.cpu * 100).toFixed(1)} % of a core` : "none",
         ],
         ["Events", c ? `${c.lost_events} lost · ${c.shed_events} shed · lag ${seconds(c.lag_s)}` : null],
       ]),
+      ...hostPods(graph.hostPodsOf(node.name)),
       h("h3", {}, "Routes to other places"),
       ...this.routes(this.context.graph.routes.get(node.name)),
       h("h3", {}, "Links"),
@@ -140,7 +143,7 @@ export class Inspector implements Panel {
     const holders = ns.holders.map(
       (held) => `${held.name || held.kind}${held.pid ? ` (pid ${held.pid})` : ""}`,
     );
-    const place = h("span", {}, ns.pod ? `${ns.pod.namespace} · ` : "", nodeLink(ns.node));
+    const place = h("span", {}, ...namespaceOf(ns, graph), nodeLink(ns.node));
     return [
       heading(kind, netnsTitle(ns), place),
       this.actions(ns, { type: "pod", key: ns.key }),
@@ -148,6 +151,7 @@ export class Inspector implements Panel {
       ...gapNotes(ns.gaps),
       list([
         ["Addresses", values(ns.addrs)],
+        ...podFacts(graph.podOf(ns.key)),
         ["Held by", holders.length > 0 ? holders.join(", ") : "nothing known"],
         ["Namespace", ns.name && ns.name !== netnsTitle(ns) ? ns.name : null],
         ["Key", h("span", { class: "value" }, h("code", {}, ns.key), copyButton(ns.key))],

@@ -1,7 +1,8 @@
 // The tree of nodes and pods beside the map: the map's things in the map's natural order, for keyboard and
 // screen reader. Only the rows that are seen are in the page, so a large cluster costs no more than a small one.
+// Pods in their node's network stand under their node too. What is typed above narrows it (podfilter.ts).
 
-import type { NetnsObj, NodeObj } from "../graph/model.js";
+import type { KubePodObj, NetnsObj, NodeObj } from "../graph/model.js";
 import type { Change, Graph } from "../graph/store.js";
 import { compareNamespaces, namespaceLabel } from "../layout/box.js";
 import { naturalCompare } from "../layout/natural.js";
@@ -9,6 +10,7 @@ import type { Target } from "../map/hit.js";
 import { targetHref } from "../route.js";
 import { h, icon, setText } from "./dom.js";
 import { count, traceName } from "./names.js";
+import { PodFilter } from "./podfilterbox.js";
 
 /** Pods up to which all nodes are open at first. */
 const ALL_OPEN_LIMIT = 2500;
@@ -19,12 +21,14 @@ const BEYOND = 12;
 type Row =
   | { kind: "node"; id: string; name: string; place: number; of: number }
   | { kind: "pod"; id: string; key: string; node: string; place: number; of: number }
+  | { kind: "hosted"; id: string; key: string; node: string; place: number; of: number }
   | { kind: "reading"; id: string; node: string; place: number; of: number };
 
 export class PodList {
   readonly element = h("nav", { id: "pods", "aria-label": "Nodes and pods" });
   private readonly scroller = h("div", { class: "podlist", role: "tree", "aria-label": "Nodes and pods" });
   private readonly space = h("div", { class: "rows", role: "presentation" });
+  private readonly filter: PodFilter;
   private readonly shown = new Map<string, HTMLElement>();
   /** Nodes that somebody opened or closed. */
   private readonly toggled = new Map<string, boolean>();
@@ -38,9 +42,11 @@ export class PodList {
     private readonly graph: Graph,
     private readonly onPick: (target: Target, extend: boolean) => void,
     private readonly onOpen: () => void,
+    endpointsOf: (service: string) => Promise<Set<string>>,
   ) {
+    this.filter = new PodFilter(() => this.update(), endpointsOf);
     this.scroller.append(this.space);
-    this.element.append(h("h2", {}, "Nodes and pods"), this.scroller);
+    this.element.append(h("h2", {}, "Nodes and pods"), this.filter.element, this.scroller);
     this.scroller.addEventListener("scroll", () => this.render());
     this.scroller.addEventListener("keydown", (event) => this.key(event));
     this.scroller.addEventListener("focusin", (event) => {
@@ -91,17 +97,40 @@ export class PodList {
     const rows: Row[] = [];
     const of = this.names.length;
     this.names.forEach((name, i) => {
+      const isOpen = this.toggled.get(name) ?? areOpen;
+      const isKnown = this.graph.rootOf(name) !== undefined;
+      const [pods, hosted] = isOpen || !this.filter.isEmpty ? this.fitting(name) : [[], []];
+      // What isn't read of a node can't be said not to fit.
+      if (!this.filter.isEmpty && isKnown && pods.length + hosted.length === 0) return;
       rows.push({ kind: "node", id: `n ${name}`, name, place: i + 1, of });
-      if (!(this.toggled.get(name) ?? areOpen)) return;
-      if (!this.graph.rootOf(name)) {
+      if (!isOpen) return;
+      if (!isKnown) {
         rows.push({ kind: "reading", id: `r ${name}`, node: name, place: 1, of: 1 });
         return;
       }
-      const pods = this.podsAt(name);
-      for (const [j, ns] of pods.entries())
-        rows.push({ kind: "pod", id: `p ${ns.key}`, key: ns.key, node: name, place: j + 1, of: pods.length });
+      const all = pods.length + hosted.length;
+      pods.forEach(({ key }, j) => {
+        rows.push({ kind: "pod", id: `p ${key}`, key, node: name, place: j + 1, of: all });
+      });
+      hosted.forEach(({ key }, j) => {
+        const place = pods.length + j + 1;
+        rows.push({ kind: "hosted", id: `h ${key}`, key, node: name, place, of: all });
+      });
     });
     return rows;
+  }
+
+  /** The pods of a node that the filter lets through, and those of the API's that are in its own network. */
+  private fitting(name: string): [NetnsObj[], KubePodObj[]] {
+    const { graph, filter } = this;
+    const hosted = graph.hostPodsOf(name).sort((a, b) => naturalCompare(a.key, b.key));
+    const pods = this.podsAt(name);
+    if (filter.isEmpty) return [pods, hosted];
+    const node = graph.nodes.get(name);
+    return [
+      pods.filter((ns) => filter.fits({ ns, pod: graph.podOf(ns.key), node })),
+      hosted.filter((pod) => filter.fits({ ns: null, pod, node })),
+    ];
   }
 
   private podsAt(name: string): NetnsObj[] {
@@ -153,6 +182,7 @@ export class PodList {
     const common = { role: "treeitem", "data-row": row.id, "aria-level": row.kind === "node" ? 1 : 2 };
     if (row.kind === "reading") return h("div", { ...common, class: "row reading" });
     if (row.kind === "pod") return this.makePodRow(row, common);
+    if (row.kind === "hosted") return this.makeHosted(row, common);
     const caret = h("span", { class: "caret", "aria-hidden": "true" });
     caret.addEventListener("click", (event) => {
       event.stopPropagation();
@@ -183,6 +213,18 @@ export class PodList {
     return h("div", { ...common, class: "row pod", "data-key": row.key }, link);
   }
 
+  /** A pod that has no namespace of its own: it stands for its node. */
+  private makeHosted(row: Row & { kind: "hosted" }, common: Record<string, string | number>): HTMLElement {
+    const target: Target = { type: "node", name: row.node };
+    const [name, addr] = [
+      h("span", { class: "name" }, row.key.split("/")[1] ?? ""),
+      h("span", { class: "addr" }),
+    ];
+    const link = h("a", { href: targetHref(target), tabindex: -1, title: row.key }, name, addr);
+    link.addEventListener("click", (event) => this.pick(event, target));
+    return h("div", { ...common, class: "row pod hosted", "data-hosted": row.key }, link);
+  }
+
   private pick(event: MouseEvent, target: Target): void {
     if (event.ctrlKey || event.metaKey) return;
     event.preventDefault();
@@ -192,6 +234,7 @@ export class PodList {
   private updateRow(row: Row, element: HTMLElement): void {
     if (row.kind === "node") this.updateNode(row.name, element);
     else if (row.kind === "pod") updatePod(element, this.graph.netns.get(row.key));
+    else if (row.kind === "hosted") updateHosted(element, this.graph.pods.get(row.key));
     else setText(element, `Reading ${count(this.graph.nodes.get(row.node)?.pods ?? 0, "pod", "pods")}…`);
   }
 
@@ -261,7 +304,7 @@ export class PodList {
       case "Enter":
         if (row.kind === "reading") return;
         this.onPick(
-          row.kind === "node" ? { type: "node", name: row.name } : { type: "pod", key: row.key },
+          row.kind === "pod" ? { type: "pod", key: row.key } : { type: "node", name: node },
           event.shiftKey,
         );
         break;
@@ -280,6 +323,12 @@ export class PodList {
     this.render();
     this.shown.get(row.id)?.focus({ preventScroll: true });
   }
+}
+
+function updateHosted(element: HTMLElement, pod: KubePodObj | undefined): void {
+  const addr = element.querySelector<HTMLElement>(".addr");
+  if (!pod || !addr) return;
+  setText(addr, pod.host_network ? "node’s network" : pod.waits || pod.phase.toLowerCase());
 }
 
 function updatePod(element: HTMLElement, ns: NetnsObj | undefined): void {

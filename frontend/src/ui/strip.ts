@@ -7,6 +7,7 @@ import {
   checksPart,
   collectorsPart,
   dataPart,
+  kubernetesPart,
   noData,
   problemsPart,
   type StripPart,
@@ -53,6 +54,11 @@ export class Strip {
   private readonly problems = new Part("problems", "#/problems", { warn: "alert", plain: "none" });
   private readonly collectors = new Part("collectors", "#/problems", { plain: "node" });
   private readonly data = new Part("data", null, { plain: "clock", warn: "clock" });
+  private readonly kube = new Part("kubernetes", "#/services", {
+    warn: "doubt",
+    bad: "breaks",
+    plain: "box",
+  });
   private readonly counts = h("span", { class: "counts" });
   private readonly podCount = h("span", { "data-testid": "pod-count" }, "0");
   private readonly nodeCount = h("span", { "data-testid": "node-count" }, "0");
@@ -82,6 +88,7 @@ export class Strip {
       this.problems.element,
       this.collectors.element,
       this.data.element,
+      this.kube.element,
       h("span", { class: "spring" }),
       this.counts,
       this.live,
@@ -97,6 +104,9 @@ export class Strip {
     show(this.problems, problemsPart(checking));
     show(this.collectors, collectorsPart(checking, graph.nodes.values()));
     this.data.show(staleSince ? noData(staleSince, now) : dataPart(graph.nodes.values()));
+    const api = kubernetesPart(graph.clusters.values());
+    this.kube.element.hidden = api === null;
+    if (api) show(this.kube, api);
     const pods = graph.podCount();
     setText(this.podCount, String(pods));
     setText(this.podWord, pods === 1 ? "pod" : "pods");

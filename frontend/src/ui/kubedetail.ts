@@ -1,0 +1,296 @@
+// One service, workload or namespace, as a page.
+
+import {
+  endpointTone,
+  type Kind,
+  manners,
+  type NamespaceDetail,
+  type PodRow,
+  podState,
+  portText,
+  readiness,
+  readyText,
+  type ServiceDetail,
+  type ServiceSummary,
+  type Talker,
+  type Tone,
+  traceRef,
+  type WorkloadDetail,
+  type WorkloadSummary,
+} from "../kube.js";
+import { formatRoute, targetHref } from "../route.js";
+import type { Context } from "./context.js";
+import { h, icon } from "./dom.js";
+import { count } from "./names.js";
+
+const ICONS: Record<Tone, string> = { ok: "passes", warn: "clock", bad: "breaks", none: "none" };
+const WORDS: Record<Tone, string> = { ok: "ready", warn: "partly ready", bad: "not ready", none: "" };
+
+/** How something is: never by colour alone. */
+export function mark(tone: Tone, text?: string): HTMLElement {
+  return h(
+    "span",
+    { class: "kube-mark", "data-tone": tone },
+    icon(ICONS[tone]),
+    text ? text : h("span", { class: "sr" }, WORDS[tone]),
+  );
+}
+
+export function detailBody(context: Context, kind: Kind, detail: unknown): HTMLElement {
+  if (kind === "services") return serviceBody(context, detail as ServiceDetail);
+  if (kind === "workloads") return workloadBody(context, detail as WorkloadDetail);
+  return namespaceBody(context, detail as NamespaceDetail);
+}
+
+function serviceBody(context: Context, one: ServiceDetail): HTMLElement {
+  const full = `${one.namespace}/${one.name}`;
+  const at = [...one.addrs, ...one.external];
+  return h(
+    "article",
+    {},
+    head(full, one.type, one.external_name ? null : traceButton(context, `svc/${full}`)),
+    h(
+      "p",
+      { class: "facts" },
+      ...spaced(
+        at.map((addr) => h("code", {}, addr)),
+        one.ports.map(portText),
+      ),
+    ),
+    one.external_name
+      ? h("p", {}, "Another name for ", h("code", {}, one.external_name), ", which DNS resolves.")
+      : null,
+    facts(manners(one)),
+    one.selector ? labelList("Selects", one.selector) : null,
+    one.external_name
+      ? null
+      : section(
+          "Endpoints",
+          one.endpoints === 0
+            ? "none: connections are refused"
+            : `${one.endpoints}, of which ${one.ready} ready`,
+          endpointTable(context, one),
+        ),
+    one.external_name ? null : talkersPart(one),
+    one.policies.length > 0
+      ? section("Network policies", "that select its pods", h("p", {}, one.policies.join(", ")))
+      : null,
+  );
+}
+
+function endpointTable(context: Context, one: ServiceDetail): HTMLElement | null {
+  if (one.rows.length === 0) return null;
+  const zones = one.rows.some((row) => row.zone);
+  return table(
+    ["Pod", "Address", "Node", ...(zones ? ["Zone"] : []), "State", "Connections"],
+    one.rows.map((row) => [
+      podLink(row.pod ?? "no pod", row.netns),
+      h("code", {}, row.addrs.join(", ")),
+      nodeLink(context, row.node),
+      ...(zones ? [row.zone ?? "–"] : []),
+      mark(endpointTone(row.state), row.waits ? `${row.state} (${row.waits})` : row.state),
+      String(row.conns),
+    ]),
+    "kube-endpoints",
+  );
+}
+
+function talkersPart(one: ServiceDetail): HTMLElement {
+  const total = one.rows.reduce((sum, row) => sum + row.conns, 0);
+  const beside =
+    `${count(total, "connection", "connections")} by the endpoints’ nodes` +
+    (one.nodes_left_out ? `, ${count(one.nodes_left_out, "node", "nodes")} not counted` : "");
+  const body =
+    one.talkers.length === 0
+      ? null
+      : table(
+          ["From", "Connections", "Where"],
+          one.talkers.map((talker) => [talkerLink(talker), String(talker.conns), whereText(talker)]),
+          "kube-talkers",
+        );
+  return section("Who talks to its endpoints now", beside, body);
+}
+
+function talkerLink(talker: Talker): HTMLElement {
+  const [namespace, name] = talker.name.split("/");
+  if (name && traceRef(talker.kind, namespace as string, name)) {
+    const href = formatRoute({ page: "kube", kind: "workloads", id: `${talker.kind}/${talker.name}` });
+    return h("a", { href }, talker.name, h("span", { class: "muted" }, ` ${talker.kind}`));
+  }
+  if (talker.kind === "Node")
+    return h("a", { href: targetHref({ type: "node", name: talker.name }) }, talker.name);
+  return h("span", {}, talker.name, h("span", { class: "muted" }, ` ${talker.kind.toLowerCase()}`));
+}
+
+function whereText(talker: Talker): string {
+  const nodes =
+    talker.nodes.length > 3 ? count(talker.nodes.length, "node", "nodes") : talker.nodes.join(", ");
+  return [talker.pods ? count(talker.pods, "pod", "pods") : "", nodes].filter(Boolean).join(", ");
+}
+
+function workloadBody(context: Context, one: WorkloadDetail): HTMLElement {
+  const full = `${one.namespace}/${one.name}`;
+  const ref = one.pods === 1 ? traceRef(one.kind, one.namespace, one.name) : "";
+  return h(
+    "article",
+    {},
+    head(full, one.kind, ref ? traceButton(context, ref) : null),
+    one.services.length > 0
+      ? h(
+          "p",
+          { class: "facts" },
+          "Selected by ",
+          ...joinedLinks(one.services.map((name) => kubeLink("services", name))),
+        )
+      : null,
+    section(
+      "Pods",
+      `${one.pods} on ${count(one.nodes, "node", "nodes")}, of which ${one.ready} ready`,
+      podTable(context, one.rows),
+    ),
+    leftOff(one.left_off),
+  );
+}
+
+function namespaceBody(context: Context, one: NamespaceDetail): HTMLElement {
+  return h(
+    "article",
+    {},
+    head(one.name, "Namespace", null),
+    labelList("Labels", one.labels),
+    section("Workloads", String(one.workloads.length), workloadTable(one.workloads)),
+    section("Services", String(one.services.length), serviceTable(one.services)),
+    one.policies.length > 0 ? section("Network policies", "", h("p", {}, one.policies.join(", "))) : null,
+    section("Pods", String(one.rows.length + one.left_off), podTable(context, one.rows)),
+    leftOff(one.left_off),
+  );
+}
+
+function podTable(context: Context, pods: PodRow[]): HTMLElement | null {
+  if (pods.length === 0) return null;
+  return table(
+    ["Pod", "Address", "Node", "State", ""],
+    pods.map((pod) => {
+      const state = podState(pod);
+      return [
+        podLink(pod.name, pod.netns),
+        h("code", {}, pod.host_network ? "the node’s" : pod.addrs.join(", ")),
+        nodeLink(context, pod.node),
+        mark(state.tone, state.text),
+        traceLink(context, `pod/${pod.namespace}/${pod.name}`),
+      ];
+    }),
+    "kube-pods",
+  );
+}
+
+function workloadTable(rows: WorkloadSummary[]): HTMLElement | null {
+  if (rows.length === 0) return null;
+  return table(
+    ["Workload", "Kind", "Pods"],
+    rows.map((one) => [
+      kubeLink("workloads", `${one.kind}/${one.namespace}/${one.name}`, one.name),
+      one.kind,
+      mark(readiness(one.ready, one.pods), readyText(one.ready, one.pods)),
+    ]),
+  );
+}
+
+function serviceTable(rows: ServiceSummary[]): HTMLElement | null {
+  if (rows.length === 0) return null;
+  return table(
+    ["Service", "Type", "Address", "Endpoints"],
+    rows.map((one) => [
+      kubeLink("services", `${one.namespace}/${one.name}`, one.name),
+      one.type,
+      h("code", {}, one.external_name ?? one.addrs.join(", ")),
+      one.external_name
+        ? "–"
+        : mark(readiness(one.ready, one.endpoints), readyText(one.ready, one.endpoints)),
+    ]),
+  );
+}
+
+type Cell = HTMLElement | string | null;
+
+function table(head: string[], rows: Cell[][], id?: string): HTMLElement {
+  const cell = (one: Cell) => h("td", {}, one);
+  return h(
+    "div",
+    { class: "kube-table", tabindex: 0 },
+    h(
+      "table",
+      { "data-testid": id },
+      h("thead", {}, h("tr", {}, ...head.map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map(cell)))),
+    ),
+  );
+}
+
+function head(name: string, kind: string, action: HTMLElement | null): HTMLElement {
+  return h(
+    "header",
+    {},
+    h("h1", {}, name),
+    h("span", { class: "tag" }, kind),
+    h("span", { class: "spring" }),
+    action,
+  );
+}
+
+function section(title: string, beside: string, body: HTMLElement | null): HTMLElement {
+  return h("section", {}, h("h2", {}, title, h("span", { class: "beside" }, beside)), body);
+}
+
+function facts(lines: string[]): HTMLElement | null {
+  return lines.length > 0 ? h("p", { class: "muted" }, lines.join("; ")) : null;
+}
+
+function labelList(title: string, labels: Record<string, string>): HTMLElement | null {
+  const all = Object.entries(labels);
+  if (all.length === 0) return null;
+  return h(
+    "p",
+    { class: "labels" },
+    h("span", { class: "muted" }, title),
+    ...all.map(([key, value]) => h("code", {}, `${key}=${value}`)),
+  );
+}
+
+function leftOff(more: number): HTMLElement | null {
+  return more > 0 ? h("p", { class: "muted" }, `${count(more, "pod is", "pods are")} not listed.`) : null;
+}
+
+function spaced(parts: HTMLElement[], texts: string[]): (HTMLElement | string)[] {
+  return [...parts, ...texts.map((text) => h("span", {}, text))];
+}
+
+function joinedLinks(links: HTMLElement[]): (HTMLElement | string)[] {
+  return links.flatMap((link, i) => (i === 0 ? [link] : [", ", link]));
+}
+
+function kubeLink(kind: Kind, id: string, text = id): HTMLElement {
+  return h("a", { href: formatRoute({ page: "kube", kind, id }) }, text);
+}
+
+function podLink(name: string, netns: string | null): HTMLElement {
+  return netns ? h("a", { href: targetHref({ type: "pod", key: netns }) }, name) : h("span", {}, name);
+}
+
+function nodeLink(context: Context, node: string | null): HTMLElement {
+  if (!node) return h("span", { class: "muted" }, "not scheduled");
+  if (!context.graph.nodes.has(node)) return h("span", {}, node);
+  return h("a", { href: targetHref({ type: "node", name: node }) }, node);
+}
+
+/** Compose a trace to this: who sends is chosen next. */
+function traceButton(context: Context, to: string): HTMLElement | null {
+  if (!context.mayTrace) return null;
+  const href = formatRoute({ page: "compose", from: "", to });
+  return h("a", { class: "button", href, "data-testid": "trace-to" }, icon("path"), "Trace to it");
+}
+
+function traceLink(context: Context, to: string): HTMLElement | null {
+  if (!context.mayTrace) return null;
+  return h("a", { href: formatRoute({ page: "compose", from: "", to }) }, "Trace");
+}

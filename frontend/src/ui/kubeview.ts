@@ -1,0 +1,230 @@
+// Services, workloads and namespaces: the list at the left, the chosen one at the right, over the whole width.
+
+import { ApiError } from "../api.js";
+import {
+  idOf,
+  KINDS,
+  type Kind,
+  type NamespaceSummary,
+  readiness,
+  readyText,
+  type ServiceSummary,
+  type WorkloadSummary,
+} from "../kube.js";
+import { formatRoute } from "../route.js";
+import type { Context } from "./context.js";
+import { h, icon, setText } from "./dom.js";
+import { errorNote } from "./errors.js";
+import { detailBody, mark } from "./kubedetail.js";
+import { count } from "./names.js";
+
+const REFRESH_MS = 2000;
+const MOST_ROWS = 500;
+const TITLES: Record<Kind, string> = {
+  services: "Services",
+  workloads: "Workloads",
+  namespaces: "Namespaces",
+};
+
+type Row = ServiceSummary | WorkloadSummary | NamespaceSummary;
+
+export class KubeView {
+  readonly element = h("section", {
+    class: "kube",
+    "aria-label": "Services, workloads, namespaces",
+    "data-testid": "kube",
+    tabindex: -1,
+  });
+  private readonly filter = h("input", {
+    type: "search",
+    placeholder: "Name, namespace, address",
+    "aria-label": "Filter the list",
+    "data-testid": "kube-filter",
+  });
+  private readonly tabs: Record<Kind, HTMLElement>;
+  private readonly list = h("ul", { class: "kube-list", "data-testid": "kube-list" });
+  private readonly note = h("p", { class: "kube-note", role: "status" });
+  private readonly footer = h("footer", { class: "list-foot" });
+  private readonly right = h("div", { class: "kube-pane", "data-testid": "kube-detail" });
+  private kind: Kind = "services";
+  private id: string | null = null;
+  private rows: Row[] = [];
+  private leftOff = 0;
+  private loaded = "";
+  private shown = "";
+  private drawn = "";
+  private readonly timer: number;
+  private disposed = false;
+
+  constructor(private readonly context: Context) {
+    const tab = (kind: Kind) =>
+      h(
+        "a",
+        { href: formatRoute({ page: "kube", kind, id: null }), "data-testid": `kube-${kind}` },
+        TITLES[kind],
+      );
+    this.tabs = { services: tab("services"), workloads: tab("workloads"), namespaces: tab("namespaces") };
+    this.filter.addEventListener("input", () => this.draw());
+    this.element.append(
+      h(
+        "div",
+        { class: "kube-side" },
+        h(
+          "div",
+          { class: "list-head" },
+          h("label", { class: "filter" }, icon("search"), this.filter),
+          h("nav", { class: "segments", "aria-label": "What is listed" }, ...Object.values(this.tabs)),
+        ),
+        this.note,
+        this.list,
+        this.footer,
+      ),
+      this.right,
+    );
+    this.timer = window.setInterval(() => void this.refresh(), REFRESH_MS);
+  }
+
+  dispose(): void {
+    this.disposed = true;
+    window.clearInterval(this.timer);
+  }
+
+  show(kind: Kind, id: string | null): void {
+    if (kind !== this.kind) {
+      this.rows = [];
+      this.loaded = this.drawn = "";
+    }
+    if (id !== this.id || kind !== this.kind) this.shown = "";
+    this.kind = kind;
+    this.id = id;
+    for (const name of KINDS) {
+      if (name === kind) this.tabs[name].setAttribute("aria-current", "page");
+      else this.tabs[name].removeAttribute("aria-current");
+    }
+    this.draw();
+    void this.refresh();
+  }
+
+  /** The graph has changed: how the API is known may be otherwise. */
+  update(): void {
+    const clusters = [...this.context.graph.clusters.values()];
+    const worst =
+      clusters.find((one) => one.health === "error") ?? clusters.find((one) => one.health !== "ok");
+    const text =
+      clusters.length === 0
+        ? "No Kubernetes API is watched: nobody has started a watcher."
+        : worst
+          ? `What is shown may be old: ${worst.problem ?? "the Kubernetes API isn’t known whole"}.`
+          : "";
+    this.note.hidden = text === "";
+    setText(this.note, text);
+  }
+
+  private async refresh(): Promise<void> {
+    const { kind, id } = this;
+    try {
+      const list = await this.context.api.get<Record<string, unknown>>(`/api/${kind}`);
+      if (this.disposed || kind !== this.kind) return;
+      const text = JSON.stringify(list);
+      if (text !== this.loaded) {
+        this.loaded = text;
+        this.rows = list[kind] as Row[];
+        this.leftOff = Number(list.left_off ?? 0);
+        this.draw();
+      }
+      const wanted = id ?? this.first();
+      if (wanted) await this.loadDetail(kind, wanted);
+      else this.right.replaceChildren(h("p", { class: "muted" }, "Nothing to show."));
+    } catch (error) {
+      if (!this.disposed) this.fail(error as Error);
+    }
+  }
+
+  private first(): string | null {
+    const row = this.found()[0];
+    return row ? idOf(this.kind, row) : null;
+  }
+
+  private async loadDetail(kind: Kind, id: string): Promise<void> {
+    try {
+      const path = id.split("/").map(encodeURIComponent).join("/");
+      const detail = await this.context.api.get<never>(`/api/${kind}/${path}`);
+      const text = JSON.stringify([kind, detail]);
+      const wanted = this.id ?? this.first();
+      if (this.disposed || kind !== this.kind || id !== wanted || text === this.shown) return;
+      this.shown = text;
+      this.right.replaceChildren(detailBody(this.context, kind, detail));
+    } catch (error) {
+      if (!this.disposed && kind === this.kind && (this.id === null || this.id === id))
+        this.fail(error as Error);
+    }
+  }
+
+  private fail(error: Error): void {
+    this.shown = "";
+    const gone = error instanceof ApiError && error.status === 404;
+    this.right.replaceChildren(gone ? h("p", { class: "muted" }, error.message) : errorNote(error));
+  }
+
+  private found(): Row[] {
+    const wanted = this.filter.value.trim().toLowerCase();
+    return this.rows.filter((row) => JSON.stringify(row).toLowerCase().includes(wanted));
+  }
+
+  private draw(): void {
+    const found = this.found();
+    const chosen = this.id ?? this.first();
+    const key = JSON.stringify([this.loaded, this.filter.value, chosen, this.kind]);
+    if (key === this.drawn) return;
+    this.drawn = key;
+    this.list.replaceChildren(
+      ...found.slice(0, MOST_ROWS).map((row) => this.item(row, idOf(this.kind, row) === chosen)),
+    );
+    const more = found.length - MOST_ROWS + this.leftOff;
+    setText(
+      this.footer,
+      more > 0 && found.length > MOST_ROWS
+        ? `${more} more: narrow the list`
+        : count(found.length, "entry", "entries"),
+    );
+    this.update();
+  }
+
+  private item(row: Row, chosen: boolean): HTMLElement {
+    const id = idOf(this.kind, row);
+    const link = h(
+      "a",
+      {
+        href: formatRoute({ page: "kube", kind: this.kind, id }),
+        "data-id": id,
+        "aria-current": chosen ? "true" : null,
+      },
+      ...rowParts(this.kind, row),
+    );
+    return h("li", {}, link);
+  }
+}
+
+function rowParts(kind: Kind, row: Row): HTMLElement[] {
+  if (kind === "namespaces") {
+    const one = row as NamespaceSummary;
+    return [
+      h("span", { class: "name" }, one.name),
+      h(
+        "span",
+        { class: "beside" },
+        `${count(one.pods, "pod", "pods")}, ${count(one.services, "service", "services")}`,
+      ),
+    ];
+  }
+  const one = row as ServiceSummary | WorkloadSummary;
+  const isService = kind === "services";
+  const all = isService ? (one as ServiceSummary).endpoints : (one as WorkloadSummary).pods;
+  const external = isService ? (one as ServiceSummary).external_name : null;
+  return [
+    mark(external ? "none" : readiness(one.ready, all)),
+    h("span", { class: "name" }, h("span", { class: "muted" }, `${one.namespace}/`), one.name),
+    h("span", { class: "beside" }, isService ? (one as ServiceSummary).type : (one as WorkloadSummary).kind),
+    h("span", { class: "ready" }, external ?? readyText(one.ready, all)),
+  ];
+}

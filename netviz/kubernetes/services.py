@@ -1,0 +1,144 @@
+"""Services as the API has them, with their endpoints where these are, and who talks to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from netviz.core.model.addr import format_ip, format_prefix
+from netviz.core.model.kubernetes import Endpoint, EndpointSlice, KubePod, KubeService, Selector, ServicePort
+from netviz.core.sim.services import PROTOCOLS
+from netviz.core.state.node import ClusterState
+from netviz.core.state.objects import Objects
+from netviz.kubernetes.pods import Places
+from netviz.kubernetes.talkers import connections, talkers
+
+
+def slices_by_service(objects: Objects) -> dict[tuple[str, str], list[EndpointSlice]]:
+    """The EndpointSlices of each service."""
+    found: dict[tuple[str, str], list[EndpointSlice]] = {}
+    for one in objects.endpoint_slices.values():
+        if one.service:
+            found.setdefault((one.namespace, one.service), []).append(one)
+    return found
+
+
+def summary(service: KubeService, slices: list[EndpointSlice]) -> dict[str, Any]:
+    """A service as lists show it."""
+    ends = {(end.pod or end.addresses, one.address_type): end for one in slices for end in one.endpoints}
+    whole = {who: end for (who, _), end in ends.items()}
+    return {
+        "namespace": service.namespace,
+        "name": service.name,
+        "type": "Headless" if service.type == "ClusterIP" and not service.cluster_ips else service.type,
+        "addrs": [format_ip(ip) for ip in service.cluster_ips],
+        "external": [format_ip(ip) for ip in (*service.external_ips, *service.balancer_ips)],
+        "external_name": service.external_name or None,
+        "ports": [_port(port) for port in service.ports],
+        "endpoints": len(whole),
+        "ready": sum(end.ready for end in whole.values()),
+    }
+
+
+def _port(port: ServicePort) -> dict[str, Any]:
+    return {
+        "port": port.port,
+        "protocol": port.protocol,
+        "name": port.name or None,
+        "target": port.target or None,
+        "node_port": port.node_port or None,
+    }
+
+
+def detail(cluster: ClusterState, objects: Objects, service: KubeService) -> dict[str, Any]:
+    """All that is known of a service. `programming` is what each node's rules do for it: no check says so yet."""
+    slices = slices_by_service(objects).get(service.key, [])
+    places, wanted = Places(cluster), dict[str, set[tuple[bytes, int, int]]]()
+    rows: dict[Any, dict[str, Any]] = {}
+    ports: dict[Any, set[tuple[bytes, int, int]]] = {}
+    for one in slices:
+        for end in one.endpoints:
+            who = end.pod or end.addresses
+            row = rows.setdefault(
+                who, _endpoint(end, objects.kube_pods.get((one.namespace, end.pod)), places)
+            )
+            row["addrs"] += [text for ip in end.addresses if (text := format_ip(ip)) not in row["addrs"]]
+            mine = {(ip, PROTOCOLS[p.protocol], p.port) for ip in end.addresses for p in one.ports}
+            ports.setdefault(who, set()).update(mine)
+            if row["node"]:
+                wanted.setdefault(row["node"], set()).update(mine)
+    counts, left_out = connections(cluster, wanted)
+    for who, row in rows.items():
+        row["conns"] = sum(sum(counts.get(end, {}).values()) for end in ports[who])
+    known = places.zone
+    return {
+        **summary(service, slices),
+        "selector": service.selector,
+        "labels": dict(service.labels),
+        "affinity_s": service.affinity_s or None,
+        "internal_local": service.internal_local,
+        "external_local": service.external_local,
+        "health_port": service.health_port or None,
+        "publish_not_ready": service.publish_not_ready,
+        "source_ranges": [format_prefix(one.addr, one.prefixlen) for one in service.source_ranges],
+        "rows": sorted(
+            ({**row, "zone": known(row["node"]) or row["zone"]} for row in rows.values()),
+            key=lambda row: (row["state"] != "ready", row["pod"] or "", row["addrs"]),
+        ),
+        "talkers": [one.as_json() for one in talkers(cluster, objects, counts.values())],
+        "nodes_left_out": left_out,
+        "policies": policies_of(objects, service),
+        "programming": None,
+    }
+
+
+def _endpoint(end: Endpoint, pod: KubePod | None, places: Places) -> dict[str, Any]:
+    state = "ready" if end.ready and not end.terminating else "not ready"
+    if end.terminating:
+        state = "terminating, serving" if end.serving else "terminating"
+    return {
+        "pod": end.pod or None,
+        "addrs": [],
+        "node": end.node or (pod.node if pod is not None else None) or None,
+        "zone": end.zone or None,
+        "netns": places.netns(pod) if pod is not None else None,
+        "state": state,
+        "waits": pod.waits if pod is not None else "",
+        "conns": 0,
+    }
+
+
+def policies_of(objects: Objects, service: KubeService) -> list[str]:
+    """The NetworkPolicies that select any pod that the service selects, by name."""
+    pods = [
+        pod
+        for pod in objects.kube_pods.values()
+        if pod.namespace == service.namespace
+        and service.selector
+        and service.selector.items() <= pod.labels.items()
+    ]
+    return sorted(
+        policy.name
+        for policy in objects.network_policies.values()
+        if policy.namespace == service.namespace and any(selects(policy.pods, pod.labels) for pod in pods)
+    )
+
+
+def selects(selector: Selector, labels: Mapping[str, str]) -> bool:
+    """Tell whether a label selector selects these labels: all of its labels and expressions hold.
+
+    Source: apimachinery pkg/labels/selector.go Requirement.Matches(): NotIn and DoesNotExist hold without the key.
+    """
+    if not selector.labels.items() <= labels.items():
+        return False
+    for one in selector.expressions:
+        value = labels.get(one.key)
+        holds = {
+            "In": value is not None and value in one.values,
+            "NotIn": value is None or value not in one.values,
+            "Exists": value is not None,
+            "DoesNotExist": value is None,
+        }[one.operator]
+        if not holds:
+            return False
+    return True

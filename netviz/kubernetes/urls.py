@@ -1,0 +1,16 @@
+"""HTTP paths of Kubernetes' objects."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from netviz.kubernetes import views
+
+urlpatterns: list[URLPattern] = [
+    path("api/services", views.service_list, name="api-services"),
+    path("api/services/<str:namespace>/<str:name>", views.service, name="api-service"),
+    path("api/workloads", views.workload_list, name="api-workloads"),
+    path("api/workloads/<str:kind>/<str:namespace>/<str:name>", views.workload, name="api-workload"),
+    path("api/namespaces", views.namespace_list, name="api-namespaces"),
+    path("api/namespaces/<str:name>", views.namespace, name="api-namespace"),
+]

@@ -1,0 +1,191 @@
+"""Services, workloads and namespaces: what the API has of them, and where it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from netviz.core.model.kubernetes import KubePod
+from netviz.core.sim.meaning import WORKLOADS
+from netviz.core.state.naming import ENDED
+from netviz.core.state.node import ClusterState
+from netviz.core.state.objects import Objects
+from netviz.core.state.pods import condition, workload_of
+from netviz.ingest.live_store import get_store
+from netviz.inventory.access import READ, require_scope
+from netviz.inventory.answers import methods, refuse
+from netviz.kubernetes import services
+from netviz.kubernetes.pods import Places, pod_row, selected
+
+_encode = msgspec.json.Encoder().encode
+MOST_PODS = 1000
+MOST = 10_000
+
+
+def _answer(value: dict[str, Any]) -> HttpResponseBase:
+    return HttpResponse(_encode(value), content_type="application/json")
+
+
+def _clusters() -> tuple[ClusterState, Iterator[Objects]]:
+    cluster = get_store().cluster()
+    return cluster, (state.objects for state in cluster.clusters.values())
+
+
+@methods("GET")
+@require_scope(READ)
+def service_list(request: HttpRequest) -> HttpResponseBase:
+    """List the services, of ?namespace= where given."""
+    namespace, (_, clusters) = request.GET.get("namespace"), _clusters()
+    found: list[dict[str, Any]] = []
+    for objects in clusters:
+        slices = services.slices_by_service(objects)
+        found += [
+            services.summary(one, slices.get(one.key, []))
+            for one in objects.services.values()
+            if not namespace or one.namespace == namespace
+        ]
+    found.sort(key=lambda one: (one["namespace"], one["name"]))
+    return _answer({"services": found[:MOST], "left_off": max(0, len(found) - MOST)})
+
+
+@methods("GET")
+@require_scope(READ)
+def service(request: HttpRequest, namespace: str, name: str) -> HttpResponseBase:
+    """Answer with one service."""
+    cluster, clusters = _clusters()
+    for objects in clusters:
+        if (found := objects.services.get((namespace, name))) is not None:
+            return _answer(services.detail(cluster, objects, found))
+    return refuse(404, f"the API has no service {namespace}/{name}")
+
+
+def _groups(objects: Objects) -> dict[tuple[str, str, str], list[KubePod]]:
+    """The pods of each workload, but for those that ended: (kind, namespace, name) -> pods."""
+    found: dict[tuple[str, str, str], list[KubePod]] = {}
+    for pod in objects.kube_pods.values():
+        if pod.phase not in ENDED and (made := workload_of(pod, objects.workloads)) is not None:
+            found.setdefault((made[0], pod.namespace, made[1]), []).append(pod)
+    return found
+
+
+def _workload(key: tuple[str, str, str], pods: list[KubePod]) -> dict[str, Any]:
+    kind, namespace, name = key
+    return {
+        "kind": kind,
+        "namespace": namespace,
+        "name": name,
+        "pods": len(pods),
+        "ready": sum(condition(pod.conditions, "Ready") is True for pod in pods),
+        "nodes": len({pod.node for pod in pods if pod.node}),
+    }
+
+
+@methods("GET")
+@require_scope(READ)
+def workload_list(request: HttpRequest) -> HttpResponseBase:
+    """List the workloads that have pods, of ?namespace= where given."""
+    namespace, (_, clusters) = request.GET.get("namespace"), _clusters()
+    found = [
+        _workload(key, pods)
+        for objects in clusters
+        for key, pods in _groups(objects).items()
+        if not namespace or key[1] == namespace
+    ]
+    found.sort(key=lambda one: (one["namespace"], one["name"], one["kind"]))
+    return _answer({"workloads": found[:MOST], "left_off": max(0, len(found) - MOST)})
+
+
+@methods("GET")
+@require_scope(READ)
+def workload(request: HttpRequest, kind: str, namespace: str, name: str) -> HttpResponseBase:
+    """Answer with one workload and its pods."""
+    kind = WORKLOADS.get(kind.lower(), kind)
+    cluster, clusters = _clusters()
+    for objects in clusters:
+        pods = _groups(objects).get((kind, namespace, name))
+        if pods is not None:
+            chosen = [
+                f"{one.namespace}/{one.name}"
+                for one in objects.services.values()
+                if selected(one.selector, pods, one.namespace)
+            ]
+            return _answer(
+                {
+                    **_workload((kind, namespace, name), pods),
+                    "services": sorted(chosen),
+                    **_rows(cluster, objects, pods),
+                }
+            )
+    return refuse(404, f"the API has no pod of {kind} {namespace}/{name}")
+
+
+def _rows(cluster: ClusterState, objects: Objects, pods: list[KubePod]) -> dict[str, Any]:
+    places, pods = Places(cluster), sorted(pods, key=lambda pod: pod.name)
+    return {
+        "rows": [pod_row(pod, objects, places) for pod in pods[:MOST_PODS]],
+        "left_off": max(0, len(pods) - MOST_PODS),
+    }
+
+
+@methods("GET")
+@require_scope(READ)
+def namespace_list(request: HttpRequest) -> HttpResponseBase:
+    """List Kubernetes' namespaces."""
+    _, clusters = _clusters()
+    found = []
+    for objects in clusters:
+        pods, of_services, of_policies = (
+            Counter(key[0] for key in records)
+            for records in (objects.kube_pods, objects.services, objects.network_policies)
+        )
+        for name in {**objects.kube_namespaces, **pods}:
+            known = objects.kube_namespaces.get(name)
+            found.append(
+                {
+                    "name": name,
+                    "deleting": known is not None and known.deleting,
+                    "labels": dict(known.labels) if known is not None else {},
+                    "pods": pods[name],
+                    "services": of_services[name],
+                    "policies": of_policies[name],
+                }
+            )
+    return _answer({"namespaces": sorted(found, key=lambda one: str(one["name"]))})
+
+
+@methods("GET")
+@require_scope(READ)
+def namespace(request: HttpRequest, name: str) -> HttpResponseBase:
+    """Answer with one of Kubernetes' namespaces: its workloads, services, policies and pods."""
+    cluster, clusters = _clusters()
+    for objects in clusters:
+        pods = [pod for pod in objects.kube_pods.values() if pod.namespace == name and pod.phase not in ENDED]
+        if name not in objects.kube_namespaces and not pods:
+            continue
+        slices = services.slices_by_service(objects)
+        known = objects.kube_namespaces.get(name)
+        return _answer(
+            {
+                "name": name,
+                "labels": dict(known.labels) if known is not None else {},
+                "workloads": sorted(
+                    (_workload(key, mine) for key, mine in _groups(objects).items() if key[1] == name),
+                    key=lambda one: (one["name"], one["kind"]),
+                ),
+                "services": sorted(
+                    (
+                        services.summary(one, slices.get(one.key, []))
+                        for one in objects.services.values()
+                        if one.namespace == name
+                    ),
+                    key=lambda one: str(one["name"]),
+                ),
+                "policies": sorted(key[1] for key in objects.network_policies if key[0] == name),
+                **_rows(cluster, objects, pods),
+            }
+        )
+    return refuse(404, f"the API has no namespace {name}")
