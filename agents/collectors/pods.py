@@ -2,7 +2,9 @@
 
 A source claims that a pod lives in a namespace, which it names by a process or by a path; a claim
 counts for the namespace whose nsfs file that really is (device and inode). What can't be found yet
-is looked for again whenever a namespace comes. Pods in the node's own namespace (host network) are no
+is looked for again whenever a namespace comes. A namespace comes before its pod is told: the network is made ready
+first. So a source that has to be asked is asked often from then on, until the namespace is claimed, or for a while: what
+isn't a pod's is nobody's. Pods in the node's own namespace (host network) are no
 identity of it, and are left out.
 
 When a source fails, what it said last stays, and the failure is told.
@@ -18,6 +20,7 @@ A pods file is a JSON list, replaced as a whole (write beside it and rename):
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -40,6 +43,9 @@ log = logging.getLogger(__name__)
 FILE_POLL_S = 0.5
 # What is watched is looked at all the same now and then: its directory may be another one by now.
 WATCHED_POLL_S = 10.0
+# How often a source is asked for a namespace that has just come, and for how long: often at first.
+NEW_POLL_S, NEW_FOR_S = 0.1, 2.0
+LATE_POLL_S, LATE_FOR_S = 0.5, 10.0
 
 
 class SourceError(Exception):
@@ -185,6 +191,9 @@ class Pods:
         self._claims: list[list[PodClaim]] = [[] for _ in sources]
         self._problems: list[str] = ["" for _ in sources]
         self._found: dict[tuple[int, int], Pod] = {}
+        # When the namespaces came that nobody has claimed yet, by the loop's clock.
+        self._came_s: dict[tuple[int, int], float] = {}
+        self._news: list[asyncio.Event] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._started = False
 
@@ -201,7 +210,10 @@ class Pods:
         self._started = True
         for index, source in enumerate(self._sources):
             news = asyncio.Event()
-            period_s = WATCHED_POLL_S if source.watch(news.set) else source.poll_s
+            watched = source.watch(news.set)
+            period_s = WATCHED_POLL_S if watched else source.poll_s
+            if not watched:
+                self._news.append(news)
             await self._read(index)
             following = self._follow(index, news, period_s)
             self._tasks.append(asyncio.create_task(following, name=f"pods-{index}"))
@@ -217,11 +229,19 @@ class Pods:
             source.close()
 
     def attach(self, ns: NetnsHandle) -> None:
-        """Nothing to listen to."""
+        """Ask at once, and often for a while, whose a namespace is that has just come."""
+        if ns.root or not self._news:
+            return
+        import asyncio
+
+        self._came_s[ns.key.dev, ns.key.ino] = asyncio.get_running_loop().time()
+        for news in self._news:
+            news.set()
 
     def detach(self, ns: NetnsHandle) -> None:
         """Forget whose it was: the inode number may come back."""
         self._found.pop((ns.key.dev, ns.key.ino), None)
+        self._came_s.pop((ns.key.dev, ns.key.ino), None)
 
     def collect(self, ns: NetnsHandle, sections: Collection[str]) -> Reading:
         """Say which pod a namespace is, when it comes; nothing when none claims it (yet)."""
@@ -253,14 +273,27 @@ class Pods:
     async def _follow(self, index: int, news: asyncio.Event, period_s: float) -> None:
         import asyncio
 
-        source = self._sources[index]
+        source, loop = self._sources[index], asyncio.get_running_loop()
         while True:
+            wait_s = until_tick(loop.time(), period_s)
+            if news in self._news:
+                wait_s = min(wait_s, self._soon_s(loop.time()))
             with suppress(TimeoutError):
-                async with asyncio.timeout(until_tick(asyncio.get_running_loop().time(), period_s)):
+                async with asyncio.timeout(wait_s):
                     await news.wait()
             news.clear()
             if source.changed():
                 await self._read(index)
+
+    def _soon_s(self, now_s: float) -> float:
+        """How soon a source is to be asked for the namespaces that nobody has claimed yet."""
+        self._came_s = {
+            where: came_s
+            for where, came_s in self._came_s.items()
+            if where not in self._found and now_s - came_s < LATE_FOR_S
+        }
+        newest_s = now_s - max(self._came_s.values(), default=-math.inf)
+        return NEW_POLL_S if newest_s < NEW_FOR_S else LATE_POLL_S if self._came_s else math.inf
 
     async def _read(self, index: int) -> None:
         import asyncio
