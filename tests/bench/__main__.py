@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench import (
+    answer,
     conntrack,
     django_ready,
     facts,
@@ -38,6 +39,7 @@ REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "snapshot": snapshot.run,
     "latency": latency.run,
+    "answer": answer.run,
     "footprint": footprint.run,
     "fleet": fleet.run,
     "steady": steady.run,
