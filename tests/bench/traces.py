@@ -48,25 +48,25 @@ def run() -> Iterable[Figure]:
         with tempfile.TemporaryDirectory() as folder, Cluster.up(spec) as cluster:
             state = collect(cluster, Path(folder))
             names = list(cluster.pods)
-        durations = timed(names, partial(trace, state))
+        durations, recorded = timed(names, partial(trace, state), partial(record, state))
         total = sum(durations)
         yield Figure(f"{nodes} x {pods} pods", f"{len(durations) / total:.0f} traces a second", "200")
         yield Figure(f"{nodes} x {pods} pods, one trace p50/p95/p99", percentiles_ms(durations))
-        recorded = timed(names, partial(record, state))
         longer = statistics.median(recorded) / statistics.median(durations) - 1
         yield Figure(f"{nodes} x {pods} pods, with what was asked recorded", f"{longer:.0%} longer")
 
 
-def timed(names: Sequence[str], work: Callable[[str, str], object]) -> list[float]:
-    """Do something for one random pair of pods after the other; how long each took, in seconds."""
+def timed(names: Sequence[str], *works: Callable[[str, str], object]) -> list[list[float]]:
+    """Do several things for one random pair of pods after the other, in turn; how long each took, in seconds."""
     pick = random.Random(5)
-    durations: list[float] = []
+    durations: list[list[float]] = [[] for _ in works]
     started = time.perf_counter()
-    while time.perf_counter() - started < SECONDS:
+    while time.perf_counter() - started < SECONDS * len(works):
         source, target = pick.sample(names, 2)
-        before = time.perf_counter()
-        work(source, target)
-        durations.append(time.perf_counter() - before)
+        for work, took in zip(works, durations, strict=True):
+            before = time.perf_counter()
+            work(source, target)
+            took.append(time.perf_counter() - before)
     return durations
 
 
