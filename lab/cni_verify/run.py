@@ -67,6 +67,7 @@ class _Run:
             leases[name] = state / "ipam"
             runtimes[name] = Runtime(node.root, mine, wanted.plugins, state / "results", wanted.timeout_s)
         self._all = Containers(cluster, network, runtimes, leases)
+        self._stays: dict[str, set[str]] = {}  # what there is for the containers that stay
 
     def run(self) -> None:
         """Take all steps; what can't go on says so."""
@@ -124,6 +125,7 @@ class _Run:
         """Attach containers that stay, two of a node at once."""
         self._progress(f"ADD, {STAY} containers at once on each node")
         self._all.add(self._all.new(STAY))
+        self._stays = self._all.there()
         twice = self._all.twice()
         self._findings.add("addresses", "each container has an address that no other has", twice)
 
@@ -228,7 +230,8 @@ class _Run:
             self._all.runtimes, lambda node: self._all.runtimes[node].collect(self._all.staying(node))
         )
         wrong += _grown(before, self._all.there(), "is still there")
-        wrong += _grown(self._all.there(), before, "of a container that stays was removed")
+        staying = {node: lines & self._stays[node] for node, lines in before.items()}
+        wrong += _grown(self._all.there(), staying, "of a container that stays was removed")
         for name in names:
             self._all.forget(name)
         self._findings.add("GC", demands, wrong)
