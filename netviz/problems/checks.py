@@ -9,6 +9,8 @@ from django.conf import settings
 
 from netviz.core.check.checker import Checker
 from netviz.core.check.facts import FACTS
+from netviz.core.check.netpol.check import KINDS as POLICY_KINDS
+from netviz.core.check.netpol.check import PoliciesCheck
 from netviz.core.check.paths.audit import Picker
 from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.paths.check import PathsCheck
@@ -26,7 +28,10 @@ AT_ONCE: Collection[str] = frozenset(
 
 # All kinds that there are.
 KINDS: Collection[str] = (
-    frozenset((*WATCHER_KINDS, *SERVICE_KINDS, *(kind for fact in FACTS for kind in fact.kinds))) | PATH_KINDS
+    frozenset(
+        (*WATCHER_KINDS, *SERVICE_KINDS, *POLICY_KINDS, *(kind for fact in FACTS for kind in fact.kinds))
+    )
+    | PATH_KINDS
 )
 
 
@@ -56,4 +61,4 @@ def make_judge(pick: Picker, *, one_state: bool = False) -> Judge:
     `pick` picks the pairs that are audited.
     """
     facts = [fact for fact in FACTS if not (one_state and fact.compares)]
-    return Checker(facts, (PathsCheck(settings.MASQUERADE, pick), ServicesCheck()))
+    return Checker(facts, (PathsCheck(settings.MASQUERADE, pick), ServicesCheck(), PoliciesCheck()))

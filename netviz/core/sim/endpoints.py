@@ -179,7 +179,7 @@ def _source_addr(ns: NetnsState, flow: RouteFlow, from_: str) -> bytes:
     raise EndpointError(f"{from_} has no {name} address, and {format_ip(dst)} is one")
 
 
-def _lowest_port(target: NetnsState, proto: int) -> int | None:
+def lowest_port(target: NetnsState, proto: int) -> int | None:
     """Take the lowest port on which others can reach the target; None when it listens on none."""
     ports = (
         socket.sport
@@ -193,9 +193,9 @@ def _lowest_port(target: NetnsState, proto: int) -> int | None:
 
 def _likely_proto(target: NetnsState | None) -> str:
     """Choose the protocol for "auto": the one that the target listens to, TCP first; an echo request without any."""
-    if target is None or _lowest_port(target, IPPROTO_TCP) is not None:
+    if target is None or lowest_port(target, IPPROTO_TCP) is not None:
         return "tcp"
-    return "udp" if _lowest_port(target, IPPROTO_UDP) is not None else "icmp"
+    return "udp" if lowest_port(target, IPPROTO_UDP) is not None else "icmp"
 
 
 def _check_port(name: str, port: int | None) -> None:
@@ -244,7 +244,7 @@ def resolve_flow(
         sport, dport = sport or DEFAULT_ECHO_ID, None
     else:
         sport = sport or DEFAULT_SPORT
-        dport = dport or (target.ns and _lowest_port(target.ns, number)) or DEFAULT_DPORT
+        dport = dport or (target.ns and lowest_port(target.ns, number)) or DEFAULT_DPORT
     ports = dport is not None
     route = RouteFlow(dst, proto=number, sport=sport if ports else 0, dport=dport or 0)
     src = source.addr or _source_addr(source.ns, route, from_)

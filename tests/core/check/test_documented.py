@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from netviz.core.check.facts import FACTS
+from netviz.core.check.netpol.check import KINDS as POLICY_KINDS
 from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.services.check import KINDS as SERVICE_KINDS
 from netviz.core.check.watchers import KINDS as WATCHER_KINDS
@@ -17,7 +18,7 @@ ROW = re.compile(r"^\| `([a-z-]+)` \| (.+) \| (.+) \| (certain|likely) \|$", re.
 def test_each_kind_is_documented_and_nothing_else() -> None:
     documented = [row[1] for row in ROW.finditer(DOC.read_text())]
     assert len(documented) == len(set(documented))
-    others = {*PATH_KINDS, *WATCHER_KINDS, *SERVICE_KINDS}
+    others = {*PATH_KINDS, *WATCHER_KINDS, *SERVICE_KINDS, *POLICY_KINDS}
     assert set(documented) == {kind for fact in FACTS for kind in fact.kinds} | others
 
 

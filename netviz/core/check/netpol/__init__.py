@@ -1,0 +1,1 @@
+"""NetworkPolicies as the API has them, held against what the nodes' kernels do."""

@@ -1,0 +1,295 @@
+"""The check of policies: what NetworkPolicies allow and deny, held against what becomes of packets, worked at in slices.
+
+A flow of each two sorts of pods is traced. What no agent that is known refuses is no policy's doing, and is for the check of
+pairs; what is decided in eBPF, or by a program that packets are queued for, is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple
+
+from netviz.core.check.netpol.flows import PROTOCOLS, Try, known_pods, ports_named, tries
+from netviz.core.check.problem import Command, NodeHealth, Problem, Where
+from netviz.core.check.sliced import Found, SlicedCheck, doubt
+from netviz.core.check.text import affects, counted, joined, place
+from netviz.core.intent.policies import Half, Policies
+from netviz.core.model.addr import format_ip
+from netviz.core.model.kubernetes import ObjectKey
+from netviz.core.plain import quoted
+from netviz.core.sim.kubernetes.policy import denied_by_policy
+from netviz.core.sim.reads import Reads, Recording
+from netviz.core.sim.steps import HookVerdict
+from netviz.core.sim.trace import Disposition, Flow, Path
+from netviz.core.sim.walk import simulate
+from netviz.core.sim.words.hook import stopped_text
+from netviz.core.state.node import ClusterState
+from netviz.core.state.objects import cluster_source
+
+NEEDS = ("network_policies", "kube_pods", "kube_namespaces", "kube_nodes")
+RULES = ("nft_chains", "nft_sets", "xt_chains", "ipsets")
+KINDS = ("policy-allowed-dropped", "policy-denied-delivered", "policy-not-enforced")
+SPORT = 40000
+MAX_MOVES = 2000
+TRACE_MS = 10.0
+MAX_TRIES = 600
+# An agent writes what the API says within some seconds.
+GRACE_S = 15.0
+DEMANDS = "The kernels let pass between pods what NetworkPolicies allow, and refuse what they deny."
+ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
+
+
+class Seen(NamedTuple):
+    """What became of a flow: it arrived, an agent of policies refused it on a node, something else ended it, or unknown."""
+
+    what: Literal["arrives", "refused", "ends", "unknown"]
+    node: str = ""
+    rule: str = ""
+    chain: tuple[int, str, str] = (0, "", "")
+
+
+class PoliciesCheck(SlicedCheck):
+    """Holds what becomes of packets between pods against every NetworkPolicy."""
+
+    name = "network policies"
+    unit = "flows"
+    demands = DEMANDS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[Flow, tuple[Seen, Reads]] = {}
+
+    def reset(self) -> None:
+        """Forget all answers."""
+        self._known = {}
+
+    def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth], found: Found) -> Iterator[float]:
+        """Judge a state; yields what each piece of work costs, in ms."""
+        before, self._known = self._known, {}
+        for name, state in sorted(cluster.clusters.items()):
+            source, objects = cluster_source(name), state.objects
+            if why := doubt(name, state.gaps, health.get(source), NEEDS):
+                found.unknown[why] = None
+                continue
+            if not objects.network_policies:
+                continue
+            policies = Policies(objects.network_policies, objects.kube_namespaces)
+            pods = known_pods(cluster, objects, policies)
+            every = list(tries(policies, pods, ports_named(objects.network_policies, pods)))
+            yield 5.0
+            if len(every) > MAX_TRIES:
+                found.unknown[
+                    f"{len(every) - MAX_TRIES} of {len(every)} flows aren't tried: they are too many"
+                ] = None
+            told: list[tuple[Try, Seen]] = []
+            for one in every[:MAX_TRIES]:
+                proto = PROTOCOLS[one.protocol]
+                flow = Flow(
+                    one.source.netns, one.source.party.addr, one.target.party.addr, proto, SPORT, one.port
+                )
+                seen = yield from self._see(cluster, flow, before)
+                found.judged += 1
+                if seen.what == "unknown":
+                    found.unknown[seen.rule] = None
+                told.append((one, seen))
+            found.problems += Teller(cluster, source).told(told)
+
+    def _see(
+        self, cluster: ClusterState, flow: Flow, before: Mapping[Flow, tuple[Seen, Reads]]
+    ) -> Generator[float, None, Seen]:
+        known = before.get(flow)
+        if known is None or not known[1].hold(cluster):
+            recording = Recording(cluster)
+            seen = seen_in(
+                [branch.forward for branch in simulate(recording.cluster, flow, MAX_MOVES).branches]
+            )
+            known = seen, recording.reads()
+            yield TRACE_MS
+        self._known[flow] = known
+        return known[0]
+
+
+def seen_in(paths: Iterable[Path]) -> Seen:
+    """Sum up what became of a flow in all its courses."""
+    found = [_end(path) for path in paths]
+    for what in ("unknown", "ends"):
+        for one in found:
+            if one.what == what:
+                return one
+    if len({one.what for one in found}) > 1:
+        return Seen("unknown", rule="it depends on a choice whether a flow between pods is refused")
+    return found[0]
+
+
+def _end(path: Path) -> Seen:
+    last = path.hops[-1].steps[-1] if path.hops and path.hops[-1].steps else None
+    if path.disposition in ARRIVED:
+        return Seen("arrives")
+    if last is None or path.disposition is Disposition.UNKNOWN:
+        return Seen("unknown", rule=path.reason or "something that is not modelled decides")
+    what = last.what
+    if (
+        denied_by_policy(last)
+        and isinstance(what, HookVerdict)
+        and what.chain is not None
+        and what.hit is not None
+    ):
+        chain = what.chain.chain.family, what.chain.chain.table, what.hit.within
+        return Seen("refused", last.node, stopped_text(what), chain)
+    return Seen("ends", last.node)
+
+
+class Teller:
+    """Tells the problems of one state; `source` is the cluster that the objects are of."""
+
+    def __init__(self, cluster: ClusterState, source: str) -> None:
+        self._cluster, self._source = cluster, source
+
+    def told(self, found: list[tuple[Try, Seen]]) -> Iterator[Problem]:
+        """Tell what differs: one problem for each policy that nobody enforces, else for each node and sort of difference."""
+        let: dict[tuple[ObjectKey, str], list[Try]] = {}
+        refused: dict[tuple[ObjectKey | None, str], list[tuple[Try, Seen]]] = {}
+        works: set[ObjectKey] = set()
+        for one, seen in found:
+            if seen.what == "arrives" and one.decision.allowed is False:
+                half, node = _denying(one)
+                for policy in half.policies[:1]:
+                    let.setdefault((policy, node), []).append(one)
+            elif seen.what == "refused" and one.decision.allowed is False:
+                works.update(one.decision.egress.policies, one.decision.ingress.policies)
+            elif seen.what == "refused":
+                refused.setdefault((_allowing(one, seen.node), seen.node), []).append((one, seen))
+        idle = {policy for policy, _ in let} - works
+        for policy in sorted(idle):
+            yield self._not_enforced(
+                policy, [one for key, every in let.items() if key[0] == policy for one in every]
+            )
+        for (policy, node), every in sorted(let.items()):
+            if policy not in idle:
+                yield self._delivered(policy, node, every)
+        for (by, node), wrong in sorted(refused.items(), key=str):
+            yield self._dropped(by, node, wrong)
+
+    def _not_enforced(self, policy: ObjectKey, every: list[Try]) -> Problem:
+        nodes = sorted({_denying(one)[1] for one in every})
+        name = "/".join(policy)
+        return self._problem(
+            "policy-not-enforced",
+            name,
+            nodes,
+            f"Policy {name} is not enforced on {joined(nodes, 2)}: what it denies is delivered",
+            f"{_flow(every[0])} is denied, and arrives. No policy agent refuses anything for it: none runs, or it can't read"
+            " the policy.",
+            every,
+            (),
+        )
+
+    def _delivered(self, policy: ObjectKey, node: str, every: list[Try]) -> Problem:
+        name = "/".join(policy)
+        one = every[0]
+        return self._problem(
+            "policy-denied-delivered",
+            f"{name}:{node}",
+            [node],
+            f"{node} lets {_name(one, True)} reach {_name(one, False)} at {one.protocol} {one.port}, which policy {name} denies",
+            f"{counted(len(every), 'kind')} of flows that it denies there arrive: the agent on {node} lacks a rule, or"
+            " another rule lets them pass before.",
+            every,
+            (),
+        )
+
+    def _dropped(self, policy: ObjectKey | None, node: str, wrong: list[tuple[Try, Seen]]) -> Problem:
+        one, seen = wrong[0]
+        by = f"policy {'/'.join(policy)} allows" if policy else "no policy denies"
+        return self._problem(
+            "policy-allowed-dropped",
+            f"{'/'.join(policy) if policy else ''}:{node}:{'/'.join(_restricted(one, node))}",
+            [node],
+            f"{node} refuses {_name(one, True)} to {_name(one, False)} at {one.protocol} {one.port}, which {by}",
+            f"{counted(len(wrong), 'kind')} of flows that are allowed fail there, by rules that a policy's agent wrote.",
+            [each for each, _ in wrong],
+            (f"The rule: {seen.rule}",),
+            seen.chain,
+        )
+
+    def _problem(
+        self,
+        kind: str,
+        cause: str,
+        nodes: list[str],
+        headline: str,
+        consequence: str,
+        every: list[Try],
+        also: tuple[str, ...],
+        chain: tuple[int, str, str] = (0, "", ""),
+    ) -> Problem:
+        one = every[0]
+        roots = [self._cluster.nodes[name].root for name in nodes]
+        places = [
+            place(root.netns) if root is not None else Where(name)
+            for name, root in zip(nodes, roots, strict=True)
+        ]
+        tool = "ip6tables-save" if len(one.target.party.addr) == 16 else "iptables-save"
+        listed = f"{tool} -t {quoted(chain[1])}" if chain[1] else f"{tool} -t filter"
+        half, _ = _denying(one)
+        shown = half.policies or one.decision.ingress.policies or one.decision.egress.policies
+        return Problem(
+            kind=kind,
+            cause=cause,
+            severity="error",
+            harm="breaks traffic" if kind == "policy-allowed-dropped" else "at risk",
+            headline=headline,
+            consequence=consequence,
+            where=places[0],
+            also_at=tuple(places[1:]),
+            affects=affects(_name(each, False) for each in every),
+            check=(
+                Command(nodes[0], "", listed),
+                *(
+                    Command(nodes[0], "", f"kubectl describe networkpolicy -n {quoted(space)} {quoted(name)}")
+                    for space, name in shown[:1]
+                ),
+            ),
+            also=also,
+            flow=Flow(
+                one.source.netns,
+                one.source.party.addr,
+                one.target.party.addr,
+                PROTOCOLS[one.protocol],
+                SPORT,
+                one.port,
+            ),
+            rests_on=(
+                *((name, section) for name in nodes for section in RULES),
+                *((self._source, section) for section in NEEDS),
+            ),
+            grace_s=GRACE_S,
+        )
+
+
+def _denying(one: Try) -> tuple[Half, str]:
+    """Which side's policies deny a flow, and that side's node."""
+    if one.decision.ingress.allowed is False:
+        return one.decision.ingress, one.target.netns.node
+    return one.decision.egress, one.source.netns.node
+
+
+def _restricted(one: Try, node: str) -> ObjectKey:
+    """The pod of a flow that a node's agent looks after."""
+    return one.target.pod.key if one.target.netns.node == node else one.source.pod.key
+
+
+def _allowing(one: Try, node: str) -> ObjectKey | None:
+    """The policy whose rule allows a flow at the side of a node; None where no policy restricts it."""
+    halves = [one.decision.ingress] if one.target.netns.node == node else []
+    halves += [one.decision.egress] if one.source.netns.node == node else []
+    return next((half.rule.policy for half in halves if half.rule is not None), None)
+
+
+def _name(one: Try, sends: bool) -> str:
+    return "/".join((one.source if sends else one.target).pod.key)
+
+
+def _flow(one: Try) -> str:
+    ends = f"{_name(one, True)} to {_name(one, False)} ({format_ip(one.target.party.addr)})"
+    return f"{ends} at {one.protocol} {one.port}"

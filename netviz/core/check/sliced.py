@@ -1,0 +1,121 @@
+"""A check that is worked at in slices and holds objects of the API against nodes: what such checks have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from netviz.core.check.long import Ends
+from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem, Result
+from netviz.core.check.standing import reasons_text
+from netviz.core.sim.damage import BAD_STATE
+from netviz.core.state.node import ClusterState
+
+SLICE_MS = 40.0
+
+
+class Found:
+    """What a state came to: problems, what isn't known, and how much was judged."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.unknown: dict[str, None] = {}
+        self.judged = 0
+
+
+class SlicedCheck:
+    """A long check (`netviz.core.check.long`). A check of its kind says how a state is `judge`d, and `reset` after a fault."""
+
+    name = ""
+    unit = ""
+    demands = ""
+
+    def __init__(self) -> None:
+        self.done: ClusterState | None = None
+        self._cluster = ClusterState()
+        self._next: tuple[ClusterState, Mapping[str, NodeHealth]] | None = None
+        self._job: Iterator[float] | None = None
+        self._making = Found()
+        self._found = Found()
+        self._fault = ""
+
+    def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth], found: Found) -> Iterator[float]:
+        """Judge a state; yields what each piece of work costs, in ms."""
+        raise NotImplementedError
+
+    def reset(self) -> None:
+        """Forget what was made of earlier states."""
+
+    def follow(
+        self,
+        cluster: ClusterState,
+        changed: Collection[str] = (),
+        health: Mapping[str, NodeHealth] | None = None,
+    ) -> None:
+        """Take a new state: it is judged by `work`, after the one that is being judged."""
+        self._next = cluster, health or {}
+
+    def work(self) -> bool:
+        """Do one slice; tell whether anything is left to do."""
+        if self._job is None:
+            if self._next is None:
+                return False
+            (self._cluster, health), self._next = self._next, None
+            self._making = Found()
+            self._job = self.judge(self._cluster, health, self._making)
+        try:
+            spent = 0.0
+            for cost in self._job:
+                spent += cost
+                if spent >= SLICE_MS:
+                    return True
+        except BAD_STATE as err:
+            self.reset()
+            self._fault = f"the check failed on this state ({type(err).__name__}: {err})"
+        else:
+            self._fault, self._found = "", self._making
+        self._job, self.done = None, self._cluster
+        return self._next is not None
+
+    def problems(self) -> Collection[Problem]:
+        """The problems of the last state that was judged to the end."""
+        return tuple(self._found.problems)
+
+    def follows(self, problem: Problem, fact: Problem) -> tuple[str, ...] | None:
+        """What differs from the API follows from no record."""
+        return None
+
+    def reach(self, problem: Problem) -> Mapping[Ends, int]:
+        """No pairs are counted."""
+        return {}
+
+    def counts(self) -> tuple[int, int]:
+        """No pairs are judged."""
+        return 0, 0
+
+    def audit(self, count: int) -> None:
+        """Every answer is a trace's already."""
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """None: nothing is put together of halves."""
+        return ()
+
+    def result(self) -> CheckResult | None:
+        """How the check ended; None where no cluster's objects are known."""
+        if not self._cluster.clusters and not (self._next and self._next[0].clusters):
+            return None
+        reasons = [*([self._fault] if self._fault else []), *self._found.unknown]
+        if self.done is None:
+            reasons.append(f"not all {self.unit} are judged yet")
+        state: Result = "fail" if self._found.problems else "unknown" if reasons else "pass"
+        return CheckResult(
+            self.name, state, self._found.judged, self.unit, reasons_text(reasons), self.demands
+        )
+
+
+def doubt(name: str, gaps: Mapping[str, str], health: NodeHealth | None, needs: Sequence[str]) -> str:
+    """Say why what a cluster's API says of some sections may not be so now; "" where it is whole and followed."""
+    if health is not None and not health.connected:
+        return f"the API of cluster {name} isn't watched"
+    missing = [section for section in needs if section in gaps]
+    return f"cluster {name}: {missing[0]}: {gaps[missing[0]]}" if missing else ""
