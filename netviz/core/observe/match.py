@@ -208,7 +208,7 @@ def _path(
     freed = [one for one in seen.joined.freed if one.after is None or one.after.frame.kind in kinds]
     last = path.hops[-1].steps[-1]
     if path.disposition is Disposition.DROPPED:
-        by_seq[last.seq] = _dropped(last, reason, freed, laid, seen.watched)
+        by_seq[last.seq] = _dropped(last, reason, freed, laid, seen)
     else:
         extra += [Extra(after, one.after, one.event) for one in freed if _contradicts(path, one)]
     said = [event for event in seen.rules if event.frame.kind in kinds]
@@ -286,8 +286,12 @@ def _is_known(packet: Packet, port: int) -> bool:
     return not port or inner.proto != IPPROTO_UDP or port in (inner.sport, inner.dport)
 
 
-def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, watched: Watched) -> Match:
-    """Lay the frees of a packet beside the step that is predicted to drop it."""
+def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, seen: Seen) -> Match:
+    """Lay the frees of a packet beside the step that is predicted to drop it; else what the sender was told.
+
+    A system call that fails frees no packet: there is none yet.
+    """
+    watched = seen.watched
     seen_last = laid.before_drop or next((r.sighting for r in reversed(laid.rows) if r.sighting), None)
     mine = [one for one in freed if one.after is seen_last or one.after is None]
     certain = next((one for one in mine if one.join != AMBIGUOUS), None)
@@ -298,7 +302,11 @@ def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, watche
     possible = next((one for one in mine if one.event.reason == reason), None)
     if possible is not None:
         return Match(step, "ambiguous", True, "", possible.after, possible.event)
-    if step.node not in watched.drops:
+    errno = str(getattr(step.what, "errno", "")) if getattr(step.what, "asked", "out") == "out" else ""
+    told = errno or ("EHOSTUNREACH" if reason == "NEIGH_FAILED" else "")
+    if told and seen.told == told:
+        return Match(step, "agree", True, by=TOLD)
+    if errno or step.node not in watched.drops:
         return Match(step, "not_seen", False)
     return Match(step, "lost" if step.node in watched.lossy else "not_seen", True)
 

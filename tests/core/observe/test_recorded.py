@@ -223,6 +223,16 @@ def test_a_frame_that_differs_shows_nothing_before_it() -> None:
     assert observation.nearest.contradictions == 1
 
 
+def test_a_drop_that_the_sender_is_told_of() -> None:
+    """Where no free is found, what the sender was told shows that nobody answered for the next hop."""
+    recorded = read_recorded("nobody")
+    for told, expected in (("EHOSTUNREACH", "agree"), ("", "not_seen")):
+        kernels = [msgspec.structs.replace(one, events=()) for one in recorded.evidence.kernels]
+        evidence = msgspec.structs.replace(recorded.evidence, kernels=tuple(kernels), told=told)
+        _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
+        assert observation.nearest.forward.matches[-1].status == expected
+
+
 def test_another_state_of_the_connection() -> None:
     """What the kernel says of the connection is held against the prediction."""
     recorded = read_recorded("masqueraded")
