@@ -299,6 +299,11 @@ class Judging:
         if traces:
             keeping.put_traces(self._lead, traces)
 
+    def _since(self, took_s: float) -> datetime:
+        """Since when a state waits to be judged, while a round goes on that began some time ago: maybe from before it."""
+        began_at = datetime.fromtimestamp(time.time() - took_s, UTC)
+        return min(self._pending_at or began_at, began_at)
+
     def _keep_lead(self) -> None:
         """Renew the lease when nothing else does; end the process when a round never ends."""
         while not self._stop.wait(RENEW_EVERY_S / 2):
@@ -308,7 +313,7 @@ class Judging:
                 if took_s > HUNG_S:
                     log.critical("judging takes longer than %.0f s: this process gives up", HUNG_S)
                     os._exit(HUNG)
-                fields = {"judging_since": datetime.fromtimestamp(time.time() - took_s, UTC)}
+                fields = {"judging_since": self._since(took_s)}
             try:
                 if self._leading and self._lead.due:
                     self._lead.write(**fields)

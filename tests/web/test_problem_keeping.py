@@ -318,3 +318,15 @@ def test_a_nodes_clock_is_told_roughly_and_only_where_no_network_explains_it(
     assert Looker(store).look().health["a"].clock_s == said
     store.set_connected("a", False, time.time())
     assert Looker(store).look().health["a"].clock_s == 0
+
+
+def test_since_when_a_state_waits_is_not_since_the_last_round(judging: tuple[Judging, Wrong]) -> None:
+    loop, checks = judging
+    checks.left = True  # it is never done
+    loop._turn()
+    first = Checking.objects.get().judging_since
+    loop._turn()
+    assert first is not None
+    assert Checking.objects.get().judging_since == first
+    assert loop._since(0.0) == first
+    assert abs((loop._since(3600.0) - timezone.now()).total_seconds() + 3600) < 60
