@@ -197,14 +197,14 @@ class LinkObject(Object, frozen=True, gc=False):
 class Graph(msgspec.Struct, frozen=True):
     """All objects by key. Problems and the checking are as JSON shows them (netviz/problems/shown.py)."""
 
-    clusters: Mapping[str, ClusterObject] = {}
     nodes: Mapping[str, NodeObject] = {}
-    pods: Mapping[str, KubePodObject] = {}
     routes: Mapping[str, RoutesObject] = {}
     netns: Mapping[str, NetnsObject] = {}
     links: Mapping[str, LinkObject] = {}
     problems: Mapping[str, dict[str, Any]] = {}
     checking: Mapping[str, dict[str, Any]] = {}
+    clusters: Mapping[str, ClusterObject] = {}
+    pods: Mapping[str, KubePodObject] = {}
 
 
 PARTS = ("clusters", "nodes", "pods", "routes", "netns", "links", "problems", "checking")
@@ -214,27 +214,27 @@ HEALTH = ("ok", "warning", "error")
 class Upsert(msgspec.Struct, gc=False):
     """Whole objects that are new or changed."""
 
-    clusters: list[ClusterObject] = msgspec.field(default_factory=list)
     nodes: list[NodeObject] = msgspec.field(default_factory=list)
-    pods: list[KubePodObject] = msgspec.field(default_factory=list)
     routes: list[RoutesObject] = msgspec.field(default_factory=list)
     netns: list[NetnsObject] = msgspec.field(default_factory=list)
     links: list[LinkObject] = msgspec.field(default_factory=list)
     problems: list[dict[str, Any]] = msgspec.field(default_factory=list)
     checking: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    clusters: list[ClusterObject] = msgspec.field(default_factory=list)
+    pods: list[KubePodObject] = msgspec.field(default_factory=list)
 
 
 class Remove(msgspec.Struct, gc=False):
     """Keys of objects that went away."""
 
-    clusters: list[str] = msgspec.field(default_factory=list)
     nodes: list[str] = msgspec.field(default_factory=list)
-    pods: list[str] = msgspec.field(default_factory=list)
     routes: list[str] = msgspec.field(default_factory=list)
     netns: list[str] = msgspec.field(default_factory=list)
     links: list[str] = msgspec.field(default_factory=list)
     problems: list[str] = msgspec.field(default_factory=list)
     checking: list[str] = msgspec.field(default_factory=list)
+    clusters: list[str] = msgspec.field(default_factory=list)
+    pods: list[str] = msgspec.field(default_factory=list)
 
 
 class GraphDelta(msgspec.Struct, gc=False):

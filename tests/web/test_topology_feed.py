@@ -20,8 +20,10 @@ from netviz.ingest.memory_store import MemoryStore
 from netviz.topology import feed as feeds
 from netviz.topology.feed import Mailbox, browsers, get_feed
 from netviz.topology.graph import (
+    ClusterObject,
     Graph,
     GraphDelta,
+    KubePodObject,
     LinkObject,
     NetnsObject,
     NodeObject,
@@ -42,6 +44,8 @@ class Frame(msgspec.Struct):
     revision: int
     base: int = -1
     nodes: list[NodeObject] = []
+    clusters: list[ClusterObject] = []
+    pods: list[KubePodObject] = []
     routes: list[RoutesObject] = []
     netns: list[NetnsObject] = []
     links: list[LinkObject] = []
@@ -64,7 +68,14 @@ class Page:
                 Graph(),
                 GraphDelta(
                     Upsert(
-                        frame.nodes, frame.routes, frame.netns, frame.links, frame.problems, frame.checking
+                        frame.nodes,
+                        frame.routes,
+                        frame.netns,
+                        frame.links,
+                        frame.problems,
+                        frame.checking,
+                        frame.clusters,
+                        frame.pods,
                     )
                 ),
             )

@@ -229,6 +229,7 @@ def problem_at(node: str, key: str, severity: str, headline: str) -> dict[str, A
         "state": "open",
         "gone": None,
         "where": {"node": node, "netns": "", "dev": "", "key": key},
+        "also_at": [],
         "affects": {"pairs": 0, "pods": [], "more": 0},
     }
 
