@@ -211,7 +211,7 @@ export class Stage {
         class: `station ${row.column === 0 ? "lanes-right" : "lanes-left"}${isEnd ? " ends" : ""}`,
         "aria-pressed": String(isSelected),
         "data-testid": "station",
-        "data-kind": station.kind,
+        "data-place": station.kind,
         "data-end": isEnd ? "" : null,
         title: steps.map((step) => step.why).join("\n"),
       },
