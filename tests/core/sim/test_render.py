@@ -58,6 +58,7 @@ def test_the_shape_is_the_stable_one() -> None:
         "proto": "tcp",
         "len": 60,
         "df": False,
+        "service": None,
     }
     assert shown["state"] == state
     branch = shown["branches"][0]
