@@ -21,6 +21,7 @@ from agents.collectors import conntrack, rtnl_events
 from agents.collectors.base import Collector
 from agents.collectors.conntrack import Conntrack
 from agents.collectors.ipvs import Ipvs
+from agents.collectors.kernel_stats import KernelStats
 from agents.collectors.netfilter import Netfilter
 from agents.collectors.netns import NetnsOptions
 from agents.collectors.rtnl import READERS, Rtnl
@@ -177,7 +178,7 @@ class NotingKernel(Kernel):
 
 def collectors() -> list[Collector]:
     """Every collector that asks the kernel."""
-    return [Rtnl(), Sysctls(), Sockets(), Netfilter(), Conntrack(), Ipvs()]
+    return [Rtnl(), Sysctls(), Sockets(), Netfilter(), Conntrack(), Ipvs(), KernelStats()]
 
 
 class Recorder:
