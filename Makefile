@@ -15,7 +15,7 @@ PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
 
-.PHONY: proof-observed proof-pairs help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
+.PHONY: proof-observed proof-pairs slow help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,7 +30,10 @@ demo: setup  ## a live emulated cluster on http://127.0.0.1:8000 (PORT=, KIND=, 
 	@exec $(PY) -m lab.demo --port $(PORT) --kind $(KIND) --nodes $(NODES) --pods $(PODS) --services $(SERVICES)
 
 test: setup-test lint frontend-test  ## everything: linters, types, import rules, unit, live-kernel, web and browser tests
-	$(PY) -m pytest $(PARALLEL) $(ARGS)
+	$(PY) -m pytest $(PARALLEL) -m "not slow" $(ARGS)
+
+slow: setup-test  ## tests of more kinds and faults than `make test` has time for
+	$(PY) -m pytest $(PARALLEL) -m slow $(ARGS)
 
 lint: setup-test  ## ruff, mypy, import rules, migrations
 	$(PY) -m ruff check .

@@ -13,7 +13,7 @@ from tests.browser.fault_proof import Shown, prove_kind
 from tests.live.problem_proof import warm
 from tests.stack import whole_netviz
 
-pytestmark = [pytest.mark.browser, pytest.mark.live]
+pytestmark = [pytest.mark.browser, pytest.mark.live, pytest.mark.slow]
 # One that the kernel announces, one that is polled, one that only traces show.
 SAMPLE = ("vxlan-other-vni", "forwarding-off", "blackhole-route")
 

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.browser.chromium import log_in
 from tests.browser.conftest import watched_page
 from tests.browser.tracing import trace
+from tests.slow import first_quick
 from tests.stack import whole_netviz
 
 pytestmark = [pytest.mark.browser, pytest.mark.live]
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.live]
 OWN_LINKS: dict[str, tuple[str, ...]] = {"routed": (), "macvlan": (), "two-nics": ("cni0", "eth1")}
 
 
-@pytest.mark.parametrize("kind", OWN_LINKS)
+@pytest.mark.parametrize("kind", first_quick(OWN_LINKS, 1))
 def test_the_page_of_a_kind(browser: Browser, tmp_path: Path, kind: str) -> None:
     with (
         whole_netviz(tmp_path, nodes=2, pods=1, kind=kind) as (cluster, stack),

@@ -15,6 +15,7 @@ from lab.cni.conf import ConfError
 from lab.cni_verify.findings import Findings
 from lab.cni_verify.run import Wanted, verify
 from lab.kinds.cni import BIN
+from tests.slow import first_quick
 
 pytestmark = pytest.mark.live
 SAMPLE = Path(__file__).with_name("sample_plugin.py")
@@ -90,7 +91,7 @@ def said(found: Findings, expected: dict[str, str]) -> bool:
     return all(words in got.get(name, "") for name, words in expected.items())
 
 
-@pytest.mark.parametrize("name", DEBIAN)
+@pytest.mark.parametrize("name", first_quick(DEBIAN, 1))
 def test_the_distributions_plugins_hold_but_for_what_is_known(name: str) -> None:
     found = verify(Wanted(conf(DEBIAN[name]), BIN, rounds=1, timeout_s=60.0), quiet)
     assert wrong(found).keys() == KNOWN.get(name, {}).keys(), wrong(found)
@@ -99,7 +100,7 @@ def test_the_distributions_plugins_hold_but_for_what_is_known(name: str) -> None
     assert {entry.name for entry in found.entries if entry.result == "not checked"} == {"STATUS", "GC"}
 
 
-@pytest.mark.parametrize("flaw", FLAWS)
+@pytest.mark.parametrize("flaw", first_quick(FLAWS, 3))
 def test_what_a_plugin_does_wrong_is_found_and_named(flaw: str, tmp_path: Path) -> None:
     shutil.copy(SAMPLE, tmp_path / "sample")
     plugin = {"type": "sample", "subnet": "${POD_CIDR4}", "dataDir": "${DATA_DIR}", "flaw": flaw}
