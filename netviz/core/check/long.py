@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem
 from netviz.core.state.node import ClusterState
+
+SLICE_MS = 40.0
 
 
 class Ends(NamedTuple):
@@ -59,3 +61,18 @@ class LongCheck(Protocol):
     @property
     def differences(self) -> tuple[Difference, ...]:
         """The audited pairs of which the check says otherwise than their traces."""
+
+
+def do_slice(job: Iterator[float]) -> bool:
+    """Work at a job, which yields what each piece of its work costs, in ms; tell whether any of it is left."""
+    spent = 0.0
+    for cost in job:
+        spent += cost
+        if spent >= SLICE_MS:
+            return True
+    return False
+
+
+def fault_text(err: Exception) -> str:
+    """Say that a check could not be made of a state."""
+    return f"the check failed on this state ({type(err).__name__}: {err})"

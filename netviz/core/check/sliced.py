@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from netviz.core.check.long import Ends
+from netviz.core.check.long import Ends, do_slice, fault_text
 from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem, Result
 from netviz.core.check.standing import reasons_text
+from netviz.core.check.text import not_watched
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.state.node import ClusterState
-
-SLICE_MS = 40.0
 
 
 class Found:
@@ -63,14 +62,11 @@ class SlicedCheck:
             self._making = Found()
             self._job = self.judge(self._cluster, health, self._making)
         try:
-            spent = 0.0
-            for cost in self._job:
-                spent += cost
-                if spent >= SLICE_MS:
-                    return True
+            if do_slice(self._job):
+                return True
         except BAD_STATE as err:
             self.reset()
-            self._fault = f"the check failed on this state ({type(err).__name__}: {err})"
+            self._fault = fault_text(err)
         else:
             self._fault, self._found = "", self._making
         self._job, self.done = None, self._cluster
@@ -116,6 +112,6 @@ class SlicedCheck:
 def doubt(name: str, gaps: Mapping[str, str], health: NodeHealth | None, needs: Sequence[str]) -> str:
     """Say why what a cluster's API says of some sections may not be so now; "" where it is whole and followed."""
     if health is not None and not health.connected:
-        return f"the API of cluster {name} isn't watched"
+        return not_watched(name)
     missing = [section for section in needs if section in gaps]
     return f"cluster {name}: {missing[0]}: {gaps[missing[0]]}" if missing else ""

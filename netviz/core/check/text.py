@@ -28,6 +28,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def not_watched(cluster: str) -> str:
+    """Say why what a cluster's API says may not be so any more."""
+    return f"the API of cluster {cluster} isn't watched"
+
+
 def affects(pods: Iterable[str], pairs: int = 0) -> Affects:
     """Name the pods that a problem affects, as many as a list may hold."""
     every = sorted(set(pods) - {""})

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from netviz.core.check.fact import NO_API, Api
 from netviz.core.check.problem import CheckResult, NodeHealth, Problem, Where
 from netviz.core.check.standing import reasons_text
-from netviz.core.check.text import joined
+from netviz.core.check.text import joined, not_watched
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import cluster_of, cluster_source
 
@@ -40,7 +40,7 @@ class Watchers:
         for source, health in sorted(self._health.items()):
             state = self._cluster.clusters.get(cluster_of(source) or "")
             if not health.connected:
-                return f"the API of cluster {cluster_of(source)} isn't watched"
+                return not_watched(cluster_of(source) or "")
             status = state.status.get("kube_pods") if state is not None else None
             if status is None or not status.complete:
                 return f"the list of pods of cluster {cluster_of(source)} isn't whole"

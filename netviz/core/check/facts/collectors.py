@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Command, NodeHealth, Problem, Where
-from netviz.core.check.text import joined
+from netviz.core.check.text import joined, not_watched
 from netviz.core.state.node import SECTIONS
 from netviz.core.state.objects import cluster_of
 
@@ -22,11 +22,7 @@ def doubt(node: str, health: NodeHealth) -> str:
         return f"{node} is not understood"
     if not health.connected:
         cluster = cluster_of(node)
-        return (
-            f"{node}'s collector is not connected"
-            if cluster is None
-            else f"the API of cluster {cluster} isn't watched"
-        )
+        return f"{node}'s collector is not connected" if cluster is None else not_watched(cluster)
     return f"{node}'s collector is late with {joined(health.late)}" if health.late else ""
 
 

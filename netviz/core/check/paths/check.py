@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 
-from netviz.core.check.long import Ends
+from netviz.core.check.long import Ends, do_slice, fault_text
 from netviz.core.check.paths.audit import Audit, Picker
 from netviz.core.check.paths.cases import Looked
 from netviz.core.check.paths.consequences import Consequences
@@ -23,7 +23,6 @@ from netviz.core.sim.headline.sentences import SENTENCES
 from netviz.core.sim.outcome import BREAKS, BROKEN, GOOD, UNSURE
 from netviz.core.state.node import ClusterState
 
-SLICE_MS = 40.0
 TRACE_MS = 5.0
 ROUNDS = 8
 MAX_REMEMBERED = 200_000
@@ -76,16 +75,13 @@ class PathsCheck:
             self._cluster, self._next = self._next, None
             self._job = self._judge(self._cluster)
         try:
-            spent = 0.0
-            for cost in self._job:
-                spent += cost
-                if spent >= SLICE_MS:
-                    return True
+            if do_slice(self._job):
+                return True
         except BAD_STATE as err:
             # What was made of the state is not to be built on.
             self.world = World(INTERNET)
             self._audit.begin(())
-            self._fault = f"the check failed on this state ({type(err).__name__}: {err})"
+            self._fault = fault_text(err)
         else:
             self._fault = ""
         self._job, self.done = None, self._cluster
