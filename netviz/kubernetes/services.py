@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from netviz.core.intent.policies import selects
 from netviz.core.model.addr import format_ip, format_prefix
-from netviz.core.model.kubernetes import Endpoint, EndpointSlice, KubePod, KubeService, Selector, ServicePort
+from netviz.core.model.kubernetes import Endpoint, EndpointSlice, KubePod, KubeService, ServicePort
 from netviz.core.sim.services import PROTOCOLS
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
@@ -122,23 +122,3 @@ def policies_of(objects: Objects, service: KubeService) -> list[str]:
         for policy in objects.network_policies.values()
         if policy.namespace == service.namespace and any(selects(policy.pods, pod.labels) for pod in pods)
     )
-
-
-def selects(selector: Selector, labels: Mapping[str, str]) -> bool:
-    """Tell whether a label selector selects these labels: all of its labels and expressions hold.
-
-    Source: apimachinery pkg/labels/selector.go Requirement.Matches(): NotIn and DoesNotExist hold without the key.
-    """
-    if not selector.labels.items() <= labels.items():
-        return False
-    for one in selector.expressions:
-        value = labels.get(one.key)
-        holds = {
-            "In": value is not None and value in one.values,
-            "NotIn": value is None or value not in one.values,
-            "Exists": value is not None,
-            "DoesNotExist": value is None,
-        }[one.operator]
-        if not holds:
-            return False
-    return True

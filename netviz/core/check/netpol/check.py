@@ -83,11 +83,7 @@ class PoliciesCheck(SlicedCheck):
                 ] = None
             told: list[tuple[Try, Seen]] = []
             for one in every[:MAX_TRIES]:
-                proto = PROTOCOLS[one.protocol]
-                flow = Flow(
-                    one.source.netns, one.source.party.addr, one.target.party.addr, proto, SPORT, one.port
-                )
-                seen = yield from self._see(cluster, flow, before)
+                seen = yield from self._see(cluster, _flow_of(one), before)
                 found.judged += 1
                 if seen.what == "unknown":
                     found.unknown[seen.rule] = None
@@ -251,14 +247,7 @@ class Teller:
                 ),
             ),
             also=also,
-            flow=Flow(
-                one.source.netns,
-                one.source.party.addr,
-                one.target.party.addr,
-                PROTOCOLS[one.protocol],
-                SPORT,
-                one.port,
-            ),
+            flow=_flow_of(one),
             rests_on=(
                 *((name, section) for name in nodes for section in RULES),
                 *((self._source, section) for section in NEEDS),
@@ -288,6 +277,11 @@ def _allowing(one: Try, node: str) -> ObjectKey | None:
 
 def _name(one: Try, sends: bool) -> str:
     return "/".join((one.source if sends else one.target).pod.key)
+
+
+def _flow_of(one: Try) -> Flow:
+    source, target = one.source.party.addr, one.target.party.addr
+    return Flow(one.source.netns, source, target, PROTOCOLS[one.protocol], SPORT, one.port)
 
 
 def _flow(one: Try) -> str:
