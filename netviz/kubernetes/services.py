@@ -51,7 +51,7 @@ def _port(port: ServicePort) -> dict[str, Any]:
 
 
 def detail(cluster: ClusterState, objects: Objects, service: KubeService) -> dict[str, Any]:
-    """All that is known of a service. `programming` is what each node's rules do for it: no check says so yet."""
+    """All that is known of a service. `programming`, what each node's rules do for it, isn't told yet: the check of services judges it."""
     slices = slices_by_service(objects).get(service.key, [])
     places, wanted = Places(cluster), dict[str, set[tuple[bytes, int, int]]]()
     rows: dict[Any, dict[str, Any]] = {}
