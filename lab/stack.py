@@ -179,7 +179,6 @@ class Stack:
 
     def provision(self, user: str = "admin") -> Access:
         """Make the database, a login with an API token, and a token for each collector."""
-        self.manage("migrate", "-v0")
         also = ["--watcher"] if self.objects is not None else []
         made = json.loads(self.manage("provision", "--user", user, *also, *self.collector_args))
         watcher = {WATCHER: made["watcher"]} if also else {}

@@ -114,18 +114,12 @@ def test_the_demo_of_another_kind(tmp_path: Path) -> None:
 
 
 def test_without_the_right_to_make_namespaces_it_runs_inside_a_user_namespace(tmp_path: Path) -> None:
-    """The page is reached at the host's own loopback all the same."""
+    """The page is at the host's own loopback all the same, and the lab is reached from another terminal
+    as it stands in the README."""
     with demo(tmp_path, "--nodes", "2", "--pods", "1", under=POWERLESS) as (process, access):
         assert pods(access) == 2 + DNS_PODS
         assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
         assert "recorded" not in (tmp_path / "err").read_text()
-    assert process.returncode == 0
-    assert left_behind(tmp_path) == []
-
-
-def test_a_lab_in_a_user_namespace_is_reached_from_another_terminal(tmp_path: Path) -> None:
-    """As it stands in the README, and nothing of the way in is left."""
-    with demo(tmp_path, "--nodes", "2", "--pods", "1", under=POWERLESS) as (_, access):
         assert run_lab(tmp_path, "exec", "web-1", "--", "ip", "-br", "addr").count("10.244.1.2/24") == 1
         assert "sleep infinity" in run_lab(tmp_path, "exec", "node1", "--", "ps", "ax")
         said = run_lab(tmp_path, "break", "route-missing")
@@ -136,6 +130,7 @@ def test_a_lab_in_a_user_namespace_is_reached_from_another_terminal(tmp_path: Pa
         run_lab(tmp_path, "mend")
         run_lab(tmp_path, "add-pod", "node2", "shop-1")
         wait_until(lambda: pods(access) == 3 + DNS_PODS, 300, "the new pod")
+    assert process.returncode == 0
     assert left_behind(tmp_path) == []
 
 
@@ -158,7 +153,7 @@ def run_lab(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("under", [(), POWERLESS], ids=["root", "user"])
+@pytest.mark.parametrize("under", [(), pytest.param(POWERLESS, marks=pytest.mark.slow)], ids=["root", "user"])
 def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(
     tmp_path: Path, under: tuple[str, ...]
 ) -> None:
@@ -173,23 +168,20 @@ def test_after_a_killed_demo_the_next_one_starts_and_nothing_is_left(
 
 
 def test_where_no_lab_can_run_a_recorded_one_is_replayed(tmp_path: Path) -> None:
+    """A second one on its port says in one line that the port is in use."""
     with demo(tmp_path, "--replay") as (process, access):
         wait_until(lambda: pods(access) == 15, 300, "the recording's pods")
         assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
         assert "recorded" in (tmp_path / "err").read_text()
-    assert process.returncode == 0
-    assert left_behind(tmp_path) == []
-
-
-def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
-    with demo(tmp_path, "--replay") as (_, access):
         port = access["url"].rpartition(":")[2]
-        done = subprocess.run(
+        second = subprocess.run(
             [sys.executable, "-m", "lab.demo", "--replay", "--port", port],
             cwd=ROOT,
             capture_output=True,
             text=True,
         )
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "PORT=" in done.stderr
+        assert second.returncode == 2
+        assert len(second.stderr.splitlines()) == 1
+        assert "PORT=" in second.stderr
+    assert process.returncode == 0
+    assert left_behind(tmp_path) == []
