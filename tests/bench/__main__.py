@@ -1,14 +1,18 @@
-"""`make bench`: print every figure, with the machine's details, and write docs/benchmarks.md if asked.
+"""`make bench`: print every figure, with the machine's details, and put it into docs/benchmarks.md if asked.
 
 python -m tests.bench [NAME]... [--write]
+
+A part that fails loses no other part's figures: it is named at the end, and its section of the page stays as it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +36,7 @@ from tests.bench import (
     traces,
     watcher,
 )
-from tests.bench.machine import LOOPS, Figure, machine, table
+from tests.bench.machine import Figure, lines, machine
 
 __all__ = ["django_ready", "main"]
 REPORT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
@@ -58,31 +62,59 @@ BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
 
 
 def main(argv: list[str]) -> int:
-    """Run the named benchmarks, all by default."""
+    """Run the named benchmarks, all by default; returns 1 where one of them failed, after all others."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure netviz.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(BENCHES)}; all without")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md (needs all)")
+    parser.add_argument(
+        "--write", action="store_true", help="put what is measured in its place in docs/benchmarks.md"
+    )
     options = parser.parse_args(argv)
     unknown = [name for name in options.names if name not in BENCHES]
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are: {', '.join(BENCHES)}")
     print(f"machine: {machine()}", flush=True)
-    sections = []
+    failed = []
     for name in options.names or BENCHES:
         print(f"\n{name} ...", flush=True)
         started = time.monotonic()
-        text = table(BENCHES[name]())
-        print(f"{text}\n({time.monotonic() - started:.0f} s)", flush=True)
-        doc = (sys.modules[BENCHES[name].__module__].__doc__ or "").strip()
-        sections.append(f"## {name}\n\n{doc}\n\n{text}\n")
-    if options.write:
-        head = (
-            "# Benchmarks\n\n`make bench` prints these figures; `make bench ARGS=--write` writes this page. "
-            f"Measured on {datetime.now(UTC):%Y-%m-%d} on {machine()}. Beside each figure stands what a fixed loop in "
-            f"Python ({LOOPS:,} rounds) and one wake-up by a timer cost at that moment.\n\n"
-        )
-        REPORT.write_text(head + "\n".join(sections))
-    return 0
+        try:
+            table = "\n".join(table_of(BENCHES[name]()))
+        except Exception:  # noqa: BLE001 - whatever it is, the other parts go on
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        print(f"({time.monotonic() - started:.0f} s)", flush=True)
+        if options.write:
+            doc = (sys.modules[BENCHES[name].__module__].__doc__ or "").strip()
+            when = f"Measured on {datetime.now(UTC):%Y-%m-%d}, commit {commit()}, on {machine()}."
+            section = f"## {name}\n\n{doc}\n\n{when}\n\n{table}\n"
+            REPORT.write_text(with_section(REPORT.read_text(), name, section))
+    if failed:
+        print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def table_of(figures: Iterable[Figure]) -> Iterator[str]:
+    """Print figures as they come, as lines of a table."""
+    for line in lines(figures):
+        print(line, flush=True)
+        yield line
+
+
+def commit() -> str:
+    """Name the commit that is checked out, and whether files differ from it."""
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=REPORT.parent, capture_output=True, text=True
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def with_section(page: str, name: str, section: str) -> str:
+    """Return the page with a part's section in the place of the former one; its head and other sections stay."""
+    head, *sections = ("\n" + page).split("\n## ")
+    found = {text.partition("\n")[0]: f"## {text}".rstrip() + "\n" for text in sections}
+    found[name] = section
+    return "\n".join((head.strip() + "\n", *(found[part] for part in BENCHES if part in found)))
 
 
 if __name__ == "__main__":

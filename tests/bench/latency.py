@@ -1,6 +1,6 @@
 """From a change in the kernel to the browser, with three nodes under churn.
 
-Every probe adds an address to a node's loopback with one netlink call, and waits for the topology
+Every probe adds an address (of ranges that churn has none of) to a node's loopback with one netlink call, and waits for the topology
 feed's frame that carries it, once in a plain client and once in the page in Chromium; the clock
 starts before the call. All the while 50 other changes a second go on over the three nodes. The feed
 coalesces over 50 ms, so that is within the figure.
@@ -37,7 +37,7 @@ async def probe_feed(cluster: Cluster, stack: Stack, probes: int, pause_s: float
     async with websockets.connect(url, additional_headers=headers, max_size=None) as feed:
         await feed.recv()
         for number in range(probes):
-            addr = f"10.98.{number // 250}.{number % 250 + 1}/32"
+            addr = f"198.18.{number // 250}.{number % 250 + 1}/32"
             started = time.perf_counter()
             cluster.rtnl(nodes[number % len(nodes)]).add_addr(LOOPBACK, addr)
             while addr not in str(await asyncio.wait_for(feed.recv(), 10)):
@@ -58,7 +58,7 @@ def probe_page(cluster: Cluster, stack: Stack, probes: int) -> list[float]:
             log_in(page, stack.access)
         feed = opened.value
         for number in range(probes):
-            addr = f"10.97.{number // 250}.{number % 250 + 1}/32"
+            addr = f"198.19.{number // 250}.{number % 250 + 1}/32"
             with feed.expect_event("framereceived", lambda frame, addr=addr: addr in str(frame)):
                 started = time.perf_counter()
                 cluster.rtnl(nodes[number % len(nodes)]).add_addr(LOOPBACK, addr)

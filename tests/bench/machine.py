@@ -7,7 +7,7 @@ import platform
 import select
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -61,11 +61,11 @@ def calibration() -> str:
     return f"loop {loop_s * 1000:.0f} ms, wake-up {wake_up_s * 1e6:.0f} us"
 
 
-def table(figures: Iterable[Figure]) -> str:
-    """Render figures as a Markdown table, each with the machine's calibration at that moment."""
-    rows = ["| figure | measured | aim | calibration |", "| --- | --- | --- | --- |"]
-    rows += [f"| {f.name} | {f.value} | {f.aim} | {calibration()} |" for f in figures]
-    return "\n".join(rows)
+def lines(figures: Iterable[Figure]) -> Iterator[str]:
+    """Render figures as lines of a table in Markdown, each with the machine's calibration at that moment."""
+    yield from ("| figure | measured | aim | calibration |", "| --- | --- | --- | --- |")
+    for figure in figures:
+        yield f"| {figure.name} | {figure.value} | {figure.aim} | {calibration()} |"
 
 
 def rss_bytes(pid: int) -> int:
