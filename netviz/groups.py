@@ -36,7 +36,7 @@ def channel_layer() -> BaseChannelLayer:
     return layer
 
 
-def tell(group: str, message: dict[str, Any]) -> None:
+def publish(group: str, message: dict[str, Any]) -> None:
     """Send a message to a group. Called from threads without an event loop."""
     if settings.REDIS_URL:
         try:

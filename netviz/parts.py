@@ -32,11 +32,11 @@ STOP_S = 2.0
 
 
 class Part:
-    """One part. `ask` raises when it doesn't answer."""
+    """One part. `probe` raises when it doesn't answer."""
 
-    def __init__(self, name: str, ask: Callable[[], None]) -> None:
+    def __init__(self, name: str, probe: Callable[[], None]) -> None:
         self.name = name
-        self._ask = ask
+        self._probe = probe
         self._failed = False
         self._asked_s: float | None = None
         self._stop = threading.Event()
@@ -79,7 +79,7 @@ class Part:
     def _look(self) -> None:
         self._asked_s = time.monotonic()
         try:
-            self._ask()
+            self._probe()
         except AWAY as err:
             if not self._failed:
                 log.error("%s does not answer: %s", self.name, err)

@@ -7,7 +7,7 @@ import json
 import sys
 
 from agents.kernel import Kernel
-from agents.observers.session import Ask, Observed, observe
+from agents.observers.session import Observed, ProbeRequest, observe
 from agents.options import BadInput, make_collectors, node_options
 from netviz.core.observe.evidence import place_name
 from netviz.core.observe.render import observed_json, render_observation
@@ -30,7 +30,7 @@ def split_target(text: str) -> tuple[str, int | None]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def ask_of(args: argparse.Namespace) -> Ask:
+def request_of(args: argparse.Namespace) -> ProbeRequest:
     """Check what is asked for. Raises: BadInput."""
     to, dport = split_target(args.to)
     if not 0 < args.count <= MAX_COUNT:
@@ -41,14 +41,16 @@ def ask_of(args: argparse.Namespace) -> Ask:
         raise BadInput("an ICMP echo request has no port")
     if args.proto == "tcp" and args.size is not None:
         raise BadInput("--size: a SYN's size is the kernel's; use it with udp or icmp")
-    return Ask(args.from_, to, args.proto, dport, args.sport, args.size, args.df, args.count, args.wait)
+    return ProbeRequest(
+        args.from_, to, args.proto, dport, args.sport, args.size, args.df, args.count, args.wait
+    )
 
 
 def run(args: argparse.Namespace, kernel: Kernel) -> int:
     """Send the probes and print what became of each. Raises: BadInput, OSError."""
-    ask = ask_of(args)
+    request = request_of(args)
     try:
-        for observed in observe(node_options(args, kernel), make_collectors(args), kernel, ask):
+        for observed in observe(node_options(args, kernel), make_collectors(args), kernel, request):
             sys.stdout.write(as_json(observed) if args.json else as_text(observed))
             sys.stdout.flush()
     except EndpointError as error:

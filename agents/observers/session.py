@@ -31,7 +31,7 @@ SETTLE_S = 2.0
 NUMBERS = 100_000
 
 
-class Ask(msgspec.Struct, frozen=True):
+class ProbeRequest(msgspec.Struct, frozen=True):
     """What to send: as `netviz.core.sim.endpoints.resolve_flow` takes it, how often, and how long to wait for an answer."""
 
     from_: str
@@ -62,15 +62,24 @@ def read_cluster(options: NetnsOptions, collectors: Sequence[Collector], kernel:
 
 
 def observe(
-    options: NetnsOptions, collectors: Sequence[Collector], kernel: Kernel, ask: Ask
+    options: NetnsOptions, collectors: Sequence[Collector], kernel: Kernel, request: ProbeRequest
 ) -> Iterator[Observed]:
     """Send the probes one after the other. Raises: OSError, EndpointError."""
     cluster = read_cluster(options, collectors, kernel)
-    flow = resolve_flow(cluster, ask.from_, ask.to, ask.proto, ask.sport, ask.dport, ask.length, ask.df)
-    first = secrets.randbelow(NUMBERS - ask.count)
-    for number in range(first, first + ask.count):
+    flow = resolve_flow(
+        cluster,
+        request.from_,
+        request.to,
+        request.proto,
+        request.sport,
+        request.dport,
+        request.length,
+        request.df,
+    )
+    first = secrets.randbelow(NUMBERS - request.count)
+    for number in range(first, first + request.count):
         with _opened(options, kernel) as handles:
-            yield _observe_one(options.node, cluster, flow, number, handles, ask.wait_s)
+            yield _observe_one(options.node, cluster, flow, number, handles, request.wait_s)
 
 
 @contextmanager

@@ -71,9 +71,9 @@ class BodyPool:
 
     def to_ask(self, state: NodeState, now_s: float) -> tuple[bytes, ...]:
         """Pick what `state` misses and nobody was asked for lately; it counts as asked for now."""
-        ask = tuple(digest for digest in self.missing(state) if self._missing[digest] <= now_s)
-        self._missing.update(dict.fromkeys(ask, now_s + ASK_AGAIN_S))
-        return ask
+        due = tuple(digest for digest in self.missing(state) if self._missing[digest] <= now_s)
+        self._missing.update(dict.fromkeys(due, now_s + ASK_AGAIN_S))
+        return due
 
     def ask_again(self, digests: Iterable[bytes], at_s: float) -> None:
         """Let what is still missing be asked for from a time on."""

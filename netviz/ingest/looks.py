@@ -13,7 +13,7 @@ from collections.abc import Collection, Hashable
 
 from netviz.core.model.ids import NetnsKey
 from netviz.core.wire.messages import Watched
-from netviz.groups import tell
+from netviz.groups import publish
 
 LOOK_S = 60.0
 AGAIN_S = 20.0
@@ -101,7 +101,7 @@ _told = _Told()
 def _tell(node: str, netns: NetnsKey | None, deciding: bool = False) -> None:
     if _told.due((node, netns, deciding)):
         what = {"netns": "" if netns is None else str(netns), "deciding": deciding}
-        tell(group_of(node), {"type": "collector.looked.at", **what})
+        publish(group_of(node), {"type": "collector.looked.at", **what})
 
 
 def look_into(netns: NetnsKey) -> None:

@@ -18,7 +18,7 @@ import msgspec
 import redis
 from django.conf import settings
 
-from netviz.groups import tell
+from netviz.groups import publish
 from netviz.ingest.looks import group_of
 
 # How much of one observation waits to be read; what comes beyond is lost, and its collector's end never heard of.
@@ -36,7 +36,7 @@ class Said(NamedTuple):
 
 def order(node: str, ident: str, body: bytes) -> None:
     """Send an order to a node's collector. Called from threads without an event loop."""
-    tell(group_of(node), {"type": "collector.ordered", "id": ident, "body": body})
+    publish(group_of(node), {"type": "collector.ordered", "id": ident, "body": body})
 
 
 class Mailbox:

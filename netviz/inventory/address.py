@@ -36,7 +36,7 @@ def address_of_socket(scope: Mapping[str, Any]) -> str:
     return _written((scope.get("client") or ("",))[0])
 
 
-def whose(address: str, ipv6_bits: int = 64) -> str:
+def party_of(address: str, ipv6_bits: int = 64) -> str:
     """Name the party behind an address: an IPv6 caller has a whole /64 to call from, and a site a /48."""
     parsed = _parse(address)
     if isinstance(parsed, ipaddress.IPv6Address):

@@ -29,7 +29,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from netviz.inventory.address import whose
+from netviz.inventory.address import party_of
 from netviz.inventory.models import Budget
 
 LONGEST_WAIT_S = 900
@@ -64,16 +64,19 @@ def login_accounts(name: str, address: str, browser: str = "") -> list[Account]:
     ).exists()
     return [
         _account(
-            1 if attacked else 5, "name and address", name.casefold(), whose(address, 48 if attacked else 64)
+            1 if attacked else 5,
+            "name and address",
+            name.casefold(),
+            party_of(address, 48 if attacked else 64),
         ),
-        _account(50, "address", whose(address)),
+        _account(50, "address", party_of(address)),
         by_name,
     ]
 
 
 def token_accounts(address: str) -> list[Account]:
     """The budget that a wrong token is charged to."""
-    return [_account(50, "tokens", whose(address))]
+    return [_account(50, "tokens", party_of(address))]
 
 
 def charge(accounts: Iterable[Account]) -> int:

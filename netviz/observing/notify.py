@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netviz.groups import tell
+from netviz.groups import publish
 
 
 def group_of(pk: int) -> str:
@@ -12,4 +12,4 @@ def group_of(pk: int) -> str:
 
 def announce(pk: int) -> None:
     """Say that an observation changed. Called from threads without an event loop."""
-    tell(group_of(pk), {"type": "observation.changed"})
+    publish(group_of(pk), {"type": "observation.changed"})

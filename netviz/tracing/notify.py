@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netviz.groups import tell
+from netviz.groups import publish
 
 
 def group_of(trace_id: int) -> str:
@@ -12,4 +12,4 @@ def group_of(trace_id: int) -> str:
 
 def announce(trace_id: int) -> None:
     """Say that a trace changed. Called from threads without an event loop."""
-    tell(group_of(trace_id), {"type": "trace.changed"})
+    publish(group_of(trace_id), {"type": "trace.changed"})

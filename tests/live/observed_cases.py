@@ -19,7 +19,7 @@ import msgspec
 
 from agents.__main__ import build_parser
 from agents.kernel import Kernel
-from agents.observers.session import Ask, Observed, observe
+from agents.observers.session import Observed, ProbeRequest, observe
 from agents.options import make_collectors
 from netviz.core.observe.evidence import Evidence
 from netviz.core.sim.trace import Flow
@@ -44,7 +44,7 @@ while True:
 class Case(msgspec.Struct, frozen=True):
     """A probe, and nft rules in which namespace before it."""
 
-    ask: Ask
+    request: ProbeRequest
     rules_in: str = ""
     rules: str = ""
 
@@ -94,23 +94,29 @@ _SERVICE = """table ip t {
 P2 = "10.244.0.4"
 EITHER = "198.51.100.9"  # an address of p2 and of out, with a route of two next hops
 CASES = {
-    "delivered": Case(Ask("p1", P2, "tcp", 8080)),
-    "datagram": Case(Ask("p1", P2, "udp", 5353, length=200)),
-    "echo": Case(Ask("p1", P2, "icmp")),
-    "no-listener": Case(Ask("p1", P2, "tcp", 8081)),
-    "masqueraded": Case(Ask("p1", "192.0.2.2", "udp", 5353), "root", _MASQUERADE),
-    "input-drop": Case(Ask("p1", P2, "tcp", 8080, wait_s=0.3), "p2", _drop("input", "tcp dport 8080")),
-    "forward-drop": Case(
-        Ask("p1", "192.0.2.2", "udp", 5353, wait_s=0.3), "root", _drop("forward", "udp dport 5353")
+    "delivered": Case(ProbeRequest("p1", P2, "tcp", 8080)),
+    "datagram": Case(ProbeRequest("p1", P2, "udp", 5353, length=200)),
+    "echo": Case(ProbeRequest("p1", P2, "icmp")),
+    "no-listener": Case(ProbeRequest("p1", P2, "tcp", 8081)),
+    "masqueraded": Case(ProbeRequest("p1", "192.0.2.2", "udp", 5353), "root", _MASQUERADE),
+    "input-drop": Case(
+        ProbeRequest("p1", P2, "tcp", 8080, wait_s=0.3), "p2", _drop("input", "tcp dport 8080")
     ),
-    "output-drop": Case(Ask("p1", P2, "udp", 5353, wait_s=0.3), "p1", _drop("output", "udp dport 5353")),
-    "answer-drop": Case(Ask("p1", P2, "tcp", 8080, wait_s=0.3), "p1", _drop("input", "tcp sport 8080")),
-    "jumps": Case(Ask("p1", P2, "tcp", 8080), "p2", _JUMPS),
-    "policy-drop": Case(Ask("p1", P2, "tcp", 8080, wait_s=0.3), "p2", _POLICY),
-    "service": Case(Ask("p1", "198.51.100.1", "tcp", 80), "root", _SERVICE),
-    "multipath": Case(Ask("p1", EITHER, "tcp", 8080)),
-    "echo6": Case(Ask("p1", "fd00::2", "icmp", length=500)),
-    "nobody": Case(Ask("p1", "10.244.0.99", "udp", 5353, wait_s=5)),
+    "forward-drop": Case(
+        ProbeRequest("p1", "192.0.2.2", "udp", 5353, wait_s=0.3), "root", _drop("forward", "udp dport 5353")
+    ),
+    "output-drop": Case(
+        ProbeRequest("p1", P2, "udp", 5353, wait_s=0.3), "p1", _drop("output", "udp dport 5353")
+    ),
+    "answer-drop": Case(
+        ProbeRequest("p1", P2, "tcp", 8080, wait_s=0.3), "p1", _drop("input", "tcp sport 8080")
+    ),
+    "jumps": Case(ProbeRequest("p1", P2, "tcp", 8080), "p2", _JUMPS),
+    "policy-drop": Case(ProbeRequest("p1", P2, "tcp", 8080, wait_s=0.3), "p2", _POLICY),
+    "service": Case(ProbeRequest("p1", "198.51.100.1", "tcp", 80), "root", _SERVICE),
+    "multipath": Case(ProbeRequest("p1", EITHER, "tcp", 8080)),
+    "echo6": Case(ProbeRequest("p1", "fd00::2", "icmp", length=500)),
+    "nobody": Case(ProbeRequest("p1", "10.244.0.99", "udp", 5353, wait_s=5)),
 }
 
 
@@ -169,7 +175,7 @@ def run_case(node: Node, case: Case) -> Observed:
     if case.rules:
         inside(node, case.rules_in, "nft", "-f", "-", text=case.rules)
     try:
-        (observed,) = observe(node.options(), make_collectors(args), Kernel(), case.ask)
+        (observed,) = observe(node.options(), make_collectors(args), Kernel(), case.request)
     finally:
         if case.rules:
             inside(node, case.rules_in, "nft", "flush", "ruleset")

@@ -28,7 +28,7 @@ import msgspec
 from lab import netns
 from lab.randomnet.generate import generate
 from netviz.core.check.paths.check import PathsCheck
-from netviz.core.check.paths.contract import Ask, arrives_at, between, judge
+from netviz.core.check.paths.contract import Demand, arrives_at, between, judge
 from netviz.core.check.paths.judge import Simulator
 from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import NetnsKey
@@ -59,22 +59,22 @@ class Said(msgspec.Struct, frozen=True):
     "": chance decides, or nobody knows; TWOFOLD: the pair's class is judged otherwise than its own trace.
     """
 
-    ask: Ask
+    demand: Demand
     flow: Flow
     verdict: str
 
     @property
     def name(self) -> str:
         """Whose flow it is, for a report."""
-        assert self.ask.target is not None
-        return f"{pod_of(self.ask.source)} to {pod_of(self.ask.target)}, {named(self.ask)}"
+        assert self.demand.target is not None
+        return f"{pod_of(self.demand.source)} to {pod_of(self.demand.target)}, {named(self.demand)}"
 
 
 def passes(up: Built, one: Said) -> bool:
     """Send a flow's first packet from its pod; tells whether it is answered."""
-    place = next(place for place in up.network.places if place.name == pod_of(one.ask.source))
+    place = next(place for place in up.network.places if place.name == pod_of(one.demand.source))
     family = socket.AF_INET6 if len(one.flow.dst) == 16 else socket.AF_INET
-    tcp = one.ask.proto == "tcp"
+    tcp = one.demand.proto == "tcp"
     kind, proto = (socket.SOCK_STREAM, 0) if tcp else (socket.SOCK_RAW, ECHOES[len(one.flow.dst)][0])
     with netns.entered_path(up.path(place)):
         sock = socket.socket(family, kind, proto)
@@ -141,24 +141,28 @@ class Judged:
         """Say what the check says of each flow that it asks of a pair."""
         target = self.pods[ends[1]]
         judged = self._check.known.get(self._check.pairs.key_of(*ends))
-        verdicts = {one.ask: one.verdict for one in judged.found} if judged is not None else {}
-        for ask in between(self.pods[ends[0]], target):
-            verdict = verdicts.get(f"{ask.proto}{len(ask.addr)}")
-            if ask.proto not in ASKED or verdict is None or (traced := self._simulator.trace(ask)) is None:
+        verdicts = {one.kind: one.verdict for one in judged.found} if judged is not None else {}
+        for demand in between(self.pods[ends[0]], target):
+            verdict = verdicts.get(f"{demand.proto}{len(demand.addr)}")
+            if (
+                demand.proto not in ASKED
+                or verdict is None
+                or (traced := self._simulator.trace(demand)) is None
+            ):
                 continue
             flow, trace = traced
             fates = {branch_outcome(trace, branch) in (GOOD, BREAKS) for branch in trace.branches}
             # An answer doesn't say whose it is.
             certain = trace.certainty != UNCERTAIN and len(fates) == 1 and arrives_at(trace, target)
-            if certain and judge(ask, trace) != verdict:
-                yield Said(ask, flow, TWOFOLD)
+            if certain and judge(demand, trace) != verdict:
+                yield Said(demand, flow, TWOFOLD)
             else:
-                yield Said(ask, flow, verdict if certain and verdict in PASSES else "")
+                yield Said(demand, flow, verdict if certain and verdict in PASSES else "")
 
 
-def named(ask: Ask) -> str:
+def named(demand: Demand) -> str:
     """Name what is asked: "icmp IPv4"."""
-    return f"{ask.proto} {'IPv6' if len(ask.addr) == 16 else 'IPv4'}"
+    return f"{demand.proto} {'IPv6' if len(demand.addr) == 16 else 'IPv4'}"
 
 
 def compare(seed: int) -> tuple[Counter[str], list[str]]:
@@ -184,7 +188,7 @@ def compare(seed: int) -> tuple[Counter[str], list[str]]:
                 sent = [(one, goes_as_said(up, one)) for one in now.said(ends)]
             for one, right in sent:
                 if right:
-                    counts[f"{named(one.ask)} {END[one.verdict]}"] += 1
+                    counts[f"{named(one.demand)} {END[one.verdict]}"] += 1
                 else:
                     wrong.append(f"{seed}: {one.name}: {one.verdict}, and it isn't")
     return counts, wrong

@@ -20,7 +20,7 @@ from django.utils import timezone
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from netviz.inventory import throttle
-from netviz.inventory.address import address_of_socket, whose
+from netviz.inventory.address import address_of_socket, party_of
 from netviz.inventory.models import AuditEntry, Budget
 from netviz.inventory.service import make_api_token
 from netviz.inventory.throttle import LONGEST_WAIT_S, charge, login_accounts, succeeded
@@ -172,8 +172,8 @@ def test_somebody_s_own_logins_buy_no_guesses(person: Person, clock: Callable[[f
 
 
 def test_a_neighbour_in_the_same_ipv6_network_is_the_same_party() -> None:
-    assert whose("2001:db8::1") == whose("2001:db8::ffff:0:0:9") != whose("2001:db8:0:1::1")
-    assert whose("192.0.2.1") != whose("192.0.2.2")
+    assert party_of("2001:db8::1") == party_of("2001:db8::ffff:0:0:9") != party_of("2001:db8:0:1::1")
+    assert party_of("192.0.2.1") != party_of("192.0.2.2")
 
 
 def test_old_failures_are_forgotten(clock: Callable[[float], None]) -> None:

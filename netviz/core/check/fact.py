@@ -120,7 +120,7 @@ class Look:
         self._gathered = gathered
         self._needs = fact.needs
 
-    def ask(self, table: Table[V], key: Hashable) -> list[tuple[str, V]]:
+    def find(self, table: Table[V], key: Hashable) -> list[tuple[str, V]]:
         """List (node, what it has) of a key, by node; the check looks at this node again when that changes."""
         asked = self.asked.get(table)
         if asked is None:

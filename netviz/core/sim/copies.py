@@ -13,7 +13,7 @@ import msgspec
 
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.sim.actions import Rx, Tx
-from netviz.core.sim.heard import Crossing, Tags
+from netviz.core.sim.heard import BridgeCrossing, Tags
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.steps import ClosedPort, DropReason, What
 
@@ -48,7 +48,7 @@ class Onward(msgspec.Struct, frozen=True):
     scrub: bool = False
     keeps: tuple[Literal["mark", "pkttype"], ...] = ()
     host: bool = False
-    crossing: Crossing | None = None
+    crossing: BridgeCrossing | None = None
     room: tuple[LinkKey, str] | None = None
     lost: Lost | Unclear | None = None
 

@@ -10,7 +10,7 @@ from netviz.core.sim.steps import ClosedPort
 Tags = tuple[tuple[int, int], ...]
 
 
-class Crossing(msgspec.Struct, frozen=True, gc=False):
+class BridgeCrossing(msgspec.Struct, frozen=True, gc=False):
     """A bridge that a frame crossed in VLAN `vid`: ifindexes of the ports it came in by and went out of.
 
     0 stands for the bridge itself.
@@ -33,7 +33,7 @@ class FramePath(msgspec.Struct, frozen=True, gc=False):
     """How a frame got somewhere: all links on its path, in order, and the bridges that it crossed; its tags there."""
 
     hops: tuple[LinkHop, ...] = ()
-    crossings: tuple[Crossing, ...] = ()
+    crossings: tuple[BridgeCrossing, ...] = ()
     tags: Tags = ()
 
 

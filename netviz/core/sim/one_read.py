@@ -46,16 +46,16 @@ def one_read(
 
     def mark(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
-        def ask(subject: Any, *args: Any, **context: Any) -> Any:
+        def read(subject: Any, *args: Any, **context: Any) -> Any:
             record = getattr(subject, "read_as_one", None)
             if record is None:
                 return function(subject, *args, **context)
-            return record(ask, args)
+            return record(read, args)
 
-        marked = cast(OneRead, ask)
+        marked = cast(OneRead, read)
         marked.function, marked.sections, marked.comparable = function, sections, comparable
         marked.looked_at = attrgetter(*sections) if sections else None
         marked.with_bodies = "bodies" in function.__annotations__
-        return cast("Callable[P, R]", ask)
+        return cast("Callable[P, R]", read)
 
     return mark

@@ -63,7 +63,7 @@ class Lookups(dict[Any, Any]):
         self.of = of
         self.absent: set[Any] | None = None
 
-    def ask(self, key: Any) -> Any:
+    def look_up(self, key: Any) -> Any:
         """Put a question to the state."""
         if self.absent is not None and key in self.absent:
             return ABSENT
@@ -77,7 +77,7 @@ class Lookups(dict[Any, Any]):
         return found
 
     def __missing__(self, key: Any) -> Any:
-        found = self.ask(key)
+        found = self.look_up(key)
         if found is ABSENT:
             raise KeyError(key)
         return found
@@ -86,7 +86,7 @@ class Lookups(dict[Any, Any]):
         found = _get(self, key, UNASKED)
         if found is not UNASKED:
             return found
-        found = self.ask(key)
+        found = self.look_up(key)
         return default if found is ABSENT else found
 
     def __contains__(self, key: object) -> bool:

@@ -159,8 +159,8 @@ class NamespacesView(_Container):
 
     __slots__ = ()
 
-    def ask(self, key: Any) -> Any:
-        found = super().ask(key)
+    def look_up(self, key: Any) -> Any:
+        found = super().look_up(key)
         if found is not ABSENT:
             found = NetnsView(found, self.bodies)
             put_in(self, key, found)
@@ -213,8 +213,8 @@ class NodesView(_Container):
         super().__init__(nodes, bodies)
         self.asked: Asked = {}
 
-    def ask(self, key: Any) -> Any:
-        found = super().ask(key)
+    def look_up(self, key: Any) -> Any:
+        found = super().look_up(key)
         if found is not ABSENT:
             found = NodeView(found, self.bodies)
             put_in(self, key, found)

@@ -72,7 +72,7 @@ def _stale(look: Look, root: NetnsState, addr: bytes, entries: list[CtEntry]) ->
     senders = {
         pod_name(claim.netns)
         for entry in entries
-        for _, mine in look.ask(CLAIMS, entry.osrc)
+        for _, mine in look.find(CLAIMS, entry.osrc)
         for claim in mine
     }
     orig = dict.fromkeys((entry.odst, entry.odport) for entry in sorted(entries, key=lambda one: one.key))

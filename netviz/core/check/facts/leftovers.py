@@ -48,7 +48,7 @@ def _find(look: Look) -> Iterator[Problem]:
         if link is None or route.dst in own:
             continue
         look.judged += 1
-        claims = [claim for _, mine in look.ask(CLAIMS, route.dst) for claim in mine]
+        claims = [claim for _, mine in look.find(CLAIMS, route.dst) for claim in mine]
         pods = [
             claim
             for claim in claims

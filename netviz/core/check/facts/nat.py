@@ -139,7 +139,7 @@ def _foreign_source(
 ) -> Iterator[Problem]:
     """A source that isn't the node's: another node's for sure gets the answers; nobody's on the wire hardly comes back."""
     node, addr = root.key.node, format_ip(translated)
-    others = [name for name, mine in look.ask(CLAIMS, translated) for claim in mine if claim.rank == "node"]
+    others = [name for name, mine in look.find(CLAIMS, translated) for claim in mine if claim.rank == "node"]
     on_wire = any(
         link.ifindex in look.wiring.wires or link.ifindex in {root.links[w].master for w in look.wiring.wires}
         for held in root.addrs.values()

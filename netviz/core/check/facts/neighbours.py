@@ -105,7 +105,7 @@ def _of_pairs(pairs: list[Pair], addr: bytes) -> Holders:
 def _in_tunnel(look: Look, link: Link, addr: bytes) -> Holders:
     return [
         (claim.netns, claim.link.mac)
-        for node, mine in look.ask(CLAIMS, addr)
+        for node, mine in look.find(CLAIMS, addr)
         if node != look.node.node
         for claim in mine
         if claim.link.kind == link.kind
@@ -117,7 +117,7 @@ def _on_wire(look: Look, ns: NetnsState, subnets: list[tuple[bytes, int]], addr:
         return []
     return [
         (claim.netns, claim.link.mac)
-        for _, mine in look.ask(CLAIMS, addr)
+        for _, mine in look.find(CLAIMS, addr)
         for claim in mine
         if claim.netns.key != ns.key and claim.rank != "service" and claim.link.kind not in TUNNEL_KINDS
     ]
@@ -186,7 +186,7 @@ def _reach(look: Look, ns: NetnsState, holder: Netns, learned: bool) -> Affects:
     if pods:
         return affects(pods)
     mine, theirs = (
-        [name for _, names in look.ask(PODS, node) for name in names]
+        [name for _, names in look.find(PODS, node) for name in names]
         for node in (ns.key.node, holder.key.node)
     )
     return affects(

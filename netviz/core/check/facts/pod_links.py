@@ -150,7 +150,7 @@ def _at_another_bridge(
         if held:
             yield _wrong_bridge(look, root, pod, pair, bridge, root.links[held[0]], gateway)
             return
-        if not look.ask(CLAIMS, gateway):
+        if not look.find(CLAIMS, gateway):
             wrong.setdefault(bridge.ifindex, []).append((pod, gateway))
 
 

@@ -46,7 +46,7 @@ def _find(look: Look) -> Iterator[Problem]:
                 look.judged += 1
                 pods = [
                     pod_name(one.netns)
-                    for _, mine in look.ask(CLAIMS, addr)
+                    for _, mine in look.find(CLAIMS, addr)
                     for one in mine
                     if one.rank == "pod"
                 ]

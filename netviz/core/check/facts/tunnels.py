@@ -128,7 +128,7 @@ def _find(look: Look) -> Iterator[Problem]:
     for entry in root.fdb.values():
         if entry.dst and not entry.master and look.asks_again(entry.mac):
             look.judged += look.only is None
-            owners = look.ask(ENDS, entry.mac)
+            owners = look.find(ENDS, entry.mac)
             if owners and not any(entry.dst in end.addrs for _, ends in owners for end in ends):
                 found.setdefault(entry.mac, []).extend(_wrong_entry(look, root, entry, owners))
     for problems in found.values():
@@ -185,8 +185,8 @@ def _wrong_entry(
 
 def _remote(look: Look, root: NetnsState, link: Link, info: VxlanInfo | TunnelInfo) -> Iterator[Problem]:
     """A tunnel with one remote: the node that has its address has the other end, with the same settings."""
-    owners = look.ask(ENDS, ("at", info.remote))
-    claims = [claim for _, mine in look.ask(CLAIMS, info.remote) for claim in mine if claim.rank == "node"]
+    owners = look.find(ENDS, ("at", info.remote))
+    claims = [claim for _, mine in look.find(CLAIMS, info.remote) for claim in mine if claim.rank == "node"]
     if not owners and not claims:
         return  # somebody whom netviz doesn't know
     node = owners[0][0] if owners else claims[0].netns.key.node
@@ -222,7 +222,7 @@ def _differing(end: Link, link: Link) -> str:
 def _peer(look: Look, root: NetnsState, link: Link, peer: WireguardPeer) -> Iterator[Problem]:
     owners = [
         (node, end.link.info)
-        for node, ends in look.ask(ENDS, ("at", peer.endpoint))
+        for node, ends in look.find(ENDS, ("at", peer.endpoint))
         for end in ends
         if isinstance(end.link.info, WireguardInfo)
     ]
@@ -235,8 +235,8 @@ def _peer(look: Look, root: NetnsState, link: Link, peer: WireguardPeer) -> Iter
 
 def _between(look: Look, node: str, other: str) -> Affects:
     """The pods of two nodes, and all pairs between these."""
-    mine = [name for _, names in look.ask(PODS, node) for name in names]
-    theirs = [name for _, names in look.ask(PODS, other) for name in names]
+    mine = [name for _, names in look.find(PODS, node) for name in names]
+    theirs = [name for _, names in look.find(PODS, other) for name in names]
     return affects([*mine, *theirs], pairs=2 * len(mine) * len(theirs) if node != other else 0)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from netviz.core.check.paths.contract import UNDECIDED, Verdict, between, pod_name
+from netviz.core.check.paths.contract import UNDECIDED, between, pod_name
 from netviz.core.check.paths.judge import Judged, Simulator, judge_pair
-from netviz.core.check.problem import Difference
+from netviz.core.check.problem import Difference, Judgement
 from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import NetnsKey
 from netviz.core.state.node import ClusterState, NetnsState
@@ -21,7 +21,7 @@ AT_ONCE = 4
 MAX_STANDING = 100
 Ends = tuple[NetnsKey, NetnsKey]
 # What the check says of a pair; None: it doesn't decide it.
-Said = Callable[[NetnsKey, NetnsKey], Verdict | None]
+Said = Callable[[NetnsKey, NetnsKey], Judgement | None]
 
 
 class Picker(Protocol):
@@ -107,14 +107,14 @@ class Audit:
         return True
 
 
-def _difference(source: NetnsState, target: NetnsState, said: Verdict, judged: Judged) -> Difference:
+def _difference(source: NetnsState, target: NetnsState, said: Judgement, judged: Judged) -> Difference:
     return Difference(
         source=pod_name(source.netns.pod) or str(source.key),
         target=pod_name(target.netns.pod) or str(target.key),
         said=said,
         traced=judged.verdict,
         flows=tuple(
-            f"{one.ask.rstrip('1246')} from {one.flow.src_netns} ({format_ip(one.flow.src)}) to {format_ip(one.flow.dst)}"
+            f"{one.kind.rstrip('1246')} from {one.flow.src_netns} ({format_ip(one.flow.src)}) to {format_ip(one.flow.dst)}"
             + (f" port {one.flow.dport}" if one.flow.dport else "")
             + f": {one.verdict}"
             for one in judged.found

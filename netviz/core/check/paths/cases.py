@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from netviz.core.check.long import Ends
-from netviz.core.check.paths.contract import Ask, Verdict
+from netviz.core.check.paths.contract import Demand
 from netviz.core.check.paths.pairs import Key
+from netviz.core.check.problem import Judgement
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.headline.cause import Cause
 from netviz.core.sim.outcome import GOOD
@@ -24,10 +25,10 @@ class Looked(msgspec.Struct):
     """What came of tracing a failing pair, and the states of the nodes that it came through."""
 
     nodes: dict[str, NodeState]
-    ask: Ask | None = None
+    demand: Demand | None = None
     trace: Trace | None = None
     cause: Cause | None = None
-    verdict: Verdict = GOOD
+    verdict: Judgement = GOOD
     beyond: tuple[str, ...] | None = None
 
     def holds(self, cluster: ClusterState) -> bool:

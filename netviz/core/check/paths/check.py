@@ -9,14 +9,14 @@ from netviz.core.check.long import Ends, do_slice, fault_text
 from netviz.core.check.paths.audit import Audit, Picker
 from netviz.core.check.paths.cases import Looked
 from netviz.core.check.paths.consequences import Consequences
-from netviz.core.check.paths.contract import DENIED, INTERNET, UNDECIDED, Verdict, worst
+from netviz.core.check.paths.contract import DENIED, INTERNET, UNDECIDED, worst
 from netviz.core.check.paths.explain import Explainer
-from netviz.core.check.paths.judge import Judged, Simulator, asks_of, judge_pair
+from netviz.core.check.paths.judge import Judged, Simulator, demands_of, judge_pair
 from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.tally import Tally, tally
 from netviz.core.check.paths.world import World
-from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem, Result
+from netviz.core.check.problem import CheckResult, Difference, Judgement, NodeHealth, Problem, Result
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.headline.sentences import SENTENCES
@@ -157,16 +157,16 @@ class PathsCheck:
         yield from ()
 
     def _trace(self, simulator: Simulator, pair: Pair) -> Iterator[float]:
-        asks = asks_of(pair, simulator.cluster)
-        self.known[pair.key], _ = judge_pair(simulator, asks)
-        yield TRACE_MS * len(asks)
+        demands = demands_of(pair, simulator.cluster)
+        self.known[pair.key], _ = judge_pair(simulator, demands)
+        yield TRACE_MS * len(demands)
 
-    def verdict(self, source: NetnsKey, target: NetnsKey) -> Verdict:
+    def verdict(self, source: NetnsKey, target: NetnsKey) -> Judgement:
         """Say what is known of two pods: by their own audited trace where that differs, else by their classes."""
         differs = self._audit.standing.get((source, target))
         return differs.traced if differs is not None else self.said(source, target) or UNSURE
 
-    def said(self, source: NetnsKey, target: NetnsKey) -> Verdict | None:
+    def said(self, source: NetnsKey, target: NetnsKey) -> Judgement | None:
         """Say what was judged of two pods' classes: by their own key, or by the halves that it is put together of.
 
         None: that isn't decided.

@@ -64,10 +64,12 @@ class Consequences:
     def follows(self, key: str, fact: Problem) -> Answer:
         """Say what else is in the way of a case's flow without a fact; None where the fact isn't why it fails."""
         case = self._cases.get(key)
-        if case is None or case.looked.ask is None:
+        if case is None or case.looked.demand is None:
             return None
         nodes = {edit.netns.node for edit in fact.repair}
-        ends = [one.key.node for one in (case.looked.ask.source, case.looked.ask.target) if one is not None]
+        ends = [
+            one.key.node for one in (case.looked.demand.source, case.looked.demand.target) if one is not None
+        ]
         if nodes.isdisjoint((*case.looked.nodes, *ends)):
             return None
         known = self._known.get((key, fact.key))
@@ -82,14 +84,14 @@ class Consequences:
         return known.answer
 
     def _without(self, case: Case, repair: tuple[Edit, ...]) -> Answer:
-        cluster, ask = repaired(self._cluster, repair), case.looked.ask
-        if cluster is None or case.looked.trace is None or ask is None:
+        cluster, demand = repaired(self._cluster, repair), case.looked.demand
+        if cluster is None or case.looked.trace is None or demand is None:
             return None
         trace = simulate(cluster, case.looked.trace.flow, MAX_MOVES)
         if (outcome := outcome_of(trace)) in (GOOD, UNSURE):
             return () if outcome == GOOD else None
         cause = cause_of(trace)
-        key = identity_of(cluster, trace, cause, ask) if cause is not None else case.key
+        key = identity_of(cluster, trace, cause, demand) if cause is not None else case.key
         if cause is None or key == case.key:
             return None
         others = beyond(without(cluster, trace, cause), trace, {case.key, key})

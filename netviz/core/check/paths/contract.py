@@ -31,13 +31,12 @@ from netviz.core.state.node import ClusterState, NetnsState
 
 # Addresses that stand for the internet: of no network in use (RFC 5737, RFC 3849), so no rule is about them alone.
 INTERNET = (pack_ip("203.0.113.1"), pack_ip("2001:db8::203:1"))
-Verdict = Judgement
-DENIED: Verdict = "denied"
-UNDECIDED: Verdict = "undecided"
-WORST: tuple[Verdict, ...] = (BROKEN, BREAKS, UNSURE, UNDECIDED, DENIED, GOOD)
+DENIED: Judgement = "denied"
+UNDECIDED: Judgement = "undecided"
+WORST: tuple[Judgement, ...] = (BROKEN, BREAKS, UNSURE, UNDECIDED, DENIED, GOOD)
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Demand(msgspec.Struct, frozen=True):
     """One flow that is asked for: from a namespace to an address of `target` (None: the internet), by protocol and port."""
 
     source: NetnsState
@@ -64,24 +63,24 @@ def families(ns: NetnsState) -> dict[int, bytes]:
     return found
 
 
-def between(source: NetnsState, target: NetnsState, ports: bool = True) -> list[Ask]:
+def between(source: NetnsState, target: NetnsState, ports: bool = True) -> list[Demand]:
     """List what is asked from one namespace to another."""
     ours, found = families(source), []
     for width, addr in families(target).items():
         if width not in ours:
             continue
-        found.append(Ask(source, target, addr, "icmp"))
+        found.append(Demand(source, target, addr, "icmp"))
         for name, proto in (("tcp", IPPROTO_TCP), ("udp", IPPROTO_UDP)) if ports else ():
             port = lowest_port(target, proto, addr)
             if port is not None:
-                found.append(Ask(source, target, addr, name, port))  # type: ignore[arg-type]
+                found.append(Demand(source, target, addr, name, port))  # type: ignore[arg-type]
     return found
 
 
-def to_internet(source: NetnsState) -> list[Ask]:
+def to_internet(source: NetnsState) -> list[Demand]:
     """List what is asked from a pod to the internet."""
     ours = families(source)
-    return [Ask(source, None, addr, "icmp") for addr in INTERNET if len(addr) in ours]
+    return [Demand(source, None, addr, "icmp") for addr in INTERNET if len(addr) in ours]
 
 
 def leads_on(root: NetnsState, addr: bytes) -> bool:
@@ -109,14 +108,14 @@ def _takes(bound: bytes, v6only: bool, addr: bytes) -> bool:
     return len(bound) == len(addr) or (len(bound) == 16 and not v6only)
 
 
-def judge(ask: Ask, trace: Trace) -> Verdict:
+def judge(demand: Demand, trace: Trace) -> Judgement:
     """Say what a trace of an asked flow comes to."""
     found: Outcome = outcome_of(trace)
     if found == UNSURE and trace.branches[-1].forward.reason == TOO_LONG:
         return UNDECIDED
     if found == BROKEN and is_denied(trace):
         return DENIED
-    if found in (GOOD, BREAKS) and ask.target is not None and not arrives_at(trace, ask.target):
+    if found in (GOOD, BREAKS) and demand.target is not None and not arrives_at(trace, demand.target):
         return BROKEN
     return found
 
@@ -151,7 +150,7 @@ def leaves_as(trace: Trace) -> bytes | None:
     return next(iter(found)) if len(found) == 1 else None
 
 
-def worst(verdicts: Iterable[Verdict]) -> Verdict:
+def worst(verdicts: Iterable[Judgement]) -> Judgement:
     """Return the worst of some verdicts; `good` of none."""
     found = set(verdicts)
     return next((one for one in WORST if one in found), GOOD)

@@ -13,7 +13,7 @@ from itertools import islice
 from netviz.core.check.paths.cases import Case, Group, Looked, nodes_of
 from netviz.core.check.paths.contract import DENIED, UNDECIDED
 from netviz.core.check.paths.identity import identity_of
-from netviz.core.check.paths.judge import Simulator, asks_of, judge_pair
+from netviz.core.check.paths.judge import Simulator, demands_of, judge_pair
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.telling import problem_of
 from netviz.core.check.paths.world import World
@@ -74,17 +74,17 @@ class Explainer:
     def _trace(self, pair: Pair) -> tuple[Looked, ...]:
         found: dict[int, Looked] = {}
         passed = {pair.source.node}
-        for ask in asks_of(pair, self.cluster):
-            if len(ask.addr) in found:
+        for demand in demands_of(pair, self.cluster):
+            if len(demand.addr) in found:
                 continue
-            judged, traces = judge_pair(self.simulator, [ask])
+            judged, traces = judge_pair(self.simulator, [demand])
             if not traces or judged.verdict in (GOOD, DENIED, UNDECIDED):
                 passed.update(*(nodes_of(trace) for _, trace in traces))
                 continue
             _, trace = traces[0]
             cause = cause_of(trace) or self._wrong_place(trace)
-            found[len(ask.addr)] = Looked(
-                self._as_they_are(nodes_of(trace)), ask, trace, cause, judged.verdict
+            found[len(demand.addr)] = Looked(
+                self._as_they_are(nodes_of(trace)), demand, trace, cause, judged.verdict
             )
         return *found.values(), Looked(self._as_they_are(passed))
 
@@ -98,13 +98,13 @@ class Explainer:
         return Cause("wrong-place", path.hops[-1].steps[-1], path.hops[-1], path, True)
 
     def _add(self, pair: Pair, looked: Looked) -> Case:
-        cause, trace, ask = looked.cause, looked.trace, looked.ask
+        cause, trace, demand = looked.cause, looked.trace, looked.demand
         assert cause is not None
         assert trace is not None
-        assert ask is not None
-        kind, detail = identity_of(self.cluster, trace, cause, ask)
+        assert demand is not None
+        kind, detail = identity_of(self.cluster, trace, cause, demand)
         case = self.cases.setdefault((kind, detail), Case(kind, detail, looked, {}, {}))
-        case.widths.add(len(ask.addr))
+        case.widths.add(len(demand.addr))
         sources, targets = self._groups(pair, cause)
         together = (pair.key, sources.token, targets.token)
         if pair.key[0] in ("near", "far", "alone"):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from netviz.core.check.facts.forwarding import IP_FORWARD
-from netviz.core.check.paths.contract import Ask
+from netviz.core.check.paths.contract import Demand
 from netviz.core.check.wiring import Wiring
 from netviz.core.model.addr import format_ip, format_mac, format_prefix, pack_ip
 from netviz.core.model.l3 import Route
@@ -32,9 +32,9 @@ from netviz.core.state.node import ClusterState, NetnsState
 DUPLICATE = "duplicate-address"  # as the check of addresses says it
 
 
-def identity_of(cluster: ClusterState, trace: Trace, cause: Cause, ask: Ask) -> tuple[str, str]:
+def identity_of(cluster: ClusterState, trace: Trace, cause: Cause, demand: Demand) -> tuple[str, str]:
     """Name a cause: its kind, and what tells it apart from others of the kind."""
-    shared = shared_address(cause, ask)
+    shared = shared_address(cause, demand)
     if shared and len(having_addr(cluster.nodes, shared)) > 1:
         return DUPLICATE, format_ip(shared)
     what = cause.step.what
@@ -208,14 +208,14 @@ def both_of(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
     return f"{place.netns.node}:{owner.place.netns.node}"
 
 
-def shared_address(cause: Cause, ask: Ask) -> bytes:
+def shared_address(cause: Cause, demand: Demand) -> bytes:
     """Return the address that somebody else may have too, where that is how a cause looks."""
     what = cause.step.what
     if isinstance(what, RpFilter) and what.refusal is not None and what.refusal.cause == "own address":
         return cause.step.packet.src
     if cause.kind != "wrong-place":
         return b""
-    return ask.addr if cause.forward else cause.step.packet.dst
+    return demand.addr if cause.forward else cause.step.packet.dst
 
 
 def _setting(cluster: ClusterState, cause: Cause, name: str) -> str:

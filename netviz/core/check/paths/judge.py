@@ -12,8 +12,7 @@ import msgspec
 
 from netviz.core.check.paths.contract import (
     UNDECIDED,
-    Ask,
-    Verdict,
+    Demand,
     between,
     judge,
     leads_on,
@@ -23,6 +22,7 @@ from netviz.core.check.paths.contract import (
 )
 from netviz.core.check.paths.noderules import Reading
 from netviz.core.check.paths.pairs import Pair
+from netviz.core.check.problem import Judgement
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.link import IFF_LOOPBACK
 from netviz.core.sim.nft.tracking import defragments, tracks_connections
@@ -42,9 +42,9 @@ OVER_ANOTHER = ("macvlan", "ipvlan")
 class Found(msgspec.Struct, frozen=True):
     """What came of one flow. `left_as`: it left the known network with another source than the pod's."""
 
-    ask: str
+    kind: str
     flow: Flow
-    verdict: Verdict
+    verdict: Judgement
     rewritten: bool | None = None
 
 
@@ -54,7 +54,7 @@ class Judged(msgspec.Struct, frozen=True):
     found: tuple[Found, ...]
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Judgement:
         """The worst of them."""
         return worst(one.verdict for one in self.found)
 
@@ -68,12 +68,15 @@ class Simulator:
         self.cluster = ClusterState(cluster.nodes, self.reading)
         self._warm: set[str] = set()
 
-    def trace(self, ask: Ask) -> tuple[Flow, Trace] | None:
+    def trace(self, demand: Demand) -> tuple[Flow, Trace] | None:
         """Trace a flow; None where its source has no address for it."""
-        flow = ask.flow(self._plain)
+        flow = demand.flow(self._plain)
         if flow is None:
             return None
-        for node in {ask.source.key.node, *((ask.target.key.node,) if ask.target is not None else ())}:
+        for node in {
+            demand.source.key.node,
+            *((demand.target.key.node,) if demand.target is not None else ()),
+        }:
             self._warm_up(node, flow)
         return flow, simulate(self.cluster, flow, MAX_MOVES)
 
@@ -90,13 +93,13 @@ class Simulator:
             defragments(run, root, ipv6)
 
 
-def asks_of(pair: Pair, cluster: ClusterState) -> list[Ask]:
+def demands_of(pair: Pair, cluster: ClusterState) -> list[Demand]:
     """List what is asked of a pair."""
     what = pair.key[0]
     source = _ns(cluster, pair.source)
     root = cluster.nodes[pair.source.node].root
     if what == "net":
-        return [ask for ask in to_internet(source) if root is not None and leads_on(root, ask.addr)]
+        return [demand for demand in to_internet(source) if root is not None and leads_on(root, demand.addr)]
     if what == "home":
         if root is None or lies_over_its_node(cluster, source):
             return []
@@ -122,19 +125,19 @@ def _ns(cluster: ClusterState, key: NetnsKey) -> NetnsState:
     return cluster.nodes[key.node].netns[key]
 
 
-def judge_pair(simulator: Simulator, asks: Iterable[Ask]) -> tuple[Judged, list[tuple[Ask, Trace]]]:
+def judge_pair(simulator: Simulator, demands: Iterable[Demand]) -> tuple[Judged, list[tuple[Demand, Trace]]]:
     """Trace what is asked of a pair."""
     found, traces = [], []
-    for ask in asks:
-        traced = simulator.trace(ask)
+    for demand in demands:
+        traced = simulator.trace(demand)
         if traced is None:
             continue
         flow, trace = traced
-        traces.append((ask, trace))
-        left = leaves_as(trace) if ask.target is None else None
+        traces.append((demand, trace))
+        left = leaves_as(trace) if demand.target is None else None
         rewritten = None if left is None else left != flow.src
-        verdict = judge(ask, trace)
-        found.append(Found(f"{ask.proto}{len(ask.addr)}", flow, verdict, rewritten))
+        verdict = judge(demand, trace)
+        found.append(Found(f"{demand.proto}{len(demand.addr)}", flow, verdict, rewritten))
         if verdict in (BROKEN, UNDECIDED):
             break  # the others are no better, and take as long
     return Judged(tuple(found)), traces

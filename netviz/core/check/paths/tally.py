@@ -11,9 +11,10 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import NamedTuple
 
 from netviz.core.check.paths.audit import Said
-from netviz.core.check.paths.contract import DENIED, UNDECIDED, Verdict, worst
+from netviz.core.check.paths.contract import DENIED, UNDECIDED, worst
 from netviz.core.check.paths.judge import Judged
 from netviz.core.check.paths.pairs import MAX_FILTERED, Key, Pairs
+from netviz.core.check.problem import Judgement
 from netviz.core.check.text import counted
 from netviz.core.model.ids import NetnsKey
 
@@ -67,7 +68,7 @@ class _Counting:
         self.alone = 0
         self._pairs = pairs
         self._known = known
-        self.counts: Counter[Verdict | None] = Counter()
+        self.counts: Counter[Judgement | None] = Counter()
         world = pairs.world
         self._members = world.members
         firsts = {cls: next(iter(members)) for cls, members in world.members.items()}
@@ -118,13 +119,13 @@ class _Counting:
                 self.counts[self._between("far", one, other, self._pairs.star)] -= count
                 self.counts[said(mine[0], theirs[0])] += count
 
-    def _of(self, key: Key) -> Verdict | None:
+    def _of(self, key: Key) -> Judgement | None:
         found = self._known.get(key)
         return found.verdict if found is not None else None
 
     def _far(self, one: int) -> None:
         """Count the pairs of a class with all others on other nodes."""
-        there: dict[Verdict | None, list[int]] = {}
+        there: dict[Judgement | None, list[int]] = {}
         for other in self._members:
             there.setdefault(self._between("far", one, other, self._pairs.star), []).append(other)
         for verdict in COUNTED:
@@ -144,7 +145,7 @@ class _Counting:
                     mine, theirs = self._per_node[one], self._per_node[other]
                     self.counts[verdict] += sum(mine[n] * (theirs[n] - (one == other)) for n in nodes)
 
-    def _between(self, what: str, one: int, other: int, common: int) -> Verdict | None:
+    def _between(self, what: str, one: int, other: int, common: int) -> Judgement | None:
         """Say what is judged of two classes, as `PathsCheck.said` does of two pods."""
         found = self._of(self._key(what, one, other))
         if found is not None:

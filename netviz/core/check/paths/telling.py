@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from netviz.core.check.paths.cases import Case, nodes_of, reach_of
-from netviz.core.check.paths.contract import Ask, Verdict, families, pod_name
+from netviz.core.check.paths.contract import Demand, families, pod_name
 from netviz.core.check.paths.identity import (
     both_of,
     detail_of,
@@ -20,7 +20,7 @@ from netviz.core.check.paths.identity import (
 from netviz.core.check.paths.judge import MAX_MOVES
 from netviz.core.check.paths.repair import fix_of, without
 from netviz.core.check.paths.world import World
-from netviz.core.check.problem import Affects, Command, Harm, Problem, Where
+from netviz.core.check.problem import Affects, Command, Harm, Judgement, Problem, Where
 from netviz.core.check.text import affects
 from netviz.core.check.wiring import name_of
 from netviz.core.model.addr import format_ip, format_prefix
@@ -35,16 +35,16 @@ from netviz.core.sim.words.step import checks
 from netviz.core.state.node import ClusterState
 
 MAX_BEYOND = 4
-HARMS: dict[Verdict, Harm] = {BROKEN: "breaks traffic", BREAKS: "breaks the contract", UNSURE: "not known"}
+HARMS: dict[Judgement, Harm] = {BROKEN: "breaks traffic", BREAKS: "breaks the contract", UNSURE: "not known"}
 SECTIONS = ("links", "addrs", "neighs", "fdb", "routes", "rules", "sysctls", "nft_chains", "xt_chains")
 
 
 def problem_of(cluster: ClusterState, world: World, case: Case) -> Problem:
     """Make a case's problem."""
-    cause, trace, ask = case.looked.cause, case.looked.trace, case.looked.ask
+    cause, trace, demand = case.looked.cause, case.looked.trace, case.looked.demand
     assert cause is not None
     assert trace is not None
-    assert ask is not None
+    assert demand is not None
     place, verdict = cause.place, case.looked.verdict
     fix = fix_of(cluster, trace, cause)
     if case.looked.beyond is None:
@@ -55,7 +55,7 @@ def problem_of(cluster: ClusterState, world: World, case: Case) -> Problem:
         severity="warning" if verdict == UNSURE else "error",
         harm=HARMS[verdict],
         headline=_headline(cluster, trace, cause),
-        consequence=_consequence(ask, trace, verdict),
+        consequence=_consequence(demand, trace, verdict),
         where=_where(cause),
         both=both_of(cluster, trace, cause),
         certainty="likely" if verdict == UNSURE else "certain",
@@ -64,7 +64,7 @@ def problem_of(cluster: ClusterState, world: World, case: Case) -> Problem:
         fix=(Command(place.netns.node, _name(place), place.enter + runnable(fix)),) if fix else (),
         also=case.looked.beyond,
         flow=trace.flow,
-        family=_family(ask, case),
+        family=_family(demand, case),
         rests_on=tuple((node, section) for node in nodes_of(trace) for section in SECTIONS),
     )
 
@@ -137,9 +137,9 @@ def _headline(cluster: ClusterState, trace: Trace, cause: Cause) -> str:
     return f"{where(cause.hop)} has no {family} default route"
 
 
-def _family(ask: Ask, case: Case) -> Literal["", "IPv4", "IPv6"]:
+def _family(demand: Demand, case: Case) -> Literal["", "IPv4", "IPv6"]:
     """Name the family that a cause is about alone, where its pods have both."""
-    both = len(families(ask.source)) > 1 and len(case.widths) == 1
+    both = len(families(demand.source)) > 1 and len(case.widths) == 1
     return "" if not both else "IPv4" if 4 in case.widths else "IPv6"
 
 
@@ -160,11 +160,11 @@ def _affects(world: World, case: Case) -> Affects:
     return named if single else msgspec.structs.replace(named, more=total - len(named.pods))
 
 
-def _consequence(ask: Ask, trace: Trace, verdict: Verdict) -> str:
+def _consequence(demand: Demand, trace: Trace, verdict: Judgement) -> str:
     origin = trace.origin.pod or trace.origin.name or trace.origin.node
-    target = ask.target
+    target = demand.target
     whom = "the internet" if target is None else pod_name(target.netns.pod) or target.key.node
-    proto = ask.proto.upper() if ask.port is None else f"{ask.proto.upper()} port {ask.port}"
-    verbs: dict[Verdict, str] = {BREAKS: "is seen by another address at", UNSURE: "may not reach"}
+    proto = demand.proto.upper() if demand.port is None else f"{demand.proto.upper()} port {demand.port}"
+    verbs: dict[Judgement, str] = {BREAKS: "is seen by another address at", UNSURE: "may not reach"}
     verb = verbs.get(verdict, "does not reach")
     return f"{origin} {verb} {whom} ({proto})."

@@ -41,7 +41,7 @@ CILIUM = "cilium_host"
 FILTERS = ("forward", "input", "output")
 
 
-class Rule(msgspec.Struct, frozen=True, gc=False, order=True):
+class ChainRule(msgspec.Struct, frozen=True, gc=False, order=True):
     """A rule of a node: its text, and the chain that it stands in. `legacy`: of legacy xtables."""
 
     family: int = 0
@@ -58,14 +58,14 @@ class Done(msgspec.Struct, frozen=True):
     `refused`: they may be refused, by that rule. `unknown` says why nothing is known, or not all.
     """
 
-    ends: Mapping[End, Rule] = {}
+    ends: Mapping[End, ChainRule] = {}
     shares: Mapping[End, float] | None = None
-    passes: Rule | None = None
-    refused: Rule | None = None
+    passes: ChainRule | None = None
+    refused: ChainRule | None = None
     unknown: str = ""
 
 
-class Ask(msgspec.Struct, frozen=True):
+class Sender(msgspec.Struct, frozen=True):
     """Whose packet is followed: from the namespace, or coming in by a link of the node's."""
 
     src: bytes
@@ -90,7 +90,7 @@ def fingerprint(node: NodeState) -> frozenset[object]:
     return frozenset(found)
 
 
-def sources(cluster: ClusterState, node: NodeState, source: From, family: int) -> Iterator[Ask]:
+def sources(cluster: ClusterState, node: NodeState, source: From, family: int) -> Iterator[Sender]:
     """Yield who may stand for a sort of source on a node, the likeliest first."""
     root = node.root
     if root is None:
@@ -98,7 +98,7 @@ def sources(cluster: ClusterState, node: NodeState, source: From, family: int) -
     if source == NODE:
         for addr in usable_addrs(root):
             if len(addr) == family:
-                yield Ask(addr, root)
+                yield Sender(addr, root)
                 return
     elif source == PODS:
         for key in sorted(node.netns):
@@ -106,14 +106,14 @@ def sources(cluster: ClusterState, node: NodeState, source: From, family: int) -
             if ns.netns.pod is not None and not ns.netns.root:
                 mine = [one for one in usable_addrs(ns) if len(one) == family]
                 if mine:
-                    yield Ask(mine[0], ns)
+                    yield Sender(mine[0], ns)
     else:
         src = _other(cluster, node, family)
         for ifindex, link in sorted(root.links.items()):
             here = [one for one in root.addrs.values() if one.ifindex == ifindex]
             of_family = any(len(one.addr) == family for one in here)
             if of_family and link.flags & IFF_UP and leads_outside(link, here):
-                yield Ask(src, root, LinkKey(root.key, ifindex))
+                yield Sender(src, root, LinkKey(root.key, ifindex))
 
 
 def _other(cluster: ClusterState, node: NodeState, family: int) -> bytes:
@@ -246,13 +246,19 @@ def judge(cluster: ClusterState, node: NodeState, entrance: Entrance, source: Fr
         why = f"the API says no address of {node.node} of this family, at which node ports would be"
         return Judged(Done(unknown=why), recording.reads(), node)
     found = Done(unknown=_nobody(node, source))
-    for number, ask in enumerate(sources(cluster, node, source, entrance.family)):
+    for number, sender in enumerate(sources(cluster, node, source, entrance.family)):
         flow = Flow(
-            ask.netns.key, ask.src, addr, entrance.proto, SPORT, entrance.port, bound=ask.by is not None
+            sender.netns.key,
+            sender.src,
+            addr,
+            entrance.proto,
+            SPORT,
+            entrance.port,
+            bound=sender.by is not None,
         )
-        courses = entries(recording.cluster, flow, ask.by)
+        courses = entries(recording.cluster, flow, sender.by)
         found = done_of(node, courses)
-        if found.unknown or not _stuck(ask, courses):
+        if found.unknown or not _stuck(sender, courses):
             break
         found = Done(unknown=f"no packet of {source} of {node.node} that was tried comes to its rules")
         if number + 1 == MAX_TRIED:
@@ -270,12 +276,12 @@ def _nobody(node: NodeState, source: From) -> str:
     return f"no address of {node.node} is known"
 
 
-def _stuck(ask: Ask, courses: list[Entry]) -> bool:
+def _stuck(sender: Sender, courses: list[Entry]) -> bool:
     """Tell whether a pod's packets end before they come to its node."""
-    if ask.by is not None or ask.netns.netns.root:
+    if sender.by is not None or sender.netns.netns.root:
         return False
     return all(
-        one.ended is not None and all(_at(step) == ask.netns.key for step in one.steps) for one in courses
+        one.ended is not None and all(_at(step) == sender.netns.key for step in one.steps) for one in courses
     )
 
 
@@ -285,7 +291,7 @@ def _at(step: Step) -> object:
 
 def done_of(node: NodeState, courses: list[Entry]) -> Done:
     """Sum up what a node does in all courses."""
-    ends: dict[End, Rule] = {}
+    ends: dict[End, ChainRule] = {}
     shares: dict[End, float] | None = {}
     passes, refused, unknown = None, None, ""
     for one in courses:
@@ -313,7 +319,7 @@ def done_of(node: NodeState, courses: list[Entry]) -> Done:
     return Done(ends, shares, passes, refused, unknown)
 
 
-def rule_of(entry: Entry, hooks: Collection[str] = ()) -> Rule:
+def rule_of(entry: Entry, hooks: Collection[str] = ()) -> ChainRule:
     """The rule that decided last in a course, at some hooks (none named: at any); an empty one where none did."""
     for step in reversed(entry.steps):
         what = step.what
@@ -321,9 +327,9 @@ def rule_of(entry: Entry, hooks: Collection[str] = ()) -> Rule:
             if hooks and what.hook not in hooks:
                 continue
             chain = what.chain.chain
-            return Rule(
+            return ChainRule(
                 chain.family, chain.table, what.hit.within, hit_text(what.chain, what.hit), what.chain.legacy
             )
         if isinstance(what, Nat) and what.cause == "IPVS":
-            return Rule(text="IPVS")
-    return Rule()
+            return ChainRule(text="IPVS")
+    return ChainRule()

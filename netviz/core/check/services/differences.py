@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from netviz.core.check.services.datapath import Datapath, Done, Rule
+from netviz.core.check.services.datapath import ChainRule, Datapath, Done
 from netviz.core.intent.services import (
     BALANCER,
     CLUSTER,
@@ -54,7 +54,7 @@ class Difference(msgspec.Struct, frozen=True):
     entrance: Entrance
     source: From
     ends: frozenset[End] = frozenset()
-    rule: Rule = Rule()
+    rule: ChainRule = ChainRule()
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -113,7 +113,7 @@ def differences(port: Port, source: From, want: Wanted, done: Done) -> Iterator[
         return
     missing = want.must - ends
     if missing and not ends:
-        yield Difference("absent", entrance, source, missing, done.refused or Rule())
+        yield Difference("absent", entrance, source, missing, done.refused or ChainRule())
     elif missing:
         yield Difference("missing", entrance, source, missing, done.ends[min(ends)])
     elif done.passes is not None and not ends and not want.may:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from netviz.core.check.problem import Affects, Command, Harm, Problem, Severity, Where
-from netviz.core.check.services.datapath import RULES, Rule
+from netviz.core.check.services.datapath import RULES, ChainRule
 from netviz.core.check.services.differences import Difference, Kind
 from netviz.core.check.text import counted, joined, place
 from netviz.core.intent.services import CLUSTER, End
@@ -195,7 +195,7 @@ class Teller:
         pod = self._pods.get(end[0])
         return f"{_text(end)} ({pod})" if pod else _text(end)
 
-    def _commands(self, name: str, rule: Rule) -> tuple[Command, ...]:
+    def _commands(self, name: str, rule: ChainRule) -> tuple[Command, ...]:
         if not rule.chain:
             return (Command(name, "", "ipvsadm -L -n"),) if rule.text else ()
         family = NFPROTO_NAMES.get(rule.family, "ip")
@@ -249,7 +249,7 @@ def _its(ends: list[End]) -> str:
     return "its endpoint" if len(ends) == 1 else "its endpoints"
 
 
-def _said(rule: Rule) -> tuple[str, ...]:
+def _said(rule: ChainRule) -> tuple[str, ...]:
     """The rule that decided, where one did."""
     return (f"The rule in {rule.chain}: {rule.text}",) if rule.chain and rule.text else ()
 

@@ -23,7 +23,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NTF_STICKY, NUD_NOARP, NUD_PERMANENT
 from netviz.core.model.link import BR_STATE_FORWARDING, BridgeInfo, BridgePort, Link
 from netviz.core.sim.copies import Copies, Lost, Onward, Unclear
-from netviz.core.sim.heard import Crossing, Tags
+from netviz.core.sim.heard import BridgeCrossing, Tags
 from netviz.core.sim.link import bridge_vlan
 from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.nft.context import Tri
@@ -278,7 +278,7 @@ def decided_copies(
         tags = bridge_vlan.egress(ns, bridge, bridge.ifindex, vid, packet.tags)
         what = Bridge("drop", "not in VLAN", mac=packet.dmac, vlan=vid)
         up = partial(Bridge, "up", mac=packet.dmac)
-        crossing = Crossing(key, in_ifindex, 0, vid)
+        crossing = BridgeCrossing(key, in_ifindex, 0, vid)
         gone.append(
             Lost("NOT_SPECIFIED", what)
             if tags is None
@@ -296,7 +296,7 @@ def decided_copies(
             gone.append(Lost("NOT_SPECIFIED", what))
             continue
         tags = bridge_vlan.egress(ns, bridge, port.ifindex, vid, packet.tags)
-        crossing = Crossing(key, in_ifindex, port.ifindex, vid)
+        crossing = BridgeCrossing(key, in_ifindex, port.ifindex, vid)
         out = Onward(
             LinkKey(ns.key, port.ifindex),
             received=False,

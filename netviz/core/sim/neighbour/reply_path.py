@@ -9,7 +9,7 @@ from __future__ import annotations
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l2 import NUD_PINNED
 from netviz.core.model.link import Link
-from netviz.core.sim.heard import Crossing, Heard
+from netviz.core.sim.heard import BridgeCrossing, Heard
 from netviz.core.sim.link.bridge import (
     learn,
 )
@@ -55,7 +55,7 @@ def carry_reply(run: Run, answer: Responder, requester: bytes, ipv6: bool) -> No
         hearers(run, answer.heard.link, requester, answer.mac, ipv6)
 
 
-def learn_macs(run: Run, crossing: Crossing, requester: bytes, responder: bytes) -> None:
+def learn_macs(run: Run, crossing: BridgeCrossing, requester: bytes, responder: bytes) -> None:
     """Let a bridge that a question and its answer cross learn where both come from."""
     ns = run.netns(crossing.bridge.netns)
     bridge = ns.links[crossing.bridge.ifindex]

@@ -18,10 +18,10 @@ from netviz.core.sim.steps import Neighbour
 from netviz.core.sim.trace import BRANCH, CERTAIN
 
 
-def resolve(run: Run, ask: Resolve) -> Packet:
+def resolve(run: Run, action: Resolve) -> Packet:
     """Fill in the frame's MACs for a next hop on a link; ends the walk when there is none."""
-    ns, packet, nexthop = run.netns(ask.link.netns), ask.packet, ask.nexthop
-    link = ns.links[ask.link.ifindex]
+    ns, packet, nexthop = run.netns(action.link.netns), action.packet, action.nexthop
+    link = ns.links[action.link.ifindex]
     if link.flags & (IFF_NOARP | IFF_LOOPBACK) or link.arptype != ARPHRD_ETHER:
         return packet.but(smac=link.mac, dmac=link.mac if link.flags & IFF_LOOPBACK else b"")
     if is_multicast(nexthop) or nexthop == b"\xff" * 4:
@@ -51,8 +51,8 @@ def resolve(run: Run, ask: Resolve) -> Packet:
         run.record(ns, link, packet, Neighbour("entry", nexthop=nexthop, mac=entry.mac, state=state))
         return packet
     failed = entry is not None and bool(entry.state & NUD_FAILED)
-    iif = ns.links.get(ask.in_ifindex)
-    return solicit(run, ns, link, nexthop, packet, failed, iif, ask.routed)
+    iif = ns.links.get(action.in_ifindex)
+    return solicit(run, ns, link, nexthop, packet, failed, iif, action.routed)
 
 
 def _group_mac(addr: bytes) -> bytes:

@@ -61,10 +61,10 @@ def written(
             return text
     asked: dict[str, Any] = {}
 
-    def ask(name: str) -> Any:
+    def looked_up(name: str) -> Any:
         return asked.setdefault(name, elements(name))
 
-    made = WrittenRule(rule_text(rule, family, sets, legacy, ask))
+    made = WrittenRule(rule_text(rule, family, sets, legacy, looked_up))
     texts[key] = asked, made
     return made
 

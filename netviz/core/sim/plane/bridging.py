@@ -227,7 +227,7 @@ def _aged_out(run: Run, ns: NetnsState, bridge: Link, packet: Packet, one: Onwar
     return gone
 
 
-def _ask_copies(
+def _fate_of_copies(
     run: Run, ns: NetnsState, bridge: Link, source: Link | None, packet: Packet, copies: list[Onward]
 ) -> tuple[bool, Onward | None]:
     """Tell whether rules stop a flooded frame at every port, and which first copy leads to who rejects it.
@@ -236,7 +236,7 @@ def _ask_copies(
     """
     follow = not run.speculation_depth
 
-    def ask() -> tuple[bool, Onward | None]:
+    def fates() -> tuple[bool, Onward | None]:
         stopped, refused = 0, None
         for one in copies:
             try:
@@ -249,7 +249,7 @@ def _ask_copies(
                 refused = one
         return stopped == len(copies), refused
 
-    return run.suppose(ask)
+    return run.suppose(fates)
 
 
 def _flood_port(
@@ -283,7 +283,7 @@ def _flood_port(
     most = max((worth for worth, _ in good.values()), default=0)
     choices = [one for one in copies if one.link in good and good[one.link][0] == most] or maybe
     if not choices:
-        stopped, refused = _ask_copies(run, ns, bridge, source, packet, copies)
+        stopped, refused = _fate_of_copies(run, ns, bridge, source, packet, copies)
         if refused is not None:
             port = ns.links[refused.link.ifindex]
             run.record(ns, bridge, packet, found("flood", "rejected", port=port.ifname))

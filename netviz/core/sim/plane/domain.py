@@ -15,7 +15,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.copies import Copies, Left, Lost, Onward, Unclear
 from netviz.core.sim.encap import ends
-from netviz.core.sim.heard import Crossing, Domain, Exit, FramePath, Heard, LinkHop, Tags
+from netviz.core.sim.heard import BridgeCrossing, Domain, Exit, FramePath, Heard, LinkHop, Tags
 from netviz.core.sim.packet import BROADCAST_MAC, Packet, is_group
 from netviz.core.sim.plane.kinds import TUNNELS, arrivals, departures, programs_at
 from netviz.core.sim.run import Run
@@ -53,7 +53,11 @@ class _Explorer:
         self.todo: deque[FramePath] = deque()
 
     def go(
-        self, hop: LinkHop, before: FramePath, crossing: Crossing | None = None, tags: Tags | None = None
+        self,
+        hop: LinkHop,
+        before: FramePath,
+        crossing: BridgeCrossing | None = None,
+        tags: Tags | None = None,
     ) -> None:
         """Follow the frame later at the next hop of a path."""
         crossings = before.crossings if crossing is None else (*before.crossings, crossing)
@@ -166,7 +170,7 @@ def _out_of_tunnel(there: LinkKey, end: Link, path: FramePath) -> Heard:
     if not end.master:
         return Heard(there, FramePath(hops, path.crossings, path.tags))
     master = LinkKey(there.netns, end.master)
-    crossings = (*path.crossings, Crossing(master, there.ifindex, 0))
+    crossings = (*path.crossings, BridgeCrossing(master, there.ifindex, 0))
     return Heard(master, FramePath((*hops, LinkHop(True, master)), crossings, path.tags))
 
 

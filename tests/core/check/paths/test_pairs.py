@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from netviz.core.check.paths.check import PathsCheck
-from netviz.core.check.paths.contract import Verdict, between
+from netviz.core.check.paths.contract import between
 from netviz.core.check.paths.judge import Found, Judged, Simulator, judge_pair
+from netviz.core.check.problem import Judgement
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.trace import Flow
 from netviz.core.state.node import ClusterState
@@ -137,7 +138,7 @@ def test_a_large_clusters_first_run_audits_300_pairs_of_the_seed() -> None:
 
 
 @pytest.mark.parametrize("said", ["good", "broken"])
-def test_a_fault_of_the_check_is_told_and_the_trace_believed(said: Verdict) -> None:
+def test_a_fault_of_the_check_is_told_and_the_trace_believed(said: Judgement) -> None:
     net, made = textbook(2, 2)
     made["pod-2-2"].down("eth0")
     cluster = net.cluster()
