@@ -217,20 +217,31 @@ class Netfilter:
     def _counted_now(self, ns: NetnsHandle, found: Iterable[RuleCounters]) -> Iterable[RuleCounters]:
         """Say of what has counted anything that it is of now; the rest stays of the time when it was first read so."""
         now_s, was = time.time(), self._counted.get(ns.key, {})
-        now: dict[tuple[Any, ...], RuleCounters] = {}
-        for one in found:
-            known = was.get(one.key)
-            same = known is not None and (known.rules, known.counts) == (one.rules, one.counts)
-            now[one.key] = known if known is not None and same else msgspec.structs.replace(one, at_s=now_s)
+        now = {one.key: one for one in found}
+        reset = {(family, table) for family, table, chain, legacy in was.keys() - now.keys() if chain}
+        for key, one in now.items():
+            known = was.get(key)
+            if (
+                known is None
+                or msgspec.structs.replace(known, at_s=0.0) != one
+                or (not one.chain and key[:2] in reset)
+            ):
+                now[key] = msgspec.structs.replace(one, at_s=now_s)
+            else:
+                now[key] = known
         self._counted[ns.key] = now
         return now.values()
 
 
 def counted_in(ruleset: Ruleset) -> Iterable[RuleCounters]:
-    """List what the rules of a ruleset had counted, chain by chain."""
-    for key, counts in ruleset.counts.items():
-        if (chain := ruleset.sections["nft_chains"].get(key)) is not None:
+    """List what the rules of a ruleset had counted, by chain, and for each table that those of other chains had nothing."""
+    last: dict[tuple[int, str], int] = {}
+    for key, chain in ruleset.sections["nft_chains"].items():
+        last[key[:2]] = max(last.get(key[:2], 0), *chain.handles, 0)
+        if counts := ruleset.counts.get(key):
             yield RuleCounters(*key, rules=chain.body, counts=counts)
+    for key, table in ruleset.sections["nft_tables"].items():
+        yield RuleCounters(*key, "", table_handle=table.handle, last_handle=last.get(key, 0))
 
 
 def read_xt_tables(names: Mapping[int, int]) -> list[XtTable]:

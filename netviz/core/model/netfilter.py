@@ -242,6 +242,10 @@ class RuleCounters(Record, frozen=True, gc=False):
 
     It is of the rules that were there then: `rules` is the digest of their ChainBody. Of those that have a counter, those
     that aren't in `counts` had counted nothing. `legacy`: the chain is one of a legacy xtables table.
+
+    Of a table of nf_tables, chains that had counted nothing have no record of their own. One without a chain's name stands
+    for them: in the table with the handle `table_handle`, their rules with handles up to `last_handle` had counted nothing.
+    A later rule has a higher handle (net/netfilter/nf_tables_api.c, nf_tables_alloc_handle, Linux 6.18).
     """
 
     family: Family
@@ -251,6 +255,8 @@ class RuleCounters(Record, frozen=True, gc=False):
     rules: Digest = EMPTY_BODY
     counts: tuple[RuleCount, ...] = ()
     at_s: Seconds = 0.0
+    table_handle: U64 = 0
+    last_handle: U64 = 0
 
     @property
     def key(self) -> tuple[int, str, str, bool]:

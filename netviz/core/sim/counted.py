@@ -11,10 +11,10 @@ from collections.abc import Callable
 import msgspec
 
 from netviz.core.model.ids import NetnsKey
-from netviz.core.model.netfilter import RuleCount
+from netviz.core.model.netfilter import NftChain, RuleCount
 from netviz.core.sim.steps import ChainRef, HookVerdict, Nat, RuleHit
 from netviz.core.sim.trace import Counted, Hop, Path, Step, Trace
-from netviz.core.state.node import ClusterState
+from netviz.core.state.node import ClusterState, NetnsState
 
 
 def with_counts(cluster: ClusterState, trace: Trace, when: Callable[[float], str]) -> Trace:
@@ -67,14 +67,29 @@ def _decided(step: Step) -> tuple[ChainRef, RuleHit] | None:
 def _counted(
     cluster: ClusterState, hop: Hop, ref: ChainRef, hit: RuleHit, when: Callable[[float], str]
 ) -> Counted | None:
-    """Find what a rule had counted; None where it has no counter, or was read when its chain had other rules."""
+    """Find what a rule had counted; None where it has no counter, or was not there when its chain was read."""
     if not ref.legacy and all(expr.name != "counter" for expr in hit.body.exprs):
         return None
     ns = cluster.nodes[hop.netns.node].netns[hop.netns]
     key = (ref.chain.family, ref.chain.table, hit.within)
     chain = (ns.xt_chains if ref.legacy else ns.nft_chains).get(key)
     known = ns.rule_counters.get((*key, ref.legacy))
-    if chain is None or known is None or known.rules != chain.body:
+    if chain is None:
+        return None
+    if known is None and not ref.legacy:
+        return _nothing_counted(ns, chain, hit, when)
+    if known is None or known.rules != chain.body:
         return None
     count = next((one for one in known.counts if one.number == hit.number), RuleCount(hit.number))
     return Counted(count.packets, count.bytes, when(known.at_s))
+
+
+def _nothing_counted(
+    ns: NetnsState, chain: NftChain, hit: RuleHit, when: Callable[[float], str]
+) -> Counted | None:
+    """Tell whether a rule was among those of its table that had counted nothing."""
+    table = ns.nft_tables.get((chain.family, chain.table))
+    rest = ns.rule_counters.get((chain.family, chain.table, "", False))
+    if table is None or rest is None or table.handle != rest.table_handle or hit.handle > rest.last_handle:
+        return None
+    return Counted(0, 0, when(rest.at_s))

@@ -68,6 +68,25 @@ def test_of_other_rules_than_those_that_were_counted_nothing_is_told() -> None:
     assert "packets" not in evidence(trace)
 
 
+@pytest.mark.parametrize(
+    ("table_handle", "last_handle", "told"),
+    [(1, 11, True), (1, 10, False), (2, 11, False)],
+    ids=["then", "later", "other"],
+)
+def test_of_chains_that_had_counted_nothing_one_record_tells(
+    table_handle: int, last_handle: int, told: bool
+) -> None:
+    """A rule that came later, or is in another table of the same name, may have counted something since."""
+    made, _ = network()
+    node = made["node-1"]
+    node.add(
+        "rule_counters",
+        RuleCounters(2, "t", "", at_s=AT_S, table_handle=table_handle, last_handle=last_handle),
+    )
+    found = evidence(traced(node.net.cluster())[1])
+    assert (found["handle"], found.get("packets")) == (11, 0 if told else None)
+
+
 def test_of_a_rule_without_a_counter_nothing_is_told() -> None:
     made, rules = network()
     made["node-1"].add("rule_counters", RuleCounters(*KEY, rules=rules.body, at_s=AT_S))
