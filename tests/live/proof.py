@@ -110,10 +110,14 @@ def mispredicted(cluster: Cluster) -> tuple[list[str], int, int]:
     return wrong, sum(one.verdict == "unknown" for one in compared), len(compared)
 
 
-def report(title: str, rows: list[tuple[str, str, str]], heads: tuple[str, str, str], name: str) -> None:
-    """Write a table with what was seen and where."""
+def report(
+    title: str, rows: list[tuple[str, str, str]], heads: tuple[str, str, str], name: str, of_run: str = ""
+) -> None:
+    """Write a table with what was seen and where; `of_run` says which rows are of this run, if not all are."""
     made = time.strftime("%Y-%m-%d", time.gmtime())
-    lines = [f"# {title}", "", f"Written by `make proof-{name}` on {made}, Linux {platform.release()}.", ""]
+    earlier = f" Of that run are the rows of {of_run}; the others are of an earlier one." if of_run else ""
+    written = f"Written by `make proof-{name}` on {made}, Linux {platform.release()}.{earlier}"
+    lines = [f"# {title}", "", written, ""]
     lines += ["| " + " | ".join(row) + " |" for row in (heads, ("---",) * 3, *rows)]
     DOCS.mkdir(exist_ok=True)
     (DOCS / f"{name}.md").write_text("\n".join(lines) + "\n")
@@ -157,30 +161,37 @@ def attempt(prove: object) -> str:
     return str(said)
 
 
-def prove_faults(only: list[str]) -> int:
-    """Prove every fault in every kind and variant that can have it; the exit status.
+def prove_faults(only: list[str], names: list[str]) -> int:
+    """Prove every fault, or those with these names, in every kind and variant that can have it; the exit status.
 
     What the last run said of those that aren't asked for now stands.
     """
     rows: list[tuple[str, str, str]] = []
+    names = names or list(FAULTS)
     asked = [spec for spec in specs() if not only or spec.kind in only or network(spec) in only]
     for spec in asked:
         built_as = kinds.KINDS[spec.kind].built_as(spec)
-        needs = {fault.needs_services for fault in FAULTS.values() if built_as in fault.kinds}
+        needs = {FAULTS[name].needs_services for name in names if built_as in FAULTS[name].kinds}
         for services in (2 * needed for needed in sorted(needs)):
             name = f"proof-{os.getpid()}"
             with Cluster.up(msgspec.structs.replace(spec, name=name, pods=2, services=services)) as cluster:
                 before, state = healthy(cluster), kernel_state(cluster)
                 for fault in possible(cluster):
-                    if fault.needs_services != bool(services):
+                    if fault.needs_services != bool(services) or fault.name not in names:
                         continue
                     print(network(spec), fault.name, end=": ", file=sys.stderr, flush=True)
                     said = attempt(lambda n=fault.name, c=cluster, b=before, s=state: prove_fault(c, b, s, n))
                     rows.append((fault.name, network(spec), said))
-    rows += [row for row in last_rows("faults") if row[1] not in {network(spec) for spec in asked}]
+    networks = {network(spec) for spec in asked}
+    rows += [row for row in last_rows("faults") if row[0] not in names or row[1] not in networks]
     rows.sort()
+    of_run = ", ".join((*([] if len(names) == len(FAULTS) else names), *(sorted(networks) if only else ())))
     report(
-        "Every fault of the lab, in every kind of network", rows, ("fault", "kind", "what was seen"), "faults"
+        "Every fault of the lab, in every kind of network",
+        rows,
+        ("fault", "kind", "what was seen"),
+        "faults",
+        of_run,
     )
     return any("WRONG" in row[2] for row in rows)
 
@@ -279,13 +290,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("lab", "faults", "problems", "healthy"))
     parser.add_argument("kinds", nargs="*", help="faults and problems: these kinds alone")
+    parser.add_argument(
+        "--fault", action="append", choices=FAULTS, metavar="NAME", help="faults: this one alone (repeatable)"
+    )
     args = parser.parse_args()
     sweep()
     if args.what == "problems":
         return prove_problems(args.kinds)
     if args.what == "healthy":
         return prove_healthy()
-    return prove_lab() if args.what == "lab" else prove_faults(args.kinds)
+    return prove_lab() if args.what == "lab" else prove_faults(args.kinds, args.fault or [])
 
 
 if __name__ == "__main__":
