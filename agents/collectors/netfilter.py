@@ -237,11 +237,13 @@ def counted_in(ruleset: Ruleset) -> Iterable[RuleCounters]:
     """List what the rules of a ruleset had counted, by chain, and for each table that those of other chains had nothing."""
     last: dict[tuple[int, str], int] = {}
     for key, chain in ruleset.sections["nft_chains"].items():
-        last[key[:2]] = max(last.get(key[:2], 0), *chain.handles, 0)
+        of_table = (chain.family, chain.table)
+        last[of_table] = max(last.get(of_table, 0), *chain.handles, 0)
         if counts := ruleset.counts.get(key):
-            yield RuleCounters(*key, rules=chain.body, counts=counts)
-    for key, table in ruleset.sections["nft_tables"].items():
-        yield RuleCounters(*key, "", table_handle=table.handle, last_handle=last.get(key, 0))
+            yield RuleCounters(*of_table, chain.name, rules=chain.body, counts=counts)
+    for table in ruleset.sections["nft_tables"].values():
+        last_handle = last.get(table.key, 0)
+        yield RuleCounters(table.family, table.name, "", table_handle=table.handle, last_handle=last_handle)
 
 
 def read_xt_tables(names: Mapping[int, int]) -> list[XtTable]:
