@@ -245,6 +245,10 @@ def test_a_collector_sends_nothing_in_the_clear_unless_told_to(tmp_path: Path, c
 def test_the_daemonset_s_collector_would_start() -> None:
     text = (ROOT / "deploy/collector.yaml").read_text()
     args = build_parser().parse_args(["run", *re.findall(r"^            - (--\S+)$", text, re.MULTILINE)])
+    assert not args.allow_observe
+    opted = re.sub(r"# (.*)  # to observe.*", r"\1", text)
+    args = build_parser().parse_args(["run", *re.findall(r"^            - (--\S+)$", opted, re.MULTILINE)])
+    assert args.allow_observe
     assert args.insecure_http or is_private(socket_url(args.server))
     mode = re.search(r"secretName: netviz-collector-tokens\n(?: +#.*\n)* +defaultMode: (0\d+)", text)
     assert mode is not None
