@@ -1,12 +1,13 @@
 """nftables' trace messages for the probe alone: rule by rule, with handle and verdict, by namespace.
 
-A table of our own in each namespace has one rule for each mark of the probe, before the raw tables' priority, that sets
-`meta nftrace`, and chains without rules just after connection tracking, at which the kernel (since Linux 6.17) says what the
+A table of our own in each namespace has rules for each mark of the probe (`marks`), before the raw tables' priority, that set
+`meta nftrace`, and chains without rules just after connection tracking, at which the kernel (since Linux 6.16) says what the
 packet's connection is. The table is owned by the socket that made it: the kernel removes it when that is closed, also when the
 process is killed, and lets nobody else change it. Other tables are not touched.
 
 It sees base chains of the families inet, ip and ip6 that come after its own, hooks of bridges and of devices not. A
-message doesn't say whose packet it is, but its headers do; what follows of the same trace id belongs to them.
+message doesn't say whose packet it is, but its headers do; what follows of the same trace id belongs to them. Of a tunnel's
+packet and of an ICMP error a message has too little: those are known by the chain of ours that had them traced.
 
 Source: net/netfilter/nf_tables_trace.c; nf_tables_api.c, nft_rcv_nl_event (tables with NFT_TABLE_F_OWNER); nft_meta.c,
 nft_meta_set_eval (Linux 6.18).
@@ -20,8 +21,6 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import count
-
-import msgspec
 
 from agents.collectors.base import NetnsHandle
 from agents.netlink.nfnetlink import NETLINK_NETFILTER, NFNL_SUBSYS_NFTABLES, nfgenmsg, number, text_attr
@@ -40,10 +39,10 @@ from agents.netlink.wire import (
     receive_answer,
     text,
 )
+from agents.observers.marks import Mark, Part
 from netviz.core.model.netfilter import NFPROTO_INET
-from netviz.core.observe.frame import FORWARD, REPLY, Answers, Frame, cookie, parse_frame
+from netviz.core.observe.frame import Answers, Frame, outer_frame, parse_frame
 from netviz.core.observe.sighting import OWN_TABLES, RuleEvent, RuleKind
-from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 
 NFNLGRP_NFTRACE = 9
 NFT_MSG_TRACE = NFNL_SUBSYS_NFTABLES << 8 | 17
@@ -55,6 +54,8 @@ _NESTED = 0x8000
 _REGISTER, _L4PROTO, _NFTRACE, _TRANSPORT = 1, 16, 12, 2
 _HOOKS = {"prerouting": 0, "output": 3}
 _TRACKED = {f"tracked-{name}": hook for name, hook in _HOOKS.items()}
+_SAYS = "probe-"  # how the names of chains begin that have a packet traced and say what it is
+_GOTO = -4
 _KINDS: dict[int, RuleKind] = {1: "policy", 2: "return", 3: "rule"}
 _VERDICTS = {
     0: "drop",
@@ -68,23 +69,6 @@ _VERDICTS = {
     0xFFFFFFFB: "return",
 }
 _numbers, _tables = count(1), count(1)
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """What a rule looks for: bytes at an offset of the transport header, of a protocol."""
-
-    proto: int
-    offset: int
-    value: bytes
-
-
-def marks(proto: int, sport: int, number: int) -> list[Mark]:
-    """Return the marks of a probe and its answer: the cookie's, of TCP the sender's port, of UDP both."""
-    port = sport.to_bytes(2, "big")
-    if proto == IPPROTO_TCP:
-        return [Mark(proto, offset, port) for offset in (0, 2)]
-    cookies = [Mark(proto, 8, cookie(direction, number)) for direction in (FORWARD, REPLY)]
-    return [*cookies, Mark(proto, 2, port)] if proto == IPPROTO_UDP else cookies
 
 
 def _be32(value: int) -> bytes:
@@ -103,18 +87,42 @@ def _value(kind: int, data: bytes) -> bytes:
     return _nest(kind, attr(1, data))
 
 
+def _goto(chain: str) -> bytes:
+    return _expr(
+        "immediate", attr(1, _be32(0)), _nest(2, _nest(2, attr(1, _be32(_GOTO)), text_attr(2, chain)))
+    )
+
+
+_SET_NFTRACE = _expr("immediate", attr(1, _be32(_REGISTER)), _value(2, b"\x01")) + _expr(
+    "meta", attr(2, _be32(_NFTRACE)), attr(3, _be32(_REGISTER))
+)
+
+
+def _compare(part: Part) -> bytes:
+    """Make the expressions that compare bytes of the transport header, of which `mask` says which count."""
+    register, length = attr(1, _be32(_REGISTER)), _be32(len(part.value))
+    found = _expr(
+        "payload", register, attr(2, _be32(_TRANSPORT)), attr(3, _be32(part.offset)), attr(4, length)
+    )
+    if part.mask:
+        masked = register + attr(2, _be32(_REGISTER)) + attr(3, length)
+        found += _expr("bitwise", masked, _value(4, part.mask), _value(5, bytes(len(part.mask))))
+    return found + _expr("cmp", register, attr(2, _be32(0)), _value(3, part.value))
+
+
 def _rule(table: str, chain: str, mark: Mark) -> bytes:
-    """Make the rule: l4proto, the mark's bytes, then meta nftrace set 1."""
+    """Make the rule: l4proto, the mark's bytes, then to the chain that says what it is, or meta nftrace set 1."""
     register = attr(1, _be32(_REGISTER))
-    where = attr(2, _be32(_TRANSPORT)) + attr(3, _be32(mark.offset)) + attr(4, _be32(len(mark.value)))
-    exprs = (
+    exprs = [
         _expr("meta", register, attr(2, _be32(_L4PROTO))),
         _expr("cmp", register, attr(2, _be32(0)), _value(3, bytes([mark.proto]))),
-        _expr("payload", register, where),
-        _expr("cmp", register, attr(2, _be32(0)), _value(3, mark.value)),
-        _expr("immediate", register, _value(2, b"\x01")),
-        _expr("meta", attr(2, _be32(_NFTRACE)), attr(3, _be32(_REGISTER))),
-    )
+        *(_compare(part) for part in mark.parts),
+        _goto(_SAYS + mark.says) if mark.says else _SET_NFTRACE,
+    ]
+    return _in_chain(table, chain, *exprs)
+
+
+def _in_chain(table: str, chain: str, *exprs: bytes) -> bytes:
     return text_attr(1, table) + text_attr(2, chain) + _nest(4, *exprs)
 
 
@@ -131,6 +139,9 @@ def batch(table: str, wanted: Sequence[Mark]) -> tuple[bytes, int]:
         messages += [
             (NFT_MSG_NEWCHAIN, 0, _chain(table, name, hook, priority)) for name, hook in hooks.items()
         ]
+    says = sorted({_SAYS + mark.says for mark in wanted if mark.says})
+    messages += [(NFT_MSG_NEWCHAIN, 0, text_attr(1, table) + text_attr(3, name)) for name in says]
+    messages += [(NFT_MSG_NEWRULE, _NLM_F_APPEND, _in_chain(table, name, _SET_NFTRACE)) for name in says]
     messages += [
         (NFT_MSG_NEWRULE, _NLM_F_APPEND, _rule(table, name, mark)) for name in _HOOKS for mark in wanted
     ]
@@ -149,8 +160,10 @@ def _message(kind: int, flags: int, body: bytes) -> bytes:
 class NftTrace:
     """Our tables, and what they had the kernel tell."""
 
-    def __init__(self, wanted: Sequence[Mark], answers: Answers | None = None) -> None:
+    def __init__(self, wanted: Sequence[Mark], number: int, answers: Answers | None = None) -> None:
+        """Have what has the marks traced; `number` is the probe's."""
         self._wanted = wanted
+        self._number = number
         self._answers = answers
         self._table = f"{OWN_TABLES}{os.getpid()}-{next(_tables)}"
         self._owners: list[socket.socket] = []
@@ -199,7 +212,8 @@ class NftTrace:
                 for kind, _flags, _seq, body in parse_messages(data):
                     if (
                         kind == NFT_MSG_TRACE
-                        and (event := parse_trace(place, body, frames, self._answers)) is not None
+                        and (event := parse_trace(place, body, frames, self._number, self._answers))
+                        is not None
                     ):
                         yield event
 
@@ -221,18 +235,18 @@ def _check(sock: socket.socket, answers: int) -> None:
 
 
 def parse_trace(
-    place: str, body: bytes, frames: dict[int, Frame], answers: Answers | None = None
+    place: str, body: bytes, frames: dict[int, Frame], probe: int, answers: Answers | None = None
 ) -> RuleEvent | None:
-    """Read a trace message; `frames` keeps by trace id what the headers said. None: it is of no probe."""
+    """Read a trace message; `frames` keeps by trace id what is known of packets. None: it is of no probe."""
     found = attrs(body, 4)
-    ident = number(found.get(6))
+    ident, table, chain = number(found.get(6)), text(found.get(1)), text(found.get(2))
     if 8 in found:
-        ethertype = b"\x86\xdd" if found[8][:1] and found[8][0] >> 4 == 6 else b"\x08\x00"
-        frame = parse_frame(bytes(12) + ethertype + found[8] + found.get(9, b""), answers)
-        if frame is None:
-            frames.pop(ident, None)
-        else:
+        headers = found[8] + found.get(9, b"")
+        frame = _known_by(headers, table, chain, probe, answers)
+        if frame is not None:
             frames[ident] = frame
+        elif not (ident in frames and _is_same(frames[ident], headers)):
+            frames.pop(ident, None)
     kind, known = _KINDS.get(number(found.get(4))), frames.get(ident)
     if kind is None or known is None:
         return None
@@ -240,11 +254,35 @@ def parse_trace(
     return RuleEvent(
         place,
         body[0],
-        text(found.get(1)),
-        text(found.get(2)),
+        table,
+        chain,
         kind,
         _VERDICTS.get(code, str(code)),
         known,
         number(found.get(3)),
         number(found.get(21)),
     )
+
+
+def _known_by(headers: bytes, table: str, chain: str, probe: int, answers: Answers | None) -> Frame | None:
+    """Say which packet of the probe has the headers, by them or by the chain of ours that it is in; None for none."""
+    if table.startswith(OWN_TABLES) and chain.startswith(_SAYS):
+        return outer_frame(headers, chain.removeprefix(_SAYS), probe)
+    return parse_frame(bytes(12) + ethertype_of(headers) + headers, answers)
+
+
+def _is_same(frame: Frame, headers: bytes) -> bool:
+    """Tell whether headers may be of a packet that our chain knew: rules translate one of its addresses at most at a time."""
+    if not frame.encapsulated and frame.kind != "error":
+        return False
+    other = outer_frame(headers, frame.kind, frame.number)
+    return (
+        other is not None
+        and other.proto == frame.proto
+        and (other.src == frame.src or other.dst == frame.dst)
+    )
+
+
+def ethertype_of(packet: bytes) -> bytes:
+    """Return the EtherType of an IP packet."""
+    return b"\x86\xdd" if packet[:1] and packet[0] >> 4 == 6 else b"\x08\x00"

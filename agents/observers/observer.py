@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from agents.collectors.base import NetnsHandle
 from agents.observers import tracefs
-from agents.observers.nft_trace import NftTrace, marks
+from agents.observers.marks import marks
+from agents.observers.nft_trace import NftTrace
 from agents.observers.packets import PacketSockets
 from agents.observers.probe import Probe
 from agents.observers.tracefs import TraceInstance
@@ -63,7 +64,7 @@ class Observer:
             self.sport = self._probe.sport
         answers = Answers(self.sport, order.number) if flow.proto == IPPROTO_UDP else None
         self._packets = PacketSockets(answers)
-        self._rules = NftTrace(marks(flow.proto, self.sport, order.number), answers)
+        self._rules = NftTrace(marks(flow, self.sport, order.number), order.number, answers)
         for ns in handles:
             self._watch_in(ns, self._packets, self._rules)
         for sock in (*self._packets.sockets(), *self._rules.sockets()):

@@ -3,7 +3,8 @@
 They see no drops, and of a bridge or a tunnel what its device passes. A filter in the kernel leaves out what can't be
 of a probe, before it costs a copy.
 
-Source: net/packet/af_packet.c, packet_rcv, packet_getsockopt; net/core/dev.c, net_enable_timestamp (Linux 6.18).
+Source: net/packet/af_packet.c, packet_rcv, packet_getsockopt; net/core/dev.c, net_enable_timestamp; net/core/filter.c,
+bpf_convert_filter (Linux 6.18).
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from netviz.core.observe.frame import FORWARD, REPLY, VXLAN_FLAGS, Answers, parse_frame
-from netviz.core.observe.sighting import Sighting
+from netviz.core.observe.frame import (
+    ETHERNET,
+    FORWARD,
+    GRE,
+    IPIP,
+    REPLY,
+    SIT,
+    VXLAN_FLAGS,
+    Answers,
+    parse_frame,
+)
+from netviz.core.observe.sighting import ETHERNET_BYTES, Sighting
 
 ETH_P_ALL = 3
 SO_TIMESTAMPNS, SO_RCVBUFFORCE, SO_ATTACH_FILTER = 35, 33, 26
@@ -39,32 +50,43 @@ _LDH, _LDB, _LD_X, _LDH_X, _LDB_X, _LDX_IPLEN, _RSH, _JEQ, _JSET, _RET = (
 )
 
 
+# Where a load begins: at the IP header (SKF_NET_OFF), and the EtherType (SKF_AD_PROTOCOL), as 32-bit two's complements.
+_NET, _PROTOCOL = 0x1_0000_0000 - 0x10_0000, 0x1_0000_0000 - 0x1000
+_ETHERNET_LIKE = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK
+
+
 def filter_for(port: int) -> tuple[tuple[int, int, int, int], ...]:
     """Return classic BPF (code, jump if true, jump if false, operand).
 
-    It passes IPv6; ICMP; of the rest no later fragments; UDP with a VXLAN header, a cookie, or to the probe's port; TCP
-    with SYN or RST. The last two instructions are what jumps lead to.
+    It passes IPv6; ICMP and the tunnels' protocols; of the rest no later fragments; UDP with a VXLAN or Geneve header, a
+    cookie, or to the probe's port; TCP with SYN or RST. The last two instructions are what jumps lead to. It reads from
+    the IP header on, wherever that begins: not every device has Ethernet frames.
     """
     return (
-        (_LDH, 0, 0, 12),
-        (_JEQ, 18, 0, 0x86DD),
-        (_JEQ, 0, 18, 0x0800),
-        (_LDB, 0, 0, 23),
-        (_JEQ, 15, 0, socket.IPPROTO_ICMP),
-        (_LDH, 0, 0, 20),
-        (_JSET, 14, 0, 0x1FFF),
-        (_LDX_IPLEN, 0, 0, 14),
-        (_LDB, 0, 0, 23),
-        (_JEQ, 0, 7, socket.IPPROTO_UDP),
-        (_LD_X, 0, 0, 22),
-        (_JEQ, 8, 0, int.from_bytes(VXLAN_FLAGS, "big")),
+        (_LDH, 0, 0, _PROTOCOL),
+        (_JEQ, 23, 0, 0x86DD),
+        (_JEQ, 0, 23, 0x0800),
+        (_LDB, 0, 0, _NET + 9),
+        (_JEQ, 20, 0, socket.IPPROTO_ICMP),
+        (_JEQ, 19, 0, IPIP),
+        (_JEQ, 18, 0, SIT),
+        (_JEQ, 17, 0, GRE),
+        (_LDH, 0, 0, _NET + 6),
+        (_JSET, 16, 0, 0x1FFF),
+        (_LDX_IPLEN, 0, 0, _NET),
+        (_LDB, 0, 0, _NET + 9),
+        (_JEQ, 0, 9, socket.IPPROTO_UDP),
+        (_LDH_X, 0, 0, _NET + 2),
+        (_JEQ, 10, 0, port),
+        (_LDH_X, 0, 0, _NET + 10),  # of less than this the filter passes nothing
+        (_JEQ, 8, 0, int.from_bytes(ETHERNET, "big")),
+        (_LD_X, 0, 0, _NET + 8),
+        (_JEQ, 6, 0, int.from_bytes(VXLAN_FLAGS, "big")),
         (_RSH, 0, 0, 8),
-        (_JEQ, 6, 0, int.from_bytes(FORWARD, "big")),
-        (_JEQ, 5, 0, int.from_bytes(REPLY, "big")),
-        (_LDH_X, 0, 0, 16),
-        (_JEQ, 3, 4, port),
+        (_JEQ, 4, 0, int.from_bytes(FORWARD, "big")),
+        (_JEQ, 3, 4, int.from_bytes(REPLY, "big")),
         (_JEQ, 0, 3, socket.IPPROTO_TCP),
-        (_LDB_X, 0, 0, 27),
+        (_LDB_X, 0, 0, _NET + 13),
         (_JSET, 0, 1, 0x06),
         (_RET, 0, 0, SNAP_BYTES),
         (_RET, 0, 0, 0),
@@ -100,10 +122,17 @@ class PacketSockets:
             with suppress(BlockingIOError):
                 while True:
                     data, ancillary, _, address = sock.recvmsg(SNAP_BYTES, 128)
+                    has_ethernet = address[3] in _ETHERNET_LIKE
+                    if not has_ethernet:
+                        data = bytes(12) + address[1].to_bytes(2, "big") + data
                     frame = parse_frame(data, self._answers)
                     if frame is not None:
                         at_ns, length = _ancillary(ancillary)
                         out, stray = address[2] == PACKET_OUTGOING, address[2] == PACKET_OTHERHOST
+                        if not has_ethernet and not out:
+                            length += (
+                                ETHERNET_BYTES  # as events have it: on transmission they count what is there
+                            )
                         found.append(Sighting(at_ns, place, address[0], out, stray, frame, length))
         return found
 

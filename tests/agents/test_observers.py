@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import msgspec
 import pytest
 
 from agents.netlink.nfnetlink import nfgenmsg, text_attr
@@ -18,13 +19,16 @@ from agents.netlink.nftables import (
 )
 from agents.netlink.wire import BE32, attr, attrs, parse_messages
 from agents.observers.command import split_target
-from agents.observers.nft_trace import batch, marks, parse_trace
+from agents.observers.marks import marks
+from agents.observers.nft_trace import batch, parse_trace
 from agents.observers.probe import checksum
 from agents.observers.trace_text import parse_events, parse_lost
 from agents.options import BadInput
+from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.frame import Frame
 from netviz.core.observe.sighting import Event
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
+from netviz.core.sim.trace import Flow
 
 TRACE = """\
 # tracer: nop
@@ -55,10 +59,18 @@ IP = bytes.fromhex("45000038000040004011000a") + bytes([10, 0, 0, 1, 10, 0, 0, 2
 UDP = bytes.fromhex("0fa0003500240000") + b"nvF00007" + b"...."
 
 
-def message(ident: int, kind: int, verdict: int, handle: int = 0, headers: bytes = b"") -> bytes:
-    """A trace message of chain c in table t of the family ip."""
+def message(
+    ident: int,
+    kind: int,
+    verdict: int,
+    handle: int = 0,
+    headers: bytes = b"",
+    table: str = "t",
+    chain: str = "c",
+) -> bytes:
+    """A trace message of a chain in a table of the family ip."""
     nested = attr(5, attr(1, BE32.pack(verdict & 0xFFFFFFFF)))
-    named = text_attr(1, "t") + text_attr(2, "c") + attr(4, BE32.pack(kind)) + attr(6, BE32.pack(ident))
+    named = text_attr(1, table) + text_attr(2, chain) + attr(4, BE32.pack(kind)) + attr(6, BE32.pack(ident))
     policy = attr(16, BE32.pack(0)) if kind == 1 else b""
     numbered = attr(3, handle.to_bytes(8, "big")) if handle else b""
     return nfgenmsg(2) + named + nested + policy + numbered + headers
@@ -68,24 +80,26 @@ def test_rules_belong_to_the_packet_of_their_headers() -> None:
     """The first message of a packet has its headers, later ones its id; what has neither a probe's is left out."""
     frames: dict[int, Frame] = {}
     headers = attr(8, IP) + attr(9, UDP)
-    first = parse_trace("p", message(1, 3, -3, 5, headers), frames)
+    first = parse_trace("p", message(1, 3, -3, 5, headers), frames, 7)
     assert first is not None
     assert (first.place, first.family, first.table, first.chain) == ("p", 2, "t", "c")
     assert (first.kind, first.verdict, first.handle, first.decides) == ("rule", "jump", 5, False)
     assert (first.frame.kind, first.frame.number, first.frame.src) == ("forward", 7, "10.0.0.1")
-    last = parse_trace("p", message(1, 1, 1), frames)
+    last = parse_trace("p", message(1, 1, 1), frames, 7)
     assert last is not None
     assert (last.kind, last.verdict, last.frame, last.decides) == ("policy", "drop", first.frame, True)
-    assert parse_trace("p", message(2, 3, 1), frames) is None
+    assert parse_trace("p", message(2, 3, 1), frames, 7) is None
     other = attr(8, IP) + attr(9, UDP[:8] + b"not a cookie")
-    assert parse_trace("p", message(1, 3, 1, 6, other), frames) is None
-    assert parse_trace("p", message(1, 3, 1, 7), frames) is None
+    assert parse_trace("p", message(1, 3, 1, 6, other), frames, 7) is None
+    assert parse_trace("p", message(1, 3, 1, 7), frames, 7) is None
 
 
 def test_the_table_marks_the_probe_alone() -> None:
     """The rules are written as a collector reads them: a protocol, the cookie at its place, or the port of its answers."""
-    data, answers = batch("netviz-observe-1", marks(IPPROTO_UDP, 4000, 7))
-    found = [(kind, body) for kind, _flags, _seq, body in parse_messages(data)]
+    flow = Flow(NetnsKey("n", 1, 1), bytes(4), bytes(4), IPPROTO_UDP)
+    wanted = [mark for mark in marks(flow, 4000, 7) if not mark.says]
+    data, answers = batch("netviz-observe-1", wanted)
+    found = _kinds(data)
     assert answers == len(found) - 2 == 11
     tables = [parse_table(body) for kind, body in found if kind == NFT_MSG_NEWTABLE]
     assert [(table.name, table.flags) for table in tables] == [("netviz-observe-1", 2)]
@@ -105,7 +119,31 @@ def test_the_table_marks_the_probe_alone() -> None:
         ["meta", "cmp", "payload", "cmp", "immediate", "meta"]
     ] * 6
     assert [rule[3].attrs["data"] for rule in rules] == [b"nvF00007", b"nvR00007", b"\x0f\xa0"] * 2
-    assert {mark.value for mark in marks(IPPROTO_TCP, 4000, 7)} == {b"\x0f\xa0"}
+    tcp = marks(msgspec.structs.replace(flow, proto=IPPROTO_TCP), 4000, 7)
+    assert {mark.parts[0].value for mark in tcp if not mark.says} == {b"\x0f\xa0"}
+
+
+def test_a_chain_of_ours_says_what_a_message_has_too_little_of() -> None:
+    """A tunnel's packet is known by the chain that had it traced, by its id from then on, until another has that."""
+    data, _ = batch(
+        "netviz-observe-1", marks(Flow(NetnsKey("n", 1, 1), bytes(4), bytes(4), IPPROTO_UDP), 4000, 7)
+    )
+    chains = [parse_chain(body) for kind, body in _kinds(data) if kind == NFT_MSG_NEWCHAIN]
+    assert [chain.name for chain in chains[4:]] == ["probe-error", "probe-forward", "probe-reply"]
+    frames: dict[int, Frame] = {}
+    wrapped = attr(8, IP) + attr(9, bytes(8) + b"\x08" + bytes(11))
+    assert parse_trace("p", message(1, 3, 1, 5, wrapped), frames, 7) is None
+    ours = message(1, 3, 1, 5, wrapped, "netviz-observe-1", "probe-reply")
+    for body in (ours, message(1, 3, 1, 6, wrapped), message(1, 1, 1)):
+        event = parse_trace("p", body, frames, 7)
+        assert event is not None
+        assert (event.frame.kind, event.frame.number, event.frame.encapsulated) == ("reply", 7, True)
+    other = attr(8, IP[:12] + bytes(8)) + attr(9, bytes(20))
+    assert parse_trace("p", message(1, 3, 1, 6, other), frames, 7) is None
+
+
+def _kinds(data: bytes) -> list[tuple[int, bytes]]:
+    return [(kind, body) for kind, _flags, _seq, body in parse_messages(data)]
 
 
 def test_losses_are_added_up() -> None:

@@ -52,13 +52,16 @@ _HOLD_TABLE = """
 import os, sys, time
 from agents.collectors.base import NetnsHandle
 from agents.enter import NetnsThread
-from agents.observers.nft_trace import NftTrace, marks
+from agents.observers.marks import marks
+from agents.observers.nft_trace import NftTrace
 from netviz.core.model.ids import NetnsKey
+from netviz.core.sim.trace import Flow
 path, node = sys.argv[1:]
 stat = os.stat(path)
 thread = NetnsThread(inline=True)
 handle = NetnsHandle(NetnsKey(node, stat.st_dev, stat.st_ino), os.open(path, os.O_RDONLY), thread, root=False)
-trace = NftTrace(marks(6, 4000, 0))
+flow = Flow(handle.key, bytes(4), bytes(4), 6)
+trace = NftTrace(marks(flow, 4000, 0), 0)
 trace.add("p2", handle)
 print("up", flush=True)
 time.sleep(600)

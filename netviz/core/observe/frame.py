@@ -1,7 +1,10 @@
 """Which probe a frame belongs to: told by the cookie in its payload, or by TCP's sequence numbers.
 
 What is recognised: a probe (a SYN, a datagram or an echo request with a cookie), its answer (SYN+ACK, reset, the
-cookie sent back, or a datagram to the probe's own port), and an ICMP error that quotes it; in VXLAN too, by any port.
+cookie sent back, or a datagram to the probe's own port), and an ICMP error that quotes it; in VXLAN and Geneve (by any
+port: a rule may have changed it), in GRE, and in IP (IPIP, SIT) too.
+
+Source: RFC 7348, section 5; RFC 8926, section 3.4; RFC 2784 and RFC 2890.
 """
 
 from __future__ import annotations
@@ -15,7 +18,11 @@ from netviz.core.model.addr import format_ip
 FORWARD, REPLY = b"nvF", b"nvR"
 COOKIE_BYTES = 8
 VXLAN_FLAGS = b"\x08\0\0\0"
+ETHERNET = b"\x65\x58"  # Ethernet frames, as an EtherType: within Geneve and GRE
+IPIP, SIT, GRE = 4, 41, 47
+_ETHERTYPES = (b"\x08\x00", b"\x86\xdd")
 _ICMP, _TCP, _UDP, _ICMPV6, _FRAGMENT = 1, 6, 17, 58, 44
+_GRE_CHECKSUM, _GRE_KEY, _GRE_SEQUENCE, _GRE_OTHER = 0x8000, 0x2000, 0x1000, 0x4FFF
 _REDIRECT = 5
 _SYN, _RST, _ACK = 2, 4, 16
 
@@ -26,7 +33,10 @@ def cookie(direction: bytes, number: int) -> bytes:
 
 
 class Frame(msgspec.Struct):
-    """What a frame says. `kind` is "forward", "reply" or "error"; `number` the probe's, -1 when TCP's `seq` tells."""
+    """What a frame says. `kind` is "forward", "reply" or "error"; `number` the probe's, -1 when TCP's `seq` tells.
+
+    Of an `encapsulated` one the headers are those of the packet within, where that could be read.
+    """
 
     kind: str
     number: int
@@ -57,6 +67,24 @@ class _Ip(msgspec.Struct):
     length: int
     tos: int
     body: bytes
+
+
+def outer_frame(data: bytes, kind: str, number: int) -> Frame | None:
+    """Read a packet of which is known by other means that it is a probe's; None where it has no IP header."""
+    ip = _ip(data)
+    if ip is None:
+        return None
+    return Frame(
+        kind,
+        number,
+        ip.src,
+        ip.dst,
+        ip.proto,
+        ttl=ip.ttl,
+        length=ip.length,
+        tos=ip.tos,
+        encapsulated=_carried(ip) is not None,
+    )
 
 
 def _ip(data: bytes) -> _Ip | None:
@@ -103,15 +131,45 @@ class Answers(msgspec.Struct, frozen=True):
 
 def parse_frame(data: bytes, answers: Answers | None = None) -> Frame | None:
     """Read an Ethernet frame; None when it belongs to no probe."""
-    if len(data) < 34 or data[12:14] not in (b"\x08\x00", b"\x86\xdd"):
+    if len(data) < 34 or data[12:14] not in _ETHERTYPES:
         return None
-    ip = _ip(data[14:])
-    if ip is None:
-        return None
-    frame = _transport(ip, answers)
+    frame = _packet(data[14:], answers)
     if frame is not None:
         frame.dmac, frame.smac = data[0:6], data[6:12]
     return frame
+
+
+def _packet(data: bytes, answers: Answers | None) -> Frame | None:
+    ip = _ip(data)
+    if ip is None:
+        return None
+    carried = _carried(ip)
+    if carried is None:
+        return _transport(ip, answers)
+    ethertype, body = carried
+    inner = parse_frame(body, answers) if ethertype == ETHERNET else _packet(body, answers)
+    if inner is not None:
+        inner.encapsulated = True
+    return inner
+
+
+def _carried(ip: _Ip) -> tuple[bytes, bytes] | None:
+    """Return the EtherType of what a tunnel's packet carries, and that; None where it is no tunnel's."""
+    body = ip.body
+    if ip.proto in (IPIP, SIT):
+        return _ETHERTYPES[ip.proto == SIT], body
+    if len(body) < 16:
+        return None
+    if ip.proto == _UDP:
+        if body[8:12] == VXLAN_FLAGS:
+            return ETHERNET, body[16:]
+        options = body[8] * 4  # its first bits are the version, 0
+        return (ETHERNET, body[16 + options :]) if body[8] < 64 and body[10:12] == ETHERNET else None
+    flags = struct.unpack_from("!H", body)[0]
+    if ip.proto != GRE or flags & _GRE_OTHER or body[2:4] not in (ETHERNET, *_ETHERTYPES):
+        return None
+    fields = sum(bool(flags & one) for one in (_GRE_CHECKSUM, _GRE_KEY, _GRE_SEQUENCE))
+    return body[2:4], body[4 + 4 * fields :]
 
 
 def _transport(ip: _Ip, answers: Answers | None) -> Frame | None:
@@ -121,11 +179,6 @@ def _transport(ip: _Ip, answers: Answers | None) -> Frame | None:
     sport, dport = struct.unpack_from("!HH", body)
     base = Frame("", -1, ip.src, ip.dst, ip.proto, sport, dport, ip.ttl, ip.length, ip.tos)
     if ip.proto == _UDP:
-        if body[8:12] == VXLAN_FLAGS:  # by any port: a rule may have changed it
-            inner = parse_frame(body[16:], answers)
-            if inner is not None:
-                inner.encapsulated = True
-            return inner
         found = _cookie(body[8:])
         if found is None and answers is not None and dport == answers.port:
             found = "reply", answers.number

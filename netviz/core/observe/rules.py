@@ -1,9 +1,10 @@
 """Chains' verdicts, and the states of connections, beside what nftables said of the probe's packet.
 
 A message names table, chain and handle, and its headers the packet, so nothing has to be joined. A chain is visible where
-the packet was heard of by the table that has it traced: base chains of the families inet, ip and ip6 in the IP hooks.
+the packet was heard of by the table that has it traced: base chains of the families inet, ip and ip6 in the IP hooks. A
+tunnel's packet is heard of apart from what it carries.
 
-Our table has chains just after connection tracking (`TRACKED`), and since Linux 6.17 messages say the connection's state.
+Our table has chains just after connection tracking (`TRACKED`), and since Linux 6.16 messages say the connection's state.
 Older kernels don't, and then nothing is compared.
 """
 
@@ -40,12 +41,10 @@ def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
     `heard` is of one direction, all places, in the order of each.
     """
     what = step.what
-    if _is_wrapped(step):
-        return None
     if not isinstance(what, HookVerdict) or what.chain is None or what.chain.legacy:
         return None
     chain = what.chain.chain
-    here = [event for event in heard if event.place == place]
+    here = _of_step(step, place, heard)
     own = any(event.own for event in here)
     if (
         chain.family not in _FAMILIES
@@ -76,9 +75,9 @@ def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
 
 def tracked(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
     """Lay the state of a packet's connection beside what was heard, and take that off the list; None where it isn't told."""
-    if not isinstance(step.what, Conntrack) or step.action not in _STATES or _is_wrapped(step):
+    if not isinstance(step.what, Conntrack) or step.action not in _STATES:
         return None
-    found = next((one for one in heard if one.place == place and one.own and one.ct_state), None)
+    found = next((one for one in _of_step(step, place, heard) if one.own and one.ct_state), None)
     if found is None:
         return None
     heard[:] = [one for one in heard if one is not found]
@@ -87,9 +86,10 @@ def tracked(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
     return Ruled("disagree" if differs else "agree", f"the connection is {state}" if differs else "", found)
 
 
-def _is_wrapped(step: Step) -> bool:
-    """Tell whether the packet is a tunnel's: our table doesn't look into it."""
-    return step.packet.innermost is not step.packet
+def _of_step(step: Step, place: str, heard: Sequence[RuleEvent]) -> list[RuleEvent]:
+    """Return what was heard in a place of a step's packet: of the tunnel's where it is wrapped, else of the probe's own."""
+    is_wrapped = step.packet.innermost is not step.packet
+    return [event for event in heard if event.place == place and event.frame.encapsulated == is_wrapped]
 
 
 def _other(mine: Sequence[RuleEvent], chains: tuple[str, str]) -> RuleEvent | None:
