@@ -9,11 +9,9 @@ import sys
 from agents.kernel import Kernel
 from agents.observers.session import Observed, ProbeRequest, observe
 from agents.options import BadInput, make_collectors, node_options
-from netviz.core.observe.evidence import place_name
-from netviz.core.observe.render import observed_json, render_observation
+from netviz.core.observe.render import names_of, observed_json, render_observation
 from netviz.core.sim.endpoints import EndpointError
 from netviz.core.sim.render import trace_json
-from netviz.core.sim.trace import display_name, pod_name
 
 MAX_COUNT = 10
 MAX_WAIT_S = 30.0
@@ -68,9 +66,5 @@ def as_json(observed: Observed) -> str:
 
 def as_text(observed: Observed) -> str:
     """Render a probe for a terminal."""
-    names = {
-        place_name(key): f"{key.node} / {pod_name(ns.netns) or display_name(ns.netns) or key}"
-        for node in observed.cluster.nodes.values()
-        for key, ns in node.netns.items()
-    }
+    names = names_of(observed.cluster)
     return render_observation(observed.trace, observed.observation, observed.evidence, observed.cannot, names)

@@ -37,6 +37,8 @@ class Observation(models.Model):
     headline = models.CharField(max_length=300, blank=True, help_text="the finding in one sentence")
     packed = models.BinaryField(null=True, help_text="the trace's JSON with what was seen, packed")
     packed_bytes = models.PositiveIntegerField(default=0)
+    kept = models.BinaryField(null=True, help_text="where it differs: states and what was seen, as a file")
+    kept_bytes = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
     version = models.PositiveIntegerField(default=0, help_text="counts what was written of it")
     created_at = models.DateTimeField(auto_now_add=True)
@@ -73,4 +75,5 @@ class Observation(models.Model):
             "nodes": self.nodes,
             "finding": self.finding or None,
             "headline": self.headline or None,
+            "file": f"/api/observations/{self.pk}/file" if self.kept_bytes else None,
         }

@@ -9,15 +9,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
+from netviz.lease import Lease, change_each, lapsed
 from netviz.observing.models import Observation
 from netviz.observing.notify import announce
 
 Status = Observation.Status
 UNFINISHED = (Status.QUEUED, Status.RUNNING, Status.WAITING)
 LEASE = timedelta(seconds=15)
+LONGEST_WAIT_S = 300.0
+LONGEST_S = LONGEST_WAIT_S + 120
+TOO_LONG = f"it wasn't over within {LONGEST_S / 60:.0f} minutes; observe again"
 LOST = "the server that ran this observation ended before it did; observe again"
 
 
@@ -36,10 +40,13 @@ def ahead_of(observation: Observation) -> list[int]:
 
 def end_lapsed() -> None:
     """End those whose server has died."""
-    lapsed = unfinished().filter(Q(lease_until=None) | Q(lease_until__lt=Now()))
-    for pk in list(lapsed.values_list("pk", flat=True)):
-        if lapsed.filter(pk=pk).update(status=Status.FAILED, error=LOST, finished_at=Now()):
-            announce(pk)
+    change_each(unfinished().filter(lapsed()), announce, status=Status.FAILED, error=LOST, finished_at=Now())
+
+
+def lease_of(pk: int) -> Lease:
+    """The lease of whoever runs an observation."""
+    too_long = {"status": Status.FAILED, "error": TOO_LONG}
+    return Lease(unfinished().filter(pk=pk), f"observation {pk}", LEASE, LONGEST_S, too_long)
 
 
 def shown(observation: Observation) -> dict[str, Any]:

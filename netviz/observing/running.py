@@ -16,17 +16,20 @@ from django.db.models.functions import Now
 
 from netviz.core.observe.cannot import ALWAYS_UNSEEN
 from netviz.core.observe.clocks import in_line
+from netviz.core.observe.differs import first_difference, where_it_is
 from netviz.core.observe.evidence import Evidence, judge
 from netviz.core.observe.gather import Gathering
+from netviz.core.observe.kept import dump_kept, kept_of
 from netviz.core.observe.match import Observation as Judged
 from netviz.core.observe.render import observed_json
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
+from netviz.core.sim.trace import Flow
 from netviz.observing.conversation import CannotObserve, Conversation
 from netviz.observing.models import Observation
 from netviz.observing.notify import announce
-from netviz.observing.queue import LEASE, UNFINISHED, Status, ahead_of
+from netviz.observing.queue import LONGEST_WAIT_S, Status, ahead_of, lease_of
 from netviz.observing.request import ObserveRequest
-from netviz.parts import AWAY
+from netviz.parts import AWAY, DATABASE_AWAY
 from netviz.tracing.packed import pack
 from netviz.tracing.predict import CannotTrace, Prediction, Resolved, nodes_of, predict, resolve
 from netviz.tracing.states import View, live
@@ -39,9 +42,9 @@ NUMBERS = 100_000
 EPHEMERAL_PORTS = (32768, 60999)
 ATTEMPTS = 3
 LOOK_S = 0.1
-RENEW_S = 3.0
 SHOW_EVERY_S = 0.1
-LONGEST_WAIT_S = 300.0
+MAX_KEPT_BYTES = 16 << 20
+DIFFERS = "differs"
 FAILED_INSIDE = "the server failed; its log has the details"
 IN_USE = "Address already in use"
 
@@ -78,35 +81,43 @@ class Run:
     def __init__(self, pk: int, request: ObserveRequest) -> None:
         self._pk = pk
         self._request = request
-        self._mine = Observation.objects.filter(pk=pk, status__in=UNFINISHED)
-        self._renewed_s = time.monotonic()
+        self._lease = lease_of(pk)
         self._shown_s = 0.0
         self._status = Status.RUNNING
 
     def run(self) -> None:
         """Run it to its end."""
         try:
-            self._run()
-        except (CannotObserve, CannotTrace) as err:
-            self._end(status=Status.FAILED, error=str(err))
-        except AWAY as err:
-            log.warning("observation %d failed: %s", self._pk, err)
-            self._end(status=Status.FAILED, error=f"a part of the server is away: {err}")
-        except Exception:
-            log.exception("observation %d failed", self._pk)
-            self._end(status=Status.FAILED, error=FAILED_INSIDE)
+            with self._lease:
+                self._end(**self._outcome())
+        except DATABASE_AWAY as err:
+            log.error("observation %d has no end, and lapses: %s", self._pk, err)
         finally:
             connection.close()
 
-    def _run(self) -> None:
-        for attempt in range(ATTEMPTS):
+    def _outcome(self) -> dict[str, Any]:
+        """Run it; return how it ends, as the fields to write."""
+        try:
+            return self._run()
+        except (CannotObserve, CannotTrace) as err:
+            return {"status": Status.FAILED, "error": str(err)}
+        except AWAY as err:
+            log.warning("observation %d failed: %s", self._pk, err)
+            return {"status": Status.FAILED, "error": f"a part of the server is away: {err}"}
+        except Exception:
+            log.exception("observation %d failed", self._pk)
+            return {"status": Status.FAILED, "error": FAILED_INSIDE}
+
+    def _run(self) -> dict[str, Any]:
+        for _ in range(ATTEMPTS - 1):
             self._await_turn()
             try:
-                self._observe()
-                return
+                return self._observe()
             except CannotObserve as err:
-                if IN_USE not in str(err) or attempt == ATTEMPTS - 1:
+                if IN_USE not in str(err):
                     raise
+        self._await_turn()
+        return self._observe()
 
     def _await_turn(self) -> None:
         """Wait until nobody who came before watches any of the nodes. Raises: CannotObserve."""
@@ -114,10 +125,9 @@ class Run:
         while ahead_of(Observation.objects.get(pk=self._pk)):
             if time.monotonic() > limit:
                 raise CannotObserve("others before it didn't end; observe again later")
-            self._renew()
             time.sleep(LOOK_S)
 
-    def _observe(self) -> None:
+    def _observe(self) -> dict[str, Any]:
         view = live()
         resolved = with_port(resolve(self._request, view))
         prediction = predict(resolved)
@@ -132,13 +142,17 @@ class Run:
             cannot.append(f"{left_out} other nodes")
 
         def progress(gathering: Gathering, waiting: bool) -> None:
-            self._renew()
             status = Status.WAITING if waiting else Status.RUNNING
             if status == self._status and time.monotonic() < self._shown_s + SHOW_EVERY_S:
                 return
             self._status, self._shown_s = status, time.monotonic()
             _, _, result = _laid(prediction, view, gathering.evidence(), cannot)
-            self._write(status=status, **_packed(result))
+            try:
+                self._write(status=status, **_packed(result))
+            except DATABASE_AWAY as err:  # the probe is on its way: what is seen is kept for the end
+                log.warning("cannot show observation %d as it goes: %s", self._pk, err)
+                connection.close()
+                return
             announce(self._pk)
 
         number = secrets.randbelow(NUMBERS)
@@ -147,24 +161,15 @@ class Run:
         evidence, judged, result = _laid(prediction, view, gathering.evidence(), cannot)
         is_partial = any(one.missing or one.lost for one in evidence.sources)
         finding, headline = found(judged, evidence)
-        self._end(
-            status=Status.PARTIAL if is_partial else Status.DONE,
-            finding=finding,
-            headline=headline,
-            **_packed(result),
-        )
+        status = Status.PARTIAL if is_partial else Status.DONE
+        kept = _kept(view, nodes, evidence, prediction.trace.flow) if finding == DIFFERS else {}
+        return {"status": status, "finding": finding, "headline": headline, **kept, **_packed(result)}
 
     def _write(self, **fields: Any) -> None:
-        self._mine.update(version=F("version") + 1, lease_until=Now() + LEASE, **fields)
-        self._renewed_s = time.monotonic()
-
-    def _renew(self) -> None:
-        if time.monotonic() > self._renewed_s + RENEW_S:
-            self._renewed_s = time.monotonic()
-            self._mine.update(lease_until=Now() + LEASE)
+        self._lease.mine.update(version=F("version") + 1, **fields)
 
     def _end(self, **fields: Any) -> None:
-        self._write(finished_at=Now(), **fields)
+        self._lease.finish(version=F("version") + 1, **fields)
         announce(self._pk)
 
 
@@ -175,6 +180,16 @@ def _laid(
     judged = judge(view.cluster, prediction.trace, evidence)
     result = msgspec.json.decode(msgspec.json.encode(prediction.result))
     return evidence, judged, observed_json(result, judged, evidence, cannot)
+
+
+def _kept(view: View, nodes: Sequence[str], evidence: Evidence, flow: Flow) -> dict[str, Any]:
+    """Keep what differs as a file, if that says the same and isn't too large."""
+    kept = kept_of(view.cluster, nodes, flow, evidence, time.time())
+    data = dump_kept(kept)
+    if len(data) > MAX_KEPT_BYTES or not kept.judged()[1].nearest.contradictions:
+        log.warning("an observation that differs isn't kept as a file (%d bytes)", len(data))
+        return {}
+    return {"kept": data, "kept_bytes": len(data)}
 
 
 def _packed(result: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +204,12 @@ def found(judged: Judged, evidence: Evidence) -> tuple[str, str]:
     agreed = sum(match.status == "agree" for match in matches)
     if not judged.taken:
         places = "place" if nearest.contradictions == 1 else "places"
-        return "differs", f"The kernels did otherwise than predicted in {nearest.contradictions} {places}."
+        first = first_difference(nearest)
+        where = f", first {where_it_is(first)}" if first is not None else ""
+        return (
+            DIFFERS,
+            f"The kernels did otherwise than predicted in {nearest.contradictions} {places}{where}.",
+        )
     if not agreed:
         return (
             "unseen",

@@ -20,6 +20,7 @@ from netviz.tracing.states import live
 MAX_UNFINISHED = 50
 MAX_OF_ONE = 10
 KEEP = 2000
+KEEP_FILES = 50
 
 
 class SwitchedOff(Exception):
@@ -57,7 +58,11 @@ def start(user: Any, request: ObserveRequest, posted: dict[str, Any]) -> Observa
 
 
 def _delete_old() -> None:
-    """Keep the newest."""
+    """Keep the newest, and of files those of the newest that differ."""
     first = Observation.objects.order_by("-pk").values_list("pk", flat=True)[KEEP : KEEP + 1].first()
     if first is not None:
         Observation.objects.filter(pk__lte=first).delete()
+    files = Observation.objects.filter(kept_bytes__gt=0).order_by("-pk")
+    last = files.values_list("pk", flat=True)[KEEP_FILES : KEEP_FILES + 1].first()
+    if last is not None:
+        files.filter(pk__lte=last).update(kept=None, kept_bytes=0)

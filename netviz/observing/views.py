@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
 from netviz.inventory.access import OBSERVE, READ, require_scope
 from netviz.inventory.answers import methods, refuse
@@ -30,7 +30,7 @@ def newest(request: HttpRequest) -> HttpResponseBase:
     text = request.GET.get("limit", "20")
     if not text.isdecimal() or not 1 <= int(text) <= MAX_LIST:
         return refuse(400, f"limit is a number from 1 to {MAX_LIST}")
-    found = Observation.objects.select_related("user").defer("packed")[: int(text)]
+    found = Observation.objects.select_related("user").defer("packed", "kept")[: int(text)]
     return JsonResponse({"observations": [one.summary() for one in found]})
 
 
@@ -57,8 +57,20 @@ def observation(request: HttpRequest, observation_id: str) -> HttpResponseBase:
     return JsonResponse(shown(found)) if found else refuse(404, f"there is no observation {observation_id}")
 
 
+@methods("GET")
+@require_scope(OBSERVE)
+def file_of(request: HttpRequest, observation_id: str) -> HttpResponseBase:
+    """Answer with the file of an observation that differs: its states and what was seen, for `manage.py trace --state`."""
+    found = find(observation_id)
+    if found is None or found.kept is None:
+        return refuse(404, f"there is no file of an observation {observation_id}")
+    response = HttpResponse(bytes(found.kept), content_type="application/octet-stream")
+    response["Content-Disposition"] = f'attachment; filename="observation-{found.pk}.nvz"'
+    return response
+
+
 def find(observation_id: str) -> Observation | None:
     """Find an observation by the id of its address."""
     if not observation_id.isascii() or not observation_id.isdecimal() or len(observation_id) > 18:
         return None
-    return Observation.objects.select_related("user").filter(pk=int(observation_id)).first()
+    return Observation.objects.select_related("user").defer("kept").filter(pk=int(observation_id)).first()

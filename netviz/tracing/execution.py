@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from netviz.parts import AWAY
-from netviz.tracing.claims import Lease, Status, take
+from netviz.tracing.claims import Claim, Status, take
 from netviz.tracing.models import TraceRun
 from netviz.tracing.notify import announce
 from netviz.tracing.packed import pack
@@ -41,7 +41,7 @@ def execute(trace_id: int, at_least: Mapping[str, int]) -> None:
         log.warning("trace %d was ended or taken over meanwhile: this result is not kept", trace_id)
 
 
-def _run(claim: Lease, trace_id: int, at_least: Mapping[str, int]) -> bool:
+def _run(claim: Claim, trace_id: int, at_least: Mapping[str, int]) -> bool:
     """Work a claimed run out; False when the claim was lost meanwhile."""
     try:
         if not catch_up(at_least):

@@ -5,13 +5,14 @@ Each is a `View`: a cluster's state, and of each node where it comes from and ho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from netviz.core.model.netfilter import Body, body_digest
+from netviz.core.observe.kept import Kept, is_kept, load_kept
 from netviz.core.sim.link.cluster_index import keys_of
 from netviz.core.state.freshness import Contact
 from netviz.core.state.naming import named
@@ -88,11 +89,11 @@ def _contact(one: NodeRevision, report: CollectorReport | None) -> Contact:
 
 
 def of_files(paths: Iterable[str], objects: str | None = None) -> View:
-    """The states that files hold, one for each node; pods that only the API's lists name are named by these.
+    """The states that files hold, one for each node, or all of an observation; pods that only the API's lists name are named by these.
 
     `objects` is a folder of such lists. Raises: NvzError, with the file's name.
     """
-    files = [_read(path) for path in paths]
+    files = [one for path in paths for one in _read(path)]
     cluster = join_captures(files)
     if objects is not None:
         if DEFAULT_CLUSTER in cluster.clusters:
@@ -130,13 +131,30 @@ def past(at: datetime) -> View:
     return View(ClusterState(nodes, bodies, clusters), inputs)
 
 
-def _read(path: str) -> tuple[Capture, NodeState]:
+def _read(path: str) -> list[tuple[Capture, NodeState]]:
+    """Read a file of a node's state, or of an observation, which has several."""
+    data = read_file(path)
     try:
-        return load_nvz(Path(path).read_bytes())
-    except OSError as err:
-        raise NvzError(f"{path}: {err.strerror or err}") from None
+        return load_kept(data).captures() if is_kept(data) else [load_nvz(data)]
     except NvzError as err:
         raise NvzError(f"{path}: {err}") from None
+
+
+def observation_in(paths: Sequence[str]) -> Kept | None:
+    """Return the observation that a single file holds; None where there is none. Raises: NvzError, with the file's name."""
+    data = read_file(paths[0]) if len(paths) == 1 else b""
+    try:
+        return load_kept(data) if is_kept(data) else None
+    except NvzError as err:
+        raise NvzError(f"{paths[0]}: {err}") from None
+
+
+def read_file(path: str) -> bytes:
+    """Read a file. Raises: NvzError."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as err:
+        raise NvzError(f"{path}: {err.strerror or err}") from None
 
 
 class LookedThrough:

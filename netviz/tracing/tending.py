@@ -17,11 +17,12 @@ from typing import Any
 from celery.signals import worker_ready, worker_shutdown
 from django.conf import settings
 from django.db import connection
-from django.db.models import F, Q, QuerySet, Sum, Window
+from django.db.models import F, Q, Sum, Window
 from django.db.models.functions import Now
 
 from netviz.ingest.live_store import get_store
 from netviz.inventory.models import Collector
+from netviz.lease import change_each, lapsed
 from netviz.parts import AWAY
 from netviz.tracing import tasks
 from netviz.tracing.claims import MAX_ATTEMPTS, UNFINISHED, Status
@@ -53,27 +54,20 @@ LOST = (
 
 def tend() -> int:
     """Queue again what lost its worker, end what hangs, send what waits; return how many runs were ended."""
-    lapsed = Q(lease_until=None) | Q(lease_until__lt=Now())
     late = Q(created_at__lt=Now() - WAITS_AT_MOST)
-    lost = TraceRun.objects.filter(lapsed, status=Status.RUNNING)
-    again = _change_each(lost.filter(~late, attempts__lt=MAX_ATTEMPTS), status=Status.QUEUED, sent_at=None)
+    lost = TraceRun.objects.filter(lapsed(), status=Status.RUNNING)
+    again = change_each(
+        lost.filter(~late, attempts__lt=MAX_ATTEMPTS), announce, status=Status.QUEUED, sent_at=None
+    )
     if again:
         log.warning("%d traces lost their worker and are queued again", again)
-    ended = _change_each(lost, status=Status.FAILED, finished_at=Now(), lease_until=None, error=LOST)
+    ended = change_each(lost, announce, status=Status.FAILED, finished_at=Now(), lease_until=None, error=LOST)
     forgotten = TraceRun.objects.filter(late, status=Status.QUEUED)
-    ended += _change_each(forgotten, status=Status.FAILED, finished_at=Now(), error=NOT_TAKEN)
+    ended += change_each(forgotten, announce, status=Status.FAILED, finished_at=Now(), error=NOT_TAKEN)
     if ended:
         log.error("%d traces could not be finished", ended)
     _send_waiting()
     return ended
-
-
-def _change_each(runs: QuerySet[TraceRun], **fields: Any) -> int:
-    """Update those of the runs that are still what the query says, and tell their watchers; return how many."""
-    changed = [pk for pk in runs.values_list("pk", flat=True) if runs.filter(pk=pk).update(**fields)]
-    for pk in changed:
-        announce(pk)
-    return len(changed)
 
 
 def _send_waiting() -> None:

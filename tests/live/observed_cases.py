@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +20,7 @@ from agents.__main__ import build_parser
 from agents.kernel import Kernel
 from agents.observers.session import Observed, ProbeRequest, observe
 from agents.options import make_collectors
-from netviz.core.observe.evidence import Evidence
-from netviz.core.sim.trace import Flow
-from netviz.core.state.node import ClusterState
-from netviz.core.wire.nvz import dump_nvz, join_captures, load_nvz
+from netviz.core.observe.kept import Kept, dump_kept, kept_of, load_kept
 from tests.live.node_rig import Node, ip_batch, small_node
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "data" / "observed"
@@ -182,31 +178,16 @@ def run_case(node: Node, case: Case) -> Observed:
     return observed
 
 
-class Recorded(msgspec.Struct, frozen=True):
-    """What a test without a kernel reads: the state before the probe as .nvz, the flow, and all that was seen."""
-
-    nvz: bytes
-    flow: Flow
-    evidence: Evidence
-
-    def cluster(self) -> ClusterState:
-        """Return the state before the probe."""
-        return join_captures([load_nvz(self.nvz)])
-
-
-def read_recorded(name: str) -> Recorded:
+def read_recorded(name: str) -> Kept:
     """Read a recorded case."""
-    data = zlib.decompress((DIRECTORY / f"{name}.case").read_bytes())
-    return msgspec.msgpack.decode(data, type=Recorded)
+    return load_kept((DIRECTORY / f"{name}.case").read_bytes())
 
 
 def write_recorded(name: str, observed: Observed) -> None:
     """Record a case."""
     cluster = observed.cluster
-    (state,) = cluster.nodes.values()
-    nvz = dump_nvz(state, [cluster.bodies[digest] for digest in cluster.bodies], 0.0)
-    recorded = Recorded(nvz, observed.trace.flow, observed.evidence)
-    (DIRECTORY / f"{name}.case").write_bytes(zlib.compress(msgspec.msgpack.encode(recorded), 9))
+    kept = kept_of(cluster, cluster.nodes, observed.trace.flow, observed.evidence, 0.0)
+    (DIRECTORY / f"{name}.case").write_bytes(dump_kept(kept))
 
 
 def main() -> None:

@@ -220,6 +220,7 @@ MATRIX = {
     "api/traces/<str:trace_id>": READ,
     "api/observations": Line(scope("read"), scope("observe")),
     "api/observations/<str:observation_id>": READ,
+    "api/observations/<str:observation_id>/file": Line(scope("observe"), wrong_method),
     "api/problems": READ,
     "api/problems/<str:problem_id>": Line(scope("read"), scope("triage")),
 }

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from django.db import connection
+from django.core.management import call_command
+from django.db import OperationalError, connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.utils import timezone
 
+from netviz import lease
 from netviz.core.observe.gather import GONE
+from netviz.core.observe.kept import load_kept
 from netviz.core.observe.orders import (
     Finish,
     Order,
@@ -29,10 +36,12 @@ from netviz.core.observe.sighting import Clocks
 from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.reports import mailbox
 from netviz.inventory.models import AuditEntry
-from netviz.observing import conversation, running
+from netviz.observing import conversation, queue, running
 from netviz.observing.models import Observation
 from netviz.observing.queue import LOST, ahead_of, shown
+from netviz.tracing.states import View
 from tests.core.sim.build import textbook
+from tests.live.observed_cases import DIRECTORY, read_recorded
 from tests.web.states import show
 
 
@@ -232,3 +241,78 @@ def test_a_failure_inside_is_an_end(
     monkeypatch.setattr(running, "predict", lambda *_: 1 // 0)
     found = finished()
     assert (found["status"], found["error"]) == ("failed", running.FAILED_INSIDE)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_end_waits_for_a_database_that_is_away(
+    finished: Callable[[], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen isn't lost with a database that is away for a while: writes in between are left out, the end waits."""
+    monkeypatch.setattr(lease, "RETRY_S", 0.01)
+    failures = iter([OperationalError("locked"), OperationalError("full")])
+
+    class Failing:
+        def __init__(self, mine: QuerySet[Observation]) -> None:
+            self._mine = mine
+
+        def update(self, **fields: Any) -> int:
+            if "finished_at" in fields and (failure := next(failures, None)) is not None:
+                raise failure
+            return self._mine.update(**fields)
+
+    def lease_of(pk: int) -> lease.Lease:
+        held = queue.lease_of(pk)
+        held.mine = Failing(held.mine)  # type: ignore[assignment]
+        return held
+
+    monkeypatch.setattr(running, "lease_of", lease_of)
+    monkeypatch.setattr(running, "predict", lambda *_: 1 // 0)
+    found = finished()
+    assert (found["status"], found["error"]) == ("failed", running.FAILED_INSIDE)
+    assert next(failures, None) is None
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("not_begun")
+def test_what_differs_is_kept_as_a_file(cluster: MemoryStore, operator: Client, tmp_path: Path) -> None:
+    """Who may observe downloads it, and `manage.py trace --state` predicts and compares again."""
+    data = (DIRECTORY / "input-drop.case").read_bytes()
+    ident = post(operator).json()["id"]
+    assert operator.get(f"/api/observations/{ident}").json()["file"] is None
+    assert operator.get(f"/api/observations/{ident}/file").status_code == 404
+    Observation.objects.filter(pk=ident).update(kept=data, kept_bytes=len(data))
+    address = operator.get(f"/api/observations/{ident}").json()["file"]
+    file = tmp_path / "observation.nvz"
+    file.write_bytes(operator.get(address).content)
+    assert file.read_bytes() == data
+    out = io.StringIO()
+    call_command("trace", "--state", str(file), stdout=out)
+    assert "nothing speaks against the others" in out.getvalue()
+    out = io.StringIO()
+    call_command("trace", "--state", str(file), "--json", stdout=out)
+    assert json.loads(out.getvalue())["observation"]["contradictions"] == 0
+    out = io.StringIO()
+    call_command("trace", "--state", str(file), "--from", "p1", "--to", "10.244.0.4", "--json", stdout=out)
+    assert "observation" not in json.loads(out.getvalue())
+    file.write_bytes(data[:-20])
+    err = io.StringIO()
+    with pytest.raises(SystemExit):
+        call_command("trace", "--state", str(file), stderr=err)
+    assert "damaged" in err.getvalue()
+
+
+def test_a_disagreement_is_kept_if_its_file_says_the_same() -> None:
+    """A file that judges otherwise would report nothing."""
+    kept = read_recorded("delivered")
+    state = kept.cluster()
+    view = View(state, {})
+    assert running._kept(view, list(state.nodes), kept.evidence, kept.flow) == {}
+    missing = msgspec.structs.replace(kept.evidence, sightings=kept.evidence.sightings[1:])
+    found = running._kept(view, list(state.nodes), missing, kept.flow)
+    again = load_kept(found["kept"]).judged()[1]
+    assert again.nearest.contradictions == 1
+    assert running.found(again, missing) == (
+        "differs",
+        "The kernels did otherwise than predicted in 1 place, first on the way there at eth0 on "
+        f"{kept.evidence.sender}.",
+    )

@@ -15,6 +15,7 @@ from django.utils import timezone
 from redis.exceptions import ConnectionError as RedisGone
 
 from lab.stack import wait_until
+from netviz import lease
 from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory.models import Collector
 from netviz.inventory.service import enrol
@@ -194,7 +195,7 @@ def test_a_result_waits_for_a_database_that_is_away(
     run = accepted()
     claim = take(run.pk)
     assert claim is not None
-    mine, failures = claim._mine, iter([OperationalError("locked"), OperationalError("full")])
+    mine, failures = claim.mine, iter([OperationalError("locked"), OperationalError("full")])
 
     class Failing:
         def update(self, **fields: Any) -> int:
@@ -202,16 +203,16 @@ def test_a_result_waits_for_a_database_that_is_away(
                 raise failure
             return mine.update(**fields)
 
-    monkeypatch.setattr(claims, "RETRY_S", 0.01)
-    monkeypatch.setattr(claims, "connection", type("Kept", (), {"close": lambda: None}))
-    monkeypatch.setattr(claim, "_mine", Failing())
+    monkeypatch.setattr(lease, "RETRY_S", 0.01)
+    monkeypatch.setattr(lease, "connection", type("Kept", (), {"close": lambda: None}))
+    monkeypatch.setattr(claim, "mine", Failing())
     assert claim.finish(status="done")
     assert now(run).status == "done"
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_lease_is_renewed_while_its_worker_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "RENEW_S", 0.02)
+    monkeypatch.setattr(lease, "RENEW_S", 0.02)
     run = accepted()
     claim = take(run.pk)
     assert claim is not None
@@ -225,7 +226,7 @@ def test_a_lease_is_renewed_while_its_worker_lives(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.django_db(transaction=True)
 def test_a_run_that_takes_for_ever_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "RENEW_S", 0.02)
+    monkeypatch.setattr(lease, "RENEW_S", 0.02)
     monkeypatch.setattr(claims, "LONGEST_S", 0.1)
     run = accepted()
     claim = take(run.pk)

@@ -219,6 +219,7 @@ def _path(
             last_at[place] = step.seq
             if (found := ruled(step, place, heard) or tracked(step, place, heard)) is not None:
                 by_seq[step.seq] = _with_rule(step, found, by_seq.get(step.seq), seen.watched)
+    extra = [_after_heard(one, by_seq) for one in extra]
     extra += [Extra(last_at.get(one.place, last.seq), rule=one) for one in unpredicted(said, heard)]
     shown = implied(path, crossed, agreed, _taken_at_end(path, kinds, seen))
     if kinds == _FORWARD:
@@ -226,6 +227,17 @@ def _path(
     steps = [step for hop in path.hops for step in hop.steps]
     matches = tuple(by_seq.get(step.seq) or _implied(step, shown.get(step.seq, "")) for step in steps)
     return PathMatch(matches, tuple(extra), laid.aside)
+
+
+def _after_heard(extra: Extra, by_seq: Mapping[int, Match]) -> Extra:
+    """Put what was seen instead behind the verdicts that agree before it, up to the next step that crosses or ends."""
+    after = extra.after
+    for seq in sorted(seq for seq in by_seq if seq > after):
+        match = by_seq[seq]
+        if match.rule is None or match.status != "agree" or match.sighting is not None:
+            break
+        after = seq
+    return msgspec.structs.replace(extra, after=after)
 
 
 def _implied(step: Step, by: str) -> Match:

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from netviz.core.model.addr import format_mac
-from netviz.core.observe.evidence import Evidence, node_of
+from netviz.core.observe.evidence import Evidence, node_of, place_name
 from netviz.core.observe.match import Extra, Match, Observation, PathMatch
 from netviz.core.observe.sighting import RuleEvent, Sighting
 from netviz.core.plain import plain
 from netviz.core.sim.outcome import outcome_of
 from netviz.core.sim.render import OUTCOMES, render_flow
-from netviz.core.sim.trace import Path, Trace
+from netviz.core.sim.trace import Path, Trace, display_name, pod_name
 from netviz.core.sim.words.step import decision, why
+from netviz.core.state.node import ClusterState
 
 
 def observed_json(
@@ -163,6 +164,15 @@ def render_observation(
 ) -> str:
     """Render both side by side: a line a step. `names` has the namespaces' names for people by their keys."""
     return "\n".join(map(plain, _lines(trace, observation, evidence, cannot, names))) + "\n"
+
+
+def names_of(cluster: ClusterState) -> dict[str, str]:
+    """Name a cluster's namespaces for people: their node and pod, by their keys."""
+    return {
+        place_name(key): f"{key.node} / {pod_name(ns.netns) or display_name(ns.netns) or key}"
+        for node in cluster.nodes.values()
+        for key, ns in node.netns.items()
+    }
 
 
 def _lines(

@@ -17,7 +17,7 @@ from netviz.core.model.netfilter import Body, encode_body, encoded_digest
 from netviz.core.state.bodies import Encoded, EncodedBodies
 from netviz.core.state.delta import NodeDelta, diff
 from netviz.core.state.door import UNREADABLE, fold, read_delta, sift
-from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.node import BODY_SECTIONS, ClusterState, NodeState
 from netviz.core.state.objects import cluster_of
 from netviz.core.wire.codec import compress_little, inflate
 from netviz.core.wire.errors import RemoteProtocolError
@@ -76,6 +76,20 @@ def dump_nvz(state: NodeState, bodies: Iterable[Body], taken_at_s: float) -> byt
     data = MAGIC + zlib.compress(raw, 6)
     # Huffman codes alone make it 8 times smaller at most, so that it may be read.
     return data if len(raw) <= _max_inflated(len(data)) else MAGIC + compress_little(raw)
+
+
+def dump_node(cluster: ClusterState, node: str, taken_at_s: float) -> bytes:
+    """Encode one node of a cluster. Raises: KeyError."""
+    state = cluster.nodes[node]
+    digests = {
+        record.body
+        for ns in state.netns.values()
+        for section in BODY_SECTIONS
+        for record in getattr(ns, section).values()
+        if record.body
+    }
+    bodies = [cluster.bodies[digest] for digest in sorted(digests) if digest in cluster.bodies]
+    return dump_nvz(state, bodies, taken_at_s)
 
 
 def load_nvz(data: bytes) -> tuple[Capture, NodeState]:

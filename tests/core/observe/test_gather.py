@@ -9,11 +9,12 @@ from netviz.core.observe import orders
 from netviz.core.observe.clocks import in_line
 from netviz.core.observe.evidence import Evidence, Kernel, Source, judge, node_of
 from netviz.core.observe.gather import GONE, Gathering
+from netviz.core.observe.kept import Kept
 from netviz.core.observe.orders import Finished, News, Ready, Refused, Report
 from netviz.core.observe.sighting import Clocks, Sighting
 from netviz.core.sim.trace import Path, Trace
 from netviz.core.sim.walk import simulate
-from tests.live.observed_cases import Recorded, read_recorded
+from tests.live.observed_cases import read_recorded
 
 OTHER = "other"
 SLOW_NS = 2_000_000
@@ -50,7 +51,7 @@ def reports(evidence: Evidence, ahead_ns: int = 0) -> list[tuple[str, Report, in
     return said
 
 
-def gathered(recorded: Recorded, ahead_ns: int = 0) -> tuple[Gathering, Evidence]:
+def gathered(recorded: Kept, ahead_ns: int = 0) -> tuple[Gathering, Evidence]:
     evidence = recorded.evidence
     number = evidence.sightings[0].frame.number
     gathering = Gathering(recorded.flow, number, {evidence.sender: "one", OTHER: "two"})

@@ -7,11 +7,12 @@ import pytest
 
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.evidence import Evidence, Kernel, Source, judge
+from netviz.core.observe.kept import Kept
 from netviz.core.observe.match import Match, Observation
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState, NetnsState
-from tests.live.observed_cases import CASES, Recorded, read_recorded
+from tests.live.observed_cases import CASES, read_recorded
 
 # Steps that could be seen, by device, with what nftables said, and the status.
 CROSSED = ["eth0 agree", "veth1 agree", "veth2 agree", "eth0 agree"]
@@ -49,7 +50,7 @@ EXPECTED = {
 }
 
 
-def judged(recorded: Recorded, cluster: ClusterState | None = None) -> tuple[Trace, Observation]:
+def judged(recorded: Kept, cluster: ClusterState | None = None) -> tuple[Trace, Observation]:
     cluster = cluster if cluster is not None else recorded.cluster()
     trace = simulate(cluster, recorded.flow)
     return trace, judge(cluster, trace, recorded.evidence)

@@ -8,6 +8,8 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import DatabaseError
 
+from netviz.core.observe.cannot import ALWAYS_UNSEEN
+from netviz.core.observe.render import names_of, observed_json, render_observation
 from netviz.core.plain import plain
 from netviz.core.sim.counted import with_counts
 from netviz.core.sim.render import render_text, trace_json
@@ -18,7 +20,7 @@ from netviz.tracing.doubt import clock
 from netviz.tracing.offline import OfflineCommand
 from netviz.tracing.predict import CannotTrace, describe, iso, resolve
 from netviz.tracing.request import TraceRequest
-from netviz.tracing.states import View, of_files, past
+from netviz.tracing.states import View, observation_in, of_files, past
 
 # The options that are a request's fields.
 ASKED = ("source", "target", "proto", "sport", "dport", "length", "df")
@@ -33,7 +35,12 @@ class Command(OfflineCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
         states = parser.add_mutually_exclusive_group(required=True)
-        states.add_argument("--state", action="append", metavar="FILE.nvz", help="one for each node")
+        states.add_argument(
+            "--state",
+            action="append",
+            metavar="FILE.nvz",
+            help="one for each node, or an observation's file, which is judged again where no ends are named",
+        )
         states.add_argument(
             "--at", metavar="TIME", help="all nodes at this time, from the server's journal: ISO 8601, UTC"
         )
@@ -41,11 +48,9 @@ class Command(OfflineCommand):
             "--objects", metavar="DIR", help="the Kubernetes API's lists, as *.json or *.json.gz"
         )
         parser.add_argument(
-            "--from", dest="source", required=True, metavar="SRC", help="pod, namespace, node, IP or workload"
+            "--from", dest="source", metavar="SRC", help="pod, namespace, node, IP or workload"
         )
-        parser.add_argument(
-            "--to", dest="target", required=True, metavar="DST", help="pod, IP or service, also with :PORT"
-        )
+        parser.add_argument("--to", dest="target", metavar="DST", help="pod, IP or service, also with :PORT")
         parser.add_argument("--proto", default="tcp", choices=("tcp", "udp", "icmp", "auto"))
         parser.add_argument("--sport", type=int, metavar="N")
         parser.add_argument(
@@ -66,6 +71,13 @@ class Command(OfflineCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Trace and print."""
+        if options["source"] is None and options["target"] is None and self._judge_again(options):
+            return
+        missing = [
+            name for name, field in (("--from", "source"), ("--to", "target")) if options[field] is None
+        ]
+        if missing:
+            self.fail(f"the following arguments are required: {', '.join(missing)}")
         try:
             request = TraceRequest(**{name: options[name] for name in ASKED})
             view = self._view(options)
@@ -81,6 +93,24 @@ class Command(OfflineCommand):
         else:
             self.stdout.write(render_text(trace, detailed=options["verbosity"] > 1), ending="")
             self.stdout.write(f"\n{plain(_moments(view))}")
+
+    def _judge_again(self, options: dict[str, Any]) -> bool:
+        """Print what an observation's file says, predicted anew; tell whether there is one."""
+        try:
+            kept = observation_in(options["state"] or ())
+            if kept is None:
+                return False
+            trace, observation = kept.judged()
+        except NvzError as err:
+            self.fail(str(err))
+        if options["json"]:
+            found = observed_json(trace_json(trace), observation, kept.evidence, ALWAYS_UNSEEN)
+            self.stdout.write(json.dumps(found, indent=2))
+        else:
+            names = names_of(kept.cluster())
+            text = render_observation(trace, observation, kept.evidence, ALWAYS_UNSEEN, names)
+            self.stdout.write(text, ending="")
+        return True
 
 
 def _moments(view: View) -> str:
