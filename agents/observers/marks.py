@@ -22,15 +22,15 @@ from netviz.core.sim.trace import Flow
 
 Says = Literal["", "forward", "reply", "error"]
 _ETHERNET_BYTES = 14
-_SYN, _RST, _SYN_ACK, _OF_SYN = b"\x02", b"\x04", b"\x12", b"\x17"
+# Flags of TCP, with and without those of ECN. Whole bytes: nft 1.0.6 can't list rules that compare some bits of a tunnel's.
+_SYN, _ANSWER = (b"\x02", b"\xc2"), (b"\x12", b"\x52", b"\x14", b"\x04")
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Bytes at an offset of the transport header; where `mask` isn't empty, its bits alone count."""
+    """Bytes at an offset of the transport header."""
 
     offset: int
     value: bytes
-    mask: bytes = b""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ class _Inner:
         self._header = 40 if is_v6 else 20
         self._src, self._dst = (8, 24) if is_v6 else (12, 16)
         self._protocol = 6 if is_v6 else 9
-        self._version = Part(0, b"\x60", b"\xf0") if is_v6 else Part(0, b"\x45")
+        self._is_v6 = is_v6
 
     def wrapped(self, at: int) -> Iterator[tuple[Says, tuple[Part, ...]]]:
         """Yield what the probe, its answers and errors about it are known by in a tunnel, those first that are sure."""
@@ -103,9 +103,10 @@ class _Inner:
         of_proto = self._ip(at, flow.proto)
         if flow.proto == IPPROTO_TCP:
             from_sender = Part(at + self._src, flow.src), Part(transport, self._port)
-            yield "forward", (*of_proto, *from_sender, Part(transport + 13, _SYN, _OF_SYN))
-            for flags in (_SYN_ACK, _RST):
-                yield "reply", (*of_proto, *to_sender, Part(transport + 13, flags, flags))
+            for flags in _SYN:
+                yield "forward", (*of_proto, *from_sender, Part(transport + 13, flags))
+            for flags in _ANSWER:
+                yield "reply", (*of_proto, *to_sender, Part(transport + 13, flags))
             return
         if flow.proto == IPPROTO_UDP:
             yield "reply", (*of_proto, *to_sender)
@@ -117,8 +118,8 @@ class _Inner:
         yield "forward", (*of_proto, Part(transport + 8, cookie(FORWARD, self._number)))
 
     def _ip(self, at: int, proto: int) -> tuple[Part, ...]:
-        version = msgspec.structs.replace(self._version, offset=at)
-        return version, Part(at + self._protocol, bytes([proto]))
+        length = () if self._is_v6 else (Part(at, b"\x45"),)
+        return *length, Part(at + self._protocol, bytes([proto]))
 
     def error(self, transport: int) -> tuple[Part, ...]:
         """Return the parts of an ICMP error that quotes the probe, whose transport header begins at an offset."""

@@ -55,7 +55,8 @@ _REGISTER, _L4PROTO, _NFTRACE, _TRANSPORT = 1, 16, 12, 2
 _HOOKS = {"prerouting": 0, "output": 3}
 _TRACKED = {f"tracked-{name}": hook for name, hook in _HOOKS.items()}
 _SAYS = "probe-"  # how the names of chains begin that have a packet traced and say what it is
-_GOTO = -4
+_LOOK = "others"  # our chain that finds what has too little in a message
+_JUMP, _GOTO = -3, -4
 _KINDS: dict[int, RuleKind] = {1: "policy", 2: "return", 3: "rule"}
 _VERDICTS = {
     0: "drop",
@@ -87,10 +88,9 @@ def _value(kind: int, data: bytes) -> bytes:
     return _nest(kind, attr(1, data))
 
 
-def _goto(chain: str) -> bytes:
-    return _expr(
-        "immediate", attr(1, _be32(0)), _nest(2, _nest(2, attr(1, _be32(_GOTO)), text_attr(2, chain)))
-    )
+def _to(verdict: int, chain: str) -> bytes:
+    to = attr(1, _be32(verdict)) + text_attr(2, chain)
+    return _expr("immediate", attr(1, _be32(0)), _nest(2, _nest(2, to)))
 
 
 _SET_NFTRACE = _expr("immediate", attr(1, _be32(_REGISTER)), _value(2, b"\x01")) + _expr(
@@ -99,31 +99,25 @@ _SET_NFTRACE = _expr("immediate", attr(1, _be32(_REGISTER)), _value(2, b"\x01"))
 
 
 def _compare(part: Part) -> bytes:
-    """Make the expressions that compare bytes of the transport header, of which `mask` says which count."""
-    register, length = attr(1, _be32(_REGISTER)), _be32(len(part.value))
-    found = _expr(
-        "payload", register, attr(2, _be32(_TRANSPORT)), attr(3, _be32(part.offset)), attr(4, length)
+    """Make the expressions that compare bytes of the transport header."""
+    register, length = attr(1, _be32(_REGISTER)), attr(4, _be32(len(part.value)))
+    where = attr(2, _be32(_TRANSPORT)) + attr(3, _be32(part.offset)) + length
+    return _expr("payload", register, where) + _expr(
+        "cmp", register, attr(2, _be32(0)), _value(3, part.value)
     )
-    if part.mask:
-        masked = register + attr(2, _be32(_REGISTER)) + attr(3, length)
-        found += _expr("bitwise", masked, _value(4, part.mask), _value(5, bytes(len(part.mask))))
-    return found + _expr("cmp", register, attr(2, _be32(0)), _value(3, part.value))
 
 
-def _rule(table: str, chain: str, mark: Mark) -> bytes:
-    """Make the rule: l4proto, the mark's bytes, then to the chain that says what it is, or meta nftrace set 1."""
+def _rule(mark: Mark) -> bytes:
+    """Make a rule's expressions: l4proto, the mark's bytes, then to the chain that says what it is, or meta nftrace set 1."""
     register = attr(1, _be32(_REGISTER))
-    exprs = [
-        _expr("meta", register, attr(2, _be32(_L4PROTO))),
-        _expr("cmp", register, attr(2, _be32(0)), _value(3, bytes([mark.proto]))),
-        *(_compare(part) for part in mark.parts),
-        _goto(_SAYS + mark.says) if mark.says else _SET_NFTRACE,
-    ]
-    return _in_chain(table, chain, *exprs)
-
-
-def _in_chain(table: str, chain: str, *exprs: bytes) -> bytes:
-    return text_attr(1, table) + text_attr(2, chain) + _nest(4, *exprs)
+    return b"".join(
+        [
+            _expr("meta", register, attr(2, _be32(_L4PROTO))),
+            _expr("cmp", register, attr(2, _be32(0)), _value(3, bytes([mark.proto]))),
+            *(_compare(part) for part in mark.parts),
+            _to(_GOTO, _SAYS + mark.says) if mark.says else _SET_NFTRACE,
+        ]
+    )
 
 
 def _chain(table: str, name: str, hook: int, priority: int) -> bytes:
@@ -140,10 +134,15 @@ def batch(table: str, wanted: Sequence[Mark]) -> tuple[bytes, int]:
             (NFT_MSG_NEWCHAIN, 0, _chain(table, name, hook, priority)) for name, hook in hooks.items()
         ]
     says = sorted({_SAYS + mark.says for mark in wanted if mark.says})
-    messages += [(NFT_MSG_NEWCHAIN, 0, text_attr(1, table) + text_attr(3, name)) for name in says]
-    messages += [(NFT_MSG_NEWRULE, _NLM_F_APPEND, _in_chain(table, name, _SET_NFTRACE)) for name in says]
+    rules = [(name, _SET_NFTRACE) for name in says]
+    rules += [(_LOOK, _rule(mark)) for mark in wanted if mark.says]
+    for hook in _HOOKS:
+        rules += [(hook, _rule(mark)) for mark in wanted if not mark.says]
+        rules.append((hook, _to(_JUMP, _LOOK)))
+    messages += [(NFT_MSG_NEWCHAIN, 0, text_attr(1, table) + text_attr(3, name)) for name in (*says, _LOOK)]
     messages += [
-        (NFT_MSG_NEWRULE, _NLM_F_APPEND, _rule(table, name, mark)) for name in _HOOKS for mark in wanted
+        (NFT_MSG_NEWRULE, _NLM_F_APPEND, text_attr(1, table) + text_attr(2, chain) + _nest(4, exprs))
+        for chain, exprs in rules
     ]
     flags = NLM_F_REQUEST | NLM_F_ACK | _NLM_F_CREATE
     subsystem = b"\0\0" + NFNL_SUBSYS_NFTABLES.to_bytes(2, "big")

@@ -59,13 +59,8 @@ def said(wanted: list[Mark], proto: int, transport: bytes) -> str | None:
     """What the first mark that has all its parts says; None where none has."""
 
     def has(mark: Mark) -> bool:
-        for part in mark.parts:
-            found = transport[part.offset :][: len(part.value)]
-            if part.mask:
-                found = bytes(one & other for one, other in zip(found, part.mask, strict=False))
-            if found != part.value:
-                return False
-        return mark.proto == proto
+        parts = mark.parts
+        return mark.proto == proto and all(transport[one.offset :].startswith(one.value) for one in parts)
 
     return next((mark.says for mark in wanted if has(mark)), None)
 

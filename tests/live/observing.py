@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from lab.stack import Stack
@@ -18,8 +19,10 @@ LONGEST_S = 60.0
 class Asker:
     """One who observes."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, keep: Path | None = None) -> None:
+        """`keep`: put the files of what differs there."""
         self._stack = stack
+        self._keep = keep
 
     def get(self, path: str) -> Any:
         """GET a path's JSON."""
@@ -53,6 +56,10 @@ class Asker:
                 states.append(found["status"])
             time.sleep(0.02)
             found = self.get(f"/api/observations/{found['id']}")
+        if self._keep is not None and found["file"] is not None:
+            status, data = self._stack.get(found["file"])
+            assert status == 200
+            (self._keep / f"{time.time_ns()}.nvz").write_bytes(data)
         return found
 
     def when_predicted(self, is_so: Callable[[Any], bool], source: str, target: str, **more: Any) -> Any:

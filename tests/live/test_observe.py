@@ -18,10 +18,15 @@ import pytest
 from agents.__main__ import build_parser, main
 from agents.kernel import Kernel
 from agents.observers import nft_trace, observer, session, tracefs
+from agents.observers.marks import marks
+from agents.observers.nft_trace import batch
 from agents.observers.packets import PacketSockets
 from agents.observers.tracefs import PREFIX, TraceInstance, _mounted, remove_remains
 from agents.options import make_collectors
+from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.sighting import OWN_TABLES
+from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
+from netviz.core.sim.trace import Flow
 from tests.core.observe.test_recorded import CROSSED, EXPECTED, took_one_branch, visible
 from tests.live.node_rig import Node
 from tests.live.observed_cases import CASES, P2, network, run_case, where
@@ -241,6 +246,30 @@ def test_tables_go_with_their_process(node: Node) -> None:
                 assert time.monotonic() < limit
         finally:
             holder.kill()
+
+
+@pytest.mark.parametrize("v6", [False, True])
+@pytest.mark.parametrize("proto", [IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP])
+def test_nft_can_list_what_we_add(node: Node, proto: int, v6: bool) -> None:
+    """Others' tools read our rules, too."""
+    address = bytes(range(16 if v6 else 4))
+    icmp = IPPROTO_ICMPV6 if v6 and proto == IPPROTO_ICMP else proto
+    data, answers = batch("netviz-try", marks(Flow(NetnsKey("n", 1, 1), address, address, icmp), 4000, 7))
+    program = f"""
+import os, socket, subprocess
+from agents.observers.nft_trace import _check
+sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+sock.send({data!r})
+_check(sock, {answers})
+print(subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout.count("goto probe-"))
+"""
+    listed = subprocess.run(
+        ["ip", "netns", "exec", f"{node.base}-p1", sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert int(listed.stdout) > 20
 
 
 def test_no_table_is_left(node: Node) -> None:
