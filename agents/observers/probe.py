@@ -120,7 +120,7 @@ class Probe:
         except BlockingIOError:
             return ""
         except OSError as error:
-            return _name(error)
+            return "" if error.errno == errno.ENOTCONN else _name(error)  # it is still connecting
         return "answer" if self._is_answer(data) else ""
 
     def _is_answer(self, data: bytes) -> bool:

@@ -255,21 +255,21 @@ def test_nft_can_list_what_we_add(node: Node, proto: int, v6: bool) -> None:
     address = bytes(range(16 if v6 else 4))
     icmp = IPPROTO_ICMPV6 if v6 and proto == IPPROTO_ICMP else proto
     data, answers = batch("netviz-try", marks(Flow(NetnsKey("n", 1, 1), address, address, icmp), 4000, 7))
-    program = f"""
-import os, socket, subprocess
+    program = """
+import socket, subprocess, sys
 from agents.observers.nft_trace import _check
 sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
-sock.send({data!r})
-_check(sock, {answers})
-print(subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout.count("goto probe-"))
+sock.send(sys.stdin.buffer.read())
+_check(sock, int(sys.argv[1]))
+print(subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout)
 """
     listed = subprocess.run(
-        ["ip", "netns", "exec", f"{node.base}-p1", sys.executable, "-c", program],
+        ["ip", "netns", "exec", f"{node.base}-p1", sys.executable, "-c", program, str(answers)],
+        input=data,
         check=True,
         capture_output=True,
-        text=True,
     )
-    assert int(listed.stdout) > 20
+    assert listed.stdout.count(b"goto probe-") > 20
 
 
 def test_no_table_is_left(node: Node) -> None:
