@@ -88,7 +88,9 @@ def lay_beside(
     if path.disposition is Disposition.LOOP:
         left = left[: len(expected)]  # it goes on until its TTL is used up
     if isinstance(last.what, Bridge) and last.action == "drop" and last.what.lookup == "flood":
-        left = left[: len(expected)]  # nobody's frame: its copies go on by every tunnel of the bridge
+        # nobody's frame: its copies go on by every tunnel of the bridge
+        aside += tuple(left[len(expected) :])
+        left = left[: len(expected)]
     here = Crossing(naming(path.hops[-1].netns), last.dev, False)
     if path.disposition not in ARRIVED and len(left) == len(expected) + 1 and left[-1].crossing == here:
         before_drop = left.pop()  # seen before the hook or the check that dropped it

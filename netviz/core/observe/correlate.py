@@ -8,7 +8,8 @@ nothing alone. What is `certain` here:
   it is that, and nobody else's. Of several it is the one at the address of the packet's crossing before or after,
   with no other event of that address between. Not so when anything was lost.
 - A free: it has the address of the frame's last crossing, no event of another packet lies between, and the frame was
-  seen nowhere afterwards.
+  seen nowhere afterwards. Where several events may be that crossing, and each of these packets was freed so with the same
+  reason, it was freed with that reason, whichever it is.
 
 Everything else that may be the probe's is `ambiguous`.
 
@@ -45,7 +46,7 @@ class Crossed(msgspec.Struct, frozen=True):
 
     event: Event
     join: Join
-    others: int = 0
+    others: tuple[Event, ...] = ()
 
 
 class Freed(msgspec.Struct, frozen=True):
@@ -140,7 +141,8 @@ def _crossings(
     found = {position: Crossed(events[number], CERTAIN) for position, number in settled.items()}
     for position, numbers in open_.items():
         if numbers:
-            found[position] = Crossed(events[min(numbers)], AMBIGUOUS, len(numbers) - 1)
+            first, *others = sorted(numbers)
+            found[position] = Crossed(events[first], AMBIGUOUS, tuple(events[number] for number in others))
     return found
 
 
@@ -207,8 +209,12 @@ def _frees(
     sending: tuple[int, int, int] | None,
 ) -> Iterable[Freed]:
     """Follow each address through the events, in the order of time."""
-    owner = {id(one.event): (position, one.join) for position, one in crossed.items()}
-    last_of = _last_by_kind(sightings)
+    ends = _ends(events)
+    owner = {
+        id(one.event): (position, CERTAIN if _end_alike(one, ends) and not lost else one.join)
+        for position, one in crossed.items()
+    }
+    going_on = _going_on(sightings)
     held: dict[int, tuple[Event, int, Join] | None] = {}
     for event in events:
         if event.crosses:
@@ -221,18 +227,48 @@ def _frees(
             continue
         if holder is not None and event.at_ns - holder[0].at_ns < FORGET_NS:
             position, join = holder[1], holder[2]
-            went_on = last_of[sightings[position].frame.kind] != position
-            yield Freed(event, sightings[position], AMBIGUOUS if lost or went_on else join)
+            yield Freed(event, sightings[position], AMBIGUOUS if lost or position in going_on else join)
         elif holder is None and sending is not None and _may_be_unseen(event, sending):
             yield Freed(event, None, AMBIGUOUS)
 
 
-def _last_by_kind(sightings: Sequence[Sighting]) -> dict[str, int]:
-    """Return the position of what was seen last of a probe, of its answer and of errors, without retransmissions."""
-    found: dict[str, int] = {}
+def _ends(events: Sequence[Event]) -> dict[int, Event]:
+    """Map each crossing's event, by its identity, to what came next at its address."""
+    last: dict[int, Event] = {}
+    found = {}
+    for event in events:
+        if event.skb in last:
+            found[id(last.pop(event.skb))] = event
+        if event.crosses:
+            last[event.skb] = event
+    return found
+
+
+def _end_alike(crossed: Crossed, ends: Mapping[int, Event]) -> bool:
+    """Tell whether all that may be a crossing were freed next, with one reason."""
+    found = [ends.get(id(event)) for event in (crossed.event, *crossed.others)]
+    reasons = {end.reason if end is not None and end.point == "skb:kfree_skb" else "" for end in found}
+    return len(reasons) == 1 and "" not in reasons
+
+
+def _going_on(sightings: Sequence[Sighting]) -> set[int]:
+    """Return the positions after which the packet was seen, without retransmissions.
+
+    What came in goes on through its own namespace, or ends there; where copies are seen elsewhere says nothing of it.
+    """
+    found: set[int] = set()
     for kind in {sighting.frame.kind for sighting in sightings}:
-        last = first_sending([sighting for sighting in sightings if sighting.frame.kind == kind])[-1]
-        found[kind] = next(position for position, sighting in enumerate(sightings) if sighting is last)
+        mine = [number for number, sighting in enumerate(sightings) if sighting.frame.kind == kind]
+        known = {id(one) for one in first_sending([sightings[number] for number in mine])}
+        places: set[str] = set()
+        is_later = False
+        for number in reversed(mine):
+            one = sightings[number]
+            if one.place in places or (one.out and is_later):
+                found.add(number)
+            if id(one) in known:
+                places.add(one.place)
+                is_later = True
     return found
 
 

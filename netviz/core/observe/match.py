@@ -23,14 +23,15 @@ from netviz.core.observe.align import ARRIVED, Laid, Row, first_sending, lay_bes
 from netviz.core.observe.correlate import AMBIGUOUS, Correlation, Crossed, Freed
 from netviz.core.observe.crossing import Copies, Naming, copies_of
 from netviz.core.observe.implied import ANSWER, SENT, TOLD, implied
-from netviz.core.observe.rules import Ruled, ruled, tracked, unpredicted
+from netviz.core.observe.rules import Ruled, ruled, tracked, unordered, unpredicted
 from netviz.core.observe.sighting import Crossing, Event, RuleEvent, Sighting
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, TH_RST, Packet
-from netviz.core.sim.steps import Encap, Mtu
+from netviz.core.sim.steps import Bridge, Encap, Mtu
 from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
 
 Status = Literal["agree", "disagree", "ambiguous", "not_seen", "lost"]
 _FORWARD, _ANSWER = ("forward",), ("reply", "error")
+COPIES = "its copies"
 _PASSED = (Disposition.DELIVERED, Disposition.LEFT_NETWORK)
 
 
@@ -212,15 +213,22 @@ def _path(
     else:
         extra += [Extra(after, one.after, one.event) for one in freed if _contradicts(path, one)]
     said = [event for event in seen.rules if event.frame.kind in kinds]
-    heard, last_at = list(said), dict[str, int]()
+    heard, last_at, either = list(said), dict[str, int](), unordered(path)
     for hop in path.hops:
         place = naming(hop.netns)
         for step in hop.steps:
             last_at[place] = step.seq
-            if (found := ruled(step, place, heard) or tracked(step, place, heard)) is not None:
+            found = ruled(step, place, heard) or tracked(step, place, heard)
+            if found is not None and not (found.status == "not_seen" and step.seq in either):
                 by_seq[step.seq] = _with_rule(step, found, by_seq.get(step.seq), seen.watched)
     extra = [_after_heard(one, by_seq) for one in extra]
-    extra += [Extra(last_at.get(one.place, last.seq), rule=one) for one in unpredicted(said, heard)]
+    copies = copies_of(path, naming)
+    of_copies = copies.flooded | copies.served
+    extra += [
+        Extra(last_at.get(one.place, last.seq), rule=one)
+        for one in unpredicted(said, heard)
+        if one.place not in of_copies and not copies.anywhere
+    ]
     shown = implied(path, crossed, agreed, _taken_at_end(path, kinds, seen))
     if kinds == _FORWARD:
         shown[path.hops[0].steps[0].seq] = SENT
@@ -311,6 +319,9 @@ def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, seen: 
         said = certain.event.reason
         why = "" if said == reason else f"dropped for {said}, predicted {reason}"
         return Match(step, "disagree" if why else "agree", True, why, certain.after, certain.event)
+    if isinstance(step.what, Bridge) and step.what.lookup == "flood":
+        # Its copies go on, and end wherever they do; that nobody takes any is seen by what isn't seen after them.
+        return Match(step, "agree", True, by=COPIES) if laid.aside else Match(step, "not_seen", False)
     possible = next((one for one in mine if one.event.reason == reason), None)
     if possible is not None:
         return Match(step, "ambiguous", True, "", possible.after, possible.event)

@@ -18,7 +18,7 @@ import msgspec
 from netviz.core.model.netfilter import NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6
 from netviz.core.observe.sighting import RuleEvent
 from netviz.core.sim.steps import Conntrack, HookVerdict
-from netviz.core.sim.trace import Step
+from netviz.core.sim.trace import Path, Step
 
 _FAMILIES = (NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6)
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
@@ -71,6 +71,23 @@ def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
         by = f"rule {other.handle}" if other.kind == "rule" else "the policy"
         return Ruled("disagree", f"{other.verdict} by {by} of chain {other.chain}", other)
     return Ruled("not_seen")
+
+
+def unordered(path: Path) -> frozenset[int]:
+    """Return the steps of nftables' chains that a legacy table's of the same priority may precede, by their numbers.
+
+    Which comes first is the one that was registered later, and nothing tells which that is.
+    Source: net/netfilter/core.c, nf_hook_entries_grow (Linux 6.18).
+    """
+    groups: dict[tuple[int, str, int], list[tuple[int, bool]]] = {}
+    for number, hop in enumerate(path.hops):
+        for step in hop.steps:
+            what = step.what
+            if isinstance(what, HookVerdict) and what.chain is not None:
+                group = groups.setdefault((number, what.hook, what.chain.chain.priority), [])
+                group.append((step.seq, what.chain.legacy))
+    mixed = [group for group in groups.values() if any(legacy for _, legacy in group)]
+    return frozenset(seq for group in mixed for seq, legacy in group if not legacy)
 
 
 def tracked(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:

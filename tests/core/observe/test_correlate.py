@@ -69,9 +69,21 @@ def test_another_packet_of_the_same_length_and_device_name() -> None:
     found = correlate(PATH, [*EVENTS, foreign], CLOCKS, lost=False)
     assert (found.crossed[0].event.skb, found.crossed[0].join) == (1, CERTAIN)
     alone = correlate(PATH[:1], [EVENTS[0], foreign], CLOCKS, lost=False)
-    assert (alone.crossed[0].join, alone.crossed[0].others) == (AMBIGUOUS, 1)
+    assert (alone.crossed[0].join, len(alone.crossed[0].others)) == (AMBIGUOUS, 1)
     (drop,) = correlate(PATH[:1], [EVENTS[0], foreign, freed(13, 1)], CLOCKS, lost=False).freed
     assert drop.join == AMBIGUOUS
+
+
+def test_copies_that_all_end_alike() -> None:
+    """A flooded frame reaches two places at devices of one name: whichever event is whose, both were freed for one reason."""
+    copies = (PATH[0], seen(14, "b", "eth0", False), seen(14, "c", "eth0", False))
+    events = [EVENTS[0], event(15, RX, 2, "eth0"), event(16, RX, 3, "eth0")]
+    ended = [freed(17, 2, "OTHERHOST"), freed(18, 3, "OTHERHOST")]
+    found = correlate(copies, [*events, *ended], CLOCKS, lost=False)
+    assert {drop.join for drop in found.freed} == {CERTAIN}
+    assert {drop.after for drop in found.freed} <= {copies[1], copies[2]}
+    other = correlate(copies, [*events, ended[0], freed(18, 3)], CLOCKS, lost=False)
+    assert {drop.join for drop in other.freed} == {AMBIGUOUS}
 
 
 def test_the_answer_follows_at_devices_of_the_same_names() -> None:
