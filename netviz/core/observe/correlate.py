@@ -209,12 +209,16 @@ def _frees(
     sending: tuple[int, int, int] | None,
 ) -> Iterable[Freed]:
     """Follow each address through the events, in the order of time."""
-    ends = _ends(events)
-    owner = {
-        id(one.event): (position, CERTAIN if _end_alike(one, ends) and not lost else one.join)
+    ends, going_on = _ends(events), _going_on(sightings)
+    alike = {
+        position: ends[id(one.event)]
         for position, one in crossed.items()
+        if one.others and not lost and position not in going_on and _end_alike(one, ends)
     }
-    going_on = _going_on(sightings)
+    yield from (Freed(event, sightings[position], CERTAIN) for position, event in alike.items())
+    owner = {
+        id(one.event): (position, one.join) for position, one in crossed.items() if position not in alike
+    }
     held: dict[int, tuple[Event, int, Join] | None] = {}
     for event in events:
         if event.crosses:
