@@ -21,7 +21,7 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 from msgspec import ValidationError
 
-from netviz.core.wire.kubernetes.api import ApiError, Page, Resource, error
+from netviz.core.wire.kubernetes.api import ApiError, Page, Resource, error, group_versions
 
 PAGE_OBJECTS = 500
 CONNECT_S = 10.0
@@ -31,6 +31,8 @@ WATCH_S = 300
 MAX_LINE_BYTES = 16 << 20
 MAX_PAGE_BYTES = 512 << 20
 MAX_ERROR_BYTES = 64 << 10
+NOT_FOUND = 404
+_JSON = "application/json"
 _METADATA = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
 
 
@@ -92,11 +94,10 @@ class Api:
         return self._client
 
     @asynccontextmanager
-    async def _get(self, resource: Resource, kind: str, **params: str) -> AsyncIterator[Any]:
-        headers = {"Accept": _METADATA.format(kind) if resource.metadata_only else "application/json"}
+    async def _get(self, path: str, accept: str = _JSON, **params: str) -> AsyncIterator[Any]:
         client = self._open()
         try:
-            async with client.stream("GET", resource.path, params=params, headers=headers) as response:
+            async with client.stream("GET", path, params=params, headers={"Accept": accept}) as response:
                 if response.status_code != 200:
                     raise await _refusal(response)
                 yield response
@@ -105,10 +106,20 @@ class Api:
         except (ConfigError, OSError) as err:  # a token file or an exec plugin that is gone
             raise Unanswered(" ".join(str(err).split())) from None
 
+    async def versions(self, resource: Resource) -> tuple[str, ...]:
+        """Ask in which versions a resource's group is there, the preferred one first; none: it isn't. Raises: ApiError."""
+        try:
+            async with self._get(resource.group_path) as response:
+                return group_versions(await _whole(response, MAX_ERROR_BYTES))
+        except Unanswered as err:
+            if err.code == NOT_FOUND:
+                return ()
+            raise
+
     async def page(self, resource: Resource, more: str) -> Page:
         """Get a page of a list: the first one, or the one that `more` stands for. Raises: ApiError."""
         params = {"limit": str(PAGE_OBJECTS), **({"continue": more} if more else {})}
-        async with self._get(resource, "List", **params) as response:
+        async with self._get(resource.path, _accept(resource, "List"), **params) as response:
             return resource.page(await _whole(response, MAX_PAGE_BYTES))
 
     async def watch(self, resource: Resource, version: str) -> AsyncGenerator[bytes | None, None]:
@@ -118,7 +129,7 @@ class Api:
         """
         params = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true"}
         params["timeoutSeconds"] = str(int(WATCH_S * random.uniform(0.5, 1.0)))
-        async with self._get(resource, "", **params) as response:
+        async with self._get(resource.path, _accept(resource, ""), **params) as response:
             yield None
             pending = b""
             async for chunk in response.aiter_bytes():
@@ -128,6 +139,10 @@ class Api:
                         yield line
                 if len(pending) > MAX_LINE_BYTES:
                     raise Unanswered(f"an event of {resource.name} of more than {MAX_LINE_BYTES >> 20} MiB")
+
+
+def _accept(resource: Resource, kind: str) -> str:
+    return _METADATA.format(kind) if resource.metadata_only else _JSON
 
 
 async def _whole(response: Any, most: int) -> bytes:

@@ -19,11 +19,11 @@ from contextlib import aclosing
 
 import msgspec
 
-from agents.kubernetes.client import Api, Unanswered
+from agents.kubernetes.client import NOT_FOUND, Api, Unanswered
 from agents.kubernetes.objects import ObjectsSource
 from agents.source import Sink
 from netviz.core.state.node import SectionStatus
-from netviz.core.wire.kubernetes.api import RESOURCES, ApiError, Resource
+from netviz.core.wire.kubernetes.api import RESOURCES, ApiError, Page, Resource
 from netviz.core.wire.kubernetes.listing import Listing
 from netviz.core.wire.kubernetes.pending import Pending
 
@@ -36,6 +36,8 @@ PAUSE_GROWTH = 2.0
 LONGEST_ASKED_S = 300.0
 # A watch that is ended sooner, without a word, is like one that was refused.
 BRIEF_WATCH_S = 1.0
+# A kind that the cluster has no API of may be installed.
+ABSENT_S = 60.0
 UNAUTHORIZED = 401
 # When a kind was heard of is told in steps: nodes report themselves all the time, mostly that nothing changed.
 HEARD_STEP_S = 10.0
@@ -43,7 +45,10 @@ REASON_CHARS = 300
 
 
 class Kept(msgspec.Struct):
-    """How one kind of object stands. `version` is up to where it is known, "" when it must be listed."""
+    """How one kind of object stands. `version` is up to where it is known, "" when it must be listed.
+
+    `absent`: the cluster has no such kind. That is no trouble, and is asked again every `ABSENT_S`.
+    """
 
     resource: Resource
     version: str = ""
@@ -51,6 +56,7 @@ class Kept(msgspec.Struct):
     trouble: str = "not listed yet"
     since_s: float = 0.0
     tried: bool = False
+    absent: bool = False
 
 
 class Watcher(ObjectsSource):
@@ -103,6 +109,12 @@ class Watcher(ObjectsSource):
                 try:
                     if not kept.version:
                         await self._list(api, kept)
+                    if kept.absent:
+                        self._well(kept)
+                        self._flush_soon()
+                        pause_s = FIRST_PAUSE_S
+                        await asyncio.sleep(ABSENT_S * random.uniform(0.5, 1.0))
+                        continue
                     began = time.monotonic()
                     await self._watch(api, kept)
                 except ApiError as err:
@@ -122,16 +134,42 @@ class Watcher(ObjectsSource):
 
     async def _list(self, api: Api, kept: Kept) -> None:
         self._flush()  # what was heard before belongs before the list
-        listing, more, first = Listing(kept.resource, self._state), "", True
-        while more or first:
-            page = await api.page(kept.resource, more)
-            listing.add(page)
-            more, first = page.more, False
+        listing = Listing(kept.resource, self._state)
+        page = await self._first_page(api, kept)
+        if page is None:
+            kept.absent, kept.heard_at_s = True, time.time()
+            self._tell(listing.delta(), self._status_now(), time.time_ns())
+            return
+        kept.absent = False
+        listing.add(page)
+        while page.more:
             await asyncio.sleep(0)  # other kinds, and the server, between two pages
+            page = await api.page(kept.resource, page.more)
+            listing.add(page)
         if not page.version:
             raise Unanswered(f"a list of {kept.resource.name} without a version")
         self._tell(listing.delta(), self._status_now(), time.time_ns())
         kept.version = page.version
+
+    async def _first_page(self, api: Api, kept: Kept) -> Page | None:
+        """Get a list's first page; of a kind that needn't be there, in whichever version it is. None: it isn't there."""
+        if not kept.resource.versions:
+            return await api.page(kept.resource, "")
+        served, known = await api.versions(kept.resource), kept.resource.versions
+        strange = [one for one in served if one not in known]
+        for version in (*(one for one in known if one in served), *strange):
+            resource = kept.resource.in_version(version)
+            try:
+                page = await api.page(resource, "")
+            except Unanswered as err:
+                if err.code != NOT_FOUND:
+                    raise
+                continue
+            if version in strange:
+                raise Unanswered(f"the API has them in version {version} alone, which isn't known")
+            kept.resource = resource
+            return page
+        return None
 
     async def _watch(self, api: Api, kept: Kept) -> None:
         async with aclosing(api.watch(kept.resource, kept.version)) as lines:
@@ -146,7 +184,8 @@ class Watcher(ObjectsSource):
 
     def _well(self, kept: Kept) -> None:
         if kept.trouble:
-            log.info("%s: listed and watched", kept.resource.name)
+            how = "the cluster has none" if kept.absent else "listed and watched"
+            log.info("%s: %s", kept.resource.name, how)
         kept.heard_at_s = kept.heard_at_s or time.time()
         kept.trouble, kept.since_s = "", 0.0
         self._tried(kept)
@@ -178,7 +217,11 @@ class Watcher(ObjectsSource):
             section: SectionStatus(
                 read_at_s=min(one.heard_at_s for one in kinds) // HEARD_STEP_S * HEARD_STEP_S,
                 whole=not any(one.trouble for one in kinds),
-                reason="; ".join(one.trouble for one in kinds if one.trouble),
+                reason="; ".join(
+                    one.trouble or f"the cluster has no {one.resource.name}"
+                    for one in kinds
+                    if one.trouble or one.absent
+                ),
             )
             for section, kinds in sections.items()
         }

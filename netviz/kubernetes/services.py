@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from netviz.core.intent.policies import selects
+from netviz.core.intent.peers import selects
 from netviz.core.model.addr import format_ip, format_prefix
 from netviz.core.model.kubernetes import Endpoint, EndpointSlice, KubePod, KubeService, ServicePort
 from netviz.core.sim.services import PROTOCOLS

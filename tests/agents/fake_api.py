@@ -19,6 +19,7 @@ from netviz.core.wire.kubernetes.api import RESOURCES
 
 PATHS = {one.name: one.path for one in RESOURCES}
 _SPACES = "/api/v1/spaces"
+GROUP = "/apis/policy.networking.k8s.io"
 Json = dict[str, Any]
 Answer = Callable[[kmock.Request], Any]
 
@@ -63,8 +64,20 @@ class FakeApi:
         self.requests: list[tuple[str, dict[str, str], dict[str, str]]] = []
         self._events: list[tuple[int, str, bytes]] = []
         self._changed = asyncio.Condition()
+        # In which versions the API has the kinds that needn't be there, the preferred one first.
+        self.served: dict[str, tuple[str, ...]] = {
+            one.name: one.versions[:1] for one in RESOURCES if one.versions
+        }
+        self.groups_asked = 0
         for name, path in {**PATHS, "namespaces": _SPACES}.items():
-            handler[f"get {path}"] << (lambda request, name=name: self._answer(name, request))
+            if name not in self.served:
+                handler[f"get {path}"] << (lambda request, name=name: self._answer(name, request))
+        for version in ("v1alpha1", "v1alpha2", "v1beta1", "v7"):
+            for name in self.served:
+                handler[f"get {GROUP}/{version}/{name}"] << (
+                    lambda request, name=name, version=version: self._answer(name, request, version)
+                )
+        handler[f"get {GROUP}"] << self._group
 
     def fault(self, name: str, *answers: Answer) -> None:
         """Have the next requests of a kind answered so."""
@@ -103,8 +116,19 @@ class FakeApi:
         async with self._changed:
             self._changed.notify_all()
 
-    def _answer(self, name: str, request: kmock.Request) -> kmock.Response:
+    def _group(self, request: kmock.Request) -> kmock.Response:
+        self.groups_asked += 1
+        if self.away:
+            cut(request)
+        versions = dict.fromkeys(version for every in self.served.values() for version in every)
+        if not versions:
+            return _response({"kind": "Status", "code": 404, "message": "404 page not found"}, 404)
+        return _response({"kind": "APIGroup", "versions": [{"version": version} for version in versions]})
+
+    def _answer(self, name: str, request: kmock.Request, version: str = "") -> kmock.Response:
         params = dict(request.params)
+        if version and version not in self.served[name]:
+            return status(404, "the server could not find the requested resource")(request)
         self.requests.append((name, params, dict(request.headers)))
         if self.away:
             cut(request)

@@ -328,6 +328,31 @@ async def test_a_refusal_is_told_and_tried_again(api: FakeApi, options: ApiOptio
         assert run.status().reason == ""
 
 
+@pytest.mark.parametrize("code", [429, 500, 503])
+async def test_a_watch_that_is_refused_means_a_new_list(api: FakeApi, options: ApiOptions, code: int) -> None:
+    stale = {"metadata": {"resourceVersion": "1"}, "items": [pod("gone")]}
+    api.fault("pods", lambda _: stale, status(code, "not now"))
+    await api.put("pods", pod("p"))
+    async with running(options) as run:
+        await run.until(lambda: run.pods() == {"p"} and run.status().whole)
+    assert len(api.asked("pods", watch=False)) == 2
+
+
+async def test_a_list_that_is_cut_in_the_middle_of_an_object_is_none(
+    api: FakeApi, options: ApiOptions
+) -> None:
+    async def half(request: kmock.Request) -> AsyncIterator[bytes]:
+        yield b'{"metadata": {"resourceVersion": "9"}, "items": [' + json.dumps(pod("gone")).encode()[:-9]
+        await asyncio.sleep(0.05)
+        cut(request)
+
+    api.fault("pods", half)
+    await api.put("pods", pod("p"))
+    async with running(options) as run:
+        assert not run.status().whole or run.pods() == {"p"}
+        await run.until(lambda: run.pods() == {"p"} and run.status().whole)
+
+
 async def test_a_server_that_asks_for_time_is_given_it(api: FakeApi, options: ApiOptions) -> None:
     times: list[float] = []
 
@@ -409,6 +434,65 @@ async def test_an_object_of_a_future_version_is_named_and_the_others_are_kept(
         assert not run.watcher.state().complete
         await api.put("services", pod("strange"))
         await run.until(lambda: run.watcher.state().complete)
+
+
+def lockdown(name: str = "lockdown", **spec: Any) -> dict[str, Any]:
+    everybody: dict[str, Any] = {"namespaces": {}}
+    rule = {"name": "all", "action": "Deny", "from": [everybody]}
+    made = {"tier": "Admin", "priority": 7, "subject": everybody, "ingress": [rule], **spec}
+    return {"metadata": {"name": name}, "spec": made}
+
+
+async def test_policies_of_the_cluster_are_asked_for_in_the_version_that_is_there(
+    api: FakeApi, options: ApiOptions
+) -> None:
+    api.served = {
+        "clusternetworkpolicies": ("v1alpha2",),
+        "adminnetworkpolicies": (),
+        "baselineadminnetworkpolicies": (),
+    }
+    await api.put("clusternetworkpolicies", lockdown())
+    async with running(options) as run:
+        await run.until(lambda: run.watcher.state().complete)
+        assert list(run.watcher.state().objects.cluster_policies) == [("ClusterNetworkPolicy", "lockdown")]
+        assert run.status("cluster_policies").reason == (
+            "the cluster has no adminnetworkpolicies; the cluster has no baselineadminnetworkpolicies"
+        )
+        await api.delete("clusternetworkpolicies", "", "lockdown")
+        await run.until(lambda: not run.watcher.state().objects.cluster_policies)
+
+
+async def test_an_api_that_is_not_installed_is_no_trouble_is_told_and_may_come(
+    api: FakeApi, options: ApiOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "ABSENT_S", 0.02)
+    served, api.served = api.served, dict.fromkeys(api.served, ())
+    async with running(options) as run:
+        await run.until(lambda: run.watcher.state().complete)
+        assert "the cluster has no clusternetworkpolicies" in run.status("cluster_policies").reason
+        asked = api.groups_asked
+        await run.until(lambda: api.groups_asked > asked + 6)
+        await api.put("clusternetworkpolicies", lockdown())
+        api.served = served
+        await run.until(lambda: len(run.watcher.state().objects.cluster_policies) == 1)
+        await run.until(lambda: run.status("cluster_policies") and run.watcher.state().complete)
+        api.served = dict.fromkeys(served, ())
+        await api.leave()
+        await run.until(lambda: not run.status("cluster_policies").whole)
+        assert len(run.watcher.state().objects.cluster_policies) == 1
+        api.away = False
+        await run.until(lambda: run.watcher.state().complete)
+        assert not run.watcher.state().objects.cluster_policies
+
+
+async def test_policies_in_a_version_of_the_future_are_not_read(api: FakeApi, options: ApiOptions) -> None:
+    api.served = {**api.served, "clusternetworkpolicies": ("v7",)}
+    await api.put("clusternetworkpolicies", lockdown())
+    async with running(options) as run:
+        assert not run.status("cluster_policies").whole
+        assert "version v7 alone, which isn't known" in run.status("cluster_policies").reason
+        assert not run.watcher.state().objects.cluster_policies
+        assert run.status("network_policies").whole
 
 
 async def test_a_bookmark_moves_the_version_on(api: FakeApi, options: ApiOptions) -> None:

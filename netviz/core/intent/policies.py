@@ -1,13 +1,19 @@
-"""What NetworkPolicies allow: between any two parties, by which policies and which rule.
+"""What policies allow: between any two parties, by which policies and which rule.
 
-A pod that no policy selects for a direction is open in it; else some rule of those that select it has to allow the other
-party on the port. Pods are told apart by what policies can see of them: which policies select them, which peers of rules
-they are, and which numbers the named ports have. Pods alike in that have one answer, which is worked out once.
+Three tiers are asked in turn. In the Admin tier, the first rule of the policies for the whole cluster that matches accepts or
+denies, or passes on to NetworkPolicies. A pod that no NetworkPolicy selects for a direction goes on to the Baseline tier's rules,
+and is open where none matches; else some rule of those that select it has to allow the other party on the port.
 
-A pod always reaches itself, and a node and its own pods each other, whatever policies say. What the API leaves open is
-unknown: a host-network pod that a policy selects, and other protocols than TCP, UDP and SCTP where a policy applies.
+Pods are told apart by what policies can see of them: which policies select them, which peers of rules they are, and which
+numbers the named ports have. Pods alike in that have one answer, which is worked out once.
 
-Source: networking.k8s.io/v1, NetworkPolicySpec and its parts (Kubernetes 1.35 staging/src/k8s.io/api/networking/v1).
+A pod always reaches itself. NetworkPolicies never come between a node and its own pods; rules for the whole cluster have
+no such exception, but none of them can match what a node sends. What the API leaves open is unknown: a host-network pod
+that a NetworkPolicy selects, other protocols than TCP, UDP and SCTP where one applies, and which of two policies of one
+priority comes first (`netviz.core.intent.tiers`).
+
+Source: networking.k8s.io/v1, NetworkPolicySpec and its parts (Kubernetes 1.35 staging/src/k8s.io/api/networking/v1);
+policy.networking.k8s.io/v1beta1, ClusterNetworkPolicySpec and its parts (network-policy-api apis/v1beta1).
 """
 
 from __future__ import annotations
@@ -17,19 +23,20 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from netviz.core.model.addr import in_prefix
+from netviz.core.intent.peers import Peers, keys_of, selects
+from netviz.core.intent.tiers import Listed, tier_decisions
 from netviz.core.model.kubernetes import (
-    Cidr,
+    ClusterPolicy,
     KubeNamespace,
+    KubeNode,
     KubePod,
     Labels,
     NetworkPolicy,
     ObjectKey,
-    PolicyPeer,
     PolicyPort,
-    Selector,
 )
 from netviz.core.state.naming import ENDED
+from netviz.core.state.section import EMPTY
 
 Direction = Literal["egress", "ingress"]
 MAX_REMEMBERED = 200_000
@@ -44,15 +51,19 @@ class Party(msgspec.Struct, frozen=True, gc=False):
 
 
 class RuleName(NamedTuple):
-    """A rule of a policy: the policy's key, the direction, and the rule's number from 0."""
+    """A rule of a policy: the policy's key, the direction, the rule's number from 0, and its name if it has one."""
 
     policy: ObjectKey
     direction: Direction
     number: int
+    name: str = ""
 
 
 class Half(msgspec.Struct, frozen=True, gc=False):
-    """One direction's answer: whether it is allowed (None: the API leaves it open), by which rule, and who restricts."""
+    """One direction's answer: whether it is allowed (None: the API leaves it open), by which rule, and which policies decide.
+
+    The key of a policy for the whole cluster is its kind and name.
+    """
 
     allowed: bool | None = True
     rule: RuleName | None = None
@@ -77,27 +88,9 @@ FREE = Decision()
 OPEN = Half()
 
 
-def selects(selector: Selector, labels: Mapping[str, str]) -> bool:
-    """Tell whether a label selector selects: each label and each expression of it holds.
-
-    Source: apimachinery pkg/labels/selector.go, Requirement.Matches: NotIn and DoesNotExist hold without the key.
-    """
-    if not selector.labels.items() <= labels.items():
-        return False
-    for one in selector.expressions:
-        has = one.key in labels
-        among = has and labels[one.key] in one.values
-        if not {"In": among, "NotIn": not among, "Exists": has, "DoesNotExist": not has}[one.operator]:
-            return False
-    return True
-
-
-def within(addr: bytes, cidr: Cidr) -> bool:
-    """Tell whether an address is in a range."""
-    return in_prefix(addr, cidr.addr, cidr.prefixlen)
-
-
+NEWER = "ClusterNetworkPolicy"
 _Named = tuple[tuple[str, str], int]  # a named port's name and protocol, and its number
+_Asked = tuple[str, int, frozenset[_Named]]  # protocol and port, and the target's named ports
 
 
 class _Sort(NamedTuple):
@@ -105,6 +98,7 @@ class _Sort(NamedTuple):
 
     egress: tuple[int, ...] = ()
     ingress: tuple[int, ...] = ()
+    cluster: tuple[Listed, ...] = ()
     peers: frozenset[int] = frozenset()
     ports: frozenset[_Named] = frozenset()
     host: bool = False
@@ -113,20 +107,27 @@ class _Sort(NamedTuple):
 class _Rule(NamedTuple):
     peers: frozenset[int]  # none: everybody
     ports: tuple[PolicyPort, ...]  # none: every port
+    domains: bool = False
+    action: str = ""
+    name: RuleName | None = None
 
 
 class Policies:
-    """The policies of one state of a cluster."""
+    """The policies of one state of a cluster: NetworkPolicies, and those for the whole cluster, if there are any."""
 
     def __init__(
         self,
         policies: Mapping[Any, NetworkPolicy],
         namespaces: Mapping[Any, KubeNamespace],
+        cluster_policies: Mapping[Any, ClusterPolicy] = EMPTY,
+        nodes: Mapping[Any, KubeNode] = EMPTY,
     ) -> None:
         self._policies = [policies[key] for key in sorted(policies)]
-        self._namespaces = namespaces
-        self._peers: dict[tuple[str, bytes], int] = {}
-        self._peer: list[tuple[str, PolicyPeer]] = []
+        self._cluster = [cluster_policies[key] for key in sorted(cluster_policies)]
+        self._of_namespace: dict[str, list[int]] = {}
+        for number, policy in enumerate(self._policies):
+            self._of_namespace.setdefault(policy.namespace, []).append(number)
+        self._peers = Peers(namespaces, nodes)
         self._rules: list[dict[Direction, list[_Rule]]] = [
             {
                 "egress": [self._rule(policy.namespace, rule) for rule in policy.egress],
@@ -134,106 +135,102 @@ class Policies:
             }
             for policy in self._policies
         ]
+        self._cluster_rules: list[dict[Direction, list[_Rule]]] = [
+            {"egress": self._cluster_rule(policy, "egress"), "ingress": self._cluster_rule(policy, "ingress")}
+            for policy in self._cluster
+        ]
         self._names = {
             (port.port, port.protocol)
-            for policy in self._policies
-            for rule in (*policy.egress, *policy.ingress)
+            for rules in (*self._rules, *self._cluster_rules)
+            for rule in (*rules["egress"], *rules["ingress"])
             for port in rule.ports
             if port.port and not port.port.isdecimal()
         }
+        self._keys = {
+            key
+            for selector in (
+                *(one.pods for one in self._policies),
+                *(one.subject.pods for one in self._cluster),
+            )
+            for key in keys_of(selector)
+        }.union(self._peers.keys())
         self._by_labels: dict[tuple[str, frozenset[tuple[str, str]]], tuple[Any, ...]] = {}
-        self._blocks: dict[bytes, frozenset[int]] = {}
         self._halves: dict[tuple[Any, ...], Half] = {}
 
     def _rule(self, namespace: str, rule: Any) -> _Rule:
-        numbers = []
-        for peer in rule.peers:
-            # A range means the same in each namespace.
-            key = "" if peer.block is not None else namespace, msgspec.msgpack.encode(peer)
-            if key not in self._peers:
-                self._peers[key] = len(self._peer)
-                self._peer.append((namespace, peer))
-            numbers.append(self._peers[key])
-        return _Rule(frozenset(numbers), rule.ports)
+        return _Rule(frozenset(self._peers.number(namespace, peer) for peer in rule.peers), rule.ports)
+
+    def _cluster_rule(self, policy: ClusterPolicy, direction: Direction) -> list[_Rule]:
+        rules = policy.egress if direction == "egress" else policy.ingress
+        return [
+            self._rule("", rule)._replace(
+                domains=any(peer.domains for peer in rule.peers),
+                action=rule.action,
+                name=RuleName(policy.key, direction, number, rule.name),
+            )
+            for number, rule in enumerate(rules)
+        ]
 
     def sort(self, party: Party) -> _Sort:
         """What policies see of a party: those with the same are alike to them."""
-        blocks = self._blocks.get(party.addr)
-        if blocks is None:
-            blocks = self._blocks[party.addr] = frozenset(
-                number
-                for number, (_, peer) in enumerate(self._peer)
-                if peer.block is not None
-                and within(party.addr, peer.block)
-                and not any(within(party.addr, one) for one in peer.but)
-            )
+        blocks = self._peers.of_address(party.addr)
         pod = party.pod
         if pod is None:
             return _Sort(peers=blocks)
-        egress, ingress, peers = self._seen(pod.namespace, pod.labels)
+        egress, ingress, cluster, peers = self._seen(pod.namespace, pod.labels)
         if pod.host_network:
-            return _Sort(egress, ingress, blocks, host=True)
+            return _Sort(egress, ingress, peers=blocks, host=True)
         ports = frozenset(
             ((port.name, port.protocol), port.port)
             for port in pod.ports
             if (port.name, port.protocol) in self._names
         )
-        return _Sort(egress, ingress, peers | blocks, ports)
+        return _Sort(egress, ingress, cluster, peers | blocks, ports)
 
     def _seen(self, namespace: str, labels: Labels) -> tuple[Any, ...]:
-        key = namespace, frozenset(labels.items())
+        # Policies see no other labels than those that some selector names.
+        key = namespace, frozenset(item for item in labels.items() if item[0] in self._keys)
         known = self._by_labels.get(key)
         if known is None:
-            mine = [
-                (number, one)
-                for number, one in enumerate(self._policies)
-                if one.namespace == namespace and selects(one.pods, labels)
-            ]
+            here = ((number, self._policies[number]) for number in self._of_namespace.get(namespace, ()))
+            mine = [(number, one) for number, one in here if selects(one.pods, labels)]
             known = self._by_labels[key] = (
                 tuple(number for number, one in mine if one.restricts_egress),
                 tuple(number for number, one in mine if one.restricts_ingress),
-                frozenset(
-                    number
-                    for number, (home, peer) in enumerate(self._peer)
-                    if peer.block is None and self._is(home, peer, namespace, labels)
+                tuple(
+                    Listed("newer" if one.kind == NEWER else "older", one.tier, one.priority, number)
+                    for number, one in enumerate(self._cluster)
+                    if self._peers.is_subject(one.subject, namespace, labels)
                 ),
+                self._peers.of_pods(namespace, labels),
             )
         return known
-
-    def _is(self, home: str, peer: PolicyPeer, namespace: str, labels: Labels) -> bool:
-        """Tell whether pods with these labels are a peer of a policy in the namespace `home`."""
-        if peer.namespaces is None:
-            in_namespace = namespace == home
-        else:
-            known = self._namespaces.get(namespace)
-            in_namespace = known is not None and selects(peer.namespaces, known.labels)
-        return in_namespace and (peer.pods is None or selects(peer.pods, labels))
 
     def decide(self, source: Party, target: Party, protocol: str, port: int) -> Decision:
         """Say whether a flow to a port is allowed; `protocol` is as the API names it, or another one's name."""
         if source.pod is not None and target.pod is not None and source.pod.key == target.pod.key:
             return FREE
-        if is_with_its_node(source, target):
-            return FREE
+        near = is_with_its_node(source, target)
         one, other = self.sort(source), self.sort(target)
+        asked = protocol, port, other.ports
         return Decision(
-            self._half("egress", one, other, other, protocol, port),
-            self._half("ingress", other, one, other, protocol, port),
+            self._half("egress", one, near, other.peers, asked),
+            self._half("ingress", other, near, one.peers, asked),
         )
 
     def _half(
-        self, direction: Direction, who: _Sort, peer: _Sort, target: _Sort, protocol: str, port: int
+        self, direction: Direction, who: _Sort, near: bool, peers: frozenset[int], asked: _Asked
     ) -> Half:
         policies = who.egress if direction == "egress" else who.ingress
-        if not policies:
+        if not policies and not who.cluster:
             return OPEN
-        key = direction, policies, who.host, peer.peers, target.ports, protocol, port
+        key = direction, policies, who.cluster, who.host, near, peers, asked
         known = self._halves.get(key)
         if known is None:
             if len(self._halves) > MAX_REMEMBERED:
                 self._halves.clear()
             known = self._halves[key] = self._decided(
-                direction, policies, who.host, peer, target, protocol, port
+                direction, policies, who.cluster, who.host, near, peers, asked
             )
         return known
 
@@ -241,22 +238,74 @@ class Policies:
         self,
         direction: Direction,
         policies: tuple[int, ...],
+        cluster: tuple[Listed, ...],
         host: bool,
-        peer: _Sort,
-        target: _Sort,
-        protocol: str,
-        port: int,
+        near: bool,
+        peers: frozenset[int],
+        asked: _Asked,
     ) -> Half:
+        """Ask the tiers in turn. Where more than one end is possible and they differ, the answer is open."""
+        ends, goes_on = self._tier("Admin", direction, cluster, peers, asked)
+        if goes_on and policies:
+            # What is between a node and its own pods, NetworkPolicies let pass.
+            ends.append(OPEN if near else self._allowed(direction, policies, host, peers, asked))
+        elif goes_on:
+            found, goes_on = self._tier("Baseline", direction, cluster, peers, asked)
+            ends += found
+            if goes_on:
+                ends.append(OPEN)
+        if len({end.allowed for end in ends}) == 1:
+            return ends[0]
+        return Half(None, None, tuple(dict.fromkeys(key for end in ends for key in end.policies)))
+
+    def _tier(
+        self,
+        tier: str,
+        direction: Direction,
+        cluster: tuple[Listed, ...],
+        peers: frozenset[int],
+        asked: _Asked,
+    ) -> tuple[list[Half], bool]:
+        """The ends that a tier may bring, and whether the next one may be asked."""
+        decisions, goes_on = tier_decisions(
+            (one for one in cluster if one.tier == tier),
+            lambda number: self._cluster_rules[number][direction],
+            lambda rule: _matches(rule, peers, asked),
+        )
+        ends = []
+        for rule in decisions:
+            if rule.action == "Pass":
+                goes_on = True
+            elif rule.name is not None:
+                ends.append(Half(rule.action == "Accept", rule.name, (rule.name.policy,)))
+        return ends, goes_on
+
+    def _allowed(
+        self,
+        direction: Direction,
+        policies: tuple[int, ...],
+        host: bool,
+        peers: frozenset[int],
+        asked: _Asked,
+    ) -> Half:
+        """What the NetworkPolicies that select somebody say."""
         names = tuple(self._policies[number].key for number in policies)
-        if host or protocol not in ("TCP", "UDP", "SCTP"):
+        if host or asked[0] not in ("TCP", "UDP", "SCTP"):
             return Half(None, None, names)
         for number in policies:
             for at, rule in enumerate(self._rules[number][direction]):
-                if rule.peers and rule.peers.isdisjoint(peer.peers):
-                    continue
-                if not rule.ports or any(_is_port(one, protocol, port, target.ports) for one in rule.ports):
+                if _matches(rule, peers, asked):
                     return Half(True, RuleName(self._policies[number].key, direction, at), names)
         return Half(False, None, names)
+
+
+def _matches(rule: _Rule, peers: frozenset[int], asked: _Asked) -> bool | None:
+    """Tell whether a rule is for a peer at a port; None: it is if the peer has one of the rule's domains."""
+    if rule.ports and not any(_is_port(one, *asked) for one in rule.ports):
+        return False
+    if not rule.peers or not rule.peers.isdisjoint(peers):
+        return True
+    return None if rule.domains else False
 
 
 def _is_port(one: PolicyPort, protocol: str, port: int, named: frozenset[_Named]) -> bool:

@@ -4,7 +4,8 @@ Names are the API's own. A record has what its object says (spec) and what was f
 of metadata but name, namespace, UID and labels. Times are Unix seconds; addresses are packed. What isn't read
 here (annotations, containers' images, Secrets) is never asked for or kept.
 
-Source: the API's types core/v1, discovery.k8s.io/v1, networking.k8s.io/v1, apps/v1, batch/v1.
+Source: the API's types core/v1, discovery.k8s.io/v1, networking.k8s.io/v1, apps/v1, batch/v1,
+policy.networking.k8s.io.
 """
 
 from __future__ import annotations
@@ -12,10 +13,23 @@ from __future__ import annotations
 from typing import Annotated
 
 from netviz.core.model.base import Part, Record
-from netviz.core.model.bounds import Ip, PodName, Port, PrefixLen, Seconds, ShortName, Words, one_of, prefix
+from netviz.core.model.bounds import (
+    Count,
+    Ip,
+    PodName,
+    Port,
+    PrefixLen,
+    Seconds,
+    ShortName,
+    Words,
+    one_of,
+    prefix,
+)
 
 Labels = dict[Words, Words]
 Protocol = Annotated[str, one_of("TCP", "UDP", "SCTP")]
+Action = Annotated[str, one_of("Accept", "Deny", "Pass")]
+Tier = Annotated[str, one_of("Admin", "Baseline")]
 ObjectKey = tuple[str, str]  # namespace and name
 
 
@@ -219,12 +233,17 @@ class PolicyPort(Part, frozen=True, gc=False):
 
 
 class PolicyPeer(Part, frozen=True, gc=False):
-    """Who is at the other end: pods by selectors, or a range without some others in it."""
+    """Who is at the other end: pods by selectors, or a range without some others in it.
+
+    In rules for the whole cluster also nodes, by their labels, or whatever has some `domains`.
+    """
 
     pods: Selector | None = None
     namespaces: Selector | None = None
     block: Cidr | None = None
     but: tuple[Cidr, ...] = ()
+    nodes: Selector | None = None
+    domains: tuple[Words, ...] = ()
 
 
 class PolicyRule(Part, frozen=True, gc=False):
@@ -242,3 +261,32 @@ class NetworkPolicy(Namespaced, frozen=True, gc=False):
     restricts_egress: bool = False
     ingress: tuple[PolicyRule, ...] = ()
     egress: tuple[PolicyRule, ...] = ()
+
+
+class ClusterRule(Part, frozen=True, gc=False):
+    """A rule for the whole cluster: what becomes of any of its peers on any of its ports; without ports of everything."""
+
+    action: Action
+    peers: tuple[PolicyPeer, ...] = ()
+    ports: tuple[PolicyPort, ...] = ()
+    name: ShortName = ""
+
+
+class ClusterPolicy(Record, frozen=True, gc=False):
+    """A policy for the whole cluster, of any of three kinds: a rule decides before those that come after it.
+
+    Policies of a lower `priority` (0 to 1000) come first in their tier. `subject` is whom it is for, by selectors.
+    """
+
+    kind: Annotated[str, one_of("ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")]
+    name: PodName
+    tier: Tier = "Admin"
+    priority: Count = 0
+    subject: PolicyPeer = PolicyPeer()
+    ingress: tuple[ClusterRule, ...] = ()
+    egress: tuple[ClusterRule, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(kind, name)."""
+        return (self.kind, self.name)

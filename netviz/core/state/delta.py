@@ -20,6 +20,7 @@ from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.ipvs import IpvsConn, IpvsService
 from netviz.core.model.kubernetes import (
+    ClusterPolicy,
     EndpointSlice,
     KubeNamespace,
     KubeNode,
@@ -105,6 +106,7 @@ class ObjectsDelta(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     services: Change[KubeService, ObjectKey] | None = None
     endpoint_slices: Change[EndpointSlice, ObjectKey] | None = None
     network_policies: Change[NetworkPolicy, ObjectKey] | None = None
+    cluster_policies: Change[ClusterPolicy, tuple[str, str]] | None = None
     refused: Change[Refused, tuple[str, str]] | None = None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.kubernetes import (
+    ClusterPolicy,
     EndpointSlice,
     KubeNamespace,
     KubeNode,
@@ -50,6 +51,7 @@ class Objects(msgspec.Struct, frozen=True, gc=False):
     services: Mapping[Any, KubeService] = EMPTY
     endpoint_slices: Mapping[Any, EndpointSlice] = EMPTY
     network_policies: Mapping[Any, NetworkPolicy] = EMPTY
+    cluster_policies: Mapping[Any, ClusterPolicy] = EMPTY
     refused: Mapping[Any, Refused] = EMPTY
 
     def __post_init__(self) -> None:

@@ -17,9 +17,11 @@ import msgspec
 from netviz.core.model.base import Record
 from netviz.core.model.check import decoder_words
 from netviz.core.state.door import REASON_CHARS, UNREADABLE, key_text
-from netviz.core.wire.kubernetes import records, shapes
+from netviz.core.wire.kubernetes import cluster_policies, records, shapes
 
 GONE = 410
+# Sections of several kinds: their records' keys begin with the kind.
+_OF_KINDS = ("workloads", "cluster_policies")
 
 
 class ApiError(ValueError):
@@ -70,12 +72,21 @@ class _Versioned(msgspec.Struct, gc=False):
     metadata: shapes.ListMeta = shapes.ListMeta()
 
 
+class _GroupVersion(msgspec.Struct, gc=False):
+    version: str = ""
+
+
+class _Group(msgspec.Struct, gc=False):
+    versions: tuple[_GroupVersion, ...] = ()
+
+
 class _Status(msgspec.Struct, gc=False):
     message: str = ""
     reason: str = ""
     code: int = 0
 
 
+_groups = msgspec.json.Decoder(_Group)
 _pages = msgspec.json.Decoder(_Page)
 _events = msgspec.json.Decoder(_Event)
 _versions = msgspec.json.Decoder(_Versioned)
@@ -84,18 +95,31 @@ _metas = msgspec.json.Decoder(shapes.MetaOnly)
 
 
 class Resource(msgspec.Struct, frozen=True, dict=True):
-    """A kind of the API's objects, and the section that its records are in. `path` is where its list is."""
+    """A kind of the API's objects, and the section that its records are in. `path` is where its list is.
+
+    One that not every cluster has installed names the `versions` of its group that are understood, best first.
+    """
 
     kind: str
     path: str
     section: str
     shape: type[shapes.Shape]
     make: Callable[[Any], Record]
+    versions: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The kind as the API's paths and RBAC name it: "pods"."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def group_path(self) -> str:
+        """Where the API says in which versions it has the kind's group."""
+        return self.path.rsplit("/", 2)[0]
+
+    def in_version(self, version: str) -> Resource:
+        """Return the resource as another version of its group has it."""
+        return msgspec.structs.replace(self, path=f"{self.group_path}/{version}/{self.name}")
 
     @property
     def metadata_only(self) -> bool:
@@ -108,7 +132,7 @@ class Resource(msgspec.Struct, frozen=True, dict=True):
 
     def owns(self, key: Any) -> bool:
         """Tell whether a record's key in the section, or its text, is of this kind."""
-        if self.section != "workloads":
+        if self.section not in _OF_KINDS:
             return True
         return bool(key.startswith(f"{self.kind},") if isinstance(key, str) else key[0] == self.kind)
 
@@ -128,6 +152,8 @@ class Resource(msgspec.Struct, frozen=True, dict=True):
             return None
         if self.section == "workloads":
             return (self.kind, meta.namespace, meta.name)
+        if self.section == "cluster_policies":
+            return (self.kind, meta.name)
         namespaced = self.section not in ("kube_nodes", "kube_namespaces")
         return (meta.namespace, meta.name) if namespaced else meta.name
 
@@ -181,6 +207,14 @@ def error(body: bytes | msgspec.Raw, code: int = 0) -> ApiError:
     return ApiError(" ".join(words.split())[:REASON_CHARS], status.code or code)
 
 
+def group_versions(body: bytes) -> tuple[str, ...]:
+    """Read in which versions the API has a group, the one that it prefers first. Raises: ApiError."""
+    try:
+        return tuple(one.version for one in _groups.decode(body).versions)
+    except UNREADABLE as err:
+        raise ApiError(f"no group of the API: {decoder_words(err)}") from None
+
+
 RESOURCES: tuple[Resource, ...] = (
     Resource("Node", "/api/v1/nodes", "kube_nodes", shapes.NodeShape, records.node),
     Resource("Namespace", "/api/v1/namespaces", "kube_namespaces", shapes.MetaOnly, records.namespace),
@@ -203,6 +237,17 @@ RESOURCES: tuple[Resource, ...] = (
     *(
         Resource(kind, path, "workloads", shapes.MetaOnly, partial(records.workload, kind))
         for kind, path in (("ReplicaSet", "/apis/apps/v1/replicasets"), ("Job", "/apis/batch/v1/jobs"))
+    ),
+    *(
+        Resource(
+            kind,
+            f"/apis/{cluster_policies.GROUP}/{versions[0]}/{kind.lower().removesuffix('y')}ies",
+            "cluster_policies",
+            cluster_policies.ClusterPolicyShape,
+            partial(cluster_policies.cluster_policy, kind),
+            versions,
+        )
+        for kind, versions in cluster_policies.VERSIONS.items()
     ),
 )
 

@@ -1,6 +1,7 @@
 """The API's lists out of files: what `kubectl get -o json` writes, or the API's own pages.
 
-A list of another kind is nobody's concern here. A section of which no list is there isn't whole, and says so.
+A list of another kind is nobody's concern here. A section of which no list is there isn't whole, and says so; of kinds
+that not every cluster has, a list that isn't there is taken to be empty, which the section says.
 """
 
 from __future__ import annotations
@@ -62,17 +63,21 @@ def read_lists(cluster: str, files: Iterable[tuple[str, bytes]]) -> NodeState:
         for resource, page in _parts(name, body):
             pages[resource.kind].append(page)
     missing: dict[str, list[str]] = defaultdict(list)
+    assumed: dict[str, list[str]] = defaultdict(list)
     for resource in RESOURCES:
         listing = Listing(resource, state)
         for page in pages[resource.kind]:
             listing.add(page)
         state = fold(state, sift(listing.delta()))
         if not pages[resource.kind]:
-            missing[resource.section].append(f"no list of {resource.name}")
+            absent = assumed if resource.versions else missing
+            absent[resource.section].append(f"no list of {resource.name}")
         elif sum(bool(page.more) for page in pages[resource.kind]) >= len(pages[resource.kind]):
             missing[resource.section].append(f"the list of {resource.name} goes on")
     status = {
-        one.section: SectionStatus(whole=not missing[one.section], reason="; ".join(missing[one.section]))
+        one.section: SectionStatus(
+            whole=not missing[one.section], reason="; ".join((*missing[one.section], *assumed[one.section]))
+        )
         for one in RESOURCES
     }
     return msgspec.structs.replace(state, status=status)

@@ -22,7 +22,7 @@ _SERVICE_NAME = "kubernetes.io/service-name"
 
 
 @lru_cache(maxsize=4096)
-def _cidr(text: str) -> k.Cidr:
+def cidr(text: str) -> k.Cidr:
     """A range; bits beyond its length are ignored, as Go's net.ParseCIDR does for those who read it there."""
     net = ipaddress.ip_network(text.strip(), strict=False)
     return k.Cidr(net.network_address.packed, net.prefixlen)
@@ -65,7 +65,7 @@ def node(of: s.NodeShape) -> k.KubeNode:
         name=of.metadata.name,
         uid=of.metadata.uid,
         addresses=tuple(pack_ip(one.address) for one in addresses),
-        pod_cidrs=tuple(map(_cidr, ranges)),
+        pod_cidrs=tuple(map(cidr, ranges)),
         labels=of.metadata.labels or {},
         conditions=_conditions(of.status.conditions),
         unschedulable=of.spec.unschedulable,
@@ -144,7 +144,7 @@ def service(of: s.ServiceShape) -> k.KubeService:
         cluster_ips=tuple(pack_ip(one) for one in cluster_ips if one not in ("", "None")),
         external_ips=tuple(map(pack_ip, spec.external_i_ps or ())),
         balancer_ips=tuple(pack_ip(one.ip) for one in of.status.load_balancer.ingress or () if one.ip),
-        source_ranges=tuple(map(_cidr, spec.load_balancer_source_ranges or ())),
+        source_ranges=tuple(map(cidr, spec.load_balancer_source_ranges or ())),
         external_name=spec.external_name,
         ports=tuple(
             k.ServicePort(one.port, one.protocol, one.name, str(one.target_port), one.node_port)
@@ -191,9 +191,8 @@ def endpoint_slice(of: s.SliceShape) -> k.EndpointSlice:
     )
 
 
-def _selector(of: s.SelectorShape | None) -> k.Selector | None:
-    if of is None:
-        return None
+def selector(of: s.SelectorShape) -> k.Selector:
+    """Make a label selector."""
     expressions = of.match_expressions or ()
     return k.Selector(
         of.match_labels or {},
@@ -203,10 +202,13 @@ def _selector(of: s.SelectorShape | None) -> k.Selector | None:
 
 def _peer(of: s.PeerShape) -> k.PolicyPeer:
     if of.ip_block is not None:
-        return k.PolicyPeer(block=_cidr(of.ip_block.cidr), but=tuple(map(_cidr, of.ip_block.except_ or ())))
+        return k.PolicyPeer(block=cidr(of.ip_block.cidr), but=tuple(map(cidr, of.ip_block.except_ or ())))
     if of.pod_selector is None and of.namespace_selector is None:
         raise ValueError("a peer of a kind that isn't known")
-    return k.PolicyPeer(_selector(of.pod_selector), _selector(of.namespace_selector))
+    pods, spaces = of.pod_selector, of.namespace_selector
+    return k.PolicyPeer(
+        selector(pods) if pods is not None else None, selector(spaces) if spaces is not None else None
+    )
 
 
 def _rule(peers: Iterable[s.PeerShape] | None, ports: Iterable[s.PolicyPortShape] | None) -> k.PolicyRule:
@@ -229,7 +231,7 @@ def network_policy(of: s.PolicyShape) -> k.NetworkPolicy:
     return k.NetworkPolicy(
         namespace=of.metadata.namespace,
         name=of.metadata.name,
-        pods=_selector(spec.pod_selector) or k.Selector(),
+        pods=selector(spec.pod_selector or s.SelectorShape()),
         restricts_ingress="Ingress" in types,
         restricts_egress="Egress" in types,
         ingress=tuple(_rule(one.from_, one.ports) for one in spec.ingress or ()),
