@@ -1,4 +1,4 @@
-"""The check of policies: what NetworkPolicies allow and deny, held against what becomes of packets, worked at in slices.
+"""The check of policies: what NetworkPolicies and those for the whole cluster allow and deny, held against what becomes of packets, worked at in slices.
 
 A flow of each two sorts of pods is traced. What no agent that is known refuses is no policy's doing, and is for the check of
 pairs; what is decided in eBPF, or by a program that packets are queued for, is unknown.
@@ -10,10 +10,11 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from netviz.core.check.netpol.flows import PROTOCOLS, Try, known_pods, ports_named, tries
+from netviz.core.check.netpol.said import Bodies, Said
 from netviz.core.check.problem import Command, NodeHealth, Problem, Where
 from netviz.core.check.sliced import Found, SlicedCheck, doubt
 from netviz.core.check.text import affects, counted, joined, place
-from netviz.core.intent.policies import Half, Policies
+from netviz.core.intent.policies import Half, Policies, RuleName
 from netviz.core.model.addr import format_ip
 from netviz.core.model.kubernetes import ObjectKey
 from netviz.core.plain import quoted
@@ -23,10 +24,10 @@ from netviz.core.sim.steps import HookVerdict
 from netviz.core.sim.trace import Disposition, Flow, Path
 from netviz.core.sim.walk import simulate
 from netviz.core.sim.words.hook import stopped_text
-from netviz.core.state.node import ClusterState
+from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.state.objects import cluster_source
 
-NEEDS = ("network_policies", "kube_pods", "kube_namespaces", "kube_nodes")
+NEEDS = ("network_policies", "cluster_policies", "kube_pods", "kube_namespaces", "kube_nodes")
 RULES = ("nft_chains", "nft_sets", "xt_chains", "ipsets")
 KINDS = ("policy-allowed-dropped", "policy-denied-delivered", "policy-not-enforced")
 SPORT = 40000
@@ -36,6 +37,7 @@ MAX_TRIES = 600
 # An agent writes what the API says within some seconds.
 GRACE_S = 15.0
 DEMANDS = "The kernels let pass between pods what NetworkPolicies allow, and refuse what they deny."
+UNLISTED = " Policies for the whole cluster are taken to be none: there is no list of them."
 ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
 
 
@@ -49,7 +51,7 @@ class Seen(NamedTuple):
 
 
 class PoliciesCheck(SlicedCheck):
-    """Holds what becomes of packets between pods against every NetworkPolicy."""
+    """Holds what becomes of packets between pods against every policy."""
 
     name = "network policies"
     unit = "flows"
@@ -58,10 +60,12 @@ class PoliciesCheck(SlicedCheck):
     def __init__(self) -> None:
         super().__init__()
         self._known: dict[Flow, tuple[Seen, Reads]] = {}
+        self._bodies = Bodies()
 
     def reset(self) -> None:
         """Forget all answers."""
         self._known = {}
+        self._bodies = Bodies()
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth], found: Found) -> Iterator[float]:
         """Judge a state; yields what each piece of work costs, in ms."""
@@ -71,11 +75,18 @@ class PoliciesCheck(SlicedCheck):
             if why := doubt(name, state.gaps, health.get(source), NEEDS):
                 found.unknown[why] = None
                 continue
-            if not objects.network_policies:
+            self.demands = f"{DEMANDS}{UNLISTED if is_unlisted(state) else ''}"
+            made = (*objects.network_policies.values(), *objects.cluster_policies.values())
+            if not made:
                 continue
-            policies = Policies(objects.network_policies, objects.kube_namespaces)
-            pods = known_pods(cluster, objects, policies)
-            every = list(tries(policies, pods, ports_named(objects.network_policies, pods)))
+            policies = Policies(
+                objects.network_policies,
+                objects.kube_namespaces,
+                objects.cluster_policies,
+                objects.kube_nodes,
+            )
+            pods = known_pods(cluster, objects, policies, Said(cluster, self._bodies))
+            every = list(tries(policies, pods, ports_named(made, pods)))
             yield 5.0
             if len(every) > MAX_TRIES:
                 found.unknown[
@@ -103,6 +114,12 @@ class PoliciesCheck(SlicedCheck):
             yield TRACE_MS
         self._known[flow] = known
         return known[0]
+
+
+def is_unlisted(state: NodeState) -> bool:
+    """Tell whether nobody said what policies for the whole cluster there are, or that there is no such API."""
+    status = state.status.get("cluster_policies")
+    return status is None or status.reason.startswith("no list")
 
 
 def seen_in(paths: Iterable[Path]) -> Seen:
@@ -152,7 +169,7 @@ class Teller:
                 for policy in half.policies[:1]:
                     let.setdefault((policy, node), []).append(one)
             elif seen.what == "refused" and one.decision.allowed is False:
-                works.update(one.decision.egress.policies, one.decision.ingress.policies)
+                works.update(_refused_for(one, seen.node))
             elif seen.what == "refused":
                 refused.setdefault((_allowing(one, seen.node), seen.node), []).append((one, seen))
         idle = {policy for policy, _ in let} - works
@@ -168,35 +185,33 @@ class Teller:
 
     def _not_enforced(self, policy: ObjectKey, every: list[Try]) -> Problem:
         nodes = sorted({_denying(one)[1] for one in every})
-        name = "/".join(policy)
+        name = called(policy)
         return self._problem(
             "policy-not-enforced",
-            name,
+            "/".join(policy),
             nodes,
-            f"Policy {name} is not enforced on {joined(nodes, 2)}: what it denies is delivered",
-            f"{_flow(every[0])} is denied, and arrives. No policy agent refuses anything for it: none runs, or it can't read"
-            " the policy.",
+            f"{name[0].upper()}{name[1:]} is not enforced on {joined(nodes, 2)}: what it denies is delivered",
+            f"{_flow(every[0])} is denied, and arrives. Of what it alone denies, no policy agent refuses anything.",
             every,
-            (),
+            (denied_text(_denying(every[0])[0]),),
         )
 
     def _delivered(self, policy: ObjectKey, node: str, every: list[Try]) -> Problem:
-        name = "/".join(policy)
         one = every[0]
         return self._problem(
             "policy-denied-delivered",
-            f"{name}:{node}",
+            f"{'/'.join(policy)}:{node}",
             [node],
-            f"{node} lets {_name(one, True)} reach {_name(one, False)} at {one.protocol} {one.port}, which policy {name} denies",
+            f"{node} lets {_name(one, True)} reach {_name(one, False)} at {one.protocol} {one.port}, which {called(policy)} denies",
             f"{counted(len(every), 'kind')} of flows that it denies there arrive: the agent on {node} lacks a rule, or"
             " another rule lets them pass before.",
             every,
-            (),
+            (denied_text(_denying(one)[0]),),
         )
 
     def _dropped(self, policy: ObjectKey | None, node: str, wrong: list[tuple[Try, Seen]]) -> Problem:
         one, seen = wrong[0]
-        by = f"policy {'/'.join(policy)} allows" if policy else "no policy denies"
+        by = f"{called(policy)} allows" if policy else "no policy denies"
         return self._problem(
             "policy-allowed-dropped",
             f"{'/'.join(policy) if policy else ''}:{node}:{'/'.join(_restricted(one, node))}",
@@ -204,7 +219,7 @@ class Teller:
             f"{node} refuses {_name(one, True)} to {_name(one, False)} at {one.protocol} {one.port}, which {by}",
             f"{counted(len(wrong), 'kind')} of flows that are allowed fail there, by rules that a policy's agent wrote.",
             [each for each, _ in wrong],
-            (f"The rule: {seen.rule}",),
+            (f"The rule: {seen.rule}", *allowed_texts(one)),
             seen.chain,
         )
 
@@ -241,10 +256,7 @@ class Teller:
             affects=affects(_name(each, False) for each in every),
             check=(
                 Command(nodes[0], "", listed),
-                *(
-                    Command(nodes[0], "", f"kubectl describe networkpolicy -n {quoted(space)} {quoted(name)}")
-                    for space, name in shown[:1]
-                ),
+                *(Command(nodes[0], "", f"kubectl describe {_object(policy)}") for policy in shown[:1]),
             ),
             also=also,
             flow=_flow_of(one),
@@ -256,11 +268,53 @@ class Teller:
         )
 
 
+def is_cluster_wide(policy: ObjectKey) -> bool:
+    """Tell whether a policy's key is of one for the whole cluster: its kind and name, where others have a namespace."""
+    return policy[0][:1].isupper()
+
+
+def called(policy: ObjectKey) -> str:
+    """Name a policy in a sentence."""
+    return " ".join(policy) if is_cluster_wide(policy) else f"policy {'/'.join(policy)}"
+
+
+def _object(policy: ObjectKey) -> str:
+    if is_cluster_wide(policy):
+        return f"{policy[0].lower()} {quoted(policy[1])}"
+    return f"networkpolicy -n {quoted(policy[0])} {quoted(policy[1])}"
+
+
+def rule_text(rule: RuleName) -> str:
+    """Name a rule of a policy, counted from 1."""
+    name = f" ({rule.name})" if rule.name else ""
+    return f"{rule.direction} rule {rule.number + 1}{name} of {called(rule.policy)}"
+
+
+def denied_text(half: Half) -> str:
+    """Say what of the policies denies a flow."""
+    if half.rule is not None:
+        return f"Denied by {rule_text(half.rule)}."
+    return f"No rule allows it of {joined(map(called, half.policies))}."
+
+
+def allowed_texts(one: Try) -> tuple[str, ...]:
+    """Say which rules of policies allow a flow, on each side."""
+    rules = [half.rule for half in (one.decision.egress, one.decision.ingress) if half.rule is not None]
+    return tuple(f"Allowed by {rule_text(rule)}." for rule in rules)
+
+
 def _denying(one: Try) -> tuple[Half, str]:
     """Which side's policies deny a flow, and that side's node."""
     if one.decision.ingress.allowed is False:
         return one.decision.ingress, one.target.netns.node
     return one.decision.egress, one.source.netns.node
+
+
+def _refused_for(one: Try, node: str) -> tuple[ObjectKey, ...]:
+    """The policies that an agent's refusal on a node is for; none where both sides' may be."""
+    sides = (one.decision.egress, one.source), (one.decision.ingress, one.target)
+    here = [half.policies for half, at in sides if half.allowed is False and at.netns.node == node]
+    return here[0] if len(here) == 1 else ()
 
 
 def _restricted(one: Try, node: str) -> ObjectKey:

@@ -12,7 +12,16 @@ import msgspec
 
 from netviz.core.check.services.check import ServicesCheck
 from netviz.core.model.kubernetes import EndpointSlice, KubeNode, KubeService, ObjectKey
-from netviz.core.model.netfilter import ChainBody, NftRuleBody, SetBody, SetElem, body_digest
+from netviz.core.model.netfilter import (
+    Body,
+    ChainBody,
+    IpSetBody,
+    IpSetElem,
+    NftRuleBody,
+    SetBody,
+    SetElem,
+    body_digest,
+)
 from netviz.core.sim.nft.written import written
 from netviz.core.state.naming import named
 from netviz.core.state.node import ClusterState, NodeState
@@ -127,9 +136,7 @@ def without_chains(cluster: ClusterState, name: str, table: str, keep: str = "-"
     return _with(cluster, name, None, nft_chains=left)
 
 
-def _with(
-    cluster: ClusterState, name: str, body: ChainBody | SetBody | None, **sections: Any
-) -> ClusterState:
+def _with(cluster: ClusterState, name: str, body: Body | None, **sections: Any) -> ClusterState:
     node: NodeState = cluster.nodes[name]
     root = node.root
     assert root is not None
@@ -137,3 +144,18 @@ def _with(
     node = msgspec.structs.replace(node, netns={**node.netns, root.key: changed})
     bodies = {**cluster.bodies, body_digest(body): body} if body is not None else cluster.bodies
     return ClusterState({**cluster.nodes, name: node}, bodies, cluster.clusters)
+
+
+def change_members(
+    cluster: ClusterState, name: str, ipset: str, change: Callable[[IpSetElem], Iterable[IpSetElem]]
+) -> ClusterState:
+    """Change the members of a node's ipset."""
+    root = cluster.nodes[name].root
+    assert root is not None
+    record = root.ipsets[ipset]
+    body = cluster.bodies[record.body]
+    assert isinstance(body, IpSetBody)
+    made = IpSetBody(tuple(new for elem in body.elems for new in change(elem)))
+    assert made != body
+    record = msgspec.structs.replace(record, body=body_digest(made))
+    return _with(cluster, name, made, ipsets={**root.ipsets, ipset: record})
