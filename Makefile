@@ -17,7 +17,7 @@ export PATH := $(BASE_PATH):/usr/sbin:/sbin
 # Each command and test starts processes of our own; compiling all modules again takes a third of their start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: proof-observed proof-pairs slow help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
+.PHONY: proof-observed proof-policies proof-pairs slow help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -91,6 +91,9 @@ proof-observed: setup-test  ## real probes in every kind of network, beside thei
 
 proof-pairs: setup-test  ## every pair of pods of small random networks for real, against the check of all pairs (docs/proofs)
 	$(PY) -m tests.live.pairs $(ARGS)
+
+proof-policies: setup-test  ## random NetworkPolicies enforced in the lab: intent, prediction and real packets, as root (docs/proofs)
+	$(PY) -m tests.live.policies_proof $(ARGS)
 
 proof-churn: setup-test  ## half an hour of churn at 50 changes a second without a false problem, as root (docs/proofs)
 	$(PY) -m tests.live.churn_proof $(ARGS)

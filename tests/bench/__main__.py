@@ -23,6 +23,7 @@ from tests.bench import (
     facts,
     fleet,
     footprint,
+    kubernetes,
     latency,
     netfilter,
     nftables,
@@ -57,6 +58,7 @@ BENCHES: dict[str, Callable[[], Iterable[Figure]]] = {
     "netfilter": netfilter.run,
     "nftables": nftables.run,
     "watcher": watcher.run,
+    "kubernetes": kubernetes.run,
     "page": page.run,
 }
 

@@ -21,6 +21,7 @@ from netviz.core.state.node import ClusterState
 from netviz.core.wire.nvz import join_captures, load_nvz
 from netviz.problems.checks import make_judge
 from tests.core.check.judging import proper
+from tests.live.listed import with_objects
 
 # Faults that break nothing that netviz holds a network to: what listens where is its owner's choice, and so is what a
 # policy's agent denies.
@@ -28,17 +29,20 @@ NO_PROBLEM = {
     "listener-gone": "nothing listens: refused by right",
     "listener-on-loopback": "it listens on loopback alone: refused by right",
     "listener-without-ipv6": "it listens on IPv4 alone: refused by right",
-    "policy-pod-missing": "denied in a policy agent's chain: what the policy means isn't judged yet",
+    "policy-pod-missing": "denied in a policy agent's chain: what the policy means needs the API's lists",
 }
 # Faults that are not found yet.
 NOT_FOUND = {"udp-drop-rule": "small packets pass, and larger ones aren't traced unasked"}
 
 
 class Watch:
-    """Judges a lab cluster again and again, as the server does: what didn't change isn't judged anew."""
+    """Judges a lab cluster again and again, as the server does: what didn't change isn't judged anew.
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    `objects`: the lists of the lab's API are known, too, and held against the nodes.
+    """
+
+    def __init__(self, cluster: Cluster, *, objects: bool = False) -> None:
+        self._cluster, self._objects = cluster, objects
         self._judge = make_judge(Random(0), one_state=True)
         self._state = ClusterState()
 
@@ -52,6 +56,8 @@ class Watch:
             for name, node in now.nodes.items()
         }
         self._state = ClusterState(nodes, now.bodies)
+        if self._objects:
+            self._state = with_objects(self._cluster, self._state)
         self._judge.judge(self._state, {})
         while self._judge.work():
             pass

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -20,9 +21,16 @@ from netviz.core.model.netfilter import IpSetBody
 from netviz.core.state.node import ClusterState
 from tests.live import recorded
 from tests.live.kind_probes import hold_services
+from tests.live.policies import hold, random_policies, random_probes
 from tests.live.prediction import snapshot
+from tests.live.problem_proof import Watch, found_and_gone, unhealthy, warm
 
 pytestmark = pytest.mark.live
+FOUND_AS = {
+    "policy-stale-chain": "stale-policy",
+    "policy-pod-missing": "policy-allowed-dropped",
+    "policy-drops-neighbours": "rule-drops",
+}
 _CHAIN = re.compile(r"KUBE-(POD-FW|NWPLCY)-[A-Z2-7]{16}")
 
 
@@ -149,6 +157,18 @@ def test_what_policies_allow_is_delivered_and_nothing_else(cluster: Cluster, tmp
         assert one.verdict == "right", one.describe()
 
 
+@pytest.mark.parametrize("fault", ["policy-stale-chain", "policy-pod-missing", "policy-drops-neighbours"])
+def test_what_an_agent_left_or_forgot_is_found_and_named(fault: str) -> None:
+    """Each on the node that is to blame, and gone when it is mended."""
+    with Cluster.up(ClusterSpec(f"t{os.getpid()}-pf", nodes=2, pods=3)) as cluster:
+        warm(cluster)
+        watch = Watch(cluster, objects=True)
+        assert unhealthy(watch.look()) == []
+        found, wrong = found_and_gone(cluster, watch, fault)
+    assert wrong == []
+    assert found[0].kind == FOUND_AS[fault], found[0].headline
+
+
 def test_pods_and_policies_that_go_leave_nothing(cluster: Cluster) -> None:
     added = cluster.add_pod("node1", "web-9")
     root = cluster.nodes["node1"].root
@@ -166,3 +186,12 @@ def test_pods_and_policies_that_go_leave_nothing(cluster: Cluster) -> None:
         cluster.delete("networkpolicy", "silent")
     with pytest.raises(LabError, match="the lab keeps services and networkpolicies, no Pod"):
         cluster.apply([{"kind": "Pod", "metadata": {"name": "x"}, "spec": {}}])
+
+
+def test_intent_prediction_and_packets_agree(cluster: Cluster) -> None:
+    """A sample of `make proof-policies`. No other policies are there any more."""
+    pick = Random(7)
+    held, problems = hold(cluster, random_policies(pick, plain=True), random_probes(pick, cluster, 40))
+    assert [one.describe() for one in held if not one.agrees] == []
+    assert {one.came for one in held} == {True, False}
+    assert problems == []
