@@ -130,6 +130,8 @@ def random_probes(pick: Random, cluster: Cluster, count: int) -> list[Probe]:
         src = pick.choice(nodes) if kind < 0.12 and cluster.kind.reaches_own_pods else pick.choice(pods)
         dst = OUTSIDE if src in pods and kind > 0.9 else pick.choice(pods)
         proto, port = pick.choice(("tcp", "udp")), pick.choice((OPEN, OPEN, *OTHERS))
+        if dst == OUTSIDE:
+            port = OPEN  # its source is rewritten on the way: only an answer says that it came
         if src != dst:
             found[Probe(src, dst, proto, port, family=pick.choice((4, 4, 6)))] = None
     return list(found)
@@ -174,7 +176,12 @@ def _held(cluster: Cluster, state: ClusterState, outcome: Outcome) -> Held:
     predicted = "arrives" if left or seen.what == "arrives" else seen.what
     if predicted not in ("arrives", "refused"):
         predicted = f"{predicted}: {paths[0].disposition.value} {paths[0].reason}"
-    return Held(probe, _intended(state, probe, flow.src, flow.dst), predicted, outcome.arrived)
+    return Held(
+        probe,
+        _intended(state, probe, flow.src, flow.dst),
+        predicted,
+        outcome.arrived or outcome.result == "delivered",
+    )
 
 
 def _intended(state: ClusterState, probe: Probe, src: bytes, dst: bytes) -> Decision:

@@ -49,6 +49,8 @@ class ServicesCheck(SlicedCheck):
             if why := doubt(name, state.gaps, health.get(source), NEEDS):
                 found.unknown[why] = None
                 continue
+            if not state.objects.services:
+                continue
             held: dict[str, Held] = {}
             yield from self._hold(cluster, state.objects, held)
             found.problems += self._tell(Teller(cluster, source), held, found.unknown)

@@ -95,6 +95,14 @@ def test_a_list_that_is_not_whole_is_held_against_nobody() -> None:
     assert result.reason == "cluster default: endpoint_slices: cut off"
 
 
+def test_a_cluster_without_services_has_nothing_to_judge() -> None:
+    state = recorded().clusters[CLUSTER]
+    state = msgspec.structs.replace(state, objects=msgspec.structs.replace(state.objects, services={}))
+    result = judged(ClusterState(recorded().nodes, recorded().bodies, {CLUSTER: state})).result()
+    assert result is not None
+    assert (result.result, result.reason, result.judged) == ("pass", "", 0)
+
+
 def test_a_watcher_that_is_lost_leaves_it_undecided() -> None:
     check = ServicesCheck()
     checker = Checker((), (check,))
