@@ -24,6 +24,7 @@ from tests.live.kind_probes import hold_services
 from tests.live.policies import hold, random_policies, random_probes
 from tests.live.prediction import snapshot
 from tests.live.problem_proof import Watch, found_and_gone, unhealthy, warm
+from tests.slow import first_quick
 
 pytestmark = pytest.mark.live
 FOUND_AS = {
@@ -157,7 +158,9 @@ def test_what_policies_allow_is_delivered_and_nothing_else(cluster: Cluster, tmp
         assert one.verdict == "right", one.describe()
 
 
-@pytest.mark.parametrize("fault", ["policy-stale-chain", "policy-pod-missing", "policy-drops-neighbours"])
+@pytest.mark.parametrize(
+    "fault", first_quick(("policy-pod-missing", "policy-stale-chain", "policy-drops-neighbours"), 1)
+)
 def test_what_an_agent_left_or_forgot_is_found_and_named(fault: str) -> None:
     """Each on the node that is to blame, and gone when it is mended."""
     with Cluster.up(ClusterSpec(f"t{os.getpid()}-pf", nodes=2, pods=3)) as cluster:
