@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from operator import is_not
+from typing import Any
 
 import msgspec
 
@@ -19,6 +20,7 @@ from netviz.core.model.link import IFF_UP
 from netviz.core.model.netfilter import Body
 from netviz.core.sim.endpoints import usable_addrs
 from netviz.core.sim.entry import Entry, entries
+from netviz.core.sim.index import Index
 from netviz.core.sim.reads import Reads, Recording
 from netviz.core.sim.steps import HookVerdict, Nat
 from netviz.core.sim.trace import Disposition, Flow, Step
@@ -36,6 +38,7 @@ STRANGERS = {4: bytes((203, 0, 113, 77)), 16: bytes.fromhex("20010db800000000000
 MATTER = frozenset((*RULES, *PLACES))
 MAX_TRIED = 3
 MAX_KEPT = 8  # answers to one question, of nodes whose rules differ
+LOOK_MS = 0.002  # at a chain
 CILIUM = "cilium_host"
 # Where rules refuse packets to services that have nobody to lead to.
 FILTERS = ("forward", "input", "output")
@@ -73,21 +76,39 @@ class Sender(msgspec.Struct, frozen=True):
     by: LinkKey | None = None
 
 
-def fingerprint(node: NodeState) -> frozenset[object]:
+Print = tuple[tuple[int, int], ...]  # of each section of rules, how many records, and a hash of them
+
+
+def _content(records: Iterable[object]) -> tuple[int, int]:
+    """Sum records up, in whatever order: how many there are, and a hash of 64 bits of all of them."""
+    known = frozenset(records)
+    return len(known), hash(known)
+
+
+# Each section's content, without handles and counters: once for sections that are shared.
+_PRINTS: dict[str, Index[Mapping[Any, Any], tuple[int, int]]] = {
+    "nft_tables": Index(lambda records: _content((one.key, one.flags) for one in records.values())),
+    **{
+        name: Index(
+            lambda records: _content(
+                (one.key, one.type, one.hook, one.priority, one.policy, one.devs, one.body)
+                for one in records.values()
+            )
+        )
+        for name in ("nft_chains", "xt_chains")
+    },
+    "nft_sets": Index(lambda records: _content((one.key, one.flags, one.body) for one in records.values())),
+    "ipsets": Index(lambda records: _content((one.key, one.body) for one in records.values())),
+    "ipvs": Index(lambda records: _content((key, repr(one)) for key, one in records.items())),
+}
+
+
+def fingerprint(node: NodeState) -> Print:
     """What the rules of a node are, whatever handles they have: nodes with the same are judged once."""
     root = node.root
-    if root is None:
-        return frozenset()
-    found: set[object] = {(one.family, one.name, one.flags) for one in root.nft_tables.values()}
-    for legacy, chains in ((False, root.nft_chains), (True, root.xt_chains)):
-        found.update(
-            (legacy, one.key, one.type, one.hook, one.priority, one.policy, one.devs, one.body)
-            for one in chains.values()
-        )
-    found.update((one.key, one.flags, one.body) for one in root.nft_sets.values())
-    found.update((one.key, one.body) for one in root.ipsets.values())
-    found.update((key, repr(one)) for key, one in root.ipvs.items())
-    return frozenset(found)
+    return (
+        tuple(index(getattr(root, section)) for section, index in _PRINTS.items()) if root is not None else ()
+    )
 
 
 def sources(cluster: ClusterState, node: NodeState, source: From, family: int) -> Iterator[Sender]:
@@ -174,8 +195,8 @@ class Datapath:
 
     def __init__(self) -> None:
         self._cluster = ClusterState()
-        self._prints: dict[str, tuple[tuple[object, ...], frozenset[object]]] = {}
-        self._groups: dict[tuple[frozenset[object], bool], Alike] = {}
+        self._prints: dict[str, tuple[tuple[object, ...], Print]] = {}
+        self._groups: dict[tuple[Print, bool], Alike] = {}
         self._group: dict[str, Alike] = {}
         self._judged: dict[tuple[Entrance, From], list[Judged]] = {}
         self.traced = 0
@@ -183,7 +204,7 @@ class Datapath:
     def follow(self, cluster: ClusterState) -> Iterator[float]:
         """Take a new state. Yields what it costs, in ms."""
         self._cluster = cluster
-        groups: dict[tuple[frozenset[object], bool], Alike] = {}
+        groups: dict[tuple[Print, bool], Alike] = {}
         self._group = {}
         for name, node in sorted(cluster.nodes.items()):
             root = node.root
@@ -191,7 +212,7 @@ class Datapath:
             known = self._prints.get(name)
             if known is None or len(known[0]) != len(made_of) or any(map(is_not, known[0], made_of)):
                 known = self._prints[name] = made_of, fingerprint(node)
-                yield 0.2
+                yield LOOK_MS * (1 + len(root.nft_chains) + len(root.xt_chains)) if root is not None else 0.0
             has_pods = any(ns.netns.pod is not None for ns in node.netns.values())
             key = known[1], has_pods
             if key not in groups:
