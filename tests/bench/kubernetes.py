@@ -37,6 +37,7 @@ from netviz.core.model.kubernetes import (
     Selector,
     ServicePort,
 )
+from netviz.core.model.l2 import NUD_REACHABLE, Neigh
 from netviz.core.state.naming import named
 from netviz.core.state.node import ClusterState, NodeState, SectionStatus
 from netviz.core.state.objects import OBJECT_SECTIONS, Objects, cluster_source
@@ -162,10 +163,19 @@ def _statistic(left: int) -> bytes:
 
 
 def with_chains(node: NodeState, made: Section[Any, Any]) -> NodeState:
+    """A node with these chains; its pods know the gateway's MAC address, as pods that talk do."""
     root = node.root
     assert root is not None
-    changed = msgspec.structs.replace(root, nft_chains=made)
-    return msgspec.structs.replace(node, netns={**node.netns, root.key: changed})
+    bridge = root.links[3]
+    gateway = next(one.addr for one in root.addrs.values() if one.ifindex == bridge.ifindex)
+    known = Section({(2, gateway, False): Neigh(2, gateway, bridge.mac, state=NUD_REACHABLE)})
+    netns = {
+        key: msgspec.structs.replace(ns, nft_chains=made)
+        if ns.netns.root
+        else msgspec.structs.replace(ns, neighs=known)
+        for key, ns in node.netns.items()
+    }
+    return msgspec.structs.replace(node, netns=netns)
 
 
 def state_of(nodes: dict[str, NodeState], made: Chains, lists: Objects) -> ClusterState:

@@ -31,7 +31,9 @@ def prove(kind: str, flows: int, pick: Random, plain: bool) -> tuple[list[Held],
     """Hold flows in a cluster of a kind; returns them, and how many problems the check told."""
     held: list[Held] = []
     problems = 0
-    with Cluster.up(ClusterSpec(f"policies-{os.getpid()}", nodes=3, pods=5, kind=kind)) as cluster:
+    with Cluster.up(
+        ClusterSpec(f"policies-{os.getpid()}", nodes=3, pods=5, kind=kind, services=2)
+    ) as cluster:
         while len(held) < flows:
             count = min(ROUND, flows - len(held))
             found, told = hold(
@@ -52,7 +54,9 @@ def prove(kind: str, flows: int, pick: Random, plain: bool) -> tuple[list[Held],
 def prove_faults(kind: str) -> list[tuple[str, str]]:
     """Apply each fault of policies in a cluster of a kind: what is found; "WRONG" begins what is not as it should be."""
     rows = []
-    with Cluster.up(ClusterSpec(f"policies-{os.getpid()}", nodes=2, pods=3, kind=kind)) as cluster:
+    with Cluster.up(
+        ClusterSpec(f"policies-{os.getpid()}", nodes=2, pods=3, kind=kind, services=2)
+    ) as cluster:
         warm(cluster)
         watch = Watch(cluster, objects=True)
         wrong = unhealthy(watch.look())
@@ -82,6 +86,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=12)
     parser.add_argument("kinds", nargs="*", default=list(ENFORCED))
     args = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "netviz.settings")
     sweep()
     pick, rows, faults, wrong = Random(args.seed), [], [], []
     each = -(-args.flows // len(args.kinds))
@@ -103,7 +108,7 @@ def main() -> int:
         f"Written by `make proof-policies` on {made}, Linux {platform.release()}, seed {args.seed}.",
         "",
         "Random policies, enforced by the lab's agent as kube-router does, and random flows between pods, from nodes and to the",
-        "outside. With pods restricted in both directions, the agent lets pass what one direction's rules allow, as kube-router",
+        "outside; bridged packets pass the rules, as kube-proxy has it. With pods restricted in both directions, the agent lets pass what one direction's rules allow, as kube-router",
         "does: there intent and kernel differ, and the policy check tells it.",
         "",
         "| kind | pods are restricted in | flows | real packets | predicted right | all three agree | problems told |",

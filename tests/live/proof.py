@@ -294,6 +294,7 @@ def main() -> int:
         "--fault", action="append", choices=FAULTS, metavar="NAME", help="faults: this one alone (repeatable)"
     )
     args = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "netviz.settings")
     sweep()
     if args.what == "problems":
         return prove_problems(args.kinds)

@@ -7,16 +7,17 @@ pairs; what is decided in eBPF, or by a program that packets are queued for, is 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Literal, NamedTuple
 
-from netviz.core.check.netpol.flows import PROTOCOLS, Try, known_pods, ports_named, tries
-from netviz.core.check.netpol.said import Bodies, Said
+from netviz.core.check.netpol.flows import PROTOCOLS, Try, ports_named, tries
+from netviz.core.check.netpol.pods import Pods
 from netviz.core.check.problem import Command, NodeHealth, Problem, Where
 from netviz.core.check.sliced import Found, SlicedCheck, doubt
 from netviz.core.check.text import affects, counted, joined, place
-from netviz.core.intent.policies import Half, Policies, RuleName
+from netviz.core.intent.policies import Half, RuleName
 from netviz.core.model.addr import format_ip
-from netviz.core.model.kubernetes import ObjectKey
+from netviz.core.model.kubernetes import ClusterPolicy, NetworkPolicy, ObjectKey
 from netviz.core.plain import quoted
 from netviz.core.sim.kubernetes.policy import denied_by_policy
 from netviz.core.sim.reads import Reads, Recording
@@ -33,7 +34,8 @@ KINDS = ("policy-allowed-dropped", "policy-denied-delivered", "policy-not-enforc
 SPORT = 40000
 MAX_MOVES = 2000
 TRACE_MS = 10.0
-MAX_TRIES = 600
+MAX_TRIES = 2000
+PAIRS_MS = 0.005
 # An agent writes what the API says within some seconds.
 GRACE_S = 15.0
 DEMANDS = "The kernels let pass between pods what NetworkPolicies allow, and refuse what they deny."
@@ -60,12 +62,12 @@ class PoliciesCheck(SlicedCheck):
     def __init__(self) -> None:
         super().__init__()
         self._known: dict[Flow, tuple[Seen, Reads]] = {}
-        self._bodies = Bodies()
+        self._pods: dict[str, Pods] = {}
 
     def reset(self) -> None:
         """Forget all answers."""
         self._known = {}
-        self._bodies = Bodies()
+        self._pods = {}
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth], found: Found) -> Iterator[float]:
         """Judge a state; yields what each piece of work costs, in ms."""
@@ -76,29 +78,27 @@ class PoliciesCheck(SlicedCheck):
                 found.unknown[why] = None
                 continue
             self.demands = f"{DEMANDS}{UNLISTED if is_unlisted(state) else ''}"
-            made = (*objects.network_policies.values(), *objects.cluster_policies.values())
+            made: list[NetworkPolicy | ClusterPolicy] = [
+                *objects.network_policies.values(),
+                *objects.cluster_policies.values(),
+            ]
             if not made:
                 continue
-            policies = Policies(
-                objects.network_policies,
-                objects.kube_namespaces,
-                objects.cluster_policies,
-                objects.kube_nodes,
-            )
-            pods = known_pods(cluster, objects, policies, Said(cluster, self._bodies))
-            every = list(tries(policies, pods, ports_named(made, pods)))
-            yield 5.0
-            if len(every) > MAX_TRIES:
-                found.unknown[
-                    f"{len(every) - MAX_TRIES} of {len(every)} flows aren't tried: they are too many"
-                ] = None
+            known = self._pods.setdefault(name, Pods())
+            pods = yield from known.follow(cluster, objects)
+            every = tries(known.policies, pods, ports_named(made, pods))
+            yield PAIRS_MS * len(pods)
             told: list[tuple[Try, Seen]] = []
-            for one in every[:MAX_TRIES]:
+            for one in islice(every, MAX_TRIES):
                 seen = yield from self._see(cluster, _flow_of(one), before)
                 found.judged += 1
                 if seen.what == "unknown":
                     found.unknown[seen.rule] = None
                 told.append((one, seen))
+            if next(every, None) is not None:
+                found.unknown[
+                    f"only {MAX_TRIES} flows are tried: there are too many kinds of pods for all"
+                ] = None
             found.problems += Teller(cluster, source).told(told)
 
     def _see(

@@ -1,49 +1,27 @@
-"""Which flows are to be tried to see whether policies are enforced: some for each two sorts of pods on each node.
+"""Which flows are to be tried to see whether policies are enforced: some for each two kinds of pods on each node.
 
 Pods that policies see alike, and of which agents' rules say the same, stand for each other on one node: each node enforces
-for its own pods. The other end is one of each sort, of the same node and of another one; sorts of few pods come first. Of
-the port that the target listens on, those that rules name, and
-one that none names, the first that is allowed is tried and the first that is denied.
+for its own pods. The other end is one of each kind, of the same node and of another one. Of the port that the target listens
+on, those that rules name, and one that none names, the first that is allowed is tried and the first that is denied.
+
+Where that is too much, what comes first counts: pods of which rules say other things than of most that policies see
+alike, with everybody; then each kind on each node, those of few nodes first, with one kind after the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from netviz.core.check.netpol.said import Said
-from netviz.core.intent.policies import Decision, Party, Policies, restricted
-from netviz.core.model.ids import NetnsKey
-from netviz.core.model.kubernetes import ClusterPolicy, KubePod, NetworkPolicy
-from netviz.core.sim.endpoints import lowest_port, usable_addrs
-from netviz.core.state.node import ClusterState
-from netviz.core.state.objects import Objects
-from netviz.core.state.pods import joined
+from netviz.core.check.netpol.pods import Kind, Pod
+from netviz.core.intent.policies import Decision, Policies
+from netviz.core.model.kubernetes import ClusterPolicy, NetworkPolicy
 
 # No rule names it by itself.
 ANY_PORT = 47809
 PROTOCOLS = {"TCP": 6, "UDP": 17}
 MAX_PORTS = 32
-_Kind = tuple[Any, Hashable]
-
-
-class Pod(NamedTuple):
-    """A pod of the API's with its namespace on its node, and one of its addresses. `listens`: the lowest TCP port there.
-
-    `sort` is what policies see of it, `said` what rules say of it.
-    """
-
-    party: Party
-    netns: NetnsKey
-    sort: Any
-    said: Hashable
-    listens: int | None
-
-    @property
-    def pod(self) -> KubePod:
-        """The pod."""
-        assert self.party.pod is not None
-        return self.party.pod
 
 
 class Try(NamedTuple):
@@ -54,24 +32,6 @@ class Try(NamedTuple):
     protocol: str
     port: int
     decision: Decision
-
-
-def known_pods(cluster: ClusterState, objects: Objects, policies: Policies, said: Said) -> list[Pod]:
-    """List the pods that policies can restrict and whose namespace is known, with an address that the namespace has."""
-    found = []
-    runs = {pod.key for pod in restricted(objects.kube_pods.values())}
-    for name in sorted(objects.kube_nodes):
-        node = cluster.nodes.get(name)
-        for key, netns in sorted(joined(node).items()) if node is not None else ():
-            pod = objects.kube_pods.get(key)
-            if node is None or pod is None or key not in runs or netns not in node.netns:
-                continue
-            for addr in usable_addrs(node.netns[netns]):
-                if addr in pod.ips:
-                    party = Party(addr, pod)
-                    listens = lowest_port(node.netns[netns], PROTOCOLS["TCP"])
-                    found.append(Pod(party, netns, policies.sort(party), said.of(netns, addr), listens))
-    return found
 
 
 def ports_named(policies: Iterable[NetworkPolicy | ClusterPolicy], pods: list[Pod]) -> list[tuple[str, int]]:
@@ -95,38 +55,55 @@ def ports_named(policies: Iterable[NetworkPolicy | ClusterPolicy], pods: list[Po
 
 
 def tries(policies: Policies, pods: list[Pod], ports: list[tuple[str, int]]) -> Iterator[Try]:
-    """Yield the flows, in order."""
-    first: dict[tuple[str, int, _Kind], Pod] = {}
+    """Yield the flows, in order, as they are asked for."""
+    tried = set()
+    for one, other in _pairs(pods):
+        for source, target in ((other, one), (one, other)):
+            ends = source.netns, target.netns, source.family
+            if source.netns != target.netns and ends not in tried:
+                tried.add(ends)
+                yield from _ports(policies, source, target, ports)
+
+
+def _pairs(pods: list[Pod]) -> Iterator[tuple[Pod, Pod]]:
+    """Yield pairs of one pod of each kind on each node with one of each kind, here and elsewhere."""
+    kinds: dict[tuple[int, Kind], dict[str, Pod]] = defaultdict(dict)
     for one in pods:
-        first.setdefault((one.netns.node, len(one.party.addr), _kind(one)), one)
-    others: dict[tuple[int, _Kind], list[Pod]] = {}
-    for (_, family, kind), one in first.items():
-        others.setdefault((family, kind), []).append(one)
-    pairs: dict[tuple[NetnsKey, NetnsKey, int], tuple[tuple[bool, int], Pod, Pod]] = {}
-    for (node, family, kind), one in first.items():
-        for (of, _), every in others.items():
-            if of != family:
-                continue
-            here = next((each for each in every if each.netns.node == node), None)
-            there = next((each for each in every if each.netns.node != node), None)
-            rare = min(len(others[family, kind]), len(every))
-            for other in filter(None, (here, there)):
-                # Where policies restrict nobody, only what one that is gone has left can be found.
-                rank = not (_is_restricted(one) or _is_restricted(other)), rare
-                for source, target in ((other, one), (one, other)):
-                    ends = source.netns, target.netns, family
-                    if source.netns != target.netns:
-                        pairs.setdefault(ends, (rank, source, target))
-    for _, source, target in sorted(pairs.values(), key=lambda pair: pair[0]):
-        yield from _ports(policies, source, target, ports)
+        kinds[one.family, one.kind].setdefault(one.node, one)
+    by_family: dict[int, list[dict[str, Pod]]] = defaultdict(list)
+    # Where policies restrict nobody, only what one that is gone has left can be found.
+    for (family, _), of_nodes in sorted(
+        kinds.items(), key=lambda row: (not row[0][1].restricted, len(row[1]))
+    ):
+        by_family[family].append(of_nodes)
+    for odd in _odd(kinds):
+        for family, every in by_family.items():
+            for of_nodes in every:
+                for other in of_nodes.values():
+                    for one in odd.values():
+                        if one.family == family:
+                            yield one, other
+    for turn in range(max(map(len, by_family.values()), default=0)):
+        for every in by_family.values():
+            for at, of_nodes in enumerate(every if turn < len(every) else ()):
+                others = every[(at + turn) % len(every)]
+                for one in of_nodes.values():
+                    here = others.get(one.node)
+                    there = next((pod for node, pod in others.items() if node != one.node), None)
+                    for other in filter(None, (here, there)):
+                        yield one, other
 
 
-def _kind(one: Pod) -> _Kind:
-    return one.sort, one.said
-
-
-def _is_restricted(one: Pod) -> bool:
-    return bool(one.sort.ingress or one.sort.egress or one.sort.cluster)
+def _odd(kinds: dict[tuple[int, Kind], dict[str, Pod]]) -> list[dict[str, Pod]]:
+    """The kinds of which rules say other things than of most pods that policies see alike, the rarest first."""
+    alike: dict[tuple[int, int], list[dict[str, Pod]]] = defaultdict(list)
+    for (family, kind), of_nodes in kinds.items():
+        alike[family, kind.sort].append(of_nodes)
+    found = []
+    for every in alike.values():
+        usual = max(every, key=len)
+        found += [one for one in every if one is not usual]
+    return sorted(found, key=len)
 
 
 def _ports(policies: Policies, source: Pod, target: Pod, ports: list[tuple[str, int]]) -> Iterator[Try]:

@@ -8,7 +8,7 @@ address. Comments and counters say nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Generator, Hashable, Iterable, Mapping
 from typing import Any
 
 from netviz.core.check.paths.rulesets import BodyFacts, RuleFacts, facts_of, rule_form
@@ -16,10 +16,12 @@ from netviz.core.check.wiring import Wiring
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import Body, NftChain
 from netviz.core.sim.endpoints import usable_addrs
+from netviz.core.sim.index import Index
 from netviz.core.state.node import ClusterState, NodeState
 
 MAX_DEPTH = 8
 SETS = ("nft_sets", "ipsets")
+LOOK_MS = 0.002
 
 
 class Bodies:
@@ -52,35 +54,50 @@ class Bodies:
         """Forget bodies that nobody has any more."""
         for known in (self._facts, self._members):
             for digest in known.keys() - digests:
-                del known[digest]  # type: ignore[attr-defined]
+                del known[digest]
+
+
+# Address -> the sets that have it, each with what stands beside it.
+SetsSay = Mapping[bytes, frozenset[Hashable]]
+
+
+def _keys(section: Mapping[Any, Any]) -> frozenset[tuple[Hashable, bytes]]:
+    return frozenset((record.key, record.body) for record in section.values())
+
+
+_sets: Index[Mapping[Any, Any], frozenset[tuple[Hashable, bytes]]] = Index(_keys)
 
 
 class Said:
-    """What the rules of a cluster's nodes say of pods."""
+    """What the rules of a cluster's nodes say of pods. It follows the state, and remembers."""
 
-    def __init__(self, cluster: ClusterState, known: Bodies) -> None:
-        self._bodies, self._known = cluster.bodies, known
-        self._of_node: dict[str, dict[NetnsKey, Hashable]] = {}
-        self._nodes = cluster.nodes
-        sets: set[tuple[str, Hashable, bytes]] = set()
+    def __init__(self) -> None:
+        self._known = Bodies()
+        self._made_of: frozenset[Hashable] | None = None
+        self._sets: SetsSay = {}
+
+    def follow(self, cluster: ClusterState) -> Generator[float, None, SetsSay]:
+        """Take in a state; returns what sets say of addresses: the same object while they are the same."""
+        every: set[tuple[str, frozenset[tuple[Hashable, bytes]]]] = set()
         for node in cluster.nodes.values():
             if node.root is not None:
-                for section in SETS:
-                    sets.update(
-                        (section, record.key, record.body) for record in getattr(node.root, section).values()
-                    )
-        found: dict[bytes, set[Hashable]] = defaultdict(set)
-        for section, key, digest in sets:
-            for addr, what in known.members(digest, cluster.bodies).items():
-                found[addr].add((section, key, digest, tuple(what)))
-        self._sets = {addr: frozenset(one) for addr, one in found.items()}
-        known.keep(cluster.bodies.keys())
+                every.update((name, _sets(getattr(node.root, name))) for name in SETS)
+        sets = frozenset((name, key, digest) for name, keys in every for key, digest in keys)
+        yield LOOK_MS * (len(cluster.nodes) + len(sets))
+        if sets != self._made_of:
+            found: dict[bytes, set[Hashable]] = defaultdict(set)
+            for name, key, digest in sets:
+                members = self._known.members(digest, cluster.bodies)
+                for addr, what in members.items():
+                    found[addr].add((name, key, digest, tuple(what)))
+                yield LOOK_MS * len(members)
+            self._made_of, self._sets = sets, {addr: frozenset(one) for addr, one in found.items()}
+            self._known.keep(cluster.bodies.keys())
+        return self._sets
 
-    def of(self, netns: NetnsKey, addr: bytes) -> Hashable:
-        """What is said of a pod at an address, without its names."""
-        if netns.node not in self._of_node:
-            self._of_node[netns.node] = _NodeRules(self._nodes[netns.node], self._bodies, self._known).said()
-        return self._of_node[netns.node].get(netns, ()), self._sets.get(addr, frozenset())
+    def of_node(self, node: NodeState, bodies: Mapping[bytes, Body]) -> Mapping[NetnsKey, Hashable]:
+        """What a node's rules say of each pod that they name, without its names."""
+        return _NodeRules(node, bodies, self._known).said()
 
 
 class _NodeRules:
