@@ -114,8 +114,9 @@ export interface ProblemAction {
 const LISTEN_AGAIN_MS = 5000;
 const ASK_AGAIN_MS = 500;
 const ENDS = new Set(["done", "partial", "failed"]);
-/** The trace that is a problem's evidence has the problem's number. */
+/** The trace that is a problem's evidence has the problem's number, one that an observation made the observation's. */
 const EVIDENCE = /^problem-(\d+)$/;
+const OBSERVED = /^observation-(\d+)$/;
 
 export class Api {
   constructor(private readonly csrf: string) {}
@@ -130,6 +131,13 @@ export class Api {
     const path = service.split("/").map(encodeURIComponent).join("/");
     const { namespace, rows } = await this.get<ServiceDetail>(`/api/services/${path}`);
     return new Set(rows.filter((row) => row.pod).map((row) => `${namespace}/${row.pod}`));
+  }
+
+  /** GET text, as it is. */
+  async text(path: string): Promise<string> {
+    const response = await fetch(path, { credentials: "same-origin" }).catch(() => null);
+    if (!response?.ok) throw new ApiError(refusalText(response?.status ?? 0, ""), response?.status ?? 0);
+    return response.text();
   }
 
   netns(key: string): Promise<NetnsDetail> {
@@ -151,6 +159,8 @@ export class Api {
   async trace(id: string): Promise<TraceRun> {
     const evidence = EVIDENCE.exec(id)?.[1];
     if (evidence) return runOf(await this.problem(evidence));
+    const observed = OBSERVED.exec(id)?.[1];
+    if (observed) return tracedBy(await this.observation(observed));
     return call(`/api/traces/${encodeURIComponent(id)}`);
   }
 
@@ -258,7 +268,7 @@ export class Api {
       // What is said of a trace that is done leaves the trace out.
       const run = { ...said, trace: said.trace ?? last?.trace ?? null };
       last = run;
-      finished = run.status === "failed" || EVIDENCE.test(id);
+      finished = run.status === "failed" || EVIDENCE.test(id) || (OBSERVED.test(id) && run.status === "done");
       onRun(run);
       if (finished) socket?.close();
     };
@@ -319,6 +329,17 @@ function runOf(problem: ProblemDetail): TraceRun {
     },
     disposition: trace.disposition,
     trace,
+  };
+}
+
+/** The prediction of an observation as the panel shows any trace; there is one as soon as something was seen. */
+function tracedBy(observed: ObservationRun): TraceRun {
+  const { trace, request, error } = observed;
+  const status = trace ? "done" : observed.status === "failed" ? "failed" : "running";
+  return {
+    ...{ id: `observation-${observed.id}`, status, error, trace },
+    ...{ created: observed.created, user: observed.user, request },
+    disposition: trace?.disposition ?? null,
   };
 }
 

@@ -1,6 +1,7 @@
 import "./style/tokens.css";
 import "./style/page.css";
 import "./style/panels.css";
+import "./style/observe.css";
 import "./style/problems.css";
 import "./style/kube.css";
 import "./style/map.css";

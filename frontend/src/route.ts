@@ -121,6 +121,12 @@ export function targetHref(target: Target): string {
   return formatRoute({ page: "select", target });
 }
 
+/** Where an observation is shown by itself: its prediction is the trace. */
+export function observationHref(id: string): string {
+  const view: TraceView = { ...FIRST_VIEW, mode: "both", observation: id };
+  return formatRoute({ page: "trace", id: `observation-${id}`, view });
+}
+
 function decode(text: string): string {
   try {
     return decodeURIComponent(text);

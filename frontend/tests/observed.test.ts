@@ -21,6 +21,7 @@ const observed = (match: Observed["match"], visible = true): Observed => ({
 const run = (status: ObservationRun["status"], more: Partial<ObservationRun> = {}): ObservationRun => ({
   ...{ id: "1", status, place: null, error: null, finding: null, headline: null, trace: null },
   request: { from: "a", to: "b", proto: "tcp" },
+  ...{ created: "2026-01-01T00:00:00Z", user: "ann" },
   ...more,
 });
 

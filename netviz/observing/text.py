@@ -1,7 +1,8 @@
-"""An observation's JSON as text for a terminal or a ticket: prediction and what was seen of it, a line a step."""
+"""An observation's JSON as text for a terminal, and as text or Markdown for a ticket: prediction and what was seen of it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,11 @@ def lines_of(found: dict[str, Any]) -> Iterator[str]:
         if path is not None:
             yield from _path(title, path, seen)
     yield ""
+    yield from _gaps(seen)
+    yield LEGEND
+
+
+def _gaps(seen: dict[str, Any]) -> Iterator[str]:
     for source in seen["sources"]:
         if source["lost"]:
             yield f"lost: {source['lost']} of {source['name']} on {source['node']}"
@@ -38,7 +44,6 @@ def lines_of(found: dict[str, Any]) -> Iterator[str]:
             yield f"not watched: {source['missing']}"
     for sentence in seen["cannot"]:
         yield f"not watched: {sentence}"
-    yield LEGEND
 
 
 def _path(title: str, path: dict[str, Any], seen: dict[str, Any]) -> Iterator[str]:
@@ -64,10 +69,97 @@ def _step(step: dict[str, Any], sent_ns: int) -> str:
 
 
 def _extra(one: dict[str, Any]) -> str:
+    return f"    +             {_extra_words(one)}"
+
+
+def _extra_words(one: dict[str, Any]) -> str:
     where = f"{one['dev'] or ''} on {one['node']}".strip() if one["node"] else "somewhere"
     if one["drop_reason"]:
-        return f"    +             dropped after {where}: {one['drop_reason']}"
+        return f"dropped after {where}: {one['drop_reason']}"
     if one["rule"]:
         rule = one["rule"]
-        return f"    +             {rule['verdict']} by {rule['table']} {rule['chain']} on {one['node']}"
-    return f"    +             {'sent by' if one['out'] else 'received by'} {where}"
+        return f"{rule['verdict']} by {rule['table']} {rule['chain']} on {one['node']}"
+    return f"{'sent by' if one['out'] else 'received by'} {where}"
+
+
+def ticket_lines(found: dict[str, Any]) -> Iterator[str]:
+    """Write an observation as text for a ticket: which it is, then as for a terminal."""
+    yield from (f"{name}: {value}" for name, value in _about(found))
+    yield ""
+    if found["trace"] is None:
+        yield f"{found['status']}: {found['error'] or 'nothing was seen yet'}"
+    else:
+        yield from lines_of(found)
+
+
+def markdown_of(found: dict[str, Any]) -> Iterator[str]:
+    """Write an observation as Markdown for a ticket: facts, then a table for each direction."""
+    trace, request = found["trace"], found["request"]
+    yield f"# {_escaped(request['from'])} to {_escaped(request['to'])}"
+    yield ""
+    yield from (f"- **{name}:** {_escaped(value)}" for name, value in _about(found))
+    if trace is None:
+        yield f"- **Result:** {_escaped(found['error'] or 'nothing was seen yet')}"
+        return
+    seen = trace["observation"]
+    yield f"- **Predicted:** {_escaped(trace['headline'])}"
+    yield f"- **Observed:** {_escaped(found['headline'] or found['status'])}"
+    yield f"- **The sender was told:** {_escaped(seen['told'] or 'nothing')}"
+    branch = trace["branches"][seen["nearest"]]
+    for title, path in (("forward", branch["forward"]), ("reply", branch["reply"])):
+        if path is not None:
+            yield from _table(title, path, seen)
+    gaps = [*_gaps(seen)]
+    if gaps:
+        yield ""
+        yield from (f"- {_escaped(gap)}" for gap in gaps)
+    yield ""
+    yield LEGEND
+
+
+def _about(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say which observation it is."""
+    request = found["request"]
+    ports = f" {request['dport']}" if request.get("dport") is not None else ""
+    yield "Probe", f"{request.get('proto', 'tcp')}{ports}, from {request['from']} to {request['to']}"
+    yield (
+        "Observation",
+        f"{found['id']}, {found['started'] or found['created']}, by {found['user'] or 'nobody'}",
+    )
+    yield "Watched", ", ".join(found["nodes"]) or "no node"
+
+
+def _table(title: str, path: dict[str, Any], seen: dict[str, Any]) -> Iterator[str]:
+    yield ""
+    yield f"## {title.capitalize()}"
+    yield ""
+    yield "| | ms | where | step | device | what |"
+    yield "| --- | ---: | --- | --- | --- | --- |"
+    extra = [one for one in seen["extra"] if one["direction"] == title]
+    yield from (_extra_row(one) for one in extra if one["after"] == 0)
+    for hop in path["hops"]:
+        for step in hop["steps"]:
+            yield _step_row(hop, step, seen["sent_ns"])
+            yield from (_extra_row(one) for one in extra if one["after"] == step["seq"])
+
+
+def _step_row(hop: dict[str, Any], step: dict[str, Any], sent_ns: int) -> str:
+    observed = step["observed"]
+    mark = MARKS[observed["match"]] if observed["visible"] else CANNOT
+    after = f"{(observed['ts_ns'] - sent_ns) / 1e6:.3f}" if observed["ts_ns"] is not None else ""
+    said = [step["why"], observed["drop_reason"] or "", observed["why"] or ""]
+    cells = [mark, after, hop["pod"] or hop["node"], step["kind"], step["dev"] or ""]
+    return _row([*cells, "; ".join(part for part in said if part)])
+
+
+def _extra_row(one: dict[str, Any]) -> str:
+    return _row(["+", "", one["node"] or "", "not predicted", one["dev"] or "", _extra_words(one)])
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
+
+
+def _escaped(text: str) -> str:
+    """Take literally what Markdown takes for its own, and keep to one line."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))

@@ -7,7 +7,9 @@ from django.urls import URLPattern, path
 from netviz.observing import views
 
 urlpatterns: list[URLPattern] = [
+    path("api/netns/<str:key>/connections", views.connections, name="api-connections"),
     path("api/observations", views.observations, name="api-observations"),
     path("api/observations/<str:observation_id>", views.observation, name="api-observation"),
     path("api/observations/<str:observation_id>/file", views.file_of, name="api-observation-file"),
+    path("api/observations/<str:observation_id>/export", views.exported, name="api-observation-export"),
 ]

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
+from netviz.core.model.ids import NetnsKey
+from netviz.core.plain import plain
+from netviz.ingest.looks import look_into
 from netviz.inventory.access import OBSERVE, READ, require_scope
 from netviz.inventory.answers import methods, refuse
 from netviz.observing import service
+from netviz.observing.connections import connections_json
 from netviz.observing.models import Observation
 from netviz.observing.queue import shown
 from netviz.observing.request import parse_request
 from netviz.observing.service import SwitchedOff
+from netviz.observing.text import markdown_of, ticket_lines
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import BadRequest, as_posted
 from netviz.tracing.service import Overload
+from netviz.tracing.states import live
 
 MAX_LIST = 200
+FORMS = {"text": "text/plain", "markdown": "text/markdown", "json": "application/json"}
+SUFFIXES = {"text": "txt", "markdown": "md", "json": "json"}
 
 
 @methods("GET", "POST")
@@ -51,6 +59,21 @@ def start(request: HttpRequest) -> HttpResponseBase:
 
 @methods("GET")
 @require_scope(READ)
+def connections(request: HttpRequest, key: str) -> HttpResponseBase:
+    """Answer with the connections that a namespace has now."""
+    try:
+        wanted = NetnsKey.parse(key)
+    except ValueError:
+        return refuse(400, "a namespace's key is node:dev:ino:generation")
+    found = connections_json(live(), wanted)
+    if found is None:
+        return refuse(404, f"there is no namespace {key}")
+    look_into(wanted)
+    return JsonResponse(found)
+
+
+@methods("GET")
+@require_scope(READ)
 def observation(request: HttpRequest, observation_id: str) -> HttpResponseBase:
     """Answer with one observation."""
     found = find(observation_id)
@@ -67,6 +90,32 @@ def file_of(request: HttpRequest, observation_id: str) -> HttpResponseBase:
     response = HttpResponse(bytes(found.kept), content_type="application/octet-stream")
     response["Content-Disposition"] = f'attachment; filename="observation-{found.pk}.nvz"'
     return response
+
+
+@methods("GET")
+@require_scope(READ)
+def exported(request: HttpRequest, observation_id: str) -> HttpResponseBase:
+    """Answer with one observation to be pasted or kept: ?as=text, markdown or json, with the page that shows it."""
+    found = find(observation_id)
+    form = request.GET.get("as", "text")
+    if form not in FORMS:
+        return refuse(400, f"as is {', '.join(FORMS)}")
+    if found is None:
+        return refuse(404, f"there is no observation {observation_id}")
+    said, link = shown(found), request.build_absolute_uri(f"/{link_of(found.pk)}")
+    if form == "json":
+        response = JsonResponse({**said, "link": link}, json_dumps_params={"indent": 2})
+    else:
+        lines = ticket_lines(said) if form == "text" else markdown_of(said)
+        text = "\n".join([*map(plain, lines), "", link, ""])
+        response = HttpResponse(text, content_type=f"{FORMS[form]}; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="observation-{found.pk}.{SUFFIXES[form]}"'
+    return response
+
+
+def link_of(pk: int) -> str:
+    """The page's address of an observation, below the server's."""
+    return f"#/trace/observation-{pk}?observation={pk}&show=both"
 
 
 def find(observation_id: str) -> Observation | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from netviz.core.model.addr import format_ip, format_mac, format_prefix
+from netviz.core.model.addr import format_endpoint, format_ip, format_mac, format_prefix
 from netviz.core.model.conntrack import (
     IPS_ASSURED,
     IPS_DST_NAT,
@@ -130,19 +130,13 @@ def socket_row(socket: Socket) -> Row:
     state = TCP_STATES[socket.state] if socket.state < len(TCP_STATES) else str(socket.state)
     if socket.proto == 17 and not connected:
         state = "bound"
-    peer = f" to {endpoint(socket.dst, socket.dport)}" if connected else ""
+    peer = f" to {format_endpoint(socket.dst, socket.dport)}" if connected else ""
     return {
         "proto": proto_name(socket.proto),
         "addr": format_ip(socket.src),
         "port": socket.sport,
         "state": state + peer,
     }
-
-
-def endpoint(addr: bytes, port: int) -> str:
-    """An address with a port."""
-    text = format_ip(addr)
-    return f"[{text}]:{port}" if len(addr) == 16 else f"{text}:{port}"
 
 
 def ct_row(entry: CtEntry) -> Row:
@@ -159,7 +153,7 @@ def ct_row(entry: CtEntry) -> Row:
 def _tuple_text(way: CtTuple) -> str:
     if way.proto in ICMP_PROTOS:
         return f"{format_ip(way.src)} > {format_ip(way.dst)} id {way.sport} type {way.dport >> 8}"
-    return f"{endpoint(way.src, way.sport)} > {endpoint(way.dst, way.dport)}"
+    return f"{format_endpoint(way.src, way.sport)} > {format_endpoint(way.dst, way.dport)}"
 
 
 def counters_row(counters: LinkCounters | None) -> Row | None:

@@ -90,6 +90,10 @@ export interface ObservationRun {
   finding: "agrees" | "differs" | "unseen" | null;
   headline: string | null;
   request: TraceRequest;
+  created: string;
+  user: string;
+  /** Where it differs: the address of a file with the states and all that was seen. */
+  file?: string | null;
   trace: Trace | null;
 }
 

@@ -15,7 +15,7 @@ import {
 } from "../trace/format.js";
 import type { Hop, Step, Trace, TraceRun } from "../trace/types.js";
 import { h, icon } from "./dom.js";
-import { note } from "./inspector.js";
+import { note } from "./errors.js";
 
 /** A step and how to get there. */
 export type ShowStep = (to: Pick<TraceView, "branch" | "direction"> & { step: number }) => void;

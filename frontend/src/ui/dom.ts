@@ -73,7 +73,7 @@ export function copyButton(text: string | (() => string), label = "Copy"): HTMLB
 
 /** The same as a button with words, which say for a moment that it is done. */
 export function wordedCopy(
-  text: () => string,
+  text: () => string | Promise<string>,
   words: string,
   label: string,
   testid: string,
@@ -86,7 +86,8 @@ export function wordedCopy(
   );
   button.addEventListener("click", async () => {
     button.style.minWidth = `${button.offsetWidth}px`;
-    setText(said, (await copy(text())) ? "Copied" : "Not copied");
+    const found = await Promise.resolve(text()).catch(() => null);
+    setText(said, found !== null && (await copy(found)) ? "Copied" : "Not copied");
     window.setTimeout(() => setText(said, words), 2000);
   });
   return button;

@@ -20,3 +20,7 @@ export function errorNote(error: Error): HTMLElement {
   fillError(box, error);
   return box;
 }
+
+export function note(tone: "bad" | "warn", ...text: (Node | string)[]): HTMLElement {
+  return h("div", { class: `note ${tone}` }, icon("alert"), h("p", {}, ...text));
+}

@@ -6,9 +6,11 @@ import { naturalCompare } from "../layout/natural.js";
 import type { Target } from "../map/hit.js";
 import { linkFault } from "../map/picture.js";
 import { formatRoute, targetHref } from "../route.js";
+import { ConnectionsPart } from "./connections.js";
 import { type Context, type Panel, VIEWER_REASON } from "./context.js";
 import { NetnsTables, table } from "./detail.js";
 import { copyButton, h, icon } from "./dom.js";
+import { note } from "./errors.js";
 import { hostPods, kubeNode, namespaceOf, podFacts } from "./kubefacts.js";
 import { bytes, count, linkLink, netnsLink, netnsTitle, seconds, traceName } from "./names.js";
 
@@ -17,6 +19,7 @@ export class Inspector implements Panel {
   private readonly facts = h("div", { class: "facts" });
   private readonly counters = h("div");
   private readonly tables: NetnsTables | null;
+  private readonly connections: ConnectionsPart | null;
   private shown = "";
 
   constructor(
@@ -28,7 +31,9 @@ export class Inspector implements Panel {
       key === undefined
         ? null
         : new NetnsTables(context.api, key, (detail) => this.showCounters(detail.links ?? []));
+    this.connections = target.type === "pod" ? new ConnectionsPart(context, target.key) : null;
     this.element.append(this.facts, this.counters);
+    if (this.connections) this.element.append(this.connections.element);
     if (this.tables && target.type !== "link") this.element.append(this.tables.element);
     this.update();
   }
@@ -46,6 +51,7 @@ export class Inspector implements Panel {
 
   dispose(): void {
     this.tables?.dispose();
+    this.connections?.dispose();
   }
 
   private render(): HTMLElement[] {
@@ -288,10 +294,6 @@ export function heading(kind: string, title: string, sub: HTMLElement | string):
     h("h2", {}, title),
     h("p", { class: "sub" }, sub),
   );
-}
-
-export function note(tone: "bad" | "warn", ...text: (Node | string)[]): HTMLElement {
-  return h("div", { class: `note ${tone}` }, icon("alert"), h("p", {}, ...text));
 }
 
 /** Each problem with the way to all that is known of it. */

@@ -1,13 +1,12 @@
 // Predict, Observe, Both: the choice, what sending a probe does, and how the observation stands.
 
 import type { Mode, TraceView } from "../route.js";
-import { MODES } from "../route.js";
+import { MODES, observationHref } from "../route.js";
 import { gapTexts, isRunning, standingText, touchText } from "../trace/observed.js";
 import type { ObservationRun, TraceRequest, TraceRun } from "../trace/types.js";
 import type { Context } from "./context.js";
-import { h, icon } from "./dom.js";
-import { errorNote } from "./errors.js";
-import { note } from "./inspector.js";
+import { h, icon, wordedCopy } from "./dom.js";
+import { errorNote, note } from "./errors.js";
 
 const TITLES: Record<Mode, string> = { predict: "Predict", observe: "Observe", both: "Both" };
 
@@ -128,7 +127,52 @@ export class ObservePart {
     if (this.asked) return [this.confirmation(this.asked)];
     if (this.view.mode === "predict" || !this.run)
       return [h("p", { class: "muted touch", "data-testid": "observe-touch" }, why || this.hint())];
-    return standing(this.run, why ? null : () => this.again());
+    const { run } = this;
+    return standing(run, why ? null : () => this.again(), () => this.exports(run, why === ""));
+  }
+
+  /** To take it elsewhere: as text, as Markdown for a ticket, as files, and by a link of its own. */
+  private exports(run: ObservationRun, mayObserve: boolean): HTMLElement {
+    const path = `/api/observations/${encodeURIComponent(run.id)}`;
+    const copyAs = (form: string, words: string) =>
+      wordedCopy(
+        () => this.context.api.text(`${path}/export?as=${form}`),
+        words,
+        `Copy this observation as ${words}`,
+        `observe-copy-${form}`,
+      );
+    const link = wordedCopy(
+      () => new URL(observationHref(run.id), location.href).href,
+      "link",
+      "Copy a link to this observation",
+      "observe-copy-link",
+    );
+    const json = h("a", { href: `${path}/export?as=json`, download: "" }, "JSON");
+    const file =
+      run.file && mayObserve
+        ? h(
+            "a",
+            {
+              href: run.file,
+              download: "",
+              "data-testid": "observe-file",
+              title:
+                "The nodes’ states and all that was seen, to report a wrong prediction; it holds their names and addresses.",
+            },
+            "file of the disagreement",
+          )
+        : null;
+    return h(
+      "div",
+      { class: "exports" },
+      h("span", { class: "muted" }, "Copy as"),
+      copyAs("text", "text"),
+      copyAs("markdown", "Markdown"),
+      link,
+      h("span", { class: "muted" }, "Save"),
+      json,
+      file,
+    );
   }
 
   private hint(): string {
@@ -152,7 +196,11 @@ export class ObservePart {
 }
 
 /** How it stands: under way, found, or failed, and what is missing. */
-function standing(run: ObservationRun, onAgain: (() => void) | null): HTMLElement[] {
+function standing(
+  run: ObservationRun,
+  onAgain: (() => void) | null,
+  onExport: () => HTMLElement,
+): HTMLElement[] {
   const text = standingText(run);
   if (isRunning(run)) return [h("p", { class: "busy", "data-status": run.status }, text)];
   if (run.status === "failed") return [note("bad", text), ...again(onAgain)];
@@ -168,16 +216,8 @@ function standing(run: ObservationRun, onAgain: (() => void) | null): HTMLElemen
       h("span", { class: "muted" }, `The sender was told: ${told ?? "nothing"}.`),
     ),
     ...(gaps.length > 0 ? [note("warn", gaps.join(" "))] : []),
-    h(
-      "p",
-      { class: "muted unseen" },
-      `Never seen: ${(run.trace?.observation?.cannot ?? []).join("; ")}. `,
-      h(
-        "a",
-        { href: `/api/observations/${encodeURIComponent(run.id)}`, download: `observation-${run.id}.json` },
-        "JSON",
-      ),
-    ),
+    h("p", { class: "muted unseen" }, `Never seen: ${(run.trace?.observation?.cannot ?? []).join("; ")}.`),
+    onExport(),
     ...again(onAgain),
   ];
 }

@@ -31,6 +31,12 @@ def format_ip(addr: bytes) -> str:
     return addr.hex(":") if addr else ""
 
 
+def format_endpoint(addr: bytes, port: int) -> str:
+    """Write an address with a port."""
+    text = format_ip(addr)
+    return f"[{text}]:{port}" if len(addr) == 16 else f"{text}:{port}"
+
+
 def pack_prefix(text: str) -> tuple[bytes, int]:
     """Pack `10.1.0.0/16` into (network bytes, prefix length). A bare address is a host prefix.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from netviz.core.model.addr import format_ip
+from netviz.core.model.addr import format_endpoint, format_ip
 from netviz.core.plain import plain
 from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.outcome import Outcome, outcome_of
@@ -200,10 +200,7 @@ def service_text(trace: Trace) -> str:
 
 def _flow_text(flow: Flow) -> str:
     def endpoint(addr: bytes, port: int | None) -> str:
-        text = format_ip(addr)
-        if port is None:
-            return text
-        return f"[{text}]:{port}" if len(addr) == 16 else f"{text}:{port}"
+        return format_ip(addr) if port is None else format_endpoint(addr, port)
 
     dont_fragment = ", DF" if flow.df else ""
     source = endpoint(flow.src, flow.sport if flow.dport is not None else None)
