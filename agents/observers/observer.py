@@ -71,7 +71,7 @@ class Observer:
             self._poller.register(sock, select.POLLIN)
         if order.tracepoints:
             self._start_tracing()
-        self._readings = [_reading()]
+        self._readings = [reading()]
 
     def _watch_in(self, ns: NetnsHandle, packets: PacketSockets, rules: NftTrace) -> None:
         """Watch a namespace; note what of it can't be seen."""
@@ -160,7 +160,7 @@ class Observer:
         assert self._packets is not None
         assert self._rules is not None
         events, lost = self._traced()
-        self._readings.append(_reading())
+        self._readings.append(reading())
         clocks = Clocks.of(self._readings)
         ordered = sorted([*self._mine, *elsewhere], key=lambda one: one.at_ns)
         sending = self._sending
@@ -191,5 +191,6 @@ class Observer:
                 one.close()
 
 
-def _reading() -> tuple[int, int, int]:
+def reading() -> tuple[int, int, int]:
+    """Read both clocks: monotonic, wall, monotonic again, in ns."""
     return time.monotonic_ns(), time.time_ns(), time.monotonic_ns()

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 
 from netviz.core.observe.frame import (
     ETHERNET,
@@ -96,11 +97,8 @@ def filter_for(port: int) -> tuple[tuple[int, int, int, int], ...]:
 class PacketSockets:
     """The sockets, and what they saw. `answers`: how a datagram's answers are known that repeat no cookie."""
 
-    _stamping: socket.socket | None = None
-
     def __init__(self, answers: Answers | None = None) -> None:
-        if PacketSockets._stamping is None:
-            PacketSockets._stamping = _begin_stamping()
+        begin_stamping()
         self._sockets: dict[str, socket.socket] = {}
         self._answers = answers
         self._filter = filter_for(answers.port if answers is not None else 0)
@@ -108,7 +106,7 @@ class PacketSockets:
 
     def add(self, place: str, run: Callable[[Callable[[], socket.socket]], socket.socket]) -> None:
         """Watch a namespace, in which `run` runs what it is given. Raises: OSError."""
-        self._sockets[place] = run(lambda: _open(self._filter))
+        self._sockets[place] = run(lambda: open_socket(self._filter))
 
     @property
     def places(self) -> frozenset[str]:
@@ -127,7 +125,7 @@ class PacketSockets:
                         data = bytes(12) + address[1].to_bytes(2, "big") + data
                     frame = parse_frame(data, self._answers)
                     if frame is not None:
-                        at_ns, length = _ancillary(ancillary)
+                        at_ns, length = read_ancillary(ancillary)
                         out, stray = address[2] == PACKET_OUTGOING, address[2] == PACKET_OTHERHOST
                         if not has_ethernet and not out:
                             length += (
@@ -148,10 +146,14 @@ class PacketSockets:
         return self._lost
 
     def close(self) -> None:
-        """Close the sockets, in the background: each takes the kernel some milliseconds."""
-        sockets = list(self._sockets.values())
+        """Close the sockets."""
+        close_in_background(list(self._sockets.values()))
         self._sockets.clear()
-        threading.Thread(target=_close, args=(sockets,), daemon=True).start()
+
+
+def close_in_background(sockets: list[socket.socket]) -> None:
+    """Close sockets without waiting: each takes the kernel some milliseconds."""
+    threading.Thread(target=_close, args=(sockets,), daemon=True).start()
 
 
 def _close(sockets: list[socket.socket]) -> None:
@@ -159,7 +161,7 @@ def _close(sockets: list[socket.socket]) -> None:
         sock.close()
 
 
-def _open(instructions: Sequence[tuple[int, int, int, int]]) -> socket.socket:
+def open_socket(instructions: Sequence[tuple[int, int, int, int]]) -> socket.socket:
     """Open a socket in the thread's namespace; what it had before its filter is thrown away."""
     kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
     sock = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL))
@@ -181,7 +183,7 @@ def _open(instructions: Sequence[tuple[int, int, int, int]]) -> socket.socket:
     return sock
 
 
-def _ancillary(messages: list[tuple[int, int, bytes]]) -> tuple[int, int]:
+def read_ancillary(messages: list[tuple[int, int, bytes]]) -> tuple[int, int]:
     """Return the time in ns and the frame's length before it was cut."""
     at_ns = length = 0
     for level, kind, data in messages:
@@ -197,7 +199,8 @@ def _stamp_ns(data: bytes) -> int:
     return int(seconds * 1_000_000_000 + nanoseconds)
 
 
-def _begin_stamping() -> socket.socket:
+@cache
+def begin_stamping() -> socket.socket:
     """Have the kernel stamp packets as they come in, and wait until it does.
 
     It does as long as one socket wants stamps, and begins in a thread of its own; until then a packet is stamped

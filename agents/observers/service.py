@@ -12,9 +12,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 
 from agents.collectors.base import NetnsHandle
+from agents.observers.dropwatch import DropWatch
 from agents.observers.observer import TURN_S, Observer
 from agents.source import Say
 from netviz.core.observe.orders import (
@@ -25,6 +26,7 @@ from netviz.core.observe.orders import (
     Refused,
     Report,
     Send,
+    WatchDrops,
     encode,
     read_order,
 )
@@ -32,6 +34,8 @@ from netviz.core.observe.orders import (
 log = logging.getLogger("agents.observers")
 
 LONGEST_S = 60.0
+LOOK_S = 0.4
+NOT_ENDED = "the server didn't end this observation in time"
 STOP_S = 5.0
 
 
@@ -58,7 +62,7 @@ class Observers:
             return
         before = self._running
         running = before if before is not None and not before.over else None
-        if isinstance(order, Prepare):
+        if isinstance(order, Prepare | WatchDrops):
             if running is not None:
                 self._report(ident, Refused("another observation is under way on this node"))
                 return
@@ -92,7 +96,7 @@ class _Running:
         node: str,
         ident: str,
         handles: list[NetnsHandle],
-        order: Prepare,
+        order: Prepare | WatchDrops,
         report: Callable[[str, Report], None],
         before: _Running | None,
     ) -> None:
@@ -123,7 +127,7 @@ class _Running:
         """Wait for the end."""
         self._thread.join(timeout_s)
 
-    def _run(self, node: str, handles: list[NetnsHandle], order: Prepare) -> None:
+    def _run(self, node: str, handles: list[NetnsHandle], order: Prepare | WatchDrops) -> None:
         if self._before is not None:
             self._before.join(STOP_S)
             self._before = None
@@ -133,11 +137,15 @@ class _Running:
                 stack.callback(os.close, self._wake)
                 for ns in handles:
                     stack.callback(ns.close)
-                observer = Observer(node, handles, order)
-                stack.callback(observer.close)
-                observer.wake_by(self._wake)
-                self._say(observer.ready())
-                self._observe(observer, limit)
+                if isinstance(order, WatchDrops):
+                    drops = stack.enter_context(closing(DropWatch(node, handles, order)))
+                    drops.wake_by(self._wake)
+                    self._watch_drops(drops, limit)
+                else:
+                    observer = stack.enter_context(closing(Observer(node, handles, order)))
+                    observer.wake_by(self._wake)
+                    self._say(observer.ready())
+                    self._observe(observer, limit)
         except OSError as err:
             self._say(Refused(err.strerror or str(err)), last=True)
         except Exception:
@@ -169,4 +177,22 @@ class _Running:
                         return
                     case _:
                         return
-        self._say(Refused("the server didn't end this observation in time"), last=True)
+        self._say(Refused(NOT_ENDED), last=True)
+
+    def _watch_drops(self, drops: DropWatch, limit: float) -> None:
+        """Watch until told to end. What was dropped is told all LOOK_S."""
+        said, is_more = time.monotonic(), False
+        self._say(drops.report())
+        while time.monotonic() < limit:
+            is_more = drops.watch(TURN_S * 5) or is_more
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+            while not self._orders.empty():
+                if isinstance(self._orders.get(), Finish):
+                    drops.watch(0)
+                    self._say(drops.report(over=True), last=True)
+                return
+            if is_more and time.monotonic() >= said + LOOK_S:
+                said, is_more = time.monotonic(), False
+                self._say(drops.report())
+        self._say(Refused(NOT_ENDED), last=True)

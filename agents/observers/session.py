@@ -78,12 +78,13 @@ def observe(
     )
     first = secrets.randbelow(NUMBERS - request.count)
     for number in range(first, first + request.count):
-        with _opened(options, kernel) as handles:
+        with opened(options, kernel) as handles:
             yield _observe_one(options.node, cluster, flow, number, handles, request.wait_s)
 
 
 @contextmanager
-def _opened(options: NetnsOptions, kernel: Kernel) -> Iterator[list[NetnsHandle]]:
+def opened(options: NetnsOptions, kernel: Kernel) -> Iterator[list[NetnsHandle]]:
+    """Hold the namespaces of a node for a while."""
     thread = NetnsThread(kernel, inline=True)
     try:
         namespaces = Namespaces(options, thread)

@@ -22,6 +22,8 @@ from netviz.core.observe.sighting import Event
 
 PREFIX = "netviz-observe-"
 BUFFER_KB = 4096  # a processor's
+PIPE_BYTES = 1 << 16
+MOST_TAKEN_BYTES = 4 << 20  # at a time
 EVENTS = ("skb/consume_skb", "skb/kfree_skb", "net/netif_receive_skb", "net/net_dev_start_xmit")
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 # The same on all of Linux's 64-bit architectures.
@@ -70,7 +72,8 @@ class TraceInstance:
         """Make it. Raises: OSError, where there is no tracefs or it is barred."""
         self._root = _mounted()
         self._events = events
-        self._held = -1
+        self._held = self._pipe = -1
+        self._rest = b""
         try:
             self._path = self._make()
             self._write("trace_clock", "mono")
@@ -109,6 +112,18 @@ class TraceInstance:
         """Return what was recorded, oldest first. Raises: OSError."""
         return parse_events((self._path / "trace").read_text(errors="replace"))
 
+    def take(self) -> list[Event]:
+        """Return what was recorded since the last time, and forget it. Raises: OSError."""
+        if self._pipe < 0:
+            self._pipe = os.open(self._path / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with suppress(BlockingIOError):
+            while data := os.read(self._pipe, PIPE_BYTES):
+                self._rest += data
+                if len(self._rest) > MOST_TAKEN_BYTES:
+                    break
+        whole, newline, self._rest = self._rest.rpartition(b"\n")
+        return parse_events((whole + newline).decode(errors="replace"))
+
     def lost(self) -> int:
         """Return how many events had no room. Raises: OSError."""
         return sum(parse_lost(stats.read_text()) for stats in self._path.glob("per_cpu/cpu*/stats"))
@@ -118,6 +133,9 @@ class TraceInstance:
 
     def close(self) -> None:
         """Remove the instance and the mount."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
         if self._held >= 0:
             with suppress(OSError):
                 self.stop()

@@ -2,6 +2,7 @@
 
 import type { ProblemObj } from "./graph/model.js";
 import type { ServiceDetail } from "./kube.js";
+import type { DropRun } from "./trace/drops.js";
 import { podText } from "./trace/format.js";
 import type { ObservationRun, Trace, TraceRequest, TraceRun } from "./trace/types.js";
 
@@ -192,6 +193,11 @@ export class Api {
   /** Have one probe sent and watched. */
   startObservation(request: TraceRequest): Promise<ObservationRun> {
     return this.post("/api/observations", request);
+  }
+
+  /** Have a node's, or a pod's, drops watched. */
+  watchDrops(of: string, seconds: number): Promise<DropRun> {
+    return this.post("/api/drops", { of, seconds });
   }
 
   /** Report an observation from now to its end: by socket, and by asking where that is cut. Returns a stop. */

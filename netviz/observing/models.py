@@ -26,6 +26,13 @@ class Observation(models.Model):
         PARTIAL = "partial", "partial"
         FAILED = "failed", "failed"
 
+    class Kind(models.TextChoices):
+        """What it does."""
+
+        PROBE = "probe", "probe"
+        DROPS = "drops", "drop watch"
+
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.PROBE)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     request = models.JSONField(help_text="as posted")
     source = models.CharField("from", max_length=300)
@@ -35,7 +42,7 @@ class Observation(models.Model):
     nodes = models.JSONField(default=list, help_text="the nodes that are watched")
     finding = models.CharField(max_length=16, blank=True, help_text="whether prediction and kernels agree")
     headline = models.CharField(max_length=300, blank=True, help_text="the finding in one sentence")
-    packed = models.BinaryField(null=True, help_text="the trace's JSON with what was seen, packed")
+    packed = models.BinaryField(null=True, help_text="what was seen, as JSON, packed")
     packed_bytes = models.PositiveIntegerField(default=0)
     kept = models.BinaryField(null=True, help_text="where it differs: states and what was seen, as a file")
     kept_bytes = models.PositiveIntegerField(default=0)
@@ -58,13 +65,14 @@ class Observation(models.Model):
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The trace with what was seen so far; None before anything was."""
+        """What was seen so far: of a probe the trace with it; None before anything was."""
         return unpack(bytes(self.packed)) if self.packed is not None else None
 
     def summary(self) -> dict[str, Any]:
         """The observation as JSON shows it in lists, without its trace."""
         return {
             "id": str(self.pk),
+            "kind": self.kind,
             "status": self.status,
             "error": self.error or None,
             "created": self.created_at.isoformat(),

@@ -52,4 +52,5 @@ def lease_of(pk: int) -> Lease:
 def shown(observation: Observation) -> dict[str, Any]:
     """The observation as JSON shows it alone: with its place in the queue, 0 when its turn has come."""
     place = len(ahead_of(observation)) if observation.status == Status.QUEUED else None
-    return {**observation.summary(), "place": place, "trace": observation.result}
+    name = "trace" if observation.kind == Observation.Kind.PROBE else observation.kind
+    return {**observation.summary(), "place": place, name: observation.result}

@@ -6,6 +6,7 @@ import logging
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ IN_USE = "Address already in use"
 
 def start(pk: int, request: ObserveRequest) -> None:
     """Run an observation on a thread of its own."""
-    threading.Thread(target=Run(pk, request).run, name=f"observation-{pk}", daemon=True).start()
+    threading.Thread(target=ProbeRun(pk, request).run, name=f"observation-{pk}", daemon=True).start()
 
 
 def choose_nodes(prediction: Prediction, view: View) -> tuple[list[str], int]:
@@ -75,15 +76,12 @@ def with_port(resolved: Resolved) -> Resolved:
     return resolved._replace(flow=msgspec.structs.replace(flow, sport=sport))
 
 
-class Run:
-    """One observation's run."""
+class Run(ABC):
+    """One observation's run, of any kind: it waits for its turn, observes, and has an end whatever happens."""
 
-    def __init__(self, pk: int, request: ObserveRequest) -> None:
+    def __init__(self, pk: int) -> None:
         self._pk = pk
-        self._request = request
         self._lease = lease_of(pk)
-        self._shown_s = 0.0
-        self._status = Status.RUNNING
 
     def run(self) -> None:
         """Run it to its end."""
@@ -127,6 +125,27 @@ class Run:
                 raise CannotObserve("others before it didn't end; observe again later")
             time.sleep(LOOK_S)
 
+    @abstractmethod
+    def _observe(self) -> dict[str, Any]:
+        """Observe; return how it ends, as the fields to write. Raises: CannotObserve, CannotTrace, and what AWAY has."""
+
+    def _write(self, **fields: Any) -> None:
+        self._lease.mine.update(version=F("version") + 1, **fields)
+
+    def _end(self, **fields: Any) -> None:
+        self._lease.finish(version=F("version") + 1, **fields)
+        announce(self._pk)
+
+
+class ProbeRun(Run):
+    """One probe's run."""
+
+    def __init__(self, pk: int, request: ObserveRequest) -> None:
+        super().__init__(pk)
+        self._request = request
+        self._shown_s = 0.0
+        self._status = Status.RUNNING
+
     def _observe(self) -> dict[str, Any]:
         view = live()
         resolved = with_port(resolve(self._request, view))
@@ -148,7 +167,7 @@ class Run:
             self._status, self._shown_s = status, time.monotonic()
             _, _, result = _laid(prediction, view, gathering.evidence(), cannot)
             try:
-                self._write(status=status, **_packed(result))
+                self._write(status=status, **packed_fields(result))
             except DATABASE_AWAY as err:  # the probe is on its way: what is seen is kept for the end
                 log.warning("cannot show observation %d as it goes: %s", self._pk, err)
                 connection.close()
@@ -163,14 +182,7 @@ class Run:
         finding, headline = found(judged, evidence)
         status = Status.PARTIAL if is_partial else Status.DONE
         kept = _kept(view, nodes, evidence, prediction.trace.flow) if finding == DIFFERS else {}
-        return {"status": status, "finding": finding, "headline": headline, **kept, **_packed(result)}
-
-    def _write(self, **fields: Any) -> None:
-        self._lease.mine.update(version=F("version") + 1, **fields)
-
-    def _end(self, **fields: Any) -> None:
-        self._lease.finish(version=F("version") + 1, **fields)
-        announce(self._pk)
+        return {"status": status, "finding": finding, "headline": headline, **kept, **packed_fields(result)}
 
 
 def _laid(
@@ -192,7 +204,8 @@ def _kept(view: View, nodes: Sequence[str], evidence: Evidence, flow: Flow) -> d
     return {"kept": data, "kept_bytes": len(data)}
 
 
-def _packed(result: dict[str, Any]) -> dict[str, Any]:
+def packed_fields(result: dict[str, Any]) -> dict[str, Any]:
+    """Pack a result as the fields of an observation."""
     packed = pack(result)
     return {"packed": packed, "packed_bytes": len(packed)}
 

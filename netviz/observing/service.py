@@ -6,10 +6,11 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models.functions import Now
+from django.utils import timezone
 
 from netviz.inventory import audit
-from netviz.observing import running
+from netviz.observing import drops, running
+from netviz.observing.drops import DropRequest
 from netviz.observing.models import Observation
 from netviz.observing.queue import LEASE, end_lapsed, unfinished
 from netviz.observing.request import ObserveRequest, check_flow
@@ -28,33 +29,48 @@ class SwitchedOff(Exception):
 
 
 def start(user: Any, request: ObserveRequest, posted: dict[str, Any]) -> Observation:
-    """Queue an observation; it begins at once when nobody watches its nodes.
+    """Queue a probe; it begins at once when nobody watches its nodes.
 
     Raises: SwitchedOff; BadRequest and CannotTrace when it can't be sent so; Overload.
     """
-    if not settings.OBSERVE:
-        raise SwitchedOff("this server doesn't observe: start it with NETVIZ_OBSERVE=1")
+    _check_switch()
     view = live()
     resolved = resolve(request, view)
     check_flow(request, resolved.flow)
     nodes, _ = running.choose_nodes(predict(resolved), view)
+    made = Observation(source=request.source, target=request.target, proto=request.proto, nodes=nodes)
+    _queue(user, made, posted)
+    running.start(made.pk, request)
+    return Observation.objects.select_related("user").get(pk=made.pk)
+
+
+def watch_drops(user: Any, request: DropRequest, posted: dict[str, Any]) -> Observation:
+    """Queue a drop watch; it begins at once when nobody watches its node. Raises: as `start`."""
+    _check_switch()
+    nodes = [drops.watched(request, live()).key.node]
+    made = Observation(kind=Observation.Kind.DROPS, source=request.target, nodes=nodes)
+    _queue(user, made, posted)
+    drops.begin(made.pk, request)
+    return Observation.objects.select_related("user").get(pk=made.pk)
+
+
+def _check_switch() -> None:
+    if not settings.OBSERVE:
+        raise SwitchedOff("this server doesn't observe: start it with NETVIZ_OBSERVE=1")
+
+
+def _queue(user: Any, made: Observation, posted: dict[str, Any]) -> None:
+    """Record an observation, and in the audit who asked for it. Raises: Overload."""
     end_lapsed()
     if unfinished().count() >= MAX_UNFINISHED or unfinished().filter(user=user).count() >= MAX_OF_ONE:
         raise Overload("too many observations wait already; try again in a few seconds")
+    made.user, made.request = user, posted
     with transaction.atomic():
-        observation = Observation.objects.create(
-            user=user,
-            request=posted,
-            source=request.source,
-            target=request.target,
-            proto=request.proto,
-            nodes=nodes,
-            lease_until=Now() + LEASE,
-        )
-        audit.record("observation.start", observation, id=str(observation.pk), request=posted, nodes=nodes)
+        made.lease_until = timezone.now() + LEASE
+        made.save()
+        what = "observation.start" if made.kind == Observation.Kind.PROBE else f"{made.kind}.start"
+        audit.record(what, made, id=str(made.pk), request=posted, nodes=made.nodes)
     _delete_old()
-    running.start(observation.pk, request)
-    return Observation.objects.select_related("user").get(pk=observation.pk)
 
 
 def _delete_old() -> None:

@@ -163,3 +163,49 @@ def _row(cells: list[str]) -> str:
 def _escaped(text: str) -> str:
     """Take literally what Markdown takes for its own, and keep to one line."""
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", " ".join(text.split()))
+
+
+def drop_lines(found: dict[str, Any]) -> Iterator[str]:
+    """Write what a drop watch saw, a paragraph for each group."""
+    seen = found["drops"]
+    yield found["headline"] or found["error"] or found["status"]
+    if seen is None:
+        return
+    for group in seen["groups"]:
+        yield ""
+        yield f"{group['count']:6} {group['reason']:20} {_drop_place(group)}"
+        if (flow := group["flow"]) is not None:
+            yield f"       {flow['proto']} {_drop_end(flow, 'src', 'sport', 'from')} > {_drop_end(flow, 'dst', 'dport', 'to')}"
+        if group["why"]:
+            yield f"       {'by the state: ' if group['explained'] else ''}{group['why']}"
+        for check in group["check"]:
+            yield f"       check on {check['node']}: {check['command']}"
+    yield ""
+    yield from drop_gaps(seen)
+
+
+def drop_gaps(seen: dict[str, Any]) -> Iterator[str]:
+    """Say what a drop watch doesn't know."""
+    if seen["not_listed"]:
+        yield f"{seen['not_listed']} more are of too many sorts to be listed"
+    if seen["unplaced"]:
+        shared = f", which {', '.join(seen['shared_with'])} run on too" if seen["shared_with"] else ""
+        yield f"of {seen['unplaced']} drops of this kernel{shared} it isn't known which packets they were"
+    for source in seen["sources"]:
+        if source["lost"]:
+            yield f"lost: {source['lost']} of {source['name']} on {source['node']}"
+        if source["missing"]:
+            yield f"not watched: {source['missing']}"
+
+
+def _drop_place(group: dict[str, Any]) -> str:
+    place = group["place"]
+    if place is None:
+        return "before any device" if group["never"] else "place not known"
+    where = f"{place['pod']} on {place['node']}" if place["pod"] else place["node"]
+    return f"{'after being sent by' if place['out'] else 'after'} {place['dev']} in {where}"
+
+
+def _drop_end(flow: dict[str, Any], addr: str, port: str, name: str) -> str:
+    with_port = f"{flow[addr]}:{flow[port]}" if flow[port] and flow["proto"] != "icmp" else flow[addr]
+    return f"{with_port} ({flow[name]})" if flow[name] else with_port

@@ -8,6 +8,7 @@ from netviz.observing import views
 
 urlpatterns: list[URLPattern] = [
     path("api/netns/<str:key>/connections", views.connections, name="api-connections"),
+    path("api/drops", views.drop_watch, name="api-drops"),
     path("api/observations", views.observations, name="api-observations"),
     path("api/observations/<str:observation_id>", views.observation, name="api-observation"),
     path("api/observations/<str:observation_id>/file", views.file_of, name="api-observation-file"),

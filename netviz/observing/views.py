@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
 from netviz.core.model.ids import NetnsKey
@@ -9,13 +13,13 @@ from netviz.core.plain import plain
 from netviz.ingest.looks import look_into
 from netviz.inventory.access import OBSERVE, READ, require_scope
 from netviz.inventory.answers import methods, refuse
-from netviz.observing import service
+from netviz.observing import drops, service
 from netviz.observing.connections import connections_json
 from netviz.observing.models import Observation
 from netviz.observing.queue import shown
 from netviz.observing.request import parse_request
 from netviz.observing.service import SwitchedOff
-from netviz.observing.text import markdown_of, ticket_lines
+from netviz.observing.text import drop_lines, markdown_of, ticket_lines
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import BadRequest, as_posted
 from netviz.tracing.service import Overload
@@ -44,17 +48,13 @@ def newest(request: HttpRequest) -> HttpResponseBase:
 
 @require_scope(OBSERVE)
 def start(request: HttpRequest) -> HttpResponseBase:
-    """Begin an observation, or queue it behind others on the same nodes."""
-    try:
-        wish = parse_request(request.body)
-        found = service.start(request.user, wish, as_posted(wish, request.body))
-    except (BadRequest, CannotTrace) as err:
-        return refuse(400, str(err))
-    except SwitchedOff as err:
-        return refuse(403, str(err))
-    except Overload as err:
-        return refuse(503, str(err), Retry_After="2")
-    return JsonResponse(shown(found), status=202)
+    """Send a probe, or queue it behind others on the same nodes."""
+    return _begun(lambda: _probe(request))
+
+
+def _probe(request: HttpRequest) -> Observation:
+    wish = parse_request(request.body)
+    return service.start(request.user, wish, as_posted(wish, request.body))
 
 
 @methods("GET")
@@ -70,6 +70,31 @@ def connections(request: HttpRequest, key: str) -> HttpResponseBase:
         return refuse(404, f"there is no namespace {key}")
     look_into(wanted)
     return JsonResponse(found)
+
+
+@methods("POST")
+@require_scope(OBSERVE)
+def drop_watch(request: HttpRequest) -> HttpResponseBase:
+    """Begin to watch a node's drops, or queue that; it is followed as any observation."""
+    return _begun(lambda: _watch_drops(request))
+
+
+def _watch_drops(request: HttpRequest) -> Observation:
+    wish = drops.parse_request(request.body)
+    return service.watch_drops(request.user, wish, msgspec.to_builtins(wish))
+
+
+def _begun(begin: Callable[[], Observation]) -> HttpResponseBase:
+    """Answer with what was begun, or with why it wasn't."""
+    try:
+        found = begin()
+    except (BadRequest, CannotTrace) as err:
+        return refuse(400, str(err))
+    except SwitchedOff as err:
+        return refuse(403, str(err))
+    except Overload as err:
+        return refuse(503, str(err), Retry_After="2")
+    return JsonResponse(shown(found), status=202)
 
 
 @methods("GET")
@@ -102,15 +127,24 @@ def exported(request: HttpRequest, observation_id: str) -> HttpResponseBase:
         return refuse(400, f"as is {', '.join(FORMS)}")
     if found is None:
         return refuse(404, f"there is no observation {observation_id}")
-    said, link = shown(found), request.build_absolute_uri(f"/{link_of(found.pk)}")
+    if found.kind != Observation.Kind.PROBE and form == "markdown":
+        return refuse(400, "a drop watch is exported as text or json")
+    page = link_of(found.pk) if found.kind == Observation.Kind.PROBE else ""
+    said, link = shown(found), request.build_absolute_uri(f"/{page}")
     if form == "json":
         response = JsonResponse({**said, "link": link}, json_dumps_params={"indent": 2})
     else:
-        lines = ticket_lines(said) if form == "text" else markdown_of(said)
+        lines = _lines(said, form)
         text = "\n".join([*map(plain, lines), "", link, ""])
         response = HttpResponse(text, content_type=f"{FORMS[form]}; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="observation-{found.pk}.{SUFFIXES[form]}"'
     return response
+
+
+def _lines(said: dict[str, Any], form: str) -> Iterator[str]:
+    if said["kind"] == Observation.Kind.DROPS:
+        return drop_lines(said)
+    return ticket_lines(said) if form == "text" else markdown_of(said)
 
 
 def link_of(pk: int) -> str:

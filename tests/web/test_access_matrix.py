@@ -219,6 +219,7 @@ MATRIX = {
     "api/nodes/<str:name>/state": READ,
     "api/traces": Line(scope("read"), scope("trace")),
     "api/traces/<str:trace_id>": READ,
+    "api/drops": Line(wrong_method, scope("observe")),
     "api/observations": Line(scope("read"), scope("observe")),
     "api/observations/<str:observation_id>": READ,
     "api/observations/<str:observation_id>/file": Line(scope("observe"), wrong_method),

@@ -80,14 +80,15 @@ export interface Observation {
   cannot: string[];
 }
 
-/** A probe that was sent, and its prediction with what was seen. */
+/** A probe that was sent, and its prediction with what was seen; or a drop watch, which has `drops` instead of a trace. */
 export interface ObservationRun {
   id: string;
   status: "queued" | "running" | "waiting" | "done" | "partial" | "failed";
+  kind?: "probe" | "drops";
   /** How many must end before it may begin. */
   place: number | null;
   error: string | null;
-  finding: "agrees" | "differs" | "unseen" | null;
+  finding: "agrees" | "differs" | "unseen" | "drops" | "none" | null;
   headline: string | null;
   request: TraceRequest;
   created: string;

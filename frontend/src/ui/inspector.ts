@@ -10,6 +10,7 @@ import { ConnectionsPart } from "./connections.js";
 import { type Context, type Panel, VIEWER_REASON } from "./context.js";
 import { NetnsTables, table } from "./detail.js";
 import { copyButton, h, icon } from "./dom.js";
+import { DropsPart } from "./dropspart.js";
 import { note } from "./errors.js";
 import { hostPods, kubeNode, namespaceOf, podFacts } from "./kubefacts.js";
 import { bytes, count, linkLink, netnsLink, netnsTitle, seconds, traceName } from "./names.js";
@@ -20,6 +21,7 @@ export class Inspector implements Panel {
   private readonly counters = h("div");
   private readonly tables: NetnsTables | null;
   private readonly connections: ConnectionsPart | null;
+  private readonly drops: DropsPart | null;
   private shown = "";
 
   constructor(
@@ -31,9 +33,11 @@ export class Inspector implements Panel {
       key === undefined
         ? null
         : new NetnsTables(context.api, key, (detail) => this.showCounters(detail.links ?? []));
+    const watchable = target.type === "link" ? null : target.type === "node" ? target.name : target.key;
     this.connections = target.type === "pod" ? new ConnectionsPart(context, target.key) : null;
+    this.drops = watchable ? new DropsPart(context, watchable) : null;
     this.element.append(this.facts, this.counters);
-    if (this.connections) this.element.append(this.connections.element);
+    for (const part of [this.connections, this.drops]) if (part) this.element.append(part.element);
     if (this.tables && target.type !== "link") this.element.append(this.tables.element);
     this.update();
   }
@@ -52,6 +56,7 @@ export class Inspector implements Panel {
   dispose(): void {
     this.tables?.dispose();
     this.connections?.dispose();
+    this.drops?.dispose();
   }
 
   private render(): HTMLElement[] {

@@ -9,7 +9,12 @@
     Finish ---------------------->   removes everything
             <--------------------    Finished
 
-A collector ends by itself when its connection does, or after `limit_s`.
+A collector ends by itself when its connection does, or after `limit_s`. Of drops, instead of one probe:
+
+    WatchDrops ----------------->   watches
+            <--------------------    Drops, all groups so far, now and then; or Refused
+    Finish ---------------------->   removes everything
+            <--------------------    Drops, the last (`over`)
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from typing import Annotated
 
 import msgspec
 
+from netviz.core.observe.drops import MOST_GROUPS, Group
 from netviz.core.observe.evidence import Kernel, Sending, Source
 from netviz.core.observe.sighting import Clocks, RuleEvent, Sighting
 from netviz.core.sim.trace import Flow
@@ -58,6 +64,16 @@ class Finish(msgspec.Struct, frozen=True, tag="finish"):
     elsewhere: _Sightings = ()
 
 
+class WatchDrops(msgspec.Struct, frozen=True, tag="watch drops"):
+    """Watch what this kernel drops. `shared` are names of devices that other nodes on this kernel have too.
+
+    `limit_s`: end after so long, whatever is heard.
+    """
+
+    limit_s: float
+    shared: Annotated[frozenset[str], msgspec.Meta(max_length=MAX_EVENTS)] = frozenset()
+
+
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """All is watched that can be: the places `watched`. `at_ns` is the wall clock when it was said."""
 
@@ -89,8 +105,18 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     kernel: Kernel
 
 
-Order = Prepare | Send | Pick | Finish
-Report = Ready | Refused | News | Finished
+class Drops(msgspec.Struct, frozen=True, tag="drops", omit_defaults=True):
+    """What was dropped so far: groups, and how many `others` there was no room to tell. `copies` went to no packet socket alone."""
+
+    groups: Annotated[tuple[Group, ...], msgspec.Meta(max_length=MOST_GROUPS)]
+    sources: Annotated[tuple[Source, ...], msgspec.Meta(max_length=64)]
+    others: int = 0
+    copies: int = 0
+    over: bool = False
+
+
+Order = Prepare | Send | Pick | Finish | WatchDrops
+Report = Ready | Refused | News | Finished | Drops
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

@@ -1,0 +1,88 @@
+"""All that this kernel drops for a while: by the tracepoint of frees, joined with the frames of all namespaces.
+
+Whoever uses it: `DropWatch(...)`, then `watch` in turns, `report` in between, and always `close`. On one thread.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Sequence
+
+from agents.collectors.base import NetnsHandle
+from agents.observers import tracefs
+from agents.observers.observer import FRAMES, TRACEPOINTS, reading
+from agents.observers.tracefs import TraceInstance
+from agents.observers.traffic import Traffic
+from netviz.core.observe.drops import Groups, Joiner
+from netviz.core.observe.evidence import Source
+from netviz.core.observe.orders import Drops, WatchDrops
+from netviz.core.observe.sighting import Clocks
+
+
+class DropWatch:
+    """Watches for drops, and frames in all namespaces of a node."""
+
+    def __init__(self, node: str, handles: Sequence[NetnsHandle], order: WatchDrops) -> None:
+        """Open everything. Raises: OSError where tracepoints can't be had: nothing else shows drops."""
+        self._node = node
+        self._missing: list[str] = []
+        self._joiner = Joiner(order.shared)
+        self._groups = Groups()
+        self._poller = select.poll()
+        self._traffic = Traffic()
+        self._instance: TraceInstance | None = None
+        try:
+            for ns in handles:
+                self._add(ns)
+            self._start()
+            self._readings = [reading()]
+        except BaseException:
+            self.close()
+            raise
+
+    def _add(self, ns: NetnsHandle) -> None:
+        try:
+            self._traffic.add(ns)
+        except OSError as error:
+            name = ns.name or str(ns.key)
+            self._missing.append(f"frames in the namespace {name}: {error.strerror or error}")
+
+    def _start(self) -> None:
+        try:
+            self._instance = TraceInstance()
+            self._instance.start()
+        except OSError as error:
+            raise OSError(error.errno, tracefs.refusal(error)) from None
+
+    def wake_by(self, fd: int) -> None:
+        """Let `watch` end early when a descriptor can be read."""
+        self._poller.register(fd, select.POLLIN)
+
+    def watch(self, timeout_s: float) -> bool:
+        """Wait, then take what was dropped since; tell whether there was anything."""
+        assert self._instance is not None
+        self._poller.poll(timeout_s * 1000)
+        events = self._instance.take()
+        self._joiner.take(self._traffic.read())
+        self._readings = [self._readings[0], reading()]
+        # With a namespace that isn't watched, or a frame lost, what was seen isn't all that there was.
+        whole = not self._missing and not self._traffic.lost()
+        drops = self._joiner.drops(events, Clocks.of(self._readings), whole=whole)
+        for drop in drops:
+            self._groups.add(drop)
+        return bool(drops)
+
+    def report(self, *, over: bool = False) -> Drops:
+        """Say what was dropped so far."""
+        assert self._instance is not None
+        sources = (
+            Source(self._node, FRAMES, self._traffic.lost(), "; ".join(self._missing)[:500]),
+            Source(self._node, TRACEPOINTS, self._instance.lost()),
+        )
+        return Drops(self._groups.all(), sources, self._groups.others, self._joiner.copies, over)
+
+    def close(self) -> None:
+        """Remove everything."""
+        self._traffic.close()
+        if self._instance is not None:
+            self._instance.close()
