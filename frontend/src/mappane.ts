@@ -14,6 +14,7 @@ import type { Trace } from "./trace/types.js";
 import { emptyNote, HoverCard, mapButtons, mapHint } from "./ui/chrome.js";
 import { h } from "./ui/dom.js";
 import { findEnd, netnsTitle } from "./ui/names.js";
+import { Playback } from "./ui/playback.js";
 
 export interface PaneEvents {
   onPick(target: Target | null, extend: boolean): void;
@@ -32,6 +33,7 @@ export class MapPane {
   sight: Sight = { level: "tile", count: 0, near: [] };
   private readonly bar: MapBar;
   private readonly stage: Stage;
+  private readonly playback: Playback;
   private readonly hover: HoverCard;
   private readonly hint = mapHint();
   private readonly empty: HTMLElement;
@@ -64,6 +66,7 @@ export class MapPane {
       onWhole: () => this.toggleWhole(),
       onLeave: () => events.onLeave(),
     });
+    this.playback = new Playback((view) => events.onView(view));
     const { camera } = this.map;
     const buttons = mapButtons({
       in: () => camera.zoomBy(1.4),
@@ -71,7 +74,14 @@ export class MapPane {
       fit: () => camera.showAll(),
     });
     this.map.element.append(buttons, this.hint.element, this.empty, this.hover.element);
-    this.element = h("div", { class: "mapframe" }, this.bar.element, this.map.element, this.stage.element);
+    this.element = h(
+      "div",
+      { class: "mapframe" },
+      this.bar.element,
+      this.map.element,
+      this.stage.element,
+      this.playback.element,
+    );
   }
 
   get isStaged(): boolean {
@@ -116,7 +126,7 @@ export class MapPane {
       this.toggleWhole();
       return true;
     }
-    return this.stage.key(event);
+    return this.playback.key(event) || this.stage.key(event);
   }
 
   private light(route: Route & { page: "trace" }, trace: Trace): void {
@@ -150,6 +160,7 @@ export class MapPane {
       route.page === "trace" ? route.view : null,
       goal ? { node: goal.node, title: netnsTitle(goal), isPod: goal.pod !== null } : null,
     );
+    this.playback.show(trace, route.page === "trace" ? route.view : null);
     this.bar.element.hidden = this.isStaged;
     this.map.element.inert = this.isStaged;
     this.bar.offerTrace(trace && this.isWhole ? () => this.toggleWhole() : null);

@@ -31,21 +31,6 @@ test("an IPv6 address and a port are kept apart", () => {
   expect(endpoint("10.0.0.1", null)).toBe("10.0.0.1");
 });
 
-test("a packet in one line, with its mark only if it has one", () => {
-  const packet = {
-    src: "10.0.0.1",
-    dst: "10.0.0.2",
-    sport: 1,
-    dport: 2,
-    proto: "udp",
-    ttl: 63,
-    len: 60,
-    mark: 0,
-  };
-  expect(packetText(packet)).toBe("10.0.0.1:1 → 10.0.0.2:2 · udp · ttl 63 · 60 bytes");
-  expect(packetText({ ...packet, mark: 0x4000 })).toContain("mark 0x4000");
-});
-
 test("every disposition has words, and an unheard one is a warning", () => {
   expect(dispositionWords("DELIVERED").tone).toBe("good");
   for (const name of ["NO_LISTENER", "DROPPED", "REJECTED", "LOOP"])

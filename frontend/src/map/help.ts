@@ -26,6 +26,7 @@ const KEYS: [string, [string[], string][]][] = [
   [
     "In a trace",
     [
+      [["Space"], "play or pause"],
       [[",", "."], "one step back, one on"],
       [["1", "…", "9"], "choose a path"],
       [["R"], "trace again"],

@@ -71,34 +71,15 @@ export class Stage {
     return !this.element.hidden;
   }
 
-  /** `,` and `.` go from step to step, `1` to `9` choose a path. Tells whether the key was taken. */
+  /** `1` to `9` choose a path. Tells whether the key was taken. */
   key(event: KeyboardEvent): boolean {
     if (!this.trace || !this.view || event.ctrlKey || event.metaKey || event.altKey) return false;
-    const by = { ",": -1, ".": 1 }[event.key];
-    if (by !== undefined) {
-      this.go(by);
-      return true;
-    }
     const choice = /^[1-9]$/.test(event.key)
       ? choicesOf(this.trace.branches)[Number(event.key) - 1]
       : undefined;
     if (!choice) return false;
     this.events.onView({ ...this.view, branch: choice.branches[0] ?? 0, direction: "forward", step: null });
     return true;
-  }
-
-  /** To the next step of the whole way, forward and then return. */
-  private go(by: number): void {
-    const branch = this.branch();
-    if (!branch || !this.view) return;
-    const all = (["forward", "reply"] as const).flatMap((direction) =>
-      (branch[direction]?.hops ?? []).flatMap((hop) =>
-        hop.steps.map((step) => ({ direction, seq: step.seq })),
-      ),
-    );
-    const at = all.findIndex((one) => one.seq === this.view?.step);
-    const next = all[at < 0 ? (by > 0 ? 0 : all.length - 1) : Math.max(0, Math.min(all.length - 1, at + by))];
-    if (next) this.events.onView({ ...this.view, direction: next.direction, step: next.seq });
   }
 
   private branch(): Branch | undefined {

@@ -1,6 +1,6 @@
 // Words for a trace. Pure.
 
-import type { Branch, Disposition, Hop, Limit, Outcome, Packet, PodRef, Step, Trace } from "./types.js";
+import type { Branch, Disposition, Hop, Limit, Outcome, PodRef, Step, Trace } from "./types.js";
 
 /** "out": neither good nor bad; the packet went where netviz cannot see. */
 export type Tone = "good" | "bad" | "warn" | "out";
@@ -116,18 +116,6 @@ export function endpoint(addr: string | undefined, port: number | null | undefin
   if (addr === undefined) return "?";
   if (port === null || port === undefined) return addr;
   return addr.includes(":") ? `[${addr}]:${port}` : `${addr}:${port}`;
-}
-
-export function packetText(packet: Packet): string {
-  const sport = packet.proto === "icmp" ? null : packet.sport;
-  const flow = `${endpoint(packet.src, sport)} → ${endpoint(packet.dst, packet.dport)}`;
-  const facts = [
-    packet.proto,
-    packet.ttl === undefined ? undefined : `ttl ${packet.ttl}`,
-    packet.len === undefined ? undefined : `${packet.len} bytes`,
-    packet.mark ? `mark 0x${packet.mark.toString(16)}` : undefined,
-  ];
-  return [flow, ...facts.filter((fact) => fact !== undefined)].join(" · ");
 }
 
 export function protocolText(trace: Trace): string {

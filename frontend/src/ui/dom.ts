@@ -147,6 +147,10 @@ async function copy(text: string): Promise<boolean> {
 const ICONS: Record<string, string> = {
   copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
   check: "M3 8.5l3.2 3.2L13 4.8",
+  play: "M5 3.500l7.500 4.500L5 12.500z",
+  pause: "M5.500 3.500v9M10.500 3.500v9",
+  stepback: "M4 3.500v9M12 3.500L6 8l6 4.500z",
+  stepon: "M12 3.500v9M4 3.500L10 8l-6 4.500z",
   cross: "M4 4l8 8M12 4l-8 8",
   close: "M4 4l8 8M12 4l-8 8",
   again: "M13 8a5 5 0 1 1-1.5-3.600M11.800 1.500v3.200h-3.200",

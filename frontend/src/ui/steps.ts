@@ -7,12 +7,12 @@ import {
   fieldText,
   hopTitle,
   kindLabel,
-  packetText,
   podText,
   splitEvidence,
   type Tone,
   tellingSteps,
 } from "../trace/format.js";
+import { headerRows } from "../trace/headers.js";
 import { dropText, extrasAfter, extraText, markOf, markWords, sinceSent } from "../trace/observed.js";
 import type { Extra, Hop, Observation, Observed, Step, Trace } from "../trace/types.js";
 import { codeLine } from "./detail.js";
@@ -246,25 +246,15 @@ function ruleName(rule: NonNullable<Observed["rule"]>): string {
   return rule.handle === null ? "the policy of" : `rule ${rule.handle} of`;
 }
 
-/** The evidence of a step; the packet itself only where it changed or was asked for. */
+/** The evidence of a step; the packet's headers only where they changed or were asked for. */
 function stepBody(step: Step, id: string, { isSelected, seen }: Look): HTMLElement {
   const { facts } = splitEvidence(step.evidence);
-  const changes = Object.entries(step.diff ?? {});
+  const isChanged = Object.keys(step.diff ?? {}).length > 0;
   return h(
     "div",
     { class: "step-body", id },
     ...observedParts(step.observed, seen),
-    changes.length > 0 ? h("h5", {}, "Changes to the packet") : null,
-    changes.length > 0
-      ? h(
-          "dl",
-          { class: "diff" },
-          ...changes.flatMap(([name, [before, after]]) => [
-            h("dt", {}, name),
-            diffValue(name, before, after),
-          ]),
-        )
-      : null,
+    isSelected || isChanged ? headerTable(step, seen !== null) : null,
     facts.length > 0 ? h("h5", {}, "Evidence") : null,
     facts.length > 0
       ? h(
@@ -280,12 +270,31 @@ function stepBody(step: Step, id: string, { isSelected, seen }: Look): HTMLEleme
       h("h5", {}, node ? `Check it by hand on ${node}` : "Check it by hand"),
       ...commands.map((command) => codeLine(command)),
     ]),
-    ...(isSelected || changes.length > 0
-      ? [h("h5", {}, "The packet after this step"), h("p", { class: "packet-line" }, packetText(step.packet))]
-      : []),
   );
 }
 
-function diffValue(field: string, before: unknown, after: unknown): HTMLElement {
-  return h("dd", {}, h("del", {}, fieldText(field, before)), " → ", h("ins", {}, fieldText(field, after)));
+/** The headers before and after; what was seen stands beside them where it differs. */
+function headerTable(step: Step, isSeen: boolean): HTMLElement {
+  const rows = headerRows(step);
+  const hasOther = isSeen && rows.some((row) => row.seen !== null);
+  const heads = ["Header", "Before", "After", ...(hasOther ? ["Seen"] : [])];
+  return h(
+    "table",
+    { class: "headers", "data-testid": "headers" },
+    h("thead", {}, h("tr", {}, ...heads.map((head) => h("th", { scope: "col" }, head)))),
+    h(
+      "tbody",
+      {},
+      ...rows.map((row) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, row.name),
+          h("td", {}, row.before),
+          row.isChanged ? h("td", { class: "changed" }, row.after) : h("td", { class: "same" }, "same"),
+          hasOther ? h("td", { class: "other" }, row.seen ?? "") : null,
+        ),
+      ),
+    ),
+  );
 }
