@@ -14,7 +14,6 @@ import {
   largestText,
   lostReplies,
   outcomeWords,
-  packetText,
   percent,
   replyWords,
   rewrites,
