@@ -38,7 +38,7 @@ export function markOf(observed: Observed, isRunning: boolean): Mark {
   }
 }
 
-export function isRunning(run: ObservationRun): boolean {
+export function isRunning(run: Pick<ObservationRun, "status">): boolean {
   return run.status === "queued" || run.status === "running" || run.status === "waiting";
 }
 
