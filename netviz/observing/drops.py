@@ -100,10 +100,8 @@ class DropRun(Run):
         }
 
     def _show(self, view: View, ns: NetnsState, report: Drops, known: dict[Drop, Explanation]) -> None:
-        self._write(
-            status=Status.RUNNING, **packed_fields(drops_json(view.cluster, ns, report, known, SHOW_S))
-        )
-        announce(self._pk)
+        result = drops_json(view.cluster, ns, report, known, SHOW_S)
+        self._progress(status=Status.RUNNING, **packed_fields(result))
 
     def _conversation(self, view: View, node: str, show: Any) -> Drops:
         """Have the collector watch. Raises: CannotObserve; redis.RedisError."""
@@ -117,7 +115,7 @@ class DropRun(Run):
             limit = time.monotonic() + seconds
             while (left_s := limit - time.monotonic()) > 0:
                 said = self._hear(ident, node, min(left_s, _TURN_S))
-                        if said is not None:
+                if said is not None:
                     report = said
                     show(report)
             order(node, ident, encode(Finish()))

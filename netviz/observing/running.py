@@ -132,6 +132,16 @@ class Run(ABC):
     def _write(self, **fields: Any) -> None:
         self._lease.mine.update(version=F("version") + 1, **fields)
 
+    def _progress(self, **fields: Any) -> None:
+        """Show what was seen so far. While the database is away that is kept for the end."""
+        try:
+            self._write(**fields)
+        except DATABASE_AWAY as err:
+            log.warning("cannot show observation %d as it goes: %s", self._pk, err)
+            connection.close()
+            return
+        announce(self._pk)
+
     def _end(self, **fields: Any) -> None:
         self._lease.finish(version=F("version") + 1, **fields)
         announce(self._pk)
@@ -166,13 +176,7 @@ class ProbeRun(Run):
                 return
             self._status, self._shown_s = status, time.monotonic()
             _, _, result = _laid(prediction, view, gathering.evidence(), cannot)
-            try:
-                self._write(status=status, **packed_fields(result))
-            except DATABASE_AWAY as err:  # the probe is on its way: what is seen is kept for the end
-                log.warning("cannot show observation %d as it goes: %s", self._pk, err)
-                connection.close()
-                return
-            announce(self._pk)
+            self._progress(status=status, **packed_fields(result))
 
         number = secrets.randbelow(NUMBERS)
         conversation = Conversation(str(self._pk), prediction.trace, number, nodes, kernels, progress)
