@@ -132,7 +132,7 @@ def exported(request: HttpRequest, observation_id: str) -> HttpResponseBase:
     page = link_of(found.pk) if found.kind == Observation.Kind.PROBE else ""
     said, link = shown(found), request.build_absolute_uri(f"/{page}")
     if form == "json":
-        response = JsonResponse({**said, "link": link}, json_dumps_params={"indent": 2})
+        response: HttpResponse = JsonResponse({**said, "link": link}, json_dumps_params={"indent": 2})
     else:
         lines = _lines(said, form)
         text = "\n".join([*map(plain, lines), "", link, ""])
