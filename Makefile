@@ -17,7 +17,7 @@ export PATH := $(BASE_PATH):/usr/sbin:/sbin
 # Each command and test starts processes of our own; compiling all modules again takes a third of their start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: proof-observed proof-policies proof-pairs slow help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
+.PHONY: proof-observed proof-kills proof-policies proof-pairs slow help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ lock:  ## pin the packages anew that requirements*.in ask for
 
 proof-observed: setup-test  ## real probes in every kind of network, beside their predictions (docs/proofs; ARGS='--flows N --faults')
 	$(PY) -m tests.live.observed_proof $(ARGS)
+
+proof-kills: setup-test  ## observers killed at random times leave nothing behind, as root (docs/proofs; ARGS='--kills N')
+	$(PY) -m tests.live.kill_proof $(ARGS)
 
 proof-pairs: setup-test  ## every pair of pods of small random networks for real, against the check of all pairs (docs/proofs)
 	$(PY) -m tests.live.pairs $(ARGS)

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from agents.collectors.base import NetnsHandle
 from agents.observers import tracefs
+from agents.observers.ct_events import CtEvents
 from agents.observers.marks import marks
 from agents.observers.nft_trace import NftTrace
 from agents.observers.packets import PacketSockets
@@ -25,7 +26,7 @@ from netviz.core.observe.sighting import Clocks, Event, RuleEvent, Sighting
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 
 TURN_S = 0.02
-FRAMES, RULES, TRACEPOINTS = "packet sockets", "nftables trace", "tracefs"
+FRAMES, RULES, TRACKED, TRACEPOINTS = "packet sockets", "nftables trace", "conntrack events", "tracefs"
 
 
 class Observer:
@@ -34,10 +35,11 @@ class Observer:
     def __init__(self, node: str, handles: Sequence[NetnsHandle], order: Prepare) -> None:
         """Open everything. Raises: OSError when the probe's own socket can't be had; what else can't is said in the end."""
         self._node = node
-        self._missing: dict[str, list[str]] = {FRAMES: [], RULES: [], TRACEPOINTS: []}
+        self._missing: dict[str, list[str]] = {FRAMES: [], RULES: [], TRACKED: [], TRACEPOINTS: []}
         self._probe: Probe | None = None
         self._packets: PacketSockets | None = None
         self._rules: NftTrace | None = None
+        self._tracked: CtEvents | None = None
         self._instance: TraceInstance | None = None
         self._sending: Sending | None = None
         self._order = order
@@ -65,15 +67,16 @@ class Observer:
         answers = Answers(self.sport, order.number) if flow.proto == IPPROTO_UDP else None
         self._packets = PacketSockets(answers)
         self._rules = NftTrace(marks(flow, self.sport, order.number), order.number, answers)
+        self._tracked = CtEvents(flow, self.sport)
         for ns in handles:
-            self._watch_in(ns, self._packets, self._rules)
-        for sock in (*self._packets.sockets(), *self._rules.sockets()):
+            self._watch_in(ns, self._packets, self._rules, self._tracked)
+        for sock in (*self._packets.sockets(), *self._rules.sockets(), *self._tracked.sockets()):
             self._poller.register(sock, select.POLLIN)
         if order.tracepoints:
             self._start_tracing()
         self._readings = [reading()]
 
-    def _watch_in(self, ns: NetnsHandle, packets: PacketSockets, rules: NftTrace) -> None:
+    def _watch_in(self, ns: NetnsHandle, packets: PacketSockets, rules: NftTrace, tracked: CtEvents) -> None:
         """Watch a namespace; note what of it can't be seen."""
         name = ns.name or str(ns.key)
         if ns.fd < 0:
@@ -87,6 +90,10 @@ class Observer:
             rules.add(place_name(ns.key), ns)
         except OSError as error:
             self._missing[RULES].append(f"nftables' rules in the namespace {name}: {error.strerror}")
+        try:
+            tracked.add(place_name(ns.key), ns)
+        except OSError as error:
+            self._missing[TRACKED].append(f"connections in the namespace {name}: {error.strerror}")
 
     def _start_tracing(self) -> None:
         try:
@@ -126,6 +133,7 @@ class Observer:
         """Wait for something, then return what was seen of the probe since, and once what the sender was told."""
         assert self._packets is not None
         assert self._rules is not None
+        assert self._tracked is not None
         self._poller.poll(timeout_s * 1000)
         told = self._probe.hear() if self._probe is not None and self._sending is not None else ""
         if told and self._probe is not None:
@@ -133,7 +141,7 @@ class Observer:
                 self._probe.unregister(self._poller)
         seen, said = self._of_probe(self._packets.read(), self._rules.read())
         self._mine += seen
-        return News(seen, said, told=told)
+        return News(seen, said, told=told, tracked=tuple(self._tracked.read()))
 
     def _of_probe(
         self, seen: list[Sighting], said: list[RuleEvent]
@@ -159,6 +167,7 @@ class Observer:
         """Stop, and say what the tracepoints and losses were. `elsewhere`: what others saw on the same kernel."""
         assert self._packets is not None
         assert self._rules is not None
+        assert self._tracked is not None
         events, lost = self._traced()
         self._readings.append(reading())
         clocks = Clocks.of(self._readings)
@@ -166,7 +175,12 @@ class Observer:
         sending = self._sending
         thread = (sending.thread, sending.began_ns, sending.ended_ns) if sending is not None else None
         kept = relevant(ordered, events, clocks, thread)
-        counts = {FRAMES: self._packets.lost() + self._early_lost, RULES: self._rules.lost, TRACEPOINTS: lost}
+        counts = {
+            FRAMES: self._packets.lost() + self._early_lost,
+            RULES: self._rules.lost,
+            TRACKED: self._tracked.lost,
+            TRACEPOINTS: lost,
+        }
         if len(kept) > MAX_EVENTS:
             counts[TRACEPOINTS] += len(kept) - MAX_EVENTS
             kept = kept[:MAX_EVENTS]
@@ -186,7 +200,7 @@ class Observer:
 
     def close(self) -> None:
         """Remove everything."""
-        for one in (self._probe, self._packets, self._rules, self._instance):
+        for one in (self._probe, self._packets, self._rules, self._tracked, self._instance):
             if one is not None:
                 one.close()
 

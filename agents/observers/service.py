@@ -20,6 +20,7 @@ from agents.observers.observer import TURN_S, Observer
 from agents.source import Say
 from netviz.core.observe.orders import (
     Finish,
+    News,
     Order,
     Pick,
     Prepare,
@@ -160,7 +161,7 @@ class _Running:
     def _observe(self, observer: Observer, limit: float) -> None:
         while time.monotonic() < limit:
             news = observer.watch(min(TURN_S * 10, limit - time.monotonic()))
-            if news.sightings or news.rules or news.told:
+            if news != News():
                 self._say(news)
             with suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
@@ -171,7 +172,7 @@ class _Running:
                     case Pick(seq=seq):
                         observer.pick(seq)
                     case Finish(elsewhere=elsewhere):
-                        if (news := observer.watch(0)).sightings or news.rules or news.told:
+                        if (news := observer.watch(0)) != News():
                             self._say(news)
                         self._say(observer.finish(elsewhere), last=True)
                         return

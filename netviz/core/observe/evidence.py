@@ -10,7 +10,7 @@ import msgspec
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.correlate import Correlation, correlate
 from netviz.core.observe.match import Observation, Seen, Watched, observe
-from netviz.core.observe.sighting import Clocks, Crossing, Event, RuleEvent, Sighting
+from netviz.core.observe.sighting import Clocks, Crossing, Event, RuleEvent, Sighting, Tracked
 from netviz.core.sim.packet import IPPROTO_UDP
 from netviz.core.sim.trace import Trace
 from netviz.core.state.node import ClusterState
@@ -58,7 +58,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
     `sightings` are the probe's, places named by `place_name`, by time; `rules` what nftables said of it. `watched` are
     the places with packet sockets. `told` is what the sender was told: "answer", the name of an errno, or "" for
-    nothing. `apart` has the nodes on other kernels.
+    nothing. `apart` has the nodes on other kernels, `tracked` the entries of its connection.
     """
 
     sender: str
@@ -70,6 +70,7 @@ class Evidence(msgspec.Struct, frozen=True):
     told: str = ""
     rules: tuple[RuleEvent, ...] = ()
     apart: tuple[Apart, ...] = ()
+    tracked: tuple[Tracked, ...] = ()
 
     @property
     def apart_ns(self) -> int:
@@ -129,7 +130,9 @@ def judge(cluster: ClusterState, trace: Trace, evidence: Evidence) -> Observatio
         frozenset(lossy),
         (trace.flow.sport or 0) if trace.flow.proto == IPPROTO_UDP else 0,
     )
-    seen = Seen(evidence.sightings, _joined(evidence, lossy), watched, evidence.rules, evidence.told)
+    seen = Seen(
+        evidence.sightings, _joined(evidence, lossy), watched, evidence.rules, evidence.told, evidence.tracked
+    )
     return observe(trace, seen, place_name, is_told)
 
 

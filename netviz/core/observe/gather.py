@@ -23,7 +23,7 @@ from netviz.core.observe.evidence import (
     syn_of,
 )
 from netviz.core.observe.orders import MAX_SIGHTINGS, Finished, News, Ready, Refused, Report
-from netviz.core.observe.sighting import Clocks, RuleEvent, Sighting
+from netviz.core.observe.sighting import Clocks, RuleEvent, Sighting, Tracked
 from netviz.core.sim.trace import Flow
 
 GONE = "its collector's connection ended"
@@ -52,6 +52,7 @@ class Gathering:
         self._kernels = kernels
         self._sightings: list[Sighting] = []
         self._rules: list[RuleEvent] = []
+        self._tracked: list[Tracked] = []
         self._finished: dict[str, Finished] = {}
         self._exchanges: dict[str, list[Exchange]] = {}
         self._overfull: set[str] = set()
@@ -76,11 +77,12 @@ class Gathering:
         if node == self.sender:
             self.sending = news.sending or self.sending
             self.told = news.told or self.told
-        room = MAX_SIGHTINGS - len(self._sightings) - len(self._rules)
-        if len(news.sightings) + len(news.rules) > room:
+        room = MAX_SIGHTINGS - len(self._sightings) - len(self._rules) - len(self._tracked)
+        if len(news.sightings) + len(news.rules) + len(news.tracked) > room:
             self._overfull.add(node)
             return
         self._sightings += [one for one in news.sightings if node_of(one.place) == node]
+        self._tracked += [one for one in news.tracked if node_of(one.place) == node]
         self._rules += [one for one in news.rules if node_of(one.place) == node]
 
     def _note(self, node: str, asked_ns: int, said_ns: int, heard_ns: int) -> None:
@@ -135,6 +137,7 @@ class Gathering:
             self.told,
             tuple(rules),
             tuple(apart),
+            tuple(self._tracked),
         )
 
     def _sources(self) -> Iterable[Source]:

@@ -23,15 +23,16 @@ from netviz.core.observe.align import ARRIVED, Laid, Row, first_sending, lay_bes
 from netviz.core.observe.correlate import AMBIGUOUS, Correlation, Crossed, Freed
 from netviz.core.observe.crossing import Copies, Naming, copies_of
 from netviz.core.observe.implied import ANSWER, SENT, TOLD, implied
-from netviz.core.observe.rules import Ruled, ruled, tracked, unordered, unpredicted
-from netviz.core.observe.sighting import Crossing, Event, RuleEvent, Sighting
+from netviz.core.observe.rules import Ruled, entered_by, ruled, tracked, unordered, unpredicted
+from netviz.core.observe.sighting import Crossing, Event, RuleEvent, Sighting, Tracked
+from netviz.core.observe.translated import translated
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, TH_RST, Packet
 from netviz.core.sim.steps import Bridge, Encap, Mtu
 from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
 
 Status = Literal["agree", "disagree", "ambiguous", "not_seen", "lost"]
 _FORWARD, _ANSWER = ("forward",), ("reply", "error")
-COPIES = "its copies"
+COPIES, CONNTRACK = "its copies", "conntrack event"
 _PASSED = (Disposition.DELIVERED, Disposition.LEFT_NETWORK)
 
 
@@ -55,6 +56,7 @@ class Seen(msgspec.Struct, frozen=True):
     watched: Watched
     rules: tuple[RuleEvent, ...] = ()
     told: str = ""
+    tracked: tuple[Tracked, ...] = ()
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -216,10 +218,15 @@ def _path(
     heard, last_at, either = list(said), dict[str, int](), unordered(path)
     for hop in path.hops:
         place = naming(hop.netns)
+        entry = "prerouting"
         for step in hop.steps:
             last_at[place] = step.seq
-            found = ruled(step, place, heard) or tracked(step, place, heard)
-            if found is not None and not (found.status == "not_seen" and step.seq in either):
+            entry = entered_by(step, entry)
+            found = ruled(step, place, heard, entry) or tracked(step, place, heard)
+            if kinds == _FORWARD and (why := translated(step, place, seen.tracked)) is not None:
+                status: Status = "disagree" if why else "agree"
+                by_seq[step.seq] = Match(step, status, True, why, by=CONNTRACK)
+            elif found is not None and not (found.status == "not_seen" and step.seq in either):
                 by_seq[step.seq] = _with_rule(step, found, by_seq.get(step.seq), seen.watched)
     extra = [_after_heard(one, by_seq) for one in extra]
     copies = copies_of(path, naming)
@@ -322,13 +329,13 @@ def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, seen: 
     if isinstance(step.what, Bridge) and step.what.lookup == "flood":
         # Its copies go on, and end wherever they do; that nobody takes any is seen by what isn't seen after them.
         return Match(step, "agree", True, by=COPIES) if laid.aside else Match(step, "not_seen", False)
-    possible = next((one for one in mine if one.event.reason == reason), None)
-    if possible is not None:
-        return Match(step, "ambiguous", True, "", possible.after, possible.event)
     errno = str(getattr(step.what, "errno", "")) if getattr(step.what, "asked", "out") == "out" else ""
     told = errno or ("EHOSTUNREACH" if reason == "NEIGH_FAILED" else "")
     if told and seen.told == told:
         return Match(step, "agree", True, by=TOLD)
+    possible = next((one for one in mine if one.event.reason == reason), None)
+    if possible is not None:
+        return Match(step, "ambiguous", True, "", possible.after, possible.event)
     if errno or step.node not in watched.drops:
         return Match(step, "not_seen", False)
     return Match(step, "lost" if step.node in watched.lossy else "not_seen", True)

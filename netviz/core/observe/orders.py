@@ -25,7 +25,7 @@ import msgspec
 
 from netviz.core.observe.drops import MOST_GROUPS, Group
 from netviz.core.observe.evidence import Kernel, Sending, Source
-from netviz.core.observe.sighting import Clocks, RuleEvent, Sighting
+from netviz.core.observe.sighting import Clocks, RuleEvent, Sighting, Tracked
 from netviz.core.sim.trace import Flow
 
 MAX_SIGHTINGS = 4096
@@ -95,6 +95,7 @@ class News(msgspec.Struct, frozen=True, tag="news", omit_defaults=True):
     rules: _Rules = ()
     sending: Sending | None = None
     told: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    tracked: Annotated[tuple[Tracked, ...], msgspec.Meta(max_length=MAX_SIGHTINGS)] = ()
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished"):

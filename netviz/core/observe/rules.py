@@ -17,7 +17,7 @@ import msgspec
 
 from netviz.core.model.netfilter import NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6
 from netviz.core.observe.sighting import RuleEvent
-from netviz.core.sim.steps import Conntrack, HookVerdict
+from netviz.core.sim.steps import Conntrack, Encap, HookVerdict, Origin, Receive
 from netviz.core.sim.trace import Path, Step
 
 _FAMILIES = (NFPROTO_INET, NFPROTO_IPV4, NFPROTO_IPV6)
@@ -35,17 +35,18 @@ class Ruled(msgspec.Struct, frozen=True):
     event: RuleEvent | None = None
 
 
-def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
+def ruled(step: Step, place: str, heard: list[RuleEvent], entry: str) -> Ruled | None:
     """Lay a step beside what was heard of its packet, and take that off the list; None where the chain isn't visible.
 
-    `heard` is of one direction, all places, in the order of each.
+    `heard` is of one direction, all places, in the order of each. `entry` is the hook by which the packet came to the step,
+    "prerouting" or "output": what wasn't known for the probe's there isn't traced.
     """
     what = step.what
     if not isinstance(what, HookVerdict) or what.chain is None or what.chain.legacy:
         return None
     chain = what.chain.chain
     here = _of_step(step, place, heard)
-    own = any(event.own for event in here)
+    own = any(event.own and event.chain.endswith(entry) for event in here)
     if (
         chain.family not in _FAMILIES
         or what.hook not in _HOOKS
@@ -71,6 +72,18 @@ def ruled(step: Step, place: str, heard: list[RuleEvent]) -> Ruled | None:
         by = f"rule {other.handle}" if other.kind == "rule" else "the policy"
         return Ruled("disagree", f"{other.verdict} by {by} of chain {other.chain}", other)
     return Ruled("not_seen")
+
+
+def entered_by(step: Step, before: str) -> str:
+    """Return the hook by which the packet came to a step: "prerouting" or "output"; `before` is that of the step before."""
+    what = step.what
+    if isinstance(what, (Origin, Encap)):
+        return "output"
+    if isinstance(what, Receive):
+        return "prerouting"
+    if not isinstance(what, HookVerdict) or what.hook not in _HOOKS or what.hook == "postrouting":
+        return before
+    return "output" if what.hook == "output" else "prerouting"
 
 
 def unordered(path: Path) -> frozenset[int]:

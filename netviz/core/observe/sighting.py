@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from netviz.core.model.conntrack import CtEntry
 from netviz.core.observe.frame import Frame
 
 TracePoint = Literal[
@@ -109,6 +110,13 @@ class RuleEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     def decides(self) -> bool:
         """Whether the base chain that it is within ends with it."""
         return self.kind == "policy" or self.verdict in ("accept", "drop", "stolen", "queue")
+
+
+class Tracked(msgspec.Struct, frozen=True):
+    """The kernel told of a new entry of connection tracking, the probe's, in a place."""
+
+    place: str
+    entry: CtEntry
 
 
 class Clocks(msgspec.Struct, frozen=True):
