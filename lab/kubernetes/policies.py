@@ -286,11 +286,18 @@ def _peers(
         entry
         for block in blocks
         if (":" in block["cidr"]) == (family == 6)
-        for entry in (block["cidr"], *(f"{one} nomatch" for one in block.get("except", [])))
+        for entry in (*_halves(block["cidr"]), *(f"{one} nomatch" for one in block.get("except", [])))
     ]
     if blocks:
         found.append(("specified ipBlocks", "hash:net", entries))
     return found
+
+
+def _halves(cidr: str) -> tuple[str, ...]:
+    """Write a range for a set of networks, which takes none of length 0: as kube-router does, by its two halves."""
+    if not cidr.endswith("/0"):
+        return (cidr,)
+    return ("::/1", "8000::/1") if ":" in cidr else ("0.0.0.0/1", "128.0.0.0/1")
 
 
 def _matches(peer: Json, pod: Member, namespace: str, namespaces: Labels) -> bool:

@@ -38,6 +38,7 @@ from netviz.core.model.kubernetes import (
     ServicePort,
 )
 from netviz.core.model.l2 import NUD_REACHABLE, Neigh
+from netviz.core.model.l3 import Nexthop, Route
 from netviz.core.state.naming import named
 from netviz.core.state.node import ClusterState, NodeState, SectionStatus
 from netviz.core.state.objects import OBJECT_SECTIONS, Objects, cluster_source
@@ -50,6 +51,7 @@ from tests.core.sim.nft import JUMP, OUTPUT, PREROUTING, daddr, dnat, dport, e, 
 SERVICES, ENDS, POLICIES, BEHIND = 10_000, 5, 2_000, 20
 NAMESPACES = 100
 PORT = 80
+DEFAULT = Route(254, bytes(4), 0, nexthops=(Nexthop(2, bytes((172, 16, 255, 254))),))
 
 
 def service_addr(number: int) -> bytes:
@@ -163,14 +165,14 @@ def _statistic(left: int) -> bytes:
 
 
 def with_chains(node: NodeState, made: Section[Any, Any]) -> NodeState:
-    """A node with these chains; its pods know the gateway's MAC address, as pods that talk do."""
+    """A node with these chains and a default route; its pods know the gateway's MAC address, as pods that talk do."""
     root = node.root
     assert root is not None
     bridge = root.links[3]
     gateway = next(one.addr for one in root.addrs.values() if one.ifindex == bridge.ifindex)
     known = Section({(2, gateway, False): Neigh(2, gateway, bridge.mac, state=NUD_REACHABLE)})
     netns = {
-        key: msgspec.structs.replace(ns, nft_chains=made)
+        key: msgspec.structs.replace(ns, nft_chains=made, routes={**ns.routes, DEFAULT.key: DEFAULT})
         if ns.netns.root
         else msgspec.structs.replace(ns, neighs=known)
         for key, ns in node.netns.items()

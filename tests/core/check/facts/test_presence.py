@@ -11,7 +11,9 @@ from netviz.core.model.kubernetes import KubeNode, KubePod
 from netviz.core.state.naming import named
 from netviz.core.state.node import ClusterState, NodeState, SectionStatus
 from netviz.core.state.objects import Objects, cluster_source
+from netviz.core.state.pods import joined
 from tests.core.check.judging import proper
+from tests.core.check.services.recorded import recorded
 from tests.core.sim.build import textbook
 
 SOURCE = cluster_source("default")
@@ -50,6 +52,19 @@ def test_pods_that_both_know_are_right() -> None:
     assert not report.problems
     assert check(report)[0] == check(report, "kubernetes-api")[0] == "pass"
     assert check(report)[1] > 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_every_pod_of_a_recorded_cluster_is_joined(moment: str) -> None:
+    state = recorded(moment)
+    pods = state.clusters["default"].objects.kube_pods
+    shown = {key: netns for node in state.nodes.values() for key, netns in joined(node).items()}
+    own = {key: pod for key, pod in pods.items() if not pod.host_network}
+    assert len(own) >= 15
+    for key, pod in own.items():
+        ns = state.nodes[pod.node].netns[shown[key]]
+        assert set(pod.ips) <= {addr.addr for addr in ns.addrs.values()}
+    assert [one.kind for one in judged(state).problems if one.kind.startswith("pod-")] == []
 
 
 def test_nothing_is_said_without_an_api() -> None:
