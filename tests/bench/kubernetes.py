@@ -39,7 +39,7 @@ from netviz.core.model.kubernetes import (
 )
 from netviz.core.model.l2 import NUD_REACHABLE, Neigh
 from netviz.core.model.l3 import Nexthop, Route
-from netviz.core.state.naming import named
+from netviz.core.state.naming import Overlay
 from netviz.core.state.node import ClusterState, NodeState, SectionStatus
 from netviz.core.state.objects import OBJECT_SECTIONS, Objects, cluster_source
 from netviz.core.state.section import Section
@@ -180,10 +180,21 @@ def with_chains(node: NodeState, made: Section[Any, Any]) -> NodeState:
     return msgspec.structs.replace(node, netns=netns)
 
 
-def state_of(nodes: dict[str, NodeState], made: Chains, lists: Objects) -> ClusterState:
-    status = {name: SectionStatus(1.0) for name in OBJECT_SECTIONS}
-    api = NodeState(cluster_source("c"), status=status, objects=lists)
-    return ClusterState(nodes, made.bodies, {"c": api})
+class Held:
+    """Nodes with what the API says of them laid over, as the server's store has it."""
+
+    def __init__(self, made: Chains) -> None:
+        self._made = made
+        self._overlay = Overlay()
+        self._api: NodeState | None = None
+
+    def state(self, nodes: dict[str, NodeState], lists: Objects) -> ClusterState:
+        status = {name: SectionStatus(1.0) for name in OBJECT_SECTIONS}
+        api = NodeState(cluster_source("c"), status=status, objects=lists)
+        self._overlay.follow(self._api, api)
+        self._api = api
+        laid = {name: self._overlay.laid(node) for name, node in nodes.items()}
+        return ClusterState(laid, self._made.bodies, {"c": api})
 
 
 def judged(check: SlicedCheck, cluster: ClusterState) -> float:
@@ -211,7 +222,8 @@ def run() -> Iterable[Figure]:
         nodes = {name: with_chains(node, whole) for name, node in build().nodes.items()}
         before = rss_bytes(os.getpid())
         started = time.process_time()
-        cluster = named(state_of(nodes, made, lists))
+        held = Held(made)
+        cluster = held.state(nodes, lists)
         joined_s = time.process_time() - started
         yield Figure("join of 150,000 pods", f"{joined_s:.1f} s, {rss_bytes(os.getpid()) - before >> 20} MiB")
         services, policies = ServicesCheck(), PoliciesCheck()
@@ -229,7 +241,7 @@ def run() -> Iterable[Figure]:
         moved = {
             name: node if name in behind else with_chains(node, up_to_date) for name, node in nodes.items()
         }
-        cluster = named(state_of(moved, made, after))
+        cluster = held.state(moved, after)
         changed_s = judged(services, cluster)
         (problem,) = services.problems()
         stale = 1 + len(problem.also_at)
