@@ -278,7 +278,8 @@ export function coverage(checking: CheckingObj): string[] {
     parts.push(
       `${plural(checking.pairs, "pair", "pairs")} of them, as ${plural(checking.classes, "class", "classes")}`,
     );
-  return [`${parts.join(", ")} on ${plural(checking.expected, "node", "nodes")}`];
+  const lost = checking.away.length > 0 ? `, ${checking.away.length} of them not as they are now` : "";
+  return [`${parts.join(", ")} on ${plural(checking.expected, "node", "nodes")}${lost}`];
 }
 
 /** What is to be said of a check of pairs besides: what policies deny, and what its audit found. */

@@ -14,7 +14,7 @@ from netviz.core.check.netpol.check import PoliciesCheck
 from netviz.core.check.paths.audit import Picker
 from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.paths.check import PathsCheck
-from netviz.core.check.problem import NodeHealth, Report
+from netviz.core.check.problem import NodeHealth, Problem, Report
 from netviz.core.check.services.check import KINDS as SERVICE_KINDS
 from netviz.core.check.services.check import ServicesCheck
 from netviz.core.check.watchers import KINDS as WATCHER_KINDS
@@ -50,6 +50,12 @@ class Judge(Protocol):
     @property
     def done(self) -> tuple[ClusterState | None, ...]:
         """What each part has judged to the end last; None: nothing yet."""
+
+    def found_in(self, problem: Problem) -> ClusterState | None:
+        """Return the state in which a check that takes long found a problem of the report; None: that isn't known."""
+
+    def lasts(self, problem: Problem, later: ClusterState) -> bool:
+        """Tell whether a problem of the report is proved to be one of a later state, before that is judged."""
 
     def report(self) -> Report:
         """What is known now: of each part, in the state that it has judged to the end last."""

@@ -41,8 +41,10 @@ from netviz.tracing.states import View
 log = logging.getLogger("netviz.problems")
 
 COALESCE_S = 0.02
-# How long what takes long goes on before problems are written and new states looked at.
+# How long what takes long goes on before problems are written and new states looked at; in the round that took a new
+# state, whose facts are to be told.
 WORK_S = 0.5
+FIRST_WORK_S = 0.1
 BODIES_S = 2.0
 STAND_BY_S = 1.0
 DELETE_EVERY_S = 60.0
@@ -54,6 +56,9 @@ EVIDENCE_S = 0.1
 # So many random pairs go on being traced in full, beside those of the first run.
 AUDITED_AT_ONCE = 4
 AUDIT_EVERY_S = 2.0
+# Of a core, where nothing else is to do; and no longer apart than that.
+AUDIT_SHARE = 0.02
+AUDIT_AT_LEAST_EVERY_S = 30.0
 # A new state is looked at before more is audited.
 AUDIT_WORK_S = 0.1
 MOST_FAULTS_LOGGED = 100
@@ -181,7 +186,11 @@ class Judging:
         self._judge_what_is_new(seen, began_at)
         sight = seen.sight if self._judged_at is not None else seen.sight._replace(judged=AT_ONCE)
         self._unwritten += self._ledger.fold(
-            self._report.problems, sight, began_at.timestamp(), self._state_s(began_at)
+            self._report.problems,
+            sight,
+            began_at.timestamp(),
+            self._state_s(began_at),
+            self._lasts_in(seen.view.cluster),
         )
         results = msgspec.to_builtins(self._report.results)
         # How many pairs are audited by now is no news: it is written with the rest.
@@ -211,7 +220,23 @@ class Judging:
     def _state_s(self, now: datetime) -> Callable[[Found], float]:
         """Say of what moment the state is in which a problem was looked for."""
         late = self._judged_at or now
-        return lambda one: (now if one.kind in AT_ONCE else late).timestamp()
+        times = {id(state): at for state, at in self._followed}
+
+        def state_s(one: Found) -> float:
+            at = now if one.kind in AT_ONCE else times.get(id(self._judge.found_in(one)), late)
+            return at.timestamp()
+
+        return state_s
+
+    def _lasts_in(self, now: ClusterState) -> Callable[[Found], bool]:
+        """Tell of a problem whether the state of now has it: it was found there, or that is proved."""
+        newest = self._followed[-1][0] if self._followed else None
+
+        def lasts(one: Found) -> bool:
+            found_in = self._judge.found_in(one)
+            return (found_in is not None and found_in is newest) or self._judge.lasts(one, now)
+
+        return lasts
 
     def _judge_what_is_new(self, seen: Seen, now: datetime) -> None:
         """Judge a state that isn't the one before, and go on with what takes long.
@@ -230,9 +255,12 @@ class Judging:
                 self._judge.judge(seen.view.cluster, seen.health)
                 self._judged = (seen.cluster, seen.health)
                 self._followed.append((seen.view.cluster, now))
-            self._work(WORK_S if behind else AUDIT_WORK_S)
+            spent_s = time.thread_time()
+            self._work(FIRST_WORK_S if new else WORK_S if behind else AUDIT_WORK_S)
             if behind:
                 self._note_what_is_done()
+            else:
+                self._rest_from_audit(time.thread_time() - spent_s)
             self._report, self._error = self._judge.report(), ""
             self._log_faults()
         except Exception as err:
@@ -261,8 +289,8 @@ class Judging:
     def _work(self, for_s: float) -> None:
         """Work at what takes long for a while, at the audit last; no longer than until the ledger has something to say."""
         due_s = self._ledger.due_s()
-        if due_s is not None and (left_s := due_s - time.time()) > 0:
-            for_s = min(for_s, left_s)
+        if due_s is not None:
+            for_s = min(for_s, due_s - time.time())
         until_s = time.monotonic() + for_s
         while (left := self._judge.work()) and time.monotonic() < until_s:
             pass
@@ -275,6 +303,12 @@ class Judging:
             self._audit_s = time.monotonic() + AUDIT_EVERY_S
             self._judge.audit(AUDITED_AT_ONCE)
         return due
+
+    def _rest_from_audit(self, spent_s: float) -> None:
+        """Put the next pairs off for as long as makes what these took their share of a core."""
+        now_s = time.monotonic()
+        due_s = max(self._audit_s, now_s) + spent_s / AUDIT_SHARE
+        self._audit_s = min(due_s, now_s + AUDIT_AT_LEAST_EVERY_S)
 
     def _log_faults(self) -> None:
         """Log what a full trace says otherwise than a check did, with all that is needed to see it again, once."""

@@ -5,9 +5,10 @@
                             +----found again-----+
 
 What has stood for SETTLE_S, or for as long as its check asks, is a problem: while a pod is made or a rule set replaced,
-much is true for a moment. Stood: a state of so much later has it too, whenever that is judged. What isn't found any more is gone, and over when that has lasted for a grace, which doubles with each return: so a fault that
-comes and goes is one problem, and told once. What can't be seen is not over: a problem stays as long as something
-that it rests on isn't known. No clock: time is passed in, in Unix seconds.
+much is true for a moment. Stood: a state of so much later has it too, because it was judged, or because it answers alike
+all that the failing flow's trace asked. What isn't found any more is gone, and over when that has lasted for a grace,
+which doubles with each return: so a fault that comes and goes is one problem, and told once. What can't be seen is not
+over: a problem stays as long as something that it rests on isn't known. No clock: time is passed in, in Unix seconds.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class Ledger:
     def __init__(self, kept: Iterable[Kept] = ()) -> None:
         self.kept: dict[str, Kept] = {one.found.key: one for one in kept}
         self._young: dict[str, _Young] = {}
+        self._folded_s = 0.0
 
     def fold(
         self,
@@ -104,12 +106,15 @@ class Ledger:
         sight: Sight,
         now_s: float,
         state_s: Callable[[Found], float] | None = None,
+        lasts: Callable[[Found], bool] | None = None,
     ) -> list[Step]:
         """Take a report in; return what it changed, in the report's order, then what is gone or over.
 
-        `state_s` says of what moment the state is in which a problem was looked for; without, of now.
+        `state_s` says of what moment the state is in which a problem was looked for; without, of now. `lasts` tells whether
+        the state of now is proved to have a problem that was found in an earlier one.
         """
         said_s = state_s or (lambda one: now_s)
+        self._folded_s = now_s
         by_key = {one.key: one for one in found}
         self._young = {key: young for key, young in self._young.items() if key in by_key}
         steps: list[Step] = []
@@ -117,7 +122,7 @@ class Ledger:
             known = self.kept.get(key)
             if known is not None:
                 steps.extend(self._seen(known, one, sight))
-            elif (new := self._grown(key, one, sight, said_s(one))) is not None:
+            elif (new := self._grown(key, one, sight, said_s(one), now_s, lasts)) is not None:
                 self.kept[key] = new
                 steps.append(Step("found", new))
         for key, kept in list(self.kept.items()):
@@ -126,12 +131,23 @@ class Ledger:
         return steps
 
     def due_s(self) -> float | None:
-        """When something ripens without a report that says anything new; None: nothing waits."""
+        """When something ripens without a report that says anything new; None: nothing waits.
+
+        What was due by the last report, and nothing came of it, waits for a state that is judged.
+        """
         waits = [young.ripe_s for young in self._young.values()]
         waits += [kept.gone_s + kept.grace_s for kept in self.kept.values() if kept.gone_s is not None]
-        return min(waits, default=None)
+        return min((due_s for due_s in waits if due_s > self._folded_s), default=None)
 
-    def _grown(self, key: str, one: Found, sight: Sight, said_s: float) -> Kept | None:
+    def _grown(
+        self,
+        key: str,
+        one: Found,
+        sight: Sight,
+        said_s: float,
+        now_s: float,
+        lasts: Callable[[Found], bool] | None,
+    ) -> Kept | None:
         young = self._young.get(key)
         if young is None:
             nodes = {one.where.node, *(node for node, _ in one.rests_on)}
@@ -139,8 +155,8 @@ class Ledger:
             there = silent or not nodes.isdisjoint(sight.fresh)
             ripe_s = said_s + max(SETTLE_S, one.grace_s, COLLECTORS_RETURN_S if silent else 0.0)
             young = self._young[key] = _Young(said_s, None if there else said_s, ripe_s)
-        if said_s < young.ripe_s:
-            return None  # no state that is so much later has it yet
+        if said_s < young.ripe_s and (now_s < young.ripe_s or lasts is None or not lasts(one)):
+            return None  # no state that is so much later is known to have it yet
         del self._young[key]
         return Kept(one, young.since_s, young.began_s, unverified=hidden(one, sight))
 

@@ -131,10 +131,10 @@ def checking_json(row: Checking | None, now: datetime) -> dict[str, Any]:
 def _state(row: Checking, now: datetime) -> tuple[str, datetime | None]:
     if not getattr(row, "alive", False):
         return "stopped", row.lease_until
-    if row.judged_at is None:
-        return "first", row.judging_since
     if row.error:
         return "failing", None
+    if row.judged_at is None:
+        return "first", row.judging_since
     if row.judging_since is not None and now - row.judging_since > BEHIND:
         return "behind", row.judging_since
     return "current", None

@@ -123,7 +123,7 @@ def _problem_text(problem: Problem) -> Iterator[str]:
     for doubt in problem.doubts:
         yield f"    not certain: {doubt}"
     if problem.grace_s:
-        yield f"    may pass by itself: pods that begin or end show this for up to {problem.grace_s:.0f} s"
+        yield f"    may pass by itself: a server tells it only when it has stood for {problem.grace_s:.0f} s"
     for what, commands in (("check", problem.check), ("fix", problem.fix)):
         for command in commands:
             yield f"    {what} on {_machine(command)}:  {command.command}"

@@ -27,6 +27,7 @@ from django.db import connection
 from django.db.models import F, Q
 from django.utils import timezone
 
+from netviz.core.check.text import counted
 from netviz.parts import AWAY
 from netviz.problems.leadership import ROW, Leadership
 from netviz.problems.models import Checking, Problem
@@ -91,11 +92,12 @@ def _alert(row: Problem, now: datetime) -> dict[str, Any]:
         "problem": str(row.pk),
         **{name: where[name] for name in ("node", "netns", "dev") if where[name]},
     }
-    pods = len(affects["pods"]) + affects["more"]
+    pods = counted(len(affects["pods"]) + affects["more"], "pod")
+    pairs = counted(affects["pairs"], "pair") + " of pods, " if affects["pairs"] else ""
     annotations = {
         "summary": row.headline,
         "description": shown["consequence"],
-        "affected": f"{affects['pairs']} pairs of pods, {pods} pods",
+        "affected": f"{pairs}{pods}",
         **{
             what: "\n".join(f"{one['node']}: {one['command']}" for one in shown[what])
             for what in ("check", "fix")

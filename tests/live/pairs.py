@@ -1,16 +1,20 @@
 """Every pair of pods for real: in small random networks of the oracle, what the check calls broken is what is broken.
 
-    make proof-pairs [ARGS='--networks N --seed FIRST']
+    make proof-pairs [ARGS='--networks N --seed FIRST --seconds S']
 
 What the check asks of a pair is sent: an echo request of the usual size from each pod to each other's address, and a
 connection to the lowest port on which that listens, over IPv4 and over IPv6. A flow passes if its answer comes back. The check
 judges the state that was read before. Said of which it says that nobody knows, or that chance decides, are counted apart;
 of a flow that is broken the check asks the pair nothing more, so nothing more is sent.
+
+What came of each network is kept in a file (`--kept`), and the next run goes on after it: so a machine that isn't free for
+an hour can do it in parts. The report is of all that is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import struct
@@ -207,19 +211,32 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--networks", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2, help="networks at once")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="begin no other network after these"
+    )
+    parser.add_argument("--kept", type=Path, help="what came of networks before; more is added")
     parser.add_argument("--report", type=Path, default=DOCS)
     options = parser.parse_args(argv)
-    total: Counter[str] = Counter()
-    wrong: list[str] = []
-    seeds = range(options.seed, options.seed + options.networks)
+    kept: dict[int, tuple[Counter[str], list[str]]] = {}
+    if options.kept is not None and options.kept.exists():
+        for seed, counts, found in map(json.loads, options.kept.read_text().splitlines()):
+            kept[seed] = (Counter(counts), found)
+    began_s = time.monotonic()
+    left = [seed for seed in range(options.seed, options.seed + options.networks) if seed not in kept]
     with ProcessPoolExecutor(options.jobs) as pool:
-        for seed, (counts, found) in zip(seeds, pool.map(compare, seeds), strict=True):
-            total += counts
-            wrong += found
-            print(f"{seed}: {dict(counts)}", file=sys.stderr, flush=True)
-            for line in found:
-                print(line, flush=True)
-    text = report(options.seed, options.networks, total, wrong)
+        while left and time.monotonic() - began_s < options.seconds:
+            some, left = left[: options.jobs], left[options.jobs :]
+            for seed, (counts, found) in zip(some, pool.map(compare, some), strict=True):
+                kept[seed] = (counts, found)
+                print(f"{seed}: {dict(counts)}", *found, sep="\n", file=sys.stderr, flush=True)
+                if options.kept is not None:
+                    with options.kept.open("a") as file:
+                        print(json.dumps([seed, counts, found]), file=file)
+    total: Counter[str] = Counter()
+    for counts, _ in kept.values():
+        total += counts
+    wrong = [line for seed in sorted(kept) for line in kept[seed][1]]
+    text = report(options.seed, len(kept), total, wrong)
     print(text)
     options.report.write_text(text)
     return 1 if wrong else 0

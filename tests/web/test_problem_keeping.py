@@ -164,6 +164,7 @@ class Wrong:
         self.fails = False
         self.left = False
         self.audited = 0
+        self.certified = False
         self.differences: tuple[Difference, ...] = ()
         self.state: ClusterState | None = None
         self.finished: ClusterState | None = None
@@ -183,6 +184,12 @@ class Wrong:
 
     def audit(self, count: int) -> None:
         self.audited += count
+
+    def found_in(self, problem: Found) -> ClusterState | None:
+        return None
+
+    def lasts(self, problem: Found, later: ClusterState) -> bool:
+        return self.certified
 
     @property
     def done(self) -> tuple[ClusterState | None, ...]:
@@ -226,6 +233,7 @@ def test_pairs_go_on_being_audited_and_a_fault_of_the_check_is_logged_once(
     loop, checks = judging
     loop._turn()
     monkeypatch.setattr("netviz.problems.judging.AUDIT_EVERY_S", 0.0)
+    monkeypatch.setattr("netviz.problems.judging.AUDIT_SHARE", 1e9)
     loop._audit_s = 0.0
     loop._turn()
     loop._turn()
@@ -241,6 +249,16 @@ def test_pairs_go_on_being_audited_and_a_fault_of_the_check_is_logged_once(
         "the check of all pairs is at fault: d/x to d/y is broken in a full trace, and was judged good;"
         " traced: icmp from a:4:10:0 to 10.0.0.2: broken"
     ]
+
+
+def test_the_audit_takes_no_more_than_its_share_of_a_core(judging: tuple[Judging, Wrong]) -> None:
+    loop, _ = judging
+    now_s = time.monotonic()
+    for spent_s in (0.1, 0.1):
+        loop._rest_from_audit(spent_s)
+    assert 10.0 <= loop._audit_s - now_s < 11.0
+    loop._rest_from_audit(5.0)
+    assert loop._audit_s - now_s < 31.0, "a large cluster's pairs are audited too"
 
 
 def test_checks_that_fail_end_no_problem_and_say_so(
@@ -261,6 +279,24 @@ def test_checks_that_fail_end_no_problem_and_say_so(
     loop._turn()
     assert Checking.objects.get().error == ""
     assert Problem.objects.get().gone_at is not None
+
+
+def test_a_problem_is_told_without_a_second_state_that_is_judged_where_its_trace_proves_it(
+    judging: tuple[Judging, Wrong], store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first state is judged, and the ones after it never are."""
+    loop, checks = judging
+    monkeypatch.setattr("netviz.problems.ledger.SETTLE_S", 0.02)
+    checks.found = (problem("a"),)
+    loop._turn()
+    checks.left = True
+    show(store, pod_network(3))
+    time.sleep(0.03)
+    loop._turn()
+    assert Problem.objects.count() == 0, "nothing proves that it has lasted"
+    checks.certified = True
+    loop._turn()
+    assert Problem.objects.get().began_at is None
 
 
 def test_the_flow_that_fails_is_traced_as_evidence(judging: tuple[Judging, Wrong]) -> None:

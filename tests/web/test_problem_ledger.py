@@ -189,3 +189,26 @@ def test_a_problem_is_the_same_after_a_restart() -> None:
     assert words(ledger.fold([A], Sight(fresh={"node1"}), 101.0)) == ["changed"]
     kept = ledger.kept[A.key]
     assert (kept.row, kept.began_s, kept.unverified) == (7, 49.0, "")
+
+
+def test_what_a_later_state_is_proved_to_have_is_told_before_that_is_judged() -> None:
+    """Judging takes a minute here: the state of 100 is judged, the ones after it aren't yet."""
+    ledger = Ledger()
+    asked: list[str] = []
+
+    def lasts(one: Problem) -> bool:
+        asked.append(one.cause)
+        return True
+
+    assert ledger.fold([A], SEEN, 100.0 + SETTLE_S / 2, lambda one: 100.0, lasts) == []
+    assert asked == [], "it has not stood for long enough, whoever has it"
+    (step,) = ledger.fold([A], SEEN, 100.0 + SETTLE_S, lambda one: 100.0, lasts)
+    assert (step.what, step.kept.began_s, asked) == ("found", 100.0, ["node1"])
+
+
+def test_what_is_not_proved_of_a_later_state_waits_for_one_that_is_judged() -> None:
+    ledger = Ledger()
+    for now_s in (101.0, 110.0, 150.0):
+        assert ledger.fold([A], SEEN, now_s, lambda one: 100.0, lambda one: False) == []
+    (step,) = ledger.fold([A], SEEN, 150.0, lambda one: 120.0, lambda one: False)
+    assert step.kept.began_s == 100.0

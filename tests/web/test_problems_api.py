@@ -153,6 +153,7 @@ def test_nobody_ever_judged(browser: Callable[[str], Client]) -> None:
         ({"lease_until": None}, "stopped"),
         ({"judged_at": None}, "first"),
         ({"error": "ValueError: a bug"}, "failing"),
+        ({"error": "ValueError: a bug", "judged_at": None}, "failing"),
         ({}, "current"),
     ],
 )

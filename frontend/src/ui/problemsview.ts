@@ -256,7 +256,7 @@ function whatIsChecked(checking: CheckingObj | null, staleSince: Date | null, no
       {},
       `Checked: ${coverage(checking).join("; ")}. `,
       isCurrent
-        ? `Each change is judged within seconds; at ${moment(now.toISOString(), now)} none waits.`
+        ? `At ${moment(now.toISOString(), now)} no change had waited for more than a few seconds.`
         : `This is what was found last${part.beside ? ` (${part.beside})` : ""}.`,
     ),
     ...checking.away.slice(0, 5).map((text) => h("p", { class: "state-note warn" }, `${text}.`)),

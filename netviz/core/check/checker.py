@@ -52,6 +52,7 @@ class Checker:
         self._watchers = Watchers()
         self._cluster: ClusterState | None = None
         self._done: ClusterState | None = None
+        self._found_by: dict[str, LongCheck] = {}
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth] = NO_HEALTH) -> Report:
         """Follow the cluster to a new state and say what is wrong there.
@@ -94,10 +95,10 @@ class Checker:
                 del standing.due[name]
                 self._look(standing, Wiring(self._nodes[name]))
                 return True
-        return any(check.work() for check in self._long)
+        return any(check.work() for check in self._long) or any(check.work_at_audit() for check in self._long)
 
     def audit(self, count: int) -> None:
-        """Have each check that takes long audit so many random pairs by `work`."""
+        """Have each check that takes long audit so many random pairs by `work`, when all is judged."""
         for check in self._long:
             check.audit(count)
 
@@ -130,11 +131,22 @@ class Checker:
             if (result := check.result()) is not None:
                 results.append(_with(result, lost))
             pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
+        self._found_by = {one.told_as: check for check in self._long for one in check.problems()}
         every = put_together(found.values(), self._long)
         problems = sorted((_doubted(problem, lost) for problem in every), key=_rank)
         differences = tuple(one for check in self._long for one in check.differences)
         pods = sum(self._pods.values())
         return Report(tuple(problems), tuple(results), pods, pairs, classes, differences)
+
+    def lasts(self, problem: Problem, later: ClusterState) -> bool:
+        """Tell whether a problem of the report is proved to be one of a later state, before that is judged."""
+        check = self._found_by.get(problem.key)
+        return check is not None and check.lasts(problem, later)
+
+    def found_in(self, problem: Problem) -> ClusterState | None:
+        """Return the state in which a check that takes long found a problem of the report; None: that isn't known."""
+        check = self._found_by.get(problem.key)
+        return check.done if check is not None else None
 
     def _follow_bodies(
         self, bodies: Mapping[bytes, Body], changed: Mapping[str, frozenset[str]]
@@ -239,7 +251,8 @@ NOTHING: frozenset[str] = frozenset()
 def changed_sections(old: NodeState | None, new: NodeState) -> frozenset[str]:
     """Name the sections that a node's states differ in, in any namespace; "netns" is the namespaces' own records.
 
-    "kube_pods" is what the API says of the node. A section whose completeness changed differs too.
+    "kube_pods" is what the API says of the node. A section whose completeness changed differs too, and so do rules'
+    counters that were read again: those that stand still aren't told again.
     """
     if old is None or old.netns.keys() != new.netns.keys():
         return ALL_SECTIONS
@@ -259,9 +272,11 @@ def changed_sections(old: NodeState | None, new: NodeState) -> frozenset[str]:
     return frozenset(found)
 
 
-def _complete(node: NodeState, section: str) -> tuple[bool, str] | None:
+def _complete(node: NodeState, section: str) -> tuple[bool, str, float] | None:
     status = node.status.get(section)
-    return None if status is None else (status.complete, status.reason)
+    if status is None:
+        return None
+    return (status.complete, status.reason, status.read_at_s if section == "rule_counters" else 0.0)
 
 
 def _settled(health: NodeHealth) -> NodeHealth:

@@ -49,6 +49,9 @@ class LongCheck(Protocol):
     def reach(self, problem: Problem) -> Mapping[Ends, int]:
         """What a problem affects: from whom to whom, as long as they are few each pair by itself -> how many pairs."""
 
+    def lasts(self, problem: Problem, later: ClusterState) -> bool:
+        """Tell whether a problem of the state that is done is proved to be one of a later state; False: that isn't known."""
+
     def result(self) -> CheckResult | None:
         """How the check ended there: "unknown", with a reason, if something couldn't be judged; None: it has no subject."""
 
@@ -56,7 +59,10 @@ class LongCheck(Protocol):
         """How many ordered pairs of pods were judged, and in how many classes."""
 
     def audit(self, count: int) -> None:
-        """Have `work` trace so many random pairs in full, besides those of the first run."""
+        """Have so many random pairs traced in full, besides those of the first run."""
+
+    def work_at_audit(self) -> bool:
+        """Do one slice of that; tell whether anything is left to do."""
 
     @property
     def differences(self) -> tuple[Difference, ...]:

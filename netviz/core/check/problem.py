@@ -117,6 +117,11 @@ class Problem(msgspec.Struct, frozen=True):
         """What the problem is known by, as long as its cause stays."""
         return f"{self.kind}:{self.cause}"
 
+    @property
+    def told_as(self) -> str:
+        """The key of the problem that it is told as: one for both families, where it shows in both."""
+        return f"{self.kind}:{self.both or self.cause}"
+
 
 class CheckResult(msgspec.Struct, frozen=True):
     """How one check ended: `demands` is what it holds the state to, in one sentence.

@@ -84,12 +84,20 @@ class SlicedCheck:
         """No pairs are counted."""
         return {}
 
+    def lasts(self, problem: Problem, later: ClusterState) -> bool:
+        """What a flow comes to doesn't prove what objects ask for: a later state is judged."""
+        return False
+
     def counts(self) -> tuple[int, int]:
         """No pairs are judged."""
         return 0, 0
 
     def audit(self, count: int) -> None:
         """Every answer is a trace's already."""
+
+    def work_at_audit(self) -> bool:
+        """Nothing is audited."""
+        return False
 
     @property
     def differences(self) -> tuple[Difference, ...]:

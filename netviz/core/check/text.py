@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from netviz.core.check.problem import Affects, Command, Where
 from netviz.core.check.wiring import name_of
 from netviz.core.model.link import Link
+from netviz.core.model.netfilter import NFPROTO_NAMES, NftChain
 from netviz.core.model.netns import Netns
-from netviz.core.plain import runnable
+from netviz.core.plain import quoted, runnable
 from netviz.core.sim.trace import place_of
 
 MAX_NAMED = 3
@@ -48,3 +49,12 @@ def place(netns: Netns, link: Link | None = None) -> Where:
 def command(netns: Netns, text: str) -> Command:
     """A command that is run in a namespace, as it is written on the node outside of it."""
     return Command(netns.key.node, name_of(netns), place_of(netns).enter + runnable(text))
+
+
+def chain_listing(chain: NftChain, legacy: bool) -> str:
+    """The command that lists a netfilter chain; `legacy`: one of a legacy xtables table."""
+    family = NFPROTO_NAMES[chain.family]
+    if legacy:
+        tool = "ip6tables-legacy" if family == "ip6" else "iptables-legacy"
+        return f"{tool} -t {quoted(chain.table)} -S {quoted(chain.name)}"
+    return f"nft list chain {family} {quoted(chain.table)} {quoted(chain.name)}"

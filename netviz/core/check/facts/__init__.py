@@ -27,6 +27,7 @@ from netviz.core.check.facts import (
     presence,
     programs,
     ranges,
+    rule_drops,
     tunnels,
     wires,
 )
@@ -50,6 +51,7 @@ FACTS: tuple[Fact, ...] = (
     backends.FACT,
     programs.FACT,
     counters.FACT,
+    rule_drops.FACT,
     nat.FACT,
     policies.FACT,
     conntrack.FACT,

@@ -1,7 +1,7 @@
 """Whether links drop packets now: counters that rose since they were read last.
 
 A NIC counts frames of protocols that nobody wants as dropped, so a few are normal: told is what is more than a share of
-all packets. Counters of single rules aren't part of the state.
+all packets. What rules count is another check's (`rule_drops.py`).
 """
 
 from __future__ import annotations

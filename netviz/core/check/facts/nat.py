@@ -8,11 +8,10 @@ from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.nobody import ASKS, nobody_has
 from netviz.core.check.problem import Problem
-from netviz.core.check.text import affects, command, place
+from netviz.core.check.text import affects, chain_listing, command, place
 from netviz.core.check.translations import NOTHING, Read, addresses_in, doubled_in, read_chain
 from netviz.core.model.addr import format_ip, in_prefix
-from netviz.core.model.netfilter import NFPROTO_NAMES, ChainBody, NftChain, SetBody
-from netviz.core.plain import quoted
+from netviz.core.model.netfilter import ChainBody, NftChain, SetBody
 from netviz.core.sim.trace import pod_name
 from netviz.core.state.node import NetnsState
 
@@ -93,7 +92,7 @@ def _twice(look: Look, root: NetnsState, chain: NftChain, read: Read, legacy: bo
             headline=f"{root.key.node}'s rules list {what} more than once: chain {chain.name}",
             consequence="Of what the node and its pods send to this service, that endpoint gets more than its share.",
             where=place(root.netns),
-            check=(command(root.netns, _list(chain, legacy)),),
+            check=(command(root.netns, chain_listing(chain, legacy)),),
             rests_on=look.rests_on(),
             grace_s=GRACE_S,
         )
@@ -105,14 +104,6 @@ def _endpoint_text(data: bytes) -> str:
     if len(addr) not in (4, 16):
         return data.hex(":")
     return f"[{format_ip(addr)}]:{port}" if len(addr) == 16 else f"{format_ip(addr)}:{port}"
-
-
-def _list(chain: NftChain, legacy: bool) -> str:
-    """The command that lists a chain."""
-    if legacy:
-        tool = "ip6tables-legacy" if NFPROTO_NAMES[chain.family] == "ip6" else "iptables-legacy"
-        return f"{tool} -t {quoted(chain.table)} -S {quoted(chain.name)}"
-    return f"nft list chain {NFPROTO_NAMES[chain.family]} {quoted(chain.table)} {quoted(chain.name)}"
 
 
 def _stale_endpoint(
@@ -128,7 +119,7 @@ def _stale_endpoint(
         consequence="What these rules choose that address for gets no answer.",
         where=place(root.netns),
         affects=affects(pod_name(pod.netns) for pod in look.wiring.pods),
-        check=(command(root.netns, _list(chain, legacy)),),
+        check=(command(root.netns, chain_listing(chain, legacy)),),
         rests_on=look.rests_on(),
         grace_s=GRACE_S,
     )
@@ -161,7 +152,10 @@ def _foreign_source(
         where=place(root.netns),
         certainty="certain" if others else "likely",
         affects=affects(pod_name(pod.netns) for pod in look.wiring.pods),
-        check=(command(root.netns, _list(chain, legacy)), command(root.netns, f"ip addr show to {addr}")),
+        check=(
+            command(root.netns, chain_listing(chain, legacy)),
+            command(root.netns, f"ip addr show to {addr}"),
+        ),
         rests_on=look.rests_on(*others[:1]),
     )
 

@@ -15,10 +15,9 @@ from netviz.core.check.claims import CLAIMS
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Edit, Problem
 from netviz.core.check.repairs import BODIES
-from netviz.core.check.text import affects, command, place
+from netviz.core.check.text import affects, chain_listing, command, place
 from netviz.core.model.addr import format_ip
-from netviz.core.model.netfilter import NFPROTO_NAMES, ChainBody, NftChain, NftRuleBody, body_digest
-from netviz.core.plain import quoted
+from netviz.core.model.netfilter import ChainBody, NftChain, NftRuleBody, body_digest
 from netviz.core.sim.trace import pod_name
 from netviz.core.state.node import NetnsState
 
@@ -93,13 +92,6 @@ def _stale(
     look: Look, root: NetnsState, chain: NftChain, addr: bytes, named: str, pods: list[str], legacy: bool
 ) -> Problem:
     node, text, pod = root.key.node, format_ip(addr), pods[0]
-    family = NFPROTO_NAMES[chain.family]
-    tool = "ip6tables-legacy" if family == "ip6" else "iptables-legacy"
-    listed = (
-        f"{tool} -t {quoted(chain.table)} -S {quoted(chain.name)}"
-        if legacy
-        else f"nft list chain {family} {quoted(chain.table)} {quoted(chain.name)}"
-    )
     return Problem(
         kind="stale-policy",
         cause=f"{node}:{text}:{named}",
@@ -111,7 +103,7 @@ def _stale(
         both=f"{node}:{pod}:{named}",
         certainty="likely",
         affects=affects(pods),
-        check=(command(root.netns, listed),),
+        check=(command(root.netns, chain_listing(chain, legacy)),),
         rests_on=look.rests_on(),
         grace_s=GRACE_S,
         repair=_without(look, root, chain, addr, named, legacy),

@@ -42,7 +42,8 @@ class Audit:
     def __init__(self, pick: Picker | None = None) -> None:
         self._pick = pick
         self._owed = FIRST if pick is not None else 0
-        self._pods: Sequence[NetnsKey] = ()
+        self._list: Callable[[], Sequence[NetnsKey]] = tuple
+        self._known: Sequence[NetnsKey] | None = None
         self._queue: list[
             int
         ] = []  # pairs, as numbers: of the source times how many pods there are, and the target
@@ -50,13 +51,22 @@ class Audit:
         self.differed = 0
         self.standing: dict[Ends, Difference] = {}
 
-    def begin(self, pods: Sequence[NetnsKey]) -> None:
-        """Go on with another state. What is owed to the first run is audited there: each pair once, if they are few."""
-        self._pods = pods
-        count = len(pods) ** 2
-        self._queue = (
-            self._pick.sample(range(count), min(self._owed, count)) if self._pick is not None else []
-        )
+    def begin(self, pods: Callable[[], Sequence[NetnsKey]]) -> None:
+        """Go on with another state, of which `pods` lists the pods when they are needed.
+
+        What is owed to the first run is audited there: each pair once, if they are few.
+        """
+        self._list, self._known, self._queue = pods, None, []
+        if self._pick is not None and self._owed:
+            count = len(self._pods) ** 2
+            self._owed = min(self._owed, count) if count else self._owed
+            self._queue = self._pick.sample(range(count), min(self._owed, count))
+
+    @property
+    def _pods(self) -> Sequence[NetnsKey]:
+        if self._known is None:
+            self._known = self._list()
+        return self._known
 
     def more(self, count: int) -> None:
         """Audit so many pairs more."""

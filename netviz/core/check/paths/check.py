@@ -10,8 +10,9 @@ from netviz.core.check.paths.audit import Audit, Picker
 from netviz.core.check.paths.cases import Looked
 from netviz.core.check.paths.consequences import Consequences
 from netviz.core.check.paths.contract import DENIED, INTERNET, UNDECIDED, worst
-from netviz.core.check.paths.explain import Explainer
+from netviz.core.check.paths.explain import Explainer, Traced
 from netviz.core.check.paths.judge import Judged, Simulator, demands_of, judge_pair
+from netviz.core.check.paths.lasting import Lasting
 from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.tally import Tally, tally
@@ -27,6 +28,8 @@ TRACE_MS = 5.0
 ROUNDS = 8
 MAX_REMEMBERED = 200_000
 MAX_LOOKED = 20_000
+MAX_FAILING = 500
+TO_EXPLAIN = (BROKEN, BREAKS, UNSURE)
 # The kinds of its problems (docs/problems.md).
 KINDS = frozenset((*SENTENCES, NOT_MASQUERADED))
 DEMANDS = (
@@ -54,9 +57,11 @@ class PathsCheck:
         self._problems: tuple[Problem, ...] = ()
         self._fault = ""
         self._looked: dict[Pair, tuple[Looked, ...]] = {}
+        self._failing: dict[Pair, Traced] = {}  # those that were traced in this state
         self._tally = Tally()
         self._audit = Audit(pick)
         self._consequences = Consequences()
+        self._lasting = Lasting()
 
     def follow(
         self,
@@ -71,7 +76,7 @@ class PathsCheck:
         """Do one slice; tell whether anything is left to do."""
         if self._job is None:
             if self._next is None:
-                return self._audit_some()
+                return False
             self._cluster, self._next = self._next, None
             self._job = self._judge(self._cluster)
         try:
@@ -80,21 +85,24 @@ class PathsCheck:
         except BAD_STATE as err:
             # What was made of the state is not to be built on.
             self.world = World(INTERNET)
-            self._audit.begin(())
+            self._audit.begin(tuple)
+            self._failing = {}
             self._fault = fault_text(err)
         else:
             self._fault = ""
         self._job, self.done = None, self._cluster
-        return self._next is not None or self._audit.left
+        return self._next is not None
 
-    def _audit_some(self) -> bool:
-        """Audit a few pairs; what differs is explained by its trace."""
+    def work_at_audit(self) -> bool:
+        """Audit a few pairs, when all is judged; what differs is explained by its trace. Tells whether anything is left."""
+        if self._job is not None or self._next is not None:
+            return True
         if self._audit.left and self._audit.work(self._cluster, self.said):
             self._job = self._explain(self._cluster)
         return self._job is not None or self._audit.left
 
     def audit(self, count: int) -> None:
-        """Have `work` trace so many random pairs in full, besides those of the first run."""
+        """Have so many random pairs traced in full, besides those of the first run."""
         self._audit.more(count)
 
     @property
@@ -104,12 +112,14 @@ class PathsCheck:
 
     def finish(self) -> None:
         """Do all the work that there is."""
-        while self.work():
+        while self.work() or self.work_at_audit():
             pass
 
     def _judge(self, cluster: ClusterState) -> Iterator[float]:
         yield from self.world.follow(cluster)
+        yield from self._take_bodies(cluster)
         simulator = Simulator(cluster)
+        self._failing = {}
         for _ in range(ROUNDS):
             self.pairs = Pairs(self.world)
             nodes: set[str] = set()
@@ -117,31 +127,42 @@ class PathsCheck:
                 if pair.key not in self.known:
                     yield from self._trace(simulator, pair)
                     nodes |= {pair.source.node, pair.target.node}
+            self.world.rules.lacking |= simulator.reading.lacking
             roots = [root for name in nodes if (root := cluster.nodes[name].root) is not None]
             if not self.world.rules.note(roots, simulator.reading.read):
                 break
             yield from self.world.reread()
         yield from self._audit.again(cluster, self.said)
-        self._audit.begin([key for members in self.world.members.values() for key in members])
+        members = self.world.members
+        self._audit.begin(lambda: [key for pods in members.values() for key in pods])
         yield from self._explain(cluster)
         if len(self.known) > MAX_REMEMBERED:
             current = {pair.key for pair in chain(self.pairs.alone(), self.pairs.together())}
             self.known = {key: one for key, one in self.known.items() if key in current}
 
+    def _take_bodies(self, cluster: ClusterState) -> Iterator[float]:
+        """Judge anew what lacked a body of rules that is here now: nodes tell of chains before their bodies come."""
+        lacking = self.world.rules.lacking
+        if came := {digest for digest in lacking if digest in cluster.bodies}:
+            lacking -= came
+            self.known = {key: one for key, one in self.known.items() if one.verdict != UNSURE}
+            self._looked, self._consequences = {}, Consequences()
+            yield from self.world.reread()
+
     def _explain(self, cluster: ClusterState) -> Iterator[float]:
         if len(self._looked) > MAX_LOOKED:
             self._looked.clear()
-        explainer = Explainer(cluster, self.world, self.pairs, self._looked)
+        explainer = Explainer(cluster, self.world, self.pairs, self._looked, self._failing)
         worth = False
         for pair in chain(self.pairs.alone(), self.pairs.together()):
             verdict = self.known[pair.key].verdict
             worth = worth or verdict in (DENIED, UNDECIDED)
-            if verdict in (BROKEN, BREAKS, UNSURE):
+            if verdict in TO_EXPLAIN:
                 yield from explainer.take(pair)
         worth = worth or self.pairs.undecided
         self._tally = (yield from tally(self.pairs, self.known, self.said)) if worth else Tally()
         for ends, difference in self._audit.standing.items():
-            if difference.traced in (BROKEN, BREAKS, UNSURE):
+            if difference.traced in TO_EXPLAIN:
                 explainer.take_alone(*ends)
                 yield TRACE_MS
         told = list(explainer.told())
@@ -158,8 +179,12 @@ class PathsCheck:
 
     def _trace(self, simulator: Simulator, pair: Pair) -> Iterator[float]:
         demands = demands_of(pair, simulator.cluster)
-        self.known[pair.key], _ = judge_pair(simulator, demands)
-        yield TRACE_MS * len(demands)
+        judged, traces = judge_pair(simulator, demands)
+        self.known[pair.key] = judged
+        if judged.verdict in TO_EXPLAIN and len(self._failing) < MAX_FAILING:
+            both = zip(judged.found, traces, strict=True)
+            self._failing[pair] = {demand.key: (one.verdict, trace) for one, (demand, trace) in both}
+        yield TRACE_MS * len(traces)
 
     def verdict(self, source: NetnsKey, target: NetnsKey) -> Judgement:
         """Say what is known of two pods: by their own audited trace where that differs, else by their classes."""
@@ -195,6 +220,12 @@ class PathsCheck:
         """How many ordered pairs of pods were judged, and in how many classes."""
         pods = sum(map(len, self.world.members.values()))
         return pods * pods, len(self.world.members)
+
+    def lasts(self, problem: Problem, later: ClusterState) -> bool:
+        """Tell whether a problem's flow is proved to fail alike in a later state."""
+        if problem.flow is None or self.done is None:
+            return False
+        return self._lasting.fails_in(problem.flow, self.done, later)
 
     def result(self) -> CheckResult:
         """How the check ended in the last state that was judged to the end."""

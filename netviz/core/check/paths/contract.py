@@ -17,6 +17,7 @@ import msgspec
 from netviz.core.check.paths.names import own_addrs
 from netviz.core.check.problem import Judgement
 from netviz.core.model.addr import format_ip, pack_ip
+from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Pod
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.kubernetes.policy import denied_by_policy
@@ -44,6 +45,11 @@ class Demand(msgspec.Struct, frozen=True):
     addr: bytes
     proto: Literal["icmp", "tcp", "udp"]
     port: int | None = None
+
+    @property
+    def key(self) -> tuple[NetnsKey, bytes, str, int | None]:
+        """What tells it apart in one state."""
+        return self.source.key, self.addr, self.proto, self.port
 
     def flow(self, cluster: ClusterState) -> Flow | None:
         """Make the flow as a user's trace would; None where the source has no address of the family."""

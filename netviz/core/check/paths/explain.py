@@ -7,17 +7,17 @@ state without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import islice
 
 from netviz.core.check.paths.cases import Case, Group, Looked, nodes_of
-from netviz.core.check.paths.contract import DENIED, UNDECIDED
+from netviz.core.check.paths.contract import DENIED, UNDECIDED, Demand, judge
 from netviz.core.check.paths.identity import identity_of
-from netviz.core.check.paths.judge import Simulator, demands_of, judge_pair
+from netviz.core.check.paths.judge import Simulator, demands_of
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.telling import problem_of
 from netviz.core.check.paths.world import World
-from netviz.core.check.problem import Problem
+from netviz.core.check.problem import Judgement, Problem
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.sim.headline.cause import Cause, cause_of
 from netviz.core.sim.node_index import peer_of
@@ -35,16 +35,27 @@ MAX_ODD = 50_000
 SEARCHED = 200
 
 
+# What came of a pair's flows, by what was demanded, as far as they were traced.
+Traced = Mapping[Hashable, tuple[Judgement, Trace]]
+NONE: Traced = {}
+
+
 class Explainer:
-    """Puts the failing pairs of one state together as problems."""
+    """Puts the failing pairs of one state together as problems. `traced` are some that were traced in it already."""
 
     def __init__(
-        self, cluster: ClusterState, world: World, pairs: Pairs, known: dict[Pair, tuple[Looked, ...]]
+        self,
+        cluster: ClusterState,
+        world: World,
+        pairs: Pairs,
+        known: dict[Pair, tuple[Looked, ...]],
+        traced: Mapping[Pair, Traced],
     ) -> None:
         self.cluster = cluster
         self.world = world
         self._pairs = pairs
         self._known = known
+        self._traced = traced
         self._odd: dict[Key, list[Pair]] | None = None
         self.simulator = Simulator(cluster)
         self.cases: dict[tuple[str, str], Case] = {}
@@ -74,19 +85,24 @@ class Explainer:
     def _trace(self, pair: Pair) -> tuple[Looked, ...]:
         found: dict[int, Looked] = {}
         passed = {pair.source.node}
+        known = self._traced.get(pair, NONE)
         for demand in demands_of(pair, self.cluster):
-            if len(demand.addr) in found:
+            judged = None if len(demand.addr) in found else known.get(demand.key) or self._judge(demand)
+            if judged is None:
                 continue
-            judged, traces = judge_pair(self.simulator, [demand])
-            if not traces or judged.verdict in (GOOD, DENIED, UNDECIDED):
-                passed.update(*(nodes_of(trace) for _, trace in traces))
+            verdict, trace = judged
+            if verdict in (GOOD, DENIED, UNDECIDED):
+                passed.update(nodes_of(trace))
                 continue
-            _, trace = traces[0]
             cause = cause_of(trace) or self._wrong_place(trace)
             found[len(demand.addr)] = Looked(
-                self._as_they_are(nodes_of(trace)), demand, trace, cause, judged.verdict
+                self._as_they_are(nodes_of(trace)), demand, trace, cause, verdict
             )
         return *found.values(), Looked(self._as_they_are(passed))
+
+    def _judge(self, demand: Demand) -> tuple[Judgement, Trace] | None:
+        traced = self.simulator.trace(demand)
+        return (judge(demand, traced[1]), traced[1]) if traced is not None else None
 
     def _as_they_are(self, names: Iterable[str]) -> dict[str, NodeState]:
         return {name: self.cluster.nodes[name] for name in names if name in self.cluster.nodes}
@@ -178,6 +194,8 @@ class Explainer:
         vary_source = node == pair.source.node
         if not vary_source and node != pair.target.node:
             return
+        if pod in (pair.source, pair.target):
+            vary_source = pod == pair.source  # it is in the way of all others alike
         members = self._alike(pair.source if vary_source else pair.target)
         fixed = pair.target if vary_source else pair.source
         seen = {node} if pod is None else set()

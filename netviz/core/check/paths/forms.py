@@ -80,7 +80,7 @@ class PodForms:
         marks: set[bytes] = set()
         own: dict[bytes, Role] = {}
         order = sorted(ns.links.values(), key=lambda link: link.ifindex)
-        places = {link.ifindex: place for place, link in enumerate(order)}
+        places = _Places({link.ifindex: place for place, link in enumerate(order)})
         for link in order:
             if link.mac and any(link.mac):
                 own[link.mac] = self._own_name(link.mac, ("mac", places[link.ifindex]), marks)
@@ -91,7 +91,7 @@ class PodForms:
         addrs = tuple(
             sorted(
                 (
-                    places.get(a.ifindex, -1),
+                    str(places.get(a.ifindex)),
                     len(a.addr),
                     a.prefixlen,
                     a.scope,
@@ -128,7 +128,7 @@ class PodForms:
             own.setdefault(low, ("net", number))
             own.setdefault(high, ("all", number))
 
-    def _link(self, ns: NetnsState, link: Link, places: Mapping[int, int], role: _Roles) -> Hashable:
+    def _link(self, ns: NetnsState, link: Link, places: _Places, role: _Roles) -> Hashable:
         joined: Hashable = ()
         if link.kind in PAIR_KINDS:
             joined = self._host_end(ns, link, role)
@@ -177,11 +177,9 @@ class PodForms:
             ),
         )
 
-    def _neigh(
-        self, entry: Neigh, places: Mapping[int, int], role: _Roles, gateways: set[bytes]
-    ) -> Hashable | None:
+    def _neigh(self, entry: Neigh, places: _Places, role: _Roles, gateways: set[bytes]) -> Hashable | None:
         """Describe a pod's neighbour entry; one for another pod that says what is so is nobody's difference."""
-        where = places.get(entry.ifindex, -1)
+        where = places.get(entry.ifindex)
         if entry.dst in gateways or entry.flags & NTF_PROXY:
             return (where, role(entry.dst), role(entry.mac), entry.state, entry.flags)
         if entry.state & NUD_FAILED:
@@ -232,6 +230,14 @@ class _Roles:
             return ("root", dev)
         self.marks.add(name)
         return name
+
+
+class _Places(dict[int, int]):
+    """A namespace's devices by ifindex, as places in their order: "" is no device, one that isn't known "gone"."""
+
+    def get(self, ifindex: int, default: Any = None) -> Any:
+        """Return a device's place."""
+        return super().get(ifindex, "gone" if ifindex else "")
 
 
 class _Devs:

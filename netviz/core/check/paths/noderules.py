@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from netviz.core.check.paths.local import Local, Role
-from netviz.core.check.paths.names import Names
+from netviz.core.check.paths.local import Role
+from netviz.core.check.paths.names import Names, NodeNames
 from netviz.core.check.paths.rulesets import BodyFacts, Range, RuleFacts, facts_of, rule_form
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netfilter import Body, NftChain
@@ -38,16 +38,21 @@ _base: Index[Mapping[Any, NftChain], tuple[NftChain, ...]] = Index(
 
 
 class Reading(Mapping[bytes, Body]):
-    """The bodies of a cluster, and which of them were read."""
+    """The bodies of a cluster, which of them were read, and which were asked for and aren't there."""
 
     def __init__(self, bodies: Mapping[bytes, Body]) -> None:
         self._bodies = bodies
         self.read: set[bytes] = set()
+        self.lacking: set[bytes] = set()
 
     def __getitem__(self, digest: bytes) -> Body:
         """Read a body. Raises: KeyError."""
         self.read.add(digest)
-        return self._bodies[digest]
+        try:
+            return self._bodies[digest]
+        except KeyError:
+            self.lacking.add(digest)
+            raise
 
     def __iter__(self) -> Iterator[bytes]:
         """Iterate over the digests."""
@@ -63,6 +68,7 @@ class Rulesets:
 
     def __init__(self) -> None:
         self.bodies: Mapping[bytes, Body] = {}
+        self.lacking: set[bytes] = set()  # bodies that were looked for and weren't there
         self.read: set[ReadKey] = set()
         self._facts: dict[bytes, BodyFacts] = {}
         self._rules: dict[bytes, RuleFacts] = {}
@@ -76,6 +82,7 @@ class Rulesets:
         if found is None and digest:
             body = self.bodies.get(digest)
             if body is None:
+                self.lacking.add(digest)
                 return None
             found = self._facts[digest] = facts_of(body, self._rules)
         return found
@@ -127,6 +134,14 @@ class Rulesets:
             self._rules = {}
 
 
+class Ground(msgspec.Struct, frozen=True, gc=False):
+    """What rules stand on, and don't change: a node's names, its own namespace, and which of its devices are pods' ports."""
+
+    root: NetnsState
+    names: NodeNames
+    pod_of: Mapping[int, NetnsKey]
+
+
 class RulesForm(msgspec.Struct, frozen=True):
     """A node's rules: its own form, what they say of each pod, names of others and ranges in them, members of sets."""
 
@@ -141,8 +156,8 @@ class RulesForm(msgspec.Struct, frozen=True):
 class NodeRules:
     """Makes the form of one node's rules."""
 
-    def __init__(self, local: Local, names: Names, known: Rulesets) -> None:
-        self.local = local
+    def __init__(self, ground: Ground, names: Names, known: Rulesets) -> None:
+        self.ground = ground
         self.names = names
         self.known = known
         self.pods: dict[bytes, NetnsKey] = {}
@@ -152,21 +167,21 @@ class NodeRules:
         self.own: dict[Range, Role] = {}
         self.members: set[tuple[Range, Hashable]] = set()
         self.said: dict[NetnsKey, list[Hashable]] = defaultdict(list)
-        for name, key in (*local.names.addrs.items(), *local.names.macs.items()):
-            if key == local.root.key:
-                self.roles[name] = ("root", local.names.devs.get(name))
-            elif name not in local.names.twice:
+        for name, key in (*ground.names.addrs.items(), *ground.names.macs.items()):
+            if key == ground.root.key:
+                self.roles[name] = ("root", ground.names.devs.get(name))
+            elif name not in ground.names.twice:
                 self.roles[name] = ("pod",)
                 self.pods[name] = key
         self.root_names = frozenset(self.roles.keys() - self.pods.keys())
-        for ifindex, pod in local.pod_of.items():
-            name = local.root.links[ifindex].ifname.encode()
+        for ifindex, pod in ground.pod_of.items():
+            name = ground.root.links[ifindex].ifname.encode()
             self.roles[name] = ("port",)
             self.pods[name] = pod
 
     def make(self) -> RulesForm:
         """Make the form."""
-        root = self.local.root
+        root = self.ground.root
         tables = frozenset((t.family, t.name, t.flags) for t in root.nft_tables.values())
         base = frozenset(
             (section, c.key, c.type, c.hook, c.priority, c.policy, c.devs, c.flags)
@@ -231,7 +246,7 @@ class NodeRules:
         if low == high:
             return False
         bits = (int.from_bytes(low, "big") ^ int.from_bytes(high, "big")).bit_length()
-        return self.names.owner((low, len(low) * 8 - bits)) == self.local.node.node
+        return self.names.owner((low, len(low) * 8 - bits)) == self.ground.root.key.node
 
     def _rules(self, section: str, record: Any, facts: BodyFacts) -> Hashable:
         """Write a chain's rules; one that names a single pod is that pod's, in its place among the others."""
@@ -264,7 +279,7 @@ class NodeRules:
             if depth > 8 or (depth and (section, key) in self.known.read):
                 found.append(target)
                 continue
-            chain = getattr(self.local.root, section).get(key)
+            chain = getattr(self.ground.root, section).get(key)
             facts = self.known.facts(chain.body) if chain is not None else None
             if chain is None or facts is None:
                 found.append(target if chain is None else ("empty",))

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from netviz.core.check.facts.pod_links import GRACE_S as LINK_GRACE_S
 from netviz.core.check.paths.cases import Case, nodes_of, reach_of
 from netviz.core.check.paths.contract import Demand, families, pod_name
 from netviz.core.check.paths.identity import (
@@ -33,6 +34,7 @@ from netviz.core.sim.trace import Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.sim.words.step import checks
 from netviz.core.state.node import ClusterState
+from netviz.core.state.resolve import PAIR_KINDS
 
 MAX_BEYOND = 4
 HARMS: dict[Judgement, Harm] = {BROKEN: "breaks traffic", BREAKS: "breaks the contract", UNSURE: "not known"}
@@ -64,6 +66,7 @@ def problem_of(cluster: ClusterState, world: World, case: Case) -> Problem:
         fix=(Command(place.netns.node, _name(place), place.enter + runnable(fix)),) if fix else (),
         also=case.looked.beyond,
         flow=trace.flow,
+        grace_s=LINK_GRACE_S if _is_pods_link(cluster, cause) else 0.0,
         family=_family(demand, case),
         rests_on=tuple((node, section) for node in nodes_of(trace) for section in SECTIONS),
     )
@@ -158,6 +161,17 @@ def _affects(world: World, case: Case) -> Affects:
     named = affects(names, pairs)
     single = all(group.size == len(group.pods) for group in groups)
     return named if single else msgspec.structs.replace(named, more=total - len(named.pods))
+
+
+def _is_pods_link(cluster: ClusterState, cause: Cause) -> bool:
+    """Tell whether a cause is a link that is down at either end of a pod's, as it is while the pod is made."""
+    if cause.down is None:
+        return False
+    place, dev = cause.down
+    node = cluster.nodes.get(place.netns.node)
+    ns = node.netns.get(place.netns) if node is not None else None
+    links = ns.links.values() if ns is not None else ()
+    return not place.root or any(one.ifname == dev and one.kind in PAIR_KINDS for one in links)
 
 
 def _consequence(demand: Demand, trace: Trace, verdict: Judgement) -> str:

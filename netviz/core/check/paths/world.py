@@ -8,14 +8,14 @@ tell addresses apart, whose names others mention) is made anew where it changed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 
 import msgspec
 
 from netviz.core.check.paths.forms import PodForms, gaps_of
 from netviz.core.check.paths.local import Facts, Interner, Local
 from netviz.core.check.paths.names import Names, NodeNames, covers, names_in, own_addrs
-from netviz.core.check.paths.noderules import NodeRules, Rulesets, RulesForm
+from netviz.core.check.paths.noderules import Ground, NodeRules, Rulesets, RulesForm
 from netviz.core.check.paths.nodes import NodeForm, Nodes, node_form
 from netviz.core.check.paths.rulesets import Range
 from netviz.core.check.paths.spans import Spans
@@ -77,6 +77,7 @@ class NodeEntry(msgspec.Struct):
     rules: RulesForm
     pods: dict[NetnsKey, PodEntry]
     ties: Ties
+    pod_of: Mapping[int, NetnsKey]
     siblings: int  # what its pods' links are like, together
     mix: frozenset[tuple[int, bool]] = (
         frozenset()
@@ -114,31 +115,40 @@ class World:
     def follow(self, cluster: ClusterState) -> Iterator[float]:
         """Take in a state, in steps; each says how many milliseconds it took, about."""
         self.rules.bodies = cluster.bodies
-        nodes = {name: node for name, node in cluster.nodes.items() if node.root is not None}
-        changed = [n for n, node in nodes.items() if n not in self.nodes or self.nodes[n].state is not node]
-        gone = [name for name in self.nodes if name not in nodes]
+        nodes, known = cluster.nodes, self.nodes
+        differing = [
+            name for name, node in nodes.items() if (was := known.get(name)) is None or was.state is not node
+        ]
+        changed = [name for name in differing if nodes[name].root is not None]
+        gone = [name for name in differing if name in known and nodes[name].root is None]
+        gone += known.keys() - nodes.keys()
         if not changed and not gone:
             return
-        if not self.nodes:
+        if not known:
             yield from self._make_all(nodes)
             return
         renamed: set[bytes] = set()
         for name in gone:
             self._drop(name)
             renamed |= self.names.put(name, None)
+        rewritten = {
+            n
+            for n in changed
+            if (entry := known.get(n)) is not None and same_but_rules(entry.state, nodes[n])
+        }
         for name in changed:
-            renamed |= self.names.put(name, names_in(nodes[name].netns))
+            if name not in rewritten:
+                renamed |= self.names.put(name, names_in(nodes[name].netns))
         if renamed:
             self.rules.rename()
         if renamed and self._moved(renamed, set(changed) | set(gone)):
             yield from self._make_all(nodes)
             return
-        again = list(changed)
-        if renamed:
-            again += [
-                n for n, entry in self.nodes.items() if n not in changed and self._mentions(entry, renamed)
-            ]
-        yield from self._make(nodes, again)
+        mentioning = (
+            {n for n, entry in self.nodes.items() if self._mentions(entry, renamed)} if renamed else set()
+        )
+        again = [*changed, *(mentioning - set(changed))]
+        yield from self._make(nodes, again, rewritten - mentioning)
 
     @staticmethod
     def _mentions(entry: NodeEntry, names: set[bytes]) -> bool:
@@ -161,6 +171,7 @@ class World:
         return any(self.names.owner(prefix) != owner for prefix, owner in prefixes.items())
 
     def _make_all(self, nodes: Mapping[str, NodeState]) -> Iterator[float]:
+        nodes = {name: node for name, node in nodes.items() if node.root is not None}
         self.rules.rename()
         self.names.load({name: names_in(node.netns) for name, node in nodes.items()})
         self.facts.clear()
@@ -187,17 +198,20 @@ class World:
         assert root is not None
         return Local(node, self.names.nodes[node.node], root)
 
-    def _make(self, nodes: Mapping[str, NodeState], names: Iterable[str]) -> Iterator[float]:
+    def _make(
+        self, nodes: Mapping[str, NodeState], names: Iterable[str], rewritten: Collection[str]
+    ) -> Iterator[float]:
+        """Make some nodes anew; of those that are `rewritten` only what their rules say, if names are as they were."""
         names = list(names)
         assert self._table is not None
         before = len(self.facts.facts)
         held = {}
         for name in names:
-            local, was = self._local(nodes[name]), self.nodes.get(name)
-            if was is not None and same_but_rules(was.state, nodes[name]):
-                self._rewrite(local, was)
+            if name in rewritten:
+                self._rewrite(nodes[name], self.nodes[name])
                 yield NODE_MS / 5
                 continue
+            local = self._local(nodes[name])
             found, rest = self.facts.split(local)
             held[name] = self._bases.held(found)
             self._drop(name)
@@ -215,21 +229,23 @@ class World:
     def reread(self) -> Iterator[float]:
         """Make anew what rules say: traces have read more of them."""
         for entry in list(self.nodes.values()):
-            self._rewrite(self._local(entry.state), entry)
+            self._rewrite(entry.state, entry)
             yield NODE_MS / 5
         yield from self._classify(self.nodes)
 
-    def _rewrite(self, local: Local, was: NodeEntry) -> None:
+    def _rewrite(self, node: NodeState, was: NodeEntry) -> None:
         """Make a node's rules anew; all else of it is as it was."""
-        name = local.node.node
+        name, root = node.node, node.root
+        assert root is not None
         self._drop(name)
-        rules = NodeRules(local, self.names, self.rules).make()
+        ground = Ground(root, self.names.nodes[name], was.pod_of)
+        rules = NodeRules(ground, self.names, self.rules).make()
         pods = {
-            key: msgspec.structs.replace(pod, ns=local.node.netns[key], said=self._said(rules, key))
+            key: msgspec.structs.replace(pod, ns=node.netns[key], said=self._said(rules, key))
             for key, pod in was.pods.items()
         }
         form = self.intern(("node", was.made.form, rules.form, was.siblings))
-        entry = NodeEntry(local.node, form, was.made, rules, pods, was.ties, was.siblings)
+        entry = NodeEntry(node, form, was.made, rules, pods, was.ties, was.pod_of, was.siblings)
         self.nodes[name] = entry
         self._count(entry, 1)
 
@@ -256,7 +272,7 @@ class World:
     def _enter(self, local: Local, rest: list[object]) -> None:
         """Make a node's forms."""
         names = self.names
-        rules = NodeRules(local, names, self.rules).make()
+        rules = NodeRules(Ground(local.root, local.names, local.pod_of), names, self.rules).make()
         made = node_form(Nodes(local, names, self.probes), rest)
         forms = PodForms(local, names)
         pods: dict[NetnsKey, PodEntry] = {}
@@ -268,7 +284,7 @@ class World:
             pods[key] = PodEntry(ns, self.intern(form), self._said(rules, key), marks, tuple(own_addrs(ns)))
         number = self.intern(("siblings", frozenset(siblings)))
         form = self.intern(("node", made.form, rules.form, number))
-        entry = NodeEntry(local.node, form, made, rules, pods, Ties(-1, {}), number)
+        entry = NodeEntry(local.node, form, made, rules, pods, Ties(-1, {}), local.pod_of, number)
         self.nodes[local.node.node] = entry
         self._count(entry, 1)
 
@@ -299,9 +315,6 @@ class World:
                 entry.pods[key].kind = kind
             self._place(name, entry)
             yield POD_MS / 10 * len(kinds)
-
-            self._remove(name, entry)
-            self._place(name, entry)
 
     def _place(self, name: str, entry: NodeEntry) -> None:
         counts: Counter[int] = Counter()

@@ -121,8 +121,8 @@ def _for_link(trace: Trace, cause: Cause) -> Cause:
         ends = [
             owner.end for owner in (trace.source, trace.target) if owner is not None and owner.end is not None
         ]
-        closed = {one.port: one.state for one in what.closed}
-        end = next((one for one in ends if one[1] in closed), None)
+        closed = {(one.netns, one.port) for one in what.closed}
+        end = next((one for one in ends if (one[0].netns, one[1]) in closed), None)
         if end is not None:
             return cause._replace(kind="bridge-port", down=end)
         owners = [one for one in (trace.source, trace.target) if one is not None]

@@ -180,7 +180,7 @@ def _port(trace: Trace, cause: Cause) -> str:
     what = cause.step.what
     node, port = cause.place.netns.node, cause.dev
     if isinstance(what, Neighbour):
-        one = next(one for one in what.closed if one.port == port)
+        one = next(one for one in what.closed if (one.netns, one.port) == (cause.place.netns, port))
         return f"Port {port} of bridge {one.bridge} on {node} is {one.state}"
     assert isinstance(what, Bridge)
     return f"Port {what.port or port} of bridge {what.bridge or cause.step.dev} on {node} is {what.state or 'not forwarding'}"

@@ -22,7 +22,11 @@ def denied_by_policy(step: Step) -> bool:
     what = step.what
     if not isinstance(what, HookVerdict) or what.action not in ("drop", "reject") or what.hit is None:
         return False
-    name = what.hit.within
+    return is_policy_chain(what.hit.within)
+
+
+def is_policy_chain(name: str) -> bool:
+    """Tell whether a chain is one that a policy agent makes for workloads and policies."""
     for layer in LAYERS:
         name = name.removeprefix(layer)
     return name.startswith(CHAINS)

@@ -103,7 +103,8 @@ class _Explorer:
                 if not last.known:
                     self.found.wires.append(Exit(key, path))
             elif isinstance(last, Lost):
-                self.found.closed += [last.closed] if last.closed is not None else []
+                if last.closed is not None:
+                    self.found.closed.append(msgspec.structs.replace(last.closed, netns=key.netns))
             else:
                 assert isinstance(one, Onward)
                 self.go(LinkHop(one.received, one.link), path, one.crossing, one.tags)

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from netviz.core.model.ids import LinkKey
+from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.sim.steps.base import Decision, Place
 from netviz.core.sim.steps.hook import HookVerdict
 from netviz.core.sim.steps.inet import SourceRefusal
@@ -43,12 +43,13 @@ class Silence(msgspec.Struct, frozen=True):
 
 
 class ClosedPort(msgspec.Struct, frozen=True, order=True):
-    """Where copies of a request end: at a bridge's port by its state, or at a tunnel's remote that takes no packets."""
+    """Where copies of a request end: at a bridge's port by its state, in `netns`, or at a tunnel's remote that takes no packets."""
 
     port: str = ""
     bridge: str = ""
     state: str = ""
     remote: bytes = b""
+    netns: NetnsKey | None = None
 
 
 class Neighbour(Decision, frozen=True, tag="neigh"):

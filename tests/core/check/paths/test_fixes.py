@@ -186,3 +186,15 @@ def test_a_wrong_fact_elsewhere_takes_nothing_that_would_stay_without_it() -> No
     assert set(kinds) == {"no-route", "leftover-route"}
     assert kinds["no-route"].affects.pairs == 8
     assert "default/pod-3-1" in kinds["leftover-route"].affects.pods
+
+
+def test_a_port_is_told_where_it_is_blocked_and_not_where_another_has_its_name() -> None:
+    """Two nodes' ports may have the same name."""
+    net, made = KINDS["textbook"](2, 2)
+    for pod in ("pod-1-1", "pod-2-1"):
+        node = made[f"node-{pod[4]}"]
+        end = node.named(f"veth-{pod}")
+        node.links[end.ifindex] = msgspec.structs.replace(end, ifname="veth0")
+    made["node-2"].port("veth0", state=4)
+    (problem,) = judged(net.cluster()).problems()
+    assert problem.headline == "Port veth0 of bridge cni0 on node-2 is blocking"

@@ -1,0 +1,49 @@
+"""Whether what is wrong in a state is so in a later one too, before that is judged.
+
+A problem has a flow that fails. What the flow's trace asked of the state is recorded (ADR 30): a state that answers all of
+it alike has the same trace, so the same problem.
+"""
+
+from __future__ import annotations
+
+from netviz.core.check.paths.judge import MAX_MOVES
+from netviz.core.sim.damage import BAD_STATE
+from netviz.core.sim.outcome import GOOD, outcome_of
+from netviz.core.sim.reads import Reads, Recording
+from netviz.core.sim.trace import Flow
+from netviz.core.sim.walk import simulate
+from netviz.core.state.node import ClusterState
+
+MAX_KEPT = 64
+
+
+class Lasting:
+    """What failing flows asked of one state, the newest that was judged; each is traced when it is first in question."""
+
+    def __init__(self) -> None:
+        self._state: ClusterState | None = None
+        self._reads: dict[Flow, Reads | None] = {}
+
+    def fails_in(self, flow: Flow, found_in: ClusterState, later: ClusterState) -> bool:
+        """Tell whether a flow that fails in one state is proved to fail alike in a later one; False: that isn't known."""
+        if self._state is not found_in:
+            self._state, self._reads = found_in, {}
+        if flow not in self._reads:
+            if len(self._reads) >= MAX_KEPT:
+                return False
+            self._reads[flow] = _reads_of(found_in, flow)
+        reads = self._reads[flow]
+        try:
+            return reads is not None and reads.hold(later)
+        except BAD_STATE:
+            return False
+
+
+def _reads_of(cluster: ClusterState, flow: Flow) -> Reads | None:
+    """Trace a flow that fails, and return what that asked; None where it doesn't fail, or the state is too damaged."""
+    recording = Recording(cluster)
+    try:
+        fails = outcome_of(simulate(recording.cluster, flow, MAX_MOVES)) != GOOD
+    except BAD_STATE:
+        return None
+    return recording.reads() if fails else None
