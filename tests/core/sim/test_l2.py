@@ -16,6 +16,7 @@ from netviz.core.model.l2 import (
 )
 from netviz.core.model.l3 import RTNH_F_ONLINK, Nexthop
 from netviz.core.model.link import IFF_BROADCAST, VxlanInfo
+from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.render import render_text
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.words.step import why
@@ -124,6 +125,18 @@ class TestVeth:
         made["pod-1-1"].neigh("eth0", "10.1.1.12", made["pod-1-2"].named("eth0").mac)
         made["pod-1-1"].change("eth0", flags=0x1003)
         assert net.trace("pod-1-1", "pod-1-2").reason == "QDISC_DROP"
+
+    def test_nor_does_it_take_a_request(self) -> None:
+        """[node-1] ens3, without carrier: no entry is learned there, so the packet waits in vain."""
+        net, made = textbook()
+        made["node-1"].change("ens3", flags=0x1003)
+        trace = net.trace("pod-1-1", "pod-2-1")
+        assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "NEIGH_FAILED")
+        last = trace.branches[0].forward.hops[-1].steps[-1]
+        assert why(last).startswith("ens3 has no carrier, so the ARP request for 192.168.0.2 isn't sent")
+        assert headline_of(trace) == "ens3 of node-1 has no carrier"
+        made["node-1"].neigh("ens3", "192.168.0.2", made["node-2"].named("ens3").mac)
+        assert net.trace("pod-1-1", "pod-2-1").reason == "QDISC_DROP"
 
     def test_a_smaller_mtu_at_the_other_end_drops_silently(self) -> None:
         net, made = textbook(1)

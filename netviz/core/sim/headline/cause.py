@@ -243,6 +243,8 @@ def _kind(path: Path, step: Step) -> str:
         if what.cause in ("link down", "peer down", "no carrier"):
             return "link-down"
         return "no-route" if what.action == "leave" else "frame-lost"
+    if isinstance(what, Neighbour) and what.cause == "no carrier":
+        return "link-down"
     if isinstance(what, Bridge) and (
         what.cause == "port state" or (what.cause == "may not send" and not what.limit)
     ):

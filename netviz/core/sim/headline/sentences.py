@@ -171,7 +171,9 @@ def _dst(cause: Cause) -> str:
 
 def _link(trace: Trace, cause: Cause) -> str:
     what = cause.step.what
-    lacks_carrier = cause.down is None and isinstance(what, Transmit) and what.cause == "no carrier"
+    lacks_carrier = (
+        cause.down is None and isinstance(what, (Transmit, Neighbour)) and what.cause == "no carrier"
+    )
     place = place_text(cause.place).removeprefix("node ")
     return f"{cause.dev} of {place} {'has no carrier' if lacks_carrier else 'is down'}"
 

@@ -1,6 +1,9 @@
 """The solicitation of a neighbour: sent to the broadcast domain, as ARP and NDP do, and what comes of it.
 
-Source: net/ipv4/arp.c, arp_solicit, arp_error_report; net/ipv6/ndisc.c, ndisc_solicit (Linux 6.18).
+Where the device has no carrier, its queue takes no request either: the packet waits until nobody has answered.
+
+Source: net/ipv4/arp.c, arp_solicit, arp_error_report; net/ipv6/ndisc.c, ndisc_solicit; net/sched/sch_generic.c,
+dev_deactivate (Linux 6.18).
 
 Unmodelled: bridges that answer themselves.
 """
@@ -13,7 +16,7 @@ from typing import NoReturn
 
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.l3 import RT_SCOPE_LINK
-from netviz.core.model.link import Link
+from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.sim import sysctl
 from netviz.core.sim.actions import Ended
 from netviz.core.sim.heard import Domain
@@ -56,6 +59,11 @@ def solicit(
     """
     own = LinkKey(ns.key, link.ifindex)
     domain = _domain(run, ns, link, nexthop, packet)
+    if (domain.heard or domain.wires) and not link.carrier and not link.flags & IFF_LOOPBACK:
+        found = partial(Neighbour, "drop", "no carrier", nexthop=nexthop, asked=0)
+        if not routed:
+            run.end_dropped(ns, link, packet, "NEIGH_FAILED", found(routed=False))
+        drop_with_error(run, ns, link, packet, "NEIGH_FAILED", found(), error="host", iif=iif)
     if domain.reflecting and domain.heard:
         run.end_unknown(
             ns,

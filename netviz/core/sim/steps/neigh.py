@@ -67,6 +67,7 @@ class Neighbour(Decision, frozen=True, tag="neigh"):
         "",
         "gleaned",
         "nobody answers",
+        "no carrier",
         "failed entry",
         "request in its own packet",
         "filtered",

@@ -124,6 +124,8 @@ def _nobody(step: Step) -> str:
     what = _neigh(step)
     request = f"the {request_name(what.nexthop)} for {format_ip(what.nexthop)}"
     why = f"Nobody answers {request} on {step.dev}: {_silence(what)}."
+    if what.cause == "no carrier":
+        why = f"{step.dev} has no carrier, so {request} isn't sent, and nobody answers."
     if what.cause == "failed entry":
         why = (
             f"The entry for {format_ip(what.nexthop)} on {step.dev} has failed: nobody answered the "
@@ -176,6 +178,7 @@ WHY: Templates = {
     (Neighbour, "gleaned"): _gleaned,
     (Neighbour, "not known"): _not_known,
     (Neighbour, "nobody answers"): _nobody,
+    (Neighbour, "no carrier"): _nobody,
     (Neighbour, "failed entry"): _nobody,
     (
         Neighbour,
