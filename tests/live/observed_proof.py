@@ -4,7 +4,7 @@
 
 Random flows between pods, nodes, services and the outside; with `--faults`, every fault of the lab by one flow that it
 certainly affects: the observed end is the predicted one. With `--kills`, collectors killed while they observe: nothing is
-left. What it finds is written to docs/proofs/observed.md.
+left. With `--busy`, flows of two users at once, amid 50 changes and 10,000 other packets a second. What it finds is written to docs/proofs/observed.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import kinds
+from lab.churn import ChurnReport, run_churn
 from lab.cluster import Cluster, ClusterSpec, sweep
 from lab.faults import FAULTS, affected_by, apply_fault, mend
 from lab.faults.model import OUTSIDE, SMALL, Pair, dns_addresses
@@ -41,6 +43,7 @@ OPEN, CLOSED = 8080, 81
 EXCHANGES = (("tcp", OPEN), ("tcp", CLOSED), ("udp", OPEN), ("icmp", None))
 PREDICTED_S = 10.0
 ATTEMPTS = 3
+CHANGES, PACKETS, LONGEST_BUSY_S = 50, 10_000, 120.0
 Row = tuple[str, str, str]
 
 
@@ -84,13 +87,16 @@ class Tally:
         self.flows: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.took_s: list[float] = []
+        self.partial = 0
 
-    def take(self, name: str, found: Any, took_s: float) -> None:
+    def take(self, name: str, found: Any, took_s: float, *, partial_is_wrong: bool = True) -> None:
         """Count an observation."""
+        is_partial = found["status"] == "partial"
+        self.partial += is_partial
         self.took_s.append(took_s)
         finding = found["finding"] or found["status"]
         self.flows[finding] += 1
-        if finding not in ("agrees", "unseen") or found["status"] == "partial":
+        if finding not in ("agrees", "unseen") or (is_partial and partial_is_wrong):
             self.wrong.append(
                 f"{name}: {found['status']} {found['headline'] or found['error']} {_first(found)}"
             )
@@ -226,6 +232,52 @@ def prove_kills(cluster: Cluster, stack: Stack, asker: Asker, kills: int, choose
     return f"WRONG: left {left[:3]}" if left else f"{said}; nothing left"
 
 
+_TRAFFIC = """
+import socket, sys, time
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect((sys.argv[1], 9))
+sent, began = 0, time.monotonic()
+while time.monotonic() < began + float(sys.argv[3]):
+    while sent < (time.monotonic() - began) * float(sys.argv[2]):
+        try:
+            sock.send(bytes(32))
+        except OSError:
+            pass
+        sent += 1
+    time.sleep(0.001)
+print(round(sent / (time.monotonic() - began)))
+"""
+
+
+def prove_busy(cluster: Cluster, asker: Asker, flows: int, choose: random.Random) -> tuple[str, list[str]]:
+    """Observe flows of two users while the cluster changes and other packets pass; a partial answer says what is missing."""
+    pods, halt = list(cluster.pods), threading.Event()
+    tally, reports = Tally(), list[ChurnReport]()
+    source, sink = pods[0], cluster.address_of(pods[-1], 4)
+    seconds = min(LONGEST_BUSY_S, 2.0 * flows)
+
+    def one(number: int) -> None:
+        ends = random.Random(number).sample(pods, 2)
+        began = time.monotonic()
+        found = asker.observe(*ends, proto=("tcp", "icmp")[number % 2])
+        tally.take(f"{ends[0]} to {ends[1]}", found, time.monotonic() - began, partial_is_wrong=False)
+
+    churn = threading.Thread(target=lambda: reports.append(run_churn(cluster, CHANGES, seconds, 1, halt)))
+    with ThreadPoolExecutor(3) as pool:
+        argv = [sys.executable, "-c", _TRAFFIC, sink, str(PACKETS), str(seconds)]
+        traffic = pool.submit(cluster.exec, source, argv, timeout_s=None)
+        churn.start()
+        try:
+            first = choose.randrange(1000)
+            list(pool.map(one, range(first, first + flows)))
+        finally:
+            halt.set()
+            churn.join()
+        rate = traffic.result().stdout.strip() or "?"
+    changed = f"{reports[0].rate_per_s:.0f} changes/s" if reports else "changes"
+    return f"{changed}, {rate} packets/s: {tally.text()}; {tally.partial} partial", tally.wrong
+
+
 def percentile(values: list[float], share: float) -> float:
     """The value below which a share of all are."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
@@ -276,6 +328,9 @@ def main() -> int:
     parser.add_argument("--flows", type=int, default=200)
     parser.add_argument("--kinds", nargs="*", default=list(kinds.KINDS))
     parser.add_argument("--faults", action="store_true")
+    parser.add_argument(
+        "--busy", type=int, default=0, metavar="N", help="N flows amid changes and other traffic"
+    )
     parser.add_argument("--only", nargs="*", metavar="FAULT", help="of the faults, these")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="put the files of what differs here")
     parser.add_argument("--kills", type=int, default=0)
@@ -292,6 +347,11 @@ def main() -> int:
                 rows.append((kind, f"{args.flows} random flows", tally.text()))
                 print(*rows[-1], *tally.wrong, sep="\n  ", file=sys.stderr, flush=True)
             wrong += [f"{kind}: {one}" for one in tally.wrong]
+            if args.busy:
+                said, differing = prove_busy(cluster, asker, args.busy, choose)
+                rows.append((kind, f"{args.busy} flows of two users, busy", said))
+                wrong += [f"{kind}: busy: {one}" for one in differing]
+                print(*rows[-1], *differing, sep="\n  ", file=sys.stderr, flush=True)
             if args.kills:
                 rows.append(
                     (

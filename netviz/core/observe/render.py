@@ -8,6 +8,7 @@ from typing import Any
 
 from netviz.core.model.addr import format_mac
 from netviz.core.observe.evidence import Evidence, node_of, place_name
+from netviz.core.observe.latency import Latency, at_ns, latencies
 from netviz.core.observe.match import Extra, Match, Observation, PathMatch
 from netviz.core.observe.sighting import RuleEvent, Sighting
 from netviz.core.plain import plain
@@ -73,16 +74,19 @@ def counts(observation: Observation) -> dict[str, int]:
 
 def _fill(hops: list[dict[str, Any]], path: PathMatch, evidence: Evidence) -> None:
     by_seq = {match.step.seq: match for match in path.matches}
+    took = latencies(path, evidence)
     for hop in hops:
         for step in hop["steps"]:
-            step["observed"] = _match_json(by_seq[step["seq"]], evidence)
+            step["observed"] = _match_json(by_seq[step["seq"]], evidence, took.get(step["seq"]))
 
 
-def _match_json(match: Match, evidence: Evidence) -> dict[str, Any]:
+def _match_json(match: Match, evidence: Evidence, took: Latency | None) -> dict[str, Any]:
     return {
         "match": match.status,
         "visible": match.visible,
-        "ts_ns": _at_ns(match, evidence),
+        "ts_ns": at_ns(match, evidence),
+        "latency_ns": took.ns if took is not None else None,
+        "latency_uncertainty_ns": took.uncertainty_ns if took is not None else None,
         "point": _point(match),
         "drop_reason": (match.event.reason or None) if match.event is not None else None,
         "why": match.why or None,
@@ -130,21 +134,13 @@ def _rule_json(rule: RuleEvent | None) -> dict[str, Any] | None:
     }
 
 
-def _at_ns(match: Match | Extra, evidence: Evidence) -> int | None:
-    """Return when: of a drop when it was freed, else when the frame was seen."""
-    place = match.sighting.place if match.sighting is not None else ""
-    if match.event is not None and match.event.frees:
-        return evidence.wall_ns(match.event, place)
-    return match.sighting.at_ns if match.sighting is not None else None
-
-
 def _extra_json(extra: Extra, direction: str, evidence: Evidence) -> dict[str, Any]:
     sighting, rule = extra.sighting, extra.rule
     place = sighting.place if sighting is not None else rule.place if rule is not None else None
     return {
         "direction": direction,
         "after": extra.after,
-        "ts_ns": _at_ns(extra, evidence),
+        "ts_ns": at_ns(extra, evidence),
         "node": node_of(place) if place is not None else None,
         "netns": place,
         "dev": sighting.dev if sighting is not None else None,
@@ -244,13 +240,13 @@ def _mark(match: Match, evidence: Evidence) -> str:
         case "ambiguous":
             return "ambiguous: this packet or another"
     reason = match.event.reason if match.event is not None else ""
-    at_ns = _at_ns(match, evidence)
+    seen_ns = at_ns(match, evidence)
     rule = match.rule
     if rule is not None:
         reason = f"rule {rule.handle} {rule.verdict}" if rule.kind == "rule" else f"policy {rule.verdict}"
-    if at_ns is None:
+    if seen_ns is None:
         return f"by {match.by}" if match.by else f"heard {reason}"
-    after_us = (at_ns - evidence.began_ns) / 1000
+    after_us = (seen_ns - evidence.began_ns) / 1000
     return f"seen {after_us:+.0f} us {reason}".rstrip()
 
 

@@ -7,9 +7,10 @@ import pytest
 
 from netviz.core.observe import orders
 from netviz.core.observe.clocks import in_line
-from netviz.core.observe.evidence import Evidence, Kernel, Source, judge, node_of
+from netviz.core.observe.evidence import Apart, Evidence, Kernel, Source, judge, node_of
 from netviz.core.observe.gather import GONE, Gathering
 from netviz.core.observe.kept import Kept
+from netviz.core.observe.latency import latencies
 from netviz.core.observe.orders import Finished, News, Ready, Refused, Report
 from netviz.core.observe.sighting import Clocks, Sighting
 from netviz.core.sim.trace import Path, Trace
@@ -155,6 +156,37 @@ def test_a_node_that_is_gone_is_missing_and_its_steps_were_not_watched() -> None
     assert [one.missing for one in evidence.sources] == [f"{OTHER}: {GONE}"]
     observation = judge(recorded.cluster(), simulate(recorded.cluster(), recorded.flow), evidence)
     assert observation.taken == (0,)
+
+
+def test_latency_is_as_sure_as_the_clocks() -> None:
+    """From step to step it adds up; between kernels it may be off by what the exchange left open."""
+    kept = read_recorded("delivered")
+    trace, observation = kept.judged()
+    path = observation.nearest.forward
+    seen = [match.sighting for match in path.matches if match.sighting is not None]
+    took = latencies(path, kept.evidence)
+    assert sum(one.ns for one in took.values()) == seen[-1].at_ns - seen[0].at_ns
+    assert {one.uncertainty_ns for one in took.values()} == {0}
+    there = node_of(seen[-1].place)
+    (kernel,) = kept.evidence.kernels
+    other = Kernel(("elsewhere",), kernel.clocks)
+    moved = [
+        msgspec.structs.replace(one, place=one.place.replace(there, "elsewhere"))
+        if one.place == seen[-1].place
+        else one
+        for one in kept.evidence.sightings
+    ]
+    evidence = msgspec.structs.replace(
+        kept.evidence, sightings=tuple(moved), kernels=(kernel, other), apart=(Apart("elsewhere", -400, 300),)
+    )
+    last = [match for match in path.matches if match.sighting is not None][-1]
+    far = msgspec.structs.replace(last, sighting=next(one for one in moved if "elsewhere" in one.place))
+    matches = tuple(far if match is last else match for match in path.matches)
+    assert (
+        latencies(msgspec.structs.replace(path, matches=matches), evidence)[last.step.seq].uncertainty_ns
+        == 400
+    )
+    assert trace.branches
 
 
 def test_nobody_speaks_of_anothers_places_or_for_the_sender() -> None:
