@@ -5,10 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from netviz.core.model.addr import pack_ip
+from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.evidence import Evidence, Kernel, Source, judge
 from netviz.core.observe.kept import Kept
 from netviz.core.observe.match import Match, Observation
+from netviz.core.observe.sighting import Tracked
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState, NetnsState
@@ -243,6 +246,33 @@ def test_another_state_of_the_connection() -> None:
     _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
     (match,) = [m for m in observation.nearest.forward.matches if m.step.kind == "conntrack"]
     assert (match.status, match.why) == ("disagree", "the connection is established")
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "action"), [("masqueraded", "192.0.2.1", "snat"), ("service", "192.0.2.2", "dnat")]
+)
+def test_the_entry_shows_the_translation(name: str, address: str, action: str) -> None:
+    """What connection tracking told of the probe's entry is held against the prediction; a packet's own namespace alone counts."""
+    recorded = read_recorded(name)
+    flow, root = recorded.flow, _named(recorded.cluster(), "")
+    is_source = action == "snat"
+    told = CtEntry(flow.proto, flow.src, flow.dst, flow.sport or 0, flow.dport or 0, flow.dst, flow.src, 0, 0)
+    for said, place, expected in (
+        (address, str(root.key), ("agree", "")),
+        ("192.0.2.9", str(root.key), ("disagree", "the connection's entry says 192.0.2.9")),
+        ("192.0.2.9", "elsewhere", None),
+    ):
+        port = (flow.sport if is_source else 8080) or 0
+        ends = (
+            {"rdst": pack_ip(said), "rdport": port} if is_source else {"rsrc": pack_ip(said), "rsport": port}
+        )
+        tracked = (Tracked(place, msgspec.structs.replace(told, **ends)),)
+        evidence = msgspec.structs.replace(recorded.evidence, tracked=tracked)
+        _, observation = judged(msgspec.structs.replace(recorded, evidence=evidence))
+        (match,) = [m for m in observation.nearest.forward.matches if m.step.action == action]
+        assert (match.by == "conntrack event") == (expected is not None)
+        if expected is not None:
+            assert (match.status, match.why.partition(":")[0]) == expected
 
 
 def test_lost_events_prove_nothing() -> None:
