@@ -337,7 +337,7 @@ class TestVxlan:
     def test_no_remote(self) -> None:
         net, nodes = self.build()
         nodes[1].lists["fdb"] = []
-        assert net.trace("pod-1", "pod-2").reason == "VXLAN_NO_REMOTE"
+        assert net.trace("pod-1", "pod-2").reason == "NO_TX_TARGET"
 
     def test_another_vni_on_the_other_side(self) -> None:
         net, nodes = self.build()

@@ -108,12 +108,12 @@ def test_wrong_settings_of_one_node_cut_it_off(changes: dict[str, Any], reason: 
 
 
 def test_a_default_remote_that_was_deleted_is_gone() -> None:
-    """The device's own remote is an entry of its table; without it nothing is sent (VXLAN_NO_REMOTE)."""
+    """The device's own remote is an entry of its table; without it nothing is sent (NO_TX_TARGET)."""
     net, made = stretched(remote=pack_ip("192.168.0.2"))
     made["node-1"].lists["fdb"] = []
     made["node-1"].fdb("vx", made["pod-2"].named("eth0").mac, NUD_NOARP)
     made["pod-1"].neigh("eth0", "10.8.0.2", made["pod-2"].named("eth0").mac)
-    assert net.trace("pod-1", "pod-2").reason == "VXLAN_NO_REMOTE"
+    assert net.trace("pod-1", "pod-2").reason == "NO_TX_TARGET"
 
 
 def test_a_static_entry_for_another_remote_refuses_the_frame() -> None:

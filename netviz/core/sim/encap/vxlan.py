@@ -53,7 +53,7 @@ def xmit(run: Run, ns: NetnsState, link: Link, packet: Packet, _nexthop: bytes) 
     mac = packet.dmac
     found = lookup(run, ns, link, info, mac)
     if not found.fdb:
-        run.end_dropped(ns, link, packet, "VXLAN_NO_REMOTE", Encap("drop", "no entry"))
+        run.end_dropped(ns, link, packet, "NO_TX_TARGET", Encap("drop", "no entry"))
     how = partial(Encap, fdb=found.fdb, fdb_mac=b"" if found.fdb == "default" else mac)
     send = partial(_send, run, ns, space, link, info, packet)
     if found.nexthop:

@@ -37,7 +37,6 @@ DropReason = Literal[
     "TUNNEL_TXINFO",
     "UDP_CSUM",
     "VXLAN_ENTRY_EXISTS",
-    "VXLAN_NO_REMOTE",
     "VXLAN_VNI_NOT_FOUND",
 ]
 
