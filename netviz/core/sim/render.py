@@ -116,14 +116,14 @@ class _Packets:
             found = self._shown[id(packet)] = packet.fields()
         return found
 
-    def diff(self, step: Step) -> dict[str, list[object]]:
+    def diff(self, before: Packet | None, after: Packet) -> dict[str, list[object]]:
         """Return the fields that a step changed: field -> [before, after]."""
-        if step.before is None or step.before is step.packet:
+        if before is None or before is after:
             return {}
-        was = self.fields(step.before)
-        return {
-            name: [was[name], value] for name, value in self.fields(step.packet).items() if was[name] != value
-        }
+        was, now = self.fields(before), self.fields(after)
+        if was == now:
+            return {}
+        return {name: [was[name], value] for name, value in now.items() if was[name] != value}
 
 
 def _hop_json(hop: Hop, packets: _Packets, enter: str) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _step_json(step: Step, hop: Hop, packets: _Packets, enter: str) -> dict[str,
         "kind": step.kind,
         "dev": step.dev,
         "packet": packets.fields(step.packet),
-        "diff": packets.diff(step),
+        "diff": packets.diff(step.before, step.packet),
         "decision": decision(step),
         "reason": reason(step),
         "evidence": evidence,

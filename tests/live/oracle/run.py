@@ -207,12 +207,13 @@ def confirm(network: Network, comparison: Comparison) -> Comparison:
     """Send a probe that was predicted wrongly again, alone in the same network with the same known flows.
 
     What the other probes leave behind (neighbours that learn from each other, above all) is no part of the state
-    that the prediction was made from.
+    that the prediction was made from. A neighbour that is predicted not to answer and asks for the sender, because of
+    another probe, is known from then on: before the kernel has given it up, or, on a busy machine, afterwards.
     """
-    alone, _ = run_network(network, comparison.result.number)
-    if alone[0].verdict == WRONG:
+    (alone,), _ = run_network(network, comparison.result.number)
+    if alone.verdict == WRONG:
         return comparison
-    comparison.verdict = DISTURBED
+    comparison.verdict, comparison.drop_reason = DISTURBED, alone.drop_reason
     return comparison
 
 

@@ -36,7 +36,7 @@ from netviz.core.sim.steps import (
     Transmit,
 )
 from netviz.core.sim.trace import Branch, Hop, Path, Step, Trace
-from netviz.core.state.node import ClusterState, NetnsState
+from netviz.core.state.node import ClusterState
 
 Recogniser = Callable[[Seen], str]
 
@@ -90,16 +90,25 @@ def _hop(cluster: ClusterState, hop: Hop) -> Hop:
     if ns is None:
         return hop
     said: set[str] = set()
-    return Hop(hop.place, tuple(_step(cluster, ns, step, said) for step in hop.steps))
+    meanings = {
+        at: sentence
+        for at, step in enumerate(hop.steps)
+        if _may_mean(step) and (sentence := meaning(Seen(cluster, ns, step), said))
+    }
+    if not meanings:
+        return hop
+    steps = list(hop.steps)
+    for at, sentence in meanings.items():
+        steps[at] = msgspec.structs.replace(steps[at], meaning=sentence)
+    return Hop(hop.place, tuple(steps))
 
 
-def _step(cluster: ClusterState, ns: NetnsState, step: Step, said: set[str]) -> Step:
-    about = ABOUT.get(type(step.what))
-    silent = about is _device and not isinstance(step.what, Opaque) and not step.dev.startswith(DEVICE_NAMES)
-    if about is None or silent:
-        return step
-    sentence = meaning(Seen(cluster, ns, step), said)
-    return msgspec.structs.replace(step, meaning=sentence) if sentence else step
+def _may_mean(step: Step) -> bool:
+    """Tell whether a recogniser may say something of a step."""
+    kind = type(step.what)
+    return kind in ABOUT and (
+        ABOUT[kind] is not _device or kind is Opaque or step.dev.startswith(DEVICE_NAMES)
+    )
 
 
 def meaning(seen: Seen, said: set[str]) -> str:

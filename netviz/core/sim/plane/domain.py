@@ -13,7 +13,7 @@ import msgspec
 from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
-from netviz.core.sim.copies import Copies, Left, Lost, Onward, Unclear
+from netviz.core.sim.copies import Copies, Left, Onward, Unclear
 from netviz.core.sim.encap import ends
 from netviz.core.sim.heard import BridgeCrossing, Domain, Exit, FramePath, Heard, LinkHop, Tags
 from netviz.core.sim.packet import BROADCAST_MAC, Packet, is_group
@@ -64,14 +64,15 @@ class _Explorer:
         self.todo.append(FramePath((*before.hops, hop), crossings, before.tags if tags is None else tags))
 
     def explore(self) -> _Finding:
-        while self.todo and len(self.visited) < MAX_LINKS:
-            path = self.todo.popleft()
-            hop, tags = path.hops[-1], path.tags
-            if (hop, tags) in self.visited:
+        run, todo, visited, frame = self.run, self.todo, self.visited, self.frame
+        while todo and len(visited) < MAX_LINKS:
+            path = todo.popleft()
+            hop, tags = at = path.hops[-1], path.tags
+            if at in visited:
                 continue
-            self.visited.add((hop, tags))
+            visited.add(at)
             key = hop.link
-            ns = self.run.netns(key.netns)
+            ns = run.netns(key.netns)
             link = ns.links.get(key.ifindex)
             if link is None or not link.up:
                 continue
@@ -79,35 +80,35 @@ class _Explorer:
             if (link.programs or link.tc or link.xdp) and (programs := programs_at(link)):
                 self.found.opaque.append(f"{link.ifname} ({', '.join(programs)})")
                 continue
-            frame = self.frame if tags == self.frame.tags else self.frame.but(tags=tags)
+            if tags != frame.tags:
+                frame = self.frame.but(tags=tags)
             if hop.received:
-                taken = arrivals(self.run, key, ns, link, frame)
+                taken = arrivals(run, key, ns, link, frame)
                 if taken.stays and not tags:
                     self.found.heard.append(Heard(key, path))
                 self.follow(taken.copies, key, path)
             elif link.kind in TUNNELS:
                 self.tunnel(ns, key, link, path)
             else:
-                self.follow(departures(self.run, key, ns, link, frame, self.target), key, path)
+                self.follow(departures(run, key, ns, link, frame, self.target), key, path)
         return self.found
 
     def follow(self, copies: Copies, key: LinkKey, path: FramePath) -> None:
         """Follow all copies from a link; name those that don't go on."""
         for one in copies:
             last = one.lost if isinstance(one, Onward) else one
-            if isinstance(last, Unclear):
+            if last is None:
+                assert isinstance(one, Onward)
+                self.go(LinkHop(one.received, one.link), path, one.crossing, one.tags)
+            elif isinstance(last, Unclear):
                 self.found.opaque.append(last.name)
                 self.unclear.append(last)
             elif isinstance(last, Left):
                 self.found.left.append(Exit(key, path))
                 if not last.known:
                     self.found.wires.append(Exit(key, path))
-            elif isinstance(last, Lost):
-                if last.closed is not None:
-                    self.found.closed.append(msgspec.structs.replace(last.closed, netns=key.netns))
-            else:
-                assert isinstance(one, Onward)
-                self.go(LinkHop(one.received, one.link), path, one.crossing, one.tags)
+            elif last.closed is not None:
+                self.found.closed.append(msgspec.structs.replace(last.closed, netns=key.netns))
 
     def tunnel(self, ns: NetnsState, key: LinkKey, link: Link, path: FramePath) -> None:
         """Carry the frame to every remote for its MAC; who is to answer must reach back."""

@@ -94,7 +94,6 @@ def check_programs(run: Run, ns: NetnsState, link: Link, packet: Packet, receivi
 def receive(run: Run, rx: Rx) -> Action:
     """Take a frame in at a link: to a device on top of it, to its master, or to the network layer."""
     ns = run.netns(rx.link.netns)
-    run.journey = run.journey.but(xmit_depth=0)
     arrived(run, rx.packet, LinkHop(True, rx.link))
     link = ns.links.get(rx.link.ifindex)
     packet = rx.packet
@@ -146,7 +145,7 @@ def _check_loop(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Pack
     if mark in run.journey.visited:
         run.record(ns, link, packet, Receive("loop"), reason="LOOP")
         raise Ended(Disposition.LOOP)
-    run.journey = run.journey.but(visited=run.journey.visited | {mark})
+    run.journey = run.journey.but(visited=run.journey.visited | {mark}, xmit_depth=0)
 
 
 def _handled(run: Run, ns: NetnsState, key: LinkKey, link: Link, packet: Packet) -> Action | None:

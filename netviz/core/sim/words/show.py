@@ -6,6 +6,7 @@ none of that name, the packet's. A function of the step stands where a template 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,36 +20,38 @@ from netviz.core.sim.trace import Step
 
 Template = str | Callable[[Step], str]
 Templates = Mapping[tuple[type[Decision], str], Template]
+Writer = Callable[[Step], str]
+_NAME = re.compile(r"\{(\w+)\}")
+_NONE = object()
 MAC_BYTES = 6
 
 
-def fill(template: Template, step: Step) -> str:
-    """Write a template for a step."""
-    return template.format_map(_Fields(step)) if isinstance(template, str) else template(step)
+def sentence(template: Template) -> Writer:
+    """Make what writes a template for a step."""
+    return _writer(template, _field)
 
 
-def command_text(template: Template, step: Step) -> str:
-    """Write a command: the names that it holds as a shell takes them."""
-    return runnable(template.format_map(_Quoted(step)) if isinstance(template, str) else template(step))
+def command(template: Template) -> Writer:
+    """Make what writes a command for a step: the names that it holds as a shell takes them."""
+    write = _writer(template, lambda step, name: quoted(str(_field(step, name))))
+    return lambda step: runnable(write(step))
 
 
-class _Fields:
-    """A template's names: the device, the decision's fields, the packet's."""
-
-    def __init__(self, step: Step) -> None:
-        self.step = step
-
-    def __getitem__(self, name: str) -> Any:
-        step = self.step
-        if name == "dev":
-            return step.dev
-        value = getattr(step.what, name, self)
-        return show(getattr(step.packet, name) if value is self else value)
+def _writer(template: Template, field: Callable[[Step, str], Any]) -> Writer:
+    if not isinstance(template, str):
+        return template
+    names, write = _NAME.findall(template), _NAME.sub("{}", template).format
+    if not names:
+        return lambda _step: template
+    return lambda step: write(*[field(step, name) for name in names])
 
 
-class _Quoted(_Fields):
-    def __getitem__(self, name: str) -> Any:
-        return quoted(str(super().__getitem__(name)))
+def _field(step: Step, name: str) -> Any:
+    """Return what a template's name stands for: the device, a field of the decision, of the packet."""
+    if name == "dev":
+        return step.dev
+    value = getattr(step.what, name, _NONE)
+    return show(getattr(step.packet, name) if value is _NONE else value)
 
 
 def show(value: Any) -> Any:

@@ -14,7 +14,7 @@ from netviz.core.plain import quoted
 from netviz.core.sim.steps import Assumption, Neighbour, Place, RouteLookup, SocketLookup
 from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Hop, Limit, Step
 from netviz.core.sim.words import conn, encap, hook, inet, link, neigh, opaque, route
-from netviz.core.sim.words.show import Template, Templates, command_text, fill
+from netviz.core.sim.words.show import Templates, command, sentence
 
 FAMILIES = (opaque, link, encap, route, inet, neigh, hook, conn)
 WHY: Templates = {key: text for family in FAMILIES for key, text in family.WHY.items()}
@@ -22,6 +22,12 @@ UNKNOWN: Templates = {key: text for family in FAMILIES for key, text in family.U
 ASSUMED: Templates = {**hook.ASSUMED, **conn.ASSUMED}
 COMMANDS: Templates = {
     key: text for family in FAMILIES if hasattr(family, "COMMANDS") for key, text in family.COMMANDS.items()
+}
+_WHY, _UNKNOWN, _ASSUMED = (
+    {key: sentence(text) for key, text in table.items()} for table in (WHY, UNKNOWN, ASSUMED)
+)
+_COMMANDS = {
+    key: command(text) for key in WHY if (text := COMMANDS.get(key) or COMMANDS.get((key[0], ""))) is not None
 }
 NOT_READ = "section not read"
 # What checks a decision in other places than where it was taken.
@@ -39,10 +45,10 @@ def _key(step: Step) -> tuple[type, str]:
 def why(step: Step) -> str:
     """Say in a sentence what was decided and on which ground, and what that means in Kubernetes' terms."""
     if step.what.cause == NOT_READ:
-        sentence = f"This namespace's {step.what.section} could not be read: {step.what.missing}."
+        said = f"This namespace's {step.what.section} could not be read: {step.what.missing}."
     else:
-        sentence = fill(WHY[_key(step)], step)
-    return f"{sentence} {step.meaning}" if step.meaning else sentence
+        said = _WHY[_key(step)](step)
+    return f"{said} {step.meaning}" if step.meaning else said
 
 
 def decision(step: Step) -> str:
@@ -60,8 +66,8 @@ def reason(step: Step) -> str:
     if step.what.cause == NOT_READ:
         return f"{step.what.section} not read"
     key = _key(step)
-    template: Template | None = UNKNOWN.get(key) if step.what.action == "unknown" else ASSUMED.get(key)
-    return fill(template, step) if template is not None else ""
+    write = _UNKNOWN.get(key) if step.what.action == "unknown" else _ASSUMED.get(key)
+    return write(step) if write is not None else ""
 
 
 def end_reason(disposition: Disposition, last: Step | None) -> str:
@@ -95,12 +101,9 @@ def checks(step: Step, hop: Hop, enter: str = "") -> list[dict[str, Any]]:
     A command is written as it is run on that node, outside of the namespace. `enter` is what runs one in a place
     instead, where that isn't nsenter: `{name}` in it stands for the namespace's name, or the node's for its own.
     """
-    kind, ground = _key(step)
-    template = COMMANDS.get((kind, ground)) or COMMANDS.get((kind, ""))
-    found = []
-    if template is not None and ground != NOT_READ:
-        found.append(_check(hop.place, enter, command_text(template, step)))
-    if (elsewhere := ELSEWHERE.get(kind)) is not None:
+    write = _COMMANDS.get(_key(step))
+    found = [_check(hop.place, enter, write(step))] if write is not None else []
+    if (elsewhere := ELSEWHERE.get(type(step.what))) is not None:
         found += [_check(place, enter, command) for place, command in elsewhere(step.what)]
     return found
 
