@@ -281,16 +281,16 @@ class Recorder:
         copies: tuple[Copy, ...] = (),
     ) -> None:
         """Record a decision made in a namespace. `dev` is the link, or the ifindex of one that is not in the state."""
-        key = netns.key
-        if not self._hops or self._hops[-1][0].key != key:
-            self._hops.append((netns, []))
+        key, hops = netns.key, self._hops
+        if not hops or (hops[-1][0] is not netns and hops[-1][0].key != key):
+            hops.append((netns, []))
         at: LinkKey | NetnsKey = key
         name = ""
         if isinstance(dev, Link):
             at, name = LinkKey(key, dev.ifindex), dev.ifname
         elif dev is not None:
             at, name = LinkKey(key, dev), f"if{dev}"
-        self._hops[-1][1].append(Step(self.seq, at, name, packet, self.last, what, reason, certainty, copies))
+        hops[-1][1].append(Step(self.seq, at, name, packet, self.last, what, reason, certainty, copies))
         self.last = packet
         self.seq += 1
 
