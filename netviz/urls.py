@@ -8,6 +8,7 @@ from django.urls import include, path
 
 from netviz import health
 from netviz.inventory.logins import Login, admin_login
+from netviz.inventory.waiting import waiting_view
 
 admin.site.site_header = admin.site.site_title = "netviz"
 admin.site.index_title = "Administration"
@@ -19,6 +20,7 @@ urlpatterns = [
     path("login/", Login.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
+    path("api/collectors/waiting", waiting_view, name="api-waiting"),
     path("healthz", health.healthz, name="healthz"),
     path("metrics", health.metrics, name="metrics"),
     path("", include("netviz.ingest.urls")),

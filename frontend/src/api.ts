@@ -1,6 +1,7 @@
 // The server's JSON interface, and one trace followed until it is done.
 
-import type { ProblemObj } from "./graph/model.js";
+import type { Found } from "./find/hits.js";
+import type { Gap, ProblemObj } from "./graph/model.js";
 import type { ServiceDetail } from "./kube.js";
 import type { DropRun } from "./trace/drops.js";
 import { podText } from "./trace/format.js";
@@ -66,6 +67,17 @@ export interface NetnsDetail {
   }[];
 }
 
+/** `rules`, `routes`, `neighs` and `fdb` are rows of the namespace's detail. */
+export interface NetnsMatch {
+  of: "address" | "mac";
+  says: string;
+  rules: Record<string, unknown>[];
+  routes: Record<string, unknown>[];
+  neighs: Record<string, unknown>[];
+  fdb: Record<string, unknown>[];
+  gaps: Gap[];
+}
+
 export interface NftChain {
   family: string;
   table: string;
@@ -73,7 +85,12 @@ export interface NftChain {
   hook: string | null;
   priority: number | null;
   policy: string | null;
+  legacy: boolean;
   rules: string[];
+  /** Packets and bytes of each rule that has a counter; empty where they aren't known of just these rules. */
+  counts: ([number, number] | null)[];
+  /** When these were read, in Unix seconds by the node's clock. */
+  counted_at: number | null;
 }
 
 export interface Remark {
@@ -139,6 +156,20 @@ export class Api {
     const response = await fetch(path, { credentials: "same-origin" }).catch(() => null);
     if (!response?.ok) throw new ApiError(refusalText(response?.status ?? 0, ""), response?.status ?? 0);
     return response.text();
+  }
+
+  search(text: string): Promise<Found> {
+    return call(`/api/search?${new URLSearchParams({ q: text })}`);
+  }
+
+  /** How many collectors wait for approval: administrators may know. */
+  waiting(): Promise<number> {
+    return call<{ waiting: number }>("/api/collectors/waiting").then((body) => body.waiting);
+  }
+
+  /** What of a namespace's tables an address or a MAC meets, by the server's own lookup. */
+  match(key: string, addr: string): Promise<NetnsMatch> {
+    return call(`/api/netns/${encodeURIComponent(key)}/match?${new URLSearchParams({ addr })}`);
   }
 
   netns(key: string): Promise<NetnsDetail> {

@@ -1,34 +1,40 @@
 // The page: holds what is shown (the address bar says it), and tells map and panels.
 
 import { Api, socketUrl } from "./api.js";
+import type { Doing } from "./commands.js";
 import { Feed, type FeedStatus } from "./feed.js";
-import type { NetnsObj, ProblemObj } from "./graph/model.js";
-import { nodeOfKey, Scope } from "./graph/scope.js";
+import type { Command } from "./find/commands.js";
+import type { ProblemObj } from "./graph/model.js";
+import { Scope } from "./graph/scope.js";
 import { Graph } from "./graph/store.js";
-import { KeyHelp } from "./map/help.js";
 import type { Target } from "./map/hit.js";
+import { isSame } from "./map/keys.js";
 import type { MapView } from "./map/mapview.js";
 import { MapPane } from "./mappane.js";
+import { meaningOf } from "./pick.js";
 import { FIRST_VIEW, formatRoute, parseRoute, type Route, type TraceView } from "./route.js";
+import { type PictureForm, savePicture } from "./share/save.js";
 import { failsOnlyOnReturn } from "./trace/format.js";
 import { viewOf } from "./trace/keep.js";
+import { nodesOf } from "./trace/nodes.js";
 import type { TraceRequest, TraceRun } from "./trace/types.js";
 import { StaleBanner, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
 import { type Context, type Panel, whyNotObserve } from "./ui/context.js";
+import { Desk } from "./ui/desk.js";
 import { h, icon } from "./ui/dom.js";
 import { Inspector } from "./ui/inspector.js";
-import { netnsOfPods, placeOf, traceName } from "./ui/names.js";
+import { netnsOfPods, placeOf } from "./ui/names.js";
 import { PodList } from "./ui/podlist.js";
-import { SearchBox } from "./ui/searchbox.js";
 import { Strip } from "./ui/strip.js";
 import { toggleTheme } from "./ui/themes.js";
+import { titleOf } from "./ui/titles.js";
 import { TracePanel } from "./ui/tracepanel.js";
 import { Views } from "./ui/views.js";
 
 const UPDATE_EVERY_MS = 100;
 
-export class App implements Context {
+export class App implements Context, Doing {
   readonly graph = new Graph();
   readonly api: Api;
   readonly role: string;
@@ -44,14 +50,21 @@ export class App implements Context {
   private updatedAt = 0;
   private readonly feed: Feed;
   private readonly scope = new Scope(this.graph);
-  private readonly help = new KeyHelp();
+  /** Where to fly when its details have come. */
+  private bound: Target | null = null;
+  private readonly desk: Desk;
   private readonly pane: MapPane;
   private readonly topbar: TopBar;
   private readonly strip = new Strip();
   private readonly banner: StaleBanner;
   private readonly pods: PodList;
   private readonly panelBody = h("div", { class: "panel-body" });
-  private readonly panelBox = h("aside", { id: "panel", "aria-label": "Details", hidden: true });
+  private readonly panelBox = h("aside", {
+    id: "panel",
+    "aria-label": "Details",
+    tabindex: -1,
+    hidden: true,
+  });
   private readonly main = h("main", { class: "main" });
   private readonly views = new Views(this, this.main);
 
@@ -61,22 +74,24 @@ export class App implements Context {
     this.api = new Api(root.dataset.csrf ?? "");
     this.pane = new MapPane(this.graph, this.role, {
       onPick: (target, extend) => this.pick(target, extend),
-      onScene: () => this.light(),
+      onScene: () => {
+        this.light();
+        this.arrive();
+      },
       onSight: () => this.rescope(),
       onView: (view) => {
         if (this.route.page === "trace") this.go({ ...this.route, view }, true);
       },
       onLeave: () => this.go({ page: "home" }),
     });
+    this.desk = new Desk(this, this.api, this.graph);
     this.topbar = new TopBar({
-      search: new SearchBox(this.graph, (target) => this.choose(target)).element,
+      search: this.desk.searchBox.element,
       user: root.dataset.user ?? "",
       role: this.role,
       csrf: root.dataset.csrf ?? "",
-      onTheme: () => {
-        toggleTheme();
-        this.map.themeChanged();
-      },
+      waiting: () => this.api.waiting(),
+      onTheme: () => this.toggleTheme(),
       onPods: () => this.togglePods(),
     });
     this.pods = new PodList(
@@ -110,15 +125,10 @@ export class App implements Context {
       .matchMedia("(prefers-color-scheme: dark)")
       .addEventListener("change", () => this.map.themeChanged());
     document.addEventListener("keydown", (event) => {
-      if (event.defaultPrevented) return;
-      const isField = event.target instanceof HTMLElement && event.target.matches("input, select");
-      if (event.key === "?" && !isField) this.help.toggle();
-      else if (!isField && this.pane.key(event)) event.preventDefault();
-      else if (event.key !== "Escape") {
+      this.desk.key(event, () => {
         const panel = this.panel instanceof TracePanel ? this.panel : null;
-        if (!isField && (this.views.key(event) || panel?.key(event))) event.preventDefault();
-      } else if (isField) (event.target as HTMLElement).blur();
-      else this.go({ page: "home" });
+        return this.pane.key(event) || this.views.key(event) || (panel?.key(event) ?? false);
+      });
     });
     this.navigate();
     this.feed.start();
@@ -140,6 +150,15 @@ export class App implements Context {
     this.map.flyTo(target);
   }
 
+  announce(text: string): void {
+    this.desk.toast.say(text);
+  }
+
+  savePicture(form: PictureForm): Promise<void> {
+    const trace = this.panel instanceof TracePanel ? this.panel.shownTrace() : null;
+    return savePicture(form, this.map, this.graph, this.route, trace);
+  }
+
   showProblem(problem: ProblemObj): void {
     const target = placeOf(this.graph, problem);
     this.go({ page: "select", target });
@@ -151,6 +170,30 @@ export class App implements Context {
     const run = await this.api.startTrace(request);
     this.started = run;
     this.go({ page: "trace", id: run.id, view: keep ? viewOf(run, this.route, this.run) : FIRST_VIEW });
+  }
+
+  panelCommands(): Command[] {
+    return this.panel?.commands?.() ?? [];
+  }
+
+  focusFilter(): void {
+    if (this.views.focusFilter()) return;
+    if (this.pods.element.offsetWidth === 0) this.togglePods();
+    this.pods.focusFilter();
+  }
+
+  toggleTheme(): void {
+    toggleTheme();
+    this.map.themeChanged();
+  }
+
+  showAll(): void {
+    this.go({ page: "home" });
+    this.map.camera.showAll();
+  }
+
+  focusMap(): void {
+    this.map.canvas.focus();
   }
 
   private build(): void {
@@ -173,7 +216,7 @@ export class App implements Context {
       this.strip.element,
       this.banner.element,
       this.main,
-      this.help.element,
+      ...this.desk.dialogs,
     );
   }
 
@@ -181,25 +224,11 @@ export class App implements Context {
   private rescope(): void {
     if (this.graph.nodes.size === 0) return;
     this.feed.watchNodes(
-      this.scope.watch([...this.nodesOfRoute(), ...this.pane.sight.near, ...this.pods.opened]),
+      this.scope.watch([...nodesOf(this.route, this.run), ...this.pane.sight.near, ...this.pods.opened]),
     );
   }
 
-  private nodesOfRoute(): string[] {
-    const { route, run } = this;
-    if (route.page === "select") {
-      const { target } = route;
-      return [target.type === "node" ? target.name : nodeOfKey(target.key)];
-    }
-    if (route.page !== "trace" || !run?.trace) return [];
-    const hops = run.trace.branches.flatMap((branch) => [
-      ...branch.forward.hops,
-      ...(branch.reply?.hops ?? []),
-    ]);
-    return [...new Set(hops.map((hop) => hop.node))].slice(0, 200);
-  }
-
-  private togglePods(): void {
+  togglePods(): void {
     const narrow = window.matchMedia("(max-width: 1100px)").matches;
     this.main.classList.toggle(narrow ? "pods-open" : "pods-closed");
   }
@@ -251,6 +280,11 @@ export class App implements Context {
       if (this.run) this.showRun(this.run);
       return;
     }
+    if (route.page === "select" && before.page === "select" && isSame(route.target, before.target)) {
+      if (this.panel instanceof Inspector) this.panel.look(route.tables);
+      return;
+    }
+    this.bound = null;
     this.stopFollowing();
     this.run = null;
     this.pane.forgetTrace();
@@ -262,25 +296,11 @@ export class App implements Context {
     this.topbar.show(view);
     this.pods.element.inert = this.pane.element.inert = view !== "map";
     this.panelBox.scrollTop = 0;
-    document.title = this.titleOf(route);
+    if (this.panel instanceof Compose && this.mayTrace) this.panel.focus();
+    document.title = titleOf(route, this.graph, null);
     if (route.page === "trace") this.follow(route.id);
     this.rescope();
     this.light();
-  }
-
-  private titleOf(route: Route): string {
-    if (route.page === "home") return "netviz";
-    if (route.page === "select") {
-      const { target } = route;
-      const name =
-        target.type === "node"
-          ? target.name
-          : target.type === "pod"
-            ? this.graph.netns.get(target.key)?.pod?.name
-            : this.graph.links.get(target.key)?.ifname;
-      return `${name ?? target.type} · netviz`;
-    }
-    return `${{ problems: "Problems", kube: "Services", compose: "Trace", trace: "Trace" }[route.page]} · netviz`;
   }
 
   private makePanel(route: Route): Panel | null {
@@ -290,7 +310,7 @@ export class App implements Context {
       case "kube":
         return null;
       case "select":
-        return new Inspector(this, route.target);
+        return new Inspector(this, route.target, route.tables);
       case "compose":
         return new Compose(this, route.from, route.to);
       case "trace": {
@@ -315,6 +335,7 @@ export class App implements Context {
   private showRun(run: TraceRun): void {
     const isFirst = !this.run?.trace;
     this.run = run;
+    document.title = titleOf(this.route, this.graph, run);
     if (this.route.page !== "trace" || !(this.panel instanceof TracePanel)) return;
     if (run.trace && isFirst && failsOnlyOnReturn(run.trace) && !location.hash.includes("?")) {
       this.go({ ...this.route, view: { ...this.route.view, direction: "reply" } }, true);
@@ -333,35 +354,34 @@ export class App implements Context {
     this.pods.select(this.pane.map.picture.selected);
   }
 
-  /** Something was chosen by search: select it and go there. */
-  private choose(target: Target): void {
-    if (this.route.page === "compose") {
-      this.pick(target, false);
+  /** Something was chosen by search: select it and go there. While a trace is composed, a pod is its end. */
+  choose(route: Route): void {
+    if (this.route.page === "compose" && route.page === "select" && route.target.type === "pod") {
+      this.pick(route.target, false);
       return;
     }
-    this.go({ page: "select", target });
-    this.map.flyTo(target);
-    this.map.canvas.focus();
+    this.go(route);
+    if (route.page !== "select") return;
+    this.bound = route.target;
+    this.map.flyTo(route.target);
+    this.arrive();
+    this.panelBox.focus();
   }
 
-  /** Something was clicked. While a trace is being composed, a pod is its other end. */
+  /** Fly to what was looked for as soon as it is drawn: its node may have to be brought in first. */
+  private arrive(): void {
+    const target = this.bound;
+    if (!target) return;
+    const isDrawn = target.type === "pod" ? this.map.podPosition(target.key) !== null : true;
+    if (!isDrawn || (target.type === "link" && !this.graph.links.has(target.key))) return;
+    this.bound = null;
+    this.map.flyTo(target);
+  }
+
   private pick(target: Target | null, extend: boolean): void {
-    const route = this.route;
-    const picked = target?.type === "pod" ? this.graph.netns.get(target.key) : undefined;
-    if (picked && route.page === "compose" && this.mayTrace) {
-      const name = traceName(picked);
-      if (route.from && route.from !== name) void this.traceTo(route.from, targetName(picked));
-      else if (route.to && route.to !== name) void this.traceTo(name, route.to);
-      else this.go({ page: "compose", from: name, to: "" }, true);
-      return;
-    }
-    if (picked && extend && route.page === "select" && route.target.type === "pod" && this.mayTrace) {
-      const from = this.graph.netns.get(route.target.key);
-      if (from && from.key !== picked.key) void this.traceTo(traceName(from), targetName(picked));
-      return;
-    }
-    if (target) this.go({ page: "select", target });
-    else if (route.page === "select") this.go({ page: "home" });
+    const meaning = meaningOf(this.graph, this.route, target, extend, this.mayTrace);
+    if (meaning.do === "trace") void this.traceTo(meaning.from, meaning.to);
+    else if (meaning.do === "go") this.go(meaning.route, meaning.replace);
   }
 
   /** Trace to what listens there; the server chooses. */
@@ -374,9 +394,4 @@ export class App implements Context {
       if (this.panel instanceof Compose) this.panel.form.show(request, error as Error);
     }
   }
-}
-
-/** How a trace names a namespace as its target. */
-function targetName(ns: NetnsObj): string {
-  return ns.pod ? traceName(ns) : (ns.addrs[0]?.split("/")[0] ?? traceName(ns));
 }

@@ -9,6 +9,7 @@ import "./style/stage.css";
 import { App } from "./app.js";
 import type { Graph } from "./graph/store.js";
 import type { Point } from "./layout/scene.js";
+import { applyExplanations } from "./learn/learn.js";
 import type { Level } from "./map/level.js";
 import { applyTheme } from "./ui/themes.js";
 
@@ -42,6 +43,7 @@ function addIcon(): void {
 }
 
 applyTheme();
+applyExplanations();
 addIcon();
 const root = document.getElementById("app");
 if (root) {

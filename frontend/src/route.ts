@@ -21,13 +21,19 @@ export interface TraceView {
   level: Level;
 }
 
+/** Which of a namespace's tables is open, and what is looked for in it. */
+export interface TablesView {
+  tab: string;
+  find: string;
+}
+
 /** Which problems are listed. */
 export const LISTS = ["now", "resolved", "checks"] as const;
 export type ProblemList = (typeof LISTS)[number];
 
 export type Route =
   | { page: "home" }
-  | { page: "select"; target: Target }
+  | { page: "select"; target: Target; tables?: TablesView }
   | { page: "problems"; id: string | null; list: ProblemList }
   | { page: "kube"; kind: Kind; id: string | null }
   | { page: "compose"; from: string; to: string }
@@ -58,10 +64,20 @@ export function parseRoute(hash: string): Route {
   if (head === "trace") {
     return { page: "compose", from: params.get("from") ?? "", to: params.get("to") ?? "" };
   }
-  if (rest && head === "node") return { page: "select", target: { type: "node", name: rest } };
-  if (rest && head === "ns") return { page: "select", target: { type: "pod", key: rest } };
-  if (rest && head === "link") return { page: "select", target: { type: "link", key: rest } };
-  return { page: "home" };
+  const target = rest ? parseTarget(head, rest) : null;
+  if (!target) return { page: "home" };
+  const tab = params.get("tab");
+  return {
+    page: "select",
+    target,
+    ...(tab === null ? {} : { tables: { tab, find: params.get("find") ?? "" } }),
+  };
+}
+
+function parseTarget(head: string, rest: string): Target | null {
+  if (head === "node") return { type: "node", name: rest };
+  if (head === "ns") return { type: "pod", key: rest };
+  return head === "link" ? { type: "link", key: rest } : null;
 }
 
 function parseView(params: URLSearchParams): TraceView {
@@ -90,7 +106,7 @@ export function formatRoute(route: Route): string {
       return `#/${route.kind}${id}`;
     }
     case "select":
-      return formatTarget(route.target);
+      return formatTarget(route.target) + formatTables(route.tables);
     case "compose": {
       const params = new URLSearchParams();
       if (route.from) params.set("from", route.from);
@@ -117,8 +133,15 @@ function formatTarget(target: Target): string {
   return `#/${target.type === "pod" ? "ns" : "link"}/${encodeURIComponent(target.key)}`;
 }
 
-export function targetHref(target: Target): string {
-  return formatRoute({ page: "select", target });
+function formatTables(tables: TablesView | undefined): string {
+  if (!tables) return "";
+  const params = new URLSearchParams({ tab: tables.tab });
+  if (tables.find) params.set("find", tables.find);
+  return `?${params.toString()}`;
+}
+
+export function targetHref(target: Target, tables?: TablesView): string {
+  return formatRoute({ page: "select", target, ...(tables ? { tables } : {}) });
 }
 
 /** Where an observation is shown by itself: its prediction is the trace. */

@@ -2,9 +2,8 @@
 
 import type { Between, ProblemDetail } from "./api.js";
 import type { Command, ProblemObj } from "./graph/model.js";
+import { escaped, fenced, type TicketForm, utc } from "./markup.js";
 import { harmTitle, plural, podsOf } from "./problems.js";
-
-export type TicketForm = "text" | "markdown";
 
 const MOST_ROWS = 10;
 
@@ -65,15 +64,10 @@ function affectsText(problem: ProblemObj): string {
   return parts.filter(Boolean).join(", ") || "no pod named";
 }
 
-function commands(title: string, rows: Command[], isMarkdown: boolean): string[] {
+export function commands(title: string, rows: Command[], isMarkdown: boolean): string[] {
   if (rows.length === 0) return [];
   const lines = rows.map((one) => `${one.command}    # on ${one.node}`);
-  const fence = "`".repeat(Math.max(3, ...lines.map((line) => longestTicks(line) + 1)));
-  return [[title, ...(isMarkdown ? [fence, ...lines, fence] : lines.map((line) => `  ${line}`))].join("\n")];
-}
-
-function longestTicks(text: string): number {
-  return Math.max(0, ...(text.match(/`+/g) ?? []).map((one) => one.length));
+  return [[title, ...(isMarkdown ? fenced(lines) : lines.map((line) => `  ${line}`))].join("\n")];
 }
 
 function between(title: string, rows: Between[], isMarkdown: boolean): string[] {
@@ -90,13 +84,4 @@ function between(title: string, rows: Between[], isMarkdown: boolean): string[] 
     : shown.map((one) => `  ${one.source} to ${one.target}: ${plural(one.pairs, "pair", "pairs")}`);
   const more = left > 0 ? [isMarkdown ? "" : null, `and ${left} more`].filter((one) => one !== null) : [];
   return [[title, ...lines, ...more].join("\n")];
-}
-
-/** What Markdown takes for its own, taken literally. */
-function escaped(text: string): string {
-  return text.replace(/[\\`*_{}[\]<>#|~]/g, "\\$&");
-}
-
-function utc(iso: string): string {
-  return `${new Date(iso).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 }

@@ -6,12 +6,16 @@ has its hash only.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from netviz.inventory import audit_admin as audit_admin
@@ -32,6 +36,31 @@ def show_tokens(request: HttpRequest, title: str, tokens: list[tuple[str, str]],
     """Answer with a page that shows new tokens, to be copied now or never."""
     context = {**admin.site.each_context(request), "title": title, "tokens": tokens, "note": note}
     response = TemplateResponse(request, "admin/inventory/tokens.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def show_enrolled(request: HttpRequest, made: list[tuple[Collector, str]]) -> HttpResponse:
+    """Answer with the command that starts each new collector on its node: to be copied now or never."""
+    server = request.build_absolute_uri("/").rstrip("/")
+    # What is served without TLS and isn't this machine has to be allowed.
+    host = request.get_host().rsplit(":", 1)[0]
+    insecure = server.startswith("http://") and host not in ("localhost", "127.0.0.1", "[::1]")
+    collectors = [
+        {"collector": one, "name": one.source, "token": token, "file": f"{one.source}.token"}
+        for one, token in made
+    ]
+    waiting = any(one.status != Collector.Status.APPROVED for one, _ in made)
+    name = made[0][0].source if len(made) == 1 else f"{len(made)} nodes"
+    context = {
+        **admin.site.each_context(request),
+        "title": f"Enrolled {name}",
+        "collectors": collectors,
+        "server": server,
+        "insecure": insecure,
+        "waiting": waiting,
+    }
+    response = TemplateResponse(request, "admin/inventory/enrolled.html", context)
     response["Cache-Control"] = "no-store"
     return response
 
@@ -99,10 +128,7 @@ class NodeAdmin(ModelAdmin[Node]):
     @admin.action(description="Enrol a collector for each (its token is shown once)", permissions=["change"])
     def enrol_collectors(self, request: HttpRequest, nodes: QuerySet[Node]) -> HttpResponse:
         """Make a token for each node, approved, because an administrator asks."""
-        tokens = [(node.name, enrol(node.name, approve=True)[1]) for node in nodes]
-        return show_tokens(
-            request, "New collectors' tokens", tokens, "They are approved and may connect at once."
-        )
+        return show_enrolled(request, [enrol(node.name, approve=True) for node in nodes])
 
 
 IDENTITY = ("subject", "status", "token_hint", "connected", "seen")
@@ -157,13 +183,14 @@ class CollectorAdmin(ModelAdmin[Collector]):
         form = EnrolForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             values = form.cleaned_data
-            collector, token = enrol(
-                values["node"], cluster_name=values["cluster"], approve=values["approve"]
-            )
-            self.log_addition(request, collector, "enrolled")
-            note = "It may connect at once." if values["approve"] else "It waits for approval."
-            return show_tokens(request, "A new collector's token", [(values["node"], token)], note)
-        context = {**admin.site.each_context(request), "title": "Enrol a collector", "form": form}
+            made = [
+                enrol(name, cluster_name=values["cluster"], approve=values["approve"])
+                for name in values["node"]
+            ]
+            for collector, _ in made:
+                self.log_addition(request, collector, "enrolled")
+            return show_enrolled(request, made)
+        context = {**admin.site.each_context(request), "title": "Enrol collectors", "form": form}
         return TemplateResponse(request, "admin/inventory/enrol.html", context)
 
     @admin.action(description="Approve", permissions=["change"])
@@ -175,12 +202,57 @@ class CollectorAdmin(ModelAdmin[Collector]):
         self.message_user(request, f"{len(done)} approved", messages.SUCCESS)
 
     @admin.action(description="Revoke (cuts the connection at once)", permissions=["change"])
-    def revoke(self, request: HttpRequest, collectors: QuerySet[Collector]) -> None:
-        """Take the right to connect away, until it is approved again."""
+    def revoke(self, request: HttpRequest, collectors: QuerySet[Collector]) -> HttpResponse | None:
+        """Ask, then take the right to connect away, until it is approved again."""
+        if "sure" not in request.POST:
+            context = {
+                **admin.site.each_context(request),
+                "title": "Revoke collectors",
+                "collectors": collectors,
+                "connected": sum(one.connected for one in collectors),
+            }
+            return TemplateResponse(request, "admin/inventory/collector/revoke.html", context)
         done = [collector for collector in collectors if revoke_collector(collector)]
         for collector in done:
             self.log_change(request, collector, "revoked")
         self.message_user(request, f"{len(done)} revoked", messages.SUCCESS)
+        return None
+
+    def get_urls(self) -> list[URLPattern]:
+        """Add what the buttons on a collector's own page do."""
+        own = [
+            path(
+                f"<int:pk>/{verb}/",
+                self.admin_site.admin_view(partial(self.change_one, verb=verb)),
+                name=f"inventory_collector_{verb}",
+            )
+            for verb in ("approve", "revoke")
+        ]
+        return [*own, *super().get_urls()]
+
+    def change_one(self, request: HttpRequest, pk: int, verb: str) -> HttpResponse:
+        """Approve or revoke one collector."""
+        if request.method != "POST" or not self.has_change_permission(request):
+            raise PermissionDenied
+        collector = get_object_or_404(Collector, pk=pk)
+        change = approve_collector if verb == "approve" else revoke_collector
+        if change(collector):
+            self.log_change(request, collector, f"{verb}d")
+            self.message_user(request, f"{collector.subject}: {verb}d", messages.SUCCESS)
+        else:
+            self.message_user(request, f"{collector.subject} was {verb}d already", messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:inventory_collector_change", args=[pk]))
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show one, with its buttons for who may change it."""
+        extra = {"may_change": self.has_change_permission(request), **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, extra)
 
     @admin.display(description="speaks for", ordering="node__name")
     def speaks_for(self, collector: Collector) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -13,19 +14,54 @@ from netviz.inventory.generic import ModelForm
 from netviz.inventory.models import ApiToken, Cluster, valid_node_name
 from netviz.inventory.service import DEFAULT_CLUSTER
 
+MOST_NODES = 200
+# worker-[1-20]
+_RANGE = re.compile(r"(.*)\[(\d{1,6})-(\d{1,6})\](.*)", re.ASCII | re.DOTALL)
+
+
+def node_names(text: str) -> list[str]:
+    """Read the names of nodes: one a line, or with blanks or commas between; `worker-[1-20]` is twenty.
+
+    Raises: ValidationError for a name that no node can have, and for more than MOST_NODES.
+    """
+    names: dict[str, None] = {}
+    for word in re.split(r"[\s,]+", text.strip()):
+        found = _RANGE.fullmatch(word)
+        numbers = range(int(found[2]), int(found[3]) + 1) if found else range(1)
+        if not numbers:
+            raise forms.ValidationError(f"{word} has no numbers in it: the first is above the last")
+        if len(names) + len(numbers) > MOST_NODES:
+            raise forms.ValidationError(f"at most {MOST_NODES} nodes at once")
+        for number in numbers:
+            name = f"{found[1]}{number:0{len(found[2])}}{found[4]}" if found else word
+            valid_node_name(name)
+            names[name] = None
+    return list(names)
+
 
 class EnrolForm(forms.Form):
-    """Ask for the node that a new collector is to speak for."""
+    """Ask for the nodes that new collectors are to speak for. `cleaned_data["node"]` is a list of names."""
 
     node = forms.CharField(
-        max_length=253,
-        validators=[valid_node_name],
-        help_text="the node's name, as its collector is told (--node)",
+        label="Nodes",
+        max_length=50_000,
+        widget=forms.Textarea(attrs={"rows": 3, "cols": 40, "autofocus": True}),
+        strip=False,
+        help_text="one name a line, as each collector is told it (--node); worker-[1-20] is twenty of them",
     )
     cluster = forms.CharField(
-        max_length=200, initial=DEFAULT_CLUSTER, help_text="of a node that isn't known yet"
+        max_length=200, initial=DEFAULT_CLUSTER, help_text="of nodes that aren't known yet"
     )
-    approve = forms.BooleanField(required=False, help_text="it may connect at once")
+    approve = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Approve now",
+        help_text="else it waits until an administrator approves it",
+    )
+
+    def clean_node(self) -> list[str]:
+        """Read the names."""
+        return node_names(self.cleaned_data["node"])
 
     def clean_cluster(self) -> str:
         """Take a known cluster's name or a new one."""

@@ -100,6 +100,11 @@ def _cut_collector(collector_id: int) -> None:
     async_to_sync(channel_layer().group_send)(collector_group(collector_id), {"type": "collector.revoked"})
 
 
+def waiting_collectors() -> int:
+    """Count the collectors that were enrolled and that nobody has approved yet."""
+    return Collector.objects.filter(status=Collector.Status.ENROLLED).count()
+
+
 def revoke_node(node_name: str) -> int:
     """Revoke every collector of a node; return how many there were."""
     collectors = Collector.objects.filter(node__name=node_name).exclude(status=Collector.Status.REVOKED)

@@ -21,10 +21,10 @@ from netviz.core.model.conntrack import (
     CtTuple,
 )
 from netviz.core.model.l2 import NTF_PROXY, NTF_ROUTER, Fdb, Neigh
-from netviz.core.model.l3 import ROUTE_TYPES, Nexthop, Route
+from netviz.core.model.l3 import ROUTE_TYPES, Nexthop, Route, Rule
 from netviz.core.model.link import Link, LinkCounters
 from netviz.core.model.socket import Socket
-from netviz.core.sim.words.iproute import table_name
+from netviz.core.sim.words.iproute import rule_body, table_name
 from netviz.core.state.node import NetnsState
 
 Row = dict[str, Any]
@@ -98,6 +98,11 @@ def route_order(route: Route) -> tuple[Any, ...]:
     """Main table first and local last; IPv4 first; the longest prefix first."""
     place = {254: 0, 253: 2, 255: 3}.get(route.table_id, 1)
     return (place, route.table_id, len(route.dst), -route.dst_len, route.dst, route.metric, route.pos)
+
+
+def rule_row(rule: Rule) -> Row:
+    """One policy rule."""
+    return {"priority": rule.priority, "text": rule_body(rule)}
 
 
 def neigh_row(ns: NetnsState, neigh: Neigh) -> Row:

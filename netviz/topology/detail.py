@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from netviz.core.model.ids import NetnsKey
-from netviz.core.sim.words.iproute import rule_body
+from netviz.core.model.netfilter import NftChain
+from netviz.core.sim.counted import counts_of
 from netviz.core.state.node import ClusterState, NetnsState, NodeState
 from netviz.ingest.faults import faults
 from netviz.topology import describe, nfttext
@@ -41,7 +42,7 @@ def netns_detail(cluster: ClusterState, key: NetnsKey) -> dict[str, Any] | None:
         ),
         "rules": (
             _sorted(ns.rules),
-            lambda: lambda r: {"priority": r.priority, "text": rule_body(r)},
+            lambda: describe.rule_row,
         ),
         "neighs": (_sorted(ns.neighs), lambda: lambda n: describe.neigh_row(ns, n)),
         "fdb": (_sorted(ns.fdb), lambda: lambda f: describe.fdb_row(ns, f)),
@@ -51,9 +52,7 @@ def netns_detail(cluster: ClusterState, key: NetnsKey) -> dict[str, Any] | None:
         ),
         "nft": (
             lambda: sorted([*ns.nft_chains.values(), *ns.xt_chains.values()], key=_chain_order),
-            lambda: (
-                lambda c: nfttext.chain_row(c, cluster.bodies, ns.ipsets, legacy=ns.xt_chains.get(c.key) is c)
-            ),
+            lambda: partial(_chain_row, cluster, ns),
         ),
         "sysctls": (_sorted(ns.sysctls), lambda: lambda s: {"name": s.name, "value": s.value}),
     }
@@ -110,6 +109,12 @@ def _nameless(ns: NetnsState) -> dict[str, Any]:
 
 def _sorted(section: Mapping[Any, Any]) -> Callable[[], list[Any]]:
     return lambda: [section[key] for key in sorted(section)]
+
+
+def _chain_row(cluster: ClusterState, ns: NetnsState, chain: NftChain) -> dict[str, Any]:
+    legacy = ns.xt_chains.get(chain.key) is chain
+    counts = counts_of(ns, chain, legacy)
+    return nfttext.chain_row(chain, cluster.bodies, ns.ipsets, legacy=legacy, counts=counts)
 
 
 def _chain_order(chain: Any) -> tuple[Any, ...]:

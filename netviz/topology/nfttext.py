@@ -6,7 +6,7 @@ as the kernel's expressions, one after the other: that is not nft's syntax and d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from netviz.core.model.netfilter import (
@@ -17,6 +17,7 @@ from netviz.core.model.netfilter import (
     NftExpr,
     NftRuleBody,
 )
+from netviz.core.sim.counted import Count, has_counter
 from netviz.core.sim.nft import text as nft_text
 from netviz.core.sim.xtables.text_matches import Sets
 
@@ -38,13 +39,23 @@ MAX_RULES = 500
 
 
 def chain_row(
-    chain: NftChain, bodies: Mapping[bytes, Body], sets: Sets | None = None, *, legacy: bool = False
+    chain: NftChain,
+    bodies: Mapping[bytes, Body],
+    sets: Sets | None = None,
+    *,
+    legacy: bool = False,
+    counts: Callable[[int, int], Count | None] | None = None,
 ) -> dict[str, Any]:
     """One chain with its rules; a body that isn't known yet is said to be missing.
 
-    `legacy` chains are those of legacy xtables; `sets` the ipsets that rules name by their index.
+    `legacy` chains are those of legacy xtables; `sets` the ipsets that rules name by their index; `counts` says what
+    a rule had counted, by its number and handle. The row's `counts` has [packets, bytes] of each of `rules` with a counter of
+    which that is known, and nothing where it is known of none.
     """
     based = chain.hook is not None
+    body = bodies.get(chain.body)
+    found = _counts(chain, body, counts, legacy)
+    read = [one for one in found if one is not None]
     return {
         "family": NFPROTO_NAMES.get(chain.family, str(chain.family)),
         "table": chain.table,
@@ -53,7 +64,9 @@ def chain_row(
         "priority": chain.priority if based else None,
         "policy": VERDICTS.get(chain.policy, str(chain.policy)) if based else None,
         "legacy": legacy,
-        "rules": _rules(chain, bodies, sets, legacy),
+        "rules": _rules(chain, body, sets, legacy),
+        "counts": [one and [one.packets, one.bytes] for one in found] if read else [],
+        "counted_at": read[0].at_s if read else None,
     }
 
 
@@ -65,10 +78,22 @@ def hook_name(chain: NftChain) -> str:
     return names[hook] if hook < len(names) else str(hook)
 
 
-def _rules(chain: NftChain, bodies: Mapping[bytes, Body], sets: Sets | None, legacy: bool) -> list[str]:
+def _counts(
+    chain: NftChain, body: Body | None, counts: Callable[[int, int], Count | None] | None, legacy: bool
+) -> list[Count | None]:
+    if counts is None or not isinstance(body, ChainBody):
+        return []
+    handles = chain.handles or (0,) * len(body.rules)  # those of legacy xtables have none
+    rules = zip(body.rules[:MAX_RULES], handles, strict=False)
+    return [
+        counts(number, handle) if has_counter(rule, legacy) else None
+        for number, (rule, handle) in enumerate(rules)
+    ]
+
+
+def _rules(chain: NftChain, body: Body | None, sets: Sets | None, legacy: bool) -> list[str]:
     if not chain.body:
         return []
-    body = bodies.get(chain.body)
     if not isinstance(body, ChainBody):
         return [f"({len(chain.handles)} rules that have not arrived yet)"]
     texts = [rule_text(rule, chain.family, sets, legacy) for rule in body.rules[:MAX_RULES]]

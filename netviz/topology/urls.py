@@ -11,4 +11,5 @@ urlpatterns: list[URLPattern] = [
     path("api/topology", views.topology, name="api-topology"),
     path("api/search", views.search, name="api-search"),
     path("api/netns/<str:key>", views.netns, name="api-netns"),
+    path("api/netns/<str:key>/match", views.match, name="api-netns-match"),
 ]

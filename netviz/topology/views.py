@@ -18,6 +18,7 @@ from netviz.inventory.access import READ, require_scope, role_of
 from netviz.inventory.answers import methods, refuse
 from netviz.topology.detail import netns_detail
 from netviz.topology.live import filtered, get_topology
+from netviz.topology.matching import netns_match
 from netviz.topology.search.finder import LIMIT, as_json, get_finder
 
 _encode = msgspec.json.Encoder().encode
@@ -71,3 +72,20 @@ def netns(request: HttpRequest, key: str) -> HttpResponseBase:
         return refuse(404, f"there is no namespace {key}")
     look_into(wanted)
     return HttpResponse(_encode(detail), content_type="application/json")
+
+
+@methods("GET")
+@require_scope(READ)
+def match(request: HttpRequest, key: str) -> HttpResponseBase:
+    """Answer with what of a namespace's tables ?addr= meets: an address or a MAC."""
+    try:
+        wanted = NetnsKey.parse(key)
+    except ValueError:
+        return refuse(400, "a namespace's key is node:dev:ino:generation")
+    try:
+        found = netns_match(get_store().cluster(), wanted, request.GET.get("addr", ""))
+    except ValueError:
+        return refuse(400, "addr is an address or a MAC")
+    if found is None:
+        return refuse(404, f"there is no namespace {key}")
+    return HttpResponse(_encode(found), content_type="application/json")

@@ -28,8 +28,10 @@ class TraceRunAdmin(ModelAdmin[TraceRun]):
         "source",
         "target",
         "proto",
-        "status",
-        "outcome",
+        "port",
+        "verdict",
+        "reason",
+        "reply_text",
         "headline",
         "took",
         "on_map",
@@ -49,11 +51,14 @@ class TraceRunAdmin(ModelAdmin[TraceRun]):
                     "source",
                     "target",
                     "proto",
+                    "port",
                     "user",
                     "status",
                     "outcome",
                     "headline",
                     "disposition",
+                    "reason",
+                    "reply_text",
                     "error",
                     "on_map",
                 )
@@ -78,6 +83,23 @@ class TraceRunAdmin(ModelAdmin[TraceRun]):
     def when(self, run: TraceRun) -> str:
         """When it was asked for, to the second."""
         return f"{timezone.localtime(run.created_at):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="port")
+    def port(self, run: TraceRun) -> str:
+        """The destination's port, as it was asked for."""
+        return str(run.request.get("dport") or "-")
+
+    @admin.display(description="result", ordering="outcome")
+    def verdict(self, run: TraceRun) -> str:
+        """What came of it; of one that isn't done, how far it is."""
+        if run.status != TraceRun.Status.DONE:
+            return run.get_status_display()
+        return f"{run.disposition} ({run.outcome})" if run.outcome else run.disposition
+
+    @admin.display(description="reply", ordering="reply")
+    def reply_text(self, run: TraceRun) -> str:
+        """What became of the answer."""
+        return run.reply or "-"
 
     @admin.display(description="map")
     def on_map(self, run: TraceRun) -> str:

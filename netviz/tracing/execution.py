@@ -19,6 +19,7 @@ from netviz.tracing.states import live
 
 log = logging.getLogger("netviz.tracing")
 
+MAX_REASON = 64
 MAX_HEADLINE = 300
 FAILED_INSIDE = "the simulator failed; the server's log has the details"
 
@@ -73,11 +74,19 @@ def work_out(resolved: Resolved) -> tuple[dict[str, Any], Prediction | None]:
         "packed": packed,
         "packed_bytes": len(packed),
         "disposition": result["disposition"],
+        "reason": (result["reason"] or "")[:MAX_REASON],
+        "reply": _replies(result)[:MAX_REASON],
         "outcome": result["outcome"],
         "headline": result["headline"][:MAX_HEADLINE],
         "inputs": {entry["node"]: entry["revision"] for entry in result["state"]},
     }
     return fields, prediction
+
+
+def _replies(result: dict[str, Any]) -> str:
+    """The return's dispositions, each once, in the branches' order; none where nothing is answered."""
+    replies = [branch["reply"]["disposition"] for branch in result["branches"] if branch["reply"] is not None]
+    return ", ".join(dict.fromkeys(replies))
 
 
 def request_of(run: TraceRun) -> TraceRequest:

@@ -31,6 +31,10 @@ class TraceRun(models.Model):
     outcome = models.CharField(
         max_length=16, blank=True, help_text="both directions and the contract together"
     )
+    reason = models.CharField(max_length=64, blank=True, help_text="the kernel's name for it")
+    reply = models.CharField(
+        max_length=64, blank=True, help_text="the return's dispositions, of all branches"
+    )
     headline = models.CharField(max_length=300, blank=True, help_text="the outcome in one sentence")
     packed = models.BinaryField(null=True, help_text="the trace's JSON, as packed.py keeps it")
     packed_bytes = models.PositiveIntegerField(default=0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import re
+import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
+from agents.__main__ import build_parser
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Netns
 from netviz.core.state.delta import NetnsDelta, NodeDelta
@@ -41,9 +45,9 @@ def admin() -> Client:
     return client
 
 
-def act(client: Client, page: str, action: str, *objects: Any) -> str:
+def act(client: Client, page: str, action: str, *objects: Any, **more: str) -> str:
     """Select objects on a page and run an action."""
-    fields = {"action": action, "_selected_action": [one.pk for one in objects]}
+    fields = {"action": action, "_selected_action": [one.pk for one in objects], **more}
     answer = client.post(page, fields, follow=True)
     assert answer.status_code == 200
     return answer.content.decode()
@@ -108,6 +112,80 @@ def test_enrolling_shows_the_token_once(admin: Client) -> None:
     assert shown.group(1) not in admin.get(COLLECTORS).content.decode()
 
 
+def test_enrolling_shows_a_command_that_works_as_it_stands(admin: Client, tmp_path: Path) -> None:
+    answer = admin.post(
+        f"{COLLECTORS}add/", {"node": "n9", "cluster": "c", "approve": "on"}, HTTP_HOST="localhost:8000"
+    )
+    text = answer.content.decode()
+    found = re.search(r'<pre id="command-1"[^>]*>(.*?)</pre>', text, re.DOTALL)
+    assert found is not None
+    command = html.unescape(re.sub(r"<[^>]+>", "", found.group(1)))
+    assert 'data-copy="command-1"' in text
+    # Run with a stand-in for Python, that says what it was told and what the file had.
+    stub = tmp_path / ".venv" / "bin" / "python"
+    stub.parent.mkdir(parents=True)
+    stub.write_text('#!/bin/sh\necho "$@"; stat -c %a n9.token; cat n9.token\n')
+    stub.chmod(0o755)
+    done = subprocess.run(["sh", "-ec", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    told, mode, token = done.stdout.splitlines()
+    args = build_parser().parse_args(told.split()[2:])
+    assert told.split()[:2] == ["-m", "agents"]
+    assert (args.server, args.token_file, args.node) == ("http://localhost:8000", "n9.token", "n9")
+    assert mode == "600"
+    collector = find_collector(token)
+    assert collector is not None
+    assert collector.status == Collector.Status.APPROVED
+    away = admin.post(f"{COLLECTORS}add/", {"node": "n8", "cluster": "c"}, HTTP_HOST="testserver")
+    assert "--insecure-http" in away.content.decode()
+    assert "--insecure-http" not in text
+
+
+def test_many_nodes_are_enrolled_at_once(admin: Client) -> None:
+    fields = {"node": "gw, w-[08-11]\ndb-[1-2].x", "cluster": "c", "approve": "on"}
+    text = admin.post(f"{COLLECTORS}add/", fields).content.decode()
+    collectors = [find_collector(token) for token in TOKEN.findall(text)]
+    names = [one.node.name for one in collectors if one is not None and one.node is not None]
+    assert names == ["gw", "w-08", "w-09", "w-10", "w-11", "db-1.x", "db-2.x"]
+    for wrong in ("w-[1-9999]", "w-[3-1]", "ok a:b"):
+        answer = admin.post(f"{COLLECTORS}add/", {**fields, "node": wrong}).content.decode()
+        assert "errorlist" in answer, wrong
+    assert Node.objects.count() == len(names)
+
+
+def test_a_collector_is_approved_and_revoked_on_its_own_page(admin: Client) -> None:
+    collector, _ = enrol("n1")
+    page = f"{COLLECTORS}{collector.pk}/"
+
+    def state() -> tuple[str, str]:
+        collector.refresh_from_db()
+        return collector.status, admin.get(f"{page}change/").content.decode()
+
+    status, text = state()
+    assert status == Collector.Status.ENROLLED
+    assert "It waits for approval" in text
+    assert 'class="waits">1<' in text
+    assert admin.get("/api/collectors/waiting").json() == {"waiting": 1}
+    assert admin.get(f"{page}approve/").status_code == 403
+    admin.post(f"{page}approve/")
+    status, text = state()
+    assert status == Collector.Status.APPROVED
+    assert 'class="waits"' not in text
+    assert "Revoke node n1" in text
+    assert "was approved already" in admin.post(f"{page}approve/", follow=True).content.decode()
+    admin.post(f"{page}revoke/")
+    status, text = state()
+    assert status == Collector.Status.REVOKED
+    assert "Approve again" in text
+    assert "Revoke node" not in text
+    vic = User.objects.create_user("vic", is_staff=True)
+    vic.groups.add(Group.objects.get(name=OPERATOR))
+    other = Client()
+    other.force_login(vic)
+    assert other.post(f"{page}approve/").status_code == 403
+    assert "Approve again" not in other.get(f"{page}change/").content.decode()
+    assert state()[0] == Collector.Status.REVOKED
+
+
 def test_nodes_are_given_tokens_from_their_list(admin: Client) -> None:
     cluster = Cluster.objects.create(name="c")
     nodes = [Node.objects.create(cluster=cluster, name=f"n{n}") for n in range(3)]
@@ -122,8 +200,12 @@ def test_approving_and_revoking(admin: Client) -> None:
     waiting.refresh_from_db()
     assert waiting.status == Collector.Status.APPROVED
     assert waiting.approved_at is not None
-    assert "1 revoked" in act(admin, COLLECTORS, "revoke", waiting)
-    assert "0 revoked" in act(admin, COLLECTORS, "revoke", waiting)
+    asked = act(admin, COLLECTORS, "revoke", waiting)
+    assert "Revoke 1 collector?" in asked
+    waiting.refresh_from_db()
+    assert waiting.status == Collector.Status.APPROVED, "it is asked first"
+    assert "1 revoked" in act(admin, COLLECTORS, "revoke", waiting, sure="yes")
+    assert "0 revoked" in act(admin, COLLECTORS, "revoke", waiting, sure="yes")
     waiting.refresh_from_db()
     assert (waiting.status, waiting.revoked_at is None) == (Collector.Status.REVOKED, False)
     assert "1 approved" in act(admin, COLLECTORS, "approve", waiting), "until it is approved again"
@@ -269,8 +351,9 @@ def test_a_node_has_a_name_that_its_collector_could_give_whoever_makes_it(admin:
     cluster = Cluster.objects.create(name="c")
     fields = {"name": name, "cluster": cluster.pk}
     assert "errorlist" in admin.post("/admin/inventory/node/add/", fields).content.decode()
-    fields = {"node": name, "cluster": "c"}
-    assert "errorlist" in admin.post(f"{COLLECTORS}add/", fields).content.decode()
+    if "\n" not in name:  # there these are two names
+        fields = {"node": name, "cluster": "c"}
+        assert "errorlist" in admin.post(f"{COLLECTORS}add/", fields).content.decode()
     for command in (("enrol", "--", name), ("provision", "--user", "bob", "--", "n1", name)):
         with pytest.raises(CommandError, match="a node's name has 1 to 253 letters"):
             call_command(*command)

@@ -142,6 +142,7 @@ def test_services_are_found_by_name_address_and_node_port(store: MemoryStore) ->
             "where": "ClusterIP 80/TCP",
             "node": None,
             "matched": "10.96.0.7",
+            "how": "text",
         }
     ]
     drop = NodeDelta(objects=ObjectsDelta(services=Change((), (("shop", "cart"),))))
@@ -192,8 +193,45 @@ def test_the_api(store: MemoryStore, token: Callable[[str], str]) -> None:
         "where": "a",
         "node": "a",
         "matched": None,
+        "how": "text",
     }
     assert client.get("/api/search").json()["hits"] == []
     assert len(client.get("/api/search?q=e&limit=1").json()["hits"]) == 1
     for wrong in ("0", "x", "1000", "-1"):
         assert client.get(f"/api/search?q=e&limit={wrong}").status_code == 400
+
+
+def range_hits(finder: Finder, text: str) -> list[tuple[str, str, str | None]]:
+    found(finder, text)
+    return [(hit.how, hit.entry.name, hit.matched) for hit in finder.find(text).hits if hit.how != "text"]
+
+
+def test_an_address_finds_what_contains_it_and_a_range_what_lies_in_it(store: MemoryStore) -> None:
+    show(store, pod_network(3, "a"))
+    show(store, pod_network(2, "b", 2))
+    finder = Finder(store)
+    assert range_hits(finder, "10.1.2.77") == [("contains", "10.1.2.0/24", None)]
+    key = next(key for key, ns in store.cluster().nodes["a"].netns.items() if ns.netns.root)
+    wide = Route(254, pack_ip("10.0.0.0"), 8)
+    every = Route(254, bytes(4), 0)
+    of_six = Route(254, pack_ip("fd00::"), 16)
+    put = NetnsDelta(key, routes=Change((wide, every, of_six)))
+    store.fold("a", NodeDelta(netns=(put,)), Position(9, 1), 1.0)
+    narrowest_first = [("contains", name, None) for name in ("10.1.2.0/24", "10.0.0.0/8", "default")]
+    assert range_hits(finder, "10.1.2.77") == narrowest_first
+    assert range_hits(finder, "10.1.2.64/26") == narrowest_first
+    assert range_hits(finder, "fd00::1") == [("contains", "fd00::/16", None)]
+    # What is called so comes before what contains it, and what contains it before what only begins so.
+    assert [hit.entry.name for hit in finder.find("10.1.1.2").hits][:2] == ["default/web-0", "10.1.1.0/24"]
+    # The range is searched whatever host bits were typed; a pod in it is found by its address.
+    inside = [one for one in range_hits(finder, "10.1.1.130/25") if one[0] == "inside"]
+    assert inside == []
+    inside = [one for one in range_hits(finder, "10.1.1.3/30") if one[0] == "inside"]
+    assert inside == [
+        ("inside", "default/web-0", "10.1.1.2"),
+        ("inside", "default/web-1", "10.1.1.3"),
+        ("inside", "a", "10.1.1.1"),
+    ]
+    drop = NetnsDelta(key, routes=Change((), (wide.key, every.key)))
+    store.fold("a", NodeDelta(netns=(drop,)), Position(9, 2), 1.0)
+    assert range_hits(finder, "10.1.2.77") == narrowest_first[:1]

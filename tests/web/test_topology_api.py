@@ -22,6 +22,8 @@ from netviz.core.model.netfilter import (
     NftExpr,
     NftRuleBody,
     NftTable,
+    RuleCount,
+    RuleCounters,
     body_digest,
 )
 from netviz.core.model.netns import Sysctl
@@ -274,3 +276,70 @@ def test_the_inspector_shows_policy_rules_whole(store: MemoryStore, viewer: Clie
         "from all fwmark 0x1/0xff sport 0x10/0xfff0 dscp 0x2/0x6 lookup 9",
         "from all flowlabel 0x12/0xff lookup main suppress_ifgroup 3",
     ]
+
+
+def test_what_an_address_meets_is_what_the_simulator_finds(store: MemoryStore, viewer: Client) -> None:
+    state = pod_network()
+    key = next(key for key, ns in state.netns.items() if ns.netns.root)
+    root = state.netns[key]
+    gateway, mac = pack_ip("192.168.0.2"), pack_mac("02:00:00:00:00:09")
+    narrow = Route(100, pack_ip("10.1.2.0"), 25, nexthops=(Nexthop(2, pack_ip("192.168.0.7")),))
+    caught = Route(254, pack_ip("10.9.0.0"), 16, type=6)
+    root = msgspec.structs.replace(
+        root,
+        rules=section_of(
+            [Rule(2, 100, src=pack_ip("10.7.0.0"), src_len=16, table_id=100), Rule(2, 32766, table_id=254)]
+        ),
+        routes=section_of([*root.routes.values(), narrow, caught]),
+        neighs=section_of([Neigh(2, gateway, mac, NUD_REACHABLE), Neigh(3, pack_ip("10.1.1.2"), mac)]),
+        fdb=section_of([Fdb(100, mac, master=3)]),
+    )
+    show(store, msgspec.structs.replace(state, netns={**state.netns, key: root}))
+    detail = viewer.get(f"/api/netns/{key}").json()
+
+    def match(text: str) -> dict[str, object]:
+        found: dict[str, object] = viewer.get(f"/api/netns/{key}/match", {"addr": text}).json()
+        return found
+
+    found = match(" 10.1.2.9 ")
+    assert found["says"] == "10.1.2.9 goes via 192.168.0.2 on eth0, by table main."
+    assert found["rules"] == [detail["rules"][1]]
+    assert found["routes"] == [row for row in detail["routes"] if row["dst"] == "10.1.2.0/24"]
+    assert found["neighs"] == [row for row in detail["neighs"] if row["dst"] == "192.168.0.2"]
+    assert match("10.9.1.1")["says"] == "Nothing is sent to 10.9.1.1: blackhole route (EINVAL)."
+    assert match("8.8.8.8")["says"] == "Nothing is sent to 8.8.8.8: no route (ENETUNREACH)."
+    by_mac = match("02-00-00-00-00-09")
+    assert by_mac["says"] == "In 2 neighbours and 1 FDB entry."
+    assert by_mac["fdb"] == detail["fdb"]
+    assert match("fd00::1")["says"] == (
+        "Where fd00::1 is routed isn't known: the state holds no policy rules for this family."
+    )
+    for wrong in ("", "web-1", "10.1.2", "10.1.2.0/24"):
+        assert viewer.get(f"/api/netns/{key}/match", {"addr": wrong}).status_code == 400
+    assert viewer.get("/api/netns/a:4:99:0/match?addr=10.1.1.1").status_code == 404
+
+
+def test_rules_are_shown_with_what_they_counted(store: MemoryStore, viewer: Client) -> None:
+    counted, bare = NftRuleBody((NftExpr("counter", {}),), "counted"), NftRuleBody((), "bare")
+    body = ChainBody((counted, bare, counted))
+    chain = NftChain(2, "filter", "FORWARD", hook=2, body=body_digest(body), handles=(1, 2, 3))
+    state = pod_network()
+    key = next(key for key, ns in state.netns.items() if ns.netns.root)
+    counters = RuleCounters(
+        2, "filter", "FORWARD", rules=chain.body, counts=(RuleCount(2, 7, 700),), at_s=1e9
+    )
+
+    def shown(counters: RuleCounters) -> dict[str, object]:
+        root = msgspec.structs.replace(
+            state.netns[key], nft_chains=section_of([chain]), rule_counters=section_of([counters])
+        )
+        show(store, msgspec.structs.replace(state, netns={**state.netns, key: root}))
+        store.put_bodies([body])
+        row: dict[str, object] = viewer.get(f"/api/netns/{key}").json()["nft"][0]
+        return row
+
+    row = shown(counters)
+    assert (row["counts"], row["counted_at"]) == ([[0, 0], None, [7, 700]], 1e9)
+    of_others = msgspec.structs.replace(counters, rules=body_digest(ChainBody((bare,))))
+    row = shown(of_others)
+    assert (row["counts"], row["counted_at"]) == ([], None)

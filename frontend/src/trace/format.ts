@@ -99,6 +99,8 @@ const KINDS: Record<string, string> = {
   opaque: "opaque",
 };
 
+export const STEP_KINDS: readonly string[] = Object.keys(KINDS);
+
 export function kindLabel(kind: string): string {
   return KINDS[kind] ?? kind;
 }

@@ -15,6 +15,8 @@ export interface TopBarParts {
   user: string;
   role: string;
   csrf: string;
+  /** How many collectors wait for approval; asked again and again while an administrator looks. */
+  waiting(): Promise<number>;
   onTheme(): void;
   onPods(): void;
 }
@@ -52,8 +54,7 @@ export class TopBar {
       problems: h("a", { href: "#/problems", "data-testid": "problems-view" }, "Problems", this.badge),
       kube: h("a", { href: "#/services", "data-testid": "kube-view" }, "Services"),
     };
-    const admin =
-      parts.role === "administrator" ? h("a", { href: "/admin/", class: "admin" }, "Admin") : null;
+    const admin = parts.role === "administrator" ? adminLink(() => parts.waiting()) : null;
     this.element = h(
       "header",
       { class: "topbar" },
@@ -91,6 +92,31 @@ export class TopBar {
       else link.removeAttribute("aria-current");
     }
   }
+}
+
+const WAITING_EVERY_MS = 30_000;
+
+/** The way to the admin pages, with how many collectors wait there; no number where that isn't known now. */
+function adminLink(waiting: () => Promise<number>): HTMLElement {
+  const badge = h("span", {
+    class: "badge-count",
+    "data-tone": "warn",
+    "data-testid": "waiting",
+    hidden: true,
+  });
+  const link = h("a", { href: "/admin/", class: "admin" }, "Admin", badge);
+  const ask = async () => {
+    if (document.hidden) return;
+    const count = await waiting().catch(() => 0);
+    badge.hidden = count === 0;
+    setText(badge, String(count));
+    link.title =
+      count === 0 ? "" : `${count} ${count === 1 ? "collector waits" : "collectors wait"} for approval`;
+    link.href = count === 0 ? "/admin/" : "/admin/inventory/collector/?status__exact=enrolled";
+  };
+  void ask();
+  window.setInterval(() => void ask(), WAITING_EVERY_MS);
+  return link;
 }
 
 function logoutForm(csrf: string): HTMLElement {

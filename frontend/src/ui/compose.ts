@@ -5,7 +5,7 @@ import { dispositionWords, outcomeWords } from "../trace/format.js";
 import type { TraceRun } from "../trace/types.js";
 import type { Context, Panel } from "./context.js";
 import { h } from "./dom.js";
-import { heading } from "./inspector.js";
+import { heading } from "./heading.js";
 import { findEnd, seconds } from "./names.js";
 import { TraceForm } from "./traceform.js";
 
@@ -27,6 +27,11 @@ export class Compose implements Panel {
   }
 
   update(): void {}
+
+  /** Go to the end that isn't named yet. */
+  focus(): void {
+    (this.form.from.value ? this.form.to : this.form.from).focus({ preventScroll: true });
+  }
 
   private async loadRecent(): Promise<void> {
     const runs = await this.context.api.recentTraces().catch(() => []);

@@ -1,10 +1,12 @@
 // What the panels may do: read the graph, go somewhere, start a trace. The app implements it.
 
 import type { Api } from "../api.js";
+import type { Command } from "../find/commands.js";
 import type { ProblemObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
 import type { Target } from "../map/hit.js";
 import type { Route } from "../route.js";
+import type { PictureForm } from "../share/save.js";
 import type { TraceRequest } from "../trace/types.js";
 
 export interface Context {
@@ -16,6 +18,10 @@ export interface Context {
   readonly whyNotObserve: string;
   go(route: Route, replace?: boolean): void;
   showOnMap(target: Target): void;
+  /** Say what was done, where nothing else on the page shows it. */
+  announce(text: string): void;
+  /** Save a picture of what is shown. */
+  savePicture(form: PictureForm): Promise<void>;
   /** Go to the place of a problem's cause on the map. */
   showProblem(problem: ProblemObj): void;
   /** Start a trace and show it, with what was selected in the one that is shown where `keep` says so. */
@@ -27,6 +33,8 @@ export interface Panel {
   /** The graph has changed. */
   update(): void;
   dispose?(): void;
+  /** What it can do besides, for the palette and the keys. */
+  commands?(): Command[];
 }
 
 export const VIEWER_REASON =

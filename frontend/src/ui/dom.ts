@@ -60,7 +60,7 @@ export function copyButton(text: string | (() => string), label = "Copy"): HTMLB
   button.append(icon("copy"));
   button.addEventListener("click", async (event) => {
     event.stopPropagation();
-    const done = await copy(typeof text === "string" ? text : text());
+    const done = await copyText(typeof text === "string" ? text : text());
     button.classList.toggle("done", done);
     button.firstElementChild?.replaceWith(icon(done ? "check" : "cross"));
     window.setTimeout(() => {
@@ -87,7 +87,7 @@ export function wordedCopy(
   button.addEventListener("click", async () => {
     button.style.minWidth = `${button.offsetWidth}px`;
     const found = await Promise.resolve(text()).catch(() => null);
-    setText(said, found !== null && (await copy(found)) ? "Copied" : "Not copied");
+    setText(said, found !== null && (await copyText(found)) ? "Copied" : "Not copied");
     window.setTimeout(() => setText(said, words), 2000);
   });
   return button;
@@ -126,7 +126,7 @@ export function moveByArrows(
 }
 
 /** The clipboard interface needs a secure origin; a plain http address falls back to a selection. */
-async function copy(text: string): Promise<boolean> {
+export async function copyText(text: string): Promise<boolean> {
   if (navigator.clipboard) {
     try {
       await navigator.clipboard.writeText(text);

@@ -3,46 +3,59 @@
 import type { Gap, LinkObj, NetnsObj, NodeObj, ProblemObj, RoutesObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
 import { naturalCompare } from "../layout/natural.js";
+import { explained } from "../learn/learn.js";
+import { thingText } from "../learn/texts.js";
 import type { Target } from "../map/hit.js";
 import { linkFault } from "../map/picture.js";
-import { formatRoute, targetHref } from "../route.js";
+import { formatRoute, type TablesView, targetHref } from "../route.js";
+import type { Sorting } from "../tables.js";
 import { ConnectionsPart } from "./connections.js";
 import { type Context, type Panel, VIEWER_REASON } from "./context.js";
-import { NetnsTables, table } from "./detail.js";
+import { dataTable } from "./datatable.js";
+import { NetnsTables } from "./detail.js";
 import { copyButton, h, icon } from "./dom.js";
 import { DropsPart } from "./dropspart.js";
 import { note } from "./errors.js";
+import { heading } from "./heading.js";
 import { hostPods, kubeNode, namespaceOf, podFacts } from "./kubefacts.js";
 import { bytes, count, linkLink, netnsLink, netnsTitle, seconds, traceName } from "./names.js";
+import { Addresses, Departed } from "./places.js";
 
 export class Inspector implements Panel {
   readonly element = h("div", { class: "inspector", "data-testid": "inspector" });
   private readonly facts = h("div", { class: "facts" });
   private readonly counters = h("div");
-  private readonly tables: NetnsTables | null;
   private readonly connections: ConnectionsPart | null;
   private readonly drops: DropsPart | null;
   private shown = "";
+  private view: TablesView | undefined;
+  private tables: NetnsTables | null = null;
+  private readonly departed: Departed;
+  private sorting: Sorting | null = null;
 
   constructor(
     private readonly context: Context,
     private readonly target: Target,
+    view?: TablesView,
   ) {
-    const key = netnsOfTarget(context.graph, target);
-    this.tables =
-      key === undefined
-        ? null
-        : new NetnsTables(context.api, key, (detail) => this.showCounters(detail.links ?? []));
+    this.view = view;
+    this.departed = new Departed(context.graph, target);
     const watchable = target.type === "link" ? null : target.type === "node" ? target.name : target.key;
     this.connections = target.type === "pod" ? new ConnectionsPart(context, target.key) : null;
     this.drops = watchable ? new DropsPart(context, watchable) : null;
     this.element.append(this.facts, this.counters);
     for (const part of [this.connections, this.drops]) if (part) this.element.append(part.element);
-    if (this.tables && target.type !== "link") this.element.append(this.tables.element);
     this.update();
   }
 
+  /** Show what the address of the page says of the tables. */
+  look(view: TablesView | undefined): void {
+    this.view = view;
+    this.tables?.look(view);
+  }
+
   update(): void {
+    this.readTables();
     const parts = this.render();
     const text = parts.map((part) => part.outerHTML).join("");
     if (text === this.shown) return;
@@ -59,19 +72,47 @@ export class Inspector implements Panel {
     this.drops?.dispose();
   }
 
+  /** The kernel's tables, as soon as it is known which namespace's they are. */
+  private readTables(): void {
+    const { graph, api } = this.context;
+    const key = netnsOfTarget(graph, this.target);
+    const ns = key === undefined ? undefined : graph.netns.get(key);
+    if (this.tables || key === undefined || !ns) return;
+    const addresses = new Addresses(graph);
+    this.tables = new NetnsTables(
+      key,
+      netnsTitle(ns),
+      {
+        api,
+        linkOf: (netns, name, value) => {
+          if (name !== "dev") return addresses.hrefOf(value);
+          const link = graph.linksOf(netns).find((one) => one.ifname === value);
+          return link ? targetHref({ type: "link", key: link.key }) : null;
+        },
+        onDetail: (detail) => this.showCounters(detail.links ?? []),
+        onView: (tables) => {
+          this.view = tables;
+          this.context.go({ page: "select", target: this.target, tables }, true);
+        },
+      },
+      this.view,
+    );
+    if (this.target.type !== "link") this.element.append(this.tables.element);
+  }
+
   private render(): HTMLElement[] {
     const { graph } = this.context;
     const target = this.target;
-    if (target.type === "node") {
-      const node = graph.nodes.get(target.name);
-      return node ? this.node(node) : gone(`Node ${target.name}`);
-    }
-    if (target.type === "pod") {
-      const ns = graph.netns.get(target.key);
-      return ns ? this.netns(ns) : gone(`Namespace ${target.key}`);
-    }
-    const link = graph.links.get(target.key);
-    return link ? this.link(link) : gone(`Link ${target.key}`);
+    const found =
+      target.type === "node"
+        ? graph.nodes.get(target.name)
+        : target.type === "pod"
+          ? graph.netns.get(target.key)
+          : graph.links.get(target.key);
+    this.departed.note();
+    if (!found) return this.departed.render();
+    if (target.type === "node") return this.node(found as NodeObj);
+    return target.type === "pod" ? this.netns(found as NetnsObj) : this.link(found as LinkObj);
   }
 
   private node(node: NodeObj): HTMLElement[] {
@@ -85,6 +126,7 @@ export class Inspector implements Panel {
         node.name,
         `${count(pods, "pod", "pods")}${node.kernel ? ` · Linux ${node.kernel}` : ""}`,
       ),
+      ...explanation("node"),
       this.actions(root, { type: "node", name: node.name }),
       ...(node.connected
         ? []
@@ -157,6 +199,7 @@ export class Inspector implements Panel {
     const place = h("span", {}, ...namespaceOf(ns, graph), nodeLink(ns.node));
     return [
       heading(kind, netnsTitle(ns), place),
+      ...explanation(ns.pod ? "pod" : ns.root ? "node" : "netns"),
       this.actions(ns, { type: "pod", key: ns.key }),
       ...problemNotes(graph.problemsAt(ns.key)),
       ...gapNotes(ns.gaps),
@@ -217,6 +260,7 @@ export class Inspector implements Panel {
     const problems = graph.problemsAt(link.netns).filter((problem) => problem.where.dev === link.ifname);
     return [
       heading(link.kind ? `${link.kind} link` : "Link", link.ifname, place),
+      ...explanation("link", link.kind),
       this.actions(undefined, { type: "link", key: link.key }),
       ...(fault ? [note("bad", `This link carries nothing: ${fault}.`)] : []),
       ...problemNotes(problems),
@@ -245,7 +289,20 @@ export class Inspector implements Panel {
       name,
       value: typeof value === "object" ? JSON.stringify(value) : value,
     }));
-    this.counters.replaceChildren(h("h3", {}, "Counters and details"), table(shown, ["name", "value"]));
+    const draw = () =>
+      this.counters.replaceChildren(
+        h("h3", {}, "Counters and details"),
+        dataTable(shown, {
+          columns: ["name", "value"],
+          label: "Counters and details",
+          sorting: this.sorting,
+          onSort: (sorting) => {
+            this.sorting = sorting;
+            draw();
+          },
+        }),
+      );
+    draw();
   }
 
   private actions(ns: NetnsObj | undefined, target: Target): HTMLElement {
@@ -281,24 +338,15 @@ export class Inspector implements Panel {
   }
 }
 
+function explanation(kind: string, linkKind?: string): HTMLElement[] {
+  const text = explained(thingText(kind, linkKind));
+  return text ? [text] : [];
+}
+
 function netnsOfTarget(graph: Graph, target: Target): string | undefined {
   if (target.type === "node") return graph.rootOf(target.name)?.key;
   if (target.type === "pod") return target.key;
   return graph.links.get(target.key)?.netns;
-}
-
-function gone(what: string): HTMLElement[] {
-  return [h("h2", {}, what), h("p", { class: "muted" }, "It isn't there any more, or hasn't been seen yet.")];
-}
-
-export function heading(kind: string, title: string, sub: HTMLElement | string): HTMLElement {
-  return h(
-    "header",
-    { class: "head" },
-    h("p", { class: "eyebrow" }, kind),
-    h("h2", {}, title),
-    h("p", { class: "sub" }, sub),
-  );
 }
 
 /** Each problem with the way to all that is known of it. */

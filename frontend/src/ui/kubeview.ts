@@ -84,6 +84,10 @@ export class KubeView {
     this.timer = window.setInterval(() => void this.refresh(), REFRESH_MS);
   }
 
+  focusFilter(): void {
+    this.filter.focus();
+  }
+
   dispose(): void {
     this.disposed = true;
     window.clearInterval(this.timer);

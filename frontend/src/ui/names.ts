@@ -13,6 +13,11 @@ export function traceName(ns: NetnsObj): string {
   return ns.root ? ns.node : ns.key;
 }
 
+/** How a trace names a namespace as its target. */
+export function targetName(ns: NetnsObj): string {
+  return ns.pod ? traceName(ns) : (ns.addrs[0]?.split("/")[0] ?? traceName(ns));
+}
+
 export function netnsTitle(ns: NetnsObj): string {
   return ns.root ? ns.node : namespaceLabel(ns);
 }

@@ -22,6 +22,10 @@ export class PodFilter {
     this.element = h("label", { class: "pod-filter" }, icon("search"), this.input);
   }
 
+  focus(): void {
+    this.input.focus();
+  }
+
   get isEmpty(): boolean {
     return this.terms.length === 0;
   }

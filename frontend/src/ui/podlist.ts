@@ -62,6 +62,10 @@ export class PodList {
     for (const name of change.details) this.podsOf.delete(name);
   }
 
+  focusFilter(): void {
+    this.filter.focus();
+  }
+
   update(): void {
     this.rows = this.makeRows();
     this.space.style.height = `${this.rows.length * ROW_H}px`;

@@ -2,9 +2,10 @@
 
 import type { Api, ProblemAction, ProblemDetail, Remark } from "../api.js";
 import type { Command, ProblemObj } from "../graph/model.js";
+import type { TicketForm } from "../markup.js";
 import { harmTitle, lasting, markOf, moment, plural, podsOf } from "../problems.js";
 import { FIRST_VIEW, formatRoute, type TraceView } from "../route.js";
-import { type TicketForm, ticket } from "../ticket.js";
+import { ticket } from "../ticket.js";
 import { hopTitle } from "../trace/format.js";
 import type { Trace } from "../trace/types.js";
 import { copyButton, h, icon, wordedCopy } from "./dom.js";

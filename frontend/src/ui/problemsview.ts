@@ -79,6 +79,10 @@ export class ProblemsView {
     this.timer = window.setInterval(() => this.update(), TICK_MS);
   }
 
+  focusFilter(): void {
+    this.filter.focus();
+  }
+
   dispose(): void {
     window.clearInterval(this.timer);
     this.detail?.dispose();
@@ -121,7 +125,6 @@ export class ProblemsView {
       if (next) this.pick(next);
     } else if (event.key === "Enter" && this.detail?.traceHref) location.hash = this.detail.traceHref;
     else if (event.key === "m" && at >= 0) this.onMap(order[at] as string);
-    else if (event.key === "f") this.filter.focus();
     else return false;
     return true;
   }

@@ -1,5 +1,7 @@
 // The hop list: hops by namespace, each step one decision with its "why", opened for its evidence.
 
+import { explained } from "../learn/learn.js";
+import { STEPS } from "../learn/texts.js";
 import type { TraceView } from "../route.js";
 import {
   changesAbove,
@@ -253,6 +255,7 @@ function stepBody(step: Step, id: string, { isSelected, seen }: Look): HTMLEleme
   return h(
     "div",
     { class: "step-body", id },
+    explained(STEPS[step.kind]),
     ...observedParts(step.observed, seen),
     isSelected || isChanged ? headerTable(step, seen !== null) : null,
     facts.length > 0 ? h("h5", {}, "Evidence") : null,

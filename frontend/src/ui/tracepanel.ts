@@ -1,6 +1,8 @@
 // One trace: the answer first (what becomes of the packet, and where), then the forward and return path.
 
+import type { Command } from "../find/commands.js";
 import { LEVELS, type TraceView } from "../route.js";
+import type { Shared } from "../share/tracetext.js";
 import { choicesOf } from "../trace/choices.js";
 import { dispositionWords, largestText, percent, replyWords, rewrites, type Words } from "../trace/format.js";
 import { isRunning, seenHops } from "../trace/observed.js";
@@ -9,10 +11,11 @@ import type { Branch, Trace, TraceRun } from "../trace/types.js";
 import { answerParts, failure } from "./answer.js";
 import type { Context, Panel } from "./context.js";
 import { currencyLine } from "./currency.js";
-import { copyButton, h, icon, tabList } from "./dom.js";
+import { h, icon, tabList } from "./dom.js";
 import { errorNote, note } from "./errors.js";
 import { findEnd, seconds } from "./names.js";
 import { ObservePart } from "./observepart.js";
+import { shareCommands, shareMenu } from "./sharing.js";
 import { hopList, type Seen } from "./steps.js";
 import { TraceForm } from "./traceform.js";
 
@@ -90,11 +93,9 @@ export class TracePanel implements Panel {
 
   /** The same packet once more (after a repair, say), and a link to this trace. */
   private fillActions(): void {
-    const link = copyButton(() => location.href, "Copy a link to this trace");
-    link.append("Copy link");
-    link.classList.add("named");
+    const share = shareMenu(() => this.shared(), this.context);
     if (!this.context.mayTrace) {
-      this.actions.append(link);
+      this.actions.append(share);
       return;
     }
     const repeat = h(
@@ -104,7 +105,20 @@ export class TracePanel implements Panel {
       "Trace again",
     );
     repeat.addEventListener("click", () => void this.repeat());
-    this.actions.append(repeat, link);
+    this.actions.append(repeat, share);
+  }
+
+  /** What is copied and saved: the branch that is shown. */
+  private shared(): Shared | null {
+    const { run } = this;
+    const trace = this.shownTrace();
+    return run && trace
+      ? { run, trace, branch: this.view.branch, url: location.href, now: new Date() }
+      : null;
+  }
+
+  commands(): Command[] {
+    return shareCommands(() => this.shared(), this.context);
   }
 
   /** R traces again. Tells whether the key was taken. */

@@ -25,6 +25,13 @@ export class Views {
     return this.problems?.key(event) ?? false;
   }
 
+  /** Go to what narrows the list that covers the map; false where none does. */
+  focusFilter(): boolean {
+    const view = this.problems ?? this.kube;
+    view?.focusFilter();
+    return view !== null;
+  }
+
   /** Show the view of an address, if it has one; return its name. */
   show(route: Route): ViewName {
     if (route.page !== "problems") this.problems = drop(this.problems);

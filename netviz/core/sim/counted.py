@@ -7,11 +7,12 @@ and decide nothing, so no trace is of yesterday because of them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
 from netviz.core.model.ids import NetnsKey
-from netviz.core.model.netfilter import NftChain, RuleCount
+from netviz.core.model.netfilter import NftChain, NftRuleBody, RuleCount
 from netviz.core.sim.steps import ChainRef, HookVerdict, Nat, RuleHit
 from netviz.core.sim.trace import Counted, Hop, Path, Step, Trace
 from netviz.core.state.node import ClusterState, NetnsState
@@ -68,28 +69,54 @@ def _counted(
     cluster: ClusterState, hop: Hop, ref: ChainRef, hit: RuleHit, when: Callable[[float], str]
 ) -> Counted | None:
     """Find what a rule had counted; None where it has no counter, or was not there when its chain was read."""
-    if not ref.legacy and all(expr.name != "counter" for expr in hit.body.exprs):
+    if not has_counter(hit.body, ref.legacy):
         return None
     ns = cluster.nodes[hop.netns.node].netns[hop.netns]
-    key = (ref.chain.family, ref.chain.table, hit.within)
-    chain = (ns.xt_chains if ref.legacy else ns.nft_chains).get(key)
-    known = ns.rule_counters.get((*key, ref.legacy))
-    if chain is None:
-        return None
-    if known is None and not ref.legacy:
-        return _nothing_counted(ns, chain, hit, when)
+    chain = (ns.xt_chains if ref.legacy else ns.nft_chains).get(
+        (ref.chain.family, ref.chain.table, hit.within)
+    )
+    found = counts_of(ns, chain, ref.legacy)(hit.number, hit.handle) if chain is not None else None
+    return Counted(found.packets, found.bytes, when(found.at_s)) if found is not None else None
+
+
+class Count(NamedTuple):
+    """What a rule had counted, at `at_s` (Unix seconds by the node's clock)."""
+
+    packets: int
+    bytes: int
+    at_s: float
+
+
+def has_counter(rule: NftRuleBody, legacy: bool) -> bool:
+    """Tell whether a rule has a counter: all of legacy xtables', of others those that say so."""
+    return legacy or any(expr.name == "counter" for expr in rule.exprs)
+
+
+def counts_of(ns: NetnsState, chain: NftChain, legacy: bool) -> Callable[[int, int], Count | None]:
+    """Return what says of a chain's rule with a counter, by its number and handle, what it had counted.
+
+    It says None where that isn't known of just the rules that the chain has.
+    """
+    known = ns.rule_counters.get((*chain.key, legacy))
+    if known is None and not legacy:
+        return _nothing_counted(ns, chain)
     if known is None or known.rules != chain.body:
-        return None
-    count = next((one for one in known.counts if one.number == hit.number), RuleCount(hit.number))
-    return Counted(count.packets, count.bytes, when(known.at_s))
+        return lambda _number, _handle: None
+    at_s, counts = known.at_s, {one.number: one for one in known.counts}
+    nothing = RuleCount(0)
+
+    def count(number: int, _handle: int) -> Count:
+        found = counts.get(number, nothing)
+        return Count(found.packets, found.bytes, at_s)
+
+    return count
 
 
-def _nothing_counted(
-    ns: NetnsState, chain: NftChain, hit: RuleHit, when: Callable[[float], str]
-) -> Counted | None:
-    """Tell whether a rule was among those of its table that had counted nothing."""
+def _nothing_counted(ns: NetnsState, chain: NftChain) -> Callable[[int, int], Count | None]:
+    """Say whether a rule was among those of its table that had counted nothing."""
     table = ns.nft_tables.get((chain.family, chain.table))
     rest = ns.rule_counters.get((chain.family, chain.table, "", False))
-    if table is None or rest is None or table.handle != rest.table_handle or hit.handle > rest.last_handle:
-        return None
-    return Counted(0, 0, when(rest.at_s))
+    if table is None or rest is None or table.handle != rest.table_handle:
+        return lambda _number, _handle: None
+    nothing, last = Count(0, 0, rest.at_s), rest.last_handle
+    return lambda _number, handle: nothing if handle <= last else None

@@ -5,6 +5,7 @@ written anew. Making it for the first time takes seconds in a large cluster; unt
 what is there is searched, and the answer says that it is `partial`.
 
 Matches are ranked: the whole name or field, its beginning, the beginning of a word, anywhere; then by type; then by name.
+Of an address, the ranges that contain it come after what is called exactly so, the narrowest first; of a range, what lies in it too.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from itertools import compress, repeat
+from itertools import chain, compress, islice, repeat
 from operator import is_not
 from typing import Any, NamedTuple
 
-from netviz.core.model.addr import format_ip, pack_ip
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import faults
 from netviz.ingest.live_store import get_store
 from netviz.ingest.store import Store
 from netviz.topology.search import places
+from netviz.topology.search.ranges import Range, format_range, parse_range
 from netviz.topology.search.segment import FIELD, Entry, Segment
 from netviz.topology.search.tables import Names, Routes, Rules
 
@@ -44,6 +45,8 @@ _ORDER = {one: number for number, one in enumerate(TYPES)}
 LIMIT = 50
 # So many are ranked: of more, the first that are met.
 MOST_RANKED = 400
+# So many are looked at for whether they lie in a range.
+MOST_INSIDE = 20_000
 # How long a search waits for an index that is being made.
 WAIT_S = 0.3
 BODIES_A_STEP = 200
@@ -52,12 +55,19 @@ _MAC = re.compile(r"[0-9a-f]{2}([-:][0-9a-f]{2}){1,5}", re.ASCII)
 _NUMBERS = re.compile(r"(\d+)")
 
 
+TEXT, CONTAINS, INSIDE = "text", "contains", "inside"
+
+
 class Hit(NamedTuple):
-    """Something that was found. `matched` is the field that did, None where it was the name."""
+    """Something that was found. `matched` is the field that did, None where it was the name.
+
+    `how`: TEXT, it is written there; CONTAINS, it is a range with what was typed in it; INSIDE, it lies in the range that was typed.
+    """
 
     entry: Entry
     matched: str | None
-    rank: int
+    rank: float
+    how: str = TEXT
 
 
 class Found(NamedTuple):
@@ -101,9 +111,45 @@ class Finder:
         if len(met) < limit:
             others, more = _meet(segments, needle)
             met |= others
-        hits = sorted((_hit(entry, needle) for entry in met.values()), key=_order)
+        hits = [_hit(entry, needle) for entry in met.values()]
+        wanted = parse_range(needle)
+        if wanted is not None:
+            known = {(hit.entry.type, hit.entry.name) for hit in hits}
+            inside, cut = self._inside(segments, wanted)
+            by_range = chain(self._containing(wanted), inside)
+            hits += [hit for hit in by_range if (hit.entry.type, hit.entry.name) not in known]
+            more |= cut
+        hits.sort(key=_order)
         best = [hit._replace(entry=self._placed(hit.entry)) for hit in hits[:limit]]
-        return Found(best, more or len(met) > limit, not self._whole)
+        return Found(best, more or len(hits) > limit, not self._whole)
+
+    def _containing(self, wanted: Range) -> list[Hit]:
+        """What contains a range: routes' destinations, nodes' ranges of pods; each once, by its narrowest."""
+        found: dict[tuple[str, str], Hit] = {}
+        bits = 8 * len(wanted.addr) + 2
+        for length, entry, field in chain(self._names.containing(wanted), self._routes.containing(wanted)):
+            hit = Hit(entry, field, 3 + (length + 1) / bits, CONTAINS)
+            known = found.get((entry.type, entry.name))
+            if known is None or known.rank < hit.rank:
+                found[entry.type, entry.name] = hit
+        return list(found.values())
+
+    def _inside(self, segments: list[Segment], wanted: Range) -> tuple[list[Hit], bool]:
+        """What has an address in a range, and whether there may be more."""
+        stem = wanted.stem()
+        if wanted.whole or not stem:
+            return [], not wanted.whole
+        needle = FIELD + stem
+        every = chain.from_iterable(segment.find(needle, segment.text.find(needle)) for segment in segments)
+        candidates = list(islice(every, MOST_INSIDE))
+        met: dict[int, Hit] = {}
+        for entry in candidates:
+            field = next((one for one in entry.fields if one.startswith(stem) and wanted.has(one)), None)
+            if field is not None:
+                met[id(entry)] = Hit(entry, field, 1, INSIDE)
+            if len(met) == MOST_RANKED:
+                break
+        return list(met.values()), len(met) == MOST_RANKED or len(candidates) == MOST_INSIDE
 
     def _placed(self, entry: Entry) -> Entry:
         if entry.of is None:
@@ -198,10 +244,8 @@ def normal(text: str) -> str:
     needle = " ".join(text.split()).lower()[:MAX_CHARS].replace(FIELD, "")
     if _MAC.fullmatch(needle):
         return needle.replace("-", ":")
-    try:
-        return format_ip(pack_ip(needle))
-    except ValueError:
-        return needle
+    found = parse_range(needle)
+    return needle if found is None else format_range(found)
 
 
 def _hit(entry: Entry, needle: str) -> Hit:
@@ -255,6 +299,7 @@ def as_json(found: Found) -> dict[str, Any]:
                 "where": one.entry.where,
                 "node": one.entry.node or None,
                 "matched": one.matched,
+                "how": one.how,
             }
             for one in found.hits
         ],

@@ -16,6 +16,7 @@ from netviz.core.model.netfilter import NFPROTO_NAMES, Body, ChainBody, NftChain
 from netviz.core.state.node import NetnsState
 from netviz.core.state.section import EMPTY
 from netviz.topology.nfttext import rule_text
+from netviz.topology.search.ranges import Prefixes, Range, parse_range
 from netviz.topology.search.segment import Entry, Segment
 
 K = TypeVar("K", bound=Hashable)
@@ -71,19 +72,39 @@ class Names(Buckets[str]):
     def __init__(self) -> None:
         super().__init__()
         self._entries: dict[str, Entry] = {}
+        self._ranges: Prefixes[tuple[str, str]] = Prefixes()
 
     def put(self, name: str, entry: Entry | None) -> None:
         """Take what a node is to be found by; None: it is gone."""
+        old = self._entries.get(name)
+        if old == entry:
+            return
+        for text, one in _ranges(old):
+            self._ranges.drop(*one, (name, text))
+        for text, one in _ranges(entry):
+            self._ranges.add(*one, (name, text))
         if entry is None:
-            self._entries.pop(name, None)
+            del self._entries[name]
             self.drop(name)
-        elif self._entries.get(name) != entry:
+        else:
             self._entries[name] = entry
             self.add(name)
+
+    def containing(self, wanted: Range) -> Iterator[tuple[int, Entry, str]]:
+        """Yield nodes of which a range of pods contains another: its length, the node, the range as text."""
+        for length, (name, text) in self._ranges.containing(wanted):
+            if (entry := self._entries.get(name)) is not None:
+                yield length, entry, text
 
     def entries(self, key: str) -> Iterable[Entry]:
         """The node's entry."""
         return (self._entries[key],)
+
+
+def _ranges(entry: Entry | None) -> Iterator[tuple[str, Range]]:
+    for text in entry.fields if entry is not None else ():
+        if "/" in text and (one := parse_range(text)) is not None:
+            yield text, one
 
 
 class Shared(Buckets[K]):
@@ -147,6 +168,26 @@ class Shared(Buckets[K]):
 class Routes(Shared[Any]):
     """The destinations of routes."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._prefixes: Prefixes[Any] = Prefixes()
+
+    def add(self, key: Any) -> None:
+        """Take a route in, by its prefix too."""
+        super().add(key)
+        self._prefixes.add(key[1], key[2], key)
+
+    def drop(self, key: Any) -> None:
+        """Take a route out."""
+        super().drop(key)
+        self._prefixes.drop(key[1], key[2], key)
+
+    def containing(self, wanted: Range) -> Iterator[tuple[int, Entry, None]]:
+        """Yield routes whose destination contains a range: its length, the route."""
+        for length, key in self._prefixes.containing(wanted):
+            for entry in self.entries(key):
+                yield length, entry, None
+
     def differences(
         self, old: NetnsState | None, new: NetnsState | None
     ) -> tuple[Iterable[Any], Iterable[Any]]:
@@ -161,7 +202,7 @@ class Routes(Shared[Any]):
 
     def entries(self, key: Any) -> Iterator[Entry]:
         """Its destination."""
-        root = self.roots.get(self.owner[key])
+        root = self.roots.get(self.owner.get(key, ""))
         route: Route | None = root.routes.get(key) if root is not None else None
         if route is not None and route.type in _ROUTE_TYPES:
             text = format_prefix(route.dst, route.dst_len) if route.dst_len else "default"
