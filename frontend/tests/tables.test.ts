@@ -44,6 +44,7 @@ test("a row is what the server named if all that it says is so", () => {
 test("what is seldom looked for is folded", () => {
   expect(isFolded({ table: "local", type: "local" })).toBe(true);
   expect(isFolded({ table: "main", type: "multicast" })).toBe(true);
+  expect(isFolded({ table: "main", type: "unicast", dst: "fe80::/64" })).toBe(true);
   expect(isFolded({ table: "main", type: "unicast" })).toBe(false);
   expect(isFolded({ table: "main", type: "blackhole" })).toBe(false);
 });

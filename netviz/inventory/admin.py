@@ -300,7 +300,6 @@ class ApiTokenAdmin(ModelAdmin[ApiToken]):
     search_fields = ("name", "user__username", "token_hint")
     list_select_related = ("user",)
     fields = ("user", "name", "scopes", "expires_at")
-    autocomplete_fields = ("user",)
     actions = ("revoke",)
 
     def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:

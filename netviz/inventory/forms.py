@@ -84,6 +84,14 @@ class ApiTokenForm(ModelForm[ApiToken]):
         model = ApiToken
         fields = ("user", "name", "scopes", "expires_at")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Name the two fields of the moment, which have one label."""
+        super().__init__(*args, **kwargs)
+        moment = self.fields["expires_at"].widget
+        if isinstance(moment, forms.MultiWidget):
+            for widget, part in zip(moment.widgets, ("date", "time"), strict=True):
+                widget.attrs["aria-label"] = f"Ends: {part}"
+
     def clean_expires_at(self) -> datetime | None:
         """Take a moment to come."""
         moment: datetime | None = self.cleaned_data["expires_at"]

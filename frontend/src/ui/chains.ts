@@ -52,12 +52,13 @@ export class Chains {
     const isOpen = isFound || (this.opened.get(id) ?? (chain.rules.length > 0 && chain.rules.length < 12));
     const siblings = all.filter((one) => one.family === chain.family && one.table === chain.table);
     const names = new Set(siblings.map((one) => one.chain));
+    const isCounted = chain.counts.some((one) => one !== null);
     const box = h(
       "details",
       { open: isOpen, id: anchorOf(id), "data-chain": id },
       h("summary", {}, h("b", {}, id), h("span", { class: "muted" }, `${hook} · ${many}`)),
       ...rules.map(({ text, number }) =>
-        this.rule(text, chain.counts[number] ?? null, jumpOf(text, names), chain),
+        this.rule(text, isCounted ? (chain.counts[number] ?? null) : undefined, jumpOf(text, names), chain),
       ),
       chain.counted_at !== null
         ? h("p", { class: "muted counted" }, `Counters as of ${timeOf(chain.counted_at)}.`)
@@ -67,9 +68,10 @@ export class Chains {
     return box;
   }
 
+  /** `count`: null of a rule without a counter, undefined where none of the chain's is known. */
   private rule(
     text: string,
-    count: [number, number] | null,
+    count: [number, number] | null | undefined,
     jump: ReturnType<typeof jumpOf>,
     chain: NftChain,
   ): HTMLElement {
@@ -87,20 +89,17 @@ export class Chains {
     return h(
       "div",
       { class: "code rule", "data-counted": count ? String(count[0]) : null },
-      count
-        ? h(
-            "span",
-            {
-              class: "counter",
-              title: `${count[0].toLocaleString("en")} packets, ${count[1].toLocaleString("en")} bytes`,
-            },
-            short(count[0]),
-          )
-        : h("span", { class: "counter none", title: "No counter is known" }, "–"),
+      count === undefined ? null : counter(count),
       code,
       copyButton(text),
     );
   }
+}
+
+function counter(count: [number, number] | null): HTMLElement {
+  if (!count) return h("span", { class: "counter none", title: "It has no counter" }, "–");
+  const [packets, bytes] = count.map((one) => one.toLocaleString("en"));
+  return h("span", { class: "counter", title: `${packets} packets, ${bytes} bytes` }, short(count[0]));
 }
 
 function openChain(from: HTMLElement, id: string): void {

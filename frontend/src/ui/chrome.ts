@@ -6,7 +6,7 @@ import { namespaceLabel } from "../layout/box.js";
 import type { Point } from "../layout/scene.js";
 import type { Target } from "../map/hit.js";
 import { linkFault } from "../map/picture.js";
-import { h, icon, setText } from "./dom.js";
+import { copyButton, h, icon, setText } from "./dom.js";
 import { loginHref } from "./errors.js";
 import { seconds } from "./names.js";
 
@@ -59,6 +59,7 @@ export class TopBar {
       "header",
       { class: "topbar" },
       this.podsButton,
+      h("h1", { class: "sr" }, "The pod network"),
       h("a", { href: "#/", class: "brand", "aria-label": "netviz, whole map" }, "netviz"),
       h("nav", { class: "views", "aria-label": "Views" }, ...Object.values(this.views)),
       h("span", { class: "spring" }),
@@ -195,10 +196,18 @@ export function mapHint(): { element: HTMLElement; say(text: string): void } {
 
 /** In place of an empty map: how a node gets onto it. */
 export function emptyNote(role: string): HTMLElement {
-  const enrol =
-    role === "administrator"
-      ? h("a", { href: "/admin/inventory/collector/add/" }, "Enrol a collector")
-      : "Ask an administrator to enrol a collector";
+  const isAdmin = role === "administrator";
+  const command = `.venv/bin/python -m agents run --server ${location.origin} --node "$(hostname)" --token-file netviz.token`;
+  const first = isAdmin
+    ? [
+        h("a", { href: "/admin/inventory/collector/add/" }, "Enrol a collector"),
+        ": its page shows the command to run, token and all. ",
+      ]
+    : [
+        "Ask an administrator to enrol a collector, and keep its token in the file ",
+        h("code", {}, "netviz.token"),
+        ".",
+      ];
   return h(
     "div",
     { class: "empty", "data-testid": "empty", hidden: true },
@@ -207,12 +216,24 @@ export function emptyNote(role: string): HTMLElement {
     h(
       "ol",
       {},
-      h("li", {}, enrol, " for the node and keep its token in a file."),
+      h("li", {}, ...first),
       h(
         "li",
         {},
-        "Run the collector on the node: ",
-        h("code", {}, `python -m agents run --server ${location.origin} --node NAME --token-file FILE`),
+        "Run it on the node, as root, in a checkout of netviz:",
+        h("div", { class: "code" }, h("code", {}, command), copyButton(command)),
+      ),
+      h(
+        "li",
+        {},
+        "If it runs and no node comes: ",
+        isAdmin
+          ? h(
+              "a",
+              { href: "/admin/inventory/collector/?status__exact=enrolled" },
+              "does it wait for approval?",
+            )
+          : "an administrator may have to approve it.",
       ),
     ),
     h("p", { class: "muted" }, "This page shows it without being loaded again."),

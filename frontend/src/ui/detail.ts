@@ -254,7 +254,7 @@ export class NetnsTables {
     });
   }
 
-  /** Routes by table, the main one first; those of own addresses and multicast folded, unless they are what is met. */
+  /** Routes by table, the main one first; those of own addresses, link-local and multicast ones folded, unless they are what is met. */
   private routes(shown: Tab, rows: Row[], detail: NetnsDetail): HTMLElement[] {
     const met = this.metOf(shown, detail);
     const folded = rows.filter((row) => isFolded(row) && !isAmong(row, met));
@@ -275,8 +275,12 @@ export class NetnsTables {
       h(
         "details",
         { class: "folded", open: isOpen },
-        h("summary", {}, `${folded.length} local and multicast ${folded.length === 1 ? "route" : "routes"}`),
-        this.table(shown, folded, "Local and multicast routes", detail),
+        h(
+          "summary",
+          {},
+          `${folded.length} local, link-local and multicast ${folded.length === 1 ? "route" : "routes"}`,
+        ),
+        this.table(shown, folded, "Local, link-local and multicast routes", detail),
       ),
     ];
   }

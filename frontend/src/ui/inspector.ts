@@ -19,6 +19,7 @@ import { note } from "./errors.js";
 import { heading } from "./heading.js";
 import { hostPods, kubeNode, namespaceOf, podFacts } from "./kubefacts.js";
 import { bytes, count, linkLink, netnsLink, netnsTitle, seconds, traceName } from "./names.js";
+import { nodeStates } from "./nodestates.js";
 import { Addresses, Departed } from "./places.js";
 
 export class Inspector implements Panel {
@@ -128,18 +129,7 @@ export class Inspector implements Panel {
       ),
       ...explanation("node"),
       this.actions(root, { type: "node", name: node.name }),
-      ...(node.connected
-        ? []
-        : [note("bad", `Its collector isn't connected; what is shown is ${seconds(node.age_s)} old.`)]),
-      ...(node.leaves_in_s !== null ? [note("bad", leaving(node.leaves_in_s))] : []),
-      ...(node.not_understood
-        ? [
-            note(
-              "bad",
-              `The server doesn't understand what its collector sent, so nothing of it is shown or checked: ${node.not_understood}`,
-            ),
-          ]
-        : []),
+      ...nodeStates(node, this.context.role),
       ...problemNotes(graph.problemsAt(node.name)),
       ...gapNotes(node.gaps),
       list([
@@ -355,11 +345,6 @@ export function problemNotes(problems: ProblemObj[]): HTMLElement[] {
     const href = formatRoute({ page: "problems", id: problem.id, list: "now" });
     return note(problem.severity === "error" ? "bad" : "warn", h("a", { href }, problem.headline));
   });
-}
-
-function leaving(seconds: number): string {
-  const when = seconds > 0 ? `in ${Math.round(seconds / 60)} min` : "now";
-  return `Its collector is revoked: what is shown leaves ${when}, unless one is approved again.`;
 }
 
 function gapNotes(gaps: Gap[]): HTMLElement[] {

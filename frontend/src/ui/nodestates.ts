@@ -1,0 +1,62 @@
+// What is wrong with what is known of a node, and what to do next: in words, and in commands that work as they stand.
+
+import type { NodeObj } from "../graph/model.js";
+import { codeLine } from "./detail.js";
+import { h } from "./dom.js";
+import { note } from "./errors.js";
+import { seconds } from "./names.js";
+
+export function nodeStates(node: NodeObj, role: string): HTMLElement[] {
+  const isAdmin = role === "administrator";
+  if (node.leaves_in_s !== null)
+    return [note("bad", leaving(node.leaves_in_s)), next(toCollectors(node, isAdmin))];
+  const parts: HTMLElement[] = [];
+  if (!node.connected)
+    parts.push(
+      note("bad", `Its collector isn't connected; what is shown is ${seconds(node.age_s)} old.`),
+      next(
+        h(
+          "span",
+          {},
+          "On ",
+          h("b", {}, node.name),
+          ": does it run, and does it reach the server? Its log says why it was refused.",
+        ),
+      ),
+      codeLine("pgrep -af 'agents run'"),
+      codeLine(`curl -sS -o /dev/null -w '%{http_code}\\n' ${location.origin}/healthz`),
+      next(toCollectors(node, isAdmin)),
+    );
+  if (node.not_understood !== null)
+    parts.push(
+      note(
+        "bad",
+        `The server doesn't understand what its collector sent, so nothing of it is shown or checked: ${node.not_understood}`,
+      ),
+      next(
+        h(
+          "span",
+          {},
+          "Its collector may be of another version than the server. The server’s log has the details.",
+        ),
+      ),
+    );
+  return parts;
+}
+
+function leaving(seconds: number): string {
+  const when = seconds > 0 ? `in ${Math.round(seconds / 60)} min` : "now";
+  return `Its collector is revoked: what is shown leaves ${when}, unless one is approved again.`;
+}
+
+/** Where it is approved, or who can do that. */
+function toCollectors(node: NodeObj, isAdmin: boolean): HTMLElement {
+  const href = `/admin/inventory/collector/?q=${encodeURIComponent(node.name)}`;
+  return isAdmin
+    ? h("a", { href }, "Its collectors: approved, waiting or revoked")
+    : h("span", {}, "An administrator sees whether its collector is approved, waits or is revoked.");
+}
+
+function next(what: HTMLElement): HTMLElement {
+  return h("p", { class: "next" }, what);
+}
