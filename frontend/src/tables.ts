@@ -59,11 +59,10 @@ export function isLookedUp(typed: string): boolean {
   return MAC.test(text) || (ADDRESS.test(text) && !/^[0-9a-f]{1,4}:?$/i.test(text));
 }
 
-/** Routes that one seldom looks for: those of the namespace's own addresses and of multicast. */
+/** Routes that one seldom looks for: those of the namespace's own addresses, of links' own ones, and of multicast. */
 export function isFolded(route: Row): boolean {
-  return (
-    route.table === "local" || ["local", "broadcast", "multicast", "anycast"].includes(String(route.type))
-  );
+  if (route.table === "local" || route.dst === "fe80::/64") return true;
+  return ["local", "broadcast", "multicast", "anycast"].includes(String(route.type));
 }
 
 const JUMP = /(?:\b(?:jump|goto)|(?:^|\s)-[jg])\s+(?=(\S+))/;
