@@ -45,13 +45,22 @@ from netviz.core.state.objects import OBJECT_SECTIONS, Objects, cluster_source
 from netviz.core.state.section import Section
 from tests.bench.machine import Figure, rss_bytes
 from tests.bench.path_states import Chains
-from tests.bench.scale import NODES, PODS, build, node_addr, pod_addr
+from tests.bench.scale import NODES, PODS, build, mac_of, node_addr, pod_addr
 from tests.core.sim.nft import JUMP, OUTPUT, PREROUTING, daddr, dnat, dport, e, l4proto, verdict
 
 SERVICES, ENDS, POLICIES, BEHIND = 10_000, 5, 2_000, 20
 NAMESPACES = 100
 PORT = 80
 DEFAULT = Route(254, bytes(4), 0, nexthops=(Nexthop(2, bytes((172, 16, 255, 254))),))
+
+
+def neighbours() -> Section[Any, Any]:
+    """All nodes' addresses with their MAC addresses, as each node knows them."""
+    every = (Neigh(2, node_addr(n), mac_of(2, n, 0), NUD_REACHABLE) for n in range(NODES))
+    return Section((one.key, one) for one in every)
+
+
+NEIGHBOURS = neighbours()
 
 
 def service_addr(number: int) -> bytes:
@@ -165,14 +174,16 @@ def _statistic(left: int) -> bytes:
 
 
 def with_chains(node: NodeState, made: Section[Any, Any]) -> NodeState:
-    """A node with these chains and a default route; its pods know the gateway's MAC address, as pods that talk do."""
+    """A node with these chains and a default route. Pods know the gateway's MAC address, nodes each other's, as those that talk do."""
     root = node.root
     assert root is not None
     bridge = root.links[3]
     gateway = next(one.addr for one in root.addrs.values() if one.ifindex == bridge.ifindex)
     known = Section({(2, gateway, False): Neigh(2, gateway, bridge.mac, state=NUD_REACHABLE)})
     netns = {
-        key: msgspec.structs.replace(ns, nft_chains=made, routes={**ns.routes, DEFAULT.key: DEFAULT})
+        key: msgspec.structs.replace(
+            ns, nft_chains=made, neighs=NEIGHBOURS, routes={**ns.routes, DEFAULT.key: DEFAULT}
+        )
         if ns.netns.root
         else msgspec.structs.replace(ns, neighs=known)
         for key, ns in node.netns.items()

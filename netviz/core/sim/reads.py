@@ -103,7 +103,7 @@ class Reads:
             space for node in self._view.nodes.views() for space in node.netns.views() if space.key == ns
         ]
         return all(
-            _alike(_without_handles(was), _without_handles(now))
+            _alike(was, now) or _alike(_without_handles(was), _without_handles(now))
             for space in spaces
             for _, was, now in _of_sections(space, other, bodies, sections)
         )

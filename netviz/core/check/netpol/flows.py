@@ -47,7 +47,7 @@ def ports_named(policies: Iterable[NetworkPolicy | ClusterPolicy], pods: list[Po
                     found[port.protocol, int(port.port)] = None
                 elif port.port:
                     names.add((port.port, port.protocol))
-    for one in pods:
+    for one in pods if names else ():
         for own in one.pod.ports:
             if (own.name, own.protocol) in names:
                 found[own.protocol, own.port] = None

@@ -21,6 +21,7 @@ from netviz.core.state.pods import joined
 TCP = 6
 # What looking at a node and at a pod takes, about, in milliseconds.
 NODE_MS, POD_MS = 0.05, 0.1
+MAX_NUMBERS = 200_000  # of what was seen in states that are gone, too
 POLICY_SECTIONS = ("network_policies", "cluster_policies", "kube_namespaces", "kube_nodes")
 
 
@@ -87,6 +88,8 @@ class Pods:
                 objects.kube_nodes,
             )
             yield POD_MS * (1 + len(objects.network_policies) + len(objects.cluster_policies))
+        if len(self._numbers) > MAX_NUMBERS:
+            self._nodes, self._numbers = {}, {}
         sets = yield from self.said.follow(cluster)
         found: list[Pod] = []
         nodes: dict[str, _Seen] = {}

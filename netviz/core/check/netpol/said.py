@@ -8,7 +8,8 @@ address. Comments and counters say nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Hashable, Iterable, Mapping
+from collections.abc import Collection, Generator, Hashable, Mapping
+from functools import cached_property
 from typing import Any
 
 from netviz.core.check.paths.rulesets import BodyFacts, RuleFacts, facts_of, rule_form
@@ -31,6 +32,7 @@ class Bodies:
         self._facts: dict[bytes, BodyFacts] = {}
         self._rules: dict[bytes, RuleFacts] = {}
         self._members: dict[bytes, dict[bytes, list[Hashable]]] = {}
+        self._kept = 0
 
     def facts(self, digest: bytes, bodies: Mapping[bytes, Body]) -> BodyFacts | None:
         """Look a body over, once; None where it isn't in the state."""
@@ -50,11 +52,13 @@ class Bodies:
                     found.setdefault(low, []).append(what)
         return found
 
-    def keep(self, digests: Iterable[bytes]) -> None:
-        """Forget bodies that nobody has any more."""
-        for known in (self._facts, self._members):
-            for digest in known.keys() - digests:
-                del known[digest]
+    def keep(self, digests: Collection[bytes]) -> None:
+        """Forget bodies that nobody has any more, once there are many."""
+        if len(self._facts) > 2 * self._kept + 1000:
+            for known in (self._facts, self._members):
+                for digest in [digest for digest in known if digest not in digests]:
+                    del known[digest]
+            self._kept, self._rules = len(self._facts), {}
 
 
 # Address -> the sets that have it, each with what stands beside it.
@@ -92,7 +96,7 @@ class Said:
                     found[addr].add((name, key, digest, tuple(what)))
                 yield LOOK_MS * len(members)
             self._made_of, self._sets = sets, {addr: frozenset(one) for addr, one in found.items()}
-            self._known.keep(cluster.bodies.keys())
+        self._known.keep(cluster.bodies.keys())
         return self._sets
 
     def of_node(self, node: NodeState, bodies: Mapping[bytes, Body]) -> Mapping[NetnsKey, Hashable]:
@@ -105,23 +109,27 @@ class _NodeRules:
 
     def __init__(self, node: NodeState, bodies: Mapping[bytes, Body], known: Bodies) -> None:
         self._bodies, self._known = bodies, known
-        self._root = node.root
-        self._pods: dict[bytes, NetnsKey] = {}
-        for key, ns in node.netns.items():
+        self._node = node
+
+    @cached_property
+    def _pods(self) -> dict[bytes, NetnsKey]:
+        """The pods by their addresses, and by the names of their links on the node."""
+        found: dict[bytes, NetnsKey] = {}
+        for key, ns in self._node.netns.items():
             if ns.netns.pod is not None and not ns.netns.root:
-                self._pods |= dict.fromkeys(usable_addrs(ns), key)
-        wiring = Wiring(node)
-        for pairs in wiring.pairs_of.values():
-            for pair in pairs:
-                self._pods[pair.host.ifname.encode()] = pair.ns.key
+                found |= dict.fromkeys(usable_addrs(ns), key)
+        for pair in Wiring(self._node).pairs.values():
+            found[pair.host.ifname.encode()] = pair.ns.key
+        return found
 
     def said(self) -> dict[NetnsKey, Hashable]:
         """What is said of each pod that a rule names."""
         found: dict[NetnsKey, list[Hashable]] = defaultdict(list)
-        if self._root is None:
+        root = self._node.root
+        if root is None:
             return {}
         for section in ("nft_chains", "xt_chains"):
-            chains: Mapping[Any, NftChain] = getattr(self._root, section)
+            chains: Mapping[Any, NftChain] = getattr(root, section)
             todo = [one for one in chains.values() if one.hook is not None and one.type == "filter"]
             seen = {one.key for one in todo}
             while todo:
