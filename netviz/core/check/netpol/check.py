@@ -90,7 +90,7 @@ class PoliciesCheck(SlicedCheck):
             yield PAIRS_MS * len(pods)
             told: list[tuple[Try, Seen]] = []
             for one in islice(every, MAX_TRIES):
-                seen = yield from self._see(cluster, _flow_of(one), before)
+                seen = yield from self._see(cluster, flow_of(one), before)
                 found.judged += 1
                 if seen.what == "unknown":
                     found.unknown[seen.rule] = None
@@ -106,11 +106,7 @@ class PoliciesCheck(SlicedCheck):
     ) -> Generator[float, None, Seen]:
         known = before.get(flow)
         if known is None or not known[1].hold(cluster):
-            recording = Recording(cluster)
-            seen = seen_in(
-                [branch.forward for branch in simulate(recording.cluster, flow, MAX_MOVES).branches]
-            )
-            known = seen, recording.reads()
+            known = see(cluster, flow)
             yield TRACE_MS
         self._known[flow] = known
         return known[0]
@@ -120,6 +116,13 @@ def is_unlisted(state: NodeState) -> bool:
     """Tell whether nobody said what policies for the whole cluster there are, or that there is no such API."""
     status = state.status.get("cluster_policies")
     return status is None or status.reason.startswith("no list")
+
+
+def see(cluster: ClusterState, flow: Flow) -> tuple[Seen, Reads]:
+    """Find out by tracing what becomes of a flow; with what was read for that."""
+    recording = Recording(cluster)
+    paths = [branch.forward for branch in simulate(recording.cluster, flow, MAX_MOVES).branches]
+    return seen_in(paths), recording.reads()
 
 
 def seen_in(paths: Iterable[Path]) -> Seen:
@@ -259,7 +262,7 @@ class Teller:
                 *(Command(nodes[0], "", f"kubectl describe {_object(policy)}") for policy in shown[:1]),
             ),
             also=also,
-            flow=_flow_of(one),
+            flow=flow_of(one),
             rests_on=(
                 *((name, section) for name in nodes for section in RULES),
                 *((self._source, section) for section in NEEDS),
@@ -333,7 +336,8 @@ def _name(one: Try, sends: bool) -> str:
     return "/".join((one.source if sends else one.target).pod.key)
 
 
-def _flow_of(one: Try) -> Flow:
+def flow_of(one: Try) -> Flow:
+    """The flow that is traced to try it."""
     source, target = one.source.party.addr, one.target.party.addr
     return Flow(one.source.netns, source, target, PROTOCOLS[one.protocol], SPORT, one.port)
 

@@ -11,12 +11,12 @@ alike, with everybody; then each kind on each node, those of few nodes first, wi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from netviz.core.check.netpol.pods import Kind, Pod
 from netviz.core.intent.policies import Decision, Policies
-from netviz.core.model.kubernetes import ClusterPolicy, NetworkPolicy
+from netviz.core.model.kubernetes import ClusterPolicy, NetworkPolicy, ObjectKey
 
 # No rule names it by itself.
 ANY_PORT = 47809
@@ -54,10 +54,17 @@ def ports_named(policies: Iterable[NetworkPolicy | ClusterPolicy], pods: list[Po
     return [*sorted(found)[:MAX_PORTS], ("TCP", ANY_PORT)]
 
 
-def tries(policies: Policies, pods: list[Pod], ports: list[tuple[str, int]]) -> Iterator[Try]:
-    """Yield the flows, in order, as they are asked for."""
+def tries(
+    policies: Policies,
+    pods: list[Pod],
+    ports: list[tuple[str, int]],
+    of: Collection[ObjectKey] | None = None,
+) -> Iterator[Try]:
+    """Yield the flows, in order, as they are asked for; with `of`, those alone of which one end is one of these pods."""
     tried = set()
     for one, other in _pairs(pods):
+        if of is not None and one.pod.key not in of and other.pod.key not in of:
+            continue
         for source, target in ((other, one), (one, other)):
             ends = source.netns, target.netns, source.family
             if source.netns != target.netns and ends not in tried:

@@ -107,6 +107,16 @@ class Pods:
         self._nodes = nodes
         return found
 
+    def now(self, cluster: ClusterState, objects: Objects) -> list[Pod]:
+        """Take in a state at once; returns its pods."""
+        job = self.follow(cluster, objects)
+        while True:
+            try:
+                next(job)
+            except StopIteration as end:
+                found: list[Pod] = end.value
+                return found
+
     def _of_node(
         self, node: NodeState, cluster: ClusterState, objects: Objects, sets: SetsSay
     ) -> Iterator[Pod]:
