@@ -23,6 +23,7 @@ from lab.reality import Outcome, Probe, send_all
 from netviz.core.check.netpol.check import PoliciesCheck, seen_in
 from netviz.core.check.problem import Problem
 from netviz.core.intent.policies import Decision, Party, Policies
+from netviz.core.model.addr import format_ip
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition
 from netviz.core.sim.walk import simulate
@@ -137,8 +138,13 @@ def random_probes(pick: Random, cluster: Cluster, count: int) -> list[Probe]:
     return list(found)
 
 
-def hold(cluster: Cluster, made: list[Json], probes: list[Probe]) -> tuple[list[Held], list[Problem]]:
-    """Apply policies, hold flows against them, and return the policy check's problems too; the policies go again."""
+def hold(
+    cluster: Cluster, made: list[Json], probes: list[Probe]
+) -> tuple[list[Held], list[Problem], list[Problem]]:
+    """Apply policies, hold flows against them; the policies go again.
+
+    Returns what was held, the policy check's problems, and those of them that a packet of their flow shows not to be so.
+    """
     cluster.apply(made)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -148,10 +154,22 @@ def hold(cluster: Cluster, made: list[Json], probes: list[Probe]) -> tuple[list[
             if not one.agrees:
                 (again,) = send_all(cluster, [one.probe], timeout_s=PATIENCE_S)
                 held[number] = _held(cluster, state, again)
+        problems = judged(state)
+        return held, problems, [one for one in problems if not is_so(cluster, one)]
     finally:
         for one in made:
             cluster.delete("networkpolicy", one["metadata"]["name"])
-    return held, judged(state)
+
+
+def is_so(cluster: Cluster, problem: Problem) -> bool:
+    """Send a packet of a problem's flow: what is told to be refused doesn't come, all else does."""
+    flow = problem.flow
+    assert flow is not None
+    names = {pod.address(family): name for name, pod in cluster.pods.items() for family in (4, 6)}
+    proto, family = {6: "tcp", 17: "udp"}[flow.proto], 4 if len(flow.src) == 4 else 6
+    src, dst = names[format_ip(flow.src)], names[format_ip(flow.dst)]
+    (outcome,) = send_all(cluster, [Probe(src, dst, proto, flow.dport, family=family)], timeout_s=PATIENCE_S)
+    return outcome.arrived is (problem.kind != "policy-allowed-dropped")
 
 
 def judged(state: ClusterState) -> list[Problem]:

@@ -114,3 +114,22 @@ def test_rules_that_are_not_known_whole_are_unknown() -> None:
     assert result is not None
     assert "no permission" in result.reason or "nft_chains" in result.reason
     assert news(check) == []
+
+
+def test_what_ebpf_decides_is_unknown_and_not_fine() -> None:
+    """A program stands at each pod's link of n2, as an agent's would that enforces in eBPF."""
+    node = recorded().nodes["n2"]
+    root = node.root
+    assert root is not None
+    links = {
+        key: msgspec.structs.replace(link, tc=("clsact",)) if link.kind == "veth" else link
+        for key, link in root.links.items()
+    }
+    changed = msgspec.structs.replace(
+        node, netns={**node.netns, root.key: msgspec.structs.replace(root, links=links)}
+    )
+    check = judged(ClusterState({**recorded().nodes, "n2": changed}, recorded().bodies, recorded().clusters))
+    result = check.result()
+    assert result is not None
+    assert "clsact" in result.reason
+    assert news(check) == []
