@@ -1,7 +1,7 @@
 """Kubernetes' objects held against 5,000 nodes with 30 pods each, on one core: 10,000 services, 2,000 policies, 150,000 pods.
 
-The cluster is that of `scale`. Every node has kube-proxy's chains (iptables) for all services, which it shares with the others,
-as equal content is shared in the server; each service has five of the pods as endpoints. Policies, each for the pods of a
+The cluster is that of `scale`. Every node has kube-proxy's chains (iptables) for all services; here they are one object for all
+nodes, which a server holds for each of them. Each service has five of the pods as endpoints. Policies, each for the pods of a
 service from those of another one, are enforced by nobody. "Cold" is from the API's lists and the nodes' states to the end of
 the first check; the change is one EndpointSlice that loses an endpoint, of which 20 nodes' rules don't know yet.
 Times are of the processor: one thread does the work.
