@@ -4,7 +4,8 @@
 
 Random flows between pods, nodes, services and the outside; with `--faults`, every fault of the lab by one flow that it
 certainly affects: the observed end is the predicted one. With `--kills`, collectors killed while they observe: nothing is
-left. With `--busy`, flows of two users at once, amid 50 changes and 10,000 other packets a second. What it finds is written to docs/proofs/observed.md.
+left. With `--busy`, flows amid up to 50 changes and 10,000 other packets a second, three asked for at once. What it finds is
+written to docs/proofs/observed.md.
 """
 
 from __future__ import annotations
@@ -250,7 +251,7 @@ print(round(sent / (time.monotonic() - began)))
 
 
 def prove_busy(cluster: Cluster, asker: Asker, flows: int, choose: random.Random) -> tuple[str, list[str]]:
-    """Observe flows of two users while the cluster changes and other packets pass; a partial answer says what is missing."""
+    """Observe flows, three asked for at once, while the cluster changes and other packets pass; a partial answer is none that is wrong."""
     pods, halt = list(cluster.pods), threading.Event()
     tally, reports = Tally(), list[ChurnReport]()
     source, sink = pods[0], cluster.address_of(pods[-1], 4)
@@ -349,7 +350,7 @@ def main() -> int:
             wrong += [f"{kind}: {one}" for one in tally.wrong]
             if args.busy:
                 said, differing = prove_busy(cluster, asker, args.busy, choose)
-                rows.append((kind, f"{args.busy} flows of two users, busy", said))
+                rows.append((kind, f"{args.busy} flows, three at once, busy", said))
                 wrong += [f"{kind}: busy: {one}" for one in differing]
                 print(*rows[-1], *differing, sep="\n  ", file=sys.stderr, flush=True)
             if args.kills:

@@ -211,7 +211,7 @@ def _path(
     freed = [one for one in seen.joined.freed if one.after is None or one.after.frame.kind in kinds]
     last = path.hops[-1].steps[-1]
     if path.disposition is Disposition.DROPPED:
-        by_seq[last.seq] = _dropped(last, reason, freed, laid, seen)
+        by_seq[last.seq] = _dropped(last, reason, freed, laid, seen, naming(path.hops[-1].netns))
     else:
         extra += [Extra(after, one.after, one.event) for one in freed if _contradicts(path, one)]
     said = [event for event in seen.rules if event.frame.kind in kinds]
@@ -313,14 +313,22 @@ def _is_known(packet: Packet, port: int) -> bool:
     return not port or inner.proto != IPPROTO_UDP or port in (inner.sport, inner.dport)
 
 
-def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, seen: Seen) -> Match:
+def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, seen: Seen, place: str) -> Match:
     """Lay the frees of a packet beside the step that is predicted to drop it; else what the sender was told.
 
     A system call that fails frees no packet: there is none yet.
     """
     watched = seen.watched
     seen_last = laid.before_drop or next((r.sighting for r in reversed(laid.rows) if r.sighting), None)
-    mine = [one for one in freed if one.after is seen_last or one.after is None]
+    here = Crossing(place, step.dev, False)
+    refused = [
+        one for one in laid.aside if one.stray and one.crossing == here
+    ]  # for another MAC, as predicted
+    mine = [
+        one
+        for one in freed
+        if one.after is None or one.after is seen_last or any(one.after is other for other in refused)
+    ]
     certain = next((one for one in mine if one.join != AMBIGUOUS), None)
     if certain is not None:
         said = certain.event.reason

@@ -9,13 +9,13 @@ from netviz.core.model.addr import pack_ip
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.evidence import Evidence, Kernel, Source, judge
-from netviz.core.observe.kept import Kept
+from netviz.core.observe.kept import Kept, load_kept
 from netviz.core.observe.match import Match, Observation
 from netviz.core.observe.sighting import Tracked
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState, NetnsState
-from tests.live.observed_cases import CASES, read_recorded
+from tests.live.observed_cases import CASES, DIRECTORY, read_recorded
 
 # Steps that could be seen, by device, with what nftables said, and the status.
 CROSSED = ["eth0 agree", "veth1 agree", "veth2 agree", "eth0 agree"]
@@ -273,6 +273,18 @@ def test_the_entry_shows_the_translation(name: str, address: str, action: str) -
         assert (match.by == "conntrack event") == (expected is not None)
         if expected is not None:
             assert (match.status, match.why.partition(":")[0]) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["frame-for-another-mac", "vxlan-without-an-entry", "error-through-a-tunnel"]
+)
+def test_what_differed_once_agrees(name: str) -> None:
+    """Observations of the lab's faults that differed when they were made, as the server kept them."""
+    kept = load_kept((DIRECTORY / "lab" / f"{name}.nvz").read_bytes())
+    trace, observation = kept.judged()
+    assert trace.disposition is Disposition.DROPPED
+    assert observation.nearest.contradictions == 0
+    assert observation.nearest.forward.matches[-1].status == "agree"
 
 
 def test_lost_events_prove_nothing() -> None:
