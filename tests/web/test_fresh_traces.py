@@ -126,7 +126,7 @@ def test_what_the_deciding_rule_counted_is_shown_and_watched(
 ) -> None:
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(looks, "_told", looks._Told())
-    monkeypatch.setattr(looks, "tell", lambda _group, message: told.append(message))
+    monkeypatch.setattr(looks, "publish", lambda _group, message: told.append(message))
     net, made = textbook(3)
     rules = chain(
         made["node-1"], "forward", (*daddr("10.1.2.11"), e("counter"), verdict(ACCEPT)), hook=FORWARD
