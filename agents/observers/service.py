@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing, suppress
 
 from agents.collectors.base import NetnsHandle
+from agents.observers.capture import Capturing
 from agents.observers.dropwatch import DropWatch
 from agents.observers.observer import TURN_S, Observer
 from agents.source import Say
 from netviz.core.observe.orders import (
+    Capture,
     Finish,
     News,
     Order,
@@ -63,7 +65,7 @@ class Observers:
             return
         before = self._running
         running = before if before is not None and not before.over else None
-        if isinstance(order, Prepare | WatchDrops):
+        if isinstance(order, Prepare | WatchDrops | Capture):
             if running is not None:
                 self._report(ident, Refused("another observation is under way on this node"))
                 return
@@ -97,7 +99,7 @@ class _Running:
         node: str,
         ident: str,
         handles: list[NetnsHandle],
-        order: Prepare | WatchDrops,
+        order: Prepare | WatchDrops | Capture,
         report: Callable[[str, Report], None],
         before: _Running | None,
     ) -> None:
@@ -128,7 +130,7 @@ class _Running:
         """Wait for the end."""
         self._thread.join(timeout_s)
 
-    def _run(self, node: str, handles: list[NetnsHandle], order: Prepare | WatchDrops) -> None:
+    def _run(self, node: str, handles: list[NetnsHandle], order: Prepare | WatchDrops | Capture) -> None:
         if self._before is not None:
             self._before.join(STOP_S)
             self._before = None
@@ -138,7 +140,11 @@ class _Running:
                 stack.callback(os.close, self._wake)
                 for ns in handles:
                     stack.callback(ns.close)
-                if isinstance(order, WatchDrops):
+                if isinstance(order, Capture):
+                    capturing = stack.enter_context(closing(Capturing(node, handles, order)))
+                    capturing.wake_by(self._wake)
+                    self._capture(capturing, limit)
+                elif isinstance(order, WatchDrops):
                     drops = stack.enter_context(closing(DropWatch(node, handles, order)))
                     drops.wake_by(self._wake)
                     self._watch_drops(drops, limit)
@@ -196,4 +202,22 @@ class _Running:
             if is_more and time.monotonic() >= said + LOOK_S:
                 said, is_more = time.monotonic(), False
                 self._say(drops.report())
+        self._say(Refused(NOT_ENDED), last=True)
+
+    def _capture(self, capturing: Capturing, limit: float) -> None:
+        """Capture until told to end, or a bound is reached; say at first what is captured at."""
+        self._say(capturing.read(0))
+        while time.monotonic() < limit:
+            found = capturing.read(TURN_S * 10)
+            if found.packets:
+                self._say(found)
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+            while not self._orders.empty():
+                if isinstance(self._orders.get(), Finish):
+                    self._say(capturing.read(0, over=True), last=True)
+                return
+            if found.full:
+                self._say(capturing.read(0, over=True), last=True)
+                return
         self._say(Refused(NOT_ENDED), last=True)

@@ -3,6 +3,7 @@
 import type { Found } from "./find/hits.js";
 import type { Gap, ProblemObj } from "./graph/model.js";
 import type { ServiceDetail } from "./kube.js";
+import type { CaptureRequest, CaptureRun } from "./trace/captures.js";
 import type { DropRun } from "./trace/drops.js";
 import { podText } from "./trace/format.js";
 import type { ObservationRun, Trace, TraceRequest, TraceRun } from "./trace/types.js";
@@ -229,6 +230,20 @@ export class Api {
   /** Have a node's, or a pod's, drops watched. */
   watchDrops(of: string, seconds: number): Promise<DropRun> {
     return this.post("/api/drops", { of, seconds });
+  }
+
+  startCapture(request: CaptureRequest): Promise<CaptureRun> {
+    return this.post("/api/captures", request);
+  }
+
+  /** Stop a capture that runs. */
+  async stopCapture(id: string): Promise<void> {
+    const response = await fetch(`/api/captures/${encodeURIComponent(id)}`, {
+      method: "DELETE",
+      credentials: "same-origin",
+      headers: { "X-CSRFToken": this.csrf },
+    }).catch(() => null);
+    if (!response?.ok) throw new ApiError(refusalText(response?.status ?? 0, ""), response?.status ?? 0);
   }
 
   /** Report an observation from now to its end: by socket, and by asking where that is cut. Returns a stop. */

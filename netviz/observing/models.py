@@ -31,6 +31,7 @@ class Observation(models.Model):
 
         PROBE = "probe", "probe"
         DROPS = "drops", "drop watch"
+        CAPTURE = "capture", "capture"
 
     kind = models.CharField(max_length=8, choices=Kind, default=Kind.PROBE)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -47,6 +48,7 @@ class Observation(models.Model):
     kept = models.BinaryField(null=True, help_text="where it differs: states and what was seen, as a file")
     kept_bytes = models.PositiveIntegerField(default=0)
     error = models.TextField(blank=True)
+    stopping = models.BooleanField(default=False, help_text="somebody wants it to end now")
     version = models.PositiveIntegerField(default=0, help_text="counts what was written of it")
     created_at = models.DateTimeField(auto_now_add=True)
     started_at = models.DateTimeField(null=True)
@@ -85,3 +87,18 @@ class Observation(models.Model):
             "headline": self.headline or None,
             "file": f"/api/observations/{self.pk}/file" if self.kept_bytes else None,
         }
+
+
+class CapturePart(models.Model):
+    """A part of a capture's file, in their order."""
+
+    observation = models.ForeignKey(Observation, on_delete=models.CASCADE, related_name="parts")
+    seq = models.PositiveIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        ordering = ["observation", "seq"]
+        constraints = [models.UniqueConstraint(fields=["observation", "seq"], name="capture_part")]
+
+    def __str__(self) -> str:
+        return f"part {self.seq} of capture {self.observation_id}"

@@ -9,7 +9,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from netviz.inventory import audit
-from netviz.observing import drops, running
+from netviz.observing import captures, drops, running
+from netviz.observing.captures import CaptureRequest
 from netviz.observing.drops import DropRequest
 from netviz.observing.models import Observation
 from netviz.observing.queue import LEASE, end_lapsed, unfinished
@@ -51,6 +52,17 @@ def watch_drops(user: Any, request: DropRequest, posted: dict[str, Any]) -> Obse
     made = Observation(kind=Observation.Kind.DROPS, source=request.target, nodes=nodes)
     _queue(user, made, posted)
     drops.begin(made.pk, request)
+    return Observation.objects.select_related("user").get(pk=made.pk)
+
+
+def capture(user: Any, request: CaptureRequest) -> Observation:
+    """Queue a capture; it begins at once when nobody watches its nodes. Raises: as `start`."""
+    _check_switch()
+    plan = captures.plan_of(request, live())
+    made = Observation(kind=Observation.Kind.CAPTURE, source=plan.title[:300], nodes=plan.nodes)
+    _queue(user, made, dict(captures.posted_of(request)))
+    captures.delete_old()
+    captures.begin(made.pk, request)
     return Observation.objects.select_related("user").get(pk=made.pk)
 
 

@@ -11,9 +11,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from netviz.core.model.ids import NetnsKey
 from netviz.core.plain import plain
 from netviz.ingest.looks import look_into
+from netviz.inventory import audit
 from netviz.inventory.access import OBSERVE, READ, require_scope
 from netviz.inventory.answers import methods, refuse
-from netviz.observing import drops, service
+from netviz.observing import captures, drops, service
 from netviz.observing.connections import connections_json
 from netviz.observing.models import Observation
 from netviz.observing.queue import shown
@@ -82,6 +83,34 @@ def drop_watch(request: HttpRequest) -> HttpResponseBase:
 def _watch_drops(request: HttpRequest) -> Observation:
     wish = drops.parse_request(request.body)
     return service.watch_drops(request.user, wish, msgspec.to_builtins(wish))
+
+
+@methods("POST")
+@require_scope(OBSERVE)
+def new_capture(request: HttpRequest) -> HttpResponseBase:
+    """Begin to capture, or queue that; it is followed as any observation."""
+    return _begun(lambda: service.capture(request.user, captures.parse_request(request.body)))
+
+
+@methods("GET", "DELETE")
+@require_scope(OBSERVE)
+def capture(request: HttpRequest, observation_id: str) -> HttpResponseBase:
+    """Answer with a capture's file, as far as it is there; DELETE stops it, or removes the file."""
+    found = find(observation_id)
+    if found is None or found.kind != Observation.Kind.CAPTURE:
+        return refuse(404, f"there is no capture {observation_id}")
+    if request.method == "DELETE":
+        captures.stop(found)
+        audit.record("capture.stop", found, id=str(found.pk))
+        return HttpResponse(status=204)
+    data = captures.file_of(found)
+    if data is None:
+        return refuse(404, f"there is no file of capture {observation_id}: it is kept for a day")
+    if request.method == "GET":
+        audit.record("capture.download", found, id=str(found.pk))
+    response = HttpResponse(data, content_type="application/x-pcapng")
+    response["Content-Disposition"] = f'attachment; filename="capture-{found.pk}.pcapng"'
+    return response
 
 
 def _begun(begin: Callable[[], Observation]) -> HttpResponseBase:

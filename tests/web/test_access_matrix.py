@@ -221,6 +221,8 @@ MATRIX = {
     "api/nodes/<str:name>/state": READ,
     "api/traces": Line(scope("read"), scope("trace")),
     "api/traces/<str:trace_id>": READ,
+    "api/captures": Line(wrong_method, scope("observe")),
+    "api/captures/<str:observation_id>": Line(scope("observe"), wrong_method),
     "api/drops": Line(wrong_method, scope("observe")),
     "api/observations": Line(scope("read"), scope("observe")),
     "api/observations/<str:observation_id>": READ,

@@ -9,6 +9,7 @@ import type { Target } from "../map/hit.js";
 import { linkFault } from "../map/picture.js";
 import { formatRoute, type TablesView, targetHref } from "../route.js";
 import type { Sorting } from "../tables.js";
+import { CapturePart } from "./capturepart.js";
 import { ConnectionsPart } from "./connections.js";
 import { type Context, type Panel, VIEWER_REASON } from "./context.js";
 import { dataTable } from "./datatable.js";
@@ -28,6 +29,7 @@ export class Inspector implements Panel {
   private readonly counters = h("div");
   private readonly connections: ConnectionsPart | null;
   private readonly drops: DropsPart | null;
+  private readonly capture: CapturePart | null;
   private shown = "";
   private view: TablesView | undefined;
   private tables: NetnsTables | null = null;
@@ -45,7 +47,10 @@ export class Inspector implements Panel {
     this.connections = target.type === "pod" ? new ConnectionsPart(context, target.key) : null;
     this.drops = watchable ? new DropsPart(context, watchable) : null;
     this.element.append(this.facts, this.counters);
-    for (const part of [this.connections, this.drops]) if (part) this.element.append(part.element);
+    this.capture =
+      target.type === "link" ? new CapturePart(context, () => ({ link: target.key }), "Capture") : null;
+    for (const part of [this.connections, this.drops, this.capture])
+      if (part) this.element.append(part.element);
     this.update();
   }
 
@@ -71,6 +76,7 @@ export class Inspector implements Panel {
     this.tables?.dispose();
     this.connections?.dispose();
     this.drops?.dispose();
+    this.capture?.dispose();
   }
 
   /** The kernel's tables, as soon as it is known which namespace's they are. */

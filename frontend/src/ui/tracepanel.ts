@@ -9,6 +9,7 @@ import { isRunning, seenHops } from "../trace/observed.js";
 import { findNetns } from "../trace/path.js";
 import type { Branch, Trace, TraceRun } from "../trace/types.js";
 import { answerParts, failure } from "./answer.js";
+import { CapturePart } from "./capturepart.js";
 import type { Context, Panel } from "./context.js";
 import { currencyLine } from "./currency.js";
 import { h, icon, tabList } from "./dom.js";
@@ -28,6 +29,7 @@ export class TracePanel implements Panel {
   private readonly actions = h("div", { class: "actions" });
   private readonly body = h("div", { class: "trace-body" });
   private readonly observe: ObservePart;
+  private readonly capture: CapturePart;
   private run: TraceRun | null = null;
   private view: TraceView;
   private noted = "";
@@ -46,6 +48,7 @@ export class TracePanel implements Panel {
     this.form = new TraceForm(context);
     this.again = h("details", { class: "again" }, h("summary", {}, "Change the packet"), this.form.element);
     this.observe = new ObservePart(context, view, onView, () => this.observed());
+    this.capture = new CapturePart(context, () => this.captured(), "Capture at every hop");
     this.fillActions();
     this.element.append(
       this.answer,
@@ -55,6 +58,7 @@ export class TracePanel implements Panel {
       this.again,
       this.observe.element,
       this.body,
+      this.capture.element,
     );
     this.answer.append(h("p", { class: "muted" }, "Loading the trace…"));
   }
@@ -65,12 +69,18 @@ export class TracePanel implements Panel {
 
   dispose(): void {
     this.observe.dispose();
+    this.capture.dispose();
   }
 
   /** The trace that is shown: the prediction, or what it was when it was observed, with what was seen. */
   shownTrace(): Trace | null {
     const observed = this.view.mode === "predict" ? null : this.observe.run?.trace;
     return observed ?? this.run?.trace ?? null;
+  }
+
+  /** What a capture is of; only a trace that the server keeps has its hops. */
+  private captured(): { trace: string } | null {
+    return this.run && /^\d+$/.test(this.run.id) ? { trace: this.run.id } : null;
   }
 
   /** More was seen. */
@@ -181,6 +191,7 @@ export class TracePanel implements Panel {
     this.view = view;
     if (fresh) this.form.fill(run.request);
     this.observe.show(run, view);
+    this.capture.element.hidden = run.status !== "done" || this.captured() === null;
     if (!isShown) this.render(fresh);
     this.renderCurrency();
     this.renderNotes();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 
 import msgspec
 
@@ -60,3 +61,45 @@ def parse_headers(data: bytes) -> Headers | None:
         ident = struct.unpack_from("!H", body, 4)[0] if body[0] in (0, 8, 128, 129) else 0
         return Headers(proto, src, dst, ident, body[0] << 8 | body[1])
     return Headers(proto, src, dst)
+
+
+_VXLAN = b"\x08\0\0\0"
+_UDP_BYTES, _VXLAN_BYTES, _ETHERNET_BYTES = 8, 8, 14
+
+
+def is_between(data: bytes, addrs: Collection[bytes]) -> bool:
+    """Tell whether a packet, or the one within VXLAN, is from one of some addresses to another. `data` begins at the IP header."""
+    headers = parse_headers(data)
+    if headers is None:
+        return False
+    if headers.src in addrs and headers.dst in addrs:
+        return True
+    start = _within(data)
+    return start is not None and is_between(data[start:], addrs)
+
+
+def headers_end(data: bytes) -> int:
+    """Return where the headers of a packet end, from its IP header on: of one within VXLAN, its own."""
+    start = _within(data)
+    if start is not None:
+        return start + headers_end(data[start:])
+    proto, start = _transport(data)
+    if proto == IPPROTO_TCP and len(data) > start + 12:
+        return min(len(data), start + (data[start + 12] >> 4) * 4)
+    return min(len(data), start + 8)
+
+
+def _transport(data: bytes) -> tuple[int, int]:
+    """Return the protocol that an IP header names, and where it begins."""
+    if data[:1] and data[0] >> 4 == 6:
+        return (data[6], 40) if len(data) >= 40 else (-1, len(data))
+    return (data[9], (data[0] & 15) * 4) if len(data) >= 20 else (-1, len(data))
+
+
+def _within(data: bytes) -> int | None:
+    """Return where the IP header within VXLAN begins, None where there is none."""
+    proto, start = _transport(data)
+    if proto != IPPROTO_UDP or data[start + _UDP_BYTES : start + _UDP_BYTES + 4] != _VXLAN:
+        return None
+    inner = start + _UDP_BYTES + _VXLAN_BYTES + _ETHERNET_BYTES
+    return inner if len(data) >= inner + 20 and data[inner - 2 : inner] in (b"\x08\0", b"\x86\xdd") else None

@@ -15,6 +15,8 @@ A collector ends by itself when its connection does, or after `limit_s`. Of drop
             <--------------------    Drops, all groups so far, now and then; or Refused
     Finish ---------------------->   removes everything
             <--------------------    Drops, the last (`over`)
+
+and so of a capture: Capture, Packets, Finish, Packets.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ import msgspec
 
 from netviz.core.observe.drops import MOST_GROUPS, Group
 from netviz.core.observe.evidence import Kernel, Sending, Source
+from netviz.core.observe.pcapng import Captured
 from netviz.core.observe.sighting import Clocks, RuleEvent, Sighting, Tracked
 from netviz.core.sim.trace import Flow
 
 MAX_SIGHTINGS = 4096
 MAX_EVENTS = 50_000
+MOST_POINTS = 256
+MOST_CAPTURED = 2000
 _Sightings = Annotated[tuple[Sighting, ...], msgspec.Meta(max_length=MAX_SIGHTINGS)]
 _Rules = Annotated[tuple[RuleEvent, ...], msgspec.Meta(max_length=MAX_SIGHTINGS)]
 _Text = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -74,6 +79,28 @@ class WatchDrops(msgspec.Struct, frozen=True, tag="watch drops"):
     shared: Annotated[frozenset[str], msgspec.Meta(max_length=MAX_EVENTS)] = frozenset()
 
 
+class Point(msgspec.Struct, frozen=True):
+    """A device to capture at; `number` is its interface's in the capture."""
+
+    number: int
+    place: str
+    dev: str
+
+
+class Capture(msgspec.Struct, frozen=True, tag="capture"):
+    """Capture at some devices what goes from one of `addrs` (packed) to another; all where there are none.
+
+    Only headers, unless `full`. It ends with `most_packets` or `most_bytes`, or when told to, or after `limit_s`.
+    """
+
+    points: Annotated[tuple[Point, ...], msgspec.Meta(max_length=MOST_POINTS)]
+    limit_s: float
+    most_packets: int
+    most_bytes: int
+    addrs: Annotated[frozenset[bytes], msgspec.Meta(max_length=MOST_POINTS)] = frozenset()
+    full: bool = False
+
+
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """All is watched that can be: the places `watched`. `at_ns` is the wall clock when it was said."""
 
@@ -116,8 +143,17 @@ class Drops(msgspec.Struct, frozen=True, tag="drops", omit_defaults=True):
     over: bool = False
 
 
-Order = Prepare | Send | Pick | Finish | WatchDrops
-Report = Ready | Refused | News | Finished | Drops
+class Packets(msgspec.Struct, frozen=True, tag="packets", omit_defaults=True):
+    """What was captured since the last report. `full`: a bound is reached, and nothing more comes."""
+
+    packets: Annotated[tuple[Captured, ...], msgspec.Meta(max_length=MOST_CAPTURED)]
+    sources: Annotated[tuple[Source, ...], msgspec.Meta(max_length=64)]
+    full: bool = False
+    over: bool = False
+
+
+Order = Prepare | Send | Pick | Finish | WatchDrops | Capture
+Report = Ready | Refused | News | Finished | Drops | Packets
 
 _encoder = msgspec.msgpack.Encoder()
 _orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)

@@ -1,0 +1,28 @@
+import { expect, test } from "vitest";
+import { type CaptureRun, captureGaps, captureText } from "../src/trace/captures.js";
+
+const seen = { title: "t", packets: 3, bytes: 162, full: false, hops: [], sources: [] };
+const run = (more: Partial<CaptureRun>): CaptureRun => ({
+  ...{ id: "1", status: "running", place: null, error: null, finding: null, headline: null },
+  ...{ created: "", user: "", capture: seen },
+  ...more,
+});
+
+test("how a capture stands", () => {
+  expect(captureText(run({ status: "queued", place: 1 }), 10)).toContain("1 other");
+  expect(captureText(run({}), 10)).toBe("Capturing for 10 s: 3 packets, 162 bytes so far…");
+  expect(captureText(run({ status: "done" }), 10)).toBe("3 packets, 162 bytes captured.");
+  expect(captureText(run({ status: "done", capture: { ...seen, full: true } }), 10)).toContain("bound");
+  expect(captureText(run({ status: "failed", error: "no" }), 10)).toBe("no");
+});
+
+test("what is missing is said", () => {
+  const sources = [
+    { node: "n1", name: "capture", lost: 2, missing: null },
+    { node: "n2", name: "collector", lost: 0, missing: "it only reads" },
+  ];
+  expect(captureGaps({ ...seen, sources })).toEqual([
+    "2 packets on n1 were lost.",
+    "Not captured on n2: it only reads.",
+  ]);
+});
