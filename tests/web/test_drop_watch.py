@@ -129,6 +129,14 @@ def test_groups_are_explained(
     )
     assert first["place"]["node"] == "node-1"
     assert "policy" in first["why"]
+    text = operator.get(f"/api/observations/{found['id']}/export?as=text").content.decode()
+    assert f"{total} drops of {of} in 1 s.\n" in text
+    assert "     7 NETFILTER_DROP       after cni0 in node-1\n" in text
+    assert "tcp 10.1.1.11 (default/pod-1-1) > 10.1.2.11:80 (default/pod-2-1)\n" in text
+    assert (
+        "of 3 drops of this kernel, which node-2 run on too, it isn't known which packets they were" in text
+    )
+    assert operator.get(f"/api/observations/{found['id']}/export?as=markdown").status_code == 400
     watch, finish = collector.got
     assert isinstance(watch, WatchDrops)
     assert {"cni0", "eth0", "veth-pod-2-1"} <= watch.shared
