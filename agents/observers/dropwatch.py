@@ -6,6 +6,7 @@ Whoever uses it: `DropWatch(...)`, then `watch` in turns, `report` in between, a
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Sequence
 
 from agents.collectors.base import NetnsHandle
@@ -18,6 +19,9 @@ from netviz.core.observe.evidence import Source
 from netviz.core.observe.orders import Drops, WatchDrops
 from netviz.core.observe.sighting import Clocks
 
+# How long after a loss of frames nothing is told of places: much longer than a frame and its event are apart.
+AFTER_LOSS_S = 1.0
+
 
 class DropWatch:
     """Watches for drops, and frames in all namespaces of a node."""
@@ -26,6 +30,7 @@ class DropWatch:
         """Open everything. Raises: OSError where tracepoints can't be had: nothing else shows drops."""
         self._node = node
         self._missing: list[str] = []
+        self._lost, self._lost_s = 0, -AFTER_LOSS_S
         self._joiner = Joiner(order.shared)
         self._groups = Groups()
         self._poller = select.poll()
@@ -65,12 +70,17 @@ class DropWatch:
         events = self._instance.take()
         self._joiner.take(self._traffic.read())
         self._readings = [self._readings[0], reading()]
-        # With a namespace that isn't watched, or a frame lost, what was seen isn't all that there was.
-        whole = not self._missing and not self._traffic.lost()
-        drops = self._joiner.drops(events, Clocks.of(self._readings), whole=whole)
+        drops = self._joiner.drops(events, Clocks.of(self._readings), whole=self._is_whole())
         for drop in drops:
             self._groups.add(drop)
         return bool(drops)
+
+    def _is_whole(self) -> bool:
+        """Tell whether the frames of the last moment are all that there were: no namespace isn't watched, none was lost."""
+        lost, now_s = self._traffic.lost(), time.monotonic()
+        if lost > self._lost:
+            self._lost, self._lost_s = lost, now_s
+        return not self._missing and now_s > self._lost_s + AFTER_LOSS_S
 
     def report(self, *, over: bool = False) -> Drops:
         """Say what was dropped so far."""
