@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type CaptureRun, captureGaps, captureText } from "../src/trace/captures.js";
+import { type CaptureRun, captureGaps, captureText, crossedTexts, wayTitle } from "../src/trace/captures.js";
 
 const seen = { title: "t", packets: 3, bytes: 162, full: false, hops: [], sources: [] };
 const run = (more: Partial<CaptureRun>): CaptureRun => ({
@@ -24,5 +24,22 @@ test("what is missing is said", () => {
   expect(captureGaps({ ...seen, sources })).toEqual([
     "2 packets on n1 were lost.",
     "Not captured on n2: it only reads.",
+  ]);
+});
+
+test("which way a packet went", () => {
+  const crossed = [
+    { dev: "eth0", where: "pod a on n1", out: true, ts_ns: 1_000_000 },
+    { dev: "veth1", where: "n1", out: false, ts_ns: 1_020_000 },
+  ];
+  const way = { proto: "tcp", src: "10.1.1.2", sport: 40000, dst: "fd00::2", dport: 80, flags: "SYN" };
+  expect(wayTitle({ ...way, again: 0, crossed })).toBe("tcp 10.1.1.2:40000 → [fd00::2]:80 SYN");
+  expect(wayTitle({ ...way, again: 1, crossed })).toContain("sent again once");
+  expect(wayTitle({ ...way, proto: "icmp", flags: "", again: 2, crossed })).toBe(
+    "icmp 10.1.1.2 → fd00::2, sent again 2 times",
+  );
+  expect(crossedTexts({ ...way, again: 0, crossed })).toEqual([
+    "+0.00 ms sent by eth0 in pod a on n1",
+    "+0.02 ms received by veth1 in n1",
   ]);
 });

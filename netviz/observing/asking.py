@@ -25,7 +25,7 @@ class AskingCommand(OfflineCommand):
 
     def observed(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
         """Begin an observation, and return it at its end; on the way, say its place in the queue."""
-        found = self._call(path, request)
+        found = self.call(path, request)
         limit = time.monotonic() + PATIENCE_S
         place = None
         while found["status"] not in ENDS:
@@ -35,10 +35,11 @@ class AskingCommand(OfflineCommand):
             if time.monotonic() > limit:
                 self.failed("the observation doesn't end; the server's log may say why")
             time.sleep(LOOK_S)
-            found = self._call(f"/api/observations/{found['id']}")
+            found = self.call(f"/api/observations/{found['id']}")
         return found
 
-    def _call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the server: a POST of `body`, or a GET. Doesn't return where it refuses."""
         url, token = os.environ.get("NETVIZ_URL", "").rstrip("/"), os.environ.get("NETVIZ_TOKEN", "")
         if not url.startswith(("http://", "https://")) or not token:
             self.fail("say in NETVIZ_URL where the server is (https://...), and in NETVIZ_TOKEN an API token")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,12 +12,15 @@ import msgspec
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from netviz.core.model.addr import format_ip
 from netviz.core.model.check import decoder_words
 from netviz.core.model.ids import LinkKey
 from netviz.core.observe import pcapng
 from netviz.core.observe.capture_points import Hop, addresses_of, hops_of
 from netviz.core.observe.evidence import Source, place_name
 from netviz.core.observe.gather import GONE, SILENT
+from netviz.core.observe.headers import flags_text
+from netviz.core.observe.heard import Heard, follow
 from netviz.core.observe.orders import (
     MOST_POINTS,
     Capture,
@@ -28,6 +31,7 @@ from netviz.core.observe.orders import (
     encode,
     read_report,
 )
+from netviz.core.sim.render import proto_name
 from netviz.core.sim.trace import pod_name
 from netviz.ingest.reports import mailbox, order
 from netviz.observing.conversation import CannotObserve
@@ -42,6 +46,7 @@ from netviz.tracing.views import find as find_trace
 
 MOST_S, MOST_PACKETS, MOST_BYTES = 60, 10_000, 8 << 20
 KEPT = timedelta(days=1)
+MOST_WAYS = 20
 BEGIN_S = 5.0
 FINISH_S = 3.0
 SHOW_EVERY_S = 0.5
@@ -128,6 +133,7 @@ class CaptureRun(Run):
         self._missing: dict[str, str] = {}
         self._over: set[str] = set()
         self._is_full = False
+        self._captured: list[pcapng.Captured] = []
         self._shown_s = 0.0
 
     def _observe(self) -> dict[str, Any]:
@@ -228,6 +234,7 @@ class CaptureRun(Run):
                 continue
             self._packets += 1
             self._bytes += len(one.data)
+            self._captured.append(one)
             blocks.append(pcapng.packet(one, plan.hops[one.interface].comment(out=one.out)))
         self._is_full = self._is_full or report.full
         if blocks:
@@ -250,6 +257,7 @@ class CaptureRun(Run):
             "packets": self._packets,
             "bytes": self._bytes,
             "full": self._is_full,
+            "heard": heard_json(follow(self._captured, MOST_WAYS), plan.hops),
             "hops": [
                 {"node": hop.node, "netns": hop.place, "dev": hop.dev, "where": hop.where}
                 for hop in plan.hops
@@ -259,6 +267,35 @@ class CaptureRun(Run):
                 for one in sources
             ],
         }
+
+
+def heard_json(heard: Heard, hops: Sequence[Hop]) -> dict[str, Any]:
+    """Describe which way the first packets went, and how many were sent again."""
+    return {
+        "ways": [
+            {
+                "proto": proto_name(way.headers.proto),
+                "src": format_ip(way.headers.src),
+                "sport": way.headers.sport,
+                "dst": format_ip(way.headers.dst),
+                "dport": way.headers.dport,
+                "flags": flags_text(way.headers),
+                "again": way.again,
+                "crossed": [
+                    {
+                        "dev": hops[one.interface].dev,
+                        "where": hops[one.interface].where,
+                        "out": one.out,
+                        "ts_ns": one.at_ns,
+                    }
+                    for one in way.crossed
+                ],
+            }
+            for way in heard.ways
+        ],
+        "again": heard.again,
+        "unfollowed": heard.unfollowed,
+    }
 
 
 def file_of(observation: Observation) -> bytes | None:

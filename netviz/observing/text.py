@@ -189,7 +189,7 @@ def drop_gaps(seen: dict[str, Any]) -> Iterator[str]:
     if seen["not_listed"]:
         yield f"{seen['not_listed']} more are of too many sorts to be listed"
     if seen["unplaced"]:
-        shared = f", which {', '.join(seen['shared_with'])} run on too" if seen["shared_with"] else ""
+        shared = f", which {', '.join(seen['shared_with'])} run on too," if seen["shared_with"] else ""
         yield f"of {seen['unplaced']} drops of this kernel{shared} it isn't known which packets they were"
     for source in seen["sources"]:
         if source["lost"]:
@@ -209,3 +209,32 @@ def _drop_place(group: dict[str, Any]) -> str:
 def _drop_end(flow: dict[str, Any], addr: str, port: str, name: str) -> str:
     with_port = f"{flow[addr]}:{flow[port]}" if flow[port] and flow["proto"] != "icmp" else flow[addr]
     return f"{with_port} ({flow[name]})" if flow[name] else with_port
+
+
+def capture_lines(found: dict[str, Any]) -> Iterator[str]:
+    """Write what a capture heard: which way the first packets went, and what was sent again."""
+    seen = found["capture"]
+    yield found["headline"] or found["error"] or found["status"]
+    if seen is None:
+        return
+    heard = seen["heard"]
+    for way in heard["ways"]:
+        ports = way["sport"] or way["dport"]
+        src, dst = way["src"], way["dst"]
+        if ports and way["proto"] != "icmp":
+            src, dst = f"{src}:{way['sport']}", f"{dst}:{way['dport']}"
+        again = f", sent again {way['again']} times" if way["again"] else ""
+        yield ""
+        yield f"{way['proto']} {src} > {dst} {way['flags']}".rstrip() + again
+        began_ns = way["crossed"][0]["ts_ns"]
+        for one in way["crossed"]:
+            side = "sent by" if one["out"] else "received by"
+            yield f"  {(one['ts_ns'] - began_ns) / 1e6:+9.3f} ms  {side:11} {one['dev']} in {one['where']}"
+    yield ""
+    yield f"sent again: {heard['again']}; frames of packets that can't be followed: {heard['unfollowed']}"
+    for source in seen["sources"]:
+        if source["lost"]:
+            yield f"lost: {source['lost']} of {source['name']} on {source['node']}"
+        if source["missing"]:
+            yield f"not watched: {source['missing']}"
+    yield "times of different nodes are of their own clocks; why packets are dropped: manage.py drops"

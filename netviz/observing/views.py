@@ -20,7 +20,7 @@ from netviz.observing.models import Observation
 from netviz.observing.queue import shown
 from netviz.observing.request import parse_request
 from netviz.observing.service import SwitchedOff
-from netviz.observing.text import drop_lines, markdown_of, ticket_lines
+from netviz.observing.text import capture_lines, drop_lines, markdown_of, ticket_lines
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import BadRequest, as_posted
 from netviz.tracing.service import Overload
@@ -157,7 +157,7 @@ def exported(request: HttpRequest, observation_id: str) -> HttpResponseBase:
     if found is None:
         return refuse(404, f"there is no observation {observation_id}")
     if found.kind != Observation.Kind.PROBE and form == "markdown":
-        return refuse(400, "a drop watch is exported as text or json")
+        return refuse(400, "only a probe is exported as markdown")
     page = link_of(found.pk) if found.kind == Observation.Kind.PROBE else ""
     said, link = shown(found), request.build_absolute_uri(f"/{page}")
     if form == "json":
@@ -173,6 +173,8 @@ def exported(request: HttpRequest, observation_id: str) -> HttpResponseBase:
 def _lines(said: dict[str, Any], form: str) -> Iterator[str]:
     if said["kind"] == Observation.Kind.DROPS:
         return drop_lines(said)
+    if said["kind"] == Observation.Kind.CAPTURE:
+        return capture_lines(said)
     return ticket_lines(said) if form == "text" else markdown_of(said)
 
 

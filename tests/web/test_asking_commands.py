@@ -81,6 +81,21 @@ def test_drops(server: type[Server]) -> None:
     assert json.loads(run("drops", "--of", "n1", "--json")[0]) == server.end
 
 
+def test_listen(server: type[Server]) -> None:
+    """The trace tells where to listen."""
+    heard = {"ways": [], "again": 0, "unfollowed": 2}
+    server.end = {
+        **DROPS,
+        "status": "done",
+        "headline": "2 packets",
+        "capture": {"heard": heard, "sources": []},
+    }
+    out, _ = run("observe", "--from", "a", "--to", "b", "--listen", "5")
+    assert [path for path, _, _ in server.posted] == ["/api/traces", "/api/captures"]
+    assert server.posted[1][2] == {"trace": "1", "seconds": 5}
+    assert "frames of packets that can't be followed: 2" in out
+
+
 def test_a_failed_one_has_a_status_of_its_own(server: type[Server]) -> None:
     server.end = {"id": "1", "status": "failed", "place": None, "error": "no tracefs", "headline": None}
     server.end |= {"drops": None, "trace": None}

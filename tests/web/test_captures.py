@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -79,15 +80,17 @@ class Nodes:
             mailbox.deliver(ident, node, encode(answer))
 
 
+IP = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, pack_ip("10.1.1.11"), pack_ip("10.1.2.11"))
+SYN = bytes(12) + b"\x08\0" + IP + struct.pack("!HHIIBB", 40000, 80, 7, 0, 0x50, 2) + bytes(6)
+
+
 def captured(node: str, what: Order, count: int = 2) -> Packets:
     """What a node captures: so many packets at its first device."""
     sources = (Source(node, "capture"),)
     if isinstance(what, Capture):
         number = what.points[0].number
         return Packets(
-            tuple(
-                Captured(number, 1_700_000_000_000_000_000 + n, True, 100, b"\2" * 54) for n in range(count)
-            ),
+            tuple(Captured(number, 1_700_000_000_000_000_000 + n, True, 100, SYN) for n in range(count)),
             sources,
         )
     return Packets((), sources, over=True)
@@ -130,6 +133,16 @@ def test_every_hop_of_a_trace(made: dict[str, Ns], operator: Client, monkeypatch
     joined(ident)
     found = operator.get(f"/api/observations/{ident}").json()
     assert (found["status"], found["capture"]["packets"], found["capture"]["full"]) == ("done", 4, False)
+    (way,) = found["capture"]["heard"]["ways"]
+    assert (way["proto"], way["src"], way["dport"], way["flags"]) == ("tcp", "10.1.1.11", 80, "SYN")
+    assert [(one["dev"], one["where"]) for one in way["crossed"]] == [
+        ("eth0", "pod default/pod-1-1 on node-1"),
+        ("ens3", "node-2"),
+    ]
+    assert found["capture"]["heard"]["again"] == 1
+    text = operator.get(f"/api/observations/{ident}/export?as=text").content.decode()
+    assert "tcp 10.1.1.11:40000 > 10.1.2.11:80 SYN, sent again 1 times\n" in text
+    assert "  sent by     eth0 in pod default/pod-1-1 on node-1\n" in text
     orders = {node: got[0] for node, got in nodes.got.items()}
     assert list(orders) == ["node-1", "node-2"]
     first = orders["node-1"]

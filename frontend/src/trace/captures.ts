@@ -2,6 +2,19 @@
 
 import type { ObservationRun } from "./types.js";
 
+/** Which way one packet went. */
+export interface HeardWay {
+  proto: string;
+  src: string;
+  sport: number;
+  dst: string;
+  dport: number;
+  flags: string;
+  /** How often it was sent again. */
+  again: number;
+  crossed: { dev: string; where: string; out: boolean; ts_ns: number }[];
+}
+
 export interface CaptureSeen {
   title: string;
   packets: number;
@@ -9,6 +22,7 @@ export interface CaptureSeen {
   /** A bound was reached. */
   full: boolean;
   hops: { node: string; netns: string; dev: string; where: string }[];
+  heard?: { ways: HeardWay[]; again: number; unfollowed: number };
   sources: { node: string; name: string; lost: number; missing: string | null }[];
 }
 
@@ -42,4 +56,23 @@ export function captureGaps(seen: CaptureSeen): string[] {
     ...(source.lost > 0 ? [`${source.lost} packets on ${source.node} were lost.`] : []),
     ...(source.missing ? [`Not captured on ${source.node}: ${source.missing}.`] : []),
   ]);
+}
+
+/** The packet, and how often it was sent again. */
+export function wayTitle(way: HeardWay): string {
+  const end = (addr: string, port: number) =>
+    way.proto === "icmp" || port === 0 ? addr : `${addr.includes(":") ? `[${addr}]` : addr}:${port}`;
+  const again = way.again > 0 ? `, sent again ${way.again === 1 ? "once" : `${way.again} times`}` : "";
+  return (
+    `${way.proto} ${end(way.src, way.sport)} → ${end(way.dst, way.dport)} ${way.flags}`.trimEnd() + again
+  );
+}
+
+/** Where it was seen, with the time since it was seen first; of another node, by that node's clock. */
+export function crossedTexts(way: HeardWay): string[] {
+  const began = way.crossed[0]?.ts_ns ?? 0;
+  return way.crossed.map(
+    (one) =>
+      `+${((one.ts_ns - began) / 1e6).toFixed(2)} ms ${one.out ? "sent by" : "received by"} ${one.dev} in ${one.where}`,
+  );
 }

@@ -1,6 +1,13 @@
 // Capture: packets at every hop of a trace, or at a link, started and stopped here, and had as pcapng.
 
-import { type CaptureRun, captureGaps, captureText } from "../trace/captures.js";
+import {
+  type CaptureRun,
+  type CaptureSeen,
+  captureGaps,
+  captureText,
+  crossedTexts,
+  wayTitle,
+} from "../trace/captures.js";
 import { isRunning } from "../trace/observed.js";
 import type { Context } from "./context.js";
 import { h } from "./dom.js";
@@ -116,6 +123,33 @@ export class CapturePart {
       run.status === "failed" ? note("bad", text) : h("p", { class: running ? "busy" : "" }, text),
       ...(run.capture ? captureGaps(run.capture) : []).map((sentence) => note("warn", sentence)),
       ...(hasFile ? [h("p", {}, file)] : []),
+      ...(run.capture?.heard && !running ? heardParts(run.capture.heard) : []),
     );
   }
+}
+
+/** Which way the first packets went. */
+function heardParts(heard: NonNullable<CaptureSeen["heard"]>): HTMLElement[] {
+  const again = heard.again > 0 ? [`${heard.again} packets were sent again.`] : [];
+  const rest =
+    heard.unfollowed > 0 ? [`${heard.unfollowed} frames can’t be followed from device to device.`] : [];
+  return [
+    h(
+      "ul",
+      { class: "ways" },
+      ...heard.ways.map((way) =>
+        h(
+          "li",
+          { "data-testid": "heard" },
+          h(
+            "details",
+            {},
+            h("summary", { class: way.again > 0 ? "again" : "" }, wayTitle(way)),
+            ...crossedTexts(way).map((text) => h("p", {}, text)),
+          ),
+        ),
+      ),
+    ),
+    ...[...again, ...rest].map((text) => h("p", { class: "muted" }, text)),
+  ];
 }

@@ -39,6 +39,14 @@ class Headers(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return self.proto != IPPROTO_TCP or not self.flags & TH_ACK
 
 
+def flags_text(headers: Headers) -> str:
+    """Name TCP's flags, "" of other protocols."""
+    if headers.proto != IPPROTO_TCP:
+        return ""
+    names = ("FIN", "SYN", "RST", "PSH", "ACK", "URG")
+    return "+".join(name for bit, name in enumerate(names) if headers.flags >> bit & 1)
+
+
 def parse_headers(data: bytes) -> Headers | None:
     """Read from the IP header on; None where that can't be read."""
     if len(data) < 20:
@@ -83,22 +91,28 @@ def headers_end(data: bytes) -> int:
     start = _within(data)
     if start is not None:
         return start + headers_end(data[start:])
-    proto, start = _transport(data)
+    proto, start = transport_of(data)
     if proto == IPPROTO_TCP and len(data) > start + 12:
         return min(len(data), start + (data[start + 12] >> 4) * 4)
     return min(len(data), start + 8)
 
 
-def _transport(data: bytes) -> tuple[int, int]:
+def transport_of(data: bytes) -> tuple[int, int]:
     """Return the protocol that an IP header names, and where it begins."""
     if data[:1] and data[0] >> 4 == 6:
         return (data[6], 40) if len(data) >= 40 else (-1, len(data))
     return (data[9], (data[0] & 15) * 4) if len(data) >= 20 else (-1, len(data))
 
 
+def innermost(data: bytes) -> bytes:
+    """Return a packet from its IP header on, of one within VXLAN from its own."""
+    start = _within(data)
+    return data if start is None else innermost(data[start:])
+
+
 def _within(data: bytes) -> int | None:
     """Return where the IP header within VXLAN begins, None where there is none."""
-    proto, start = _transport(data)
+    proto, start = transport_of(data)
     if proto != IPPROTO_UDP or data[start + _UDP_BYTES : start + _UDP_BYTES + 4] != _VXLAN:
         return None
     inner = start + _UDP_BYTES + _VXLAN_BYTES + _ETHERNET_BYTES

@@ -18,7 +18,8 @@ A, B = pack_ip("10.0.0.1"), pack_ip("10.0.0.2")
 
 
 def options_of(data: bytes) -> dict[int, bytes]:
-    found, at = {}, 0
+    found: dict[int, bytes] = {}
+    at = 0
     while True:
         code, length = struct.unpack_from("<HH", data, at)
         if code == 0:

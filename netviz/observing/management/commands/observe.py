@@ -13,7 +13,7 @@ from django.core.management.base import CommandParser
 
 from netviz.core.plain import plain
 from netviz.observing.asking import AskingCommand
-from netviz.observing.text import lines_of
+from netviz.observing.text import capture_lines, lines_of
 
 # The options that are a request's fields, and their names there.
 ASKED = {
@@ -30,7 +30,7 @@ class Command(AskingCommand):
     """Observe by a running server."""
 
     name = "observe"
-    help = "Send a probe by a running server (NETVIZ_URL, NETVIZ_TOKEN), and show where the kernels really took it"
+    help = "Send a probe, or listen, by a running server (NETVIZ_URL, NETVIZ_TOKEN), and show where the kernels really took it"
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
@@ -50,6 +50,12 @@ class Command(AskingCommand):
             "--len", dest="length", type=int, metavar="BYTES", help="the whole IP packet, of udp and icmp"
         )
         parser.add_argument("--df", action="store_true", help="forbid fragmentation")
+        parser.add_argument(
+            "--listen",
+            type=int,
+            metavar="SECONDS",
+            help="send nothing: watch what goes between the two for so long (60 at most), at every hop of their trace",
+        )
         parser.add_argument("--json", action="store_true", help="the observation's JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -57,9 +63,15 @@ class Command(AskingCommand):
         request = {name: options[option] for option, name in ASKED.items() if options[option] is not None}
         if options["df"]:
             request["df"] = True
-        found = self.observed("/api/observations", request)
+        if options["listen"] is not None:
+            traced = self.call("/api/traces", request)
+            found = self.observed("/api/captures", {"trace": traced["id"], "seconds": options["listen"]})
+        else:
+            found = self.observed("/api/observations", request)
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2))
+        elif options["listen"] is not None:
+            self.stdout.write("\n".join(map(plain, capture_lines(found))))
         elif found["trace"] is not None:
             self.stdout.write(plain("\n".join(lines_of(found))))
         if found["status"] == "failed":
