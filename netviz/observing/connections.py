@@ -31,7 +31,7 @@ NOT_JUDGED = "there are too many sorts of connections to hold each against a new
 
 
 def connections_json(view: View, key: NetnsKey) -> dict[str, Any] | None:
-    """Describe the connections of a namespace, those first that a new one would differ from; None of no such namespace."""
+    """Describe the connections of a namespace, those first that a new one would differ from, what is closing last; None of no such namespace."""
     cluster = view.cluster
     node = cluster.nodes.get(key.node)
     ns = node.netns.get(key) if node is not None else None
@@ -40,7 +40,7 @@ def connections_json(view: View, key: NetnsKey) -> dict[str, Any] | None:
     found = connections_of(cluster, ns)
     judge = _judge(cluster, found)
     rows = [(one, judge(one)) for one in found]
-    rows.sort(key=lambda row: row[1].result != "otherwise")
+    rows.sort(key=lambda row: (row[1].result != "otherwise", row[0].is_closing))
     shown = view.inputs.get(key.node)
     return {
         "connections": [_row(cluster, one, stands) for one, stands in rows[:MOST_ROWS]],

@@ -45,9 +45,9 @@ class Asker:
         """The observation that was asked for last."""
         return self.get("/api/observations?limit=1")["observations"][0]
 
-    def observe(self, source: str, target: str, *, states: list[str] | None = None, **more: Any) -> Any:
-        """Observe, and wait for the end; `states` gathers those that were passed."""
-        found = self.post("/api/observations", {"from": source, "to": target, **more})
+    def watch(self, path: str, request: dict[str, Any], states: list[str] | None = None) -> Any:
+        """Begin an observation of any kind, and wait for its end; `states` gathers those that were passed."""
+        found = self.post(path, request)
         assert "id" in found, found
         limit = time.monotonic() + LONGEST_S
         while found["status"] not in ENDS:
@@ -56,6 +56,11 @@ class Asker:
                 states.append(found["status"])
             time.sleep(0.02)
             found = self.get(f"/api/observations/{found['id']}")
+        return found
+
+    def observe(self, source: str, target: str, *, states: list[str] | None = None, **more: Any) -> Any:
+        """Observe, and wait for the end; `states` gathers those that were passed."""
+        found = self.watch("/api/observations", {"from": source, "to": target, **more}, states)
         if self._keep is not None and found["file"] is not None:
             status, data = self._stack.get(found["file"])
             assert status == 200

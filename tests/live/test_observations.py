@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -18,6 +19,7 @@ import pytest
 from agents.observers.tracefs import PREFIX, _mounted
 from lab.cluster import Cluster
 from lab.stack import Stack, wait_until
+from netviz.core.observe.pcapng import PACKET, read_blocks
 from netviz.core.observe.sighting import OWN_TABLES
 from tests.live.observing import Asker
 from tests.stack import netviz
@@ -212,3 +214,48 @@ def test_command_line(netviz: tuple[Cluster, Stack]) -> None:
     wrong = run("--from", "web-1", "--to", "nowhere")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
     assert "nowhere" in wrong.stderr
+
+
+SEND = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.sendto(b"x" * 32, (sys.argv[1], 9999))
+socket.create_connection((sys.argv[1], 8080)).close()
+"""
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_what_others_send(netviz: tuple[Cluster, Stack], asker: Asker) -> None:
+    """A datagram that nobody takes is a drop that the missing socket explains; a capture follows a connection over both nodes."""
+    cluster, stack = netviz
+    target, over = cluster.pod("web-2").ipv4, threading.Event()
+
+    def send() -> None:
+        while not over.is_set():
+            cluster.exec("web-1", [sys.executable, "-c", SEND, target])
+
+    with ThreadPoolExecutor(1) as pool:
+        sending = pool.submit(send)
+        try:
+            drops = asker.watch("/api/drops", {"of": "default/web-2", "seconds": 4})
+            traced = asker.post("/api/traces", {"from": "web-1", "to": "web-2", "dport": 8080})
+            capture = asker.watch("/api/captures", {"trace": traced["id"], "seconds": 4})
+        finally:
+            over.set()
+        sending.result()
+    groups = [one for one in drops["drops"]["groups"] if one["flow"] and one["flow"]["dport"] == 9999]
+    assert [(one["reason"], one["explained"], one["flow"]["from"]) for one in groups] == [
+        ("NO_SOCKET", True, "default/web-1")
+    ], drops
+    assert groups[0]["place"]["pod"] == "default/web-2"
+    syns = [way for way in capture["capture"]["heard"]["ways"] if way["flags"] == "SYN"]
+    crossed = [(one["where"], one["out"]) for one in syns[0]["crossed"]]
+    assert (crossed[0], crossed[-1]) == (
+        ("pod default/web-1 on node1", True),
+        ("pod default/web-2 on node2", False),
+    )
+    assert len(crossed) >= 6
+    status, data = stack.get(f"/api/captures/{capture['id']}")
+    assert status == 200
+    kinds = [kind for kind, _ in read_blocks(data)]
+    assert kinds.count(PACKET) == capture["capture"]["packets"]
