@@ -22,6 +22,7 @@ from netviz.core.observe.sighting import ETHERNET_BYTES, Clocks, Event
 MOST_GROUPS = 300
 MOST_CROSSINGS = 8
 KEPT_NS = 2 * WINDOW_NS
+SENT = "net:net_dev_start_xmit"
 _IP = (0x0800, 0x86DD)
 UNNAMED = "NOT_SPECIFIED"
 # A copy that a packet socket had no room for: nothing of the packet itself is lost.
@@ -104,31 +105,40 @@ class Joiner:
         chain = [one for one in chain if one.at_ns > event.at_ns - FORGET_NS]
         if not chain:
             return Drop(at_ns, event.reason, never=True)
-        last = self._candidates(chain[-1], clocks)
-        if whole and last and (chain[-1].dev not in self._shared or self._told(chain[:-1], last, clocks)):
+        last = self._candidates(chain, len(chain) - 1, clocks)
+        if whole and last and (chain[-1].dev not in self._shared or self._told(chain, last, clocks)):
             first = last[0]
             if all((one.place, _flow(one.headers)) == (first.place, _flow(first.headers)) for one in last):
                 headers = _common([one.headers for one in last])
                 return Drop(at_ns, event.reason, first.place, first.dev, first.out, headers=headers)
         return Drop(at_ns, event.reason)
 
-    def _told(self, earlier: list[Event], last: list[Seen], clocks: Clocks) -> bool:
+    def _told(self, chain: list[Event], last: list[Seen], clocks: Clocks) -> bool:
         """Tell whether an earlier crossing, at a device that is here alone, shows the flow of the last one's frames."""
         flows = {_flow(one.headers) for one in last}
         return any(
             event.dev not in self._shared
-            and (there := self._candidates(event, clocks))
+            and (there := self._candidates(chain, number, clocks))
             and {_flow(one.headers) for one in there} == flows
-            for event in earlier
+            for number, event in enumerate(chain[:-1])
         )
 
-    def _candidates(self, event: Event, clocks: Clocks) -> list[Seen]:
-        out = event.point == "net:net_dev_start_xmit"
+    def _candidates(self, chain: list[Event], number: int, clocks: Clocks) -> list[Seen]:
+        """Return the frames that may be those of a crossing.
+
+        A frame that is sent has its stamp then; one that comes in from when it was queued, after the device before had sent
+        it, and keeps that through a bridge. So an older frame at a device of the same name is an earlier crossing's.
+        """
+        event = chain[number]
+        out = event.point == SENT
         length = event.length if out else event.length + ETHERNET_BYTES
-        at_ns = clocks.wall_ns(event.at_ns)
-        low = at_ns - WINDOW_NS - clocks.uncertainty_ns
-        high = at_ns + EARLY_NS + clocks.uncertainty_ns
-        return [one for one in self._frames.get((event.dev, out, length), ()) if low <= one.at_ns <= high]
+        at_ns, unsure_ns = clocks.wall_ns(event.at_ns), EARLY_NS + clocks.uncertainty_ns
+        low = at_ns - WINDOW_NS - unsure_ns
+        before = [one for one in chain[:number] if out or one.point == SENT]
+        if before:
+            low = max(low, clocks.wall_ns(before[-1].at_ns) - unsure_ns)
+        frames = self._frames.get((event.dev, out, length), ())
+        return [one for one in frames if low <= one.at_ns <= at_ns + unsure_ns]
 
 
 class Group(msgspec.Struct, frozen=True, omit_defaults=True):

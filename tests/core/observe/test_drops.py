@@ -76,6 +76,15 @@ def test_a_name_that_is_not_here_alone() -> None:
     assert joined(moved, events, "br0")[0].place == ""
 
 
+def test_a_name_that_the_packet_crosses_twice() -> None:
+    """The node's own eth0 and the pod's: the pod's frame came after the veth had sent it, the node's long before."""
+    frames = [seen(10, "n", "eth0"), seen(40, "n", "veth1", out=True), seen(42, "p", "eth0")]
+    events = [event(11, RX, 1, "eth0"), event(41, TX, 1, "veth1"), event(43, RX, 1, "eth0"), freed(50, 1)]
+    assert joined(frames, events, "eth0")[0].place == "p"
+    close = [seen(38, "n", "eth0"), *frames[1:]]
+    assert joined(close, events, "eth0")[0].place == ""
+
+
 def test_a_loss_leaves_all_open() -> None:
     (drop,) = joined([seen(10, "n", "br0")], [event(11, RX, 1, "br0"), freed(13, 1)], whole=False)
     assert (drop.place, drop.never) == ("", False)
