@@ -5,7 +5,7 @@ import type { Gap, ProblemObj } from "./graph/model.js";
 import type { ServiceDetail } from "./kube.js";
 import type { CaptureRequest, CaptureRun } from "./trace/captures.js";
 import type { DropRun } from "./trace/drops.js";
-import { podText } from "./trace/format.js";
+import { evidenceRun, tracedBy } from "./trace/runs.js";
 import type { ObservationRun, Trace, TraceRequest, TraceRun } from "./trace/types.js";
 
 /** An answer that isn't 2xx, or none at all (status 0), in words for the user. */
@@ -191,7 +191,11 @@ export class Api {
 
   async trace(id: string): Promise<TraceRun> {
     const evidence = EVIDENCE.exec(id)?.[1];
-    if (evidence) return runOf(await this.problem(evidence));
+    if (evidence) {
+      const problem = await this.problem(evidence);
+      if (!problem.trace) throw new ApiError("This problem has no trace.", 404);
+      return evidenceRun(problem, problem.trace);
+    }
     const observed = OBSERVED.exec(id)?.[1];
     if (observed) return tracedBy(await this.observation(observed));
     return call(`/api/traces/${encodeURIComponent(id)}`);
@@ -361,38 +365,6 @@ export class Api {
       socket?.close();
     };
   }
-}
-
-/** A problem's evidence as the panel shows any trace. */
-function runOf(problem: ProblemDetail): TraceRun {
-  const { trace, flow } = problem;
-  if (!trace) throw new ApiError("This problem has no trace.", 404);
-  return {
-    id: `problem-${problem.id}`,
-    status: "done",
-    error: null,
-    created: problem.found,
-    user: "",
-    request: {
-      from: podText(trace.flow.from.pod) ?? flow?.from ?? trace.flow.src,
-      to: flow?.to ?? trace.flow.dst,
-      proto: flow?.proto ?? trace.flow.proto,
-      ...(flow?.dport == null ? {} : { dport: flow.dport }),
-    },
-    disposition: trace.disposition,
-    trace,
-  };
-}
-
-/** The prediction of an observation as the panel shows any trace; there is one as soon as something was seen. */
-function tracedBy(observed: ObservationRun): TraceRun {
-  const { trace, request, error } = observed;
-  const status = trace ? "done" : observed.status === "failed" ? "failed" : "running";
-  return {
-    ...{ id: `observation-${observed.id}`, status, error, trace },
-    ...{ created: observed.created, user: observed.user, request },
-    disposition: trace?.disposition ?? null,
-  };
 }
 
 /** Asking again would get the same answer. */
