@@ -95,6 +95,7 @@ INSTALLED_APPS = [
     "netviz.topology",
     "netviz.tracing",
     "netviz.observing",
+    "netviz.kubernetes",
     "netviz.problems",
     "django.contrib.admin",
     "django.contrib.auth",

@@ -20,7 +20,7 @@ from netviz.core.observe.evidence import Evidence, judge
 from netviz.core.observe.gather import Gathering
 from netviz.core.observe.match import Observation
 from netviz.core.observe.orders import Prepare
-from netviz.core.sim.endpoints import resolve_flow
+from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
@@ -76,6 +76,8 @@ def observe(
         request.length,
         request.df,
     )
+    if flow.by is not None:
+        raise EndpointError(f"{request.from_} isn't on this node: no probe can be sent from there")
     first = secrets.randbelow(NUMBERS - request.count)
     for number in range(first, first + request.count):
         with opened(options, kernel) as handles:

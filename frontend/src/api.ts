@@ -2,7 +2,7 @@
 
 import type { Found } from "./find/hits.js";
 import type { Gap, ProblemObj } from "./graph/model.js";
-import type { ServiceDetail } from "./kube.js";
+import type { ServiceDetail, TraceTable } from "./kube.js";
 import type { CaptureRequest, CaptureRun } from "./trace/captures.js";
 import type { DropRun } from "./trace/drops.js";
 import { evidenceRun, tracedBy } from "./trace/runs.js";
@@ -290,12 +290,22 @@ export class Api {
     };
   }
 
-  private async post<T>(path: string, body: unknown): Promise<T> {
+  /** Trace each pair of pods that a request's ends stand for. */
+  traceTable(request: TraceRequest): Promise<TraceTable> {
+    return this.post("/api/trace-tables", request);
+  }
+
+  private post<T>(path: string, body: unknown): Promise<T> {
+    return this.postText(path, JSON.stringify(body), "application/json");
+  }
+
+  /** POST a text as it is. */
+  async postText<T>(path: string, body: string, type = "application/yaml"): Promise<T> {
     try {
       return await call(path, {
         method: "POST",
-        headers: { "Content-Type": "application/json", "X-CSRFToken": this.csrf },
-        body: JSON.stringify(body),
+        headers: { "Content-Type": type, "X-CSRFToken": this.csrf },
+        body,
       });
     } catch (error) {
       // Without its cookies the request is refused before the server looks who asks.

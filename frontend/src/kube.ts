@@ -1,6 +1,8 @@
 // What the Kubernetes API has, as GET /api/services, /api/workloads and /api/namespaces give it (docs/api.md).
 
-export const KINDS = ["services", "workloads", "namespaces"] as const;
+import type { Outcome } from "./trace/types.js";
+
+export const KINDS = ["services", "workloads", "namespaces", "policies"] as const;
 export type Kind = (typeof KINDS)[number];
 
 export interface ServicePort {
@@ -56,8 +58,131 @@ export interface ServiceDetail extends ServiceSummary {
   /** Nodes with endpoints whose connections aren't counted. */
   nodes_left_out: number;
   policies: string[];
-  /** What each node's rules do for it; null while no check says so. */
-  programming: null;
+  /** Who may reach its pods, by policies; null where none selects them. */
+  may: { in: Matrix | null };
+  programming: Programming;
+}
+
+export type Cell = "programmed" | "missing" | "stale" | "unknown" | null;
+
+export interface ProgrammingColumn {
+  /** The service port's name. */
+  port: string;
+  /** Its addresses with the port. */
+  ends: string[];
+  /** Null of an endpoint that the API doesn't have. */
+  pod: string | null;
+}
+
+/** Nodes that are alike, with what is found of them. */
+export interface NodesRow {
+  /** The first ones; `count` is how many they are. */
+  nodes: string[];
+  count: number;
+  since: string | null;
+  problem: string | null;
+}
+
+export interface ProgrammingRow extends NodesRow {
+  mode: string | null;
+  state: "programmed" | "differs" | "unknown";
+  cells: Cell[];
+  differs: string[];
+}
+
+/** What each node's rules do for a service. */
+export interface Programming {
+  /** Why nothing is judged; null where it is. */
+  why: string | null;
+  nodes: number;
+  programmed: number;
+  columns: ProgrammingColumn[];
+  columns_left_off: number;
+  rows: ProgrammingRow[];
+  left_off: number;
+}
+
+export type Answer = "allowed" | "denied" | "unknown" | "mixed";
+
+export interface MatrixRow {
+  name: string;
+  /** How many pods it stands for; 0 of parties that are none. */
+  pods: number;
+  cells: Answer[];
+  differs: ("delivered" | "refused" | null)[];
+  by: string[];
+}
+
+/** Who may reach some pods, or whom they may reach. A port that is null stands for all others. */
+export interface Matrix {
+  ports: ({ protocol: string; port: number } | null)[];
+  policies: string[];
+  rows: MatrixRow[];
+  left_off: number;
+}
+
+export interface PolicySummary {
+  kind: string;
+  namespace: string;
+  name: string;
+  selects: string;
+  pods: number;
+  restricts: ("in" | "out")[];
+}
+
+export interface EnforcedRow extends NodesRow {
+  state: "enforced" | "differs" | "unknown";
+  said: string[];
+}
+
+export interface PolicyDetail extends PolicySummary {
+  rules: { direction: "in" | "out"; number: number; peers: string; ports: string; action?: string }[];
+  rows: PodRow[];
+  left_off: number;
+  matrix: { in: Matrix | null; out: Matrix | null };
+  enforced: { why: string | null; left: number; rows: EnforcedRow[] };
+}
+
+export interface WhyHalf {
+  allowed: boolean | null;
+  policies: string[];
+  rule: { policy: string; number: number; text: string } | null;
+}
+
+/** Why policies allow or deny a flow. */
+export interface Why {
+  allowed: boolean | null;
+  flow: string;
+  sentence: string;
+  egress: WhyHalf;
+  ingress: WhyHalf;
+}
+
+/** What proposed policies would change. */
+export interface Preview {
+  selected: number;
+  changes: {
+    from: string;
+    from_pods: number;
+    to: string;
+    to_pods: number;
+    becomes: Answer;
+    ports: string[];
+    by: string[];
+  }[];
+  connections: { from: string; to: string; port: string; becomes: Answer; count: number; by: string[] }[];
+  connections_seen: number;
+}
+
+export interface TraceTable {
+  rows: {
+    from: string;
+    to: string;
+    outcome: Outcome | null;
+    headline: string;
+    allowed: boolean | null;
+  }[];
+  left_off: number;
 }
 
 export interface WorkloadSummary {
@@ -159,7 +284,10 @@ export function manners(service: ServiceDetail): string[] {
 }
 
 /** The path of an object below its kind's, in the API and in the address bar: "shop/web", "Deployment/shop/web". */
-export function idOf(kind: Kind, one: ServiceSummary | WorkloadSummary | NamespaceSummary): string {
+export function idOf(
+  kind: Kind,
+  one: ServiceSummary | WorkloadSummary | NamespaceSummary | PolicySummary,
+): string {
   if (kind === "namespaces") return one.name;
   const named = one as ServiceSummary | WorkloadSummary;
   const full = `${named.namespace}/${named.name}`;
@@ -176,4 +304,33 @@ export function traceRef(kind: string, namespace: string, name: string): string 
     ReplicaSet: "rs",
   };
   return short[kind] ? `${short[kind]}/${namespace}/${name}` : "";
+}
+
+/** Nodes by name as long as they are few: "worker-1, worker-2", "4,992 identical nodes". */
+export function nodesText(row: NodesRow): string {
+  if (row.count <= 3) return row.nodes.slice(0, row.count).join(", ");
+  return `${row.count.toLocaleString("en")} nodes`;
+}
+
+/** The number that an endpoint has in the table of endpoints, from 1; 0 of one that isn't there. */
+export function endpointNumber(column: ProgrammingColumn, rows: EndpointRow[]): number {
+  const addrs = column.ends.map((end) => end.replace(/:\d+$/, "").replace(/^\[|\]$/g, ""));
+  return rows.findIndex((row) => row.addrs.some((addr) => addrs.includes(addr))) + 1;
+}
+
+/** The columns' ports with how many columns each has, in order. */
+export function columnPorts(columns: ProgrammingColumn[]): { port: string; span: number }[] {
+  const found: { port: string; span: number }[] = [];
+  for (const { port } of columns) {
+    const last = found.at(-1);
+    if (last?.port === port) last.span += 1;
+    else found.push({ port, span: 1 });
+  }
+  return found;
+}
+
+/** What a policy restricts, in words. */
+export function restrictsText(one: PolicySummary): string {
+  const ways = one.restricts.map((way) => (way === "in" ? "what comes in" : "what goes out"));
+  return ways.length > 0 ? `restricts ${ways.join(" and ")}` : "restricts nothing";
 }

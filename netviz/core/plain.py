@@ -1,4 +1,4 @@
-"""Names as a terminal and a log may have them.
+"""Names as a terminal and a log may have them, and in a row as a sentence has them.
 
 Who may make links, processes, chains or namespaces also chooses their names, and may put control
 characters into them: to colour, clear or retitle an operator's terminal, to forge log lines, or to turn
@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
+
+MAX_NAMED = 3
 
 
 def plain(text: str) -> str:
@@ -46,3 +49,16 @@ def runnable(command: str) -> str:
     if not command.startswith("sysctl "):
         return command
     return _OF_DEVICE.sub(lambda found: found[1] + found[2].replace(".", "/") + found[3], command)
+
+
+def joined(names: Iterable[str], most: int = MAX_NAMED) -> str:
+    """Write names in a row: "a", "a and b", "a, b and 3 more"."""
+    every = list(names)
+    if len(every) > most:
+        every = [*every[: most - 1], f"{len(every) - most + 1} more"]
+    return " and ".join(filter(None, (", ".join(every[:-1]), every[-1]))) if every else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: "1 pod", "3 pods"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

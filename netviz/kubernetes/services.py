@@ -7,20 +7,11 @@ from typing import Any
 from netviz.core.intent.peers import selects
 from netviz.core.model.addr import format_ip, format_prefix
 from netviz.core.model.kubernetes import Endpoint, EndpointSlice, KubePod, KubeService, ServicePort
-from netviz.core.sim.services import PROTOCOLS
+from netviz.core.sim.services import PROTOCOLS, slices_of
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
 from netviz.kubernetes.pods import Places
 from netviz.kubernetes.talkers import connections, talkers
-
-
-def slices_by_service(objects: Objects) -> dict[tuple[str, str], list[EndpointSlice]]:
-    """The EndpointSlices of each service."""
-    found: dict[tuple[str, str], list[EndpointSlice]] = {}
-    for one in objects.endpoint_slices.values():
-        if one.service:
-            found.setdefault((one.namespace, one.service), []).append(one)
-    return found
 
 
 def summary(service: KubeService, slices: list[EndpointSlice]) -> dict[str, Any]:
@@ -51,8 +42,8 @@ def _port(port: ServicePort) -> dict[str, Any]:
 
 
 def detail(cluster: ClusterState, objects: Objects, service: KubeService) -> dict[str, Any]:
-    """All that is known of a service. `programming`, what each node's rules do for it, isn't told yet: the check of services judges it."""
-    slices = slices_by_service(objects).get(service.key, [])
+    """All that the API says of a service, with its connections."""
+    slices = slices_of(objects.endpoint_slices).get(service.key, [])
     places, wanted = Places(cluster), dict[str, set[tuple[bytes, int, int]]]()
     rows: dict[Any, dict[str, Any]] = {}
     ports: dict[Any, set[tuple[bytes, int, int]]] = {}
@@ -88,7 +79,6 @@ def detail(cluster: ClusterState, objects: Objects, service: KubeService) -> dic
         "talkers": [one.as_json() for one in talkers(cluster, objects, counts.values())],
         "nodes_left_out": left_out,
         "policies": policies_of(objects, service),
-        "programming": None,
     }
 
 

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
+from netviz.core.intent.preview import preview, preview_json
 from netviz.core.model.kubernetes import KubePod
 from netviz.core.sim.meaning import WORKLOADS
+from netviz.core.sim.services import slices_of
 from netviz.core.state.naming import ENDED
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
@@ -18,8 +20,15 @@ from netviz.core.state.pods import condition, workload_of
 from netviz.ingest.live_store import get_store
 from netviz.inventory.access import READ, require_scope
 from netviz.inventory.answers import methods, refuse
-from netviz.kubernetes import services
+from netviz.kubernetes import policies, services
 from netviz.kubernetes.pods import Places, pod_row, selected
+from netviz.kubernetes.policies import Api
+from netviz.kubernetes.programming import programming
+from netviz.kubernetes.proposed import BadPolicy, read_policies
+from netviz.kubernetes.whys import why_of
+from netviz.tracing.predict import CannotTrace
+from netviz.tracing.request import TraceRequest
+from netviz.tracing.states import View, live
 
 _encode = msgspec.json.Encoder().encode
 MOST_PODS = 1000
@@ -35,6 +44,15 @@ def _clusters() -> tuple[ClusterState, Iterator[Objects]]:
     return cluster, (state.objects for state in cluster.clusters.values())
 
 
+def _apis() -> tuple[View, list[Api]]:
+    """The live state as traces see it, and each cluster's API with whether somebody watches it."""
+    view, revisions = live(), get_store().cluster_revisions()
+    return view, [
+        Api(name, state, name in revisions and revisions[name].connected)
+        for name, state in view.cluster.clusters.items()
+    ]
+
+
 @methods("GET")
 @require_scope(READ)
 def service_list(request: HttpRequest) -> HttpResponseBase:
@@ -42,7 +60,7 @@ def service_list(request: HttpRequest) -> HttpResponseBase:
     namespace, (_, clusters) = request.GET.get("namespace"), _clusters()
     found: list[dict[str, Any]] = []
     for objects in clusters:
-        slices = services.slices_by_service(objects)
+        slices = slices_of(objects.endpoint_slices)
         found += [
             services.summary(one, slices.get(one.key, []))
             for one in objects.services.values()
@@ -56,10 +74,24 @@ def service_list(request: HttpRequest) -> HttpResponseBase:
 @require_scope(READ)
 def service(request: HttpRequest, namespace: str, name: str) -> HttpResponseBase:
     """Answer with one service."""
-    cluster, clusters = _clusters()
-    for objects in clusters:
-        if (found := objects.services.get((namespace, name))) is not None:
-            return _answer(services.detail(cluster, objects, found))
+    view, apis = _apis()
+    for api in apis:
+        if (found := api.state.objects.services.get((namespace, name))) is not None:
+            return _answer(
+                {
+                    **services.detail(view.cluster, api.state.objects, found),
+                    "may": {
+                        "in": policies.matrix(
+                            view.cluster,
+                            api.state.objects,
+                            namespace,
+                            selected(found.selector, api.state.objects.kube_pods.values(), namespace),
+                            "ingress",
+                        )
+                    },
+                    "programming": programming(view, api.name, api.state, api.connected, found),
+                }
+            )
     return refuse(404, f"the API has no service {namespace}/{name}")
 
 
@@ -166,7 +198,7 @@ def namespace(request: HttpRequest, name: str) -> HttpResponseBase:
         pods = [pod for pod in objects.kube_pods.values() if pod.namespace == name and pod.phase not in ENDED]
         if name not in objects.kube_namespaces and not pods:
             continue
-        slices = services.slices_by_service(objects)
+        slices = slices_of(objects.endpoint_slices)
         known = objects.kube_namespaces.get(name)
         return _answer(
             {
@@ -189,3 +221,56 @@ def namespace(request: HttpRequest, name: str) -> HttpResponseBase:
             }
         )
     return refuse(404, f"the API has no namespace {name}")
+
+
+@methods("GET")
+@require_scope(READ)
+def policy_list(request: HttpRequest) -> HttpResponseBase:
+    """List the NetworkPolicies, of ?namespace= where given."""
+    namespace, (_, clusters) = request.GET.get("namespace"), _clusters()
+    found = []
+    for objects in clusters:
+        pods = policies.counts(objects)
+        found += [
+            policies.summary(one, pods[one.key])
+            for one in objects.network_policies.values()
+            if not namespace or one.namespace == namespace
+        ]
+    found.sort(key=lambda one: (one["namespace"], one["name"]))
+    return _answer({"policies": found[:MOST], "left_off": max(0, len(found) - MOST)})
+
+
+@methods("GET")
+@require_scope(READ)
+def policy(request: HttpRequest, namespace: str, name: str) -> HttpResponseBase:
+    """Answer with one NetworkPolicy."""
+    view, apis = _apis()
+    for api in apis:
+        if (found := api.state.objects.network_policies.get((namespace, name))) is not None:
+            return _answer(policies.detail(view, api, found))
+    return refuse(404, f"the API has no network policy {namespace}/{name}")
+
+
+@methods("POST")
+@require_scope(READ)
+def policy_preview(request: HttpRequest) -> HttpResponseBase:
+    """Answer what the policies in the body, as YAML or JSON, would change; nothing is applied."""
+    view, apis = _apis()
+    if not apis:
+        return refuse(400, "no Kubernetes API is watched: its policies and pods aren't known")
+    try:
+        proposed = read_policies(request.body)
+    except BadPolicy as err:
+        return refuse(400, str(err))
+    return _answer(dict(preview_json(preview(view.cluster, apis[0].state.objects, proposed))))
+
+
+@methods("GET")
+@require_scope(READ)
+def why(request: HttpRequest) -> HttpResponseBase:
+    """Answer why policies allow or deny a flow: ?from=, ?to=, ?proto= and ?dport= as a trace takes them."""
+    asked = {name: request.GET[name] for name in ("from", "to", "proto", "dport") if request.GET.get(name)}
+    try:
+        return _answer(why_of(msgspec.convert(asked, TraceRequest, strict=False), live()))
+    except (CannotTrace, msgspec.ValidationError) as err:
+        return refuse(400, str(err))

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from netviz.core.model.addr import format_ip
 from netviz.core.model.check import decoder_words
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.trace import Flow
@@ -34,6 +35,10 @@ def parse_request(body: bytes) -> ObserveRequest:
 
 def check_flow(request: ObserveRequest, flow: Flow) -> None:
     """Refuse what only the resolved flow shows. Raises: BadRequest."""
+    if flow.by is not None:
+        raise BadRequest(
+            f"{format_ip(flow.src)} is outside of the cluster: no collector can send a probe from there"
+        )
     if request.proto == "auto" and flow.proto == IPPROTO_UDP:
         raise BadRequest(
             "the target listens to UDP alone, and an application may take a probe for its own: "

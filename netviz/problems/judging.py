@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from netviz.core.check.problem import Difference, NodeHealth, Report
 from netviz.core.check.problem import Problem as Found
-from netviz.core.sim.render import trace_json
+from netviz.core.intent.why import told
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import cluster_of
@@ -363,7 +363,7 @@ def trace_of(view: View, found: Found) -> bytes | None:
         return None
     try:
         trace = simulate(view.cluster, found.flow)
-        return pack(trace_json(trace, describe(view, sorted(nodes_of(trace))), settings.ENTER))
+        return pack(told(view.cluster, trace, describe(view, sorted(nodes_of(trace))), settings.ENTER))
     except Exception:
         log.exception("cannot trace the flow of %s", found.key)
         return None

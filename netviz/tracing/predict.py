@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
+from netviz.core.intent.why import told
 from netviz.core.sim.counted import deciding_in, with_counts
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.meaning import End, source_end, target_end
 from netviz.core.sim.reads import Reads, Recording
-from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
 from netviz.ingest.live_store import get_store
@@ -99,7 +99,7 @@ def predict(resolved: Resolved) -> Prediction:
     trace = with_counts(view.cluster, simulate(resolved.recording.cluster, resolved.flow), iso)
     live = {name for name, one in view.inputs.items() if one.contact is not None}
     look_at_rules([netns for netns in deciding_in(trace) if netns.node in live])
-    result = trace_json(trace, enter=settings.ENTER)
+    result = told(view.cluster, trace, enter=settings.ENTER)
     reads = resolved.recording.reads()
     found = stale_in(view, reads, time.time())
     read = nodes_of(trace) | {one.node for one in found}

@@ -8,5 +8,6 @@ from netviz.tracing import views
 
 urlpatterns: list[URLPattern] = [
     path("api/traces", views.traces, name="api-traces"),
+    path("api/trace-tables", views.trace_table, name="api-trace-tables"),
     path("api/traces/<str:trace_id>", views.trace, name="api-trace"),
 ]

@@ -12,6 +12,8 @@ from netviz.tracing.models import TraceRun
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import BadRequest, as_posted, parse_request
 from netviz.tracing.service import Overload
+from netviz.tracing.states import live
+from netviz.tracing.table import one_at_a_time, table
 from netviz.tracing.tending import tender
 
 MAX_LIST = 200
@@ -52,6 +54,20 @@ def start(request: HttpRequest) -> HttpResponseBase:
     except Overload as err:
         return refuse(503, str(err), Retry_After="2")
     return JsonResponse(shown(run), status=202)
+
+
+@methods("POST")
+@require_scope(TRACE)
+def trace_table(request: HttpRequest) -> HttpResponseBase:
+    """Answer with a row for each pair of pods that the ends of a request stand for; none is kept."""
+    if not one_at_a_time.acquire(blocking=False):
+        return refuse(503, "another table is being traced; try again in a few seconds", Retry_After="2")
+    try:
+        return JsonResponse(table(parse_request(request.body), live()))
+    except (BadRequest, CannotTrace) as err:
+        return refuse(400, str(err))
+    finally:
+        one_at_a_time.release()
 
 
 @methods("GET")

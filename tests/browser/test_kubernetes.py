@@ -101,6 +101,53 @@ def test_namespaces_lead_on_and_the_list_of_pods_is_narrowed(page: Page, netviz:
     expect(page.get_by_test_id("host-pods")).to_contain_text("kube-system/kube-proxy")
 
 
+GUARD = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "web-from-api", "namespace": "default"},
+    "spec": {
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "api"}}}]}],
+    },
+}
+SHUT = """kind: NetworkPolicy
+metadata: {name: shut, namespace: default}
+spec: {podSelector: {matchLabels: {app: api}}, policyTypes: [Ingress]}
+"""
+
+
+def test_programming_and_policies_are_told_and_asked(page: Page, netviz: Netviz) -> None:
+    cluster, stack = netviz
+    cluster.apply([GUARD])
+    page.goto(f"{stack.access.url}/#/services/default/web")
+    programmed = page.get_by_test_id("programming").locator("tbody tr")
+    expect(programmed).to_have_count(1)
+    expect(programmed).to_contain_text("node1, node2")
+    expect(programmed).to_contain_text("as the API says")
+    expect(programmed.locator('[data-cell="programmed"]')).to_have_count(2)
+    page.get_by_role("link", name="default/web-from-api").first.click()
+    expect(page.get_by_test_id("enforced").locator("tr", has_text="node1")).to_contain_text("enforced")
+    row = page.get_by_test_id("matrix-in").locator("tr", has_text="outside")
+    expect(row.locator('[data-answer="denied"]').first).to_be_visible()
+    page.get_by_test_id("why-to").fill("default/web-1")
+    page.get_by_test_id("why-from").fill("default/web-2")
+    page.get_by_test_id("why-submit").click()
+    expect(page.get_by_test_id("why-answer")).to_contain_text(
+        "Denied: policy default/web-from-api selects default/web-1"
+    )
+    page.get_by_test_id("preview-text").fill(SHUT)
+    page.get_by_test_id("preview-submit").click()
+    expect(page.get_by_test_id("preview-changes").locator("tbody tr").first).to_contain_text("becomes denied")
+    page.goto(f"{stack.access.url}/#/workloads/Deployment/default/web")
+    page.get_by_test_id("table-way").select_option("to")
+    page.get_by_test_id("table-to").fill("default/web-1")
+    page.get_by_test_id("table-submit").click()
+    expect(page.get_by_test_id("trace-table").locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_test_id("trace-table")).to_contain_text("Policy default/web-from-api denies")
+    cluster.delete("NetworkPolicy", "web-from-api")
+
+
 def test_a_watcher_that_is_gone_is_told_and_what_it_said_stays(page: Page, netviz: Netviz) -> None:
     _, stack = netviz
     page.goto(f"{stack.access.url}/#/services/default/web")

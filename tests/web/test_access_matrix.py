@@ -214,6 +214,11 @@ MATRIX = {
         scope("read"), wrong_method, "api/workloads/Deployment/shop/web"
     ),
     "api/namespaces": READ,
+    "api/policies": READ,
+    "api/policies/<str:namespace>/<str:name>": Line(scope("read"), wrong_method, "api/policies/locked/x"),
+    "api/policy-preview": Line(wrong_method, scope("read")),
+    "api/why": READ,
+    "api/trace-tables": Line(wrong_method, scope("trace")),
     "api/namespaces/<str:name>": Line(scope("read"), wrong_method, "api/namespaces/shop"),
     "api/netns/<str:key>": Line(scope("read"), wrong_method, "api/netns/n1:4:1:0"),
     "api/netns/<str:key>/connections": Line(scope("read"), wrong_method, "api/netns/n1:4:1:0/connections"),

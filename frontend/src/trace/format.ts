@@ -45,9 +45,12 @@ export function replyWords(branch: Branch): Words | null {
 
 /** The branches on which the packet arrives and its reply doesn't come back, or may not. */
 export function lostReplies(trace: Trace): Branch[] {
+  // Of a client outside no more is known than that the answer leaves to it; whether that is good is the outcome's to say.
+  const leaves = trace.outcome === "good" && trace.flow.from.outside;
+  const isBack = (reply: { disposition: string }) =>
+    reply.disposition === "DELIVERED" || (leaves && reply.disposition === "LEFT_NETWORK");
   return trace.branches.filter(
-    (branch) =>
-      branch.disposition === "DELIVERED" && branch.reply && branch.reply.disposition !== "DELIVERED",
+    (branch) => branch.disposition === "DELIVERED" && branch.reply && !isBack(branch.reply),
   );
 }
 

@@ -164,7 +164,8 @@ export interface Limit {
 export interface Trace {
   version: number;
   flow: {
-    from: { node: string; netns: string; pod: PodRef };
+    /** With `outside`, the node is where the packet of a client outside comes in. */
+    from: { node: string; netns: string; pod: PodRef; outside?: boolean };
     src: string;
     sport: number | null;
     dst: string;
@@ -179,6 +180,8 @@ export interface Trace {
   /** Both directions and the contract together; missing in traces of earlier versions. */
   outcome?: Outcome;
   headline?: string;
+  /** What the API's policies say of the flow; null where none has a say. */
+  policy?: { allowed: boolean | null; sentence: string } | null;
   branches: Branch[];
   /** What was observed, in a trace of an observation. */
   observation?: Observation | null;

@@ -47,6 +47,9 @@ export function answerParts(
       h("span", { class: "protocol", "data-testid": "protocol" }, protocolText(trace)),
       h("span", { class: "muted" }, flowText(trace)),
     ),
+    trace.policy
+      ? h("p", { class: "muted", "data-testid": "policy-says" }, `By policies: ${trace.policy.sentence}`)
+      : null,
     failed && cause(verdict.tone, failed, onShow),
     assumptions(trace),
     certainty(trace, failed, onShow),

@@ -5,15 +5,13 @@ import {
   type Kind,
   manners,
   type NamespaceDetail,
-  type PodRow,
-  podState,
+  type PolicyDetail,
   portText,
   readiness,
   readyText,
   type ServiceDetail,
   type ServiceSummary,
   type Talker,
-  type Tone,
   traceRef,
   type WorkloadDetail,
   type WorkloadSummary,
@@ -21,24 +19,28 @@ import {
 import { formatRoute, targetHref } from "../route.js";
 import type { Context } from "./context.js";
 import { h, icon } from "./dom.js";
+import {
+  head,
+  joinedLinks,
+  kubeLink,
+  leftOff,
+  mark,
+  nodeLink,
+  podLink,
+  podTable,
+  policyLink,
+  section,
+  table,
+} from "./kubeparts.js";
+import { matrixTable } from "./matrix.js";
 import { count } from "./names.js";
-
-const ICONS: Record<Tone, string> = { ok: "passes", warn: "clock", bad: "breaks", none: "none" };
-const WORDS: Record<Tone, string> = { ok: "ready", warn: "partly ready", bad: "not ready", none: "" };
-
-/** How something is: never by colour alone. */
-export function mark(tone: Tone, text?: string): HTMLElement {
-  return h(
-    "span",
-    { class: "kube-mark", "data-tone": tone },
-    icon(ICONS[tone]),
-    text ? text : h("span", { class: "sr" }, WORDS[tone]),
-  );
-}
+import { policyBody } from "./policydetail.js";
+import { programmingPart } from "./programming.js";
 
 export function detailBody(context: Context, kind: Kind, detail: unknown): HTMLElement {
   if (kind === "services") return serviceBody(context, detail as ServiceDetail);
   if (kind === "workloads") return workloadBody(context, detail as WorkloadDetail);
+  if (kind === "policies") return policyBody(context, detail as PolicyDetail);
   return namespaceBody(context, detail as NamespaceDetail);
 }
 
@@ -71,9 +73,20 @@ function serviceBody(context: Context, one: ServiceDetail): HTMLElement {
             : `${one.endpoints}, of which ${one.ready} ready`,
           endpointTable(context, one),
         ),
+    one.external_name ? null : programmingPart(context, one),
     one.external_name ? null : talkersPart(one),
     one.policies.length > 0
-      ? section("Network policies", "that select its pods", h("p", {}, one.policies.join(", ")))
+      ? section(
+          "Who may reach its pods",
+          "by policies",
+          h(
+            "p",
+            { class: "facts" },
+            "Selected by ",
+            ...joinedLinks(one.policies.map((name) => policyLink(`${one.namespace}/${name}`))),
+          ),
+          one.may.in ? matrixTable(one.may.in, "From") : null,
+        )
       : null,
   );
 }
@@ -82,8 +95,9 @@ function endpointTable(context: Context, one: ServiceDetail): HTMLElement | null
   if (one.rows.length === 0) return null;
   const zones = one.rows.some((row) => row.zone);
   return table(
-    ["Pod", "Address", "Node", ...(zones ? ["Zone"] : []), "State", "Connections"],
-    one.rows.map((row) => [
+    ["", "Pod", "Address", "Node", ...(zones ? ["Zone"] : []), "State", "Connections"],
+    one.rows.map((row, i) => [
+      h("span", { class: "muted" }, String(i + 1)),
       podLink(row.pod ?? "no pod", row.netns),
       h("code", {}, row.addrs.join(", ")),
       nodeLink(context, row.node),
@@ -160,27 +174,15 @@ function namespaceBody(context: Context, one: NamespaceDetail): HTMLElement {
     labelList("Labels", one.labels),
     section("Workloads", String(one.workloads.length), workloadTable(one.workloads)),
     section("Services", String(one.services.length), serviceTable(one.services)),
-    one.policies.length > 0 ? section("Network policies", "", h("p", {}, one.policies.join(", "))) : null,
+    one.policies.length > 0
+      ? section(
+          "Network policies",
+          String(one.policies.length),
+          h("p", {}, ...joinedLinks(one.policies.map((name) => policyLink(`${one.name}/${name}`)))),
+        )
+      : null,
     section("Pods", String(one.rows.length + one.left_off), podTable(context, one.rows)),
     leftOff(one.left_off),
-  );
-}
-
-function podTable(context: Context, pods: PodRow[]): HTMLElement | null {
-  if (pods.length === 0) return null;
-  return table(
-    ["Pod", "Address", "Node", "State", ""],
-    pods.map((pod) => {
-      const state = podState(pod);
-      return [
-        podLink(pod.name, pod.netns),
-        h("code", {}, pod.host_network ? "the node’s" : pod.addrs.join(", ")),
-        nodeLink(context, pod.node),
-        mark(state.tone, state.text),
-        traceLink(context, `pod/${pod.namespace}/${pod.name}`),
-      ];
-    }),
-    "kube-pods",
   );
 }
 
@@ -211,37 +213,6 @@ function serviceTable(rows: ServiceSummary[]): HTMLElement | null {
   );
 }
 
-type Cell = HTMLElement | string | null;
-
-function table(head: string[], rows: Cell[][], id?: string): HTMLElement {
-  const cell = (one: Cell) => h("td", {}, one);
-  return h(
-    "div",
-    { class: "kube-table", tabindex: 0 },
-    h(
-      "table",
-      { "data-testid": id },
-      h("thead", {}, h("tr", {}, ...head.map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, ...rows.map((row) => h("tr", {}, ...row.map(cell)))),
-    ),
-  );
-}
-
-function head(name: string, kind: string, action: HTMLElement | null): HTMLElement {
-  return h(
-    "header",
-    {},
-    h("h1", {}, name),
-    h("span", { class: "tag" }, kind),
-    h("span", { class: "spring" }),
-    action,
-  );
-}
-
-function section(title: string, beside: string, body: HTMLElement | null): HTMLElement {
-  return h("section", {}, h("h2", {}, title, h("span", { class: "beside" }, beside)), body);
-}
-
 function facts(lines: string[]): HTMLElement | null {
   return lines.length > 0 ? h("p", { class: "muted" }, lines.join("; ")) : null;
 }
@@ -257,30 +228,8 @@ function labelList(title: string, labels: Record<string, string>): HTMLElement |
   );
 }
 
-function leftOff(more: number): HTMLElement | null {
-  return more > 0 ? h("p", { class: "muted" }, `${count(more, "pod is", "pods are")} not listed.`) : null;
-}
-
 function spaced(parts: HTMLElement[], texts: string[]): (HTMLElement | string)[] {
   return [...parts, ...texts.map((text) => h("span", {}, text))];
-}
-
-function joinedLinks(links: HTMLElement[]): (HTMLElement | string)[] {
-  return links.flatMap((link, i) => (i === 0 ? [link] : [", ", link]));
-}
-
-function kubeLink(kind: Kind, id: string, text = id): HTMLElement {
-  return h("a", { href: formatRoute({ page: "kube", kind, id }) }, text);
-}
-
-function podLink(name: string, netns: string | null): HTMLElement {
-  return netns ? h("a", { href: targetHref({ type: "pod", key: netns }) }, name) : h("span", {}, name);
-}
-
-function nodeLink(context: Context, node: string | null): HTMLElement {
-  if (!node) return h("span", { class: "muted" }, "not scheduled");
-  if (!context.graph.nodes.has(node)) return h("span", {}, node);
-  return h("a", { href: targetHref({ type: "node", name: node }) }, node);
 }
 
 /** Compose a trace to this: who sends is chosen next. */
@@ -288,9 +237,4 @@ function traceButton(context: Context, to: string): HTMLElement | null {
   if (!context.mayTrace) return null;
   const href = formatRoute({ page: "compose", from: "", to });
   return h("a", { class: "button", href, "data-testid": "trace-to" }, icon("path"), "Trace to it");
-}
-
-function traceLink(context: Context, to: string): HTMLElement | null {
-  if (!context.mayTrace) return null;
-  return h("a", { href: formatRoute({ page: "compose", from: "", to }) }, "Trace");
 }

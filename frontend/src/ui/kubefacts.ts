@@ -5,7 +5,7 @@ import type { Graph } from "../graph/store.js";
 import { podState } from "../kube.js";
 import { formatRoute } from "../route.js";
 import { h } from "./dom.js";
-import { mark } from "./kubedetail.js";
+import { mark } from "./kubeparts.js";
 import { count } from "./names.js";
 
 type Fact = [string, HTMLElement | string | null];

@@ -1,4 +1,4 @@
-// Services, workloads and namespaces: the list at the left, the chosen one at the right, over the whole width.
+// Services, workloads, namespaces and policies: the list at the left, the chosen one at the right, over the whole width.
 
 import { ApiError } from "../api.js";
 import {
@@ -6,32 +6,44 @@ import {
   KINDS,
   type Kind,
   type NamespaceSummary,
+  type PolicySummary,
   readiness,
   readyText,
   type ServiceSummary,
+  traceRef,
   type WorkloadSummary,
 } from "../kube.js";
 import { formatRoute } from "../route.js";
 import type { Context } from "./context.js";
 import { h, icon, setText } from "./dom.js";
 import { errorNote } from "./errors.js";
-import { detailBody, mark } from "./kubedetail.js";
+import { detailBody } from "./kubedetail.js";
+import { mark } from "./kubeparts.js";
 import { count } from "./names.js";
+import { policyAsks } from "./policyasks.js";
+import { traceTableAsk } from "./tracetable.js";
 
 const REFRESH_MS = 2000;
+const NOTHING: Record<Kind, string> = {
+  services: "No service is known.",
+  workloads: "No workload is known.",
+  namespaces: "No namespace is known.",
+  policies: "No network policy is known: nothing is denied by one.",
+};
 const MOST_ROWS = 500;
 const TITLES: Record<Kind, string> = {
   services: "Services",
   workloads: "Workloads",
   namespaces: "Namespaces",
+  policies: "Policies",
 };
 
-type Row = ServiceSummary | WorkloadSummary | NamespaceSummary;
+type Row = ServiceSummary | WorkloadSummary | NamespaceSummary | PolicySummary;
 
 export class KubeView {
   readonly element = h("section", {
     class: "kube",
-    "aria-label": "Services, workloads, namespaces",
+    "aria-label": "Services, workloads, namespaces, policies",
     "data-testid": "kube",
     tabindex: -1,
   });
@@ -45,7 +57,9 @@ export class KubeView {
   private readonly list = h("ul", { class: "kube-list", "data-testid": "kube-list" });
   private readonly note = h("p", { class: "kube-note", role: "status" });
   private readonly footer = h("footer", { class: "list-foot" });
-  private readonly right = h("div", { class: "kube-pane", "data-testid": "kube-detail" });
+  private readonly detail = h("div", { "data-testid": "kube-detail" });
+  private readonly asks = h("div", {});
+  private readonly right = h("div", { class: "kube-pane" }, this.detail, this.asks);
   private kind: Kind = "services";
   private id: string | null = null;
   private rows: Row[] = [];
@@ -53,6 +67,7 @@ export class KubeView {
   private loaded = "";
   private shown = "";
   private drawn = "";
+  private offered = "";
   private readonly timer: number;
   private disposed = false;
 
@@ -63,7 +78,12 @@ export class KubeView {
         { href: formatRoute({ page: "kube", kind, id: null }), "data-testid": `kube-${kind}` },
         TITLES[kind],
       );
-    this.tabs = { services: tab("services"), workloads: tab("workloads"), namespaces: tab("namespaces") };
+    this.tabs = {
+      services: tab("services"),
+      workloads: tab("workloads"),
+      namespaces: tab("namespaces"),
+      policies: tab("policies"),
+    };
     this.filter.addEventListener("input", () => this.draw());
     this.element.append(
       h(
@@ -138,10 +158,24 @@ export class KubeView {
       }
       const wanted = id ?? this.first();
       if (wanted) await this.loadDetail(kind, wanted);
-      else this.right.replaceChildren(h("p", { class: "muted" }, "Nothing to show."));
+      else this.detail.replaceChildren(h("p", { class: "muted" }, NOTHING[kind]));
+      this.offer(kind, wanted);
     } catch (error) {
       if (!this.disposed) this.fail(error as Error);
     }
+  }
+
+  /** What can be asked of what is shown: made anew only when that is something else, so that nothing typed is lost. */
+  private offer(kind: Kind, id: string | null): void {
+    const key = kind === "policies" ? kind : `${kind} ${id}`;
+    if (key === this.offered) return;
+    this.offered = key;
+    const { api, mayTrace } = this.context;
+    const [one = "", namespace = "", name = ""] = id?.split("/") ?? [];
+    const ref =
+      kind === "workloads" ? traceRef(one, namespace, name) : kind === "namespaces" && id ? `ns/${id}` : "";
+    if (kind === "policies") this.asks.replaceChildren(policyAsks(api));
+    else this.asks.replaceChildren(...(ref && mayTrace ? [traceTableAsk(api, ref)] : []));
   }
 
   private first(): string | null {
@@ -157,7 +191,7 @@ export class KubeView {
       const wanted = this.id ?? this.first();
       if (this.disposed || kind !== this.kind || id !== wanted || text === this.shown) return;
       this.shown = text;
-      this.right.replaceChildren(detailBody(this.context, kind, detail));
+      this.detail.replaceChildren(detailBody(this.context, kind, detail));
     } catch (error) {
       if (!this.disposed && kind === this.kind && (this.id === null || this.id === id))
         this.fail(error as Error);
@@ -167,7 +201,7 @@ export class KubeView {
   private fail(error: Error): void {
     this.shown = "";
     const gone = error instanceof ApiError && error.status === 404;
-    this.right.replaceChildren(gone ? h("p", { class: "muted" }, error.message) : errorNote(error));
+    this.detail.replaceChildren(gone ? h("p", { class: "muted" }, error.message) : errorNote(error));
   }
 
   private found(): Row[] {
@@ -219,6 +253,14 @@ function rowParts(kind: Kind, row: Row): HTMLElement[] {
         { class: "beside" },
         `${count(one.pods, "pod", "pods")}, ${count(one.services, "service", "services")}`,
       ),
+    ];
+  }
+  if (kind === "policies") {
+    const one = row as PolicySummary;
+    return [
+      h("span", { class: "name" }, h("span", { class: "muted" }, `${one.namespace}/`), one.name),
+      h("span", { class: "beside" }, one.restricts.join(" and ")),
+      h("span", { class: "ready" }, count(one.pods, "pod", "pods")),
     ];
   }
   const one = row as ServiceSummary | WorkloadSummary;

@@ -9,24 +9,12 @@ from netviz.core.check.wiring import name_of
 from netviz.core.model.link import Link
 from netviz.core.model.netfilter import NFPROTO_NAMES, NftChain
 from netviz.core.model.netns import Netns
+from netviz.core.plain import counted as counted
+from netviz.core.plain import joined as joined
 from netviz.core.plain import quoted, runnable
 from netviz.core.sim.trace import place_of
 
-MAX_NAMED = 3
 MAX_PODS = 100
-
-
-def joined(names: Iterable[str], most: int = MAX_NAMED) -> str:
-    """Write names in a row: "a", "a and b", "a, b and 3 more"."""
-    every = list(names)
-    if len(every) > most:
-        every = [*every[: most - 1], f"{len(every) - most + 1} more"]
-    return " and ".join(filter(None, (", ".join(every[:-1]), every[-1]))) if every else ""
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun: "1 pod", "3 pods"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def not_watched(cluster: str) -> str:

@@ -83,6 +83,20 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
             return False
         return None if None in (self.egress.allowed, self.ingress.allowed) else True
 
+    @property
+    def rules(self) -> tuple[RuleName, ...]:
+        """The rules that decide, of either direction."""
+        return tuple(half.rule for half in (self.egress, self.ingress) if half.rule is not None)
+
+    @property
+    def deciding(self) -> tuple[ObjectKey, ...]:
+        """The policies that decide: those that deny or leave it open, else those whose rules allow."""
+        for allowed in (False, None):
+            for half in (self.egress, self.ingress):
+                if half.allowed is allowed:
+                    return (half.rule.policy,) if half.rule is not None else half.policies
+        return tuple(rule.policy for rule in self.rules)
+
 
 FREE = Decision()
 OPEN = Half()

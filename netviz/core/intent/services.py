@@ -16,20 +16,14 @@ import msgspec
 
 from netviz.core.model.kubernetes import Endpoint, EndpointSlice, KubeNode, KubeService, ObjectKey
 from netviz.core.sim.index import Index
+from netviz.core.sim.services import BALANCER, CLUSTER, EXTERNAL, NODE_PORT, PROTOCOLS, How, slices_of
 from netviz.core.state.pods import zone_of
 
-PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 FAMILIES = {"IPv4": 4, "IPv6": 16}
 # With it somebody else than kube-proxy is to do the service.
 OTHER_PROXY = "service.kubernetes.io/service-proxy-name"
 SAME_NODE = "PreferSameNode"
 
-# How a service is reached: by an address of its own, or by a port of every node.
-How = Literal["cluster address", "external address", "load balancer's address", "node port"]
-CLUSTER: How = "cluster address"
-EXTERNAL: How = "external address"
-BALANCER: How = "load balancer's address"
-NODE_PORT: How = "node port"
 # Who asks: a pod of the node, the node itself, somebody outside of the cluster whose packet comes to the node.
 From = Literal["pods", "the node", "outside"]
 PODS: From = "pods"
@@ -77,9 +71,9 @@ _Port = tuple[str, str, int]  # name, protocol, family
 def build_by_service(slices: Mapping[Any, EndpointSlice]) -> dict[ObjectKey, dict[_Port, dict[End, Ready]]]:
     """Index slices: service -> port -> its endpoints. Of one that stands in several slices, the one that is ready counts."""
     found: dict[ObjectKey, dict[_Port, dict[End, Ready]]] = {}
-    for one in slices.values():
+    for one in (one for every in slices_of(slices).values() for one in every):
         family = FAMILIES.get(one.address_type)
-        if not one.service or family is None:
+        if family is None:
             continue
         ports = found.setdefault((one.namespace, one.service), {})
         for port in one.ports:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import msgspec
 
-from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, pack_ip
-from netviz.core.model.ids import NetnsKey
+from netviz.core.model.addr import AF_INET, AF_INET6, format_ip, format_prefix, in_prefix, mask_ip, pack_ip
+from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import RT_SCOPE_HOST
-from netviz.core.model.link import IFF_LOOPBACK
+from netviz.core.model.link import IFF_LOOPBACK, IFF_UP
 from netviz.core.sim.link.cluster_index import candidates, having_addr
 from netviz.core.sim.node_index import names_of
 from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP
@@ -18,6 +18,7 @@ from netviz.core.sim.route.saddr import is_link_local6, open_source
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.trace import Flow, pod_name
 from netviz.core.state.node import ClusterState, NetnsState
+from netviz.core.state.uplink import leads_outside
 
 AUTO = "auto"
 PROTOS = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "icmp": IPPROTO_ICMP}
@@ -49,7 +50,7 @@ class EndpointError(ValueError):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """What a name or an address stands for: a namespace, an address, or both."""
+    """What a name or an address stands for: a namespace, an address, or both; an address alone is somebody's outside."""
 
     ns: NetnsState | None = None
     addr: bytes = b""
@@ -112,9 +113,47 @@ def find_source(cluster: ClusterState, text: str) -> Endpoint:
         raise EndpointError(f"no pod, namespace or node is called {text!r}")
     owners = having_addr(cluster.nodes, addr)
     ns = _only(owners, f"the address {text}")
-    if ns is None:
-        raise EndpointError(f"no namespace has the address {text}")
+    if ns is None and (inside := _inside(cluster, addr)) is not None:
+        raise EndpointError(
+            f"no namespace has the address {text}, and it isn't outside: it is in {format_prefix(*inside)}"
+        )
     return Endpoint(ns, addr)
+
+
+def _entrance(cluster: ClusterState, src: bytes, target: Endpoint, to: str) -> LinkKey:
+    """Find by which link a packet from outside comes in: of the node that has the target, else of the first.
+
+    Raises: EndpointError when the source belongs to a pods' range, or no link is known to lead outside.
+    """
+    names = [target.ns.key.node] if target.ns is not None else sorted(cluster.nodes)
+    for name in names:
+        root = cluster.nodes[name].root
+        for ifindex, link in sorted(root.links.items()) if root is not None else ():
+            assert root is not None
+            here = [one for one in root.addrs.values() if one.ifindex == ifindex]
+            of_family = any(len(one.addr) == len(src) for one in here)
+            if of_family and link.flags & IFF_UP and leads_outside(link, here):
+                return LinkKey(root.key, ifindex)
+    where = names[0] if len(names) == 1 else "any node"
+    raise EndpointError(
+        f"no namespace has the address {format_ip(src)}, and no link of {where} is known by which it could reach {to} from outside"
+    )
+
+
+def _inside(cluster: ClusterState, addr: bytes) -> tuple[bytes, int] | None:
+    """Find the range of a node's bridge, or of its pods by the API, that an address is in; None of one outside."""
+    for node in cluster.nodes.values():
+        known = node.objects.kube_nodes.get(node.node)
+        ranges = [(one.addr, one.prefixlen) for one in known.pod_cidrs] if known is not None else []
+        root = node.root
+        for one in root.addrs.values() if root is not None else ():
+            link = root.links.get(one.ifindex) if root is not None else None
+            if link is not None and link.kind == "bridge" and one.prefixlen < len(one.addr) * 8 - 1:
+                ranges.append((one.addr, one.prefixlen))
+        for prefix, length in ranges:
+            if length and in_prefix(addr, mask_ip(prefix, length), length):
+                return mask_ip(prefix, length), length
+    return None
 
 
 def find_target(cluster: ClusterState, text: str) -> Endpoint:
@@ -216,7 +255,7 @@ def resolve_flow(
     """Make a flow of what was asked for.
 
     `from_` is a pod (`name` or `namespace/name`), a namespace's key or name, a node's name, or an IP
-    that one namespace has; `to` is the same, or any IP. `length` is the whole IP packet in bytes.
+    that one namespace has, or that is outside of the cluster; `to` is the same, or any IP. `length` is the whole IP packet in bytes.
     `proto` "auto" is TCP or UDP, whichever the target listens to, else an ICMP echo; with `dport` it is TCP.
     Without `dport`, TCP and UDP go to the lowest port on which the target listens, else to 80; the
     default source port is 40000, and an echo request's identifier is `sport` or 1.
@@ -232,7 +271,6 @@ def resolve_flow(
     if proto == AUTO:
         proto = "tcp" if dport is not None else _likely_proto(target.ns)
     number = PROTOS[proto]
-    assert source.ns is not None
     dst = _target_addr(source, target, to)
     version = 6 if len(dst) == 16 else 4
     least = MIN_LENGTHS[proto, version]
@@ -247,9 +285,14 @@ def resolve_flow(
         dport = dport or (target.ns and lowest_port(target.ns, number)) or DEFAULT_DPORT
     ports = dport is not None
     route = RouteFlow(dst, proto=number, sport=sport if ports else 0, dport=dport or 0)
-    src = source.addr or _source_addr(source.ns, route, from_)
+    if source.ns is not None:
+        src, by, start = source.addr or _source_addr(source.ns, route, from_), None, source.ns.key
+    else:
+        src = source.addr
+        by = _entrance(cluster, src, target, to)
+        start = by.netns
     if len(src) != len(dst):
         raise EndpointError(f"{from_} and {to} are addresses of different families")
     length = length or DEFAULT_LENGTHS[proto, version]
     bound = bool(source.addr)
-    return Flow(source.ns.key, src, dst, number, sport, dport, length, df, bound=bound, own_sport=own_sport)
+    return Flow(start, src, dst, number, sport, dport, length, df, bound=bound, own_sport=own_sport, by=by)

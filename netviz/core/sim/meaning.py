@@ -4,10 +4,12 @@
     NAME.NAMESPACE.svc[.DOMAIN][:PORT]  the same; HOST.NAME.NAMESPACE.svc: that endpoint of a headless one
     deploy|sts|ds|job/NAMESPACE/NAME    its only pod
     label/NAMESPACE/KEY=VALUE[,...]     the only pod with these labels
+    ns/NAMESPACE                        its only pod, but for those in their nodes' networks
     pod/NAMESPACE/NAME, NAMESPACE/NAME  that pod; one in its node's network is its node, at its address
     HOST:PORT                           a port of any of these, of a node, or of an address
 
-PORT is a number or a port's name. A name that stands for several pods is no end of one flow: `Several` names them.
+PORT is a number or a port's name. A name that stands for several pods is no end of one flow: `Several` names them, and
+`each_source` and `each_target` list them.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from netviz.core.model.addr import format_ip
 from netviz.core.model.kubernetes import KubePod, KubeService, ServicePort
 from netviz.core.sim.endpoints import EndpointError
 from netviz.core.sim.link.cluster_index import candidates
+from netviz.core.sim.services import slices_of
 from netviz.core.state.naming import ENDED
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
@@ -38,6 +41,7 @@ WORKLOADS = {
     "job": "Job",
 }
 _SERVICE = ("svc", "service")
+_SPACE = ("ns", "namespace")
 _DNS = re.compile(r"(?:([a-z0-9-]+)\.)?([a-z0-9-]+)\.([a-z0-9-]+)\.svc(?:\.[a-z0-9.-]+)?", re.ASCII)
 _PORT = re.compile(r"(?P<host>[^:]+|\[[0-9a-fA-F:.]+\]):(?P<port>[A-Za-z0-9-]+)", re.ASCII)
 MOST_NAMED = 5
@@ -100,6 +104,26 @@ def target_end(cluster: ClusterState, text: str, dport: int | None, proto: str) 
     return msgspec.structs.replace(end, dport=_number(cluster, end, port))
 
 
+def each_source(cluster: ClusterState, text: str) -> tuple[str, ...]:
+    """List the ends that a source's name stands for, each as the name of one end. Raises: EndpointError."""
+    try:
+        source_end(cluster, text)
+    except Several as several:
+        return several.ends
+    return (text,)
+
+
+def each_target(cluster: ClusterState, text: str, dport: int | None, proto: str) -> tuple[str, ...]:
+    """List the ends that a target's name stands for, each with the name's port. Raises: EndpointError."""
+    try:
+        target_end(cluster, text, dport, proto)
+    except Several as several:
+        split = _PORT.fullmatch(text)
+        port = f":{split['port']}" if split is not None else ""
+        return tuple(f"{end}{port}" for end in several.ends)
+    return (text,)
+
+
 def _parts(cluster: ClusterState, text: str) -> tuple[str, Objects | None, str, str]:
     """Split `KIND/NAMESPACE/NAME`, and find the objects that have it; (kind, None, "", "") of another form.
 
@@ -109,7 +133,11 @@ def _parts(cluster: ClusterState, text: str) -> tuple[str, Objects | None, str, 
     namespace, second, name = rest.partition("/")
     kind = kind.lower()
     known = (*WORKLOADS, *_SERVICE, "pod", "label")
-    if not slash or not second or kind not in known:
+    if kind in _SPACE and namespace and not second:
+        # It may be the name of a pod in a namespace that is called so.
+        if any((kind, namespace) in one.objects.kube_pods for one in cluster.clusters.values()):
+            return "", None, "", ""
+    elif not slash or not second or kind not in known:
         return "", None, "", ""
     if not cluster.clusters:
         raise EndpointError(f"{text!r} is known by the Kubernetes API alone, which isn't watched here")
@@ -136,7 +164,10 @@ def _pods(objects: Objects, kind: str, namespace: str, name: str) -> Iterator[Ku
     for pod in objects.kube_pods.values():
         if pod.namespace != namespace or pod.phase in ENDED:
             continue
-        if kind == "label":
+        if kind in _SPACE:
+            if not pod.host_network:
+                yield pod
+        elif kind == "label":
             if wanted.items() <= pod.labels.items():
                 yield pod
         elif (WORKLOADS[kind], name) in (
@@ -231,11 +262,7 @@ def _headless_end(
 ) -> End:
     """The endpoint of a service without a cluster address, whose name DNS gives the addresses of its endpoints."""
     full = f"{service.namespace}/{service.name}"
-    slices = [
-        one
-        for one in objects.endpoint_slices.values()
-        if (one.namespace, one.service) == (service.namespace, service.name)
-    ]
+    slices = slices_of(objects.endpoint_slices).get(service.key, [])
     found: dict[str, list[str]] = {}
     for one in slices:
         for end in one.endpoints:

@@ -88,7 +88,16 @@ def _left(trace: Trace, path: Path) -> Outcome:
 
 
 def _is_back(trace: Trace, reply: Path) -> bool:
-    """Tell whether an answer reached who asked."""
+    """Tell whether an answer reached who asked; somebody outside is sent it as from where they asked."""
+    last, flow = last_step(reply), trace.flow
+    if flow.by is not None:
+        return (
+            reply.disposition is Disposition.LEFT_NETWORK
+            and _left(trace, reply) != BROKEN
+            and last is not None
+            and (last.packet.src, last.packet.dst) == (flow.dst, flow.src)
+            and (flow.dport is None or (last.packet.sport, last.packet.dport) == (flow.dport, flow.sport))
+        )
     return (
         reply.disposition is Disposition.DELIVERED
         and bool(reply.hops)

@@ -40,6 +40,7 @@ def trace_json(trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str
                 "node": trace.origin.node,
                 "netns": trace.origin.netns,
                 "pod": trace.origin.pod or None,
+                "outside": trace.origin.outside,
             },
             "src": format_ip(flow.src),
             "sport": flow.sport,
@@ -156,17 +157,21 @@ def _step_json(step: Step, hop: Hop, packets: _Packets, enter: str) -> dict[str,
     }
 
 
-def render_text(trace: Trace, detailed: bool = False) -> str:
-    """Render a trace for a terminal: one line a step, or with `detailed` its evidence and changes too."""
-    return "\n".join(map(plain, _lines(trace, detailed))) + "\n"
+def render_text(trace: Trace, detailed: bool = False, headline: str = "", notes: Sequence[str] = ()) -> str:
+    """Render a trace for a terminal: one line a step, or with `detailed` its evidence and changes too.
+
+    `headline` is what it comes to, where whoever asks knows more of that; `notes` are what else is to be said of it.
+    """
+    return "\n".join(map(plain, _lines(trace, detailed, headline, notes))) + "\n"
 
 
-def _lines(trace: Trace, detailed: bool) -> Iterator[str]:
+def _lines(trace: Trace, detailed: bool, headline: str, notes: Sequence[str]) -> Iterator[str]:
     yield render_flow(trace)
     if trace.service is not None:
         yield service_text(trace)
     yield f"{trace.disposition.value}{_because(trace.reason)} ({trace.certainty})"
-    yield f"{OUTCOMES[outcome_of(trace)]}: {headline_of(trace)}"
+    yield f"{OUTCOMES[outcome_of(trace)]}: {headline or headline_of(trace)}"
+    yield from notes
     for one in trace.assumed:
         yield f"assumed: {assumed_text(one)}"
     for direction, limit in zip(("forward", "in reply"), trace.largest, strict=True):
@@ -211,6 +216,8 @@ def _flow_text(flow: Flow) -> str:
 
 
 def _origin_text(origin: Origin) -> str:
+    if origin.outside:
+        return f"outside, by {origin.node}"
     name = origin.pod or origin.name
     return f"{name} on {origin.node}" if name != origin.node else origin.node
 

@@ -1,11 +1,11 @@
-"""Which service an address and port belong to, by what the API says: whether any rule knows it or not."""
+"""Services by what is asked of them: which one an address and port belong to by the API, and the slices that each has."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from netviz.core.model.kubernetes import KubeService, ServicePort
+from netviz.core.model.kubernetes import EndpointSlice, KubeService, ObjectKey, ServicePort
 from netviz.core.sim.index import Index
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.trace import ServiceName
@@ -13,18 +13,18 @@ from netviz.core.state.node import ClusterState
 
 IPPROTO_SCTP = 132
 PROTOCOLS = {"TCP": IPPROTO_TCP, "UDP": IPPROTO_UDP, "SCTP": IPPROTO_SCTP}
-CLUSTER_IP, EXTERNAL_IP, BALANCER_IP, NODE_PORT = (
-    "cluster address",
-    "external address",
-    "load balancer's address",
-    "node port",
-)
+# How a service is reached: by an address of its own, or by a port of every node.
+How = Literal["cluster address", "external address", "load balancer's address", "node port"]
+CLUSTER: How = "cluster address"
+EXTERNAL: How = "external address"
+BALANCER: How = "load balancer's address"
+NODE_PORT: How = "node port"
 
 
 class Services(NamedTuple):
     """A cluster's services by their addresses, and by (protocol, node port)."""
 
-    addrs: dict[bytes, list[tuple[KubeService, str]]]
+    addrs: dict[bytes, list[tuple[KubeService, How]]]
     node_ports: dict[tuple[int, int], tuple[KubeService, ServicePort]]
 
 
@@ -33,9 +33,9 @@ def build_services(services: Mapping[Any, KubeService]) -> Services:
     found = Services({}, {})
     for service in services.values():
         for addrs, how in (
-            (service.cluster_ips, CLUSTER_IP),
-            (service.external_ips, EXTERNAL_IP),
-            (service.balancer_ips, BALANCER_IP),
+            (service.cluster_ips, CLUSTER),
+            (service.external_ips, EXTERNAL),
+            (service.balancer_ips, BALANCER),
         ):
             for addr in addrs:
                 found.addrs.setdefault(addr, []).append((service, how))
@@ -46,6 +46,18 @@ def build_services(services: Mapping[Any, KubeService]) -> Services:
 
 
 services_of: Index[Mapping[Any, KubeService], Services] = Index(build_services)
+
+
+def build_slices(slices: Mapping[Any, EndpointSlice]) -> dict[ObjectKey, list[EndpointSlice]]:
+    """Index EndpointSlices by their service."""
+    found: dict[ObjectKey, list[EndpointSlice]] = {}
+    for one in slices.values():
+        if one.service:
+            found.setdefault((one.namespace, one.service), []).append(one)
+    return found
+
+
+slices_of: Index[Mapping[Any, EndpointSlice], dict[ObjectKey, list[EndpointSlice]]] = Index(build_slices)
 
 
 def service_at(cluster: ClusterState, addr: bytes, proto: int, port: int | None) -> ServiceName | None:

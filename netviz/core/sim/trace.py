@@ -57,7 +57,8 @@ class Flow(msgspec.Struct, frozen=True, gc=False):
     ICMP, `sport` is the echo identifier and `dport` None. `bound`: the sender's socket was given `src`; else
     the kernel chose it, after it had looked for a route without one. `oif` is the ifindex of the device that
     the socket is bound to (SO_BINDTODEVICE), 0 for none. `own_sport`: the request names `sport`, so the packet may be
-    one of a connection that stood; else it is the first of a new flow.
+    one of a connection that stood; else it is the first of a new flow. `by` is the node's link by which the packet comes
+    in from somebody outside; None: the namespace sends it.
     """
 
     src_netns: NetnsKey
@@ -74,6 +75,7 @@ class Flow(msgspec.Struct, frozen=True, gc=False):
     bound: bool = True
     oif: int = 0
     own_sport: bool = False
+    by: LinkKey | None = None
 
 
 class Counted(msgspec.Struct, frozen=True, gc=False):
@@ -173,12 +175,13 @@ class Branch(msgspec.Struct, frozen=True, gc=False):
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """Where the flow starts, for people."""
+    """Where the flow starts, for people. `outside`: at an address outside; the node is where it comes in then."""
 
     node: str
     netns: str
     pod: str
     name: str = ""
+    outside: bool = False
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):

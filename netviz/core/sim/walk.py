@@ -12,7 +12,8 @@ from functools import partial
 
 import msgspec
 
-from netviz.core.model.ids import NetnsKey
+from netviz.core.model.addr import format_ip
+from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.netns import Netns
 from netviz.core.sim.actions import (
     Action,
@@ -107,6 +108,8 @@ def simulate(cluster: ClusterState, flow: Flow, most: int | None = None) -> Trac
     ns = node.netns.get(flow.src_netns) if node is not None else None
     if ns is not None:
         origin = Origin(flow.src_netns.node, str(ns.key), pod_name(ns.netns), display_name(ns.netns))
+    if flow.by is not None:
+        origin = Origin(flow.src_netns.node, str(flow.src_netns), "", format_ip(flow.src), outside=True)
     trace = msgspec.structs.replace(
         _doubt(cluster, _conclude(flow, origin, branches)),
         assumed=tuple(assumed),
@@ -182,9 +185,12 @@ def _doubt(cluster: ClusterState, trace: Trace) -> Trace:
 def _course(run: Run) -> Branch:
     flow = run.flow
     packet = first_packet(flow)
-    run.client = (flow.src_netns, packet.tuple())
-    sourceless = asks_without_source(run, packet)
-    ended = _travel(run, flow.src_netns, packet, "origin", sourceless, flow.oif)
+    if flow.by is None:
+        run.client = (flow.src_netns, packet.tuple())
+        sourceless = asks_without_source(run, packet)
+        ended = _travel(run, flow.src_netns, packet, "origin", sourceless, flow.oif)
+    else:
+        ended = _come_in(run, flow.by, packet)
     forward = _finish(run, ended)
     reply = None
     if ended.answer is not None and ended.at is not None:
@@ -195,6 +201,16 @@ def _course(run: Run) -> Branch:
         back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif, ended.back)
         reply = _finish(run, back)
     return Branch(run.probability, forward, reply)
+
+
+def _come_in(run: Run, by: LinkKey, packet: Packet) -> Ended:
+    """Follow a packet from outside, from where it comes in to its end."""
+    try:
+        link = run.netns(by.netns).links[by.ifindex]
+        run.assumed[Assumption(by.netns.node, "comes in here", link.ifname)] = None
+        return run.fate(Rx(by, packet, host=True))
+    except BAD_STATE as err:
+        return _bad_state(run, by.netns, packet, err)
 
 
 def _finish(run: Run, ended: Ended) -> Path:

@@ -40,7 +40,10 @@ def test_ports_and_lengths_by_default() -> None:
     [
         (("nobody", "pod-1-1"), "no pod, namespace or node is called 'nobody'"),
         (("pod-1-1", "nobody"), "no pod is called 'nobody', and it is not an address"),
-        (("203.0.113.9", "pod-1-1"), "no namespace has the address 203.0.113.9"),
+        (
+            ("10.1.1.99", "pod-1-1"),
+            "no namespace has the address 10.1.1.99, and it isn't outside: it is in 10.1.1.0/24",
+        ),
         (("pod-1-1", "fd00::1"), "pod-1-1 has no IPv6 address, and fd00::1 is one"),
         (("10.1.1.11", "fd00::1"), "10.1.1.11 and fd00::1 are addresses of different families"),
         (("pod-1-1", "pod-1-2", "sctp"), "unknown protocol 'sctp': use tcp, udp, icmp or auto"),

@@ -262,3 +262,26 @@ def test_a_node_port_is_its_services() -> None:
     found = service_at(recorded(), node.addresses[0], 6, port.node_port)
     assert found is not None
     assert (found.namespace, found.name, found.by) == (service.namespace, service.name, "node port")
+
+
+def test_a_client_outside_comes_in_by_the_node_that_it_names() -> None:
+    """A node port answers it as from where it asked; the trace says what it takes for granted of the outside."""
+    service = objects().services["shop", "web-np"]
+    node = objects().kube_nodes["n1"]
+    flow = resolve_flow(
+        recorded(), "203.0.113.7", format_ip(node.addresses[0]), dport=service.ports[0].node_port
+    )
+    assert flow.by is not None
+    assert (flow.by.netns, flow.src_netns.node) == (flow.src_netns, "n1")
+    trace = simulate(recorded(), flow)
+    shown = trace_json(trace)
+    assert (shown["outcome"], shown["flow"]["from"]["outside"]) == ("good", True)
+    assert shown["flow"]["src"] == "203.0.113.7"
+    assert "outside of the cluster" in shown["assumed"][0]
+    assert shown["headline"].startswith("203.0.113.7 reaches")
+    first = trace.branches[0].forward.hops[0].steps[0]
+    assert first.kind != "origin"
+    assert all(branch.reply is not None for branch in trace.branches)
+    assert "from outside, by n1" in render_text(trace)
+    closed = resolve_flow(recorded(), "203.0.113.7", format_ip(node.addresses[0]), dport=4711)
+    assert trace_json(simulate(recorded(), closed))["outcome"] == "broken"

@@ -6,7 +6,7 @@ pairs; what is decided in eBPF, or by a program that packets are queued for, is 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from netviz.core.check.netpol.flows import PROTOCOLS, Try, ports_named, tries
 from netviz.core.check.netpol.pods import Pods
 from netviz.core.check.problem import Command, NodeHealth, Problem, Where
 from netviz.core.check.sliced import Found, SlicedCheck, doubt
-from netviz.core.check.text import affects, counted, joined, place
+from netviz.core.check.text import affects, joined, place
 from netviz.core.intent.policies import Half, RuleName
 from netviz.core.model.addr import format_ip
 from netviz.core.model.kubernetes import ClusterPolicy, NetworkPolicy, ObjectKey
@@ -206,8 +206,8 @@ class Teller:
             f"{'/'.join(policy)}:{node}",
             [node],
             f"{node} lets {_name(one, True)} reach {_name(one, False)} at {one.protocol} {one.port}, which {called(policy)} denies",
-            f"{counted(len(every), 'kind')} of flows that it denies there arrive: the agent on {node} lacks a rule, or"
-            " another rule lets them pass before.",
+            f"{_flows(every, 'that it denies there arrives', 'that it denies there arrive')}: the agent on {node} lacks a"
+            " rule, or another rule accepts the packets before.",
             every,
             (denied_text(_denying(one)[0]),),
         )
@@ -220,7 +220,7 @@ class Teller:
             f"{'/'.join(policy) if policy else ''}:{node}:{'/'.join(_restricted(one, node))}",
             [node],
             f"{node} refuses {_name(one, True)} to {_name(one, False)} at {one.protocol} {one.port}, which {by}",
-            f"{counted(len(wrong), 'kind')} of flows that are allowed fail there, by rules that a policy's agent wrote.",
+            f"{_flows(wrong, 'that is allowed fails', 'that are allowed fail')} there, by rules that a policy's agent wrote.",
             [each for each, _ in wrong],
             (f"The rule: {seen.rule}", *allowed_texts(one)),
             seen.chain,
@@ -340,6 +340,11 @@ def flow_of(one: Try) -> Flow:
     """The flow that is traced to try it."""
     source, target = one.source.party.addr, one.target.party.addr
     return Flow(one.source.netns, source, target, PROTOCOLS[one.protocol], SPORT, one.port)
+
+
+def _flows(found: Sized, one: str, several: str) -> str:
+    """Say of how many kinds of flow something is so, with the verb that fits."""
+    return f"A kind of flow {one}" if len(found) == 1 else f"{len(found)} kinds of flows {several}"
 
 
 def _flow(one: Try) -> str:

@@ -11,9 +11,10 @@ from netviz.core.check.problem import NodeHealth, Problem
 from netviz.core.check.services.datapath import Datapath
 from netviz.core.check.services.differences import Difference as Differs
 from netviz.core.check.services.differences import Held, Port, hold, ports_of
+from netviz.core.check.services.health import unheard
 from netviz.core.check.services.told import KINDS, Teller
 from netviz.core.check.sliced import Found, SlicedCheck, doubt
-from netviz.core.intent.services import NODE_PORT
+from netviz.core.sim.services import NODE_PORT
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects, cluster_source
 
@@ -53,7 +54,11 @@ class ServicesCheck(SlicedCheck):
                 continue
             held: dict[str, Held] = {}
             yield from self._hold(cluster, state.objects, held)
-            found.problems += self._tell(Teller(cluster, source), held, found.unknown)
+            teller = Teller(cluster, source)
+            found.problems += self._tell(teller, held, found.unknown)
+            found.problems += teller.unhealthy(
+                unheard(cluster, state.objects, [name for name, one in held.items() if one.translated])
+            )
             found.judged += sum(one.judged for one in held.values())
 
     def _hold(self, cluster: ClusterState, objects: Objects, held: dict[str, Held]) -> Iterator[float]:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from netviz.core.check.checker import changed_sections
-from netviz.core.intent.services import NODE, NODE_PORT, OUTSIDE, PODS, End, Entrance, From
+from netviz.core.intent.services import NODE, OUTSIDE, PODS, End, Entrance, From
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import IFF_UP
 from netviz.core.model.netfilter import Body
@@ -22,6 +22,7 @@ from netviz.core.sim.endpoints import usable_addrs
 from netviz.core.sim.entry import Entry, entries
 from netviz.core.sim.index import Index
 from netviz.core.sim.reads import Reads, Recording
+from netviz.core.sim.services import NODE_PORT
 from netviz.core.sim.steps import HookVerdict, Nat
 from netviz.core.sim.trace import Disposition, Flow, Step
 from netviz.core.sim.words.hook import hit_text

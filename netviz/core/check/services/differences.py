@@ -1,24 +1,20 @@
-"""Where what a node does with packets to a service differs from what the API asks of it; and each node's programming."""
+"""Where what a node does with packets to a service differs from what the API asks of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from netviz.core.check.services.datapath import ChainRule, Datapath, Done
 from netviz.core.intent.services import (
-    BALANCER,
-    CLUSTER,
     NODE,
-    NODE_PORT,
     OUTSIDE,
     PODS,
     End,
     Entrance,
     From,
-    How,
     Ready,
     Wanted,
     entrances,
@@ -26,13 +22,14 @@ from netviz.core.intent.services import (
     of_port,
     wanted,
 )
-from netviz.core.model.kubernetes import KubeService, ObjectKey
+from netviz.core.model.kubernetes import KubeService
+from netviz.core.sim.services import BALANCER, CLUSTER, EXTERNAL, NODE_PORT, How
 from netviz.core.state.objects import Objects
 
 # Whose packets are followed to which entrances: each way that the rules have of their own.
 SOURCES: Mapping[How, tuple[From, ...]] = {
     CLUSTER: (PODS, NODE),
-    "external address": (PODS, OUTSIDE),
+    EXTERNAL: (PODS, OUTSIDE),
     BALANCER: (OUTSIDE,),
     NODE_PORT: (NODE, OUTSIDE),
 }
@@ -68,18 +65,6 @@ class Held(msgspec.Struct, frozen=True):
     translated: int = 0
     judged: int = 0
     node_ports: int = 0
-
-
-class Programmed(msgspec.Struct, frozen=True):
-    """How far a node's rules do what the API asks for a service. `missing` and `stale` count endpoints.
-
-    `reason` says what is wrong, or why nothing is known.
-    """
-
-    state: Literal["programmed", "differs", "unknown"]
-    missing: int = 0
-    stale: int = 0
-    reason: str = ""
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -133,65 +118,34 @@ def sure(port: Port, done: Done, want: Wanted) -> Done:
     return done
 
 
-def hold(datapath: Datapath, name: str, objects: Objects, ports: Iterable[Port]) -> Held:
-    """Hold a node's rules against ports of services."""
+class Look(NamedTuple):
+    """What is wanted of a node at a port for one sort of source, and what its rules do."""
+
+    port: Port
+    source: From
+    want: Wanted
+    done: Done
+
+
+def looks(datapath: Datapath, name: str, objects: Objects, ports: Iterable[Port]) -> Iterator[Look]:
+    """Look at what a node does for ports of services, for each sort of source that has rules of its own."""
     node = objects.kube_nodes[name]
-    found: list[Difference] = []
-    unknown: dict[str, None] = {}
-    translated = judged = node_ports = 0
     for port in ports:
         for source in SOURCES[port.entrance.how]:
             want = wanted(port.service, port.ends, port.entrance.how, source, node)
-            done = sure(port, datapath.done(name, port.entrance, source), want)
-            judged += 1
-            translated += bool(done.ends)
-            node_ports += bool(done.ends) and port.entrance.how == NODE_PORT
-            if done.unknown:
-                unknown[done.unknown] = None
-            found += differences(port, source, want, done)
+            yield Look(port, source, want, sure(port, datapath.done(name, port.entrance, source), want))
+
+
+def hold(datapath: Datapath, name: str, objects: Objects, ports: Iterable[Port]) -> Held:
+    """Hold a node's rules against ports of services."""
+    found: list[Difference] = []
+    unknown: dict[str, None] = {}
+    translated = judged = node_ports = 0
+    for port, source, want, done in looks(datapath, name, objects, ports):
+        judged += 1
+        translated += bool(done.ends)
+        node_ports += bool(done.ends) and port.entrance.how == NODE_PORT
+        if done.unknown:
+            unknown[done.unknown] = None
+        found += differences(port, source, want, done)
     return Held(tuple(found), tuple(unknown), translated, judged, node_ports)
-
-
-def programming(
-    datapath: Datapath, objects: Objects, key: ObjectKey, nodes: Iterable[str]
-) -> dict[str, Programmed]:
-    """Say of each of these nodes how far its rules do what the API asks for a service. `datapath` follows their state."""
-    service = objects.services[key]
-    ports = ports_of(objects, service)
-    known = [name for name in nodes if name in objects.kube_nodes]
-    found: dict[str, Programmed] = {
-        name: Programmed("unknown", reason="the API knows no such node")
-        for name in nodes
-        if name not in known
-    }
-    by_node = any(port.by_node for port in ports)
-    for alike in datapath.alike(known):
-        for group in [[name] for name in alike] if by_node else [alike]:
-            found |= dict.fromkeys(group, _summed(hold(datapath, group[0], objects, ports)))
-    return found
-
-
-def _summed(held: Held) -> Programmed:
-    missing: set[End] = set()
-    stale: set[End] = set()
-    reason = ""
-    for one in held.differences:
-        if one.kind in ("missing", "absent"):
-            missing |= one.ends
-        elif one.kind == "stale":
-            stale |= one.ends
-        reason = reason or SAID[one.kind]
-    if held.differences:
-        return Programmed("differs", len(missing), len(stale), reason)
-    if held.unknown:
-        return Programmed("unknown", reason=held.unknown[0])
-    return Programmed("programmed")
-
-
-SAID: Mapping[Kind, str] = {
-    "missing": "endpoints are missing",
-    "stale": "its rules lead to endpoints that the API doesn't have",
-    "absent": "its rules lead nowhere",
-    "passes": "there is no endpoint, and its rules don't refuse",
-    "doubled": "one endpoint has more than its share",
-}

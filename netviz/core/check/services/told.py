@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 from netviz.core.check.problem import Affects, Command, Harm, Problem, Severity, Where
 from netviz.core.check.services.datapath import RULES, ChainRule
 from netviz.core.check.services.differences import Difference, Kind
-from netviz.core.check.text import counted, joined, place
-from netviz.core.intent.services import CLUSTER, End
-from netviz.core.model.addr import format_ip
-from netviz.core.model.kubernetes import KubePod
+from netviz.core.check.text import joined, place
+from netviz.core.intent.parties import pods_by_addr
+from netviz.core.intent.services import End
+from netviz.core.model.addr import format_endpoint
+from netviz.core.model.kubernetes import KubeService
 from netviz.core.model.netfilter import NFPROTO_NAMES
 from netviz.core.plain import quoted
-from netviz.core.sim.index import Index
+from netviz.core.sim.services import CLUSTER
 from netviz.core.state.node import ClusterState
 
 # kube-proxy writes what the API says within a second or so, on a busy node within its sync period.
@@ -31,6 +32,7 @@ KINDS = (
     "service-endpoint-doubled",
     "service-rules-behind",
     "service-rules-absent",
+    "service-health-port",
 )
 KIND_OF: Mapping[Kind, str] = {
     "missing": "service-endpoint-missing",
@@ -39,19 +41,6 @@ KIND_OF: Mapping[Kind, str] = {
     "passes": "service-not-refused",
     "doubled": "service-endpoint-doubled",
 }
-
-
-def build_pods_by_addr(pods: Mapping[Any, KubePod]) -> dict[bytes, str]:
-    """Index the API's pods by address, but for those with their node's."""
-    return {
-        addr: f"{pod.namespace}/{pod.name}"
-        for pod in pods.values()
-        if not pod.host_network
-        for addr in pod.ips
-    }
-
-
-pods_by_addr: Index[Mapping[Any, KubePod], dict[bytes, str]] = Index(build_pods_by_addr)
 
 
 class Group(NamedTuple):
@@ -108,6 +97,24 @@ class Teller:
             certainty=False,
         )
 
+    def unhealthy(self, found: Iterable[tuple[KubeService, list[str]]]) -> Iterator[Problem]:
+        """Tell of services at whose health-check node port nothing listens on some nodes."""
+        for service, nodes in found:
+            name = "/".join(service.key)
+            by = joined(nodes, 2)
+            yield self._problem(
+                "service-health-port",
+                name,
+                nodes,
+                "error",
+                "breaks traffic",
+                f"Nothing listens on {by} at port {service.health_port}, the health-check node port of service {name}",
+                f"Load balancers take {'the node' if len(nodes) == 1 else 'these nodes'} for unhealthy, and send there no"
+                " connections to the service: kube-proxy isn't done there, or something else had the port.",
+                (Command(nodes[0], "", f"ss -ltnp sport = :{service.health_port}"),),
+                sections=("sockets",),
+            )
+
     def _behind(self, name: str, services: list[str], found: list[Difference]) -> Problem:
         return self._problem(
             "service-rules-behind",
@@ -123,7 +130,7 @@ class Teller:
     def _not_refused(self, name: str, found: list[Difference]) -> Problem:
         services = sorted({"/".join(one.entrance.service) for one in found})
         senders = sorted({str(one.source) for one in found})
-        noun = "service" if len(services) == 1 else f"{len(services)} services"
+        noun = "a service" if len(services) == 1 else f"{len(services)} services"
         return self._problem(
             "service-not-refused",
             name,
@@ -144,7 +151,7 @@ class Teller:
         lacks = sorted({end for each in found if each.kind != one.kind for end in each.ends})
         service = "/".join(one.entrance.service)
         port = f"{service}:{one.entrance.name}" if one.entrance.name else service
-        names = self._end(ends[0]) if len(ends) == 1 else joined(map(_text, ends), 2)
+        names = self._end(ends[0]) if len(ends) == 1 else joined((format_endpoint(*end) for end in ends), 2)
         by = joined(nodes, 2)
         hows = sorted({each.entrance.how for each in found})
         reached = "" if CLUSTER in hows else f" by its {hows[0]}"
@@ -162,9 +169,8 @@ class Teller:
                 f" each connection {whom} that is led there fails, or comes to somebody else."
             )
         elif one.kind == "absent":
-            headline = (
-                f"{by}: no rule leads service {port}{reached} to any of its {counted(len(ends), 'endpoint')}"
-            )
+            led = f"its endpoint {names}" if len(ends) == 1 else f"any of its {len(ends)} endpoints"
+            headline = f"{by}: no rule leads service {port}{reached} to {led}"
             text = f"The service can't be reached {whom}{reached}."
         else:
             severity, harm = "warning", "degrades"
@@ -172,7 +178,7 @@ class Teller:
             text = "Nothing fails, but it is busier than the others."
         return self._problem(
             KIND_OF[one.kind],
-            f"{service}:{one.entrance.name}:{','.join(map(_text, ends))}",
+            f"{service}:{one.entrance.name}:{','.join(format_endpoint(*end) for end in ends)}",
             nodes,
             severity,
             harm,
@@ -187,13 +193,20 @@ class Teller:
                     f" -l kubernetes.io/service-name={quoted(one.entrance.service[1])} -o yaml",
                 ),
             ),
-            also=(*_said(one.rule), *([f"No rule leads to {joined(map(_text, lacks))}"] if lacks else [])),
-            pods=[self._pods[end[0]] for end in ends if end[0] in self._pods],
+            also=(
+                *_said(one.rule),
+                *([f"No rule leads to {joined(format_endpoint(*end) for end in lacks)}"] if lacks else []),
+            ),
+            pods=[name for end in ends if (name := self._pod(end))],
         )
 
-    def _end(self, end: End) -> str:
+    def _pod(self, end: End) -> str:
         pod = self._pods.get(end[0])
-        return f"{_text(end)} ({pod})" if pod else _text(end)
+        return f"{pod.namespace}/{pod.name}" if pod is not None else ""
+
+    def _end(self, end: End) -> str:
+        pod = self._pod(end)
+        return f"{format_endpoint(*end)} ({pod})" if pod else format_endpoint(*end)
 
     def _commands(self, name: str, rule: ChainRule) -> tuple[Command, ...]:
         if not rule.chain:
@@ -217,6 +230,7 @@ class Teller:
         also: tuple[str, ...] = (),
         pods: Iterable[str] = (),
         certainty: bool = True,
+        sections: Iterable[str] = RULES,
     ) -> Problem:
         places = [self._place(name) for name in nodes[:MAX_AT]]
         every = sorted(set(pods))
@@ -234,7 +248,7 @@ class Teller:
             check=check,
             also=also,
             rests_on=(
-                *((name, section) for name in nodes[:MAX_AT] for section in RULES),
+                *((name, section) for name in nodes[:MAX_AT] for section in sections),
                 *((self._source, section) for section in ("services", "endpoint_slices", "kube_nodes")),
             ),
             grace_s=GRACE_S,
@@ -252,8 +266,3 @@ def _its(ends: list[End]) -> str:
 def _said(rule: ChainRule) -> tuple[str, ...]:
     """The rule that decided, where one did."""
     return (f"The rule in {rule.chain}: {rule.text}",) if rule.chain and rule.text else ()
-
-
-def _text(end: End) -> str:
-    addr, port = end
-    return f"[{format_ip(addr)}]:{port}" if len(addr) == 16 else f"{format_ip(addr)}:{port}"

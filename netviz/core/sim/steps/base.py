@@ -95,11 +95,13 @@ class Assumption(msgspec.Struct, frozen=True, gc=False):
     """What no state says and a trace rests on.
 
     "new flow": a node's connections of then aren't kept, so the flow is taken to be new; "no tcx": its collector could not
-    ask for tcx programs, so none is taken to be there.
+    ask for tcx programs, so none is taken to be there; "comes in here": a packet from outside is taken to come to this
+    node, by `dev`.
     """
 
     node: str
-    what: Literal["new flow", "no tcx"] = "new flow"
+    what: Literal["new flow", "no tcx", "comes in here"] = "new flow"
+    dev: str = ""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -86,6 +86,11 @@ def assumed_text(assumed: Assumption) -> str:
             f"Whether tcx programs stand at links of {assumed.node} isn't known, its collector could not ask: none is "
             "taken to."
         )
+    if assumed.what == "comes in here":
+        return (
+            f"What is outside of the cluster isn't known: the packet is taken to come in by {assumed.dev} of"
+            f" {assumed.node}, and the answer to reach its sender from there."
+        )
     return f"No connection of {assumed.node} at that time is kept: the packet is taken for the first of a new flow."
 
 

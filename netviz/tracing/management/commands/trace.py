@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import DatabaseError
 
+from netviz.core.intent.why import headline, of_trace, told
 from netviz.core.observe.cannot import ALWAYS_UNSEEN
 from netviz.core.observe.render import names_of, observed_json, render_observation
 from netviz.core.plain import plain
@@ -21,6 +22,7 @@ from netviz.tracing.offline import OfflineCommand
 from netviz.tracing.predict import CannotTrace, describe, iso, resolve
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View, observation_in, of_files, past
+from netviz.tracing.table import several, table
 
 # The options that are a request's fields.
 ASKED = ("source", "target", "proto", "sport", "dport", "length", "df")
@@ -81,6 +83,9 @@ class Command(OfflineCommand):
         try:
             request = TraceRequest(**{name: options[name] for name in ASKED})
             view = self._view(options)
+            if several(request, view):
+                self._print_table(table(request, view, float("inf")), options["json"])
+                return
             flow = resolve(request, view).flow
         except (NvzError, CannotTrace, NoHistory, BadTime) as err:
             self.fail(str(err))
@@ -88,10 +93,13 @@ class Command(OfflineCommand):
             self.fail(f"the journal cannot be read: {err}")
         trace = with_counts(view.cluster, simulate(view.cluster, flow), iso)
         if options["json"]:
-            shown = trace_json(trace, describe(view, view.inputs))
+            shown = told(view.cluster, trace, describe(view, view.inputs))
             self.stdout.write(json.dumps(shown, indent=2))
         else:
-            self.stdout.write(render_text(trace, detailed=options["verbosity"] > 1), ending="")
+            why = of_trace(view.cluster, trace)
+            notes = [f"policies: {why['sentence']}"] if why is not None else []
+            text = render_text(trace, options["verbosity"] > 1, headline(trace, why), notes)
+            self.stdout.write(text, ending="")
             self.stdout.write(f"\n{plain(_moments(view))}")
 
     def _judge_again(self, options: dict[str, Any]) -> bool:
@@ -111,6 +119,18 @@ class Command(OfflineCommand):
             text = render_observation(trace, observation, kept.evidence, ALWAYS_UNSEEN, names)
             self.stdout.write(text, ending="")
         return True
+
+    def _print_table(self, found: dict[str, Any], as_json: bool) -> None:
+        if as_json:
+            self.stdout.write(json.dumps(found, indent=2))
+            return
+        wide = {end: max((len(row[end]) for row in found["rows"]), default=0) for end in ("from", "to")}
+        for row in found["rows"]:
+            outcome = row["outcome"] or "not traced"
+            line = f"{outcome:15} {row['from']:{wide['from']}}  {row['to']:{wide['to']}}  {row['headline']}"
+            self.stdout.write(plain(line))
+        if found["left_off"]:
+            self.stdout.write(f"{found['left_off']} more pairs weren't traced: name fewer pods")
 
 
 def _moments(view: View) -> str:

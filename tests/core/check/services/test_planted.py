@@ -238,7 +238,7 @@ PLANTED: list[tuple[str, Change, str, str]] = [
             _rule("n2", "kube-proxy", "cluster-ips-check", "")(c)
         ),
         "service-not-refused",
-        "n2 doesn't refuse packets to service without usable endpoints: shop/noeps",
+        "n2 doesn't refuse packets to a service without usable endpoints: shop/noeps",
     ),
     (
         "a node's rules are flushed",

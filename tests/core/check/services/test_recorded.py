@@ -8,16 +8,15 @@ import pytest
 from netviz.core.check.checker import Checker
 from netviz.core.check.problem import NodeHealth
 from netviz.core.check.services.check import ServicesCheck
-from netviz.core.check.services.differences import Programmed, programming
 from netviz.core.state.node import ClusterState, SectionStatus
 from tests.core.check.judging import proper
-from tests.core.check.services.recorded import CLUSTER, WEB, change_slice, judged, recorded
+from tests.core.check.services.recorded import CLUSTER, judged, recorded
 
 # In iptables mode on n1 and n3, the CNI plugin `firewall` has a chain in FORWARD before kube-proxy's, and lets its pods'
 # packets pass there: those to services without usable endpoints, too.
 NOT_REFUSED = {
     "n1 doesn't refuse packets to 2 services without usable endpoints: shop/noeps and shop/web-itp",
-    "n3 doesn't refuse packets to service without usable endpoints: shop/noeps",
+    "n3 doesn't refuse packets to a service without usable endpoints: shop/noeps",
 }
 
 
@@ -67,20 +66,6 @@ def test_nodes_with_the_same_rules_are_judged_once() -> None:
     assert check.datapath.traced == traced
 
 
-def test_each_nodes_programming_is_said() -> None:
-    cluster = recorded()
-    check = judged(cluster)
-    said = programming(check.datapath, cluster.clusters[CLUSTER].objects, WEB, [*cluster.nodes, "n9"])
-    assert {said[name] for name in cluster.nodes} == {Programmed("programmed")}
-    assert said["n9"].state == "unknown"
-    cluster = change_slice(
-        cluster, WEB, lambda one: msgspec.structs.replace(one, endpoints=one.endpoints[:2])
-    )
-    judged(cluster, check)
-    said = programming(check.datapath, cluster.clusters[CLUSTER].objects, WEB, cluster.nodes)
-    assert {(one.state, one.missing, one.stale) for one in said.values()} == {("differs", 0, 2)}
-
-
 def _api(cluster: ClusterState, **status: SectionStatus) -> ClusterState:
     state = cluster.clusters[CLUSTER]
     state = msgspec.structs.replace(state, status={**state.status, **status})
@@ -124,3 +109,21 @@ def test_rules_that_are_not_known_whole_are_unknown() -> None:
     result = check.result()
     assert result is not None
     assert "n2" in result.reason
+
+
+def test_a_health_check_port_that_nothing_listens_at_is_found() -> None:
+    cluster = recorded()
+    root = cluster.nodes["n2"].root
+    assert root is not None
+    port = cluster.clusters[CLUSTER].objects.services["shop", "web-lb"].health_port
+    left = {key: one for key, one in root.sockets.items() if one.sport != port}
+    assert len(left) < len(root.sockets)
+    node = msgspec.structs.replace(
+        cluster.nodes["n2"],
+        netns={**cluster.nodes["n2"].netns, root.key: msgspec.structs.replace(root, sockets=left)},
+    )
+    check = judged(ClusterState({**cluster.nodes, "n2": node}, cluster.bodies, cluster.clusters))
+    (problem,) = (one for one in check.problems() if one.kind == "service-health-port")
+    proper(problem)
+    assert f"on n2 at port {port}" in problem.headline
+    assert [where.node for where in (problem.where, *problem.also_at)] == ["n2"]

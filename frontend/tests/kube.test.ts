@@ -1,0 +1,37 @@
+import { describe, expect, it } from "vitest";
+import { columnPorts, endpointNumber, nodesText, restrictsText } from "../src/kube.js";
+
+const NODES = { since: null, problem: null };
+const END = { port: "http", pod: null };
+
+describe("the matrix of programming", () => {
+  it("names nodes as long as they are few", () => {
+    expect(nodesText({ ...NODES, nodes: ["n1", "n2"], count: 2 })).toBe("n1, n2");
+    expect(nodesText({ ...NODES, nodes: ["n1", "n2", "n3", "n4"], count: 4992 })).toBe("4,992 nodes");
+  });
+
+  it("numbers endpoints as the table of endpoints does, and none that isn't there", () => {
+    const rows = [{ addrs: ["10.0.0.1"] }, { addrs: ["10.0.0.2", "fd00::2"] }] as never;
+    expect(endpointNumber({ ...END, ends: ["10.0.0.2:80"] }, rows)).toBe(2);
+    expect(endpointNumber({ ...END, ends: ["[fd00::2]:80"] }, rows)).toBe(2);
+    expect(endpointNumber({ ...END, ends: ["10.0.0.9:80"] }, rows)).toBe(0);
+  });
+
+  it("puts the columns of one port together", () => {
+    const at = (port: string) => ({ ...END, port, ends: [""] });
+    expect(columnPorts([at("http"), at("http"), at("metrics")])).toEqual([
+      { port: "http", span: 2 },
+      { port: "metrics", span: 1 },
+    ]);
+  });
+});
+
+describe("a policy", () => {
+  it("says what it restricts", () => {
+    const one = { kind: "NetworkPolicy", namespace: "a", name: "b", selects: "", pods: 1 };
+    expect(restrictsText({ ...one, restricts: ["in", "out"] })).toBe(
+      "restricts what comes in and what goes out",
+    );
+    expect(restrictsText({ ...one, restricts: [] })).toBe("restricts nothing");
+  });
+});

@@ -1,0 +1,213 @@
+"""Who may reach some pods, and whom they may reach, as a matrix: a row for all parties that policies treat alike.
+
+Columns are the ports that policies' rules name for these pods, those that are listened on, and one that stands for all
+others. What a cell says is the decision of all policies, of both ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from netviz.core.intent.parties import nodes_by_addr, pods_by_addr
+from netviz.core.intent.policies import Direction, Party, Policies, restricted
+from netviz.core.intent.words import peer_text, rules_of
+from netviz.core.model.addr import mask_ip
+from netviz.core.model.kubernetes import KubePod, NetworkPolicy, ObjectKey, PolicyPeer
+from netviz.core.plain import joined
+from netviz.core.state.objects import Objects
+from netviz.core.state.pods import workload_of
+
+# No rule names it by itself; it stands for every port that none names.
+OTHER_PORT = 47809
+# Somebody outside (RFC 5737, RFC 3849).
+STRANGERS = {4: bytes((203, 0, 113, 77)), 16: bytes.fromhex("20010db8000000000000000000000077")}
+MOST_PORTS = 6
+MOST_SORTS = 8
+MOST_PEERS = 400
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+
+# Who is at the other end of a party's flows.
+Peer = Callable[[Party], Party]
+Answer = Literal["allowed", "denied", "unknown", "mixed"]
+
+
+class At(NamedTuple):
+    """A column: a port; `OTHER_PORT` of TCP stands for the others."""
+
+    protocol: str
+    port: int
+
+
+class Row(msgspec.Struct, frozen=True):
+    """Some parties, what is said of them at each port, and the policies that decide. `pods` counts them.
+
+    `sorts` are what policies see of these parties.
+    """
+
+    name: str
+    pods: int
+    cells: tuple[Answer, ...]
+    by: tuple[ObjectKey, ...]
+    sorts: frozenset[Any] = frozenset()
+
+
+def ports_for(
+    policies: Iterable[NetworkPolicy], pods: Iterable[KubePod], direction: Direction, listens: Iterable[int]
+) -> list[At]:
+    """List the columns for some pods: what they listen on, what rules name, and one for the others."""
+    found: dict[At, None] = (
+        {At("TCP", port): None for port in sorted(set(listens))} if direction == "ingress" else {}
+    )
+    named = {(port.name, port.protocol): port.port for pod in pods for port in pod.ports}
+    for policy in policies:
+        for rule in rules_of(policy, direction):
+            for one in rule.ports:
+                number = int(one.port) if one.port.isdecimal() else named.get((one.port, one.protocol), 0)
+                if number and one.protocol in PROTOCOLS:
+                    found[At(one.protocol, number)] = None
+    return [*list(found)[:MOST_PORTS], At("TCP", OTHER_PORT)]
+
+
+def rows_for(
+    policies: Policies,
+    objects: Objects,
+    selecting: Iterable[NetworkPolicy],
+    mine: list[KubePod],
+    direction: Direction,
+    ports: list[At],
+) -> list[Row]:
+    """Say who may reach some pods (ingress), or whom they may reach: what is allowed first."""
+    ours = _one_of_each(policies, mine)
+    if not ours:
+        return []
+    family = len(ours[0].addr)
+    made: dict[tuple[tuple[Answer, ...], tuple[ObjectKey, ...]], list[tuple[Any, list[KubePod]]]] = {}
+    for sort, pods in _sorted_pods(policies, objects).items():
+        peer = one_of(pods, family)
+        if peer is not None:
+            said = _said(policies, ours, peer, direction, ports)
+            made.setdefault(said, []).append((sort, pods))
+    rows = [
+        Row(
+            names_of(objects, [pod for _, pods in alike for pod in pods]),
+            sum(len(pods) for _, pods in alike),
+            cells,
+            by,
+            frozenset(sort for sort, _ in alike),
+        )
+        for (cells, by), alike in made.items()
+    ]
+    rows.sort(key=lambda row: (-sum(cell == "allowed" for cell in row.cells), row.pods, row.name))
+    for name, other in others(objects, selecting, ours[0], direction):
+        cells, by = _said(policies, ours, other, direction, ports)
+        rows.append(Row(name, 0, cells, by))
+    return rows
+
+
+def _one_of_each(policies: Policies, pods: Iterable[KubePod]) -> list[Party]:
+    found: dict[Any, Party] = {}
+    for pod in restricted(pods):
+        party = Party(pod.ips[0], pod)
+        found.setdefault(policies.sort(party), party)
+    return list(found.values())[:MOST_SORTS]
+
+
+def _sorted_pods(policies: Policies, objects: Objects) -> Mapping[Any, list[KubePod]]:
+    found: dict[Any, list[KubePod]] = {}
+    for pod in restricted(objects.kube_pods.values()):
+        found.setdefault(policies.sort(Party(pod.ips[0], pod)), []).append(pod)
+    return dict(list(found.items())[:MOST_PEERS])
+
+
+def _said(
+    policies: Policies, ours: list[Party], peer: Peer, direction: Direction, ports: list[At]
+) -> tuple[tuple[Answer, ...], tuple[ObjectKey, ...]]:
+    cells: list[Answer] = []
+    by: dict[ObjectKey, None] = {}
+    for protocol, port in ports:
+        decisions = [
+            policies.decide(peer(one), one, protocol, port)
+            if direction == "ingress"
+            else policies.decide(one, peer(one), protocol, port)
+            for one in ours
+        ]
+        answers = {one.allowed for one in decisions}
+        cells.append("mixed" if len(answers) > 1 else answer_of(answers.pop()))
+        by |= dict.fromkeys(key for one in decisions for key in one.deciding)
+    return tuple(cells), tuple(by)
+
+
+def one_of(pods: Iterable[KubePod], family: int) -> Peer | None:
+    """One of some alike pods, another one than that at the other end where there is one; None of another family."""
+    parties = [Party(ip, pod) for pod in pods for ip in pod.ips[:2] if len(ip) == family][:2]
+    if not parties:
+        return None
+
+    def other(than: Party) -> Party:
+        same = than.pod is not None and parties[0].pod is not None and than.pod.key == parties[0].pod.key
+        return parties[-1] if same else parties[0]
+
+    return other
+
+
+def answer_of(allowed: bool | None) -> Answer:
+    """A decision in a word."""
+    return "unknown" if allowed is None else "allowed" if allowed else "denied"
+
+
+def names_of(objects: Objects, pods: Iterable[KubePod]) -> str:
+    """Name pods by their workloads, shortly: "shop/web and shop/orders", "shop/web, dev/api and 7 more"."""
+    names: dict[str, None] = {}
+    for pod in pods:
+        made = workload_of(pod, objects.workloads)
+        names[f"{pod.namespace}/{made[1] if made is not None else pod.name}"] = None
+    return joined(sorted(names))
+
+
+def others(
+    objects: Objects, selecting: Iterable[NetworkPolicy], one: Party, direction: Direction
+) -> Iterator[tuple[str, Peer]]:
+    """Yield parties that are no pods: a pod's own node, another one, ranges that rules name, and somebody outside."""
+    family = len(one.addr)
+    by_node = {name: addr for addr, name in nodes_by_addr(objects.kube_nodes).items() if len(addr) == family}
+    names = sorted(by_node)
+
+    def node_of(party: Party) -> str:
+        return party.pod.node if party.pod is not None and party.pod.node in by_node else names[0]
+
+    def other_of(party: Party) -> str:
+        return next(name for name in names if name != node_of(party))
+
+    if names:
+        yield "their own node", lambda party: Party(by_node[node_of(party)], None, node_of(party))
+    if len(names) > 1:
+        yield "other nodes", lambda party: Party(by_node[other_of(party)], None, other_of(party))
+    seen = set()
+    for policy in selecting:
+        for rule in rules_of(policy, direction):
+            for peer in rule.peers:
+                addr = _in_range(objects, peer, family)
+                if addr is not None and addr not in seen:
+                    seen.add(addr)
+                    yield peer_text(policy.namespace, peer), _always(Party(addr))
+    yield "outside", _always(Party(STRANGERS[family]))
+
+
+def _always(party: Party) -> Peer:
+    return lambda _: party
+
+
+def _in_range(objects: Objects, peer: PolicyPeer, family: int) -> bytes | None:
+    """An address of a range that no pod and no node has; None of all addresses, or of another family."""
+    if peer.block is None or len(peer.block.addr) != family or not peer.block.prefixlen:
+        return None
+    first = int.from_bytes(mask_ip(peer.block.addr, peer.block.prefixlen), "big")
+    for number in range(min(64, 1 << (family * 8 - peer.block.prefixlen))):
+        addr = (first + number).to_bytes(family, "big")
+        taken = addr in pods_by_addr(objects.kube_pods) or addr in nodes_by_addr(objects.kube_nodes)
+        if not taken and not any(mask_ip(addr, one.prefixlen) == one.addr for one in peer.but):
+            return addr
+    return None

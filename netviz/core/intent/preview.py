@@ -1,0 +1,255 @@
+"""What policies would change: flows that become allowed or denied, among all sorts of pods and among present connections.
+
+Nothing is applied. The policies of a state and the same ones with those that are proposed (a new one, or another version
+of one that is there) are asked for one pod of each sort, and for each connection that conntrack has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from netviz.core.intent.matrix import OTHER_PORT, At, answer_of, names_of, one_of, others, ports_for
+from netviz.core.intent.parties import PROTOCOL_NAMES, party_at, party_text, policies_of
+from netviz.core.intent.peers import selects
+from netviz.core.intent.policies import Decision, Party, Policies, restricted
+from netviz.core.model.kubernetes import KubePod, NetworkPolicy, ObjectKey
+from netviz.core.state.node import ClusterState
+from netviz.core.state.objects import Objects
+from netviz.core.state.pods import workload_of
+
+MAX_SORTS = 400
+MAX_ENTRIES = 200_000
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Flows that are decided otherwise: from some pods to others, at some ports. `by` are the policies that decide then.
+
+    Counts of pods are 0 of parties that are none. `named`: rules name ports, so that others are told apart.
+    """
+
+    source: str
+    source_pods: int
+    target: str
+    target_pods: int
+    becomes: str
+    ports: tuple[At, ...]
+    named: bool
+    by: tuple[ObjectKey, ...]
+
+
+class Connections(msgspec.Struct, frozen=True):
+    """Present connections that are decided otherwise, together by who talks to whom at which port."""
+
+    source: str
+    target: str
+    at: At
+    becomes: str
+    count: int
+    by: tuple[ObjectKey, ...]
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What would change. `selected` counts the pods that the proposed policies select, `seen` the connections asked."""
+
+    selected: int
+    changes: tuple[Change, ...]
+    connections: tuple[Connections, ...]
+    seen: int
+
+
+class _Group(NamedTuple):
+    party: Party
+    pods: list[KubePod]
+
+
+def preview(cluster: ClusterState, objects: Objects, proposed: Iterable[NetworkPolicy]) -> Preview:
+    """Say what some policies would change in a state of a cluster."""
+    new = list(proposed)
+    before = policies_of(objects)
+    replaced = [old for one in new if (old := objects.network_policies.get(one.key)) is not None]
+    merged = msgspec.structs.replace(
+        objects, network_policies={**objects.network_policies, **{one.key: one for one in new}}
+    )
+    after = policies_of(merged)
+    concerned = [*new, *replaced]
+    groups = list(_groups(before, after, objects))
+    changes = tuple(_changes(before, after, objects, groups, concerned))
+    connections, seen = _connections(cluster, objects, before, after)
+    selected = sum(any(_is_for(one, pod) for one in new) for pod in restricted(objects.kube_pods.values()))
+    return Preview(selected, changes, connections, seen)
+
+
+def _is_for(policy: NetworkPolicy, pod: KubePod) -> bool:
+    return pod.namespace == policy.namespace and selects(policy.pods, pod.labels)
+
+
+def _groups(before: Policies, after: Policies, objects: Objects) -> Iterator[_Group]:
+    found: dict[Any, _Group] = {}
+    for pod in restricted(objects.kube_pods.values()):
+        party = Party(pod.ips[0], pod)
+        key = before.sort(party), after.sort(party)
+        found.setdefault(key, _Group(party, [])).pods.append(pod)
+    yield from found.values()
+
+
+def _changes(
+    before: Policies,
+    after: Policies,
+    objects: Objects,
+    groups: list[_Group],
+    concerned: list[NetworkPolicy],
+) -> Iterator[Change]:
+    """What changes has an end that a proposed policy, or the one that it replaces, selects."""
+    mine = [one for one in groups if any(_is_for(policy, one.pods[0]) for policy in concerned)]
+    told: set[tuple[int, int]] = set()
+    for ours in mine[:MAX_SORTS]:
+        ports = list(
+            dict.fromkeys(
+                at
+                for direction in ("ingress", "egress")
+                for at in ports_for(concerned, ours.pods, direction, ())
+            )
+        )
+        ports.sort(key=lambda at: at.port == OTHER_PORT)
+        family = len(ours.party.addr)
+        peers = [
+            (one, other) for one in groups[:MAX_SORTS] if (other := one_of(one.pods, family)) is not None
+        ]
+        outside = [
+            (name, party)
+            for direction in ("ingress", "egress")
+            for name, party in others(objects, concerned, ours.party, direction)
+        ]
+        for sends in (False, True):
+            alike: dict[Any, list[_Group]] = {}
+            for peer, other in peers:
+                # Where both ends are concerned, the flow is told once.
+                pair = (id(ours), id(peer)) if sends else (id(peer), id(ours))
+                if pair not in told:
+                    told.add(pair)
+                    alike.setdefault(
+                        _said(before, after, ours.party, other(ours.party), sends, ports), []
+                    ).append(peer)
+            for said, same in alike.items():
+                pods = [pod for one in same for pod in one.pods]
+                yield from _told(
+                    objects, said, ours, names_of(objects, pods), len(pods), sends, len(ports) > 1
+                )
+            for name, party in dict(outside).items():
+                said = _said(before, after, ours.party, party(ours.party), sends, ports)
+                yield from _told(objects, said, ours, name, 0, sends, len(ports) > 1)
+
+
+_Said = tuple[tuple[At, str, tuple[ObjectKey, ...]], ...]
+
+
+def _said(before: Policies, after: Policies, ours: Party, peer: Party, sends: bool, ports: list[At]) -> _Said:
+    found = []
+    source, target = (ours, peer) if sends else (peer, ours)
+    for at in ports:
+        was, now = (each.decide(source, target, at.protocol, at.port) for each in (before, after))
+        if was.allowed is not now.allowed:
+            found.append((at, answer_of(now.allowed), _by(was, now)))
+    return tuple(found)
+
+
+def _by(was: Decision, now: Decision) -> tuple[ObjectKey, ...]:
+    return now.deciding or was.deciding
+
+
+def _told(
+    objects: Objects, said: _Said, ours: _Group, name: str, pods: int, sends: bool, named: bool
+) -> Iterator[Change]:
+    rows: dict[tuple[str, tuple[ObjectKey, ...]], list[At]] = {}
+    for at, becomes, by in said:
+        rows.setdefault((becomes, by), []).append(at)
+    us = names_of(objects, ours.pods), len(ours.pods)
+    for (becomes, by), ports in rows.items():
+        source, target = (us, (name, pods)) if sends else ((name, pods), us)
+        yield Change(*source, *target, becomes, tuple(ports), named, by)
+
+
+def _connections(
+    cluster: ClusterState, objects: Objects, before: Policies, after: Policies
+) -> tuple[tuple[Connections, ...], int]:
+    parties: dict[bytes, Party] = {}
+    seen: set[tuple[Any, ...]] = set()
+    found: dict[tuple[str, str, At, str, tuple[ObjectKey, ...]], int] = {}
+
+    def party(addr: bytes) -> Party:
+        known = parties.get(addr)
+        if known is None:
+            known = parties[addr] = party_at(cluster, objects, addr)
+        return known
+
+    for node in cluster.nodes.values():
+        for entry in node.root.conntrack.values() if node.root is not None else ():
+            protocol = PROTOCOL_NAMES.get(entry.proto, "")
+            key = entry.proto, entry.osrc, entry.osport, entry.rsrc, entry.rsport
+            if protocol not in ("TCP", "UDP", "SCTP") or key in seen or len(seen) >= MAX_ENTRIES:
+                continue
+            seen.add(key)
+            source, target = party(entry.osrc), party(entry.rsrc)
+            if source.pod is None and target.pod is None:
+                continue
+            was, now = (each.decide(source, target, protocol, entry.rsport) for each in (before, after))
+            if was.allowed is not now.allowed:
+                row = (
+                    _who(objects, source),
+                    _who(objects, target),
+                    At(protocol, entry.rsport),
+                    answer_of(now.allowed),
+                    _by(was, now),
+                )
+                found[row] = found.get(row, 0) + 1
+    rows = [Connections(*row[:4], count, row[4]) for row, count in found.items()]
+    rows.sort(key=lambda one: (one.becomes != "denied", -one.count, one.source, one.target, one.at))
+    return tuple(rows), len(seen)
+
+
+def _who(objects: Objects, party: Party) -> str:
+    if party.pod is None:
+        return party_text(party)
+    made = workload_of(party.pod, objects.workloads)
+    return f"{party.pod.namespace}/{made[1] if made is not None else party.pod.name}"
+
+
+def preview_json(found: Preview) -> Mapping[str, Any]:
+    """A preview as JSON."""
+    return {
+        "selected": found.selected,
+        "changes": [
+            {
+                "from": one.source,
+                "from_pods": one.source_pods,
+                "to": one.target,
+                "to_pods": one.target_pods,
+                "becomes": one.becomes,
+                "ports": [at_text(at, one.named) for at in one.ports],
+                "by": ["/".join(key) for key in one.by],
+            }
+            for one in found.changes
+        ],
+        "connections": [
+            {
+                "from": one.source,
+                "to": one.target,
+                "port": at_text(one.at),
+                "becomes": one.becomes,
+                "count": one.count,
+                "by": ["/".join(key) for key in one.by],
+            }
+            for one in found.connections
+        ],
+        "connections_seen": found.seen,
+    }
+
+
+def at_text(at: At, named: bool = True) -> str:
+    """A port's name: "TCP 80", "other ports", or "every port" where no rule has `named` any."""
+    if at.port == OTHER_PORT:
+        return "other ports" if named else "every port"
+    return f"{at.protocol} {at.port}"

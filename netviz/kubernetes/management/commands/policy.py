@@ -1,0 +1,103 @@
+"""`./manage.py policy`: what policies would change, or why a flow is allowed or denied, from files alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from netviz.core.intent.preview import preview, preview_json
+from netviz.core.plain import plain
+from netviz.core.wire.nvz import NvzError
+from netviz.kubernetes.proposed import BadPolicy, read_policies
+from netviz.kubernetes.whys import why_of
+from netviz.tracing.offline import OfflineCommand
+from netviz.tracing.predict import CannotTrace
+from netviz.tracing.request import TraceRequest
+from netviz.tracing.states import View, of_files
+
+
+class Command(OfflineCommand):
+    """Ask what policies say."""
+
+    name = "policy"
+    help = "Say what a policy would change (--policy), or why policies allow or deny a flow (--from, --to)"
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument(
+            "--state", action="append", required=True, metavar="FILE.nvz", help="one for each node"
+        )
+        parser.add_argument(
+            "--objects", metavar="DIR", help="the Kubernetes API's lists, as *.json or *.json.gz"
+        )
+        parser.add_argument(
+            "--policy", metavar="FILE.yaml", help="policies that are proposed; nothing is applied"
+        )
+        parser.add_argument("--from", dest="source", metavar="SRC", help="as trace takes it")
+        parser.add_argument("--to", dest="target", metavar="DST", help="as trace takes it, also with :PORT")
+        parser.add_argument("--proto", default="tcp", choices=("tcp", "udp"))
+        parser.add_argument("--dport", type=int, metavar="N")
+        parser.add_argument("--json", action="store_true", help="as the API answers")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Answer and print."""
+        asked = options["source"] is not None and options["target"] is not None
+        if bool(options["policy"]) == asked:
+            self.fail("give --policy FILE.yaml, or --from SRC and --to DST")
+        try:
+            view = of_files(options["state"], options["objects"])
+            found = self._why(view, options) if asked else self._preview(view, options["policy"])
+        except (NvzError, CannotTrace, BadPolicy) as err:
+            self.fail(str(err))
+        if options["json"]:
+            self.stdout.write(json.dumps(found, indent=2))
+            return
+        for line in _why_lines(found) if asked else _lines(found):
+            self.stdout.write(plain(line))
+
+    def _why(self, view: View, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        return why_of(
+            TraceRequest(**{name: options[name] for name in ("source", "target", "proto", "dport")}), view
+        )
+
+    def _preview(self, view: View, path: str) -> Mapping[str, Any]:
+        try:
+            text = Path(path).read_bytes()
+        except OSError as err:
+            raise BadPolicy(f"{path}: {err.strerror or err}") from None
+        for source in view.cluster.clusters.values():
+            return preview_json(preview(view.cluster, source.objects, read_policies(text)))
+        raise BadPolicy("what the Kubernetes API has isn't known: give --objects DIR")
+
+
+def _why_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    for one in found["flows"]:
+        yield f"{one['flow']}: {one['sentence']}"
+        for way in ("egress", "ingress"):
+            half = one[way]
+            if half["policies"]:
+                rule = f"; {half['rule']['policy']} allows {half['rule']['text']}" if half["rule"] else ""
+                yield f"    {way}: {', '.join(half['policies'])}{rule}"
+
+
+def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"It selects {found['selected']} pods. Nothing was applied."
+    yield ""
+    if not found["changes"]:
+        yield "No flow would be decided otherwise."
+    for one in found["changes"]:
+        ends = f"{_counted(one, 'from')} to {_counted(one, 'to')}"
+        yield f"{one['becomes']:8} {ends} at {', '.join(one['ports'])} (by {', '.join(one['by']) or 'no policy'})"
+    yield ""
+    yield f"Of {found['connections_seen']} present connections, {sum(one['count'] for one in found['connections'])} would be decided otherwise."
+    for one in found["connections"]:
+        yield f"{one['becomes']:8} {one['count']:5} {one['from']} to {one['to']} at {one['port']}"
+
+
+def _counted(one: Mapping[str, Any], end: str) -> str:
+    pods = one[f"{end}_pods"]
+    return f"{one[end]} ({pods} pod{'' if pods == 1 else 's'})" if pods else str(one[end])

@@ -1,0 +1,233 @@
+"""NetworkPolicies as users read them: whom they select, what may come and go, and whether the nodes enforce them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from netviz.core.check.netpol.check import KINDS, NEEDS
+from netviz.core.check.netpol.enforced import Enforced
+from netviz.core.check.problem import NodeHealth
+from netviz.core.check.sliced import doubt
+from netviz.core.intent.matrix import OTHER_PORT, At, ports_for, rows_for
+from netviz.core.intent.parties import policies_of
+from netviz.core.intent.peers import selects
+from netviz.core.intent.policies import Direction, Policies
+from netviz.core.intent.words import peers_text, ports_text, rules_of, selected_text
+from netviz.core.model.kubernetes import KubePod, NetworkPolicy
+from netviz.core.sim.endpoints import lowest_port
+from netviz.core.state.naming import ENDED
+from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.objects import Objects
+from netviz.core.state.pods import joined
+from netviz.kubernetes.enforcement import Judged, enforcement
+from netviz.kubernetes.pods import Places, pod_row
+from netviz.problems.models import Problem
+from netviz.tracing.states import View
+
+MOST_PODS = 200
+MOST_NAMED = 12
+MOST_ROWS = 60
+STATES = ("differs", "unknown", "enforced")
+DIRECTIONS: tuple[tuple[Direction, str], ...] = (("ingress", "in"), ("egress", "out"))
+
+
+NOTHING = Judged({}, 0)
+
+
+class Api(NamedTuple):
+    """A cluster's objects, and whether somebody watches its API."""
+
+    name: str
+    state: NodeState
+    connected: bool
+
+
+def selected_by(policy: NetworkPolicy, objects: Objects) -> list[KubePod]:
+    """The pods that a policy selects, but for those that ended."""
+    return sorted(
+        (
+            pod
+            for pod in objects.kube_pods.values()
+            if pod.namespace == policy.namespace
+            and pod.phase not in ENDED
+            and selects(policy.pods, pod.labels)
+        ),
+        key=lambda pod: pod.name,
+    )
+
+
+def summary(policy: NetworkPolicy, pods: int) -> dict[str, Any]:
+    """A policy as lists show it."""
+    return {
+        "kind": "NetworkPolicy",
+        "namespace": policy.namespace,
+        "name": policy.name,
+        "selects": selected_text(policy),
+        "pods": pods,
+        "restricts": [
+            way for way, does in (("in", policy.restricts_ingress), ("out", policy.restricts_egress)) if does
+        ],
+    }
+
+
+def counts(objects: Objects) -> dict[tuple[str, str], int]:
+    """How many pods each policy selects."""
+    by_namespace: dict[str, list[KubePod]] = {}
+    for pod in objects.kube_pods.values():
+        if pod.phase not in ENDED:
+            by_namespace.setdefault(pod.namespace, []).append(pod)
+    return {
+        key: sum(selects(policy.pods, pod.labels) for pod in by_namespace.get(policy.namespace, ()))
+        for key, policy in objects.network_policies.items()
+    }
+
+
+def detail(view: View, api: Api, policy: NetworkPolicy) -> dict[str, Any]:
+    """All that is known of a policy."""
+    cluster, objects = view.cluster, api.state.objects
+    pods = selected_by(policy, objects)
+    places = Places(cluster)
+    why = doubt(api.name, api.state.gaps, NodeHealth(connected=api.connected), NEEDS)
+    judged = NOTHING if why else enforcement.judged(cluster, objects, policy)
+    return {
+        **summary(policy, len(pods)),
+        "rules": [
+            {
+                "direction": way,
+                "number": number + 1,
+                "peers": peers_text(policy.namespace, rule),
+                "ports": ports_text(rule),
+            }
+            for direction, way in DIRECTIONS
+            if way in summary(policy, 0)["restricts"]
+            for number, rule in enumerate(rules_of(policy, direction))
+        ],
+        "rows": [pod_row(pod, objects, places) for pod in pods[:MOST_PODS]],
+        "left_off": max(0, len(pods) - MOST_PODS),
+        "matrix": {
+            way: matrix(cluster, objects, policy.namespace, pods, direction, judged)
+            for direction, way in DIRECTIONS
+        },
+        "enforced": {
+            "why": why or None,
+            "left": judged.left,
+            "rows": _enforced(view, policy, judged),
+        },
+    }
+
+
+def matrix(
+    cluster: ClusterState,
+    objects: Objects,
+    namespace: str,
+    pods: list[KubePod],
+    direction: Direction,
+    judged: Judged = NOTHING,
+) -> dict[str, Any] | None:
+    """Who may reach some pods of a namespace, or whom they may reach; None in a direction that no policy restricts."""
+    selecting = [
+        one
+        for _, one in sorted(objects.network_policies.items())
+        if one.namespace == namespace
+        and (one.restricts_ingress if direction == "ingress" else one.restricts_egress)
+        and any(selects(one.pods, pod.labels) for pod in pods)
+    ]
+    if not selecting:
+        return None
+    ports = ports_for(selecting, pods, direction, _listened(cluster, pods))
+    rows = rows_for(policies_of(objects), objects, selecting, pods, direction, ports)
+    wrong = _wrong(judged, policies_of(objects), direction, ports)
+    return {
+        "ports": [
+            None if at.port == OTHER_PORT else {"protocol": at.protocol, "port": at.port} for at in ports
+        ],
+        "policies": ["/".join(one.key) for one in selecting],
+        "rows": [
+            {
+                "name": row.name,
+                "pods": row.pods,
+                "cells": list(row.cells),
+                "differs": [
+                    next((wrong[sort, at] for sort in row.sorts if (sort, at) in wrong), None) for at in ports
+                ],
+                "by": ["/".join(key) for key in row.by],
+            }
+            for row in rows[:MOST_ROWS]
+        ],
+        "left_off": max(0, len(rows) - MOST_ROWS),
+    }
+
+
+def _listened(cluster: ClusterState, pods: list[KubePod]) -> list[int]:
+    """The lowest TCP ports that some of the pods listen on."""
+    found = []
+    for name in sorted({pod.node for pod in pods if pod.node in cluster.nodes}):
+        node = cluster.nodes[name]
+        places = joined(node)
+        for pod in pods:
+            if pod.node == name and pod.key in places and places[pod.key] in node.netns:
+                port = lowest_port(node.netns[places[pod.key]], 6)
+                if port is not None:
+                    found.append(port)
+        if found:
+            break
+    return found
+
+
+def _wrong(
+    judged: Judged, policies: Policies, direction: Direction, ports: list[At]
+) -> dict[tuple[Any, At], str]:
+    """Where kernels do otherwise: by the other end's sort and the column of the port."""
+    found: dict[tuple[Any, At], str] = {}
+    for one in judged.nodes.values():
+        for wrong in one.wrong:
+            peer = wrong.one.source if direction == "ingress" else wrong.one.target
+            at = At(wrong.one.protocol, wrong.one.port)
+            found[policies.sort(peer.party), at if at in ports else ports[-1]] = wrong.kind
+    return found
+
+
+def _enforced(view: View, policy: NetworkPolicy, judged: Judged) -> list[dict[str, Any]]:
+    """Nodes that do the same are one row."""
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for node, one in sorted(judged.nodes.items()):
+        groups.setdefault(_of_node(view, node, one, judged.left), []).append(node)
+    since = {} if not groups else _since(policy)
+    rows = []
+    for (state, said), nodes in sorted(
+        groups.items(), key=lambda row: (STATES.index(row[0][0]), -len(row[1]), row[1])
+    ):
+        problem, began = since.get(nodes[0], (None, None)) if state == "differs" else (None, None)
+        rows.append(
+            {
+                "nodes": nodes[:MOST_NAMED],
+                "count": len(nodes),
+                "state": state,
+                "said": list(said),
+                "since": began,
+                "problem": problem,
+            }
+        )
+    return rows[:MOST_ROWS]
+
+
+def _of_node(view: View, node: str, one: Enforced, left: int) -> tuple[str, tuple[str, ...]]:
+    known = view.inputs.get(node)
+    if known is not None and known.contact is not None and not known.contact.connected:
+        return "unknown", ("its collector isn't connected",)
+    if one.state == "unknown" and not one.unknown and left:
+        return "unknown", ("not tried yet: the flows are many",)
+    return one.state, tuple(one.said)
+
+
+def _since(policy: NetworkPolicy) -> dict[str, tuple[str, str | None]]:
+    """The problems that say that nodes don't do what a policy says, by node: (id, since when)."""
+    found: dict[str, tuple[str, str | None]] = {}
+    name = "/".join(policy.key)
+    for row in Problem.objects.filter(ended_at=None, gone_at=None, kind__in=KINDS).defer("packed"):
+        cause = row.key.removeprefix(f"{row.kind}:")
+        if cause == name or cause.startswith(f"{name}:"):
+            since = row.began_at.isoformat() if row.began_at is not None else None
+            for node in (row.node, *(where.node for where in row.found.also_at)):
+                found.setdefault(node, (str(row.pk), since))
+    return found
