@@ -10,15 +10,14 @@ that nothing moved any more is known once the collector says, later by more than
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import msgspec
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from netviz.core.check.fact import Fact, Look
 from netviz.core.check.problem import Problem
 from netviz.core.check.text import affects, chain_listing, command, place
-from netviz.core.model.netfilter import NF_DROP, NF_FORWARD, ChainBody, NftChain, NftRuleBody, RuleCounters
+from netviz.core.model.netfilter import NF_DROP, NF_FORWARD, ChainBody, NftChain, NftRuleBody
+from netviz.core.sim.counted import counts_of, has_counter
 from netviz.core.sim.kubernetes.policy import is_policy_chain
 from netviz.core.sim.nft.written import written
 from netviz.core.sim.trace import pod_name
@@ -26,13 +25,27 @@ from netviz.core.state.node import NetnsState
 
 AT_LEAST, A_MINUTE = 10, 10.0
 MAX_RULE = 120
-Key = tuple[Any, ...]
+MAX_SHARED = 500_000
 
 
-class Memory(msgspec.Struct):
-    """The counters of all chains as they were read last, when that was (Unix seconds by the node's clock), what rose then."""
+class Refusal(NamedTuple):
+    """A rule that drops or rejects, by its chain's rules and its number among them."""
 
-    counters: dict[Key, RuleCounters]
+    chain: NftChain
+    legacy: bool
+    number: int
+    verb: str
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What it is known by, as long as the chain has the same rules."""
+        return (*self.chain.key, self.legacy, self.chain.body, self.number)
+
+
+class Memory(NamedTuple):
+    """Packets that rules had counted when they were read last, when that was (Unix seconds by the node's clock), what rose then."""
+
+    packets: Mapping[tuple[Any, ...], int]
     at_s: float
     found: tuple[Problem, ...] = ()
 
@@ -42,8 +55,15 @@ def _find(look: Look) -> Iterator[Problem]:
     if root is None or not root.rule_counters:
         look.memory = None
         return
-    now = {one.key: one for one in root.rule_counters.values()}
-    at_s = max(one.at_s for one in now.values())
+    now: dict[tuple[Any, ...], int] = {}
+    refusals = list(_refusals(look, root))
+    for one in refusals:
+        handles = one.chain.handles
+        handle = handles[one.number] if one.number < len(handles) else 0
+        if (count := counts_of(root, one.chain, one.legacy)(one.number, handle)) is not None:
+            now[one.key] = count.packets
+    look.judged = len(now)
+    at_s = max(one.at_s for one in root.rule_counters.values())
     before: Memory | None = look.memory
     if before is None:
         look.memory = Memory(now, at_s)
@@ -53,11 +73,18 @@ def _find(look: Look) -> Iterator[Problem]:
         return
     if at_s > before.at_s:
         minutes = (at_s - before.at_s) / 60
-        look.memory = Memory(now, at_s, tuple(_rising(look, root, before.counters, now, minutes)))
+        rates = [(one, _rate(before.packets.get(one.key), now.get(one.key), minutes)) for one in refusals]
+        found = tuple(_problem(look, root, one, rate) for one, rate in rates if rate >= A_MINUTE)
+        look.memory = Memory(now, at_s, found)
     elif at_s < before.at_s or _read_after(look, at_s):
         look.memory = Memory(now, at_s)  # nothing rose since, or the node's clock was set back
-    look.judged = len(now)
     yield from look.memory.found
+
+
+def _rate(was: int | None, now: int | None, minutes: float) -> float:
+    """How many packets a minute a rule counted; 0 where that is few, or isn't known."""
+    rose = now - was if was is not None and now is not None else 0
+    return rose / minutes if rose >= AT_LEAST else 0.0
 
 
 def _read_after(look: Look, at_s: float) -> bool:
@@ -66,29 +93,26 @@ def _read_after(look: Look, at_s: float) -> bool:
     return status is not None and status.max_age_s > 0 and status.read_at_s - status.max_age_s > at_s
 
 
-def _rising(
-    look: Look,
-    root: NetnsState,
-    before: dict[Key, RuleCounters],
-    now: dict[Key, RuleCounters],
-    minutes: float,
-) -> Iterator[Problem]:
+def _refusals(look: Look, root: NetnsState) -> Iterator[Refusal]:
+    """List the rules with counters that refuse what a node forwards, but for policy agents'."""
     for chain, legacy in _forwarding(look, root):
-        key = (*chain.key, legacy)
-        was, counts = before.get(key), now.get(key)
-        body = look.bodies.get(chain.body)
-        if was is None or counts is None or not isinstance(body, ChainBody) or is_policy_chain(chain.name):
+        if is_policy_chain(chain.name):
             continue
-        if not was.rules == counts.rules == chain.body:
-            continue
-        known = {one.number: one.packets for one in was.counts}
-        for one in counts.counts:
-            rose = one.packets - known.get(one.number, 0)
-            if one.number >= len(body.rules) or rose < AT_LEAST or rose / minutes < A_MINUTE:
-                continue
-            if verb := _refuses(body.rules[one.number]):
-                text = written(body, one.number, chain.family, legacy).text
-                yield _problem(look, root, chain, legacy, verb, text, rose / minutes)
+        key = (chain.body, legacy)
+        refusing: tuple[tuple[int, str], ...] | None = look.shared.get(key)
+        if refusing is None:
+            body = look.bodies.get(chain.body)
+            rules = body.rules if isinstance(body, ChainBody) else ()
+            refusing = tuple(
+                (number, verb)
+                for number, rule in enumerate(rules)
+                if has_counter(rule, legacy) and (verb := _refuses(rule))
+            )
+            if len(look.shared) > MAX_SHARED:
+                look.shared.clear()
+            if isinstance(body, ChainBody):
+                look.shared[key] = refusing
+        yield from (Refusal(chain, legacy, number, verb) for number, verb in refusing)
 
 
 def _forwarding(look: Look, root: NetnsState) -> Iterator[tuple[NftChain, bool]]:
@@ -127,21 +151,23 @@ def _refuses(rule: NftRuleBody) -> str:
     return "rejects" if "REJECT" in names or any(e.name == "reject" for e in rule.exprs) else ""
 
 
-def _problem(
-    look: Look, root: NetnsState, chain: NftChain, legacy: bool, verb: str, text: str, a_minute: float
-) -> Problem:
-    node, text = root.key.node, text if len(text) <= MAX_RULE else f"{text[:MAX_RULE]}..."
+def _problem(look: Look, root: NetnsState, one: Refusal, a_minute: float) -> Problem:
+    node, chain = root.key.node, one.chain
+    body = look.bodies.get(chain.body)
+    assert isinstance(body, ChainBody)
+    text = written(body, one.number, chain.family, one.legacy).text
+    text = text if len(text) <= MAX_RULE else f"{text[:MAX_RULE]}..."
     return Problem(
         kind="rule-drops-rising",
         cause=f"{node}:{chain.family}:{chain.table}:{chain.name}:{text}",
         severity="warning",
         harm="degrades",
-        headline=f"{node} {verb} {a_minute:.0f} forwarded packets a minute by a rule of chain {chain.name}",
+        headline=f"{node} {one.verb} {a_minute:.0f} forwarded packets a minute by a rule of chain {chain.name}",
         consequence=f"That may be meant so; who sent them gets no answer. The rule is: {text}",
         where=place(root.netns),
         certainty="likely",
         affects=affects(pod_name(pod.netns) for pod in look.wiring.pods),
-        check=(command(root.netns, chain_listing(chain, legacy)),),
+        check=(command(root.netns, chain_listing(chain, one.legacy)),),
         rests_on=look.rests_on(),
     )
 
@@ -149,7 +175,7 @@ def _problem(
 FACT = Fact(
     name="rules' drops",
     demands="Next to nothing that a node forwards is dropped by rules that are no policy's.",
-    unit="chains",
+    unit="rules",
     kinds=("rule-drops-rising",),
     needs=("rule_counters",),
     reads=("nft_chains", "xt_chains"),

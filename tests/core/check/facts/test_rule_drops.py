@@ -78,3 +78,17 @@ def test_counters_that_stand_still_are_over_when_they_were_read_again() -> None:
 )
 def test_what_is_normal_is_not_told(rule: str, second: tuple[float, int], more: dict[str, Any]) -> None:
     assert after(rule, (1000.0, 7), second, **more) == [[], []]
+
+
+def test_a_rule_that_had_counted_nothing_has_no_record_of_its_chain_and_rises_from_0() -> None:
+    checker, found = Checker(), []
+    for at_s, packets in ((1000.0, 0), (1060.0, 30)):
+        net, made = textbook()
+        node = made["node-1"]
+        made_chain = chain(node, "own", RULES["drops"], hook=FORWARD)
+        node.add("rule_counters", RuleCounters(2, "t", "", at_s=1000.0, table_handle=1, last_handle=50))
+        if packets:
+            counts = (RuleCount(0, packets),)
+            node.add("rule_counters", RuleCounters(2, "t", "own", False, made_chain.body, counts, at_s))
+        found.append([one.kind for one in checker.judge(net.cluster()).problems])
+    assert found == [[], ["rule-drops-rising"]]
