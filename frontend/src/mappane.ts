@@ -79,6 +79,7 @@ export class MapPane {
       { class: "mapframe" },
       this.bar.element,
       this.map.element,
+      h("h2", { class: "sr" }, "Map and path"),
       this.stage.element,
       this.playback.element,
     );

@@ -131,6 +131,15 @@ class NodeAdmin(ModelAdmin[Node]):
         return show_enrolled(request, [enrol(node.name, approve=True) for node in nodes])
 
 
+class SaidValues(admin.AllValuesFieldListFilter):
+    """A filter by what collectors say, in which those that said nothing yet have a name."""
+
+    def choices(self, changelist: Any) -> Any:
+        """Name what is empty."""
+        for choice in super().choices(changelist):
+            yield {**choice, "display": choice["display"] or "not said yet"}
+
+
 IDENTITY = ("subject", "status", "token_hint", "connected", "seen")
 MOMENTS = ("enrolled_at", "approved_at", "revoked_at")
 REPORTED = ("version", "kernel", "whole", "lag", "losses", "resyncs", "cpu_share", "memory")
@@ -159,7 +168,7 @@ class CollectorAdmin(ModelAdmin[Collector]):
         "whole",
         "token_hint",
     )
-    list_filter = ("status", "connected", "complete", "node__cluster", "cluster", "version")
+    list_filter = ("status", "connected", "complete", "node__cluster", "cluster", ("version", SaidValues))
     search_fields = ("node__name", "node__cluster__name", "cluster__name", "version", "kernel", "token_hint")
     list_select_related = ("node", "cluster")
     actions = ("approve", "revoke")

@@ -1,15 +1,29 @@
-"""Everything is reachable: search, palette and keys."""
+"""Everything is reachable: search, palette and keys; and axe-core finds nothing on any page that bars somebody."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from lab.cluster import Cluster
 from lab.stack import Stack
+from tests.browser.chromium import log_in
+from tests.browser.conftest import watched_page
+from tests.browser.tracing import trace
 
 pytestmark = [pytest.mark.browser, pytest.mark.live]
 Netviz = tuple[Cluster, Stack]
+AXE = Path(__file__).resolve().parents[2] / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+RUN = """async () => {
+  const found = await axe.run(document, {preload: false, resultTypes: ["violations"]});
+  return found.violations
+    .filter((one) => one.impact !== "minor")
+    .flatMap((one) => one.nodes.map((node) =>
+      `${one.impact} ${one.id}: ${node.target.join(" ")}: ${node.failureSummary}`));
+}"""
 
 
 def test_from_the_login_to_a_trace_in_six_keys(page: Page) -> None:
@@ -81,3 +95,101 @@ def test_a_pod_that_went_keeps_its_name(page: Page, netviz: Netviz) -> None:
     inspector = page.get_by_test_id("inspector")
     expect(inspector.get_by_test_id("not-there")).to_contain_text("It went at ")
     expect(inspector.locator("h2")).to_have_text("default/leaver")
+
+
+def test_axe_finds_nothing_that_bars_somebody(browser: Browser, netviz: Netviz) -> None:
+    _, stack = netviz
+    assert AXE.exists(), "axe-core isn't installed: make setup"
+    source = AXE.read_text()
+    wrong: dict[str, list[str]] = {}
+
+    def look(page: Page, name: str) -> None:
+        page.evaluate(source)
+        if found := page.evaluate(RUN):
+            wrong[name] = found
+
+    for scheme in ("light", "dark"):
+        with watched_page(browser, stack.access, width=1280, height=720) as page:
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
+            page.goto(stack.access.url)
+            look(page, f"{scheme} login")
+            log_in(page, stack.access)
+            for name, show in PAGES.items():
+                show(page, stack.access.url)
+                look(page, f"{scheme} {name}")
+    assert not wrong, "\n".join(f"{name}: {one}" for name, found in wrong.items() for one in found)
+
+
+def _at(address: str, wait: str) -> Callable[[Page, str], None]:
+    def show(page: Page, url: str) -> None:
+        page.keyboard.press("Escape")
+        page.goto(f"{url}/{address}")
+        expect(page.locator(wait).first).to_be_visible()
+
+    return show
+
+
+def _trace(page: Page, url: str) -> None:
+    page.goto(f"{url}/#/")
+    trace(page, "default/web-1", "default/web-2")
+
+
+def _typed(page: Page, url: str) -> None:
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    page.keyboard.type("web-1")
+    expect(page.locator("#search-results [role=option]").first).to_be_visible()
+
+
+def _help(page: Page, url: str) -> None:
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def _palette(page: Page, url: str) -> None:
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    expect(page.get_by_test_id("palette").get_by_role("option").first).to_be_visible()
+
+
+def _enrolled(page: Page, url: str) -> None:
+    page.goto(f"{url}/admin/inventory/collector/add/")
+    page.locator("[name=node]").fill("axe-1")
+    page.locator("[name=approve]").uncheck()
+    page.get_by_role("button", name="Enrol").click()
+    expect(page.locator("code.token")).to_be_visible()
+
+
+def _waits(page: Page, url: str) -> None:
+    page.goto(f"{url}/admin/inventory/collector/?status__exact=enrolled")
+    page.locator("#result_list tbody a").first.click()
+    expect(page.get_by_role("button", name="Approve")).to_be_visible()
+
+
+PAGES: dict[str, Callable[[Page, str], None]] = {
+    "map": _at("#/", "[data-pod]"),
+    "node": _at("#/node/node1", "[data-testid=inspector] tr"),
+    "nft": _at("#/node/node1?tab=nft", "[data-testid=inspector] details"),
+    "address": _at("#/node/node1?tab=routes&find=10.244.2.7", "tr[data-met]"),
+    "search": _typed,
+    "help": _help,
+    "palette": _palette,
+    "compose": _at("#/trace", "[data-testid=compose]"),
+    "trace": _trace,
+    "problems": _at("#/problems", "[data-testid=problems]"),
+    "checks": _at("#/problems?list=checks", "[data-testid=problems]"),
+    "services": _at("#/services", "[data-testid=kube]"),
+    "admin": _at("admin/", "#content"),
+    "collectors": _at("admin/inventory/collector/", "#result_list"),
+    "nodes": _at("admin/inventory/node/", "#result_list"),
+    "enrol": _at("admin/inventory/collector/add/", "[name=node]"),
+    "enrolled": _enrolled,
+    "waiting": _waits,
+    "tokens": _at("admin/inventory/apitoken/", "#content"),
+    "new token": _at("admin/inventory/apitoken/add/", "[name=name]"),
+    "traces": _at("admin/tracing/tracerun/", "#result_list"),
+    "journal": _at("admin/ingest/journalentry/", "#result_list"),
+    "audit": _at("admin/inventory/auditentry/", "#result_list"),
+}

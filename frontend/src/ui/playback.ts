@@ -19,11 +19,11 @@ export class Playback {
   private timer: number | undefined;
 
   constructor(private readonly onView: (view: TraceView) => void) {
-    const button = (testid: string, label: string, ...inner: (Node | string)[]) =>
+    const button = (testid: string, label: string | null, ...inner: (Node | string)[]) =>
       h("button", { type: "button", "data-testid": testid, "aria-label": label }, ...inner);
     const back = button("playback-back", "One step back", icon("stepback"), h("kbd", {}, ","));
     const on = button("playback-on", "One step on", icon("stepon"), h("kbd", {}, "."));
-    const play = button("playback-play", "Play or pause", this.playIcon, this.playing, h("kbd", {}, "Space"));
+    const play = button("playback-play", null, this.playIcon, this.playing, h("kbd", {}, "Space"));
     play.classList.add("primary");
     back.addEventListener("click", () => this.step(-1));
     on.addEventListener("click", () => this.step(1));

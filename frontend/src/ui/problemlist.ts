@@ -14,13 +14,15 @@ export function markIcon(mark: Mark): HTMLElement {
 }
 
 export class ProblemList {
-  readonly element = h("div", { class: "problem-list", role: "listbox", "aria-label": "Problems" });
+  readonly element = h("div", { class: "problem-list", "aria-label": "Problems" });
   private readonly rows = new Map<string, HTMLElement>();
   private nodes: string[] = [];
 
   constructor(private readonly onPick: (id: string) => void) {}
 
   show(groups: Group[], selected: string | null, nodes: Iterable<string>, now: Date): void {
+    // A list box has to have something to choose.
+    this.element.setAttribute("role", groups.length > 0 ? "listbox" : "region");
     this.nodes = [...nodes].sort(naturalCompare);
     const wanted: HTMLElement[] = [];
     const seen = new Set<string>();

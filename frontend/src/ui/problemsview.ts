@@ -33,7 +33,12 @@ export class ProblemsView {
   private readonly tabs: Record<ListName, HTMLElement>;
   private readonly news = h("button", { type: "button", class: "news", hidden: true });
   private readonly footer = h("footer", { class: "list-foot" });
-  private readonly right = h("div", { class: "problem-pane" });
+  private readonly right = h("div", {
+    class: "problem-pane",
+    tabindex: 0,
+    role: "region",
+    "aria-label": "The chosen problem",
+  });
   private detail: ProblemDetailView | null = null;
   private resolved: ProblemObj[] = [];
   private failed: HTMLElement | null = null;
