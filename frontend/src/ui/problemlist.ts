@@ -22,7 +22,7 @@ export class ProblemList {
 
   show(groups: Group[], selected: string | null, nodes: Iterable<string>, now: Date): void {
     // A list box has to have something to choose.
-    this.element.setAttribute("role", groups.length > 0 ? "listbox" : "region");
+    this.element.setAttribute("role", groups.length > 0 ? "listbox" : "group");
     this.nodes = [...nodes].sort(naturalCompare);
     const wanted: HTMLElement[] = [];
     const seen = new Set<string>();
