@@ -87,8 +87,8 @@ class ApiTokenForm(ModelForm[ApiToken]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Name the two fields of the moment, which have one label."""
         super().__init__(*args, **kwargs)
-        moment = self.fields["expires_at"].widget
-        if isinstance(moment, forms.MultiWidget):
+        field = self.fields.get("expires_at")  # a token that was made is only shown
+        if field is not None and isinstance(moment := field.widget, forms.MultiWidget):
             for widget, part in zip(moment.widgets, ("date", "time"), strict=True):
                 widget.attrs["aria-label"] = f"Ends: {part}"
 
