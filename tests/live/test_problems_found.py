@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from lab.cluster import Cluster, ClusterSpec
 from lab.faults import apply_fault, mend
+from netviz.core.check.checker import Checker
+from netviz.core.check.facts import rule_drops
 from tests.live.problem_proof import Watch, at_device, blamed, fixed, found_and_gone, unhealthy, warm
 
 pytestmark = pytest.mark.live
@@ -79,3 +82,36 @@ def test_two_who_have_one_address_are_both_named_and_marked(rig: Rig) -> None:
     assert problem.kind == "duplicate-address"
     assert {one.netns for one in (problem.where, *problem.also_at)} == {"default/web-1", "default/api-1"}
     assert watch.look().problems == ()
+
+
+RULES = """
+table ip nv-counted {
+    chain forward { type filter hook forward priority 5; udp dport 9999 counter drop; }
+}
+"""
+
+
+def test_a_rule_that_drops_forwarded_packets_now_is_told_by_its_counter(rig: Rig) -> None:
+    cluster, watch = rig
+    checker = Checker([rule_drops.FACT])
+    send = "for number in {1..30}; do echo > /dev/udp/$0/9999; done"
+    to = next(pod.address(4) for pod in cluster.pods.values() if pod.node != "node1")
+    with nft_rules(cluster, "node1"):
+        looks = [checker.judge(watch.collect())]
+        assert cluster.exec("web-1", ["bash", "-c", send, to]).returncode == 0
+        looks += [checker.judge(watch.collect()) for _ in range(2)]
+    once, rising, still = (one.problems for one in looks)
+    assert once == still == ()
+    (problem,) = rising
+    assert (problem.kind, problem.where.node) == ("rule-drops-rising", "node1")
+    assert "udp dport 9999" in problem.consequence
+
+
+@contextmanager
+def nft_rules(cluster: Cluster, node: str) -> Iterator[None]:
+    """Have a rule on a node that counts and drops."""
+    assert cluster.exec(node, ["nft", "-f", "-"], input=RULES).returncode == 0
+    try:
+        yield
+    finally:
+        cluster.exec(node, ["nft", "delete", "table", "ip", "nv-counted"])
