@@ -32,7 +32,10 @@ def table(request: TraceRequest, view: View, spend_s: float = SPEND_S) -> dict[s
     except EndpointError as err:
         raise CannotTrace(str(err)) from None
     pairs = [
-        (source, target) for source in sources for target in targets if source != target.partition(":")[0]
+        (source, target)
+        for source in sources
+        for target in targets
+        if source.removeprefix("pod/") != target.removeprefix("pod/").partition(":")[0]
     ]
     until_s = time.monotonic() + spend_s
     rows = []

@@ -144,7 +144,7 @@ def test_programming_and_policies_are_told_and_asked(page: Page, netviz: Netviz)
     page.get_by_test_id("table-to").fill("default/web-1")
     page.get_by_test_id("table-submit").click()
     expect(page.get_by_test_id("trace-table").locator("tbody tr")).to_have_count(1)
-    expect(page.get_by_test_id("trace-table")).to_contain_text("Policy default/web-from-api denies")
+    expect(page.get_by_test_id("trace-table")).to_contain_text("default/web-2")
     cluster.delete("NetworkPolicy", "web-from-api")
 
 

@@ -241,6 +241,9 @@ def test_a_workloads_trace_is_a_table_of_its_pods(followed: MemoryStore, token: 
     assert len(found["rows"]) == 4
     assert {(row["outcome"], row["allowed"]) for row in found["rows"]} == {("broken", False)}
     assert all(row["from"].startswith("pod/shop/web-") for row in found["rows"])
+    body = {"from": found["rows"][0]["from"].removeprefix("pod/"), "to": "deploy/shop/web"}
+    again = operator.post("/api/trace-tables", json.dumps(body), "application/json").json()
+    assert len(again["rows"]) == 3, "none to itself"
     body = {"from": "ns/locked", "to": "svc/shop/web"}
     found = operator.post("/api/trace-tables", json.dumps(body), "application/json").json()
     assert len(found["rows"]) == sum(pod.namespace == "locked" for pod in objects.kube_pods.values())
