@@ -581,6 +581,12 @@ class TestUnknown:
         made.bodies.clear()
         assert "rules not in the state" in made.trace("pod-1-1", "pod-2-1").reason
 
+    def test_translations_that_are_not_in_the_state(self, net: tuple[Net, Ns]) -> None:
+        made, node = net
+        chain(node, "post", (e("masq"),), hook=POSTROUTING, priority=100, type="nat")
+        made.bodies.clear()
+        assert "rules not in the state" in made.trace("pod-1-1", "pod-2-1").reason
+
     def test_a_jump_loop(self, net: tuple[Net, Ns]) -> None:
         made, node = net
         chain(node, "a", (verdict(GOTO, "b"),))

@@ -68,7 +68,11 @@ def _asked(ns: NetnsState, ipv6: bool, what: int, *, bodies: Mapping[bytes, Body
 
 
 def _ask(bodies: Mapping[bytes, Body], chains: Mapping[Any, NftChain], family: int, what: int) -> bool:
-    """Look for a rule that asks, no further than the first: reading all the rules of many services takes memory."""
+    """Look for a rule that asks, no further than the first: reading all the rules of many services takes memory.
+
+    Rules that haven't come may ask. They are taken to do so: chains that need tracking are then walked, and what
+    isn't known of them is told, in place of passing them by.
+    """
     memo = _known(chains)
     known = memo.get((family, what))
     if known is None:
@@ -78,13 +82,13 @@ def _ask(bodies: Mapping[bytes, Body], chains: Mapping[Any, NftChain], family: i
                 continue
             body = bodies.get(chain.body)
             if not isinstance(body, ChainBody):
-                lacking = True  # it may come yet
+                lacking = True
             elif family in _of_table(_bodies(body)[what], chain.family):
                 known = True
                 break
-        known = bool(known)
-        if known or not lacking:
-            memo[family, what] = known
+        if known is None and lacking:
+            return True
+        known = memo[family, what] = bool(known)
     return known
 
 
