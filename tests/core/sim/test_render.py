@@ -50,7 +50,7 @@ def test_the_shape_is_the_stable_one() -> None:
     ]
     assert shown["version"] == 1
     assert shown["flow"] == {
-        "from": {"node": "node-1", "netns": "node-1:4:102:0", "pod": "default/pod-1-1"},
+        "from": {"node": "node-1", "netns": "node-1:4:102:0", "pod": "default/pod-1-1", "outside": False},
         "src": "10.1.1.11",
         "sport": 40000,
         "dst": "10.1.2.11",
