@@ -11,6 +11,8 @@ export interface ClusterOptions {
   vxlan?: boolean;
   /** So many nodes share a subnet; all do otherwise. */
   rack?: number;
+  /** A second NIC on a network of its own. */
+  twoNics?: boolean;
 }
 
 /** The node's address on the underlay, with its subnet's length. */
@@ -171,6 +173,8 @@ function addDetails(snapshot: Snapshot, n: number, options: ClusterOptions): voi
     link(root, 2, "eth0", { kind: "", addrs: [nodeAddr(n, options)] }),
     link(root, 3, "cni0", { kind: "bridge", addrs: [`${podPrefix(n)}.1/24`] }),
   );
+  if (options.twoNics)
+    snapshot.links.push(link(root, 5, "eth1", { kind: "", addrs: [`192.168.9.${n}/24`] }));
   if (options.vxlan)
     snapshot.links.push(link(root, 4, "flannel.1", { kind: "vxlan", vni: 1, mtu: 1450, state: "unknown" }));
   for (let p = 1; p <= options.pods; p += 1) {
@@ -188,14 +192,17 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
     age_s: 0.4,
     kernel: "6.18.5",
     gaps: [],
-    addrs: [nodeAddr(n, options)],
+    addrs: [nodeAddr(n, options), ...(options.twoNics ? [`192.168.9.${n}/24`] : [])],
     pod_cidrs: [`${podPrefix(n)}.0/24`],
     pods: options.pods,
     health: "ok",
     problem: null,
     not_understood: null,
     leaves_in_s: null,
-    subnets: [{ dev: "eth0", subnet: nodeSubnet(n, options) }],
+    subnets: [
+      { dev: "eth0", subnet: nodeSubnet(n, options) },
+      ...(options.twoNics ? [{ dev: "eth1", subnet: "192.168.9.0/24" }] : []),
+    ],
     kube: null,
     collector: {
       version: "0.1.0",

@@ -2,12 +2,13 @@
 
 import type { NetnsObj, NodeRoute } from "./graph/model.js";
 import type { Graph } from "./graph/store.js";
-import type { Point, Rect, Scene } from "./layout/scene.js";
-import { type Place, placePoint, wirePath } from "./layout/wires.js";
+import * as m from "./layout/metrics.js";
+import { findTile, type Point, type Rect, type Scene, tileRect } from "./layout/scene.js";
+import { offTile, type Place, placePoint, wirePath } from "./layout/wires.js";
 import type { Line, Mark, OverlayData } from "./map/overlay.js";
 import type { TraceView } from "./route.js";
 import { dispositionWords, failedStep, podText } from "./trace/format.js";
-import { type LitPath, litPath } from "./trace/path.js";
+import { findNetns, type LitPath, litPath } from "./trace/path.js";
 import type { Branch, Hop, Trace } from "./trace/types.js";
 import { findEnd } from "./ui/names.js";
 
@@ -34,30 +35,67 @@ export function litTrace(graph: Graph, scene: Scene, trace: Trace, view: TraceVi
   lines.unshift(...others.map((path): Line => ({ kind: "other", points: path.points, active: false })));
   const marks: Mark[] = [];
   const start = forward.points[0];
-  if (start) marks.push({ kind: "from", point: start, text: endText("from", branch.forward.hops[0]) });
+  const off = (hop: Hop | undefined) => offPod(scene, hop && findNetns(graph, hop));
+  const [first] = branch.forward.hops;
+  if (start) marks.push({ kind: "from", point: start, text: endText("from", first), off: off(first) });
   const to = endText("to", branch.forward.hops.at(-1));
   const goal = branch.disposition === "DELIVERED" ? undefined : findEnd(graph, trace.flow.dst);
   marks.push(
-    ...ending(branch.disposition, branch.reason, forward, branch.forward.hops, to, goal !== undefined),
+    ...ending(branch.disposition, branch.reason, forward, branch.forward.hops, off, to, goal !== undefined),
   );
   const goalPoint = goal && placePoint(scene, goalPlace(goal));
   if (goalPoint && !marks.some((mark) => isSamePoint(mark.point, goalPoint)))
-    marks.push({ kind: "goal", point: goalPoint, text: goal?.pod ? `to ${goal.pod.name}` : "to" });
+    marks.push({
+      kind: "goal",
+      point: goalPoint,
+      text: goal?.pod ? `to ${goal.pod.name}` : "to",
+      off: offPod(scene, goal),
+    });
   if (branch.reply && reply)
     marks.push(
-      ...ending(branch.reply.disposition, branch.reply.reason, reply, branch.reply.hops, null, true),
+      ...ending(branch.reply.disposition, branch.reply.reason, reply, branch.reply.hops, off, null, true),
     );
   const step = view.step === null ? undefined : (forward.marks.get(view.step) ?? reply?.marks.get(view.step));
   if (step) marks.push({ kind: "step", point: step, text: "" });
+  const netns = union(forward.netns, reply?.netns, goal && [goal.key]);
+  const nodes = union(forward.nodes, reply?.nodes, goal && [goal.node]);
   return {
-    overlay: { lines, marks },
-    netns: union(forward.netns, reply?.netns, goal && [goal.key]),
-    nodes: union(forward.nodes, reply?.nodes, goal && [goal.node]),
+    overlay: { lines, marks: joined(marks), keep: namesOf(scene, netns, nodes) },
+    netns,
+    nodes,
     frame: {
       nodes: union(forward.nodes, reply?.nodes, goal && [goal.node], ...others.map((path) => path.nodes)),
       points: [forward, reply, ...others].flatMap((path) => path?.points ?? []),
     },
   };
+}
+
+/** The way off a pod's tile, where that is drawn. */
+function offPod(scene: Scene, ns: NetnsObj | undefined): Point | undefined {
+  const found = ns && !ns.root ? findTile(scene, ns.key) : null;
+  return found ? offTile(found.tile) : undefined;
+}
+
+/** A packet that comes back to where it came from has one mark there. */
+function joined(marks: Mark[]): Mark[] {
+  const from = marks.find((mark) => mark.kind === "from");
+  const to = marks.find((mark) => mark.kind === "to");
+  if (!from || !to || !isSamePoint(from.point, to.point)) return marks;
+  to.text = from.text.replace(/^from/, "from and to");
+  return marks.filter((mark) => mark !== from);
+}
+
+/** Where the names of what is lit are written: the pods' tiles, and the nodes' heads. */
+function namesOf(scene: Scene, netns: Set<string>, nodes: Set<string>): Rect[] {
+  const rects: Rect[] = [];
+  for (const name of nodes) {
+    const cell = scene.cells.get(name);
+    if (!cell) continue;
+    rects.push({ x: cell.x + m.TRUNK_X + 20, y: cell.y + m.NICS_Y, w: m.CELL_W / 2, h: m.HUB_Y - m.NICS_Y });
+    for (const tile of scene.boxes.get(name)?.tileByKey.values() ?? [])
+      if (netns.has(tile.key)) rects.push(tileRect(cell, tile));
+  }
+  return rects;
 }
 
 /** Where a trace's goal is drawn. */
@@ -92,12 +130,17 @@ function ending(
   disposition: string,
   reason: string | null,
   path: LitPath,
-  hops: Parameters<typeof failedStep>[0],
+  hops: Hop[],
+  off: (hop: Hop | undefined) => Point | undefined,
   arrived: string | null,
   isGoalHere: boolean,
 ): Mark[] {
   const failed = failedStep(hops, disposition);
-  if (!failed) return path.end && arrived ? [{ kind: "to", point: path.end, text: arrived }] : [];
+  if (!failed)
+    return path.end && arrived
+      ? [{ kind: "to", point: path.end, text: arrived, off: off(hops.at(-1)) }]
+      : [];
+  const place = hops.find((hop) => hop.steps.includes(failed));
   const point = path.marks.get(failed.seq) ?? path.end;
   const { tone, short } = dispositionWords(disposition, isGoalHere);
   if (!point || tone === "good") return [];
@@ -107,7 +150,7 @@ function ending(
     bad: markText(disposition, reason, short),
     warn: short,
   };
-  return [{ kind: tone, point, text: text[tone] }];
+  return [{ kind: tone, point, text: text[tone], off: off(place) }];
 }
 
 /** On the map: the kernel's own name for a drop; else the plain word. */
@@ -115,8 +158,8 @@ function markText(disposition: string, reason: string | null, short: string): st
   return disposition === "DROPPED" && reason ? reason : short;
 }
 
-/** What to look at for a trace: the nodes that it crosses and the path between them. */
-export function framing(scene: Scene, lit: Lit): Rect {
+/** What to look at for a trace: the nodes that it crosses and the path between them; and the nodes that are none of its. */
+export function framing(scene: Scene, lit: Lit): { rect: Rect; others: Rect[] } {
   const boxes = [...lit.frame.nodes].flatMap((name) => scene.cells.get(name) ?? []);
   const corners = boxes.flatMap((box) => [
     { x: box.x, y: box.y },
@@ -128,7 +171,8 @@ export function framing(scene: Scene, lit: Lit): Rect {
   const margin = 16;
   const x = Math.min(...xs) - margin;
   const y = Math.min(...ys) - margin;
-  return { x, y, w: Math.max(...xs) - x + margin, h: Math.max(...ys) - y + margin };
+  const rect = { x, y, w: Math.max(...xs) - x + margin, h: Math.max(...ys) - y + margin };
+  return { rect, others: [...scene.cells.values()].filter((cell) => !lit.frame.nodes.has(cell.name)) };
 }
 
 /** The lines from a node to the nodes that its routes name: along the overlay where the route's device is a tunnel. */
@@ -149,7 +193,7 @@ export function litRoutes(graph: Graph, scene: Scene, name: string): OverlayData
     const more = routes.length > 1 ? ` +${routes.length - 1}` : "";
     if (labelled.size <= 40) marks.push({ kind: "label", point: last, text: `${routes[0]?.dst}${more}` });
   }
-  return { lines, marks };
+  return { lines, marks, keep: [] };
 }
 
 /** Where a node's device is on its edge. */

@@ -8,6 +8,7 @@ import { MapBar } from "./map/bar.js";
 import type { Target } from "./map/hit.js";
 import { isAtLeast } from "./map/level.js";
 import { MapView, type Sight } from "./map/mapview.js";
+import { NO_OVERLAY } from "./map/overlay.js";
 import { Stage } from "./map/stage.js";
 import type { Route, TraceView } from "./route.js";
 import type { Trace } from "./trace/types.js";
@@ -30,7 +31,7 @@ const SETTLED_MS = 50;
 export class MapPane {
   readonly element: HTMLElement;
   readonly map: MapView;
-  sight: Sight = { level: "tile", count: 0, near: [] };
+  sight: Sight = { level: "tile", count: 0, near: [], leftOut: "" };
   private readonly bar: MapBar;
   private readonly stage: Stage;
   private readonly playback: Playback;
@@ -109,7 +110,7 @@ export class MapPane {
     this.map.element.classList.toggle("choosing", picture.origin !== null);
     if (route.page === "trace" && this.trace) this.light(route, this.trace);
     else if (target?.type === "node") this.map.setOverlay(litRoutes(this.graph, this.map.scene, target.name));
-    else this.map.setOverlay({ lines: [], marks: [] });
+    else this.map.setOverlay(NO_OVERLAY);
     this.showStage();
     this.hint.say(this.hintText());
   }
@@ -141,10 +142,11 @@ export class MapPane {
       if (this.isWhole && this.framed !== route.id && lit.frame.points.length > 1) {
         this.framed = route.id;
         // When the map has its size: the list beside it comes back, too.
-        window.setTimeout(() => camera.showRect(framing(scene, lit), 1.25), SETTLED_MS);
+        const { rect, others } = framing(scene, lit);
+        window.setTimeout(() => camera.showAlone(rect, others, 1.25), SETTLED_MS);
       }
     }
-    this.map.setOverlay(lit?.overlay ?? { lines: [], marks: [] });
+    this.map.setOverlay(lit?.overlay ?? NO_OVERLAY);
   }
 
   private toggleWhole(): void {

@@ -3,9 +3,10 @@
 import { describe, expect, test } from "vitest";
 import { makeCluster, podKey, rootKey } from "../dev/cluster.js";
 import { Graph } from "../src/graph/store.js";
+import { cellGrid } from "../src/map/drawcard.js";
 import type { Level } from "../src/map/level.js";
 import { graphOf } from "./clusters.js";
-import { drawGraph, SIZE, type Text } from "./pen.js";
+import { type Drawn, drawGraph, SIZE, type Text } from "./pen.js";
 
 function pairsThatOverlap(texts: Text[]): string[] {
   const found: string[] = [];
@@ -16,6 +17,21 @@ function pairsThatOverlap(texts: Text[]): string[] {
     }
   });
   return found;
+}
+
+/** Texts that a line runs through. */
+function struck({ texts, lines }: Pick<Drawn, "texts" | "lines">): string[] {
+  return texts.flatMap((text) => {
+    const [top, bottom] = [text.y + 1, text.y + text.h - 1];
+    const through = lines.some(
+      ({ from, to }) =>
+        Math.min(from.x, to.x) < text.x + text.w - 1 &&
+        Math.max(from.x, to.x) > text.x + 1 &&
+        Math.min(from.y, to.y) < bottom &&
+        Math.max(from.y, to.y) > top,
+    );
+    return through ? [text.text] : [];
+  });
 }
 
 const SCENES: [name: string, options: Parameters<typeof graphOf>[0], at: Level | "whole"][] = [
@@ -29,6 +45,8 @@ const SCENES: [name: string, options: Parameters<typeof graphOf>[0], at: Level |
   ["pods, near", { nodes: 20, pods: 30, vxlan: true, troubled: true }, "pods"],
   ["links, nearest", { nodes: 20, pods: 30, vxlan: true, troubled: true }, "links"],
   ["few pods, nearest", { nodes: 3, pods: 5, vxlan: true }, "links"],
+  ["two NICs, near", { nodes: 3, pods: 5, twoNics: true, troubled: true }, "pods"],
+  ["two NICs and a tunnel, whole", { nodes: 9, pods: 12, twoNics: true, vxlan: true }, "whole"],
   ["110 pods on a node", { nodes: 4, pods: 110 }, "pods"],
   ["250 pods on a node", { nodes: 2, pods: 250 }, "links"],
 ];
@@ -42,6 +60,10 @@ describe.each(SCENES)("%s", (_, options, at) => {
     expect(
       [...new Set(drawn.texts.map((text) => text.h))].filter((size) => size !== 11 && size !== 13),
     ).toEqual([]);
+  });
+
+  test("no line runs through a text", () => {
+    expect(struck(drawn)).toEqual([]);
   });
 
   test("nothing is written where nobody can see it, and no far tile is written on", () => {
@@ -87,19 +109,49 @@ test("each state has its own shape: a cross, a diagonal, a dashed outline", () =
   expect(drawn.dashes).toBeGreaterThan(0);
 });
 
-test("a problem at the node's end of a pod's link marks the pod, too", () => {
+test("a problem at the node's end of a pod's link marks its port, with a bridge and without", () => {
   const cluster = makeCluster({ nodes: 3, pods: 5, troubled: true });
-  const link = cluster.links.find((one) => one.netns === rootKey(3) && one.ifname.startsWith("veth"));
   const [problem] = cluster.problems;
+  const ports = cluster.links.filter((one) => one.netns === rootKey(3) && one.ifname.startsWith("veth"));
+  const [link] = ports;
   if (!link || !problem) throw new Error("the fixture has changed");
   problem.where = { node: "node-3", netns: "", dev: link.ifname, key: rootKey(3) };
-  const count = (snapshot: typeof cluster) => {
+  const marked = (snapshot: typeof cluster) => {
     const graph = new Graph();
     graph.apply(snapshot);
-    return drawGraph(graph, "pods").fills.get("bad-soft") ?? 0;
+    const { rects } = drawGraph(graph, "pods");
+    return rects.filter(({ rect, colour }) => colour === "bad-fill" && rect.w <= 4 && rect.h <= 8).length;
   };
-  const without = count({ ...cluster, problems: [] });
-  expect(count(cluster)).toBe(without + 1);
+  const without = marked({ ...cluster, problems: [] });
+  expect(marked(cluster)).toBe(without + 1);
+  for (const port of ports) Object.assign(port, { master: null, port_state: null });
+  expect(marked(cluster)).toBe(without + 1);
+});
+
+test("a node with a problem says how many pods it has all the same", () => {
+  for (const at of ["name", "card", "pods", "links"] as const) {
+    const drawn = drawGraph(graphOf({ nodes: 3, pods: 5, troubled: true }), at);
+    expect(texts(drawn), at).toContain("5 pods");
+  }
+});
+
+test("all groups say how many they are, or none; what their titles leave out is told", () => {
+  const drawn = drawGraph(graphOf({ nodes: 1000, pods: 1, rack: 40, troubled: true }), "whole");
+  const counts = texts(drawn).filter((text) => /^\d+$/.test(text));
+  expect([0, 25]).toContain(counts.length);
+  const titles = texts(drawn).filter((text) => /^\d/.test(text) && !counts.includes(text));
+  expect(titles).toHaveLength(25);
+  expect(new Set(titles.map((title) => title.split(".").length)).size).toBe(1);
+  if (!titles[0]?.startsWith("10.31.")) expect(drawn.told.leftOut).toMatch(/^10\.31\.…/);
+});
+
+test("a card shows a cell for each pod, those with problems first", () => {
+  const drawn = drawGraph(graphOf({ nodes: 20, pods: 30 }), "card");
+  const cells = drawn.rects.filter(({ rect, colour }) => colour === "tile" && rect.w < 12);
+  expect(cells.length % 30).toBe(0);
+  expect(cells.length).toBeGreaterThan(0);
+  expect(cellGrid(100, 60, 30)).toEqual({ pitch: 12, cols: 8 });
+  expect(cellGrid(100, 10, 300)).toBeNull();
 });
 
 test("what is lit is drawn full and the rest is dimmed; what is selected has a ring", () => {

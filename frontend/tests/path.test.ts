@@ -116,6 +116,33 @@ test("a failed trace is marked where its last step is", () => {
   expect(lit?.overlay.marks.some((mark) => mark.kind === "to")).toBe(false);
 });
 
+test("marks at pods stand off their names, and captions are told where names are", () => {
+  const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "none");
+  const lit = litTrace(graph, scene, trace, FIRST_VIEW);
+  const ends = lit?.overlay.marks.filter((mark) => mark.kind === "from" || mark.kind === "to") ?? [];
+  expect(ends.map((mark) => mark.off)).toEqual([
+    { x: 0, y: -1 },
+    { x: 0, y: -1 },
+  ]);
+  for (const { point } of ends)
+    expect(lit?.overlay.keep.some((rect) => rect.y === point.y && rect.x <= point.x)).toBe(true);
+});
+
+test("a packet that comes back to its own pod has one mark there", () => {
+  const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "none");
+  const [branch] = trace.branches;
+  const [first] = branch?.forward.hops ?? [];
+  if (!branch || !first) throw new Error("no branch");
+  branch.forward.hops = [first, ...branch.forward.hops.slice(1, -1), { ...first }];
+  const marks = litTrace(graph, scene, trace, FIRST_VIEW)?.overlay.marks ?? [];
+  const ends = marks.filter((mark) => mark.kind === "from" || mark.kind === "to");
+  expect(ends.map((mark) => mark.text)).toEqual([
+    `from and to ${podName(graph, podKey(1, 1))}`,
+  ]);
+});
+
+const podName = (of: typeof graph, key: string) => of.netns.get(key)?.pod?.name;
+
 test("a packet that leaves the network goes to the way out", () => {
   const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "none");
   const branch = trace.branches[0];

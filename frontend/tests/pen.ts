@@ -3,9 +3,9 @@
 import { Graph } from "../src/graph/store.js";
 import { Layout } from "../src/layout/layout.js";
 import { CELL_W } from "../src/layout/metrics.js";
-import type { Rect } from "../src/layout/scene.js";
+import type { Point, Rect } from "../src/layout/scene.js";
 import { fitTransform } from "../src/map/camera.js";
-import { drawScene } from "../src/map/draw.js";
+import { drawScene, type Drawn as Told } from "../src/map/draw.js";
 import { type Level, widthOf } from "../src/map/level.js";
 import type { View } from "../src/map/pen.js";
 import type { Picture } from "../src/map/picture.js";
@@ -24,6 +24,8 @@ export interface Drawn {
   strokes: Map<string, number>;
   /** Rectangles that were put onto a path, with the colour in which it was filled. */
   rects: { rect: Rect; colour: string }[];
+  /** Straight lines that were stroked. */
+  lines: { from: Point; to: Point; colour: string }[];
   dashes: number;
 }
 
@@ -31,8 +33,10 @@ export interface Drawn {
 const THEME = new Proxy({} as Theme, { get: (_, name) => String(name) });
 
 export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
-  const drawn: Drawn = { texts: [], fills: new Map(), strokes: new Map(), rects: [], dashes: 0 };
+  const drawn: Drawn = { texts: [], fills: new Map(), strokes: new Map(), rects: [], lines: [], dashes: 0 };
   let path: Rect[] = [];
+  let lines: { from: Point; to: Point }[] = [];
+  let at: Point = { x: 0, y: 0 };
   const count = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1);
   const state = { font: "", fillStyle: "", strokeStyle: "", textAlign: "left", globalAlpha: 1, lineWidth: 1 };
   const size = () => Number(/(\d+)px/.exec(state.font)?.[1] ?? 11);
@@ -40,6 +44,14 @@ export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
     measureText: (text: string) => ({ width: text.length * size() * 0.56 }),
     beginPath: () => {
       path = [];
+      lines = [];
+    },
+    moveTo: (x: number, y: number) => {
+      at = { x, y };
+    },
+    lineTo: (x: number, y: number) => {
+      lines.push({ from: at, to: { x, y } });
+      at = { x, y };
     },
     rect: (x: number, y: number, w: number, h: number) => path.push({ x, y, w, h }),
     roundRect: (x: number, y: number, w: number, h: number) => path.push({ x, y, w, h }),
@@ -47,7 +59,10 @@ export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
       count(drawn.fills, state.fillStyle);
       for (const rect of path) drawn.rects.push({ rect, colour: state.fillStyle });
     },
-    stroke: () => count(drawn.strokes, state.strokeStyle),
+    stroke: () => {
+      count(drawn.strokes, state.strokeStyle);
+      for (const line of lines) drawn.lines.push({ ...line, colour: state.strokeStyle });
+    },
     setLineDash: (dash: number[]) => {
       if (dash.length > 0) drawn.dashes += 1;
     },
@@ -71,7 +86,7 @@ export function drawGraph(
   graph: Graph,
   at: Level | "whole",
   adjust: (picture: Picture, layout: Layout) => void = () => {},
-): Drawn & { view: View; layout: Layout; level: Level } {
+): Drawn & { view: View; layout: Layout; level: Level; told: Told } {
   const layout = new Layout(graph);
   layout.update({ nodes: true, details: new Set(graph.nodes.keys()) }, 0);
   const picture = makePicture(graph);
@@ -90,8 +105,8 @@ export function drawGraph(
     Object.assign(view, { k, x: 80 - (cell?.x ?? 0) * k, y: 140 - (cell?.y ?? 0) * k });
     level = at;
   }
-  drawScene(ctx, view, level, layout.scene, picture, THEME);
-  return { ...drawn, view, layout, level };
+  const told = drawScene(ctx, view, level, layout.scene, picture, THEME);
+  return { ...drawn, view, layout, level, told };
 }
 
 export { Graph };

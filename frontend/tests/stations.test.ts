@@ -129,7 +129,7 @@ test("a few words are the route, the port or the rule; else the sentence", () =>
     "10.244.2.0/24 via 172.30.0.12 dev eth0",
   );
   expect(words({ kind: "bridge", decision: "forward", evidence: { port: "veth1" } })).toBe(
-    "out of port veth1",
+    "port veth1",
   );
   expect(words({ kind: "netfilter", decision: "drop", evidence: { rule: "tcp dport 80 drop" } })).toBe(
     "tcp dport 80 drop: drop",

@@ -52,6 +52,12 @@ class NodeDetail(msgspec.Struct, frozen=True, gc=False):
     routes: RoutesOut = RoutesOut()
     pods: Mapping[str, KubePodObject] = EMPTY
 
+    def port_of(self, netns: NetnsKey) -> LinkObject | None:
+        """The other end of the link by which a pod is known, where that is proved."""
+        ns = self.state.netns.get(netns)
+        link = None if ns is None or ns.netns.root else _outward_link(ns, self.all_links)
+        return None if link is None or link.peer is None else self.links.get(LinkKey.parse(link.peer))
+
 
 def project_detail(part: NodePart, old: NodeDetail | None = None) -> NodeDetail:
     """Make a node's detail, from scratch or from that of an earlier state."""

@@ -12,13 +12,13 @@ fails there.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 
 from netviz.core.model.addr import format_ip
-from netviz.core.model.ids import NetnsKey
+from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import Faults
 from netviz.problems.board import Board
@@ -42,6 +42,8 @@ FAULT = "topology"
 NOTHING = NodePart(NodeState(""))
 NO_DETAIL = NodeDetail(NodeState(""))
 Shown = TypeVar("Shown")
+# Where a problem has its cause: a node, a namespace's key, or a namespace's key and a device there.
+Place = str | tuple[str, str]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -74,8 +76,8 @@ class Projector:
         self._live: dict[str, Live] = {}
         self.clusters: dict[str, ClusterObject] = {}
         self._silent: dict[str, NodeState] = {}
-        # The problems that stand, by the node and by the namespace of their cause, the worst first.
-        self._blamed: dict[str, list[dict[str, Any]]] = {}
+        # The problems that stand, by the node, the namespace and the device of their cause, the worst first.
+        self._blamed: dict[Place, list[dict[str, Any]]] = {}
         # The nodes that have an address, and those whose shown routes lead through it.
         self._owners: dict[bytes, dict[str, None]] = {}
         self._routed: dict[bytes, dict[str, None]] = {}
@@ -215,8 +217,7 @@ class Projector:
             delta.put("links", str(key), was.links.get(key), now.links.get(key))
         shown = self._netns.setdefault(name, {})
         for key in changed_keys(was.netns, now.netns):
-            ns = now.netns.get(key)
-            _put(delta, "netns", shown, str(key), ns and self._with_problems(ns))
+            _put(delta, "netns", shown, str(key), self._with_problems(now, key))
         if was.routes is not now.routes:
             _move(self._routed, name, _gateways(was), _gateways(now))
         self._show_routes(name, update)
@@ -244,18 +245,36 @@ class Projector:
         update.base.put("checking", "checking", was.checking or None, board.checking or None)
         before, self._blamed = self._blamed, _blamed(board)
         changed = [at for at in (*before, *self._blamed) if before.get(at) != self._blamed.get(at)]
-        for at in dict.fromkeys(changed):
+        for node, at in dict.fromkeys(self._blamed_namespaces(changed)):
+            ns = self._with_problems(self._details[node], NetnsKey.parse(at))
+            _put(update.detail(node), "netns", self._netns[node], at, ns)
+        return dict.fromkeys(at for at in changed if isinstance(at, str) and at in self._parts)
+
+    def _blamed_namespaces(self, places: Iterable[Place]) -> Iterator[tuple[str, str]]:
+        """The shown namespaces in whose health the problems at some places count, each with its node."""
+        for place in places:
+            at, dev = place if isinstance(place, tuple) else (place, None)
             node = at.rsplit(":", 3)[0]
             shown = self._netns.get(node, {})
-            if at in shown:
-                own = self._details[node].netns[NetnsKey.parse(at)]
-                _put(update.detail(node), "netns", shown, at, self._with_problems(own))
-        return dict.fromkeys(at for at in changed if at in self._parts)
+            if at not in shown:
+                continue
+            if dev is None:
+                yield node, at
+                continue
+            for link in self._details[node].links.values():
+                if link.netns == at and link.ifname == dev and link.peer is not None:
+                    behind = str(LinkKey.parse(link.peer).netns)
+                    if behind in shown:
+                        yield node, behind
 
-    def _with_problems(self, ns: NetnsObject) -> NetnsObject:
-        """A namespace's object with the problems that have their cause there in its health."""
+    def _with_problems(self, detail: NodeDetail, key: NetnsKey) -> NetnsObject | None:
+        """A namespace's object with the problems in its health that have their cause there, or at its link's other end."""
+        ns, port = detail.netns.get(key), detail.port_of(key)
+        if ns is None:
+            return None
+        there = () if port is None else self._blamed.get((port.netns, port.ifname), ())
         health = ns.health
-        for one in self._blamed.get(ns.key, ()):
+        for one in (*self._blamed.get(ns.key, ()), *there):
             health = worse(health, one["severity"])
         return ns if health == ns.health else msgspec.structs.replace(ns, health=health)
 
@@ -274,13 +293,13 @@ class Projector:
         return next(iter(names)) if len(names) == 1 else None
 
 
-def _blamed(board: Board) -> dict[str, list[dict[str, Any]]]:
-    """The problems that stand, by the node and by the namespace where they have their cause."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def _blamed(board: Board) -> dict[Place, list[dict[str, Any]]]:
+    """The problems that stand, by the node, the namespace and the device where they have their cause."""
+    found: dict[Place, list[dict[str, Any]]] = {}
     for one in board.now():
-        for at in places_of(one):
-            if at:
-                found.setdefault(at, []).append(one)
+        devices = [(at["key"], at["dev"]) for at in (one["where"], *one["also_at"]) if at["key"] and at["dev"]]
+        for place in (*places_of(one), *dict.fromkeys(devices)):
+            found.setdefault(place, []).append(one)
     return found
 
 

@@ -200,6 +200,26 @@ def test_health_is_the_servers_word(four: MemoryStore, monkeypatch: pytest.Monke
     assert pod("a", 0) == "error", "its link carries nothing"
 
 
+def test_a_problem_at_the_nodes_end_of_its_link_is_the_pods_too(
+    four: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topology = Topology(four)
+    graph = topology.graph()[1]
+    inside = next(link for link in graph.links.values() if link.netns == "a:4:10:0" and link.peer)
+    port = graph.links[str(inside.peer)]
+    found = problem_at("a", port.netns, "error", "no proxy ARP", port.ifname)
+    monkeypatch.setattr(reader, "board", board_of([found], {"state": "current"}))
+
+    def health() -> list[str]:
+        return [topology.graph()[1].netns[f"a:4:{number}:0"].health for number in (10, 11)]
+
+    assert health() == ["error", "ok"]
+    topology._projector.watch(())
+    assert health() == ["error", "ok"], "worked out anew"
+    monkeypatch.setattr(reader, "board", board_of([], {"state": "current"}))
+    assert health() == ["ok", "ok"]
+
+
 def test_a_page_is_told_of_problems_wherever_they_are(
     four: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,7 +239,7 @@ def test_a_page_is_told_of_problems_wherever_they_are(
     assert len(heard) == 1, "what stands isn't told again"
 
 
-def problem_at(node: str, key: str, severity: str, headline: str) -> dict[str, Any]:
+def problem_at(node: str, key: str, severity: str, headline: str, dev: str = "") -> dict[str, Any]:
     """As much of a problem as the graph needs."""
     return {
         "id": "0",
@@ -228,7 +248,7 @@ def problem_at(node: str, key: str, severity: str, headline: str) -> dict[str, A
         "headline": headline,
         "state": "open",
         "gone": None,
-        "where": {"node": node, "netns": "", "dev": "", "key": key},
+        "where": {"node": node, "netns": "", "dev": dev, "key": key},
         "also_at": [],
         "affects": {"pairs": 0, "pods": [], "more": 0},
     }

@@ -40,16 +40,22 @@ export class NodePlan {
     const laid = [...groups].map(([key, group], i) => this.layGroup(key, group, i));
     const tiles = laid.flatMap((group) => group.tiles);
     const devices = sorted.devices.slice(0, MOST_CHIPS).map(chipAt);
+    const tunnels = sorted.tunnels.slice(0, m.MOST_TUNNELS);
+    const nics = sorted.nics.slice(0, m.MOST_EDGE - tunnels.length);
     return {
       name: this.name,
       root: graph.rootOf(this.name)?.key ?? null,
-      nics: sorted.nics.map((link, i) => ({
+      nics: nics.map((link, i) => ({
         ...deviceOf(link, nicRect(i)),
         lane: lanes.of(this.name, link.ifname),
       })),
-      tunnels: sorted.tunnels.slice(0, 3).map((link, i) => deviceOf(link, tunnelRect(i))),
+      tunnels: tunnels.map((link, i) => deviceOf(link, tunnelRect(i))),
       devices,
-      moreDevices: sorted.devices.length - devices.length + Math.max(0, sorted.tunnels.length - 3),
+      moreDevices:
+        sorted.devices.length -
+        devices.length +
+        (sorted.tunnels.length - tunnels.length) +
+        (sorted.nics.length - nics.length),
       groups: laid,
       ghosts: this.ghostsAt(now),
       tileByKey: new Map(tiles.map((tile) => [tile.key, tile])),
@@ -245,5 +251,5 @@ function tunnelRect(i: number): Rect {
 
 function chipAt(link: { key: string; ifname: string; kind: string }, i: number): Device {
   const x = m.CELL_W - 18 - (i + 1) * (m.CHIP_W + 8) + 8;
-  return deviceOf(link, { x, y: m.CHIP_Y + 10, w: m.CHIP_W, h: m.CHIP_H });
+  return deviceOf(link, { x, y: m.CHIP_Y, w: m.CHIP_W, h: m.CHIP_H });
 }

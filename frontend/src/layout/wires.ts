@@ -48,8 +48,6 @@ function climb(scene: Scene, place: Place): Rung[] {
 }
 
 const HUB: Rung = { id: "hub", point: { x: m.TRUNK_X, y: m.HUB_Y } };
-/** Where NICs beside the first one, and below it, are joined. */
-export const NICS_Y = 12;
 
 /** The same in the cell's own coordinates. */
 function climbIn(box: NodeBox, place: Place): Rung[] {
@@ -60,8 +58,8 @@ function climbIn(box: NodeBox, place: Place): Rung[] {
       const x = nic.x + nic.w / 2;
       return [
         { id: `nic:${nic.link}`, point: { x, y: 0 } },
-        { id: `below:${nic.link}`, point: { x, y: NICS_Y } },
-        { id: "nics", point: { x: m.TRUNK_X, y: NICS_Y } },
+        { id: `below:${nic.link}`, point: { x, y: m.NICS_Y } },
+        { id: "nics", point: { x: m.TRUNK_X, y: m.NICS_Y } },
         HUB,
       ];
     }
@@ -108,6 +106,12 @@ function climbTile(box: NodeBox, place: { at: string; key: string }): Rung[] {
 /** Where a tile's wire ends; the middle of the top where none leads to it. */
 export function tileEnd(tile: PodTile): Point {
   return tile.wire.at(-1) ?? { x: tile.x + tile.w / 2, y: tile.y };
+}
+
+/** The way off a tile, along its wire. */
+export function offTile(tile: PodTile): Point {
+  const [before, end] = [tile.wire.at(-2), tile.wire.at(-1)];
+  return before && end && before.y === end.y ? { x: -1, y: 0 } : { x: 0, y: -1 };
 }
 
 /** From a group's line to the trunk. */

@@ -66,7 +66,9 @@ export class MapBar {
   show(sight: Sight, nodes: number): void {
     const number = (value: number) => value.toLocaleString("en");
     const all = sight.count >= nodes;
-    setText(this.sight, nodes === 0 || all ? "" : `${number(sight.count)} of ${number(nodes)} nodes in view`);
+    const seen = nodes === 0 || all ? "" : `${number(sight.count)} of ${number(nodes)} nodes in view`;
+    const titles = sight.leftOut && `titles are short for ${sight.leftOut}`;
+    setText(this.sight, [titles, seen].filter(Boolean).join(" · "));
     const near = isAtLeast(sight.level, "pods") ? "near" : "far";
     if (near === this.shownLegend) return;
     this.shownLegend = near;

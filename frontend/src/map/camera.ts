@@ -4,6 +4,7 @@ import { interpolateZoom } from "d3-interpolate";
 import { select } from "d3-selection";
 import { type D3ZoomEvent, type ZoomTransform, zoom, zoomIdentity, zoomTransform } from "d3-zoom";
 import type { Point, Rect } from "../layout/scene.js";
+import { beside, windowStart } from "./framing.js";
 
 export interface Insets {
   top: number;
@@ -27,6 +28,25 @@ export function fitTransform(rect: Rect, width: number, height: number, most: nu
     k,
     x: margin.left + (roomX - rect.w * k) / 2 - rect.x * k,
     y: margin.top + (roomY - rect.h * k) / 2 - rect.y * k,
+  };
+}
+
+/** For a rectangle that is to be shown alone: its own margin is enough at the sides. */
+const ALONE: Insets = { ...MARGIN, left: 0, right: 0 };
+
+/** The transform that shows a rectangle whole, and of the others that lie beside it no sliver, if that can be. */
+export function fitAlone(rect: Rect, others: Rect[], width: number, height: number, most: number) {
+  const { k } = fitTransform(rect, width, height, most, ALONE);
+  const start = (axis: "x" | "y", size: number, before: number, after: number, window: number) =>
+    windowStart(
+      { from: rect[axis] - before / k, to: rect[axis] + size + after / k },
+      beside(rect, others, axis),
+      window / k,
+    );
+  return {
+    k,
+    x: -start("x", rect.w, ALONE.left, ALONE.right, width) * k,
+    y: -start("y", rect.h, ALONE.top, ALONE.bottom, height) * k,
   };
 }
 
@@ -99,6 +119,12 @@ export class Camera {
   showRect(rect: Rect, most: number): void {
     const { clientWidth, clientHeight } = this.canvas;
     this.go(fitTransform(rect, clientWidth, clientHeight, most), true);
+  }
+
+  /** Show a rectangle, and as little as can be of the others. */
+  showAlone(rect: Rect, others: Rect[], most: number): void {
+    const { clientWidth, clientHeight } = this.canvas;
+    this.go(fitAlone(rect, others, clientWidth, clientHeight, most), true);
   }
 
   /** Put a point of the world into the middle, at a scale. */

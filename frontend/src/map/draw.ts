@@ -9,12 +9,18 @@ import { drawBox } from "./drawbox.js";
 import { drawCard, drawNameTile } from "./drawcard.js";
 import { drawRails } from "./drawrails.js";
 import { drawTiles } from "./drawtiles.js";
-import { drawTitle, isTitleStuck, placeTitle } from "./drawtitle.js";
+import { drawTitle, isTitleStuck, leftOut, placeTitle, titleForm } from "./drawtitle.js";
 import { Labels } from "./labels.js";
 import type { Level } from "./level.js";
 import { grow, isNear, isSeen, onScreen, type Pen, roundRect, type View } from "./pen.js";
 import type { Picture } from "./picture.js";
 import type { Theme } from "./theme.js";
+
+/** What the rest of the page tells of what was drawn. */
+export interface Drawn {
+  /** What the blocks' titles leave out because all have it. */
+  leftOut: string;
+}
 
 export function drawScene(
   ctx: CanvasRenderingContext2D,
@@ -23,7 +29,7 @@ export function drawScene(
   scene: Scene,
   picture: Picture,
   theme: Theme,
-): void {
+): Drawn {
   ctx.setTransform(view.ratio, 0, 0, view.ratio, 0, 0);
   ctx.fillStyle = theme["map-bg"];
   ctx.fillRect(0, 0, view.width, view.height);
@@ -31,9 +37,11 @@ export function drawScene(
   const blocks = scene.blocks.filter((block) => isSeen(view, block));
   for (const block of blocks) drawFrame(pen, block, scene.blocks.length > 1);
   const stuck = blocks.filter((block) => isTitleStuck(pen, block));
-  for (const block of blocks) (stuck.includes(block) ? placeTitle : drawTitle)(pen, block);
+  const form = titleForm(pen, blocks);
+  for (const block of blocks) (stuck.includes(block) ? placeTitle : drawTitle)(pen, block, form);
   for (const block of blocks) drawBlock(pen, scene, block);
-  for (const block of stuck) drawTitle(pen, block);
+  for (const block of stuck) drawTitle(pen, block, form);
+  return { leftOut: leftOut(blocks[0], form) };
 }
 
 function drawBlock(pen: Pen, scene: Scene, block: Block): void {

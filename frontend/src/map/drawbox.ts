@@ -3,7 +3,6 @@
 
 import * as m from "../layout/metrics.js";
 import type { Cell, Device, Group, NodeBox, Point } from "../layout/scene.js";
-import { NICS_Y } from "../layout/wires.js";
 import { drawFrame, nicSquare, podsText, tunnelRing } from "./drawcard.js";
 import { drawGhost, drawPod, drawSmallPod } from "./drawpod.js";
 import { badge } from "./marks.js";
@@ -20,7 +19,7 @@ import {
   stroke,
   write,
 } from "./pen.js";
-import { linkFault, stateOf, stateText } from "./picture.js";
+import { isLinkBad, linkFault, stateOf, stateText } from "./picture.js";
 import { firstThatFits, fitText, textWidth } from "./text.js";
 
 export function drawBox(pen: Pen, cell: Cell, box: NodeBox): void {
@@ -28,6 +27,7 @@ export function drawBox(pen: Pen, cell: Cell, box: NodeBox): void {
   drawWires(pen, cell, box);
   drawHeader(pen, cell, box);
   for (const device of box.devices) drawChip(pen, cell, device);
+  drawMoreDevices(pen, cell, box);
   for (const ghost of box.ghosts) drawGhost(pen, cell, ghost);
   for (const group of box.groups) drawGroup(pen, cell, group);
   drawMore(pen, cell, box);
@@ -56,8 +56,8 @@ function drawWires(pen: Pen, cell: Cell, box: NodeBox): void {
     else
       lines.push([
         { x, y: 0 },
-        { x, y: NICS_Y },
-        { x: m.TRUNK_X, y: NICS_Y },
+        { x, y: m.NICS_Y },
+        { x: m.TRUNK_X, y: m.NICS_Y },
       ]);
   });
   if (box.nics.length === 0 && bottom > m.HUB_Y)
@@ -128,8 +128,8 @@ function drawHeader(pen: Pen, cell: Cell, box: NodeBox): void {
   const node = picture.node(cell.name);
   const state = stateOf(node);
   const [start, end] = at(pen, cell, [
-    { x: m.TRUNK_X + 20, y: 34 },
-    { x: m.CELL_W - 18, y: 34 },
+    { x: m.TRUNK_X + 20, y: m.HEAD_Y },
+    { x: m.CELL_W - 18, y: m.HEAD_Y },
   ]) as [Point, Point];
   const word = stateText(node, picture.problemsAt(cell.name).count);
   const pods = podsText(node?.pods ?? 0);
@@ -153,7 +153,7 @@ function drawHeader(pen: Pen, cell: Cell, box: NodeBox): void {
     if (x + textWidth(ctx, word) < start.x + room)
       write(pen, word, x, start.y + 1, state === "error" ? theme.bad : theme.warn);
   }
-  if (34 * k < 13) return;
+  if (m.HEAD_Y * k < 17) return;
   const y = start.y + Math.max(15, 26 * k);
   const second = node?.pod_cidrs.length ? `pods ${node.pod_cidrs.join(", ")}` : (node?.kernel ?? "");
   setFont(pen, SMALL_PX);
@@ -161,7 +161,7 @@ function drawHeader(pen: Pen, cell: Cell, box: NodeBox): void {
   const limit = Math.min(devicesLeft, box.tunnels.at(-1)?.x ?? devicesLeft);
   const secondRoom = (limit - m.TRUNK_X - 30) * k;
   const shown = firstThatFits(ctx, [second, node?.pod_cidrs[0] ?? ""], secondRoom);
-  if (y + 6 < start.y + (m.HUB_Y - 34 + 4) * k) write(pen, shown, start.x, y, theme.muted);
+  if (y + 6 < start.y + (m.HUB_Y - m.HEAD_Y + 4) * k) write(pen, shown, start.x, y, theme.muted);
   drawRoutes(pen, cell, limit);
 }
 
@@ -193,6 +193,20 @@ function drawChip(pen: Pen, cell: Cell, device: Device): void {
   setFont(pen, SMALL_PX);
   const text = fitText(ctx, device.ifname, rect.w - 8);
   write(pen, text, rect.x + rect.w / 2, rect.y + rect.h / 2, fault ? theme.bad : theme.muted, "center");
+}
+
+/** How many devices found no place. */
+function drawMoreDevices(pen: Pen, cell: Cell, box: NodeBox): void {
+  const last = box.devices.at(-1);
+  if (box.moreDevices === 0) return;
+  const right = last ? last.x - 8 : m.CELL_W - 18;
+  const [corner] = at(pen, cell, [{ x: right, y: m.CHIP_Y + m.CHIP_H / 2 }]) as [Point];
+  if (m.CHIP_H * pen.view.k < 14) return;
+  setFont(pen, SMALL_PX);
+  const text = `+${box.moreDevices}`;
+  const width = textWidth(pen.ctx, text);
+  const rect = pen.labels.place([{ x: corner.x - width, y: corner.y - 7, w: width, h: 14 }]);
+  if (rect) write(pen, text, rect.x, corner.y, pen.theme.muted);
 }
 
 function drawGroup(pen: Pen, cell: Cell, group: Group): void {
@@ -269,16 +283,16 @@ function drawPodWires(pen: Pen, cell: Cell, group: Group): void {
     (fault ? bad : good).push(points);
     if ((tile.hostLink && isPicked(pen, tile.hostLink)) || (tile.podLink && isPicked(pen, tile.podLink)))
       picked.push(points);
-    ports.push({ point: points[0] as Point, isBad: linkFault(host) !== null });
+    ports.push({ point: points[0] as Point, isBad: isLinkBad(picture, tile.hostLink) });
   }
   const apart = group.wireStep * pen.view.k;
   stroke(pen, theme.wire, Math.min(1.25, apart * 0.5), good);
   stroke(pen, theme.bad, 1.5, bad, [4, 3]);
   stroke(pen, theme.text, 2.5, picked);
-  if (group.kind !== "bridge") return;
   const width = Math.max(1, Math.min(4, apart * 0.6));
   const height = Math.max(4, Math.min(8, 7 * pen.view.k + 2));
-  for (const isBad of [false, true]) {
+  // Without a bridge a port is drawn only for what is wrong there.
+  for (const isBad of group.kind === "bridge" ? [false, true] : [true]) {
     ctx.fillStyle = isBad ? theme["bad-fill"] : theme.text;
     ctx.beginPath();
     for (const port of ports)
@@ -305,9 +319,8 @@ function drawMore(pen: Pen, cell: Cell, box: NodeBox): void {
 function drawEdge(pen: Pen, cell: Cell, box: NodeBox): void {
   const { ctx, view, theme, picture } = pen;
   for (const nic of box.nics) {
-    const link = picture.link(nic.link);
     const rect = inCell(view, cell, nic);
-    nicSquare(pen, rect, linkFault(link) !== null);
+    nicSquare(pen, rect, isLinkBad(picture, nic.link));
     if (isPicked(pen, nic.link)) {
       ctx.strokeStyle = theme.text;
       ctx.lineWidth = 2;
@@ -324,7 +337,7 @@ function drawEdge(pen: Pen, cell: Cell, box: NodeBox): void {
   }
   for (const tunnel of box.tunnels) {
     const rect = inCell(view, cell, tunnel);
-    const isBad = linkFault(picture.link(tunnel.link)) !== null;
+    const isBad = isLinkBad(picture, tunnel.link);
     tunnelRing(pen, rect, isBad, isPicked(pen, tunnel.link));
     const isLast = tunnel === box.tunnels[0];
     drawEdgeName(

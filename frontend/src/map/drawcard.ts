@@ -5,7 +5,7 @@ import type { Cell, Rect, Scene } from "../layout/scene.js";
 import { tileOfCell } from "../layout/scene.js";
 import { badge, hoverRing, selectionRing } from "./marks.js";
 import { BODY_PX, inCell, onScreen, type Pen, roundRect, SMALL_PX, setFont, write } from "./pen.js";
-import { linkFault, stateOf, stateText } from "./picture.js";
+import { isLinkBad, stateOf, stateText } from "./picture.js";
 import { firstThatFits, fitText } from "./text.js";
 
 /** From 64 pixels on: a tile with the name in it. */
@@ -29,7 +29,7 @@ export function drawCard(pen: Pen, scene: Scene, cell: Cell): void {
   drawFrame(pen, cell.name, rect, 6);
   drawNics(pen, cell);
   for (const tunnel of scene.boxes.get(cell.name)?.tunnels ?? [])
-    tunnelRing(pen, inCell(view, cell, tunnel), linkFault(picture.link(tunnel.link)) !== null, false);
+    tunnelRing(pen, inCell(view, cell, tunnel), isLinkBad(picture, tunnel.link), false);
   const node = picture.node(cell.name);
   const state = stateOf(node);
   const problems = picture.problemsAt(cell.name);
@@ -55,8 +55,8 @@ export function drawCard(pen: Pen, scene: Scene, cell: Cell): void {
     setFont(pen, SMALL_PX, 600);
     write(pen, firstThatFits(ctx, [word], room), left, rect.y + rect.h - 14, toneOf(pen, state));
   }
-  const strip = { x: left, y: y + 14, w: room, h: Math.max(8, Math.min(16, rect.h * 0.08)) };
-  if (strip.y + strip.h < rect.y + rect.h - 22) podStrip(pen, strip, node?.pods ?? 0, problems.pods, state);
+  const bottom = rect.y + rect.h - (word && rect.h >= 110 ? 26 : 10);
+  drawPodCells(pen, { x: left, y: y + 12, w: room, h: bottom - y - 12 }, node?.pods ?? 0, problems.pods, state);
 }
 
 function toneOf(pen: Pen, state: string): string {
@@ -95,20 +95,38 @@ export function drawFrame(pen: Pen, name: string, rect: Rect, radius: number): v
   if (isHovered) hoverRing(pen, rect, radius);
 }
 
-/** A bar for each pod; those with a problem of their own come first, and are taller. */
-function podStrip(pen: Pen, rect: Rect, pods: number, bad: number, state: string): void {
-  if (pods === 0) return;
+/** A small cell for each pod; those with a problem of their own come first. */
+function drawPodCells(pen: Pen, rect: Rect, pods: number, bad: number, state: string): void {
+  const grid = cellGrid(rect.w, rect.h, pods);
+  if (!grid) return;
   const { ctx, theme } = pen;
-  const pitch = Math.min(4, rect.w / pods);
-  const width = Math.max(0.5, pitch * 0.75);
-  const bars = (from: number, to: number, colour: string, more: number) => {
+  const size = grid.pitch - (grid.pitch > 5 ? 2 : 1);
+  const cells = (from: number, to: number, colour: string) => {
+    if (to <= from) return;
     ctx.fillStyle = colour;
     ctx.beginPath();
-    for (let i = from; i < to; i += 1) ctx.rect(rect.x + i * pitch, rect.y - more, width, rect.h + more);
+    for (let i = from; i < to; i += 1) {
+      const [col, row] = [i % grid.cols, Math.floor(i / grid.cols)];
+      ctx.rect(Math.round(rect.x + col * grid.pitch), Math.round(rect.y + row * grid.pitch), size, size);
+    }
     ctx.fill();
   };
-  bars(0, bad, theme["bad-fill"], 3);
-  bars(bad, pods, state === "away" ? theme["tile-soft"] : theme.tile, 0);
+  const marked = Math.min(bad, pods);
+  cells(0, marked, theme["bad-fill"]);
+  cells(marked, pods, state === "away" ? theme["tile-soft"] : theme.tile);
+}
+
+const MOST_PITCH = 12;
+const LEAST_PITCH = 3;
+
+/** The largest cells in which so many pods have room; null when there is none. */
+export function cellGrid(w: number, h: number, pods: number): { pitch: number; cols: number } | null {
+  if (pods === 0) return null;
+  for (let pitch = MOST_PITCH; pitch >= LEAST_PITCH; pitch -= 1) {
+    const cols = Math.floor(w / pitch);
+    if (cols > 0 && Math.ceil(pods / cols) * pitch <= h) return { pitch, cols };
+  }
+  return null;
 }
 
 /** The NICs on the top edge, as far as they are known without the node's details. */

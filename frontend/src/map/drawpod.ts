@@ -1,6 +1,5 @@
 // A pod: a tile at the end of its wire, with as much written in it as has room.
 
-import type { Health } from "../graph/model.js";
 import type { Cell, Ghost, PodTile, Rect } from "../layout/scene.js";
 import { tileRect } from "../layout/scene.js";
 import { badge, hoverRing, selectionRing, signIn } from "./marks.js";
@@ -57,20 +56,10 @@ export function drawGhost(pen: Pen, cell: Cell, ghost: Ghost): void {
   if (hasTwo) write(pen, firstThatFits(ctx, [since, "gone"], rect.w - 10), rect.x + 5, y + 14, theme.muted);
 }
 
-/** How a pod is: by its namespace, and by what is wrong at the node's end of its link. */
-function healthOf(pen: Pen, tile: PodTile): Health {
-  const { picture } = pen;
-  const own = picture.netns(tile.key)?.health ?? "ok";
-  const link = tile.hostLink ? picture.link(tile.hostLink) : undefined;
-  const there = link ? picture.problemOn(link) : null;
-  if (own === "error" || there === "error") return "error";
-  return there ?? own;
-}
-
 function drawTile(pen: Pen, tile: PodTile, rect: Rect): void {
   const { ctx, theme, picture } = pen;
   const ns = picture.netns(tile.key);
-  const health = healthOf(pen, tile);
+  const health = ns?.health ?? "ok";
   const isSelected = picture.selected?.type === "pod" && picture.selected.key === tile.key;
   const isHovered = picture.hovered?.type === "pod" && picture.hovered.key === tile.key;
   if (isSelected) selectionRing(pen, rect, 4);
@@ -105,7 +94,7 @@ function drawTile(pen: Pen, tile: PodTile, rect: Rect): void {
 }
 
 function drawSign(pen: Pen, tile: PodTile, rect: Rect): void {
-  const health = healthOf(pen, tile);
+  const health = pen.picture.netns(tile.key)?.health ?? "ok";
   if (health !== "ok") signIn(pen, rect, health);
 }
 
@@ -114,7 +103,7 @@ function writeIn(pen: Pen, tile: PodTile, rect: Rect): void {
   const { ctx, theme, picture } = pen;
   const ns = picture.netns(tile.key);
   if (!ns) return;
-  const health = healthOf(pen, tile);
+  const { health } = ns;
   const room = rect.w - 12;
   const isBig = rect.w >= 130 && rect.h >= 40;
   const size = isBig ? BODY_PX : SMALL_PX;

@@ -7,7 +7,7 @@ import type { Block, Cell, Point, Scene } from "../layout/scene.js";
 import { cellsWithin, laneX, laneY, rowTop } from "../layout/scene.js";
 import { outsidePoint } from "../layout/wires.js";
 import { isNear, type Pen, SMALL_PX, seen, setFont, stroke, sx, sy, write } from "./pen.js";
-import { linkFault } from "./picture.js";
+import { isLinkBad } from "./picture.js";
 import { firstThatFits, textWidth } from "./text.js";
 
 interface Hang {
@@ -63,7 +63,7 @@ function nicsOf(pen: Pen, scene: Scene, cell: Cell): Hang[] {
       x: cell.x + nic.x + nic.w / 2,
       lane: nic.lane,
       cell,
-      isBad: linkFault(pen.picture.link(nic.link)) !== null,
+      isBad: isLinkBad(pen.picture, nic.link),
     }));
   const subnets = pen.picture.node(cell.name)?.subnets ?? [];
   return subnets.slice(0, 4).map(({ dev }, i) => {
@@ -78,7 +78,7 @@ function tunnelsOf(pen: Pen, scene: Scene, cell: Cell): Hang[] {
     x: cell.x + tunnel.x + tunnel.w / 2,
     lane: 0,
     cell,
-    isBad: linkFault(pen.picture.link(tunnel.link)) !== null,
+    isBad: isLinkBad(pen.picture, tunnel.link),
   }));
 }
 

@@ -1,4 +1,5 @@
-// A block's title: what its nodes have in common, how many they are, and how they are.
+// A block's title: what its nodes have in common, how many they are, and how they are. What one block's title leaves out
+// for want of room all leave out, so that titles can be compared.
 
 import * as m from "../layout/metrics.js";
 import type { Block } from "../layout/scene.js";
@@ -10,14 +11,50 @@ import { firstThatFits, textWidth } from "./text.js";
 /** A title that scrolled out of sight with its block's top stays at the window's edge. */
 const STUCK_Y = 18;
 
+/** How much all titles say: which of their forms, and which of the counts' (past the last: none). */
+export interface TitleForm {
+  title: number;
+  counts: number;
+}
+
 export function isTitleStuck(pen: Pen, block: Block): boolean {
   const rect = onScreen(pen.view, block);
   const band = block.band * pen.view.k;
   return rect.y + band / 2 < 16 && rect.y + rect.h > 60 && isNear(pen, "name");
 }
 
-export function drawTitle(pen: Pen, block: Block): void {
-  const place = placeTitle(pen, block);
+/** The fullest form for which all of these blocks have room. */
+export function titleForm(pen: Pen, blocks: Block[]): TitleForm {
+  const form = { title: 0, counts: 0 };
+  for (const block of blocks) {
+    const frame = titleFrame(pen, block);
+    if (!frame) continue;
+    const fits = () => titleWidth(pen, block, form.title, frame.isWide) <= frame.whole;
+    while (form.title < block.titles.length - 1 && !fits()) form.title += 1;
+  }
+  for (const block of blocks) {
+    const frame = titleFrame(pen, block);
+    if (!frame) continue;
+    const facts = pen.picture.facts(block);
+    const room = frame.whole - titleWidth(pen, block, form.title, frame.isWide) - 22;
+    const texts = countTexts(facts);
+    const left = room - (worstOf(facts) ? BADGE + 12 : 0);
+    setFont(pen, SMALL_PX);
+    while (form.counts < texts.length && textWidth(pen.ctx, texts[form.counts] ?? "") > left) form.counts += 1;
+  }
+  return form;
+}
+
+/** What titles leave out that all begin and end with; "" where they leave out nothing. */
+export function leftOut(block: Block | undefined, form: TitleForm): string {
+  const [whole = "", shorter = "", shortest = ""] = block?.titles ?? [];
+  const start = whole.slice(0, whole.length - shorter.length);
+  const end = form.title > 1 ? shorter.slice(shortest.length) : "";
+  return form.title > 0 && (start || end) ? `${start}…${end}` : "";
+}
+
+export function drawTitle(pen: Pen, block: Block, form: TitleForm): void {
+  const place = placeTitle(pen, block, form);
   if (!place) return;
   const { line, left, right, middle } = place;
   if (isTitleStuck(pen, block)) drawPlate(pen, left, middle, line.width);
@@ -25,8 +62,9 @@ export function drawTitle(pen: Pen, block: Block): void {
   write(pen, line.title, left, middle, pen.theme.text);
   setFont(pen, SMALL_PX);
   write(pen, line.counts, left + line.titleWidth + 10, middle + 1, pen.theme.muted);
-  if (!line.problem || !line.hasBadge) return;
-  const at = isNear(pen, "name") ? left + line.width - line.problemWidth : right - line.problemWidth;
+  if (!line.problem) return;
+  const isInline = isNear(pen, "name");
+  const at = isInline ? left + line.width - line.problemWidth : right - line.problemWidth;
   badge(pen, at + 8, middle, line.problem.state, 6);
   setFont(pen, SMALL_PX, 600);
   const colour = line.problem.state === "error" ? pen.theme.bad : pen.theme.warn;
@@ -34,7 +72,18 @@ export function drawTitle(pen: Pen, block: Block): void {
 }
 
 /** Keep a title's room free of labels; null when there is no room for it. */
-export function placeTitle(pen: Pen, block: Block) {
+export function placeTitle(pen: Pen, block: Block, form: TitleForm) {
+  const frame = titleFrame(pen, block);
+  if (!frame) return null;
+  const { left, right, middle, isWide } = frame;
+  const line = composeTitle(pen, block, right - left, isWide, form);
+  if (line.title === "") return null;
+  pen.labels.block({ x: left - 4, y: middle - 10, w: line.width + 8, h: 20 });
+  return { line, left, right, middle, isWide };
+}
+
+/** The line on which a title stands, as far as it is in sight (`whole`: its length in all); null when there is no room for any. */
+function titleFrame(pen: Pen, block: Block) {
   const rect = onScreen(pen.view, block);
   // Far away there are no lines above the first row.
   const above = isNear(pen, "card") ? 0 : m.TITLE_OVERLAP;
@@ -44,29 +93,43 @@ export function placeTitle(pen: Pen, block: Block) {
   const pad = isWide ? 10 : 5;
   const left = Math.max(rect.x, 0) + pad;
   const right = Math.min(rect.x + rect.w, pen.view.width) - pad;
-  const middle = isTitleStuck(pen, block) ? STUCK_Y : rect.y + Math.max(11, band / 2);
-  const line = composeTitle(pen, block, right - left, isWide);
-  if (line.title === "") return null;
-  pen.labels.block({ x: left - 4, y: middle - 10, w: line.width + 8, h: 20 });
-  return { line, left, right, middle, isWide };
+  const middle = isTitleStuck(pen, block) ? STUCK_Y : rect.y + Math.max(isWide ? 14 : 11, band / 2);
+  return { left, right, middle, isWide, whole: Math.min(rect.w, pen.view.width) - 2 * pad };
 }
 
-/** What of a title there is room for: the name first, then how the nodes are, then how many. */
-function composeTitle(pen: Pen, block: Block, room: number, isWide: boolean) {
+const BADGE = 16;
+
+function titleWidth(pen: Pen, block: Block, form: number, isWide: boolean): number {
+  setFont(pen, isWide ? BODY_PX : SMALL_PX, 600);
+  return textWidth(pen.ctx, block.titles[form] ?? "");
+}
+
+/** What of a title there is room for: the name first, then that not all is well, then how many, then what isn't. */
+function composeTitle(pen: Pen, block: Block, room: number, isWide: boolean, form: TitleForm) {
   const { ctx } = pen;
   const facts = pen.picture.facts(block);
   setFont(pen, isWide ? BODY_PX : SMALL_PX, 600);
-  const title = firstThatFits(ctx, block.titles, room);
-  const titleWidth = textWidth(ctx, title);
-  const problem = worstOf(facts);
-  setFont(pen, SMALL_PX, 600);
-  const problemText = problem ? firstThatFits(ctx, [problem.text], room - titleWidth - 34) : "";
-  const hasBadge = problem !== null && room - titleWidth >= 18;
-  const problemWidth = hasBadge ? 16 + (problemText ? textWidth(ctx, problemText) + 4 : 0) : 0;
+  const title = firstThatFits(ctx, block.titles.slice(form.title), room);
+  const width = textWidth(ctx, title);
+  const worst = worstOf(facts);
+  const problem = worst && room - width >= BADGE + 2 ? worst : null;
+  let left = room - width - (problem ? BADGE + 12 : 0);
   setFont(pen, SMALL_PX);
-  const counts = isWide ? firstThatFits(ctx, countTexts(facts), room - titleWidth - problemWidth - 24) : "";
-  const width = titleWidth + (counts ? textWidth(ctx, counts) + 10 : 0) + (hasBadge ? problemWidth + 12 : 0);
-  return { title, titleWidth, counts, problem, problemText, problemWidth, hasBadge, width };
+  const counts = firstThatFits(ctx, [countTexts(facts)[form.counts] ?? ""], left - 10);
+  const countWidth = counts ? textWidth(ctx, counts) + 10 : 0;
+  left -= countWidth;
+  setFont(pen, SMALL_PX, 600);
+  const problemText = problem ? firstThatFits(ctx, [problem.text], left - 4) : "";
+  const problemWidth = problem ? BADGE + (problemText ? textWidth(ctx, problemText) + 4 : 0) : 0;
+  return {
+    title,
+    titleWidth: width,
+    counts,
+    problem,
+    problemText,
+    problemWidth,
+    width: width + countWidth + (problem ? problemWidth + 12 : 0),
+  };
 }
 
 function drawPlate(pen: Pen, left: number, middle: number, width: number): void {

@@ -9,11 +9,11 @@ import { CELL_W } from "../layout/metrics.js";
 import { cellsWithin, findTile, type Point, type Rect, type Scene, tileRect } from "../layout/scene.js";
 import { h, s, setText } from "../ui/dom.js";
 import { Camera } from "./camera.js";
-import { drawScene } from "./draw.js";
+import { type Drawn, drawScene } from "./draw.js";
 import { hitAt, type Target } from "./hit.js";
 import { nextTarget } from "./keys.js";
 import { isAtLeast, type Level, levelAt, widthOf } from "./level.js";
-import { drawOverlay, type OverlayData } from "./overlay.js";
+import { drawOverlay, NO_OVERLAY, type OverlayData } from "./overlay.js";
 import { seen, type View } from "./pen.js";
 import type { Picture } from "./picture.js";
 import { makePicture } from "./reading.js";
@@ -32,6 +32,8 @@ export interface Sight {
   level: Level;
   count: number;
   near: string[];
+  /** What the groups' titles leave out because all have it. */
+  leftOut: string;
 }
 
 const GLOW_MS = 1600;
@@ -59,7 +61,8 @@ export class MapView {
   private readonly spoken = h("div", { class: "sr", role: "status", "data-testid": "map-says" });
   private readonly ctx: CanvasRenderingContext2D;
   private theme: Theme | null = null;
-  private overlayData: OverlayData = { lines: [], marks: [] };
+  private overlayData = NO_OVERLAY;
+  private drawn: Drawn = { leftOut: "" };
   private readonly born = new Map<string, number>();
   private pending: Change = { nodes: false, details: new Set() };
   private frame = 0;
@@ -215,8 +218,8 @@ export class MapView {
     }
     const view = this.view();
     this.level = levelAt(view.k, this.level);
-    drawScene(this.ctx, view, this.level, this.scene, this.picture, this.theme);
-    drawOverlay(this.overlay, this.overlayData, (point) => this.camera.toScreen(point));
+    this.drawn = drawScene(this.ctx, view, this.level, this.scene, this.picture, this.theme);
+    drawOverlay(this.overlay, this.overlayData, view.k, (point) => this.camera.toScreen(point));
     if (this.scene.cells.size > 0) this.pictureAt ??= performance.now();
     this.lookSoon();
     if (this.born.size > 0) this.redraw();
@@ -232,7 +235,8 @@ export class MapView {
     const view = this.view();
     const names = this.inSight(view);
     const isNear = isAtLeast(this.level, "pods") || isAtLeast(levelAt(view.k / AHEAD, null), "pods");
-    const sight = { level: this.level, count: names.length, near: isNear ? names : [] };
+    const { leftOut } = this.drawn;
+    const sight = { level: this.level, count: names.length, near: isNear ? names : [], leftOut };
     const text = JSON.stringify(sight);
     if (text === this.sight) return;
     this.sight = text;

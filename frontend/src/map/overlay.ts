@@ -1,10 +1,10 @@
 // What lies over the map: lit paths, routes between nodes, and marks. SVG in screen coordinates,
 // rewritten when the camera moves, so that lines keep their width and stay side by side.
 
-import type { Point } from "../layout/scene.js";
+import type { Point, Rect } from "../layout/scene.js";
 import { offsetPath } from "../trace/path.js";
 import { s } from "../ui/dom.js";
-import { Labels } from "./labels.js";
+import { CAPTION_H, placeCaptions } from "./captions.js";
 
 export interface Line {
   /** "other": a path that the kernel may choose instead. */
@@ -17,16 +17,22 @@ export interface Mark {
   kind: "from" | "to" | "goal" | "bad" | "warn" | "out" | "step" | "label";
   point: Point;
   text: string;
+  /** At the edge of something with a name: the way off it, along its wire, so that the mark covers no name. */
+  off?: Point | undefined;
 }
 
 export interface OverlayData {
   lines: Line[];
   marks: Mark[];
+  /** What bears the names of what is lit: captions stay off it. */
+  keep: Rect[];
 }
+
+export const NO_OVERLAY: OverlayData = { lines: [], marks: [], keep: [] };
 
 const CHEVRON_EVERY = 90;
 
-export function drawOverlay(svg: SVGSVGElement, data: OverlayData, toScreen: (point: Point) => Point): void {
+export function drawOverlay(svg: SVGSVGElement, data: OverlayData, scale: number, toScreen: (point: Point) => Point): void {
   const parts: SVGElement[] = [];
   for (const line of data.lines) {
     const by = line.kind === "route" ? 0 : 3.5;
@@ -42,13 +48,31 @@ export function drawOverlay(svg: SVGSVGElement, data: OverlayData, toScreen: (po
       group.append(s("path", { class: "chevrons", d: chevrons(points) }));
     parts.push(group);
   }
-  const room = { width: svg.clientWidth, labels: new Labels() };
-  for (const mark of data.marks) {
+  const marks = data.marks.map((mark) => {
+    const r = radiusOf(mark, scale);
     const { x, y } = toScreen(mark.point);
-    if (mark.kind !== "label") room.labels.block({ x: x - 9, y: y - 9, w: 18, h: 18 });
-  }
-  for (const mark of data.marks) parts.push(drawMark(mark, toScreen(mark.point), room));
+    const off = mark.off ? r + 1 : 0;
+    const at = { x: x + (mark.off?.x ?? 0) * off, y: y + (mark.off?.y ?? 0) * off };
+    return { mark, at, r, width: mark.text ? captionWidth(mark.text) + 16 : 0, isOptional: mark.kind === "label" };
+  });
+  const keep = data.keep.map(({ x, y, w, h }) => ({ ...toScreen({ x, y }), w: w * scale, h: h * scale }));
+  const size = { width: svg.clientWidth, height: svg.clientHeight };
+  const captions = placeCaptions(marks, keep, size);
+  // Captions are over all marks.
+  for (const { mark, at, r } of marks) parts.push(drawMark(mark, at, r));
+  marks.forEach(({ mark }, i) => {
+    const rect = captions[i];
+    if (rect) parts.push(drawCaption(mark, rect));
+  });
   svg.replaceChildren(...parts);
+}
+
+/** From afar a mark at a pod is smaller, as its wire is shorter. */
+function radiusOf(mark: Mark, scale: number): number {
+  if (mark.kind === "label") return 0;
+  if (mark.kind === "step") return 11;
+  const full = ENDINGS[mark.kind] ? 10 : 5;
+  return mark.off ? Math.max(full * 0.6, Math.min(full, full * scale * 1.1)) : full;
 }
 
 /** Small arrowheads along the longer stretches: which way the packet goes. */
@@ -88,47 +112,23 @@ const ENDINGS: Partial<Record<Mark["kind"], string>> = {
   out: "M0,5V-5M-4,-1L0,-5L4,-1",
 };
 
-interface Room {
-  width: number;
-  labels: Labels;
-}
-
-function drawMark(mark: Mark, at: Point, room: Room): SVGElement {
+function drawMark(mark: Mark, at: Point, r: number): SVGElement {
   const group = s("g", {
     class: `mark ${mark.kind}`,
     transform: `translate(${at.x.toFixed(1)},${at.y.toFixed(1)})`,
   });
-  if (mark.kind === "step") {
-    group.append(s("circle", { r: 11, class: "ring" }));
-    return group;
-  }
   const sign = ENDINGS[mark.kind];
-  if (sign) {
-    group.append(s("circle", { r: 10, class: "disc" }), s("path", { class: "sign", d: sign }));
-  } else if (mark.kind !== "label") {
-    group.append(s("circle", { r: 5, class: "disc" }));
-  }
-  if (mark.text) group.append(...caption(mark, at, sign ? 14 : 9, room));
+  if (mark.kind === "step") group.append(s("circle", { r, class: "ring" }));
+  else if (mark.kind !== "label") group.append(s("circle", { r, class: "disc" }));
+  if (sign) group.append(s("path", { class: "sign", d: sign, transform: `scale(${(r / 10).toFixed(2)})` }));
   return group;
 }
 
-/** A caption beside its mark, where it covers no other and is not cut off; what isn't important is left out without room. */
-function caption(mark: Mark, at: Point, offset: number, { width: right, labels }: Room): SVGElement[] {
-  const width = captionWidth(mark.text) + 16;
-  const places = [
-    { x: offset, y: -25 },
-    { x: -offset - width, y: -25 },
-    { x: offset, y: 5 },
-    { x: -offset - width, y: 5 },
-    { x: -width / 2, y: -44 },
-  ].map(({ x, y }) => ({ x: at.x + x, y: at.y + y, w: width, h: 20 }));
-  const inside = places.filter((rect) => rect.x >= 4 && rect.x + rect.w <= right - 4);
-  const rect = labels.place(inside) ?? (mark.kind === "label" ? null : places[0]);
-  if (!rect) return [];
-  const x = rect.x - at.x;
-  const y = rect.y - at.y;
-  return [
-    s("rect", { x, y, width, height: 20, rx: 4, class: "plate" }),
+function drawCaption(mark: Mark, { x, y, w }: Rect): SVGElement {
+  const group = s("g", { class: `mark ${mark.kind}` });
+  group.append(
+    s("rect", { x, y, width: w, height: CAPTION_H, rx: 4, class: "plate" }),
     s("text", { x: x + 8, y: y + 14, class: "caption" }, mark.text),
-  ];
+  );
+  return group;
 }

@@ -60,10 +60,16 @@ export function stateText(node: NodeObj | undefined, problems: number): string {
   return { ok: "", warning: "warning", error: "error" }[node.health satisfies Health];
 }
 
-function ageText(seconds: number): string {
+export function ageText(seconds: number): string {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${Math.round(seconds / 3600)} h`;
+}
+
+/** Whether something is wrong at a link: by itself, or by a problem that has its cause there. */
+export function isLinkBad(picture: Picture, key: string | null): boolean {
+  const link = key === null ? undefined : picture.link(key);
+  return link !== undefined && (linkFault(link) !== null || picture.problemOn(link) !== null);
 }
 
 /** A link that is configured up but can't carry packets, or whose bridge port doesn't forward. */

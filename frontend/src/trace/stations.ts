@@ -226,9 +226,9 @@ export function shortWords(step: Step): string {
   const port = (value: number | null | undefined) => (value ? `:${value}` : "");
   switch (step.kind) {
     case "origin":
-      return `sends ${packet.proto ?? ""} to ${packet.dst ?? "?"}${port(packet.dport)}`;
+      return `${packet.dst ?? "?"}${port(packet.dport)} ${packet.proto ?? ""}`.trim();
     case "socket":
-      return text(step, "socket") ? `takes it: ${text(step, "socket")}` : step.why;
+      return text(step, "socket") ? `${text(step, "socket")} takes it` : step.why;
     case "route":
       return (
         text(step, "route")
@@ -239,7 +239,7 @@ export function shortWords(step: Step): string {
       return text(step, "mac") ? `${text(step, "nexthop")} is at ${text(step, "mac")}` : step.why;
     case "bridge":
       if (step.decision === "up") return "for its own MAC: up to the node";
-      return text(step, "port") ? `out of port ${text(step, "port")}` : step.why;
+      return text(step, "port") ? `port ${text(step, "port")}` : step.why;
     case "conntrack":
       return step.decision === "new" ? "a new connection" : `a known connection, ${step.decision}`;
     case "netfilter":
