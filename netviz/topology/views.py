@@ -13,12 +13,13 @@ from django.views.decorators.http import require_safe
 
 from netviz.core.model.ids import NetnsKey
 from netviz.ingest.live_store import get_store
-from netviz.ingest.looks import look_into
+from netviz.ingest.looks import MOST_NODES, look_into
 from netviz.inventory.access import READ, require_scope, role_of
 from netviz.inventory.answers import methods, refuse
 from netviz.topology.detail import netns_detail
 from netviz.topology.live import filtered, get_topology
 from netviz.topology.matching import netns_match
+from netviz.topology.rates import get_rates
 from netviz.topology.search.finder import LIMIT, as_json, get_finder
 
 _encode = msgspec.json.Encoder().encode
@@ -57,6 +58,16 @@ def search(request: HttpRequest) -> HttpResponseBase:
         return refuse(400, f"limit is a number from 1 to {MOST_HITS}")
     found = get_finder().find(request.GET.get("q", ""), int(limit))
     return HttpResponse(_encode(as_json(found)), content_type="application/json")
+
+
+@methods("GET")
+@require_scope(READ)
+def rates(request: HttpRequest) -> HttpResponseBase:
+    """Answer with what the links of ?nodes=A,B carry, and have their counters read more often for as long as somebody asks."""
+    names = list(dict.fromkeys(filter(None, request.GET.get("nodes", "").split(","))))
+    if not names or len(names) > MOST_NODES:
+        return refuse(400, f"?nodes=A,B names 1 to {MOST_NODES} nodes")
+    return HttpResponse(_encode({"nodes": get_rates().of(names)}), content_type="application/json")
 
 
 @methods("GET")

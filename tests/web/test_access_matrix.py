@@ -206,6 +206,7 @@ MATRIX = {
     "metrics": Line(metrics, wrong_method),
     "api/collectors/waiting": Line(scope("administer"), wrong_method),
     "api/topology": READ,
+    "api/rates": Line(scope("read"), wrong_method, "api/rates?nodes=n1"),
     "api/search": READ,
     "api/services": READ,
     "api/services/<str:namespace>/<str:name>": Line(scope("read"), wrong_method, "api/services/shop/web"),
