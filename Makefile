@@ -17,7 +17,7 @@ export PATH := $(BASE_PATH):/usr/sbin:/sbin
 # Each command and test starts processes of our own; compiling all modules again takes a third of their start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: proof-observed proof-kills proof-policies proof-pairs slow help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
+.PHONY: pictures proof-observed proof-kills proof-policies proof-pairs slow help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -85,6 +85,9 @@ chaos: setup-test  ## faults under load on one server and on two, as root (ARGS=
 
 lock:  ## pin the packages anew that requirements*.in ask for
 	@$(PYTHON) scripts/setup.py lock
+
+pictures: setup-test  ## pictures of the map for docs/images, as root (ARGS='FOLDER --only SET --scenes SCENE', tests/browser/pictures.py)
+	$(PY) -m tests.browser.pictures $(or $(ARGS),docs/images/map)
 
 proof-observed: setup-test  ## real probes in every kind of network, beside their predictions (docs/proofs; ARGS='--flows N --faults')
 	$(PY) -m tests.live.observed_proof $(ARGS)

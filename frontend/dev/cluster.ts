@@ -11,6 +11,8 @@ export interface ClusterOptions {
   vxlan?: boolean;
   /** So many nodes share a subnet; all do otherwise. */
   rack?: number;
+  /** The API tells of so many zones. */
+  zones?: number;
   /** A second NIC on a network of its own. */
   twoNics?: boolean;
 }
@@ -173,8 +175,7 @@ function addDetails(snapshot: Snapshot, n: number, options: ClusterOptions): voi
     link(root, 2, "eth0", { kind: "", addrs: [nodeAddr(n, options)] }),
     link(root, 3, "cni0", { kind: "bridge", addrs: [`${podPrefix(n)}.1/24`] }),
   );
-  if (options.twoNics)
-    snapshot.links.push(link(root, 5, "eth1", { kind: "", addrs: [`192.168.9.${n}/24`] }));
+  if (options.twoNics) snapshot.links.push(link(root, 5, "eth1", { kind: "", addrs: [`192.168.9.${n}/24`] }));
   if (options.vxlan)
     snapshot.links.push(link(root, 4, "flannel.1", { kind: "vxlan", vni: 1, mtu: 1450, state: "unknown" }));
   for (let p = 1; p <= options.pods; p += 1) {
@@ -203,7 +204,16 @@ function makeNode(n: number, options: ClusterOptions): NodeObj {
       { dev: "eth0", subnet: nodeSubnet(n, options) },
       ...(options.twoNics ? [{ dev: "eth1", subnet: "192.168.9.0/24" }] : []),
     ],
-    kube: null,
+    kube: options.zones
+      ? {
+          ready: true,
+          unschedulable: false,
+          zone: `zone-${(n % options.zones) + 1}`,
+          pods: options.pods,
+          labels: { role: n % 4 === 0 ? "edge" : "worker" },
+        }
+      : null,
+    namespace: APPS[n % APPS.length]?.[0] ?? null,
     collector: {
       version: "0.1.0",
       lag_s: 0.02,

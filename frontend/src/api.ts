@@ -7,6 +7,7 @@ import type { CaptureRequest, CaptureRun } from "./trace/captures.js";
 import type { DropRun } from "./trace/drops.js";
 import { evidenceRun, tracedBy } from "./trace/runs.js";
 import type { ObservationRun, Trace, TraceRequest, TraceRun } from "./trace/types.js";
+import type { RatesAnswer } from "./rates.js";
 
 /** An answer that isn't 2xx, or none at all (status 0), in words for the user. */
 export class ApiError extends Error {
@@ -143,6 +144,11 @@ export class Api {
   /** GET a JSON resource. */
   get<T>(path: string): Promise<T> {
     return call(path);
+  }
+
+  /** What the links of some nodes carry. */
+  rates(nodes: string[]): Promise<RatesAnswer> {
+    return this.get(`/api/rates?nodes=${nodes.map(encodeURIComponent).join()}`);
   }
 
   /** The pods that are a service's endpoints, as `namespace/name`. */

@@ -12,6 +12,8 @@ import { isSame } from "./map/keys.js";
 import type { MapView } from "./map/mapview.js";
 import { MapPane } from "./mappane.js";
 import { meaningOf } from "./pick.js";
+import { Rates } from "./rates.js";
+import { FIRST_LOOK, keepLook, lookIn, type MapLook, withLook } from "./look.js";
 import { FIRST_VIEW, formatRoute, parseRoute, type Route, type TraceView } from "./route.js";
 import { type PictureForm, savePicture } from "./share/save.js";
 import { failsOnlyOnReturn } from "./trace/format.js";
@@ -39,7 +41,9 @@ export class App implements Context, Doing {
   readonly api: Api;
   readonly role: string;
   readonly whyNotObserve: string;
+  readonly rates: Rates;
   private route: Route = { page: "home" };
+  private look: MapLook = FIRST_LOOK;
   /** What was started last, as the server answered. */
   private started: TraceRun | null = null;
   private shownHash: string | null = null;
@@ -72,7 +76,9 @@ export class App implements Context, Doing {
     this.role = root.dataset.role ?? "viewer";
     this.whyNotObserve = whyNotObserve(this.mayTrace, root.dataset.observe);
     this.api = new Api(root.dataset.csrf ?? "");
-    this.pane = new MapPane(this.graph, this.role, {
+    this.rates = new Rates((nodes) => this.api.rates(nodes));
+    this.rates.onChange(() => this.panel?.update());
+    this.pane = new MapPane(this.graph, this.rates, this.role, {
       onPick: (target, extend) => this.pick(target, extend),
       onScene: () => {
         this.light();
@@ -83,6 +89,7 @@ export class App implements Context, Doing {
         if (this.route.page === "trace") this.go({ ...this.route, view }, true);
       },
       onLeave: () => this.go({ page: "home" }),
+      onLook: (part) => this.lookAt(part),
     });
     this.desk = new Desk(this, this.api, this.graph);
     this.topbar = new TopBar({
@@ -121,6 +128,7 @@ export class App implements Context, Doing {
       this.scheduleUpdate();
     });
     window.addEventListener("hashchange", () => this.navigate());
+    keepLook(() => this.look);
     window
       .matchMedia("(prefers-color-scheme: dark)")
       .addEventListener("change", () => this.map.themeChanged());
@@ -135,7 +143,7 @@ export class App implements Context, Doing {
   }
 
   go(route: Route, replace = false): void {
-    const hash = formatRoute(route);
+    const hash = withLook(formatRoute(route), this.look);
     if (hash === location.hash) return;
     if (replace) {
       history.replaceState(null, "", hash);
@@ -144,6 +152,13 @@ export class App implements Context, Doing {
       location.hash = hash;
       this.navigate();
     }
+  }
+
+  private lookAt(part: Partial<MapLook>): void {
+    this.look = { ...this.look, ...part };
+    this.pane.look(this.look);
+    this.shownHash = withLook(location.hash || "#/", this.look);
+    history.pushState(null, "", this.shownHash);
   }
 
   showOnMap(target: Target): void {
@@ -275,6 +290,8 @@ export class App implements Context, Doing {
     const before = this.route;
     this.map.picture.ringed = new Set();
     this.route = parseRoute(location.hash);
+    this.look = lookIn(location.hash);
+    this.pane.look(this.look);
     const route = this.route;
     if (route.page === "trace" && before.page === "trace" && route.id === before.id) {
       if (this.run) this.showRun(this.run);
@@ -301,6 +318,7 @@ export class App implements Context, Doing {
     if (route.page === "trace") this.follow(route.id);
     this.rescope();
     this.light();
+    if (route.page === "select") this.pane.revealSoon(route.target);
   }
 
   private makePanel(route: Route): Panel | null {

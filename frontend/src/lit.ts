@@ -92,6 +92,8 @@ function namesOf(scene: Scene, netns: Set<string>, nodes: Set<string>): Rect[] {
     const cell = scene.cells.get(name);
     if (!cell) continue;
     rects.push({ x: cell.x + m.TRUNK_X + 20, y: cell.y + m.NICS_Y, w: m.CELL_W / 2, h: m.HUB_Y - m.NICS_Y });
+    // Above it are its devices' names.
+    rects.push({ x: cell.x + m.TRUNK_X, y: cell.y - m.RAIL_RISE, w: m.CELL_W / 3, h: m.RAIL_RISE });
     for (const tile of scene.boxes.get(name)?.tileByKey.values() ?? [])
       if (netns.has(tile.key)) rects.push(tileRect(cell, tile));
   }
@@ -137,9 +139,7 @@ function ending(
 ): Mark[] {
   const failed = failedStep(hops, disposition);
   if (!failed)
-    return path.end && arrived
-      ? [{ kind: "to", point: path.end, text: arrived, off: off(hops.at(-1)) }]
-      : [];
+    return path.end && arrived ? [{ kind: "to", point: path.end, text: arrived, off: off(hops.at(-1)) }] : [];
   const place = hops.find((hop) => hop.steps.includes(failed));
   const point = path.marks.get(failed.seq) ?? path.end;
   const { tone, short } = dispositionWords(disposition, isGoalHere);

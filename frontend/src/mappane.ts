@@ -1,7 +1,6 @@
 // The middle of the page: the map with what belongs to it, and over it the stage of a trace.
 
 import type { Graph } from "./graph/store.js";
-import { usefulGroupings } from "./layout/layout.js";
 import type { Point, Scene } from "./layout/scene.js";
 import { framing, litRoutes, litTrace } from "./lit.js";
 import { MapBar } from "./map/bar.js";
@@ -10,6 +9,10 @@ import { isAtLeast } from "./map/level.js";
 import { MapView, type Sight } from "./map/mapview.js";
 import { NO_OVERLAY } from "./map/overlay.js";
 import { Stage } from "./map/stage.js";
+import { makeOverlay } from "./overlays/all.js";
+import type { Overlay } from "./overlays/overlay.js";
+import { MOST_NODES, type Rates } from "./rates.js";
+import type { MapLook } from "./look.js";
 import type { Route, TraceView } from "./route.js";
 import type { Trace } from "./trace/types.js";
 import { emptyNote, HoverCard, mapButtons, mapHint } from "./ui/chrome.js";
@@ -24,6 +27,8 @@ export interface PaneEvents {
   onSight(): void;
   onView(view: TraceView): void;
   onLeave(): void;
+  /** The map is to be looked at in another way. */
+  onLook(part: Partial<MapLook>): void;
 }
 
 const SETTLED_MS = 50;
@@ -47,19 +52,22 @@ export class MapPane {
 
   constructor(
     private readonly graph: Graph,
+    private readonly rates: Rates,
     private readonly role: string,
     private readonly events: PaneEvents,
   ) {
     this.hover = new HoverCard(graph);
     this.empty = emptyNote(role);
-    this.map = new MapView(graph, {
+    this.map = new MapView(graph, makeOverlay("problems", graph, rates), {
       onPick: (target, extend) => events.onPick(target, extend),
       onHover: (target, at) => this.showHover(target, at),
       onScene: () => events.onScene(),
       onSight: (sight) => this.sighted(sight),
     });
-    this.bar = new MapBar((by) => {
-      this.map.groupBy(by);
+    this.bar = new MapBar(events.onLook);
+    rates.onChange(() => {
+      this.overlay.forget();
+      this.map.redraw();
       this.showBar();
     });
     this.stage = new Stage({
@@ -88,6 +96,26 @@ export class MapPane {
 
   get isStaged(): boolean {
     return this.trace !== null && !this.isWhole;
+  }
+
+  private get overlay(): Overlay {
+    return this.map.picture.overlay;
+  }
+
+  /** What the map's colours say, and by what nodes are put together. */
+  look({ colour, group }: MapLook): void {
+    if (group !== this.map.layout.grouping) this.map.groupBy(group);
+    if (colour !== this.overlay.id) {
+      this.map.colourBy(makeOverlay(colour, this.graph, this.rates));
+      this.sample();
+    }
+    this.showBar();
+  }
+
+  /** Have the counters read of the nodes of which the colours speak. */
+  private sample(): void {
+    const all = this.graph.nodes.size <= MOST_NODES ? [...this.graph.nodes.keys()] : this.sight.near;
+    this.rates.want("map", this.overlay.isSampled ? all : []);
   }
 
   /** The graph has changed. */
@@ -119,6 +147,14 @@ export class MapPane {
   forgetTrace(): void {
     this.framed = null;
     this.isWhole = false;
+  }
+
+  /** Bring what is selected into sight, when the panel beside the map has its place. */
+  revealSoon(target: Target): void {
+    window.setTimeout(() => {
+      const rect = this.map.rectOf(target);
+      if (rect) this.map.camera.reveal(rect);
+    }, SETTLED_MS);
   }
 
   /** Keys of a trace that is open. Tells whether the key was taken. */
@@ -174,13 +210,14 @@ export class MapPane {
     const isOther = sight.level !== this.sight.level;
     this.sight = sight;
     this.events.onSight();
+    this.sample();
     this.showBar();
     if (isOther) this.events.onScene();
   }
 
   private showBar(): void {
-    this.bar.offer(usefulGroupings(this.graph), this.map.layout.grouping);
-    this.bar.show(this.sight, this.graph.nodes.size);
+    this.bar.offer(this.map.layout.useful, this.map.layout.grouping);
+    this.bar.show(this.sight, this.graph.nodes.size, this.overlay);
   }
 
   private showHover(target: Target | null, at: Point): void {

@@ -19,12 +19,22 @@ function pairsThatOverlap(texts: Text[]): string[] {
   return found;
 }
 
-/** Texts that a line runs through. */
-function struck({ texts, lines }: Pick<Drawn, "texts" | "lines">): string[] {
+/** Texts that a line runs through which nothing was drawn over before them. */
+function struck({ texts, lines, rects }: Pick<Drawn, "texts" | "lines" | "rects">): string[] {
   return texts.flatMap((text) => {
     const [top, bottom] = [text.y + 1, text.y + text.h - 1];
+    const plates = rects.filter(
+      ({ rect, order }) =>
+        order < text.order &&
+        rect.x <= text.x &&
+        rect.y <= text.y &&
+        rect.x + rect.w >= text.x + text.w &&
+        rect.y + rect.h >= text.y + text.h,
+    );
+    const ground = Math.max(0, ...plates.map((plate) => plate.order));
     const through = lines.some(
-      ({ from, to }) =>
+      ({ from, to, order }) =>
+        order > ground &&
         Math.min(from.x, to.x) < text.x + text.w - 1 &&
         Math.max(from.x, to.x) > text.x + 1 &&
         Math.min(from.y, to.y) < bottom &&

@@ -2,8 +2,8 @@ import { expect, test } from "vitest";
 import { makeCluster, podKey, rootKey } from "../dev/cluster.js";
 import { Graph } from "../src/graph/store.js";
 import { colsFor, commonStart } from "../src/layout/clusterplan.js";
-import { groupOf } from "../src/layout/groups.js";
-import { layoutScene } from "../src/layout/layout.js";
+import { groupOf, groupTitle, usefulGroupings } from "../src/layout/groups.js";
+import { Layout, layoutScene } from "../src/layout/layout.js";
 import * as m from "../src/layout/metrics.js";
 import { naturalCompare } from "../src/layout/natural.js";
 import { densityFor } from "../src/layout/nodeplan.js";
@@ -249,4 +249,32 @@ test("subnets that no node is on both of share a line, and many subnets don't ma
   if (node) node.subnets = subnets;
   expect(layoutScene(graph).lanes).toHaveLength(m.MAX_LANES);
   expect(layoutScene(graphOf({ nodes: 3, pods: 1 })).lanes).toEqual(["underlay"]);
+});
+
+test("nodes are put together by zone, by a label, by their pods' namespace; what isn't known is a group of its own", () => {
+  const graph = graphOf({ nodes: 12, pods: 2, zones: 3 });
+  expect(usefulGroupings(graph.nodes.values())).toEqual(["zone", "namespace", "none", "label:role"]);
+  const lost = graph.nodes.get("node-5");
+  if (!lost?.kube) throw new Error("the fixture has changed");
+  lost.kube = { ...lost.kube, zone: "" };
+  const scene = layoutScene(graph, "zone");
+  expect(scene.blocks.map((block) => block.titles[0])).toEqual([
+    "zone-1",
+    "zone-2",
+    "zone-3",
+    "Zone not known",
+  ]);
+  expect(scene.cells.get("node-5")?.block.key).toBe("");
+  expect(layoutScene(graph, "label:role").blocks.map((block) => block.key)).toEqual(["edge", "worker"]);
+  expect(groupTitle("shop", "namespace")).toBe("mostly shop");
+});
+
+test("a node stays where it is though most of its pods are in another namespace now", () => {
+  const graph = graphOf({ nodes: 6, pods: 2 });
+  const layout = new Layout(graph, "namespace");
+  layout.update({ nodes: true, details: new Set() }, 0);
+  const before = { ...layout.scene.cells.get("node-2") };
+  Object.assign(graph.nodes.get("node-2") ?? {}, { namespace: "elsewhere" });
+  layout.update({ nodes: true, details: new Set() }, 0);
+  expect(layout.scene.cells.get("node-2")).toEqual(before);
 });

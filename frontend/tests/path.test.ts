@@ -120,12 +120,15 @@ test("marks at pods stand off their names, and captions are told where names are
   const trace = sampleTrace(cluster, request(podKey(1, 1), podKey(2, 3)), "none");
   const lit = litTrace(graph, scene, trace, FIRST_VIEW);
   const ends = lit?.overlay.marks.filter((mark) => mark.kind === "from" || mark.kind === "to") ?? [];
+  // Both hang from the gutter beside their column.
   expect(ends.map((mark) => mark.off)).toEqual([
-    { x: 0, y: -1 },
-    { x: 0, y: -1 },
+    { x: -1, y: 0 },
+    { x: -1, y: 0 },
   ]);
   for (const { point } of ends)
-    expect(lit?.overlay.keep.some((rect) => rect.y === point.y && rect.x <= point.x)).toBe(true);
+    expect(lit?.overlay.keep.some(({ x, y, h }) => x === point.x && y < point.y && point.y < y + h)).toBe(
+      true,
+    );
 });
 
 test("a packet that comes back to its own pod has one mark there", () => {
@@ -136,9 +139,7 @@ test("a packet that comes back to its own pod has one mark there", () => {
   branch.forward.hops = [first, ...branch.forward.hops.slice(1, -1), { ...first }];
   const marks = litTrace(graph, scene, trace, FIRST_VIEW)?.overlay.marks ?? [];
   const ends = marks.filter((mark) => mark.kind === "from" || mark.kind === "to");
-  expect(ends.map((mark) => mark.text)).toEqual([
-    `from and to ${podName(graph, podKey(1, 1))}`,
-  ]);
+  expect(ends.map((mark) => mark.text)).toEqual([`from and to ${podName(graph, podKey(1, 1))}`]);
 });
 
 const podName = (of: typeof graph, key: string) => of.netns.get(key)?.pod?.name;

@@ -11,10 +11,14 @@ import type { View } from "../src/map/pen.js";
 import type { Picture } from "../src/map/picture.js";
 import { makePicture } from "../src/map/reading.js";
 import type { Theme } from "../src/map/theme.js";
+import { makeOverlay } from "../src/overlays/all.js";
+import { Rates } from "../src/rates.js";
 
 export interface Text extends Rect {
   text: string;
   colour: string;
+  /** What was drawn before it, and after, by numbers. */
+  order: number;
 }
 
 export interface Drawn {
@@ -23,9 +27,9 @@ export interface Drawn {
   fills: Map<string, number>;
   strokes: Map<string, number>;
   /** Rectangles that were put onto a path, with the colour in which it was filled. */
-  rects: { rect: Rect; colour: string }[];
+  rects: { rect: Rect; colour: string; order: number }[];
   /** Straight lines that were stroked. */
-  lines: { from: Point; to: Point; colour: string }[];
+  lines: { from: Point; to: Point; colour: string; order: number }[];
   dashes: number;
 }
 
@@ -37,6 +41,11 @@ export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
   let path: Rect[] = [];
   let lines: { from: Point; to: Point }[] = [];
   let at: Point = { x: 0, y: 0 };
+  let order = 0;
+  const next = () => {
+    order += 1;
+    return order;
+  };
   const count = (map: Map<string, number>, key: string) => map.set(key, (map.get(key) ?? 0) + 1);
   const state = { font: "", fillStyle: "", strokeStyle: "", textAlign: "left", globalAlpha: 1, lineWidth: 1 };
   const size = () => Number(/(\d+)px/.exec(state.font)?.[1] ?? 11);
@@ -57,11 +66,11 @@ export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
     roundRect: (x: number, y: number, w: number, h: number) => path.push({ x, y, w, h }),
     fill: () => {
       count(drawn.fills, state.fillStyle);
-      for (const rect of path) drawn.rects.push({ rect, colour: state.fillStyle });
+      for (const rect of path) drawn.rects.push({ rect, colour: state.fillStyle, order: next() });
     },
     stroke: () => {
       count(drawn.strokes, state.strokeStyle);
-      for (const line of lines) drawn.lines.push({ ...line, colour: state.strokeStyle });
+      for (const line of lines) drawn.lines.push({ ...line, colour: state.strokeStyle, order: next() });
     },
     setLineDash: (dash: number[]) => {
       if (dash.length > 0) drawn.dashes += 1;
@@ -69,7 +78,15 @@ export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
     fillText: (text: string, x: number, y: number) => {
       const w = text.length * size() * 0.56;
       const left = { right: x - w, center: x - w / 2 }[state.textAlign] ?? x;
-      drawn.texts.push({ text, x: left, y: y - size() / 2, w, h: size(), colour: state.fillStyle });
+      drawn.texts.push({
+        text,
+        x: left,
+        y: y - size() / 2,
+        w,
+        h: size(),
+        colour: state.fillStyle,
+        order: next(),
+      });
     },
   };
   const ctx = new Proxy(state as unknown as CanvasRenderingContext2D, {
@@ -89,7 +106,8 @@ export function drawGraph(
 ): Drawn & { view: View; layout: Layout; level: Level; told: Told } {
   const layout = new Layout(graph);
   layout.update({ nodes: true, details: new Set(graph.nodes.keys()) }, 0);
-  const picture = makePicture(graph);
+  const rates = new Rates(() => Promise.resolve({ nodes: {} }));
+  const picture = makePicture(graph, makeOverlay("problems", graph, rates));
   adjust(picture, layout);
   const { ctx, drawn } = record();
   const view: View = { ...SIZE, ratio: 1, k: 1, x: 0, y: 0 };

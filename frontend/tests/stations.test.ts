@@ -128,9 +128,7 @@ test("a few words are the route, the port or the rule; else the sentence", () =>
   expect(words({ evidence: { route: "10.244.2.0/24 via 172.30.0.12 dev eth0 src 10.1.1.1" } })).toBe(
     "10.244.2.0/24 via 172.30.0.12 dev eth0",
   );
-  expect(words({ kind: "bridge", decision: "forward", evidence: { port: "veth1" } })).toBe(
-    "port veth1",
-  );
+  expect(words({ kind: "bridge", decision: "forward", evidence: { port: "veth1" } })).toBe("port veth1");
   expect(words({ kind: "netfilter", decision: "drop", evidence: { rule: "tcp dport 80 drop" } })).toBe(
     "tcp dport 80 drop: drop",
   );

@@ -74,16 +74,20 @@ class SubnetObject(Object, frozen=True, gc=False):
 
 
 class KubeNodeObject(Object, frozen=True, gc=False):
-    """A Node as the API says it is: `ready` is None where it doesn't say, `pods` counts those on it."""
+    """A Node as the API says it is: `ready` is None where it doesn't say, `pods` counts those on it.
+
+    `labels` are those that nodes can have in common, a bounded number of them.
+    """
 
     ready: bool | None
     unschedulable: bool
     zone: str
     pods: int
+    labels: Mapping[str, str] = {}
 
 
 class NodeObject(Object, frozen=True, gc=False):
-    """A node, as every page is told of it. `pods` counts its pods.
+    """A node, as every page is told of it. `pods` counts its pods, `namespace` is the one that most of them are in.
 
     `subnets` are those of the devices that its own addresses are on, by the devices' names; one a device.
 
@@ -110,6 +114,7 @@ class NodeObject(Object, frozen=True, gc=False):
     leaves_in_s: int | None = None
     subnets: tuple[SubnetObject, ...] = ()
     kube: KubeNodeObject | None = None
+    namespace: str | None = None
 
 
 class ClusterObject(Object, frozen=True, gc=False):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -51,7 +52,14 @@ def node_object(part: NodePart, live: Live, problems: Sequence[Mapping[str, Any]
         leaves_in_s=live.leaves_in_s,
         subnets=part.subnets,
         kube=part.kube,
+        namespace=_main_namespace(part.pods.values()),
     )
+
+
+def _main_namespace(pods: Iterable[str]) -> str | None:
+    """The namespace that most of these pods (`namespace/name`) are in, of several the first; None without any."""
+    counts = Counter(pod.partition("/")[0] for pod in pods)
+    return min(counts, key=lambda name: (-counts[name], name)) if counts else None
 
 
 def cluster_object(name: str, state: NodeState | None, live: Live) -> ClusterObject:

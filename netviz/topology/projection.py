@@ -8,6 +8,7 @@ what isn't the same object any more. What only a page that watches the node need
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -24,6 +25,10 @@ from netviz.core.state.section import EMPTY
 from netviz.topology.graph import KubeNodeObject, SubnetObject
 from netviz.topology.objects import addr_order, cidr
 from netviz.topology.suspects import changed_netns, suspect_links
+
+# Labels that each node has for itself.
+OWN_LABELS = frozenset(("kubernetes.io/hostname",))
+MAX_LABELS = 16
 
 
 class Uplinks(msgspec.Struct, frozen=True, gc=False):
@@ -99,7 +104,9 @@ def _kube(state: NodeState) -> KubeNodeObject | None:
     if node is None:
         return None
     ready = condition(node.conditions, "Ready")
-    return KubeNodeObject(ready, node.unschedulable, zone_of(node), len(state.objects.kube_pods))
+    labels = {name: node.labels[name] for name in sorted(node.labels) if name not in OWN_LABELS}
+    shown = dict(islice(labels.items(), MAX_LABELS))
+    return KubeNodeObject(ready, node.unschedulable, zone_of(node), len(state.objects.kube_pods), shown)
 
 
 def _set(mapping: dict[Any, Any], key: Any, value: Any) -> None:

@@ -297,7 +297,9 @@ def _blamed(board: Board) -> dict[Place, list[dict[str, Any]]]:
     """The problems that stand, by the node, the namespace and the device where they have their cause."""
     found: dict[Place, list[dict[str, Any]]] = {}
     for one in board.now():
-        devices = [(at["key"], at["dev"]) for at in (one["where"], *one["also_at"]) if at["key"] and at["dev"]]
+        devices = [
+            (at["key"], at["dev"]) for at in (one["where"], *one["also_at"]) if at["key"] and at["dev"]
+        ]
         for place in (*places_of(one), *dict.fromkeys(devices)):
             found.setdefault(place, []).append(one)
     return found

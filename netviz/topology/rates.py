@@ -16,6 +16,7 @@ import msgspec
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import LinkCounters
 from netviz.core.state.delta import NodeDelta
+from netviz.core.state.node import NodeState
 from netviz.ingest.live_store import get_store
 from netviz.ingest.looks import LOOK_S, keep_in_sight
 from netviz.ingest.store import Store
@@ -58,10 +59,26 @@ _Readings = Mapping[LinkKey, _Moved]
 class _Watched:
     """The readings of one node since somebody asks about it. `since_s` and readings' times are the server's."""
 
-    def __init__(self, now_s: float) -> None:
-        self.since_s = now_s
+    def __init__(self, state: NodeState | None, now_s: float) -> None:
         self.until_s = now_s + LOOK_S
+        self.begin(state, now_s)
+
+    def begin(self, state: NodeState | None, now_s: float) -> None:
+        """Begin anew, from a state that was read at an unknown time."""
+        self.state = state
+        self.since_s = now_s
         self.readings: dict[LinkKey, _Moved] = {}
+
+    def take(self, delta: NodeDelta, now_s: float) -> None:
+        """Take in what was read now."""
+        for ns in delta.netns:
+            if ns.counters is None:
+                continue
+            for one in ns.counters.put:
+                key = LinkKey(ns.key, one.ifindex)
+                self.readings[key] = (*self.readings.get(key, ())[-1:], (now_s, one))
+            for index in ns.counters.drop:
+                self.readings.pop(LinkKey(ns.key, index), None)
 
 
 class Rates:
@@ -80,7 +97,9 @@ class Rates:
         with self._lock:
             self._nodes = {name: one for name, one in self._nodes.items() if one.until_s > now_s}
             for name in names:
-                self._nodes.setdefault(name, _Watched(now_s)).until_s = now_s + LOOK_S
+                if name not in self._nodes:
+                    self._nodes[name] = _Watched(self.store.state(name), now_s)
+                self._nodes[name].until_s = now_s + LOOK_S
             watched = {name: (self._nodes[name].since_s, dict(self._nodes[name].readings)) for name in names}
         keep_in_sight(names)
         found = ((name, self._node(name, *one, now_s)) for name, one in watched.items())
@@ -90,18 +109,18 @@ class Rates:
         """Take the readings in that a node's collector tells of."""
         if node not in self._nodes:
             return
-        now_s = self._clock()
+        now_s, state = self._clock(), self.store.state(node)
         with self._lock:
             watched = self._nodes.get(node)
-            if watched is not None and (delta is None or watched.until_s <= now_s):
+            if watched is None:
+                return
+            if watched.until_s <= now_s:
                 del self._nodes[node]
-            elif watched is not None and delta is not None:
-                for ns in delta.netns:
-                    for one in ns.counters.put if ns.counters is not None else ():
-                        key = LinkKey(ns.key, one.ifindex)
-                        watched.readings[key] = (*watched.readings.get(key, ())[-1:], (now_s, one))
-                    for index in ns.counters.drop if ns.counters is not None else ():
-                        watched.readings.pop(LinkKey(ns.key, index), None)
+            elif delta is not None:
+                watched.take(delta, now_s)
+                watched.state = state
+            elif state is not watched.state:
+                watched.begin(state, now_s)
 
     def _node(self, name: str, since_s: float, readings: _Readings, now_s: float) -> NodeRates | None:
         state, revision = self.store.state(name), self.store.node_revision(name)
@@ -156,4 +175,3 @@ def get_rates() -> Rates:
         if _rates is None or _rates.store is not store:
             _rates = Rates(store)
         return _rates
-

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.kubernetes import KubeNode
 from netviz.core.model.l3 import RT_SCOPE_LINK, Addr, Nexthop, Route
 from netviz.core.model.link import IFF_LOOPBACK, IFF_LOWER_UP, IFF_UP, BridgePort, Link, VxlanInfo
 from netviz.core.model.netns import Gap, Holder, Netns, Pod
@@ -264,3 +265,17 @@ def test_a_node_that_only_the_inventory_knows_is_shown_unconnected() -> None:
     graph = project(ClusterState(), {"ghost": Live()})
     assert graph.nodes["ghost"].connected is False
     assert graph.nodes["ghost"].complete is False
+
+
+def test_a_node_says_its_labels_and_where_most_of_its_pods_are() -> None:
+    state = pod_network(pods=3)
+    labels = {"kubernetes.io/hostname": "a", "topology.kubernetes.io/zone": "z1"}
+    labels |= {f"label-{number:02}": "x" for number in range(30)}
+    objects = msgspec.structs.replace(state.objects, kube_nodes={"a": KubeNode("a", labels=labels)})
+    graph = project(ClusterState({"a": msgspec.structs.replace(state, objects=objects)}), {})
+    node = graph.nodes["a"]
+    assert node.namespace == "default"
+    assert node.kube is not None
+    assert (node.kube.zone, len(node.kube.labels)) == ("z1", 16)
+    assert "kubernetes.io/hostname" not in node.kube.labels
+    assert project(ClusterState({"a": pod_network(pods=0)}), {}).nodes["a"].namespace is None

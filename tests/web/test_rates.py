@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 from django.test import Client
 
@@ -11,7 +12,9 @@ from netviz.core.model.ids import NetnsKey
 from netviz.core.model.link import LinkCounters
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta
 from netviz.core.state.node import SectionStatus
+from netviz.core.wire.messages import AgentStatus
 from netviz.ingest.memory_store import MemoryStore
+from netviz.ingest.store import CollectorReport
 from netviz.topology.rates import LinkRate, Rate, Rates
 from tests.web.states import change, pod_network, show
 
@@ -48,7 +51,7 @@ def read(store: MemoryStore, *counters: LinkCounters) -> None:
 
 
 def eth0(rates: Rates) -> LinkRate:
-    return rates.of(["a"])["a"].links["a:4:1:0/2"]
+    return rates.of(["a"])["a"].links["a:4:1:0:2"]
 
 
 def test_two_readings_give_a_rate_and_one_gives_none(store: MemoryStore, rates: Rates, clock: Clock) -> None:
@@ -94,6 +97,23 @@ def test_nothing_is_known_of_a_node_whose_collector_is_away_or_whose_counters_be
     assert rates.of(["nobody"]) == {}
 
 
+def test_a_collectors_report_ends_nothing_and_a_new_snapshot_all(
+    store: MemoryStore, rates: Rates, clock: Clock
+) -> None:
+    eth0(rates)
+    for value in (5_000, 9_000):
+        clock.now_s += 10
+        store.report("a", CollectorReport("0.1.0", AgentStatus()), clock.now_s)
+        read(store, LinkCounters(2, rx_bytes=value))
+    store.set_connected("a", True, 3.0)
+    assert eth0(rates).rate == Rate(400)
+    state = store.state("a")
+    assert state is not None
+    show(store, msgspec.structs.replace(state, kernel="6.19"))
+    read(store, LinkCounters(2, rx_bytes=90_000))
+    assert eth0(rates).rate is None, "when the snapshot was read isn't known"
+
+
 def test_what_nobody_asks_about_costs_nothing(store: MemoryStore, rates: Rates, clock: Clock) -> None:
     rates.of(["a"])
     assert set(rates._nodes) == {"a"}
@@ -111,6 +131,6 @@ def test_the_api_answers_for_the_nodes_that_are_named(
     client = Client(headers={"Authorization": f"Bearer {token('viewer')}"})
     body = client.get("/api/rates?nodes=a,b").json()
     expected = {"rate": None, "dropped": 3, "errors": 0}
-    assert body == {"nodes": {"a": {"every_s": 0.0, "links": {"a:4:1:0/2": expected}}}}
+    assert body == {"nodes": {"a": {"every_s": 0.0, "links": {"a:4:1:0:2": expected}}}}
     for query in ("", "?nodes=", "?nodes=" + ",".join(f"n{number}" for number in range(201))):
         assert client.get(f"/api/rates{query}").status_code == 400

@@ -53,7 +53,15 @@ export interface NodeObj {
   /** The subnets that the node's own devices are on, one a device. */
   subnets: { dev: string; subnet: string }[];
   /** As the Kubernetes API says it is; null where none speaks of it. */
-  kube: { ready: boolean | null; unschedulable: boolean; zone: string; pods: number } | null;
+  kube: {
+    ready: boolean | null;
+    unschedulable: boolean;
+    zone: string;
+    pods: number;
+    labels: Record<string, string>;
+  } | null;
+  /** The namespace that most of its pods are in. */
+  namespace: string | null;
 }
 
 /** What is known of a cluster's Kubernetes API, by its watcher. */

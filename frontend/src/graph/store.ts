@@ -241,9 +241,11 @@ function placesOf(problem: ProblemObj): string[] {
   return [...new Set(places)].filter((place) => place !== "");
 }
 
-/** What of a node decides where its links are drawn. */
+/** What of a node decides where it and its links are drawn. */
 function shapeOfNode(node: NodeObj): string {
-  return `${node.addrs.join()}|${node.subnets.map(({ dev, subnet }) => `${dev} ${subnet}`).join()}`;
+  const { kube } = node;
+  const labels = kube ? JSON.stringify([kube.zone, kube.labels]) : "";
+  return `${node.addrs.join()}|${node.subnets.map(({ dev, subnet }) => `${dev} ${subnet}`).join()}|${labels}`;
 }
 
 /** What of a node's routes decides where its links are drawn. */

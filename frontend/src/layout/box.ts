@@ -6,7 +6,17 @@ import type { Graph } from "../graph/store.js";
 import { naturalCompare } from "./natural.js";
 import type { GroupKind } from "./scene.js";
 
-export const TUNNELS = new Set(["vxlan", "geneve", "gre", "gretap", "ip6gre", "ipip", "sit", "wireguard", "tun"]);
+export const TUNNELS = new Set([
+  "vxlan",
+  "geneve",
+  "gre",
+  "gretap",
+  "ip6gre",
+  "ipip",
+  "sit",
+  "wireguard",
+  "tun",
+]);
 const QUIET = new Set(["dummy", "ifb", "nlmon"]);
 
 export interface Attached {

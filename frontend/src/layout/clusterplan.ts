@@ -4,7 +4,7 @@
 // is below it, and is continued by another block at the bottom where something is.
 
 import type { NodeObj } from "../graph/model.js";
-import { type Grouping, groupOf, groupTitle } from "./groups.js";
+import { type Grouping, groupOf, groupTitle, isSettled } from "./groups.js";
 import * as m from "./metrics.js";
 import { naturalCompare } from "./natural.js";
 import type { Block, Cell, Rect } from "./scene.js";
@@ -39,7 +39,7 @@ export class ClusterPlan {
       const cell = this.cells.get(node.name);
       // A node whose group isn't known yet stays where it is: its state may be on its way.
       const key = groupOf(node, this.by);
-      if (!cell || (cell.block.key !== key && key !== "")) newcomers.push(node);
+      if (!cell || (cell.block.key !== key && key !== "" && !isSettled(this.by))) newcomers.push(node);
     }
     if (newcomers.length === 0) return;
     if (newcomers.length === nodes.size) {

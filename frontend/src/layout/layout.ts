@@ -4,13 +4,15 @@
 
 import type { Graph } from "../graph/store.js";
 import { ClusterPlan } from "./clusterplan.js";
-import { GROUPINGS, type Grouping, groupOf } from "./groups.js";
+import { type Grouping, usefulGroupings } from "./groups.js";
 import { type Lanes, lanesOf } from "./lanes.js";
 import { NodePlan } from "./nodeplan.js";
 import { EMPTY_SCENE, type NodeBox, type Scene } from "./scene.js";
 
 export class Layout {
   scene: Scene = EMPTY_SCENE;
+  /** The groupings that make a difference. */
+  useful: Grouping[] = [];
   private plan: ClusterPlan;
   private readonly nodes = new Map<string, NodePlan>();
   private readonly boxes = new Map<string, NodeBox>();
@@ -38,6 +40,7 @@ export class Layout {
     const { graph } = this;
     if (changed.nodes || !this.lanes) {
       this.plan.update(graph.nodes);
+      this.useful = usefulGroupings(graph.nodes.values());
       this.lanes = lanesOf(graph);
       for (const name of [...this.nodes.keys()]) if (!graph.nodes.has(name)) this.forget(name);
     }
@@ -72,16 +75,6 @@ export class Layout {
     this.nodes.delete(name);
     this.boxes.delete(name);
   }
-}
-
-/** The groupings that put these nodes into more than one group, and not each by itself. */
-export function usefulGroupings(graph: Graph): Grouping[] {
-  const nodes = [...graph.nodes.values()];
-  return GROUPINGS.filter((by) => {
-    if (by === "none") return true;
-    const groups = new Set(nodes.map((node) => groupOf(node, by))).size;
-    return groups > 1 && groups < nodes.length;
-  });
 }
 
 /** Layout of a graph as it is, with places as a page gives them that opens now. */

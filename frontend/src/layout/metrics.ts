@@ -21,8 +21,8 @@ export const TRUNK_OF_BLOCK = 52;
 export const TITLE_OVERLAP = RAILS_H - GAP_X - 60;
 
 /** The lines above a row of cells: the first one nearest to them, then up. The overlay's are above the underlay's. */
-export const RAIL_RISE = 40;
-export const LANE_STEP = 22;
+export const RAIL_RISE = 52;
+export const LANE_STEP = 20;
 export const MAX_LANES = 3;
 
 /** Inside a cell, from its top left corner. */

@@ -28,6 +28,8 @@ export interface StageLayout {
   outside: (column: number) => Rect;
   /** Room for a sentence a direction, or for one at all. */
   sentences: 0 | 1 | 2;
+  /** Whether a row has room for two lines of text. */
+  isTall: boolean;
 }
 
 const GAP = 40;
@@ -36,6 +38,7 @@ const HEAD = 36;
 const FOOT = 6;
 const LEAST_ROW = 26;
 const MOST_ROW = 52;
+const TALL_ROW = 31;
 /** Columns narrower than this have no sentences. */
 const TALKING = 330;
 const LEAST_COLUMN = 240;
@@ -84,7 +87,7 @@ export function layoutStage(columns: Column[], width: number, height: number): S
     x: left + column * (w + GAP) + (column === 0 ? 0 : 80),
     y: bottom + 22,
     w: Math.min(300, w - 80),
-    h: 48,
+    h: 56,
   });
   return {
     width: Math.max(width, total + 2 * PAD),
@@ -93,6 +96,7 @@ export function layoutStage(columns: Column[], width: number, height: number): S
     underlay: { forward: bottom + 62, reply: bottom + 38 },
     outside,
     sentences: w < TALKING ? 0 : rowH >= 40 ? 2 : 1,
+    isTall: rowH >= TALL_ROW,
   };
 }
 

@@ -1,16 +1,22 @@
 // Above the map: by what nodes are put together, what is in sight, and what the marks mean at the level shown.
 
-import { GROUPINGS, type Grouping } from "../layout/groups.js";
+import { type Grouping, groupingName, isGrouping } from "../layout/groups.js";
+import { OVERLAY_NAMES } from "../overlays/all.js";
+import { OVERLAYS, type Overlay, type OverlayId } from "../overlays/overlay.js";
+import type { MapLook } from "../look.js";
 import { h, s, setText } from "../ui/dom.js";
 import { isAtLeast } from "./level.js";
 import type { Sight } from "./mapview.js";
 
-const WORDS: Record<Grouping, string> = { subnet: "Subnet", name: "Name", none: "None" };
-
 export class MapBar {
   readonly element: HTMLElement;
-  private readonly group = h("div", { class: "segments", role: "group", "aria-label": "Group nodes by" });
-  private readonly grouping = h("div", { class: "grouping", hidden: true }, h("span", {}, "Group by"));
+  private readonly group = h("select", { "data-testid": "grouping" });
+  private readonly grouping = h(
+    "label",
+    { class: "grouping", hidden: true },
+    h("span", {}, "Groups"),
+    this.group,
+  );
   private readonly sight = h("span", { class: "sight", "data-testid": "in-sight" });
   private readonly legend = h("div", { class: "legend", "data-testid": "legend" });
   private readonly back = h(
@@ -20,17 +26,23 @@ export class MapBar {
     h("kbd", {}, "M"),
   );
   private onBack: () => void = () => {};
+  private readonly overlay = h("select", { "data-testid": "overlay" });
   private shownGroups = "";
   private shownLegend = "";
 
-  constructor(private readonly onGroup: (by: Grouping) => void) {
-    this.grouping.append(this.group);
+  constructor(onLook: (part: Partial<MapLook>) => void) {
+    this.group.addEventListener("change", () => {
+      if (isGrouping(this.group.value)) onLook({ group: this.group.value });
+    });
+    this.overlay.append(...OVERLAYS.map((id) => h("option", { value: id }, OVERLAY_NAMES[id])));
+    this.overlay.addEventListener("change", () => onLook({ colour: this.overlay.value as OverlayId }));
     this.back.addEventListener("click", () => this.onBack());
     this.element = h(
       "div",
       { class: "mapbar" },
       this.back,
       this.grouping,
+      h("label", { class: "grouping" }, h("span", {}, "Colours"), this.overlay),
       this.sight,
       h("span", { class: "spring" }),
       this.legend,
@@ -42,19 +54,10 @@ export class MapBar {
     const key = `${useful.join()} ${current}`;
     if (key === this.shownGroups) return;
     this.shownGroups = key;
-    const offered = GROUPINGS.filter((by) => useful.includes(by) || by === current);
+    const offered = useful.includes(current) ? useful : [current, ...useful];
     this.grouping.hidden = useful.length < 2;
-    this.group.replaceChildren(
-      ...offered.map((by) => {
-        const button = h(
-          "button",
-          { type: "button", "aria-pressed": String(by === current), "data-group": by },
-          WORDS[by],
-        );
-        button.addEventListener("click", () => this.onGroup(by));
-        return button;
-      }),
-    );
+    this.group.replaceChildren(...offered.map((by) => h("option", { value: by }, groupingName(by))));
+    this.group.value = current;
   }
 
   /** While the whole map is shown in a trace: the way back to its stage. */
@@ -63,49 +66,59 @@ export class MapBar {
     this.onBack = onBack ?? (() => {});
   }
 
-  show(sight: Sight, nodes: number): void {
+  /** What is in sight, and what the colours say of it. */
+  show(sight: Sight, nodes: number, overlay: Overlay): void {
     const number = (value: number) => value.toLocaleString("en");
     const all = sight.count >= nodes;
     const seen = nodes === 0 || all ? "" : `${number(sight.count)} of ${number(nodes)} nodes in view`;
     const titles = sight.leftOut && `titles are short for ${sight.leftOut}`;
     setText(this.sight, [titles, seen].filter(Boolean).join(" · "));
-    const near = isAtLeast(sight.level, "pods") ? "near" : "far";
-    if (near === this.shownLegend) return;
-    this.shownLegend = near;
-    this.legend.replaceChildren(...(near === "near" ? NEAR : FAR).map(([mark, word]) => entry(mark, word)));
+    const isNear = isAtLeast(sight.level, "pods");
+    const gap = overlay.gap();
+    const key = `${overlay.id} ${isNear} ${gap}`;
+    if (key === this.shownLegend) return;
+    this.shownLegend = key;
+    this.overlay.value = overlay.id;
+    const entries = overlay.id === "problems" && isNear ? NEAR : overlay.legend;
+    this.legend.replaceChildren(
+      ...entries.map(([mark, word]) => entry(mark, word)),
+      ...(isNear || overlay.id !== "problems" ? [] : [entry("free", "free place")]),
+      ...(gap ? [h("span", { class: "gap" }, gap)] : []),
+    );
   }
 }
 
-const FAR: [string, string][] = [
-  ["ok", "no problem known"],
-  ["warning", "warning"],
-  ["error", "error"],
-  ["away", "no data"],
-  ["free", "free place"],
-];
 const NEAR: [string, string][] = [
   ["bridge", "bridge, ports"],
   ["veth", "veth"],
   ["nic", "NIC"],
   ["tunnel", "tunnel"],
   ["down", "down"],
-  ["warning", "warning"],
-  ["error", "error"],
+  ["warn", "warning"],
+  ["bad", "error"],
 ];
 
+const filled = (name: string) => (svg: SVGElement) =>
+  svg.append(s("rect", { x: 6, y: 1, width: 10, height: 10, rx: 1.5, class: name }));
+
 const SHAPES: Record<string, (svg: SVGElement) => void> = {
-  ok: (svg) => svg.append(s("rect", { x: 6, y: 1, width: 10, height: 10, rx: 1.5, class: "tile" })),
-  warning: (svg) =>
+  ok: filled("tile"),
+  none: filled("soft"),
+  r1: filled("ramp1"),
+  r2: filled("ramp2"),
+  r3: filled("ramp3"),
+  r4: filled("ramp4"),
+  warn: (svg) =>
     svg.append(
       s("rect", { x: 6, y: 1, width: 10, height: 10, rx: 1.5, class: "warn" }),
       s("path", { d: "M8 9l6-6", class: "on-warn" }),
     ),
-  error: (svg) =>
+  bad: (svg) =>
     svg.append(
       s("rect", { x: 6, y: 1, width: 10, height: 10, rx: 1.5, class: "bad" }),
       s("path", { d: "M9 4l4 4M13 4l-4 4", class: "on-bad" }),
     ),
-  away: (svg) => svg.append(s("rect", { x: 6.5, y: 1.5, width: 9, height: 9, rx: 1.5, class: "away" })),
+  unknown: (svg) => svg.append(s("rect", { x: 6.5, y: 1.5, width: 9, height: 9, rx: 1.5, class: "away" })),
   free: (svg) => svg.append(s("circle", { cx: 11, cy: 6, r: 1, class: "dot" })),
   bridge: (svg) =>
     svg.append(

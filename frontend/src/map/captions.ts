@@ -57,10 +57,7 @@ function around({ at, r, width }: Captioned): Rect[] {
 
 function isInside(rect: Rect, { width, height }: { width: number; height: number }): boolean {
   return (
-    rect.x >= EDGE &&
-    rect.y >= EDGE &&
-    rect.x + rect.w <= width - EDGE &&
-    rect.y + rect.h <= height - EDGE
+    rect.x >= EDGE && rect.y >= EDGE && rect.x + rect.w <= width - EDGE && rect.y + rect.h <= height - EDGE
   );
 }
 

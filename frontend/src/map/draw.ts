@@ -14,6 +14,7 @@ import { Labels } from "./labels.js";
 import type { Level } from "./level.js";
 import { grow, isNear, isSeen, onScreen, type Pen, roundRect, type View } from "./pen.js";
 import type { Picture } from "./picture.js";
+import { forgetFont } from "./text.js";
 import type { Theme } from "./theme.js";
 
 /** What the rest of the page tells of what was drawn. */
@@ -30,6 +31,7 @@ export function drawScene(
   picture: Picture,
   theme: Theme,
 ): Drawn {
+  forgetFont();
   ctx.setTransform(view.ratio, 0, 0, view.ratio, 0, 0);
   ctx.fillStyle = theme["map-bg"];
   ctx.fillRect(0, 0, view.width, view.height);

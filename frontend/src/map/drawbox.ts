@@ -3,8 +3,9 @@
 
 import * as m from "../layout/metrics.js";
 import type { Cell, Device, Group, NodeBox, Point } from "../layout/scene.js";
-import { drawFrame, nicSquare, podsText, tunnelRing } from "./drawcard.js";
-import { drawGhost, drawPod, drawSmallPod } from "./drawpod.js";
+import { type Tone, worst } from "../overlays/overlay.js";
+import { drawFrame, nicSquare, podsText, shadeOfNode, tunnelRing } from "./drawcard.js";
+import { drawGhost, drawPods } from "./drawpod.js";
 import { badge } from "./marks.js";
 import {
   BODY_PX,
@@ -19,8 +20,9 @@ import {
   stroke,
   write,
 } from "./pen.js";
-import { isLinkBad, linkFault, stateOf, stateText } from "./picture.js";
+import { linkFault, shadeOf } from "./picture.js";
 import { firstThatFits, fitText, textWidth } from "./text.js";
+import { fillOf, lineOf, markOf, textOf } from "./tones.js";
 
 export function drawBox(pen: Pen, cell: Cell, box: NodeBox): void {
   drawFrame(pen, cell.name, onScreen(pen.view, cell), 8);
@@ -126,12 +128,13 @@ function drawHeader(pen: Pen, cell: Cell, box: NodeBox): void {
   const { ctx, view, theme, picture } = pen;
   const k = view.k;
   const node = picture.node(cell.name);
-  const state = stateOf(node);
+  const shade = shadeOfNode(pen, cell.name);
+  const mark = markOf(shade);
   const [start, end] = at(pen, cell, [
     { x: m.TRUNK_X + 20, y: m.HEAD_Y },
     { x: m.CELL_W - 18, y: m.HEAD_Y },
   ]) as [Point, Point];
-  const word = stateText(node, picture.problemsAt(cell.name).count);
+  const word = shade.label;
   const pods = podsText(node?.pods ?? 0);
   // A tunnel's wire crosses the header: on its right only what there is room for.
   const border = box.tunnels[0] ? at(pen, cell, [{ x: box.tunnels.at(-1)?.x ?? 0, y: 0 }])[0]?.x : undefined;
@@ -142,17 +145,16 @@ function drawHeader(pen: Pen, cell: Cell, box: NodeBox): void {
   const noteWidth = textWidth(ctx, note);
   const room = (border ?? end.x - noteWidth) - 10 - start.x;
   setFont(pen, BODY_PX, 600);
-  const name = fitText(ctx, cell.name, room - (state === "ok" ? 0 : 20), 2);
+  const name = fitText(ctx, cell.name, room - (mark === "ok" ? 0 : 20), 2);
   write(pen, name, start.x, start.y, theme.text);
   const nameWidth = textWidth(ctx, name);
   let x = start.x + nameWidth + 8;
-  if (state !== "ok") {
-    badge(pen, x + 7, start.y, state);
+  if (mark !== "ok") {
+    badge(pen, x + 7, start.y, mark);
     x += 20;
-    setFont(pen, SMALL_PX, 600);
-    if (x + textWidth(ctx, word) < start.x + room)
-      write(pen, word, x, start.y + 1, state === "error" ? theme.bad : theme.warn);
   }
+  setFont(pen, SMALL_PX, mark === "ok" ? 400 : 600);
+  if (x + textWidth(ctx, word) < start.x + room) write(pen, word, x, start.y + 1, textOf(theme, shade.tone));
   if (m.HEAD_Y * k < 17) return;
   const y = start.y + Math.max(15, 26 * k);
   const second = node?.pod_cidrs.length ? `pods ${node.pod_cidrs.join(", ")}` : (node?.kernel ?? "");
@@ -220,16 +222,16 @@ function drawGroup(pen: Pen, cell: Cell, group: Group): void {
       { x: x1, y },
     ]);
     const isBridge = group.kind === "bridge";
-    const colour = fault ? theme.bad : isBridge ? theme.text : theme["line-strong"];
+    const { tone } = shadeOf(picture, group.link);
+    const plain = isBridge ? theme.text : theme["line-strong"];
+    const isMarked = fault !== null || tone === "bad" || tone === "warn";
+    const colour = isMarked ? lineOf(theme, fault ? "bad" : tone).colour : plain;
     const isThick = group.link !== null && isPicked(pen, group.link);
     stroke(pen, colour, isThick ? 4 : isBridge ? 2 : 1.5, [points], fault ? [5, 3] : []);
   }
   drawGroupName(pen, cell, group, fault);
   drawPodWires(pen, cell, group);
-  for (const tile of group.tiles) {
-    if (tile.isSmall) drawSmallPod(pen, cell, tile);
-    else drawPod(pen, cell, tile);
-  }
+  drawPods(pen, cell, group.tiles);
 }
 
 function drawGroupName(pen: Pen, cell: Cell, group: Group, fault: string | null): void {
@@ -255,12 +257,17 @@ function drawGroupName(pen: Pen, cell: Cell, group: Group, fault: string | null)
   write(pen, name, start.x, y, fault ? theme.bad : theme.text);
   if (!link || group.kind !== "bridge") return;
   setFont(pen, SMALL_PX);
-  const mtu = `MTU ${link.mtu}`;
+  const said = picture.overlay.link(link).label;
+  const mtu = said || `MTU ${link.mtu}`;
   const mtuWidth = textWidth(ctx, mtu);
   const room = end.x - start.x - width - 8;
   const addr = firstThatFits(ctx, [link.addrs.join(", "), link.addrs[0] ?? ""], room);
   write(pen, addr, start.x + width + 8, y, theme.muted);
-  const facts = firstThatFits(ctx, [`${link.mac}  ${mtu}`, mtu], room - textWidth(ctx, addr) - 16);
+  const facts = firstThatFits(
+    ctx,
+    said ? [said] : [`${link.mac}  ${mtu}`, mtu],
+    room - textWidth(ctx, addr) - 16,
+  );
   const shown = isNear(pen, "links")
     ? facts
     : facts && mtuWidth <= room - textWidth(ctx, addr) - 16
@@ -271,32 +278,42 @@ function drawGroupName(pen: Pen, cell: Cell, group: Group, fault: string | null)
 
 function drawPodWires(pen: Pen, cell: Cell, group: Group): void {
   const { theme, picture, ctx } = pen;
-  const good: Point[][] = [];
-  const bad: Point[][] = [];
+  const byTone = new Map<Tone, Point[][]>();
   const picked: Point[][] = [];
-  const ports: { point: Point; isBad: boolean }[] = [];
+  const ports = new Map<Tone, Point[]>();
   for (const tile of group.tiles) {
     if (tile.wire.length < 2) continue;
     const points = at(pen, cell, tile.wire);
     const host = tile.hostLink ? picture.link(tile.hostLink) : undefined;
-    const fault = linkFault(host) ?? linkFault(tile.podLink ? picture.link(tile.podLink) : undefined);
-    (fault ? bad : good).push(points);
+    const inside = tile.podLink ? picture.link(tile.podLink) : undefined;
+    const fault = linkFault(host) ?? linkFault(inside);
+    const tone = fault
+      ? "bad"
+      : worst([shadeOf(picture, tile.hostLink), shadeOf(picture, tile.podLink)]).tone;
+    const alike = byTone.get(tone);
+    if (alike) alike.push(points);
+    else byTone.set(tone, [points]);
     if ((tile.hostLink && isPicked(pen, tile.hostLink)) || (tile.podLink && isPicked(pen, tile.podLink)))
       picked.push(points);
-    ports.push({ point: points[0] as Point, isBad: isLinkBad(picture, tile.hostLink) });
+    const port = shadeOf(picture, tile.hostLink).tone;
+    ports.set(port, [...(ports.get(port) ?? []), points[0] as Point]);
   }
   const apart = group.wireStep * pen.view.k;
-  stroke(pen, theme.wire, Math.min(1.25, apart * 0.5), good);
-  stroke(pen, theme.bad, 1.5, bad, [4, 3]);
+  for (const [tone, lines] of byTone) {
+    const { colour, width, dash } = lineOf(theme, tone);
+    const isMarked = tone === "bad" || tone === "warn";
+    stroke(pen, colour, isMarked ? width : Math.min(width, apart * 0.5), lines, dash);
+  }
   stroke(pen, theme.text, 2.5, picked);
   const width = Math.max(1, Math.min(4, apart * 0.6));
   const height = Math.max(4, Math.min(8, 7 * pen.view.k + 2));
-  // Without a bridge a port is drawn only for what is wrong there.
-  for (const isBad of group.kind === "bridge" ? [false, true] : [true]) {
-    ctx.fillStyle = isBad ? theme["bad-fill"] : theme.text;
+  for (const [tone, points] of ports) {
+    const isMarked = tone === "bad" || tone === "warn";
+    // Without a bridge a port is drawn only for what is wrong there.
+    if (group.kind !== "bridge" && !isMarked) continue;
+    ctx.fillStyle = isMarked ? fillOf(theme, tone) : theme.text;
     ctx.beginPath();
-    for (const port of ports)
-      if (port.isBad === isBad) ctx.rect(port.point.x - width / 2, port.point.y - height / 2, width, height);
+    for (const point of points) ctx.rect(point.x - width / 2, point.y - height / 2, width, height);
     ctx.fill();
   }
 }
@@ -320,7 +337,7 @@ function drawEdge(pen: Pen, cell: Cell, box: NodeBox): void {
   const { ctx, view, theme, picture } = pen;
   for (const nic of box.nics) {
     const rect = inCell(view, cell, nic);
-    nicSquare(pen, rect, isLinkBad(picture, nic.link));
+    nicSquare(pen, rect, shadeOf(picture, nic.link).tone);
     if (isPicked(pen, nic.link)) {
       ctx.strokeStyle = theme.text;
       ctx.lineWidth = 2;
@@ -337,8 +354,7 @@ function drawEdge(pen: Pen, cell: Cell, box: NodeBox): void {
   }
   for (const tunnel of box.tunnels) {
     const rect = inCell(view, cell, tunnel);
-    const isBad = isLinkBad(picture, tunnel.link);
-    tunnelRing(pen, rect, isBad, isPicked(pen, tunnel.link));
+    tunnelRing(pen, rect, shadeOf(picture, tunnel.link).tone, isPicked(pen, tunnel.link));
     const isLast = tunnel === box.tunnels[0];
     drawEdgeName(
       pen,
@@ -367,10 +383,11 @@ function drawEdgeName(pen: Pen, key: string, x: number, edge: number, room: numb
   write(pen, shown, x, y, fault ? theme.bad : theme.text);
   setFont(pen, SMALL_PX);
   const more = isAlone ? 300 * pen.view.k : room;
-  const texts = [...link.addrs.map((_, i) => link.addrs.slice(0, link.addrs.length - i).join(", "))];
-  const addr = firstThatFits(ctx, texts, more - width - 6);
-  if (addr && labels.place([{ x: x + width + 6, y: y - 7, w: textWidth(ctx, addr), h: 14 }]))
-    write(pen, addr, x + width + 6, y, theme.muted);
+  const shade = pen.picture.overlay.link(link);
+  const addrs = link.addrs.map((_, i) => link.addrs.slice(0, link.addrs.length - i).join(", "));
+  const beside = firstThatFits(ctx, shade.label ? [shade.label] : addrs, more - width - 6);
+  if (beside && labels.place([{ x: x + width + 6, y: y - 7, w: textWidth(ctx, beside), h: 14 }]))
+    write(pen, beside, x + width + 6, y, textOf(theme, shade.tone));
   if (!isNear(pen, "links") || height <= 34) return;
   const facts = firstThatFits(ctx, [`${link.mac}  MTU ${link.mtu}`, `MTU ${link.mtu}`], more);
   const below = { x, y: y + 7, w: textWidth(ctx, facts), h: 14 };

@@ -3,24 +3,31 @@
 import { nicRect } from "../layout/nodeplan.js";
 import type { Cell, Rect, Scene } from "../layout/scene.js";
 import { tileOfCell } from "../layout/scene.js";
+import { type Shade, type Tone, UNKNOWN } from "../overlays/overlay.js";
 import { badge, hoverRing, selectionRing } from "./marks.js";
 import { BODY_PX, inCell, onScreen, type Pen, roundRect, SMALL_PX, setFont, write } from "./pen.js";
-import { isLinkBad, stateOf, stateText } from "./picture.js";
+import { shadeOf, stateOf } from "./picture.js";
 import { firstThatFits, fitText } from "./text.js";
+import { fillOf, isStep, markOf, textOf } from "./tones.js";
 
 /** From 64 pixels on: a tile with the name in it. */
 export function drawNameTile(pen: Pen, cell: Cell): void {
   const rect = onScreen(pen.view, tileOfCell(cell.block, cell.index));
   drawFrame(pen, cell.name, rect, 6);
   const node = pen.picture.node(cell.name);
-  const state = stateOf(node);
   const left = rect.x + 8;
   const room = rect.w - 16;
   setFont(pen, SMALL_PX, 600);
   write(pen, fitText(pen.ctx, cell.name, room), left, rect.y + 15, pen.theme.text);
   setFont(pen, SMALL_PX);
   write(pen, podsText(node?.pods ?? 0), left, rect.y + 31, pen.theme.muted);
-  badge(pen, rect.x + rect.w - 13, rect.y + rect.h - 13, state, 6);
+  badge(pen, rect.x + rect.w - 13, rect.y + rect.h - 13, markOf(shadeOfNode(pen, cell.name)), 6);
+}
+
+/** What the overlay says of a node. */
+export function shadeOfNode(pen: Pen, name: string): Shade {
+  const node = pen.picture.node(name);
+  return node ? pen.picture.overlay.node(node) : UNKNOWN;
 }
 
 export function drawCard(pen: Pen, scene: Scene, cell: Cell): void {
@@ -29,9 +36,10 @@ export function drawCard(pen: Pen, scene: Scene, cell: Cell): void {
   drawFrame(pen, cell.name, rect, 6);
   drawNics(pen, cell);
   for (const tunnel of scene.boxes.get(cell.name)?.tunnels ?? [])
-    tunnelRing(pen, inCell(view, cell, tunnel), isLinkBad(picture, tunnel.link), false);
+    tunnelRing(pen, inCell(view, cell, tunnel), shadeOf(picture, tunnel.link).tone, false);
   const node = picture.node(cell.name);
-  const state = stateOf(node);
+  const shade = shadeOfNode(pen, cell.name);
+  const mark = markOf(shade);
   const problems = picture.problemsAt(cell.name);
   const pad = rect.w < 170 ? 9 : 14;
   const left = rect.x + pad;
@@ -39,9 +47,9 @@ export function drawCard(pen: Pen, scene: Scene, cell: Cell): void {
   const isWide = rect.w >= 150;
   let y = rect.y + (isWide ? 22 : 18);
   setFont(pen, isWide ? BODY_PX : SMALL_PX, 600);
-  const nameRoom = room - (state === "ok" ? 0 : 20);
+  const nameRoom = room - (mark === "ok" ? 0 : 20);
   write(pen, fitText(ctx, cell.name, nameRoom), left, y, theme.text);
-  badge(pen, rect.x + rect.w - pad - 7, y, state);
+  badge(pen, rect.x + rect.w - pad - 7, y, mark);
   y += 18;
   setFont(pen, SMALL_PX);
   write(pen, podsText(node?.pods ?? 0), left, y, theme.muted);
@@ -50,18 +58,19 @@ export function drawCard(pen: Pen, scene: Scene, cell: Cell): void {
     y += 16;
     write(pen, firstThatFits(ctx, [fact], room), left, y, theme.muted);
   }
-  const word = stateText(node, problems.count);
+  const word = shade.label;
   if (word && rect.h >= 110) {
     setFont(pen, SMALL_PX, 600);
-    write(pen, firstThatFits(ctx, [word], room), left, rect.y + rect.h - 14, toneOf(pen, state));
+    write(pen, firstThatFits(ctx, [word], room), left, rect.y + rect.h - 14, textOf(pen.theme, shade.tone));
   }
   const bottom = rect.y + rect.h - (word && rect.h >= 110 ? 26 : 10);
-  drawPodCells(pen, { x: left, y: y + 12, w: room, h: bottom - y - 12 }, node?.pods ?? 0, problems.pods, state);
-}
-
-function toneOf(pen: Pen, state: string): string {
-  if (state === "error") return pen.theme.bad;
-  return state === "ok" ? pen.theme.muted : pen.theme.warn;
+  drawPodCells(
+    pen,
+    { x: left, y: y + 12, w: room, h: bottom - y - 12 },
+    node?.pods ?? 0,
+    problems.pods,
+    stateOf(node),
+  );
 }
 
 export function podsText(count: number): string {
@@ -84,13 +93,13 @@ export function drawFrame(pen: Pen, name: string, rect: Rect, radius: number): v
   ctx.setLineDash(isAway ? [5, 4] : []);
   ctx.stroke();
   ctx.setLineDash([]);
-  if (state === "error" || state === "warning") {
-    ctx.save();
-    roundRect(ctx, rect, radius);
-    ctx.clip();
-    ctx.fillStyle = state === "error" ? theme["bad-fill"] : theme["warn-fill"];
-    ctx.fillRect(rect.x, rect.y, 4, rect.h);
-    ctx.restore();
+  const { tone } = shadeOfNode(pen, name);
+  if (tone === "bad" || tone === "warn" || isStep(tone)) {
+    // Between the round corners: clipping would cost more than all the rest of the card.
+    ctx.beginPath();
+    ctx.rect(rect.x, rect.y + radius, 4, rect.h - 2 * radius);
+    ctx.fillStyle = fillOf(theme, tone);
+    ctx.fill();
   }
   if (isHovered) hoverRing(pen, rect, radius);
 }
@@ -133,31 +142,40 @@ export function cellGrid(w: number, h: number, pods: number): { pitch: number; c
 function drawNics(pen: Pen, cell: Cell): void {
   const node = pen.picture.node(cell.name);
   for (let i = 0; i < Math.min(4, node?.subnets.length ?? 0); i += 1)
-    nicSquare(pen, inCell(pen.view, cell, nicRect(i)), false);
+    nicSquare(pen, inCell(pen.view, cell, nicRect(i)), "none");
 }
 
-export function nicSquare(pen: Pen, at: Rect, isBad: boolean): void {
-  const { ctx, theme } = pen;
+export function nicSquare(pen: Pen, at: Rect, tone: Tone): void {
+  const { ctx } = pen;
   const size = Math.max(6, Math.min(12, at.w));
   const x = Math.round(at.x + at.w / 2 - size / 2) + 0.5;
   const y = Math.round(at.y + at.h / 2 - size / 2) + 0.5;
   ctx.beginPath();
   ctx.rect(x, y, size - 1, size - 1);
-  ctx.fillStyle = isBad ? theme["bad-fill"] : theme.surface;
+  ctx.fillStyle = endFill(pen, tone);
   ctx.fill();
-  ctx.strokeStyle = isBad ? theme.bad : theme["line-strong"];
+  ctx.strokeStyle = endEdge(pen, tone);
   ctx.lineWidth = 1.5;
   ctx.stroke();
 }
 
+/** A link's end is hollow, unless there is something to say of it. */
+function endFill({ theme }: Pen, tone: Tone): string {
+  return isStep(tone) || tone === "bad" || tone === "warn" ? fillOf(theme, tone) : theme.surface;
+}
+
+function endEdge({ theme }: Pen, tone: Tone): string {
+  return tone === "bad" ? theme.bad : tone === "warn" ? theme.warn : theme["line-strong"];
+}
+
 /** A tunnel's end. */
-export function tunnelRing(pen: Pen, at: Rect, isBad: boolean, isPicked: boolean): void {
+export function tunnelRing(pen: Pen, at: Rect, tone: Tone, isPicked: boolean): void {
   const { ctx, theme } = pen;
   ctx.beginPath();
   ctx.arc(at.x + at.w / 2, at.y + at.h / 2, Math.max(3, Math.min(7, at.w / 2)), 0, Math.PI * 2);
-  ctx.fillStyle = isBad ? theme["bad-fill"] : theme.surface;
+  ctx.fillStyle = endFill(pen, tone);
   ctx.fill();
-  ctx.strokeStyle = isBad ? theme.bad : isPicked ? theme.text : theme["line-strong"];
+  ctx.strokeStyle = isPicked ? theme.text : endEdge(pen, tone);
   ctx.lineWidth = isPicked ? 3 : 1.5;
   ctx.stroke();
 }

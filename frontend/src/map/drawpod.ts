@@ -2,6 +2,7 @@
 
 import type { Cell, Ghost, PodTile, Rect } from "../layout/scene.js";
 import { tileRect } from "../layout/scene.js";
+import { NONE, type Shade } from "../overlays/overlay.js";
 import { badge, hoverRing, selectionRing, signIn } from "./marks.js";
 import {
   BODY_PX,
@@ -17,24 +18,103 @@ import {
 } from "./pen.js";
 import { linkFault } from "./picture.js";
 import { firstThatFits, fitText, textWidth } from "./text.js";
+import { fillOf, isStep, markOf, textOf } from "./tones.js";
 
-export function drawPod(pen: Pen, cell: Cell, tile: PodTile): void {
-  const { ctx, picture } = pen;
-  if (!isSeen(pen.view, tileRect(cell, tile), 40)) return;
-  const alpha = ctx.globalAlpha;
-  if (picture.lit?.nodes.has(cell.name) && !picture.lit.netns.has(tile.key)) ctx.globalAlpha = 0.4;
-  const rect = inCell(pen.view, cell, tile);
-  drawTile(pen, tile, rect);
-  if (rect.w >= 34 && rect.h >= 14) writeIn(pen, tile, rect);
-  else drawSign(pen, tile, rect);
-  drawLinkName(pen, cell, tile, rect);
-  ctx.globalAlpha = alpha;
+/** A tile in sight: where it is, and how it is drawn. */
+interface Drawn {
+  tile: PodTile;
+  rect: Rect;
+  shade: Shade;
+  alpha: number;
 }
 
-export function drawSmallPod(pen: Pen, cell: Cell, tile: PodTile): void {
-  const rect = inCell(pen.view, cell, tile);
-  drawTile(pen, tile, rect);
-  drawSign(pen, tile, rect);
+/** Pods of a node: first the tiles, those that look alike as one path, then what is on them. */
+export function drawPods(pen: Pen, cell: Cell, tiles: PodTile[]): void {
+  const { ctx, picture, view } = pen;
+  const plain = ctx.globalAlpha;
+  const isLit = picture.lit?.nodes.has(cell.name) ?? false;
+  const drawn: Drawn[] = [];
+  for (const tile of tiles) {
+    if (!isSeen(view, tileRect(cell, tile), 40)) continue;
+    const alpha = isLit && !picture.lit?.netns.has(tile.key) ? 0.4 : plain;
+    drawn.push({ tile, rect: inCell(view, cell, tile), shade: shadeOfPod(pen, tile), alpha });
+  }
+  drawTiles(pen, drawn);
+  for (const one of drawn) {
+    const { tile, rect, shade } = one;
+    ctx.globalAlpha = one.alpha;
+    drawEmphasis(pen, tile, rect);
+    if (!tile.isSmall && isWritten(rect)) writeIn(pen, tile, rect, shade);
+    else drawSign(pen, rect, shade);
+    if (!tile.isSmall) drawLinkName(pen, cell, tile, rect);
+  }
+  ctx.globalAlpha = plain;
+}
+
+/** Whether a tile is large enough for a name in it. */
+function isWritten(rect: Rect): boolean {
+  return rect.w >= 34 && rect.h >= 14;
+}
+
+interface Style {
+  fill: string;
+  /** Null: no edge. */
+  edge: string | null;
+  dash: number[];
+  alpha: number;
+}
+
+function styleOf(pen: Pen, { tile, rect, shade, alpha }: Drawn): Style {
+  const { theme, picture } = pen;
+  const { tone } = shade;
+  const isMarked = tone === "bad" || tone === "warn";
+  const isPod = picture.netns(tile.key)?.pod != null;
+  const written = isWritten(rect);
+  const fill = !written ? fillOf(theme, tone) : isMarked ? theme[`${tone}-soft`] : theme.sunken;
+  const edge = isMarked ? theme[tone] : tone === "unknown" ? theme["line-strong"] : theme.line;
+  return {
+    fill,
+    edge: written || !isPod || tone === "unknown" ? edge : null,
+    dash: tone === "unknown" ? [2, 2] : isPod ? [] : [3, 2],
+    alpha,
+  };
+}
+
+function drawTiles(pen: Pen, drawn: Drawn[]): void {
+  const { ctx, theme, picture } = pen;
+  const alike = new Map<string, { style: Style; rects: Rect[] }>();
+  for (const one of drawn) {
+    if (picture.selected?.type === "pod" && picture.selected.key === one.tile.key)
+      selectionRing(pen, one.rect, 4);
+    const style = styleOf(pen, one);
+    const key = `${style.fill} ${style.edge} ${style.dash} ${style.alpha}`;
+    const found = alike.get(key);
+    if (found) found.rects.push(one.rect);
+    else alike.set(key, { style, rects: [one.rect] });
+  }
+  ctx.lineWidth = 1;
+  for (const { style, rects } of alike.values()) {
+    ctx.globalAlpha = style.alpha;
+    ctx.beginPath();
+    for (const rect of rects)
+      ctx.roundRect(rect.x, rect.y, rect.w, rect.h, Math.min(4, rect.w / 2, rect.h / 2));
+    ctx.fillStyle = style.fill;
+    ctx.fill();
+    if (style.edge === null) continue;
+    ctx.strokeStyle = style.edge;
+    ctx.setLineDash(style.dash);
+    ctx.stroke();
+    ctx.setLineDash([]);
+  }
+  // A step of the ramp is a bar at the left.
+  for (const { rect, shade, alpha } of drawn) {
+    if (!isWritten(rect) || !isStep(shade.tone)) continue;
+    ctx.globalAlpha = alpha;
+    ctx.beginPath();
+    ctx.roundRect(rect.x, rect.y, 4, rect.h, [4, 0, 0, 4]);
+    ctx.fillStyle = fillOf(theme, shade.tone);
+    ctx.fill();
+  }
 }
 
 /** Where a pod was: its name, and that it is gone. */
@@ -56,24 +136,18 @@ export function drawGhost(pen: Pen, cell: Cell, ghost: Ghost): void {
   if (hasTwo) write(pen, firstThatFits(ctx, [since, "gone"], rect.w - 10), rect.x + 5, y + 14, theme.muted);
 }
 
-function drawTile(pen: Pen, tile: PodTile, rect: Rect): void {
-  const { ctx, theme, picture } = pen;
+/** What the overlay says of a pod. */
+function shadeOfPod({ picture }: Pen, tile: PodTile): Shade {
   const ns = picture.netns(tile.key);
-  const health = ns?.health ?? "ok";
+  const at = (key: string | null) => (key === null ? undefined : picture.link(key));
+  return ns ? picture.overlay.pod(ns, at(tile.hostLink), at(tile.podLink)) : NONE;
+}
+
+/** What is picked, or has just come. */
+function drawEmphasis(pen: Pen, tile: PodTile, rect: Rect): void {
+  const { ctx, theme, picture } = pen;
   const isSelected = picture.selected?.type === "pod" && picture.selected.key === tile.key;
   const isHovered = picture.hovered?.type === "pod" && picture.hovered.key === tile.key;
-  if (isSelected) selectionRing(pen, rect, 4);
-  roundRect(ctx, rect, 4);
-  const isWritten = rect.w >= 34 && rect.h >= 14;
-  if (health === "ok") ctx.fillStyle = isWritten ? theme.sunken : theme.tile;
-  else if (isWritten) ctx.fillStyle = health === "error" ? theme["bad-soft"] : theme["warn-soft"];
-  else ctx.fillStyle = health === "error" ? theme["bad-fill"] : theme["warn-fill"];
-  ctx.fill();
-  ctx.strokeStyle = health === "ok" ? theme.line : health === "error" ? theme.bad : theme.warn;
-  ctx.lineWidth = 1;
-  ctx.setLineDash(ns && !ns.pod ? [3, 2] : []);
-  if (isWritten || !ns?.pod) ctx.stroke();
-  ctx.setLineDash([]);
   if (picture.origin === tile.key || picture.ringed.has(tile.key)) {
     roundRect(ctx, { x: rect.x - 3, y: rect.y - 3, w: rect.w + 6, h: rect.h + 6 }, 6);
     ctx.strokeStyle = theme.text;
@@ -93,17 +167,18 @@ function drawTile(pen: Pen, tile: PodTile, rect: Rect): void {
   if (isHovered && !isSelected) hoverRing(pen, rect, 4);
 }
 
-function drawSign(pen: Pen, tile: PodTile, rect: Rect): void {
-  const health = pen.picture.netns(tile.key)?.health ?? "ok";
-  if (health !== "ok") signIn(pen, rect, health);
+function drawSign(pen: Pen, rect: Rect, shade: Shade): void {
+  const mark = markOf(shade);
+  if (mark === "error" || mark === "warning") signIn(pen, rect, mark);
 }
 
 /** Name, address, what is wrong, and from near the link inside: one below the other. */
-function writeIn(pen: Pen, tile: PodTile, rect: Rect): void {
+function writeIn(pen: Pen, tile: PodTile, rect: Rect, shade: Shade): void {
   const { ctx, theme, picture } = pen;
   const ns = picture.netns(tile.key);
   if (!ns) return;
-  const { health } = ns;
+  const mark = markOf(shade);
+  const isMarked = mark === "error" || mark === "warning";
   const room = rect.w - 12;
   const isBig = rect.w >= 130 && rect.h >= 40;
   const size = isBig ? BODY_PX : SMALL_PX;
@@ -113,6 +188,7 @@ function writeIn(pen: Pen, tile: PodTile, rect: Rect): void {
   const lines: { texts: string[]; colour: string }[] = [];
   if (addrs.length > 0) lines.push({ texts: [addrs.join(", "), addrs[0] ?? ""], colour: theme.muted });
   if (fault) lines.push({ texts: [fault], colour: theme.bad });
+  if (shade.label) lines.unshift({ texts: [shade.label], colour: textOf(theme, shade.tone) });
   if (isNear(pen, "links") && pod)
     lines.push(
       { texts: [`${pod.ifname}  MTU ${pod.mtu}`, `MTU ${pod.mtu}`], colour: theme.muted },
@@ -125,11 +201,11 @@ function writeIn(pen: Pen, tile: PodTile, rect: Rect): void {
   let y = rect.y + rect.h / 2 - (shown.length * 14) / 2;
   setFont(pen, size, 600);
   const name = ns.pod?.name ?? (ns.name || ns.holders[0]?.name || ns.key);
-  const markRoom = health === "ok" || rect.w < 60 ? 0 : 16;
+  const markRoom = !isMarked || rect.w < 60 ? 0 : 16;
   const text = fitText(ctx, name, room - markRoom, 4);
   write(pen, text, rect.x + 6, y, theme.text);
-  if (markRoom > 0) badge(pen, rect.x + rect.w - 12, y, health, 6);
-  else if (health !== "ok" && text === "") signIn(pen, rect, health);
+  if (markRoom > 0) badge(pen, rect.x + rect.w - 12, y, mark, 6);
+  else if (isMarked && text === "") signIn(pen, rect, mark);
   setFont(pen, SMALL_PX);
   for (const { texts, colour } of shown) {
     y += 14;

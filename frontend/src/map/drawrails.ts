@@ -6,15 +6,17 @@ import { nicRect } from "../layout/nodeplan.js";
 import type { Block, Cell, Point, Scene } from "../layout/scene.js";
 import { cellsWithin, laneX, laneY, rowTop } from "../layout/scene.js";
 import { outsidePoint } from "../layout/wires.js";
+import type { Tone } from "../overlays/overlay.js";
 import { isNear, type Pen, SMALL_PX, seen, setFont, stroke, sx, sy, write } from "./pen.js";
-import { isLinkBad } from "./picture.js";
+import { shadeOf } from "./picture.js";
 import { firstThatFits, textWidth } from "./text.js";
+import { lineOf } from "./tones.js";
 
 interface Hang {
   x: number;
   lane: number;
   cell: Cell;
-  isBad: boolean;
+  tone: Tone;
 }
 
 export function drawRails(pen: Pen, scene: Scene, block: Block): void {
@@ -63,12 +65,12 @@ function nicsOf(pen: Pen, scene: Scene, cell: Cell): Hang[] {
       x: cell.x + nic.x + nic.w / 2,
       lane: nic.lane,
       cell,
-      isBad: isLinkBad(pen.picture, nic.link),
+      tone: shadeOf(pen.picture, nic.link).tone,
     }));
   const subnets = pen.picture.node(cell.name)?.subnets ?? [];
   return subnets.slice(0, 4).map(({ dev }, i) => {
     const rect = nicRect(i);
-    return { x: cell.x + rect.x + rect.w / 2, lane: scene.laneOf(cell.name, dev), cell, isBad: false };
+    return { x: cell.x + rect.x + rect.w / 2, lane: scene.laneOf(cell.name, dev), cell, tone: "none" };
   });
 }
 
@@ -78,7 +80,7 @@ function tunnelsOf(pen: Pen, scene: Scene, cell: Cell): Hang[] {
     x: cell.x + tunnel.x + tunnel.w / 2,
     lane: 0,
     cell,
-    isBad: isLinkBad(pen.picture, tunnel.link),
+    tone: shadeOf(pen.picture, tunnel.link).tone,
   }));
 }
 
@@ -98,15 +100,16 @@ function drawLane(pen: Pen, block: Block, row: number, lane: number, hanging: Ha
       { x: to, y },
     ],
   ]);
-  const drops = (isBad: boolean) =>
-    hanging
-      .filter((nic) => nic.isBad === isBad)
+  for (const tone of new Set(hanging.map((nic) => nic.tone))) {
+    const drops = hanging
+      .filter((nic) => nic.tone === tone)
       .map((nic) => [
         { x: sx(view, nic.x), y },
         { x: sx(view, nic.x), y: sy(view, nic.cell.y) },
       ]);
-  stroke(pen, theme.wire, 1.25, drops(false));
-  stroke(pen, theme.bad, 1.5, drops(true), [4, 3]);
+    const line = lineOf(theme, tone);
+    stroke(pen, line.colour, line.width, drops, line.dash);
+  }
   pen.ctx.globalAlpha = 1;
 }
 
@@ -152,7 +155,7 @@ function drawTrunk(pen: Pen, scene: Scene, block: Block, lastOfLane: Map<number,
   pen.ctx.globalAlpha = 1;
 }
 
-/** What each line is, once a block: at the right end of the first row that is seen. The block's title says it of an only line. */
+/** What each line is, once a block: behind its right end in the first row that is seen. The block's title says it of an only line. */
 function drawLaneNames(pen: Pen, scene: Scene, block: Block, rows: { row: number; cells: Cell[] }[]): void {
   const first = rows.find(({ row }) => sy(pen.view, rowTop(block, row) - m.RAIL_RISE) > 24);
   if (!first || !isNear(pen, "pods")) return;
@@ -165,8 +168,13 @@ function drawLaneNames(pen: Pen, scene: Scene, block: Block, rows: { row: number
   if (vnis.size > 0) names.set(scene.lanes.length, [...vnis].join(", "));
   if (scene.lanes.length > 1) scene.lanes.forEach((label, lane) => void names.set(lane, label));
   const right = Math.min(pen.view.width - 12, sx(pen.view, lastEdge(first.cells)));
-  for (const [lane, text] of names)
-    writeLaneName(pen, text, right, sy(pen.view, rowTop(block, first.row) + laneY(lane)));
+  const nics = first.cells.flatMap((cell) => nicsOf(pen, scene, cell));
+  const tunnels = first.cells.flatMap((cell) => tunnelsOf(pen, scene, cell));
+  for (const [lane, text] of names) {
+    const hanging = lane === scene.lanes.length ? tunnels : nics.filter((nic) => nic.lane === lane);
+    const end = Math.max(Number.NEGATIVE_INFINITY, ...hanging.map((one) => sx(pen.view, one.x)));
+    writeLaneName(pen, text, end + 8, right, sy(pen.view, rowTop(block, first.row) + laneY(lane)));
+  }
 }
 
 /** The right edge of a row's last node. */
@@ -174,11 +182,13 @@ function lastEdge(cells: Cell[]): number {
   return Math.max(...cells.map((cell) => cell.x + cell.w));
 }
 
-function writeLaneName(pen: Pen, text: string, right: number, line: number): void {
+/** Where a line is at its end, as far as there is room: lines may be too near one above the other for a name between them. */
+function writeLaneName(pen: Pen, text: string, left: number, right: number, line: number): void {
   setFont(pen, SMALL_PX);
   const width = textWidth(pen.ctx, text);
-  const rect = pen.labels.place([{ x: right - width, y: line - 15, w: width, h: 14 }]);
-  if (rect) write(pen, text, rect.x, rect.y + 7, pen.theme.muted);
+  if (right - width < left) return;
+  const rect = pen.labels.place([{ x: right - width, y: line - 7, w: width, h: 14 }]);
+  if (rect) write(pen, text, rect.x, line, pen.theme.muted);
 }
 
 function overlayName(pen: Pen, key: string): string {

@@ -1,24 +1,22 @@
-// Far away: a tile for each node, a dot for each free place. Healthy tiles are one path, so that thousands cost little.
+// Far away: a tile for each node, a dot for each free place. Tiles of one tone are one path, so that thousands cost little.
 
 import * as m from "../layout/metrics.js";
 import type { Block, Rect } from "../layout/scene.js";
 import { cellsWithin, tileOfCell } from "../layout/scene.js";
+import type { Tone } from "../overlays/overlay.js";
 import { hoverRing, selectionRing, signIn } from "./marks.js";
-import { onScreen, type Pen, roundRect, seen } from "./pen.js";
-import { stateOf } from "./picture.js";
+import { onScreen, type Pen, seen } from "./pen.js";
+import { fillOf } from "./tones.js";
 
 export function drawTiles(pen: Pen, block: Block): void {
-  const { ctx, theme, picture } = pen;
+  const { theme, picture } = pen;
   const part = cellsWithin(block, seen(pen.view));
-  const marked: { rect: Rect; state: "warning" | "error" }[] = [];
-  const away: Rect[] = [];
+  const byTone = new Map<Tone, Rect[]>();
   const dimmed: Rect[] = [];
   const free: Rect[] = [];
   const last = block.cells.findLastIndex((name) => name !== null);
   const { width, height } = tileSize(pen);
   let ring: { rect: Rect; isSelected: boolean }[] = [];
-  ctx.fillStyle = theme.tile;
-  ctx.beginPath();
   for (let row = part.firstRow; row < part.lastRow; row += 1)
     for (let col = part.firstCol; col < part.lastCol; col += 1) {
       const index = row * block.cols + col;
@@ -29,25 +27,26 @@ export function drawTiles(pen: Pen, block: Block): void {
         if (index <= last + block.cols) free.push(rect);
         continue;
       }
-      const state = stateOf(picture.node(name));
+      const node = picture.node(name);
       if (picture.selected?.type === "node" && picture.selected.name === name)
         ring = [...ring, { rect, isSelected: true }];
       else if (picture.hovered?.type === "node" && picture.hovered.name === name)
         ring = [{ rect, isSelected: false }, ...ring];
       if (picture.lit && !picture.lit.nodes.has(name)) dimmed.push(rect);
-      else if (state === "ok") ctx.rect(rect.x, rect.y, rect.w, rect.h);
-      else if (state === "away") away.push(rect);
-      else marked.push({ rect, state });
+      else {
+        const tone = node ? picture.overlay.node(node).tone : "unknown";
+        const alike = byTone.get(tone);
+        if (alike) alike.push(rect);
+        else byTone.set(tone, [rect]);
+      }
     }
-  ctx.fill();
   fillAll(pen, dimmed, theme["tile-soft"]);
-  for (const { rect, state } of marked) {
-    roundRect(ctx, rect, 1.5);
-    ctx.fillStyle = state === "error" ? theme["bad-fill"] : theme["warn-fill"];
-    ctx.fill();
-    signIn(pen, rect, state);
+  for (const [tone, rects] of byTone) {
+    if (tone === "unknown") for (const rect of rects) drawAway(pen, rect);
+    else fillAll(pen, rects, fillOf(theme, tone));
   }
-  for (const rect of away) drawAway(pen, rect);
+  for (const rect of byTone.get("bad") ?? []) signIn(pen, rect, "error");
+  for (const rect of byTone.get("warn") ?? []) signIn(pen, rect, "warning");
   drawFree(pen, free);
   for (const { rect, isSelected } of ring) {
     if (isSelected) selectionRing(pen, rect, 2);

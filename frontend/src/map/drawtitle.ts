@@ -40,7 +40,8 @@ export function titleForm(pen: Pen, blocks: Block[]): TitleForm {
     const texts = countTexts(facts);
     const left = room - (worstOf(facts) ? BADGE + 12 : 0);
     setFont(pen, SMALL_PX);
-    while (form.counts < texts.length && textWidth(pen.ctx, texts[form.counts] ?? "") > left) form.counts += 1;
+    while (form.counts < texts.length && textWidth(pen.ctx, texts[form.counts] ?? "") > left)
+      form.counts += 1;
   }
   return form;
 }
@@ -91,10 +92,12 @@ function titleFrame(pen: Pen, block: Block) {
   if (rect.w < 24 || band < 12) return null;
   const isWide = rect.w >= 150;
   const pad = isWide ? 10 : 5;
-  const left = Math.max(rect.x, 0) + pad;
+  // From near it begins where the nodes do: left of them are the trunk and the way out.
+  const indent = isNear(pen, "card") ? Math.max(pad, m.BLOCK_LEFT * pen.view.k + 6) : pad;
+  const left = Math.max(rect.x + indent, pad);
   const right = Math.min(rect.x + rect.w, pen.view.width) - pad;
-  const middle = isTitleStuck(pen, block) ? STUCK_Y : rect.y + Math.max(isWide ? 14 : 11, band / 2);
-  return { left, right, middle, isWide, whole: Math.min(rect.w, pen.view.width) - 2 * pad };
+  const middle = isTitleStuck(pen, block) ? STUCK_Y : rect.y + Math.max(isWide ? 12 : 11, band / 2);
+  return { left, right, middle, isWide, whole: Math.min(rect.w, pen.view.width) - indent - pad };
 }
 
 const BADGE = 16;

@@ -1,12 +1,13 @@
 // The map on the page: puts layout, camera, drawing and input together. Draws when something has
 // changed, at most once a frame, and never lays out while drawing.
 
-import { nodeOfKey } from "../graph/scope.js";
+import { MOST_WATCHED, nodeOfKey } from "../graph/scope.js";
 import type { Change, Graph } from "../graph/store.js";
 import type { Grouping } from "../layout/groups.js";
 import { Layout } from "../layout/layout.js";
 import { CELL_W } from "../layout/metrics.js";
 import { cellsWithin, findTile, type Point, type Rect, type Scene, tileRect } from "../layout/scene.js";
+import { needsDetails, type Overlay } from "../overlays/overlay.js";
 import { h, s, setText } from "../ui/dom.js";
 import { Camera } from "./camera.js";
 import { type Drawn, drawScene } from "./draw.js";
@@ -74,13 +75,14 @@ export class MapView {
 
   constructor(
     private readonly graph: Graph,
+    overlay: Overlay,
     private readonly events: MapEvents,
   ) {
     this.layout = new Layout(graph);
     this.element.append(this.canvas, this.overlay, this.spoken);
     this.ctx = this.canvas.getContext("2d", { alpha: false }) as CanvasRenderingContext2D;
     this.camera = new Camera(this.canvas, () => this.redraw());
-    this.picture = makePicture(graph);
+    this.picture = makePicture(graph, overlay);
     this.listen();
   }
 
@@ -106,6 +108,12 @@ export class MapView {
     this.camera.setBounds(this.scene.bounds);
     this.camera.showAll();
     this.events.onScene();
+    this.redraw();
+  }
+
+  /** Let the colours say something else. */
+  colourBy(overlay: Overlay): void {
+    this.picture.overlay = overlay;
     this.redraw();
   }
 
@@ -234,7 +242,8 @@ export class MapView {
     this.sightTimer = undefined;
     const view = this.view();
     const names = this.inSight(view);
-    const isNear = isAtLeast(this.level, "pods") || isAtLeast(levelAt(view.k / AHEAD, null), "pods");
+    const isClose = isAtLeast(this.level, "pods") || isAtLeast(levelAt(view.k / AHEAD, null), "pods");
+    const isNear = isClose || (needsDetails(this.picture.overlay.id) && names.length <= MOST_WATCHED);
     const { leftOut } = this.drawn;
     const sight = { level: this.level, count: names.length, near: isNear ? names : [], leftOut };
     const text = JSON.stringify(sight);

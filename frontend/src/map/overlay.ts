@@ -32,7 +32,12 @@ export const NO_OVERLAY: OverlayData = { lines: [], marks: [], keep: [] };
 
 const CHEVRON_EVERY = 90;
 
-export function drawOverlay(svg: SVGSVGElement, data: OverlayData, scale: number, toScreen: (point: Point) => Point): void {
+export function drawOverlay(
+  svg: SVGSVGElement,
+  data: OverlayData,
+  scale: number,
+  toScreen: (point: Point) => Point,
+): void {
   const parts: SVGElement[] = [];
   for (const line of data.lines) {
     const by = line.kind === "route" ? 0 : 3.5;
@@ -53,7 +58,13 @@ export function drawOverlay(svg: SVGSVGElement, data: OverlayData, scale: number
     const { x, y } = toScreen(mark.point);
     const off = mark.off ? r + 1 : 0;
     const at = { x: x + (mark.off?.x ?? 0) * off, y: y + (mark.off?.y ?? 0) * off };
-    return { mark, at, r, width: mark.text ? captionWidth(mark.text) + 16 : 0, isOptional: mark.kind === "label" };
+    return {
+      mark,
+      at,
+      r,
+      width: mark.text ? captionWidth(mark.text) + 16 : 0,
+      isOptional: mark.kind === "label",
+    };
   });
   const keep = data.keep.map(({ x, y, w, h }) => ({ ...toScreen({ x, y }), w: w * scale, h: h * scale }));
   const size = { width: svg.clientWidth, height: svg.clientHeight };

@@ -4,6 +4,7 @@ import type { Point, Rect } from "../layout/scene.js";
 import type { Labels } from "./labels.js";
 import { isAtLeast, type Level } from "./level.js";
 import type { Picture } from "./picture.js";
+import { useFont } from "./text.js";
 import type { Theme } from "./theme.js";
 
 export interface View {
@@ -97,7 +98,7 @@ export function stroke(pen: Pen, colour: string, width: number, lines: Point[][]
 }
 
 export function setFont(pen: Pen, px: number, weight: 400 | 600 = 400, mono = false): void {
-  pen.ctx.font = `${weight} ${px}px ${mono ? pen.theme.mono : pen.theme.sans}`;
+  useFont(pen.ctx, `${weight} ${px}px ${mono ? pen.theme.mono : pen.theme.sans}`);
 }
 
 /** Write text whose left end, or right end, is at x and whose middle is at y. */

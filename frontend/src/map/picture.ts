@@ -3,6 +3,7 @@
 
 import type { Health, LinkObj, NetnsObj, NodeObj } from "../graph/model.js";
 import type { Block } from "../layout/scene.js";
+import { NONE, type Overlay, type Shade } from "../overlays/overlay.js";
 import type { Target } from "./hit.js";
 
 /** How a node is drawn: by its health, but where its collector is away nothing is known of that. */
@@ -24,8 +25,8 @@ export interface Picture {
   link(key: string): LinkObj | undefined;
   /** How many problems have their cause at a node, and in how many of its pods some have. */
   problemsAt(name: string): { count: number; pods: number };
-  /** How bad a problem is that has its cause at a link, if one has. */
-  problemOn(link: LinkObj): "warning" | "error" | null;
+  /** What the colours say. */
+  overlay: Overlay;
   routesOf(name: string): number | null;
   facts(block: Block): BlockFacts;
   /** The graph has changed: what was counted counts no more. */
@@ -66,10 +67,10 @@ export function ageText(seconds: number): string {
   return `${Math.round(seconds / 3600)} h`;
 }
 
-/** Whether something is wrong at a link: by itself, or by a problem that has its cause there. */
-export function isLinkBad(picture: Picture, key: string | null): boolean {
+/** What the overlay says of a link; nothing of one that isn't there. */
+export function shadeOf(picture: Picture, key: string | null): Shade {
   const link = key === null ? undefined : picture.link(key);
-  return link !== undefined && (linkFault(link) !== null || picture.problemOn(link) !== null);
+  return link ? picture.overlay.link(link) : NONE;
 }
 
 /** A link that is configured up but can't carry packets, or whose bridge port doesn't forward. */

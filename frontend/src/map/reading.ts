@@ -3,10 +3,11 @@
 import type { Graph } from "../graph/store.js";
 import { namespaceLabel } from "../layout/box.js";
 import type { Block } from "../layout/scene.js";
+import type { Overlay } from "../overlays/overlay.js";
 import type { Target } from "./hit.js";
 import { type BlockFacts, type Picture, stateOf, stateText } from "./picture.js";
 
-export function makePicture(graph: Graph): Picture {
+export function makePicture(graph: Graph, overlay: Overlay): Picture {
   const counted = new Map<Block, BlockFacts>();
   const picture: Picture = {
     node: (name) => graph.nodes.get(name),
@@ -17,11 +18,6 @@ export function makePicture(graph: Graph): Picture {
       const root = graph.rootOf(name)?.key ?? "";
       const pods = new Set(problems.map((problem) => problem.where.key).filter((key) => key && key !== root));
       return { count: problems.length, pods: pods.size };
-    },
-    problemOn(link) {
-      const there = graph.problemsAt(link.netns).filter((problem) => problem.where.dev === link.ifname);
-      if (there.length === 0) return null;
-      return there.some((problem) => problem.severity === "error") ? "error" : "warning";
     },
     routesOf(name) {
       const routes = graph.routes.get(name);
@@ -34,7 +30,11 @@ export function makePicture(graph: Graph): Picture {
       counted.set(block, facts);
       return facts;
     },
-    forget: () => counted.clear(),
+    overlay,
+    forget() {
+      counted.clear();
+      picture.overlay.forget();
+    },
     nameOf: (target) => nameOf(graph, target),
     selected: null,
     hovered: null,

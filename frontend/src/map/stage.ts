@@ -151,7 +151,7 @@ export class Stage {
     const observation = trace.observation?.nearest === view.branch ? trace.observation : null;
     this.board.style.width = `${layout.width}px`;
     this.board.style.height = `${layout.height}px`;
-    this.board.classList.toggle("tall", layout.sentences === 2);
+    this.board.classList.toggle("tall", layout.isTall);
     const cards = layout.cards.map((card) => drawCard(card));
     const rows = layout.cards.flatMap((card) =>
       card.rows.map((row) => this.drawRow(row, layout, ends, observation, view)),

@@ -1,19 +1,64 @@
-// Text on the canvas: a measuring cache, and shortening in the middle (a pod's name tells its
-// workload at the front and its replica at the end).
+// Text on the canvas: fonts that are set only when they change, widths that are measured once, and shortening in the middle
+// (a pod's name tells its workload at the front and its replica at the end). While one zooms, each frame has other
+// room for each name: what is tried is added up from its characters, not measured.
 
-const widths = new Map<string, number>();
+interface Font {
+  name: string;
+  widths: Map<string, number>;
+  chars: Map<string, number>;
+}
+
+const fonts = new Map<string, Font>();
 const LIMIT = 20_000;
+/** The font that a canvas has now. Setting and reading `ctx.font` costs more than a short text. */
+let current: { ctx: CanvasRenderingContext2D; font: Font } | null = null;
 /** Of a name that is cut, the end that is kept: what tells replicas apart. */
 const TAIL = 5;
 
+/** A canvas begins a new picture: nothing is known of its font. */
+export function forgetFont(): void {
+  current = null;
+}
+
+export function useFont(ctx: CanvasRenderingContext2D, name: string): void {
+  if (current?.ctx === ctx && current.font.name === name) return;
+  let font = fonts.get(name);
+  if (!font) {
+    font = { name, widths: new Map(), chars: new Map() };
+    fonts.set(name, font);
+  }
+  ctx.font = name;
+  current = { ctx, font };
+}
+
+function fontOf(ctx: CanvasRenderingContext2D): Font {
+  if (current?.ctx !== ctx) useFont(ctx, ctx.font);
+  return (current as { font: Font }).font;
+}
+
 export function textWidth(ctx: CanvasRenderingContext2D, text: string): number {
-  const key = `${ctx.font}|${text}`;
-  const known = widths.get(key);
+  const { widths } = fontOf(ctx);
+  const known = widths.get(text);
   if (known !== undefined) return known;
   if (widths.size > LIMIT) widths.clear();
   const width = ctx.measureText(text).width;
-  widths.set(key, width);
+  widths.set(text, width);
   return width;
+}
+
+/** The width of a text as the sum of its characters': kerning makes it a little less. */
+function roughWidth(ctx: CanvasRenderingContext2D, text: string): number {
+  const { chars } = fontOf(ctx);
+  let sum = 0;
+  for (const char of text) {
+    let width = chars.get(char);
+    if (width === undefined) {
+      width = ctx.measureText(char).width;
+      chars.set(char, width);
+    }
+    sum += width;
+  }
+  return sum;
 }
 
 /** Shorten to `room`, keeping both ends; "" when fewer than `least` characters would be left. */
@@ -35,7 +80,13 @@ function cut(text: string, keep: number): string {
 }
 
 export function fitText(ctx: CanvasRenderingContext2D, text: string, room: number, least = 3): string {
-  return shorten(text, room, (part) => textWidth(ctx, part), least);
+  if (textWidth(ctx, text) <= room) return text;
+  return shorten(
+    text,
+    room,
+    (part) => (part === text ? Number.POSITIVE_INFINITY : roughWidth(ctx, part)),
+    least,
+  );
 }
 
 /** The first of several texts, the fullest first, that has room; "" when none has. */

@@ -20,6 +20,10 @@ const NAMES = [
   "warn-fill",
   "on-warn",
   "sel-soft",
+  "ramp-1",
+  "ramp-2",
+  "ramp-3",
+  "ramp-4",
 ] as const;
 
 export type Theme = Record<(typeof NAMES)[number], string> & { sans: string; mono: string };

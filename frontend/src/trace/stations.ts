@@ -245,7 +245,8 @@ export function shortWords(step: Step): string {
     case "netfilter":
       return `${text(step, "rule") || "no rule decides, by its policy"}: ${step.decision}`;
     default:
-      return step.why;
+      // That it is the packet that something happens to is said by where this stands.
+      return step.why.replace(/^The packet (?=[a-z])/, "");
   }
 }
 

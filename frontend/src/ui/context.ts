@@ -5,6 +5,7 @@ import type { Command } from "../find/commands.js";
 import type { ProblemObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
 import type { Target } from "../map/hit.js";
+import type { Rates } from "../rates.js";
 import type { Route } from "../route.js";
 import type { PictureForm } from "../share/save.js";
 import type { TraceRequest } from "../trace/types.js";
@@ -12,6 +13,7 @@ import type { TraceRequest } from "../trace/types.js";
 export interface Context {
   readonly graph: Graph;
   readonly api: Api;
+  readonly rates: Rates;
   readonly role: string;
   readonly mayTrace: boolean;
   /** Why no probe may be sent; "" where one may. */

@@ -22,11 +22,13 @@ import { hostPods, kubeNode, namespaceOf, podFacts } from "./kubefacts.js";
 import { bytes, count, linkLink, netnsLink, netnsTitle, seconds, traceName } from "./names.js";
 import { nodeStates } from "./nodestates.js";
 import { Addresses, Departed } from "./places.js";
+import { RateView } from "./rateview.js";
 
 export class Inspector implements Panel {
   readonly element = h("div", { class: "inspector", "data-testid": "inspector" });
   private readonly facts = h("div", { class: "facts" });
   private readonly counters = h("div");
+  private readonly rates: RateView;
   private readonly connections: ConnectionsPart | null;
   private readonly drops: DropsPart | null;
   private readonly capture: CapturePart | null;
@@ -43,10 +45,11 @@ export class Inspector implements Panel {
   ) {
     this.view = view;
     this.departed = new Departed(context.graph, target);
+    this.rates = new RateView(context.graph, context.rates, target);
     const watchable = target.type === "link" ? null : target.type === "node" ? target.name : target.key;
     this.connections = target.type === "pod" ? new ConnectionsPart(context, target.key) : null;
     this.drops = watchable ? new DropsPart(context, watchable) : null;
-    this.element.append(this.facts, this.counters);
+    this.element.append(this.facts, this.rates.element, this.counters);
     this.capture =
       target.type === "link" ? new CapturePart(context, () => ({ link: target.key }), "Capture") : null;
     for (const part of [this.connections, this.drops, this.capture])
@@ -62,6 +65,7 @@ export class Inspector implements Panel {
 
   update(): void {
     this.readTables();
+    this.rates.update();
     const parts = this.render();
     const text = parts.map((part) => part.outerHTML).join("");
     if (text === this.shown) return;
@@ -73,6 +77,7 @@ export class Inspector implements Panel {
   }
 
   dispose(): void {
+    this.rates.dispose();
     this.tables?.dispose();
     this.connections?.dispose();
     this.drops?.dispose();

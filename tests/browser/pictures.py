@@ -1,0 +1,207 @@
+"""Pictures of the map in Chromium, to look at: of labs on this kernel, and of a large made-up cluster.
+
+`python -m tests.browser.pictures FOLDER [--only SET,...] [--sizes WxH,...] [--themes light,dark]`. Each scene is one
+function of a page; a set is what its scenes need: a lab of a kind, with a fault perhaps, or simulated collectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
+
+from lab.faults import apply_fault
+from lab.stack import Part, Stack, wait_until
+from tests.bench.fleet import connected
+from tests.bench.racks import node_name
+from tests.browser.chromium import ARGUMENTS, chromium_path, log_in
+from tests.browser.tracing import trace
+from tests.stack import whole_netviz
+
+SIZES, THEMES = ("1280x720", "1440x900", "1920x1080"), ("light", "dark")
+# A flight of the camera, the details that it asks for, and their layout.
+SETTLE_MS = 1_500
+# Two readings of the counters of nodes in sight.
+READ_MS = 35_000
+Scene = Callable[[Page], None]
+
+
+def go(route: str, wait_ms: int = SETTLE_MS) -> Scene:
+    """What an address shows."""
+
+    def scene(page: Page) -> None:
+        page.evaluate("(hash) => { location.hash = hash; }", route)
+        page.wait_for_timeout(wait_ms)
+
+    return scene
+
+
+def whole(page: Page) -> None:
+    """The whole map."""
+    go("#/")(page)
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_timeout(SETTLE_MS)
+
+
+def near(node: str, level: str, route: str = "#/") -> Scene:
+    """A node from where it is drawn at a level."""
+
+    def scene(page: Page) -> None:
+        go(route)(page)
+        page.evaluate("([node, level]) => window.netviz.look(node, level)", [node, level])
+        page.wait_for_timeout(SETTLE_MS)
+
+    return scene
+
+
+def overlay(name: str, wait_ms: int = SETTLE_MS) -> Scene:
+    """The whole map with other colours."""
+
+    def scene(page: Page) -> None:
+        whole(page)
+        go(f"#/?colour={name}", wait_ms)(page)
+
+    return scene
+
+
+def traced(source: str, target: str, *, on_map: bool = False) -> Scene:
+    """A trace on its stage, or on the map."""
+
+    def scene(page: Page) -> None:
+        go("#/", 200)(page)
+        trace(page, source, target)
+        page.wait_for_timeout(SETTLE_MS)
+        if on_map:
+            page.keyboard.press("m")
+            page.wait_for_timeout(SETTLE_MS)
+
+    return scene
+
+
+WEB = ("default/web-1", "default/web-2")
+OVERLAYS: dict[str, Scene] = {
+    "traffic": overlay("traffic", READ_MS),
+    "drops": overlay("drops"),
+    "mtu": overlay("mtu"),
+    "tunnels": overlay("tunnels"),
+    "addresses": overlay("addresses"),
+    "staleness": overlay("staleness"),
+}
+LAB: dict[str, Scene] = {
+    "map": whole,
+    "node": go("#/node/node1"),
+    "near": near("node1", "links"),
+    "trace": traced(*WEB),
+    "trace-map": traced(*WEB, on_map=True),
+}
+BROKEN: dict[str, Scene] = {
+    "map": whole,
+    "problems": go("#/problems"),
+    "trace": traced(*WEB),
+    "trace-map": traced(*WEB, on_map=True),
+}
+LARGE: dict[str, Scene] = {
+    "map": whole,
+    "cards": near(node_name(620), "card"),
+    "pods": near(node_name(620), "pods"),
+    "addresses": overlay("addresses"),
+    "traffic": overlay("traffic"),
+    "node": go(f"#/node/{node_name(620)}"),
+}
+# The set's kind of network, and the fault in it.
+LABS: dict[str, tuple[str, str | None, dict[str, Scene]]] = {
+    "textbook": ("textbook", None, LAB | OVERLAYS),
+    "broken": ("textbook", "route-missing", BROKEN),
+    "vxlan": ("vxlan", None, LAB | OVERLAYS),
+    "two-nics": ("two-nics", None, LAB),
+    "routed": ("routed", "proxy-arp-off", BROKEN),
+    "macvlan": ("macvlan", None, LAB),
+}
+MANY, PODS = 5_000, 30
+SETS = (*LABS, "large")
+
+
+def shoot(
+    browser: Browser, stack: Stack, scenes: dict[str, Scene], options: argparse.Namespace, name: str
+) -> None:
+    """Take a set's pictures, in each size and theme."""
+    for size in options.sizes:
+        width, height = map(int, size.split("x"))
+        for theme in options.themes:
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+            context.set_default_timeout(60_000)
+            page = context.new_page()
+            log_in(page, stack.access)
+            wait_until(lambda page=page: page.evaluate("window.netviz?.pictureAt"), 120, "the first picture")
+            for scene, show in scenes.items():
+                if options.scenes and scene not in options.scenes:
+                    continue
+                try:
+                    show(page)
+                except (PlaywrightError, AssertionError) as error:
+                    print(f"{name}-{scene}: {error}", file=sys.stderr)
+                    continue
+                page.screenshot(path=options.folder / f"{name}-{scene}-{size}-{theme}.png")
+            context.close()
+
+
+@contextmanager
+def simulated(folder: Path, nodes: int) -> Iterator[Stack]:
+    """A server with so many simulated nodes of 30 pods."""
+    names = [node_name(node) for node in range(nodes)]
+    with Stack({node: [] for node in names}, folder / "var") as stack:
+        stack.provision()
+        stack.start_server()
+        argv = [sys.executable, "-m", "tests.bench.racks", stack.access.url, str(stack.data_dir)]
+        collectors = Part(
+            "simulated collectors", [*argv, str(nodes), str(PODS), "100"], folder / "racks.log", stack.env
+        )
+        try:
+            wait_until(lambda: collectors.check() or connected(stack) == nodes, 900, "all collectors connect")
+            yield stack
+        finally:
+            collectors.stop()
+
+
+def take(browser: Browser, name: str, options: argparse.Namespace) -> None:
+    """Set a set's stage, and take its pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        if name == "large":
+            with simulated(Path(folder), options.nodes) as stack:
+                shoot(browser, stack, LARGE, options, name)
+            return
+        kind, fault, scenes = LABS[name]
+        with whole_netviz(Path(folder), kind=kind) as (cluster, stack):
+            if fault is not None:
+                apply_fault(cluster, fault, node="node1", **({"other": "node2"} if "route" in fault else {}))
+            wait_until(lambda: stack.topology()["checking"], 60, "the first checks")
+            shoot(browser, stack, scenes, options, name)
+
+
+def main() -> None:
+    """Take the pictures that are asked for."""
+    listed = lambda text: tuple(filter(None, text.split(",")))  # noqa: E731
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", type=listed, default=SETS)
+    parser.add_argument("--scenes", type=listed, default=())
+    parser.add_argument("--sizes", type=listed, default=SIZES)
+    parser.add_argument("--themes", type=listed, default=THEMES)
+    parser.add_argument("--nodes", type=int, default=MANY)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(ARGUMENTS))
+        for name in options.only:
+            take(browser, name, options)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
