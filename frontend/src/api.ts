@@ -3,11 +3,11 @@
 import type { Found } from "./find/hits.js";
 import type { Gap, ProblemObj } from "./graph/model.js";
 import type { ServiceDetail, TraceTable } from "./kube.js";
+import type { RatesAnswer } from "./rates.js";
 import type { CaptureRequest, CaptureRun } from "./trace/captures.js";
 import type { DropRun } from "./trace/drops.js";
 import { evidenceRun, tracedBy } from "./trace/runs.js";
 import type { ObservationRun, Trace, TraceRequest, TraceRun } from "./trace/types.js";
-import type { RatesAnswer } from "./rates.js";
 
 /** An answer that isn't 2xx, or none at all (status 0), in words for the user. */
 export class ApiError extends Error {

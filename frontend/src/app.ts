@@ -7,14 +7,14 @@ import type { Command } from "./find/commands.js";
 import type { ProblemObj } from "./graph/model.js";
 import { Scope } from "./graph/scope.js";
 import { Graph } from "./graph/store.js";
+import { FIRST_LOOK, keepLook, lookIn, type MapLook, withLook } from "./look.js";
 import type { Target } from "./map/hit.js";
 import { isSame } from "./map/keys.js";
 import type { MapView } from "./map/mapview.js";
 import { MapPane } from "./mappane.js";
 import { meaningOf } from "./pick.js";
 import { Rates } from "./rates.js";
-import { FIRST_LOOK, keepLook, lookIn, type MapLook, withLook } from "./look.js";
-import { FIRST_VIEW, formatRoute, parseRoute, type Route, type TraceView } from "./route.js";
+import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
 import { type PictureForm, savePicture } from "./share/save.js";
 import { failsOnlyOnReturn } from "./trace/format.js";
 import { viewOf } from "./trace/keep.js";
@@ -27,6 +27,7 @@ import { Desk } from "./ui/desk.js";
 import { h, icon } from "./ui/dom.js";
 import { Inspector } from "./ui/inspector.js";
 import { netnsOfPods, placeOf } from "./ui/names.js";
+import { panelOf } from "./ui/panels.js";
 import { PodList } from "./ui/podlist.js";
 import { Strip } from "./ui/strip.js";
 import { toggleTheme } from "./ui/themes.js";
@@ -306,7 +307,7 @@ export class App implements Context, Doing {
     this.run = null;
     this.pane.forgetTrace();
     this.panel?.dispose?.();
-    this.panel = this.makePanel(route);
+    this.panel = panelOf(this, route, () => this.light());
     this.panelBody.replaceChildren(...(this.panel ? [this.panel.element] : []));
     this.panelBox.hidden = this.panel === null;
     const view = this.views.show(route);
@@ -318,25 +319,6 @@ export class App implements Context, Doing {
     if (route.page === "trace") this.follow(route.id);
     this.rescope();
     this.light();
-    if (route.page === "select") this.pane.revealSoon(route.target);
-  }
-
-  private makePanel(route: Route): Panel | null {
-    switch (route.page) {
-      case "home":
-      case "problems":
-      case "kube":
-        return null;
-      case "select":
-        return new Inspector(this, route.target, route.tables);
-      case "compose":
-        return new Compose(this, route.from, route.to);
-      case "trace": {
-        const { id } = route;
-        const onView = (view: TraceView) => this.go({ page: "trace", id, view }, true);
-        return new TracePanel(this, route.view, onView, () => this.light());
-      }
-    }
   }
 
   private follow(id: string): void {
@@ -355,7 +337,7 @@ export class App implements Context, Doing {
     this.run = run;
     document.title = titleOf(this.route, this.graph, run);
     if (this.route.page !== "trace" || !(this.panel instanceof TracePanel)) return;
-    if (run.trace && isFirst && failsOnlyOnReturn(run.trace) && !location.hash.includes("?")) {
+    if (run.trace && isFirst && failsOnlyOnReturn(run.trace) && !formatRoute(this.route).includes("?")) {
       this.go({ ...this.route, view: { ...this.route.view, direction: "reply" } }, true);
       return;
     }

@@ -3,6 +3,7 @@
 import type { Graph } from "./graph/store.js";
 import type { Point, Scene } from "./layout/scene.js";
 import { framing, litRoutes, litTrace } from "./lit.js";
+import type { MapLook } from "./look.js";
 import { MapBar } from "./map/bar.js";
 import type { Target } from "./map/hit.js";
 import { isAtLeast } from "./map/level.js";
@@ -12,7 +13,6 @@ import { Stage } from "./map/stage.js";
 import { makeOverlay } from "./overlays/all.js";
 import type { Overlay } from "./overlays/overlay.js";
 import { MOST_NODES, type Rates } from "./rates.js";
-import type { MapLook } from "./look.js";
 import type { Route, TraceView } from "./route.js";
 import type { Trace } from "./trace/types.js";
 import { emptyNote, HoverCard, mapButtons, mapHint } from "./ui/chrome.js";
@@ -147,14 +147,6 @@ export class MapPane {
   forgetTrace(): void {
     this.framed = null;
     this.isWhole = false;
-  }
-
-  /** Bring what is selected into sight, when the panel beside the map has its place. */
-  revealSoon(target: Target): void {
-    window.setTimeout(() => {
-      const rect = this.map.rectOf(target);
-      if (rect) this.map.camera.reveal(rect);
-    }, SETTLED_MS);
   }
 
   /** Keys of a trace that is open. Tells whether the key was taken. */

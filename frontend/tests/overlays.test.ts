@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { makeCluster, podKey, rootKey } from "../dev/cluster.js";
 import { Graph } from "../src/graph/store.js";
+import { FIRST_LOOK, lookIn, withLook } from "../src/look.js";
 import { findClashes } from "../src/overlays/addresses.js";
 import { makeOverlay } from "../src/overlays/all.js";
 import { OVERLAYS, type OverlayId } from "../src/overlays/overlay.js";
 import { contains, parsePrefix } from "../src/overlays/prefix.js";
 import { bitsText, KEPT_MS, Rates } from "../src/rates.js";
-import { FIRST_LOOK, lookIn, withLook } from "../src/look.js";
 import { formatRoute, parseRoute } from "../src/route.js";
 import { sparkOf } from "../src/ui/sparkline.js";
 import { graphOf } from "./clusters.js";

@@ -1,9 +1,9 @@
 // Above the map: by what nodes are put together, what is in sight, and what the marks mean at the level shown.
 
 import { type Grouping, groupingName, isGrouping } from "../layout/groups.js";
+import type { MapLook } from "../look.js";
 import { OVERLAY_NAMES } from "../overlays/all.js";
 import { OVERLAYS, type Overlay, type OverlayId } from "../overlays/overlay.js";
-import type { MapLook } from "../look.js";
 import { h, s, setText } from "../ui/dom.js";
 import { isAtLeast } from "./level.js";
 import type { Sight } from "./mapview.js";

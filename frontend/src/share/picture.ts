@@ -49,7 +49,7 @@ export function tracePicture(map: MapView, graph: Graph, trace: Trace, view: Tra
   const first = litTrace(graph, map.scene, trace, view);
   if (!first || first.frame.points.length === 0) return null;
   const { width, height } = TRACE_SIZE;
-  const fit = fitTransform(framing(map.scene, first), width, height, MOST_SCALE);
+  const fit = fitTransform(framing(map.scene, first).rect, width, height, MOST_SCALE);
   // From far, where insides aren't drawn, paths lead to the nodes' edges.
   const isNear = isAtLeast(levelAt(fit.k, null), "pods");
   const lit = isNear ? first : litTrace(graph, { ...map.scene, boxes: new Map() }, trace, view);
@@ -80,9 +80,10 @@ function drawn(map: MapView, scene: Scene, picture: Picture, overlay: OverlayDat
 function overlayText(map: MapView, data: OverlayData, view: Look): string {
   const svg = s("svg", { class: "overlay", "aria-hidden": "true" });
   svg.style.width = `${view.width}px`;
+  svg.style.height = `${view.height}px`;
   svg.style.visibility = "hidden";
   map.element.append(svg);
-  drawOverlay(svg, data, (point) => ({ x: point.x * view.k + view.x, y: point.y * view.k + view.y }));
+  drawOverlay(svg, data, view.k, (point) => ({ x: point.x * view.k + view.x, y: point.y * view.k + view.y }));
   svg.style.visibility = "visible";
   for (const element of svg.querySelectorAll<SVGElement>("*")) {
     const style = getComputedStyle(element);

@@ -3,6 +3,7 @@
 import type { Graph } from "../graph/store.js";
 import { litRoutes } from "../lit.js";
 import type { MapView } from "../map/mapview.js";
+import { NO_OVERLAY } from "../map/overlay.js";
 import type { Route } from "../route.js";
 import type { Trace } from "../trace/types.js";
 import { download, fileName } from "../ui/download.js";
@@ -20,7 +21,7 @@ export async function savePicture(
   const ofTrace = trace && route.page === "trace" ? tracePicture(map, graph, trace, route.view) : null;
   const isNode = route.page === "select" && route.target.type === "node";
   const routes = isNode ? litRoutes(graph, map.scene, (route.target as { name: string }).name) : null;
-  const picture = ofTrace ?? mapPicture(map, routes ?? { lines: [], marks: [] });
+  const picture = ofTrace ?? mapPicture(map, routes ?? NO_OVERLAY);
   const name = ofTrace && route.page === "trace" ? fileName("trace", route.id) : "netviz-map";
   if (form === "svg") download(`${name}.svg`, picture.svg, "image/svg+xml");
   else download(`${name}.png`, await toPng(picture));
