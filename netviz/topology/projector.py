@@ -300,7 +300,8 @@ def _blamed(board: Board) -> dict[Place, list[dict[str, Any]]]:
         devices = [
             (at["key"], at["dev"]) for at in (one["where"], *one["also_at"]) if at["key"] and at["dev"]
         ]
-        for place in (*places_of(one), *dict.fromkeys(devices)):
+        places: list[Place] = [*places_of(one), *dict.fromkeys(devices)]
+        for place in places:
             found.setdefault(place, []).append(one)
     return found
 
