@@ -3,7 +3,6 @@
 import type { Found } from "./find/hits.js";
 import type { Gap, ProblemObj } from "./graph/model.js";
 import type { ServiceDetail, TraceTable } from "./kube.js";
-import type { RatesAnswer } from "./rates.js";
 import type { CaptureRequest, CaptureRun } from "./trace/captures.js";
 import type { DropRun } from "./trace/drops.js";
 import { evidenceRun, tracedBy } from "./trace/runs.js";
@@ -144,11 +143,6 @@ export class Api {
   /** GET a JSON resource. */
   get<T>(path: string): Promise<T> {
     return call(path);
-  }
-
-  /** What the links of some nodes carry. */
-  rates(nodes: string[]): Promise<RatesAnswer> {
-    return this.get(`/api/rates?nodes=${nodes.map(encodeURIComponent).join()}`);
   }
 
   /** The pods that are a service's endpoints, as `namespace/name`. */

@@ -13,7 +13,7 @@ import { isSame } from "./map/keys.js";
 import type { MapView } from "./map/mapview.js";
 import { MapPane } from "./mappane.js";
 import { meaningOf } from "./pick.js";
-import { Rates } from "./rates.js";
+import { Rates, ratesPath } from "./rates.js";
 import { FIRST_VIEW, formatRoute, parseRoute, type Route } from "./route.js";
 import { type PictureForm, savePicture } from "./share/save.js";
 import { failsOnlyOnReturn } from "./trace/format.js";
@@ -77,7 +77,7 @@ export class App implements Context, Doing {
     this.role = root.dataset.role ?? "viewer";
     this.whyNotObserve = whyNotObserve(this.mayTrace, root.dataset.observe);
     this.api = new Api(root.dataset.csrf ?? "");
-    this.rates = new Rates((nodes) => this.api.rates(nodes));
+    this.rates = new Rates((nodes) => this.api.get(ratesPath(nodes)));
     this.rates.onChange(() => this.panel?.update());
     this.pane = new MapPane(this.graph, this.rates, this.role, {
       onPick: (target, extend) => this.pick(target, extend),

@@ -32,6 +32,11 @@ export interface RatesAnswer {
   nodes: Nodes;
 }
 
+/** Where the rates of some nodes' links are asked for. */
+export function ratesPath(nodes: string[]): string {
+  return `/api/rates?nodes=${nodes.map(encodeURIComponent).join()}`;
+}
+
 export const POLL_MS = 10_000;
 export const KEPT_MS = 15 * 60_000;
 /** Nodes that are asked for at once; the server answers for 200. */
