@@ -50,7 +50,7 @@ def test_collectors_on_pages(ada: Client) -> None:
     ada.post(f"{page}add/", {"node": "n1", "cluster": "prod", "approve": ""})
     collector = Collector.objects.get()
     for action in ("approve", "revoke"):
-        ada.post(page, {"action": action, "_selected_action": [collector.pk]})
+        ada.post(page, {"action": action, "_selected_action": [collector.pk], "sure": "yes"})
     name = str(collector)
     ada.post(f"/admin/inventory/node/{Node.objects.get().pk}/delete/", {"post": "yes"})
     assert kept() == [
