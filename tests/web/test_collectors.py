@@ -291,7 +291,7 @@ async def _revoke_on_the_page(served: Served, node: str) -> None:
             "select c.id from inventory_collector c join inventory_node n on n.id = c.node_id "
             f"where n.name = '{node}'"
         )[0][0]
-        return post("/admin/inventory/collector/", action="revoke", _selected_action=str(pk))
+        return post("/admin/inventory/collector/", action="revoke", _selected_action=str(pk), sure="yes")
 
     assert "1 revoked" in await asyncio.to_thread(revoke)
 

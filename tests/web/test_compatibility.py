@@ -140,12 +140,11 @@ def test_the_journal_gives_the_state_that_the_node_had(served: Served, tmp_path:
 
 
 def test_a_trace_of_the_past_is_answered(served: Served) -> None:
-    """The blackhole decides before any chain does whose body the journal of then lacks."""
+    """The journal of then lacks the bodies of chains, and connections: what those may change isn't known."""
     now = datetime.now(UTC).isoformat()
     words = ("trace", "--at", now, "--from", "web-1", "--to", "web-2", "--dport", "8080", "--json")
     trace = json.loads(served.manage(*words))
-    then = ANSWERS["traces"][-1]["trace"]
-    assert (trace["disposition"], trace["reason"]) == (then["disposition"], then["reason"])
+    assert (trace["disposition"], trace["reason"]) == ("UNKNOWN", "connections not read")
     assert [entry["node"] for entry in trace["state"]] == list(NODES)
 
 

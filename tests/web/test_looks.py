@@ -46,7 +46,7 @@ def test_who_traced_through_rules_has_only_their_counters_read() -> None:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     sent: list[str] = []
     monkeypatch.setattr(looks, "_told", looks._Told())
-    monkeypatch.setattr(looks, "tell", lambda group, message: sent.append(f"{group} {message['netns']}"))
+    monkeypatch.setattr(looks, "publish", lambda group, message: sent.append(f"{group} {message['netns']}"))
     return sent
 
 
