@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -172,7 +173,10 @@ def test_a_repaired_network_is_traced_again_with_one_button(page: Page, netviz: 
         trace(page, "default/web-1", "default/web-2")
         again_until(page, "LEFT_NETWORK")
         expect(page.get_by_test_id("disposition")).to_contain_text("Diverges")
-        expect(page.locator(".overlay .mark.bad")).to_have_count(1)
+        expect(page.locator(".overlay .mark.bad circle")).to_have_count(1)
+        boxes = [part.bounding_box() or {} for part in page.locator("#panel .answer > *").all()]
+        assert len(boxes) > 3
+        assert all(one["y"] + one["height"] <= below["y"] for one, below in pairwise(boxes)), boxes
     finally:
         mend(cluster, fault)
     again_until(page, "DELIVERED")

@@ -69,7 +69,7 @@ function chip(cell: Answer, differs: "delivered" | "refused" | null): HTMLElemen
   const words = differs ? DIFFERS[differs] : WORDS[cell];
   return h(
     "span",
-    { class: "answer", "data-answer": differs ?? cell, title: words },
+    { class: "pair-answer", "data-answer": differs ?? cell, title: words },
     icon(differs ? "alert" : ICONS[cell]),
     h("span", { class: "sr" }, words),
   );

@@ -109,7 +109,7 @@ function sign(cell: Cell): HTMLElement {
   if (cell === null) return h("span", { class: "muted", title: "not meant to be there" }, "–");
   return h(
     "span",
-    { class: "sign", "data-cell": cell, title: WORDS[cell] },
+    { class: "cell-sign", "data-cell": cell, title: WORDS[cell] },
     s("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, ...shape(cell)),
     h("span", { class: "sr" }, WORDS[cell]),
   );
