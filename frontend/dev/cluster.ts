@@ -270,7 +270,7 @@ export function makeChecking(snapshot: Snapshot): Snapshot["checking"][number] {
       { ...check, name: "addresses", result: "fail" },
     ],
     error: null,
-    counts: { open: snapshot.problems.length, breaking: 1, aside: 0, left_off: 0 },
+    counts: { open: snapshot.problems.length, errors: 1, breaking: 1, aside: 0, left_off: 0 },
   };
 }
 

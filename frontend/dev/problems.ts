@@ -46,7 +46,8 @@ export function putProblems(snapshot: Snapshot, count: number): void {
   snapshot.checking.length = 0;
   const checking = makeChecking(snapshot);
   const breaking = snapshot.problems.filter((one) => one.harm === "breaks traffic").length;
-  snapshot.checking.push({ ...checking, counts: { ...checking.counts, open: count, breaking } });
+  const errors = snapshot.problems.filter((one) => one.severity === "error").length;
+  snapshot.checking.push({ ...checking, counts: { ...checking.counts, open: count, errors, breaking } });
 }
 
 export function problemDetail(problem: ProblemObj, cluster: Snapshot): ProblemDetail {

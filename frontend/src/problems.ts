@@ -5,6 +5,11 @@ import { stands } from "./graph/store.js";
 
 export type Tone = "ok" | "bad" | "warn" | "plain";
 
+/** What colour open problems have: that of the worst of them, as on the map and in lists. */
+export function toneOf(checking: CheckingObj): "bad" | "warn" {
+  return checking.counts.errors > 0 ? "bad" : "warn";
+}
+
 /** One part of the strip: a sentence, and what is said beside it. */
 export interface StripPart {
   tone: Tone;
@@ -15,26 +20,25 @@ export interface StripPart {
 
 export interface Group {
   title: string;
-  mark: Mark;
   problems: ProblemObj[];
 }
 
-/** Each kind of harm has its own shape as well as its own colour. */
-export type Mark = "cross" | "triangle" | "dashed" | "check";
+/** Errors and warnings, each with its shape and colour, as on the map; and what isn't found any more. */
+export type Mark = "cross" | "triangle" | "check";
 
-const HARMS: [string, string, Mark][] = [
-  ["breaks traffic", "Breaks traffic", "cross"],
-  ["breaks the contract", "Breaks the contract", "triangle"],
-  ["degrades", "Degrades", "triangle"],
-  ["at risk", "At risk", "triangle"],
-  ["not known", "Not known", "dashed"],
+const HARMS: [string, string][] = [
+  ["breaks traffic", "Breaks traffic"],
+  ["breaks the contract", "Breaks the contract"],
+  ["degrades", "Degrades"],
+  ["at risk", "At risk"],
+  ["not known", "Not known"],
 ];
 const ASIDE = "Acknowledged or muted";
 const GONE = "No longer found";
 
 export function markOf(problem: ProblemObj): Mark {
   if (problem.gone !== null) return "check";
-  return HARMS.find(([harm]) => harm === problem.harm)?.[2] ?? "dashed";
+  return problem.severity === "error" ? "cross" : "triangle";
 }
 
 export function harmTitle(problem: ProblemObj): string {
@@ -44,9 +48,8 @@ export function harmTitle(problem: ProblemObj): string {
 /** Problems grouped by harm, the widest first; what people put aside and what is gone comes last. */
 export function groupsOf(problems: Iterable<ProblemObj>): Group[] {
   const sorted = [...problems].sort(byReach);
-  const groups = HARMS.map(([harm, title, mark]) => ({
+  const groups = HARMS.map(([harm, title]) => ({
     title,
-    mark,
     problems: sorted.filter((one) => one.harm === harm && isOpen(one)),
   }));
   const known = new Set(HARMS.map(([harm]) => harm));
@@ -55,9 +58,9 @@ export function groupsOf(problems: Iterable<ProblemObj>): Group[] {
   const gone = sorted.filter((one) => one.gone !== null);
   return [
     ...groups,
-    { title: "Other", mark: "dashed" as const, problems: others },
-    { title: ASIDE, mark: "triangle" as const, problems: aside },
-    { title: GONE, mark: "check" as const, problems: gone },
+    { title: "Other", problems: others },
+    { title: ASIDE, problems: aside },
+    { title: GONE, problems: gone },
   ].filter((group) => group.problems.length > 0);
 }
 
@@ -73,6 +76,12 @@ function byReach(a: ProblemObj, b: ProblemObj): number {
 
 export function podsOf(problem: ProblemObj): number {
   return problem.affects.pods.length + problem.affects.more;
+}
+
+/** Whether one of these pods may be among those that a problem affects: it names only the first of them. */
+export function mayAffect({ affects }: ProblemObj, pods: (string | null)[]): boolean {
+  const isNamed = affects.pods.some((pod) => pods.includes(pod));
+  return isNamed || affects.more > 0 || affects.pods.length === 0;
 }
 
 /** Whether a word occurs in what a problem says, its place, its pods or its kind. */
@@ -189,7 +198,7 @@ export function problemsPart(checking: CheckingObj | null): StripPart {
     .join(" · ");
   if (open > 0)
     return {
-      tone: breaking > 0 ? "bad" : "warn",
+      tone: toneOf(checking),
       text: plural(open, "problem", "problems"),
       beside: [breaking > 0 ? `${breaking} ${breaking === 1 ? "breaks" : "break"} traffic` : "", put]
         .filter(Boolean)

@@ -44,7 +44,7 @@ function struck({ texts, lines, rects }: Pick<Drawn, "texts" | "lines" | "rects"
   });
 }
 
-const SCENES: [name: string, options: Parameters<typeof graphOf>[0], at: Level | "whole"][] = [
+const SCENES: [name: string, options: Parameters<typeof graphOf>[0], at: Level | "whole" | number][] = [
   ["three nodes whole", { nodes: 3, pods: 5, vxlan: true, troubled: true }, "whole"],
   ["one node whole", { nodes: 1, pods: 1 }, "whole"],
   ["20 nodes whole", { nodes: 20, pods: 30, troubled: true }, "whole"],
@@ -54,6 +54,9 @@ const SCENES: [name: string, options: Parameters<typeof graphOf>[0], at: Level |
   ["cards with tunnels", { nodes: 20, pods: 30, vxlan: true, troubled: true }, "card"],
   ["pods, near", { nodes: 20, pods: 30, vxlan: true, troubled: true }, "pods"],
   ["links, nearest", { nodes: 20, pods: 30, vxlan: true, troubled: true }, "links"],
+  ["pods, as far as they are drawn", { nodes: 3, pods: 5, vxlan: true, troubled: true }, 262],
+  ["links, as far as they are drawn", { nodes: 3, pods: 5, vxlan: true, troubled: true }, 482],
+  ["two NICs with links, as far as they are drawn", { nodes: 3, pods: 5, twoNics: true }, 482],
   ["few pods, nearest", { nodes: 3, pods: 5, vxlan: true }, "links"],
   ["two NICs, near", { nodes: 3, pods: 5, twoNics: true, troubled: true }, "pods"],
   ["two NICs and a tunnel, whole", { nodes: 9, pods: 12, twoNics: true, vxlan: true }, "whole"],
@@ -136,6 +139,44 @@ test("a problem at the node's end of a pod's link marks its port, with a bridge 
   expect(marked(cluster)).toBe(without + 1);
   for (const port of ports) Object.assign(port, { master: null, port_state: null });
   expect(marked(cluster)).toBe(without + 1);
+});
+
+test("what is down is dashed in red, and an error at a link that is up is not", () => {
+  const redWires = (adjust: (cluster: ReturnType<typeof makeCluster>) => void) => {
+    const cluster = makeCluster({ nodes: 3, pods: 5 });
+    adjust(cluster);
+    const graph = new Graph();
+    graph.apply(cluster);
+    const { lines } = drawGraph(graph, "pods");
+    return lines.filter((line) => line.colour === "bad" && line.from.x === line.to.x);
+  };
+  expect(redWires(() => {})).toEqual([]);
+  const [erring] = makeCluster({ nodes: 3, pods: 5, troubled: true }).problems;
+  const atNic = redWires((cluster) => {
+    if (erring)
+      cluster.problems = [{ ...erring, where: { node: "node-1", netns: "", dev: "eth0", key: rootKey(1) } }];
+  });
+  expect(atNic.map((line) => line.isDashed)).toEqual([false]);
+  const down = redWires((cluster) => {
+    const nic = cluster.links.find((link) => link.netns === rootKey(1) && link.ifname === "eth0");
+    if (nic) nic.up = false;
+  });
+  expect(down.map((line) => line.isDashed)).toEqual([true]);
+});
+
+test("a wire to a pod of a second row runs between the tiles, and ends in a mark", () => {
+  const drawn = drawGraph(graphOf({ nodes: 1, pods: 5 }), "pods");
+  const box = drawn.layout.scene.boxes.get("node-1");
+  const tiles = box?.groups.flatMap((group) => group.tiles) ?? [];
+  const beside = tiles.filter((tile) => tile.wire.length > 2);
+  expect(beside.length).toBeGreaterThan(0);
+  for (const { wire } of beside) {
+    const x = wire[1]?.x ?? 0;
+    for (const tile of tiles)
+      expect(Math.min(Math.abs(tile.x - x), Math.abs(tile.x + tile.w - x))).toBeGreaterThan(6);
+  }
+  const ends = drawn.rects.filter(({ rect, colour }) => colour === "wire" && Math.min(rect.w, rect.h) === 2);
+  expect(ends).toHaveLength(tiles.length);
 });
 
 test("a node with a problem says how many pods it has all the same", () => {

@@ -6,7 +6,7 @@ import { CELL_W } from "../src/layout/metrics.js";
 import type { Point, Rect } from "../src/layout/scene.js";
 import { fitTransform } from "../src/map/camera.js";
 import { drawScene, type Drawn as Told } from "../src/map/draw.js";
-import { type Level, widthOf } from "../src/map/level.js";
+import { type Level, levelAt, widthOf } from "../src/map/level.js";
 import type { View } from "../src/map/pen.js";
 import type { Picture } from "../src/map/picture.js";
 import { makePicture } from "../src/map/reading.js";
@@ -29,15 +29,21 @@ export interface Drawn {
   /** Rectangles that were put onto a path, with the colour in which it was filled. */
   rects: { rect: Rect; colour: string; order: number }[];
   /** Straight lines that were stroked. */
-  lines: { from: Point; to: Point; colour: string; order: number }[];
+  lines: { from: Point; to: Point; colour: string; isDashed: boolean; order: number }[];
   dashes: number;
 }
 
 /** Every colour is its own name. */
 const THEME = new Proxy({} as Theme, { get: (_, name) => String(name) });
 
+/** A rectangle's edges above and below: text is beside those at its sides. */
+function edgesOf({ x, y, w, h }: Rect): { from: Point; to: Point }[] {
+  return [y, y + h].map((at) => ({ from: { x, y: at }, to: { x: x + w, y: at } }));
+}
+
 export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
   const drawn: Drawn = { texts: [], fills: new Map(), strokes: new Map(), rects: [], lines: [], dashes: 0 };
+  let isDashed = false;
   let path: Rect[] = [];
   let lines: { from: Point; to: Point }[] = [];
   let at: Point = { x: 0, y: 0 };
@@ -70,10 +76,15 @@ export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
     },
     stroke: () => {
       count(drawn.strokes, state.strokeStyle);
-      for (const line of lines) drawn.lines.push({ ...line, colour: state.strokeStyle, order: next() });
+      for (const line of lines)
+        drawn.lines.push({ ...line, colour: state.strokeStyle, isDashed, order: next() });
+      for (const rect of path)
+        for (const line of edgesOf(rect))
+          drawn.lines.push({ ...line, colour: state.strokeStyle, isDashed, order: next() });
     },
     setLineDash: (dash: number[]) => {
-      if (dash.length > 0) drawn.dashes += 1;
+      isDashed = dash.length > 0;
+      if (isDashed) drawn.dashes += 1;
     },
     fillText: (text: string, x: number, y: number) => {
       const w = text.length * size() * 0.56;
@@ -98,10 +109,10 @@ export function record(): { ctx: CanvasRenderingContext2D; drawn: Drawn } {
 
 export const SIZE = { width: 1160, height: 760 };
 
-/** Draw a graph, from where it is whole or its first node is at a level. */
+/** Draw a graph, from where it is whole or its first node is at a level, or so many pixels wide. */
 export function drawGraph(
   graph: Graph,
-  at: Level | "whole",
+  at: Level | "whole" | number,
   adjust: (picture: Picture, layout: Layout) => void = () => {},
 ): Drawn & { view: View; layout: Layout; level: Level; told: Told } {
   const layout = new Layout(graph);
@@ -118,10 +129,10 @@ export function drawGraph(
     level =
       width < 52 ? "tile" : width < 120 ? "name" : width < 260 ? "card" : width < 480 ? "pods" : "links";
   } else {
-    const k = widthOf(at) / CELL_W;
+    const k = (typeof at === "number" ? at : widthOf(at)) / CELL_W;
     const cell = layout.scene.cells.values().next().value;
     Object.assign(view, { k, x: 80 - (cell?.x ?? 0) * k, y: 140 - (cell?.y ?? 0) * k });
-    level = at;
+    level = typeof at === "number" ? levelAt(k, null) : at;
   }
   const told = drawScene(ctx, view, level, layout.scene, picture, THEME);
   return { ...drawn, view, layout, level, told };

@@ -10,7 +10,9 @@ import {
   dataPart,
   groupsOf,
   lasting,
+  markOf,
   matches,
+  mayAffect,
   noData,
   pairsNotes,
   problemsPart,
@@ -33,7 +35,7 @@ const CHECKING: CheckingObj = {
     { ...check, result: "pass" },
   ],
   error: null,
-  counts: { open: 0, breaking: 0, aside: 0, left_off: 0 },
+  counts: { open: 0, errors: 0, breaking: 0, aside: 0, left_off: 0 },
 };
 
 function problem(id: string, part: Partial<ProblemObj> = {}): ProblemObj {
@@ -57,6 +59,23 @@ test("problems are grouped by harm, the widest first, and what people put aside 
     ["Acknowledged or muted", ["4"]],
     ["No longer found", ["5", "6"]],
   ]);
+});
+
+test("errors and warnings have one colour in the strip, on the map and in the list, whatever they harm", () => {
+  const contract = problem("1", { harm: "breaks the contract" });
+  const doubt = problem("2", { harm: "not known", severity: "warning" });
+  expect([contract, doubt].map(markOf)).toEqual(["cross", "triangle"]);
+  const counts = { open: 1, errors: 1, breaking: 0, aside: 0, left_off: 0 };
+  expect(problemsPart({ ...CHECKING, counts }).tone).toBe("bad");
+  expect(problemsPart({ ...CHECKING, counts: { ...counts, errors: 0 } }).tone).toBe("warn");
+});
+
+test("a problem is told with a trace only if it may affect the trace’s ends", () => {
+  const affects = { pairs: 3, pods: ["shop/cart", "shop/web"], more: 0 };
+  expect(mayAffect(problem("1", { affects }), ["shop/cart", null])).toBe(true);
+  expect(mayAffect(problem("1", { affects }), ["shop/db", null])).toBe(false);
+  expect(mayAffect(problem("1", { affects: { ...affects, more: 2 } }), ["shop/db"])).toBe(true);
+  expect(mayAffect(problem("1", { affects: { pairs: 0, pods: [], more: 0 } }), ["shop/db"])).toBe(true);
 });
 
 test("the filter looks at cause, place and pods, and wants every word", () => {
@@ -123,13 +142,15 @@ test("a run that takes long is told", () => {
 });
 
 test("problems are counted, and how many of them break traffic", () => {
-  const counts = { open: 9, breaking: 3, aside: 2, left_off: 0 };
+  const counts = { open: 9, errors: 4, breaking: 3, aside: 2, left_off: 0 };
   expect(problemsPart({ ...CHECKING, counts })).toEqual({
     tone: "bad",
     text: "9 problems",
     beside: "3 break traffic · 2 acknowledged or muted",
   });
-  expect(problemsPart({ ...CHECKING, counts: { ...counts, open: 1, breaking: 0, aside: 0 } })).toEqual({
+  expect(
+    problemsPart({ ...CHECKING, counts: { ...counts, open: 1, errors: 0, breaking: 0, aside: 0 } }),
+  ).toEqual({
     tone: "warn",
     text: "1 problem",
     beside: "",

@@ -123,14 +123,71 @@ test("a station says the step that ended the way, else what isn't known, else wh
   expect(tellingStep([route, doubt], null)).toBe(doubt);
 });
 
+test("the tunnel’s own packet has stations of its own, which say so", () => {
+  const outer = { src: "172.30.0.11", encap: [{ vni: 1 }] };
+  const steps = [
+    step({ kind: "route", packet: {} }),
+    step({ kind: "netfilter", evidence: { hook: "postrouting" } }),
+    step({ kind: "encap", dev: "flannel.1", packet: outer }),
+    step({ kind: "route", packet: outer }),
+    step({ kind: "netfilter", packet: outer, evidence: { hook: "postrouting" } }),
+    step({ kind: "link_tx", dev: "eth0", packet: outer }),
+  ].map((one, seq) => ({ ...one, seq }));
+  const hop = { node: "node-1", netns: "node-1:4:1:0", pod: null, steps };
+  const stations = (hops: (typeof hop)[]) =>
+    columnsOf({ ...far, forward: { hops }, reply: null })[0]?.places[0]?.stations ?? [];
+  expect(stations([hop]).map((one) => [one.title, one.isOuter])).toEqual([
+    ["route", false],
+    ["postrouting", false],
+    ["flannel.1", false],
+    ["route", true],
+    ["postrouting", true],
+    ["eth0", false],
+  ]);
+  const into = [
+    step({ kind: "link_rx", dev: "eth0", packet: outer }),
+    step({ kind: "route", decision: "local", packet: outer }),
+    step({ kind: "decap", dev: "flannel.1", packet: {} }),
+    step({ kind: "route", packet: {} }),
+  ];
+  expect(stations([{ ...hop, steps: into }]).map((one) => [one.title, one.isOuter])).toEqual([
+    ["eth0", false],
+    ["route", true],
+    ["flannel.1", false],
+    ["route", false],
+  ]);
+});
+
+test("a station in a pod that is at no device has a name", () => {
+  const hop = { node: "node-1", netns: "a", pod: "default/web-1", steps: [step({ dev: "" })] };
+  const columns = columnsOf({ ...far, forward: { hops: [hop] }, reply: null });
+  expect(columns[0]?.places[0]?.stations.map((one) => one.title)).toEqual(["route"]);
+});
+
 test("a few words are the route, the port or the rule; else the sentence", () => {
   const words = (part: Partial<Step>) => shortWords(step(part));
   expect(words({ evidence: { route: "10.244.2.0/24 via 172.30.0.12 dev eth0 src 10.1.1.1" } })).toBe(
-    "10.244.2.0/24 via 172.30.0.12 dev eth0",
+    "via 172.30.0.12 dev eth0 (10.244.2.0/24)",
+  );
+  expect(words({ evidence: { route: "local 10.1.1.1 dev eth0 src 10.1.1.1" } })).toBe(
+    "local 10.1.1.1 dev eth0",
+  );
+  expect(words({ kind: "neigh", evidence: { nexthop: "10.1.1.1", mac: "02:00:00:00:00:03" } })).toBe(
+    "02:00:00:00:00:03 has 10.1.1.1",
+  );
+  expect(words({ kind: "nat", diff: { src: ["10.1.1.2", "172.30.0.11"], sport: [40000, 1024] } })).toBe(
+    "source becomes 172.30.0.11:1024",
+  );
+  expect(words({ kind: "conntrack", decision: "invalid", why: "It is invalid." })).toBe("It is invalid.");
+  expect(words({ kind: "encap", decision: "encapsulate", evidence: { remote: "172.30.0.12", vni: 1 } })).toBe(
+    "to 172.30.0.12, VNI 1",
+  );
+  expect(words({ kind: "link_rx", dev: "veth1", decision: "receive", evidence: { bridge: "cni0" } })).toBe(
+    "comes in by veth1",
   );
   expect(words({ kind: "bridge", decision: "forward", evidence: { port: "veth1" } })).toBe("port veth1");
   expect(words({ kind: "netfilter", decision: "drop", evidence: { rule: "tcp dport 80 drop" } })).toBe(
-    "tcp dport 80 drop: drop",
+    "drop: tcp dport 80 drop",
   );
   expect(words({ kind: "mtu" })).toBe("why");
 });

@@ -49,11 +49,11 @@ def counted(rows: list[dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict
     """The problems to show, by id, and how many there are of which sort."""
     ordered = worst_first(rows)
     shown = {one["id"]: one for one in ordered[:MOST_SHOWN]}
+    open_now = [one for one in ordered if stands(one) and one["state"] == OPEN]
     counts = {
-        "open": sum(stands(one) and one["state"] == OPEN for one in ordered),
-        "breaking": sum(
-            stands(one) and one["state"] == OPEN and one["harm"] == "breaks traffic" for one in ordered
-        ),
+        "open": len(open_now),
+        "errors": sum(one["severity"] == "error" for one in open_now),
+        "breaking": sum(one["harm"] == "breaks traffic" for one in open_now),
         "aside": sum(one["gone"] is None and one["state"] != OPEN for one in ordered),
         "left_off": len(ordered) - len(shown),
     }

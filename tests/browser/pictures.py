@@ -2,6 +2,7 @@
 
 `python -m tests.browser.pictures FOLDER [--only SET,...] [--sizes WxH,...] [--themes light,dark]`. Each scene is one
 function of a page; a set is what its scenes need: a lab of a kind, with a fault perhaps, or simulated collectors.
+Each picture that is written is named; if any scene fails, so does the command.
 """
 
 from __future__ import annotations
@@ -106,6 +107,10 @@ BROKEN: dict[str, Scene] = {
     "trace": traced(*WEB),
     "trace-map": traced(*WEB, on_map=True),
 }
+KUBERNETES: dict[str, Scene] = {
+    "service": go("#/services/default/web"),
+    "policies": go("#/policies"),
+}
 LARGE: dict[str, Scene] = {
     "map": whole,
     "cards": near(node_name(620), "card"),
@@ -122,15 +127,23 @@ LABS: dict[str, tuple[str, str | None, dict[str, Scene]]] = {
     "two-nics": ("two-nics", None, LAB),
     "routed": ("routed", "proxy-arp-off", BROKEN),
     "macvlan": ("macvlan", None, LAB),
+    "macvlan-broken": (
+        "macvlan",
+        "gateway-missing",
+        BROKEN | {"outside": traced("default/web-1", "198.51.100.9")},
+    ),
+    "kubernetes": ("textbook", None, KUBERNETES),
 }
+SERVICES = {"kubernetes": 10}
 MANY, PODS = 5_000, 30
 SETS = (*LABS, "large")
 
 
 def shoot(
     browser: Browser, stack: Stack, scenes: dict[str, Scene], options: argparse.Namespace, name: str
-) -> None:
-    """Take a set's pictures, in each size and theme."""
+) -> bool:
+    """Take a set's pictures, in each size and theme. Tell whether all of them came to be."""
+    whole = True
     for size in options.sizes:
         width, height = map(int, size.split("x"))
         for theme in options.themes:
@@ -145,10 +158,14 @@ def shoot(
                 try:
                     show(page)
                 except (PlaywrightError, AssertionError) as error:
-                    print(f"{name}-{scene}: {error}", file=sys.stderr)
+                    print(f"{name}-{scene} {size} {theme}: {error}", file=sys.stderr)
+                    whole = False
                     continue
-                page.screenshot(path=options.folder / f"{name}-{scene}-{size}-{theme}.png")
+                file = options.folder / f"{name}-{scene}-{size}-{theme}.png"
+                page.screenshot(path=file)
+                print(file, flush=True)
             context.close()
+    return whole
 
 
 @contextmanager
@@ -169,19 +186,18 @@ def simulated(folder: Path, nodes: int) -> Iterator[Stack]:
             collectors.stop()
 
 
-def take(browser: Browser, name: str, options: argparse.Namespace) -> None:
+def take(browser: Browser, name: str, options: argparse.Namespace) -> bool:
     """Set a set's stage, and take its pictures."""
     with tempfile.TemporaryDirectory() as folder:
         if name == "large":
             with simulated(Path(folder), options.nodes) as stack:
-                shoot(browser, stack, LARGE, options, name)
-            return
+                return shoot(browser, stack, LARGE, options, name)
         kind, fault, scenes = LABS[name]
-        with whole_netviz(Path(folder), kind=kind) as (cluster, stack):
+        with whole_netviz(Path(folder), kind=kind, services=SERVICES.get(name, 0)) as (cluster, stack):
             if fault is not None:
                 apply_fault(cluster, fault, node="node1", **({"other": "node2"} if "route" in fault else {}))
             wait_until(lambda: stack.topology()["checking"], 60, "the first checks")
-            shoot(browser, stack, scenes, options, name)
+            return shoot(browser, stack, scenes, options, name)
 
 
 def main() -> None:
@@ -195,12 +211,15 @@ def main() -> None:
     parser.add_argument("--themes", type=listed, default=THEMES)
     parser.add_argument("--nodes", type=int, default=MANY)
     options = parser.parse_args()
+    if unknown := [name for name in options.only if name not in SETS]:
+        parser.error(f"no such set: {', '.join(unknown)}; there are {', '.join(SETS)}")
     options.folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(ARGUMENTS))
-        for name in options.only:
-            take(browser, name, options)
+        done = [take(browser, name, options) for name in options.only]
         browser.close()
+    if not all(done):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

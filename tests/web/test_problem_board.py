@@ -26,7 +26,9 @@ pytestmark = pytest.mark.django_db
 def reader() -> Iterator[Reader]:
     """A board with two problems, read by hand."""
     keeping.write(
-        lead(), found(Ledger(), problem("node1"), problem("node2", harm="at risk")), judged_at=timezone.now()
+        lead(),
+        found(Ledger(), problem("node1"), problem("node2", severity="warning", harm="at risk")),
+        judged_at=timezone.now(),
     )
     made = Reader()
     made.look()
@@ -41,7 +43,7 @@ def counts(reader: Reader) -> dict[str, int]:
 
 def test_it_is_read_again_when_something_changed(reader: Reader, django_assert_num_queries: Any) -> None:
     assert [one["where"]["node"] for one in reader.board.problems.values()] == ["node1", "node2"]
-    assert counts(reader) == {"open": 2, "breaking": 1, "aside": 0, "left_off": 0}
+    assert counts(reader) == {"open": 2, "errors": 1, "breaking": 1, "aside": 0, "left_off": 0}
     before, heard = reader.board, []
     leave = reader.listen(lambda: heard.append(1))
     with django_assert_num_queries(1):
@@ -62,7 +64,7 @@ def test_what_somebody_decides_is_shown(reader: Reader, django_user_model: Any) 
     row = Problem.objects.get(node="node1")
     service.act(row, service.ProblemAction("mute", until=timezone.now() + timedelta(hours=1)), user)
     reader.look()
-    assert counts(reader) == {"open": 1, "breaking": 0, "aside": 1, "left_off": 0}
+    assert counts(reader) == {"open": 1, "errors": 0, "breaking": 0, "aside": 1, "left_off": 0}
     assert [one["where"]["node"] for one in reader.board.now()] == ["node2"]
 
 
@@ -100,4 +102,4 @@ def test_more_than_anybody_reads_is_counted(monkeypatch: pytest.MonkeyPatch, rea
     Checking.objects.update(version=99)
     reader.look()
     assert [one["where"]["node"] for one in reader.board.problems.values()] == ["node1"], "the worst is shown"
-    assert counts(reader) == {"open": 2, "breaking": 1, "aside": 0, "left_off": 1}
+    assert counts(reader) == {"open": 2, "errors": 1, "breaking": 1, "aside": 0, "left_off": 1}

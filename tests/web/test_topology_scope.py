@@ -232,7 +232,8 @@ def test_a_page_is_told_of_problems_wherever_they_are(
     assert frame is not None
     text = json.loads(frame.text(0, frozenset("d")))
     assert [item["headline"] for item in text["upsert"]["problems"]] == ["a has no route to b's pods"]
-    assert text["upsert"]["checking"][0]["counts"] == {"open": 1, "breaking": 1, "aside": 0, "left_off": 0}
+    counts = {"open": 1, "errors": 1, "breaking": 1, "aside": 0, "left_off": 0}
+    assert text["upsert"]["checking"][0]["counts"] == counts
     assert [item["name"] for item in text["upsert"]["nodes"]] == ["a"]
     topology.advance()
     assert len(heard) == 1, "what stands isn't told again"

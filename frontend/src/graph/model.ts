@@ -206,7 +206,8 @@ export interface CheckingObj {
   away: string[];
   checks: CheckObj[];
   error: string | null;
-  counts: { open: number; breaking: number; aside: number; left_off: number };
+  /** `errors` and `breaking` are of the open ones. */
+  counts: { open: number; errors: number; breaking: number; aside: number; left_off: number };
 }
 
 export interface Snapshot {

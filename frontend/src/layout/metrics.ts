@@ -30,11 +30,14 @@ export const TRUNK_X = 36;
 export const NIC_SIZE = 16;
 export const NIC_PITCH = 150;
 export const TUNNEL_R = 9;
+export const TUNNEL_PITCH = 150;
 /** NICs and tunnels' ends that have room side by side on the top edge, and tunnels among them at most. */
 export const MOST_EDGE = 4;
 export const MOST_TUNNELS = 3;
 /** Where NICs beside the first one are joined to it: between the edge and the node's name. */
 export const NICS_Y = 8;
+/** Where tunnels' ends are: below those, so that their lines cross nothing of the header. */
+export const TUNNELS_Y = 15;
 /** The middle of the node's name. */
 export const HEAD_Y = 46;
 export const HUB_Y = 92;

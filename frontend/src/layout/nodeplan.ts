@@ -196,7 +196,9 @@ export class NodePlan {
         { x, y: rect.y },
       ];
     }
-    const x = rect.x - 3 - Math.max(0, row - 1) * wireStep(density);
+    // Around the middle between the tiles, so that a wire isn't taken for a tile's edge.
+    const [lane, lanes] = [Math.max(0, row - 1), Math.max(1, density.rows - 1)];
+    const x = rect.x - (density.gutter + TILE_GAP) / 2 + ((lanes - 1) / 2 - lane) * wireStep(density);
     const y = rect.y + rect.h / 2;
     return [
       { x, y: lineY },
@@ -214,6 +216,9 @@ export class NodePlan {
     return ghosts;
   }
 }
+
+/** Between a tile and the next one's gutter. */
+const TILE_GAP = 4;
 
 /** How far wires are apart that run side by side in a gutter. */
 function wireStep(density: m.Density): number {
@@ -246,7 +251,7 @@ export function nicRect(i: number): Rect {
 /** Tunnels' ends are on the top edge, from the right. */
 function tunnelRect(i: number): Rect {
   const r = m.TUNNEL_R;
-  return { x: m.CELL_W - 130 - i * 150 - r, y: -r, w: 2 * r, h: 2 * r };
+  return { x: m.CELL_W - 130 - i * m.TUNNEL_PITCH - r, y: -r, w: 2 * r, h: 2 * r };
 }
 
 function chipAt(link: { key: string; ifname: string; kind: string }, i: number): Device {

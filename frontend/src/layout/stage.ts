@@ -36,7 +36,7 @@ const GAP = 40;
 const CARD_GAP = 8;
 const HEAD = 36;
 const FOOT = 6;
-const LEAST_ROW = 26;
+const LEAST_ROW = 22;
 const MOST_ROW = 52;
 const TALL_ROW = 31;
 /** Columns narrower than this have no sentences. */

@@ -69,7 +69,8 @@ function climbIn(box: NodeBox, place: Place): Rung[] {
       const x = tunnel.x + tunnel.w / 2;
       return [
         { id: `tunnel:${tunnel.link}`, point: { x, y: 0 } },
-        { id: "tunnels", point: { x, y: m.HUB_Y } },
+        { id: `below:${tunnel.link}`, point: { x, y: m.TUNNELS_Y } },
+        { id: "tunnels", point: { x: m.TRUNK_X, y: m.TUNNELS_Y } },
         HUB,
       ];
     }

@@ -3,11 +3,12 @@
 
 import * as m from "../layout/metrics.js";
 import type { Cell, Device, Group, NodeBox, Point } from "../layout/scene.js";
-import { type Tone, worst } from "../overlays/overlay.js";
 import { drawFrame, nicSquare, podsText, shadeOfNode, tunnelRing } from "./drawcard.js";
 import { drawGhost, drawPods } from "./drawpod.js";
+import { drawPodWires } from "./drawwires.js";
 import { badge } from "./marks.js";
 import {
+  at,
   BODY_PX,
   inCell,
   isNear,
@@ -22,7 +23,7 @@ import {
 } from "./pen.js";
 import { linkFault, shadeOf } from "./picture.js";
 import { firstThatFits, fitText, textWidth } from "./text.js";
-import { fillOf, lineOf, markOf, textOf } from "./tones.js";
+import { lineOf, markOf, textOf } from "./tones.js";
 
 export function drawBox(pen: Pen, cell: Cell, box: NodeBox): void {
   drawFrame(pen, cell.name, onScreen(pen.view, cell), 8);
@@ -34,12 +35,6 @@ export function drawBox(pen: Pen, cell: Cell, box: NodeBox): void {
   for (const group of box.groups) drawGroup(pen, cell, group);
   drawMore(pen, cell, box);
   drawEdge(pen, cell, box);
-}
-
-/** Points of a cell on the screen. */
-function at(pen: Pen, cell: Cell, points: Point[]): Point[] {
-  const { k, x, y } = pen.view;
-  return points.map((point) => ({ x: (cell.x + point.x) * k + x, y: (cell.y + point.y) * k + y }));
 }
 
 /** The wires inside: from the NICs and tunnels to the hub, and from there down to each group's line. */
@@ -62,9 +57,9 @@ function drawWires(pen: Pen, cell: Cell, box: NodeBox): void {
         { x: m.TRUNK_X, y: m.NICS_Y },
       ]);
   });
-  if (box.nics.length === 0 && bottom > m.HUB_Y)
+  if (box.nics.length === 0 && (bottom > m.HUB_Y || box.tunnels.length > 0))
     lines.push([
-      { x: m.TRUNK_X, y: m.HUB_Y },
+      { x: m.TRUNK_X, y: box.tunnels.length > 0 ? m.TUNNELS_Y : m.HUB_Y },
       { x: m.TRUNK_X, y: bottom },
     ]);
   for (const { line } of joined)
@@ -82,8 +77,8 @@ function drawWires(pen: Pen, cell: Cell, box: NodeBox): void {
     const x = tunnel.x + tunnel.w / 2;
     return at(pen, cell, [
       { x, y: 0 },
-      { x, y: m.HUB_Y },
-      { x: m.TRUNK_X, y: m.HUB_Y },
+      { x, y: m.TUNNELS_Y },
+      { x: m.TRUNK_X, y: m.TUNNELS_Y },
     ]);
   });
   if (tunnels.length > 0) stroke(pen, theme["line-strong"], 1.25, tunnels, [2, 3]);
@@ -136,14 +131,9 @@ function drawHeader(pen: Pen, cell: Cell, box: NodeBox): void {
   ]) as [Point, Point];
   const word = shade.label;
   const pods = podsText(node?.pods ?? 0);
-  // A tunnel's wire crosses the header: on its right only what there is room for.
-  const border = box.tunnels[0] ? at(pen, cell, [{ x: box.tunnels.at(-1)?.x ?? 0, y: 0 }])[0]?.x : undefined;
-  const rightOf = box.tunnels[0] ? end.x - (m.CELL_W - 18 - box.tunnels[0].x - 24) * k : start.x;
   setFont(pen, SMALL_PX);
-  const note = firstThatFits(ctx, [pods, String(node?.pods ?? "")], end.x - rightOf);
-  write(pen, note, end.x, end.y, theme.muted, "right");
-  const noteWidth = textWidth(ctx, note);
-  const room = (border ?? end.x - noteWidth) - 10 - start.x;
+  write(pen, pods, end.x, end.y, theme.muted, "right");
+  const room = end.x - textWidth(ctx, pods) - 10 - start.x;
   setFont(pen, BODY_PX, 600);
   const name = fitText(ctx, cell.name, room - (mark === "ok" ? 0 : 20), 2);
   write(pen, name, start.x, start.y, theme.text);
@@ -157,12 +147,13 @@ function drawHeader(pen: Pen, cell: Cell, box: NodeBox): void {
   if (x + textWidth(ctx, word) < start.x + room) write(pen, word, x, start.y + 1, textOf(theme, shade.tone));
   if (m.HEAD_Y * k < 17) return;
   const y = start.y + Math.max(15, 26 * k);
-  const second = node?.pod_cidrs.length ? `pods ${node.pod_cidrs.join(", ")}` : (node?.kernel ?? "");
+  const cidrs = node?.pod_cidrs ?? [];
+  const addrs = node?.addrs ?? [];
+  const facts =
+    cidrs.length > 0 ? [`pods ${cidrs.join(", ")}`, cidrs[0] ?? ""] : [addrs.join(", "), addrs[0] ?? ""];
   setFont(pen, SMALL_PX);
-  const devicesLeft = box.devices.at(-1)?.x ?? m.CELL_W - 18;
-  const limit = Math.min(devicesLeft, box.tunnels.at(-1)?.x ?? devicesLeft);
-  const secondRoom = (limit - m.TRUNK_X - 30) * k;
-  const shown = firstThatFits(ctx, [second, node?.pod_cidrs[0] ?? ""], secondRoom);
+  const limit = box.devices.at(-1)?.x ?? m.CELL_W - 18;
+  const shown = firstThatFits(ctx, facts, (limit - m.TRUNK_X - 30) * k);
   if (y + 6 < start.y + (m.HUB_Y - m.HEAD_Y + 4) * k) write(pen, shown, start.x, y, theme.muted);
   drawRoutes(pen, cell, limit);
 }
@@ -225,7 +216,7 @@ function drawGroup(pen: Pen, cell: Cell, group: Group): void {
     const { tone } = shadeOf(picture, group.link);
     const plain = isBridge ? theme.text : theme["line-strong"];
     const isMarked = fault !== null || tone === "bad" || tone === "warn";
-    const colour = isMarked ? lineOf(theme, fault ? "bad" : tone).colour : plain;
+    const colour = isMarked ? lineOf(theme, tone, fault !== null).colour : plain;
     const isThick = group.link !== null && isPicked(pen, group.link);
     stroke(pen, colour, isThick ? 4 : isBridge ? 2 : 1.5, [points], fault ? [5, 3] : []);
   }
@@ -261,7 +252,9 @@ function drawGroupName(pen: Pen, cell: Cell, group: Group, fault: string | null)
   const mtu = said || `MTU ${link.mtu}`;
   const mtuWidth = textWidth(ctx, mtu);
   const room = end.x - start.x - width - 8;
-  const addr = firstThatFits(ctx, [link.addrs.join(", "), link.addrs[0] ?? ""], room);
+  const addrs = link.addrs.filter((addr) => !addr.startsWith("fe80:"));
+  // Its MTU comes before its further addresses.
+  const addr = firstThatFits(ctx, [addrs.join(", "), addrs[0] ?? ""], room - mtuWidth - 16);
   write(pen, addr, start.x + width + 8, y, theme.muted);
   const facts = firstThatFits(
     ctx,
@@ -274,48 +267,6 @@ function drawGroupName(pen: Pen, cell: Cell, group: Group, fault: string | null)
       ? mtu
       : "";
   write(pen, shown, end.x, y, theme.muted, "right");
-}
-
-function drawPodWires(pen: Pen, cell: Cell, group: Group): void {
-  const { theme, picture, ctx } = pen;
-  const byTone = new Map<Tone, Point[][]>();
-  const picked: Point[][] = [];
-  const ports = new Map<Tone, Point[]>();
-  for (const tile of group.tiles) {
-    if (tile.wire.length < 2) continue;
-    const points = at(pen, cell, tile.wire);
-    const host = tile.hostLink ? picture.link(tile.hostLink) : undefined;
-    const inside = tile.podLink ? picture.link(tile.podLink) : undefined;
-    const fault = linkFault(host) ?? linkFault(inside);
-    const tone = fault
-      ? "bad"
-      : worst([shadeOf(picture, tile.hostLink), shadeOf(picture, tile.podLink)]).tone;
-    const alike = byTone.get(tone);
-    if (alike) alike.push(points);
-    else byTone.set(tone, [points]);
-    if ((tile.hostLink && isPicked(pen, tile.hostLink)) || (tile.podLink && isPicked(pen, tile.podLink)))
-      picked.push(points);
-    const port = shadeOf(picture, tile.hostLink).tone;
-    ports.set(port, [...(ports.get(port) ?? []), points[0] as Point]);
-  }
-  const apart = group.wireStep * pen.view.k;
-  for (const [tone, lines] of byTone) {
-    const { colour, width, dash } = lineOf(theme, tone);
-    const isMarked = tone === "bad" || tone === "warn";
-    stroke(pen, colour, isMarked ? width : Math.min(width, apart * 0.5), lines, dash);
-  }
-  stroke(pen, theme.text, 2.5, picked);
-  const width = Math.max(1, Math.min(4, apart * 0.6));
-  const height = Math.max(4, Math.min(8, 7 * pen.view.k + 2));
-  for (const [tone, points] of ports) {
-    const isMarked = tone === "bad" || tone === "warn";
-    // Without a bridge a port is drawn only for what is wrong there.
-    if (group.kind !== "bridge" && !isMarked) continue;
-    ctx.fillStyle = isMarked ? fillOf(theme, tone) : theme.text;
-    ctx.beginPath();
-    for (const point of points) ctx.rect(point.x - width / 2, point.y - height / 2, width, height);
-    ctx.fill();
-  }
 }
 
 /** The pods for which there is no row, and how many they are. */
@@ -355,15 +306,9 @@ function drawEdge(pen: Pen, cell: Cell, box: NodeBox): void {
   for (const tunnel of box.tunnels) {
     const rect = inCell(view, cell, tunnel);
     tunnelRing(pen, rect, shadeOf(picture, tunnel.link).tone, isPicked(pen, tunnel.link));
-    const isLast = tunnel === box.tunnels[0];
-    drawEdgeName(
-      pen,
-      tunnel.link,
-      rect.x + rect.w / 2 + 10,
-      rect.y + rect.h / 2,
-      (isLast ? 140 : 130) * view.k,
-      false,
-    );
+    // The outermost one's name stays above its own node.
+    const room = (tunnel === box.tunnels[0] ? m.CELL_W - tunnel.x - m.TUNNEL_R : m.TUNNEL_PITCH) * view.k;
+    drawEdgeName(pen, tunnel.link, rect.x + rect.w / 2 + 10, rect.y + rect.h / 2, room - 14, false);
   }
 }
 
@@ -376,7 +321,9 @@ function drawEdgeName(pen: Pen, key: string, x: number, edge: number, room: numb
   const fault = linkFault(link);
   const name = `${link.ifname}${fault ? `, ${fault}` : ""}`;
   setFont(pen, SMALL_PX, 600);
-  const y = edge - Math.max(9, height / 2 - (height > 34 ? 7 : 0));
+  // Two lines stand wholly between the node's edge and the line above.
+  const hasTwo = isNear(pen, "links") && height >= 38;
+  const y = edge - (hasTwo ? Math.max(24, height / 2 + 7) : Math.max(9, height / 2));
   const shown = isAlone ? name : fitText(ctx, name, room);
   const width = textWidth(ctx, shown);
   if (!labels.place([{ x, y: y - 7, w: width, h: 14 }])) return;
@@ -388,7 +335,7 @@ function drawEdgeName(pen: Pen, key: string, x: number, edge: number, room: numb
   const beside = firstThatFits(ctx, shade.label ? [shade.label] : addrs, more - width - 6);
   if (beside && labels.place([{ x: x + width + 6, y: y - 7, w: textWidth(ctx, beside), h: 14 }]))
     write(pen, beside, x + width + 6, y, textOf(theme, shade.tone));
-  if (!isNear(pen, "links") || height <= 34) return;
+  if (!hasTwo) return;
   const facts = firstThatFits(ctx, [`${link.mac}  MTU ${link.mtu}`, `MTU ${link.mtu}`], more);
   const below = { x, y: y + 7, w: textWidth(ctx, facts), h: 14 };
   if (labels.place([below])) write(pen, facts, x, y + 14, theme.muted);

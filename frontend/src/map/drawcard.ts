@@ -4,7 +4,7 @@ import { nicRect } from "../layout/nodeplan.js";
 import type { Cell, Rect, Scene } from "../layout/scene.js";
 import { tileOfCell } from "../layout/scene.js";
 import { type Shade, type Tone, UNKNOWN } from "../overlays/overlay.js";
-import { badge, hoverRing, selectionRing } from "./marks.js";
+import { badge, hoverRing, selectionRing, signIn } from "./marks.js";
 import { BODY_PX, inCell, onScreen, type Pen, roundRect, SMALL_PX, setFont, write } from "./pen.js";
 import { shadeOf, stateOf } from "./picture.js";
 import { firstThatFits, fitText } from "./text.js";
@@ -157,6 +157,8 @@ export function nicSquare(pen: Pen, at: Rect, tone: Tone): void {
   ctx.strokeStyle = endEdge(pen, tone);
   ctx.lineWidth = 1.5;
   ctx.stroke();
+  if (tone === "bad" || tone === "warn")
+    signIn(pen, { x, y, w: size - 1, h: size - 1 }, tone === "bad" ? "error" : "warning");
 }
 
 /** A link's end is hollow, unless there is something to say of it. */

@@ -7,8 +7,9 @@ import type { Block, Cell, Point, Scene } from "../layout/scene.js";
 import { cellsWithin, laneX, laneY, rowTop } from "../layout/scene.js";
 import { outsidePoint } from "../layout/wires.js";
 import type { Tone } from "../overlays/overlay.js";
+import { tunnelName } from "../overlays/tunnels.js";
 import { isNear, type Pen, SMALL_PX, seen, setFont, stroke, sx, sy, write } from "./pen.js";
-import { shadeOf } from "./picture.js";
+import { linkFault, shadeOf } from "./picture.js";
 import { firstThatFits, textWidth } from "./text.js";
 import { lineOf } from "./tones.js";
 
@@ -17,6 +18,7 @@ interface Hang {
   lane: number;
   cell: Cell;
   tone: Tone;
+  isDown: boolean;
 }
 
 export function drawRails(pen: Pen, scene: Scene, block: Block): void {
@@ -24,6 +26,7 @@ export function drawRails(pen: Pen, scene: Scene, block: Block): void {
   const overlay = scene.lanes.length;
   const ends: Cell[] = [];
   const lastOfLane = new Map<number, number>();
+  const overlays: { row: number; tunnels: Hang[] }[] = [];
   for (const { row, cells } of rows) {
     const nics = cells.flatMap((cell) => nicsOf(pen, scene, cell));
     for (let lane = 0; lane < overlay; lane += 1) {
@@ -35,13 +38,21 @@ export function drawRails(pen: Pen, scene: Scene, block: Block): void {
     const tunnels = cells.flatMap((cell) => tunnelsOf(pen, scene, cell));
     if (tunnels.length > 0) {
       lastOfLane.set(overlay, row);
-      drawOverlay(pen, block, row, overlay, tunnels);
+      overlays.push({ row, tunnels });
     }
     ends.push(...cells);
   }
+  for (const { row, tunnels } of overlays) drawOverlay(pen, block, row, overlay, tunnels, hasTrunk(block));
+  // The only row's line leads nowhere else.
+  if (!hasTrunk(block)) lastOfLane.delete(overlay);
   drawTrunk(pen, scene, block, lastOfLane);
   drawLaneNames(pen, scene, block, rows);
   drawOutside(pen, block, ends);
+}
+
+/** Whether there are rows of an overlay's line to join. */
+function hasTrunk(block: Block): boolean {
+  return block.cells.length > block.cols;
 }
 
 /** The rows that are seen, each with its nodes that reach into sight. */
@@ -65,13 +76,23 @@ function nicsOf(pen: Pen, scene: Scene, cell: Cell): Hang[] {
       x: cell.x + nic.x + nic.w / 2,
       lane: nic.lane,
       cell,
-      tone: shadeOf(pen.picture, nic.link).tone,
+      ...stateOfLink(pen, nic.link),
     }));
   const subnets = pen.picture.node(cell.name)?.subnets ?? [];
   return subnets.slice(0, 4).map(({ dev }, i) => {
     const rect = nicRect(i);
-    return { x: cell.x + rect.x + rect.w / 2, lane: scene.laneOf(cell.name, dev), cell, tone: "none" };
+    return {
+      x: cell.x + rect.x + rect.w / 2,
+      lane: scene.laneOf(cell.name, dev),
+      cell,
+      tone: "none",
+      isDown: false,
+    };
   });
+}
+
+function stateOfLink({ picture }: Pen, key: string): Pick<Hang, "tone" | "isDown"> {
+  return { tone: shadeOf(picture, key).tone, isDown: linkFault(picture.link(key)) !== null };
 }
 
 function tunnelsOf(pen: Pen, scene: Scene, cell: Cell): Hang[] {
@@ -80,7 +101,7 @@ function tunnelsOf(pen: Pen, scene: Scene, cell: Cell): Hang[] {
     x: cell.x + tunnel.x + tunnel.w / 2,
     lane: 0,
     cell,
-    tone: shadeOf(pen.picture, tunnel.link).tone,
+    ...stateOfLink(pen, tunnel.link),
   }));
 }
 
@@ -100,23 +121,31 @@ function drawLane(pen: Pen, block: Block, row: number, lane: number, hanging: Ha
       { x: to, y },
     ],
   ]);
-  for (const tone of new Set(hanging.map((nic) => nic.tone))) {
+  const styles = new Map(hanging.map((nic) => [`${nic.tone} ${nic.isDown}`, nic]));
+  for (const { tone, isDown } of styles.values()) {
     const drops = hanging
-      .filter((nic) => nic.tone === tone)
+      .filter((nic) => nic.tone === tone && nic.isDown === isDown)
       .map((nic) => [
         { x: sx(view, nic.x), y },
         { x: sx(view, nic.x), y: sy(view, nic.cell.y) },
       ]);
-    const line = lineOf(theme, tone);
+    const line = lineOf(theme, tone, isDown);
     stroke(pen, line.colour, line.width, drops, line.dash);
   }
   pen.ctx.globalAlpha = 1;
 }
 
-function drawOverlay(pen: Pen, block: Block, row: number, lane: number, ends: Hang[]): void {
+function drawOverlay(
+  pen: Pen,
+  block: Block,
+  row: number,
+  lane: number,
+  ends: Hang[],
+  isJoined: boolean,
+): void {
   const { view, theme } = pen;
   const y = sy(view, rowTop(block, row) + laneY(lane));
-  const from = sx(view, block.x + laneX(lane));
+  const from = sx(view, isJoined ? block.x + laneX(lane) : Math.min(...ends.map((end) => end.x)));
   const to = sx(view, Math.max(...ends.map((end) => end.x)));
   dim(pen);
   const lines: Point[][] = [
@@ -155,7 +184,7 @@ function drawTrunk(pen: Pen, scene: Scene, block: Block, lastOfLane: Map<number,
   pen.ctx.globalAlpha = 1;
 }
 
-/** What each line is, once a block: behind its right end in the first row that is seen. The block's title says it of an only line. */
+/** What each line is, once a block: behind its end in the first row that is seen. The block's title says it of an only line. */
 function drawLaneNames(pen: Pen, scene: Scene, block: Block, rows: { row: number; cells: Cell[] }[]): void {
   const first = rows.find(({ row }) => sy(pen.view, rowTop(block, row) - m.RAIL_RISE) > 24);
   if (!first || !isNear(pen, "pods")) return;
@@ -187,15 +216,16 @@ function writeLaneName(pen: Pen, text: string, left: number, right: number, line
   setFont(pen, SMALL_PX);
   const width = textWidth(pen.ctx, text);
   if (right - width < left) return;
-  const rect = pen.labels.place([{ x: right - width, y: line - 7, w: width, h: 14 }]);
+  const rect = pen.labels.place([
+    { x: left, y: line - 7, w: width, h: 14 },
+    { x: right - width, y: line - 7, w: width, h: 14 },
+  ]);
   if (rect) write(pen, text, rect.x, line, pen.theme.muted);
 }
 
 function overlayName(pen: Pen, key: string): string {
   const link = pen.picture.link(key);
-  return link
-    ? `${link.kind === "vxlan" ? "VXLAN" : link.kind}${link.vni === null ? "" : ` ${link.vni}`}`
-    : "";
+  return link ? tunnelName(link) : "";
 }
 
 /** The way out: the gateways that aren't nodes, as far as the routes of this block's nodes are known. */
@@ -214,12 +244,11 @@ function drawOutside(pen: Pen, block: Block, cells: Cell[]): void {
   ctx.lineWidth = 1.5;
   ctx.stroke();
   setFont(pen, SMALL_PX);
-  const more = gateways.length > 1 ? ` and ${gateways.length - 1} more` : "";
-  const texts = [
-    `router ${gateways[0]}${more}, not a node: the way out`,
-    `router ${gateways[0]}${more}`,
-    "router",
-  ];
+  const [first = "", ...others] = gateways;
+  const all = `${others.length > 0 ? "routers" : "router"} ${gateways.join(", ")}`;
+  const short = others.length > 0 ? `router ${first} and ${others.length} more` : `router ${first}`;
+  const what = others.length > 0 ? "not nodes: the way out" : "not a node: the way out";
+  const texts = [`${all}, ${what}`, all, `${short}, ${what}`, short, "router"];
   const text = firstThatFits(ctx, texts, Math.max(60, block.w * view.k - 60));
   const width = textWidth(ctx, text);
   if (labels.place([{ x: x + 12, y: y - 7, w: width, h: 14 }])) write(pen, text, x + 12, y, theme.muted);

@@ -67,6 +67,11 @@ export function onScreen(view: View, rect: Rect): Rect {
   return { x: sx(view, rect.x), y: sy(view, rect.y), w: rect.w * view.k, h: rect.h * view.k };
 }
 
+/** Points of a cell on the screen. */
+export function at({ view }: Pen, cell: Point, points: Point[]): Point[] {
+  return points.map((point) => ({ x: sx(view, cell.x + point.x), y: sy(view, cell.y + point.y) }));
+}
+
 /** A part of a cell on the screen. */
 export function inCell(view: View, cell: Point, rect: Rect): Rect {
   return onScreen(view, { x: cell.x + rect.x, y: cell.y + rect.y, w: rect.w, h: rect.h });

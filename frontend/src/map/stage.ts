@@ -6,7 +6,7 @@ import { choicesOf } from "../trace/choices.js";
 import { dispositionWords, percent, protocolText, replyWords } from "../trace/format.js";
 import { columnsOf, type Direction, type Station, seenAt, tellingStep } from "../trace/stations.js";
 import type { Branch, Observation, Trace } from "../trace/types.js";
-import { h, icon } from "../ui/dom.js";
+import { h, icon, setText } from "../ui/dom.js";
 import { drawLanes, type Ends, endOf, outside, stageLegend } from "./stagelanes.js";
 import { drawCard, type Goal, mark, missed, sentence } from "./stagerows.js";
 
@@ -17,6 +17,9 @@ export interface StageEvents {
   onWhole(): void;
   onLeave(): void;
 }
+
+/** Below the wire between the nodes there is nothing to see. */
+const LANES_FOOT = 24;
 
 const ICONS: Record<Station["kind"], string> = {
   socket: "end",
@@ -41,6 +44,7 @@ export class Stage {
   private readonly scroller = h("div", { class: "stagescroll" });
   private readonly board = h("div", { class: "board" });
   private readonly legend = stageLegend();
+  private readonly more = h("button", { type: "button", class: "stagemore", hidden: true });
   private trace: Trace | null = null;
   private view: TraceView | null = null;
   private goal: Goal | null = null;
@@ -48,8 +52,12 @@ export class Stage {
 
   constructor(private readonly events: StageEvents) {
     this.scroller.append(this.board);
-    this.element.append(this.bar, this.choices, this.scroller, this.legend);
+    this.element.append(this.bar, this.choices, this.scroller, this.more, this.legend);
     new ResizeObserver(() => this.render()).observe(this.scroller);
+    this.scroller.addEventListener("scroll", () => this.tellMore(), { passive: true });
+    this.more.addEventListener("click", () =>
+      this.scroller.scrollBy({ top: this.scroller.clientHeight * 0.8 }),
+    );
   }
 
   /** Show a trace; null hides the stage. */
@@ -158,6 +166,18 @@ export class Stage {
     );
     this.board.replaceChildren(...cards, ...rows, drawLanes(layout, branch, ends), ...outside(layout, ends));
     this.bringEnd(trace, view);
+    this.tellMore();
+  }
+
+  /** Say how much is below what is in sight. */
+  private tellMore(): void {
+    const bottom = this.scroller.scrollTop + this.scroller.clientHeight;
+    const below = [...this.board.querySelectorAll<HTMLElement>(".station")].filter(
+      (station) => station.offsetTop + station.offsetHeight / 2 > bottom,
+    ).length;
+    const isWireBelow = bottom < this.board.offsetHeight - LANES_FOOT;
+    this.more.hidden = below === 0 && !isWireBelow;
+    setText(this.more, below === 0 ? "The wire is below ↓" : `${below} more below ↓`);
   }
 
   private drawRow(
@@ -198,7 +218,7 @@ export class Stage {
         title: steps.map((step) => step.why).join("\n"),
       },
       icon(ICONS[station.kind]),
-      h("span", { class: "place" }, station.title),
+      h("span", { class: "place", title: station.isOuter ? OUTER_WORDS : null }, ...placeWords(station)),
       h("span", { class: "lines" }, ...lines),
       h("span", { class: "marks" }, ...marks),
     );
@@ -226,6 +246,12 @@ export class Stage {
     );
     selected?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
+}
+
+const OUTER_WORDS = "what happens to the tunnel’s own packet, which carries the pod’s";
+
+function placeWords(station: Station): (Node | string)[] {
+  return station.isOuter ? [h("span", { class: "outer-packet" }, "outer "), station.title] : [station.title];
 }
 
 /** The direction that a station is looked at in: the one that ends there, else the one that the panel shows. */

@@ -19,8 +19,15 @@ export function fillOf(theme: Theme, tone: Tone): string {
   }[tone];
 }
 
-/** The colour of a line, its width, and its dashes. */
-export function lineOf(theme: Theme, tone: Tone): { colour: string; width: number; dash: number[] } {
+export interface Line {
+  colour: string;
+  width: number;
+  dash: number[];
+}
+
+/** How a line is drawn. Only what carries nothing is dashed in red: an error at a link that is up doesn't look like that. */
+export function lineOf(theme: Theme, tone: Tone, isDown: boolean): Line {
+  if (isDown) return { colour: theme.bad, width: 1.5, dash: [4, 3] };
   switch (tone) {
     case "none":
     case "ok":
@@ -30,7 +37,7 @@ export function lineOf(theme: Theme, tone: Tone): { colour: string; width: numbe
     case "warn":
       return { colour: theme.warn, width: 2, dash: [] };
     case "bad":
-      return { colour: theme.bad, width: 1.5, dash: [4, 3] };
+      return { colour: theme.bad, width: 3, dash: [] };
     default:
       return { colour: fillOf(theme, tone), width: { r1: 1.5, r2: 2, r3: 2.5, r4: 3.5 }[tone], dash: [] };
   }

@@ -11,6 +11,8 @@ export interface Station {
   /** What kind of place it is, for its icon. */
   kind: "socket" | "link" | "bridge" | "route" | "shield" | "conntrack" | "tunnel" | "unknown";
   title: string;
+  /** It is the tunnel's packet that comes by, not the one that it carries. */
+  isOuter: boolean;
   forward: Step[];
   reply: Step[];
 }
@@ -74,7 +76,8 @@ function stationsOf(there: Hop | undefined, back: Hop | undefined): Station[] {
   const reply = groupSteps(back).reverse();
   return merged(forward, reply).map(([key, a, b]) => {
     const steps = [...(a ?? []), ...(b ?? [])];
-    return { key, ...nameOf(key, steps), forward: a ?? [], reply: b ?? [] };
+    const isOuter = steps.some(isOfOuter) && !DEVICES.has(placeKind(key));
+    return { key, ...nameOf(key, steps), isOuter, forward: a ?? [], reply: b ?? [] };
   });
 }
 
@@ -86,7 +89,8 @@ function groupSteps(hop: Hop | undefined): [string, Step[]][] {
   const groups: [string, Step[]][] = [];
   const seen = new Map<string, number>();
   for (const step of hop.steps) {
-    const base = placeOf(step, isPod, bridges);
+    const place = placeOf(step, isPod, bridges);
+    const base = isOfOuter(step) ? `${place}${OUTER}` : place;
     const last = groups.at(-1);
     if (last && last[0].replace(/#\d+$/, "") === base) last[1].push(step);
     else {
@@ -121,6 +125,16 @@ function text(step: Step, name: string): string {
   return typeof value === "string" ? value : "";
 }
 
+/** What ends the key of a place that a tunnel's own packet comes by. */
+const OUTER = " (outer)";
+/** Places whose name tells by itself which packet it is. */
+const DEVICES = new Set(["link", "pod", "tunnel"]);
+
+/** Whether it is the tunnel's own packet that a step is about. */
+function isOfOuter(step: Step): boolean {
+  return !IN_TUNNEL.has(step.kind) && (step.packet.encap?.length ?? 0) > 0;
+}
+
 const AT_SOCKET = new Set(["origin", "socket", "local_in"]);
 const AT_ROUTE = new Set(["rule", "route", "forward", "ttl", "rp_filter"]);
 const IN_TUNNEL = new Set(["encap", "decap"]);
@@ -128,26 +142,35 @@ const IN_TUNNEL = new Set(["encap", "decap"]);
 function placeOf(step: Step, isPod: boolean, bridges: Map<string, string>): string {
   const dev = step.dev ?? "";
   if (AT_SOCKET.has(step.kind)) return "socket";
-  if (step.kind === "route" && step.decision === "local") return "socket";
+  if (step.kind === "route" && step.decision === "local") return isOfOuter(step) ? "route" : "socket";
   if (step.kind === "conntrack") return "conntrack";
   if (step.kind === "netfilter" || step.kind === "nat") return `rules ${text(step, "hook") || step.kind}`;
   if (IN_TUNNEL.has(step.kind)) return `tunnel ${dev}`;
   if (step.kind === "opaque") return `unknown ${dev}`;
-  if (isPod) return `pod ${dev}`;
+  if (isPod && dev) return `pod ${dev}`;
   if (AT_ROUTE.has(step.kind)) return "route";
   const bridge = bridges.get(dev);
   return bridge ? `bridge ${bridge}` : `link ${dev}`;
 }
 
+function placeKind(key: string): string {
+  return key.split(" ")[0] ?? "";
+}
+
+function placeName(key: string): string {
+  return key.replace(/#\d+$/, "").replace(OUTER, "").split(" ")[1] ?? "";
+}
+
 function nameOf(key: string, steps: Step[]): Pick<Station, "kind" | "title"> {
-  const [kind = "", what = ""] = key.replace(/#\d+$/, "").split(" ");
+  const kind = placeKind(key);
+  const what = placeName(key);
   switch (kind) {
     case "socket":
       return { kind: "socket", title: "socket" };
     case "conntrack":
       return { kind: "conntrack", title: "conntrack" };
     case "rules":
-      return { kind: "shield", title: what === "nat" ? "NAT" : `rules, ${what}` };
+      return { kind: "shield", title: what === "nat" ? "NAT" : what };
     case "route":
       return { kind: "route", title: "route" };
     case "pod":
@@ -220,35 +243,67 @@ export function tellingStep(steps: Step[], failed: Step | null): Step | undefine
   return steps[0];
 }
 
-/** A step in a few words; the whole sentence is its `why`. */
+/**
+ * A step in a few words, first of them what tells it from others: an address, a device, a verdict. The whole sentence
+ * is its `why`.
+ */
 export function shortWords(step: Step): string {
-  const { packet } = step;
-  const port = (value: number | null | undefined) => (value ? `:${value}` : "");
-  switch (step.kind) {
-    case "origin":
-      return `${packet.dst ?? "?"}${port(packet.dport)} ${packet.proto ?? ""}`.trim();
-    case "socket":
-      return text(step, "socket") ? `${text(step, "socket")} takes it` : step.why;
-    case "route":
-      return (
-        text(step, "route")
-          .replace(/ src .*$/, "")
-          .replace(/ scope .*$/, "") || step.why
-      );
-    case "neigh":
-      return text(step, "mac") ? `${text(step, "nexthop")} is at ${text(step, "mac")}` : step.why;
-    case "bridge":
-      if (step.decision === "up") return "for its own MAC: up to the node";
-      return text(step, "port") ? `port ${text(step, "port")}` : step.why;
-    case "conntrack":
-      return step.decision === "new" ? "a new connection" : `a known connection, ${step.decision}`;
-    case "netfilter":
-      return `${text(step, "rule") || "no rule decides, by its policy"}: ${step.decision}`;
-    default:
-      // That it is the packet that something happens to is said by where this stands.
-      return step.why.replace(/^The packet (?=[a-z])/, "");
-  }
+  const said = WORDS[step.kind]?.(step, (name) => text(step, name));
+  // That it is the packet that something happens to is said by where this stands.
+  return said || step.why.replace(/^The (packet|frame) (?=[a-z])/, "");
 }
+
+/** By a step's kind; "" where the sentence says it better. */
+const WORDS: Record<string, (step: Step, given: (name: string) => string) => string> = {
+  origin({ packet }) {
+    return `${packet.dst ?? "?"}${packet.dport ? `:${packet.dport}` : ""} ${packet.proto ?? ""}`.trim();
+  },
+  socket: (_, given) => given("socket") && `${given("socket")} takes it`,
+  route(_, given) {
+    const route = given("route");
+    const way = /^(\S+)(?: via (\S+))?.*? dev (\S+)/.exec(route);
+    if (!way || /^(local|unreachable|prohibit|blackhole|throw|nat) /.test(route))
+      return route.replace(/ (src|scope) .*$/, "");
+    return `${way[2] ? `via ${way[2]} ` : ""}dev ${way[3]} (${way[1]})`;
+  },
+  neigh: (_, given) => given("mac") && `${given("mac")} has ${given("nexthop")}`,
+  bridge({ decision }, given) {
+    if (decision === "up") return "for its own MAC: up to the node";
+    return given("port") && `port ${given("port")}`;
+  },
+  conntrack({ decision }) {
+    if (decision === "new") return "a new connection";
+    return decision === "established" || decision === "related" ? `a known connection, ${decision}` : "";
+  },
+  netfilter({ decision, certainty }, given) {
+    return certainty === "certain" ? `${decision}: ${given("rule") || "no rule decides, by its policy"}` : "";
+  },
+  nat({ diff }) {
+    const becomes = (name: string, addr: unknown, port: unknown) =>
+      addr || port ? [`${name} becomes ${[addr, port].filter(Boolean).join(":")}`] : [];
+    return [
+      ...becomes("source", diff.src?.[1], diff.sport?.[1]),
+      ...becomes("destination", diff.dst?.[1], diff.dport?.[1]),
+    ].join(", ");
+  },
+  encap({ decision, evidence }, given) {
+    const vni = evidence?.vni ? `, VNI ${evidence.vni}` : "";
+    return decision === "encapsulate" && given("remote") ? `to ${given("remote")}${vni}` : "";
+  },
+  decap({ decision, evidence }, given) {
+    const vni = evidence?.vni ? `, VNI ${evidence.vni}` : "";
+    return decision === "decapsulate" && given("outer_src") ? `from ${given("outer_src")}${vni}` : "";
+  },
+  forward: ({ decision }, given) => (decision === "forward" && given("oif") ? `on to ${given("oif")}` : ""),
+  link_rx({ dev, decision }, given) {
+    if (decision !== "receive") return "";
+    return given("bridge") ? `comes in by ${dev}` : "comes in";
+  },
+  link_tx({ decision }, given) {
+    if (decision === "cross veth" && given("peer_ifname")) return `to ${given("peer_ifname")}, its other end`;
+    return decision === "cross wire" && given("peer") ? `to ${given("peer").split(":")[0]}` : "";
+  },
+};
 
 const WORST: Mark[] = ["disagree", "missed", "unsure", "pending", "extra", "agree", "cannot"];
 

@@ -6,6 +6,7 @@ import { namespaceLabel } from "../layout/box.js";
 import type { Point } from "../layout/scene.js";
 import type { Target } from "../map/hit.js";
 import { linkFault } from "../map/picture.js";
+import { toneOf } from "../problems.js";
 import { copyButton, h, icon, setText } from "./dom.js";
 import { loginHref } from "./errors.js";
 import { seconds } from "./names.js";
@@ -82,7 +83,7 @@ export class TopBar {
   update(graph: Graph): void {
     const open = graph.checking?.counts.open ?? 0;
     this.badge.hidden = open === 0;
-    this.badge.dataset.tone = graph.checking?.counts.breaking ? "bad" : "warn";
+    this.badge.dataset.tone = graph.checking ? toneOf(graph.checking) : "warn";
     setText(this.badge, String(open));
   }
 

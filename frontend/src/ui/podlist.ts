@@ -2,7 +2,7 @@
 // screen reader. Only the rows that are seen are in the page, so a large cluster costs no more than a small one.
 // Pods in their node's network stand under their node too. What is typed above narrows it (podfilter.ts).
 
-import type { KubePodObj, NetnsObj, NodeObj } from "../graph/model.js";
+import type { Health, KubePodObj, NetnsObj, NodeObj } from "../graph/model.js";
 import type { Change, Graph } from "../graph/store.js";
 import { compareNamespaces, namespaceLabel } from "../layout/box.js";
 import { naturalCompare } from "../layout/natural.js";
@@ -256,13 +256,16 @@ export class PodList {
   private markProblems(mark: HTMLElement, name: string, node: NodeObj | undefined): void {
     const problems = this.graph.problemsAt(name);
     const text = node?.connected ? (problems.length > 0 ? String(problems.length) : "") : "offline";
-    if (mark.dataset.text === text) return;
-    mark.dataset.text = text;
+    const drawn = `${text} ${node?.health}`;
+    if (mark.dataset.drawn === drawn) return;
+    mark.dataset.drawn = drawn;
     mark.title = problems[0]?.headline ?? "";
     const words = node?.connected
       ? count(problems.length, "problem", "problems")
       : "its collector is not connected";
-    mark.replaceChildren(...(text ? [icon("alert"), text, h("span", { class: "sr" }, words)] : []));
+    mark.replaceChildren(
+      ...(text ? [icon(signOf(node?.health)), text, h("span", { class: "sr" }, words)] : []),
+    );
   }
 
   private toggle(name: string, isOpen: boolean): void {
@@ -346,5 +349,10 @@ function updatePod(element: HTMLElement, ns: NetnsObj | undefined): void {
   if (element.dataset.health === ns.health) return;
   element.dataset.health = ns.health;
   const words = { ok: "", warning: "has a warning", error: "has an error" }[ns.health];
-  flag.replaceChildren(...(words ? [icon("alert"), h("span", { class: "sr" }, words)] : []));
+  flag.replaceChildren(...(words ? [icon(signOf(ns.health)), h("span", { class: "sr" }, words)] : []));
+}
+
+/** Errors and warnings have the shapes that they have on the map. */
+function signOf(health: Health | undefined): string {
+  return health === "error" ? "breaks" : "alert";
 }

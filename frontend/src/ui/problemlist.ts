@@ -5,7 +5,7 @@ import { naturalCompare } from "../layout/natural.js";
 import { clock, type Group, lasting, type Mark, markOf, reachText } from "../problems.js";
 import { h, icon, s, setText } from "./dom.js";
 
-const MARKS: Record<Mark, string> = { cross: "breaks", triangle: "alert", dashed: "doubt", check: "passes" };
+const MARKS: Record<Mark, string> = { cross: "breaks", triangle: "alert", check: "passes" };
 /** With more nodes than this a place is a point on one bar. */
 const MOST_BOXES = 12;
 

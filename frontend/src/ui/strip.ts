@@ -24,6 +24,7 @@ class Part {
   private readonly text = h("b", {});
   private readonly beside = h("span", { class: "beside" });
   private drawn = "";
+  private said = "";
 
   constructor(
     readonly name: string,
@@ -35,7 +36,11 @@ class Part {
     this.element = href ? h("a", { ...attributes, href }, ...inside) : h("span", attributes, ...inside);
   }
 
-  show(part: StripPart): void {
+  /** Tells whether it has another width now. */
+  show(part: StripPart): boolean {
+    const key = `${part.text}|${part.beside}`;
+    const isOther = key !== this.said;
+    this.said = key;
     this.element.dataset.tone = part.tone;
     setText(this.text, part.text);
     setText(this.beside, part.beside ? `· ${part.beside}` : "");
@@ -45,6 +50,7 @@ class Part {
       this.drawn = wanted;
       this.mark.replaceChildren(icon(wanted));
     }
+    return isOther;
   }
 }
 
@@ -94,16 +100,31 @@ export class Strip {
       this.live,
     );
     this.setState("connecting");
+    new ResizeObserver(() => this.fit()).observe(this.element);
+  }
+
+  /** What stands beside a part is shown whole or, without room for it, not at all: the least important first. */
+  private fit(): void {
+    const parts = [this.kube, this.collectors, this.data, this.checks, this.problems];
+    for (const part of parts) delete part.element.dataset.short;
+    for (const part of parts) {
+      if (this.element.scrollWidth <= this.element.clientWidth) return;
+      part.element.dataset.short = "";
+    }
   }
 
   update(graph: Graph): void {
     const { checking, staleSince } = graph;
     const now = new Date();
-    const show = (to: Part, part: StripPart) => to.show(asHeard(part, staleSince, now));
+    let isOther = false;
+    const put = (to: Part, part: StripPart) => {
+      isOther = to.show(part) || isOther;
+    };
+    const show = (to: Part, part: StripPart) => put(to, asHeard(part, staleSince, now));
     show(this.checks, checksPart(checking, now));
     show(this.problems, problemsPart(checking));
     show(this.collectors, collectorsPart(checking, graph.nodes.values()));
-    this.data.show(staleSince ? noData(staleSince, now) : dataPart(graph.nodes.values()));
+    put(this.data, staleSince ? noData(staleSince, now) : dataPart(graph.nodes.values()));
     const api = kubernetesPart(graph.clusters.values());
     this.kube.element.hidden = api === null;
     if (api) show(this.kube, api);
@@ -112,6 +133,7 @@ export class Strip {
     setText(this.podWord, pods === 1 ? "pod" : "pods");
     setText(this.nodeCount, String(graph.nodes.size));
     setText(this.nodeWord, graph.nodes.size === 1 ? "node" : "nodes");
+    if (isOther) this.fit();
   }
 
   setState(state: FeedStatus["state"], graph?: Graph): void {

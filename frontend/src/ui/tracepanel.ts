@@ -1,10 +1,19 @@
 // One trace: the answer first (what becomes of the packet, and where), then the forward and return path.
 
 import type { Command } from "../find/commands.js";
+import { mayAffect } from "../problems.js";
 import { LEVELS, type TraceView } from "../route.js";
 import type { Shared } from "../share/tracetext.js";
 import { choicesOf } from "../trace/choices.js";
-import { dispositionWords, largestText, percent, replyWords, rewrites, type Words } from "../trace/format.js";
+import {
+  dispositionWords,
+  largestText,
+  percent,
+  podText,
+  replyWords,
+  rewrites,
+  type Words,
+} from "../trace/format.js";
 import { isRunning, seenHops } from "../trace/observed.js";
 import { findNetns } from "../trace/path.js";
 import type { Branch, Trace, TraceRun } from "../trace/types.js";
@@ -14,7 +23,7 @@ import type { Context, Panel } from "./context.js";
 import { currencyLine } from "./currency.js";
 import { h, icon, tabList } from "./dom.js";
 import { errorNote, note } from "./errors.js";
-import { findEnd, seconds } from "./names.js";
+import { findEnd, seconds, traceName } from "./names.js";
 import { ObservePart } from "./observepart.js";
 import { shareCommands, shareMenu } from "./sharing.js";
 import { hopList, type Seen } from "./steps.js";
@@ -153,7 +162,7 @@ export class TracePanel implements Panel {
     this.currency.replaceChildren(...(run?.status === "done" ? [currencyLine(run, again)] : []));
   }
 
-  /** Problems of the namespaces that the packet comes from, goes to and crosses. */
+  /** Problems of the namespaces that the packet comes from, goes to and crosses, if they affect its ends. */
   private renderNotes(): void {
     const { graph } = this.context;
     const trace = this.run?.trace;
@@ -162,9 +171,12 @@ export class TracePanel implements Panel {
     );
     const goal = trace && findEnd(graph, trace.flow.dst);
     if (goal) keys.add(goal.key);
-    const messages = new Set(
-      [...keys].flatMap((key) => graph.problemsAt(key).map((problem) => problem.headline)),
-    );
+    const ends = [podText(trace?.flow.from.pod ?? null), goal?.pod ? traceName(goal) : null];
+    const known = [...keys].flatMap((key) => graph.problemsAt(key)).filter((one) => mayAffect(one, ends));
+    const headlines = new Set(known.map((problem) => problem.headline));
+    // The verdict above says it already.
+    headlines.delete(trace?.headline ?? "");
+    const messages = new Set([...headlines].map((headline) => `Known on its path: ${headline}`));
     if (this.run?.request.proto === "auto" && trace?.flow.proto === "icmp")
       messages.add(
         `Nothing is known to listen in ${this.run.request.to}, so this is an ICMP echo. For a connection, choose TCP or UDP and a port below.`,
@@ -172,7 +184,7 @@ export class TracePanel implements Panel {
     const changed = trace?.branches.flatMap((branch) => rewrites(branch.forward.hops)) ?? [];
     // Between pods nothing may be rewritten: that is the pod network's contract. Elsewhere it is normal.
     const isBroken = goal?.pod != null;
-    if (isBroken && changed.length > 0)
+    if (isBroken && changed.length > 0 && trace?.outcome !== "breaks-contract")
       messages.add(`${changed.join(" ")} Pods are to reach each other without NAT.`);
     const plain = isBroken ? [] : [...new Set(changed)];
     const text = [...messages, ...plain].join("\n");
