@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
@@ -119,22 +120,34 @@ LARGE: dict[str, Scene] = {
     "traffic": overlay("traffic"),
     "node": go(f"#/node/{node_name(620)}"),
 }
-# The set's kind of network, and the fault in it.
-LABS: dict[str, tuple[str, str | None, dict[str, Scene]]] = {
-    "textbook": ("textbook", None, LAB | OVERLAYS),
-    "broken": ("textbook", "route-missing", BROKEN),
-    "vxlan": ("vxlan", None, LAB | OVERLAYS),
-    "two-nics": ("two-nics", None, LAB),
-    "routed": ("routed", "proxy-arp-off", BROKEN),
-    "macvlan": ("macvlan", None, LAB),
-    "macvlan-broken": (
-        "macvlan",
-        "gateway-missing",
-        BROKEN | {"outside": traced("default/web-1", "198.51.100.9")},
+
+
+class Lab(NamedTuple):
+    """A set's kind of network, its scenes, and what is wrong with it: faults, and the node of each."""
+
+    kind: str
+    scenes: dict[str, Scene]
+    faults: tuple[tuple[str, str], ...] = ()
+    services: int = 0
+
+
+OUTSIDE = {"outside": traced("default/web-1", "198.51.100.9")}
+LABS: dict[str, Lab] = {
+    "textbook": Lab("textbook", LAB | OVERLAYS),
+    "broken": Lab("textbook", BROKEN, (("route-missing", "node1"),)),
+    "vxlan": Lab("vxlan", LAB | OVERLAYS),
+    "two-nics": Lab("two-nics", LAB),
+    "routed": Lab("routed", BROKEN, (("proxy-arp-off", "node1"),)),
+    "macvlan": Lab("macvlan", LAB),
+    "macvlan-broken": Lab("macvlan", BROKEN | OUTSIDE, (("gateway-missing", "node1"),)),
+    "dropped": Lab("textbook", BROKEN, (("drop-rule", "node2"),)),
+    "several": Lab(
+        "textbook",
+        BROKEN,
+        (("drop-rule", "node1"), ("duplicate-address", "node2"), ("cable-unplugged", "node3")),
     ),
-    "kubernetes": ("textbook", None, KUBERNETES),
+    "kubernetes": Lab("textbook", KUBERNETES, services=10),
 }
-SERVICES = {"kubernetes": 10}
 MANY, PODS = 5_000, 30
 SETS = (*LABS, "large")
 
@@ -192,12 +205,15 @@ def take(browser: Browser, name: str, options: argparse.Namespace) -> bool:
         if name == "large":
             with simulated(Path(folder), options.nodes) as stack:
                 return shoot(browser, stack, LARGE, options, name)
-        kind, fault, scenes = LABS[name]
-        with whole_netviz(Path(folder), kind=kind, services=SERVICES.get(name, 0)) as (cluster, stack):
-            if fault is not None:
-                apply_fault(cluster, fault, node="node1", **({"other": "node2"} if "route" in fault else {}))
+        lab = LABS[name]
+        with whole_netviz(Path(folder), kind=lab.kind, services=lab.services) as (cluster, stack):
+            for fault, node in lab.faults:
+                apply_fault(cluster, fault, node=node, **({"other": "node2"} if "route" in fault else {}))
             wait_until(lambda: stack.topology()["checking"], 60, "the first checks")
-            return shoot(browser, stack, scenes, options, name)
+            wait_until(
+                lambda: len(stack.topology()["problems"]) >= len(lab.faults), 60, "the faults are found"
+            )
+            return shoot(browser, stack, lab.scenes, options, name)
 
 
 def main() -> None:

@@ -145,6 +145,7 @@ export class NodePlan {
       link: link?.key ?? null,
       ifname: link?.ifname ?? "",
       wireStep: wireStep(this.density as m.Density),
+      rowGap: m.pitchOf(this.density as m.Density).y - (this.density?.tileH ?? 0),
       line: hasLine ? line : { ...line, x1: line.x0 },
       tiles,
     };

@@ -222,7 +222,7 @@ function drawGroup(pen: Pen, cell: Cell, group: Group): void {
   }
   drawGroupName(pen, cell, group, fault);
   drawPodWires(pen, cell, group);
-  drawPods(pen, cell, group.tiles);
+  drawPods(pen, cell, group);
 }
 
 function drawGroupName(pen: Pen, cell: Cell, group: Group, fault: string | null): void {

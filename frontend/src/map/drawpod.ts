@@ -1,6 +1,6 @@
 // A pod: a tile at the end of its wire, with as much written in it as has room.
 
-import type { Cell, Ghost, PodTile, Rect } from "../layout/scene.js";
+import type { Cell, Ghost, Group, PodTile, Rect } from "../layout/scene.js";
 import { tileRect } from "../layout/scene.js";
 import { NONE, type Shade } from "../overlays/overlay.js";
 import { badge, hoverRing, selectionRing, signIn } from "./marks.js";
@@ -29,7 +29,7 @@ interface Drawn {
 }
 
 /** Pods of a node: first the tiles, those that look alike as one path, then what is on them. */
-export function drawPods(pen: Pen, cell: Cell, tiles: PodTile[]): void {
+export function drawPods(pen: Pen, cell: Cell, { tiles, rowGap }: Group): void {
   const { ctx, picture, view } = pen;
   const plain = ctx.globalAlpha;
   const isLit = picture.lit?.nodes.has(cell.name) ?? false;
@@ -46,7 +46,7 @@ export function drawPods(pen: Pen, cell: Cell, tiles: PodTile[]): void {
     drawEmphasis(pen, tile, rect);
     if (!tile.isSmall && isWritten(rect)) writeIn(pen, tile, rect, shade);
     else drawSign(pen, rect, shade);
-    if (!tile.isSmall) drawLinkName(pen, cell, tile, rect);
+    if (!tile.isSmall) drawLinkName(pen, cell, tile, rect, rowGap);
   }
   ctx.globalAlpha = plain;
 }
@@ -214,13 +214,13 @@ function writeIn(pen: Pen, tile: PodTile, rect: Rect, shade: Shade): void {
 }
 
 /** From near: the node's end of the pod's link, above the tile. */
-function drawLinkName(pen: Pen, cell: Cell, tile: PodTile, rect: Rect): void {
+function drawLinkName(pen: Pen, cell: Cell, tile: PodTile, rect: Rect, rowGap: number): void {
   const link = tile.hostLink ? pen.picture.link(tile.hostLink) : undefined;
   const start = tile.wire[0];
   if (!link || !start || !isNear(pen, "links")) return;
   const isStraight = tile.wire.length === 2;
-  const above = (isStraight ? tile.y - start.y : 8) * pen.view.k;
-  if (above < 13) return;
+  const above = (isStraight ? tile.y - start.y : rowGap) * pen.view.k;
+  if (above < 12) return;
   const { ctx, theme, labels } = pen;
   setFont(pen, SMALL_PX);
   const x = isStraight ? (cell.x + start.x) * pen.view.k + pen.view.x + 6 : rect.x + 2;
