@@ -210,7 +210,7 @@ test("nothing is green, and everything says of when it is, once the server isn't
 });
 
 test("what was judged last is called that while nothing is judged", () => {
-  const counts = { open: 2, breaking: 1, aside: 0, left_off: 0 };
+  const counts = { open: 2, errors: 1, breaking: 1, aside: 0, left_off: 0 };
   for (const state of ["stopped", "failing", "first"] as const)
     expect(problemsPart({ ...CHECKING, counts, state }).beside).toContain("as judged last");
   expect(problemsPart({ ...CHECKING, counts }).beside).not.toContain("as judged last");

@@ -200,7 +200,8 @@ function drawLaneNames(pen: Pen, scene: Scene, block: Block, rows: { row: number
   const nics = first.cells.flatMap((cell) => nicsOf(pen, scene, cell));
   const tunnels = first.cells.flatMap((cell) => tunnelsOf(pen, scene, cell));
   for (const [lane, text] of names) {
-    const hanging = lane === scene.lanes.length ? tunnels : nics.filter((nic) => nic.lane === lane);
+    // What hangs from a line that is farther off crosses this one.
+    const hanging = [...nics.filter((nic) => nic.lane >= lane), ...tunnels];
     const end = Math.max(Number.NEGATIVE_INFINITY, ...hanging.map((one) => sx(pen.view, one.x)));
     writeLaneName(pen, text, end + 8, right, sy(pen.view, rowTop(block, first.row) + laneY(lane)));
   }

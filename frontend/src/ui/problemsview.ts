@@ -224,7 +224,7 @@ export class ProblemsView {
 }
 
 function resolvedGroup(problems: ProblemObj[]): Group[] {
-  return problems.length > 0 ? [{ title: "Resolved", mark: "check", problems }] : [];
+  return problems.length > 0 ? [{ title: "Resolved", problems }] : [];
 }
 
 function footerParts(checking: CheckingObj | null, staleSince: Date | null, now: Date): HTMLElement[] {
