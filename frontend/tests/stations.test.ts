@@ -86,7 +86,7 @@ test.each([
       ).toBe(true);
     expect(card.x + card.w).toBeLessThanOrEqual(width);
   });
-  for (const row of rows) expect(row.h).toBeGreaterThanOrEqual(26);
+  for (const row of rows) expect(row.h).toBeGreaterThanOrEqual(21);
   if (height >= 620)
     expect(Math.max(...layout.cards.map((card) => card.y + card.h))).toBeLessThanOrEqual(height - 80);
 });

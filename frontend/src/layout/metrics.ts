@@ -30,7 +30,7 @@ export const TRUNK_X = 36;
 export const NIC_SIZE = 16;
 export const NIC_PITCH = 150;
 export const TUNNEL_R = 9;
-export const TUNNEL_PITCH = 150;
+export const TUNNEL_PITCH = 136;
 /** NICs and tunnels' ends that have room side by side on the top edge, and tunnels among them at most. */
 export const MOST_EDGE = 4;
 export const MOST_TUNNELS = 3;

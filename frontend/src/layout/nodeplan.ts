@@ -252,7 +252,7 @@ export function nicRect(i: number): Rect {
 /** Tunnels' ends are on the top edge, from the right. */
 function tunnelRect(i: number): Rect {
   const r = m.TUNNEL_R;
-  return { x: m.CELL_W - 130 - i * m.TUNNEL_PITCH - r, y: -r, w: 2 * r, h: 2 * r };
+  return { x: m.CELL_W - 168 - i * m.TUNNEL_PITCH - r, y: -r, w: 2 * r, h: 2 * r };
 }
 
 function chipAt(link: { key: string; ifname: string; kind: string }, i: number): Device {

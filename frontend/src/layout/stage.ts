@@ -34,16 +34,16 @@ export interface StageLayout {
 
 const GAP = 40;
 const CARD_GAP = 8;
-const HEAD = 36;
+const HEAD = 32;
 const FOOT = 6;
-const LEAST_ROW = 22;
+const LEAST_ROW = 21;
 const MOST_ROW = 52;
 const TALL_ROW = 31;
 /** Columns narrower than this have no sentences. */
 const TALKING = 330;
 const LEAST_COLUMN = 240;
 const MOST_COLUMN = 560;
-const UNDERLAY = 84;
+const UNDERLAY = 68;
 const PAD = 16;
 /** Lanes, from the edge of the card at which they are. */
 export const INNER = 22;
@@ -93,7 +93,7 @@ export function layoutStage(columns: Column[], width: number, height: number): S
     width: Math.max(width, total + 2 * PAD),
     height: Math.max(height, bottom + UNDERLAY + PAD),
     cards,
-    underlay: { forward: bottom + 62, reply: bottom + 38 },
+    underlay: { forward: bottom + 46, reply: bottom + 24 },
     outside,
     sentences: w < TALKING ? 0 : rowH >= 40 ? 2 : 1,
     isTall: rowH >= TALL_ROW,

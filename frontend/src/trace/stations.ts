@@ -223,9 +223,9 @@ const TELLING = [
   "decap",
   "nat",
   "netfilter",
+  "socket",
   "route",
   "bridge",
-  "socket",
   "origin",
   "conntrack",
   "neigh",
@@ -268,12 +268,12 @@ const WORDS: Record<string, (step: Step, given: (name: string) => string) => str
   },
   neigh: (_, given) => given("mac") && `${given("mac")} has ${given("nexthop")}`,
   bridge({ decision }, given) {
-    if (decision === "up") return "for its own MAC: up to the node";
+    if (decision === "up") return "its own MAC: to the node";
     return given("port") && `port ${given("port")}`;
   },
   conntrack({ decision }) {
     if (decision === "new") return "a new connection";
-    return decision === "established" || decision === "related" ? `a known connection, ${decision}` : "";
+    return decision === "established" || decision === "related" ? `${decision} connection` : "";
   },
   netfilter({ decision, certainty }, given) {
     return certainty === "certain" ? `${decision}: ${given("rule") || "no rule decides, by its policy"}` : "";
