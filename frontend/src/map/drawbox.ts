@@ -148,9 +148,7 @@ function drawHeader(pen: Pen, cell: Cell, box: NodeBox): void {
   if (m.HEAD_Y * k < 17) return;
   const y = start.y + Math.max(15, 26 * k);
   const cidrs = node?.pod_cidrs ?? [];
-  const addrs = node?.addrs ?? [];
-  const facts =
-    cidrs.length > 0 ? [`pods ${cidrs.join(", ")}`, cidrs[0] ?? ""] : [addrs.join(", "), addrs[0] ?? ""];
+  const facts = cidrs.length > 0 ? [`pods ${cidrs.join(", ")}`, cidrs[0] ?? ""] : ["no pod range known"];
   setFont(pen, SMALL_PX);
   const limit = box.devices.at(-1)?.x ?? m.CELL_W - 18;
   const shown = firstThatFits(ctx, facts, (limit - m.TRUNK_X - 30) * k);
