@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { makeCluster, podKey } from "../dev/cluster.js";
 import { sampleTrace } from "../dev/sampletrace.js";
 import { laneAt, laneLine, layoutStage, stopsOf } from "../src/layout/stage.js";
+import { withGoal } from "../src/map/stagerows.js";
 import { columnsOf, seenAt, shortWords, tellingStep } from "../src/trace/stations.js";
 import type { Branch, Step } from "../src/trace/types.js";
 
@@ -156,6 +157,20 @@ test("the tunnel’s own packet has stations of its own, which say so", () => {
     ["flannel.1", false],
     ["route", false],
   ]);
+});
+
+test("a goal that isn’t reached is on its node, and beside the path only if that doesn’t come by", () => {
+  const columns = columnsOf(far);
+  const ends = { direction: "forward" as const, step: step({}), leaves: false };
+  const goal = (node: string) => ({ node, title: "web-9", isPod: true });
+  const nodes = (node: string) =>
+    withGoal(columns, ends, goal(node)).map((column) => [column.node, column.places.length]);
+  expect(nodes("node-3")).toEqual([
+    ["node-1", 2],
+    ["node-3", 3],
+  ]);
+  expect(nodes("node-2").at(-1)).toEqual(["node-2", 1]);
+  expect(withGoal(columns, null, goal("node-2"))).toBe(columns);
 });
 
 test("a station in a pod that is at no device has a name", () => {

@@ -81,6 +81,7 @@ def traced(source: str, target: str, *, on_map: bool = False) -> Scene:
         page.wait_for_timeout(SETTLE_MS)
         if on_map:
             page.keyboard.press("m")
+            page.evaluate("document.activeElement.blur()")
             page.wait_for_timeout(SETTLE_MS)
 
     return scene

@@ -237,8 +237,9 @@ function drawGroupName(pen: Pen, cell: Cell, group: Group, fault: string | null)
     { x: group.line.x0 + 8, y: group.line.y },
     { x: m.PODS_X + m.PODS_W, y: group.line.y },
   ]) as [Point, Point];
-  const y = start.y - 10;
-  if ((group.line.y - m.HUB_Y) * view.k < 22) return;
+  // A path along the line has room below it.
+  const y = start.y - 13;
+  if ((group.line.y - m.HUB_Y) * view.k < 24) return;
   setFont(pen, SMALL_PX, 600);
   const name = `${names[group.kind]}${fault ? `, ${fault}` : ""}`;
   const width = textWidth(ctx, name);

@@ -8,7 +8,7 @@ import { columnsOf, type Direction, type Station, seenAt, tellingStep } from "..
 import type { Branch, Observation, Trace } from "../trace/types.js";
 import { h, icon, setText } from "../ui/dom.js";
 import { drawLanes, type Ends, endOf, outside, stageLegend } from "./stagelanes.js";
-import { drawCard, type Goal, mark, missed, sentence } from "./stagerows.js";
+import { drawCard, type Goal, mark, sentence, withGoal } from "./stagerows.js";
 
 export interface StageEvents {
   /** Another step, direction or branch is wanted. */
@@ -153,8 +153,8 @@ export class Stage {
     const { clientWidth, clientHeight } = this.scroller;
     if (clientWidth === 0) return;
     const ends = endOf(branch);
-    const columns = columnsOf(branch);
-    const layout = layoutStage([...columns, ...missed(columns, ends, this.goal)], clientWidth, clientHeight);
+    const columns = withGoal(columnsOf(branch), ends, this.goal);
+    const layout = layoutStage(columns, clientWidth, clientHeight);
     // What was seen is laid beside the branch that the packet took.
     const observation = trace.observation?.nearest === view.branch ? trace.observation : null;
     this.board.style.width = `${layout.width}px`;

@@ -14,14 +14,19 @@ export interface Goal {
   isPod: boolean;
 }
 
-/** The goal of a packet that doesn't arrive, as a column of its own. */
-export function missed(columns: Column[], ends: Ends | null, goal: Goal | null): Column[] {
-  if (!goal || ends?.direction !== "forward") return [];
+/** With the goal of a packet that doesn't arrive: on its node if the path comes by that, else beside it. */
+export function withGoal(columns: Column[], ends: Ends | null, goal: Goal | null): Column[] {
+  if (!goal || ends?.direction !== "forward") return columns;
   const isThere = columns.some((column) =>
     column.places.some((place) => place.node === goal.node && place.title === goal.title),
   );
-  if (isThere) return [];
-  return [{ node: goal.node, places: [{ key: "goal", ...goal, stations: [] }] }];
+  if (isThere) return columns;
+  const place = { key: "goal", ...goal, stations: [] };
+  if (!columns.some((column) => column.node === goal.node))
+    return [...columns, { node: goal.node, places: [place] }];
+  return columns.map((column) =>
+    column.node === goal.node ? { ...column, places: [...column.places, place] } : column,
+  );
 }
 
 export function drawCard(card: StageCard): HTMLElement {

@@ -258,7 +258,10 @@ const WORDS: Record<string, (step: Step, given: (name: string) => string) => str
   origin({ packet }) {
     return `${packet.dst ?? "?"}${packet.dport ? `:${packet.dport}` : ""} ${packet.proto ?? ""}`.trim();
   },
-  socket: (_, given) => given("socket") && `${given("socket")} takes it`,
+  socket({ decision, evidence }, given) {
+    if (given("socket")) return `${given("socket")} takes it`;
+    return decision === "deliver" && !evidence?.error ? "the sender’s socket takes it" : "";
+  },
   route(_, given) {
     const route = given("route");
     const way = /^(\S+)(?: via (\S+))?.*? dev (\S+)/.exec(route);
