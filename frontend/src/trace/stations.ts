@@ -150,7 +150,9 @@ function placeOf(step: Step, isPod: boolean, bridges: Map<string, string>): stri
   if (isPod && dev) return `pod ${dev}`;
   if (AT_ROUTE.has(step.kind)) return "route";
   const bridge = bridges.get(dev);
-  return bridge ? `bridge ${bridge}` : `link ${dev}`;
+  if (bridge) return `bridge ${bridge}`;
+  // What is at no device is with whoever sent or waits for the packet.
+  return dev ? `link ${dev}` : "socket";
 }
 
 function placeKind(key: string): string {
