@@ -13,7 +13,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import NamedTuple
 
@@ -153,6 +153,20 @@ def receive(sock: socket.socket) -> bytes:
     if flags & _TRUNCATED:
         raise BadMessage(f"a datagram over {RECV_BYTES} bytes was cut")
     return data
+
+
+def received(sock: socket.socket, lost: Callable[[], None]) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield (type, flags, seq, body) of what waits on a socket that doesn't block; `lost` is called where the kernel had no room for some."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            try:
+                data = receive(sock)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                lost()
+                continue
+            yield from parse_messages(data)
 
 
 def drain(sock: socket.socket) -> bool:

@@ -9,7 +9,6 @@ Source: net/netfilter/nf_conntrack_ecache.c; nf_conntrack_netlink.c, ctnetlink_c
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from contextlib import suppress
 from agents.collectors.base import NetnsHandle
 from agents.netlink.conntrack import IPCTNL_MSG_CT_NEW, Interner, parse_entry
 from agents.netlink.nfnetlink import NETLINK_NETFILTER, NFNLGRP_CONNTRACK_NEW
-from agents.netlink.wire import parse_messages, receive
+from agents.netlink.wire import received
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.observe.sighting import Tracked
 from netviz.core.sim.trace import Flow
@@ -47,21 +46,13 @@ class CtEvents:
         return [one for place, sock in self._sockets.items() for one in self._read(place, sock)]
 
     def _read(self, place: str, sock: socket.socket) -> Iterator[Tracked]:
-        with suppress(BlockingIOError):
-            while True:
-                try:
-                    data = receive(sock)
-                except OSError as error:
-                    if error.errno != errno.ENOBUFS:
-                        raise
-                    self.lost += 1
-                    continue
-                for kind, _flags, _seq, body in parse_messages(data):
-                    with suppress(ValueError, KeyError, struct.error):
-                        if kind == IPCTNL_MSG_CT_NEW and self._is_mine(
-                            entry := parse_entry(body, self._intern)
-                        ):
-                            yield Tracked(place, entry)
+        for kind, _flags, _seq, body in received(sock, self._lose):
+            with suppress(ValueError, KeyError, struct.error):
+                if kind == IPCTNL_MSG_CT_NEW and self._is_mine(entry := parse_entry(body, self._intern)):
+                    yield Tracked(place, entry)
+
+    def _lose(self) -> None:
+        self.lost += 1
 
     def _is_mine(self, entry: CtEntry) -> bool:
         flow = self._flow

@@ -15,7 +15,7 @@ from agents.observers.observer import FRAMES, TRACEPOINTS, reading
 from agents.observers.tracefs import TraceInstance
 from agents.observers.traffic import Traffic
 from netviz.core.observe.drops import Groups, Joiner
-from netviz.core.observe.evidence import Source
+from netviz.core.observe.evidence import Source, place_name
 from netviz.core.observe.orders import Drops, WatchDrops
 from netviz.core.observe.sighting import Clocks
 
@@ -47,7 +47,7 @@ class DropWatch:
 
     def _add(self, ns: NetnsHandle) -> None:
         try:
-            self._traffic.add(ns)
+            self._traffic.add(place_name(ns.key), ns.run)
         except OSError as error:
             name = ns.name or str(ns.key)
             self._missing.append(f"frames in the namespace {name}: {error.strerror or error}")

@@ -15,11 +15,9 @@ nft_meta_set_eval (Linux 6.18).
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import count
 
 from agents.collectors.base import NetnsHandle
@@ -35,8 +33,8 @@ from agents.netlink.wire import (
     attrs,
     parse_messages,
     raise_error,
-    receive,
     receive_answer,
+    received,
     text,
 )
 from agents.observers.marks import Mark, Part
@@ -199,22 +197,14 @@ class NftTrace:
 
     def _read(self, place: str, sock: socket.socket) -> Iterator[RuleEvent]:
         frames = self._frames.setdefault(place, {})
-        with suppress(BlockingIOError):
-            while True:
-                try:
-                    data = receive(sock)
-                except OSError as error:
-                    if error.errno != errno.ENOBUFS:
-                        raise
-                    self.lost += 1
-                    continue
-                for kind, _flags, _seq, body in parse_messages(data):
-                    if (
-                        kind == NFT_MSG_TRACE
-                        and (event := parse_trace(place, body, frames, self._number, self._answers))
-                        is not None
-                    ):
-                        yield event
+        for kind, _flags, _seq, body in received(sock, self._lose):
+            if kind == NFT_MSG_TRACE:
+                event = parse_trace(place, body, frames, self._number, self._answers)
+                if event is not None:
+                    yield event
+
+    def _lose(self) -> None:
+        self.lost += 1
 
     def close(self) -> None:
         """Remove the tables, by closing the sockets that own them."""

@@ -94,14 +94,13 @@ def filter_for(port: int) -> tuple[tuple[int, int, int, int], ...]:
     )
 
 
-class PacketSockets:
-    """The sockets, and what they saw. `answers`: how a datagram's answers are known that repeat no cookie."""
+class PlacedSockets:
+    """A packet socket with one filter in each of some namespaces."""
 
-    def __init__(self, answers: Answers | None = None) -> None:
+    def __init__(self, instructions: Sequence[tuple[int, int, int, int]]) -> None:
         begin_stamping()
         self._sockets: dict[str, socket.socket] = {}
-        self._answers = answers
-        self._filter = filter_for(answers.port if answers is not None else 0)
+        self._filter = instructions
         self._lost = 0
 
     def add(self, place: str, run: Callable[[Callable[[], socket.socket]], socket.socket]) -> None:
@@ -112,6 +111,30 @@ class PacketSockets:
     def places(self) -> frozenset[str]:
         """The namespaces watched."""
         return frozenset(self._sockets)
+
+    def sockets(self) -> list[socket.socket]:
+        """The sockets, to wait for."""
+        return list(self._sockets.values())
+
+    def lost(self) -> int:
+        """Return how many frames had no room in a socket's queue so far."""
+        for sock in self._sockets.values():
+            data = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)  # which counts from anew
+            self._lost += int(struct.unpack("=II", data)[1])
+        return self._lost
+
+    def close(self) -> None:
+        """Close the sockets."""
+        close_in_background(list(self._sockets.values()))
+        self._sockets.clear()
+
+
+class PacketSockets(PlacedSockets):
+    """The sockets, and what they saw. `answers`: how a datagram's answers are known that repeat no cookie."""
+
+    def __init__(self, answers: Answers | None = None) -> None:
+        super().__init__(filter_for(answers.port if answers is not None else 0))
+        self._answers = answers
 
     def read(self) -> list[Sighting]:
         """Return the frames of probes that are queued, those of one namespace in its order."""
@@ -133,22 +156,6 @@ class PacketSockets:
                             )
                         found.append(Sighting(at_ns, place, address[0], out, stray, frame, length))
         return found
-
-    def sockets(self) -> list[socket.socket]:
-        """The sockets, to wait for."""
-        return list(self._sockets.values())
-
-    def lost(self) -> int:
-        """Return how many frames had no room in a socket's queue so far."""
-        for sock in self._sockets.values():
-            data = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)  # which counts from anew
-            self._lost += int(struct.unpack("=II", data)[1])
-        return self._lost
-
-    def close(self) -> None:
-        """Close the sockets."""
-        close_in_background(list(self._sockets.values()))
-        self._sockets.clear()
 
 
 def close_in_background(sockets: list[socket.socket]) -> None:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import suppress
 
-from agents.collectors.base import NetnsHandle
 from agents.observers.packets import (
     PACKET_OUTGOING,
-    PACKET_STATISTICS,
-    SOL_PACKET,
-    begin_stamping,
-    close_in_background,
-    open_socket,
+    PlacedSockets,
     read_ancillary,
 )
 from netviz.core.observe.drops import Seen
-from netviz.core.observe.evidence import place_name
 from netviz.core.observe.headers import parse_headers
 from netviz.core.observe.sighting import ETHERNET_BYTES
 
@@ -38,26 +31,11 @@ ALL_IP = (
 MOST_AT_ONCE = 20_000
 
 
-class Traffic:
+class Traffic(PlacedSockets):
     """The sockets, and what they saw."""
 
     def __init__(self) -> None:
-        begin_stamping()
-        self._sockets: dict[str, socket.socket] = {}
-        self._lost = 0
-
-    def add(self, ns: NetnsHandle) -> None:
-        """Watch a namespace. Raises: OSError."""
-        self._sockets[place_name(ns.key)] = ns.run(lambda: open_socket(ALL_IP))
-
-    @property
-    def places(self) -> frozenset[str]:
-        """The namespaces watched."""
-        return frozenset(self._sockets)
-
-    def sockets(self) -> list[socket.socket]:
-        """The sockets, to wait for."""
-        return list(self._sockets.values())
+        super().__init__(ALL_IP)
 
     def read(self) -> list[Seen]:
         """Return the frames that are queued, those of one namespace in its order."""
@@ -77,15 +55,3 @@ class Traffic:
                 headers = parse_headers(data)
                 if headers is not None:
                     yield Seen(at_ns, place, dev, out, length, headers)
-
-    def lost(self) -> int:
-        """Return how many frames had no room in a socket's queue so far."""
-        for sock in self._sockets.values():
-            data = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)  # which counts from anew
-            self._lost += int(struct.unpack("=II", data)[1])
-        return self._lost
-
-    def close(self) -> None:
-        """Close the sockets."""
-        close_in_background(list(self._sockets.values()))
-        self._sockets.clear()

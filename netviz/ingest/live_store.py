@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 from django.conf import settings
 
 from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.redis_store import RedisStore
 from netviz.ingest.store import Store
+
+T = TypeVar("T")
 
 _store: Store | None = None
 _store_lock = threading.Lock()
@@ -30,6 +34,21 @@ def set_store(store: Store | None) -> None:
     global _store
     with _store_lock:
         _store = store
+
+
+def one_per_store(make: Callable[[Store], T]) -> Callable[[], T]:
+    """Return what gives this process's one thing that `make` makes of its store; another store has another one."""
+    lock = threading.Lock()
+    made: list[tuple[Store, T]] = []
+
+    def get() -> T:
+        store = get_store()
+        with lock:
+            if not made or made[0][0] is not store:
+                made[:] = [(store, make(store))]
+            return made[0][1]
+
+    return get
 
 
 def _forget_store() -> None:

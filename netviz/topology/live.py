@@ -19,7 +19,7 @@ from netviz.core.state.delta import NodeDelta
 from netviz.core.state.objects import cluster_source
 from netviz.ingest.departures import departures
 from netviz.ingest.faults import faults
-from netviz.ingest.live_store import get_store
+from netviz.ingest.live_store import one_per_store
 from netviz.ingest.store import NodeRevision, Store
 from netviz.problems.board import reader
 from netviz.problems.shown import places_of
@@ -254,18 +254,7 @@ class Topology:
                 self.leave(listener)
 
 
-_topology: Topology | None = None
-_topology_lock = threading.Lock()
-
-
-def get_topology() -> Topology:
-    """Return this process's topology: the one of its store."""
-    global _topology
-    store = get_store()
-    with _topology_lock:
-        if _topology is None or _topology.store is not store:
-            _topology = Topology(store)
-        return _topology
+get_topology = one_per_store(Topology)  # this process's topology: the one of its store.
 
 
 def filtered(graph: Graph, node: str = "", pod: str = "") -> Mapping[str, list[object]]:

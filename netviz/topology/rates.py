@@ -17,7 +17,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import LinkCounters
 from netviz.core.state.delta import NodeDelta
 from netviz.core.state.node import NodeState
-from netviz.ingest.live_store import get_store
+from netviz.ingest.live_store import one_per_store
 from netviz.ingest.looks import LOOK_S, keep_in_sight
 from netviz.ingest.store import Store
 
@@ -163,15 +163,4 @@ def _rate(readings: _Moved, since_s: float, now_s: float, every_s: float) -> Rat
     return Rate(*(round(value / over_s, 2) for value in counted))
 
 
-_rates: Rates | None = None
-_rates_lock = threading.Lock()
-
-
-def get_rates() -> Rates:
-    """Return this process's rates: those of its store."""
-    global _rates
-    store = get_store()
-    with _rates_lock:
-        if _rates is None or _rates.store is not store:
-            _rates = Rates(store)
-        return _rates
+get_rates = one_per_store(Rates)  # this process's rates

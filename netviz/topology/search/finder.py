@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.ingest.faults import faults
-from netviz.ingest.live_store import get_store
+from netviz.ingest.live_store import one_per_store
 from netviz.ingest.store import Store
 from netviz.topology.search import places
 from netviz.topology.search.ranges import Range, format_range, parse_range
@@ -274,18 +274,7 @@ def _order(hit: Hit) -> tuple[Any, ...]:
     return -hit.rank, _ORDER[hit.entry.type], [(isinstance(one, str), one) for one in name], hit.entry.where
 
 
-_finder: Finder | None = None
-_finder_lock = threading.Lock()
-
-
-def get_finder() -> Finder:
-    """Return this process's finder: the one of its store."""
-    global _finder
-    store = get_store()
-    with _finder_lock:
-        if _finder is None or _finder.store is not store:
-            _finder = Finder(store)
-        return _finder
+get_finder = one_per_store(Finder)  # this process's finder: the one of its store.
 
 
 def as_json(found: Found) -> dict[str, Any]:
