@@ -82,6 +82,7 @@ class Store:
                 "pause_pid": pod.pause_pid,
                 "containers": ["app"],
                 "labels": pod.labels,
+                "resolv_conf": str(self.directory / "resolv.conf"),
             }
             for pod in node.pods.values()
         ]

@@ -12,9 +12,10 @@ When a source fails, what it said last stays, and the failure is told.
 A pods file is a JSON list, replaced as a whole (write beside it and rename):
 
     [{"name": "web-1", "namespace": "shop", "uid": "...", "netns": "/run/netns/web-1",
-      "pause_pid": 4711, "containers": ["nginx"], "labels": {"app": "web"}}]
+      "pause_pid": 4711, "containers": ["nginx"], "labels": {"app": "web"}, "resolv_conf": "/etc/web.conf"}]
 
-`netns` or `pause_pid` says where; the path counts first.
+`netns` or `pause_pid` says where; the path counts first. So it does of `resolv_conf`, the file by which the pod finds whom
+it asks for names; without it, that is read where the sandbox's process sees it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from agents.collectors.base import Host, NetnsHandle, Reading
+from agents.collectors.resolv import read_file, read_seen
 from agents.schedule import until_tick
 from netviz.core.model.check import decoder_words
-from netviz.core.model.netns import Pod
+from netviz.core.model.netns import Pod, Resolv
 
 if TYPE_CHECKING:  # a snapshot, which must be quick, runs without asyncio
     import asyncio
@@ -53,10 +55,11 @@ class SourceError(Exception):
 
 
 class PodClaim(msgspec.Struct, frozen=True):
-    """A pod, and the path of its namespace where its source names one. `pod.pause_pid` names it otherwise."""
+    """A pod, and the paths of its namespace and resolv.conf where its source names them. `pod.pause_pid` does otherwise."""
 
     pod: Pod
     netns: str = ""
+    resolv_conf: str = ""
 
 
 class PodSource(Protocol):
@@ -90,6 +93,7 @@ class _Entry(msgspec.Struct):
     pause_pid: int = 0
     containers: tuple[str, ...] = ()
     labels: dict[str, str] = {}
+    resolv_conf: str = ""
 
 
 class FileSource:
@@ -152,6 +156,7 @@ class FileSource:
                     source=self.kind,
                 ),
                 entry.netns,
+                entry.resolv_conf,
             )
             for entry in entries
         ]
@@ -163,13 +168,16 @@ class FileSource:
             self._watch = None
 
 
+def on_node(path: str, proc: str | None) -> list[str]:
+    """Where a path of the node's may be seen; nowhere if it is ""."""
+    if not path:
+        return []
+    return [path] if proc is None else [path, f"{proc}/1/root{path}"]  # its root may not be ours
+
+
 def find_netns(claim: PodClaim, proc: str | None) -> tuple[int, int] | None:
     """Find the namespace that a claim means: device and inode of its nsfs file, or None."""
-    paths = []
-    if claim.netns:
-        paths.append(claim.netns)
-        if proc is not None:  # the path is the node's, whose root may not be ours
-            paths.append(f"{proc}/1/root{claim.netns}")
+    paths = on_node(claim.netns, proc)
     if claim.pod.pause_pid and proc is not None:
         paths.append(f"{proc}/{claim.pod.pause_pid}/ns/net")
     for path in paths:
@@ -191,6 +199,7 @@ class Pods:
         self._claims: list[list[PodClaim]] = [[] for _ in sources]
         self._problems: list[str] = ["" for _ in sources]
         self._found: dict[tuple[int, int], Pod] = {}
+        self._resolv: dict[tuple[int, int, int], Resolv] = {}  # by namespace and process
         # When the namespaces came that nobody has claimed yet, by the loop's clock.
         self._came_s: dict[tuple[int, int], float] = {}
         self._news: list[asyncio.Event] = []
@@ -266,9 +275,24 @@ class Pods:
         for claims in self._claims:
             for claim in claims:
                 where = find_netns(claim, self._host.proc)
-                if where is not None:
-                    found.setdefault(where, claim.pod)
+                if where is not None and where not in found:
+                    found[where] = self._with_resolv(where, claim)
+        known = {(*where, pod.pause_pid) for where, pod in found.items()}
+        self._resolv = {key: one for key, one in self._resolv.items() if key in known}
         return found
+
+    def _with_resolv(self, where: tuple[int, int], claim: PodClaim) -> Pod:
+        """The claim's pod with its resolv.conf, which is read until it was found once."""
+        proc, pod, key = self._host.proc, claim.pod, (*where, claim.pod.pause_pid)
+        resolv = self._resolv.get(key)
+        if resolv is None:
+            resolv = read_file(on_node(claim.resolv_conf, proc))
+        if resolv is None and proc is not None and pod.pause_pid:
+            resolv = read_seen(proc, pod.pause_pid)
+        if resolv is None:
+            return pod
+        self._resolv[key] = resolv
+        return msgspec.structs.replace(pod, resolv=resolv)
 
     async def _follow(self, index: int, news: asyncio.Event, period_s: float) -> None:
         import asyncio

@@ -145,6 +145,7 @@ def _proxy(node: NodeState) -> Json:
         "spec": {
             "nodeName": node.name,
             "hostNetwork": True,
+            "dnsPolicy": "ClusterFirst",
             "containers": [{"name": _PROXY, "image": "lab"}],
         },
         "status": {
@@ -165,7 +166,11 @@ def _pod(pod: Pod, node: NodeState) -> Json:
         "metadata": metadata(
             pod.name, pod.namespace, uid=pod.uid, labels=pod.labels, ownerReferences=[_owner_of(pod)]
         ),
-        "spec": {"nodeName": pod.node, "containers": [{"name": "app", "image": "lab", "ports": ports}]},
+        "spec": {
+            "nodeName": pod.node,
+            "dnsPolicy": "Default" if pod.app == "dns" else "ClusterFirst",
+            "containers": [{"name": "app", "image": "lab", "ports": ports}],
+        },
         "status": {
             "phase": "Running",
             "conditions": _ready("True" if node.alive else "False"),

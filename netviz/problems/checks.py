@@ -8,6 +8,8 @@ from typing import Protocol
 from django.conf import settings
 
 from netviz.core.check.checker import Checker
+from netviz.core.check.dns.check import KINDS as DNS_KINDS
+from netviz.core.check.dns.check import DnsCheck
 from netviz.core.check.facts import FACTS
 from netviz.core.check.netpol.check import KINDS as POLICY_KINDS
 from netviz.core.check.netpol.check import PoliciesCheck
@@ -29,7 +31,13 @@ AT_ONCE: Collection[str] = frozenset(
 # All kinds that there are.
 KINDS: Collection[str] = (
     frozenset(
-        (*WATCHER_KINDS, *SERVICE_KINDS, *POLICY_KINDS, *(kind for fact in FACTS for kind in fact.kinds))
+        (
+            *WATCHER_KINDS,
+            *SERVICE_KINDS,
+            *POLICY_KINDS,
+            *DNS_KINDS,
+            *(kind for fact in FACTS for kind in fact.kinds),
+        )
     )
     | PATH_KINDS
 )
@@ -67,4 +75,6 @@ def make_judge(pick: Picker, *, one_state: bool = False) -> Judge:
     `pick` picks the pairs that are audited.
     """
     facts = [fact for fact in FACTS if not (one_state and fact.compares)]
-    return Checker(facts, (PathsCheck(settings.MASQUERADE, pick), ServicesCheck(), PoliciesCheck()))
+    return Checker(
+        facts, (PathsCheck(settings.MASQUERADE, pick), ServicesCheck(), PoliciesCheck(), DnsCheck())
+    )

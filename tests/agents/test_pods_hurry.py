@@ -10,12 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from agents.collectors import pods
 from agents.collectors.pods import PodClaim, Pods
+from netviz.core.model.addr import pack_ip
 from netviz.core.model.ids import NetnsKey
-from netviz.core.model.netns import Pod
+from netviz.core.model.netns import Pod, Resolv
 
 
 class Source:
@@ -136,3 +138,15 @@ async def test_a_source_that_tells_by_itself_is_left_alone(tmp_path: Path) -> No
         collector.attach(handle(tmp_path / "node", root=True))
         await asyncio.sleep(0.3)
         assert source.asked == 1
+
+
+async def test_whom_a_pod_asks_for_names_comes_with_it(tmp_path: Path) -> None:
+    source, ns, said = Source(), handle(tmp_path / "cni-1"), tmp_path / "resolv.conf"
+    claim = PodClaim(Pod("web-1", "shop"), str(tmp_path / "cni-1"), str(said))
+    source.claims = [claim]
+    async with collecting(source) as (collector, _):
+        assert collector.collect(ns, ()).pod == claim.pod, "there is no such file yet"
+    said.write_text("nameserver 10.96.0.10\n")
+    async with collecting(source) as (collector, _):
+        pod = collector.collect(ns, ()).pod
+        assert pod == msgspec.structs.replace(claim.pod, resolv=Resolv((pack_ip("10.96.0.10"),)))

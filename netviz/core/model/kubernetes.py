@@ -126,7 +126,10 @@ class ContainerPort(Part, frozen=True, gc=False):
 
 
 class KubePod(Namespaced, frozen=True, gc=False):
-    """A Pod. `node` is "" before it is scheduled; `waits` says why a container doesn't run."""
+    """A Pod. `node` is "" before it is scheduled; `waits` says why a container doesn't run.
+
+    `dns_policy` is "" where the watcher doesn't tell it.
+    """
 
     uid: PodName = ""
     node: PodName = ""
@@ -142,6 +145,7 @@ class KubePod(Namespaced, frozen=True, gc=False):
     waits: Words = ""
     hostname: PodName = ""
     subdomain: PodName = ""
+    dns_policy: ShortName = ""
 
 
 class Workload(Record, frozen=True, gc=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from netviz.core.model.base import Part, Record
-from netviz.core.model.bounds import S64, U32, FileName, Nsid, PodName, ShortName, Words, one_of
+from netviz.core.model.bounds import S64, U32, FileName, Ip, Nsid, PodName, ShortName, Words, one_of
 from netviz.core.model.ids import NetnsKey
 
 HolderKind = Annotated[str, one_of("process", "mount", "fd", "veth")]
@@ -23,8 +23,19 @@ class Holder(Part, frozen=True, gc=False, order=True):
     pid: U32 = 0
 
 
+class Resolv(Part, frozen=True, gc=False):
+    """What a pod's resolv.conf says: whom it asks for names, in this order, which domains are tried, and the options."""
+
+    nameservers: tuple[Ip, ...] = ()
+    search: tuple[PodName, ...] = ()
+    options: tuple[PodName, ...] = ()
+
+
 class Pod(Part, frozen=True, gc=False):
-    """The Kubernetes pod whose namespace this is. `source` says how it is known: "cri", "file", or "api" (by its address)."""
+    """The Kubernetes pod whose namespace this is. `source` says how it is known: "cri", "file", or "api" (by its address).
+
+    `resolv` is None where that isn't known.
+    """
 
     name: PodName
     namespace: PodName
@@ -33,6 +44,7 @@ class Pod(Part, frozen=True, gc=False):
     containers: tuple[PodName, ...] = ()
     labels: dict[Words, Words] = {}
     source: ShortName = ""
+    resolv: Resolv | None = None
 
 
 class Gap(Part, frozen=True, gc=False):

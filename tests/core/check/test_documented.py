@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from netviz.core.check.dns.check import KINDS as DNS_KINDS
 from netviz.core.check.facts import FACTS
 from netviz.core.check.netpol.check import KINDS as POLICY_KINDS
 from netviz.core.check.paths.check import KINDS as PATH_KINDS
@@ -18,7 +19,7 @@ ROW = re.compile(r"^\| `([a-z-]+)` \| (.+) \| (.+) \| (certain|likely) \|$", re.
 def test_each_kind_is_documented_and_nothing_else() -> None:
     documented = [row[1] for row in ROW.finditer(DOC.read_text())]
     assert len(documented) == len(set(documented))
-    others = {*PATH_KINDS, *WATCHER_KINDS, *SERVICE_KINDS, *POLICY_KINDS}
+    others = {*PATH_KINDS, *WATCHER_KINDS, *SERVICE_KINDS, *POLICY_KINDS, *DNS_KINDS}
     assert set(documented) == {kind for fact in FACTS for kind in fact.kinds} | others
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 import ipaddress
 import re
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -117,6 +118,7 @@ def pod(of: s.PodShape) -> k.KubePod:
         waits=_waits(status),
         hostname=spec.hostname,
         subdomain=spec.subdomain,
+        dns_policy=sys.intern(spec.dns_policy),
     )
 
 

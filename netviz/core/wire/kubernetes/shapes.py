@@ -116,6 +116,7 @@ class PodSpec(Shape, frozen=True, gc=False):
     host_network: bool = False
     hostname: PodName = ""
     subdomain: PodName = ""
+    dns_policy: ShortName = ""
     containers: tuple[ContainerShape, ...] | None = None
     init_containers: tuple[ContainerShape, ...] | None = None
 

@@ -1,0 +1,129 @@
+"""The check of DNS: each class of pods asks the cluster's DNS service, and is answered by UDP and by TCP, worked at in slices."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+
+from netviz.core.check.dns.asked import DNS_PORT, PROTOCOLS, Asked, Class, dns_entrances, is_dns, look, usable
+from netviz.core.check.dns.seen import Seen, see
+from netviz.core.check.dns.told import KINDS, NEEDS, Group, Teller
+from netviz.core.check.netpol.pods import Pods
+from netviz.core.check.problem import NodeHealth
+from netviz.core.check.sliced import Found, SlicedCheck, doubt
+from netviz.core.model.kubernetes import KubeService
+from netviz.core.plain import counted
+from netviz.core.sim.reads import Reads
+from netviz.core.sim.trace import Flow
+from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.objects import cluster_source
+
+SPORT = 40000
+TRACE_MS = 20.0
+MAX_TRIES = 2000
+DEMANDS = "Pods ask the cluster's DNS service for names, and their questions come there by UDP and by TCP."
+
+Key = tuple[Flow, bytes]
+
+
+class DnsCheck(SlicedCheck):
+    """Holds whom pods ask for names, and what becomes of the questions, against the cluster's DNS service."""
+
+    name = "dns"
+    unit = "questions"
+    demands = DEMANDS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[Key, tuple[Seen, Reads]] = {}
+        self._pods: dict[str, Pods] = {}
+
+    def reset(self) -> None:
+        """Forget all answers."""
+        self._known = {}
+        self._pods = {}
+
+    def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth], found: Found) -> Iterator[float]:
+        """Judge a state; yields what each piece of work costs, in ms."""
+        before, self._known = self._known, {}
+        for name, state in sorted(cluster.clusters.items()):
+            source = cluster_source(name)
+            if why := doubt(name, state.gaps, health.get(source), NEEDS):
+                found.unknown[why] = None
+                continue
+            services = [one for _, one in sorted(state.objects.services.items()) if is_dns(one)]
+            if services:
+                yield from self._of_cluster(cluster, Teller(cluster, source), state, services, before, found)
+            elif state.objects.services:
+                found.unknown[f"no service of cluster {name} is known to be its DNS"] = None
+
+    def _of_cluster(
+        self,
+        cluster: ClusterState,
+        teller: Teller,
+        state: NodeState,
+        services: list[KubeService],
+        before: Mapping[Key, tuple[Seen, Reads]],
+        found: Found,
+    ) -> Iterator[float]:
+        objects = state.objects
+        pods = yield from self._pods.setdefault(teller.cluster_name, Pods()).follow(cluster, objects)
+        asked = Asked()
+        yield from look(cluster, services, objects, pods, asked)
+        # Whom an echo request is for beside a question: of a service, the first of its endpoints.
+        beside: dict[tuple[bytes, int], bytes | None] = {}
+        for service in objects.services.values():
+            for at, entrance in dns_entrances(service).items():
+                beside[at] = next(iter(usable(objects, service, entrance)), None)
+        for service in services:
+            for addr in service.cluster_ips:
+                for proto in PROTOCOLS:
+                    if beside.setdefault((addr, proto), None) is None:
+                        has_port = (addr, proto) in dns_entrances(service)
+                        found.problems.append(teller.nobody(service, addr, proto, has_port))
+        groups: dict[tuple[object, ...], Group] = {}
+        tried = 0
+        for kind, alike in asked.classes.items():
+            for proto in PROTOCOLS:
+                echo = beside.get((kind.server, proto), kind.server)
+                if echo is None:
+                    continue
+                if tried == MAX_TRIES:
+                    found.unknown[f"only {MAX_TRIES} questions are tried: pods are of too many kinds"] = None
+                    break
+                tried += 1
+                pod = alike[0]
+                flow = Flow(pod.netns, pod.party.addr, kind.server, proto, SPORT, DNS_PORT)
+                seen = yield from self._see(cluster, (flow, echo), before)
+                found.judged += 1
+                if seen.what == "unknown":
+                    found.unknown[f"{kind.node}: {seen.text}"] = None
+                elif seen.what in ("silent", "refused"):
+                    group = groups.setdefault((seen, proto), Group(seen, flow, []))
+                    group.pods.extend(alike)
+        found.problems += map(teller.unreachable, groups.values())
+        self._tell_asked(asked, teller, services, found)
+
+    def _see(
+        self, cluster: ClusterState, key: Key, before: Mapping[Key, tuple[Seen, Reads]]
+    ) -> Generator[float, None, Seen]:
+        known = before.get(key)
+        if known is None or not known[1].hold(cluster):
+            known = see(cluster, *key)
+            yield TRACE_MS
+        self._known[key] = known
+        return known[0]
+
+    def _tell_asked(self, asked: Asked, teller: Teller, services: list[KubeService], found: Found) -> None:
+        """Tell who asks others; where nobody asks the cluster's DNS service, the cluster is set up so."""
+        for servers, pods in sorted(asked.strange.items()):
+            if asked.usual:
+                found.problems.append(teller.strange(servers, pods, services[0]))
+            else:
+                found.unknown[teller.all_strange(servers)] = None
+        if asked.unread:
+            found.unknown[f"what resolv.conf says isn't known of {counted(asked.unread, 'pod')}"] = None
+        if asked.untold:
+            found.unknown[f"which DNS policy it has isn't known of {counted(asked.untold, 'pod')}"] = None
+
+
+__all__ = ["KINDS", "Class", "DnsCheck"]
