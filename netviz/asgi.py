@@ -27,6 +27,7 @@ from netviz.ingest.keeper import keeper
 from netviz.ingest.routing import agent_urlpatterns
 from netviz.inventory.answers import refuse_socket
 from netviz.inventory.socket_paths import every_other_path
+from netviz.kubernetes.delays import delays
 from netviz.lifespan import Lifespan
 from netviz.observing.routing import websocket_urlpatterns as observing_sockets
 from netviz.parts import parts
@@ -57,7 +58,7 @@ _routes: Any = ProtocolTypeRouter(
     {
         "http": StaticFiles(Gate(ClosesDatabase(django_application))),
         "websocket": Gate(websocket),
-        "lifespan": Lifespan([parts, journal, keeper, tender, in_process_worker, reader, overseer]),
+        "lifespan": Lifespan([parts, journal, keeper, tender, in_process_worker, reader, overseer, delays]),
     }
 )
 # Who calls is the proxy's caller, where the proxy is trusted to say so.

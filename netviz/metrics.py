@@ -9,13 +9,20 @@ from contextlib import suppress
 from django.db.models import Case, Count, F, Sum, Value, When
 from django.utils import timezone
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from netviz.core.sim.trace import Disposition
 from netviz.ingest.faults import faults
 from netviz.ingest.live_store import get_store
 from netviz.inventory.logins import LOGINS, TOKENS
+from netviz.kubernetes.delays import delays
 from netviz.problems.checks import KINDS
 from netviz.problems.models import ACKNOWLEDGED, MUTED, OPEN, Checking, Problem
 from netviz.problems.overseer import overseer
@@ -46,6 +53,13 @@ class LiveMetrics(Collector):
             "netviz_topology_revision", "Revision of the graph shown.", value=topology.revision
         )
         yield GaugeMetricFamily("netviz_browsers", "Pages that watch the map.", value=browsers())
+        buckets, sum_s = delays.histogram()
+        yield HistogramMetricFamily(
+            "netviz_service_programming_seconds",
+            "From an EndpointSlice's change to a node's rules that do what it asks, as this server saw both.",
+            buckets=buckets,
+            sum_value=sum_s,
+        )
         labels = ["node"]
         revisions = CounterMetricFamily("netviz_node_revision", "Changes of a node's state.", labels=labels)
         complete = GaugeMetricFamily("netviz_node_complete", "1 when all was read whole.", labels=labels)

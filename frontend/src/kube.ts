@@ -88,6 +88,19 @@ export interface ProgrammingRow extends NodesRow {
   state: "programmed" | "differs" | "unknown";
   cells: Cell[];
   differs: string[];
+  /** How long its nodes took to follow the last change, the shortest and the longest; null: not measured. */
+  delay_s: [number, number] | null;
+}
+
+/** How long nodes' rules took to do what the last change of the endpoints asked. */
+export interface ProgrammingDelay {
+  changed_at: string;
+  /** How many had to follow; of so many both moments were seen. */
+  nodes: number;
+  measured: number;
+  median_s: number | null;
+  longest_s: number | null;
+  longest_on: string | null;
 }
 
 /** What each node's rules do for a service. */
@@ -100,6 +113,8 @@ export interface Programming {
   columns_left_off: number;
   rows: ProgrammingRow[];
   left_off: number;
+  /** Null: not measured. */
+  delay: ProgrammingDelay | null;
 }
 
 export type Answer = "allowed" | "denied" | "unknown" | "mixed";
@@ -333,4 +348,24 @@ export function columnPorts(columns: ProgrammingColumn[]): { port: string; span:
 export function restrictsText(one: PolicySummary): string {
   const ways = one.restricts.map((way) => (way === "in" ? "what comes in" : "what goes out"));
   return ways.length > 0 ? `restricts ${ways.join(" and ")}` : "restricts nothing";
+}
+
+/** Say how long nodes took to follow the last change of a service's endpoints. */
+export function delayWords(delay: ProgrammingDelay | null): string {
+  if (delay === null || delay.median_s === null || delay.longest_s === null)
+    return "How long nodes take to follow a change of its endpoints: not measured.";
+  const of = `${delay.measured.toLocaleString("en")} of ${delay.nodes.toLocaleString("en")} ${delay.nodes === 1 ? "node" : "nodes"}`;
+  const took = `${seconds(delay.median_s)} (median), ${seconds(delay.longest_s)} at most (${delay.longest_on ?? ""})`;
+  return `The last change of its endpoints was in the rules after ${took}; measured on ${of}.`;
+}
+
+/** Write how long one or more nodes took. */
+export function rangeWords(delay: [number, number] | null): string {
+  if (delay === null) return "not measured";
+  const [least, most] = delay.map(seconds);
+  return least === most ? `${least}` : `${least} to ${most}`;
+}
+
+function seconds(value: number): string {
+  return value < 1 ? `${Math.round(value * 1000)} ms` : `${value.toFixed(1)} s`;
 }

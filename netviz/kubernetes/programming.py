@@ -26,6 +26,7 @@ from netviz.core.model.kubernetes import KubeService, ObjectKey
 from netviz.core.sim.services import slices_of
 from netviz.core.state.node import NodeState
 from netviz.core.state.objects import Objects
+from netviz.kubernetes.delays import delay_json, delays, of_nodes
 from netviz.problems.models import Problem
 from netviz.tracing.states import View
 
@@ -109,6 +110,7 @@ def programming(
             "columns_left_off": 0,
             "rows": [],
             "left_off": 0,
+            "delay": None,
         }
     known = [node for node in sorted(objects.kube_nodes) if node in view.cluster.nodes]
     unseen = [node for node in sorted(objects.kube_nodes) if node not in view.cluster.nodes]
@@ -124,7 +126,8 @@ def programming(
         if nodes:
             rows.append((nodes, Programmed("unknown", {}, (why,))))
     columns, left_off = _columns(objects, service, [one for _, one in rows])
-    since = _since(service)
+    since, followed = _since(service), delays.of(name, service.key)
+    took_s = followed.took_s if followed is not None else {}
     rows.sort(key=lambda row: (STATES.index(row[1].state), -len(row[0]), row[0]))
     return {
         **said,
@@ -139,8 +142,12 @@ def programming(
             for one in columns
         ],
         "columns_left_off": left_off,
-        "rows": [_row(nodes, one, columns, since) for nodes, one in rows[:MOST_ROWS]],
+        "rows": [
+            {**_row(nodes, one, columns, since), "delay_s": of_nodes(took_s, nodes)}
+            for nodes, one in rows[:MOST_ROWS]
+        ],
         "left_off": sum(len(nodes) for nodes, _ in rows[MOST_ROWS:]),
+        "delay": delay_json(followed),
     }
 
 

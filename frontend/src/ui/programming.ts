@@ -3,8 +3,10 @@
 import {
   type Cell,
   columnPorts,
+  delayWords,
   endpointNumber,
   type ProgrammingRow,
+  rangeWords,
   type ServiceDetail,
   type Tone,
 } from "../kube.js";
@@ -44,6 +46,7 @@ export function programmingPart(context: Context, one: ServiceDetail): HTMLEleme
       : null,
     leftOff(found.left_off, "node is", "nodes are"),
     legend(found.rows),
+    h("p", { class: "muted", "data-testid": "programming-delay" }, delayWords(found.delay)),
   );
 }
 
@@ -51,6 +54,7 @@ function matrix(context: Context, one: ServiceDetail): HTMLElement {
   const { columns, rows } = one.programming;
   const ports = columnPorts(columns);
   const isSplit = ports.length > 1;
+  const isMeasured = rows.some((row) => row.delay_s !== null);
   const differ = rows.some((row) => row.differs.length > 0);
   const th = (text: string, kind = "", span = 1, rowspan = 1) =>
     h("th", { scope: "col", class: kind, colspan: span, rowspan }, text);
@@ -80,17 +84,23 @@ function matrix(context: Context, one: ServiceDetail): HTMLElement {
             ? ports.map(({ port, span }) => th(port || "unnamed port", "cell port", span))
             : numbers),
           th("State", "", 1, deep),
+          isMeasured ? th("Delay", "", 1, deep) : null,
           differ ? th("What differs", "", 1, deep) : null,
           differ ? th("Since", "", 1, deep) : null,
         ),
         isSplit ? h("tr", {}, ...numbers) : null,
       ),
-      h("tbody", {}, ...rows.map((row) => bodyRow(context, row, differ))),
+      h("tbody", {}, ...rows.map((row) => bodyRow(context, row, differ, isMeasured))),
     ),
   );
 }
 
-function bodyRow(context: Context, row: ProgrammingRow, differ: boolean): HTMLElement {
+function bodyRow(
+  context: Context,
+  row: ProgrammingRow,
+  differ: boolean,
+  isMeasured: boolean,
+): HTMLElement {
   const { tone, words, symbol } = STATES[row.state];
   return h(
     "tr",
@@ -99,6 +109,7 @@ function bodyRow(context: Context, row: ProgrammingRow, differ: boolean): HTMLEl
     h("td", {}, row.mode ?? "–"),
     ...row.cells.map((cell) => h("td", { class: "cell" }, sign(cell))),
     h("td", {}, mark(tone, words, symbol)),
+    isMeasured ? h("td", {}, rangeWords(row.delay_s)) : null,
     differ ? h("td", { class: "differs" }, row.differs.join("; ")) : null,
     differ ? h("td", {}, sinceCell(row)) : null,
   );

@@ -1,6 +1,7 @@
 """What becomes of questions to a DNS server: judged by a trace, and by an echo request beside it.
 
-What ends an echo request between the same two as well is no matter of DNS: the check of pairs tells it. What no rule
+What ends an echo request between the same two as well is no matter of DNS: the check of pairs tells it, and what stops
+TCP at a port that it tries by itself. What no rule
 translates is the check of services' to tell.
 """
 
@@ -9,7 +10,10 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.socket import IPPROTO_TCP
+from netviz.core.sim.endpoints import lowest_port
 from netviz.core.sim.kubernetes.policy import denied_by_policy
+from netviz.core.sim.link.cluster_index import having_addr
 from netviz.core.sim.outcome import BREAKS, BROKEN, GOOD, branch_outcome, failing_path, last_step, outcome_of
 from netviz.core.sim.reads import Reads, Recording
 from netviz.core.sim.steps import HookVerdict
@@ -41,12 +45,21 @@ def see(cluster: ClusterState, flow: Flow, beside: bytes) -> tuple[Seen, Reads]:
     recording = Recording(cluster)
     trace = simulate(recording.cluster, flow, MAX_MOVES)
     seen = _sum(trace)
+    if seen.what == "refused" and _is_tried(recording.cluster, flow, seen.server):
+        seen = Seen("elsewhere")
     if seen.what == "refused":
         proto = ICMP[len(flow.dst)]
         echo = Flow(flow.src_netns, flow.src, seen.server or beside, proto, ECHO_ID)
         passes = outcome_of(simulate(recording.cluster, echo, MAX_MOVES)) in (GOOD, BREAKS)
         seen = seen if passes else Seen("elsewhere")
     return seen, recording.reads()
+
+
+def _is_tried(cluster: ClusterState, flow: Flow, server: bytes) -> bool:
+    """Tell whether the check of pairs tries this port by itself: it takes the lowest at which a pod listens."""
+    if flow.proto != IPPROTO_TCP or not server:
+        return False
+    return any(lowest_port(ns, IPPROTO_TCP) == flow.dport for ns in having_addr(cluster.nodes, server))
 
 
 def _sum(trace: Trace) -> Seen:
@@ -74,8 +87,8 @@ def _end(trace: Trace, branch: Branch) -> Seen:
     if isinstance(what, HookVerdict) and what.chain is not None and what.action in ("drop", "reject"):
         packet = last.packet
         there = packet.dst if path is branch.forward else packet.src
-        # A rule before the translation stops what is still for the service: the endpoint isn't chosen yet.
-        server = b"" if there == trace.flow.dst and path is branch.forward else there
+        # What still has the service's address isn't translated yet, or is translated back.
+        server = b"" if there == trace.flow.dst else there
         return Seen("refused", _netns(last), server, stopped_text(what))
     return Seen("elsewhere")
 

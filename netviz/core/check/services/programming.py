@@ -90,6 +90,20 @@ def _judged(
     return Programmed("programmed", cells, (), mode)
 
 
+def agrees(datapath: Datapath, objects: Objects, key: ObjectKey, name: str) -> bool | None:
+    """Tell whether a node's rules lead a service's cluster addresses where the API asks; None: that isn't known.
+
+    Of pods' packets and the node's own, what is known of either counts.
+    """
+    ports = [one for one in ports_of(objects, objects.services[key]) if one.entrance.how == CLUSTER]
+    known = {one.entrance: False for one in ports}
+    for look in looks(datapath, name, objects, ports):
+        if any(one.kind in ("missing", "stale", "absent") for one in differences(*look)):
+            return False
+        known[look.port.entrance] |= not look.done.unknown
+    return True if known and all(known.values()) else None
+
+
 def _serves(datapath: Datapath, objects: Objects, name: str) -> bool:
     """Tell whether a node's rules lead any service anywhere."""
     tried = 0

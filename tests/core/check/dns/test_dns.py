@@ -257,6 +257,7 @@ def test_what_is_no_matter_of_dns_is_for_others_to_tell() -> None:
     drop = NftRuleBody((verdict(DROP),))
     broken = change_rules(usual(), "n3", (2, "filter", "FORWARD"), lambda text, rule: (drop, rule))
     assert not judged(broken).problems()
+    assert not judged(_dropping(IPPROTO_TCP, "n3")(usual())).problems(), "pairs are tried at TCP port 53"
 
 
 def _policy(policy: str) -> ClusterState:
