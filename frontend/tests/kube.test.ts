@@ -1,5 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { columnPorts, delayWords, endpointNumber, nodesText, rangeWords, restrictsText } from "../src/kube.js";
+import {
+  columnPorts,
+  delayWords,
+  endpointNumber,
+  nodesText,
+  rangeWords,
+  restrictsText,
+} from "../src/kube.js";
 
 const NODES = { since: null, problem: null };
 const END = { port: "http", pod: null };
@@ -28,14 +35,21 @@ describe("the matrix of programming", () => {
 
 describe("how long nodes take to follow a change", () => {
   it("says what was measured, and that nothing was", () => {
-    const delay = { changed_at: "", nodes: 3, measured: 2, median_s: 0.25, longest_s: 1.52, longest_on: "n2" };
+    const delay = {
+      changed_at: "",
+      nodes: 3,
+      measured: 2,
+      median_s: 0.25,
+      longest_s: 1.52,
+      longest_on: "n2",
+    };
     expect(delayWords(delay)).toBe(
       "The last change of its endpoints was in the rules after 250 ms (median), 1.5 s at most (n2); measured on 2 of 3 nodes.",
     );
     expect(delayWords(null)).toContain("not measured");
-    expect(delayWords({ ...delay, measured: 0, median_s: null, longest_s: null, longest_on: null })).toContain(
-      "not measured",
-    );
+    expect(
+      delayWords({ ...delay, measured: 0, median_s: null, longest_s: null, longest_on: null }),
+    ).toContain("not measured");
   });
 
   it("gives a row's nodes a range", () => {

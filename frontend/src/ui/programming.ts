@@ -95,12 +95,7 @@ function matrix(context: Context, one: ServiceDetail): HTMLElement {
   );
 }
 
-function bodyRow(
-  context: Context,
-  row: ProgrammingRow,
-  differ: boolean,
-  isMeasured: boolean,
-): HTMLElement {
+function bodyRow(context: Context, row: ProgrammingRow, differ: boolean, isMeasured: boolean): HTMLElement {
   const { tone, words, symbol } = STATES[row.state];
   return h(
     "tr",

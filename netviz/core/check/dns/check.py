@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 
-from netviz.core.check.dns.asked import DNS_PORT, PROTOCOLS, Asked, Class, dns_entrances, is_dns, look, usable
+from netviz.core.check.dns.clients import (
+    DNS_PORT,
+    PROTOCOLS,
+    Class,
+    Clients,
+    dns_entrances,
+    is_dns,
+    look,
+    usable,
+)
 from netviz.core.check.dns.seen import Seen, see
 from netviz.core.check.dns.told import KINDS, NEEDS, Group, Teller
 from netviz.core.check.netpol.pods import Pods
@@ -67,8 +76,8 @@ class DnsCheck(SlicedCheck):
     ) -> Iterator[float]:
         objects = state.objects
         pods = yield from self._pods.setdefault(teller.cluster_name, Pods()).follow(cluster, objects)
-        asked = Asked()
-        yield from look(cluster, services, objects, pods, asked)
+        clients = Clients()
+        yield from look(cluster, services, objects, pods, clients)
         # Whom an echo request is for beside a question: of a service, the first of its endpoints.
         beside: dict[tuple[bytes, int], bytes | None] = {}
         for service in objects.services.values():
@@ -82,7 +91,7 @@ class DnsCheck(SlicedCheck):
                         found.problems.append(teller.nobody(service, addr, proto, has_port))
         groups: dict[tuple[object, ...], Group] = {}
         tried = 0
-        for kind, alike in asked.classes.items():
+        for kind, alike in clients.classes.items():
             for proto in PROTOCOLS:
                 echo = beside.get((kind.server, proto), kind.server)
                 if echo is None:
@@ -101,7 +110,7 @@ class DnsCheck(SlicedCheck):
                     group = groups.setdefault((seen, proto), Group(seen, flow, []))
                     group.pods.extend(alike)
         found.problems += map(teller.unreachable, groups.values())
-        self._tell_asked(asked, teller, services, found)
+        self._tell_clients(clients, teller, services, found)
 
     def _see(
         self, cluster: ClusterState, key: Key, before: Mapping[Key, tuple[Seen, Reads]]
@@ -113,17 +122,19 @@ class DnsCheck(SlicedCheck):
         self._known[key] = known
         return known[0]
 
-    def _tell_asked(self, asked: Asked, teller: Teller, services: list[KubeService], found: Found) -> None:
+    def _tell_clients(
+        self, clients: Clients, teller: Teller, services: list[KubeService], found: Found
+    ) -> None:
         """Tell who asks others; where nobody asks the cluster's DNS service, the cluster is set up so."""
-        for servers, pods in sorted(asked.strange.items()):
-            if asked.usual:
+        for servers, pods in sorted(clients.strange.items()):
+            if clients.usual:
                 found.problems.append(teller.strange(servers, pods, services[0]))
             else:
                 found.unknown[teller.all_strange(servers)] = None
-        if asked.unread:
-            found.unknown[f"what resolv.conf says isn't known of {counted(asked.unread, 'pod')}"] = None
-        if asked.untold:
-            found.unknown[f"which DNS policy it has isn't known of {counted(asked.untold, 'pod')}"] = None
+        if clients.unread:
+            found.unknown[f"what resolv.conf says isn't known of {counted(clients.unread, 'pod')}"] = None
+        if clients.untold:
+            found.unknown[f"which DNS policy it has isn't known of {counted(clients.untold, 'pod')}"] = None
 
 
 __all__ = ["KINDS", "Class", "DnsCheck"]

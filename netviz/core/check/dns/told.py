@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from netviz.core.check.dns.asked import PROTOCOLS, Servers
+from netviz.core.check.dns.clients import PROTOCOLS, Servers
 from netviz.core.check.dns.seen import Seen
 from netviz.core.check.netpol.pods import Pod
 from netviz.core.check.problem import Command, Problem, Where
@@ -22,6 +22,8 @@ NEEDS = ("services", "endpoint_slices", "kube_pods", "kube_nodes")
 # A DNS server takes some seconds to begin, and rules to follow.
 GRACE_S = 15.0
 MAX_AT = 100
+SOCKETS: Sequence[str] = ("sockets",)
+RULES: Sequence[str] = ("nft_chains", "nft_sets", "xt_chains", "ipsets")
 
 
 class Group(NamedTuple):
@@ -66,11 +68,11 @@ class Teller:
         netns = self._cluster.nodes[seen.at.node].netns[seen.at].netns
         if seen.what == "silent":
             server = format_endpoint(seen.server, 53)
-            cause, sections = f"{server}:{by}", ("sockets",)
+            cause, sections = f"{server}:{by}", SOCKETS
             headline = f"Nothing listens for DNS by {by} at {server}, {who(netns)}"
             check = (command(netns, f"ss -l{'u' if by == 'UDP' else 't'}np"),)
         else:
-            cause, sections = f"{seen.text}:{by}", ("nft_chains", "nft_sets", "xt_chains", "ipsets")
+            cause, sections = f"{seen.text}:{by}", RULES
             headline = f"A rule in {who(netns)} stops DNS by {by} from pods of {joined(nodes, 2)}"
             check = (command(netns, "nft list ruleset"),)
         return self._of_pods(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import calendar
 import ipaddress
 import re
-import sys
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -84,6 +83,12 @@ def _container_port(port: int, protocol: str, name: str, host_port: int) -> k.Co
     return k.ContainerPort(port, protocol, name, host_port)
 
 
+@lru_cache(maxsize=64)
+def _word(text: str) -> str:
+    """The same text once for all objects that have it."""
+    return text
+
+
 def _waits(status: s.PodStatus) -> str:
     """Say of the first container that doesn't run why; one that ended well is no such container."""
     for one in (*(status.init_container_statuses or ()), *(status.container_statuses or ())):
@@ -118,7 +123,7 @@ def pod(of: s.PodShape) -> k.KubePod:
         waits=_waits(status),
         hostname=spec.hostname,
         subdomain=spec.subdomain,
-        dns_policy=sys.intern(spec.dns_policy),
+        dns_policy=_word(spec.dns_policy),
     )
 
 

@@ -14,7 +14,7 @@ from netviz.core.model.kubernetes import EndpointSlice
 from netviz.core.model.l3 import RTN_LOCAL, Addr, Nexthop, Route
 from netviz.core.model.netfilter import NftRuleBody
 from netviz.core.model.netns import Resolv
-from netviz.core.model.socket import IPPROTO_TCP, IPPROTO_UDP, TCP_CLOSE, Socket
+from netviz.core.model.socket import IPPROTO_TCP, TCP_CLOSE, TCP_LISTEN, Socket
 from netviz.core.state.node import ClusterState, NetnsState, SectionStatus
 from tests.core.check.judging import proper
 from tests.core.check.services.recorded import (
@@ -27,6 +27,7 @@ from tests.core.check.services.recorded import (
 )
 from tests.core.sim.nft import DROP, dport, l4proto, verdict
 
+IPPROTO_UDP = 17
 DNS = ("kube-system", "kube-dns")
 SERVER = "10.96.0.53"
 COREDNS = "10.244.1.2"
@@ -124,7 +125,7 @@ def _node_cache(listens: bool) -> Change:
     )
     ears = [
         Socket(proto=proto, state=state, src=addr, sport=53, cookie=9_000_000 + proto)
-        for proto, state in ((IPPROTO_UDP, TCP_CLOSE), (IPPROTO_TCP, 10))
+        for proto, state in ((IPPROTO_UDP, TCP_CLOSE), (IPPROTO_TCP, TCP_LISTEN))
     ]
 
     def change(ns: NetnsState) -> NetnsState:

@@ -36,7 +36,7 @@ class Class(NamedTuple):
     said: int
 
 
-class Asked:
+class Clients:
     """Whom the pods of a cluster ask. `strange` are those of whose servers none stands for the cluster's DNS."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ def usable(objects: Objects, service: KubeService, entrance: Entrance) -> list[b
 
 
 def look(
-    cluster: ClusterState, services: Iterable[KubeService], objects: Objects, pods: list[Pod], found: Asked
+    cluster: ClusterState, services: Iterable[KubeService], objects: Objects, pods: list[Pod], found: Clients
 ) -> Iterator[float]:
     """Find whom pods ask. `services` are the cluster's DNS. Yields what it costs, in ms."""
     own = [addr for one in services for addr in one.cluster_ips]
