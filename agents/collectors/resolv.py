@@ -55,12 +55,20 @@ def read_file(paths: Iterable[str]) -> Resolv | None:
 def read_seen(proc: str, pid: int) -> Resolv | None:
     """Read the resolv.conf that a process sees; None where it has the node's own files, or none that can be read."""
     try:
-        nodes = os.readlink(f"{proc}/1/ns/mnt"), os.readlink("/proc/self/ns/mnt")
-        if os.readlink(f"{proc}/{pid}/ns/mnt") in nodes:
+        if os.readlink(f"{proc}/{pid}/ns/mnt") in _of_node(proc):
             return None
         return parse_resolv(_read(_open_below(f"{proc}/{pid}/root")))
     except OSError:
         return None
+
+
+def _of_node(proc: str) -> set[str]:
+    """The mount namespaces of the node and of this program; the node's may be hidden from it."""
+    found = set()
+    for path in ("/proc/self/ns/mnt", f"{proc}/1/ns/mnt"):
+        with suppress(OSError):
+            found.add(os.readlink(path))
+    return found
 
 
 def _open_below(root: str) -> int:
