@@ -213,7 +213,8 @@ def main(argv: list[str]) -> int:
         say("ended; everything was removed")
         return 0
     except (StackError, LabError) as err:
-        print(plain(f"demo: {err}"), file=sys.stderr)
+        for line in f"demo: {err}".split("\n"):
+            print(plain(line), file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(data_dir, ignore_errors=True)

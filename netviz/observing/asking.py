@@ -31,7 +31,7 @@ class AskingCommand(OfflineCommand):
         while found["status"] not in ENDS:
             if found["place"] and found["place"] != place:
                 place = found["place"]
-                self.stderr.write(plain(f"{place} before it on the same nodes"))
+                self.stderr.write(plain(f"waiting: {place} before it on the same nodes"))
             if time.monotonic() > limit:
                 self.failed("the observation doesn't end; the server's log may say why")
             time.sleep(LOOK_S)

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import pytest
 from django.core.management import call_command
 
+from netviz.observing.management.commands import observe
+
 DROPS = {
     "id": "1",
     "kind": "drops",
@@ -77,7 +79,7 @@ def test_drops(server: type[Server]) -> None:
     server.end = {**DROPS, "status": "done"}
     out, err = run("drops", "--of", "n1", "--seconds", "2")
     assert server.posted == [("/api/drops", "Bearer nva_x", {"of": "n1", "seconds": 2})]
-    assert (out, err) == ("No drop of n1 was seen in 2 s.\n", "2 before it on the same nodes\n")
+    assert (out, err) == ("No drop of n1 was seen in 2 s.\n", "waiting: 2 before it on the same nodes\n")
     assert json.loads(run("drops", "--of", "n1", "--json")[0]) == server.end
 
 
@@ -93,7 +95,14 @@ def test_listen(server: type[Server]) -> None:
     out, _ = run("observe", "--from", "a", "--to", "b", "--listen", "5")
     assert [path for path, _, _ in server.posted] == ["/api/traces", "/api/captures"]
     assert server.posted[1][2] == {"trace": "1", "seconds": 5}
-    assert "frames of packets that can't be followed: 2" in out
+    assert "frames that can't be followed from device to device: 2" in out
+
+
+def test_a_probe_is_printed_line_by_line(server: type[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are escaped, the lines' ends aren't."""
+    server.end = {**DROPS, "status": "done", "trace": {}}
+    monkeypatch.setattr(observe, "lines_of", lambda found: iter(("forward:", "  a\x1b")))
+    assert run("observe", "--from", "a", "--to", "b")[0] == "forward:\n  a\\x1b\n"
 
 
 def test_a_failed_one_has_a_status_of_its_own(server: type[Server]) -> None:

@@ -73,6 +73,6 @@ class Command(AskingCommand):
         elif options["listen"] is not None:
             self.stdout.write("\n".join(map(plain, capture_lines(found))))
         elif found["trace"] is not None:
-            self.stdout.write(plain("\n".join(lines_of(found))))
+            self.stdout.write("\n".join(map(plain, lines_of(found))))
         if found["status"] == "failed":
             self.failed(found["error"] or "the observation failed")
