@@ -13,7 +13,6 @@ from contextlib import suppress
 
 from agents.collectors.base import NetnsHandle
 from agents.observers.packets import (
-    ETH_P_ALL,
     PACKET_OUTGOING,
     PACKET_STATISTICS,
     SOL_PACKET,
@@ -30,6 +29,7 @@ from netviz.core.observe.pcapng import Captured
 NAME = "capture"
 SNAP_BYTES = 65535
 MOST_REPORT_BYTES = 200_000
+MOST_AT_ONCE = 20_000
 ETHERNET_BYTES = 14
 _ETHERNET_LIKE = (1, 772)  # ARPHRD_ETHER, ARPHRD_LOOPBACK
 _IP = (0x0800, 0x86DD)
@@ -56,7 +56,7 @@ class Capturing:
                 try:
                     if ns is None:
                         raise OSError(0, "its namespace isn't here any more")
-                    sock = ns.run(lambda dev=point.dev: _open(dev))  # type: ignore[misc]
+                    sock = ns.run(lambda dev=point.dev: open_socket(EVERYTHING, dev))  # type: ignore[misc]
                 except OSError as error:
                     self._missing.append(f"{point.dev} in {point.place}: {error.strerror or error}")
                     continue
@@ -77,7 +77,10 @@ class Capturing:
         size = 0
         for number, sock in self._sockets.items():
             with suppress(BlockingIOError):
-                while len(found) < MOST_CAPTURED and size < MOST_REPORT_BYTES and not self.is_full:
+                # Others' traffic may come faster than it is passed over, and must not keep orders from being taken.
+                for _ in range(MOST_AT_ONCE):
+                    if len(found) >= MOST_CAPTURED or size >= MOST_REPORT_BYTES or self.is_full:
+                        break
                     one = self._take(number, sock)
                     if one is not None:
                         found.append(one)
@@ -110,17 +113,3 @@ class Capturing:
         """Close the sockets."""
         close_in_background(list(self._sockets.values()))
         self._sockets.clear()
-
-
-def _open(dev: str) -> socket.socket:
-    """Open a socket at a device of the thread's namespace. Raises: OSError."""
-    sock = open_socket(EVERYTHING)
-    try:
-        sock.bind((dev, ETH_P_ALL))
-        with suppress(BlockingIOError):
-            while sock.recv(1):  # of other devices, before it was bound
-                pass
-    except BaseException:
-        sock.close()
-        raise
-    return sock

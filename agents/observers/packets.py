@@ -36,6 +36,7 @@ SO_TIMESTAMPNS, SO_RCVBUFFORCE, SO_ATTACH_FILTER = 35, 33, 26
 SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA = 263, 6, 8
 PACKET_OTHERHOST, PACKET_OUTGOING = 3, 4
 SNAP_BYTES = 512
+_MOST_BEFORE = 10_000
 _BUFFER_BYTES = 8 << 20
 _LDH, _LDB, _LD_X, _LDH_X, _LDB_X, _LDX_IPLEN, _RSH, _JEQ, _JSET, _RET = (
     0x28,
@@ -168,10 +169,10 @@ def _close(sockets: list[socket.socket]) -> None:
         sock.close()
 
 
-def open_socket(instructions: Sequence[tuple[int, int, int, int]]) -> socket.socket:
-    """Open a socket in the thread's namespace; what it had before its filter is thrown away."""
+def open_socket(instructions: Sequence[tuple[int, int, int, int]], dev: str = "") -> socket.socket:
+    """Open a socket in the thread's namespace, at a device or at all; what it had before its filter is thrown away."""
     kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    sock = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL))
+    sock = socket.socket(socket.AF_PACKET, kind, 0 if dev else socket.htons(ETH_P_ALL))
     try:
         program = b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)
         buffer = ctypes.create_string_buffer(program, len(program))
@@ -181,9 +182,12 @@ def open_socket(instructions: Sequence[tuple[int, int, int, int]]) -> socket.soc
         sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         with suppress(PermissionError):
             sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER_BYTES)
+        if dev:
+            sock.bind((dev, ETH_P_ALL))
+            return sock
         with suppress(BlockingIOError):
-            while sock.recv(1):
-                pass
+            for _ in range(_MOST_BEFORE):  # more may come than can be thrown away
+                sock.recv(1)
     except BaseException:
         sock.close()
         raise
