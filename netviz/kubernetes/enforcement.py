@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import NamedTuple
 
 from netviz.core.check.netpol.check import Seen, see
@@ -22,10 +23,10 @@ MAX_KEPT = 2000
 
 
 class Judged(NamedTuple):
-    """What was found by node; `left` flows weren't tried yet."""
+    """What was found by node; `left` has how many of a node's flows weren't tried yet."""
 
     nodes: dict[str, Enforced]
-    left: int
+    left: Counter[str]
 
 
 class Enforcement:
@@ -41,7 +42,7 @@ class Enforcement:
         """Try a policy on the nodes of the pods that it selects, as long as there is time."""
         until_s = time.monotonic() + SPEND_S
         nodes: dict[str, Enforced] = {}
-        left = 0
+        left: Counter[str] = Counter()
         with self._lock:
             pods = self._pods_of(cluster, objects)
             mine = [
@@ -54,7 +55,7 @@ class Enforcement:
                 known = self._known.get(flow)
                 if known is None or not known[1].hold(cluster):
                     if time.monotonic() > until_s:
-                        left += 1
+                        left[node] += 1
                         continue
                     self._known.pop(flow, None)
                     known = self._known[flow] = see(cluster, flow)

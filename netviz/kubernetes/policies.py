@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections import Counter
+from typing import Any
 
 from netviz.core.check.netpol.check import KINDS, NEEDS
 from netviz.core.check.netpol.enforced import Enforced
 from netviz.core.check.problem import NodeHealth
 from netviz.core.check.sliced import doubt
-from netviz.core.intent.matrix import OTHER_PORT, At, ports_for, rows_for
+from netviz.core.intent.matrix import OTHER, At, ports_for, rows_for
 from netviz.core.intent.parties import policies_of
 from netviz.core.intent.peers import selects
 from netviz.core.intent.policies import Direction, Policies
@@ -16,9 +17,10 @@ from netviz.core.intent.words import peers_text, ports_text, rules_of, selected_
 from netviz.core.model.kubernetes import KubePod, NetworkPolicy
 from netviz.core.sim.endpoints import lowest_port
 from netviz.core.state.naming import ENDED
-from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
 from netviz.core.state.pods import joined
+from netviz.kubernetes.doubts import Api
 from netviz.kubernetes.enforcement import Judged, enforcement
 from netviz.kubernetes.pods import Places, pod_row
 from netviz.problems.models import Problem
@@ -31,15 +33,7 @@ STATES = ("differs", "unknown", "enforced")
 DIRECTIONS: tuple[tuple[Direction, str], ...] = (("ingress", "in"), ("egress", "out"))
 
 
-NOTHING = Judged({}, 0)
-
-
-class Api(NamedTuple):
-    """A cluster's objects, and whether somebody watches its API."""
-
-    name: str
-    state: NodeState
-    connected: bool
+NOTHING = Judged({}, Counter())
 
 
 def selected_by(policy: NetworkPolicy, objects: Objects) -> list[KubePod]:
@@ -110,7 +104,7 @@ def detail(view: View, api: Api, policy: NetworkPolicy) -> dict[str, Any]:
         },
         "enforced": {
             "why": why or None,
-            "left": judged.left,
+            "left": judged.left.total(),
             "rows": _enforced(view, policy, judged),
         },
     }
@@ -138,9 +132,7 @@ def matrix(
     rows = rows_for(policies_of(objects), objects, selecting, pods, direction, ports)
     wrong = _wrong(judged, policies_of(objects), direction, ports)
     return {
-        "ports": [
-            None if at.port == OTHER_PORT else {"protocol": at.protocol, "port": at.port} for at in ports
-        ],
+        "ports": [None if at == OTHER else {"protocol": at.protocol, "port": at.port} for at in ports],
         "policies": ["/".join(one.key) for one in selecting],
         "rows": [
             {
@@ -191,7 +183,7 @@ def _enforced(view: View, policy: NetworkPolicy, judged: Judged) -> list[dict[st
     """Nodes that do the same are one row."""
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for node, one in sorted(judged.nodes.items()):
-        groups.setdefault(_of_node(view, node, one, judged.left), []).append(node)
+        groups.setdefault(_of_node(view, node, one, judged.left[node]), []).append(node)
     since = {} if not groups else _since(policy)
     rows = []
     for (state, said), nodes in sorted(
@@ -215,8 +207,8 @@ def _of_node(view: View, node: str, one: Enforced, left: int) -> tuple[str, tupl
     known = view.inputs.get(node)
     if known is not None and known.contact is not None and not known.contact.connected:
         return "unknown", ("its collector isn't connected",)
-    if one.state == "unknown" and not one.unknown and left:
-        return "unknown", ("not tried yet: the flows are many",)
+    if left and one.state != "differs":
+        return "unknown", ("not all of its flows are traced yet",)
     return one.state, tuple(one.said)
 
 

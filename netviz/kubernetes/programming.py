@@ -38,7 +38,7 @@ MOST_ROWS = 40
 MOST_NAMED = 12
 # Problems of a node's rules as a whole.
 OF_NODE = ("service-rules-behind", "service-rules-absent")
-LATER = "not judged yet: they are many"
+LATER = "not checked yet"
 # In this order what differs comes first.
 STATES = ("programmed", "differs", "unknown")
 
@@ -100,7 +100,9 @@ def programming(
     objects = state.objects
     said = {"why": doubt(name, state.gaps, NodeHealth(connected=connected), NEEDS) or None}
     if said["why"] is None and not service.cluster_ips:
-        said["why"] = "it has no cluster address: names lead to it, and no rules of nodes"
+        said["why"] = (
+            "it has no cluster IP, so that nodes have no rules for it: its name is resolved by DNS alone"
+        )
     if said["why"] is not None:
         return {
             **said,
@@ -120,8 +122,8 @@ def programming(
     done = {node for nodes, _ in judged for node in nodes}
     for nodes, why in (
         ([node for node in known if node not in done], LATER),
-        (failed, "netviz fails on its state"),
-        ([node for node in unseen if node not in failed], "no collector has told of it"),
+        (failed, "the server can't read its state: its log says why"),
+        ([node for node in unseen if node not in failed], "no collector has reported it"),
     ):
         if nodes:
             rows.append((nodes, Programmed("unknown", {}, (why,))))
@@ -181,7 +183,7 @@ def _lost(one: Programmed) -> Programmed:
     last = {
         "programmed": "its last state was as the API asks",
         "differs": f"its last state differed: {one.differs[0] if one.differs else ''}",
-        "unknown": "nor was it known before",
+        "unknown": "nor was it known then",
     }[one.state]
     cells: dict[Slot, Cell] = dict.fromkeys(one.cells, "unknown")
     return Programmed("unknown", cells, (f"its collector isn't connected; {last}",), one.mode)
@@ -222,7 +224,12 @@ def _row(
         "count": len(nodes),
         "mode": one.mode or None,
         "state": one.state,
-        "cells": [worst(one.cells[slot] for slot in column.slots if slot in one.cells) for column in columns],
+        # Of a node of which nothing is known, it isn't known which endpoints it has.
+        "cells": [
+            worst(one.cells[slot] for slot in column.slots if slot in one.cells)
+            or ("unknown" if one.state == "unknown" else None)
+            for column in columns
+        ],
         "differs": list(one.differs),
         "since": known.since if known is not None else None,
         "problem": known.problem if known is not None else None,

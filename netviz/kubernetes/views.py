@@ -21,11 +21,11 @@ from netviz.ingest.live_store import get_store
 from netviz.inventory.access import READ, require_scope
 from netviz.inventory.answers import methods, refuse
 from netviz.kubernetes import policies, services
+from netviz.kubernetes.doubts import Api, apis_in, doubts
 from netviz.kubernetes.pods import Places, pod_row, selected
-from netviz.kubernetes.policies import Api
 from netviz.kubernetes.programming import programming
 from netviz.kubernetes.proposed import BadPolicy, read_policies
-from netviz.kubernetes.whys import why_of
+from netviz.kubernetes.whys import NO_POLICIES, why_of
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View, live
@@ -47,10 +47,7 @@ def _clusters() -> tuple[ClusterState, Iterator[Objects]]:
 def _apis() -> tuple[View, list[Api]]:
     """The live state as traces see it, and each cluster's API with whether somebody watches it."""
     view, revisions = live(), get_store().cluster_revisions()
-    return view, [
-        Api(name, state, name in revisions and revisions[name].connected)
-        for name, state in view.cluster.clusters.items()
-    ]
+    return view, apis_in(view, {name for name, one in revisions.items() if one.connected})
 
 
 @methods("GET")
@@ -257,12 +254,13 @@ def policy_preview(request: HttpRequest) -> HttpResponseBase:
     """Answer what the policies in the body, as YAML or JSON, would change; nothing is applied."""
     view, apis = _apis()
     if not apis:
-        return refuse(400, "no Kubernetes API is watched: its policies and pods aren't known")
+        return refuse(400, NO_POLICIES)
     try:
         proposed = read_policies(request.body)
     except BadPolicy as err:
         return refuse(400, str(err))
-    return _answer(dict(preview_json(preview(view.cluster, apis[0].state.objects, proposed))))
+    found = preview(view.cluster, apis[0].state.objects, proposed)
+    return _answer(dict(preview_json(found, doubts(apis[0]))))
 
 
 @methods("GET")
@@ -271,6 +269,6 @@ def why(request: HttpRequest) -> HttpResponseBase:
     """Answer why policies allow or deny a flow: ?from=, ?to=, ?proto= and ?dport= as a trace takes them."""
     asked = {name: request.GET[name] for name in ("from", "to", "proto", "dport") if request.GET.get(name)}
     try:
-        return _answer(why_of(msgspec.convert(asked, TraceRequest, strict=False), live()))
+        return _answer(why_of(msgspec.convert(asked, TraceRequest, strict=False), *_apis()))
     except (CannotTrace, msgspec.ValidationError) as err:
         return refuse(400, str(err))

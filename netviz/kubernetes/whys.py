@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from netviz.core.intent.parties import PROTOCOL_NAMES, party_at
@@ -9,19 +10,21 @@ from netviz.core.intent.why import why_json
 from netviz.core.sim.services import service_at, slices_of
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
+from netviz.kubernetes.doubts import Api, doubts
 from netviz.tracing.predict import CannotTrace, resolve
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View
 
 MOST_ENDPOINTS = 20
+NO_POLICIES = "the Kubernetes API's policies and pods aren't known: no watcher has sent them, and no file has them (--objects DIR)"
 
 
-def why_of(request: TraceRequest, view: View) -> dict[str, Any]:
+def why_of(request: TraceRequest, view: View, apis: Sequence[Api]) -> dict[str, Any]:
     """Say of a flow, or of that to each endpoint of a service, whether policies allow it and why. Raises: CannotTrace."""
     flow = resolve(request, view).flow
-    objects = next((one.objects for one in view.cluster.clusters.values()), None)
-    if objects is None:
-        raise CannotTrace("no Kubernetes API is watched: policies aren't known")
+    if not apis:
+        raise CannotTrace(NO_POLICIES)
+    objects = apis[0].state.objects
     protocol = PROTOCOL_NAMES.get(flow.proto, str(flow.proto))
     source = party_at(view.cluster, objects, flow.src)
     ends = _ends(view.cluster, objects, flow.dst, flow.proto, flow.dport or 0)
@@ -30,8 +33,14 @@ def why_of(request: TraceRequest, view: View) -> dict[str, Any]:
         for addr, port in ends[:MOST_ENDPOINTS]
     ]
     if not found:
-        raise CannotTrace("the service has no endpoint that is ready: no policy decides")
-    return {"flows": found, "left_off": max(0, len(ends) - MOST_ENDPOINTS)}
+        raise CannotTrace(
+            "the service has no ready endpoint of this address family: there is no pod that policies could decide for"
+        )
+    return {
+        "flows": found,
+        "left_off": max(0, len(ends) - MOST_ENDPOINTS),
+        "unsure": doubts(apis[0]),
+    }
 
 
 def _ends(

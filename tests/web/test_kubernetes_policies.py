@@ -26,6 +26,7 @@ from tests.web.test_kubernetes_api import DATA, get, recorded, viewer
 
 __all__ = ["recorded", "viewer"]
 
+UNWATCHED = "the API of cluster c1 isn't watched"
 CLOSED = b"""
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -263,8 +264,33 @@ def test_the_commands_say_the_same_from_files(tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "closed.yaml").write_bytes(CLOSED)
     call_command("policy", *files, "--policy", str(tmp_path / "closed.yaml"))
     said = capsys.readouterr().out
-    assert "It selects 4 pods. Nothing was applied." in said
+    assert "4 pods selected. Nothing was applied." in said
+    assert said.count("Not sure: ") == 1
+    assert "Not sure: policies for the whole cluster are taken to be none" in said
     assert "denied" in said
     with pytest.raises(SystemExit) as end:
         call_command("policy", *files)
     assert end.value.code == 2
+
+
+def test_what_is_said_without_a_list_of_policies_is_not_sure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lists that aren't there are no proof that nothing is denied."""
+    states = [word for path in sorted((DATA / "before").glob("*.nvz")) for word in ("--state", str(path))]
+    for path in (DATA / "before").glob("*.json*"):
+        if "networkpolicies" not in path.name:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    files = [*states, "--objects", str(tmp_path)]
+    call_command("policy", *files, "--from", "10.244.1.5", "--to", "10.244.1.6")
+    said = capsys.readouterr().out
+    assert said.startswith("Not sure: cluster default: network_policies: no list of networkpolicies.\n")
+
+
+def test_of_an_api_that_nobody_watches_nothing_is_sure(followed: MemoryStore, viewer: Client) -> None:
+    asked = "/api/why?from=10.244.1.5&to=10.244.1.6"
+    assert UNWATCHED not in get(viewer, asked)["unsure"]
+    followed.set_connected(cluster_source("c1"), False, time.time())
+    assert UNWATCHED in get(viewer, asked)["unsure"]
+    found = viewer.post("/api/policy-preview", CLOSED, "application/yaml").json()
+    assert UNWATCHED in found["unsure"]

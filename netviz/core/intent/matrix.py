@@ -1,18 +1,19 @@
 """Who may reach some pods, and whom they may reach, as a matrix: a row for all parties that policies treat alike.
 
 Columns are the ports that policies' rules name for these pods, those that are listened on, and one that stands for all
-others. What a cell says is the decision of all policies, of both ends.
+others: its cell is "mixed" where policies treat some of them otherwise. What a cell says is the decision of all policies,
+of both ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from netviz.core.intent.parties import nodes_by_addr, pods_by_addr
-from netviz.core.intent.policies import Direction, Party, Policies, restricted
+from netviz.core.intent.policies import PROTOCOLS, Decision, Direction, Party, Policies, restricted
 from netviz.core.intent.words import peer_text, rules_of
 from netviz.core.model.addr import mask_ip
 from netviz.core.model.kubernetes import KubePod, NetworkPolicy, ObjectKey, PolicyPeer
@@ -20,14 +21,14 @@ from netviz.core.plain import joined
 from netviz.core.state.objects import Objects
 from netviz.core.state.pods import workload_of
 
-# No rule names it by itself; it stands for every port that none names.
-OTHER_PORT = 47809
+# Stands for every port that has no column, of any protocol; and for some of these.
+OTHER_PORT = 0
+SOME_PORTS = -1
 # Somebody outside (RFC 5737, RFC 3849).
 STRANGERS = {4: bytes((203, 0, 113, 77)), 16: bytes.fromhex("20010db8000000000000000000000077")}
 MOST_PORTS = 6
 MOST_SORTS = 8
 MOST_PEERS = 400
-PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 # Who is at the other end of a party's flows.
 Peer = Callable[[Party], Party]
@@ -35,10 +36,13 @@ Answer = Literal["allowed", "denied", "unknown", "mixed"]
 
 
 class At(NamedTuple):
-    """A column: a port; `OTHER_PORT` of TCP stands for the others."""
+    """A column: a port; OTHER for the others."""
 
     protocol: str
     port: int
+
+
+OTHER = At("", OTHER_PORT)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -55,9 +59,13 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def ports_for(
-    policies: Iterable[NetworkPolicy], pods: Iterable[KubePod], direction: Direction, listens: Iterable[int]
+    policies: Iterable[NetworkPolicy],
+    pods: Iterable[KubePod],
+    direction: Direction,
+    listens: Iterable[int],
+    most: int = MOST_PORTS,
 ) -> list[At]:
-    """List the columns for some pods: what they listen on, what rules name, and one for the others."""
+    """List the columns for some pods: what they listen on, what rules name, `most` of these, and one for the others."""
     found: dict[At, None] = (
         {At("TCP", port): None for port in sorted(set(listens))} if direction == "ingress" else {}
     )
@@ -68,7 +76,7 @@ def ports_for(
                 number = int(one.port) if one.port.isdecimal() else named.get((one.port, one.protocol), 0)
                 if number and one.protocol in PROTOCOLS:
                     found[At(one.protocol, number)] = None
-    return [*list(found)[:MOST_PORTS], At("TCP", OTHER_PORT)]
+    return [*list(found)[:most], OTHER]
 
 
 def rows_for(
@@ -127,17 +135,33 @@ def _said(
 ) -> tuple[tuple[Answer, ...], tuple[ObjectKey, ...]]:
     cells: list[Answer] = []
     by: dict[ObjectKey, None] = {}
-    for protocol, port in ports:
-        decisions = [
-            policies.decide(peer(one), one, protocol, port)
-            if direction == "ingress"
-            else policies.decide(one, peer(one), protocol, port)
-            for one in ours
-        ]
+    pairs = [(peer(one), one) if direction == "ingress" else (one, peer(one)) for one in ours]
+    for at in ports:
+        decisions = [said for pair in pairs for said in decisions_at(policies, *pair, at, ports)]
         answers = {one.allowed for one in decisions}
         cells.append("mixed" if len(answers) > 1 else answer_of(answers.pop()))
         by |= dict.fromkeys(key for one in decisions for key in one.deciding)
     return tuple(cells), tuple(by)
+
+
+def decisions_at(
+    policies: Policies, source: Party, target: Party, at: At, ports: Collection[At]
+) -> list[Decision]:
+    """The decisions for a column: of the others, for one of each ports that have one answer and no column."""
+    asked = [at] if at != OTHER else without_column(policies.firsts(source, target), ports)
+    return [policies.decide(source, target, one.protocol, one.port) for one in asked]
+
+
+def without_column(firsts: Iterable[tuple[str, int]], ports: Collection[At]) -> list[At]:
+    """Choose a port that has no column of each ports with one answer, by the first of them (`Policies.firsts`)."""
+    found: dict[At, None] = {}
+    every = sorted(set(firsts))
+    for (protocol, first), after in zip(every, [*every[1:], ("", 0)], strict=True):
+        end = after[1] if after[0] == protocol else 1 << 16
+        free = (At(protocol, port) for port in range(first, end) if At(protocol, port) not in ports)
+        if (at := next(free, None)) is not None:
+            found[at] = None
+    return list(found)
 
 
 def one_of(pods: Iterable[KubePod], family: int) -> Peer | None:

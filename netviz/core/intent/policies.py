@@ -18,7 +18,7 @@ policy.networking.k8s.io/v1beta1, ClusterNetworkPolicySpec and its parts (networ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -40,6 +40,7 @@ from netviz.core.state.section import EMPTY
 
 Direction = Literal["egress", "ingress"]
 MAX_REMEMBERED = 200_000
+PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
 class Party(msgspec.Struct, frozen=True, gc=False):
@@ -170,6 +171,7 @@ class Policies:
         }.union(self._peers.keys())
         self._by_labels: dict[tuple[str, frozenset[tuple[str, str]]], tuple[Any, ...]] = {}
         self._halves: dict[tuple[Any, ...], Half] = {}
+        self._firsts: dict[tuple[Any, ...], tuple[tuple[str, int], ...]] = {}
 
     def _rule(self, namespace: str, rule: Any) -> _Rule:
         return _Rule(frozenset(self._peers.number(namespace, peer) for peer in rule.peers), rule.ports)
@@ -231,6 +233,23 @@ class Policies:
             self._half("egress", one, near, other.peers, asked),
             self._half("ingress", other, near, one.peers, asked),
         )
+
+    def firsts(self, source: Party, target: Party) -> tuple[tuple[str, int], ...]:
+        """Where the answers for flows between two parties may change: (protocol, the first of the ports with one answer)."""
+        one, other = self.sort(source), self.sort(target)
+        key = one.egress, one.cluster, other.ingress, other.cluster, other.ports
+        known = self._firsts.get(key)
+        if known is None:
+            rules = [rule for number in one.egress for rule in self._rules[number]["egress"]]
+            rules += [rule for number in other.ingress for rule in self._rules[number]["ingress"]]
+            rules += [rule for of in one.cluster for rule in self._cluster_rules[of.number]["egress"]]
+            rules += [rule for of in other.cluster for rule in self._cluster_rules[of.number]["ingress"]]
+            found = {(protocol, 1) for protocol in PROTOCOLS}
+            for port in {port for rule in rules for port in rule.ports}:
+                for first, last in _spans(port, other.ports):
+                    found |= {(port.protocol, first), (port.protocol, last + 1)}
+            known = self._firsts[key] = tuple(sorted(at for at in found if at[1] < 1 << 16))
+        return known
 
     def _half(
         self, direction: Direction, who: _Sort, near: bool, peers: frozenset[int], asked: _Asked
@@ -304,7 +323,7 @@ class Policies:
     ) -> Half:
         """What the NetworkPolicies that select somebody say."""
         names = tuple(self._policies[number].key for number in policies)
-        if host or asked[0] not in ("TCP", "UDP", "SCTP"):
+        if host or asked[0] not in PROTOCOLS:
             return Half(None, None, names)
         for number in policies:
             for at, rule in enumerate(self._rules[number][direction]):
@@ -330,6 +349,14 @@ def _is_port(one: PolicyPort, protocol: str, port: int, named: frozenset[_Named]
     if not one.port.isdecimal():
         return ((one.port, protocol), port) in named
     return int(one.port) <= port <= (one.end_port or int(one.port))
+
+
+def _spans(one: PolicyPort, named: frozenset[_Named]) -> Iterator[tuple[int, int]]:
+    """The ports that a rule names, as ranges, both ends included; none where it names all of a protocol."""
+    if one.port.isdecimal():
+        yield int(one.port), one.end_port or int(one.port)
+    elif one.port:
+        yield from ((number, number) for name, number in named if name == (one.port, one.protocol))
 
 
 def is_with_its_node(source: Party, target: Party) -> bool:

@@ -6,21 +6,34 @@ of one that is there) are asked for one pod of each sort, and for each connectio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from netviz.core.intent.matrix import OTHER_PORT, At, answer_of, names_of, one_of, others, ports_for
+from netviz.core.intent.matrix import (
+    OTHER,
+    SOME_PORTS,
+    At,
+    answer_of,
+    names_of,
+    one_of,
+    others,
+    ports_for,
+    without_column,
+)
 from netviz.core.intent.parties import PROTOCOL_NAMES, party_at, party_text, policies_of
 from netviz.core.intent.peers import selects
 from netviz.core.intent.policies import Decision, Party, Policies, restricted
 from netviz.core.model.kubernetes import KubePod, NetworkPolicy, ObjectKey
+from netviz.core.plain import joined
+from netviz.core.sim.known import left_out, why_missing
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
 from netviz.core.state.pods import workload_of
 
 MAX_SORTS = 400
+MOST_PORTS = 100
 MAX_ENTRIES = 200_000
 
 
@@ -52,12 +65,16 @@ class Connections(msgspec.Struct, frozen=True):
 
 
 class Preview(msgspec.Struct, frozen=True):
-    """What would change. `selected` counts the pods that the proposed policies select, `seen` the connections asked."""
+    """What would change. `selected` counts the pods that the proposed policies select, `seen` the connections asked.
+
+    `unsure` says in sentences what wasn't compared, or isn't known.
+    """
 
     selected: int
     changes: tuple[Change, ...]
     connections: tuple[Connections, ...]
     seen: int
+    unsure: tuple[str, ...] = ()
 
 
 class _Group(NamedTuple):
@@ -79,7 +96,22 @@ def preview(cluster: ClusterState, objects: Objects, proposed: Iterable[NetworkP
     changes = tuple(_changes(before, after, objects, groups, concerned))
     connections, seen = _connections(cluster, objects, before, after)
     selected = sum(any(_is_for(one, pod) for one in new) for pod in restricted(objects.kube_pods.values()))
-    return Preview(selected, changes, connections, seen)
+    unsure = tuple(_unsure(cluster, len(groups), seen))
+    return Preview(selected, changes, connections, seen, unsure)
+
+
+def _unsure(cluster: ClusterState, groups: int, seen: int) -> Iterator[str]:
+    if groups > MAX_SORTS:
+        yield f"policies tell {groups} sorts of pods apart, of which {MAX_SORTS} were compared"
+    if seen >= MAX_ENTRIES:
+        yield f"only the first {MAX_ENTRIES} connections were looked at"
+    blind = [
+        name
+        for name, node in sorted(cluster.nodes.items())
+        if node.root is None or why_missing(node, node.root.key, "conntrack") or left_out(node, "conntrack")
+    ]
+    if blind:
+        yield f"not all present connections of {joined(blind)} are known"
 
 
 def _is_for(policy: NetworkPolicy, pod: KubePod) -> bool:
@@ -110,10 +142,10 @@ def _changes(
             dict.fromkeys(
                 at
                 for direction in ("ingress", "egress")
-                for at in ports_for(concerned, ours.pods, direction, ())
+                for at in ports_for(concerned, ours.pods, direction, (), MOST_PORTS)
             )
         )
-        ports.sort(key=lambda at: at.port == OTHER_PORT)
+        ports.sort(key=lambda at: at == OTHER)
         family = len(ours.party.addr)
         peers = [
             (one, other) for one in groups[:MAX_SORTS] if (other := one_of(one.pods, family)) is not None
@@ -149,10 +181,20 @@ _Said = tuple[tuple[At, str, tuple[ObjectKey, ...]], ...]
 def _said(before: Policies, after: Policies, ours: Party, peer: Party, sends: bool, ports: list[At]) -> _Said:
     found = []
     source, target = (ours, peer) if sends else (peer, ours)
+    firsts = {*before.firsts(source, target), *after.firsts(source, target)}
     for at in ports:
-        was, now = (each.decide(source, target, at.protocol, at.port) for each in (before, after))
-        if was.allowed is not now.allowed:
-            found.append((at, answer_of(now.allowed), _by(was, now)))
+        asked = [at] if at != OTHER else without_column(firsts, ports)
+        pairs = [
+            tuple(each.decide(source, target, one.protocol, one.port) for each in (before, after))
+            for one in asked
+        ]
+        changed = [(was, now) for was, now in pairs if was.allowed is not now.allowed]
+        if not changed:
+            continue
+        answers = {answer_of(now.allowed) for _, now in changed}
+        by = tuple(dict.fromkeys(key for was, now in changed for key in _by(was, now)))
+        which = at if len(changed) == len(pairs) else At("", SOME_PORTS)
+        found.append((which, answers.pop() if len(answers) == 1 else "mixed", by))
     return tuple(found)
 
 
@@ -217,8 +259,8 @@ def _who(objects: Objects, party: Party) -> str:
     return f"{party.pod.namespace}/{made[1] if made is not None else party.pod.name}"
 
 
-def preview_json(found: Preview) -> Mapping[str, Any]:
-    """A preview as JSON."""
+def preview_json(found: Preview, doubts: Sequence[str] = ()) -> Mapping[str, Any]:
+    """A preview as JSON; `doubts` are what else speaks against it."""
     return {
         "selected": found.selected,
         "changes": [
@@ -245,11 +287,14 @@ def preview_json(found: Preview) -> Mapping[str, Any]:
             for one in found.connections
         ],
         "connections_seen": found.seen,
+        "unsure": [*doubts, *found.unsure],
     }
 
 
 def at_text(at: At, named: bool = True) -> str:
-    """A port's name: "TCP 80", "other ports", or "every port" where no rule has `named` any."""
-    if at.port == OTHER_PORT:
+    """A port's name: "TCP 80", "other ports", "some other ports"; or "every port", "some ports" where no rule has `named` any."""
+    if at == OTHER:
         return "other ports" if named else "every port"
+    if at.port == SOME_PORTS:
+        return "some other ports" if named else "some ports"
     return f"{at.protocol} {at.port}"

@@ -59,7 +59,7 @@ def of_trace(cluster: ClusterState, trace: Trace) -> dict[str, Any] | None:
     """
     for source in cluster.clusters.values():
         objects = source.objects
-        if not objects.network_policies:
+        if not objects.network_policies and not objects.cluster_policies:
             continue
         sender = party_at(cluster, objects, trace.flow.src)
         found: dict[tuple[bytes, int], dict[str, Any]] = {}

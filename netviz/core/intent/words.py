@@ -115,7 +115,7 @@ def why_text(decision: Decision, source: Party, target: Party) -> str:
     ]
     if found:
         return f"Allowed: {' and '.join(found)}."
-    return "Allowed: no policy selects either end for this direction."
+    return "Allowed: no policy restricts what the sender sends or the receiver receives."
 
 
 def _policies(half: Half) -> str:

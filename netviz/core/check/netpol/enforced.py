@@ -45,12 +45,12 @@ class Enforced(msgspec.Struct):
 
     @property
     def said(self) -> list[str]:
-        """What is otherwise, or isn't known, in a few words each."""
+        """What differs, or isn't known, in a few words each."""
         if self.wrong:
             return [_wrong_text(one) for one in self.wrong[:MAX_SAID]]
         if self.unknown:
             return list(self.unknown)[:MAX_SAID]
-        return [] if self.refused else ["nothing that it denies could be tried here"]
+        return [] if self.refused else ["it denies nothing that could be traced here"]
 
 
 def tried(

@@ -10,10 +10,11 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from netviz.core.intent.preview import preview, preview_json
-from netviz.core.plain import plain
+from netviz.core.plain import counted, plain
 from netviz.core.wire.nvz import NvzError
+from netviz.kubernetes.doubts import apis_in, doubts
 from netviz.kubernetes.proposed import BadPolicy, read_policies
-from netviz.kubernetes.whys import why_of
+from netviz.kubernetes.whys import NO_POLICIES, why_of
 from netviz.tracing.offline import OfflineCommand
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import TraceRequest
@@ -60,21 +61,22 @@ class Command(OfflineCommand):
             self.stdout.write(plain(line))
 
     def _why(self, view: View, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        return why_of(
-            TraceRequest(**{name: options[name] for name in ("source", "target", "proto", "dport")}), view
-        )
+        request = TraceRequest(**{name: options[name] for name in ("source", "target", "proto", "dport")})
+        return why_of(request, view, apis_in(view))
 
     def _preview(self, view: View, path: str) -> Mapping[str, Any]:
         try:
             text = Path(path).read_bytes()
         except OSError as err:
             raise BadPolicy(f"{path}: {err.strerror or err}") from None
-        for source in view.cluster.clusters.values():
-            return preview_json(preview(view.cluster, source.objects, read_policies(text)))
-        raise BadPolicy("what the Kubernetes API has isn't known: give --objects DIR")
+        for api in apis_in(view):
+            found = preview(view.cluster, api.state.objects, read_policies(text))
+            return preview_json(found, doubts(api))
+        raise BadPolicy(NO_POLICIES)
 
 
 def _why_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    yield from _unsure(found)
     for one in found["flows"]:
         yield f"{one['flow']}: {one['sentence']}"
         for way in ("egress", "ingress"):
@@ -83,17 +85,27 @@ def _why_lines(found: Mapping[str, Any]) -> Iterator[str]:
                 rule = f"; {half['rule']['policy']} allows {half['rule']['text']}" if half["rule"] else ""
                 yield f"    {way}: {', '.join(half['policies'])}{rule}"
 
+    if found["left_off"]:
+        yield f"{counted(found['left_off'], 'more endpoint')} not listed."
+
+
+def _unsure(found: Mapping[str, Any]) -> Iterator[str]:
+    for sentence in found["unsure"]:
+        yield f"Not sure: {sentence}."
+
 
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"It selects {found['selected']} pods. Nothing was applied."
+    yield from _unsure(found)
+    yield f"{counted(found['selected'], 'pod')} selected. Nothing was applied."
     yield ""
     if not found["changes"]:
-        yield "No flow would be decided otherwise."
+        yield "No flow that was compared would be decided differently."
     for one in found["changes"]:
         ends = f"{_counted(one, 'from')} to {_counted(one, 'to')}"
         yield f"{one['becomes']:8} {ends} at {', '.join(one['ports'])} (by {', '.join(one['by']) or 'no policy'})"
     yield ""
-    yield f"Of {found['connections_seen']} present connections, {sum(one['count'] for one in found['connections'])} would be decided otherwise."
+    changed = sum(one["count"] for one in found["connections"])
+    yield f"Of {counted(found['connections_seen'], 'present connection')}, {changed} would be decided differently if begun again."
     for one in found["connections"]:
         yield f"{one['becomes']:8} {one['count']:5} {one['from']} to {one['to']} at {one['port']}"
 
