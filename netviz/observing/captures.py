@@ -31,6 +31,7 @@ from netviz.core.observe.orders import (
     encode,
     read_report,
 )
+from netviz.core.plain import counted
 from netviz.core.sim.render import proto_name
 from netviz.core.sim.trace import pod_name
 from netviz.ingest.reports import mailbox, order
@@ -51,6 +52,7 @@ BEGIN_S = 5.0
 FINISH_S = 3.0
 SHOW_EVERY_S = 0.5
 _TURN_S = 0.2
+NO_END = "the last packets: its collector didn't report its end"
 
 
 class CaptureRequest(msgspec.Struct, rename={"max_bytes": "bytes"}):
@@ -151,7 +153,7 @@ class CaptureRun(Run):
         is_partial = any(one["lost"] or one["missing"] for one in result["sources"])
         return {
             "status": Status.PARTIAL if is_partial else Status.DONE,
-            "headline": f"{self._packets} packets of {plan.title}"[:300],
+            "headline": f"{counted(self._packets, 'packet')} of {plan.title}"[:300],
             **packed_fields(result),
         }
 
@@ -193,6 +195,8 @@ class CaptureRun(Run):
             limit = time.monotonic() + FINISH_S
             while self._open(plan) and time.monotonic() < limit:
                 self._hear(ident, plan)
+            for node in self._open(plan):
+                self._missing[node] = NO_END
             mailbox.close(ident)
 
     def _silent(self, plan: Plan) -> list[str]:

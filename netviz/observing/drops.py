@@ -14,11 +14,12 @@ from netviz.core.model.addr import format_ip
 from netviz.core.model.check import decoder_words
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.connections import owner_of
-from netviz.core.observe.drops import Drop, Group
-from netviz.core.observe.evidence import node_of
+from netviz.core.observe.drops import UNNAMED, Drop, Group
+from netviz.core.observe.evidence import Source, node_of
 from netviz.core.observe.explain import Explanation, explain
 from netviz.core.observe.gather import GONE, SILENT
 from netviz.core.observe.orders import Drops, Finish, Refused, WatchDrops, encode, read_report
+from netviz.core.plain import counted
 from netviz.core.sim.endpoints import EndpointError, find_source, usable_addrs
 from netviz.core.sim.render import proto_name
 from netviz.core.sim.trace import pod_name
@@ -89,8 +90,10 @@ class DropRun(Run):
         self._write(status=Status.RUNNING, started_at=Now())
         announce(self._pk)
         known: dict[Drop, Explanation] = {}
-        report = self._conversation(view, node, lambda said: self._show(view, ns, said, known))
-        result = drops_json(view.cluster, ns, report, known)
+        report = self._conversation(view, node, lambda said: self._show(ns, said, known))
+        # What the state didn't say then, it may say now: a rule may have come while the watch went on.
+        known = {drop: found for drop, found in known.items() if found.is_explained}
+        result = drops_json(live().cluster, ns, report, known)
         is_partial = any(one.lost or one.missing for one in report.sources)
         return {
             "status": Status.PARTIAL if is_partial else Status.DONE,
@@ -99,8 +102,8 @@ class DropRun(Run):
             **packed_fields(result),
         }
 
-    def _show(self, view: View, ns: NetnsState, report: Drops, known: dict[Drop, Explanation]) -> None:
-        result = drops_json(view.cluster, ns, report, known, SHOW_S)
+    def _show(self, ns: NetnsState, report: Drops, known: dict[Drop, Explanation]) -> None:
+        result = drops_json(live().cluster, ns, report, known, SHOW_S)
         self._progress(status=Status.RUNNING, **packed_fields(result))
 
     def _conversation(self, view: View, node: str, show: Any) -> Drops:
@@ -122,7 +125,7 @@ class DropRun(Run):
             limit = time.monotonic() + FINISH_S
             while not report.over and (left_s := limit - time.monotonic()) > 0:
                 report = self._hear(ident, node, min(left_s, _TURN_S)) or report
-            return report
+            return report if report.over else without_end(report, node)
         except BaseException:
             order(node, ident, encode(Finish()))
             raise
@@ -256,10 +259,25 @@ def _name(cluster: ClusterState, addr: bytes) -> str | None:
     return pod_name(owner.netns) or (owner.key.node if owner.netns.root else owner.netns.name) or None
 
 
+def without_end(report: Drops, node: str) -> Drops:
+    """Say of a report that it isn't the last: what was dropped after it isn't known."""
+    late = Source(node, "collector", missing=f"the end of the watch: {node}'s collector didn't report it")
+    return msgspec.structs.replace(report, sources=(*report.sources, late))
+
+
 def headline(result: Mapping[str, Any], seconds: int) -> str:
-    """Say in a sentence what was dropped."""
+    """Say in a sentence what was dropped, and why there may be more."""
     lost = sum(one["lost"] for one in result["sources"])
-    said = f"{result['total']} drops of {result['of']} in {seconds} s"
+    unnamed = sum(one["count"] for one in result["groups"] if one["reason"] == UNNAMED)
+    said = f"{counted(result['total'] - unnamed, 'drop')} of {result['of']} seen in {seconds} s"
+    if unnamed:
+        said += f", and {unnamed} for which the kernel names no reason"
     if not result["total"]:
         said = f"No drop of {result['of']} was seen in {seconds} s"
-    return f"{said}; {lost} events or frames were lost, so there may be more." if lost else f"{said}."
+    if result["shared_with"] and any(not one["place"] for one in result["groups"]):
+        said += ", some perhaps of other nodes on its kernel"
+    if lost:
+        return f"{said}; {lost} {'event or frame was' if lost == 1 else 'events or frames were'} lost, so there may be more."
+    if any(one["missing"] for one in result["sources"]):
+        return f"{said}; not everything was watched, so there may be more."
+    return f"{said}."

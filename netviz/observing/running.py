@@ -232,5 +232,8 @@ def found(judged: Judged, evidence: Evidence) -> tuple[str, str]:
             "unseen",
             f"Nothing was seen of {len(matches)} predicted steps, and nothing speaks against them.",
         )
-    said = f"{agreed} of {len(matches)} predicted steps were seen, and nothing speaks against the others."
+    if agreed == len(matches):
+        said = f"All {len(matches)} predicted steps were seen."
+    else:
+        said = f"{agreed} of {len(matches)} predicted steps were seen, and nothing speaks against the others."
     return "agrees", said if not evidence.lost else f"{said} Events were lost."

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from netviz.core.plain import counted, joined
+
 MARKS = {
     "agree": "✓",
     "disagree": "≠",
@@ -187,10 +189,11 @@ def drop_lines(found: dict[str, Any]) -> Iterator[str]:
 def drop_gaps(seen: dict[str, Any]) -> Iterator[str]:
     """Say what a drop watch doesn't know."""
     if seen["not_listed"]:
-        yield f"{seen['not_listed']} more are of too many sorts to be listed"
+        yield f"{counted(seen['not_listed'], 'drop')} more not listed: there were too many different ones"
     if seen["unplaced"]:
-        shared = f", which {', '.join(seen['shared_with'])} run on too," if seen["shared_with"] else ""
-        yield f"of {seen['unplaced']} drops of this kernel{shared} it isn't known which packets they were"
+        shared = f" (also that of {joined(seen['shared_with'])})" if seen["shared_with"] else ""
+        which = "which packet it was" if seen["unplaced"] == 1 else "which packets they were"
+        yield f"of {counted(seen['unplaced'], 'drop')} of this kernel{shared} it isn't known {which}"
     for source in seen["sources"]:
         if source["lost"]:
             yield f"lost: {source['lost']} of {source['name']} on {source['node']}"
@@ -201,7 +204,7 @@ def drop_gaps(seen: dict[str, Any]) -> Iterator[str]:
 def _drop_place(group: dict[str, Any]) -> str:
     place = group["place"]
     if place is None:
-        return "before any device" if group["never"] else "place not known"
+        return "at no device that was watched" if group["never"] else "place not known"
     where = f"{place['pod']} on {place['node']}" if place["pod"] else place["node"]
     return f"{'after being sent by' if place['out'] else 'after'} {place['dev']} in {where}"
 
@@ -223,7 +226,7 @@ def capture_lines(found: dict[str, Any]) -> Iterator[str]:
         src, dst = way["src"], way["dst"]
         if ports and way["proto"] != "icmp":
             src, dst = f"{src}:{way['sport']}", f"{dst}:{way['dport']}"
-        again = f", sent again {way['again']} times" if way["again"] else ""
+        again = f", sent again {counted(way['again'], 'time')}" if way["again"] else ""
         yield ""
         yield f"{way['proto']} {src} > {dst} {way['flags']}".rstrip() + again
         began_ns = way["crossed"][0]["ts_ns"]
@@ -231,10 +234,10 @@ def capture_lines(found: dict[str, Any]) -> Iterator[str]:
             side = "sent by" if one["out"] else "received by"
             yield f"  {(one['ts_ns'] - began_ns) / 1e6:+9.3f} ms  {side:11} {one['dev']} in {one['where']}"
     yield ""
-    yield f"sent again: {heard['again']}; frames of packets that can't be followed: {heard['unfollowed']}"
+    yield f"packets sent again: {heard['again']}; frames that can't be followed from device to device: {heard['unfollowed']}"
     for source in seen["sources"]:
         if source["lost"]:
             yield f"lost: {source['lost']} of {source['name']} on {source['node']}"
         if source["missing"]:
             yield f"not watched: {source['missing']}"
-    yield "times of different nodes are of their own clocks; why packets are dropped: manage.py drops"
+    yield "times are by each node's own clock; for drops and their reasons run: manage.py drops"

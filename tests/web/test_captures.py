@@ -141,7 +141,7 @@ def test_every_hop_of_a_trace(made: dict[str, Ns], operator: Client, monkeypatch
     ]
     assert found["capture"]["heard"]["again"] == 1
     text = operator.get(f"/api/observations/{ident}/export?as=text").content.decode()
-    assert "tcp 10.1.1.11:40000 > 10.1.2.11:80 SYN, sent again 1 times\n" in text
+    assert "tcp 10.1.1.11:40000 > 10.1.2.11:80 SYN, sent again 1 time\n" in text
     assert "  sent by     eth0 in pod default/pod-1-1 on node-1\n" in text
     orders = {node: got[0] for node, got in nodes.got.items()}
     assert list(orders) == ["node-1", "node-2"]

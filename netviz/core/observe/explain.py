@@ -41,7 +41,10 @@ def explain(cluster: ClusterState, drop: Drop) -> Explanation:
     """Trace a dropped packet's flow: as the packet itself, and as an answer."""
     headers = drop.headers
     if drop.never:
-        return Explanation(False, "dropped before any device had it: nothing tells whose it was")
+        return Explanation(
+            False,
+            "no device was seen to carry it, as when a packet is dropped where it is sent: its flow isn't known",
+        )
     if headers is None:
         return Explanation(False, "which packet it was isn't known")
     other = None
@@ -57,8 +60,10 @@ def explain(cluster: ClusterState, drop: Drop) -> Explanation:
                 return Explanation(True, why(step), tuple(checks(step, path.hops[-1])), _request(trace))
         other = other or trace
     if other is None:
-        return Explanation(False, "its sender and its receiver aren't known")
-    return Explanation(False, f"the state doesn't say why: {headline_of(other)}", request=_request(other))
+        return Explanation(False, "who sent it isn't known")
+    return Explanation(
+        False, f"the state doesn't say why; traced by it now: {headline_of(other)}", request=_request(other)
+    )
 
 
 def _is_it(path: Path, step: Step, drop: Drop) -> bool:

@@ -19,6 +19,7 @@ from netviz.core.sim.packet import IPPROTO_TCP
 
 ETHERNET_BYTES = 14
 Ident = tuple[int, ...]
+_SYN_FIN_RST = 0x07
 
 
 class Crossed(msgspec.Struct, frozen=True, gc=False):
@@ -77,17 +78,25 @@ def follow(packets: Iterable[Captured], most: int) -> Heard:
             unfollowed += 1
             continue
         found.setdefault(ident, (headers, []))[1].append(Crossed(one.interface, one.at_ns, one.out))
-    ways = [_way(headers, crossed) for headers, crossed in found.values()]
+    ways = [
+        _way(headers, crossed, is_counted=not _is_bare_ack(ident))
+        for ident, (headers, crossed) in found.items()
+    ]
     ways.sort(key=lambda way: way.crossed[0].at_ns)
     return Heard(tuple(ways[:most]), sum(way.again for way in ways), unfollowed)
 
 
-def _way(headers: Headers, crossed: list[Crossed]) -> Way:
-    """Put crossings in order. What crosses the same device the same way again was sent again."""
+def _is_bare_ack(ident: Ident) -> bool:
+    """Tell whether a packet acknowledges and no more: two that are equal are two, and neither was sent again."""
+    return ident[0] == IPPROTO_TCP and len(ident) == 5 and not ident[3] & _SYN_FIN_RST and ident[4] == 0
+
+
+def _way(headers: Headers, crossed: list[Crossed], *, is_counted: bool) -> Way:
+    """Put crossings in order. What crosses the same device the same way again was sent again, if that `is_counted`."""
     ordered = sorted(crossed, key=lambda one: one.at_ns)
     first: dict[tuple[int, bool], Crossed] = {}
     counts: dict[tuple[int, bool], int] = {}
     for one in ordered:
         first.setdefault((one.interface, one.out), one)
         counts[one.interface, one.out] = counts.get((one.interface, one.out), 0) + 1
-    return Way(headers, tuple(first.values()), max(counts.values()) - 1)
+    return Way(headers, tuple(first.values()), max(counts.values()) - 1 if is_counted else 0)

@@ -49,7 +49,7 @@ def standing(cluster: ClusterState, one: Connection, port: int) -> Standing:
     if flow is None:
         return Standing("unknown", f"who has {format_ip(one.orig.src)} isn't known")
     if one.is_closing:
-        return Standing("unknown", "it is being closed")
+        return Standing("unknown", "it is closing or closed")
     kept = simulate(cluster, flow)
     new = simulate(cluster, msgspec.structs.replace(flow, sport=port, own_sport=False))
     kept_ends, new_ends = _ends(cluster, kept), _ends(cluster, new)

@@ -167,7 +167,7 @@ def test_a_listener_that_is_gone() -> None:
 def test_what_is_closing_or_from_nobody_known_is_not_judged() -> None:
     net, made = textbook()
     made["node-1"].conntrack(entry("10.1.1.11", 40000, "10.1.2.11", "10.1.2.11", tcp_state=7))
-    assert judged(net, made["pod-1-1"])[1] == Standing("unknown", "it is being closed")
+    assert judged(net, made["pod-1-1"])[1] == Standing("unknown", "it is closing or closed")
     net, made = textbook()
     made["node-1"].conntrack(entry("203.0.113.9", 40000, "10.1.1.11", "10.1.1.11"))
     one, found = judged(net, made["pod-1-1"])

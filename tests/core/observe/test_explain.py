@@ -58,10 +58,12 @@ def test_what_the_state_does_not_say() -> None:
     there = drop(made["node-1"], "NETFILTER_DROP", Headers(6, P11, P21, 0, 80, SYN))
     found = explain(net.cluster(), there)
     assert not found.is_explained
-    assert found.text.startswith("the state doesn't say why: ")
+    assert found.text.startswith("the state doesn't say why; traced by it now: ")
     assert found.request is not None
     elsewhere = drop(made["node-2"], "NETFILTER_DROP", Headers(6, P11, P21, 0, 80, SYN))
     assert not explain(denied()[0].cluster(), elsewhere).is_explained
     nobody = explain(net.cluster(), drop(made["node-1"], "NO_SOCKET", Headers(6, b"\1" * 4, b"\2" * 4, 9, 9)))
-    assert (nobody.is_explained, nobody.text) == (False, "its sender and its receiver aren't known")
-    assert "nothing tells whose" in explain(net.cluster(), Drop(1, "NEIGH_FAILED", never=True)).text
+    assert (nobody.is_explained, nobody.text) == (False, "who sent it isn't known")
+    assert (
+        "no device was seen to carry it" in explain(net.cluster(), Drop(1, "NEIGH_FAILED", never=True)).text
+    )

@@ -53,6 +53,8 @@ def test_what_is_sent_again() -> None:
     assert heard.again == 2
     data, ack = ip4(6, tcp(7, 0x10, b"abc")), ip4(6, tcp(7, 0x10))
     assert len(follow([seen(0, 1, True, data), seen(0, 2, True, ack)], 10).ways) == 2
+    # Duplicate acknowledgements are several packets, of which none was sent again.
+    assert follow([seen(0, at, True, ack) for at in (1, 2, 3)], 10).again == 0
 
 
 def test_what_cannot_be_known_again_is_counted() -> None:

@@ -157,13 +157,14 @@ def _problem(look: Look, root: NetnsState, one: Refusal, a_minute: float) -> Pro
     assert isinstance(body, ChainBody)
     text = written(body, one.number, chain.family, one.legacy).text
     text = text if len(text) <= MAX_RULE else f"{text[:MAX_RULE]}..."
+    told = "told by a reset or an ICMP error" if one.verb == "rejects" else "told nothing"
     return Problem(
         kind="rule-drops-rising",
         cause=f"{node}:{chain.family}:{chain.table}:{chain.name}:{text}",
         severity="warning",
         harm="degrades",
         headline=f"{node} {one.verb} {a_minute:.0f} forwarded packets a minute by a rule of chain {chain.name}",
-        consequence=f"That may be meant so; who sent them gets no answer. The rule is: {text}",
+        consequence=f"That may be intended. Their senders are {told}. The rule is: {text}",
         where=place(root.netns),
         certainty="likely",
         affects=affects(pod_name(pod.netns) for pod in look.wiring.pods),
@@ -174,7 +175,7 @@ def _problem(look: Look, root: NetnsState, one: Refusal, a_minute: float) -> Pro
 
 FACT = Fact(
     name="rules' drops",
-    demands="Next to nothing that a node forwards is dropped by rules that are no policy's.",
+    demands="Rules other than those of policies drop or reject next to nothing that a node forwards.",
     unit="rules",
     kinds=("rule-drops-rising",),
     needs=("rule_counters",),

@@ -75,7 +75,7 @@ def _judged(
     if any(one.kind == "absent" for one in found) and not _serves(datapath, objects, name):
         others = [group[0] for group in groups if name not in group]
         if unknown or not any(_serves(datapath, objects, other) for other in others):
-            why = "no rules translate any service's address here: others may do it, or nobody"
+            why = "no rules here translate any service's address: something else may (eBPF, a proxy), or nothing does"
             return Programmed("unknown", _unsure(cells), (why,))
         return Programmed("differs", cells, ("it has no rules for any service, unlike other nodes",))
     by_port = [one for one in found if one.entrance.how == NODE_PORT]
@@ -179,10 +179,14 @@ def _words(found: list[Difference], every: list[Look]) -> tuple[str, ...]:
 
 
 def _share(every: list[Look], port: str, ends: frozenset[End]) -> str:
-    """How much of the connections goes to some endpoints: "1 in 4 "; "" where that isn't known."""
+    """How much of the connections goes to some endpoints: "1 in 4 connections "; "" where that isn't known."""
     for look in every:
         shares = look.done.shares
         if look.port.entrance.name == port and shares and ends <= shares.keys():
             part = sum(shares[end] for end in ends)
-            return f"1 in {round(1 / part)} connections " if 0 < part < 0.9 else "all connections "
+            if not 0 < part < 0.995:
+                return "all connections "
+            times = 1 / part
+            is_whole = abs(times - round(times)) < 0.02
+            return f"1 in {round(times)} connections " if is_whole else f"{part:.0%} of connections "
     return ""
