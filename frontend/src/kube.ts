@@ -187,6 +187,8 @@ export interface Preview {
   }[];
   connections: { from: string; to: string; port: string; becomes: Answer; count: number; by: string[] }[];
   connections_seen: number;
+  /** What the answer lacks, a sentence each. */
+  unsure: string[];
 }
 
 export interface TraceTable {

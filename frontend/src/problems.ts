@@ -220,7 +220,7 @@ export function collectorsPart(checking: CheckingObj | null, nodes: Iterable<Nod
   if (lost > 0)
     return {
       tone: "warn",
-      text: `${lost} of ${plural(expected, "collector", "collectors")} lost`,
+      text: `${lost} of ${plural(expected, "collector", "collectors")} not connected`,
       beside: "",
     };
   return { tone: "plain", text: `${plural(expected, "collector", "collectors")} connected`, beside: "" };

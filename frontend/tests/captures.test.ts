@@ -12,7 +12,7 @@ test("how a capture stands", () => {
   expect(captureText(run({ status: "queued", place: 1 }), 10)).toContain("1 other");
   expect(captureText(run({}), 10)).toBe("Capturing for 10 s: 3 packets, 162 bytes so far…");
   expect(captureText(run({ status: "done" }), 10)).toBe("3 packets, 162 bytes captured.");
-  expect(captureText(run({ status: "done", capture: { ...seen, full: true } }), 10)).toContain("bound");
+  expect(captureText(run({ status: "done", capture: { ...seen, full: true } }), 10)).toContain("limit");
   expect(captureText(run({ status: "failed", error: "no" }), 10)).toBe("no");
 });
 
@@ -22,7 +22,7 @@ test("what is missing is said", () => {
     { node: "n2", name: "collector", lost: 0, missing: "it only reads" },
   ];
   expect(captureGaps({ ...seen, sources })).toEqual([
-    "2 packets on n1 were lost.",
+    "2 packets were lost on n1.",
     "Not captured on n2: it only reads.",
   ]);
 });

@@ -41,7 +41,7 @@ test("none is never said where something isn't known", () => {
   expect(headText(found([], { missing: ["its sockets aren't all known"] }))).toBe("None known.");
   expect(headText(found([connection()]))).toBe("1 connection.");
   expect(headText(found([connection()], { left_off: 3, otherwise: 2 }))).toBe(
-    "4 connections, of which 2 would fare otherwise if they began now.",
+    "4 connections, of which 2 would be treated differently if begun now.",
   );
 });
 

@@ -28,7 +28,7 @@ test("reason, place and flow are said in words", () => {
   expect(reasonText(group({ reason: "NOT_SPECIFIED" }))).toContain("no reason");
   expect(placeText(group())).toBe("received by cni0 in n1");
   expect(placeText(group({ place: null }))).toBe("where isn’t known");
-  expect(placeText(group({ place: null, never: true }))).toBe("before any device had it");
+  expect(placeText(group({ place: null, never: true }))).toBe("at no device that was watched");
   expect(flowText(group())).toBe("udp shop/web → 10.1.2.3:53");
   expect(flowText(group({ flow: null }))).toBe("");
 });
@@ -37,9 +37,9 @@ test("what isn’t known is said", () => {
   const seen = { of: "n1", groups: [], total: 0, not_listed: 2, unplaced: 3, shared_with: ["n2"] };
   const sources = [{ node: "n1", name: "tracefs", lost: 4, missing: null }];
   expect(unknownTexts({ ...seen, sources })).toEqual([
-    "Of 3 drops of this kernel it isn’t known which packets they were (n2 run on the same kernel).",
-    "2 more are of too many sorts to be listed.",
-    "4 of tracefs on n1 were lost: there may be more drops.",
+    "Of 3 drops of this kernel (also that of n2) it isn’t known which packets they were.",
+    "2 more drops aren’t listed: there were too many different ones.",
+    "Lost on n1: 4 of tracefs, so there may be more drops.",
   ]);
   expect(unknownTexts({ ...seen, not_listed: 0, unplaced: 0, sources: [] })).toEqual([]);
 });

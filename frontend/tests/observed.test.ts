@@ -59,7 +59,7 @@ test("what is missing or lost is listed", () => {
     { node: "n3", name: "tracefs", lost: 0, missing: null },
   ];
   expect(gapTexts({ sources } as unknown as Observation)).toEqual([
-    "3 events of tracefs on n1 were lost.",
+    "Lost on n1: 3 of tracefs.",
     "Not watched: n2: its collector's connection ended.",
   ]);
 });

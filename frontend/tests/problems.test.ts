@@ -162,12 +162,12 @@ test("collectors that should be there and aren't are lost, also those that never
   expect(collectorsPart(CHECKING, nodes).text).toBe("3 collectors connected");
   expect(collectorsPart({ ...CHECKING, expected: 5 }, nodes)).toMatchObject({
     tone: "warn",
-    text: "2 of 5 collectors lost",
+    text: "2 of 5 collectors not connected",
   });
   const [first, ...others] = nodes;
   if (!first) throw new Error("no node");
   expect(collectorsPart(CHECKING, [{ ...first, connected: false }, ...others]).text).toBe(
-    "1 of 3 collectors lost",
+    "1 of 3 collectors not connected",
   );
 });
 

@@ -62,3 +62,10 @@ def joined(names: Iterable[str], most: int = MAX_NAMED) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun: "1 pod", "3 pods"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def singular(unit: str) -> str:
+    """Name one of what a check counts: "clusters" is "cluster", "entries" "entry", "addresses" "address"."""
+    if unit.endswith("ies"):
+        return f"{unit[:-3]}y"
+    return unit[:-2] if unit.endswith("sses") else unit.removesuffix("s")

@@ -15,7 +15,7 @@ from netviz.core.check.facts import FACTS
 from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.problem import CheckResult, Command, Problem, Report
 from netviz.core.check.text import counted
-from netviz.core.plain import plain
+from netviz.core.plain import plain, singular
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.walk import simulate
 from netviz.problems.shown import HARMS, VERSION
@@ -123,7 +123,7 @@ def _problem_text(problem: Problem) -> Iterator[str]:
     for doubt in problem.doubts:
         yield f"    not certain: {doubt}"
     if problem.grace_s:
-        yield f"    may pass by itself: a server tells it only when it has stood for {problem.grace_s:.0f} s"
+        yield f"    may pass by itself: a server reports it only once it has lasted {problem.grace_s:.0f} s"
     for what, commands in (("check", problem.check), ("fix", problem.fix)):
         for command in commands:
             yield f"    {what} on {_machine(command)}:  {command.command}"
@@ -140,7 +140,7 @@ def _checked(report: Report, view: View) -> Iterator[str]:
     more = f", {pairs} in {kinds}" if report.pairs else ""
     yield f"CHECKED: {nodes}, {pods}{more}; the oldest state is of {time_of(view):%Y-%m-%d %H:%M:%S} UTC"
     for one in report.results:
-        amount = f"{one.judged} {one.unit}"
+        amount = f"{one.judged} {one.unit if one.judged != 1 else singular(one.unit)}"
         yield f"  {one.result:8}{one.name:18}{amount:24}{one.demands}".rstrip()
         for note in pairs_notes(one):
             yield f"          {note}"

@@ -60,4 +60,4 @@ def test_a_drop_in_words(page: Page, netviz: tuple[Cluster, Stack]) -> None:
     page.get_by_test_id("mode-both").click()
     expect(page.locator("[data-status=waiting]")).to_contain_text("ARP gives up after 3 s")
     expect(page.get_by_test_id("finding")).to_contain_text("EHOSTUNREACH")
-    expect(page.get_by_test_id("observe-standing")).to_contain_text(re.compile("Never seen"))
+    expect(page.get_by_test_id("observe-standing")).to_contain_text(re.compile("What no observation shows"))

@@ -137,7 +137,7 @@ def test_a_lost_collector_is_said_at_once(browser: Browser, netviz: Netviz) -> N
         current(page)
         stack.collectors["node2"].kill()
         try:
-            expect(page.get_by_test_id("strip-collectors")).to_contain_text("1 of 3 collectors lost")
+            expect(page.get_by_test_id("strip-collectors")).to_contain_text("1 of 3 collectors not connected")
             expect(page.get_by_test_id("strip-checks")).to_contain_text("unknown")
             page.get_by_test_id("problems-view").click()
             row = page.locator('[data-testid=problem][data-kind="collector-lost"]')

@@ -4,11 +4,11 @@
 /** Kinds of objects, as the inspector shows them. */
 export const THINGS: Record<string, string> = {
   node: "A machine with its own network stack. Its namespace holds the NIC to the other nodes and one end of every pod's link.",
-  pod: "A network namespace that all containers of the pod share: its own links, addresses, routes and ports. A pause container keeps it open.",
+  pod: "A network namespace that all containers of the pod share: its own links, addresses, routes and ports. Usually a pause container keeps it open.",
   netns:
     "A network namespace without a pod that is known: a network stack of its own, apart from the node's.",
   service:
-    "A stable address for a set of pods. No device has it: rules on every node rewrite it to one of the pods.",
+    "A stable address for a set of pods. Usually no device has it: rules on every node rewrite it to the address of one of the pods.",
 };
 
 /** Kinds of links, by the kernel's name; "" is a device of hardware. */
@@ -44,7 +44,7 @@ export const TABLES: Record<string, string> = {
     "Which MAC a neighbour's IP address has (ARP, or neighbour discovery for IPv6). FAILED means that nobody answered.",
   sockets: "What programs in this namespace listen on, and what they are connected to.",
   rules: "Which routing table is asked for a packet: by priority, until one has a route.",
-  nft: "Netfilter's rules, from nftables and iptables alike. Chains with a hook see every packet that passes there; the others are called by jumps.",
+  nft: "Netfilter's rules, from nftables and iptables alike. Chains with a hook see the packets that pass there (of type nat only the first of a connection); the others are called by jumps.",
   fdb: "Behind which port, or at which tunnel end, a bridge or VXLAN device knows each MAC.",
   conntrack:
     "Connections that the kernel has seen here. Address translation is decided by a connection's first packet and kept here.",

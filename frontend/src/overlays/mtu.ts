@@ -41,7 +41,7 @@ export function mtuOverlay(graph: Graph): Overlay {
     },
     link,
     legend: [
-      ["ok", "as its other end and its neighbours have it"],
+      ["ok", "no difference known"],
       ["warn", "differs"],
       ["unknown", "not known"],
     ],

@@ -92,7 +92,7 @@ export function dropsOverlay(graph: Graph, rates: Rates): Overlay {
     },
     link: (link) => (link.kind === "loopback" ? NONE : shade(rates.get(link.key))),
     legend: [
-      ["none", "none since it was made"],
+      ["none", "none since the link was made"],
       ["r2", "before, none now"],
       ["warn", "drops or errors now"],
       ["unknown", "not known"],

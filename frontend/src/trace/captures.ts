@@ -1,5 +1,6 @@
 // Words for a capture. Pure.
 
+import { count } from "../count.js";
 import type { ObservationRun } from "./types.js";
 
 /** Which way one packet went. */
@@ -37,23 +38,29 @@ export interface CaptureRequest {
 }
 
 export function captureText(run: CaptureRun, seconds: number): string {
-  const count = run.capture ? `${run.capture.packets} packets, ${run.capture.bytes} bytes` : "nothing";
+  const what = run.capture
+    ? `${count(run.capture.packets, "packet", "packets")}, ${count(run.capture.bytes, "byte", "bytes")}`
+    : "nothing";
   switch (run.status) {
     case "queued":
-      return run.place ? `Waiting for ${run.place} other observations on these nodes…` : "Preparing…";
+      return run.place
+        ? `Waiting for ${count(run.place, "other observation", "other observations")} on these nodes…`
+        : "Preparing…";
     case "running":
     case "waiting":
-      return `Capturing for ${seconds} s: ${count} so far…`;
+      return `Capturing for ${seconds} s: ${what} so far…`;
     case "failed":
       return run.error ?? "The capture failed.";
     default:
-      return `${count} captured${run.capture?.full ? "; it ended at its bound" : ""}.`;
+      return `${what} captured${run.capture?.full ? "; it stopped at its limit" : ""}.`;
   }
 }
 
 export function captureGaps(seen: CaptureSeen): string[] {
   return seen.sources.flatMap((source) => [
-    ...(source.lost > 0 ? [`${source.lost} packets on ${source.node} were lost.`] : []),
+    ...(source.lost > 0
+      ? [`${count(source.lost, "packet was", "packets were")} lost on ${source.node}.`]
+      : []),
     ...(source.missing ? [`Not captured on ${source.node}: ${source.missing}.`] : []),
   ]);
 }

@@ -69,7 +69,7 @@ export function headText(found: Connections): string {
   if (count === 0) return found.missing.length > 0 ? "None known." : "None now.";
   const all = `${count} ${count === 1 ? "connection" : "connections"}`;
   if (found.otherwise === 0) return `${all}.`;
-  return `${all}, of which ${found.otherwise} would fare otherwise if ${found.otherwise === 1 ? "it" : "they"} began now.`;
+  return `${all}, of which ${found.otherwise} would be treated differently if begun now.`;
 }
 
 /** Put those together that have the same peer and stand alike; in the order in which they came. */

@@ -1,5 +1,6 @@
 // Words for what a drop watch saw. Pure.
 
+import { count } from "../count.js";
 import { dropText } from "./observed.js";
 import type { Check, ObservationRun, TraceRequest } from "./types.js";
 
@@ -49,7 +50,7 @@ export function reasonText(group: DropGroup): string {
 
 export function placeText(group: DropGroup): string {
   const { place } = group;
-  if (!place) return group.never ? "before any device had it" : "where isn’t known";
+  if (!place) return group.never ? "at no device that was watched" : "where isn’t known";
   const where = place.pod ? `pod ${place.pod}` : place.node;
   return `${place.out ? "sent by" : "received by"} ${place.dev} in ${where}`;
 }
@@ -64,16 +65,22 @@ export function flowText(group: DropGroup): string {
 
 /** What isn't known of the drops, a sentence each. */
 export function unknownTexts(seen: DropsSeen): string[] {
-  const shared =
-    seen.shared_with.length > 0 ? ` (${seen.shared_with.join(", ")} run on the same kernel)` : "";
+  const shared = seen.shared_with.length > 0 ? ` (also that of ${seen.shared_with.join(", ")})` : "";
+  const which = seen.unplaced === 1 ? "which packet it was" : "which packets they were";
   return [
     ...(seen.unplaced > 0
-      ? [`Of ${seen.unplaced} drops of this kernel it isn’t known which packets they were${shared}.`]
+      ? [`Of ${count(seen.unplaced, "drop", "drops")} of this kernel${shared} it isn’t known ${which}.`]
       : []),
-    ...(seen.not_listed > 0 ? [`${seen.not_listed} more are of too many sorts to be listed.`] : []),
+    ...(seen.not_listed > 0
+      ? [
+          `${count(seen.not_listed, "more drop isn’t", "more drops aren’t")} listed: there were too many different ones.`,
+        ]
+      : []),
     ...seen.sources.flatMap((source) => [
       ...(source.lost > 0
-        ? [`${source.lost} of ${source.name} on ${source.node} were lost: there may be more drops.`]
+        ? [
+            `Lost on ${source.node}: ${source.lost.toLocaleString("en")} of ${source.name}, so there may be more drops.`,
+          ]
         : []),
       ...(source.missing ? [`Not watched: ${source.missing}.`] : []),
     ]),
@@ -83,10 +90,12 @@ export function unknownTexts(seen: DropsSeen): string[] {
 export function standingOf(run: DropRun, seconds: number): string {
   switch (run.status) {
     case "queued":
-      return run.place ? `Waiting for ${run.place} other observations on this node…` : "Preparing…";
+      return run.place
+        ? `Waiting for ${count(run.place, "other observation", "other observations")} on this node…`
+        : "Preparing…";
     case "running":
     case "waiting":
-      return `Watching for ${seconds} s: ${run.drops?.total ?? 0} drops so far…`;
+      return `Watching for ${seconds} s: ${count(run.drops?.total ?? 0, "drop", "drops")} so far…`;
     case "failed":
       return run.error ?? "The watch failed.";
     default:

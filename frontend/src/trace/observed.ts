@@ -15,7 +15,7 @@ const MARKS: Record<Mark, MarkWords> = {
   missed: { sign: "○", words: "should have been seen, and wasn’t" },
   cannot: { sign: "–", words: "can’t be seen here" },
   unsure: { sign: "?", words: "ambiguous, or events were lost" },
-  extra: { sign: "✓", words: "seen, but not predicted" },
+  extra: { sign: "+", words: "seen, but not predicted" },
   pending: { sign: "", words: "not seen yet" },
 };
 
@@ -70,6 +70,9 @@ const REASONS: Record<string, string> = {
   TC_EGRESS: "a tc program dropped it on its way out",
   XDP: "an XDP program dropped it",
   VXLAN_VNI_NOT_FOUND: "no tunnel here has that VNI",
+  NO_TX_TARGET: "the device has nobody to send it to",
+  QUEUE_PURGE: "the queue that it waited in was emptied",
+  TCP_ABORT_ON_DATA: "data came for a socket that is closed",
   VXLAN_NO_REMOTE: "the tunnel knows no remote for that MAC",
   BRIDGE_INGRESS_STP_STATE: "the bridge port doesn’t forward",
   TCP_RESET: "the connection was reset",
@@ -101,7 +104,9 @@ export function standingText(run: ObservationRun): string {
 /** What is missing or was lost, a sentence for each source. */
 export function gapTexts(observation: Observation): string[] {
   return observation.sources.flatMap((source) => [
-    ...(source.lost > 0 ? [`${source.lost} events of ${source.name} on ${source.node} were lost.`] : []),
+    ...(source.lost > 0
+      ? [`Lost on ${source.node}: ${source.lost.toLocaleString("en")} of ${source.name}.`]
+      : []),
     ...(source.missing ? [`Not watched: ${source.missing}.`] : []),
   ]);
 }

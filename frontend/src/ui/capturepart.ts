@@ -12,10 +12,11 @@ import { isRunning } from "../trace/observed.js";
 import type { Context } from "./context.js";
 import { h } from "./dom.js";
 import { errorNote, note } from "./errors.js";
+import { count } from "./names.js";
 
 const SECONDS = [10, 30, 60];
 const TOUCHES =
-  "Listens at these devices and sends nothing. At most 1,000 packets and 1 MiB; kept for a day, for those who may observe. Who captured what is in the audit.";
+  "Listens at these devices and sends nothing. At most 1,000 packets and 1 MiB; kept for a day, for those who may observe. The audit log keeps who captured what.";
 
 export class CapturePart {
   readonly element: HTMLDetailsElement;
@@ -54,7 +55,7 @@ export class CapturePart {
         "div",
         { class: "capture-line" },
         this.seconds,
-        h("label", { for: "capture-full" }, this.full, " payload too, not headers alone"),
+        h("label", { for: "capture-full" }, this.full, " payload too, not only headers"),
         this.start,
         this.stop,
       ),
@@ -130,9 +131,11 @@ export class CapturePart {
 
 /** Which way the first packets went. */
 function heardParts(heard: NonNullable<CaptureSeen["heard"]>): HTMLElement[] {
-  const again = heard.again > 0 ? [`${heard.again} packets were sent again.`] : [];
+  const again = heard.again > 0 ? [`${count(heard.again, "packet was", "packets were")} sent again.`] : [];
   const rest =
-    heard.unfollowed > 0 ? [`${heard.unfollowed} frames can’t be followed from device to device.`] : [];
+    heard.unfollowed > 0
+      ? [`${count(heard.unfollowed, "frame", "frames")} can’t be followed from device to device.`]
+      : [];
   return [
     h(
       "ul",

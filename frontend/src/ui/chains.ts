@@ -21,7 +21,7 @@ export class Chains {
         ? [this.chain(chain, kept, words.length > 0, chains)]
         : [];
     });
-    if (parts.length === 0) return h("p", { class: "muted" }, "No chain and no rule has that.");
+    if (parts.length === 0) return h("p", { class: "muted" }, "No chain or rule matches.");
     const all = h("div", { class: "chains" }, ...parts);
     const fold = (open: boolean, text: string) => {
       const button = h("button", { type: "button", class: "quiet inline" }, text);

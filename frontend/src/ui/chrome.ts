@@ -195,10 +195,16 @@ export function mapHint(): { element: HTMLElement; say(text: string): void } {
   };
 }
 
+/** Of a server without TLS that isn't this machine: a collector has to be told that it may. */
+function insecure(): string {
+  const isLocal = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  return location.protocol === "http:" && !isLocal ? " --insecure-http" : "";
+}
+
 /** In place of an empty map: how a node gets onto it. */
 export function emptyNote(role: string): HTMLElement {
   const isAdmin = role === "administrator";
-  const command = `.venv/bin/python -m agents run --server ${location.origin} --node "$(hostname)" --token-file netviz.token`;
+  const command = `.venv/bin/python -m agents run --server ${location.origin} --node "$(hostname)" --token-file netviz.token${insecure()}`;
   const first = isAdmin
     ? [
         h("a", { href: "/admin/inventory/collector/add/" }, "Enrol a collector"),

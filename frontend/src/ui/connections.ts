@@ -96,7 +96,11 @@ export class ConnectionsPart {
     return h(
       "p",
       { class: "differs" },
-      h("b", { class: "sign", role: "img", "aria-label": "would fare otherwise now" }, "≠"),
+      h(
+        "b",
+        { class: "sign", role: "img", "aria-label": "a new connection would be treated differently" },
+        "≠",
+      ),
       ` ${sentence(one.why ?? "")}`,
     );
   }
@@ -114,7 +118,7 @@ export class ConnectionsPart {
         title: !mayTrace
           ? VIEWER_REASON
           : trace === null
-            ? "Nobody known is its client, so its packets can’t be followed from there."
+            ? "Its client isn’t known, so its packets can’t be traced from there."
             : `Trace this connection’s own packets (source port ${trace.sport})`,
       },
       icon("path"),

@@ -235,7 +235,7 @@ export class NetnsTables {
       return [this.chains.body(detail.nft ?? [], this.match ? "" : this.find.value), ...more];
     const rows = this.shownRows(detail, shown);
     const isNarrowed = this.find.value.trim() !== "" && shown.rows(detail).length > 0;
-    if (rows.length === 0 && isNarrowed) return [h("p", { class: "muted" }, "No row has that."), ...more];
+    if (rows.length === 0 && isNarrowed) return [h("p", { class: "muted" }, "No row matches."), ...more];
     if (shown.id === "routes") return [...this.routes(shown, rows, detail), ...more];
     return [this.table(shown, rows, shown.title, detail), ...more];
   }

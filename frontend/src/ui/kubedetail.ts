@@ -60,7 +60,7 @@ function serviceBody(context: Context, one: ServiceDetail): HTMLElement {
       ),
     ),
     one.external_name
-      ? h("p", {}, "Another name for ", h("code", {}, one.external_name), ", which DNS resolves.")
+      ? h("p", {}, "An alias: DNS answers with a CNAME for ", h("code", {}, one.external_name), ".")
       : null,
     facts(manners(one)),
     one.selector ? labelList("Selects", one.selector) : null,
@@ -68,9 +68,7 @@ function serviceBody(context: Context, one: ServiceDetail): HTMLElement {
       ? null
       : section(
           "Endpoints",
-          one.endpoints === 0
-            ? "none: connections are refused"
-            : `${one.endpoints}, of which ${one.ready} ready`,
+          one.endpoints === 0 ? "none" : readyText(one.ready, one.endpoints),
           endpointTable(context, one),
         ),
     one.external_name ? null : programmingPart(context, one),
@@ -78,7 +76,7 @@ function serviceBody(context: Context, one: ServiceDetail): HTMLElement {
     one.policies.length > 0
       ? section(
           "Who may reach its pods",
-          "by policies",
+          "by the policies that select them",
           h(
             "p",
             { class: "facts" },
@@ -112,7 +110,7 @@ function endpointTable(context: Context, one: ServiceDetail): HTMLElement | null
 function talkersPart(one: ServiceDetail): HTMLElement {
   const total = one.rows.reduce((sum, row) => sum + row.conns, 0);
   const beside =
-    `${count(total, "connection", "connections")} by the endpoints’ nodes` +
+    `${count(total, "connection", "connections")} known to the endpoints’ nodes` +
     (one.nodes_left_out ? `, ${count(one.nodes_left_out, "node", "nodes")} not counted` : "");
   const body =
     one.talkers.length === 0
@@ -159,7 +157,7 @@ function workloadBody(context: Context, one: WorkloadDetail): HTMLElement {
       : null,
     section(
       "Pods",
-      `${one.pods} on ${count(one.nodes, "node", "nodes")}, of which ${one.ready} ready`,
+      `${readyText(one.ready, one.pods)}, on ${count(one.nodes, "node", "nodes")}`,
       podTable(context, one.rows),
     ),
     leftOff(one.left_off),

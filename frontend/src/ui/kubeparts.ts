@@ -40,8 +40,13 @@ export function section(title: string, beside: string, ...body: (HTMLElement | n
   return h("section", {}, h("h2", {}, title, h("span", { class: "beside" }, beside)), ...body);
 }
 
-export function leftOff(more: number, one = "pod is", many = "pods are"): HTMLElement | null {
-  return more > 0 ? h("p", { class: "muted" }, `${count(more, one, many)} not listed.`) : null;
+export function leftOff(
+  more: number,
+  one = "pod is",
+  many = "pods are",
+  done = "listed",
+): HTMLElement | null {
+  return more > 0 ? h("p", { class: "muted" }, `${count(more, one, many)} not ${done}.`) : null;
 }
 
 export function joinedLinks(links: HTMLElement[]): (HTMLElement | string)[] {

@@ -28,7 +28,7 @@ const NOTHING: Record<Kind, string> = {
   services: "No service is known.",
   workloads: "No workload is known.",
   namespaces: "No namespace is known.",
-  policies: "No network policy is known: nothing is denied by one.",
+  policies: "No network policy is known.",
 };
 const MOST_ROWS = 500;
 const TITLES: Record<Kind, string> = {
@@ -136,9 +136,9 @@ export class KubeView {
       clusters.find((one) => one.health === "error") ?? clusters.find((one) => one.health !== "ok");
     const text =
       clusters.length === 0
-        ? "No Kubernetes API is watched: nobody has started a watcher."
+        ? "No Kubernetes API is watched: no watcher has reported. Start one with python -m agents kubernetes."
         : worst
-          ? `What is shown may be old: ${worst.problem ?? "the Kubernetes API isn’t known whole"}.`
+          ? `What is shown may be out of date: ${worst.problem ?? "the Kubernetes API isn’t known whole"}.`
           : "";
     this.note.hidden = text === "";
     setText(this.note, text);
@@ -218,13 +218,10 @@ export class KubeView {
     this.list.replaceChildren(
       ...found.slice(0, MOST_ROWS).map((row) => this.item(row, idOf(this.kind, row) === chosen)),
     );
-    const more = found.length - MOST_ROWS + this.leftOff;
-    setText(
-      this.footer,
-      more > 0 && found.length > MOST_ROWS
-        ? `${more} more: narrow the list`
-        : count(found.length, "entry", "entries"),
-    );
+    const more = Math.max(0, found.length - MOST_ROWS);
+    const shown = more > 0 ? `${more.toLocaleString("en")} more: narrow the list` : "";
+    const rest = this.leftOff > 0 ? `${this.leftOff.toLocaleString("en")} not loaded` : "";
+    setText(this.footer, [shown || count(found.length, "entry", "entries"), rest].filter(Boolean).join(", "));
     this.update();
   }
 

@@ -1,5 +1,7 @@
 // How things are called on the page, and how they are named to the server.
 
+export { count } from "../count.js";
+
 import type { LinkObj, NetnsObj, ProblemObj } from "../graph/model.js";
 import type { Graph } from "../graph/store.js";
 import { namespaceLabel } from "../layout/box.js";
@@ -78,8 +80,4 @@ export function bytes(value: number): string {
     unit += 1;
   }
   return `${unit === 0 || rest >= 100 ? Math.round(rest) : rest.toFixed(1)} ${units[unit]}`;
-}
-
-export function count(value: number, one: string, many: string): string {
-  return `${value.toLocaleString("en")} ${value === 1 ? one : many}`;
 }

@@ -13,7 +13,12 @@ export function nodeStates(node: NodeObj, role: string): HTMLElement[] {
   const parts: HTMLElement[] = [];
   if (!node.connected)
     parts.push(
-      note("bad", `Its collector isn't connected; what is shown is ${seconds(node.age_s)} old.`),
+      note(
+        "bad",
+        node.age_s < 1
+          ? "Its collector isn’t connected; what is shown may be out of date."
+          : `Its collector isn’t connected; what is shown is ${seconds(node.age_s)} old.`,
+      ),
       next(
         h(
           "span",
@@ -44,9 +49,9 @@ export function nodeStates(node: NodeObj, role: string): HTMLElement[] {
   return parts;
 }
 
-function leaving(seconds: number): string {
-  const when = seconds > 0 ? `in ${Math.round(seconds / 60)} min` : "now";
-  return `Its collector is revoked: what is shown leaves ${when}, unless one is approved again.`;
+function leaving(left: number): string {
+  const when = left < 1 ? "now" : `in ${seconds(left)}`;
+  return `Its collector is revoked: the node leaves the map ${when}, unless a collector is approved for it.`;
 }
 
 /** Where it is approved, or who can do that. */

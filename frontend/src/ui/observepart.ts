@@ -210,13 +210,21 @@ function standing(
   return [
     h(
       "p",
-      { class: `finding ${bad ? "bad" : "good"}`, "data-testid": "finding", "data-finding": run.finding },
-      h("b", { class: "sign", "aria-hidden": "true" }, bad ? "≠" : "✓"),
+      {
+        class: `finding ${bad ? "bad" : run.finding === "agrees" ? "good" : "unsure"}`,
+        "data-testid": "finding",
+        "data-finding": run.finding,
+      },
+      h("b", { class: "sign", "aria-hidden": "true" }, bad ? "≠" : run.finding === "agrees" ? "✓" : "?"),
       ` ${text} `,
       h("span", { class: "muted" }, `The sender was told: ${told ?? "nothing"}.`),
     ),
     ...(gaps.length > 0 ? [note("warn", gaps.join(" "))] : []),
-    h("p", { class: "muted unseen" }, `Never seen: ${(run.trace?.observation?.cannot ?? []).join("; ")}.`),
+    h(
+      "p",
+      { class: "muted unseen" },
+      `What no observation shows: ${(run.trace?.observation?.cannot ?? []).join("; ")}.`,
+    ),
     onExport(),
     ...again(onAgain),
   ];

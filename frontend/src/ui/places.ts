@@ -88,7 +88,7 @@ export class Departed {
         heading(kind, name, ""),
         said(
           target.type === "node"
-            ? `${this.since()}No collector has told of a node of this name, or it was removed.`
+            ? `${this.since()}No collector has reported a node of this name, or the node was removed.`
             : `Its node ${node} isn’t known (any more).`,
         ),
         said("The list at the left has the nodes that are known."),

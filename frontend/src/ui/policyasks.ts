@@ -3,8 +3,8 @@
 import type { Api } from "../api.js";
 import type { Answer, Preview, Tone, Why, WhyHalf } from "../kube.js";
 import { h } from "./dom.js";
-import { errorNote } from "./errors.js";
-import { joinedLinks, mark, policyLink, section, table } from "./kubeparts.js";
+import { errorNote, note } from "./errors.js";
+import { joinedLinks, leftOff, mark, policyLink, section, table } from "./kubeparts.js";
 import { count } from "./names.js";
 
 const TONES: Record<Answer, { tone: Tone; words: string; symbol: string }> = {
@@ -47,11 +47,24 @@ function whyForm(api: Api): HTMLElement {
     });
     if (port.input.value) query.set("dport", port.input.value);
     void ask(answer, async () => {
-      const found = await api.get<{ flows: Why[]; left_off: number }>(`/api/why?${query}`);
-      return found.flows.map(whyAnswer);
+      const found = await api.get<{ flows: Why[]; left_off: number; unsure: string[] }>(`/api/why?${query}`);
+      return [
+        ...unsure(found.unsure),
+        ...found.flows.map(whyAnswer),
+        ...shown(leftOff(found.left_off, "more endpoint is", "more endpoints are")),
+      ];
     });
   });
   return section("Why is this allowed or denied", "by the API’s policies", form, answer);
+}
+
+/** What an answer lacks stands before it. */
+function unsure(sentences: string[]): HTMLElement[] {
+  return sentences.map((sentence) => note("warn", `Not sure: ${sentence}.`));
+}
+
+function shown(one: HTMLElement | null): HTMLElement[] {
+  return one ? [one] : [];
 }
 
 function whyAnswer(why: Why): HTMLElement {
@@ -109,11 +122,12 @@ function previewForm(api: Api): HTMLElement {
 function previewAnswer(found: Preview): HTMLElement[] {
   const broken = found.connections.reduce((sum, one) => sum + one.count, 0);
   return [
+    ...unsure(found.unsure),
     h(
       "p",
       {},
-      `It selects ${count(found.selected, "pod", "pods")}. `,
-      found.changes.length === 0 ? "No flow would be decided otherwise." : "",
+      `${count(found.selected, "pod", "pods")} selected. `,
+      found.changes.length === 0 ? "No flow that was compared would be decided differently." : "",
     ),
     ...(found.changes.length > 0
       ? [
@@ -133,7 +147,7 @@ function previewAnswer(found: Preview): HTMLElement[] {
     h(
       "p",
       {},
-      `${broken === 0 ? "None" : broken.toLocaleString("en")} of ${count(found.connections_seen, "present connection", "present connections")} would be decided otherwise.`,
+      `${broken === 0 ? "None" : broken.toLocaleString("en")} of ${count(found.connections_seen, "present connection", "present connections")} would be decided differently if begun again.`,
     ),
     ...(found.connections.length > 0
       ? [

@@ -59,12 +59,18 @@ function rulesTable(one: PolicyDetail): HTMLElement {
   ]);
   const shut = one.restricts
     .filter((way) => !one.rules.some((rule) => rule.direction === way))
-    .map((way) => [way, "nobody", "no port"]);
+    .map((way) => [way, "nobody", "no ports", ...(one.rules.some((each) => each.action) ? [""] : [])]);
   return table(
-    ["Direction", "Whom", "At", ...(one.rules.some((each) => each.action) ? ["Action"] : [])],
+    ["Direction", way(one), "Ports", ...(one.rules.some((each) => each.action) ? ["Action"] : [])],
     [...rows, ...shut],
     "policy-rules",
   );
+}
+
+/** What the other ends are called: who sends to its pods, or whom these send to. */
+function way(one: PolicyDetail): string {
+  if (one.restricts.length > 1) return "From or to";
+  return one.restricts[0] === "out" ? "To" : "From";
 }
 
 function enforcedPart(context: Context, one: PolicyDetail): HTMLElement {
@@ -77,10 +83,10 @@ function enforcedPart(context: Context, one: PolicyDetail): HTMLElement {
   const beside =
     all === 0
       ? "no node shows any of its pods"
-      : `${good.toLocaleString("en")} of ${count(all, "node", "nodes")} with its pods`;
+      : `on ${good.toLocaleString("en")} of ${count(all, "node", "nodes")} with its pods, by tracing flows between pods`;
   return section(
     "Enforced on each node",
-    left > 0 ? `${beside}, ${count(left, "flow isn’t", "flows aren’t")} tried yet` : beside,
+    left > 0 ? `${beside}, ${count(left, "flow isn’t", "flows aren’t")} traced yet` : beside,
     all === 0
       ? null
       : table(

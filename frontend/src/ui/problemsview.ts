@@ -1,5 +1,6 @@
 // The Problems view: the list at the left, the chosen one at the right, over the whole width.
 
+import { count, singular } from "../count.js";
 import type { CheckingObj, ProblemObj } from "../graph/model.js";
 import {
   asHeard,
@@ -295,7 +296,7 @@ function whatIsChecked(checking: CheckingObj | null, staleSince: Date | null, no
               check.reason ? h("span", { class: "why" }, check.reason) : null,
               ...pairsNotes(check).map((note) => h("span", { class: "note" }, note)),
             ),
-            h("td", { class: "number" }, `${check.judged.toLocaleString("en")} ${check.unit}`),
+            h("td", { class: "number" }, count(check.judged, singular(check.unit), check.unit)),
             h("td", {}, { pass: "passes", fail: "fails", unknown: "unknown" }[check.result]),
           ),
         ),

@@ -41,7 +41,7 @@ export function programmingPart(context: Context, one: ServiceDetail): HTMLEleme
       ? h(
           "p",
           { class: "muted" },
-          `${count(found.columns_left_off, "endpoint that is alike everywhere has", "endpoints that are alike everywhere have")} no column.`,
+          `${count(found.columns_left_off, "more endpoint has", "more endpoints have")} no column: those that differ come first.`,
         )
       : null,
     leftOff(found.left_off, "node is", "nodes are"),
@@ -112,7 +112,7 @@ function bodyRow(context: Context, row: ProgrammingRow, differ: boolean, isMeasu
 
 /** How one endpoint is programmed: each state has its own shape. */
 function sign(cell: Cell): HTMLElement {
-  if (cell === null) return h("span", { class: "muted", title: "not meant to be there" }, "–");
+  if (cell === null) return h("span", { class: "muted", title: "not an endpoint for this node" }, "–");
   return h(
     "span",
     { class: "cell-sign", "data-cell": cell, title: WORDS[cell] },

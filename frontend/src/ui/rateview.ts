@@ -81,7 +81,7 @@ function lossText(now: LinkRate | undefined): string {
   if (!now) return "";
   const { rate, dropped, errors } = now;
   const lost = rate ? rate.dropped + rate.errors : 0;
-  if (lost > 0) return `loses ${figures(lost)} packets a second`;
+  if (lost > 0) return `${figures(lost)} drops and errors a second`;
   if (dropped + errors === 0) return "";
   return `${dropped.toLocaleString("en")} dropped, ${errors.toLocaleString("en")} errors in all${rate ? ", none now" : ""}`;
 }

@@ -98,8 +98,8 @@ export class Searching {
 
 function noteOf(found: Found, text: string): string {
   if (found.partial)
-    return "The server is still making its index, as after a start: what is found yet is shown, more follows by itself.";
+    return "The server is still building its index, as after a restart: more results may follow.";
   if (found.hits.length === 0)
-    return `Nothing has “${text}” in its name or address. Searched are pods, services, workloads, nodes, links, MACs, routes, and netfilter rules with their comments.`;
+    return `Nothing found for “${text}” among pods, services, workloads, nodes, links, MACs, routes, and netfilter rules with their comments.`;
   return found.more ? "There are more. Type more to narrow it." : "";
 }

@@ -61,7 +61,7 @@ function tableAnswer(found: TraceTable): HTMLElement[] {
   if (found.rows.length === 0) return [h("p", { class: "muted" }, "It has no pod to trace.")];
   return [
     table(
-      ["", "From", "To", "What it comes to", ""],
+      ["", "From", "To", "Result", ""],
       found.rows.map((row) => {
         const shown = row.outcome ? SYMBOLS[row.outcome] : undefined;
         const words = outcomeWords(row.outcome)?.short ?? "not traced";
@@ -79,9 +79,7 @@ function tableAnswer(found: TraceTable): HTMLElement[] {
       }),
       "trace-table",
     ),
-    ...[leftOff(found.left_off, "pair isn’t traced: it is", "pairs aren’t traced: they are")].filter(
-      (one) => one !== null,
-    ),
+    ...[leftOff(found.left_off, "pair is", "pairs are", "traced")].filter((one) => one !== null),
   ];
 }
 
