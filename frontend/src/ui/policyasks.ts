@@ -11,7 +11,7 @@ const TONES: Record<Answer, { tone: Tone; words: string; symbol: string }> = {
   allowed: { tone: "ok", words: "becomes allowed", symbol: "passes" },
   denied: { tone: "bad", words: "becomes denied", symbol: "breaks" },
   unknown: { tone: "none", words: "becomes unknown", symbol: "doubt" },
-  mixed: { tone: "none", words: "becomes mixed", symbol: "doubt" },
+  mixed: { tone: "none", words: "becomes partly allowed", symbol: "doubt" },
 };
 
 /** Stands below what is shown of policies, and stays as it is while that is drawn anew. */
