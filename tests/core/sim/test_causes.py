@@ -38,10 +38,31 @@ class TestSharedMac:
         }
         assert "node-2 and node-3 have the same MAC" in render_text(trace)
 
-    def test_a_switch_sends_nothing_back_where_it_came_from(self) -> None:
+    def test_the_answer_to_a_request_goes_back_to_no_clone(self) -> None:
+        """node-3's reply is to the MAC that it comes from: the switch has just learned that this is at node-3's port."""
         trace = self.clones()[0].trace("pod-2-1", "pod-3-1")
+        assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "NEIGH_FAILED")
+        assert trace.certainty == "certain"
+        assert trace.branches[0].reply is not None  # the sender is told
+        assert "the answer comes from 02:00:" in render_text(trace)
+        assert outcome_of(trace) == "broken"
+        assert headline_of(trace).startswith("node-2 and node-3 have the same MAC 02:00:")
+
+    def test_a_switch_sends_nothing_back_where_it_came_from(self) -> None:
+        net, made = self.clones()
+        made["node-2"].neigh("ens3", "192.168.0.3", made["node-3"].named("ens3").mac)
+        trace = net.trace("pod-2-1", "pod-3-1")
         assert (trace.disposition, trace.certainty) == (Disposition.DROPPED, "certain")
         assert "sends no frame back by the port that it came from" in last_words(trace)
+        assert headline_of(trace).startswith("node-2 and node-3 have the same MAC 02:00:")
+
+    def test_nor_does_a_bridge(self) -> None:
+        net, made = textbook()
+        made["pod-1-2"].change("eth0", mac=made["pod-1-1"].named("eth0").mac)
+        trace = net.trace("pod-1-1", "pod-1-2")
+        assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "NEIGH_FAILED")
+        assert headline_of(trace).startswith("links of node-1 have the same MAC 02:00:")
+        assert net.trace("pod-1-1", "pod-2-1").disposition is Disposition.DELIVERED
 
 
 class TestNoFreePort:

@@ -13,11 +13,10 @@ from netviz.core.model.addr import format_ip, format_mac, format_prefix, pack_ip
 from netviz.core.model.l3 import Route
 from netviz.core.model.link import Link
 from netviz.core.sim import sysctl
-from netviz.core.sim.headline.cause import Cause, nodes_of_loop, owner_of
+from netviz.core.sim.headline.cause import Cause, nodes_of_loop, owner_of, shared_mac
 from netviz.core.sim.link.cluster_index import having_addr
 from netviz.core.sim.nft.written import written
 from netviz.core.sim.steps import (
-    Bridge,
     Forward,
     HookVerdict,
     Neighbour,
@@ -37,9 +36,8 @@ def identity_of(cluster: ClusterState, trace: Trace, cause: Cause, demand: Deman
     shared = shared_address(cause, demand)
     if shared and len(having_addr(cluster.nodes, shared)) > 1:
         return DUPLICATE, format_ip(shared)
-    what = cause.step.what
-    if isinstance(what, Bridge) and what.shared:
-        return cause.kind, format_mac(what.sent_to)
+    if mac := shared_mac(cause.step):
+        return cause.kind, format_mac(mac)
     stops = rule_that_stops(cause)
     if stops is not None:
         return "rule-drops", _rule(seat_of(cause), stops)

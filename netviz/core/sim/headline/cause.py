@@ -255,11 +255,19 @@ def _kind(path: Path, step: Step) -> str:
         return "not-translated-back"
     if isinstance(what, Forward) and what.cause == "redirect sent":
         return "rejected-silently"
-    if isinstance(what, Bridge) and what.shared:
+    if shared_mac(step):
         return "shared-mac"
     if isinstance(what, SocketLookup) and path.disposition is Disposition.DELIVERED:
         return "wrong-place"
     return _KINDS.get(type(what), "path-unknown")
+
+
+def shared_mac(step: Step) -> bytes:
+    """Return the MAC that several links have, which keeps a frame or the answer to a request from arriving; b"" where none does."""
+    what = step.what
+    if isinstance(what, Bridge) and what.shared:
+        return what.sent_to
+    return what.mac if isinstance(what, Neighbour) and what.shared else b""
 
 
 def _rewriting(trace: Trace, path: Path) -> Cause | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from netviz.core.model.addr import format_ip, format_mac, format_prefix
-from netviz.core.sim.headline.cause import Cause, cause_of, nodes_of_loop, owner_of
+from netviz.core.sim.headline.cause import Cause, cause_of, nodes_of_loop, owner_of, shared_mac
 from netviz.core.sim.kubernetes.policy import denied_by_policy
 from netviz.core.sim.outcome import GOOD, outcome_of
 from netviz.core.sim.packet import PROTO_NAMES
@@ -119,11 +119,10 @@ def _untranslated(trace: Trace, cause: Cause) -> str:
 
 def _shared(trace: Trace, cause: Cause) -> str:
     what = cause.step.what
-    assert isinstance(what, Bridge)
+    assert isinstance(what, Bridge | Neighbour)
     nodes = sorted({key.netns.node for key in what.shared})
-    return (
-        f"{' and '.join(nodes)} have the same MAC {format_mac(what.sent_to)}: a switch cannot tell them apart"
-    )
+    who = " and ".join(nodes) if len(nodes) > 1 else f"links of {nodes[0]}"
+    return f"{who} have the same MAC {format_mac(shared_mac(cause.step))}: a switch cannot tell them apart"
 
 
 def _edge(trace: Trace, cause: Cause) -> str:

@@ -341,6 +341,8 @@ def _all_copies(run: Run, ns: NetnsState, bridge: Link, source: Link | None, pac
     if what := _meddles(ns, bridge, packet.dmac):
         return (Unclear(Bridge("unknown", "broadcast"), f"{bridge.ifname} ({what})"),)
     packet = packet if tags == packet.tags else packet.but(tags=tags)
+    if source is not None and not is_group(packet.dmac):
+        learn(run, ns, bridge, source, packet.smac, vid)
     verdict = decide(run, ns, bridge, source, packet.dmac, vid)
     return decided_copies(run, ns, bridge, source, packet, vid, verdict)
 

@@ -1,4 +1,10 @@
-"""The wire between nodes: a frame on it reaches the links that a switch would send it to, and maybe unknown ones."""
+"""The wire between nodes: a frame on it reaches the links that a switch would send it to, and maybe unknown ones.
+
+The switch learns from a frame where its source is before it looks up the destination, as a bridge does, and sends no frame
+back by the port that it came from: one to the MAC that it comes from reaches nobody.
+
+Source: net/bridge/br_input.c, br_handle_frame_finish; br_forward.c, should_deliver (Linux 6.18).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from typing import NoReturn
 from netviz.core.model.ids import LinkKey
 from netviz.core.model.link import Link
 from netviz.core.sim.actions import Action, Ended, Rx
-from netviz.core.sim.copies import Copies, Left, Onward
+from netviz.core.sim.copies import Copies, Left, Lost, Onward
 from netviz.core.sim.link.edge import at_edge
 from netviz.core.sim.link.kind import Kind
 from netviz.core.sim.link.mtu import check_frame
@@ -42,6 +48,8 @@ def copies(run: Run, ns: NetnsState, link: Link, packet: Packet, target: bytes) 
     """Say who gets a frame. Of the many that get a broadcast, those are listed that could answer for `target`."""
     key = LinkKey(ns.key, link.ifindex)
     nodes, tags = run.cluster.nodes, packet.tags
+    if packet.smac == packet.dmac:
+        return (Lost("NOT_SPECIFIED", _sent_back(run, key, packet)),)
     if not is_group(packet.dmac):
         found, known = receivers(run, key, packet, target), False
     else:
@@ -91,10 +99,15 @@ def _check_sent_back(run: Run, ns: NetnsState, link: Link, packet: Packet) -> No
         return
     if packet.smac != packet.dmac and run.choose(("sent back", ns.key, packet.dmac), 2, None) == 0:
         return
-    shared = _sharing(run, key, packet)
-    run.record(ns, link, packet, Transmit("cross wire", "to shared MAC", sent_to=packet.dmac, shared=shared))
-    what = Bridge("drop", "sent back", sent_to=packet.dmac, shared=shared)
+    what = _sent_back(run, key, packet)
+    run.record(
+        ns, link, packet, Transmit("cross wire", "to shared MAC", sent_to=packet.dmac, shared=what.shared)
+    )
     run.end_dropped(ns, link, packet, "NOT_SPECIFIED", what)
+
+
+def _sent_back(run: Run, key: LinkKey, packet: Packet) -> Bridge:
+    return Bridge("drop", "sent back", sent_to=packet.dmac, shared=_sharing(run, key, packet))
 
 
 def _sharing(run: Run, key: LinkKey, packet: Packet) -> tuple[LinkKey, ...]:

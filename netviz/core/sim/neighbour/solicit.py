@@ -78,7 +78,8 @@ def solicit(
         for heard in domain.heard
         if heard.link != own and (answer := responder_of(run, heard, nexthop, sender)) is not None
     ]
-    answers, stopped, reached = _let_through(run, ns, link, nexthop, packet, sender, willing)
+    answers, stopped, reached, lost = _let_through(run, ns, link, nexthop, packet, sender, willing)
+    sharing = [answer.heard.link for answer in lost if answer.mac == link.mac] if not answers else []
     announce = 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce")
     found = partial(
         Neighbour,
@@ -92,6 +93,8 @@ def solicit(
         closed=tuple(sorted(set(domain.closed))) if not answers else (),
         stopped=stopped,
         reached=reached,
+        shared=(own, *sharing) if sharing else (),
+        mac=link.mac if sharing else b"",
     )
     if (
         not answers
@@ -183,16 +186,17 @@ def _let_through(
     packet: Packet,
     sender: bytes,
     answers: list[Responder],
-) -> tuple[list[Responder], tuple[HookVerdict | Meddling, ...], bool]:
+) -> tuple[list[Responder], tuple[HookVerdict | Meddling, ...], bool, list[Responder]]:
     """Leave out the answers that don't come, and name the chains that stop them; ends the walk where that isn't known.
 
-    The flag tells that a request gets to who would answer.
+    The flag tells that a request gets to who would answer. Last are those to whom it does whose answer no link brings back.
 
     Who hears the question and wants to answer knows the requester then, whether or not the answer comes.
     """
     passed: list[Responder] = []
     stopped: list[HookVerdict | Meddling] = []
     reached = False
+    lost: list[Responder] = []
     for answer in answers:
         own = LinkKey(ns.key, link.ifindex)
         filtered = request_passes(run, own, sender, answer.heard, nexthop)
@@ -202,6 +206,7 @@ def _let_through(
         if asked and sender:
             learn_requester(run, link, sender, answer)
         if back is None:
+            lost += [answer] if asked else []
             continue
         if asked:
             filtered = reply_passes(run, answer.heard.link, sender, back, nexthop)
@@ -216,7 +221,7 @@ def _let_through(
             passed.append(answer)
         elif filtered.stopped is not None:
             stopped.append(filtered.stopped)
-    return passed, tuple(stopped), reached
+    return passed, tuple(stopped), reached, lost
 
 
 def _nobody_answers(

@@ -57,7 +57,8 @@ class Neighbour(Decision, frozen=True, tag="neigh"):
 
     `asked` links have heard the request; `answered_by` are those that answer with their MACs, the followed one
     answering for `answer`, on `answer_dev` at `answer_place`. `silent`, `closed`, `stopped` say why others don't;
-    `willing` would have answered, had request and answer got through; `reached`: the request does get to them.
+    `willing` would have answered, had request and answer got through; `reached`: the request does get to them. `shared` are
+    the requester's link and those of who would answer with the same MAC, which is `mac` then.
     """
 
     kind: ClassVar[str] = "neigh"
@@ -91,3 +92,4 @@ class Neighbour(Decision, frozen=True, tag="neigh"):
     routed: bool = True
     willing: int = 0
     reached: bool = False
+    shared: tuple[LinkKey, ...] = ()

@@ -138,6 +138,11 @@ def _nobody(step: Step) -> str:
 
 def _silence(what: Neighbour) -> str:
     """Say why no answer comes."""
+    if what.shared:
+        return (
+            f"the answer comes from {format_mac(what.mac)}, which the requester has too, and a switch sends no frame back "
+            "by the port that it came from"
+        )
     lost = "the answer gets lost on its path" if what.reached else "the request gets lost on its path"
     if what.stopped:
         stops = "; ".join(dict.fromkeys(filter(None, map(stopped_by, what.stopped))))
