@@ -4,7 +4,7 @@ The ruleset of nf_tables is read as `ruleset` says. Any event of NFNLGRP_NFTABLE
 it says is not read.
 
 ipsets and legacy tables announce nothing: they are read every `QUIET_POLL_S`, which costs next to nothing where
-there are none. They are asked for only where the kernel has loaded them, because asking would load them.
+there are none. A changed ruleset is followed by the ipsets, for its rules may name new ones. They are asked for only where the kernel has loaded them, because asking would load them.
 The request socket and the files that name the legacy tables are kept open (`Sources`), as it is entering a
 namespace that costs.
 """
@@ -208,6 +208,8 @@ class Netfilter:
         known = self._rulesets.get(ns.key)
         ruleset = read_ruleset(sources.sock, self.cache, known, counted=counted is not None)
         self._rulesets[ns.key] = ruleset
+        if known is None or known.generation != ruleset.generation:
+            found["ipsets"] = read_ipsets(ns.kernel, sources.sock, self.cache, bodies)
         for section, records in ruleset.sections.items():
             found[section] = records.values()
         if counted is not None:

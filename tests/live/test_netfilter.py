@@ -327,7 +327,7 @@ def test_a_change_is_seen_and_nothing_is_read_without_one() -> None:
         assert len(bodies[after["nft_chains"][2, "nv-proxy", "ep-two"].body].rules) == 2
         ns.exec("nft", "flush", "ruleset")
         empty, bodies = read(ns, collector)
-        assert empty == {section: {} for section in NFT_SECTIONS}
+        assert empty == {section: {} for section in (*NFT_SECTIONS, "ipsets")}
         assert len(bodies) == 0
 
 

@@ -173,6 +173,10 @@ def test_sets_and_their_elements() -> None:
         assert {e.port for e in elems("nv-port")} == {80, 81, 82}
         assert [e.name for e in elems("nv-all")] == ["nv-net", "nv-ip"]
         assert sets["nv-empty"].body == b""
+        ns.exec("iptables", "-A", "INPUT", "-m", "set", "--match-set", "nv-ip", "src", "-j", "DROP")
+        with_rules = collector.collect(ns.handle, ("nft_chains",)).sections
+        assert {one.name: one for one in with_rules["ipsets"]} == sets  # the rules name them
+        assert "ipsets" not in collector.collect(ns.handle, ("nft_chains",)).sections
         again = collector.collect(ns.handle, ("ipsets",))
         assert {one.name: one for one in again.sections["ipsets"]} == sets
         ns.exec("ipset", "del", "nv-ip", "10.0.0.2")
