@@ -127,14 +127,30 @@ def see(cluster: ClusterState, flow: Flow) -> tuple[Seen, Reads]:
 
 def seen_in(paths: Iterable[Path]) -> Seen:
     """Sum up what became of a flow in all its courses."""
+    paths = list(paths)
     found = [_end(path) for path in paths]
     for what in ("unknown", "ends"):
         for one in found:
             if one.what == what:
                 return one
     if len({one.what for one in found}) > 1:
-        return Seen("unknown", rule="it depends on a choice whether a flow between pods is refused")
+        return Seen("unknown", rule=_undecided(paths))
     return found[0]
+
+
+def _undecided(paths: Iterable[Path]) -> str:
+    """Say why a flow arrives in one course and not in another: the first rule of which isn't known whether it matches."""
+    for path in paths:
+        for hop in path.hops:
+            for step in hop.steps:
+                what = step.what
+                if (
+                    isinstance(what, HookVerdict)
+                    and what.action in ("assume match", "assume no match")
+                    and what.hit is not None
+                ):
+                    return f"{hop.netns.node}: whether {what.expression} in a rule of {what.hit.within} matches isn't known"
+    return "it depends on a choice whether a flow between pods is refused"
 
 
 def _end(path: Path) -> Seen:
@@ -194,7 +210,7 @@ class Teller:
             "/".join(policy),
             nodes,
             f"{name[0].upper()}{name[1:]} is not enforced on {joined(nodes, 2)}: what it denies is delivered",
-            f"{_flow(every[0])} is denied, and arrives. Of what it alone denies, no policy agent refuses anything.",
+            f"{_flow(every[0])} is denied, and arrives. Of the flows tried that it alone denies, no known agent refuses any.",
             every,
             (denied_text(_denying(every[0])[0]),),
         )

@@ -269,6 +269,28 @@ def test_what_is_planted_is_found(check: PoliciesCheck, change: Change, kind: st
     assert any(one.kind == kind and names in one.headline for one in told), [one.headline for one in told]
 
 
+def test_a_set_that_is_not_known_is_why_a_flow_is_undecided(check: PoliciesCheck) -> None:
+    """An agent has made a set, and it hasn't been read yet: rules know it by an index that means nothing so far."""
+    cluster = recorded()
+    node, root = cluster.nodes["n2"], cluster.nodes["n2"].root
+    assert root is not None
+    ipsets = {key: one for key, one in root.ipsets.items() if one.name != FROM_CLI}
+    node = msgspec.structs.replace(
+        node, netns={**node.netns, root.key: msgspec.structs.replace(root, ipsets=ipsets)}
+    )
+    cluster = msgspec.structs.replace(cluster, nodes={**cluster.nodes, "n2": node})
+    check = judged(cluster, check)
+    result = check.result()
+    assert result is not None
+    assert "n2: whether match set in a rule of KUBE-NWPLCY-" in result.reason
+
+
+def test_nobody_who_is_known_refuses_what_was_tried(check: PoliciesCheck) -> None:
+    told = news(judged(added(NetworkPolicy("kube-system", "closed"))(recorded()), check))
+    idle = next(problem for problem in told if problem.kind == IDLE)
+    assert idle.consequence.endswith(" Of the flows tried that it alone denies, no known agent refuses any.")
+
+
 def test_policy_rule_pair_and_port_are_named(check: PoliciesCheck) -> None:
     (problem,) = news(judged(cluster_wide(cnp("Deny", OF_SHOP, EVERYBODY))(recorded()), check))
     assert problem.also == ("Denied by ingress rule 1 (guard) of ClusterNetworkPolicy fence.",)
