@@ -213,7 +213,12 @@ def _path(
     if path.disposition is Disposition.DROPPED:
         by_seq[last.seq] = _dropped(last, reason, freed, laid, seen, naming(path.hops[-1].netns))
     else:
-        extra += [Extra(after, one.after, one.event) for one in freed if _contradicts(path, one)]
+        sent = first_sending([s for s in seen.sightings if s.frame.kind in kinds])
+        extra += [
+            Extra(after, one.after, one.event)
+            for one in freed
+            if _contradicts(path, one) and any(one.after is s for s in sent)
+        ]
     said = [event for event in seen.rules if event.frame.kind in kinds]
     heard, last_at, either = list(said), dict[str, int](), unordered(path)
     for hop in path.hops:
@@ -351,6 +356,9 @@ def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, seen: 
 
 def _contradicts(path: Path, freed: Freed) -> bool:
     """Tell whether a drop speaks against a path that isn't predicted to end in one.
+
+    What a retransmission meets isn't compared: a SYN that finds its connection asked for already is dropped as it comes.
+    Source: net/ipv4/tcp_minisocks.c, tcp_check_req; net/ipv4/tcp_ipv4.c, tcp_v4_rcv (Linux 6.18).
 
     A reset ends with a drop reason where it arrives, and what is rejected or finds no listener does where it is. Of an
     echo reply a raw socket gets a clone; the packet itself finds no ping socket then.

@@ -8,10 +8,13 @@ import pytest
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.ids import NetnsKey
+from netviz.core.observe import evidence as judging
+from netviz.core.observe.align import RETRANSMISSION_NS
+from netviz.core.observe.correlate import CERTAIN, Correlation, Freed
 from netviz.core.observe.evidence import Evidence, Kernel, Source, judge
 from netviz.core.observe.kept import Kept, load_kept
 from netviz.core.observe.match import Match, Observation
-from netviz.core.observe.sighting import Tracked
+from netviz.core.observe.sighting import Event, Tracked
 from netviz.core.sim.trace import Disposition, Trace
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState, NetnsState
@@ -226,6 +229,29 @@ def test_a_frame_that_differs_shows_nothing_before_it() -> None:
     by_kind = {match.step.kind: match for match in observation.nearest.forward.matches if match.step.node}
     assert (by_kind["forward"].status, by_kind["forward"].visible) == ("not_seen", False)
     assert observation.nearest.contradictions == 1
+
+
+@pytest.mark.parametrize(("later_ns", "contradictions"), [(0, 1), (RETRANSMISSION_NS, 0)])
+def test_what_a_retransmission_meets_speaks_against_nothing(
+    monkeypatch: pytest.MonkeyPatch, later_ns: int, contradictions: int
+) -> None:
+    """A SYN that comes again, because no answer got back, finds the connection asked for, and is freed where it arrives."""
+    recorded = read_recorded("answer-drop")
+    arrived = [one for one in recorded.evidence.sightings if one.frame.kind == "forward"][-1]
+    again = msgspec.structs.replace(arrived, at_ns=arrived.at_ns + later_ns)
+    freed = Freed(Event(again.at_ns, "skb:kfree_skb", 1, reason="NOT_SPECIFIED"), again, CERTAIN)
+    before = judging._joined
+
+    def joined(seen: Evidence, lossy: set[str]) -> Correlation:
+        found = before(seen, lossy)
+        return msgspec.structs.replace(found, freed=(*found.freed, freed))
+
+    monkeypatch.setattr(judging, "_joined", joined)
+    more = msgspec.structs.replace(recorded.evidence, sightings=(*recorded.evidence.sightings, again))
+    _, observation = judged(msgspec.structs.replace(recorded, evidence=more))
+    assert [one.event for one in observation.nearest.forward.extra if one.event is not None] == (
+        [freed.event] * contradictions
+    )
 
 
 def test_a_drop_that_the_sender_is_told_of() -> None:
