@@ -196,6 +196,19 @@ test("all groups say how many they are, or none; what their titles leave out is 
   if (!titles[0]?.startsWith("10.31.")) expect(drawn.told.leftOut).toMatch(/^10\.31\.…/);
 });
 
+test("far away there is room between all tiles, those of the first row too", () => {
+  const { rects } = drawGraph(graphOf({ nodes: 1000, pods: 1, rack: 40 }), "whole");
+  const tiles = rects.filter(({ colour }) => colour === "tile").map(({ rect }) => rect);
+  expect(tiles.length).toBe(1000);
+  for (const x of new Set(tiles.map((tile) => tile.x))) {
+    const sorted = tiles.filter((tile) => tile.x === x).sort((a, b) => a.y - b.y);
+    sorted.slice(1).forEach((tile, i) => {
+      const before = sorted[i] as (typeof sorted)[0];
+      expect(tile.y - before.y - before.h).toBeGreaterThanOrEqual(1);
+    });
+  }
+});
+
 test("a card shows a cell for each pod, those with problems first", () => {
   const drawn = drawGraph(graphOf({ nodes: 20, pods: 30 }), "card");
   const cells = drawn.rects.filter(({ rect, colour }) => colour === "tile" && rect.w < 12);

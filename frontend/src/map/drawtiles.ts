@@ -21,7 +21,9 @@ export function drawTiles(pen: Pen, block: Block): void {
     for (let col = part.firstCol; col < part.lastCol; col += 1) {
       const index = row * block.cols + col;
       const { x, y } = onScreen(pen.view, tileOfCell(block, index));
-      const rect = { x: Math.round(x), y: Math.round(y), w: width, h: height };
+      // The first row gives a part of its height to the title above it.
+      const h = row === 0 ? height - Math.ceil(m.TITLE_OVERLAP * pen.view.k) : height;
+      const rect = { x: Math.round(x), y: Math.round(y), w: width, h: Math.max(1, h) };
       const name = block.cells[index];
       if (name == null) {
         if (index <= last + block.cols) free.push(rect);
