@@ -139,6 +139,8 @@ LABS: dict[str, Lab] = {
     "vxlan": Lab("vxlan", LAB | OVERLAYS),
     "two-nics": Lab("two-nics", LAB),
     "routed": Lab("routed", BROKEN, (("proxy-arp-off", "node1"),)),
+    "ptp": Lab("ptp", LAB),
+    "cni": Lab("cni", LAB),
     "macvlan": Lab("macvlan", LAB),
     "macvlan-broken": Lab("macvlan", BROKEN | OUTSIDE, (("gateway-missing", "node1"),)),
     "dropped": Lab("textbook", BROKEN, (("drop-rule", "node2"),)),

@@ -156,7 +156,7 @@ def test_a_watcher_that_is_gone_is_told_and_what_it_said_stays(page: Page, netvi
     strip = page.get_by_test_id("strip-kubernetes")
     expect(strip).to_contain_text("Kubernetes API not watched")
     expect(strip).to_have_attribute("data-tone", "bad")
-    expect(page.get_by_test_id("kube")).to_contain_text("What is shown may be old")
+    expect(page.get_by_test_id("kube")).to_contain_text("What is shown may be out of date")
     expect(page.get_by_test_id("kube-endpoints")).to_contain_text("web-1")
     page.get_by_test_id("problems-view").click()
     expect(page.locator('[data-testid=problem][data-kind="watcher-lost"]')).to_be_visible()
