@@ -8,6 +8,8 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 
+from netviz.core.model.ids import NetnsKey
+
 
 def refuse(status: int, sentence: str, **headers: str) -> JsonResponse:
     """Make a refusal; `headers` with underscores for hyphens."""
@@ -28,6 +30,22 @@ def methods(*allowed: str) -> Callable[[Callable[..., HttpResponseBase]], Callab
         return guarded
 
     return guard
+
+
+def of_namespace(
+    view: Callable[[HttpRequest, NetnsKey], HttpResponseBase],
+) -> Callable[[HttpRequest, str], HttpResponseBase]:
+    """Give a view the namespace that its address names; 400 where that is no namespace's key."""
+
+    @wraps(view)
+    def parsed(request: HttpRequest, key: str) -> HttpResponseBase:
+        try:
+            wanted = NetnsKey.parse(key)
+        except ValueError:
+            return refuse(400, "a namespace's key is node:dev:ino:generation")
+        return view(request, wanted)
+
+    return parsed
 
 
 async def refuse_socket(

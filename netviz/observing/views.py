@@ -13,7 +13,7 @@ from netviz.core.plain import plain
 from netviz.ingest.looks import look_into
 from netviz.inventory import audit
 from netviz.inventory.access import OBSERVE, READ, require_scope
-from netviz.inventory.answers import methods, refuse
+from netviz.inventory.answers import methods, of_namespace, refuse
 from netviz.observing import captures, drops, service
 from netviz.observing.connections import connections_json
 from netviz.observing.models import Observation
@@ -60,15 +60,12 @@ def _probe(request: HttpRequest) -> Observation:
 
 @methods("GET")
 @require_scope(READ)
-def connections(request: HttpRequest, key: str) -> HttpResponseBase:
+@of_namespace
+def connections(request: HttpRequest, wanted: NetnsKey) -> HttpResponseBase:
     """Answer with the connections that a namespace has now."""
-    try:
-        wanted = NetnsKey.parse(key)
-    except ValueError:
-        return refuse(400, "a namespace's key is node:dev:ino:generation")
     found = connections_json(live(), wanted)
     if found is None:
-        return refuse(404, f"there is no namespace {key}")
+        return refuse(404, f"there is no namespace {wanted}")
     look_into(wanted)
     return JsonResponse(found)
 

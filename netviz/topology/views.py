@@ -15,7 +15,7 @@ from netviz.core.model.ids import NetnsKey
 from netviz.ingest.live_store import get_store
 from netviz.ingest.looks import MOST_NODES, look_into
 from netviz.inventory.access import READ, require_scope, role_of
-from netviz.inventory.answers import methods, refuse
+from netviz.inventory.answers import methods, of_namespace, refuse
 from netviz.topology.detail import netns_detail
 from netviz.topology.live import filtered, get_topology
 from netviz.topology.matching import netns_match
@@ -72,31 +72,25 @@ def rates(request: HttpRequest) -> HttpResponseBase:
 
 @methods("GET")
 @require_scope(READ)
-def netns(request: HttpRequest, key: str) -> HttpResponseBase:
+@of_namespace
+def netns(request: HttpRequest, wanted: NetnsKey) -> HttpResponseBase:
     """Answer with all that is known of one namespace, and have it read closely for as long as somebody asks."""
-    try:
-        wanted = NetnsKey.parse(key)
-    except ValueError:
-        return refuse(400, "a namespace's key is node:dev:ino:generation")
     detail = netns_detail(get_store().cluster(), wanted)
     if detail is None:
-        return refuse(404, f"there is no namespace {key}")
+        return refuse(404, f"there is no namespace {wanted}")
     look_into(wanted)
     return HttpResponse(_encode(detail), content_type="application/json")
 
 
 @methods("GET")
 @require_scope(READ)
-def match(request: HttpRequest, key: str) -> HttpResponseBase:
+@of_namespace
+def match(request: HttpRequest, wanted: NetnsKey) -> HttpResponseBase:
     """Answer with what of a namespace's tables ?addr= meets: an address or a MAC."""
-    try:
-        wanted = NetnsKey.parse(key)
-    except ValueError:
-        return refuse(400, "a namespace's key is node:dev:ino:generation")
     try:
         found = netns_match(get_store().cluster(), wanted, request.GET.get("addr", ""))
     except ValueError:
         return refuse(400, "addr is an address or a MAC")
     if found is None:
-        return refuse(404, f"there is no namespace {key}")
+        return refuse(404, f"there is no namespace {wanted}")
     return HttpResponse(_encode(found), content_type="application/json")

@@ -23,6 +23,21 @@ class OfflineCommand(BaseCommand):
         parser.error = self.fail  # type: ignore[method-assign]
         return parser
 
+    @staticmethod
+    def add_state_files(parser: CommandParser) -> None:
+        """Declare --state, for each node one, and --objects."""
+        parser.add_argument(
+            "--state", action="append", required=True, metavar="FILE.nvz", help="one for each node"
+        )
+        OfflineCommand.add_objects(parser)
+
+    @staticmethod
+    def add_objects(parser: CommandParser) -> None:
+        """Declare --objects."""
+        parser.add_argument(
+            "--objects", metavar="DIR", help="the Kubernetes API's lists, as *.json or *.json.gz"
+        )
+
     def fail(self, message: str) -> NoReturn:
         """Complain in one line and exit with status 2."""
         self.stderr.write(plain(f"{self.name}: {' '.join(str(message).split())}"))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 from netviz.core.check.long import Ends, do_slice, fault_text
 from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem, Result
 from netviz.core.check.standing import reasons_text
 from netviz.core.check.text import not_watched
 from netviz.core.sim.damage import BAD_STATE
+from netviz.core.sim.reads import Reads
 from netviz.core.state.node import ClusterState
+
+K = TypeVar("K", bound=Hashable)
+A = TypeVar("A")
 
 
 class Found:
@@ -19,6 +24,29 @@ class Found:
         self.problems: list[Problem] = []
         self.unknown: dict[str, None] = {}
         self.judged = 0
+
+
+class Answers(Generic[K, A]):
+    """What was asked of one state, kept for the next where all that was read for it is answered alike there."""
+
+    def __init__(self) -> None:
+        self._before: dict[K, tuple[A, Reads]] = {}
+        self._now: dict[K, tuple[A, Reads]] = {}
+
+    def begin(self) -> None:
+        """Begin a state: what isn't asked again in it is forgotten with it."""
+        self._before, self._now = self._now, {}
+
+    def get(
+        self, cluster: ClusterState, key: K, find: Callable[[], tuple[A, Reads]], cost_ms: float
+    ) -> Generator[float, None, A]:
+        """Return the answer to `key`, found by `find` where none is known; yields what finding costs."""
+        known = self._before.get(key)
+        if known is None or not known[1].hold(cluster):
+            known = find()
+            yield cost_ms
+        self._now[key] = known
+        return known[0]
 
 
 class SlicedCheck:

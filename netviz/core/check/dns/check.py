@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 from netviz.core.check.dns.clients import (
     DNS_PORT,
@@ -18,10 +19,9 @@ from netviz.core.check.dns.seen import Seen, see
 from netviz.core.check.dns.told import KINDS, NEEDS, Group, Teller
 from netviz.core.check.netpol.pods import Pods
 from netviz.core.check.problem import NodeHealth
-from netviz.core.check.sliced import Found, SlicedCheck, doubt
+from netviz.core.check.sliced import Answers, Found, SlicedCheck, doubt
 from netviz.core.model.kubernetes import KubeService
 from netviz.core.plain import counted
-from netviz.core.sim.reads import Reads
 from netviz.core.sim.trace import Flow
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.state.objects import cluster_source
@@ -30,8 +30,6 @@ SPORT = 40000
 TRACE_MS = 20.0
 MAX_TRIES = 2000
 DEMANDS = "Pods ask the cluster's DNS service for names, and their questions come there by UDP and by TCP."
-
-Key = tuple[Flow, bytes]
 
 
 class DnsCheck(SlicedCheck):
@@ -43,17 +41,17 @@ class DnsCheck(SlicedCheck):
 
     def __init__(self) -> None:
         super().__init__()
-        self._known: dict[Key, tuple[Seen, Reads]] = {}
+        self._answers: Answers[tuple[Flow, bytes], Seen] = Answers()
         self._pods: dict[str, Pods] = {}
 
     def reset(self) -> None:
         """Forget all answers."""
-        self._known = {}
+        self._answers = Answers()
         self._pods = {}
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth], found: Found) -> Iterator[float]:
         """Judge a state; yields what each piece of work costs, in ms."""
-        before, self._known = self._known, {}
+        self._answers.begin()
         for name, state in sorted(cluster.clusters.items()):
             source = cluster_source(name)
             if why := doubt(name, state.gaps, health.get(source), NEEDS):
@@ -61,7 +59,7 @@ class DnsCheck(SlicedCheck):
                 continue
             services = [one for _, one in sorted(state.objects.services.items()) if is_dns(one)]
             if services:
-                yield from self._of_cluster(cluster, Teller(cluster, source), state, services, before, found)
+                yield from self._of_cluster(cluster, Teller(cluster, source), state, services, found)
             elif state.objects.services:
                 found.unknown[f"no service of cluster {name} is known to be its DNS"] = None
 
@@ -71,7 +69,6 @@ class DnsCheck(SlicedCheck):
         teller: Teller,
         state: NodeState,
         services: list[KubeService],
-        before: Mapping[Key, tuple[Seen, Reads]],
         found: Found,
     ) -> Iterator[float]:
         objects = state.objects
@@ -102,7 +99,8 @@ class DnsCheck(SlicedCheck):
                 tried += 1
                 pod = alike[0]
                 flow = Flow(pod.netns, pod.party.addr, kind.server, proto, SPORT, DNS_PORT)
-                seen = yield from self._see(cluster, (flow, echo), before)
+                find = partial(see, cluster, flow, echo)
+                seen = yield from self._answers.get(cluster, (flow, echo), find, TRACE_MS)
                 found.judged += 1
                 if seen.what == "unknown":
                     found.unknown[f"{kind.node}: {seen.text}"] = None
@@ -111,16 +109,6 @@ class DnsCheck(SlicedCheck):
                     group.pods.extend(alike)
         found.problems += map(teller.unreachable, groups.values())
         self._tell_clients(clients, teller, services, found)
-
-    def _see(
-        self, cluster: ClusterState, key: Key, before: Mapping[Key, tuple[Seen, Reads]]
-    ) -> Generator[float, None, Seen]:
-        known = before.get(key)
-        if known is None or not known[1].hold(cluster):
-            known = see(cluster, *key)
-            yield TRACE_MS
-        self._known[key] = known
-        return known[0]
 
     def _tell_clients(
         self, clients: Clients, teller: Teller, services: list[KubeService], found: Found

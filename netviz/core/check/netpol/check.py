@@ -6,14 +6,15 @@ pairs; what is decided in eBPF, or by a program that packets are queued for, is 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from functools import partial
 from itertools import islice
 from typing import Literal, NamedTuple
 
 from netviz.core.check.netpol.flows import PROTOCOLS, Try, ports_named, tries
 from netviz.core.check.netpol.pods import Pods
 from netviz.core.check.problem import Command, NodeHealth, Problem, Where
-from netviz.core.check.sliced import Found, SlicedCheck, doubt
+from netviz.core.check.sliced import Answers, Found, SlicedCheck, doubt
 from netviz.core.check.text import affects, joined, place
 from netviz.core.intent.policies import Half, RuleName
 from netviz.core.model.addr import format_ip
@@ -61,17 +62,17 @@ class PoliciesCheck(SlicedCheck):
 
     def __init__(self) -> None:
         super().__init__()
-        self._known: dict[Flow, tuple[Seen, Reads]] = {}
+        self._answers: Answers[Flow, Seen] = Answers()
         self._pods: dict[str, Pods] = {}
 
     def reset(self) -> None:
         """Forget all answers."""
-        self._known = {}
+        self._answers = Answers()
         self._pods = {}
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth], found: Found) -> Iterator[float]:
         """Judge a state; yields what each piece of work costs, in ms."""
-        before, self._known = self._known, {}
+        self._answers.begin()
         for name, state in sorted(cluster.clusters.items()):
             source, objects = cluster_source(name), state.objects
             if why := doubt(name, state.gaps, health.get(source), NEEDS):
@@ -90,7 +91,8 @@ class PoliciesCheck(SlicedCheck):
             yield PAIRS_MS * len(pods)
             told: list[tuple[Try, Seen]] = []
             for one in islice(every, MAX_TRIES):
-                seen = yield from self._see(cluster, flow_of(one), before)
+                flow = flow_of(one)
+                seen = yield from self._answers.get(cluster, flow, partial(see, cluster, flow), TRACE_MS)
                 found.judged += 1
                 if seen.what == "unknown":
                     found.unknown[seen.rule] = None
@@ -100,16 +102,6 @@ class PoliciesCheck(SlicedCheck):
                     f"only {MAX_TRIES} flows are tried: there are too many kinds of pods for all"
                 ] = None
             found.problems += Teller(cluster, source).told(told)
-
-    def _see(
-        self, cluster: ClusterState, flow: Flow, before: Mapping[Flow, tuple[Seen, Reads]]
-    ) -> Generator[float, None, Seen]:
-        known = before.get(flow)
-        if known is None or not known[1].hold(cluster):
-            known = see(cluster, flow)
-            yield TRACE_MS
-        self._known[flow] = known
-        return known[0]
 
 
 def is_unlisted(state: NodeState) -> bool:

@@ -28,12 +28,7 @@ class Command(OfflineCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the arguments."""
-        parser.add_argument(
-            "--state", action="append", required=True, metavar="FILE.nvz", help="one for each node"
-        )
-        parser.add_argument(
-            "--objects", metavar="DIR", help="the Kubernetes API's lists, as *.json or *.json.gz"
-        )
+        self.add_state_files(parser)
         parser.add_argument(
             "--strict", action="store_true", help="checks that can't be decided count as problems"
         )

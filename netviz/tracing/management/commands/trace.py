@@ -46,9 +46,7 @@ class Command(OfflineCommand):
         states.add_argument(
             "--at", metavar="TIME", help="all nodes at this time, from the server's journal: ISO 8601, UTC"
         )
-        parser.add_argument(
-            "--objects", metavar="DIR", help="the Kubernetes API's lists, as *.json or *.json.gz"
-        )
+        self.add_objects(parser)
         parser.add_argument(
             "--from", dest="source", metavar="SRC", help="pod, namespace, node, IP or workload"
         )
