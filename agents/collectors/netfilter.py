@@ -194,27 +194,27 @@ class Netfilter:
             found["xt_tables"], found["xt_chains"] = read_legacy(ns, tables, self.cache, bodies, counted)
             if loaded := [name for name in _EBTABLES if ns.kernel.exists(f"/sys/module/{name}")]:
                 gaps["xt_tables"] = f"{', '.join(loaded)} loaded: legacy ebtables rules are not read"
-        if "ipsets" in sections:
-            found["ipsets"] = read_ipsets(ns.kernel, sources.sock, self.cache, bodies)
         if "nfaccts" in sections:
             found["nfaccts"] = read_nfaccts(ns.kernel, sources.sock)
-        if counted is None and set(sections).isdisjoint(NFT_SECTIONS):
-            return Reading(found, gaps, bodies)
-        if self._no_nft:
+        is_new = False
+        if counted is not None or not set(sections).isdisjoint(NFT_SECTIONS):
+            if self._no_nft:
+                unread = (*NFT_SECTIONS, COUNTERS) if counted is not None else NFT_SECTIONS
+                gaps |= dict.fromkeys(unread, self._no_nft)
+            else:
+                known = self._rulesets.get(ns.key)
+                ruleset = read_ruleset(sources.sock, self.cache, known, counted=counted is not None)
+                self._rulesets[ns.key] = ruleset
+                is_new = known is None or known.generation != ruleset.generation
+                found |= {section: records.values() for section, records in ruleset.sections.items()}
+                bodies |= ruleset.bodies
+                if counted is not None:
+                    counted += counted_in(ruleset)
             if counted is not None:
                 found[COUNTERS] = self._counted_now(ns, counted)
-            unread = (*NFT_SECTIONS, COUNTERS) if counted is not None else NFT_SECTIONS
-            return Reading(found, gaps | dict.fromkeys(unread, self._no_nft), bodies)
-        known = self._rulesets.get(ns.key)
-        ruleset = read_ruleset(sources.sock, self.cache, known, counted=counted is not None)
-        self._rulesets[ns.key] = ruleset
-        if known is None or known.generation != ruleset.generation:
+        if is_new or "ipsets" in sections:  # behind the rules, which may name new ones
             found["ipsets"] = read_ipsets(ns.kernel, sources.sock, self.cache, bodies)
-        for section, records in ruleset.sections.items():
-            found[section] = records.values()
-        if counted is not None:
-            found[COUNTERS] = self._counted_now(ns, [*counted, *counted_in(ruleset)])
-        return Reading(found, gaps, {**ruleset.bodies, **bodies})
+        return Reading(found, gaps, bodies)
 
     def _counted_now(self, ns: NetnsHandle, found: Iterable[RuleCounters]) -> Iterable[RuleCounters]:
         """Say of what has counted anything that it is of now; the rest stays of the time when it was first read so."""
