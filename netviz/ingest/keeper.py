@@ -30,8 +30,9 @@ log = logging.getLogger("netviz.ingest")
 LOOK_EVERY_S = 1.0
 # What a value that doesn't fit its column raises, in the database or on the way to it.
 UNWRITABLE = (DatabaseError, ValueError, TypeError, ArithmeticError)
-# Writing takes at most this share of the time.
+# Writing takes at most this share of the time, unless the database is so slow that the pages would grow old.
 WRITE_SHARE = 0.01
+MAX_REST_S = 10.0
 
 
 class Keeper:
@@ -73,7 +74,7 @@ class Keeper:
                     began = time.monotonic()
                     if began >= rest_until:
                         self._write()
-                        rest_until = began + (time.monotonic() - began) / WRITE_SHARE
+                        rest_until = began + rest_s(time.monotonic() - began)
                 except Exception:
                     log.exception("the keeper failed, and goes on")
             self._write()
@@ -130,6 +131,11 @@ class Keeper:
             _update_collectors({collector_id: fields})
         except UNWRITABLE as err:
             log.error("cannot write the status of collector %d: %s", collector_id, err)
+
+
+def rest_s(took_s: float) -> float:
+    """Seconds until the next write, after one that took so long."""
+    return min(took_s / WRITE_SHARE, MAX_REST_S)
 
 
 def _update_collectors(noted: dict[int, dict[str, Any]]) -> None:

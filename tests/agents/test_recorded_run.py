@@ -68,7 +68,7 @@ async def meet(runner: Runner, kernel: FakeKernel, *sections: str) -> None:
         return [line for line in found if any(f" {s} " in line for s in sections)] if sections else found
 
     try:
-        await until(lambda: not differ(), timeout_s=30)
+        await until(lambda: not differ(), timeout_s=300)
     except AssertionError:
         raise AssertionError("\n".join(differ())) from None
 

@@ -167,7 +167,7 @@ def shoot(
             context.set_default_timeout(60_000)
             page = context.new_page()
             log_in(page, stack.access)
-            wait_until(lambda page=page: page.evaluate("window.netviz?.pictureAt"), 120, "the first picture")
+            wait_until(lambda page=page: page.evaluate("window.netviz?.pictureAt"), 300, "the first picture")
             for scene, show in scenes.items():
                 if options.scenes and scene not in options.scenes:
                     continue
@@ -212,7 +212,7 @@ def take(browser: Browser, name: str, options: argparse.Namespace) -> bool:
         with whole_netviz(Path(folder), kind=lab.kind, services=lab.services) as (cluster, stack):
             for fault, node in lab.faults:
                 apply_fault(cluster, fault, node=node, **({"other": "node2"} if "route" in fault else {}))
-            wait_until(lambda: stack.topology()["checking"], 60, "the first checks")
+            wait_until(lambda: stack.topology()["checking"], 300, "the first checks")
             wait_until(
                 lambda: len(stack.topology()["problems"]) >= len(lab.faults), 60, "the faults are found"
             )

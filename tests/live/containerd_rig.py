@@ -184,7 +184,7 @@ class Runtime:
     def stop(self) -> None:
         """End the daemon; the pods live on."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(60)
+        self._process.wait(300)
 
     def close(self) -> None:
         """Remove everything; a daemon that was stopped is started again to end its pods."""

@@ -25,7 +25,7 @@ class FlakyLink:
 
     def __enter__(self) -> FlakyLink:
         self._thread.start()
-        self._ready.wait(60)
+        self._ready.wait(300)
         return self
 
     def __exit__(self, *exc: object) -> None:

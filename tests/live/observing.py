@@ -36,7 +36,7 @@ class Asker:
         headers = {"Authorization": f"Bearer {access.token}", "Content-Type": "application/json"}
         request = urllib.request.Request(access.url + path, json.dumps(body).encode(), headers)
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as err:
             return json.loads(err.read())

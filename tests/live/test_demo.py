@@ -45,7 +45,7 @@ def demo(
             yield process, found.groupdict()
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(60)
+            process.wait(300)
 
 
 def get(access: dict[str, str], path: str, body: dict[str, object] | None = None) -> dict[str, object]:
@@ -65,7 +65,7 @@ def trace(access: dict[str, str], source: str, target: str, port: int = 8080) ->
     started = get(access, "/api/traces", {"from": source, "to": target, "proto": "tcp", "dport": port})
     run = wait_until(
         lambda: (r := get(access, f"/api/traces/{started['id']}"))["status"] in ("done", "failed") and r,
-        20,
+        300,
         "the trace",
     )
     return str(run["trace"]["disposition"])

@@ -81,7 +81,7 @@ def assert_a_start_is_refused(served: Served) -> None:
     """It ends with one sentence that says what cannot be used."""
     argv = [sys.executable, "manage.py", "serve", "--port", str(served.port)]
     refused = subprocess.run(
-        argv, cwd=ROOT, env={**os.environ, **served.env}, capture_output=True, timeout=30
+        argv, cwd=ROOT, env={**os.environ, **served.env}, capture_output=True, timeout=300
     )
     assert refused.returncode == 1
     assert refused.stderr.startswith(b"CommandError: cannot use the database: ")

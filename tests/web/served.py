@@ -87,7 +87,7 @@ class Served:
         """End it as a service manager would; returns its exit status."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
+        return self._process.wait(300)
 
     @property
     def running(self) -> bool:
@@ -136,7 +136,7 @@ class Served:
         import sqlite3
         from contextlib import closing
 
-        with closing(sqlite3.connect(self.folder / "netviz.sqlite3", timeout=10)) as connection:
+        with closing(sqlite3.connect(self.folder / "netviz.sqlite3", timeout=300)) as connection:
             return connection.execute(query).fetchall()
 
 

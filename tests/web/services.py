@@ -69,14 +69,14 @@ class Service:
         """End all of its processes at once."""
         self.signal(signal.SIGKILL)
         assert self._process is not None
-        self._process.wait(60)
+        self._process.wait(300)
 
     def stop(self) -> None:
         """End it in order, also when it is stopped."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
             self.signal(signal.SIGCONT)
-            self._process.wait(60)
+            self._process.wait(300)
 
 
 @contextmanager

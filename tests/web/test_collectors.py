@@ -167,7 +167,7 @@ async def test_a_killed_server_loses_nothing_that_was_acknowledged(served: Serve
                     served.kill()
                     check_acknowledged(served, collector, acked)
                     served.start()
-            await eventually(lambda: collector.settled() and other.settled(), 60)
+            await eventually(lambda: collector.settled() and other.settled())
             check_journal(served, collector)
             check_journal(served, other)
 
@@ -195,7 +195,7 @@ async def test_a_server_that_ends_in_order_is_returned_to(served: Served) -> Non
         assert status in (0, -15)
         collector.change(99)
         served.start()
-        await eventually(collector.settled, 60)
+        await eventually(collector.settled)
         check_journal(served, collector)
         for value in range(100, 103):
             collector.change(value)
@@ -257,9 +257,9 @@ async def test_revoking_disconnects_at_once(served: Served, by: str) -> None:
             served.manage("revoke", node)
         else:
             await _revoke_on_the_page(served, node)
-        await eventually(lambda: not collector.transport.connected, 60)
-        await eventually(lambda: served.log_lines(f"node {node}: cutting its collector off: .* revoked"), 60)
-        await eventually(lambda: served.log_lines(f"the collector of node {node} was revoked"), 60)
+        await eventually(lambda: not collector.transport.connected)
+        await eventually(lambda: served.log_lines(f"node {node}: cutting its collector off: .* revoked"))
+        await eventually(lambda: served.log_lines(f"the collector of node {node} was revoked"))
 
 
 async def _revoke_on_the_page(served: Served, node: str) -> None:
@@ -401,8 +401,8 @@ async def test_the_admin_s_status_columns_follow(served: Served) -> None:
     )
     async with Collector(served, "n5") as collector:
         await eventually(collector.settled)
-        await eventually(lambda: tuple(served.rows(query)[0]) == (True, "9.9", 50 << 20, 3), 60)
-    await eventually(lambda: not served.rows(query)[0][0], 60)
+        await eventually(lambda: tuple(served.rows(query)[0]) == (True, "9.9", 50 << 20, 3))
+    await eventually(lambda: not served.rows(query)[0][0])
 
 
 def test_no_warning_was_shown_and_nothing_failed_inside(served: Served) -> None:
@@ -436,7 +436,7 @@ async def test_a_wrong_record_hurts_nobody_is_said_and_ends(served: Served) -> N
         assert len(served.log_lines("node n1: left out a record that cannot be used: addrs 2,,24")) == 1
         served.kill()
         served.start()
-        await eventually(lambda: node("n1") and not node("n1")["complete"] and collector.settled(), 60)
+        await eventually(lambda: node("n1") and not node("n1")["complete"] and collector.settled())
         collector.tell(told(bytes([10, 0, 0, 2]), Addr(2, b"", 24)))
         await eventually(lambda: node("n1")["complete"])
         assert node("n1")["gaps"] == []

@@ -176,7 +176,10 @@ async def test_two_servers_of_which_one_dies(
         await become(n1=(False, None), n2=(False, None))
         print(json.dumps({"lost_after_s": round(time.monotonic() - began, 1)}))
     other.manage("revoke", "n1")
-    await become(n1=(False, KEPT_S), n2=(False, None))
+    await eventually(
+        lambda: (leaves := nodes()["n1"][1]) is not None and 0 < leaves <= KEPT_S, what="n1 is to leave"
+    )
+    assert nodes()["n2"] == (False, None)
     other.kill()
     other.start()
     await become(n2=(False, None))

@@ -11,7 +11,7 @@ import pytest
 from netviz.core.wire.events import StatusReceived
 from netviz.core.wire.messages import AgentStatus
 from netviz.ingest import keeper as keeper_module
-from netviz.ingest.keeper import Keeper
+from netviz.ingest.keeper import MAX_REST_S, Keeper, rest_s
 from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.service import MAX_COUNT, MAX_MEASURE, CollectorService, bounded
 from netviz.inventory.models import Collector
@@ -54,6 +54,11 @@ def test_the_thread_survives_what_nobody_thought_of(monkeypatch: pytest.MonkeyPa
         wait_until(lambda: len(looks) >= 3, 300, "the keeper looks again after a failure")
     finally:
         keeper.stop()
+
+
+def test_one_slow_write_does_not_put_off_the_next_for_minutes() -> None:
+    assert rest_s(0.02) == pytest.approx(2.0)
+    assert rest_s(3.0) == MAX_REST_S
 
 
 @pytest.mark.parametrize(("ahead_s", "within"), [(40.0, (39, 41)), (-40.0, (-41, -39))])

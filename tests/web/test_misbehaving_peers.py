@@ -140,7 +140,7 @@ async def test_sockets_that_misbehave_leave_nothing(
         while page.revision < revision:
             page.read(await asyncio.wait_for(good.recv(), 10))
         assert page.snapshots == 1, "who behaves felt nothing of it"
-    await eventually(lambda: nothing_left(quick, others=0), 60)
+    await eventually(lambda: nothing_left(quick, others=0))
     for raw in raws:
         raw.close()
 

@@ -151,7 +151,7 @@ async def traced(site: Site) -> str:
 async def test_a_part_goes_away_and_comes_back(site: Site, name: str, fault: signal.Signals) -> None:
     part = site.services[name]
     async with ExitStackOfCollectors(site) as collectors:
-        await eventually(lambda: all(one.settled() for one in collectors), 60)
+        await eventually(lambda: all(one.settled() for one in collectors))
         assert await traced(site) == "done"
         async with site.socket("/ws/topology") as page:
             part.kill() if fault == signal.SIGKILL else part.signal(fault)
@@ -169,8 +169,8 @@ async def test_a_part_goes_away_and_comes_back(site: Site, name: str, fault: sig
                     part.signal(signal.SIGCONT)
                 else:
                     part.start()
-            await eventually(lambda: site.health()["status"] == "ok", 60)
-        await eventually(lambda: all(one.settled() for one in collectors), 60)
+            await eventually(lambda: site.health()["status"] == "ok")
+        await eventually(lambda: all(one.settled() for one in collectors))
         assert site.api("/api/topology")[0] == 200
         assert await traced(site) == "done"
     assert not site.server.log_lines(FAILURES)
@@ -193,7 +193,7 @@ async def test_a_database_that_takes_no_writes_is_no_fault_of_the_request(site: 
         return None
 
     async with ExitStackOfCollectors(site) as collectors:
-        await eventually(lambda: all(one.settled() for one in collectors), 40)
+        await eventually(lambda: all(one.settled() for one in collectors))
         read_only("on")
         try:
             assert await eventually(refused) == (503, "5")
@@ -206,7 +206,7 @@ async def test_a_database_that_takes_no_writes_is_no_fault_of_the_request(site: 
 async def test_accepted_traces_end_once_whatever_is_killed(site: Site) -> None:
     """A killed worker had some of them, and a restarted Redis forgot all of them."""
     async with ExitStackOfCollectors(site) as collectors:
-        await eventually(lambda: all(one.settled() for one in collectors), 40)
+        await eventually(lambda: all(one.settled() for one in collectors))
         pids = [site.worker.pid, *children(site.worker.pid)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -218,7 +218,7 @@ async def test_accepted_traces_end_once_whatever_is_killed(site: Site) -> None:
         site.services["redis"].start()
         query = f"select status, attempts from tracing_tracerun where id in ({str(accepted)[1:-1]})"
         with celery_worker(site.server):
-            await eventually(lambda: {row[0] for row in site.server.rows(query)} == {"done"}, 60)
+            await eventually(lambda: {row[0] for row in site.server.rows(query)} == {"done"})
         assert max(row[1] for row in site.server.rows(query)) <= 2
         assert len(site.server.rows(query)) == len(accepted)
 

@@ -319,7 +319,7 @@ def test_a_redis_that_lost_everything_between_two_writes_is_filled_again(
     owner.replace(whole("n2"), Position(6, 0), now)
     owner.fold("n1", chain("forward", DIGESTS[0]), Position(5, 1), now)
     owner.put_bodies(BODIES[:1])
-    wait_until(lambda: in_step(owner, reader) and reader.cluster().bodies, 10, "the reader follows")
+    wait_until(lambda: in_step(owner, reader) and reader.cluster().bodies, 300, "the reader follows")
     owner._redis.flushall()
     owner.fold("n1", sysctl(1), Position(5, 2), now)  # a change whose base is gone
 
@@ -328,8 +328,8 @@ def test_a_redis_that_lost_everything_between_two_writes_is_filled_again(
         newcomer = open_store()
         return in_step(owner, newcomer) and DIGESTS[0] in newcomer.cluster().bodies
 
-    wait_until(held_by_a_newcomer, 15, "all is in Redis again", every_s=0.3)
-    wait_until(lambda: in_step(owner, reader), 10, "who was there follows on")
+    wait_until(held_by_a_newcomer, 300, "all is in Redis again", every_s=0.3)
+    wait_until(lambda: in_step(owner, reader), 300, "who was there follows on")
 
 
 class _Broken:

@@ -277,7 +277,7 @@ def test_a_trace_that_collectors_could_not_know_yet_is_asked_for_again(
         assert (answer.status_code, answer["Retry-After"]) == (503, "2")
         for node in textbook()[0].cluster().nodes.values():
             show(store, node)
-        wait_until(lambda: not tending.tender.awaits_collectors, 10, "the collectors are back")
+        wait_until(lambda: not tending.tender.awaits_collectors, 300, "the collectors are back")
     finally:
         tending.tender.stop()
     assert (

@@ -54,7 +54,7 @@ def celery_worker(server: Served) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(300)
 
 
 def health(server: Served) -> dict[str, Any]:

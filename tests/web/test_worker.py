@@ -58,7 +58,7 @@ def test_an_idle_worker_ends_at_once(worker: InProcessWorker) -> None:
 
 def test_a_running_task_is_finished_first(worker: InProcessWorker) -> None:
     long_task.delay()
-    assert began.wait(60)
+    assert began.wait(300)
     stopping = threading.Thread(target=worker.stop, args=(60,))
     stopping.start()
     assert not ended.is_set()
