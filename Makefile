@@ -9,8 +9,8 @@ NODES ?= 3
 PODS ?= 5
 SERVICES ?= 2
 PACKETS ?= 10000
-# Tests wait as much as they compute, so four processes fill two cores; a file's tests stay together, in this order.
-JOBS ?= 4
+# Tests wait as much as they compute, so five processes fill two cores; a file's tests stay together, in this order.
+JOBS ?= 5
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin
@@ -31,7 +31,8 @@ setup-test:  ## the same, with everything that the tests need
 demo: setup  ## a live emulated cluster on http://127.0.0.1:8000 (PORT=, KIND=, NODES=, PODS=, SERVICES=)
 	@exec $(PY) -m lab.demo --port $(PORT) --kind $(KIND) --nodes $(NODES) --pods $(PODS) --services $(SERVICES)
 
-test: setup-test lint frontend-test  ## everything: linters, types, import rules, unit, live-kernel, web and browser tests
+test: setup-test  ## everything: linters, types, import rules, unit, live-kernel, web and browser tests
+	@$(MAKE) --no-print-directory --output-sync -j2 lint frontend-test
 	$(PY) -m pytest $(PARALLEL) -m "not slow" $(ARGS)
 
 slow: setup-test  ## tests of more kinds and faults than `make test` has time for

@@ -207,7 +207,7 @@ class Stack:
             server.check()
             return self.get("/healthz")[0] in (200, 503)
 
-        wait_until(answers, 30, "the server's first answer")
+        wait_until(answers, 300, "the server's first answer")
         return server
 
     def start_collector(self, node: str) -> Part:
@@ -248,7 +248,7 @@ class Stack:
         self.wait_connected()
         return self.access
 
-    def wait_connected(self, timeout_s: float = 60.0) -> None:
+    def wait_connected(self, timeout_s: float = 300.0) -> None:
         """Wait until all nodes are connected and their state is whole."""
 
         def connected() -> bool:

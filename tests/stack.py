@@ -12,6 +12,7 @@ import pytest
 
 from lab.cluster import Cluster, ClusterSpec
 from lab.stack import Stack
+from tests.migrated import give_database
 
 _serial = count()
 
@@ -29,6 +30,7 @@ def whole_netviz(
     with Cluster.up(spec) as cluster:
         arguments = {node.name: node.collector_args() for node in cluster.nodes.values()}
         objects = cluster.site.directory / "objects" if services else None
+        give_database(folder / "var")
         with Stack(arguments, folder / "var", objects=objects) as stack:
             stack.start()
             yield cluster, stack

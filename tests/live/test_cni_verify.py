@@ -100,7 +100,7 @@ def test_the_distributions_plugins_hold_but_for_what_is_known(name: str) -> None
     assert {entry.name for entry in found.entries if entry.result == "not checked"} == {"STATUS", "GC"}
 
 
-@pytest.mark.parametrize("flaw", first_quick(FLAWS, 2))
+@pytest.mark.parametrize("flaw", first_quick(sorted(FLAWS, key="leaves-veth".__ne__), 1))
 def test_what_a_plugin_does_wrong_is_found_and_named(flaw: str, tmp_path: Path) -> None:
     shutil.copy(SAMPLE, tmp_path / "sample")
     plugin = {"type": "sample", "subnet": "${POD_CIDR4}", "dataDir": "${DATA_DIR}", "flaw": flaw}

@@ -17,6 +17,7 @@ from lab.stack import Stack, wait_until
 from netviz.core.wire.nvz import load_nvz
 from tests.live.comparison import assert_converges, differences, held_state
 from tests.live.flaky_link import FlakyLink
+from tests.migrated import give_database
 from tests.slow import first_quick
 from tests.stack import whole_netviz
 
@@ -113,6 +114,7 @@ def test_a_cut_and_slow_link_loses_nothing(tmp_path: Path) -> None:
     spec = ClusterSpec(f"t{os.getpid()}-link", nodes=2, pods=2)
     with Cluster.up(spec) as cluster:
         arguments = {node.name: node.collector_args() for node in cluster.nodes.values()}
+        give_database(tmp_path / "var")
         with Stack(arguments, tmp_path / "var") as stack:
             stack.provision()
             stack.start_server()

@@ -20,6 +20,7 @@ from lab import faults
 from lab.cluster import Cluster, ClusterSpec
 from lab.reality import Probe, send_all
 from tests.live.prediction import Comparison, compare, snapshot
+from tests.slow import first_quick
 
 pytestmark = pytest.mark.live
 
@@ -116,21 +117,21 @@ def test_large_packets(cluster: Cluster, tmp_path: Path, family: int) -> None:
 
 # Faults of different sorts; `make proof-faults` predicts all of them, in every kind of network.
 FAULTS = (
-    "bridge-port-down",
-    "drop-rule",
     "duplicate-address",
-    "forwarding-off",
-    "listener-gone",
-    "masquerade-between-pods",
     "reverse-path",
     "route-missing",
     "wrong-mtu",
-    "wrong-neighbour",
     "wrong-peer",
+    "bridge-port-down",
+    "drop-rule",
+    "forwarding-off",
+    "listener-gone",
+    "masquerade-between-pods",
+    "wrong-neighbour",
 )
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", first_quick(FAULTS, quick=5))
 def test_predictions_with_a_fault(cluster: Cluster, tmp_path: Path, fault: str) -> None:
     """With a fault in effect, predictions are right for every pair; only a duplicated address leaves a choice."""
     faults.apply_fault(cluster, fault)

@@ -27,6 +27,7 @@ from netviz.core.model.netns import Netns, Sysctl
 from netviz.core.state.delta import Change, NetnsDelta, NodeDelta, apply
 from netviz.core.state.node import NodeState, SectionStatus
 from netviz.core.wire.messages import AgentStatus
+from tests.migrated import give_database
 
 
 class Served:
@@ -34,6 +35,8 @@ class Served:
 
     def __init__(self, folder: Path, **env: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        if "NETVIZ_DATABASE_URL" not in env:
+            give_database(folder)
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
