@@ -160,7 +160,7 @@ async def test_a_server_has_what_the_watcher_has(api: FakeApi, options: ApiOptio
         server = TransportOptions(serving.url, write_token(tmp_path), "cluster/default", "test")
         task = asyncio.create_task(keep_informed(made, server))
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(300):
                 while serving.state is None or not serving.state.complete:
                     await asyncio.sleep(0.01)
                 assert serving.state.objects == lists("before").objects

@@ -122,7 +122,7 @@ async def end_of(link: ClientConnection) -> int | None:
     """With which code a socket is closed."""
     try:
         while True:
-            await asyncio.wait_for(link.recv(), 30)
+            await asyncio.wait_for(link.recv(), 300)
     except ConnectionClosed as closed:
         return closed.rcvd.code if closed.rcvd else None
 

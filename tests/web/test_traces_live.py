@@ -58,7 +58,7 @@ async def follow(address: str, token: str, trace_id: str) -> list[dict[str, Any]
     headers = {"Authorization": f"Bearer {token}"}
     async with connect(f"ws://{address}/ws/traces/{trace_id}", additional_headers=headers) as trace:
         while not said or said[-1]["status"] not in ("done", "failed"):
-            said.append(json.loads(await asyncio.wait_for(trace.recv(), 10)))
+            said.append(json.loads(await asyncio.wait_for(trace.recv(), 300)))
     return said
 
 
@@ -85,11 +85,11 @@ async def test_a_watcher_hears_each_change(address: str, token: Callable[[str], 
     run = await TraceRun.objects.acreate(request={}, source="a", target="b", proto="tcp")
     headers = {"Authorization": f"Bearer {secret}"}
     async with connect(f"ws://{address}/ws/traces/{run.pk}", additional_headers=headers) as trace:
-        assert json.loads(await asyncio.wait_for(trace.recv(), 10))["status"] == "queued"
+        assert json.loads(await asyncio.wait_for(trace.recv(), 300))["status"] == "queued"
         for status in ("running", "failed"):
             await TraceRun.objects.filter(pk=run.pk).aupdate(status=status)
             await asyncio.to_thread(announce, run.pk)
-            assert json.loads(await asyncio.wait_for(trace.recv(), 10))["status"] == status
+            assert json.loads(await asyncio.wait_for(trace.recv(), 300))["status"] == status
 
 
 async def test_a_watcher_hears_of_changes_that_nobody_tells(
@@ -103,7 +103,7 @@ async def test_a_watcher_hears_of_changes_that_nobody_tells(
     async with connect(f"ws://{address}/ws/traces/{run.pk}", additional_headers=headers) as trace:
         for status in ("queued", "running", "done"):
             await TraceRun.objects.filter(pk=run.pk).aupdate(status=status)
-            assert json.loads(await asyncio.wait_for(trace.recv(), 10))["status"] == status
+            assert json.loads(await asyncio.wait_for(trace.recv(), 300))["status"] == status
 
 
 async def test_unknown_traces_and_strangers_are_turned_away(
@@ -113,7 +113,7 @@ async def test_unknown_traces_and_strangers_are_turned_away(
     headers = {"Authorization": f"Bearer {secret}"}
     async with connect(f"ws://{address}/ws/traces/77", additional_headers=headers) as trace:
         with pytest.raises(ConnectionClosed) as closed:
-            await asyncio.wait_for(trace.recv(), 10)
+            await asyncio.wait_for(trace.recv(), 300)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4404
     with pytest.raises(InvalidStatus):
@@ -124,5 +124,5 @@ async def test_the_map_goes_over_a_real_socket_too(address: str, token: Callable
     secret = await sync_to_async(token)("viewer")
     headers = {"Authorization": f"Bearer {secret}"}
     async with connect(f"ws://{address}/ws/topology", additional_headers=headers) as pages:
-        snapshot = json.loads(await asyncio.wait_for(pages.recv(), 10))
+        snapshot = json.loads(await asyncio.wait_for(pages.recv(), 300))
     assert {node["name"] for node in snapshot["nodes"]} == {"node-1", "node-2"}

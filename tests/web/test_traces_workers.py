@@ -81,7 +81,7 @@ async def follow(server: Served, trace_id: str) -> dict[str, Any]:
     url = server.url.replace("http", "ws") + f"/ws/traces/{trace_id}"
     async with connect(url, additional_headers={"Authorization": f"Bearer {server.api_token}"}) as trace:
         while True:
-            said: dict[str, Any] = json.loads(await asyncio.wait_for(trace.recv(), 20))
+            said: dict[str, Any] = json.loads(await asyncio.wait_for(trace.recv(), 300))
             if said["status"] in ("done", "failed"):
                 return said
 
