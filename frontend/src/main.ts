@@ -1,5 +1,6 @@
 import "./style/tokens.css";
 import "./style/page.css";
+import "./style/shared.css";
 import "./style/panels.css";
 import "./style/observe.css";
 import "./style/problems.css";
