@@ -60,7 +60,12 @@ export function litTrace(graph: Graph, scene: Scene, trace: Trace, view: TraceVi
   const netns = union(forward.netns, reply?.netns, goal && [goal.key]);
   const nodes = union(forward.nodes, reply?.nodes, goal && [goal.node]);
   return {
-    overlay: { lines, marks: joined(marks), keep: namesOf(scene, netns, nodes) },
+    overlay: {
+      lines,
+      marks: joined(marks),
+      keep: namesOf(scene, netns, nodes),
+      spare: othersOf(scene, netns, nodes),
+    },
     netns,
     nodes,
     frame: {
@@ -98,6 +103,15 @@ function namesOf(scene: Scene, netns: Set<string>, nodes: Set<string>): Rect[] {
       if (netns.has(tile.key)) rects.push(tileRect(cell, tile));
   }
   return rects;
+}
+
+/** Where the names of pods are written that are on these nodes, and not lit. */
+function othersOf(scene: Scene, netns: Set<string>, nodes: Set<string>): Rect[] {
+  return [...nodes].flatMap((name) => {
+    const cell = scene.cells.get(name);
+    const tiles = [...(scene.boxes.get(name)?.tileByKey.values() ?? [])];
+    return cell ? tiles.filter(({ key }) => !netns.has(key)).map((tile) => tileRect(cell, tile)) : [];
+  });
 }
 
 /** Where a trace's goal is drawn. */
@@ -193,7 +207,7 @@ export function litRoutes(graph: Graph, scene: Scene, name: string): OverlayData
     const more = routes.length > 1 ? ` +${routes.length - 1}` : "";
     if (labelled.size <= 40) marks.push({ kind: "label", point: last, text: `${routes[0]?.dst}${more}` });
   }
-  return { lines, marks, keep: [] };
+  return { lines, marks, keep: [], spare: namesOf(scene, new Set(), new Set([name, ...labelled.keys()])) };
 }
 
 /** Where a node's device is on its edge. */

@@ -21,7 +21,7 @@ test.each([
   ["a crowd", [mark(300, 200), mark(310, 205), mark(320, 195), mark(305, 215)]],
 ])("captions at %s cover nothing and aren't cut off", (_, marks) => {
   const keep = [{ x: 260, y: 212, w: 120, h: 60 }];
-  const found = placeCaptions(marks, keep, SIZE).map((rect) => rect as Rect);
+  const found = placeCaptions(marks, keep, [], SIZE).map((rect) => rect as Rect);
   found.forEach((rect, i) => {
     expect(rect.x >= 0 && rect.y >= 0 && rect.x + rect.w <= 600 && rect.y + rect.h <= 400).toBe(true);
     for (const other of [...marks.map(disc), ...keep, ...found.slice(i + 1)])
@@ -34,8 +34,17 @@ test("where names are everywhere a caption that matters is shown, and another is
   const [matters, optional] = placeCaptions(
     [mark(300, 200), { ...mark(100, 200), isOptional: true }],
     keep,
+    [],
     SIZE,
   );
   expect(matters).not.toBeNull();
   expect(optional).toBeNull();
+});
+
+test("a caption stays off the names of what isn’t lit, unless there is no other room", () => {
+  const tiles = [{ x: 305, y: 150, w: 120, h: 100 }];
+  const [beside] = placeCaptions([mark(300, 200)], [], tiles, SIZE);
+  expect(beside && isApart(beside, tiles[0] as Rect)).toBe(true);
+  const [anywhere] = placeCaptions([mark(300, 200)], [], [{ x: 0, y: 0, w: 600, h: 400 }], SIZE);
+  expect(anywhere).not.toBeNull();
 });

@@ -1,18 +1,14 @@
 // A recorded pen: a canvas that writes down what is drawn on it. Text is 6.2 pixels a character at 11 pixels.
 
+import { placed } from "../dev/placed.js";
 import { Graph } from "../src/graph/store.js";
-import { Layout } from "../src/layout/layout.js";
-import { CELL_W } from "../src/layout/metrics.js";
+import type { Layout } from "../src/layout/layout.js";
 import type { Point, Rect } from "../src/layout/scene.js";
-import { fitTransform } from "../src/map/camera.js";
 import { drawScene, type Drawn as Told } from "../src/map/draw.js";
-import { type Level, levelAt, widthOf } from "../src/map/level.js";
+import type { Level } from "../src/map/level.js";
 import type { View } from "../src/map/pen.js";
 import type { Picture } from "../src/map/picture.js";
-import { makePicture } from "../src/map/reading.js";
 import type { Theme } from "../src/map/theme.js";
-import { makeOverlay } from "../src/overlays/all.js";
-import { Rates } from "../src/rates.js";
 
 export interface Text extends Rect {
   text: string;
@@ -115,25 +111,9 @@ export function drawGraph(
   at: Level | "whole" | number,
   adjust: (picture: Picture, layout: Layout) => void = () => {},
 ): Drawn & { view: View; layout: Layout; level: Level; told: Told } {
-  const layout = new Layout(graph);
-  layout.update({ nodes: true, details: new Set(graph.nodes.keys()) }, 0);
-  const rates = new Rates(() => Promise.resolve({ nodes: {} }));
-  const picture = makePicture(graph, makeOverlay("problems", graph, rates));
+  const { layout, picture, view, level } = placed(graph, at, SIZE);
   adjust(picture, layout);
   const { ctx, drawn } = record();
-  const view: View = { ...SIZE, ratio: 1, k: 1, x: 0, y: 0 };
-  let level: Level = "tile";
-  if (at === "whole") {
-    Object.assign(view, fitTransform(layout.scene.bounds, SIZE.width, SIZE.height, 1));
-    const width = CELL_W * view.k;
-    level =
-      width < 52 ? "tile" : width < 120 ? "name" : width < 260 ? "card" : width < 480 ? "pods" : "links";
-  } else {
-    const k = (typeof at === "number" ? at : widthOf(at)) / CELL_W;
-    const cell = layout.scene.cells.values().next().value;
-    Object.assign(view, { k, x: 80 - (cell?.x ?? 0) * k, y: 140 - (cell?.y ?? 0) * k });
-    level = typeof at === "number" ? levelAt(k, null) : at;
-  }
   const told = drawScene(ctx, view, level, layout.scene, picture, THEME);
   return { ...drawn, view, layout, level, told };
 }

@@ -38,7 +38,8 @@ const HEAD = 32;
 const FOOT = 6;
 const LEAST_ROW = 21;
 const MOST_ROW = 52;
-const TALL_ROW = 31;
+/** Two lines of text. */
+const TALL_ROW = 28;
 /** Columns narrower than this have no sentences. */
 const TALKING = 330;
 const LEAST_COLUMN = 240;

@@ -18,24 +18,29 @@ export const CAPTION_H = 20;
 const EDGE = 4;
 const GAP = 4;
 
-/** A place for each caption; null for those that have none. `keep` is what no caption may cover if it can be helped. */
+/**
+ * A place for each caption; null for those that have none. `keep` is what no caption may cover if it can be helped, and
+ * `spare` what it had better not.
+ */
 export function placeCaptions(
   marks: Captioned[],
   keep: Rect[],
+  spare: Rect[],
   size: { width: number; height: number },
 ): (Rect | null)[] {
-  const [clear, crowded] = [new Labels(), new Labels()];
+  const [free, clear, crowded] = [new Labels(), new Labels(), new Labels()];
   const take = (rect: Rect) => {
-    clear.block(rect);
-    crowded.block(rect);
+    for (const labels of [free, clear, crowded]) labels.block(rect);
   };
   for (const rect of keep) clear.block(rect);
+  for (const rect of [...keep, ...spare]) free.block(rect);
   for (const { at, r } of marks) if (r > 0) take({ x: at.x - r, y: at.y - r, w: 2 * r, h: 2 * r });
   return marks.map((mark) => {
     if (mark.width === 0) return null;
     const beside = around(mark);
     const inside = beside.filter((rect) => isInside(rect, size));
-    const found = clear.place(inside) ?? (mark.isOptional ? null : crowded.place(inside));
+    const found =
+      free.place(inside) ?? clear.place(inside) ?? (mark.isOptional ? null : crowded.place(inside));
     if (found) take(found);
     return found ?? (mark.isOptional ? null : pushedIn(beside[0] as Rect, size));
   });

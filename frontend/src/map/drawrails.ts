@@ -43,8 +43,8 @@ export function drawRails(pen: Pen, scene: Scene, block: Block): void {
     ends.push(...cells);
   }
   for (const { row, tunnels } of overlays) drawOverlay(pen, block, row, overlay, tunnels, hasTrunk(block));
-  // The only row's line leads nowhere else.
-  if (!hasTrunk(block)) lastOfLane.delete(overlay);
+  // An only row's lines lead nowhere else, but for the first one: out.
+  if (!hasTrunk(block)) for (const lane of lastOfLane.keys()) if (lane > 0) lastOfLane.delete(lane);
   drawTrunk(pen, scene, block, lastOfLane);
   drawLaneNames(pen, scene, block, rows);
   drawOutside(pen, block, ends);
@@ -112,7 +112,8 @@ function dim(pen: Pen): void {
 function drawLane(pen: Pen, block: Block, row: number, lane: number, hanging: Hang[]): void {
   const { view, theme } = pen;
   const y = sy(view, rowTop(block, row) + laneY(lane));
-  const from = sx(view, block.x + laneX(lane));
+  const isJoined = lane === 0 || hasTrunk(block);
+  const from = sx(view, isJoined ? block.x + laneX(lane) : Math.min(...hanging.map((nic) => nic.x)));
   const to = sx(view, Math.max(...hanging.map((nic) => nic.x)));
   dim(pen);
   stroke(pen, theme["line-strong"], 2, [

@@ -271,6 +271,10 @@ export class MapView {
     this.canvas.width = Math.round(clientWidth * devicePixelRatio);
     this.canvas.height = Math.round(clientHeight * devicePixelRatio);
     this.camera.resized();
+    // A panel that opens for it doesn't cover what is selected.
+    const { selected } = this.picture;
+    const rect = selected && this.rectOf(selected);
+    if (rect) this.camera.reveal(rect);
     // At once: a canvas whose size is set is empty until it is drawn.
     cancelAnimationFrame(this.frame);
     this.draw(performance.now());

@@ -26,9 +26,11 @@ export interface OverlayData {
   marks: Mark[];
   /** What bears the names of what is lit: captions stay off it. */
   keep: Rect[];
+  /** What bears other names: captions stay off it where there is room elsewhere. */
+  spare: Rect[];
 }
 
-export const NO_OVERLAY: OverlayData = { lines: [], marks: [], keep: [] };
+export const NO_OVERLAY: OverlayData = { lines: [], marks: [], keep: [], spare: [] };
 
 const CHEVRON_EVERY = 90;
 
@@ -66,9 +68,9 @@ export function drawOverlay(
       isOptional: mark.kind === "label",
     };
   });
-  const keep = data.keep.map(({ x, y, w, h }) => ({ ...toScreen({ x, y }), w: w * scale, h: h * scale }));
+  const shown = ({ x, y, w, h }: Rect) => ({ ...toScreen({ x, y }), w: w * scale, h: h * scale });
   const size = { width: svg.clientWidth, height: svg.clientHeight };
-  const captions = placeCaptions(marks, keep, size);
+  const captions = placeCaptions(marks, data.keep.map(shown), data.spare.map(shown), size);
   // Captions are over all marks.
   for (const { mark, at, r } of marks) parts.push(drawMark(mark, at, r));
   marks.forEach(({ mark }, i) => {
