@@ -17,7 +17,7 @@ export PATH := $(BASE_PATH):/usr/sbin:/sbin
 # Each command and test starts processes of our own; compiling all modules again takes a third of their start.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: pictures proof-observed proof-kills proof-policies proof-pairs slow help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
+.PHONY: pictures scenes proof-observed proof-kills proof-policies proof-pairs slow help setup setup-test demo test lint unit frontend-test live web browser coverage bench oracle fuzz-oracle freeze record-netlink fuzz chaos clean proof-lab proof-faults proof-problems proof-healthy proof-churn proof-browser-faults
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ chaos: setup-test  ## faults under load on one server and on two, as root (ARGS=
 
 lock:  ## pin the packages anew that requirements*.in ask for
 	@$(PYTHON) scripts/setup.py lock
+
+scenes: setup-test  ## draw anew the six scenes that a browser test compares pixel by pixel (tests/data/scenes)
+	$(PY) -m tests.browser.scenes
 
 pictures: setup-test  ## pictures of the map for docs/images, as root (ARGS='FOLDER --only SET --scenes SCENE', tests/browser/pictures.py)
 	$(PY) -m tests.browser.pictures $(or $(ARGS),docs/images/map)
