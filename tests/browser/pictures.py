@@ -13,7 +13,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urljoin
 
 from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
@@ -72,12 +73,12 @@ def overlay(name: str, wait_ms: int = SETTLE_MS) -> Scene:
     return scene
 
 
-def traced(source: str, target: str, *, on_map: bool = False) -> Scene:
+def traced(source: str, target: str, *, dport: int = 8080, on_map: bool = False) -> Scene:
     """A trace on its stage, or on the map."""
 
     def scene(page: Page) -> None:
         go("#/", 200)(page)
-        trace(page, source, target)
+        trace(page, source, target, dport=dport)
         page.wait_for_timeout(SETTLE_MS)
         if on_map:
             page.keyboard.press("m")
@@ -85,6 +86,55 @@ def traced(source: str, target: str, *, on_map: bool = False) -> Scene:
             page.wait_for_timeout(SETTLE_MS)
 
     return scene
+
+
+def pressed(*keys: str) -> Scene:
+    """The map, and what keys open over it."""
+
+    def scene(page: Page) -> None:
+        go("#/")(page)
+        for key in keys:
+            page.keyboard.press(key)
+        page.wait_for_timeout(SETTLE_MS)
+
+    return scene
+
+
+def searched(text: str) -> Scene:
+    """What is found."""
+
+    def scene(page: Page) -> None:
+        pressed("/")(page)
+        page.keyboard.type(text)
+        page.locator("#search-results [role=option]").first.wait_for()
+
+    return scene
+
+
+def pod(name: str) -> Scene:
+    """A pod in the inspector."""
+
+    def scene(page: Page) -> None:
+        go("#/")(page)
+        page.locator(f'[data-pod="{name}"] a').click()
+        page.wait_for_timeout(SETTLE_MS)
+
+    return scene
+
+
+def at(path: str) -> Scene:
+    """A page outside the map."""
+
+    def scene(page: Page) -> None:
+        page.goto(urljoin(page.url, path))
+
+    return scene
+
+
+def login(page: Page) -> None:
+    """The first page, for nobody."""
+    page.context.clear_cookies()
+    at("/")(page)
 
 
 WEB = ("default/web-1", "default/web-2")
@@ -109,9 +159,52 @@ BROKEN: dict[str, Scene] = {
     "trace": traced(*WEB),
     "trace-map": traced(*WEB, on_map=True),
 }
+FULL: dict[str, Scene] = {
+    "map": whole,
+    "pods": near("node2", "pods"),
+    "links": near("node2", "links"),
+    "trace-map": traced(*WEB, on_map=True),
+}
+PANELS: dict[str, Scene] = {
+    "pod": pod("default/web-1"),
+    "routes": go("#/node/node1?tab=routes&find=10.244.2.7"),
+    "rules": go("#/node/node1?tab=nft"),
+    "search": searched("web"),
+    "palette": pressed("Control+k"),
+    "help": pressed("?"),
+    "compose": go("#/trace?from=default/web-1"),
+    "checks": go("#/problems?list=checks"),
+}
 KUBERNETES: dict[str, Scene] = {
-    "service": go("#/services/default/web"),
+    "map": whole,
+    "services": go("#/services"),
+    "service": go("#/services/default/api"),
+    "service-trace": traced("default/web-1", "svc/default/api", dport=80),
+    "workload": go("#/workloads/Deployment/default/web"),
+    "namespace": go("#/namespaces/default"),
     "policies": go("#/policies"),
+    "policy": go("#/policies/default/web-from-api"),
+    "refused": traced("default/web-2", "default/web-1"),
+    "refused-map": traced("default/web-2", "default/web-1", on_map=True),
+}
+ADMIN: dict[str, Scene] = {
+    "home": at("/admin/"),
+    "collectors": at("/admin/inventory/collector/"),
+    "enrol": at("/admin/inventory/collector/add/"),
+    "traces": at("/admin/tracing/tracerun/"),
+    "journal": at("/admin/ingest/journalentry/"),
+    "login": login,
+}
+# Only pods of `api` may open connections to those of `web`.
+POLICY = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "web-from-api", "namespace": "default"},
+    "spec": {
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "api"}}}]}],
+    },
 }
 LARGE: dict[str, Scene] = {
     "map": whole,
@@ -130,11 +223,13 @@ class Lab(NamedTuple):
     scenes: dict[str, Scene]
     faults: tuple[tuple[str, str], ...] = ()
     services: int = 0
+    pods: int = 5
+    objects: tuple[dict[str, Any], ...] = ()
 
 
 OUTSIDE = {"outside": traced("default/web-1", "198.51.100.9")}
 LABS: dict[str, Lab] = {
-    "textbook": Lab("textbook", LAB | OVERLAYS),
+    "textbook": Lab("textbook", LAB | PANELS | OVERLAYS),
     "broken": Lab("textbook", BROKEN, (("route-missing", "node1"),)),
     "vxlan": Lab("vxlan", LAB | OVERLAYS),
     "two-nics": Lab("two-nics", LAB),
@@ -149,7 +244,9 @@ LABS: dict[str, Lab] = {
         BROKEN,
         (("drop-rule", "node1"), ("duplicate-address", "node2"), ("cable-unplugged", "node3")),
     ),
-    "kubernetes": Lab("textbook", KUBERNETES, services=10),
+    "kubernetes": Lab("textbook", KUBERNETES, services=10, objects=(POLICY,)),
+    "full": Lab("vxlan", FULL, pods=30),
+    "admin": Lab("textbook", ADMIN),
 }
 MANY, PODS = 5_000, 30
 SETS = (*LABS, "large")
@@ -180,6 +277,9 @@ def shoot(
                 file = options.folder / f"{name}-{scene}-{size}-{theme}.png"
                 page.screenshot(path=file)
                 print(file, flush=True)
+                # Close what the scene opened over the page.
+                for _ in range(2):
+                    page.keyboard.press("Escape")
             context.close()
     return whole
 
@@ -209,7 +309,11 @@ def take(browser: Browser, name: str, options: argparse.Namespace) -> bool:
             with simulated(Path(folder), options.nodes) as stack:
                 return shoot(browser, stack, LARGE, options, name)
         lab = LABS[name]
-        with whole_netviz(Path(folder), kind=lab.kind, services=lab.services) as (cluster, stack):
+        with whole_netviz(Path(folder), pods=lab.pods, kind=lab.kind, services=lab.services) as (
+            cluster,
+            stack,
+        ):
+            cluster.apply(lab.objects)
             for fault, node in lab.faults:
                 apply_fault(cluster, fault, node=node, **({"other": "node2"} if "route" in fault else {}))
             wait_until(lambda: stack.topology()["checking"], 300, "the first checks")
