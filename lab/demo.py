@@ -74,16 +74,20 @@ def bring_loopback_up() -> None:
 
 
 @contextmanager
-def live_lab(options: argparse.Namespace) -> Iterator[tuple[dict[str, list[str]], Path]]:
-    """The emulated cluster: node name -> its collector's arguments, and the folder of the API's lists."""
+def live_lab(options: argparse.Namespace, desk: Path) -> Iterator[tuple[dict[str, list[str]], Path]]:
+    """The emulated cluster: node name -> its collector's arguments, and the folder of the API's lists.
+
+    `desk` is where the page's server has faults made and mended; those that are left go with the cluster.
+    """
     from lab import cluster as lab_cluster
+    from lab.faultdesk import FaultDesk
     from lab.traffic import Traffic
 
     lab_cluster.sweep()
     nodes, pods, kind = options.nodes, options.pods, options.kind
     spec = lab_cluster.ClusterSpec(CLUSTER_NAME, nodes=nodes, pods=pods, kind=kind, services=options.services)
     say(f"lab: {kind}, {nodes} nodes with {pods} pods each, {options.services} services and DNS")
-    with lab_cluster.Cluster.up(spec, progress=say) as cluster, Traffic(cluster):
+    with lab_cluster.Cluster.up(spec, progress=say) as cluster, Traffic(cluster), FaultDesk(cluster, desk):
         collectors = {node.name: node.collector_args() for node in cluster.nodes.values()}
         yield collectors, cluster.site.directory / "objects"
 
@@ -134,7 +138,9 @@ def serve(stack: Stack, *, is_recording: bool = False) -> NoReturn:
     )
     say("open that page and log in; click a pod, then shift-click another one to trace the path")
     if not is_recording:
-        say("to break something, in a second terminal: .venv/bin/python -m lab break --list")
+        say(
+            "to break something: Faults, on the page; or in a second terminal: .venv/bin/python -m lab break --list"
+        )
         say("to run a node's command: .venv/bin/python -m lab exec node1 -- COMMAND (also in a pod: web-1)")
     say("Ctrl-C ends the demo and removes everything")
     while True:
@@ -198,9 +204,10 @@ def main(argv: list[str]) -> int:
     try:
         if reason is None:
             os.environ["NETVIZ_ENTER"] = f".venv/bin/python -m lab exec --cluster {CLUSTER_NAME} {{name}} --"
+            desk = data_dir / "faults"
             with (
-                live_lab(options) as (collectors, objects),
-                Stack(collectors, data_dir, options.port, inherited, objects=objects) as stack,
+                live_lab(options, desk) as (collectors, objects),
+                Stack(collectors, data_dir, options.port, inherited, objects=objects, faults=desk) as stack,
             ):
                 serve(stack)
         else:

@@ -139,12 +139,13 @@ class Inverse(msgspec.Struct, frozen=True):
 
 
 class FaultState(msgspec.Struct):
-    """A fault in effect: its name, what it was applied to, and what is needed to undo it exactly."""
+    """A fault in effect: its name, what it was applied to, what is needed to undo it exactly, and since when (Unix s)."""
 
     id: str
     fault: str
     target: dict[str, str]
     undo: list[Inverse]
+    at: float = 0.0
 
 
 class ClusterState(msgspec.Struct):

@@ -128,7 +128,8 @@ class Stack:
 
     `collectors` maps a node's name to the arguments that show it to a collector; `command` is what
     the collectors do: "run" on a live node, or "replay" a recording. `objects` is a folder of the Kubernetes API's
-    lists that is kept up to date, for the cluster's watcher; without, there is none.
+    lists that is kept up to date, for the cluster's watcher; without, there is none. `faults` is where the page has faults
+    made and mended (`lab.faultdesk`); without, it can't.
     """
 
     def __init__(
@@ -139,9 +140,11 @@ class Stack:
         listen_fd: int | None = None,
         command: str = "run",
         objects: Path | None = None,
+        faults: Path | None = None,
     ) -> None:
         self.command = command
         self.objects = objects
+        self.faults = faults
         self.collector_args = dict(collectors)
         self.collector_url: str | None = None  # where collectors connect, when not to the server itself
         self.data_dir = data_dir
@@ -166,6 +169,7 @@ class Stack:
             "NETVIZ_VAR_DIR": str(self.data_dir),
             "NETVIZ_OBSERVE": "1",
             "PYTHONUNBUFFERED": "1",
+            **({} if self.faults is None else {"NETVIZ_LAB_SOCKET": str(self.faults)}),
         }
 
     def manage(self, *arguments: str) -> str:

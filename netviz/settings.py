@@ -15,6 +15,7 @@ NETVIZ_LOG_LEVEL      INFO without
 NETVIZ_SNAPSHOT_MAX_BYTES  what one collector's whole state may have, before compression (256 MiB)
 NETVIZ_REVOKED_STATE_S  how long the state of a node stays whose collector was revoked (600)
 NETVIZ_ENTER          what runs a check command in the namespace {name}, where that isn't nsenter on its node
+NETVIZ_LAB_SOCKET     where the demo's lab makes and mends faults: set by the demo alone
 NETVIZ_OBSERVE=1      let operators send probes and watch where the kernels take them
 NETVIZ_MASQUERADE     whether pods' packets are to leave the cluster with their node's address
                       (ipv4=yes,ipv6=no); without, what most nodes do is what all are held to
@@ -194,6 +195,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = (
 
 # Whether operators may send probes, on nodes whose collectors allow it.
 OBSERVE = _flag("NETVIZ_OBSERVE")
+
+# Where the lab of a demo listens for faults to make; "" in every other server, which then has no such address.
+LAB_SOCKET = os.environ.get("NETVIZ_LAB_SOCKET", "")
 
 # What runs a check command in a namespace, where that isn't nsenter on its node.
 ENTER = os.environ.get("NETVIZ_ENTER", "")

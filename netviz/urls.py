@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path
@@ -30,6 +31,8 @@ urlpatterns = [
     path("", include("netviz.problems.urls")),
     path("", include("netviz.kubernetes.urls")),
 ]
+if settings.LAB_SOCKET:
+    urlpatterns.append(path("", include("netviz.demo.urls")))
 
 handler400 = "netviz.errors.bad_request"
 handler403 = "netviz.errors.denied"

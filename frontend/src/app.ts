@@ -1,6 +1,7 @@
 // The page: holds what is shown (the address bar says it), and tells map and panels.
 
 import { Api, socketUrl } from "./api.js";
+import { ArrivalWatch } from "./arrivals.js";
 import type { Doing } from "./commands.js";
 import { Feed, type FeedStatus } from "./feed.js";
 import type { Command } from "./find/commands.js";
@@ -20,11 +21,11 @@ import { failsOnlyOnReturn } from "./trace/format.js";
 import { viewOf } from "./trace/keep.js";
 import { nodesOf } from "./trace/nodes.js";
 import type { TraceRequest, TraceRun } from "./trace/types.js";
-import { StaleBanner, TopBar } from "./ui/chrome.js";
+import { closeButton, StaleBanner, skipLink, TopBar } from "./ui/chrome.js";
 import { Compose } from "./ui/compose.js";
 import { type Context, type Panel, whyNotObserve } from "./ui/context.js";
 import { Desk } from "./ui/desk.js";
-import { h, icon } from "./ui/dom.js";
+import { h } from "./ui/dom.js";
 import { Inspector } from "./ui/inspector.js";
 import { netnsOfPods, placeOf } from "./ui/names.js";
 import { panelOf } from "./ui/panels.js";
@@ -41,6 +42,7 @@ export class App implements Context, Doing {
   readonly graph = new Graph();
   readonly api: Api;
   readonly role: string;
+  readonly hasLab: boolean;
   readonly whyNotObserve: string;
   readonly rates: Rates;
   private route: Route = { page: "home" };
@@ -60,7 +62,7 @@ export class App implements Context, Doing {
   private readonly desk: Desk;
   private readonly pane: MapPane;
   private readonly topbar: TopBar;
-  private readonly strip = new Strip();
+  private readonly strip: Strip;
   private readonly banner: StaleBanner;
   private readonly pods: PodList;
   private readonly panelBody = h("div", { class: "panel-body" });
@@ -75,11 +77,14 @@ export class App implements Context, Doing {
 
   constructor(private readonly root: HTMLElement) {
     this.role = root.dataset.role ?? "viewer";
+    this.hasLab = root.dataset.lab === "yes";
     this.whyNotObserve = whyNotObserve(this.mayTrace, root.dataset.observe);
     this.api = new Api(root.dataset.csrf ?? "");
     this.rates = new Rates((nodes) => this.api.get(ratesPath(nodes)));
-    this.rates.onChange(() => this.panel?.update());
-    this.pane = new MapPane(this.graph, this.rates, this.role, {
+    this.rates.onChange(() => this.scheduleUpdate());
+    const arrivals = new ArrivalWatch(this.graph, () => this.api.arrivals());
+    this.strip = new Strip(arrivals);
+    this.pane = new MapPane(this.graph, this.rates, this.role, arrivals, {
       onPick: (target, extend) => this.pick(target, extend),
       onScene: () => {
         this.light();
@@ -97,8 +102,9 @@ export class App implements Context, Doing {
       search: this.desk.searchBox.element,
       user: root.dataset.user ?? "",
       role: this.role,
+      hasLab: this.hasLab,
+      arrivals,
       csrf: root.dataset.csrf ?? "",
-      waiting: () => this.api.waiting(),
       onTheme: () => this.toggleTheme(),
       onPods: () => this.togglePods(),
     });
@@ -111,6 +117,7 @@ export class App implements Context, Doing {
       },
       () => this.rescope(),
       (service) => this.api.endpoints(service),
+      (target) => this.pane.says(target),
     );
     this.feed = new Feed(socketUrl("/ws/topology"), this.graph, (status) => this.feedChanged(status));
     this.banner = new StaleBanner(() => this.feed.reconnectNow());
@@ -158,6 +165,7 @@ export class App implements Context, Doing {
   private lookAt(part: Partial<MapLook>): void {
     this.look = { ...this.look, ...part };
     this.pane.look(this.look);
+    this.scheduleUpdate();
     this.shownHash = withLook(location.hash || "#/", this.look);
     history.pushState(null, "", this.shownHash);
   }
@@ -213,21 +221,11 @@ export class App implements Context, Doing {
   }
 
   private build(): void {
-    const close = h(
-      "button",
-      { type: "button", class: "quiet icon-button close", "aria-label": "Close" },
-      icon("close"),
-    );
-    close.addEventListener("click", () => this.go({ page: "home" }));
+    const close = closeButton(() => this.go({ page: "home" }));
     this.panelBox.append(close, this.panelBody);
     this.main.append(this.pods.element, this.pane.element, this.panelBox);
-    const skip = h("a", { href: "#map", class: "skip" }, "Skip to the map");
-    skip.addEventListener("click", (event) => {
-      event.preventDefault();
-      this.map.canvas.focus();
-    });
     this.root.replaceChildren(
-      skip,
+      skipLink(() => this.focusMap()),
       this.topbar.element,
       this.strip.element,
       this.banner.element,
@@ -293,6 +291,7 @@ export class App implements Context, Doing {
     this.route = parseRoute(location.hash);
     this.look = lookIn(location.hash);
     this.pane.look(this.look);
+    this.scheduleUpdate();
     const route = this.route;
     if (route.page === "trace" && before.page === "trace" && route.id === before.id) {
       if (this.run) this.showRun(this.run);

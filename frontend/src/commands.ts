@@ -8,6 +8,8 @@ import { VIEWER_REASON } from "./ui/context.js";
 export interface Doing {
   readonly role: string;
   readonly mayTrace: boolean;
+  /** The server is a demo's, whose lab can be broken. */
+  readonly hasLab: boolean;
   /** What the panel that is open can do besides. */
   panelCommands(): Command[];
   go(route: Route): void;
@@ -130,6 +132,14 @@ export function commandsOf(page: Doing, open: Opening): Command[] {
       run: () => page.togglePods(),
     },
   ];
+  if (page.hasLab)
+    commands.push({
+      id: "faults",
+      title: "Break something in the demo",
+      group: "Do",
+      words: "faults mend lab learn",
+      run: go({ page: "faults" }),
+    });
   if (page.role === "administrator")
     commands.push(
       {

@@ -1,10 +1,11 @@
-import "./style/tokens.css";
+import "../../netviz/static/netviz/tokens.css";
 import "./style/page.css";
 import "./style/shared.css";
 import "./style/panels.css";
 import "./style/observe.css";
 import "./style/problems.css";
 import "./style/kube.css";
+import "./style/faults.css";
 import "./style/map.css";
 import "./style/stage.css";
 import { App } from "./app.js";

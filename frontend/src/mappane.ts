@@ -1,5 +1,6 @@
 // The middle of the page: the map with what belongs to it, and over it the stage of a trace.
 
+import type { ArrivalWatch } from "./arrivals.js";
 import type { Graph } from "./graph/store.js";
 import type { Point, Scene } from "./layout/scene.js";
 import { framing, litRoutes, litTrace } from "./lit.js";
@@ -12,9 +13,11 @@ import { NO_OVERLAY } from "./map/overlay.js";
 import { Stage } from "./map/stage.js";
 import { makeOverlay } from "./overlays/all.js";
 import type { Overlay } from "./overlays/overlay.js";
+import { saysOf } from "./overlays/says.js";
 import { MOST_NODES, type Rates } from "./rates.js";
 import type { Route, TraceView } from "./route.js";
 import type { Trace } from "./trace/types.js";
+import { ArrivalsNote } from "./ui/arrivalsnote.js";
 import { emptyNote, HoverCard, mapButtons, mapHint } from "./ui/chrome.js";
 import { h } from "./ui/dom.js";
 import { findEnd, netnsTitle } from "./ui/names.js";
@@ -54,10 +57,12 @@ export class MapPane {
     private readonly graph: Graph,
     private readonly rates: Rates,
     private readonly role: string,
+    arrivals: ArrivalWatch,
     private readonly events: PaneEvents,
   ) {
-    this.hover = new HoverCard(graph);
+    this.hover = new HoverCard(graph, (target) => this.says(target));
     this.empty = emptyNote(role);
+    const away = new ArrivalsNote(role, arrivals);
     this.map = new MapView(graph, makeOverlay("problems", graph, rates), {
       onPick: (target, extend) => events.onPick(target, extend),
       onHover: (target, at) => this.showHover(target, at),
@@ -82,7 +87,7 @@ export class MapPane {
       out: () => camera.zoomBy(1 / 1.4),
       fit: () => camera.showAll(),
     });
-    this.map.element.append(buttons, this.hint.element, this.empty, this.hover.element);
+    this.map.element.append(buttons, this.hint.element, away.element, this.empty, this.hover.element);
     this.element = h(
       "div",
       { class: "mapframe" },
@@ -110,6 +115,11 @@ export class MapPane {
       this.sample();
     }
     this.showBar();
+  }
+
+  /** What the colours say of something, in words. */
+  says(target: Target): string {
+    return saysOf(this.graph, this.overlay, target);
   }
 
   /** Have the counters read of the nodes of which the colours speak. */

@@ -212,18 +212,24 @@ export function problemsPart(checking: CheckingObj | null): StripPart {
   };
 }
 
-export function collectorsPart(checking: CheckingObj | null, nodes: Iterable<NodeObj>): StripPart {
+/** How many collectors are connected of those that should be; and how many `waiting` may not be yet. */
+export function collectorsPart(
+  checking: CheckingObj | null,
+  nodes: Iterable<NodeObj>,
+  waiting: number,
+): StripPart {
   const known = [...nodes];
   const expected = Math.max(checking?.expected ?? 0, known.length);
   const lost = expected - known.filter((node) => node.connected).length;
-  if (expected === 0) return { tone: "plain", text: "No collector", beside: "" };
+  const beside = waiting > 0 ? `${waiting} ${waiting === 1 ? "waits" : "wait"} for approval` : "";
+  if (expected === 0) return { tone: "plain", text: "No collector", beside };
   if (lost > 0)
     return {
       tone: "warn",
       text: `${lost} of ${plural(expected, "collector", "collectors")} not connected`,
-      beside: "",
+      beside,
     };
-  return { tone: "plain", text: `${plural(expected, "collector", "collectors")} connected`, beside: "" };
+  return { tone: "plain", text: `${plural(expected, "collector", "collectors")} connected`, beside };
 }
 
 /** How old what is shown is: the oldest change that a collector hasn't sent yet, or the longest silence. */

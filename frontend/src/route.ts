@@ -36,6 +36,7 @@ export type Route =
   | { page: "select"; target: Target; tables?: TablesView }
   | { page: "problems"; id: string | null; list: ProblemList }
   | { page: "kube"; kind: Kind; id: string | null }
+  | { page: "faults" }
   | { page: "compose"; from: string; to: string }
   | { page: "trace"; id: string; view: TraceView };
 
@@ -58,6 +59,7 @@ export function parseRoute(hash: string): Route {
     const list = LISTS.find((name) => name === params.get("list")) ?? "now";
     return { page: "problems", id: rest || null, list };
   }
+  if (head === "faults") return { page: "faults" };
   const kind = KINDS.find((name) => name === head);
   if (kind) return { page: "kube", kind, id: rest || null };
   if (head === "trace" && rest) return { page: "trace", id: rest, view: parseView(params) };
@@ -97,6 +99,8 @@ export function formatRoute(route: Route): string {
   switch (route.page) {
     case "home":
       return "#/";
+    case "faults":
+      return "#/faults";
     case "problems": {
       const id = route.id ? `/${encodeURIComponent(route.id)}` : "";
       return `#/problems${id}${route.list === "now" ? "" : `?list=${route.list}`}`;

@@ -2,10 +2,12 @@ import { describe, expect, test } from "vitest";
 import { makeCluster, podKey, rootKey } from "../dev/cluster.js";
 import { Graph } from "../src/graph/store.js";
 import { FIRST_LOOK, lookIn, withLook } from "../src/look.js";
+import type { Target } from "../src/map/hit.js";
 import { findClashes } from "../src/overlays/addresses.js";
 import { makeOverlay } from "../src/overlays/all.js";
 import { OVERLAYS, type OverlayId } from "../src/overlays/overlay.js";
 import { contains, parsePrefix } from "../src/overlays/prefix.js";
+import { saysOf } from "../src/overlays/says.js";
 import { bitsText, KEPT_MS, Rates } from "../src/rates.js";
 import { formatRoute, parseRoute } from "../src/route.js";
 import { sparkOf } from "../src/ui/sparkline.js";
@@ -242,4 +244,20 @@ test("a sparkline has a gap where nothing was known, and ends where it was asked
   expect(spark.since).toBe(10_000);
   expect(spark.pieces.at(-1)?.[0]).toEqual({ x: 240, y: 2 });
   expect(spark.pieces[1]?.[0]?.y).toBe(30);
+});
+
+test("what the colours say of a thing is there in words, too, and nothing is said of what isn't there", () => {
+  const graph = graphOf({ nodes: 2, pods: 2, vxlan: true });
+  const says = (id: OverlayId, target: Target) => saysOf(graph, on(graph, id), target);
+  expect(says("staleness", { type: "node", name: "node-1" })).toMatch(/^current/);
+  expect(says("mtu", { type: "pod", key: podKey(1, 1) })).toMatch(/^MTU \d+/);
+  expect(says("tunnels", { type: "node", name: "node-1" })).toMatch(/^VXLAN/);
+  expect(says("traffic", { type: "node", name: "node-1" })).toBe("not known");
+  expect(says("mtu", { type: "link", key: `${rootKey(1)}/2` })).toMatch(/^MTU \d+/);
+  for (const target of [
+    { type: "node", name: "nobody" },
+    { type: "pod", key: "nothing" },
+    { type: "link", key: "none" },
+  ] as const)
+    expect(says("mtu", target)).toBe("");
 });

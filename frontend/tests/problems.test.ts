@@ -159,14 +159,15 @@ test("problems are counted, and how many of them break traffic", () => {
 
 test("collectors that should be there and aren't are lost, also those that never came", () => {
   const { nodes } = makeCluster({ nodes: 3, pods: 1 });
-  expect(collectorsPart(CHECKING, nodes).text).toBe("3 collectors connected");
-  expect(collectorsPart({ ...CHECKING, expected: 5 }, nodes)).toMatchObject({
+  expect(collectorsPart(CHECKING, nodes, 0).text).toBe("3 collectors connected");
+  expect(collectorsPart({ ...CHECKING, expected: 5 }, nodes, 1)).toMatchObject({
     tone: "warn",
     text: "2 of 5 collectors not connected",
+    beside: "1 waits for approval",
   });
   const [first, ...others] = nodes;
   if (!first) throw new Error("no node");
-  expect(collectorsPart(CHECKING, [{ ...first, connected: false }, ...others]).text).toBe(
+  expect(collectorsPart(CHECKING, [{ ...first, connected: false }, ...others], 0).text).toBe(
     "1 of 3 collectors not connected",
   );
 });

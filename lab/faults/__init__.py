@@ -7,15 +7,29 @@ told of a fault's target is chosen.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from lab.changes import Changes
 from lab.cluster import Cluster, LabError
 from lab.faults import addresses, links, neighbours, overlay, policies, routes, rules, services, sockets
+from lab.faults.lessons import LESSONS
 from lab.faults.model import FAULTS, Fault, Pair, Target, affected, choose_target, device, effects
 from lab.spec import FaultState, NodeState, Pod
 
-__all__ = ["FAULTS", "Fault", "Pair", "affected_by", "apply_fault", "describe", "listed", "mend", "possible"]
+__all__ = [
+    "FAULTS",
+    "Fault",
+    "Pair",
+    "affected_by",
+    "apply_fault",
+    "describe",
+    "listed",
+    "mend",
+    "offered",
+    "possible",
+]
 _MODULES = (links, addresses, routes, neighbours, overlay, rules, services, policies, sockets)
 
 
@@ -35,7 +49,7 @@ def apply_fault(
         if refused := _why_not(fault, cluster, target):
             raise LabError(refused)
         named = _named(fault, target)
-        identity = ":".join([name, *(named[part] for part in fault.uses if part in named)])
+        identity = _identity(fault, named)
         if any(there.id == identity for there in state.faults):
             raise LabError(f"{identity} is already in effect")
         changes = Changes(cluster)
@@ -44,7 +58,7 @@ def apply_fault(
         except BaseException:
             Changes(cluster).revert(changes.undo)
             raise
-        applied = FaultState(identity, name, named, changes.undo)
+        applied = FaultState(identity, name, named, changes.undo, time.time())
         state.faults.append(applied)
         return applied
 
@@ -86,6 +100,10 @@ def _named(fault: Fault, target: Target) -> dict[str, str]:
     return named
 
 
+def _identity(fault: Fault, named: Mapping[str, str]) -> str:
+    return ":".join([fault.name, *(named[part] for part in fault.uses if part in named)])
+
+
 def affected_by(cluster: Cluster, name: str, **chosen: str | None) -> dict[Pair, bool]:
     """Map the pairs that a fault affects, applied to what is chosen, to whether that is certain."""
     return affected(_find(name), cluster.state, choose_target(cluster, **chosen))
@@ -96,12 +114,54 @@ def describe(applied: FaultState) -> str:
     return _worded(FAULTS[applied.fault].summary, applied.target)
 
 
-def _worded(text: str, named: dict[str, str]) -> str:
+def _worded(text: str, named: Mapping[str, str]) -> str:
     # The longest word first: OTHER-POD holds OTHER.
     for part in ("other_pod", "other", "third", "pod", "node"):
         word = part.upper().replace("_", "-")
         text = re.sub(rf"\b{word}\b", named.get(part, word), text)
     return text
+
+
+def offered(cluster: Cluster) -> dict[str, Any]:
+    """Describe as plain data what could be broken in a cluster now, in words, and what is.
+
+    Of each fault: what it does to whom, how it comes about, what to watch, the node with its cause, the id under which
+    it is in effect ("" where it isn't), and why it can't be made ("" where it can). Of each that is in effect: its id, the
+    same words, and since when.
+    """
+    target = choose_target(cluster)
+    active = {fault.id: fault for fault in cluster.state.faults}
+    return {
+        "network": " ".join(filter(None, (cluster.state.spec.kind, cluster.state.spec.variant))),
+        "faults": [_taught(fault, cluster, target, active) for fault in FAULTS.values()],
+        "active": [
+            {"id": fault.id, "at": fault.at, **_words(FAULTS[fault.fault], fault.target)}
+            for fault in active.values()
+        ],
+    }
+
+
+def _taught(
+    fault: Fault, cluster: Cluster, target: Target, active: Mapping[str, FaultState]
+) -> dict[str, Any]:
+    named = _named(fault, target)
+    why_not = _why_not(fault, cluster, target)
+    if not why_not and any(part not in named for part in fault.uses):
+        why_not = f"{fault.name} needs more nodes or pods than there are"
+    identity = _identity(fault, named)
+    return {**_words(fault, named), "active": identity if identity in active else "", "why_not": why_not}
+
+
+def _words(fault: Fault, named: Mapping[str, str]) -> dict[str, Any]:
+    part, lesson = fault.blame[0], LESSONS[fault.name]
+    return {
+        "name": fault.name,
+        "area": fault.area,
+        "does": _worded(fault.summary, named),
+        "cause": _worded(lesson.cause, named),
+        "watch": _worded(lesson.watch, named),
+        "node": named.get("node" if part == "pod" else part, ""),
+    }
 
 
 def listed(cluster: Cluster | None) -> list[dict[str, Any]]:
@@ -116,6 +176,7 @@ def _listed(fault: Fault, cluster: Cluster | None) -> dict[str, Any]:
         "area": fault.area,
         "kinds": list(fault.kinds),
         "sees": fault.summary,
+        "cause": LESSONS[fault.name].cause,
         "uses": list(fault.uses),
         "needs_services": fault.needs_services,
         "blame": {"node": part.upper(), "device": dev},

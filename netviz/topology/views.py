@@ -34,7 +34,8 @@ def page(request: HttpRequest) -> HttpResponse:
     """Show the map: a shell that the bundle fills."""
     role = role_of(request.user)
     missing = [name for name in BUNDLE if finders.find(name) is None]
-    context = {"role": role, "observe": settings.OBSERVE, "missing": missing}
+    switches = {"observe": settings.OBSERVE, "lab": bool(settings.LAB_SOCKET)}
+    context = {"role": role, **switches, "missing": missing}
     get_finder().warm()
     return render(request, "topology/map.html", context, status=200 if role else 403)
 

@@ -21,21 +21,13 @@ def current(page: Page) -> None:
     expect(page.get_by_test_id("strip-checks")).to_contain_text("pass")
 
 
-@pytest.mark.parametrize(
-    ("fault", "kind", "words"),
-    [
-        ("duplicate-address", "duplicate-address", ("web-1", "api-1", "10.244.1.2")),
-        ("bridge-port-down", "pod-link-down", ("node1", "web-1", "is down")),
-    ],
-)
-def test_a_fault_is_found_named_and_gone_when_mended(
-    page: Page, netviz: Netviz, fault: str, kind: str, words: tuple[str, ...]
-) -> None:
+def test_a_fault_is_found_named_and_gone_when_mended(page: Page, netviz: Netviz) -> None:
     cluster, _ = netviz
+    kind, words = "duplicate-address", ("web-1", "api-1", "10.244.1.2")
     current(page)
     page.get_by_test_id("problems-view").click()
     expect(page.get_by_test_id("no-problem")).to_be_visible()
-    applied = apply_fault(cluster, fault)
+    applied = apply_fault(cluster, "duplicate-address")
     try:
         row = page.locator(f'[data-testid=problem][data-kind="{kind}"][data-state=open]').first
         expect(row).to_be_visible()
@@ -51,6 +43,33 @@ def test_a_fault_is_found_named_and_gone_when_mended(
     finally:
         mend(cluster, applied.id)
     expect(page.locator(f'[data-testid=problem][data-kind="{kind}"][data-state=open]')).to_have_count(0)
+    current(page)
+
+
+def test_a_fault_is_made_and_mended_on_the_page_of_a_demo(page: Page, netviz: Netviz) -> None:
+    cluster, _ = netviz
+    current(page)
+    page.get_by_test_id("faults-view").click()
+    faults = page.get_by_test_id("faults")
+    expect(faults.get_by_test_id("faults-active")).to_have_text("No fault in effect")
+    faults.get_by_test_id("fault-filter").fill("port-down")
+    row = faults.get_by_test_id("fault")
+    expect(row).to_contain_text("The host end of web-1's veth pair is down")
+    expect(row).to_contain_text("In real life: ")
+    page.get_by_role("button", name="Break: bridge-port-down").click()
+    try:
+        expect(row).to_contain_text("Watch: The link between web-1 and its bridge on node1")
+        found = row.get_by_test_id("fault-found")
+        expect(found).to_contain_text("Found as: ")
+        for word in ("node1", "web-1", "is down", "after "):
+            expect(found).to_contain_text(word)
+        cluster.refresh()
+        (made,) = [fault.id for fault in cluster.state.faults]
+        assert made == "bridge-port-down:web-1"
+        page.get_by_role("button", name="Mend: bridge-port-down").click()
+        expect(faults.get_by_test_id("faults-active")).to_have_text("No fault in effect")
+    finally:
+        mend(cluster)
     current(page)
 
 

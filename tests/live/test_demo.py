@@ -92,6 +92,11 @@ def test_a_live_demo_is_ready_traces_and_leaves_nothing(tmp_path: Path) -> None:
         assert trace(access, "default/web-1", "default/web-2") == "DELIVERED"
         assert trace(access, "default/web-1", "10.96.1.0", 80) == "DELIVERED"
         lose_a_collector(process, access, tmp_path)
+        # What is broken on the page is what the command line mends; what is left broken goes with the cluster.
+        made = get(access, "/api/lab/faults", {"break": "forwarding-off"})["active"]
+        assert "mended forwarding-off:node1" in run_lab(tmp_path, "mend")
+        assert [one["id"] for one in made] == ["forwarding-off:node1"]  # type: ignore[attr-defined]
+        get(access, "/api/lab/faults", {"break": "listener-gone"})
     assert process.returncode == 0
     assert left_behind(tmp_path) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -10,6 +11,8 @@ import msgspec
 import pytest
 
 from lab.changes import Changes
+from lab.faults import FAULTS
+from lab.faults.lessons import LESSONS
 from lab.faults.routes import BY_ONE_ROUTE
 from lab.kinds import KINDS
 from lab.spec import ClusterSpec, ClusterState, FaultState, Inverse, NodeState
@@ -54,3 +57,10 @@ def test_a_state_that_could_not_be_read_again_is_not_written(tmp_path: Path) -> 
     with pytest.raises(msgspec.ValidationError), store.changing() as state:
         state.faults.append(FaultState("1", "wrong-mtu", {}, [broken]))
     assert not Store.load(tmp_path).state.faults
+
+
+def test_every_fault_teaches_and_names_nobody_that_it_does_not_use() -> None:
+    assert set(LESSONS) == set(FAULTS)
+    for name, lesson in LESSONS.items():
+        named = set(re.findall(r"\b(?:OTHER-POD|NODE|OTHER|THIRD|POD)\b", lesson.cause + lesson.watch))
+        assert named <= {"NODE", *(part.upper().replace("_", "-") for part in FAULTS[name].uses)}, name

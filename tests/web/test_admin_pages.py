@@ -27,7 +27,15 @@ from netviz.ingest.store import Position
 from netviz.inventory.access import ADMINISTRATOR, OPERATOR, VIEWER, may, role_of
 from netviz.inventory.models import ApiToken, Cluster, Collector, Node
 from netviz.inventory.readable import ago, delay, share, size
-from netviz.inventory.service import TokenRefused, enrol, find_collector, make_api_token, use_api_token
+from netviz.inventory.service import (
+    TokenRefused,
+    enrol,
+    enrol_watcher,
+    find_collector,
+    make_api_token,
+    revoke_collector,
+    use_api_token,
+)
 from netviz.inventory.tokens import bearer_token, token_hash
 
 pytestmark = pytest.mark.django_db
@@ -164,7 +172,15 @@ def test_a_collector_is_approved_and_revoked_on_its_own_page(admin: Client) -> N
     assert status == Collector.Status.ENROLLED
     assert "It waits for approval" in text
     assert 'class="waits">1<' in text
-    assert admin.get("/api/collectors/waiting").json() == {"waiting": 1}
+    enrol("n2", approve=True)
+    assert admin.get("/api/collectors/waiting").json() == {
+        "waiting": 1,
+        "absent": 1,
+        "collectors": [
+            {"node": "n1", "cluster": None, "status": "enrolled"},
+            {"node": "n2", "cluster": None, "status": "approved"},
+        ],
+    }
     assert admin.get(f"{page}approve/").status_code == 403
     admin.post(f"{page}approve/")
     status, text = state()
@@ -307,6 +323,21 @@ def test_the_revoke_command_takes_all_of_a_node_s_collectors(capsys: pytest.Capt
     assert capsys.readouterr().out == "2 revoked\n"
     with pytest.raises(CommandError, match="no node"):
         call_command("revoke", "n2")
+
+
+def test_the_approve_command_approves_those_that_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    waiting, revoked = enrol("n1")[0], enrol("n1", approve=True)[0]
+    revoke_collector(revoked)
+    call_command("approve", "n1")
+    assert capsys.readouterr().out == "1 approved\n"
+    for collector, status in ((waiting, Collector.Status.APPROVED), (revoked, Collector.Status.REVOKED)):
+        collector.refresh_from_db()
+        assert collector.status == status
+    with pytest.raises(CommandError, match="no such collector waits"):
+        call_command("approve", "n1")
+    enrol_watcher("lab")
+    call_command("approve", "--watcher", "--cluster", "lab")
+    assert capsys.readouterr().out == "1 approved\n"
 
 
 def test_the_enrol_command_prints_the_token(capsys: pytest.CaptureFixture[str]) -> None:

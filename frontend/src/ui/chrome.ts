@@ -1,5 +1,6 @@
 // The page around the map: the top bar, the stale banner, the map's buttons and hover card.
 
+import type { ArrivalWatch } from "../arrivals.js";
 import type { FeedStatus } from "../feed.js";
 import type { Graph } from "../graph/store.js";
 import { namespaceLabel } from "../layout/box.js";
@@ -15,9 +16,9 @@ export interface TopBarParts {
   search: HTMLElement;
   user: string;
   role: string;
+  hasLab: boolean;
+  arrivals: ArrivalWatch;
   csrf: string;
-  /** How many collectors wait for approval; asked again and again while an administrator looks. */
-  waiting(): Promise<number>;
   onTheme(): void;
   onPods(): void;
 }
@@ -35,6 +36,13 @@ export class TopBar {
     icon("list"),
   );
   private readonly badge = h("span", { class: "badge-count", "data-testid": "problem-count", hidden: true });
+  private readonly waiting = h("span", {
+    class: "badge-count",
+    "data-tone": "warn",
+    "data-testid": "waiting",
+    hidden: true,
+  });
+  private readonly admin: HTMLAnchorElement | null;
   private readonly views: Record<string, HTMLElement>;
 
   constructor(parts: TopBarParts) {
@@ -55,14 +63,17 @@ export class TopBar {
       problems: h("a", { href: "#/problems", "data-testid": "problems-view" }, "Problems", this.badge),
       kube: h("a", { href: "#/services", "data-testid": "kube-view" }, "Services"),
     };
-    const admin = parts.role === "administrator" ? adminLink(() => parts.waiting()) : null;
+    const faults = parts.hasLab ? h("a", { href: "#/faults", "data-testid": "faults-view" }, "Faults") : null;
+    const admin = parts.role === "administrator" ? h("a", { href: "/admin/" }, "Admin", this.waiting) : null;
+    this.admin = admin;
+    parts.arrivals.onChange(({ waiting }) => this.showWaiting(waiting));
     this.element = h(
       "header",
       { class: "topbar" },
       this.podsButton,
       h("h1", { class: "sr" }, "The pod network"),
       h("a", { href: "#/", class: "brand", "aria-label": "netviz, whole map" }, "netviz"),
-      h("nav", { class: "views", "aria-label": "Views" }, ...Object.values(this.views)),
+      h("nav", { class: "views", "aria-label": "Views" }, ...Object.values(this.views), faults),
       h("span", { class: "spring" }),
       parts.search,
       h("a", { href: "#/trace", class: "button", "data-testid": "new-trace" }, icon("path"), "Trace"),
@@ -87,6 +98,16 @@ export class TopBar {
     setText(this.badge, String(open));
   }
 
+  /** How many collectors wait for approval: beside the way to where an administrator gives it. */
+  private showWaiting(count: number): void {
+    if (!this.admin) return;
+    this.waiting.hidden = count === 0;
+    setText(this.waiting, String(count));
+    this.admin.title =
+      count === 0 ? "" : `${count} ${count === 1 ? "collector waits" : "collectors wait"} for approval`;
+    this.admin.href = count === 0 ? "/admin/" : "/admin/inventory/collector/?status__exact=enrolled";
+  }
+
   /** Say which view is shown. */
   show(view: "map" | "problems" | "kube"): void {
     for (const [name, link] of Object.entries(this.views)) {
@@ -96,29 +117,20 @@ export class TopBar {
   }
 }
 
-const WAITING_EVERY_MS = 30_000;
+export function closeButton(onClose: () => void): HTMLElement {
+  const attributes = { type: "button", class: "quiet icon-button close", "aria-label": "Close" };
+  const close = h("button", attributes, icon("close"));
+  close.addEventListener("click", onClose);
+  return close;
+}
 
-/** The way to the admin pages, with how many collectors wait there; no number where that isn't known now. */
-function adminLink(waiting: () => Promise<number>): HTMLElement {
-  const badge = h("span", {
-    class: "badge-count",
-    "data-tone": "warn",
-    "data-testid": "waiting",
-    hidden: true,
+export function skipLink(onSkip: () => void): HTMLElement {
+  const skip = h("a", { href: "#map", class: "skip" }, "Skip to the map");
+  skip.addEventListener("click", (event) => {
+    event.preventDefault();
+    onSkip();
   });
-  const link = h("a", { href: "/admin/", class: "admin" }, "Admin", badge);
-  const ask = async () => {
-    if (document.hidden) return;
-    const count = await waiting().catch(() => 0);
-    badge.hidden = count === 0;
-    setText(badge, String(count));
-    link.title =
-      count === 0 ? "" : `${count} ${count === 1 ? "collector waits" : "collectors wait"} for approval`;
-    link.href = count === 0 ? "/admin/" : "/admin/inventory/collector/?status__exact=enrolled";
-  };
-  void ask();
-  window.setInterval(() => void ask(), WAITING_EVERY_MS);
-  return link;
+  return skip;
 }
 
 function logoutForm(csrf: string): HTMLElement {
@@ -201,10 +213,15 @@ function insecure(): string {
   return location.protocol === "http:" && !isLocal ? " --insecure-http" : "";
 }
 
+/** What runs a node's collector there. */
+export function runCommand(node: string, token: string): string {
+  return `.venv/bin/python -m agents run --server ${location.origin} --node ${node} --token-file ${token}${insecure()}`;
+}
+
 /** In place of an empty map: how a node gets onto it. */
 export function emptyNote(role: string): HTMLElement {
   const isAdmin = role === "administrator";
-  const command = `.venv/bin/python -m agents run --server ${location.origin} --node "$(hostname)" --token-file netviz.token${insecure()}`;
+  const command = runCommand('"$(hostname)"', "netviz.token");
   const first = isAdmin
     ? [
         h("a", { href: "/admin/inventory/collector/add/" }, "Enrol a collector"),
@@ -266,10 +283,13 @@ export function mapButtons(actions: { in(): void; out(): void; fit(): void }): H
 export class HoverCard {
   readonly element = h("div", { class: "hovercard", role: "tooltip", hidden: true });
 
-  constructor(private readonly graph: Graph) {}
+  constructor(
+    private readonly graph: Graph,
+    private readonly says: (target: Target) => string,
+  ) {}
 
   show(target: Target | null, at: Point, room: { width: number; height: number }): void {
-    const lines = target ? this.lines(target) : [];
+    const lines = target ? [...this.lines(target), this.says(target)].filter(Boolean) : [];
     this.element.hidden = lines.length === 0;
     if (lines.length === 0) return;
     const [title, ...rest] = lines as [string, ...string[]];

@@ -42,6 +42,9 @@ export interface Panel {
 export const VIEWER_REASON =
   "Your role is viewer: you can read traces but not start them. An administrator can make you an operator.";
 
+export const FAULTS_REASON =
+  "Your role is viewer: faults are made and mended by operators. An administrator can make you one.";
+
 /** Why who looks may send no probe; "" where they may. `observe` is the server's switch, as the page's shell has it. */
 export function whyNotObserve(mayTrace: boolean, observe: string | undefined): string {
   if (!mayTrace) return VIEWER_REASON;

@@ -3,6 +3,7 @@
 import type { Route, TraceView } from "../route.js";
 import { Compose } from "./compose.js";
 import type { Context, Panel } from "./context.js";
+import { FaultsPanel } from "./faultspanel.js";
 import { Inspector } from "./inspector.js";
 import { TracePanel } from "./tracepanel.js";
 
@@ -11,6 +12,8 @@ export function panelOf(context: Context, route: Route, onShown: () => void): Pa
   switch (route.page) {
     case "select":
       return new Inspector(context, route.target, route.tables);
+    case "faults":
+      return new FaultsPanel(context);
     case "compose":
       return new Compose(context, route.from, route.to);
     case "trace": {

@@ -43,6 +43,8 @@ export class PodList {
     private readonly onPick: (target: Target, extend: boolean) => void,
     private readonly onOpen: () => void,
     endpointsOf: (service: string) => Promise<Set<string>>,
+    /** What the map's colours say of something. */
+    private readonly says: (target: Target) => string,
   ) {
     this.filter = new PodFilter(() => this.update(), endpointsOf);
     this.scroller.append(this.space);
@@ -201,6 +203,7 @@ export class PodList {
       h("span", { class: "node-name" }, link),
       h("span", { class: "problem-mark" }),
       h("span", { class: "count" }),
+      h("span", { class: "sr says" }),
     );
   }
 
@@ -212,6 +215,7 @@ export class PodList {
       h("span", { class: "name" }),
       h("span", { class: "addr" }),
       h("span", { class: "flag" }),
+      h("span", { class: "sr says" }),
     );
     link.addEventListener("click", (event) => this.pick(event, target));
     return h("div", { ...common, class: "row pod", "data-key": row.key }, link);
@@ -236,6 +240,9 @@ export class PodList {
   }
 
   private updateRow(row: Row, element: HTMLElement): void {
+    const says = element.querySelector(".says");
+    if (says && row.kind === "node") setText(says, this.says({ type: "node", name: row.name }));
+    if (says && row.kind === "pod") setText(says, this.says({ type: "pod", key: row.key }));
     if (row.kind === "node") this.updateNode(row.name, element);
     else if (row.kind === "pod") updatePod(element, this.graph.netns.get(row.key));
     else if (row.kind === "hosted") updateHosted(element, this.graph.pods.get(row.key));

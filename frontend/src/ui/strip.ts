@@ -1,5 +1,6 @@
 // The strip below the top bar, in every view: how far the picture can be trusted, and what is wrong.
 
+import type { ArrivalWatch } from "../arrivals.js";
 import type { FeedStatus } from "../feed.js";
 import type { Graph } from "../graph/store.js";
 import {
@@ -77,7 +78,7 @@ export class Strip {
     "data-state": "connecting",
   });
 
-  constructor() {
+  constructor(private readonly arrivals: ArrivalWatch) {
     this.counts.append(
       this.nodeCount,
       " ",
@@ -123,7 +124,7 @@ export class Strip {
     const show = (to: Part, part: StripPart) => put(to, asHeard(part, staleSince, now));
     show(this.checks, checksPart(checking, now));
     show(this.problems, problemsPart(checking));
-    show(this.collectors, collectorsPart(checking, graph.nodes.values()));
+    show(this.collectors, collectorsPart(checking, graph.nodes.values(), this.arrivals.now.waiting));
     put(this.data, staleSince ? noData(staleSince, now) : dataPart(graph.nodes.values()));
     const api = kubernetesPart(graph.clusters.values());
     this.kube.element.hidden = api === null;

@@ -27,6 +27,8 @@ function whatOf(route: Route, graph: Graph, run: TraceRun | null): string {
     }
     case "kube":
       return route.id ?? route.kind.charAt(0).toUpperCase() + route.kind.slice(1);
+    case "faults":
+      return "Faults";
     case "compose":
       return "Trace";
     case "trace":

@@ -1,0 +1,78 @@
+// The demo's faults, as its lab says them, and what the checks found after each. Pure.
+
+import type { CheckingObj, ProblemObj } from "./graph/model.js";
+
+/** A fault in words; `node` is where its cause is. */
+export interface FaultWords {
+  name: string;
+  area: string;
+  does: string;
+  cause: string;
+  watch: string;
+  node: string;
+}
+
+/** One that can be made, or why not; `active` is the id under which it is in effect, "" where it isn't. */
+export interface Fault extends FaultWords {
+  active: string;
+  why_not: string;
+}
+
+/** One that is in effect; `at` in Unix seconds, by the server's machine. */
+export interface ActiveFault extends FaultWords {
+  id: string;
+  at: number;
+}
+
+export interface FaultList {
+  network: string;
+  faults: Fault[];
+  active: ActiveFault[];
+}
+
+export interface FoundAfter {
+  problem: ProblemObj;
+  after_s: number;
+}
+
+/**
+ * What the checks found since each fault was made, the first first. What could be of several is put to one at whose node it
+ * is, and of these to the latest: the problem itself doesn't say who made it.
+ */
+export function foundAfter(active: ActiveFault[], problems: Iterable<ProblemObj>): Map<string, FoundAfter[]> {
+  const found = new Map<string, FoundAfter[]>(active.map((fault) => [fault.id, []]));
+  for (const problem of problems) {
+    const at = Date.parse(problem.found) / 1000;
+    const before = active.filter((fault) => fault.at <= at);
+    const here = before.filter((fault) => fault.node === problem.where.node);
+    const [latest] = (here.length > 0 ? here : before).sort((a, b) => b.at - a.at);
+    if (latest) found.get(latest.id)?.push({ problem, after_s: at - latest.at });
+  }
+  for (const list of found.values()) list.sort((a, b) => a.after_s - b.after_s);
+  return found;
+}
+
+/** While nothing is found: how long it has been, or why nothing can be. */
+export function notFoundText(fault: ActiveFault, checking: CheckingObj | null, now_s: number): string {
+  if (!checking || checking.state === "stopped" || checking.state === "failing")
+    return "Nothing can be found now: the checks aren’t running.";
+  return `The checks have found nothing yet (${Math.max(0, Math.floor(now_s - fault.at))} s).`;
+}
+
+/** How long it took, in as few figures as say something. */
+export function afterText(after_s: number): string {
+  return after_s < 10 ? `${after_s.toFixed(1)} s` : `${Math.round(after_s)} s`;
+}
+
+/** The faults that this network can have, by what they are about; and those that it can't. */
+export function byArea(faults: Fault[], typed: string): { areas: [string, Fault[]][]; others: Fault[] } {
+  const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
+  const fitting = faults.filter(({ name, area, does, cause }) => {
+    const text = `${name} ${area} ${does} ${cause}`.toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+  const areas = new Map<string, Fault[]>();
+  for (const fault of fitting.filter((one) => one.active || !one.why_not))
+    areas.set(fault.area, [...(areas.get(fault.area) ?? []), fault]);
+  return { areas: [...areas], others: fitting.filter((one) => !one.active && one.why_not) };
+}

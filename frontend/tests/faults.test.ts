@@ -1,0 +1,74 @@
+import { describe, expect, it } from "vitest";
+import { type ActiveFault, afterText, byArea, type Fault, foundAfter, notFoundText } from "../src/faults.js";
+import type { CheckingObj, ProblemObj } from "../src/graph/model.js";
+
+const words = { area: "routes", does: "NODE lost it", cause: "an agent died", watch: "routes" };
+const active = (name: string, node: string, at: number): ActiveFault => ({
+  ...words,
+  name,
+  node,
+  at,
+  id: `${name}:${node}`,
+});
+const problem = (id: string, node: string, found_s: number): ProblemObj =>
+  ({ id, found: new Date(found_s * 1000).toISOString(), where: { node } }) as ProblemObj;
+
+describe("what the checks found after a fault", () => {
+  it("is put to the fault at its node, and says how long it took", () => {
+    const faults = [active("route-missing", "node1", 100), active("drop-rule", "node2", 101)];
+    const found = foundAfter(faults, [problem("7", "node1", 103.4), problem("8", "node2", 101.5)]);
+    expect(found.get("route-missing:node1")?.map((one) => [one.problem.id, one.after_s.toFixed(1)])).toEqual([
+      ["7", "3.4"],
+    ]);
+    expect(found.get("drop-rule:node2")?.map((one) => one.problem.id)).toEqual(["8"]);
+  });
+
+  it("leaves out what was found before, and takes the latest fault where none is at the node", () => {
+    const faults = [active("route-missing", "node1", 100), active("drop-rule", "node2", 200)];
+    const found = foundAfter(faults, [problem("1", "node1", 99), problem("2", "node3", 250)]);
+    expect(found.get("route-missing:node1")).toEqual([]);
+    expect(found.get("drop-rule:node2")?.map((one) => one.problem.id)).toEqual(["2"]);
+  });
+
+  it("says for how long there is nothing, or why nothing can come", () => {
+    const fault = active("route-missing", "node1", 100);
+    const checking = { state: "current" } as CheckingObj;
+    expect(notFoundText(fault, checking, 112.9)).toContain("nothing yet (12 s)");
+    expect(notFoundText(fault, { ...checking, state: "stopped" }, 112.9)).toContain("aren’t running");
+    expect(notFoundText(fault, null, 112.9)).toContain("aren’t running");
+    expect([afterText(1.44), afterText(12.6)]).toEqual(["1.4 s", "13 s"]);
+  });
+});
+
+describe("the list of faults", () => {
+  const fault = (name: string, area: string, more: Partial<Fault> = {}): Fault => ({
+    ...words,
+    name,
+    area,
+    node: "node1",
+    active: "",
+    why_not: "",
+    ...more,
+  });
+  const faults = [
+    fault("route-missing", "routes"),
+    fault("drop-rule", "netfilter"),
+    fault("vtep-wrong-mac", "overlay", { why_not: "no fault of textbook" }),
+    fault("route-loop", "routes", { why_not: "more nodes", active: "route-loop:node1" }),
+  ];
+
+  it("groups by area, keeps what is in effect, and sets aside what this network can’t have", () => {
+    const { areas, others } = byArea(faults, "");
+    expect(areas.map(([area, list]) => [area, list.map((one) => one.name)])).toEqual([
+      ["routes", ["route-missing", "route-loop"]],
+      ["netfilter", ["drop-rule"]],
+    ]);
+    expect(others.map((one) => one.name)).toEqual(["vtep-wrong-mac"]);
+  });
+
+  it("narrows by words", () => {
+    expect(byArea(faults, "Netfilter drop").areas.flatMap(([, list]) => list.map((one) => one.name))).toEqual(
+      ["drop-rule"],
+    );
+  });
+});
