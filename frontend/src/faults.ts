@@ -25,30 +25,55 @@ export interface ActiveFault extends FaultWords {
 }
 
 export interface FaultList {
+  /** When this was so, in Unix seconds by the server's machine. */
+  now: number;
   network: string;
   faults: Fault[];
   active: ActiveFault[];
 }
 
+/** A problem that stands, and since when this page has shown it; null: it was there when the page began to look. */
+export interface Standing {
+  problem: ProblemObj;
+  heard_s: number | null;
+}
+
+/** Notes when each problem came onto the page. Times in Unix seconds by the server's machine. */
+export class Watch {
+  private readonly heard = new Map<string, number | null>();
+  private isFirst = true;
+
+  look(problems: Iterable<ProblemObj>, now_s: number): Standing[] {
+    const standing = [...problems].filter((problem) => problem.gone === null);
+    const ids = new Set(standing.map(({ id }) => id));
+    for (const id of this.heard.keys()) if (!ids.has(id)) this.heard.delete(id);
+    for (const id of ids) if (!this.heard.has(id)) this.heard.set(id, this.isFirst ? null : now_s);
+    this.isFirst = false;
+    return standing.map((problem) => ({ problem, heard_s: this.heard.get(problem.id) ?? null }));
+  }
+}
+
 export interface FoundAfter {
   problem: ProblemObj;
-  after_s: number;
+  /** How long after the fault was made the page showed it; null where it doesn't know. */
+  after_s: number | null;
 }
 
 /**
  * What the checks found since each fault was made, the first first. What could be of several is put to one at whose node it
  * is, and of these to the latest: the problem itself doesn't say who made it.
  */
-export function foundAfter(active: ActiveFault[], problems: Iterable<ProblemObj>): Map<string, FoundAfter[]> {
+export function foundAfter(active: ActiveFault[], standing: Standing[]): Map<string, FoundAfter[]> {
   const found = new Map<string, FoundAfter[]>(active.map((fault) => [fault.id, []]));
-  for (const problem of problems) {
-    const at = Date.parse(problem.found) / 1000;
+  for (const { problem, heard_s } of standing) {
+    const at = heard_s ?? Date.parse(problem.found) / 1000;
     const before = active.filter((fault) => fault.at <= at);
     const here = before.filter((fault) => fault.node === problem.where.node);
     const [latest] = (here.length > 0 ? here : before).sort((a, b) => b.at - a.at);
-    if (latest) found.get(latest.id)?.push({ problem, after_s: at - latest.at });
+    if (latest)
+      found.get(latest.id)?.push({ problem, after_s: heard_s === null ? null : heard_s - latest.at });
   }
-  for (const list of found.values()) list.sort((a, b) => a.after_s - b.after_s);
+  for (const list of found.values()) list.sort((a, b) => (a.after_s ?? 0) - (b.after_s ?? 0));
   return found;
 }
 
@@ -59,9 +84,10 @@ export function notFoundText(fault: ActiveFault, checking: CheckingObj | null, n
   return `The checks have found nothing yet (${Math.max(0, Math.floor(now_s - fault.at))} s).`;
 }
 
-/** How long it took, in as few figures as say something. */
-export function afterText(after_s: number): string {
-  return after_s < 10 ? `${after_s.toFixed(1)} s` : `${Math.round(after_s)} s`;
+/** How long it took, in as few figures as say something; "" where that isn't known. */
+export function afterText(after_s: number | null): string {
+  if (after_s === null) return "";
+  return after_s < 10 ? `, after ${after_s.toFixed(1)} s` : `, after ${Math.round(after_s)} s`;
 }
 
 /** The faults that this network can have, by what they are about; and those that it can't. */

@@ -1,7 +1,6 @@
 import { expect, test } from "vitest";
 import { type Arrival, approveCommand, arrivalsText, NOBODY, stillAway } from "../src/arrivals.js";
-import { Graph } from "../src/graph/store.js";
-import { makeCluster } from "./clusters.js";
+import { graphOf } from "./clusters.js";
 
 const node = (name: string, status: Arrival["status"]): Arrival => ({ node: name, cluster: null, status });
 
@@ -29,8 +28,7 @@ test("the command approves a node's collector, or a cluster's watcher", () => {
 });
 
 test("who is connected by now has come, whatever the list says", () => {
-  const graph = new Graph();
-  graph.apply(makeCluster({ nodes: 1, pods: 0 }));
+  const graph = graphOf({ nodes: 1, pods: 0 });
   const [name = ""] = graph.nodes.keys();
   const said = { waiting: 0, absent: 2, collectors: [node(name, "approved"), node("worker-5", "approved")] };
   expect(stillAway(said, graph)).toEqual({

@@ -1,5 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { type ActiveFault, afterText, byArea, type Fault, foundAfter, notFoundText } from "../src/faults.js";
+import {
+  type ActiveFault,
+  afterText,
+  byArea,
+  type Fault,
+  foundAfter,
+  notFoundText,
+  type Standing,
+  Watch,
+} from "../src/faults.js";
 import type { CheckingObj, ProblemObj } from "../src/graph/model.js";
 
 const words = { area: "routes", does: "NODE lost it", cause: "an agent died", watch: "routes" };
@@ -10,22 +19,26 @@ const active = (name: string, node: string, at: number): ActiveFault => ({
   at,
   id: `${name}:${node}`,
 });
-const problem = (id: string, node: string, found_s: number): ProblemObj =>
-  ({ id, found: new Date(found_s * 1000).toISOString(), where: { node } }) as ProblemObj;
+const problem = (id: string, node: string, found_s: number, gone: string | null = null): ProblemObj =>
+  ({ id, found: new Date(found_s * 1000).toISOString(), gone, where: { node } }) as ProblemObj;
+const standing = (id: string, node: string, heard_s: number): Standing => ({
+  problem: problem(id, node, 0),
+  heard_s,
+});
 
 describe("what the checks found after a fault", () => {
   it("is put to the fault at its node, and says how long it took", () => {
     const faults = [active("route-missing", "node1", 100), active("drop-rule", "node2", 101)];
-    const found = foundAfter(faults, [problem("7", "node1", 103.4), problem("8", "node2", 101.5)]);
-    expect(found.get("route-missing:node1")?.map((one) => [one.problem.id, one.after_s.toFixed(1)])).toEqual([
-      ["7", "3.4"],
-    ]);
+    const found = foundAfter(faults, [standing("7", "node1", 103.4), standing("8", "node2", 101.5)]);
+    expect(found.get("route-missing:node1")?.map((one) => [one.problem.id, one.after_s?.toFixed(1)])).toEqual(
+      [["7", "3.4"]],
+    );
     expect(found.get("drop-rule:node2")?.map((one) => one.problem.id)).toEqual(["8"]);
   });
 
   it("leaves out what was found before, and takes the latest fault where none is at the node", () => {
     const faults = [active("route-missing", "node1", 100), active("drop-rule", "node2", 200)];
-    const found = foundAfter(faults, [problem("1", "node1", 99), problem("2", "node3", 250)]);
+    const found = foundAfter(faults, [standing("1", "node1", 99), standing("2", "node3", 250)]);
     expect(found.get("route-missing:node1")).toEqual([]);
     expect(found.get("drop-rule:node2")?.map((one) => one.problem.id)).toEqual(["2"]);
   });
@@ -36,7 +49,23 @@ describe("what the checks found after a fault", () => {
     expect(notFoundText(fault, checking, 112.9)).toContain("nothing yet (12 s)");
     expect(notFoundText(fault, { ...checking, state: "stopped" }, 112.9)).toContain("aren’t running");
     expect(notFoundText(fault, null, 112.9)).toContain("aren’t running");
-    expect([afterText(1.44), afterText(12.6)]).toEqual(["1.4 s", "13 s"]);
+    expect([afterText(1.44), afterText(12.6), afterText(null)]).toEqual([
+      ", after 1.4 s",
+      ", after 13 s",
+      "",
+    ]);
+  });
+
+  it("knows when a problem came or came back, and not of one that was there before", () => {
+    const watch = new Watch();
+    const old = problem("1", "node1", 90);
+    expect(watch.look([old], 100)).toEqual([{ problem: old, heard_s: null }]);
+    expect(watch.look([old, problem("2", "node1", 99)], 101.5)[1]?.heard_s).toBe(101.5);
+    const gone = problem("2", "node1", 99, "gone");
+    expect(watch.look([old, gone], 103).map((one) => one.problem.id)).toEqual(["1"]);
+    expect(watch.look([old, problem("2", "node1", 99)], 105)[1]?.heard_s).toBe(105);
+    const found = foundAfter([active("drop-rule", "node1", 80)], watch.look([old], 106));
+    expect(found.get("drop-rule:node1")).toEqual([{ problem: old, after_s: null }]);
   });
 });
 

@@ -127,11 +127,12 @@ def offered(cluster: Cluster) -> dict[str, Any]:
 
     Of each fault: what it does to whom, how it comes about, what to watch, the node with its cause, the id under which
     it is in effect ("" where it isn't), and why it can't be made ("" where it can). Of each that is in effect: its id, the
-    same words, and since when.
+    same words, and since when. Times are Unix seconds.
     """
     target = choose_target(cluster)
     active = {fault.id: fault for fault in cluster.state.faults}
     return {
+        "now": time.time(),
         "network": " ".join(filter(None, (cluster.state.spec.kind, cluster.state.spec.variant))),
         "faults": [_taught(fault, cluster, target, active) for fault in FAULTS.values()],
         "active": [

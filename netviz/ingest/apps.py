@@ -12,6 +12,7 @@ class IngestConfig(AppConfig):
     """What collectors send: live state and journal."""
 
     name = "netviz.ingest"
+    verbose_name = "Journal"
 
     def ready(self) -> None:
         """Follow what becomes of nodes."""

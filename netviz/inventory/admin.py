@@ -17,6 +17,7 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 
 from netviz.inventory import audit_admin as audit_admin
 from netviz.inventory.forms import ApiTokenForm, EnrolForm
@@ -157,7 +158,7 @@ class CollectorAdmin(ModelAdmin[Collector]):
 
     list_display = (
         "speaks_for",
-        "status",
+        "state",
         "connected",
         "seen",
         "version",
@@ -267,6 +268,12 @@ class CollectorAdmin(ModelAdmin[Collector]):
     def speaks_for(self, collector: Collector) -> str:
         """Its node's name, or its cluster."""
         return collector.subject if collector.node is None else collector.node.name
+
+    @admin.display(description="status", ordering="status")
+    def state(self, collector: Collector) -> str:
+        """Whether it may connect, in a word; who waits for approval stands out."""
+        words = "waits for approval" if collector.status == Collector.Status.ENROLLED else collector.status
+        return format_html('<span class="state {}">{}</span>', collector.status, words)
 
     @admin.display(description="last seen", ordering="last_seen_at")
     def seen(self, collector: Collector) -> str:

@@ -9,6 +9,7 @@ class InventoryConfig(AppConfig):
     """Clusters, nodes, collectors, people: who may connect and see."""
 
     name = "netviz.inventory"
+    verbose_name = "Nodes, collectors and tokens"
 
     def ready(self) -> None:
         """Listen to what becomes of people and collectors."""

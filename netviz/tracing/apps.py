@@ -9,6 +9,7 @@ class TracingConfig(AppConfig):
     """Traces: tasks, history, their API."""
 
     name = "netviz.tracing"
+    verbose_name = "Traces"
 
     def ready(self) -> None:
         """Let a Celery worker of its own process tend the traces, too."""

@@ -186,13 +186,13 @@ def test_a_collector_is_approved_and_revoked_on_its_own_page(admin: Client) -> N
     status, text = state()
     assert status == Collector.Status.APPROVED
     assert 'class="waits"' not in text
-    assert "Revoke node n1" in text
+    assert "Revoke this collector" in text
     assert "was approved already" in admin.post(f"{page}approve/", follow=True).content.decode()
     admin.post(f"{page}revoke/")
     status, text = state()
     assert status == Collector.Status.REVOKED
     assert "Approve again" in text
-    assert "Revoke node" not in text
+    assert "Revoke this collector" not in text
     vic = User.objects.create_user("vic", is_staff=True)
     vic.groups.add(Group.objects.get(name=OPERATOR))
     other = Client()

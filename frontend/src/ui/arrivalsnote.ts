@@ -54,7 +54,7 @@ export class ArrivalsNote {
         "Until then the server refuses what it sends, and none of it is on the map.",
       ),
       who,
-      ...named.map((one) => codeLine(approveCommand(one))),
+      ...[...new Set(named.map(approveCommand))].map(codeLine),
       ...more(all - named.length),
     ];
   }
@@ -68,7 +68,7 @@ export class ArrivalsNote {
         { class: "muted" },
         "Checks that need them are unknown until they connect. To start one, on its node, as root:",
       ),
-      ...named.flatMap((one) =>
+      ...once(named).flatMap((one) =>
         one.node === null
           ? [h("p", {}, `${subjectOf(one)}: see docs/running.md`)]
           : [codeLine(runCommand(one.node, `${one.node}.token`))],
@@ -89,6 +89,11 @@ export class ArrivalsNote {
         : []),
     ];
   }
+}
+
+/** One for each that is spoken for. */
+function once(named: Arrival[]): Arrival[] {
+  return [...new Map(named.map((one) => [subjectOf(one), one])).values()];
 }
 
 function more(count: number): HTMLElement[] {

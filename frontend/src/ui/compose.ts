@@ -21,7 +21,7 @@ export class Compose implements Panel {
   ) {
     this.form = new TraceForm(context);
     this.form.fill({ from, to });
-    const hint = h("p", { class: "hint" }, hintText(from, to));
+    const hint = h("p", { class: "hint" }, context.mayTrace ? hintText(from, to) : "");
     this.element.append(heading("Trace", "Follow a packet", ""), hint, this.form.element, this.recent);
     void this.loadRecent();
   }

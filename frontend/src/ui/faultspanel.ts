@@ -8,6 +8,7 @@ import {
   type FaultList,
   foundAfter,
   notFoundText,
+  Watch,
 } from "../faults.js";
 import { explained } from "../learn/learn.js";
 import { formatRoute } from "../route.js";
@@ -33,6 +34,9 @@ export class FaultsPanel implements Panel {
   private list: FaultList | null = null;
   private drawn = "";
   private isBusy = false;
+  private readonly watch = new Watch();
+  /** The clock of the server's machine, less this page's. */
+  private ahead_s = 0;
   private readonly timer: number;
 
   constructor(private readonly context: Context) {
@@ -84,6 +88,7 @@ export class FaultsPanel implements Panel {
   private async take(answer: Promise<FaultList>): Promise<void> {
     try {
       this.list = await answer;
+      this.ahead_s = this.list.now - performance.now() / 1000;
       this.trouble.replaceChildren();
       this.render();
     } catch (error) {
@@ -176,7 +181,8 @@ export class FaultsPanel implements Panel {
 
   private sayFound(list: FaultList): void {
     const { graph } = this.context;
-    const found = foundAfter(list.active, graph.problems.values());
+    const now_s = performance.now() / 1000 + this.ahead_s;
+    const found = foundAfter(list.active, this.watch.look(graph.problems.values(), now_s));
     for (const box of this.body.querySelectorAll<HTMLElement>("[data-of]")) {
       const fault = list.active.find((one) => one.id === box.dataset.of);
       if (!fault) continue;
@@ -184,7 +190,7 @@ export class FaultsPanel implements Panel {
       const key = problems.map(({ problem }) => `${problem.id} ${problem.headline}`).join();
       if (problems.length === 0) {
         box.dataset.said = "";
-        setText(box, notFoundText(fault, graph.checking, Date.now() / 1000));
+        setText(box, notFoundText(fault, graph.checking, now_s));
       } else if (box.dataset.said !== key) {
         box.dataset.said = key;
         box.replaceChildren(
@@ -197,7 +203,7 @@ export class FaultsPanel implements Panel {
                 { href: formatRoute({ page: "problems", id: problem.id, list: "now" }) },
                 problem.headline,
               ),
-              `, after ${afterText(after_s)}`,
+              afterText(after_s),
             ].map((part) => (typeof part === "string" ? h("span", {}, part) : part)),
           ),
         );
@@ -215,6 +221,8 @@ function ofOtherNetworks(faults: Fault[], network: string): HTMLElement {
   );
 }
 
+/** As a sentence; a name at its start stays as it is. */
 function sentence(text: string): string {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+  const isName = /^\S*\d/.test(text);
+  return `${isName ? text.charAt(0) : text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }

@@ -69,7 +69,7 @@ def _find(look: Look) -> Iterator[Problem]:
             severity="error",
             harm="not known",
             headline=f"{node}'s collector is not connected",
-            consequence=f"What netviz knows of {node} is as old as its last message: nothing about it is certain.",
+            consequence=f"What netviz knows of {node}, if anything, is as old as its last message: nothing about it is certain.",
             where=Where(node),
             check=running,
             grace_s=LOST_GRACE_S,
