@@ -1,7 +1,6 @@
 // The server's JSON interface, and one trace followed until it is done.
 
 import type { Arrivals } from "./arrivals.js";
-import type { FaultList } from "./faults.js";
 import type { Found } from "./find/hits.js";
 import type { Gap, ProblemObj } from "./graph/model.js";
 import type { ServiceDetail, TraceTable } from "./kube.js";
@@ -132,7 +131,6 @@ export interface ProblemAction {
   until?: string;
 }
 
-const FAULTS = "/api/lab/faults";
 const LISTEN_AGAIN_MS = 5000;
 const ASK_AGAIN_MS = 500;
 const ENDS = new Set(["done", "partial", "failed"]);
@@ -174,15 +172,6 @@ export class Api {
   /** What of a namespace's tables an address or a MAC meets, by the server's own lookup. */
   match(key: string, addr: string): Promise<NetnsMatch> {
     return call(`/api/netns/${encodeURIComponent(key)}/match?${new URLSearchParams({ addr })}`);
-  }
-
-  /** The demo's faults: what can be made, and what is in effect. */
-  faults(): Promise<FaultList> {
-    return call(FAULTS);
-  }
-
-  changeFaults(what: { break: string } | { mend: string }): Promise<FaultList> {
-    return this.post(FAULTS, what);
   }
 
   netns(key: string): Promise<NetnsDetail> {

@@ -17,6 +17,7 @@ import { h, icon, setText } from "./dom.js";
 import { errorNote, note } from "./errors.js";
 import { heading } from "./heading.js";
 
+const ADDRESS = "/api/lab/faults";
 const ASK_EVERY_MS = 2000;
 
 export class FaultsPanel implements Panel {
@@ -73,14 +74,14 @@ export class FaultsPanel implements Panel {
   }
 
   private async ask(): Promise<void> {
-    await this.take(this.context.api.faults());
+    await this.take(this.context.api.get<FaultList>(ADDRESS));
   }
 
   private async change(what: { break: string } | { mend: string }): Promise<void> {
     if (this.isBusy) return;
     this.isBusy = true;
     this.element.setAttribute("aria-busy", "true");
-    await this.take(this.context.api.changeFaults(what));
+    await this.take(this.context.api.postText<FaultList>(ADDRESS, JSON.stringify(what), "application/json"));
     this.isBusy = false;
     this.element.removeAttribute("aria-busy");
   }
