@@ -6,6 +6,7 @@ import "./style/observe.css";
 import "./style/problems.css";
 import "./style/kube.css";
 import "./style/faults.css";
+import "./style/arrivals.css";
 import "./style/map.css";
 import "./style/stage.css";
 import { App } from "./app.js";

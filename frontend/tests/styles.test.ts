@@ -12,6 +12,8 @@ const PARTS: Record<string, string[]> = {
   "map.css": ["map/", "mappane", "share/picture", "ui/chrome", "ui/keyhelp"],
   "stage.css": ["map/stage", "map/bar"],
   "problems.css": ["ui/problem", "ui/strip", "ui/tracestrip", "ui/reach", "ui/chrome"],
+  "faults.css": ["ui/faultspanel"],
+  "arrivals.css": ["ui/arrivalsnote"],
   "kube.css": ["ui/kube", "ui/matrix", "ui/policy", "ui/programming", "ui/tracetable"],
   "observe.css": [
     ...["ui/observepart", "ui/capturepart", "ui/connections", "ui/dropspart", "ui/playback", "ui/steps"],
@@ -27,12 +29,13 @@ const PARTS: Record<string, string[]> = {
       "ui/datatable",
       "ui/detail",
       "ui/errors",
+      "ui/faultspanel",
     ],
     ...["ui/heading", "ui/inspector", "ui/kubefacts", "ui/observepart", "ui/podfilterbox", "ui/rateview"],
     ...["ui/sparkline", "ui/steps", "ui/traceform", "ui/tracepanel"],
   ],
 };
-const SHARED = ["page.css", "shared.css", "tokens.css"];
+const SHARED = ["page.css", "shared.css"];
 const sheets = readdirSync(new URL("style/", SRC)).filter((name) => name.endsWith(".css"));
 
 /** The first class of each selector that isn't within something else. */
