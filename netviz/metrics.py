@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import get_args
 
 from django.db.models import Case, Count, F, Sum, Value, When
 from django.utils import timezone
@@ -18,6 +19,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from netviz.core.check.problem import Result
 from netviz.core.sim.trace import Disposition
 from netviz.ingest.faults import faults
 from netviz.ingest.live_store import get_store
@@ -145,7 +147,7 @@ class ProblemMetrics(Collector):
         row = checking_row()
         checking = checking_json(row, timezone.now())
         checks = GaugeMetricFamily("netviz_checks", "Checks, by how the last run ended.", labels=["result"])
-        for result in ("pass", "fail", "unknown"):
+        for result in get_args(Result):
             checks.add_metric([result], sum(one["result"] == result for one in checking["checks"]))
         states = GaugeMetricFamily(
             "netviz_checking", "1 for the state that the checking is in.", labels=["state"]

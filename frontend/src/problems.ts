@@ -149,6 +149,12 @@ function countOf(checks: CheckObj[], result: CheckObj["result"]): number {
   return checks.filter((check) => check.result === result).length;
 }
 
+/** Whether every check that has anything to judge passes, and one has. */
+function allPass(checks: CheckObj[]): boolean {
+  const passing = countOf(checks, "pass");
+  return passing > 0 && passing + countOf(checks, "nothing") === checks.length;
+}
+
 /** How the checking is: never more than is known at this moment. */
 export function checksPart(checking: CheckingObj | null, now: Date): StripPart {
   if (!checking) return { tone: "plain", text: "Checks", beside: "not heard of yet" };
@@ -161,16 +167,21 @@ export function checksPart(checking: CheckingObj | null, now: Date): StripPart {
     case "first":
       return { tone: "plain", text: "First check under way", beside: since, isUnderWay: true };
     default: {
-      const total = checking.checks.length;
       const unknown = countOf(checking.checks, "unknown");
       const passing = countOf(checking.checks, "pass");
+      const idle = countOf(checking.checks, "nothing");
+      const total = checking.checks.length - idle;
       const beside = [
         unknown > 0 ? `${unknown} unknown` : "",
+        idle > 0 && total > 0 ? `${idle} with nothing to judge` : "",
         checking.state === "behind" ? `checking ${since}` : "",
       ];
       return {
-        tone: unknown > 0 ? "warn" : passing === total ? "ok" : "plain",
-        text: `${passing} of ${plural(total, "check passes", "checks pass")}`,
+        tone: unknown > 0 ? "warn" : passing > 0 && passing === total ? "ok" : "plain",
+        text:
+          total > 0
+            ? `${passing} of ${plural(total, "check passes", "checks pass")}`
+            : "No check has anything to judge",
         beside: beside.filter(Boolean).join(" · "),
       };
     }
@@ -204,7 +215,7 @@ export function problemsPart(checking: CheckingObj | null): StripPart {
         .filter(Boolean)
         .join(" · "),
     };
-  const isKnown = checking.state === "current" && checking.checks.every((check) => check.result === "pass");
+  const isKnown = checking.state === "current" && allPass(checking.checks);
   return {
     tone: isKnown && !aside ? "ok" : "plain",
     text: isKnown ? "No open problem" : "No open problem known",
@@ -221,15 +232,18 @@ export function collectorsPart(
   const known = [...nodes];
   const expected = Math.max(checking?.expected ?? 0, known.length);
   const lost = expected - known.filter((node) => node.connected).length;
-  const beside = waiting > 0 ? `${waiting} ${waiting === 1 ? "waits" : "wait"} for approval` : "";
-  if (expected === 0) return { tone: "plain", text: "No collector", beside };
-  if (lost > 0)
+  const waits = waiting > 0 ? `${waiting} ${waiting === 1 ? "waits" : "wait"} for approval` : "";
+  if (expected === 0) return { tone: "plain", text: "No collector", beside: waits };
+  if (lost > 0) {
+    const [first, ...others] = checking?.away ?? [];
+    const away = first ? `${first}${others.length > 0 ? `, and ${others.length} more` : ""}` : "";
     return {
       tone: "warn",
       text: `${lost} of ${plural(expected, "collector", "collectors")} not connected`,
-      beside,
+      beside: [away, waits].filter(Boolean).join(" · "),
     };
-  return { tone: "plain", text: `${plural(expected, "collector", "collectors")} connected`, beside };
+  }
+  return { tone: "plain", text: `${plural(expected, "collector", "collectors")} connected`, beside: waits };
 }
 
 /** How old what is shown is: the oldest change that a collector hasn't sent yet, or the longest silence. */
@@ -283,6 +297,7 @@ export function checkedTitle(checking: CheckingObj, checks: StripPart, isLive: b
     return "A check fails: what it found counts as a problem once it has lasted";
   if (checking.checks.some((check) => check.result === "unknown"))
     return "No problem found, but not all could be checked";
+  if (countOf(checking.checks, "pass") === 0) return "There was nothing to judge";
   return checking.state === "current" && isLive ? "No problem found" : "No problem found so far";
 }
 
@@ -293,7 +308,7 @@ export function coverage(checking: CheckingObj): string[] {
     parts.push(
       `${plural(checking.pairs, "pair", "pairs")} of them, as ${plural(checking.classes, "class", "classes")}`,
     );
-  const lost = checking.away.length > 0 ? `, ${checking.away.length} of them not as they are now` : "";
+  const lost = checking.away.length > 0 ? `, ${checking.away.length} of them not known as they are now` : "";
   return [`${parts.join(", ")} on ${plural(checking.expected, "node", "nodes")}${lost}`];
 }
 

@@ -128,6 +128,21 @@ test("the strip says that all is well only while all is known and judged", () =>
   expect(checksPart(null, NOW).tone).toBe("plain");
 });
 
+test("a check without anything to judge hasn’t passed, and keeps nothing from being well", () => {
+  const nothing = { ...check, result: "nothing" as const };
+  const some = { ...CHECKING, checks: [{ ...check, result: "pass" as const }, nothing, nothing] };
+  expect(checksPart(some, NOW)).toEqual({
+    tone: "ok",
+    text: "1 of 1 check passes",
+    beside: "2 with nothing to judge",
+  });
+  expect(problemsPart(some)).toMatchObject({ tone: "ok", text: "No open problem" });
+  const idle = { ...CHECKING, checks: [nothing] };
+  expect(checksPart(idle, NOW)).toMatchObject({ tone: "plain", text: "No check has anything to judge" });
+  expect(problemsPart(idle)).toMatchObject({ tone: "plain", text: "No open problem known" });
+  expect(checkedTitle(idle, checksPart(idle, NOW), true)).toBe("There was nothing to judge");
+});
+
 test.each([
   ["stopped", "bad", "Checks aren’t running"],
   ["failing", "bad", "The checks fail"],
@@ -165,6 +180,12 @@ test("collectors that should be there and aren't are lost, also those that never
     text: "2 of 5 collectors not connected",
     beside: "1 waits for approval",
   });
+  const away = [
+    "node-9 has been enrolled, but its collector has not connected yet",
+    "n is lost",
+    "m is lost",
+  ];
+  expect(collectorsPart({ ...CHECKING, expected: 6, away }, nodes, 0).beside).toBe(`${away[0]}, and 2 more`);
   const [first, ...others] = nodes;
   if (!first) throw new Error("no node");
   expect(collectorsPart(CHECKING, [{ ...first, connected: false }, ...others], 0).text).toBe(

@@ -1,7 +1,8 @@
 """The API's lists that fit a cluster, as files: what `kubectl get -o json` would say of it.
 
     DIRECTORY/objects/nodes.json  pods.json  services.json  endpointslices.json  networkpolicies.json  namespaces.json
-                      replicasets.json  jobs.json
+                      replicasets.json  jobs.json  clusternetworkpolicies.json  adminnetworkpolicies.json
+                      baselineadminnetworkpolicies.json
 
 They follow the cluster: pods and nodes that come and go, services and policies that are added. A pod has the owner that
 its role suggests (`web-1` is of Deployment `web`), and on each node there is kube-proxy, in the node's own network.
@@ -31,6 +32,9 @@ KINDS: dict[str, tuple[str, str]] = {
     "networkpolicies": ("networking.k8s.io/v1", "NetworkPolicyList"),
     "replicasets": ("apps/v1", "ReplicaSetList"),
     "jobs": ("batch/v1", "JobList"),
+    "clusternetworkpolicies": ("policy.networking.k8s.io/v1beta1", "ClusterNetworkPolicyList"),
+    "adminnetworkpolicies": ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicyList"),
+    "baselineadminnetworkpolicies": ("policy.networking.k8s.io/v1alpha1", "BaselineAdminNetworkPolicyList"),
 }
 # What the pods of a role are made by; all others by a Deployment.
 _MADE_BY = {"db": "StatefulSet", "jobs": "Job"}
@@ -52,6 +56,10 @@ def lists(state: ClusterState) -> dict[str, list[Json]]:
         "networkpolicies": state.policies,
         "replicasets": _owners(state, "ReplicaSet"),
         "jobs": _owners(state, "Job"),
+        # The lab has none, which only a list can say.
+        "clusternetworkpolicies": [],
+        "adminnetworkpolicies": [],
+        "baselineadminnetworkpolicies": [],
     }
 
 

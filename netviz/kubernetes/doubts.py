@@ -29,7 +29,10 @@ def apis_in(view: View, watched: Iterable[str] | None = None) -> list[Api]:
     ]
 
 
-def doubts(api: Api) -> list[str]:
-    """Say in sentences why what policies are said to do may be otherwise; none where all lists are whole and followed."""
+def doubts(api: Api, of_pods: bool) -> list[str]:
+    """Say in sentences why what policies are said to do may be otherwise; none where all lists are whole and followed.
+
+    `of_pods`: the answer is about pods, whom alone policies for the whole cluster select.
+    """
     why = doubt(api.name, api.state.gaps, NodeHealth(connected=api.connected), NEEDS)
-    return [sentence for sentence in (why, UNLISTED if is_unlisted(api.state) else "") if sentence]
+    return [one for one in (why, UNLISTED if of_pods and is_unlisted(api.state) else "") if one]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
-from netviz.core.intent.preview import preview, preview_json
+from netviz.core.intent.preview import changes_any, preview, preview_json
 from netviz.core.model.kubernetes import KubePod
 from netviz.core.sim.meaning import WORKLOADS
 from netviz.core.sim.services import slices_of
@@ -260,7 +260,7 @@ def policy_preview(request: HttpRequest) -> HttpResponseBase:
     except BadPolicy as err:
         return refuse(400, str(err))
     found = preview(view.cluster, apis[0].state.objects, proposed)
-    return _answer(dict(preview_json(found, doubts(apis[0]))))
+    return _answer(dict(preview_json(found, doubts(apis[0], changes_any(found)))))
 
 
 @methods("GET")

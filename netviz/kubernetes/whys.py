@@ -28,10 +28,8 @@ def why_of(request: TraceRequest, view: View, apis: Sequence[Api]) -> dict[str, 
     protocol = PROTOCOL_NAMES.get(flow.proto, str(flow.proto))
     source = party_at(view.cluster, objects, flow.src)
     ends = _ends(view.cluster, objects, flow.dst, flow.proto, flow.dport or 0)
-    found = [
-        why_json(objects, source, party_at(view.cluster, objects, addr), protocol, port)
-        for addr, port in ends[:MOST_ENDPOINTS]
-    ]
+    targets = [(party_at(view.cluster, objects, addr), port) for addr, port in ends[:MOST_ENDPOINTS]]
+    found = [why_json(objects, source, target, protocol, port) for target, port in targets]
     if not found:
         raise CannotTrace(
             "the service has no ready endpoint of this address family: there is no pod that policies could decide for"
@@ -39,7 +37,9 @@ def why_of(request: TraceRequest, view: View, apis: Sequence[Api]) -> dict[str, 
     return {
         "flows": found,
         "left_off": max(0, len(ends) - MOST_ENDPOINTS),
-        "unsure": doubts(apis[0]),
+        "unsure": doubts(
+            apis[0], any(one.pod is not None for one in (source, *(party for party, _ in targets)))
+        ),
     }
 
 

@@ -42,6 +42,7 @@ class Looker:
         self._store = store
         self._expected: frozenset[str] = frozenset()
         self._watchers: frozenset[str] = frozenset()
+        self._awaited: frozenset[str] = frozenset()
         self._clocks: dict[str, int] = {}
         self._asked_s = -ASK_EVERY_S
         self._late: dict[str, tuple[str, ...]] = {}
@@ -80,9 +81,10 @@ class Looker:
     def _ask_inventory(self) -> None:
         if time.monotonic() - self._asked_s >= ASK_EVERY_S:
             approved = Collector.objects.filter(status=Collector.Status.APPROVED, node__isnull=False)
-            rows = approved.values_list("node__name", "clock_s")
-            self._clocks = {str(name): _rounded(clock_s or 0.0) for name, clock_s in rows}
+            rows = list(approved.values_list("node__name", "clock_s", "last_seen_at"))
+            self._clocks = {str(name): _rounded(clock_s or 0.0) for name, clock_s, _ in rows}
             self._expected = frozenset(self._clocks)
+            self._awaited = self._expected - {str(name) for name, _, seen_at in rows if seen_at is not None}
             watchers = Collector.objects.filter(status=Collector.Status.APPROVED, cluster__isnull=False)
             self._watchers = frozenset(map(cluster_source, watchers.values_list("cluster__name", flat=True)))
             self._asked_s = time.monotonic()
@@ -99,6 +101,7 @@ class Looker:
                 late=self._late.get(name, ()),
                 fault=fault,
                 clock_s=self._clocks.get(name, 0) if one is not None and one.connected else 0,
+                awaited=one is None and name in self._awaited,
             )
         told = {cluster_source(name): one for name, one in self._store.cluster_revisions().items()}
         for source in sorted(self._watchers | told.keys()):

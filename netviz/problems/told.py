@@ -139,13 +139,18 @@ def _checked(report: Report, view: View) -> Iterator[str]:
     kinds = "1 class" if report.classes == 1 else f"{report.classes} classes"
     more = f", {pairs} in {kinds}" if report.pairs else ""
     yield f"CHECKED: {nodes}, {pods}{more}; the oldest state is of {time_of(view):%Y-%m-%d %H:%M:%S} UTC"
+    idle = [one.name for one in report.results if one.result == "nothing"]
     for one in report.results:
+        if one.result == "nothing":
+            continue
         amount = f"{one.judged} {one.unit if one.judged != 1 else singular(one.unit)}"
         yield f"  {one.result:8}{one.name:18}{amount:24}{one.demands}".rstrip()
         for note in pairs_notes(one):
             yield f"          {note}"
         if one.reason:
             yield f"          not judged: {one.reason}"
+    if idle:
+        yield f"  nothing to judge: {', '.join(idle)}"
 
 
 def pairs_notes(result: CheckResult) -> Iterator[str]:
@@ -161,7 +166,7 @@ def as_junit(report: Report, strict: bool, warnings: bool) -> str:
     """JUnit's XML: a test case for each check.
 
     A problem that counts is a failure, another one stands in the output. A check that is undecided is skipped;
-    with `strict` it fails.
+    with `strict` it fails. One that has nothing to judge is skipped.
     """
     suite = ElementTree.Element("testsuite", name="netviz verify")
     names = {one.name for one in report.results}
@@ -197,7 +202,10 @@ def _case(
             failure.text = text
         else:
             ElementTree.SubElement(case, "system-out").text = text
-    if result.result == "unknown" and outcome == "passed":
+    if result.result == "nothing":
+        outcome = "skipped"
+        ElementTree.SubElement(case, outcome, message="nothing to judge")
+    elif result.result == "unknown" and outcome == "passed":
         outcome = "failure" if strict else "skipped"
         element = ElementTree.SubElement(case, outcome, message=plain(result.reason))
         if strict:

@@ -20,6 +20,7 @@ from netviz.core.sim.trace import Flow
 from netviz.core.state.node import ClusterState
 from netviz.ingest.memory_store import MemoryStore
 from netviz.inventory.models import Cluster, Collector, Node
+from netviz.inventory.service import enrol
 from netviz.problems import keeping
 from netviz.problems.judging import Judging
 from netviz.problems.leadership import LEASE_S, Leadership, LostLead, release
@@ -354,6 +355,20 @@ def test_a_nodes_clock_is_told_roughly_and_only_where_no_network_explains_it(
     assert Looker(store).look().health["a"].clock_s == said
     store.set_connected("a", False, time.time())
     assert Looker(store).look().health["a"].clock_s == 0
+
+
+def test_a_collector_that_never_connected_is_waited_for_and_one_that_did_is_lost(
+    judging: tuple[Judging, Wrong], store: MemoryStore
+) -> None:
+    collector, _ = enrol("new", approve=True)
+    seen = Looker(store).look()
+    assert (seen.health["new"].awaited, seen.health["a"].awaited) == (True, False)
+    sentence = "new has been enrolled, but its collector has not connected yet: nothing there is checked"
+    assert seen.sight.away == {"new": sentence}
+    Collector.objects.filter(pk=collector.pk).update(last_seen_at=timezone.now())
+    seen = Looker(store).look()
+    assert not seen.health["new"].awaited
+    assert seen.sight.away == {"new": "new's collector is not connected"}
 
 
 def test_since_when_a_state_waits_is_not_since_the_last_round(judging: tuple[Judging, Wrong]) -> None:

@@ -58,7 +58,7 @@ def test_problems_are_counted_by_kind_harm_and_decision(
         ("breaks traffic", known, "muted"): 1,
         ("other", "other", "open"): 1,
     }
-    assert samples(client, "netviz_checks") == {("pass",): 1, ("fail",): 1, ("unknown",): 1}
+    assert samples(client, "netviz_checks") == {("pass",): 1, ("fail",): 1, ("unknown",): 1, ("nothing",): 0}
     assert samples(client, "netviz_denied_pairs") == {(): 12}
     assert samples(client, "netviz_audited_pairs_total") == {(): 300}
     assert samples(client, "netviz_audit_differences_total") == {(): 1}

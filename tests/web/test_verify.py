@@ -87,6 +87,9 @@ def test_a_sound_network_says_what_was_checked(files: Files) -> None:
     )
     assert any(line.split()[:4] == ["pass", "addresses", "4", "addresses"] for line in lines)
     assert "          16 random pairs also traced in full: none judged otherwise" in lines
+    (idle,) = (line for line in lines if line.startswith("  nothing to judge: "))
+    assert "tunnels" in idle
+    assert not any(line.startswith("  nothing ") for line in lines if line != idle)
     assert not any("drops" in line for line in lines)  # one state says nothing of what rises
 
 
@@ -169,7 +172,10 @@ def test_a_check_that_cant_be_decided_is_told_and_counts_where_strict(files: Fil
     suite = ElementTree.fromstring(out)[0]
     assert int(suite.get("skipped", 0)) > 0
     _, out, _ = run(*options, "--junit", "--strict")
-    assert ElementTree.fromstring(out)[0].get("failures") == suite.get("skipped")
+    strict = ElementTree.fromstring(out)[0]
+    assert int(strict.get("failures", 0)) + int(strict.get("skipped", 0)) == int(suite.get("skipped", 0))
+    idle = [one.get("message") for one in strict.iter("skipped")]
+    assert set(idle) == {"nothing to judge"}
 
 
 @pytest.mark.parametrize("args", [[], ["--state", "none.nvz"], ["--state", __file__], ["--fail-on", "never"]])

@@ -182,7 +182,7 @@ export interface ProblemObj {
 
 export interface CheckObj {
   name: string;
-  result: "pass" | "fail" | "unknown";
+  result: "pass" | "fail" | "unknown" | "nothing";
   judged: number;
   unit: string;
   reason: string;

@@ -1,7 +1,7 @@
 // The Problems view: the list at the left, the chosen one at the right, over the whole width.
 
 import { count, singular } from "../count.js";
-import type { CheckingObj, ProblemObj } from "../graph/model.js";
+import type { CheckingObj, CheckObj, ProblemObj } from "../graph/model.js";
 import {
   asHeard,
   checkedTitle,
@@ -21,6 +21,12 @@ import { ProblemDetailView } from "./problemdetail.js";
 import { ProblemList } from "./problemlist.js";
 
 const TICK_MS = 1000;
+const RESULTS: Record<CheckObj["result"], string> = {
+  pass: "passes",
+  fail: "fails",
+  unknown: "unknown",
+  nothing: "nothing to judge",
+};
 
 export class ProblemsView {
   readonly element = h("section", { class: "problems", "aria-label": "Problems", "data-testid": "problems" });
@@ -297,7 +303,7 @@ function whatIsChecked(checking: CheckingObj | null, staleSince: Date | null, no
               ...pairsNotes(check).map((note) => h("span", { class: "said" }, note)),
             ),
             h("td", { class: "number" }, count(check.judged, singular(check.unit), check.unit)),
-            h("td", {}, { pass: "passes", fail: "fails", unknown: "unknown" }[check.result]),
+            h("td", {}, RESULTS[check.result]),
           ),
         ),
       ),

@@ -45,6 +45,7 @@ class Checker:
         self._nodes: dict[str, NodeState] = {}
         self._pods: dict[str, int] = {}
         self._health: dict[str, NodeHealth] = {}
+        self._awaited: frozenset[str] = frozenset()  # nodes that only an enrolment names
         self._faults: dict[str, str] = {}  # of tables
         self._bodies: Mapping[bytes, Body] = {}
         self._lacking: dict[str, frozenset[bytes]] = {}  # bodies that a node refers to and that aren't here
@@ -66,8 +67,17 @@ class Checker:
         known, nodes = self._nodes, cluster.nodes
         news = {name: node for name, node in nodes.items() if known.get(name) is not node}
         silent = [name for name in health if name not in nodes]
-        news |= {name: NodeState(name) for name in silent if name not in known or known[name].status}
-        changed = {name: changed_sections(known.get(name), node) for name, node in news.items()}
+        awaited = frozenset(name for name in silent if health[name].awaited)
+        other, self._awaited = awaited ^ self._awaited, awaited
+        news |= {
+            name: NodeState(name)
+            for name in silent
+            if name not in known or known[name].status or name in other
+        }
+        changed = {
+            name: changed_sections(known.get(name) if name not in other else None, node)
+            for name, node in news.items()
+        }
         known.update(news)
         for name, node in news.items():
             self._pods[name] = sum(ns.netns.pod is not None for ns in node.netns.values())
@@ -113,7 +123,8 @@ class Checker:
         """What is known now: of checks that take long, in the last state that they judged to the end."""
         found: dict[str, Problem] = {}
         results = []
-        lost = {name: text for name, one in sorted(self._health.items()) if (text := doubt(name, one))}
+        doubts = {name: text for name, one in sorted(self._health.items()) if (text := doubt(name, one))}
+        lost = {name: text for name, text in doubts.items() if name not in self._awaited}
         faults = dict(self._faults)
         for standing in self._standing:
             mine = standing.problems()
@@ -129,7 +140,7 @@ class Checker:
         pairs = classes = 0
         for check in self._long:
             if (result := check.result()) is not None:
-                results.append(_with(result, lost))
+                results.append(_with(result, {**self._unshown(doubts), **lost}))
             pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
         self._found_by = {one.told_as: check for check in self._long for one in check.problems()}
         every = put_together(found.values(), self._long)
@@ -137,6 +148,15 @@ class Checker:
         differences = tuple(one for check in self._long for one in check.differences)
         pods = sum(self._pods.values())
         return Report(tuple(problems), tuple(results), pods, pairs, classes, differences)
+
+    def _unshown(self, doubts: Mapping[str, str]) -> dict[str, str]:
+        """Say of the nodes that the API has and no collector shows why: what all nodes and pods are to do isn't known of them."""
+        cluster = self._cluster or ClusterState()
+        listed = {name for one in cluster.clusters.values() for name in one.objects.kube_nodes}
+        return {
+            name: doubts.get(name, f"no collector shows {name}")
+            for name in sorted(listed - cluster.nodes.keys())
+        }
 
     def lasts(self, problem: Problem, later: ClusterState) -> bool:
         """Tell whether a problem of the report is proved to be one of a later state, before that is judged."""
@@ -204,6 +224,10 @@ class Checker:
         concerned: dict[str, list[tuple[Standing, Keys]]] = {}
         for standing in self._standing:
             names = self._concerned(standing, changed, ill, touched)
+            if standing.fact.needs:
+                for name in self._awaited & names.keys():
+                    standing.forget(name)
+                    del names[name]
             if standing.fact.lazy:
                 standing.due |= dict.fromkeys(names)
                 continue

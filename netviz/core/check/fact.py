@@ -142,6 +142,12 @@ class Look:
         """Tell whether what hangs on a question is to be looked at now."""
         return self.only is None or key in self.only
 
+    def lacks_second_reading(self, section: str) -> None:
+        """Say that what rose isn't known: the section's counters were read once, and when they are read again."""
+        status = self.node.status.get(section)
+        within = f", the second comes within {status.max_age_s:.0f} s" if status and status.max_age_s else ""
+        self.unknown[f"{self.node.node}: two readings of its counters are compared{within}"] = None
+
     @property
     def blind(self) -> bool:
         """Something that the check needs isn't known of any namespace of the node."""

@@ -22,7 +22,7 @@ Harm = Literal["breaks traffic", "breaks the contract", "degrades", "at risk", "
 Certainty = Literal["certain", "likely"]
 # What is said of a pair of pods; undecided: that would take too long.
 Judgement = Outcome | Literal["denied", "undecided"]
-Result = Literal["pass", "fail", "unknown"]
+Result = Literal["pass", "fail", "unknown", "nothing"]
 
 
 class Where(msgspec.Struct, frozen=True, order=True):
@@ -123,11 +123,17 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{self.kind}:{self.both or self.cause}"
 
 
+def result_of(failed: bool, unknown: bool, judged: int) -> Result:
+    """Say how a check ended that found a problem, or lacked something, or looked at so many things."""
+    return "fail" if failed else "unknown" if unknown else "pass" if judged else "nothing"
+
+
 class CheckResult(msgspec.Struct, frozen=True):
     """How one check ended: `demands` is what it holds the state to, in one sentence.
 
     `judged` counts what it looked at, in its own `unit` ("pairs", "links", "entries"). `reason` says which part was
-    not judged, and why: a check that found no problem is then "unknown", never "pass".
+    not judged, and why: a check that found no problem is then "unknown", never "pass". One that looked at nothing, since
+    nothing of its sort is there, is "nothing": it hasn't passed either.
 
     Of pairs besides: how many a policy denies (`denied`: they have passed), and of the audit, since this check began, how
     many were traced in full (`audited`) and how many of these differed from what the check said (`differed`).
@@ -165,7 +171,7 @@ class NodeHealth(msgspec.Struct, frozen=True):
     """What the server knows of a node's collector: whether it is connected, for how long it has said nothing.
 
     `late` are the sections that are older than they promise to be; `fault` says why the server can't use the node's
-    state at all, "" where it can. `clock_s` is about how far the node's clock is ahead of the server's, 0 where that is
+    state at all, "" where it can. `awaited`: it has been enrolled, and has never connected. `clock_s` is about how far the node's clock is ahead of the server's, 0 where that is
     next to nothing.
     """
 
@@ -174,6 +180,7 @@ class NodeHealth(msgspec.Struct, frozen=True):
     late: tuple[str, ...] = ()
     fault: str = ""
     clock_s: int = 0
+    awaited: bool = False
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Generator, Hashable, Iterator,
 from typing import Generic, TypeVar
 
 from netviz.core.check.long import Ends, do_slice, fault_text
-from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem, Result
+from netviz.core.check.problem import CheckResult, Difference, NodeHealth, Problem, result_of
 from netviz.core.check.standing import reasons_text
 from netviz.core.check.text import not_watched
 from netviz.core.sim.damage import BAD_STATE
@@ -18,11 +18,12 @@ A = TypeVar("A")
 
 
 class Found:
-    """What a state came to: problems, what isn't known, and how much was judged."""
+    """What a state came to: problems, what isn't known, what was assumed (a sentence each), and how much was judged."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.unknown: dict[str, None] = {}
+        self.assumed: dict[str, None] = {}
         self.judged = 0
 
 
@@ -139,9 +140,14 @@ class SlicedCheck:
         reasons = [*([self._fault] if self._fault else []), *self._found.unknown]
         if self.done is None:
             reasons.append(f"not all {self.unit} are judged yet")
-        state: Result = "fail" if self._found.problems else "unknown" if reasons else "pass"
+        found = self._found
         return CheckResult(
-            self.name, state, self._found.judged, self.unit, reasons_text(reasons), self.demands
+            self.name,
+            result_of(bool(found.problems), bool(reasons), found.judged),
+            found.judged,
+            self.unit,
+            reasons_text(reasons),
+            " ".join((self.demands, *found.assumed)),
         )
 
 

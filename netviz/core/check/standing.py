@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from netviz.core.check.fact import Asked, Fact, Gathered, Look
-from netviz.core.check.problem import CheckResult, Problem, Result
+from netviz.core.check.problem import CheckResult, Problem, result_of
 from netviz.core.check.wiring import Wiring, who
 from netviz.core.plain import plain
 
@@ -126,7 +126,7 @@ class Standing:
         reasons = [*lost.values(), *self._say()[1]]
         reasons += [f"{name} is not judged yet" for name in self.due if name not in self._judged]
         reason = reasons_text(reasons)
-        result: Result = "fail" if failed else "unknown" if reasons else "pass"
+        result = result_of(failed, bool(reasons), self._total)
         return CheckResult(fact.name, result, self._total, fact.unit, reason, fact.demands)
 
     def _say(self) -> tuple[dict[str, Problem], list[str]]:

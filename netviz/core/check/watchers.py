@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from netviz.core.check.fact import NO_API, Api
-from netviz.core.check.problem import CheckResult, NodeHealth, Problem, Where
+from netviz.core.check.problem import CheckResult, NodeHealth, Problem, Where, result_of
 from netviz.core.check.standing import reasons_text
 from netviz.core.check.text import joined, not_watched
 from netviz.core.state.node import ClusterState
@@ -86,7 +86,7 @@ class Watchers:
         ]
         return CheckResult(
             NAME,
-            "fail" if failed else "unknown" if silent else "pass",
+            result_of(failed, bool(silent), len(self._health)),
             len(self._health),
             "clusters",
             reasons_text(silent),

@@ -259,6 +259,11 @@ def _who(objects: Objects, party: Party) -> str:
     return f"{party.pod.namespace}/{made[1] if made is not None else party.pod.name}"
 
 
+def changes_any(found: Preview) -> bool:
+    """Tell whether policies that are tried concern a pod: without one, nothing else could decide otherwise either."""
+    return bool(found.selected or found.changes)
+
+
 def preview_json(found: Preview, doubts: Sequence[str] = ()) -> Mapping[str, Any]:
     """A preview as JSON; `doubts` are what else speaks against it."""
     return {

@@ -10,9 +10,11 @@ from netviz.core.state.node import ClusterState
 from tests.core.sim.build import Net
 
 
-def finished(checker: Checker, cluster: ClusterState) -> Report:
+def finished(
+    checker: Checker, cluster: ClusterState, health: Mapping[str, NodeHealth] | None = None
+) -> Report:
     """Judge a state and work at it until nothing is left to do."""
-    checker.judge(cluster)
+    checker.judge(cluster, health or {})
     while checker.work():
         pass
     return checker.report()

@@ -16,9 +16,11 @@ from netviz.core.check.paths.check import PathsCheck
 from netviz.core.check.problem import NodeHealth, Problem, Report, Where
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.conntrack import IPS_DST_NAT, CtEntry
+from netviz.core.model.kubernetes import KubeNode
 from netviz.core.model.netns import Gap
 from netviz.core.state.delta import apply, diff
-from netviz.core.state.node import ClusterState, SectionStatus
+from netviz.core.state.node import ClusterState, NodeState, SectionStatus
+from netviz.core.state.objects import Objects
 from tests.core.check.facts.test_tunnels import flannel
 from tests.core.check.judging import finished, judge, only
 from tests.core.sim.build import Net, Ns, textbook
@@ -49,9 +51,14 @@ def duplicated() -> Net:
 def test_a_sound_network_has_no_problem_and_everything_is_judged() -> None:
     report = judge(textbook()[0])
     assert report.problems == ()
-    assert {one.name for one in report.results if one.result != "pass"} == {
+    assert {one.name for one in report.results if one.result == "unknown"} == {
         "drops"
     }  # counters were read once
+    assert "fail" not in {one.result for one in report.results}
+    assert all(
+        (one.judged == 0) == (one.result == "nothing") for one in report.results if one.name != "drops"
+    )
+    assert {"presence", "tunnels"} < {one.name for one in report.results if one.result == "nothing"}
     assert len(report.results) == len(FACTS)
     assert all(one.demands.endswith(".") for one in report.results)
     assert report.pods == 4
@@ -246,6 +253,26 @@ def test_a_collector_that_never_sent_anything_is_told() -> None:
     report = judge(textbook()[0], {"node-9": NodeHealth(connected=False)})
     assert [p.cause for p in report.problems] == ["node-9"]
     assert "node-9: addrs: not read yet" in reason(report, "addresses")
+
+
+def test_a_collector_that_never_connected_is_told_once_and_leaves_other_checks_alone() -> None:
+    checker, state = Checker(FACTS, (PathsCheck(),)), textbook(2, 1)[0].cluster()
+    before = {one.name: one.result for one in finished(checker, state).results}
+    awaited = {"node-9": NodeHealth(connected=False, awaited=True)}
+    report = checker.judge(state, awaited)
+    (problem,) = report.problems
+    assert (problem.kind, problem.severity, problem.where.node) == ("collector-awaited", "warning", "node-9")
+    assert problem.headline == "node-9 has been enrolled, but its collector has not connected yet"
+    assert {one.name: one.result for one in report.results} == {**before, "collectors": "fail"}
+    listed = NodeState("cluster/default", objects=Objects(kube_nodes={"node-9": KubeNode("node-9")}))
+    known = ClusterState(state.nodes, state.bodies, {"default": listed})
+    assert (
+        reason(finished(checker, known, awaited), "paths") == f"{problem.headline}: nothing there is checked"
+    )
+    assert reason(finished(checker, known), "paths") == "no collector shows node-9"
+    lost = checker.judge(state, {"node-9": NodeHealth(connected=False)})
+    assert "node-9: addrs: not read yet" in reason(lost, "addresses")
+    assert checker.judge(state, awaited).results == report.results
 
 
 def test_a_state_that_the_server_cant_use_is_told() -> None:

@@ -17,9 +17,9 @@ from netviz.core.check.dns.clients import (
 )
 from netviz.core.check.dns.seen import Seen, see
 from netviz.core.check.dns.told import KINDS, NEEDS, Group, Teller
-from netviz.core.check.netpol.pods import Pods
+from netviz.core.check.netpol.traced import TracingCheck
 from netviz.core.check.problem import NodeHealth
-from netviz.core.check.sliced import Answers, Found, SlicedCheck, doubt
+from netviz.core.check.sliced import Found, doubt
 from netviz.core.model.kubernetes import KubeService
 from netviz.core.plain import counted
 from netviz.core.sim.trace import Flow
@@ -32,22 +32,12 @@ MAX_TRIES = 2000
 DEMANDS = "Pods ask the cluster's DNS service for names, and their questions come there by UDP and by TCP."
 
 
-class DnsCheck(SlicedCheck):
+class DnsCheck(TracingCheck[tuple[Flow, bytes], Seen]):
     """Holds whom pods ask for names, and what becomes of the questions, against the cluster's DNS service."""
 
     name = "dns"
     unit = "questions"
     demands = DEMANDS
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._answers: Answers[tuple[Flow, bytes], Seen] = Answers()
-        self._pods: dict[str, Pods] = {}
-
-    def reset(self) -> None:
-        """Forget all answers."""
-        self._answers = Answers()
-        self._pods = {}
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth], found: Found) -> Iterator[float]:
         """Judge a state; yields what each piece of work costs, in ms."""
@@ -72,7 +62,7 @@ class DnsCheck(SlicedCheck):
         found: Found,
     ) -> Iterator[float]:
         objects = state.objects
-        pods = yield from self._pods.setdefault(teller.cluster_name, Pods()).follow(cluster, objects)
+        pods = yield from self.pods_of(teller.cluster_name).follow(cluster, objects)
         clients = Clients()
         yield from look(cluster, services, objects, pods, clients)
         # Whom an echo request is for beside a question: of a service, the first of its endpoints.

@@ -20,10 +20,16 @@ def doubt(node: str, health: NodeHealth) -> str:
     """Say why what is known of a node may not be so any more, or ""."""
     if health.fault:
         return f"{node} is not understood"
+    if health.awaited:
+        return f"{_awaited(node)}: nothing there is checked"
     if not health.connected:
         cluster = cluster_of(node)
         return f"{node}'s collector is not connected" if cluster is None else not_watched(cluster)
     return f"{node}'s collector is late with {joined(health.late)}" if health.late else ""
+
+
+def _awaited(node: str) -> str:
+    return f"{node} has been enrolled, but its collector has not connected yet"
 
 
 def not_understood(node: str, fault: str) -> Problem:
@@ -62,7 +68,19 @@ def _find(look: Look) -> Iterator[Problem]:
     if health.fault:
         yield not_understood(node, health.fault)
     running = (Command(node, "", "pgrep -af 'agents run'"),)
-    if not health.connected:
+    if health.awaited:
+        yield Problem(
+            kind="collector-awaited",
+            cause=node,
+            severity="warning",
+            harm="not known",
+            headline=_awaited(node),
+            consequence=f"Nothing on {node} is checked or shown until it connects.",
+            where=Where(node),
+            check=running,
+            grace_s=LOST_GRACE_S,
+        )
+    elif not health.connected:
         yield Problem(
             kind="collector-lost",
             cause=node,
@@ -107,7 +125,14 @@ FACT = Fact(
     name="collectors",
     demands="Every node's collector is connected, in time, and reads the whole of its node.",
     unit="collectors",
-    kinds=("collector-lost", "collector-late", "collector-incomplete", "clock-skew", "not-understood"),
+    kinds=(
+        "collector-awaited",
+        "collector-lost",
+        "collector-late",
+        "collector-incomplete",
+        "clock-skew",
+        "not-understood",
+    ),
     needs=(),
     reads=SECTIONS,
     find=_find,

@@ -41,7 +41,7 @@ def _find(look: Look) -> Iterator[Problem]:
     look.memory = (now, found)
     look.judged = sum(name in now for name in WHAT)
     if not before:
-        look.unknown[f"{root.key.node}: the counters were read once: nothing is known to rise"] = None
+        look.lacks_second_reading("kernel_stats")
     yield from found
 
 

@@ -51,7 +51,7 @@ def _find(look: Look) -> Iterator[Problem]:
             look.judged += len(ns.counters)
             yield from found
     if not compared:
-        look.unknown[f"{look.node.node}: the counters were read once: nothing is known to rise"] = None
+        look.lacks_second_reading("counters")
 
 
 def _rising(look: Look, ns: NetnsState, was: LinkCounters, now: LinkCounters) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 """Whether rules drop or reject now what a node forwards: their counters rose between the last two readings.
 
-Looked at are the rules that a packet comes to by the forward hook, as far as jumps lead. A policy agent's chains are left
+Looked at are the rules that a packet comes to by the forward hook, as far as jumps lead, by which packets of other hooks may
+come there too. A policy agent's chains are left
 out: what they refuse is denied, not lost. So are the other hooks: what is dropped on its way to the node itself is mostly
 what strangers send. A few packets are normal; told is what comes at a rate.
 
@@ -67,9 +68,7 @@ def _find(look: Look) -> Iterator[Problem]:
     before: Memory | None = look.memory
     if before is None:
         look.memory = Memory(now, at_s)
-        look.unknown[f"{root.key.node}: the counters of rules were read once: nothing is known to rise"] = (
-            None
-        )
+        look.lacks_second_reading("rule_counters")
         return
     if at_s > before.at_s:
         minutes = (at_s - before.at_s) / 60
@@ -158,13 +157,16 @@ def _problem(look: Look, root: NetnsState, one: Refusal, a_minute: float) -> Pro
     text = written(body, one.number, chain.family, one.legacy).text
     text = text if len(text) <= MAX_RULE else f"{text[:MAX_RULE]}..."
     told = "told by a reset or an ICMP error" if one.verb == "rejects" else "told nothing"
+    # Where jumps lead, those of other hooks may lead too, and their packets are counted with the forwarded ones.
+    alone = chain.hook == NF_FORWARD
+    may = "That may be intended." if alone else "That may be intended, and not all need be forwarded packets."
     return Problem(
         kind="rule-drops-rising",
         cause=f"{node}:{chain.family}:{chain.table}:{chain.name}:{text}",
         severity="warning",
         harm="degrades",
-        headline=f"{node} {one.verb} {a_minute:.0f} forwarded packets a minute by a rule of chain {chain.name}",
-        consequence=f"That may be intended. Their senders are {told}. The rule is: {text}",
+        headline=f"{node} {one.verb} {a_minute:.0f} {'forwarded ' if alone else ''}packets a minute by a rule of chain {chain.name}",
+        consequence=f"{may} Their senders are {told}. The rule is: {text}",
         where=place(root.netns),
         certainty="likely",
         affects=affects(pod_name(pod.netns) for pod in look.wiring.pods),

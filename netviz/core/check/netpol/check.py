@@ -12,9 +12,9 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from netviz.core.check.netpol.flows import PROTOCOLS, Try, ports_named, tries
-from netviz.core.check.netpol.pods import Pods
+from netviz.core.check.netpol.traced import TracingCheck
 from netviz.core.check.problem import Command, NodeHealth, Problem, Where
-from netviz.core.check.sliced import Answers, Found, SlicedCheck, doubt
+from netviz.core.check.sliced import Found, doubt
 from netviz.core.check.text import affects, joined, place
 from netviz.core.intent.policies import Half, RuleName
 from netviz.core.model.addr import format_ip
@@ -40,7 +40,7 @@ PAIRS_MS = 0.005
 # An agent writes what the API says within some seconds.
 GRACE_S = 15.0
 DEMANDS = "The kernels let pass between pods what NetworkPolicies allow, and refuse what they deny."
-UNLISTED = " Policies for the whole cluster are taken to be none: there is no list of them."
+UNLISTED = "Policies for the whole cluster are taken to be none: there is no list of them."
 ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
 
 
@@ -53,22 +53,12 @@ class Seen(NamedTuple):
     chain: tuple[int, str, str] = (0, "", "")
 
 
-class PoliciesCheck(SlicedCheck):
+class PoliciesCheck(TracingCheck[Flow, Seen]):
     """Holds what becomes of packets between pods against every policy."""
 
     name = "network policies"
     unit = "flows"
     demands = DEMANDS
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._answers: Answers[Flow, Seen] = Answers()
-        self._pods: dict[str, Pods] = {}
-
-    def reset(self) -> None:
-        """Forget all answers."""
-        self._answers = Answers()
-        self._pods = {}
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth], found: Found) -> Iterator[float]:
         """Judge a state; yields what each piece of work costs, in ms."""
@@ -78,14 +68,15 @@ class PoliciesCheck(SlicedCheck):
             if why := doubt(name, state.gaps, health.get(source), NEEDS):
                 found.unknown[why] = None
                 continue
-            self.demands = f"{DEMANDS}{UNLISTED if is_unlisted(state) else ''}"
+            if is_unlisted(state):
+                found.assumed[UNLISTED] = None
             made: list[NetworkPolicy | ClusterPolicy] = [
                 *objects.network_policies.values(),
                 *objects.cluster_policies.values(),
             ]
             if not made:
                 continue
-            known = self._pods.setdefault(name, Pods())
+            known = self.pods_of(name)
             pods = yield from known.follow(cluster, objects)
             every = tries(known.policies, pods, ports_named(made, pods))
             yield PAIRS_MS * len(pods)

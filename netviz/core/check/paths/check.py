@@ -17,7 +17,7 @@ from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_probl
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.tally import Tally, tally
 from netviz.core.check.paths.world import World
-from netviz.core.check.problem import CheckResult, Difference, Judgement, NodeHealth, Problem, Result
+from netviz.core.check.problem import CheckResult, Difference, Judgement, NodeHealth, Problem, result_of
 from netviz.core.model.ids import NetnsKey
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.headline.sentences import SENTENCES
@@ -234,9 +234,8 @@ class PathsCheck:
         unknown += [f"the check is at fault: {one}" for one in self.differences[:1]]
         pairs -= self._tally.undecided + self._tally.too_long
         partly = self._tally.words(self.pairs.undecided)
-        state: Result = (
-            "unknown" if unknown else "fail" if self._problems else "unknown" if partly else "pass"
-        )
+        failed = bool(self._problems) and not unknown
+        state = result_of(failed, bool(unknown or partly), pairs)
         return CheckResult(
             "paths",
             state,

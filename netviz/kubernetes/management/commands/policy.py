@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from netviz.core.intent.preview import preview, preview_json
+from netviz.core.intent.preview import changes_any, preview, preview_json
 from netviz.core.plain import counted, plain
 from netviz.core.wire.nvz import NvzError
 from netviz.kubernetes.doubts import apis_in, doubts
@@ -66,7 +66,7 @@ class Command(OfflineCommand):
             raise BadPolicy(f"{path}: {err.strerror or err}") from None
         for api in apis_in(view):
             found = preview(view.cluster, api.state.objects, read_policies(text))
-            return preview_json(found, doubts(api))
+            return preview_json(found, doubts(api, changes_any(found)))
         raise BadPolicy(NO_POLICIES)
 
 

@@ -50,9 +50,8 @@ def test_a_rule_that_refuses_what_is_forwarded_is_told_with_its_rate_until_it_st
     assert first == still == []
     (problem,) = rising
     proper(problem)
-    assert problem.headline == f"node-1 {rule} 120 forwarded packets a minute by a rule of chain own", (
-        problem.headline
-    )
+    assert problem.headline == f"node-1 {rule} 120 packets a minute by a rule of chain own"
+    assert "not all need be forwarded" in problem.consequence
     assert "tcp dport 81" in problem.consequence or "dport 81" in problem.consequence
     assert (problem.severity, problem.certainty) == ("warning", "likely")
 

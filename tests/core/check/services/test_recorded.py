@@ -85,7 +85,7 @@ def test_a_cluster_without_services_has_nothing_to_judge() -> None:
     state = msgspec.structs.replace(state, objects=msgspec.structs.replace(state.objects, services={}))
     result = judged(ClusterState(recorded().nodes, recorded().bodies, {CLUSTER: state})).result()
     assert result is not None
-    assert (result.result, result.reason, result.judged) == ("pass", "", 0)
+    assert (result.result, result.reason, result.judged) == ("nothing", "", 0)
 
 
 def test_a_watcher_that_is_lost_leaves_it_undecided() -> None:
