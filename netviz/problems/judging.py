@@ -43,7 +43,7 @@ log = logging.getLogger("netviz.problems")
 COALESCE_S = 0.02
 # How long what takes long goes on before problems are written and new states looked at; in the round that took a new
 # state, whose facts are to be told.
-WORK_S = 0.5
+WORK_S = 0.25
 FIRST_WORK_S = 0.1
 BODIES_S = 2.0
 STAND_BY_S = 1.0
@@ -146,8 +146,9 @@ class Judging:
         if self._looker is None:
             self._ledger = Ledger(keeping.load())
             self._looker = Looker(self._watched())
-        self._changed.wait(self._wait_s())
-        self._stop.wait(COALESCE_S)
+        if self._pending_at is None:
+            self._changed.wait(self._wait_s())
+            self._stop.wait(COALESCE_S)
         self._await_bodies()
         self._changed.clear()
         if not self._stop.is_set():
@@ -170,8 +171,6 @@ class Judging:
         return store
 
     def _wait_s(self) -> float:
-        if self._pending_at is not None:
-            return 0.0
         due_s = self._ledger.due_s()
         until_s = RENEW_EVERY_S if due_s is None else min(RENEW_EVERY_S, due_s - time.time())
         return 0.0 if self._left else max(0.0, min(until_s, self._audit_s - time.monotonic()))
@@ -292,9 +291,15 @@ class Judging:
         if due_s is not None:
             for_s = min(for_s, due_s - time.time())
         until_s = time.monotonic() + for_s
+        judged = self._is_all_judged()
         while (left := self._judge.work()) and time.monotonic() < until_s:
-            pass
+            if not judged and self._is_all_judged():
+                break  # what that comes to is told before anything is audited
         self._left = left
+
+    def _is_all_judged(self) -> bool:
+        """Tell whether every check has judged the newest state to the end."""
+        return not self._followed or all(one is self._followed[-1][0] for one in self._judge.done)
 
     def _audit_is_due(self) -> bool:
         """Have a few pairs audited, once in a while."""

@@ -53,7 +53,7 @@ class Checker:
         self._watchers = Watchers()
         self._cluster: ClusterState | None = None
         self._done: ClusterState | None = None
-        self._found_by: dict[str, LongCheck] = {}
+        self._found: dict[str, tuple[LongCheck, ClusterState | None]] = {}
 
     def judge(self, cluster: ClusterState, health: Mapping[str, NodeHealth] = NO_HEALTH) -> Report:
         """Follow the cluster to a new state and say what is wrong there.
@@ -98,14 +98,22 @@ class Checker:
         return self.report()
 
     def work(self) -> bool:
-        """Do one slice of what takes long; False: there was nothing left to do, and `report` is final."""
+        """Do one slice of what takes long; False: there was nothing left to do, and `report` is final.
+
+        What was judged to the end can be told before anything is audited: that is another slice.
+        """
         for standing in self._standing:
             if standing.due:
                 name = next(iter(standing.due))
                 del standing.due[name]
                 self._look(standing, Wiring(self._nodes[name]))
                 return True
-        return any(check.work() for check in self._long) or any(check.work_at_audit() for check in self._long)
+        before = [check.done for check in self._long]
+        if any(check.work() for check in self._long):
+            return True
+        if any(check.done is not was for check, was in zip(self._long, before, strict=True)):
+            return True
+        return any(check.work_at_audit() for check in self._long)
 
     def audit(self, count: int) -> None:
         """Have each check that takes long audit so many random pairs by `work`, when all is judged."""
@@ -142,7 +150,9 @@ class Checker:
             if (result := check.result()) is not None:
                 results.append(_with(result, {**self._unshown(doubts), **lost}))
             pairs, classes = pairs + check.counts()[0], classes + check.counts()[1]
-        self._found_by = {one.told_as: check for check in self._long for one in check.problems()}
+        self._found = {
+            one.told_as: (check, check.found_in(one)) for check in self._long for one in check.problems()
+        }
         every = put_together(found.values(), self._long)
         problems = sorted((_doubted(problem, lost) for problem in every), key=_rank)
         differences = tuple(one for check in self._long for one in check.differences)
@@ -160,13 +170,12 @@ class Checker:
 
     def lasts(self, problem: Problem, later: ClusterState) -> bool:
         """Tell whether a problem of the report is proved to be one of a later state, before that is judged."""
-        check = self._found_by.get(problem.key)
-        return check is not None and check.lasts(problem, later)
+        check, found_in = self._found.get(problem.key, (None, None))
+        return check is not None and found_in is not None and check.lasts(problem, found_in, later)
 
     def found_in(self, problem: Problem) -> ClusterState | None:
         """Return the state in which a check that takes long found a problem of the report; None: that isn't known."""
-        check = self._found_by.get(problem.key)
-        return check.done if check is not None else None
+        return self._found.get(problem.key, (None, None))[1]
 
     def _follow_bodies(
         self, bodies: Mapping[bytes, Body], changed: Mapping[str, frozenset[str]]

@@ -41,7 +41,7 @@ class LongCheck(Protocol):
         """Do one slice; tell whether anything is left to do."""
 
     def problems(self) -> Collection[Problem]:
-        """The problems of the state that is done."""
+        """The problems of the state that is done; and those that are known already of the one that is being judged."""
 
     def follows(self, problem: Problem, fact: Problem) -> tuple[str, ...] | None:
         """Say what else is in a problem's way if a fact is repaired; None: the problem stays, or that isn't known."""
@@ -49,8 +49,11 @@ class LongCheck(Protocol):
     def reach(self, problem: Problem) -> Mapping[Ends, int]:
         """What a problem affects: from whom to whom, as long as they are few each pair by itself -> how many pairs."""
 
-    def lasts(self, problem: Problem, later: ClusterState) -> bool:
-        """Tell whether a problem of the state that is done is proved to be one of a later state; False: that isn't known."""
+    def found_in(self, problem: Problem) -> ClusterState | None:
+        """Return the state that one of its problems was found in; None: that isn't known."""
+
+    def lasts(self, problem: Problem, found_in: ClusterState, later: ClusterState) -> bool:
+        """Tell whether a problem of one state is proved to be one of a later state; False: that isn't known."""
 
     def result(self) -> CheckResult | None:
         """How the check ended there: "unknown", with a reason, if something couldn't be judged; None: it has no subject."""

@@ -113,7 +113,11 @@ class SlicedCheck:
         """No pairs are counted."""
         return {}
 
-    def lasts(self, problem: Problem, later: ClusterState) -> bool:
+    def found_in(self, problem: Problem) -> ClusterState | None:
+        """All of them are of the last state that was judged to the end."""
+        return self.done
+
+    def lasts(self, problem: Problem, found_in: ClusterState, later: ClusterState) -> bool:
         """What a flow comes to doesn't prove what objects ask for: a later state is judged."""
         return False
 

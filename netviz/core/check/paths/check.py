@@ -10,12 +10,14 @@ from netviz.core.check.paths.audit import Audit, Picker
 from netviz.core.check.paths.cases import Looked
 from netviz.core.check.paths.consequences import Consequences
 from netviz.core.check.paths.contract import DENIED, INTERNET, UNDECIDED, worst
+from netviz.core.check.paths.early import Early
 from netviz.core.check.paths.explain import Explainer, Traced
-from netviz.core.check.paths.judge import Judged, Simulator, demands_of, judge_pair
+from netviz.core.check.paths.judge import Judged
 from netviz.core.check.paths.lasting import Lasting
 from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.tally import Tally, tally
+from netviz.core.check.paths.tracing import TRACE_MS, Tracing
 from netviz.core.check.paths.world import World
 from netviz.core.check.problem import CheckResult, Difference, Judgement, NodeHealth, Problem, result_of
 from netviz.core.model.ids import NetnsKey
@@ -24,7 +26,6 @@ from netviz.core.sim.headline.sentences import SENTENCES
 from netviz.core.sim.outcome import BREAKS, BROKEN, GOOD, UNSURE
 from netviz.core.state.node import ClusterState
 
-TRACE_MS = 5.0
 ROUNDS = 8
 MAX_REMEMBERED = 200_000
 MAX_LOOKED = 20_000
@@ -58,6 +59,8 @@ class PathsCheck:
         self._fault = ""
         self._looked: dict[Pair, tuple[Looked, ...]] = {}
         self._failing: dict[Pair, Traced] = {}  # those that were traced in this state
+        self._early = Early()  # what is known of the state that is being judged
+        self._given_up = self._must_end = False
         self._tally = Tally()
         self._audit = Audit(pick)
         self._consequences = Consequences()
@@ -84,13 +87,15 @@ class PathsCheck:
                 return True
         except BAD_STATE as err:
             # What was made of the state is not to be built on.
-            self.world = World(INTERNET)
+            self.world, self.known = World(INTERNET), {}
             self._audit.begin(tuple)
-            self._failing = {}
+            self._failing, self._given_up = {}, False
             self._fault = fault_text(err)
         else:
             self._fault = ""
-        self._job, self.done = None, self._cluster
+        self._job = None
+        if not self._given_up:
+            self.done, self._early = self._cluster, Early()
         return self._next is not None
 
     def work_at_audit(self) -> bool:
@@ -118,20 +123,12 @@ class PathsCheck:
     def _judge(self, cluster: ClusterState) -> Iterator[float]:
         yield from self.world.follow(cluster)
         yield from self._take_bodies(cluster)
-        simulator = Simulator(cluster)
         self._failing = {}
-        for _ in range(ROUNDS):
-            self.pairs = Pairs(self.world)
-            nodes: set[str] = set()
-            for pair in chain(self.pairs.alone(), self._ranked(), self.pairs.together()):
-                if pair.key not in self.known:
-                    yield from self._trace(simulator, pair)
-                    nodes |= {pair.source.node, pair.target.node}
-            self.world.rules.lacking |= simulator.reading.lacking
-            roots = [root for name in nodes if (root := cluster.nodes[name].root) is not None]
-            if not self.world.rules.note(roots, simulator.reading.read):
-                break
-            yield from self.world.reread()
+        self._early.begin()
+        self._must_end, self._given_up = self._given_up, False
+        yield from self._trace_all(Tracing(cluster, self.world))
+        if self._given_up:
+            return
         yield from self._audit.again(cluster, self.said)
         members = self.world.members
         self._audit.begin(lambda: [key for pods in members.values() for key in pods])
@@ -139,6 +136,36 @@ class PathsCheck:
         if len(self.known) > MAX_REMEMBERED:
             current = {pair.key for pair in chain(self.pairs.alone(), self.pairs.together())}
             self.known = {key: one for key, one in self.known.items() if key in current}
+
+    def _give_up(self) -> bool:
+        """Tell whether to give the state up: what fails in it doesn't in a newer one. Never two, one after the other."""
+        if not self._must_end and self._next is not None:
+            self._given_up = self._early.is_over(self._cluster, self._next, self._lasting.fails_in)
+        return self._given_up
+
+    def _trace_all(self, tracing: Tracing) -> Iterator[float]:
+        """Trace a pair of each key that isn't known, and again where rules were read that tell pods apart anew."""
+        for _ in range(ROUNDS):
+            self.pairs = Pairs(self.world)
+            explainer = Explainer(tracing.cluster, self.world, self.pairs, self._looked, self._failing)
+            for pair in chain(self.pairs.alone(), self._ranked(), self.pairs.together()):
+                if pair.key in self.known:
+                    continue
+                if (known := tracing.known_before(pair, self.known)) is not None:
+                    self.known[pair.key] = known
+                    continue
+                self.known[pair.key], traced, cost_ms = tracing.trace(pair)
+                yield cost_ms
+                if self.known[pair.key].verdict in TO_EXPLAIN and len(self._failing) < MAX_FAILING:
+                    self._failing[pair] = traced
+                    if self.known[pair.key].verdict != UNSURE:
+                        yield self._early.take(explainer, pair)
+                if self._give_up():
+                    tracing.drop_loose(self.known)
+                    return
+            if not tracing.widen():
+                return
+            yield from self.world.reread()
 
     def _take_bodies(self, cluster: ClusterState) -> Iterator[float]:
         """Judge anew what lacked a body of rules that is here now: nodes tell of chains before their bodies come."""
@@ -159,6 +186,8 @@ class PathsCheck:
             worth = worth or verdict in (DENIED, UNDECIDED)
             if verdict in TO_EXPLAIN:
                 yield from explainer.take(pair)
+                if self._give_up():
+                    return
         worth = worth or self.pairs.undecided
         self._tally = (yield from tally(self.pairs, self.known, self.said)) if worth else Tally()
         for ends, difference in self._audit.standing.items():
@@ -176,15 +205,6 @@ class PathsCheck:
         """Rank the classes, now that it is known which pods reach their node."""
         self.pairs.rank(lambda key: key in self.known and self.known[key].verdict == GOOD)
         yield from ()
-
-    def _trace(self, simulator: Simulator, pair: Pair) -> Iterator[float]:
-        demands = demands_of(pair, simulator.cluster)
-        judged, traces = judge_pair(simulator, demands)
-        self.known[pair.key] = judged
-        if judged.verdict in TO_EXPLAIN and len(self._failing) < MAX_FAILING:
-            both = zip(judged.found, traces, strict=True)
-            self._failing[pair] = {demand.key: (one.verdict, trace) for one, (demand, trace) in both}
-        yield TRACE_MS * len(traces)
 
     def verdict(self, source: NetnsKey, target: NetnsKey) -> Judgement:
         """Say what is known of two pods: by their own audited trace where that differs, else by their classes."""
@@ -205,27 +225,36 @@ class PathsCheck:
         return worst(self.known[half].verdict for half in halves)
 
     def problems(self) -> Collection[Problem]:
-        """The problems of the last state that was judged to the end."""
-        return self._problems
+        """The problems of the last state that was judged to the end, and what is known besides of the one that follows."""
+        known = {problem.key for problem in self._problems}
+        return (*self._problems, *(one.problem for key, one in self._early.told.items() if key not in known))
+
+    def found_in(self, problem: Problem) -> ClusterState | None:
+        """Return the state that a problem was found in."""
+        return self._early.told[problem.key].found_in if self._is_early(problem) else self.done
+
+    def _is_early(self, problem: Problem) -> bool:
+        return problem.key in self._early.told and all(one.key != problem.key for one in self._problems)
+
+    def _consequences_of(self, problem: Problem) -> Consequences:
+        return self._early.consequences if self._is_early(problem) else self._consequences
 
     def follows(self, problem: Problem, fact: Problem) -> tuple[str, ...] | None:
         """Say what else is in the way of a problem's flow without a fact; None where that isn't what it fails for."""
-        return self._consequences.follows(problem.key, fact)
+        return self._consequences_of(problem).follows(problem.key, fact)
 
     def reach(self, problem: Problem) -> Mapping[Ends, int]:
         """The pairs that a problem affects: from whom to whom -> how many."""
-        return self._consequences.reach(problem.key)
+        return self._consequences_of(problem).reach(problem.key)
 
     def counts(self) -> tuple[int, int]:
         """How many ordered pairs of pods were judged, and in how many classes."""
         pods = sum(map(len, self.world.members.values()))
         return pods * pods, len(self.world.members)
 
-    def lasts(self, problem: Problem, later: ClusterState) -> bool:
-        """Tell whether a problem's flow is proved to fail alike in a later state."""
-        if problem.flow is None or self.done is None:
-            return False
-        return self._lasting.fails_in(problem.flow, self.done, later)
+    def lasts(self, problem: Problem, found_in: ClusterState, later: ClusterState) -> bool:
+        """Tell whether the flow of a problem that was found in one state is proved to fail alike in a later one."""
+        return problem.flow is not None and self._lasting.fails_in(problem.flow, found_in, later)
 
     def result(self) -> CheckResult:
         """How the check ended in the last state that was judged to the end."""
@@ -234,7 +263,7 @@ class PathsCheck:
         unknown += [f"the check is at fault: {one}" for one in self.differences[:1]]
         pairs -= self._tally.undecided + self._tally.too_long
         partly = self._tally.words(self.pairs.undecided)
-        failed = bool(self._problems) and not unknown
+        failed = bool(self.problems()) and not unknown
         state = result_of(failed, bool(unknown or partly), pairs)
         return CheckResult(
             "paths",

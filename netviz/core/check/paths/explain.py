@@ -70,9 +70,13 @@ class Explainer:
             self._look(other)
             yield 15.0
 
+    def take_one(self, pair: Pair) -> None:
+        """Explain a failing pair where it was traced, and nowhere else."""
+        self._look(pair)
+
     def take_alone(self, source: NetnsKey, target: NetnsKey) -> None:
         """Explain a pair that stands for itself only."""
-        self._look(Pair(ALONE, source, target))
+        self.take_one(Pair(ALONE, source, target))
 
     def _look(self, pair: Pair) -> Case | None:
         """Trace a pair until a flow fails, in each family, and put it with the others of its cause; return the first."""
@@ -240,4 +244,8 @@ class Explainer:
     def told(self) -> Iterator[tuple[Problem, Case]]:
         """Make the problems of the cases."""
         for case in self.cases.values():
-            yield problem_of(self.cluster, self.world, case), case
+            yield self.problem(case), case
+
+    def problem(self, case: Case) -> Problem:
+        """Make the problem of one of the cases."""
+        return problem_of(self.cluster, self.world, case)

@@ -68,6 +68,11 @@ class Simulator:
         self.cluster = ClusterState(cluster.nodes, self.reading)
         self._warm: set[str] = set()
 
+    def read_since(self) -> frozenset[bytes]:
+        """The netfilter bodies that were read since this was asked last."""
+        read, self.reading.read = frozenset(self.reading.read), set()
+        return read
+
     def trace(self, demand: Demand) -> tuple[Flow, Trace] | None:
         """Trace a flow; None where its source has no address for it."""
         flow = demand.flow(self._plain)

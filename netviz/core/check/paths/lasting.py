@@ -18,21 +18,21 @@ MAX_KEPT = 64
 
 
 class Lasting:
-    """What failing flows asked of one state, the newest that was judged; each is traced when it is first in question."""
+    """What failing flows asked of the two states that were asked about last; each is traced when it is first in question."""
 
     def __init__(self) -> None:
-        self._state: ClusterState | None = None
-        self._reads: dict[Flow, Reads | None] = {}
+        self._states: list[tuple[ClusterState, dict[Flow, Reads | None]]] = []
 
     def fails_in(self, flow: Flow, found_in: ClusterState, later: ClusterState) -> bool:
         """Tell whether a flow that fails in one state is proved to fail alike in a later one; False: that isn't known."""
-        if self._state is not found_in:
-            self._state, self._reads = found_in, {}
-        if flow not in self._reads:
-            if len(self._reads) >= MAX_KEPT:
+        known = next((one for one in self._states if one[0] is found_in), (found_in, {}))
+        self._states = [known, *(one for one in self._states if one is not known)][:2]
+        found = known[1]
+        if flow not in found:
+            if len(found) >= MAX_KEPT:
                 return False
-            self._reads[flow] = _reads_of(found_in, flow)
-        reads = self._reads[flow]
+            found[flow] = _reads_of(found_in, flow)
+        reads = found[flow]
         try:
             return reads is not None and reads.hold(later)
         except BAD_STATE:

@@ -6,7 +6,7 @@ Looked at are the chains and sets that traces have read, by name (`Read`), and t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -87,27 +87,33 @@ class Rulesets:
             found = self._facts[digest] = facts_of(body, self._rules)
         return found
 
-    def note(self, roots: Iterable[NetnsState], digests: set[bytes]) -> bool:
-        """Note what traces have read in these namespaces; tells whether that is more than was known."""
-        before = len(self.read)
+    def add(self, read: set[ReadKey]) -> bool:
+        """Note what traces have read; tells whether that is more than was known."""
+        if more := not read <= self.read:
+            self.read = (self.read | read) - self.private
+            self.ordered = sorted(self.read, key=repr)
+        return more
+
+    def news(self, roots: Iterable[NetnsState], digests: Collection[bytes]) -> set[ReadKey]:
+        """Of the chains and sets with these bodies in these namespaces, return those that weren't read before."""
+        found: set[ReadKey] = set()
         for ns in roots:
             for section in ("nft_sets", "ipsets"):
                 index = by_body(getattr(ns, section))
-                self.read.update((section, key) for digest in digests & index.keys() for key in index[digest])
+                found.update((section, key) for digest in digests if digest in index for key in index[digest])
             for section in ("nft_chains", "xt_chains"):
-                self._note_chains(section, getattr(ns, section), digests)
-        self.read -= self.private
-        if len(self.read) > before:
-            self.ordered = sorted(self.read, key=repr)
-        return len(self.read) > before
+                found.update(self._chains(section, getattr(ns, section), digests))
+        return found - self.read - self.private
 
-    def _note_chains(self, section: str, chains: Mapping[Any, NftChain], digests: set[bytes]) -> None:
-        """Note the chains with these bodies that packets come to: by a hook, and by the rules of others."""
+    def _chains(
+        self, section: str, chains: Mapping[Any, NftChain], digests: Collection[bytes]
+    ) -> Iterator[ReadKey]:
+        """List the chains with these bodies that packets come to: by a hook, and by the rules of others."""
         todo = [chain for chain in _base(chains) if chain.body in digests] if chains else []
         seen = {chain.key for chain in todo}
         while todo:
             chain = todo.pop()
-            self.read.add((section, chain.key))
+            yield section, chain.key
             facts = self.facts(chain.body)
             for target in {t for rule in facts.rules for t in rule.targets} if facts is not None else ():
                 found = chains.get((chain.family, chain.table, target))
