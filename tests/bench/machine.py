@@ -14,11 +14,12 @@ import msgspec
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One measured value: what it is, the value with its unit, and what was aimed at."""
+    """One measured value: what it is, the value with its unit, and what was aimed at. `failed`: there is none, and `value` says why."""
 
     name: str
     value: str
     aim: str = ""
+    failed: bool = False
 
 
 def machine() -> str:
@@ -80,3 +81,26 @@ def cpu_s(pid: int) -> float:
     """CPU seconds (user and system) that a process has used, all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def processes_below(ancestor: int) -> dict[int, str]:
+    """The processes that descend from one (0: from this one), each with its command line."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+    found: dict[int, str] = {}
+    below = {ancestor or os.getpid()}
+    while below:
+        below = {pid for pid, parent in parents.items() if parent in below}
+        for pid in below:
+            try:
+                words = (
+                    Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                )
+            except OSError:
+                continue
+            found[pid] = words
+    return found

@@ -1,33 +1,41 @@
 """The page in Chromium (headless, software rendering) with clusters of 30 pods a node through the real message path.
 
-Simulated collectors (tests/bench/racks.py) tell their states to a real server over real sockets, 500 changes a second; nine
-plain clients follow the feed beside the page. The first useful picture is the first frame that shows all
-nodes, from the start of the navigation of a page that is logged in. Frames are the intervals between the
-browser's animation frames while the map is dragged and zoomed. The heap is JavaScript's after a collection. A
-change on screen is a link's MTU that says when its collector changed it, until the frame in which the page draws it.
+A crowd of simulated collectors (tests/bench/crowd.py) tells their states to a real server over real sockets, and 500
+changes a second, of which 50 are pods that come or go; nine plain clients follow the feed beside the page. All begins when
+the checks have judged everything once. The first useful picture is the first frame that shows all nodes, from the start of
+the navigation of a page that is logged in. Frames are the intervals between the browser's animation frames while the map is
+dragged and zoomed. A search is a request of the page, from its first byte to the parsed answer. The heap is JavaScript's
+after a collection. A change on screen is a link's MAC that says when its collector set it, until the frame in which the
+page draws it; beside it stands when the same change was at a plain client. CPU is user and system time, as a share of one core.
 """
 
 from __future__ import annotations
 
 import asyncio
+import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import websockets
 from playwright.sync_api import Page, sync_playwright
 
-from lab.stack import Part, Stack, wait_until
-from tests.bench.fleet import connected
-from tests.bench.machine import Figure, cpu_s, percentiles_ms, rss_bytes
-from tests.bench.racks import FIRST_VETH, STAMP_BASE, STAMP_SPAN, node_name
+from lab.stack import Part, Stack
+from tests.bench.crowded import Crowded, wait
+from tests.bench.machine import Figure, cpu_s, percentiles_ms, processes_below, rss_bytes
+from tests.bench.racks import FIRST_VETH, STAMP_SPAN, node_addr, node_name, pod_name, root_key
 from tests.browser.chromium import ARGUMENTS, chromium_path, log_in
 
 SIZES, PODS, CHANGES_PER_S, CLIENTS = (20, 1_000, 5_000), 30, 500, 9
-LOOK_S, STEADY_S = 4.0, 15.0
+LOOK_S, STEADY_S, LOADS = 4.0, 15.0, 3
+WEIGH_S = 1_800.0
+SEARCHES = 60
+STAMPED = f"{root_key(0)}:{FIRST_VETH}"
 
 FRAMES = """async (seconds) => {
   const canvas = document.getElementById("map");
@@ -53,16 +61,19 @@ FRAMES = """async (seconds) => {
   return times.slice(2);
 }"""
 
-STAMPS = """async ([key, base, span, seconds]) => {
+STAMPS = """async ([key, span, seconds]) => {
   const delays = [];
-  let before = window.netviz.graph.links.get(key)?.mtu;
+  const mac = () => window.netviz.graph.links.get(key)?.mac;
+  let before = mac();
   const until = performance.now() + seconds * 1000;
   await new Promise((done) => {
     const frame = (now) => {
-      const mtu = window.netviz.graph.links.get(key)?.mtu;
-      if (mtu !== undefined && before !== undefined && mtu !== before && mtu !== 1500)
-        delays.push(((Date.now() - (mtu - base)) % span + span) % span / 1000);
-      before = mtu;
+      const said = mac();
+      if (said !== before && said !== undefined) {
+        const at = Number.parseInt(said.slice(3).replaceAll(":", ""), 16);
+        delays.push((Date.now() % span - at) / 1000);
+        before = said;
+      }
       if (now < until) requestAnimationFrame(frame); else done();
     };
     requestAnimationFrame(frame);
@@ -70,25 +81,57 @@ STAMPS = """async ([key, base, span, seconds]) => {
   return delays;
 }"""
 
+SEARCH = """async (texts) => {
+  const times = [];
+  for (const text of texts) {
+    const began = performance.now();
+    const answer = await fetch(`/api/search?q=${encodeURIComponent(text)}`);
+    await answer.json();
+    times.push((performance.now() - began) / 1000);
+  }
+  return times;
+}"""
+
 
 class Followers(threading.Thread):
-    """Plain clients of the feed, that watch no node's details."""
+    """Plain clients of the feed. One watches the first node, and notes how old its stamps are; the others watch none."""
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(daemon=True)
         self._url = stack.access.url.replace("http", "ws") + "/ws/topology?nodes="
         self._headers = {"Authorization": f"Bearer {stack.access.token}"}
+        self.delays_s: list[float] = []
+        # What all of them were sent.
+        self.frames = self.frame_bytes = 0
+        self.ended = 0
 
     def run(self) -> None:
+        """Follow until the process ends."""
         asyncio.run(self._all())
 
     async def _all(self) -> None:
-        await asyncio.gather(*(self._follow() for _ in range(CLIENTS)), return_exceptions=True)
+        watched = [node_name(0), *("" for _ in range(CLIENTS - 1))]
+        await asyncio.gather(*(self._follow(node) for node in watched), return_exceptions=True)
 
-    async def _follow(self) -> None:
-        async with websockets.connect(self._url, additional_headers=self._headers, max_size=None) as feed:
-            async for _ in feed:
-                pass
+    async def _follow(self, node: str) -> None:
+        try:
+            async with websockets.connect(
+                self._url + node, additional_headers=self._headers, max_size=None, compression=None
+            ) as feed:
+                async for text in feed:
+                    self.frames += 1
+                    self.frame_bytes += len(text)
+                    if node:
+                        self._note(str(text))
+        finally:
+            self.ended += 1
+
+    def _note(self, text: str) -> None:
+        _, _, link = text.partition(f'"key":"{STAMPED}"')
+        _, _, mac = link.partition('"mac":"')
+        if mac and text.startswith('{"type":"delta"'):
+            stamp = int(mac[3:17].replace(":", ""), 16)
+            self.delays_s.append((int(time.time() * 1000) % STAMP_SPAN - stamp) / 1000)
 
 
 def frames(page: Page) -> str:
@@ -107,62 +150,138 @@ def heap(page: Page) -> str:
     return f"{metrics['JSHeapUsedSize'] / 2**20:.0f} MiB"
 
 
-def look(page: Page, stack: Stack, nodes: int) -> Iterable[Figure]:
-    """Measure a page of a cluster of so many nodes."""
-    log_in(page, stack.access)
-    page.goto(stack.access.url)
-    first_ms = wait_until(lambda: page.evaluate("window.netviz?.pictureAt"), 120, "the first picture")
-    yield Figure(f"first useful picture, {nodes} nodes", f"{first_ms / 1000:.2f} s", "2 s")
-    yield Figure(f"frames, median and p95: the whole of {nodes} nodes", frames(page), "30 (median)")
-    page.evaluate("(name) => { location.hash = `#/node/${name}`; }", node_name(0))
-    page.wait_for_selector("[data-testid=inspector]", timeout=60_000)
-    for level in ("card", "pods", "links"):
-        page.evaluate("([name, level]) => window.netviz.look(name, level)", [node_name(0), level])
-        page.wait_for_timeout(1500)
-        yield Figure(f"frames, median and p95: {level} level of {nodes} nodes", frames(page), "30 (median)")
-    key = f"{node_name(0)}:4:1:0:{FIRST_VETH}"
-    has = "(key) => window.netviz.graph.links.has(key)"
-    wait_until(lambda: page.evaluate(has, key), 60, "the details of the first node")
-    delays: Sequence[float] = page.evaluate(STAMPS, [key, STAMP_BASE, STAMP_SPAN, STEADY_S])
-    yield Figure(
-        f"change on screen p50/p95/p99 of {len(delays)}, {nodes} nodes", percentiles_ms(delays), "p95 100 ms"
-    )
-    yield Figure(f"the page's heap, {nodes} nodes", heap(page), "300 MiB")
+class Bench:
+    """One size of cluster, and what is measured with it. A measure that fails leaves the others their turn."""
 
+    def __init__(self, folder: Path, nodes: int) -> None:
+        self._nodes, self._folder = nodes, folder
+        self._all = Crowded(folder, nodes, PODS, "--changes", str(CHANGES_PER_S))
+        self._stack = self._all.stack
+        self._server = self._all.server.process.pid
 
-def measure(nodes: int) -> Iterable[Figure]:
-    """Start a cluster of so many nodes, and look at it."""
-    names = [node_name(node) for node in range(nodes)]
-    with (
-        tempfile.TemporaryDirectory() as name,
-        Stack({node: [] for node in names}, Path(name) / "var") as stack,
-    ):
-        stack.provision()
-        server = stack.start_server()
-        argv = [sys.executable, "-m", "tests.bench.racks", stack.access.url, str(stack.data_dir)]
-        argv += [str(nodes), str(PODS), str(CHANGES_PER_S)]
-        collectors = Part("simulated collectors", argv, Path(name) / "racks.log", stack.env)
+    def figures(self) -> Iterator[Figure]:
+        """Measure everything."""
         try:
-            wait_until(lambda: collectors.check() or connected(stack) == nodes, 900, "all collectors connect")
-            Followers(stack).start()
+            yield from self._try("all collectors joined", "", self._joined)
+            yield from self._try("the checks have judged all", "", self._judged)
+            followers = Followers(self._stack)
+            followers.start()
             with sync_playwright() as playwright:
                 chromium = playwright.chromium.launch(executable_path=chromium_path(), args=list(ARGUMENTS))
-                page = chromium.new_page(viewport={"width": 1440, "height": 900})
-                used, since = cpu_s(server.process.pid), time.monotonic()
-                yield from look(page, stack, nodes)
-                share = (cpu_s(server.process.pid) - used) / (time.monotonic() - since)
+                yield from self._of_page(
+                    chromium.new_page(viewport={"width": 1440, "height": 900}), followers
+                )
                 chromium.close()
-            yield Figure(
-                f"server's CPU meanwhile, {nodes} nodes", f"{share * 100:.0f} % of a core", "one core"
-            )
-            yield Figure(
-                f"server's resident memory, {nodes} nodes", f"{rss_bytes(server.process.pid) / 2**20:.0f} MiB"
-            )
+            rss_mib = rss_bytes(self._server) / 2**20
+            yield self._figure("server's resident memory", f"{rss_mib:.0f} MiB")
         finally:
-            collectors.stop()
+            self._all.stop()
+        yield from self._try(
+            "server's memory above the state's", "500 MiB", partial(self._above_state, rss_mib)
+        )
+
+    def _of_page(self, page: Page, followers: Followers) -> Iterator[Figure]:
+        page.set_default_timeout(120_000)
+        yield from self._try("first useful picture", "2 s", partial(self._picture, page))
+        yield from self._try("frames, median and p95: the whole", "30 (median)", partial(frames, page))
+        yield from self._try("search, p50/p95/p99", "50 ms", partial(self._search, page))
+        for level in ("card", "pods", "links"):
+            yield from self._try(
+                f"frames, median and p95: {level} level", "30 (median)", partial(self._level, page, level)
+            )
+        before = self._used()
+        began, sent = time.monotonic(), (followers.frames, followers.frame_bytes)
+        followers.delays_s.clear()
+        yield from self._try("change on screen, p50/p95/p99", "p95 100 ms", partial(self._stamps, page))
+        took_s = time.monotonic() - began
+        yield self._figure("change at a plain client", percentiles_ms(followers.delays_s))
+        count, size = followers.frames - sent[0], followers.frame_bytes - sent[1]
+        each = f"{count / CLIENTS / took_s:.1f} frames, {size / CLIENTS / took_s / 1000:.1f} kB a second"
+        yield self._figure("sent to each plain client", each, "" if not followers.ended else "some were cut")
+        for name, used_s in self._used().items():
+            share = (used_s - before.get(name, used_s)) / took_s
+            yield self._figure(
+                f"{name} CPU meanwhile",
+                f"{share * 100:.0f} % of a core",
+                "one core" if name == "server's" else "",
+            )
+        yield from self._try("the page's heap", "300 MiB", partial(heap, page))
+
+    def _figure(self, name: str, value: str, aim: str = "", *, failed: bool = False) -> Figure:
+        return Figure(f"{name}, {self._nodes} nodes", value, aim, failed)
+
+    def _try(self, name: str, aim: str, measure: Callable[[], str]) -> Iterator[Figure]:
+        try:
+            self._all.crowd.check()
+            yield self._figure(name, measure(), aim)
+        except Exception as err:  # noqa: BLE001 - whatever it is, the other measures go on
+            traceback.print_exc()
+            yield self._figure(name, f"not measured: {type(err).__name__}", aim, failed=True)
+
+    def _used(self) -> dict[str, float]:
+        """CPU seconds of the processes that have a part in it."""
+        judges = [pid for pid, words in processes_below(self._server).items() if "judge" in words]
+        renderers = [pid for pid, words in processes_below(0).items() if "--type=renderer" in words]
+        return {
+            "server's": cpu_s(self._server),
+            "checking process's": sum(map(cpu_s, judges)),
+            "simulated collectors'": cpu_s(self._all.crowd.process.pid),
+            "page's (renderer)": sum(map(cpu_s, renderers)),
+        }
+
+    def _joined(self) -> str:
+        used = cpu_s(self._server)
+        took_s = self._all.wait_joined()
+        return f"{took_s:.0f} s, {cpu_s(self._server) - used:.0f} s of the server's CPU"
+
+    def _judged(self) -> str:
+        return f"after {self._all.wait_judged():.0f} s more"
+
+    def _picture(self, page: Page) -> str:
+        log_in(page, self._stack.access)
+        took_s = []
+        for _ in range(LOADS):
+            page.goto("about:blank")
+            page.goto(self._stack.access.url)
+            wait(lambda: page.evaluate("window.netviz?.pictureAt") is not None, 120, "the first picture")
+            took_s.append(page.evaluate("window.netviz.pictureAt") / 1000)
+        return f"{statistics.median(took_s):.2f} s (of {', '.join(f'{one:.2f}' for one in took_s)})"
+
+    def _level(self, page: Page, level: str) -> str:
+        name = node_name(0)
+        page.evaluate("(name) => { location.hash = `#/node/${name}`; }", name)
+        page.wait_for_selector("[data-testid=inspector]")
+        page.evaluate("([name, level]) => window.netviz.look(name, level)", [name, level])
+        page.wait_for_function("(key) => window.netviz.graph.links.has(key)", arg=STAMPED)
+        page.wait_for_timeout(1500)
+        return frames(page)
+
+    def _search(self, page: Page) -> str:
+        texts = []
+        for i in range(SEARCHES // 4):
+            node = i * 331 % self._nodes
+            pod, addr = pod_name(node, i % PODS), ".".join(map(str, node_addr(node)))
+            texts += [pod.name, node_name(node), addr, f"{pod.namespace}/{pod.name[:6]}"]
+        times: Sequence[float] = page.evaluate(SEARCH, texts)
+        return percentiles_ms(times)
+
+    def _stamps(self, page: Page) -> str:
+        delays: Sequence[float] = page.evaluate(STAMPS, [STAMPED, STAMP_SPAN, STEADY_S])
+        return f"{percentiles_ms(delays)} of {len(delays)}"
+
+    def _above_state(self, rss_mib: float) -> str:
+        argv = [sys.executable, "-m", "tests.bench.weigh", str(self._nodes), str(PODS)]
+        weighing = Part("the state's weight", argv, self._folder / "weigh.log", self._stack.env)
+        try:
+            wait(lambda: not weighing.running, WEIGH_S, "the state's weight")
+        finally:
+            weighing.stop()
+        held_mib = float(weighing.log.read_text().splitlines()[-1])
+        return f"{rss_mib - held_mib:.0f} MiB (the state: {held_mib:.0f})"
 
 
-def run() -> Iterable[Figure]:
+def run(sizes: Sequence[int] = SIZES) -> Iterator[Figure]:
     """Measure."""
-    for nodes in SIZES:
-        yield from measure(nodes)
+    for nodes in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            yield from Bench(Path(folder), nodes).figures()

@@ -10,8 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
@@ -20,8 +19,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from lab.faults import apply_fault
-from lab.stack import Part, Stack, wait_until
-from tests.bench.fleet import connected
+from lab.stack import Stack, wait_until
+from tests.bench.crowded import crowded
 from tests.bench.racks import node_name
 from tests.browser.chromium import ARGUMENTS, chromium_path, log_in
 from tests.browser.tracing import trace
@@ -69,6 +68,19 @@ def overlay(name: str, wait_ms: int = SETTLE_MS) -> Scene:
     def scene(page: Page) -> None:
         whole(page)
         go(f"#/?colour={name}", wait_ms)(page)
+
+    return scene
+
+
+def grouped(by: str) -> Scene:
+    """The whole map, put together by something else than subnets."""
+
+    def scene(page: Page) -> None:
+        go(f"#/?group={by}")(page)
+        page.get_by_role("button", name="Show all").click()
+        page.wait_for_timeout(SETTLE_MS)
+        # What an address says of the look stays.
+        assert f"group={by}" in page.url
 
     return scene
 
@@ -208,11 +220,17 @@ POLICY = {
 }
 LARGE: dict[str, Scene] = {
     "map": whole,
+    "zones": grouped("zone"),
+    "names": near(node_name(620), "name"),
     "cards": near(node_name(620), "card"),
     "pods": near(node_name(620), "pods"),
+    "links": near(node_name(620), "links"),
+    "zone-cards": near(node_name(620), "card", "#/?group=zone"),
     "addresses": overlay("addresses"),
+    "staleness": overlay("staleness"),
     "traffic": overlay("traffic"),
     "node": go(f"#/node/{node_name(620)}"),
+    "problems": go("#/problems"),
 }
 
 
@@ -284,30 +302,15 @@ def shoot(
     return whole
 
 
-@contextmanager
-def simulated(folder: Path, nodes: int) -> Iterator[Stack]:
-    """A server with so many simulated nodes of 30 pods."""
-    names = [node_name(node) for node in range(nodes)]
-    with Stack({node: [] for node in names}, folder / "var") as stack:
-        stack.provision()
-        stack.start_server()
-        argv = [sys.executable, "-m", "tests.bench.racks", stack.access.url, str(stack.data_dir)]
-        collectors = Part(
-            "simulated collectors", [*argv, str(nodes), str(PODS), "100"], folder / "racks.log", stack.env
-        )
-        try:
-            wait_until(lambda: collectors.check() or connected(stack) == nodes, 900, "all collectors connect")
-            yield stack
-        finally:
-            collectors.stop()
-
-
 def take(browser: Browser, name: str, options: argparse.Namespace) -> bool:
     """Set a set's stage, and take its pictures."""
     with tempfile.TemporaryDirectory() as folder:
         if name == "large":
-            with simulated(Path(folder), options.nodes) as stack:
-                return shoot(browser, stack, LARGE, options, name)
+            unwell, away = str(options.nodes // 120), str(options.nodes // 400)
+            with crowded(
+                Path(folder), options.nodes, PODS, "--api", "--unwell", unwell, "--away", away
+            ) as crowd:
+                return shoot(browser, crowd.stack, LARGE, options, name)
         lab = LABS[name]
         with whole_netviz(Path(folder), pods=lab.pods, kind=lab.kind, services=lab.services) as (
             cluster,
