@@ -5,7 +5,7 @@ joined, and goes on until it is ended. Each collector has a real session and a s
 time, each when one before it is known to be durable, and what fails is tried again: how long that takes depends on the machine,
 whether it works doesn't. There is no task for each of them, but one clock for all.
 
-Once all have joined, CHANGES a second happen over all nodes: one in ten is a pod that goes or comes, of which every
+Once all have joined and it gets SIGUSR1, CHANGES a second happen over all nodes: one in ten is a pod that goes or comes, of which every
 page is told; the others are aliases, of which none is. Besides, a link of the first node says four times a second when
 it was changed.
 """
@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import gc
 import itertools
+import signal
 import sys
 import time
 from collections import deque
@@ -220,6 +221,8 @@ class Crowd:
 
     async def run(self) -> None:
         """Join, and go on until cancelled."""
+        begin = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, begin.set)
         async with asyncio.TaskGroup() as self._tasks:
             self._tasks.create_task(self._beat())
             saying = self._tasks.create_task(self._say())
@@ -231,6 +234,7 @@ class Crowd:
             gc.collect()
             gc.freeze()
             self._leave()
+            await begin.wait()
             if self._options.changes:
                 self._tasks.create_task(self._change())
                 self._tasks.create_task(self._stamp())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -61,13 +62,16 @@ class Crowded:
         wanted = f"joined: {self._members} of {self._members}"
         return wait(lambda: wanted in said(), JOIN_S, "the collectors", lambda: (said() or [""])[-1])
 
+    def begin_changes(self) -> None:
+        """Let the crowd begin to change."""
+        self.crowd.process.send_signal(signal.SIGUSR1)
+
     def wait_judged(self) -> float:
-        """Wait until the checks have judged nearly all pods, for some come and go; returns the seconds. Raises: StackError."""
+        """Wait until the checks have judged all pods once; returns the seconds. Raises: StackError."""
 
         def judged() -> bool:
             said = self.checking()
-            wanted = 0.95 * self.nodes * self.pods
-            return said.get("state") in ("current", "behind") and said["pods"] >= wanted
+            return said.get("state") in ("current", "behind") and said["pods"] == self.nodes * self.pods
 
         return wait(judged, CHECKED_S, "the checks", lambda: str(self.checking().get("state")))
 
@@ -80,11 +84,12 @@ class Crowded:
 
 @contextmanager
 def crowded(folder: Path, nodes: int, pods: int, *options: str) -> Iterator[Crowded]:
-    """A crowd that has joined, and has been judged."""
+    """A crowd that has joined and been judged, and begins to change."""
     both = Crowded(folder, nodes, pods, *options)
     try:
         both.wait_joined()
         both.wait_judged()
+        both.begin_changes()
         yield both
     finally:
         both.stop()

@@ -1,8 +1,8 @@
 """The page in Chromium (headless, software rendering) with clusters of 30 pods a node through the real message path.
 
 A crowd of simulated collectors (tests/bench/crowd.py) tells their states to a real server over real sockets, and 500
-changes a second, of which 50 are pods that come or go; nine plain clients follow the feed beside the page. All begins when
-the checks have judged everything once. The first useful picture is the first frame that shows all nodes, from the start of
+changes a second, of which 50 are pods that come or go; nine plain clients follow the feed beside the page. The changes begin
+when the checks have judged everything once. The first useful picture is the first frame that shows all nodes, from the start of
 the navigation of a page that is logged in. Frames are the intervals between the browser's animation frames while the map is
 dragged and zoomed. A search is a request of the page, from its first byte to the parsed answer. The heap is JavaScript's
 after a collection. A change on screen is a link's MAC that says when its collector set it, until the frame in which the
@@ -164,6 +164,7 @@ class Bench:
         try:
             yield from self._try("all collectors joined", "", self._joined)
             yield from self._try("the checks have judged all", "", self._judged)
+            self._all.begin_changes()
             followers = Followers(self._stack)
             followers.start()
             with sync_playwright() as playwright:
@@ -212,7 +213,6 @@ class Bench:
 
     def _try(self, name: str, aim: str, measure: Callable[[], str]) -> Iterator[Figure]:
         try:
-            self._all.crowd.check()
             yield self._figure(name, measure(), aim)
         except Exception as err:  # noqa: BLE001 - whatever it is, the other measures go on
             traceback.print_exc()
@@ -266,6 +266,7 @@ class Bench:
         return percentiles_ms(times)
 
     def _stamps(self, page: Page) -> str:
+        self._all.crowd.check()
         delays: Sequence[float] = page.evaluate(STAMPS, [STAMPED, STAMP_SPAN, STEADY_S])
         return f"{percentiles_ms(delays)} of {len(delays)}"
 
