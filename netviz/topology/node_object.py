@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,17 +30,14 @@ class Live(msgspec.Struct, frozen=True, gc=False):
 def node_object(part: NodePart, live: Live, problems: Sequence[Mapping[str, Any]]) -> NodeObject:
     """Make a node's object. `problems` are those with their cause there, the worst first."""
     state = part.state
-    # Of a state that isn't understood nothing is taken.
-    known = {} if part.fault is not None else state.gaps
-    gaps = tuple(GapObject(section, reason) for section, reason in known.items())
-    health, problem = _health(part, live, gaps, problems)
+    health, problem = _health(part, live, problems)
     return NodeObject(
         name=state.node,
         connected=live.connected,
-        complete=part.fault is None and state.complete,
+        complete=part.complete,
         age_s=live.age_s,
         kernel="" if part.fault is not None else state.kernel,
-        gaps=gaps,
+        gaps=part.gaps,
         addrs=part.addrs,
         pod_cidrs=part.pod_cidrs,
         pods=len(part.pods),
@@ -52,14 +48,8 @@ def node_object(part: NodePart, live: Live, problems: Sequence[Mapping[str, Any]
         leaves_in_s=live.leaves_in_s,
         subnets=part.subnets,
         kube=part.kube,
-        namespace=_main_namespace(part.pods.values()),
+        namespace=part.namespace,
     )
-
-
-def _main_namespace(pods: Iterable[str]) -> str | None:
-    """The namespace that most of these pods (`namespace/name`) are in, of several the first; None without any."""
-    counts = Counter(pod.partition("/")[0] for pod in pods)
-    return min(counts, key=lambda name: (-counts[name], name)) if counts else None
 
 
 def cluster_object(name: str, state: NodeState | None, live: Live) -> ClusterObject:
@@ -105,9 +95,7 @@ def _collector(live: Live) -> CollectorObject | None:
     )
 
 
-def _health(
-    part: NodePart, live: Live, gaps: Sequence[GapObject], problems: Sequence[Mapping[str, Any]]
-) -> tuple[str, str | None]:
+def _health(part: NodePart, live: Live, problems: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
     """How a node is, and the worst of it in words."""
     if part.fault is not None:
         return "error", "the server does not understand this node's state"
@@ -121,6 +109,6 @@ def _health(
         return "error", str(worst["headline"])
     if not part.state.status:
         return "warning", "its collector has not sent its state yet"
-    if gaps:
-        return "warning", f"{gaps[0].section}: {gaps[0].reason}"
+    if part.gaps:
+        return "warning", f"{part.gaps[0].section}: {part.gaps[0].reason}"
     return ("ok", None) if worst is None else ("warning", str(worst["headline"]))

@@ -7,7 +7,8 @@ what isn't the same object any more. What only a page that watches the node need
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -17,12 +18,12 @@ from netviz.core.check.wiring import global_addr
 from netviz.core.model.addr import format_prefix, mask_ip
 from netviz.core.model.ids import LinkKey, NetnsKey
 from netviz.core.model.l3 import Addr, Route
-from netviz.core.model.link import IFF_LOOPBACK
+from netviz.core.model.link import IFF_LOOPBACK, Link
 from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.pods import condition, zone_of
 from netviz.core.state.resolve import PAIR_KINDS, resolve_peer
 from netviz.core.state.section import EMPTY
-from netviz.topology.graph import KubeNodeObject, SubnetObject
+from netviz.topology.graph import GapObject, KubeNodeObject, SubnetObject, changed_keys
 from netviz.topology.objects import addr_order, cidr
 from netviz.topology.suspects import changed_netns, suspect_links
 
@@ -43,8 +44,8 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
 
     `peers` are the proved far ends of the veths in the node's own namespace, by their ifindex. `beyond` are
     namespaces that aren't the node's: they were never entered, and are known only by the far end of the veth
-    that the node itself hangs on. `pods` names the pods, as `namespace/name`. `owned` are the addresses by
-    which other nodes' gateways may know the node. With a `fault` the state could not be worked out, and the part is empty.
+    that the node itself hangs on. `pods` names the pods, as `namespace/name`; `namespace` is the one that most of them are in, None without any.
+    `owned` are the addresses by which other nodes' gateways may know the node. `complete` and `gaps` are the state's. With a `fault` the state could not be worked out, and the part is empty.
     """
 
     state: NodeState
@@ -58,7 +59,24 @@ class NodePart(msgspec.Struct, frozen=True, gc=False):
     subnets: tuple[SubnetObject, ...] = ()
     pod_cidrs: tuple[str, ...] = ()
     kube: KubeNodeObject | None = None
+    namespace: str | None = None
+    complete: bool = False
+    gaps: tuple[GapObject, ...] = ()
     fault: str | None = None
+
+    def shows_as(self, other: NodePart) -> bool:
+        """Tell, by what is the same object in both, whether a page is told the same of the node."""
+        return (
+            self.pods is other.pods
+            and self.addrs is other.addrs
+            and self.subnets is other.subnets
+            and self.pod_cidrs is other.pod_cidrs
+            and self.kube is other.kube
+            and self.gaps is other.gaps
+            and self.complete == other.complete
+            and self.fault == other.fault
+            and self.state.kernel == other.state.kernel
+        )
 
 
 def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:
@@ -81,21 +99,81 @@ def project_node(state: NodeState, old: NodePart | None = None) -> NodePart:
     looked_at |= dict.fromkeys(key for key in beyond ^ old.beyond)
     if root is not None and (peers is not old.peers):
         looked_at[root.key] = None
-    pod_side = _PodSide(root, peers, uplinks.links)
-    pods = dict(old.pods)
+    pods = _follow_pods(state, old, looked_at, beyond)
+    told = _told(state) if old.root is None or _may_differ(old.state, state, changed) else {}
+    part = msgspec.structs.replace(
+        old,
+        state=state,
+        root=root.key if root is not None else None,
+        peers=peers,
+        uplinks=uplinks,
+        beyond=beyond,
+        pods=pods,
+        namespace=old.namespace if pods is old.pods else _main_namespace(pods.values()),
+        kube=old.kube if old.state.objects is state.objects else _kube(state),
+        **told,
+    )
+    if root is None:
+        return msgspec.structs.replace(part, addrs=(), subnets=(), owned=frozenset(), pod_cidrs=())
+    if root.key in looked_at and not _is_same_for_facts(old, part):
+        return msgspec.structs.replace(part, **_node_facts(root, _PodSide(root, peers, uplinks.links)))
+    return part
+
+
+def _told(state: NodeState) -> dict[str, Any]:
+    """How far a state can be trusted, as a part has it."""
+    gaps = tuple(GapObject(section, reason) for section, reason in state.gaps.items())
+    return {"complete": state.complete, "gaps": gaps}
+
+
+def _may_differ(old: NodeState, new: NodeState, changed: Iterable[NetnsKey]) -> bool:
+    """Tell whether that may be another one than before."""
+    if old.status is not new.status or old.objects.refused is not new.objects.refused:
+        return True
+    pairs = ((old.netns.get(key), new.netns.get(key)) for key in changed)
+    return any((was.refused if was else EMPTY) is not (now.refused if now else EMPTY) for was, now in pairs)
+
+
+def _follow_pods(
+    state: NodeState, old: NodePart, looked_at: Iterable[NetnsKey], beyond: Collection[NetnsKey]
+) -> Mapping[NetnsKey, str]:
+    """The pods' names; the old mapping itself where none is another one."""
+    changes: dict[NetnsKey, str | None] = {}
     for key in looked_at:
         ns = state.netns.get(key)
         pod = ns.netns.pod if ns is not None and key not in beyond else None
-        _set(pods, key, f"{pod.namespace}/{pod.name}" if pod is not None else None)
-    kube = old.kube if old.state.objects is state.objects else _kube(state)
-    part = NodePart(state, root.key if root is not None else None, peers, uplinks, beyond, pods, kube=kube)
-    if root is None:
-        return part
-    if root.key in looked_at:
-        return msgspec.structs.replace(part, **_node_facts(root, pod_side))
-    return msgspec.structs.replace(
-        part, addrs=old.addrs, subnets=old.subnets, owned=old.owned, pod_cidrs=old.pod_cidrs
+        name = f"{pod.namespace}/{pod.name}" if pod is not None else None
+        if name != old.pods.get(key):
+            changes[key] = name
+    if not changes:
+        return old.pods
+    pods = dict(old.pods)
+    for key, name in changes.items():
+        _set(pods, key, name)
+    return pods
+
+
+def _main_namespace(pods: Iterable[str]) -> str | None:
+    """The namespace that most of these pods (`namespace/name`) are in, of several the first; None without any."""
+    counts = Counter(pod.partition("/")[0] for pod in pods)
+    return min(counts, key=lambda name: (-counts[name], name)) if counts else None
+
+
+def _is_same_for_facts(old: NodePart, new: NodePart) -> bool:
+    """Tell whether all that a node's addresses and CIDRs are worked out from is as it was."""
+    was, now = old.state.root, new.state.root
+    if was is None or now is None or was.key != now.key or was.addrs is not now.addrs:
+        return False
+    if old.peers is not new.peers or old.uplinks.links != new.uplinks.links:
+        return False
+    return all(
+        _for_facts(was.links.get(i)) == _for_facts(now.links.get(i))
+        for i in changed_keys(was.links, now.links)
     )
+
+
+def _for_facts(link: Link | None) -> tuple[object, ...] | None:
+    return None if link is None else (link.ifname, link.kind, link.flags & IFF_LOOPBACK, link.master)
 
 
 def _kube(state: NodeState) -> KubeNodeObject | None:
@@ -131,7 +209,7 @@ def _follow_peers(
         link = root.links.get(index)
         paired = link is not None and link.kind in PAIR_KINDS
         _set(peers, index, resolve_peer(state, LinkKey(root.key, index)).key if paired else None)
-    return peers
+    return known if peers == known and old.root == root.key else peers
 
 
 def _uplinks(root: NetnsState, old: Uplinks) -> Uplinks:

@@ -134,7 +134,7 @@ class Projector:
             known = name in cluster.nodes or name in live
             old = self._parts.get(name)
             new, detail = self._work_out(self._state(cluster, name), old) if known else (None, None)
-            if new is not old or live.get(name) != self._live.get(name):
+            if (new is not old and not _shows_alike(old, new)) or live.get(name) != self._live.get(name):
                 nodes[name] = None
             if name in live:
                 self._live[name] = live[name]
@@ -182,11 +182,13 @@ class Projector:
         with self._faults.attempt(name, FAULT) as attempt:
             part = project_node(state, sound)
             new = project_detail(part, detail) if watched else None
-            self._prove(part, detail, new)
+            self._prove(part, sound, detail, new)
             return part, new
         return NodePart(state, fault=attempt.fault), None
 
-    def _prove(self, part: NodePart, detail: NodeDetail | None, new: NodeDetail | None) -> None:
+    def _prove(
+        self, part: NodePart, old: NodePart | None, detail: NodeDetail | None, new: NodeDetail | None
+    ) -> None:
         """Do with a node's part what is done later with all nodes'. Raises: whatever doesn't work."""
         before, after = detail or NO_DETAIL, new or NO_DETAIL
         for old_objects, objects in (
@@ -198,7 +200,8 @@ class Projector:
                 _encode(objects.get(key))
         for _, via, _ in after.routes.shown:
             format_ip(via)
-        _encode(node_object(part, Live(), ()))
+        if not _shows_alike(old, part):
+            _encode(node_object(part, Live(), ()))
 
     def _follow_detail(self, name: str, new: NodeDetail | None, update: Update) -> None:
         """Follow one node's detail; None: nobody watches it, or it is gone."""
@@ -291,6 +294,10 @@ class Projector:
         """The node that has an address; None where none or several have it."""
         names = self._owners.get(addr, ())
         return next(iter(names)) if len(names) == 1 else None
+
+
+def _shows_alike(old: NodePart | None, new: NodePart | None) -> bool:
+    return old is not None and new is not None and new.shows_as(old)
 
 
 def _blamed(board: Board) -> dict[Place, list[dict[str, Any]]]:
