@@ -11,11 +11,14 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer, get_handler_name
 from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
+from channels.layers import get_channel_layer
 from django.conf import settings
 from redis.exceptions import RedisError
 
@@ -81,11 +84,32 @@ class CollectorConsumer(AsyncConsumer):
     _joined = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve the connection; however that ends, the node doesn't stay connected."""
+        """Serve the connection; however that ends, the node doesn't stay connected.
+
+        Channels' own loop makes a task for each message, and waits for two at a time; here each of the two sources has a
+        task for good.
+        """
+        self.scope, self.base_send = scope, send
+        layer = get_channel_layer()
+        assert layer is not None
+        self.channel_layer, self.channel_name = layer, await layer.new_channel()
+        hear = partial(layer.receive, self.channel_name)
+        sources = [asyncio.ensure_future(self._serve(one)) for one in (receive, hear)]
         try:
-            await super().__call__(scope, receive, send)
+            await asyncio.wait(sources, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for source in sources:
+                source.cancel()
+            ended = await asyncio.gather(*sources, return_exceptions=True)
             await self._leave()
+        for one in ended:
+            if isinstance(one, Exception) and not isinstance(one, StopConsumer):
+                raise one
+
+    async def _serve(self, receive: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+        """Handle what one source brings. Raises: StopConsumer at the end, and whatever fails."""
+        while True:
+            await self.dispatch(await receive())
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Call the handler straight away: Channels' own dispatch looks after database connections

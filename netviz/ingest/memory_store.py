@@ -188,9 +188,8 @@ class MemoryStore:
 
     def set_durable(self, node: str, position: Position) -> None:
         """Note what is durable."""
-        with self._lock:
-            if (held := self._held.get(node)) is not None:
-                held.durable = position
+        if (held := self._held.get(node)) is not None:
+            held.durable = position
 
     def state(self, node: str) -> NodeState | None:
         """A node's held state, None before its first snapshot."""

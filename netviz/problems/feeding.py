@@ -48,8 +48,9 @@ class Feeder:
         self._lock = threading.Lock()
         self._waiting: dict[str, _Waiting] = {}
         self._wanted: dict[bytes, None] = {}
-        # What each node's state was when it was noted last: a change of anything else is told without it.
-        self._noted: dict[str, NodeState | None] = {}
+        # What each node's state was when it was noted last, and whether its collector was connected: a change of that alone is
+        # told without the state, and one of anything else not at all: `Heard` says who is heard.
+        self._noted: dict[str, tuple[NodeState | None, bool]] = {}
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="checks-feeder", daemon=True)
@@ -69,10 +70,11 @@ class Feeder:
         self._thread.join()
 
     def _note(self, node: str, delta: NodeDelta | None, revision: int) -> None:
-        state = self._store.state(node)
+        state, at = self._store.state(node), self._store.node_revision(node)
+        connected = at is not None and at.connected
         with self._lock:
-            known = self._noted.get(node)
-            self._noted[node] = state
+            known, was_connected = self._noted.get(node, (None, None))
+            self._noted[node] = state, connected
             waiting = self._waiting.get(node)
             if (
                 delta is not None
@@ -82,8 +84,10 @@ class Feeder:
                 self._waiting.setdefault(node, _Waiting(None)).deltas.append(delta)
             elif state is not known:
                 self._waiting[node] = _Waiting(state)
-            else:
+            elif connected != was_connected or at is None:
                 self._waiting.setdefault(node, _Waiting(None))
+            else:
+                return
         self._wake.set()
 
     def _run(self) -> None:

@@ -192,13 +192,14 @@ class Topology:
         with self._noting:
             changed, self._changed = self._changed, {}
             clusters, self._clusters_changed = self._clusters_changed, False
-        if tick != self._tick:
-            changed = None  # ages count on for all
+        ticked = tick != self._tick
+        if ticked and changed is not None:
+            changed |= dict.fromkeys(self._projector.aging())
         elif not clusters and changed is not None and not changed and reader.board is self._projector.board:
             return
-        self._follow(changed, now_s, clusters or changed is None)
+        self._follow(changed, now_s, clusters or ticked or changed is None)
         self._tick = tick
-        if changed is None:
+        if ticked:
             self._rescope()
 
     def _follow(

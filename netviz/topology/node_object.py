@@ -81,17 +81,23 @@ def cluster_object(name: str, state: NodeState | None, live: Live) -> ClusterObj
     )
 
 
+def _roughly(value: float, digits: int) -> float:
+    """A number with its first digits alone."""
+    return float(f"{value:.{digits}g}")
+
+
 def _collector(live: Live) -> CollectorObject | None:
+    """How a collector is. What it uses is always a little more or less, which is no news for a page: it is told roughly."""
     status = live.status
     if status is None:
         return None
     return CollectorObject(
         version=live.version,
-        lag_s=round(status.lag_s, 3),
+        lag_s=round(status.lag_s, 2),
         lost_events=status.lost_events,
         shed_events=status.shed_events,
-        rss_bytes=status.rss_bytes,
-        cpu=round(status.cpu, 4),
+        rss_bytes=int(_roughly(status.rss_bytes / 2**20, 2) * 2**20),
+        cpu=round(_roughly(status.cpu, 1), 4),
     )
 
 

@@ -93,6 +93,10 @@ class Projector:
         """The pods of a node, as `namespace/name`."""
         return self._parts.get(name, NOTHING).pods.values()
 
+    def aging(self) -> list[str]:
+        """The nodes of which something else is to be told as time passes, whatever their collectors say."""
+        return [name for name, one in self._live.items() if not one.connected or one.leaves_in_s is not None]
+
     def graph(self, nodes: Collection[str] | None = None) -> Graph:
         """The graph as a page holds it that watches these nodes; None: all that are watched."""
         names = [name for name in self._details if nodes is None or name in nodes]

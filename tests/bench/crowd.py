@@ -147,7 +147,10 @@ class Member(asyncio.Protocol):
                     self.transport.close()
 
     def _status(self) -> AgentStatus:
-        return AgentStatus(rss_bytes=36 << 20, cpu=0.003, netns=31, at_ns=time.time_ns())
+        now_ns = time.time_ns()
+        # Never the same twice, as with real ones.
+        rss_bytes, cpu = (36 << 20) + now_ns % (1 << 18), 0.0027 + now_ns % 701 / 1e6
+        return AgentStatus(rss_bytes=rss_bytes, cpu=cpu, netns=31, at_ns=now_ns)
 
 
 class Crowd:

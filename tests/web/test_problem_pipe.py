@@ -169,3 +169,16 @@ def test_either_end_is_over_when_the_other_is(both: Both) -> None:
     both.its.close()
     with pytest.raises(Closed):
         both.ours.taken()
+
+
+def test_that_a_collector_beats_is_not_told_by_itself(both: Both) -> None:
+    show(both.server, pod_network())
+    both.start()
+    both.settle()
+    feeder = both.feeder
+    assert feeder is not None
+    wait_until(lambda: not feeder._waiting, 20, "nothing waits")
+    both.server.report("a", CollectorReport("1", AgentStatus(at_ns=1)), NOW_S)
+    assert not feeder._waiting
+    both.server.set_connected("a", not both.server.node_revisions()["a"].connected, NOW_S)
+    both.settle()
