@@ -14,7 +14,7 @@ from netviz.core.check.paths.early import Early
 from netviz.core.check.paths.explain import Explainer, Traced
 from netviz.core.check.paths.judge import Judged
 from netviz.core.check.paths.lasting import Lasting
-from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems
+from netviz.core.check.paths.masquerade import NOT_MASQUERADED, masquerade_problems, masqueraded
 from netviz.core.check.paths.pairs import Key, Pair, Pairs
 from netviz.core.check.paths.tally import Tally, tally
 from netviz.core.check.paths.tracing import TRACE_MS, Tracing
@@ -140,7 +140,7 @@ class PathsCheck:
     def _give_up(self) -> bool:
         """Tell whether to give the state up: what fails in it doesn't in a newer one. Never two, one after the other."""
         if not self._must_end and self._next is not None:
-            self._given_up = self._early.is_over(self._cluster, self._next, self._lasting.fails_in)
+            self._given_up = self._early.is_over(self._cluster, self._next, self.lasts)
         return self._given_up
 
     def _trace_all(self, tracing: Tracing) -> Iterator[float]:
@@ -148,7 +148,7 @@ class PathsCheck:
         for _ in range(ROUNDS):
             self.pairs = Pairs(self.world)
             explainer = Explainer(tracing.cluster, self.world, self.pairs, self._looked, self._failing)
-            for pair in chain(self.pairs.alone(), self._ranked(), self.pairs.together()):
+            for pair in chain(self.pairs.alone(), self._alone_judged(), self.pairs.together()):
                 if pair.key in self.known:
                     continue
                 if (known := tracing.known_before(pair, self.known)) is not None:
@@ -198,13 +198,17 @@ class PathsCheck:
         self._consequences.take(cluster, ((problem.key, case) for problem, case in told))
         self._problems = (
             *(problem for problem, _ in told),
-            *masquerade_problems(cluster, self.world, self.known, self._setting),
+            *self._not_masqueraded(cluster),
         )
 
-    def _ranked(self) -> Iterator[Pair]:
-        """Rank the classes, now that it is known which pods reach their node."""
+    def _alone_judged(self) -> Iterator[Pair]:
+        """Rank the classes, now that it is known which pods reach their node, and tell whose addresses the internet sees."""
         self.pairs.rank(lambda key: key in self.known and self.known[key].verdict == GOOD)
+        self._early.tell(self._cluster, self._not_masqueraded(self._cluster))
         yield from ()
+
+    def _not_masqueraded(self, cluster: ClusterState) -> Iterator[Problem]:
+        return masquerade_problems(cluster, self.world, self.known, self._setting)
 
     def verdict(self, source: NetnsKey, target: NetnsKey) -> Judgement:
         """Say what is known of two pods: by their own audited trace where that differs, else by their classes."""
@@ -253,8 +257,19 @@ class PathsCheck:
         return pods * pods, len(self.world.members)
 
     def lasts(self, problem: Problem, found_in: ClusterState, later: ClusterState) -> bool:
-        """Tell whether the flow of a problem that was found in one state is proved to fail alike in a later one."""
-        return problem.flow is not None and self._lasting.fails_in(problem.flow, found_in, later)
+        """Tell whether the flow of a problem that was found in one state is proved to come to the same in a later one.
+
+        That a node doesn't rewrite addresses is wrong as long as another one does: so that one's flow has to, too.
+        """
+        if problem.flow is None:
+            return False
+        if problem.kind != NOT_MASQUERADED:
+            return self._lasting.fails_in(problem.flow, found_in, later)
+        family = len(problem.flow.dst)
+        other = None if family in self._setting else masqueraded(self.world, self.known, family)
+        flows = (problem.flow, *([other] if other is not None else []))
+        known = other is not None or family in self._setting
+        return known and all(self._lasting.ends_alike(flow, found_in, later) for flow in flows)
 
     def result(self) -> CheckResult:
         """How the check ended in the last state that was judged to the end."""

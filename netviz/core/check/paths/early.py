@@ -6,7 +6,7 @@ newer state waits in which such a flow doesn't fail, the older one isn't worth m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from netviz.core.check.paths.cases import Case
@@ -14,13 +14,13 @@ from netviz.core.check.paths.consequences import Consequences
 from netviz.core.check.paths.explain import Explainer
 from netviz.core.check.paths.pairs import Pair
 from netviz.core.check.problem import Problem
-from netviz.core.sim.trace import Flow
 from netviz.core.state.node import ClusterState
 
 # So many causes are told before all is judged, of so many pairs; of each pair alone, and not of those that it stands for.
 MAX_CAUSES = 16
 MAX_PAIRS = 64
 EXPLAINED_MS = 15.0
+Lasts = Callable[[Problem, ClusterState, ClusterState], bool]
 
 
 class Told(NamedTuple):
@@ -62,15 +62,15 @@ class Early:
             self.consequences.take(explainer.cluster, self._cases.items())
         return EXPLAINED_MS
 
-    def is_over(
-        self,
-        now: ClusterState,
-        newer: ClusterState,
-        fails_in: Callable[[Flow, ClusterState, ClusterState], bool],
-    ) -> bool:
-        """Tell whether something that fails in the state of now isn't known to fail in a newer one; `fails_in` says that."""
+    def tell(self, cluster: ClusterState, problems: Iterable[Problem]) -> None:
+        """Take problems that no failing flow shows."""
+        for problem in problems:
+            self.told.setdefault(problem.key, Told(problem, cluster))
+
+    def is_over(self, now: ClusterState, newer: ClusterState, lasts: Lasts) -> bool:
+        """Tell whether something that is wrong in the state of now isn't known to be so in a newer one; `lasts` says that."""
         if newer is not self._compared:
             self._compared = newer
-            flows = [one.problem.flow for one in self.told.values() if one.found_in is now]
-            self._over = any(flow is not None and not fails_in(flow, now, newer) for flow in flows)
+            found = [one.problem for one in self.told.values() if one.found_in is now]
+            self._over = any(one.flow is not None and not lasts(one, now, newer) for one in found)
         return self._over

@@ -34,6 +34,14 @@ def proposed(world: World, known: Mapping[Key, Judged]) -> dict[int, bool]:
     return {family: counts[True] > counts[False] for family, counts in votes.items()}
 
 
+def masqueraded(world: World, known: Mapping[Key, Judged], family: int) -> Flow | None:
+    """Return a flow to the internet whose address is rewritten on its way out; None where there is none."""
+    kinds = (next(iter(members.values())) for members in world.members.values())
+    judged = (known.get(("net", kind, kind, 0, 0)) for kind in kinds)
+    every = (one for each in judged if each is not None for one in each.found)
+    return next((one.flow for one in every if one.rewritten and len(one.flow.dst) == family), None)
+
+
 def masquerade_problems(
     cluster: ClusterState, world: World, known: Mapping[Key, Judged], setting: Mapping[int, bool]
 ) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ import pytest
 
 from netviz.core.check.paths import tracing
 from netviz.core.state.node import ClusterState
+from tests.core.check.paths.clusters import flannel
 from tests.core.check.paths.test_pairs import differing, judged, one_by_one
 from tests.core.sim.build import Net, Ns, textbook
 from tests.core.sim.nft import ACCEPT, FORWARD, JUMP, chain, e, saddr, verdict
@@ -32,6 +33,19 @@ def test_what_fails_is_told_before_all_is_judged() -> None:
     assert early[-1] == {problem.key: broken}
     assert (check.done, check.found_in(problem)) == (broken, broken)
     assert problem.affects.pairs == 8
+
+
+def test_who_sends_pods_own_addresses_outside_is_told_before_all_is_judged() -> None:
+    net, made = flannel(4, 2)
+    before = net.cluster()
+    check = judged(before)
+    made["node-1"].lists["nft_chains"].clear()
+    check.follow(net.cluster())
+    kinds = []
+    while check.work():
+        if check.done is before:
+            kinds.append([problem.kind for problem in check.problems()])
+    assert kinds[-1] == ["not-masqueraded"] == [problem.kind for problem in check.problems()]
 
 
 def test_a_state_is_given_up_when_what_fails_in_it_was_mended() -> None:
