@@ -22,6 +22,7 @@ from django.utils import timezone
 from netviz.core.check.problem import Difference, NodeHealth, Report
 from netviz.core.check.problem import Problem as Found
 from netviz.core.intent.why import told
+from netviz.core.sim.context import with_context
 from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import cluster_of
@@ -367,7 +368,7 @@ def trace_of(view: View, found: Found) -> bytes | None:
     if found.flow is None:
         return None
     try:
-        trace = simulate(view.cluster, found.flow)
+        trace = with_context(view.cluster, simulate(view.cluster, found.flow))
         return pack(told(view.cluster, trace, describe(view, sorted(nodes_of(trace))), settings.ENTER))
     except Exception:
         log.exception("cannot trace the flow of %s", found.key)

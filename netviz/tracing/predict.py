@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 
 from netviz.core.intent.why import told
+from netviz.core.sim.context import with_context
 from netviz.core.sim.counted import deciding_in, with_counts
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.meaning import End, source_end, target_end
@@ -96,7 +97,9 @@ def resolve(request: TraceRequest, view: View) -> Resolved:
 def predict(resolved: Resolved) -> Prediction:
     """Trace through the view in which the ends were found. It is certain only as far as all that it read is fresh."""
     view = resolved.view
-    trace = with_counts(view.cluster, simulate(resolved.recording.cluster, resolved.flow), iso)
+    cluster = resolved.recording.cluster
+    trace = with_context(cluster, simulate(cluster, resolved.flow))
+    trace = with_counts(view.cluster, trace, iso)
     live = {name for name, one in view.inputs.items() if one.contact is not None}
     look_at_rules([netns for netns in deciding_in(trace) if netns.node in live])
     result = told(view.cluster, trace, enter=settings.ENTER)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lab.cluster import Cluster, ClusterSpec
 from lab.stack import ROOT
+from netviz.core.sim.context import with_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.reads import Reads, Recording
 from netviz.core.sim.render import trace_json
@@ -73,7 +74,7 @@ def timed(names: Sequence[str], *works: Callable[[str, str], object]) -> list[li
 def trace(state: ClusterState, source: str, target: str) -> None:
     """Trace from names to the JSON object."""
     flow = resolve_flow(state, source, target, "tcp", None, 8080, None, False)
-    assert trace_json(simulate(state, flow))["disposition"] == "DELIVERED"
+    assert trace_json(with_context(state, simulate(state, flow)))["disposition"] == "DELIVERED"
 
 
 def record(state: ClusterState, source: str, target: str) -> Reads:

@@ -13,6 +13,7 @@ from lab.reality import Outcome, Probe
 from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Sysctl
+from netviz.core.sim.context import with_context
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.trace import Branch, Disposition, Trace
 from netviz.core.sim.trace import Path as TracePath
@@ -84,7 +85,8 @@ def predict(state: ClusterState, cluster: Cluster, probe: Probe) -> Trace:
         size,
         probe.df,
     )
-    return simulate(state if size is None or probe.df else _may_be_cut(state, flow.src_netns), flow)
+    state = state if size is None or probe.df else _may_be_cut(state, flow.src_netns)
+    return with_context(state, simulate(state, flow))
 
 
 def _may_be_cut(state: ClusterState, sender: NetnsKey) -> ClusterState:

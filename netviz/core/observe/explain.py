@@ -11,6 +11,7 @@ from netviz.core.observe.connections import owner_of
 from netviz.core.observe.drops import Drop
 from netviz.core.observe.evidence import place_name
 from netviz.core.observe.headers import Headers
+from netviz.core.sim.context import with_context
 from netviz.core.sim.endpoints import DEFAULT_LENGTHS, DEFAULT_SPORT
 from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.outcome import last_step
@@ -52,7 +53,7 @@ def explain(cluster: ClusterState, drop: Drop) -> Explanation:
         flow = _flow(cluster, headers, forward)
         if flow is None:
             continue
-        trace = simulate(cluster, flow)
+        trace = with_context(cluster, simulate(cluster, flow))
         for branch in trace.branches:
             path = branch.forward if forward else branch.reply
             step = last_step(path) if path is not None else None

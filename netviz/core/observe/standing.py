@@ -15,6 +15,7 @@ import msgspec
 from netviz.core.model.addr import format_endpoint, format_ip
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.connections import Connection, flow_of, owner_of
+from netviz.core.sim.context import with_context
 from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.listeners import connected
 from netviz.core.sim.packet import Packet
@@ -55,7 +56,7 @@ def standing(cluster: ClusterState, one: Connection, port: int) -> Standing:
     kept_ends, new_ends = _ends(cluster, kept), _ends(cluster, new)
     for trace, ends in ((kept, kept_ends), (new, new_ends)):
         if any(end.disposition is Disposition.UNKNOWN for end in ends):
-            return Standing("unknown", headline_of(trace))
+            return Standing("unknown", _headline(cluster, trace))
     if set(kept_ends) <= set(new_ends):
         return Standing("same")
     return Standing("otherwise", _why(cluster, one, (kept, kept_ends), (new, new_ends)))
@@ -97,17 +98,23 @@ def _why(
         if owner_of(cluster, one.target[0]) is None and not passes:
             said += ", an address that no known namespace has"
         rest = (
-            f"would go to {' or '.join(goes[:3])}" if would_pass else f"would fail: {headline_of(new_trace)}"
+            f"would go to {' or '.join(goes[:3])}"
+            if would_pass
+            else f"would fail: {_headline(cluster, new_trace)}"
         )
         return f"{said}; a new connection {rest}"
     if passes and not would_pass:
-        return f"it passes as it began; a new connection would fail: {headline_of(new_trace)}"
+        return f"it passes as it began; a new connection would fail: {_headline(cluster, new_trace)}"
     if would_pass and not passes:
-        return f"it fails: {headline_of(kept_trace)}; a new connection would pass"
+        return f"it fails: {_headline(cluster, kept_trace)}; a new connection would pass"
     if one.is_masked and {end.src for end in kept_ends} != {end.src for end in new_ends}:
         sources = " or ".join(sorted({format_ip(end.src) for end in new_ends})[:3])
         return f"it comes from {format_ip(one.reply.dst)}; a new connection would come from {sources}"
-    return f"it: {headline_of(kept_trace)}; a new connection: {headline_of(new_trace)}"
+    return f"it: {_headline(cluster, kept_trace)}; a new connection: {_headline(cluster, new_trace)}"
+
+
+def _headline(cluster: ClusterState, trace: Trace) -> str:
+    return headline_of(with_context(cluster, trace))
 
 
 def _pass(ends: Mapping[_End, None]) -> bool:

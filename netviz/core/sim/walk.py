@@ -31,10 +31,8 @@ from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.encap import decap
 from netviz.core.sim.findings import Findings
 from netviz.core.sim.inet import ip_input, ip_output
-from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.largest import largest_of
 from netviz.core.sim.neighbour.resolve import resolve
-from netviz.core.sim.owners import with_owners
 from netviz.core.sim.packet import (
     ICMP_ECHO,
     ICMPV6_ECHO_REQUEST,
@@ -98,6 +96,8 @@ def first_packet(flow: Flow) -> Packet:
 def simulate(cluster: ClusterState, flow: Flow, most: int | None = None) -> Trace:
     """Predict what happens to a flow's first packet and to the answer. Never raises for bad state.
 
+    What people read a trace with is laid over it by `context.with_context`.
+
     `most` bounds the work, in moves from one layer to the next, what is asked and sent on the way included: courses that
     would begin after that many are left out, and the last branch says TOO_LONG.
     """
@@ -110,15 +110,11 @@ def simulate(cluster: ClusterState, flow: Flow, most: int | None = None) -> Trac
         origin = Origin(flow.src_netns.node, str(ns.key), pod_name(ns.netns), display_name(ns.netns))
     if flow.by is not None:
         origin = Origin(flow.src_netns.node, str(flow.src_netns), "", format_ip(flow.src), outside=True)
-    trace = msgspec.structs.replace(
+    return msgspec.structs.replace(
         _doubt(cluster, _conclude(flow, origin, branches)),
         assumed=tuple(assumed),
         largest=largest_of(flow, branches, lambda smaller: _explore(cluster, smaller, work)[0]),
     )
-    try:
-        return add_meanings(cluster, with_owners(cluster, trace))
-    except BAD_STATE:
-        return trace  # words are not worth a trace
 
 
 def courses(cluster: ClusterState, flow: Flow, work: Work) -> Iterator[Run]:

@@ -20,6 +20,7 @@ from netviz.core.model.link import LinkCounters
 from netviz.core.model.netfilter import RuleCounters, SetElem
 from netviz.core.model.netns import Pod
 from netviz.core.sim import state_views
+from netviz.core.sim.context import with_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import names_of, tunnels_of, uppers_of
@@ -43,7 +44,7 @@ CHANGES = 12
 def recorded(cluster: ClusterState, flow: Flow) -> tuple[dict[str, Any], Reads]:
     """Trace, and write down what was asked."""
     recording = Recording(cluster)
-    trace = trace_json(simulate(recording.cluster, flow))
+    trace = trace_json(with_context(recording.cluster, simulate(recording.cluster, flow)))
     return trace, recording.reads()
 
 
@@ -55,7 +56,7 @@ def case(name: str) -> tuple[ClusterState, Flow]:
 @pytest.mark.parametrize("name", load_cases())
 def test_answered_alike_it_is_the_same_trace(name: str) -> None:
     state, flow = case(name)
-    plain = trace_json(simulate(state, flow))
+    plain = trace_json(with_context(state, simulate(state, flow)))
     trace, reads = recorded(state, flow)
     assert trace == plain, "recorded, it is another trace"
     assert reads.hold(state)
@@ -67,7 +68,7 @@ def test_answered_alike_it_is_the_same_trace(name: str) -> None:
         for _ in range(rng.choice((1, 1, 1, 3))):
             now = change(rng, now)
         if reads.hold(now):
-            assert trace_json(simulate(now, flow)) == trace, f"{name} {seed}"
+            assert trace_json(with_context(now, simulate(now, flow))) == trace, f"{name} {seed}"
 
 
 class Touched:
@@ -196,7 +197,7 @@ def reads_before_and_after(do: Callable[[dict[str, Ns]], object]) -> list[Read]:
     do(made)
     after = net.cluster()
     changed = list(reads.changed(after))
-    assert bool(changed) or trace_json(simulate(after, flow)) == trace
+    assert bool(changed) or trace_json(with_context(after, simulate(after, flow))) == trace
     return changed
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from netviz.core.sim.context import with_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.outcome import outcome_of
@@ -354,7 +355,7 @@ def state(network: str) -> ClusterState:
 def test_what_is_said_is_what_the_kernel_did(seen: Seen) -> None:
     cluster = state(seen.network)
     flow = resolve_flow(cluster, seen.src, seen.dst, seen.proto, dport=seen.dport or None, **seen.options)
-    trace = simulate(cluster, flow)
+    trace = with_context(cluster, simulate(cluster, flow))
     assert outcome_of(trace) == seen.outcome
     if seen.outcome == "good":
         assert seen.got == "ok"

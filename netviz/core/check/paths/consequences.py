@@ -19,6 +19,7 @@ from netviz.core.check.paths.telling import beyond
 from netviz.core.check.problem import Edit, Problem
 from netviz.core.check.repairs import repaired
 from netviz.core.model.ids import NetnsKey
+from netviz.core.sim.context import with_context
 from netviz.core.sim.headline.cause import cause_of
 from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.outcome import GOOD, UNSURE, outcome_of
@@ -90,6 +91,7 @@ class Consequences:
         trace = simulate(cluster, case.looked.trace.flow, MAX_MOVES)
         if (outcome := outcome_of(trace)) in (GOOD, UNSURE):
             return () if outcome == GOOD else None
+        trace = with_context(cluster, trace)
         cause = cause_of(trace)
         key = identity_of(cluster, trace, cause, demand) if cause is not None else case.key
         if cause is None or key == case.key:

@@ -19,6 +19,7 @@ from netviz.core.check.paths.telling import problem_of
 from netviz.core.check.paths.world import World
 from netviz.core.check.problem import Judgement, Problem
 from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.sim.context import with_context
 from netviz.core.sim.headline.cause import Cause, cause_of
 from netviz.core.sim.node_index import peer_of
 from netviz.core.sim.outcome import GOOD
@@ -98,6 +99,7 @@ class Explainer:
             if verdict in (GOOD, DENIED, UNDECIDED):
                 passed.update(nodes_of(trace))
                 continue
+            trace = with_context(self.cluster, trace)
             cause = cause_of(trace) or self._wrong_place(trace)
             found[len(demand.addr)] = Looked(
                 self._as_they_are(nodes_of(trace)), demand, trace, cause, verdict

@@ -26,6 +26,7 @@ from netviz.core.check.text import affects
 from netviz.core.check.wiring import name_of
 from netviz.core.model.addr import format_ip, format_prefix
 from netviz.core.plain import quoted, runnable
+from netviz.core.sim.context import with_context
 from netviz.core.sim.headline.cause import Cause, cause_of
 from netviz.core.sim.headline.sentences import headline_of, where
 from netviz.core.sim.outcome import BREAKS, BROKEN, UNSURE
@@ -77,7 +78,7 @@ def beyond(cluster: ClusterState | None, trace: Trace, seen: set[tuple[str, str]
     for _ in range(MAX_BEYOND):
         if cluster is None:
             return
-        trace = simulate(cluster, trace.flow, MAX_MOVES)
+        trace = with_context(cluster, simulate(cluster, trace.flow, MAX_MOVES))
         cause = cause_of(trace)
         if cause is None:
             return

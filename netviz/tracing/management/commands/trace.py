@@ -12,6 +12,7 @@ from netviz.core.intent.why import headline, of_trace, told
 from netviz.core.observe.cannot import ALWAYS_UNSEEN
 from netviz.core.observe.render import names_of, observed_json, render_observation
 from netviz.core.plain import plain
+from netviz.core.sim.context import with_context
 from netviz.core.sim.counted import with_counts
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.walk import simulate
@@ -89,7 +90,8 @@ class Command(OfflineCommand):
             self.fail(str(err))
         except DatabaseError as err:
             self.fail(f"the journal cannot be read: {err}")
-        trace = with_counts(view.cluster, simulate(view.cluster, flow), iso)
+        trace = with_context(view.cluster, simulate(view.cluster, flow))
+        trace = with_counts(view.cluster, trace, iso)
         if options["json"]:
             shown = told(view.cluster, trace, describe(view, view.inputs))
             self.stdout.write(json.dumps(shown, indent=2))
