@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -36,6 +36,39 @@ def peer_of(node: NodeState, key: LinkKey) -> Peer:
             found = Peer(UNRESOLVED, None, "its namespace could not be entered")
         known[key] = found
     return found
+
+
+class PlainEnd(NamedTuple):
+    """A link at which frames come up to its host, and go nowhere else; with its MAC."""
+
+    link: LinkKey
+    mac: bytes
+
+
+_plain_ends: Index[Mapping[NetnsKey, NetnsState], dict[LinkKey, PlainEnd | None]] = Index(lambda _netns: {})
+
+
+@one_read(sections=("links",))
+def plain_end_of(node: NodeState, key: LinkKey) -> PlainEnd | None:
+    """Find the end at which all untagged frames come up that a veth sends; None where more may become of them, or less.
+
+    So most pods' links are: both ends are up, no program stands at either, and the far end has no master and nothing over it.
+    """
+    known = _plain_ends(node.netns)
+    if key not in known:
+        known[key] = _plain_end(node, key)
+    return known[key]
+
+
+def _plain_end(node: NodeState, key: LinkKey) -> PlainEnd | None:
+    link = node.link(key)
+    peer = peer_of(node, key).key if link is not None and link.kind == "veth" else None
+    other = node.link(peer) if peer is not None else None
+    if link is None or peer is None or other is None or other.master or uppers_of(node.netns).get(peer):
+        return None
+    if any(not one.up or one.programs or one.tc or one.xdp for one in (link, other)):
+        return None
+    return PlainEnd(peer, other.mac)
 
 
 def outside(key: NetnsKey) -> bool:

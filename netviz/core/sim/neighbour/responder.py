@@ -6,22 +6,27 @@ Source: net/ipv4/arp.c, arp_process, arp_ignore, arp_filter, arp_fwd_proxy; net/
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import msgspec
 
 from netviz.core.model.addr import in_prefix
-from netviz.core.model.l2 import NTF_PROXY
+from netviz.core.model.ids import LinkKey, NetnsKey
+from netviz.core.model.l2 import NTF_PROXY, Neigh
 from netviz.core.model.l3 import RTN_LOCAL, RTN_UNICAST
 from netviz.core.model.link import IFF_NOARP, Link
 from netviz.core.sim import sysctl
-from netviz.core.sim.heard import Heard
+from netviz.core.sim.heard import Domain, Heard
+from netviz.core.sim.index import Index
 from netviz.core.sim.one_read import one_read
 from netviz.core.sim.route.rp_filter import custom_local_routes, validate_source
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.route.saddr import is_multicast, link_addrs, owned_addrs
+from netviz.core.sim.route.saddr import addrs_by_addr, is_multicast, link_addrs, owned_addrs
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import AnswerCause
-from netviz.core.state.node import NetnsState
+from netviz.core.state.node import NetnsState, NodeState
 
 
 class Responder(msgspec.Struct, frozen=True, gc=False):
@@ -30,6 +35,68 @@ class Responder(msgspec.Struct, frozen=True, gc=False):
     heard: Heard
     mac: bytes
     cause: AnswerCause
+
+
+def responders(run: Run, domain: Domain, own: LinkKey, target: bytes, sender: bytes) -> list[Responder]:
+    """List who of all that hear a request of link `own` answers it."""
+    found: list[Responder] = []
+    hosts: dict[str, frozenset[NetnsKey]] = {}
+    for heard in domain.heard:
+        at = heard.link.netns
+        if at.node not in hosts:
+            hosts[at.node] = may_answer(run.node(at), target)
+        if at in hosts[at.node] and heard.link != own:
+            answer = responder_of(run, heard, target, sender)
+            found += [answer] if answer is not None else []
+    return found
+
+
+class _Hosts(NamedTuple):
+    """The namespaces of a node by the addresses that they own, and those that may answer for others' too."""
+
+    owners: dict[bytes, list[NetnsKey]]
+    others: frozenset[NetnsKey]
+
+
+MATTER = ("addrs", "links", "sysctls", "routes", "neighs")
+
+
+def build_hosts(netns: Mapping[NetnsKey, NetnsState]) -> _Hosts:
+    owners: dict[bytes, list[NetnsKey]] = {}
+    for key, ns in netns.items():
+        for addr in addrs_by_addr(ns.addrs):
+            owners.setdefault(addr, []).append(key)
+    return _Hosts(owners, frozenset(key for key, ns in netns.items() if _answers_for_others(ns)))
+
+
+_hosts: Index[Mapping[NetnsKey, NetnsState], _Hosts] = Index(build_hosts, sections=MATTER)
+
+
+def _answers_for_others(ns: NetnsState) -> bool:
+    all_links = sysctl.conf_all(ns, "proxy_arp") or _has_proxies(ns.links)
+    return bool(all_links or _has_proxy_entries(ns.neighs) or custom_local_routes(ns.routes))
+
+
+def _any_proxies(links: Mapping[Any, Link]) -> bool:
+    confs = (link.ipv4 for link in links.values())
+    return any(conf is not None and (conf.proxy_arp or conf.proxy_arp_pvlan) for conf in confs)
+
+
+def _any_proxy_entry(neighs: Mapping[Any, Neigh]) -> bool:
+    return any(entry.flags & NTF_PROXY for entry in neighs.values())
+
+
+_has_proxies: Index[Mapping[Any, Link], bool] = Index(_any_proxies)
+_has_proxy_entries: Index[Mapping[Any, Neigh], bool] = Index(_any_proxy_entry)
+
+
+@one_read(sections=MATTER)
+def may_answer(node: NodeState, target: bytes) -> frozenset[NetnsKey]:
+    """Find the namespaces of a node in which a link may answer for an address: few of the many who hear a request."""
+    if len(target) == 4 and target[0] == 127:
+        return frozenset(node.netns)
+    hosts = _hosts(node.netns)
+    return hosts.others.union(hosts.owners.get(target, ()))
 
 
 def responder_of(run: Run, heard: Heard, target: bytes, sender: bytes) -> Responder | None:
@@ -49,8 +116,6 @@ def _answers4(ns: NetnsState, ifindex: int, target: bytes, sender: bytes) -> Ans
     """
     link = ns.links[ifindex]
     if is_multicast(target) or (target[0] == 127 and not sysctl.ipv4_or(ns, link, "route_localnet")):
-        return None
-    if not _may_answer(ns, link, target):
         return None
     result = lookup_route(ns, RouteFlow(target, sender, iif=link.ifindex))
     if result.error or result.unknown or result.route is None:
@@ -74,13 +139,6 @@ def _answers4(ns: NetnsState, ifindex: int, target: bytes, sender: bytes) -> Ans
     if elsewhere and _proxied(ns, link, target):
         return "proxy entry"
     return None
-
-
-def _may_answer(ns: NetnsState, link: Link, target: bytes) -> bool:
-    """Tell whether the target can be local here, or is answered for: most of the many who hear a request needn't look further."""
-    own = owned_addrs(ns, target) or target[0] == 127 or custom_local_routes(ns.routes)
-    proxies = sysctl.ipv4_or(ns, link, "proxy_arp") or (link.ipv4 is not None and link.ipv4.proxy_arp_pvlan)
-    return bool(own or proxies or _proxied(ns, link, target))
 
 
 def _proxied(ns: NetnsState, link: Link, target: bytes) -> bool:

@@ -30,7 +30,7 @@ from netviz.core.sim.neighbour.reply_path import (
     learn_macs,
     learn_requester,
 )
-from netviz.core.sim.neighbour.responder import Responder, on_link, responder_of
+from netviz.core.sim.neighbour.responder import Responder, on_link, responders
 from netviz.core.sim.neighbour.silence import beside, silent_links
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.packet import BROADCAST_MAC, Packet
@@ -73,11 +73,7 @@ def solicit(
         )
     sender = _sender_addr(ns, link, nexthop, packet)
     note(run, own, link, sender, nexthop, domain)
-    willing = [
-        answer
-        for heard in domain.heard
-        if heard.link != own and (answer := responder_of(run, heard, nexthop, sender)) is not None
-    ]
+    willing = responders(run, domain, own, nexthop, sender)
     answers, stopped, reached, lost = _let_through(run, ns, link, nexthop, packet, sender, willing)
     sharing = [answer.heard.link for answer in lost if answer.mac == link.mac] if not answers else []
     announce = 0 if len(nexthop) == 16 else sysctl.ipv4_max(ns, link, "arp_announce")

@@ -16,6 +16,7 @@ from netviz.core.model.link import Link
 from netviz.core.sim.copies import Copies, Left, Onward, Unclear
 from netviz.core.sim.encap import ends
 from netviz.core.sim.heard import BridgeCrossing, Domain, Exit, FramePath, Heard, LinkHop, Tags
+from netviz.core.sim.node_index import plain_end_of
 from netviz.core.sim.packet import BROADCAST_MAC, Packet, is_group
 from netviz.core.sim.plane.kinds import TUNNELS, arrivals, departures, programs_at
 from netviz.core.sim.run import Run
@@ -41,16 +42,18 @@ class _Finding(msgspec.Struct):
 
 
 class _Explorer:
-    """Follows all copies of one frame until nobody new hears it."""
+    """Follows all copies of one frame until nobody new hears it; with `only`, those alone count who have that MAC."""
 
-    def __init__(self, run: Run, target: bytes, frame: Packet) -> None:
+    def __init__(self, run: Run, target: bytes, frame: Packet, only: bytes | None = None) -> None:
         self.run = run
         self.target = target
         self.frame = frame
+        self.only = only
         self.found = _Finding()
         self.unclear: list[Unclear] = []
         self.visited: set[tuple[LinkHop, Tags]] = set()
-        self.todo: deque[FramePath] = deque()
+        # paths with their last hop to be looked at; or, where a path is all that becomes of a copy, who hears it
+        self.todo: deque[FramePath | Heard] = deque()
 
     def go(
         self,
@@ -67,11 +70,19 @@ class _Explorer:
         run, todo, visited, frame = self.run, self.todo, self.visited, self.frame
         while todo and len(visited) < MAX_LINKS:
             path = todo.popleft()
+            if isinstance(path, Heard):
+                self.found.heard.append(path)
+                continue
             hop, tags = at = path.hops[-1], path.tags
             if at in visited:
                 continue
             visited.add(at)
             key = hop.link
+            if not hop.received and not tags and (end := plain_end_of(run.node(key.netns), key)) is not None:
+                if self.only in (None, end.mac):
+                    whole = FramePath((*path.hops, LinkHop(True, end.link)), path.crossings, tags)
+                    todo.append(Heard(end.link, whole))
+                continue
             ns = run.netns(key.netns)
             link = ns.links.get(key.ifindex)
             if link is None or not link.up:
@@ -84,7 +95,7 @@ class _Explorer:
                 frame = self.frame.but(tags=tags)
             if hop.received:
                 taken = arrivals(run, key, ns, link, frame)
-                if taken.stays and not tags:
+                if taken.stays and not tags and self.only in (None, link.mac):
                     self.found.heard.append(Heard(key, path))
                 self.follow(taken.copies, key, path)
             elif link.kind in TUNNELS:
@@ -206,10 +217,7 @@ def takers_at(run: Run, start: LinkKey, mac: bytes) -> tuple[list[Heard], bool]:
 
 
 def _takers(run: Run, received: bool, start: LinkKey, mac: bytes, tags: Tags) -> tuple[list[Heard], bool]:
-    explorer = _Explorer(run, b"", ends.small_request(mac, b"").but(tags=tags))
+    explorer = _Explorer(run, b"", ends.small_request(mac, b"").but(tags=tags), only=mac)
     explorer.go(LinkHop(received, start), FramePath(tags=tags))
     reached = run.once(("takers", received, start, mac, tags), explorer.explore)
-    found = [
-        heard for heard in reached.heard if (link := run.link(heard.link)) is not None and link.mac == mac
-    ]
-    return found, bool(reached.opaque) or bool(reached.wires)
+    return reached.heard, bool(reached.opaque) or bool(reached.wires)
