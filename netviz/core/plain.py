@@ -44,9 +44,14 @@ def quoted(name: str) -> str:
 _OF_DEVICE = re.compile(r"\b(net\.ipv[46]\.(?:conf|neigh)\.)(\S+?)(\.\w+)(?=[=\s]|$)")
 
 
+def is_sysctl(command: str) -> bool:
+    """Tell whether a command is one of sysctl(8)."""
+    return command.startswith("sysctl ")
+
+
 def runnable(command: str) -> str:
     """Write the dots of devices' names (flannel.1, eth0.100) in sysctls' names as sysctl(8) takes them: as slashes."""
-    if not command.startswith("sysctl "):
+    if not is_sysctl(command):
         return command
     return _OF_DEVICE.sub(lambda found: found[1] + found[2].replace(".", "/") + found[3], command)
 

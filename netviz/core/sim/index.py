@@ -17,6 +17,7 @@ from netviz.core.state.section import Section
 S = TypeVar("S")
 T = TypeVar("T")
 
+MAX_FEW = 8
 MAX_COMPARED = 64  # larger sections are their namespace's own
 
 
@@ -44,6 +45,14 @@ class Index(Generic[S, T]):
             return owner.indexes[self]  # type: ignore[attr-defined, no-any-return]
         except (AttributeError, KeyError):
             return self._make(owner)
+
+    def of_few(self, owner: S) -> T:
+        """Return the index of `owner`; of a small section that has none yet, without keeping it.
+
+        To look through few records takes less than to find out whether another section has the same.
+        """
+        few = isinstance(owner, Section) and len(owner) <= MAX_FEW and not hasattr(owner, "indexes")
+        return self._build(owner) if few else self(owner)
 
     def _make(self, owner: S) -> T:
         view = getattr(owner, "view_index", None)

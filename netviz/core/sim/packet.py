@@ -189,7 +189,9 @@ class Packet(msgspec.Struct, frozen=True, gc=False):
         while inner.payload is not None:
             outers.append({**inner._own_fields(), "vni": inner.vni})
             inner = inner.payload
-        return {**inner._own_fields(), "encap": outers}
+        shown = inner._own_fields()
+        shown["encap"] = outers
+        return shown
 
     def _own_fields(self) -> dict[str, object]:
         return {

@@ -17,6 +17,7 @@ from netviz.core.sim import steps
 from netviz.core.sim.seen_at import SeenAt, seen_at
 from netviz.core.sim.trace import Trace
 from netviz.core.sim.words.iproute import rule_text
+from netviz.core.sim.words.show import sentence
 from netviz.core.sim.words.step import COMMANDS, NOT_READ, UNKNOWN, WHY, checks
 from tests.core.sim.build import textbook
 from tests.core.sim.nft import DROP, FORWARD, chain, verdict
@@ -149,3 +150,8 @@ def test_a_device_of_any_name_is_nothing_but_a_name_in_a_command() -> None:
     assert commands
     for command in commands:
         assert any(name in word for word in shlex.split(command)), command
+
+
+def test_a_name_that_stands_for_nothing_is_found_when_a_template_is_read() -> None:
+    with pytest.raises(AttributeError, match="nexthopp"):
+        sentence("To {nexthopp}.", steps.Neighbour)

@@ -22,7 +22,7 @@ from netviz.core.sim.index import Index
 from netviz.core.sim.one_read import one_read
 from netviz.core.sim.route.rp_filter import custom_local_routes, validate_source
 from netviz.core.sim.route.rules import lookup_route
-from netviz.core.sim.route.saddr import addrs_by_addr, is_multicast, link_addrs, owned_addrs
+from netviz.core.sim.route.saddr import is_multicast, link_addrs, owned_addrs
 from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.run import Run
 from netviz.core.sim.steps import AnswerCause
@@ -64,7 +64,7 @@ MATTER = ("addrs", "links", "sysctls", "routes", "neighs")
 def build_hosts(netns: Mapping[NetnsKey, NetnsState]) -> _Hosts:
     owners: dict[bytes, list[NetnsKey]] = {}
     for key, ns in netns.items():
-        for addr in addrs_by_addr(ns.addrs):
+        for addr in {addr.addr for addr in ns.addrs.values()}:
             owners.setdefault(addr, []).append(key)
     return _Hosts(owners, frozenset(key for key, ns in netns.items() if _answers_for_others(ns)))
 
@@ -73,20 +73,20 @@ _hosts: Index[Mapping[NetnsKey, NetnsState], _Hosts] = Index(build_hosts, sectio
 
 
 def _answers_for_others(ns: NetnsState) -> bool:
-    all_links = sysctl.conf_all(ns, "proxy_arp") or _has_proxies(ns.links)
-    return bool(all_links or _has_proxy_entries(ns.neighs) or custom_local_routes(ns.routes))
-
-
-def _any_proxies(links: Mapping[Any, Link]) -> bool:
-    confs = (link.ipv4 for link in links.values())
-    return any(conf is not None and (conf.proxy_arp or conf.proxy_arp_pvlan) for conf in confs)
+    confs = (link.ipv4 for link in ns.links.values())
+    proxies = any(conf is not None and (conf.proxy_arp or conf.proxy_arp_pvlan) for conf in confs)
+    return bool(
+        proxies
+        or sysctl.conf_all(ns, "proxy_arp")
+        or _has_proxy_entries.of_few(ns.neighs)
+        or custom_local_routes.of_few(ns.routes)
+    )
 
 
 def _any_proxy_entry(neighs: Mapping[Any, Neigh]) -> bool:
     return any(entry.flags & NTF_PROXY for entry in neighs.values())
 
 
-_has_proxies: Index[Mapping[Any, Link], bool] = Index(_any_proxies)
 _has_proxy_entries: Index[Mapping[Any, Neigh], bool] = Index(_any_proxy_entry)
 
 

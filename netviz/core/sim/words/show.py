@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from netviz.core.model.addr import format_ip, format_mac
 from netviz.core.model.conntrack import CtTuple
 from netviz.core.model.ids import LinkKey, NetnsKey
-from netviz.core.plain import quoted, runnable
-from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, PROTO_NAMES
+from netviz.core.plain import is_sysctl, quoted, runnable
+from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, PROTO_NAMES, Packet
 from netviz.core.sim.steps import Copy, Decision, Place
 from netviz.core.sim.trace import Step
 
@@ -22,36 +23,41 @@ Template = str | Callable[[Step], str]
 Templates = Mapping[tuple[type[Decision], str], Template]
 Writer = Callable[[Step], str]
 _NAME = re.compile(r"\{(\w+)\}")
-_NONE = object()
 MAC_BYTES = 6
 
 
-def sentence(template: Template) -> Writer:
-    """Make what writes a template for a step."""
-    return _writer(template, _field)
+def sentence(template: Template, kind: type[Decision]) -> Writer:
+    """Make what writes a template for steps of a kind. Raises: AttributeError for a name that stands for nothing."""
+    return _writer(template, kind, show)
 
 
-def command(template: Template) -> Writer:
-    """Make what writes a command for a step: the names that it holds as a shell takes them."""
-    write = _writer(template, lambda step, name: quoted(str(_field(step, name))))
+def command(template: Template, kind: type[Decision]) -> Writer:
+    """Make what writes a command for steps of a kind: the names that it holds as a shell takes them. Raises as `sentence` does."""
+    write = _writer(template, kind, lambda value: quoted(str(show(value))))
+    if isinstance(template, str) and not is_sysctl(template):
+        return write
     return lambda step: runnable(write(step))
 
 
-def _writer(template: Template, field: Callable[[Step, str], Any]) -> Writer:
+def _writer(template: Template, kind: type[Decision], form: Callable[[Any], Any]) -> Writer:
     if not isinstance(template, str):
         return template
     names, write = _NAME.findall(template), _NAME.sub("{}", template).format
     if not names:
         return lambda _step: template
-    return lambda step: write(*[field(step, name) for name in names])
+    # "seq", which has no place in the template, makes it return a tuple where there is one name
+    values_of = attrgetter(*(_path(name, kind) for name in names), "seq")
+    return lambda step: write(*map(form, values_of(step)))
 
 
-def _field(step: Step, name: str) -> Any:
-    """Return what a template's name stands for: the device, a field of the decision, of the packet."""
+def _path(name: str, kind: type[Decision]) -> str:
+    """Say where in a step is what a name stands for: the device, a field of the decision, of the packet."""
     if name == "dev":
-        return step.dev
-    value = getattr(step.what, name, _NONE)
-    return show(getattr(step.packet, name) if value is _NONE else value)
+        return name
+    if hasattr(kind, name):
+        return f"what.{name}"
+    getattr(Packet, name)
+    return f"packet.{name}"
 
 
 def show(value: Any) -> Any:

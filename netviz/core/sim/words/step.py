@@ -24,10 +24,12 @@ COMMANDS: Templates = {
     key: text for family in FAMILIES if hasattr(family, "COMMANDS") for key, text in family.COMMANDS.items()
 }
 _WHY, _UNKNOWN, _ASSUMED = (
-    {key: sentence(text) for key, text in table.items()} for table in (WHY, UNKNOWN, ASSUMED)
+    {key: sentence(text, key[0]) for key, text in table.items()} for table in (WHY, UNKNOWN, ASSUMED)
 )
 _COMMANDS = {
-    key: command(text) for key in WHY if (text := COMMANDS.get(key) or COMMANDS.get((key[0], ""))) is not None
+    key: command(text, key[0])
+    for key in WHY
+    if (text := COMMANDS.get(key) or COMMANDS.get((key[0], ""))) is not None
 }
 NOT_READ = "section not read"
 # What checks a decision in other places than where it was taken.
