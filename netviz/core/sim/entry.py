@@ -6,6 +6,8 @@ about to send it on as it is. Whoever asks where a service's address leads has n
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
 from netviz.core.model.ids import LinkKey
@@ -16,7 +18,7 @@ from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.packet import Packet
 from netviz.core.sim.run import Run, Work
 from netviz.core.sim.steps import Copy, What
-from netviz.core.sim.trace import CERTAIN, MAX_MOVES, Disposition, Flow, Recorder, Step
+from netviz.core.sim.trace import CERTAIN, Disposition, Flow, Recorder, Step
 from netviz.core.sim.walk import asks_without_source, courses, first_packet
 from netviz.core.sim.words.step import end_reason
 from netviz.core.state.node import ClusterState
@@ -48,7 +50,7 @@ class _Until(Recorder):
 
     def __init__(self, packet: Packet) -> None:
         super().__init__()
-        self.packet = packet
+        self._first = packet
         self._target = packet.dst, packet.dport
 
     def step(
@@ -62,10 +64,14 @@ class _Until(Recorder):
         copies: tuple[Copy, ...] = (),
     ) -> None:
         super().step(netns, dev, packet, what, reason, certainty, copies)
-        if packet.payload is None:
-            self.packet = packet
-            if (packet.dst, packet.dport) != self._target:
-                raise _Translated
+        if packet.payload is None and (packet.dst, packet.dport) != self._target:
+            raise _Translated
+
+    @property
+    def packet(self) -> Packet:
+        """The followed packet, as its last step left it."""
+        own = (step.packet for step in self.steps_backwards() if step.packet.payload is None)
+        return next(own, self._first)
 
 
 def entries(cluster: ClusterState, flow: Flow, by: LinkKey | None = None) -> list[Entry]:
@@ -85,25 +91,27 @@ def entries(cluster: ClusterState, flow: Flow, by: LinkKey | None = None) -> lis
 
 
 def _course(run: Run, by: LinkKey | None) -> Entry:
-    packet = first_packet(run.flow)
-    recorder = run.rec = _Until(packet)
+    if run.start is None:
+        run.rec = _Until(first_packet(run.flow))
+    recorder = run.rec
+    assert isinstance(recorder, _Until)
     try:
-        action: Action = (
-            Rx(by, packet, host=True)
-            if by is not None
-            else Send(run.flow.src_netns, packet, run.flow.oif, sourceless=asks_without_source(run, packet))
-        )
-        for _ in range(MAX_MOVES):
-            if _leaves(run, action):
-                return _entry(recorder, None)
-            action = run.move(action)
+        action = run.start.action if run.start is not None else _first(run, by)
+        found = run.course(action, partial(_leaves, run))
     except _Translated:
         return _entry(recorder, None, translated=True)
-    except Ended as err:
-        return _entry(recorder, err.disposition, err.reason)
     except BAD_STATE as err:
         return _entry(recorder, Disposition.UNKNOWN, f"{type(err).__name__}: {err}")
-    return _entry(recorder, Disposition.LOOP)
+    if isinstance(found, Ended):
+        return _entry(recorder, found.disposition, found.reason)
+    return _entry(recorder, None)
+
+
+def _first(run: Run, by: LinkKey | None) -> Action:
+    packet, flow = first_packet(run.flow), run.flow
+    if by is not None:
+        return Rx(by, packet, host=True)
+    return Send(flow.src_netns, packet, flow.oif, sourceless=asks_without_source(run, packet))
 
 
 def _leaves(run: Run, action: Action) -> bool:

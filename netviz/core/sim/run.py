@@ -1,7 +1,7 @@
 """One run of the walk: what it reads (the cluster), what it has changed so far, and what it chose.
 
-Where the kernel chooses, or nobody can know, the walk asks `Run.choose`. The driver runs the walk
-again for each other choice, with the choices of the earlier run as its script: so the walk itself is
+Where the kernel chooses, or nobody can know, the walk asks `Run.choose`. The driver takes the run back to
+before that for each other choice (`go_back`), with the choices so far as its script: so the walk itself is
 written as if there were a single course, and branches come in a fixed order.
 
 What packets leave behind in the kernel (a conntrack entry, a learned FDB entry, a resolved neighbour) is
@@ -11,7 +11,7 @@ another, its journey. What is speculated works on a fork of both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NoReturn, TypeVar, cast
@@ -24,11 +24,10 @@ from netviz.core.model.link import Link
 from netviz.core.sim.actions import Action, Ended, Rx, Send
 from netviz.core.sim.conn import Conn
 from netviz.core.sim.findings import Choice, Findings, Found, Met
-from netviz.core.sim.heard import Lead
+from netviz.core.sim.journey import Journey, Stand
 from netviz.core.sim.known import is_past, why_missing
 from netviz.core.sim.memory import Memory
 from netviz.core.sim.packet import Packet
-from netviz.core.sim.route_flow import RouteFlow
 from netviz.core.sim.steps import (
     Assumption,
     Bridge,
@@ -42,9 +41,18 @@ from netviz.core.sim.steps import (
     SocketLookup,
     What,
 )
-from netviz.core.sim.trace import BRANCH, CERTAIN, MAX_MOVES, UNCERTAIN, Disposition, Flow, Limit, Recorder
+from netviz.core.sim.trace import (
+    BRANCH,
+    CERTAIN,
+    MAX_MOVES,
+    UNCERTAIN,
+    Disposition,
+    Flow,
+    Limit,
+    Path,
+    Recorder,
+)
 from netviz.core.state.node import ClusterState, NetnsState, NodeState
-from netviz.core.state.section import EMPTY
 
 MAX_SUPPOSED = 64
 
@@ -65,28 +73,6 @@ def _nobody_knows(_action: Action) -> Action:
 
 def _comes_out(action: Action) -> bool:
     return isinstance(action, Rx) and action.packet.payload is None
-
-
-class Journey(msgspec.Struct, frozen=True, gc=False):
-    """The circumstances of the packet that is followed, where it is now.
-
-    `visited` are the states in which it was received, which detects loops; `in_ifindex` is the device by which it
-    came into the host that sends it on (0: it is the host's own); `xmit_depth` counts the devices and tunnels that
-    send it, each from within the other. `routed` has the flow for which what comes in by a device has been routed
-    already; `resolving` are the neighbours that are being asked for: (namespace, ifindex, address). `lead` is the rest
-    of the path on which a frame is led, of whose copies the one that goes there is followed; None: it isn't led.
-    """
-
-    visited: frozenset[Hashable] = frozenset()
-    in_ifindex: int = 0
-    xmit_depth: int = 0
-    routed: Mapping[LinkKey, RouteFlow] = EMPTY
-    resolving: frozenset[tuple[NetnsKey, int, bytes]] = frozenset()
-    lead: Lead | None = None
-
-    def but(self, **changes: object) -> Journey:
-        """Return a copy with some fields changed."""
-        return msgspec.structs.replace(self, **changes)
 
 
 def next_script(choices: list[Choice]) -> list[int]:
@@ -119,7 +105,6 @@ class Run:
         flow: Flow,
         script: Sequence[int] = (),
         work: Work | None = None,
-        findings: Findings | None = None,
     ) -> None:
         self.cluster = cluster
         self.flow = flow
@@ -132,7 +117,11 @@ class Run:
         self.choices: list[Choice] = []
         self._script = script
         self._made: dict[Hashable, int] = {}
-        self._findings: Findings = {} if findings is None else findings
+        self._stands: list[Stand] = []
+        # the path forward, once the answer is followed; and where a course begins that shares its start with the one before
+        self.forward: Path | None = None
+        self.start: Stand | None = None
+        self._findings: Findings = {}
         self._met: list[Met] = []
         # the sections found whole, by namespace
         self._whole: set[tuple[NetnsKey, str]] = set()
@@ -197,6 +186,45 @@ class Run:
             yield
         finally:
             self.rec, self.journey = recorder, journey
+
+    def go_back(self, script: Sequence[int]) -> None:
+        """Begin the course with this script: where the one before stood when it had made the same choices, else anew."""
+        while self._stands and self._stands[-1].choices >= len(script):
+            self._stands.pop()
+        self.start = start = self._stands.pop() if self._stands else None
+        if start is None:
+            self.memory, self.journey, self.rec, self.forward = Memory(), Journey(), Recorder(), None
+        else:
+            self.memory, self.journey, self.forward = start.memory, start.journey, start.forward
+            self.rec = start.rec
+            self.rec.go_back(start.recorded)
+        self.choices = self.choices[: start.choices if start is not None else 0]
+        self._made = {choice.key: choice.picked for choice in self.choices}
+        self._script = script
+
+    def course(self, action: Action, reached: Callable[[Action], bool] | None = None) -> Action | Ended:
+        """Follow the flow's own packet, or its answer, as `follow` does; `action` is that of `start` where there is one."""
+        moves, self.start = self.start.moves if self.start is not None else 0, None
+        try:
+            for number in range(moves, MAX_MOVES):
+                if reached is not None and reached(action):
+                    return action
+                self._stands.append(
+                    Stand(
+                        action,
+                        number,
+                        len(self.choices),
+                        self.memory,
+                        self.journey,
+                        self.rec,
+                        self.rec.recorded,
+                        self.forward,
+                    )
+                )
+                action = self.move(action)
+        except Ended as ended:
+            return ended
+        return Ended(Disposition.LOOP)
 
     def follow(self, action: Action, reached: Callable[[Action], bool] | None = None) -> Action | Ended:
         """Follow a packet until what is next satisfies `reached`, or to its end."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -264,6 +264,16 @@ def packet_diff(before: Packet | None, after: Packet) -> dict[str, tuple[Any, An
     return {name: (was[name], value) for name, value in now.items() if was[name] != value}
 
 
+class Recorded(NamedTuple):
+    """How much is recorded: how many hops, and steps in the last; the recorder's own fields besides."""
+
+    hops: int
+    steps: int
+    seq: int
+    last: Packet | None
+    limit: Limit | None
+
+
 class Recorder:
     """Collects the steps of one path. `seq` goes on from `first`, so a reply's steps follow the forward's."""
 
@@ -296,6 +306,19 @@ class Recorder:
         hops[-1][1].append(Step(self.seq, at, name, packet, self.last, what, reason, certainty, copies))
         self.last = packet
         self.seq += 1
+
+    @property
+    def recorded(self) -> Recorded:
+        """How far the path is, for `go_back`."""
+        last = len(self._hops[-1][1]) if self._hops else 0
+        return Recorded(len(self._hops), last, self.seq, self.last, self.limit)
+
+    def go_back(self, to: Recorded) -> None:
+        """Forget what was recorded since."""
+        del self._hops[to.hops :]
+        if self._hops:
+            del self._hops[-1][1][to.steps :]
+        self.seq, self.last, self.limit = to.seq, to.last, to.limit
 
     @property
     def netns(self) -> Netns | None:

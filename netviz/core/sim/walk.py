@@ -1,7 +1,7 @@
 """The walk: a packet's course through the cluster, and the driver that explores every course.
 
-`simulate` runs the walk once with no choices made; each run that chose (a multipath route, an
-unknown match) is repeated with the next choice until all courses are known. Each run goes forward,
+`simulate` runs the walk once with no choices made; a run that chose (a multipath route, an
+unknown match) goes back and takes the next choice until all courses are known. Each course goes forward,
 then sends the answer back through the conntrack entries that the forward packet made.
 """
 
@@ -29,7 +29,6 @@ from netviz.core.sim.actions import (
 )
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.encap import decap
-from netviz.core.sim.findings import Findings
 from netviz.core.sim.inet import ip_input, ip_output
 from netviz.core.sim.largest import largest_of
 from netviz.core.sim.neighbour.resolve import resolve
@@ -118,16 +117,13 @@ def simulate(cluster: ClusterState, flow: Flow, most: int | None = None) -> Trac
 
 
 def courses(cluster: ClusterState, flow: Flow, work: Work) -> Iterator[Run]:
-    """Yield a run for each course, in a fixed order. It is to be walked before the next one is asked for."""
-    script: list[int] = []
-    findings: Findings = {}
-    while True:
-        run = Run(cluster, flow, script, work, findings)
-        run.move = partial(_move, run)
+    """Yield the run anew for each course, in a fixed order. It is to be walked before the next one is asked for."""
+    run = Run(cluster, flow, (), work)
+    run.move = partial(_move, run)
+    yield run
+    while script := next_script(run.choices):
+        run.go_back(script)
         yield run
-        script = next_script(run.choices)
-        if not script:
-            return
 
 
 def _explore(cluster: ClusterState, flow: Flow, work: Work) -> tuple[list[Branch], dict[Assumption, None]]:
@@ -183,20 +179,41 @@ def _course(run: Run) -> Branch:
     packet = first_packet(flow)
     if flow.by is None:
         run.client = (flow.src_netns, packet.tuple())
+    if run.forward is not None:
+        back = _finish(run, _go_on(run, packet))
+        return Branch(run.probability, run.forward, back)
+    if run.start is not None:
+        ended = _go_on(run, packet)
+    elif flow.by is None:
         sourceless = asks_without_source(run, packet)
         ended = _travel(run, flow.src_netns, packet, "origin", sourceless, flow.oif)
     else:
         ended = _come_in(run, flow.by, packet)
-    forward = _finish(run, ended)
+    run.forward = _finish(run, ended)
     reply = None
     if ended.answer is not None and ended.at is not None:
         run.start_path()
         answer = ended.answer
         if not isinstance(ended.back, Rx):  # which a tunnel's device has made of the packet, with its TTL
             answer = _with_default_ttl(run, ended.at, answer)
-        back = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif, ended.back)
-        reply = _finish(run, back)
-    return Branch(run.probability, forward, reply)
+        ended = _travel(run, ended.at, answer, "answer", ended.sourceless, ended.oif, ended.back)
+        reply = _finish(run, ended)
+    return Branch(run.probability, run.forward, reply)
+
+
+def _go_on(run: Run, packet: Packet) -> Ended:
+    """Follow a course whose start it shares with the one before."""
+    assert run.start is not None
+    try:
+        return _end_of(run, run.start.action)
+    except BAD_STATE as err:
+        return _bad_state(run, run.flow.src_netns, packet, err)
+
+
+def _end_of(run: Run, action: Action) -> Ended:
+    ended = run.course(action)
+    assert isinstance(ended, Ended)
+    return ended
 
 
 def _come_in(run: Run, by: LinkKey, packet: Packet) -> Ended:
@@ -204,7 +221,7 @@ def _come_in(run: Run, by: LinkKey, packet: Packet) -> Ended:
     try:
         link = run.netns(by.netns).links[by.ifindex]
         run.assumed[Assumption(by.netns.node, "comes in here", link.ifname)] = None
-        return run.fate(Rx(by, packet, host=True))
+        return _end_of(run, Rx(by, packet, host=True))
     except BAD_STATE as err:
         return _bad_state(run, by.netns, packet, err)
 
@@ -273,7 +290,7 @@ def _travel(
         action: Action = Send(start, packet, oif, sourceless=sourceless)
         if back is not None:
             action = msgspec.structs.replace(back, packet=packet)
-        return run.fate(action)
+        return _end_of(run, action)
     except BAD_STATE as err:
         return _bad_state(run, start, packet, err)
 

@@ -26,6 +26,7 @@ from netviz.core.sim.heard import Heard, Lead
 from netviz.core.sim.hook.br_netfilter import came_through_bridge
 from netviz.core.sim.hook.frame_hooks import NF_ARP_IN, NF_ARP_OUT, arp_hook, filters_arp
 from netviz.core.sim.hook.netfilter import inet_hook, output_hook
+from netviz.core.sim.journey import Journey
 from netviz.core.sim.nft.context import Tri
 from netviz.core.sim.nft.headers import ARP_REPLY, ARP_REQUEST
 from netviz.core.sim.nft.meta import PACKET_OTHERHOST
@@ -40,7 +41,7 @@ from netviz.core.sim.packet import (
 from netviz.core.sim.route.decision import route_flow
 from netviz.core.sim.route.rules import lookup_route
 from netviz.core.sim.route.saddr import is_link_local6, is_multicast, owned_addrs
-from netviz.core.sim.run import Journey, Run
+from netviz.core.sim.run import Run
 from netviz.core.sim.steps import HookVerdict, Meddling
 from netviz.core.sim.trace import Disposition, Recorder
 from netviz.core.state.node import NetnsState
