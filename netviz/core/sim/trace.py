@@ -310,8 +310,8 @@ class Recorder:
     @property
     def recorded(self) -> Recorded:
         """How far the path is, for `go_back`."""
-        last = len(self._hops[-1][1]) if self._hops else 0
-        return Recorded(len(self._hops), last, self.seq, self.last, self.limit)
+        hops = self._hops
+        return Recorded(len(hops), len(hops[-1][1]) if hops else 0, self.seq, self.last, self.limit)
 
     def go_back(self, to: Recorded) -> None:
         """Forget what was recorded since."""

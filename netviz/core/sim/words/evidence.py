@@ -6,7 +6,8 @@ Names that are there are stable; those that a decision doesn't fill are left out
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, ne
 from typing import Any, get_args
 
 import msgspec
@@ -141,11 +142,9 @@ def evidence_of(step: Step) -> Row:
 def _plain(what: Decision) -> Row:
     """Return the fields that differ from their defaults, but those that are written out by hand."""
     names, values_of, defaults = _FIELDS[type(what)]
-    return {
-        name: show(value)
-        for name, value, default in zip(names, values_of(what), defaults, strict=False)
-        if value is not default and value != default
-    }
+    values = values_of(what)
+    told = compress(zip(names, values, strict=False), map(ne, values, defaults))
+    return {name: show(value) for name, value in told}
 
 
 def _fields(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]], tuple[Any, ...]]:
