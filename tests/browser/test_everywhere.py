@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from lab.cluster import Cluster
 from lab.faults import apply_fault, mend
-from lab.stack import Stack
+from lab.stack import Stack, wait_until
 from tests.browser.chromium import log_in
 from tests.browser.conftest import watched_page
 from tests.browser.tracing import trace
@@ -128,6 +130,30 @@ def test_what_the_maps_colours_say_is_said_in_the_legend_and_in_the_tree(page: P
     page.locator("#pods [data-node=node1] a").click()
     routes = page.locator("svg.overlay text")
     expect(routes.filter(has_text="10.244.2.0/24")).to_have_count(1)
+
+
+def test_a_pods_connections_are_listed_and_traced_by_one_click(page: Page, netviz: Netviz) -> None:
+    cluster, _ = netviz
+    address = (cluster.address_of("web-2"), 8080)
+    program = (
+        f"import socket, sys; held = socket.create_connection({address}); print(flush=True); sys.stdin.read()"
+    )
+    argv = cluster.command("web-1", [sys.executable, "-c", program])
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        page.locator('[data-pod="default/web-1"] a').click()
+        page.get_by_test_id("connections-open").click()
+        connection = page.get_by_test_id("connection").filter(has_text="web-2")
+
+        def is_listed() -> bool:
+            page.get_by_role("button", name="Refresh").click()
+            return connection.count() > 0
+
+        wait_until(is_listed, 60, "the connection in the list", every_s=0.2)
+        expect(connection).to_contain_text("tcp")
+        connection.get_by_role("button").click()
+        expect(page.get_by_test_id("disposition")).to_contain_text("DELIVERED", ignore_case=True)
 
 
 def test_a_pod_that_went_keeps_its_name(page: Page, netviz: Netviz) -> None:
