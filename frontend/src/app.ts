@@ -265,7 +265,8 @@ export class App implements Context, Doing {
 
   /** Bring lists and panels up to date: at once after a pause, otherwise ten times a second at most. */
   private scheduleUpdate(): void {
-    if (this.updateTimer !== undefined) return;
+    // Before the server's first data there is nothing to say of it.
+    if (this.updateTimer !== undefined || this.graph.revision < 0) return;
     const wait = Math.max(0, UPDATE_EVERY_MS - (performance.now() - this.updatedAt));
     this.updateTimer = window.setTimeout(() => this.update(), wait);
   }

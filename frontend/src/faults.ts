@@ -2,7 +2,7 @@
 
 import type { CheckingObj, ProblemObj } from "./graph/model.js";
 
-/** A fault in words; `node` is where its cause is. */
+/** A fault in words; `node` is where its cause is, `nodes` are those that it is made on or between. */
 export interface FaultWords {
   name: string;
   area: string;
@@ -10,6 +10,7 @@ export interface FaultWords {
   cause: string;
   watch: string;
   node: string;
+  nodes: string[];
 }
 
 /** One that can be made, or why not; `active` is the id under which it is in effect, "" where it isn't. */
@@ -60,14 +61,17 @@ export interface FoundAfter {
 }
 
 /**
- * What the checks found since each fault was made, the first first. What could be of several is put to one at whose node it
- * is, and of these to the latest: the problem itself doesn't say who made it.
+ * What the checks found since each fault was made at the nodes that it concerns, the first first. What could be of several
+ * is put to one with its cause there, and of these to the latest: the problem itself doesn't say who made it. That a
+ * collector is lost or late is no fault's.
  */
 export function foundAfter(active: ActiveFault[], standing: Standing[]): Map<string, FoundAfter[]> {
   const found = new Map<string, FoundAfter[]>(active.map((fault) => [fault.id, []]));
   for (const { problem, heard_s } of standing) {
+    if (problem.kind.startsWith("collector-")) continue;
+    const places = new Set([problem.where.node, ...problem.also_at.map((one) => one.node)]);
     const at = heard_s ?? Date.parse(problem.found) / 1000;
-    const before = active.filter((fault) => fault.at <= at);
+    const before = active.filter((fault) => fault.at <= at && fault.nodes.some((name) => places.has(name)));
     const here = before.filter((fault) => fault.node === problem.where.node);
     const [latest] = (here.length > 0 ? here : before).sort((a, b) => b.at - a.at);
     if (latest)
@@ -81,7 +85,7 @@ export function foundAfter(active: ActiveFault[], standing: Standing[]): Map<str
 export function notFoundText(fault: ActiveFault, checking: CheckingObj | null, now_s: number): string {
   if (!checking || checking.state === "stopped" || checking.state === "failing")
     return "Nothing can be found now: the checks aren’t running.";
-  return `The checks have found nothing yet (${Math.max(0, Math.floor(now_s - fault.at))} s).`;
+  return `The checks have found nothing on ${fault.nodes.join(", ")} yet (${Math.max(0, Math.floor(now_s - fault.at))} s).`;
 }
 
 /** How long it took, in as few figures as say something; "" where that isn't known. */

@@ -228,6 +228,7 @@ export class MapPane {
 
   private hintText(): string {
     const mayTrace = this.role === "operator" || this.role === "administrator";
+    if (this.graph.revision < 0) return "Waiting for the server’s first data…";
     if (this.graph.nodes.size === 0 || !mayTrace) return "";
     const { route } = this;
     if (route.page === "home")

@@ -16,11 +16,19 @@ const active = (name: string, node: string, at: number): ActiveFault => ({
   ...words,
   name,
   node,
+  nodes: [node, "node9"],
   at,
   id: `${name}:${node}`,
 });
 const problem = (id: string, node: string, found_s: number, gone: string | null = null): ProblemObj =>
-  ({ id, found: new Date(found_s * 1000).toISOString(), gone, where: { node } }) as ProblemObj;
+  ({
+    id,
+    found: new Date(found_s * 1000).toISOString(),
+    gone,
+    kind: "route-missing",
+    where: { node },
+    also_at: [],
+  }) as unknown as ProblemObj;
 const standing = (id: string, node: string, heard_s: number): Standing => ({
   problem: problem(id, node, 0),
   heard_s,
@@ -36,9 +44,16 @@ describe("what the checks found after a fault", () => {
     expect(found.get("drop-rule:node2")?.map((one) => one.problem.id)).toEqual(["8"]);
   });
 
-  it("leaves out what was found before, and takes the latest fault where none is at the node", () => {
+  it("leaves out what was found before or elsewhere, and takes the latest fault where none has its cause at the node", () => {
     const faults = [active("route-missing", "node1", 100), active("drop-rule", "node2", 200)];
-    const found = foundAfter(faults, [standing("1", "node1", 99), standing("2", "node3", 250)]);
+    const lost = standing("4", "node1", 250);
+    lost.problem.kind = "collector-lost";
+    const found = foundAfter(faults, [
+      standing("1", "node1", 99),
+      standing("2", "node9", 250),
+      standing("3", "node3", 250),
+      lost,
+    ]);
     expect(found.get("route-missing:node1")).toEqual([]);
     expect(found.get("drop-rule:node2")?.map((one) => one.problem.id)).toEqual(["2"]);
   });
@@ -46,7 +61,7 @@ describe("what the checks found after a fault", () => {
   it("says for how long there is nothing, or why nothing can come", () => {
     const fault = active("route-missing", "node1", 100);
     const checking = { state: "current" } as CheckingObj;
-    expect(notFoundText(fault, checking, 112.9)).toContain("nothing yet (12 s)");
+    expect(notFoundText(fault, checking, 112.9)).toContain("nothing on node1, node9 yet (12 s)");
     expect(notFoundText(fault, { ...checking, state: "stopped" }, 112.9)).toContain("aren’t running");
     expect(notFoundText(fault, null, 112.9)).toContain("aren’t running");
     expect([afterText(1.44), afterText(12.6), afterText(null)]).toEqual([
@@ -75,6 +90,7 @@ describe("the list of faults", () => {
     name,
     area,
     node: "node1",
+    nodes: ["node1"],
     active: "",
     why_not: "",
     ...more,

@@ -125,7 +125,7 @@ def _worded(text: str, named: Mapping[str, str]) -> str:
 def offered(cluster: Cluster) -> dict[str, Any]:
     """Describe as plain data what could be broken in a cluster now, in words, and what is.
 
-    Of each fault: what it does to whom, how it comes about, what to watch, the node with its cause, the id under which
+    Of each fault: what it does to whom, how it comes about, what to watch, the node with its cause, the nodes it concerns, the id under which
     it is in effect ("" where it isn't), and why it can't be made ("" where it can). Of each that is in effect: its id, the
     same words, and since when. Times are Unix seconds.
     """
@@ -162,6 +162,7 @@ def _words(fault: Fault, named: Mapping[str, str]) -> dict[str, Any]:
         "cause": _worded(lesson.cause, named),
         "watch": _worded(lesson.watch, named),
         "node": named.get("node" if part == "pod" else part, ""),
+        "nodes": [named[part] for part in ("node", "other", "third") if part in named],
     }
 
 
