@@ -21,6 +21,7 @@ from agents.observers.tracefs import TraceInstance
 from netviz.core.observe.correlate import relevant
 from netviz.core.observe.evidence import Kernel, Sending, Source, chosen, place_name, syn_of
 from netviz.core.observe.frame import Answers
+from netviz.core.observe.lookups import in_hand
 from netviz.core.observe.orders import MAX_EVENTS, MAX_SIGHTINGS, Finished, News, Prepare, Ready
 from netviz.core.observe.sighting import Clocks, Event, RuleEvent, Sighting
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
@@ -102,6 +103,12 @@ class Observer:
         except OSError as error:
             self._missing[TRACEPOINTS].append(tracefs.refusal(error))
             self._stop_tracing()
+            return
+        for event, condition in tracefs.lookups_to(self._order.addrs, self._order.flow.proto):
+            try:
+                self._instance.add(event, condition)
+            except OSError as error:
+                self._missing[TRACEPOINTS].append(f"lookups of routes by {event}: {error.strerror}")
 
     def _stop_tracing(self) -> None:
         if self._instance is not None:
@@ -196,7 +203,7 @@ class Observer:
         if self._instance is None:
             return [], 0
         self._instance.stop()
-        return self._instance.events(), self._instance.lost()
+        return in_hand(self._instance.events()), self._instance.lost()
 
     def close(self) -> None:
         """Remove everything."""

@@ -20,6 +20,7 @@ from netviz.core.observe.evidence import Evidence, judge
 from netviz.core.observe.gather import Gathering
 from netviz.core.observe.match import Observation
 from netviz.core.observe.orders import Prepare
+from netviz.core.observe.routed import addresses_of
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
@@ -103,7 +104,8 @@ def _observe_one(
     node: str, cluster: ClusterState, flow: Flow, number: int, handles: Sequence[NetnsHandle], wait_s: float
 ) -> Observed:
     wanted = msgspec.structs.replace(flow, sport=flow.sport if flow.own_sport else None)
-    order = Prepare(wanted, number, sends=True, tracepoints=True, limit_s=wait_s + SETTLE_S)
+    addrs = addresses_of(simulate(cluster, flow))  # whichever port it has
+    order = Prepare(wanted, number, sends=True, tracepoints=True, limit_s=wait_s + SETTLE_S, addrs=addrs)
     with closing(Observer(node, handles, order)) as observer:
         flow = msgspec.structs.replace(flow, sport=observer.sport)
         trace = simulate(cluster, flow)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +26,7 @@ BUFFER_KB = 4096  # a processor's
 PIPE_BYTES = 1 << 16
 MOST_TAKEN_BYTES = 4 << 20  # at a time
 EVENTS = ("skb/consume_skb", "skb/kfree_skb", "net/netif_receive_skb", "net/net_dev_start_xmit")
+MOST_ADDRS = 64  # of a filter, which may have a page
 _LOCKDOWN = Path("/sys/kernel/security/lockdown")
 # The same on all of Linux's 64-bit architectures.
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
@@ -65,6 +67,20 @@ def refusal(error: OSError) -> str:
     return f"no tracefs ({why}): drops and their reasons can't be seen"
 
 
+def lookups_to(addrs: Collection[bytes], proto: int) -> Iterator[tuple[str, str]]:
+    """Yield the events that tell of lookups of routes to some addresses, each with its filter: a busy node has many of them.
+
+    A filter compares at most 8 bytes, so of IPv6 it is the protocol (of ICMPv6 all that is ICMPv6's).
+    Source: kernel/trace/trace_events_filter.c, select_comparison_fn (Linux 6.18).
+    """
+    short = sorted(addr for addr in addrs if len(addr) == 4)
+    if short:
+        wanted = (f"dst == {int.from_bytes(addr, sys.byteorder):#x}" for addr in short[:MOST_ADDRS])
+        yield "fib/fib_table_lookup", " || ".join(wanted)
+    if len(short) < len(addrs):
+        yield "fib6/fib6_table_lookup", f"proto == {proto}"
+
+
 class TraceInstance:
     """An instance that records from `start` to `stop`; `thread`: only what the kernel does in that thread, 0 for all."""
 
@@ -102,7 +118,13 @@ class TraceInstance:
     def start(self) -> None:
         """Begin to record: the frees before what is freed. Raises: OSError."""
         for event in self._events:
-            self._write(f"events/{event}/enable", "1")
+            self.add(event)
+
+    def add(self, event: str, condition: str = "") -> None:
+        """Record this too, under a condition. Raises: OSError, where this kernel hasn't it."""
+        if condition:
+            self._write(f"events/{event}/filter", condition)
+        self._write(f"events/{event}/enable", "1")
 
     def stop(self) -> None:
         """Record no more. Raises: OSError."""

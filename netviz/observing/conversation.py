@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from netviz.core.observe.gather import GONE, SILENT, Gathering
-from netviz.core.observe.orders import Finish, Order, Pick, Prepare, Send, encode, read_report
+from netviz.core.observe.orders import MOST_POINTS, Finish, Order, Pick, Prepare, Send, encode, read_report
+from netviz.core.observe.routed import addresses_of
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.trace import Disposition, Flow, Trace
 from netviz.ingest.reports import mailbox, order
@@ -76,11 +77,13 @@ class Conversation:
     def _prepare(self) -> None:
         listening: set[str] = set()
         sender = self.gathering.sender
+        addrs = frozenset(sorted(addresses_of(self._trace))[:MOST_POINTS])
         for node in sorted(self._nodes, key=lambda one: one != sender):
             kernel = self._kernels.get(node) or f"of {node}"
             tracepoints = kernel not in listening
             listening.add(kernel)
-            self._order(node, Prepare(self._flow, self._number, node == sender, tracepoints, LIMIT_S))
+            wanted = Prepare(self._flow, self._number, node == sender, tracepoints, LIMIT_S, addrs)
+            self._order(node, wanted)
 
     def _order(self, node: str, what: Order) -> None:
         self._asked_ns[node] = time.time_ns()

@@ -26,7 +26,7 @@ from agents.observers.trace_text import parse_events, parse_lost
 from agents.options import BadInput
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.frame import Frame
-from netviz.core.observe.sighting import Event
+from netviz.core.observe.sighting import Event, Lookup
 from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.trace import Flow
 
@@ -42,16 +42,34 @@ TRACE = """\
          python3-21382   [000] b.s2.  7424.439671: kfree_skb: skbaddr=000000009591e6b5 rx_sk=0000000000000000 protocol=2048 location=icmp_rcv+0x1f/0x2e0 reason: NO_SOCKET
          python3-21382   [000] b.s2.  7424.439672: consume_skb: skbaddr=000000009591e6b5 location=unix_stream_read_generic+0x1/0x2
          python3-21382   [000] b.s2.  7424.439673: neigh_update: family 2 dev veth1 lladdr 00 flags 00
+         python3-21382   [000] b.s2.  7424.439674: fib_table_lookup: table 254 oif 0 iif 3 proto 6 10.244.1.2/0 -> 10.244.2.7/0 tos 0 scope 0 flags 0 ==> dev eth0 gw 172.30.0.12/:: err 0
+         python3-21382   [000] b.s2.  7424.439675: fib6_table_lookup: table 255 oif 0 iif 1 proto 58 fd00::1/0 -> fd00::2/0 flowlabel 0x0 tos 0 scope 0 flags 4 ==> dev lo gw :: err -113
 """
 
 
 def test_trace_is_read() -> None:
     """Events in order; comms with blanks, brackets and minus signs; an event of another kind is left out."""
     assert parse_events(TRACE) == [
-        Event(7424438951000, "net:netif_receive_skb", 0xA7F21C3D, 0, "eth0", 84),
-        Event(7424438960000, "net:net_dev_start_xmit", 0xA7F21C3D, 21382, "veth1", 98),
-        Event(7424439671000, "skb:kfree_skb", 0x9591E6B5, 21382, protocol=2048, reason="NO_SOCKET"),
-        Event(7424439672000, "skb:consume_skb", 0x9591E6B5, 21382),
+        Event(7424438951000, "net:netif_receive_skb", 0xA7F21C3D, 0, "eth0", 84, cpu=1),
+        Event(7424438960000, "net:net_dev_start_xmit", 0xA7F21C3D, 21382, "veth1", 98, cpu=0),
+        Event(7424439671000, "skb:kfree_skb", 0x9591E6B5, 21382, protocol=2048, reason="NO_SOCKET", cpu=0),
+        Event(7424439672000, "skb:consume_skb", 0x9591E6B5, 21382, cpu=0),
+        Event(
+            7424439674000,
+            "fib:fib_table_lookup",
+            0,
+            21382,
+            cpu=0,
+            lookup=Lookup(254, 3, "10.244.1.2", "10.244.2.7", "eth0", "172.30.0.12"),
+        ),
+        Event(
+            7424439675000,
+            "fib6:fib6_table_lookup",
+            0,
+            21382,
+            cpu=0,
+            lookup=Lookup(255, 1, "fd00::1", "fd00::2", "lo", error=113),
+        ),
     ]
 
 

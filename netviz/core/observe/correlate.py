@@ -26,7 +26,9 @@ from typing import Literal
 
 import msgspec
 
+from netviz.core.observe import lookups
 from netviz.core.observe.align import first_sending
+from netviz.core.observe.lookups import Lookups
 from netviz.core.observe.sighting import ETHERNET_BYTES, Clocks, Event, Sighting
 
 Join = Literal["certain", "ambiguous"]
@@ -58,10 +60,11 @@ class Freed(msgspec.Struct, frozen=True):
 
 
 class Correlation(msgspec.Struct, frozen=True):
-    """What was joined. `crossed` has the events by the position of the sighting in what was given."""
+    """What was joined. `crossed` has the events by the position of the sighting in what was given, as `lookups` do."""
 
     crossed: dict[int, Crossed]
     freed: tuple[Freed, ...]
+    lookups: Lookups = Lookups()
 
 
 def correlate(
@@ -76,9 +79,12 @@ def correlate(
     `lost`: events or frames were lost, so nothing is certain. `sending` is the thread that sent the probe and the
     monotonic time in ns at which it began and ended: what is freed in it then may be the probe before any device.
     """
-    ordered = sorted(events, key=lambda event: event.at_ns)
+    everything = sorted(events, key=lambda event: event.at_ns)
+    ordered = [event for event in everything if event.lookup is None]
     crossed = _crossings(sightings, ordered, clocks, lost)
-    return Correlation(crossed, tuple(_frees(sightings, ordered, crossed, lost, sending)))
+    freed = tuple(_frees(sightings, ordered, crossed, lost, sending))
+    owner = {id(one.event): position for position, one in crossed.items() if one.join == CERTAIN}
+    return Correlation(crossed, freed, Lookups() if lost else lookups.joined(everything, owner, sending))
 
 
 def relevant(
@@ -102,6 +108,8 @@ def relevant(
         event
         for event in ordered
         if event.skb in addresses
+        or event.then in addresses
+        or lookups.is_of_sender(event, sending)
         or (event.point == "skb:kfree_skb" and sending is not None and _may_be_unseen(event, sending))
     ]
 

@@ -150,7 +150,9 @@ def _joined(evidence: Evidence, lossy: set[str]) -> Correlation:
             (sending.thread, sending.began_ns, sending.ended_ns) if evidence.sender in kernel.nodes else None,
         )
         crossed = {at[number]: one for number, one in part.crossed.items()}
-        found = Correlation(found.crossed | crossed, found.freed + part.freed)
+        found = Correlation(
+            found.crossed | crossed, found.freed + part.freed, found.lookups.and_of(part.lookups, at)
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """Steps that no source shows by themselves, but what follows does: the next frame bears what they made of the packet.
 
-    route, neigh      the frame that goes out next does so by their device, to their next hop's MAC
+    route, neigh      the frame that goes out next does so by their device, to their next hop's MAC (a route whose lookup was
+                      seen is shown by that)
     forward, ttl      it has the TTL that is left; nat: it has the translated addresses
     bridge, vrf       it is seen at the port, or at the device, that was chosen
     mtu, rp_filter    the packet goes on

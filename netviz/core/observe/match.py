@@ -9,7 +9,8 @@
 | `lost`      | wasn't seen, and events were lost                                                                |
 
 What was seen and isn't predicted is an `Extra`. Shown are devices crossed (packet sockets), drops
-(skb:kfree_skb), chains' verdicts and connections' states (nftables trace), and what the next frame bears (`implied`).
+(skb:kfree_skb), chains' verdicts and connections' states (nftables trace), lookups of routes (`routed`), and what the next
+frame bears (`implied`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from netviz.core.observe.align import ARRIVED, Laid, Row, first_sending, lay_bes
 from netviz.core.observe.correlate import AMBIGUOUS, Correlation, Crossed, Freed
 from netviz.core.observe.crossing import Copies, Naming, copies_of
 from netviz.core.observe.implied import ANSWER, SENT, TOLD, implied
+from netviz.core.observe.routed import Routed, routes
 from netviz.core.observe.rules import Ruled, entered_by, ruled, tracked, unordered, unpredicted
 from netviz.core.observe.sighting import Crossing, Event, RuleEvent, Sighting, Tracked
 from netviz.core.observe.translated import translated
@@ -32,7 +34,7 @@ from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
 
 Status = Literal["agree", "disagree", "ambiguous", "not_seen", "lost"]
 _FORWARD, _ANSWER = ("forward",), ("reply", "error")
-COPIES, CONNTRACK = "its copies", "conntrack event"
+COPIES, CONNTRACK, LOOKUP = "its copies", "conntrack event", "FIB lookup"
 _PASSED = (Disposition.DELIVERED, Disposition.LEFT_NETWORK)
 
 
@@ -210,6 +212,7 @@ def _path(
     agreed = frozenset(seq for seq, match in by_seq.items() if match.status == "agree")
     freed = [one for one in seen.joined.freed if one.after is None or one.after.frame.kind in kinds]
     last = path.hops[-1].steps[-1]
+    steps = {step.seq: step for hop in path.hops for step in hop.steps}
     if path.disposition is Disposition.DROPPED:
         by_seq[last.seq] = _dropped(last, reason, freed, laid, seen, naming(path.hops[-1].netns))
     else:
@@ -233,6 +236,10 @@ def _path(
                 by_seq[step.seq] = Match(step, status, True, why, by=CONNTRACK)
             elif found is not None and not (found.status == "not_seen" and step.seq in either):
                 by_seq[step.seq] = _with_rule(step, found, by_seq.get(step.seq), seen.watched)
+    lookups, start = seen.joined.lookups, naming(path.hops[0].netns)
+    begun = lookups.sent if kinds == _FORWARD else lookups.answering(seen.sightings, start, kinds)
+    for seq, one in routes(path, begun, _lookups_after(by_seq, seen)).items():
+        by_seq[seq] = _with_lookup(steps[seq], one, by_seq.get(seq))
     extra = [_after_heard(one, by_seq) for one in extra]
     copies = copies_of(path, naming)
     of_copies = copies.flooded | copies.served
@@ -244,8 +251,7 @@ def _path(
     shown = implied(path, crossed, agreed, _taken_at_end(path, kinds, seen))
     if kinds == _FORWARD:
         shown[path.hops[0].steps[0].seq] = SENT
-    steps = [step for hop in path.hops for step in hop.steps]
-    matches = tuple(by_seq.get(step.seq) or _implied(step, shown.get(step.seq, "")) for step in steps)
+    matches = tuple(by_seq.get(seq) or _implied(step, shown.get(seq, "")) for seq, step in steps.items())
     return PathMatch(matches, tuple(extra), laid.aside)
 
 
@@ -288,6 +294,24 @@ def _with_rule(step: Step, found: Ruled, drop: Match | None, watched: Watched) -
         return msgspec.structs.replace(drop, status="disagree", why=found.why or drop.why, rule=found.event)
     event = drop.event if drop.status == "agree" else None  # it may be another packet's
     return msgspec.structs.replace(drop, status="agree", event=event, rule=found.event)
+
+
+def _lookups_after(by_seq: Mapping[int, Match], seen: Seen) -> Callable[[int], tuple[Event, ...]]:
+    positions = {id(sighting): number for number, sighting in enumerate(seen.sightings)}
+
+    def after(seq: int) -> tuple[Event, ...]:
+        match = by_seq.get(seq)
+        number = positions.get(id(match.sighting), -1) if match is not None else -1
+        return seen.joined.lookups.after.get(number, ())
+
+    return after
+
+
+def _with_lookup(step: Step, found: Routed, drop: Match | None) -> Match:
+    """Say what a lookup was seen to find; a free that tells the same has the reason too."""
+    if drop is not None and drop.status == "agree":
+        return drop
+    return Match(step, "disagree" if found.why else "agree", True, found.why, event=found.event, by=LOOKUP)
 
 
 def _events(seen: Seen) -> dict[int, Crossed]:

@@ -16,7 +16,7 @@ A collector ends by itself when its connection does, or after `limit_s`. Of drop
     Finish ---------------------->   removes everything
             <--------------------    Drops, the last (`over`)
 
-and so of a capture: Capture, Packets, Finish, Packets.
+and so of a capture: Capture, Packets (and Drops in between, where it asks for them), Finish, Packets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ _Text = Annotated[str, msgspec.Meta(max_length=2000)]
 class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
     """Watch for a probe of this flow, whose source port is given. `sends`: the sender is here; `tracepoints`: listen to them too.
 
-    `number` stands in the probe's cookie. `limit_s`: end after so long, whatever is heard.
+    `number` stands in the probe's cookie. `limit_s`: end after so long, whatever is heard. `addrs` (packed): tell of
+    lookups of routes to these, of none where there are none.
     """
 
     flow: Flow
@@ -51,6 +52,7 @@ class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
     sends: bool
     tracepoints: bool
     limit_s: float
+    addrs: Annotated[frozenset[bytes], msgspec.Meta(max_length=MOST_POINTS)] = frozenset()
 
 
 class Send(msgspec.Struct, frozen=True, tag="send"):
@@ -90,7 +92,8 @@ class Point(msgspec.Struct, frozen=True):
 class Capture(msgspec.Struct, frozen=True, tag="capture"):
     """Capture at some devices what goes from one of `addrs` (packed) to another; all where there are none.
 
-    Only headers, unless `full`. It ends with `most_packets` or `most_bytes`, or when told to, or after `limit_s`.
+    Only headers, unless `full`. It ends with `most_packets` or `most_bytes`, or when told to, or after `limit_s`. `drops`: what
+    the node drops of it is told too, as by WatchDrops with `shared`.
     """
 
     points: Annotated[tuple[Point, ...], msgspec.Meta(max_length=MOST_POINTS)]
@@ -99,6 +102,8 @@ class Capture(msgspec.Struct, frozen=True, tag="capture"):
     most_bytes: int
     addrs: Annotated[frozenset[bytes], msgspec.Meta(max_length=MOST_POINTS)] = frozenset()
     full: bool = False
+    drops: bool = False
+    shared: Annotated[frozenset[str], msgspec.Meta(max_length=MAX_EVENTS)] = frozenset()
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):

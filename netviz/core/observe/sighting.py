@@ -19,6 +19,8 @@ TracePoint = Literal[
     "net:netif_receive_skb",
     "skb:kfree_skb",
     "skb:consume_skb",
+    "fib:fib_table_lookup",
+    "fib6:fib6_table_lookup",
 ]
 RuleKind = Literal["policy", "return", "rule"]
 ETHERNET_BYTES = 14
@@ -56,12 +58,27 @@ class Sighting(msgspec.Struct, frozen=True, omit_defaults=True):
         return Crossing(self.place, self.dev, self.out)
 
 
+class Lookup(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One table was searched for a route. `iif` is 1 for the host's own packets. `error` is an errno, 0 where a route was found: by
+    `dev`, to `gateway`, which means nothing where the route has none; of several next hops the kernel names the first that is usable.
+    """
+
+    table: int
+    iif: int
+    src: str
+    dst: str
+    dev: str = ""
+    gateway: str = ""
+    error: int = 0
+
+
 class Event(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a tracepoint said. `at_ns` is of the monotonic clock, whole microseconds; `skb` the packet's address in the kernel, and
-    `pid` the thread that the kernel worked in, which need not be the sender's.
+    """What a tracepoint said. `at_ns` is of the monotonic clock, whole microseconds; `skb` the packet's address in the kernel,
+    `pid` the thread that the kernel worked in, which need not be the sender's, and `cpu` the processor, -1 where it wasn't kept.
 
     `length` is the socket buffer's: with the Ethernet header on transmission, without it on reception; the frees have
-    none. `protocol` is an EtherType, told by the frees alone, as is `reason`.
+    none. `protocol` is an EtherType, told by the frees alone, as is `reason`. A `lookup` names no packet: `skb` is the one that
+    crossed a device on its processor before, and `then` after it; 0 where that isn't known.
     """
 
     at_ns: int
@@ -72,6 +89,9 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     length: int = 0
     protocol: int = 0
     reason: str = ""
+    cpu: int = -1
+    lookup: Lookup | None = None
+    then: int = 0
 
     @property
     def crosses(self) -> bool:
