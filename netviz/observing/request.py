@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,11 +12,16 @@ from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 from netviz.core.sim.trace import Flow
 from netviz.tracing.request import BadRequest, TraceRequest
 
+MOST_PROBES = 10
+
 
 class ObserveRequest(TraceRequest):
-    """A probe to send, in the words of a trace. `auto` never chooses UDP: an application may take it for its own."""
+    """A probe to send, in the words of a trace, `count` times one after the other. `auto` never chooses UDP: an application may
+    take it for its own.
+    """
 
     mode: Literal["observe"] = "observe"
+    count: Annotated[int, msgspec.Meta(ge=1, le=MOST_PROBES)] = 1
 
 
 _decoder = msgspec.json.Decoder(ObserveRequest)

@@ -7,13 +7,14 @@ import secrets
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from django.db import connection
 from django.db.models import F
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
 
 from netviz.core.observe.cannot import ALWAYS_UNSEEN
 from netviz.core.observe.clocks import in_line
@@ -157,13 +158,33 @@ class ProbeRun(Run):
         self._status = Status.RUNNING
 
     def _observe(self) -> dict[str, Any]:
+        """Send so many probes as were asked for; the first that differs is shown, or else the last."""
+        ends: list[_End] = []
+        for number in range(self._request.count):
+            try:
+                ends.append(self._probe(f"{self._pk}.{number}" if number else str(self._pk)))
+            except CannotObserve as err:
+                if not ends:
+                    raise
+                ends.append(_End({}, {}, str(err)))
+                break
+        shown = next((one for one in ends if one.fields.get("finding") == DIFFERS), None)
+        shown = shown or [one for one in ends if one.fields][-1]
+        if len(ends) > 1:
+            shown.result["observation"]["probes"] = [one.summary() for one in ends]
+            shown.fields["headline"] = f"{told_of(ends)} {shown.fields['headline']}"
+            if any(one.error for one in ends):
+                shown.fields["status"] = Status.PARTIAL
+        return {**shown.fields, **packed_fields(shown.result)}
+
+    def _probe(self, ident: str) -> _End:
         view = live()
         resolved = with_port(resolve(self._request, view))
         prediction = predict(resolved)
         nodes, left_out = choose_nodes(prediction, view)
         self._write(nodes=nodes)
         self._await_turn()  # the prediction may name other nodes than when it was queued
-        self._write(status=Status.RUNNING, started_at=Now())
+        self._write(status=Status.RUNNING, started_at=Coalesce("started_at", Now()))
         announce(self._pk)
         kernels = {node: view.cluster.nodes[node].boot_id for node in nodes if node in view.cluster.nodes}
         cannot = list(ALWAYS_UNSEEN)
@@ -179,14 +200,46 @@ class ProbeRun(Run):
             self._progress(status=status, **packed_fields(result))
 
         number = secrets.randbelow(NUMBERS)
-        conversation = Conversation(str(self._pk), prediction.trace, number, nodes, kernels, progress)
+        conversation = Conversation(ident, prediction.trace, number, nodes, kernels, progress)
         gathering = conversation.run()
         evidence, judged, result = _laid(prediction, view, gathering.evidence(), cannot)
         is_partial = any(one.missing or one.lost for one in evidence.sources)
         finding, headline = found(judged, evidence)
         status = Status.PARTIAL if is_partial else Status.DONE
         kept = _kept(view, nodes, evidence, prediction.trace.flow) if finding == DIFFERS else {}
-        return {"status": status, "finding": finding, "headline": headline, **kept, **packed_fields(result)}
+        return _End({"status": status, "finding": finding, "headline": headline, **kept}, result)
+
+
+class _End(NamedTuple):
+    """How one probe ended: the observation's fields and its JSON, or why it wasn't sent."""
+
+    fields: dict[str, Any]
+    result: dict[str, Any]
+    error: str = ""
+
+    def summary(self) -> dict[str, Any]:
+        """The probe in a list of several."""
+        told = self.result["observation"]["told"] if self.result else None
+        port = self.result["flow"]["sport"] if self.result else None
+        return {
+            "finding": self.fields.get("finding"),
+            "headline": self.fields.get("headline"),
+            "told": told,
+            "sport": port,
+            "error": self.error or None,
+        }
+
+
+def told_of(ends: Sequence[_End]) -> str:
+    """Say in a sentence how several probes ended."""
+    words = {
+        "agrees": "as predicted",
+        DIFFERS: "otherwise than predicted",
+        "unseen": "not seen",
+        "": "not sent",
+    }
+    counts = Counter(words[one.fields.get("finding", "")] for one in ends)
+    return f"{len(ends)} probes: {', '.join(f'{count} {word}' for word, count in counts.items())}."
 
 
 def _laid(
