@@ -14,7 +14,7 @@ from agents.observers import tracefs
 from agents.observers.observer import FRAMES, TRACEPOINTS, reading
 from agents.observers.tracefs import TraceInstance
 from agents.observers.traffic import Traffic
-from netviz.core.observe.drops import Groups, Joiner
+from netviz.core.observe.drops import KEPT_NS, Group, Groups, Joiner
 from netviz.core.observe.evidence import Source, place_name
 from netviz.core.observe.orders import Drops, WatchDrops
 from netviz.core.observe.sighting import Clocks
@@ -30,20 +30,27 @@ class DropWatch:
         """Open everything. Raises: OSError where tracepoints can't be had: nothing else shows drops."""
         self._node = node
         self._missing: list[str] = []
-        self._lost, self._lost_s = 0, -AFTER_LOSS_S
+        self._lost = 0
+        self._whole_s = 0.0  # from when on all frames of the last moment are there
         self._joiner = Joiner(order.shared)
         self._groups = Groups()
         self._poller = select.poll()
         self._traffic = Traffic()
         self._instance: TraceInstance | None = None
         try:
-            for ns in handles:
-                self._add(ns)
+            self.add(handles)
             self._start()
             self._readings = [reading()]
         except BaseException:
             self.close()
             raise
+
+    def add(self, handles: Sequence[NetnsHandle]) -> None:
+        """Watch these namespaces too. What crossed their devices before isn't known, so for a moment nothing is told of places."""
+        for ns in handles:
+            self._add(ns)
+        if handles:
+            self._whole_s = time.monotonic() + KEPT_NS / 1e9
 
     def _add(self, ns: NetnsHandle) -> None:
         try:
@@ -79,20 +86,26 @@ class DropWatch:
         """Tell whether the frames of the last moment are all that there were: no namespace isn't watched, none was lost."""
         lost, now_s = self._traffic.lost(), time.monotonic()
         if lost > self._lost:
-            self._lost, self._lost_s = lost, now_s
-        return not self._missing and now_s > self._lost_s + AFTER_LOSS_S
+            self._lost, self._whole_s = lost, now_s + AFTER_LOSS_S
+        return not self._missing and now_s > self._whole_s
 
-    def report(self, *, over: bool = False) -> Drops:
-        """Say what was dropped so far."""
+    def report(self, *, over: bool = False, addrs: frozenset[bytes] = frozenset()) -> Drops:
+        """Say what was dropped so far; with `addrs` only what is known to go from one of them to another."""
         assert self._instance is not None
+        groups = tuple(one for one in self._groups.all() if not addrs or _is_between(one, addrs))
         sources = (
             Source(self._node, FRAMES, self._traffic.lost(), "; ".join(self._missing)[:500]),
             Source(self._node, TRACEPOINTS, self._instance.lost()),
         )
-        return Drops(self._groups.all(), sources, self._groups.others, self._joiner.copies, over)
+        return Drops(groups, sources, self._groups.others, self._joiner.copies, over)
 
     def close(self) -> None:
         """Remove everything."""
         self._traffic.close()
         if self._instance is not None:
             self._instance.close()
+
+
+def _is_between(group: Group, addrs: frozenset[bytes]) -> bool:
+    headers = group.last.headers
+    return headers is not None and {headers.src, headers.dst} <= addrs

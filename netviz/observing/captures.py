@@ -16,14 +16,17 @@ from netviz.core.model.addr import format_ip
 from netviz.core.model.check import decoder_words
 from netviz.core.model.ids import LinkKey
 from netviz.core.observe import pcapng
-from netviz.core.observe.capture_points import Hop, addresses_of, hops_of
+from netviz.core.observe.capture_points import Hop, Planned, addresses_of, beside, hops_of, paths_of
+from netviz.core.observe.drops import Drop
 from netviz.core.observe.evidence import Source, place_name
+from netviz.core.observe.explain import Explanation
 from netviz.core.observe.gather import GONE, SILENT
 from netviz.core.observe.headers import flags_text
-from netviz.core.observe.heard import Heard, follow
+from netviz.core.observe.heard import Heard, Way, follow
 from netviz.core.observe.orders import (
     MOST_POINTS,
     Capture,
+    Drops,
     Finish,
     Packets,
     Point,
@@ -36,6 +39,7 @@ from netviz.core.sim.render import proto_name
 from netviz.core.sim.trace import pod_name
 from netviz.ingest.reports import mailbox, order
 from netviz.observing.conversation import CannotObserve
+from netviz.observing.drops import EXPLAIN_S, SHOW_S, groups_json, shared_names
 from netviz.observing.models import CapturePart, Observation
 from netviz.observing.notify import announce
 from netviz.observing.queue import Status
@@ -52,11 +56,15 @@ BEGIN_S = 5.0
 FINISH_S = 3.0
 SHOW_EVERY_S = 0.5
 _TURN_S = 0.2
+NO_DROPS = "drops: its collector doesn't tell of them beside a capture"
 NO_END = "the last packets: its collector didn't report its end"
 
 
 class CaptureRequest(msgspec.Struct, rename={"max_bytes": "bytes"}):
-    """What to capture: at every hop of a `trace`, by its id, or at a `link`, by its key. `full`: all bytes, not headers alone."""
+    """What to capture: at every hop of a `trace`, by its id, or at a `link`, by its key. `full`: all bytes, not headers alone.
+
+    `drops`: say too what the trace's nodes drop of it, and why.
+    """
 
     trace: Annotated[str, msgspec.Meta(max_length=20)] | None = None
     link: Annotated[str, msgspec.Meta(max_length=300)] | None = None
@@ -64,17 +72,19 @@ class CaptureRequest(msgspec.Struct, rename={"max_bytes": "bytes"}):
     packets: Annotated[int, msgspec.Meta(ge=1, le=MOST_PACKETS)] = 1000
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=MOST_BYTES)] = 1 << 20
     full: bool = False
+    drops: bool = False
 
 
 _decoder = msgspec.json.Decoder(CaptureRequest)
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Where to capture, and between which addresses, none for all."""
+    """Where to capture, and between which addresses, none for all; `paths` are those that a trace predicts."""
 
     title: str
     hops: tuple[Hop, ...]
     addrs: frozenset[bytes]
+    paths: tuple[tuple[Planned, ...], ...] = ()
 
     @property
     def nodes(self) -> list[str]:
@@ -90,6 +100,8 @@ def parse_request(body: bytes) -> CaptureRequest:
         raise BadRequest(f"the request cannot be read: {decoder_words(err)}") from None
     if (request.trace is None) == (request.link is None):
         raise BadRequest("say either trace (its id) or link (its key)")
+    if request.drops and request.trace is None:
+        raise BadRequest("drops goes with a trace: what a whole node drops is a drop watch")
     return request
 
 
@@ -103,7 +115,8 @@ def plan_of(request: CaptureRequest, view: View) -> Plan:
         hops = hops_of(trace)[:MOST_POINTS]
         if not hops:
             raise CannotTrace("the trace crosses no device")
-        return Plan(f"trace {run.pk}, {run.source} to {run.target}", tuple(hops), addresses_of(trace))
+        title = f"trace {run.pk}, {run.source} to {run.target}"
+        return Plan(title, tuple(hops), addresses_of(trace), paths_of(trace, hops))
     try:
         key = LinkKey.parse(request.link or "")
     except ValueError:
@@ -136,17 +149,20 @@ class CaptureRun(Run):
         self._over: set[str] = set()
         self._is_full = False
         self._captured: list[pcapng.Captured] = []
+        self._drops: dict[str, Drops] = {}
+        self._explained: dict[Drop, Explanation] = {}
         self._shown_s = 0.0
 
     def _observe(self) -> dict[str, Any]:
-        plan = plan_of(self._request, live())
+        view = live()
+        plan = plan_of(self._request, view)
         self._write(nodes=plan.nodes)
         self._await_turn()
         self._write(status=Status.RUNNING, started_at=Now())
         announce(self._pk)
         amount = "all bytes" if self._request.full else "headers only"
         self._keep(pcapng.header([hop.interface for hop in plan.hops], "netviz", f"{plan.title}; {amount}"))
-        self._converse(plan)
+        self._converse(plan, view)
         if len(self._missing) == len(plan.nodes):
             raise CannotObserve("; ".join(f"{node}: {why}" for node, why in sorted(self._missing.items())))
         result = self._result(plan)
@@ -157,7 +173,7 @@ class CaptureRun(Run):
             **packed_fields(result),
         }
 
-    def _converse(self, plan: Plan) -> None:
+    def _converse(self, plan: Plan, view: View) -> None:
         """Have the collectors capture until enough was seen, the time is over, or somebody stops it."""
         ident, request = str(self._pk), self._request
         mailbox.open(ident)
@@ -175,6 +191,8 @@ class CaptureRun(Run):
                     request.max_bytes,
                     plan.addrs,
                     request.full,
+                    request.drops,
+                    shared_names(view.cluster, node) if request.drops else frozenset(),
                 )
                 order(node, ident, encode(wanted))
             limit = time.monotonic() + BEGIN_S
@@ -224,6 +242,8 @@ class CaptureRun(Run):
             self._missing.setdefault(said.node, report.why)
         elif isinstance(report, Packets):
             self._take(said.node, report, plan)
+        elif isinstance(report, Drops):
+            self._drops[said.node] = report
 
     def _take(self, node: str, report: Packets, plan: Plan) -> None:
         self._sources[node] = report.sources
@@ -251,17 +271,27 @@ class CaptureRun(Run):
     def _show(self, plan: Plan) -> None:
         if time.monotonic() > self._shown_s + SHOW_EVERY_S:
             self._shown_s = time.monotonic()
-            self._progress(status=Status.RUNNING, **packed_fields(self._result(plan)))
+            self._progress(status=Status.RUNNING, **packed_fields(self._result(plan, SHOW_S)))
 
-    def _result(self, plan: Plan) -> dict[str, Any]:
+    def _drops_json(self, explain_s: float) -> list[dict[str, Any]]:
+        groups = [group for node in sorted(self._drops) for group in self._drops[node].groups]
+        return groups_json(live().cluster, groups, self._explained, explain_s)
+
+    def _result(self, plan: Plan, explain_s: float = EXPLAIN_S) -> dict[str, Any]:
         sources = [one for node in sorted(self._sources) for one in self._sources[node]]
         sources += [Source(node, "collector", missing=why) for node, why in sorted(self._missing.items())]
+        for node in plan.nodes if self._request.drops else ():
+            told = self._drops.get(node)
+            sources += told.sources if told is not None else (Source(node, "drops", missing=NO_DROPS),)
+            if told is not None and told.others:
+                sources.append(Source(node, "drops, too many different ones", told.others))
         return {
             "title": plan.title,
             "packets": self._packets,
             "bytes": self._bytes,
             "full": self._is_full,
-            "heard": heard_json(follow(self._captured, MOST_WAYS), plan.hops),
+            "heard": heard_json(follow(self._captured, MOST_WAYS), plan.hops, plan.paths),
+            "drops": self._drops_json(explain_s) if self._request.drops else None,
             "hops": [
                 {"node": hop.node, "netns": hop.place, "dev": hop.dev, "where": hop.where}
                 for hop in plan.hops
@@ -273,8 +303,8 @@ class CaptureRun(Run):
         }
 
 
-def heard_json(heard: Heard, hops: Sequence[Hop]) -> dict[str, Any]:
-    """Describe which way the first packets went, and how many were sent again."""
+def heard_json(heard: Heard, hops: Sequence[Hop], paths: Sequence[Sequence[Planned]] = ()) -> dict[str, Any]:
+    """Describe which way the first packets went, beside the steps of the predicted one, and how many were sent again."""
     return {
         "ways": [
             {
@@ -285,20 +315,28 @@ def heard_json(heard: Heard, hops: Sequence[Hop]) -> dict[str, Any]:
                 "dport": way.headers.dport,
                 "flags": flags_text(way.headers),
                 "again": way.again,
-                "crossed": [
-                    {
-                        "dev": hops[one.interface].dev,
-                        "where": hops[one.interface].where,
-                        "out": one.out,
-                        "ts_ns": one.at_ns,
-                    }
-                    for one in way.crossed
-                ],
+                **_crossed_json(way, hops, paths),
             }
             for way in heard.ways
         ],
         "again": heard.again,
         "unfollowed": heard.unfollowed,
+    }
+
+
+def _crossed_json(way: Way, hops: Sequence[Hop], paths: Sequence[Sequence[Planned]]) -> dict[str, Any]:
+    """Say where a packet was seen, in which step that is, and at which devices of that path it wasn't."""
+    at = {(one.interface, one.out): one.at_ns for one in way.crossed}
+    path = beside(at, paths)
+    steps = {(one.hop, one.out): one.step for one in path}
+
+    def crossing(number: int, out: bool) -> dict[str, Any]:
+        hop = hops[number]
+        return {"dev": hop.dev, "where": hop.where, "out": out, "step": steps.get((number, out))}
+
+    return {
+        "crossed": [{**crossing(one.interface, one.out), "ts_ns": one.at_ns} for one in way.crossed],
+        "unseen": [crossing(one.hop, one.out) for one in path if (one.hop, one.out) not in at],
     }
 
 

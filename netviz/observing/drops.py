@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -179,12 +179,11 @@ def drops_json(
     own = frozenset(usable_addrs(ns))
     shown = [one for one in report.groups if whole or _is_of(one.last, ns.key, own)]
     open_ = sum(one.count for one in report.groups if not one.last.place)
-    limit = time.monotonic() + explain_s
     return {
         "of": pod_name(ns.netns) or ns.key.node,
         "node": ns.key.node,
         "netns": str(ns.key),
-        "groups": [_group(cluster, one, _explained(cluster, one, known, limit)) for one in shown],
+        "groups": groups_json(cluster, shown, known, explain_s),
         "total": sum(one.count for one in shown) + (report.others if whole else 0),
         "not_listed": report.others,
         "unplaced": open_,
@@ -195,6 +194,14 @@ def drops_json(
             for one in report.sources
         ],
     }
+
+
+def groups_json(
+    cluster: ClusterState, groups: Sequence[Group], known: dict[Drop, Explanation], explain_s: float
+) -> list[dict[str, Any]]:
+    """Describe groups, and explain so long why, the first first. `known` keeps what was explained already."""
+    limit = time.monotonic() + explain_s
+    return [_group(cluster, one, _explained(cluster, one, known, limit)) for one in groups]
 
 
 def _is_of(drop: Drop, key: NetnsKey, own: frozenset[bytes]) -> bool:

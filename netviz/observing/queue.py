@@ -1,7 +1,8 @@
-"""Who runs next: one observation at a time on a node, in the order in which they came.
+"""Who runs next: one observation at a time on a node, and one capture beside it, in the order in which they came.
 
-An observation waits for all that came before it and watch any of its nodes. Who runs it renews its lease; when that
-lapses, whoever looks ends it, so that nobody waits for the dead.
+An observation waits for all that came before it and watch any of its nodes; a capture, which is long and only listens, for
+captures alone, and nobody else waits for it. Who runs one renews its lease; when that lapses, whoever looks ends it, so that
+nobody waits for the dead.
 """
 
 from __future__ import annotations
@@ -33,9 +34,12 @@ def unfinished() -> QuerySet[Observation]:
 def ahead_of(observation: Observation) -> list[int]:
     """Those that must end before this one may begin, the oldest first."""
     end_lapsed()
-    mine = set(observation.nodes)
-    before = unfinished().filter(pk__lt=observation.pk).order_by("pk").values_list("pk", "nodes")
-    return [pk for pk, nodes in before if not mine.isdisjoint(nodes)]
+    mine, captures = set(observation.nodes), Observation.Kind.CAPTURE
+    earlier = unfinished().filter(pk__lt=observation.pk).order_by("pk").values_list("pk", "kind", "nodes")
+    is_capture = observation.kind == captures
+    return [
+        pk for pk, kind, nodes in earlier if (kind == captures) == is_capture and not mine.isdisjoint(nodes)
+    ]
 
 
 def end_lapsed() -> None:

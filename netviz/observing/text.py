@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from netviz.core.plain import counted, joined
@@ -26,6 +26,9 @@ def lines_of(found: dict[str, Any]) -> Iterator[str]:
     yield f"{request['from']} to {request['to']}: {trace['headline']}"
     yield f"observed: {found['headline'] or found['status']}"
     yield f"the sender was told: {seen['told'] or 'nothing'}"
+    for number, one in enumerate(seen.get("probes", ()), 1):
+        told = f"the sender was told {one['told'] or 'nothing'}"
+        yield f"  probe {number}: " + (one["error"] or f"{told}; {one['headline']}")
     branch = trace["branches"][seen["nearest"]]
     if len(trace["branches"]) > 1:
         numbers = ", ".join(str(number + 1) for number in seen["taken"]) or "none"
@@ -173,7 +176,13 @@ def drop_lines(found: dict[str, Any]) -> Iterator[str]:
     yield found["headline"] or found["error"] or found["status"]
     if seen is None:
         return
-    for group in seen["groups"]:
+    yield from _groups(seen["groups"])
+    yield ""
+    yield from drop_gaps(seen)
+
+
+def _groups(groups: Sequence[dict[str, Any]]) -> Iterator[str]:
+    for group in groups:
         yield ""
         yield f"{group['count']:6} {group['reason']:20} {_drop_place(group)}"
         if (flow := group["flow"]) is not None:
@@ -182,8 +191,6 @@ def drop_lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"       {'by the state: ' if group['explained'] else ''}{group['why']}"
         for check in group["check"]:
             yield f"       check on {check['node']}: {check['command']}"
-    yield ""
-    yield from drop_gaps(seen)
 
 
 def drop_gaps(seen: dict[str, Any]) -> Iterator[str]:
@@ -215,7 +222,7 @@ def _drop_end(flow: dict[str, Any], addr: str, port: str, name: str) -> str:
 
 
 def capture_lines(found: dict[str, Any]) -> Iterator[str]:
-    """Write what a capture heard: which way the first packets went, and what was sent again."""
+    """Write what a capture heard: which way the first packets went, and what was sent again; older ones tell less."""
     seen = found["capture"]
     yield found["headline"] or found["error"] or found["status"]
     if seen is None:
@@ -231,8 +238,12 @@ def capture_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"{way['proto']} {src} > {dst} {way['flags']}".rstrip() + again
         began_ns = way["crossed"][0]["ts_ns"]
         for one in way["crossed"]:
-            side = "sent by" if one["out"] else "received by"
-            yield f"  {(one['ts_ns'] - began_ns) / 1e6:+9.3f} ms  {side:11} {one['dev']} in {one['where']}"
+            yield f"  {(one['ts_ns'] - began_ns) / 1e6:+9.3f} ms  {_crossing(one)}"
+        yield from (f"     not seen   {_crossing(one)}" for one in way.get("unseen", ()))
+    if (dropped := seen.get("drops")) is not None:
+        yield ""
+        yield "dropped of it:" if dropped else "no drop of it was seen"
+        yield from _groups(dropped)
     yield ""
     yield f"packets sent again: {heard['again']}; frames that can't be followed from device to device: {heard['unfollowed']}"
     for source in seen["sources"]:
@@ -240,4 +251,9 @@ def capture_lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"lost: {source['lost']} of {source['name']} on {source['node']}"
         if source["missing"]:
             yield f"not watched: {source['missing']}"
-    yield "times are by each node's own clock; for drops and their reasons run: manage.py drops"
+    yield "times are by each node's own clock"
+
+
+def _crossing(one: dict[str, Any]) -> str:
+    step = f" (step {one['step']})" if one.get("step") is not None else ""
+    return f"{'sent by' if one['out'] else 'received by':11} {one['dev']} in {one['where']}{step}"

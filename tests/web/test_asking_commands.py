@@ -94,7 +94,7 @@ def test_listen(server: type[Server]) -> None:
     }
     out, _ = run("observe", "--from", "a", "--to", "b", "--listen", "5")
     assert [path for path, _, _ in server.posted] == ["/api/traces", "/api/captures"]
-    assert server.posted[1][2] == {"trace": "1", "seconds": 5}
+    assert server.posted[1][2] == {"trace": "1", "seconds": 5, "drops": True}
     assert "frames that can't be followed from device to device: 2" in out
 
 

@@ -20,10 +20,13 @@ from django.test import Client
 from django.utils import timezone
 
 from netviz import lease
+from netviz.core.observe.evidence import Kernel, Sending
 from netviz.core.observe.gather import GONE
 from netviz.core.observe.kept import load_kept
 from netviz.core.observe.orders import (
     Finish,
+    Finished,
+    News,
     Order,
     Prepare,
     Ready,
@@ -122,6 +125,19 @@ def test_one_at_a_time_on_a_node(cluster: MemoryStore, operator: Client) -> None
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("not_begun")
+def test_a_capture_has_a_slot_of_its_own(cluster: MemoryStore, operator: Client) -> None:
+    """It waits for captures alone, and no probe for it."""
+    made = [
+        Observation.objects.create(
+            kind=kind, nodes=["node-1"], request={}, lease_until=timezone.now() + queue.LEASE
+        )
+        for kind in ("capture", "probe", "capture", "drops")
+    ]
+    assert [len(ahead_of(one)) for one in made] == [0, 0, 1, 1]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("not_begun")
 def test_nobody_waits_for_the_dead(cluster: MemoryStore, operator: Client) -> None:
     """One whose server ended is over as soon as somebody looks."""
     post(operator)
@@ -169,11 +185,11 @@ class Nodes:
 
 
 @pytest.fixture
-def finished(cluster: MemoryStore, operator: Client) -> Iterator[Callable[[], dict[str, Any]]]:
+def finished(cluster: MemoryStore, operator: Client) -> Iterator[Callable[..., dict[str, Any]]]:
     """Observe, and wait for the end."""
 
-    def run() -> dict[str, Any]:
-        ident = post(operator).json()["id"]
+    def run(**request: Any) -> dict[str, Any]:
+        ident = post(operator, **request).json()["id"]
         for thread in threading.enumerate():
             if thread.name == f"observation-{ident}":
                 thread.join(60)
@@ -203,6 +219,36 @@ def test_a_collector_that_only_reads(
     assert found["error"] == "node-1 can't send the probe: its collector only reads"
     assert [type(one) for one in nodes.got["node-2"]] == [Prepare, Finish]
     assert not any(isinstance(one, Send) for one in nodes.got["node-1"])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_several_probes(
+    finished: Callable[..., dict[str, Any]], operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each from a port of its own; those that were sent stand, and where one can't be, that is said. At most ten."""
+    ports: list[int | None] = []
+
+    def answers(node: str, what: Order) -> bytes | None:
+        if isinstance(what, Prepare):
+            if node == "node-1":
+                ports.append(what.flow.sport)
+            is_last = node == "node-1" and len(ports) == 3
+            return encode(Refused("it is full") if is_last else Ready(0, (), Clocks(0, 0)))
+        if isinstance(what, Send):
+            return encode(News(sending=Sending(1, 10, 20), told="answer"))
+        return encode(Finished(0, (), Kernel((node,), Clocks(0, 0)))) if isinstance(what, Finish) else b""
+
+    Nodes(monkeypatch, answers)
+    found = finished(count=5)
+    probes = found["trace"]["observation"]["probes"]
+    assert [one["sport"] for one in probes] == [*ports[:2], None]
+    assert [one["told"] for one in probes] == ["answer", "answer", None]
+    assert probes[2]["error"] == "node-1 can't send the probe: it is full"
+    assert found["status"] == "partial"
+    assert found["headline"].startswith("3 probes: 2 as predicted, 1 not sent. ")
+    text = operator.get(f"/api/observations/{found['id']}/export?as=text").content.decode()
+    assert "  probe 3: node-1 can't send the probe: it is full\n" in text
+    assert post(operator, count=11).status_code == 400
 
 
 @pytest.mark.django_db(transaction=True)

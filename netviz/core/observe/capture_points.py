@@ -1,8 +1,11 @@
-"""Where to capture a trace: each device that its packets cross, as an interface with the steps that are there."""
+"""Where to capture a trace: each device that its packets cross, as an interface with the steps that are there.
+
+What was captured is laid beside the path, of all branches and directions, that has most of the devices that it crossed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -53,6 +56,34 @@ def hops_of(trace: Mapping[str, Any]) -> list[Hop]:
         Hop(place, node, dev, where, " and ".join(steps.get(True, ())), " and ".join(steps.get(False, ())))
         for (place, dev), (node, where, steps) in found.items()
     ]
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A trace's packet crosses a device, of a capture's `hops` by its number, in a step."""
+
+    hop: int
+    out: bool
+    step: int
+
+
+def paths_of(trace: Mapping[str, Any], hops: Sequence[Hop]) -> tuple[tuple[Planned, ...], ...]:
+    """List what each branch of a trace's JSON crosses in each direction, in order, of these devices."""
+    numbers = {(hop.place, hop.dev): number for number, hop in enumerate(hops)}
+    found: dict[tuple[int, str], list[Planned]] = {}
+    for number, branch in enumerate(trace["branches"]):
+        for direction, hop, step in _steps({"branches": [branch]}):
+            out, at = _CROSSES.get(step["kind"]), numbers.get((hop["netns"], step["dev"]))
+            if out is not None and at is not None:
+                found.setdefault((number, direction), []).append(Planned(at, out, step["seq"]))
+    return tuple(map(tuple, found.values()))
+
+
+def beside(crossed: Iterable[tuple[int, bool]], paths: Sequence[Sequence[Planned]]) -> tuple[Planned, ...]:
+    """Return the first path that most of what was crossed is on, each device by its number and whether it was sent; () for none."""
+    seen = frozenset(crossed)
+    counts = [sum((one.hop, one.out) in seen for one in path) for path in paths]
+    most = max(counts, default=0)
+    return tuple(paths[counts.index(most)]) if most else ()
 
 
 def addresses_of(trace: Mapping[str, Any]) -> frozenset[bytes]:

@@ -64,16 +64,15 @@ class Joiner:
     def __init__(self, shared: Collection[str] = ()) -> None:
         self._shared = frozenset(shared)
         self._frames: dict[tuple[str, bool, int], deque[Seen]] = {}
+        self._newest_ns = 0
         self._crossed: dict[int, list[Event]] = {}
         self.copies = 0
 
     def take(self, frames: Iterable[Seen]) -> None:
         """Take frames, those of one device in the order of time."""
         for one in frames:
-            kept = self._frames.setdefault((one.dev, one.out, one.length), deque())
-            kept.append(one)
-            while kept[0].at_ns < one.at_ns - KEPT_NS:
-                kept.popleft()
+            self._frames.setdefault((one.dev, one.out, one.length), deque()).append(one)
+            self._newest_ns = max(self._newest_ns, one.at_ns)
 
     def drops(self, events: Iterable[Event], clocks: Clocks, *, whole: bool) -> list[Drop]:
         """Return the drops among events, in their order. `whole`: no frame was lost, so that what is seen is all there is."""
@@ -92,7 +91,16 @@ class Joiner:
                         found.append(self._drop(event, chain, clocks, whole))
         if len(self._crossed) > 50_000:
             self._forget()
+        self._forget_frames()
         return found
+
+    def _forget_frames(self) -> None:
+        """Forget the frames that no later event can be of; those of the events that were just joined were all there."""
+        for key, kept in list(self._frames.items()):
+            while kept and kept[0].at_ns < self._newest_ns - KEPT_NS:
+                kept.popleft()
+            if not kept:
+                del self._frames[key]
 
     def _forget(self) -> None:
         newest = max(chain[-1].at_ns for chain in self._crossed.values())

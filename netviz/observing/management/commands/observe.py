@@ -23,6 +23,7 @@ ASKED = {
     "sport": "sport",
     "dport": "dport",
     "length": "len",
+    "count": "count",
 }
 
 
@@ -49,6 +50,7 @@ class Command(AskingCommand):
         parser.add_argument(
             "--len", dest="length", type=int, metavar="BYTES", help="the whole IP packet, of udp and icmp"
         )
+        parser.add_argument("--count", type=int, metavar="N", help="probes, one after the other (10 at most)")
         parser.add_argument("--df", action="store_true", help="forbid fragmentation")
         parser.add_argument(
             "--listen",
@@ -64,8 +66,10 @@ class Command(AskingCommand):
         if options["df"]:
             request["df"] = True
         if options["listen"] is not None:
+            request.pop("count", None)
             traced = self.call("/api/traces", request)
-            found = self.observed("/api/captures", {"trace": traced["id"], "seconds": options["listen"]})
+            wish = {"trace": traced["id"], "seconds": options["listen"], "drops": True}
+            found = self.observed("/api/captures", wish)
         else:
             found = self.observed("/api/observations", request)
         if options["json"]:
