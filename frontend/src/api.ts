@@ -7,7 +7,7 @@ import type { ServiceDetail, TraceTable } from "./kube.js";
 import type { CaptureRequest, CaptureRun } from "./trace/captures.js";
 import type { DropRun } from "./trace/drops.js";
 import { evidenceRun, tracedBy } from "./trace/runs.js";
-import type { ObservationRun, Trace, TraceRequest, TraceRun } from "./trace/types.js";
+import type { ObservationRun, RecentObservation, Trace, TraceRequest, TraceRun } from "./trace/types.js";
 
 /** An answer that isn't 2xx, or none at all (status 0), in words for the user. */
 export class ApiError extends Error {
@@ -226,8 +226,11 @@ export class Api {
   observation(id: string): Promise<ObservationRun> {
     return call(`/api/observations/${encodeURIComponent(id)}`);
   }
+  recentObservations(): Promise<{ observations: RecentObservation[] }> {
+    return call("/api/observations?limit=10");
+  }
 
-  /** Have one probe sent and watched. */
+  /** Have a probe, or several, sent and watched. */
   startObservation(request: TraceRequest): Promise<ObservationRun> {
     return this.post("/api/observations", request);
   }

@@ -1,5 +1,13 @@
 import { expect, test } from "vitest";
-import { type CaptureRun, captureGaps, captureText, crossedTexts, wayTitle } from "../src/trace/captures.js";
+import {
+  type CaptureRun,
+  capturedDropText,
+  captureGaps,
+  captureText,
+  crossedTexts,
+  unseenTexts,
+  wayTitle,
+} from "../src/trace/captures.js";
 
 const seen = { title: "t", packets: 3, bytes: 162, full: false, hops: [], sources: [] };
 const run = (more: Partial<CaptureRun>): CaptureRun => ({
@@ -42,4 +50,23 @@ test("which way a packet went", () => {
     "+0.00 ms sent by eth0 in pod a on n1",
     "+0.02 ms received by veth1 in n1",
   ]);
+});
+
+test("beside the predicted path", () => {
+  const crossed = [{ dev: "eth0", where: "pod a on n1", out: true, ts_ns: 1_000_000, step: 4 }];
+  const unseen = [{ dev: "veth1", where: "n1", out: false, step: 5 }];
+  const way = { proto: "tcp", src: "10.1.1.2", sport: 40000, dst: "10.1.2.2", dport: 80, flags: "SYN" };
+  const found = { ...way, again: 0, crossed, unseen };
+  expect(crossedTexts(found)).toEqual(["+0.00 ms sent by eth0 in pod a on n1 (step 4)"]);
+  expect(unseenTexts(found)).toEqual(["not seen: received by veth1 in n1 (step 5)"]);
+});
+
+test("what was dropped of it", () => {
+  const place = { node: "n1", netns: "n1:4:1:0", pod: null, dev: "cni0", out: false };
+  const group = { reason: "NETFILTER_DROP", count: 3, first: "", last: "", never: false, place, flow: null };
+  const more = { explained: true, why: "rule 7 of chain c drops it.", check: [], trace: null };
+  expect(capturedDropText({ ...group, ...more })).toBe(
+    "3 packets dropped after being received by cni0 in n1: a netfilter rule or policy dropped it " +
+      "(NETFILTER_DROP). By the state: rule 7 of chain c drops it.",
+  );
 });

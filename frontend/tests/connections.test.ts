@@ -6,6 +6,7 @@ import {
   headText,
   peerText,
   translatedText,
+  uncomparedTexts,
 } from "../src/trace/connections.js";
 
 const connection = (more: Partial<Connection> = {}): Connection => ({
@@ -54,4 +55,13 @@ test("those that differ in the client's port alone stand together", () => {
   expect(grouped([server("203.0.113.1:1"), server("203.0.113.1:2"), server("203.0.113.2:1")])).toHaveLength(
     2,
   );
+});
+
+test("what isn't compared is said once for each reason", () => {
+  const closing = connection({ now: "unknown", why: "it is closing or closed" });
+  expect(uncomparedTexts([closing, closing])).toEqual(["None is compared: it is closing or closed."]);
+  expect(uncomparedTexts([closing, connection(), closing])).toEqual([
+    "2 not compared: it is closing or closed.",
+  ]);
+  expect(uncomparedTexts([connection()])).toEqual([]);
 });

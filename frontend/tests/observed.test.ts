@@ -7,6 +7,7 @@ import {
   isRunning,
   markOf,
   markWords,
+  probeTexts,
   seenHops,
   sinceSent,
   standingText,
@@ -96,4 +97,19 @@ test("times are ms since the probe was sent, and the page says what a probe touc
   expect(touchText("udp")).toContain("take it for its own");
   expect(touchText("icmp")).toContain("ping");
   expect(touchText("tcp")).toContain("may log it");
+});
+
+test("how each of several probes ended", () => {
+  const end = {
+    finding: "agrees" as const,
+    headline: "All steps were seen.",
+    told: "answer",
+    sport: 1,
+    error: null,
+  };
+  const observation = { probes: [end, { ...end, error: "web-1 can't send the probe" }] } as Observation;
+  expect(probeTexts(observation)).toEqual([
+    "Probe 1: the sender was told answer. All steps were seen.",
+    "Probe 2: web-1 can't send the probe",
+  ]);
 });

@@ -1,6 +1,7 @@
 // Words for a capture. Pure.
 
 import { count } from "../count.js";
+import { type DropGroup, placeText, reasonText } from "./drops.js";
 import type { ObservationRun } from "./types.js";
 
 /** Which way one packet went. */
@@ -13,7 +14,17 @@ export interface HeardWay {
   flags: string;
   /** How often it was sent again. */
   again: number;
-  crossed: { dev: string; where: string; out: boolean; ts_ns: number }[];
+  crossed: (Crossing & { ts_ns: number })[];
+  /** The devices of the predicted path that it wasn't seen at. */
+  unseen?: Crossing[];
+}
+
+interface Crossing {
+  dev: string;
+  where: string;
+  out: boolean;
+  /** The step of the trace there. */
+  step?: number | null;
 }
 
 export interface CaptureSeen {
@@ -23,6 +34,8 @@ export interface CaptureSeen {
   /** A bound was reached. */
   full: boolean;
   hops: { node: string; netns: string; dev: string; where: string }[];
+  /** What was dropped of it; null where that wasn't asked for. */
+  drops?: DropGroup[] | null;
   heard?: { ways: HeardWay[]; again: number; unfollowed: number };
   sources: { node: string; name: string; lost: number; missing: string | null }[];
 }
@@ -35,6 +48,7 @@ export interface CaptureRequest {
   link?: string;
   seconds: number;
   full: boolean;
+  drops?: boolean;
 }
 
 export function captureText(run: CaptureRun, seconds: number): string {
@@ -78,8 +92,23 @@ export function wayTitle(way: HeardWay): string {
 /** Where it was seen, with the time since it was seen first; of another node, by that node's clock. */
 export function crossedTexts(way: HeardWay): string[] {
   const began = way.crossed[0]?.ts_ns ?? 0;
-  return way.crossed.map(
-    (one) =>
-      `+${((one.ts_ns - began) / 1e6).toFixed(2)} ms ${one.out ? "sent by" : "received by"} ${one.dev} in ${one.where}`,
-  );
+  return way.crossed.map((one) => `+${((one.ts_ns - began) / 1e6).toFixed(2)} ms ${crossingText(one)}`);
+}
+
+/** Where it wasn't seen, though the prediction leads it there. */
+export function unseenTexts(way: HeardWay): string[] {
+  return (way.unseen ?? []).map((one) => `not seen: ${crossingText(one)}`);
+}
+
+function crossingText(one: Crossing): string {
+  const step = one.step == null ? "" : ` (step ${one.step})`;
+  return `${one.out ? "sent by" : "received by"} ${one.dev} in ${one.where}${step}`;
+}
+
+/** A group of drops, with what the state says of it. */
+export function capturedDropText(group: DropGroup): string {
+  const where = group.place ? `after being ${placeText(group)}` : placeText(group);
+  const why = group.why ? `${group.explained ? "By the state: " : ""}${group.why}` : "";
+  const said = `${count(group.count, "packet", "packets")} dropped ${where}: ${reasonText(group)}.`;
+  return why ? `${said} ${why.replace(/\.$/, "")}.` : said;
 }

@@ -72,6 +72,16 @@ export function headText(found: Connections): string {
   return `${all}, of which ${found.otherwise} would be treated differently if begun now.`;
 }
 
+/** Which aren't compared with a new one, a sentence for each reason. */
+export function uncomparedTexts(connections: Connection[]): string[] {
+  const reasons = new Map<string, number>();
+  for (const one of connections)
+    if (one.now === "unknown" && one.why) reasons.set(one.why, (reasons.get(one.why) ?? 0) + 1);
+  return [...reasons].map(
+    ([why, number]) => `${number === connections.length ? "None is" : `${number} not`} compared: ${why}.`,
+  );
+}
+
 /** Put those together that have the same peer and stand alike; in the order in which they came. */
 export function grouped(connections: Connection[]): ConnectionGroup[] {
   const groups = new Map<string, ConnectionGroup>();

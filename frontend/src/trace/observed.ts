@@ -101,6 +101,14 @@ export function standingText(run: ObservationRun): string {
   }
 }
 
+/** How each of several probes ended. */
+export function probeTexts(observation: Observation): string[] {
+  return (observation.probes ?? []).map((one, number) => {
+    const told = `the sender was told ${one.told ?? "nothing"}`;
+    return `Probe ${number + 1}: ${one.error ?? `${told}. ${one.headline ?? ""}`}`.trimEnd();
+  });
+}
+
 /** What is missing or was lost, a sentence for each source. */
 export function gapTexts(observation: Observation): string[] {
   return observation.sources.flatMap((source) => [

@@ -78,6 +78,16 @@ export interface Observation {
   contradictions: number;
   extra: Extra[];
   cannot: string[];
+  /** Where several were sent: how each ended. */
+  probes?: ProbeEnd[];
+}
+
+export interface ProbeEnd {
+  finding: ObservationRun["finding"];
+  headline: string | null;
+  told: string | null;
+  sport: number | null;
+  error: string | null;
 }
 
 /** A probe that was sent, and its prediction with what was seen; or a drop watch, which has `drops` instead of a trace. */
@@ -96,6 +106,20 @@ export interface ObservationRun {
   /** Where it differs: the address of a file with the states and all that was seen. */
   file?: string | null;
   trace: Trace | null;
+}
+
+/** One of `GET /api/observations`. */
+export interface RecentObservation {
+  id: string;
+  kind: "probe" | "drops" | "capture";
+  status: string;
+  error: string | null;
+  created: string;
+  user: string;
+  request: Record<string, unknown>;
+  nodes: string[];
+  finding: string | null;
+  headline: string | null;
 }
 
 /** A command that checks a step by hand, and the machine that it is for; it enters the namespace itself. */
@@ -216,6 +240,8 @@ export interface TraceRequest {
   len?: number;
   df?: boolean;
   mode?: string;
+  /** How many probes, of an observation. */
+  count?: number;
 }
 
 export interface TraceRun {

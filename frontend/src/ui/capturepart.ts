@@ -3,9 +3,11 @@
 import {
   type CaptureRun,
   type CaptureSeen,
+  capturedDropText,
   captureGaps,
   captureText,
   crossedTexts,
+  unseenTexts,
   wayTitle,
 } from "../trace/captures.js";
 import { isRunning } from "../trace/observed.js";
@@ -74,7 +76,14 @@ export class CapturePart {
     this.start.disabled = true;
     try {
       const seconds = Number(this.seconds.value);
-      this.show(await this.context.api.startCapture({ ...what, seconds, full: this.full.checked }));
+      this.show(
+        await this.context.api.startCapture({
+          ...what,
+          ...("trace" in what ? { drops: true } : {}),
+          seconds,
+          full: this.full.checked,
+        }),
+      );
       if (!this.run) return;
       this.stopFollowing = this.context.api.followObservation(
         this.run.id,
@@ -124,6 +133,7 @@ export class CapturePart {
       run.status === "failed" ? note("bad", text) : h("p", { class: running ? "busy" : "" }, text),
       ...(run.capture ? captureGaps(run.capture) : []).map((sentence) => note("warn", sentence)),
       ...(hasFile ? [h("p", {}, file)] : []),
+      ...(running ? [] : (run.capture?.drops ?? [])).map((group) => note("warn", capturedDropText(group))),
       ...(run.capture?.heard && !running ? heardParts(run.capture.heard) : []),
     );
   }
@@ -149,6 +159,7 @@ function heardParts(heard: NonNullable<CaptureSeen["heard"]>): HTMLElement[] {
             {},
             h("summary", { class: way.again > 0 ? "again" : "" }, wayTitle(way)),
             ...crossedTexts(way).map((text) => h("p", {}, text)),
+            ...unseenTexts(way).map((text) => h("p", { class: "muted" }, text)),
           ),
         ),
       ),

@@ -1,8 +1,9 @@
-// Beginning a trace: the form, and the traces of late.
+// Beginning a trace: the form, and the traces and observations of late.
 
 import { FIRST_VIEW, formatRoute } from "../route.js";
 import { dispositionWords, outcomeWords } from "../trace/format.js";
-import type { TraceRun } from "../trace/types.js";
+import { recentHref, recentResult, recentTitle } from "../trace/recent.js";
+import type { RecentObservation, TraceRun } from "../trace/types.js";
 import type { Context, Panel } from "./context.js";
 import { h } from "./dom.js";
 import { heading } from "./heading.js";
@@ -13,6 +14,7 @@ export class Compose implements Panel {
   readonly element = h("div", { class: "compose", "data-testid": "compose" });
   readonly form: TraceForm;
   private readonly recent = h("div", { class: "recent" });
+  private readonly observed = h("div", { class: "recent" });
 
   constructor(
     private readonly context: Context,
@@ -22,7 +24,13 @@ export class Compose implements Panel {
     this.form = new TraceForm(context);
     this.form.fill({ from, to });
     const hint = h("p", { class: "hint" }, context.mayTrace ? hintText(from, to) : "");
-    this.element.append(heading("Trace", "Follow a packet", ""), hint, this.form.element, this.recent);
+    this.element.append(
+      heading("Trace", "Follow a packet", ""),
+      hint,
+      this.form.element,
+      this.recent,
+      this.observed,
+    );
     void this.loadRecent();
   }
 
@@ -34,7 +42,16 @@ export class Compose implements Panel {
   }
 
   private async loadRecent(): Promise<void> {
-    const runs = await this.context.api.recentTraces().catch(() => []);
+    const { api } = this.context;
+    const [runs, { observations }] = await Promise.all([
+      api.recentTraces().catch(() => []),
+      api.recentObservations().catch(() => ({ observations: [] })),
+    ]);
+    if (observations.length > 0)
+      this.observed.replaceChildren(
+        h("h3", {}, "Recent observations"),
+        h("ul", {}, ...observations.map(observedItem)),
+      );
     if (runs.length === 0) return;
     this.recent.replaceChildren(
       h("h3", {}, "Recent traces"),
@@ -53,11 +70,30 @@ function hintText(from: string, to: string): string {
   return "Click a pod on the map to start there, then the pod to reach; or fill in the form.";
 }
 
+function observedItem(one: RecentObservation): HTMLElement {
+  const { tone, text } = recentResult(one);
+  return h(
+    "li",
+    { "data-testid": "recent-observation" },
+    h("a", { href: recentHref(one) }, recentTitle(one)),
+    h(
+      "span",
+      { class: "muted" },
+      h("span", { class: `verdict ${tone}`, title: one.error ?? one.headline ?? "" }, text),
+      ` · ${one.user || "nobody"} · ${agoText(one.created)}`,
+    ),
+  );
+}
+
+function agoText(created: string): string {
+  const age = seconds((Date.now() - Date.parse(created)) / 1000);
+  return age === "now" ? age : `${age} ago`;
+}
+
 function runItem(run: TraceRun, isGoalHere: boolean): HTMLElement {
   const words =
     outcomeWords(run.outcome) ?? (run.disposition ? dispositionWords(run.disposition, isGoalHere) : null);
   const { from, to, proto, dport } = run.request;
-  const age = seconds((Date.now() - Date.parse(run.created)) / 1000);
   return h(
     "li",
     {},
@@ -70,7 +106,7 @@ function runItem(run: TraceRun, isGoalHere: boolean): HTMLElement {
         { class: `verdict ${words?.tone ?? ""}`, title: run.headline ?? "" },
         words?.short ?? run.status,
       ),
-      ` · ${proto ?? "tcp"}${dport ? ` ${dport}` : ""} · ${run.user} · ${age === "now" ? age : `${age} ago`}`,
+      ` · ${proto ?? "tcp"}${dport ? ` ${dport}` : ""} · ${run.user} · ${agoText(run.created)}`,
     ),
   );
 }

@@ -9,6 +9,7 @@ import {
   headText,
   peerText,
   translatedText,
+  uncomparedTexts,
 } from "../trace/connections.js";
 import { type Context, VIEWER_REASON } from "./context.js";
 import { h, icon } from "./dom.js";
@@ -61,6 +62,7 @@ export class ConnectionsPart {
     const left = groups.length - MOST_GROUPS;
     this.body.replaceChildren(
       h("p", { class: "muted", "data-testid": "connections-head" }, headText(found)),
+      ...uncomparedTexts(found.connections).map((text) => h("p", { class: "muted" }, text)),
       ...found.missing.map((sentence) => note("warn", `Some may be missing: ${sentence}.`)),
       h("ul", {}, ...groups.slice(0, MOST_GROUPS).map((group) => this.item(group))),
       ...(left > 0 || found.left_off > 0
@@ -75,7 +77,12 @@ export class ConnectionsPart {
     const translated = translatedText(first);
     return h(
       "li",
-      { class: first.now, "data-testid": "connection", "data-now": first.now },
+      {
+        class: first.now,
+        "data-testid": "connection",
+        "data-now": first.now,
+        title: first.now === "unknown" && first.why ? `Not compared: ${first.why}.` : "",
+      },
       h(
         "div",
         { class: "conn-line" },
@@ -87,7 +94,6 @@ export class ConnectionsPart {
       ),
       translated ? h("p", { class: "muted" }, translated) : null,
       first.now === "otherwise" ? this.difference(first) : null,
-      first.now === "unknown" && first.why ? h("p", { class: "muted" }, `Not compared: ${first.why}.`) : null,
       this.traceButton(first),
     );
   }

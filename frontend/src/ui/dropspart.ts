@@ -17,7 +17,7 @@ import { errorNote, note } from "./errors.js";
 
 const SECONDS = 10;
 const TOUCHES =
-  "Listens to the kernel’s drops and to the headers of all packets on the node, and sends nothing. One observation at a time on a node; others queue.";
+  "Listens to the kernel’s drops and to the headers of all packets on the node, and sends nothing. One probe or drop watch at a time on a node; others queue.";
 
 export class DropsPart {
   readonly element: HTMLDetailsElement;

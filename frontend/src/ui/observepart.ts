@@ -2,12 +2,13 @@
 
 import type { Mode, TraceView } from "../route.js";
 import { MODES, observationHref } from "../route.js";
-import { gapTexts, isRunning, standingText, touchText } from "../trace/observed.js";
+import { gapTexts, isRunning, probeTexts, standingText, touchText } from "../trace/observed.js";
 import type { ObservationRun, TraceRequest, TraceRun } from "../trace/types.js";
 import type { Context } from "./context.js";
 import { h, icon, wordedCopy } from "./dom.js";
 import { errorNote, note } from "./errors.js";
 
+const COUNTS = [1, 5, 10];
 const TITLES: Record<Mode, string> = { predict: "Predict", observe: "Observe", both: "Both" };
 
 export class ObservePart {
@@ -16,6 +17,11 @@ export class ObservePart {
   run: ObservationRun | null = null;
   private readonly choice = h("div", { class: "levels modes", role: "group", "aria-label": "What to show" });
   private readonly said = h("div", { class: "standing", role: "status", "data-testid": "observe-standing" });
+  private readonly probes = h(
+    "select",
+    { "aria-label": "How many probes", "data-testid": "observe-count", title: "Probes, one after the other" },
+    ...COUNTS.map((count) => h("option", { value: count }, count === 1 ? "1 probe" : `${count} probes`)),
+  );
   private traced: TraceRun | null = null;
   private view: TraceView;
   private followed: string | null = null;
@@ -31,7 +37,7 @@ export class ObservePart {
     private readonly onChange: () => void,
   ) {
     this.view = view;
-    this.element.append(this.choice, this.said);
+    this.element.append(h("div", { class: "observe-line" }, this.choice, this.probes), this.said);
   }
 
   show(traced: TraceRun, view: TraceView): void {
@@ -86,7 +92,10 @@ export class ObservePart {
     this.error = null;
     if (!this.traced) return;
     try {
-      const run = await this.context.api.startObservation(probeOf(this.traced));
+      const run = await this.context.api.startObservation({
+        ...probeOf(this.traced),
+        ...(this.probes.value === "1" ? {} : { count: Number(this.probes.value) }),
+      });
       this.run = run;
       this.onView({ ...this.view, mode, observation: run.id });
     } catch (error) {
@@ -98,6 +107,7 @@ export class ObservePart {
   private render(): void {
     const why = this.context.whyNotObserve;
     const canShow = this.view.observation !== null;
+    this.probes.hidden = why !== "";
     const focused = document.activeElement?.getAttribute("data-focus");
     this.choice.replaceChildren(
       ...MODES.map((mode) => {
@@ -207,6 +217,7 @@ function standing(
   const bad = run.finding === "differs";
   const told = run.trace?.observation?.told;
   const gaps = run.trace?.observation ? gapTexts(run.trace.observation) : [];
+  const probes = run.trace?.observation ? probeTexts(run.trace.observation) : [];
   return [
     h(
       "p",
@@ -219,6 +230,7 @@ function standing(
       ` ${text} `,
       h("span", { class: "muted" }, `The sender was told: ${told ?? "nothing"}.`),
     ),
+    ...(probes.length > 0 ? [h("ul", { class: "probes" }, ...probes.map((text) => h("li", {}, text)))] : []),
     ...(gaps.length > 0 ? [note("warn", gaps.join(" "))] : []),
     h(
       "p",
