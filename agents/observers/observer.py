@@ -18,7 +18,9 @@ from agents.observers.nft_trace import NftTrace
 from agents.observers.packets import PacketSockets
 from agents.observers.probe import Probe
 from agents.observers.tracefs import TraceInstance
+from agents.observers.xt_counters import XtCounters
 from netviz.core.observe.correlate import relevant
+from netviz.core.observe.counters import Counts
 from netviz.core.observe.evidence import Kernel, Sending, Source, chosen, place_name, syn_of
 from netviz.core.observe.frame import Answers
 from netviz.core.observe.lookups import in_hand
@@ -28,6 +30,7 @@ from netviz.core.sim.packet import IPPROTO_TCP, IPPROTO_UDP
 
 TURN_S = 0.02
 FRAMES, RULES, TRACKED, TRACEPOINTS = "packet sockets", "nftables trace", "conntrack events", "tracefs"
+COUNTERS = "counters of legacy xtables"
 
 
 class Observer:
@@ -36,13 +39,16 @@ class Observer:
     def __init__(self, node: str, handles: Sequence[NetnsHandle], order: Prepare) -> None:
         """Open everything. Raises: OSError when the probe's own socket can't be had; what else can't is said in the end."""
         self._node = node
-        self._missing: dict[str, list[str]] = {FRAMES: [], RULES: [], TRACKED: [], TRACEPOINTS: []}
+        self._missing: dict[str, list[str]] = {
+            name: [] for name in (FRAMES, RULES, TRACKED, TRACEPOINTS, COUNTERS)
+        }
         self._probe: Probe | None = None
         self._packets: PacketSockets | None = None
         self._rules: NftTrace | None = None
         self._tracked: CtEvents | None = None
         self._instance: TraceInstance | None = None
         self._sending: Sending | None = None
+        self._counters = XtCounters(order.legacy)
         self._order = order
         self._seq: int | None = None
         # Of TCP, what was seen before it was known which SYN is the probe's.
@@ -95,6 +101,10 @@ class Observer:
             tracked.add(place_name(ns.key), ns)
         except OSError as error:
             self._missing[TRACKED].append(f"connections in the namespace {name}: {error.strerror}")
+        try:
+            self._counters.add(place_name(ns.key), ns)
+        except OSError as error:
+            self._missing[COUNTERS].append(f"legacy rules in the namespace {name}: {error.strerror}")
 
     def _start_tracing(self) -> None:
         try:
@@ -176,6 +186,7 @@ class Observer:
         assert self._rules is not None
         assert self._tracked is not None
         events, lost = self._traced()
+        counted = self._counted()
         self._readings.append(reading())
         clocks = Clocks.of(self._readings)
         ordered = sorted([*self._mine, *elsewhere], key=lambda one: one.at_ns)
@@ -187,6 +198,7 @@ class Observer:
             RULES: self._rules.lost,
             TRACKED: self._tracked.lost,
             TRACEPOINTS: lost,
+            COUNTERS: 0,
         }
         if len(kept) > MAX_EVENTS:
             counts[TRACEPOINTS] += len(kept) - MAX_EVENTS
@@ -194,10 +206,17 @@ class Observer:
         sources = tuple(
             Source(self._node, name, counts[name], "; ".join(missing)[:500])
             for name, missing in self._missing.items()
-            if name != TRACEPOINTS or self._instance is not None or missing
+            if missing or (name != COUNTERS and (name != TRACEPOINTS or self._instance is not None))
         )
         kernel = Kernel((self._node,), clocks, self._instance is not None, tuple(kept))
-        return Finished(time.time_ns(), sources, kernel)
+        return Finished(time.time_ns(), sources, kernel, counted)
+
+    def _counted(self) -> Counts:
+        try:
+            return self._counters.finish()
+        except OSError as error:
+            self._missing[COUNTERS].append(f"legacy rules: {error.strerror}")
+            return Counts()
 
     def _traced(self) -> tuple[list[Event], int]:
         if self._instance is None:

@@ -16,7 +16,8 @@ from agents.kernel import Kernel
 from agents.observers.observer import TURN_S, Observer
 from agents.snapshot import Snapshotter
 from netviz.core.observe.cannot import ALWAYS_UNSEEN
-from netviz.core.observe.evidence import Evidence, judge
+from netviz.core.observe.counters import legacy_tables
+from netviz.core.observe.evidence import Evidence, judge, place_name
 from netviz.core.observe.gather import Gathering
 from netviz.core.observe.match import Observation
 from netviz.core.observe.orders import Prepare
@@ -104,8 +105,16 @@ def _observe_one(
     node: str, cluster: ClusterState, flow: Flow, number: int, handles: Sequence[NetnsHandle], wait_s: float
 ) -> Observed:
     wanted = msgspec.structs.replace(flow, sport=flow.sport if flow.own_sport else None)
-    addrs = addresses_of(simulate(cluster, flow))  # whichever port it has
-    order = Prepare(wanted, number, sends=True, tracepoints=True, limit_s=wait_s + SETTLE_S, addrs=addrs)
+    likely = simulate(cluster, flow)  # whichever port it has
+    order = Prepare(
+        wanted,
+        number,
+        sends=True,
+        tracepoints=True,
+        limit_s=wait_s + SETTLE_S,
+        addrs=addresses_of(likely),
+        legacy=legacy_tables(likely, place_name),
+    )
     with closing(Observer(node, handles, order)) as observer:
         flow = msgspec.structs.replace(flow, sport=observer.sport)
         trace = simulate(cluster, flow)

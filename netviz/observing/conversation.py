@@ -11,6 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from netviz.core.observe.counters import legacy_tables
+from netviz.core.observe.evidence import place_name
 from netviz.core.observe.gather import GONE, SILENT, Gathering
 from netviz.core.observe.orders import MOST_POINTS, Finish, Order, Pick, Prepare, Send, encode, read_report
 from netviz.core.observe.routed import addresses_of
@@ -78,11 +80,12 @@ class Conversation:
         listening: set[str] = set()
         sender = self.gathering.sender
         addrs = frozenset(sorted(addresses_of(self._trace))[:MOST_POINTS])
+        legacy = frozenset(sorted(legacy_tables(self._trace, place_name))[:MOST_POINTS])
         for node in sorted(self._nodes, key=lambda one: one != sender):
             kernel = self._kernels.get(node) or f"of {node}"
             tracepoints = kernel not in listening
             listening.add(kernel)
-            wanted = Prepare(self._flow, self._number, node == sender, tracepoints, LIMIT_S, addrs)
+            wanted = Prepare(self._flow, self._number, node == sender, tracepoints, LIMIT_S, addrs, legacy)
             self._order(node, wanted)
 
     def _order(self, node: str, what: Order) -> None:

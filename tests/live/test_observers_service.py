@@ -1,4 +1,4 @@
-"""What a collector does on a server's order: a capture beside a drop watch, and namespaces that come while drops are watched."""
+"""What a collector does on a server's order: a capture beside a drop watch, namespaces that come meanwhile, counters of legacy rules."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from agents.enter import NetnsThread
 from agents.kernel import Kernel
 from agents.observers.packets import begin_stamping
 from agents.observers.service import Observers
+from agents.observers.session import ProbeRequest
+from netviz.core.observe.match import COUNTERS
 from netviz.core.observe.orders import (
     Capture,
     Drops,
@@ -29,8 +31,9 @@ from netviz.core.observe.orders import (
     encode,
     read_report,
 )
+from netviz.core.sim.steps import HookVerdict
 from tests.live.node_rig import Node, ip_batch, small_node
-from tests.live.observed_cases import inside
+from tests.live.observed_cases import P2, Case, inside, network, run_case
 from tests.live.test_drop_watch import SEND
 
 pytestmark = pytest.mark.live
@@ -111,3 +114,17 @@ async def _watch(node: Node) -> None:
     finally:
         rig.close()
     await rig.until(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+def test_a_legacy_rule_is_shown_by_what_it_counts() -> None:
+    """A datagram alone at the rule: just one packet of its length."""
+    with network() as node:
+        inside(node, "p2", "iptables-legacy", "-A", "INPUT", "-p", "udp", "--dport", "5353", "-j", "ACCEPT")
+        found = run_case(node, Case(ProbeRequest("p1", P2, "udp", 5353, length=200)))
+    shown = [
+        (one.status, one.by)
+        for one in found.observation.nearest.forward.matches
+        if isinstance(one.step.what, HookVerdict) and one.step.what.hit is not None
+    ]
+    assert shown == [("agree", COUNTERS)]
+    assert found.observation.taken == (0,)

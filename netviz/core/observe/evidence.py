@@ -9,6 +9,7 @@ import msgspec
 
 from netviz.core.model.ids import NetnsKey
 from netviz.core.observe.correlate import Correlation, correlate
+from netviz.core.observe.counters import Counts
 from netviz.core.observe.match import Observation, Seen, Watched, observe
 from netviz.core.observe.sighting import Clocks, Crossing, Event, RuleEvent, Sighting, Tracked
 from netviz.core.sim.packet import IPPROTO_UDP
@@ -58,7 +59,7 @@ class Evidence(msgspec.Struct, frozen=True):
 
     `sightings` are the probe's, places named by `place_name`, by time; `rules` what nftables said of it. `watched` are
     the places with packet sockets. `told` is what the sender was told: "answer", the name of an errno, or "" for
-    nothing. `apart` has the nodes on other kernels, `tracked` the entries of its connection.
+    nothing. `apart` has the nodes on other kernels, `tracked` the entries of its connection, `counts` what legacy rules counted.
     """
 
     sender: str
@@ -71,6 +72,7 @@ class Evidence(msgspec.Struct, frozen=True):
     rules: tuple[RuleEvent, ...] = ()
     apart: tuple[Apart, ...] = ()
     tracked: tuple[Tracked, ...] = ()
+    counts: tuple[Counts, ...] = ()
 
     @property
     def apart_ns(self) -> int:
@@ -131,7 +133,13 @@ def judge(cluster: ClusterState, trace: Trace, evidence: Evidence) -> Observatio
         (trace.flow.sport or 0) if trace.flow.proto == IPPROTO_UDP else 0,
     )
     seen = Seen(
-        evidence.sightings, _joined(evidence, lossy), watched, evidence.rules, evidence.told, evidence.tracked
+        evidence.sightings,
+        _joined(evidence, lossy),
+        watched,
+        evidence.rules,
+        evidence.told,
+        evidence.tracked,
+        evidence.counts,
     )
     return observe(trace, seen, place_name, is_told)
 

@@ -138,6 +138,7 @@ class Gathering:
             tuple(rules),
             tuple(apart),
             tuple(self._tracked),
+            tuple(self._finished[node].counts for node in sorted(self._finished)),
         )
 
     def _sources(self) -> Iterable[Source]:

@@ -22,20 +22,21 @@ import msgspec
 
 from netviz.core.observe.align import ARRIVED, Laid, Row, first_sending, lay_beside
 from netviz.core.observe.correlate import AMBIGUOUS, Correlation, Crossed, Freed
+from netviz.core.observe.counters import Counts, met
 from netviz.core.observe.crossing import Copies, Naming, copies_of
+from netviz.core.observe.freed import contradicts
 from netviz.core.observe.implied import ANSWER, SENT, TOLD, implied
 from netviz.core.observe.routed import Routed, routes
 from netviz.core.observe.rules import Ruled, entered_by, ruled, tracked, unordered, unpredicted
 from netviz.core.observe.sighting import Crossing, Event, RuleEvent, Sighting, Tracked
 from netviz.core.observe.translated import translated
-from netviz.core.sim.packet import IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, TH_RST, Packet
+from netviz.core.sim.packet import IPPROTO_UDP, Packet
 from netviz.core.sim.steps import Bridge, Encap, Mtu
 from netviz.core.sim.trace import Branch, Disposition, Path, Step, Trace
 
 Status = Literal["agree", "disagree", "ambiguous", "not_seen", "lost"]
 _FORWARD, _ANSWER = ("forward",), ("reply", "error")
-COPIES, CONNTRACK, LOOKUP = "its copies", "conntrack event", "FIB lookup"
-_PASSED = (Disposition.DELIVERED, Disposition.LEFT_NETWORK)
+COPIES, CONNTRACK, LOOKUP, COUNTERS = "its copies", "conntrack event", "FIB lookup", "rule counters"
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -59,6 +60,7 @@ class Seen(msgspec.Struct, frozen=True):
     rules: tuple[RuleEvent, ...] = ()
     told: str = ""
     tracked: tuple[Tracked, ...] = ()
+    counts: tuple[Counts, ...] = ()
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -144,7 +146,10 @@ def path_reason(path: Path) -> str:
 
 def observe(trace: Trace, seen: Seen, naming: Naming, is_told: Callable[[Crossing], bool]) -> Observation:
     """Lay what was seen of a probe beside every branch of its trace."""
-    found = [_branch(number, branch, seen, naming, is_told) for number, branch in enumerate(trace.branches)]
+    found = [
+        _with_counts(_branch(number, branch, seen, naming, is_told), branch, seen.counts, naming)
+        for number, branch in enumerate(trace.branches)
+    ]
     nearest = min(found, key=lambda one: (one.contradictions, one.number))
     return Observation(nearest, tuple(one.number for one in found if not one.contradictions))
 
@@ -173,6 +178,23 @@ def _branch(
     kinds = ("reply",) if alone else _ANSWER
     back = lay_beside(reply, of_kinds(kinds), naming, is_told, mixed, bool(copies.flooded))
     return BranchMatch(number, forward, _path(reply, back, path_reason(reply), kinds, seen, naming, is_told))
+
+
+def _with_counts(found: BranchMatch, branch: Branch, counts: Sequence[Counts], naming: Naming) -> BranchMatch:
+    """Lay the steps that nothing else shows beside the counters of legacy rules."""
+    reply = branch.reply if found.reply is not None else None
+    told = met([path for path in (branch.forward, reply) if path is not None], counts, naming)
+
+    def on(path: PathMatch) -> PathMatch:
+        matches = tuple(
+            Match(one.step, how.status, True, how.why, by=COUNTERS)
+            if (how := told.get(one.step.seq)) is not None and not one.visible
+            else one
+            for one in path.matches
+        )
+        return msgspec.structs.replace(path, matches=matches)
+
+    return BranchMatch(found.number, on(found.forward), on(found.reply) if found.reply is not None else None)
 
 
 def _with_answers(
@@ -220,7 +242,7 @@ def _path(
         extra += [
             Extra(after, one.after, one.event)
             for one in freed
-            if _contradicts(path, one) and any(one.after is s for s in sent)
+            if contradicts(path, one) and any(one.after is s for s in sent)
         ]
     said = [event for event in seen.rules if event.frame.kind in kinds]
     heard, last_at, either = list(said), dict[str, int](), unordered(path)
@@ -376,20 +398,3 @@ def _dropped(step: Step, reason: str, freed: Sequence[Freed], laid: Laid, seen: 
     if errno or step.node not in watched.drops:
         return Match(step, "not_seen", False)
     return Match(step, "lost" if step.node in watched.lossy else "not_seen", True)
-
-
-def _contradicts(path: Path, freed: Freed) -> bool:
-    """Tell whether a drop speaks against a path that isn't predicted to end in one.
-
-    What a retransmission meets isn't compared: a SYN that finds its connection asked for already is dropped as it comes.
-    Source: net/ipv4/tcp_minisocks.c, tcp_check_req; net/ipv4/tcp_ipv4.c, tcp_v4_rcv (Linux 6.18).
-
-    A reset ends with a drop reason where it arrives, and what is rejected or finds no listener does where it is. Of an
-    echo reply a raw socket gets a clone; the packet itself finds no ping socket then.
-    Source: net/ipv4/ping.c, ping_rcv; net/ipv4/raw.c, raw_v4_input (Linux 6.18).
-    """
-    if path.disposition not in _PASSED or freed.join == AMBIGUOUS or freed.after is None:
-        return False
-    frame = freed.after.frame
-    cloned = frame.proto in (IPPROTO_ICMP, IPPROTO_ICMPV6) and freed.event.reason == "NO_SOCKET"
-    return frame.kind != "error" and not frame.flags & TH_RST and not cloned

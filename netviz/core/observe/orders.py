@@ -25,6 +25,7 @@ from typing import Annotated
 
 import msgspec
 
+from netviz.core.observe.counters import Counts, XtTable
 from netviz.core.observe.drops import MOST_GROUPS, Group
 from netviz.core.observe.evidence import Kernel, Sending, Source
 from netviz.core.observe.pcapng import Captured
@@ -44,7 +45,7 @@ class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
     """Watch for a probe of this flow, whose source port is given. `sends`: the sender is here; `tracepoints`: listen to them too.
 
     `number` stands in the probe's cookie. `limit_s`: end after so long, whatever is heard. `addrs` (packed): tell of
-    lookups of routes to these, of none where there are none.
+    lookups of routes to these, of none where there are none. `legacy`: read these tables' counters.
     """
 
     flow: Flow
@@ -53,6 +54,7 @@ class Prepare(msgspec.Struct, frozen=True, tag="prepare"):
     tracepoints: bool
     limit_s: float
     addrs: Annotated[frozenset[bytes], msgspec.Meta(max_length=MOST_POINTS)] = frozenset()
+    legacy: Annotated[frozenset[XtTable], msgspec.Meta(max_length=MOST_POINTS)] = frozenset()
 
 
 class Send(msgspec.Struct, frozen=True, tag="send"):
@@ -136,6 +138,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished"):
     at_ns: int
     sources: Annotated[tuple[Source, ...], msgspec.Meta(max_length=64)]
     kernel: Kernel
+    counts: Counts = Counts()
 
 
 class Drops(msgspec.Struct, frozen=True, tag="drops", omit_defaults=True):

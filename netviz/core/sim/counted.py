@@ -28,12 +28,12 @@ def with_counts(cluster: ClusterState, trace: Trace, when: Callable[[float], str
         return msgspec.structs.replace(path, hops=tuple(hop_of(hop) for hop in path.hops))
 
     def hop_of(hop: Hop) -> Hop:
-        if all(_decided(step) is None for step in hop.steps):
+        if all(deciding_rule(step) is None for step in hop.steps):
             return hop
         return Hop(hop.place, tuple(step_of(step, hop) for step in hop.steps))
 
     def step_of(step: Step, hop: Hop) -> Step:
-        decided = _decided(step)
+        decided = deciding_rule(step)
         counted = _counted(cluster, hop, *decided, when) if decided is not None else None
         return step if counted is None else msgspec.structs.replace(step, counted=counted)
 
@@ -52,10 +52,10 @@ def deciding_in(trace: Trace) -> set[NetnsKey]:
     """List the namespaces in which rules decided what became of the packet or its answer."""
     paths = [path for branch in trace.branches for path in (branch.forward, branch.reply) if path is not None]
     hops = [hop for path in paths for hop in path.hops]
-    return {hop.netns for hop in hops if any(_decided(step) is not None for step in hop.steps)}
+    return {hop.netns for hop in hops if any(deciding_rule(step) is not None for step in hop.steps)}
 
 
-def _decided(step: Step) -> tuple[ChainRef, RuleHit] | None:
+def deciding_rule(step: Step) -> tuple[ChainRef, RuleHit] | None:
     """Return the rule that decided a step, and the base chain under which it stands."""
     what = step.what
     if isinstance(what, HookVerdict) and what.chain is not None and what.hit is not None:
