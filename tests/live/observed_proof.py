@@ -370,6 +370,7 @@ def main() -> int:
                 except (LabError, AssertionError) as err:
                     rows.append((kind, fault.name, f"WRONG: {str(err)[:200]}"))
                 print(*rows[-1], file=sys.stderr, flush=True)
+                report(rows, wrong)  # what was found stands, should the run be ended
         report(rows, wrong)
     return int(bool(wrong) or any("WRONG" in row[2] for row in rows))
 
