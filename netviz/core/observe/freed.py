@@ -21,6 +21,8 @@ def contradicts(path: Path, freed: Freed) -> bool:
     """
     if path.disposition not in _PASSED or freed.join == AMBIGUOUS or freed.after is None:
         return False
+    if freed.after.stray and freed.event.reason == "OTHERHOST":
+        return False  # a switch's copy, at a link with another MAC
     frame = freed.after.frame
     cloned = frame.proto in (IPPROTO_ICMP, IPPROTO_ICMPV6) and freed.event.reason == "NO_SOCKET"
     return frame.kind != "error" and not frame.flags & TH_RST and not cloned

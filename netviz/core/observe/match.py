@@ -163,9 +163,8 @@ def _branch(
     laid = lay_beside(branch.forward, of_kinds(_FORWARD), naming, is_told)
     forward = _path(branch.forward, laid, predicted_reason(branch), _FORWARD, seen, naming, is_told)
     if branch.forward.hops[-1].steps[-1].packet.payload is not None:
-        return BranchMatch(
-            number, forward, None
-        )  # a tunnel's outer packet ended: what is told goes to the tunnel
+        # a tunnel's outer packet ended: what is told goes to the tunnel
+        return BranchMatch(number, forward, None)
     copies = copies_of(branch.forward, naming)
     mixed = copies.answers(naming(branch.forward.hops[-1].netns))
     reply = branch.reply
@@ -176,7 +175,9 @@ def _branch(
     # an error beside the answer is about another copy
     alone = mixed.anywhere and reply.hops[0].steps[0].packet.inner is None
     kinds = ("reply",) if alone else _ANSWER
-    back = lay_beside(reply, of_kinds(kinds), naming, is_told, mixed, bool(copies.flooded))
+    sent = [s for s in seen.sightings if s.frame.kind in _FORWARD]
+    repeated = bool(copies.flooded) or len(first_sending(sent)) < len(sent)  # each of those is answered
+    back = lay_beside(reply, of_kinds(kinds), naming, is_told, mixed, repeated)
     return BranchMatch(number, forward, _path(reply, back, path_reason(reply), kinds, seen, naming, is_told))
 
 
@@ -203,8 +204,7 @@ def _with_answers(
     """Add answers where none is predicted."""
     if mixed.anywhere or branch.forward.disposition in (Disposition.LEFT_NETWORK, Disposition.UNKNOWN):
         return forward
-    last = branch.forward.hops[-1].steps[-1].seq
-    extra = tuple(Extra(last, sighting) for sighting in answers)
+    extra = tuple(Extra(branch.forward.hops[-1].steps[-1].seq, sighting) for sighting in answers)
     return msgspec.structs.replace(forward, extra=forward.extra + extra)
 
 
