@@ -21,7 +21,7 @@ class World {
   readonly layout = new Layout(this.graph);
   private readonly everything: ReturnType<typeof makeCluster>;
   private readonly added = new Map<string, { ns: NetnsObj; links: LinkObj[] }>();
-  private changes: Change = { nodes: false, details: new Set() };
+  private changes: Pick<Change, "nodes" | "details"> = { nodes: false, details: new Set() };
   private next = 1;
 
   constructor(

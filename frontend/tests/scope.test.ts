@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { MOST_WATCHED, nodeOfKey, Scope } from "../src/graph/scope.js";
+import { nodeOfKey } from "../src/graph/keys.js";
+import { MOST_WATCHED, Scope } from "../src/graph/scope.js";
 import { graphOf } from "./clusters.js";
 
 test("of a small cluster all details are wanted, of a large one those of what is shown", () => {

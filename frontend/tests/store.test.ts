@@ -129,3 +129,17 @@ test("a change says whether the picture has to be laid out again", () => {
     [false, ["node-1"]],
   ]);
 });
+
+test("a change names the nodes of which anything is another one", () => {
+  const graph = graphOf({ nodes: 3, pods: 2, troubled: true });
+  const touched: (string[] | null)[] = [];
+  graph.onChange((change) => touched.push(change.touched && [...change.touched].sort()));
+  const link = graph.links.get(`${podKey(1, 1)}/2`) as Snapshot["links"][number];
+  const node = graph.nodes.get("node-2") as Snapshot["nodes"][number];
+  const problem = [...graph.problems.keys()][0] as string;
+  graph.apply(delta(1, { upsert: { links: [{ ...link, mtu: 1400 }], nodes: [{ ...node, pods: 1 }] } }));
+  graph.apply(delta(2, { remove: { links: [link.key], netns: [podKey(3, 1)] } }));
+  // A problem counts at all places that it affects.
+  graph.apply(delta(3, { remove: { problems: [problem] } }));
+  expect(touched).toEqual([["node-1", "node-2"], ["node-1", "node-3"], null]);
+});

@@ -2,6 +2,7 @@
 // Derived indexes (links of a namespace, namespaces of a node) are kept up to date by key, so a delta
 // costs what it carries and not what the cluster holds.
 
+import { nodeOfKey } from "./keys.js";
 import type {
   CheckingObj,
   ClusterObj,
@@ -24,6 +25,8 @@ export interface Change {
   nodes: boolean;
   /** The nodes in which something came, went, or hangs elsewhere. */
   details: Set<string>;
+  /** The nodes of which anything at all is another one; null: any may be. */
+  touched: ReadonlySet<string> | null;
 }
 
 export class Graph {
@@ -109,7 +112,7 @@ export class Graph {
   }
 
   private applySnapshot(message: Snapshot): void {
-    const change: Change = { nodes: true, details: new Set(this.roots.keys()) };
+    const change: Change = { nodes: true, details: new Set(this.roots.keys()), touched: null };
     const parts = [this.clusters, this.nodes, this.pods, this.routes, this.netns, this.links, this.problems];
     for (const map of parts) map.clear();
     for (const index of [this.podsOfNode, this.netnsOfNode, this.linksOfNetns, this.problemsOf])
@@ -124,7 +127,7 @@ export class Graph {
 
   private applyDelta(message: Delta): ApplyResult {
     if (this.revision < 0 || message.base !== this.revision) return "resync";
-    const change: Change = { nodes: false, details: new Set() };
+    const change: Change = { nodes: false, details: new Set(), touched: this.touchedBy(message) };
     for (const name of message.remove.clusters ?? []) this.clusters.delete(name);
     for (const key of message.remove.pods ?? []) this.removePod(key);
     for (const name of message.remove.nodes ?? []) {
@@ -140,6 +143,21 @@ export class Graph {
     this.revision = message.revision;
     this.emit(change);
     return "applied";
+  }
+
+  private touchedBy({ upsert, remove }: Delta): ReadonlySet<string> | null {
+    const isAnywhere = [upsert.problems, remove.problems, upsert.pods, remove.pods].some(
+      (part) => part?.length,
+    );
+    if (isAnywhere) return null;
+    const nodes = [...(upsert.nodes ?? []).map(({ name }) => name), ...(remove.nodes ?? [])];
+    const routes = [...(upsert.routes ?? []).map(({ node }) => node), ...(remove.routes ?? [])];
+    const keys = [
+      ...[...(upsert.netns ?? []), ...(upsert.links ?? [])].map(({ key }) => key),
+      ...(remove.netns ?? []),
+      ...(remove.links ?? []),
+    ];
+    return new Set([...nodes, ...routes, ...keys.map(nodeOfKey)]);
   }
 
   private upsertAll(part: Delta["upsert"], change: Change): void {

@@ -1,7 +1,7 @@
 // Moving with the arrow keys to the nearest neighbour in that direction: among pods where they are drawn, among
 // nodes where only these are.
 
-import { nodeOfKey } from "../graph/scope.js";
+import { nodeOfKey } from "../graph/keys.js";
 import type { Rect, Scene } from "../layout/scene.js";
 import { tileRect } from "../layout/scene.js";
 import type { Target } from "./hit.js";

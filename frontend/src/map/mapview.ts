@@ -1,7 +1,8 @@
 // The map on the page: puts layout, camera, drawing and input together. Draws when something has
 // changed, at most once a frame, and never lays out while drawing.
 
-import { MOST_WATCHED, nodeOfKey } from "../graph/scope.js";
+import { nodeOfKey } from "../graph/keys.js";
+import { MOST_WATCHED } from "../graph/scope.js";
 import type { Change, Graph } from "../graph/store.js";
 import type { Grouping } from "../layout/groups.js";
 import { Layout } from "../layout/layout.js";
@@ -15,7 +16,7 @@ import { hitAt, type Target } from "./hit.js";
 import { nextTarget } from "./keys.js";
 import { isAtLeast, type Level, levelAt, widthOf } from "./level.js";
 import { drawOverlay, NO_OVERLAY, type OverlayData } from "./overlay.js";
-import { seen, type View } from "./pen.js";
+import { isSeen, seen, type View } from "./pen.js";
 import type { Picture } from "./picture.js";
 import { makePicture } from "./reading.js";
 import { readTheme, type Theme } from "./theme.js";
@@ -65,7 +66,7 @@ export class MapView {
   private overlayData = NO_OVERLAY;
   private drawn: Drawn = { leftOut: "" };
   private readonly born = new Map<string, number>();
-  private pending: Change = { nodes: false, details: new Set() };
+  private pending = { nodes: false, details: new Set<string>() };
   private frame = 0;
   private layoutTimer: number | undefined;
   private laidOutAt = 0;
@@ -94,12 +95,23 @@ export class MapView {
   changed(change: Change): void {
     this.picture.forget();
     if (!change.nodes && change.details.size === 0) {
-      this.redraw();
+      if (this.isDrawn(change.touched)) this.redraw();
       return;
     }
     this.pending.nodes ||= change.nodes;
     for (const name of change.details) this.pending.details.add(name);
     this.scheduleLayout();
+  }
+
+  /** Whether some of these nodes are in sight, or count in the title of a block that is. */
+  private isDrawn(nodes: Change["touched"]): boolean {
+    if (nodes === null) return true;
+    const view = this.view();
+    for (const name of nodes) {
+      const block = this.scene.cells.get(name)?.block;
+      if (!block || isSeen(view, block)) return true;
+    }
+    return false;
   }
 
   groupBy(by: Grouping): void {

@@ -1,6 +1,6 @@
 // Of which nodes the details are needed for what is shown.
 
-import { nodeOfKey } from "../graph/scope.js";
+import { nodeOfKey } from "../graph/keys.js";
 import type { Route } from "../route.js";
 import type { TraceRun } from "./types.js";
 

@@ -1,6 +1,6 @@
 // What addresses in tables lead to, and what is said of a thing that isn't there.
 
-import { nodeOfKey } from "../graph/scope.js";
+import { nodeOfKey } from "../graph/keys.js";
 import type { Graph } from "../graph/store.js";
 import type { Target } from "../map/hit.js";
 import { targetHref } from "../route.js";
