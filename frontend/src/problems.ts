@@ -1,5 +1,6 @@
 // What the page says of problems and of the checking. Pure: words, groups and order, no DOM.
 
+import { thousands } from "./count.js";
 import type { CheckingObj, CheckObj, ClusterObj, NodeObj, ProblemObj } from "./graph/model.js";
 import { stands } from "./graph/store.js";
 
@@ -142,7 +143,7 @@ export function lasting(fromIso: string, to: Date): string {
 }
 
 export function plural(count: number, one: string, many: string): string {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+  return `${thousands(count)} ${count === 1 ? one : many}`;
 }
 
 function countOf(checks: CheckObj[], result: CheckObj["result"]): number {

@@ -1,5 +1,6 @@
 // Above the map: by what nodes are put together, what is in sight, and what the marks mean at the level shown.
 
+import { thousands } from "../count.js";
 import { type Grouping, groupingName, isGrouping } from "../layout/groups.js";
 import type { MapLook } from "../look.js";
 import { OVERLAY_NAMES } from "../overlays/all.js";
@@ -68,9 +69,8 @@ export class MapBar {
 
   /** What is in sight, and what the colours say of it. */
   show(sight: Sight, nodes: number, overlay: Overlay): void {
-    const number = (value: number) => value.toLocaleString("en");
     const all = sight.count >= nodes;
-    const seen = nodes === 0 || all ? "" : `${number(sight.count)} of ${number(nodes)} nodes in view`;
+    const seen = nodes === 0 || all ? "" : `${thousands(sight.count)} of ${thousands(nodes)} nodes in view`;
     const titles = sight.leftOut && `titles are short for ${sight.leftOut}`;
     setText(this.sight, [titles, seen].filter(Boolean).join(" · "));
     const isNear = isAtLeast(sight.level, "pods");

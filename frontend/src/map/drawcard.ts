@@ -1,5 +1,6 @@
 // A node without what is in it: its name, how many pods it has, and how it is.
 
+import { count } from "../count.js";
 import { nicRect } from "../layout/nodeplan.js";
 import type { Cell, Rect, Scene } from "../layout/scene.js";
 import { tileOfCell } from "../layout/scene.js";
@@ -73,8 +74,8 @@ export function drawCard(pen: Pen, scene: Scene, cell: Cell): void {
   );
 }
 
-export function podsText(count: number): string {
-  return `${count.toLocaleString("en")} ${count === 1 ? "pod" : "pods"}`;
+export function podsText(pods: number): string {
+  return count(pods, "pod", "pods");
 }
 
 /** The card itself: surface, edge, a bar at the left for what isn't well, and what is picked. */

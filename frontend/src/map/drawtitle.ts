@@ -1,6 +1,7 @@
 // A block's title: what its nodes have in common, how many they are, and how they are. What one block's title leaves out
 // for want of room all leave out, so that titles can be compared.
 
+import { thousands } from "../count.js";
 import * as m from "../layout/metrics.js";
 import type { Block } from "../layout/scene.js";
 import { badge } from "./marks.js";
@@ -147,9 +148,8 @@ function drawPlate(pen: Pen, left: number, middle: number, width: number): void 
 }
 
 function countTexts({ nodes, pods }: BlockFacts): string[] {
-  const number = (value: number) => value.toLocaleString("en");
-  const nodeText = `${number(nodes)} ${nodes === 1 ? "node" : "nodes"}`;
-  return [`${nodeText} · ${number(pods)} ${pods === 1 ? "pod" : "pods"}`, nodeText, number(nodes)];
+  const nodeText = `${thousands(nodes)} ${nodes === 1 ? "node" : "nodes"}`;
+  return [`${nodeText} · ${thousands(pods)} ${pods === 1 ? "pod" : "pods"}`, nodeText, thousands(nodes)];
 }
 
 /** The worst of a block's nodes, and how many are like that. */
