@@ -21,6 +21,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from netviz.celery import in_process_worker
 from netviz.database import ClosesDatabase
+from netviz.garbage import garbage
 from netviz.gate import Gate
 from netviz.ingest.journal import journal
 from netviz.ingest.keeper import keeper
@@ -58,7 +59,9 @@ _routes: Any = ProtocolTypeRouter(
     {
         "http": StaticFiles(Gate(ClosesDatabase(django_application))),
         "websocket": Gate(websocket),
-        "lifespan": Lifespan([parts, journal, keeper, tender, in_process_worker, reader, overseer, delays]),
+        "lifespan": Lifespan(
+            [garbage, parts, journal, keeper, tender, in_process_worker, reader, overseer, delays]
+        ),
     }
 )
 # Who calls is the proxy's caller, where the proxy is trusted to say so.

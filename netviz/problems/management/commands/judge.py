@@ -15,6 +15,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from netviz.garbage import garbage
 from netviz.ingest.live_store import get_store, set_store
 from netviz.ingest.memory_store import MemoryStore
 from netviz.problems.checks import make_judge
@@ -43,6 +44,7 @@ class Command(BaseCommand):
         """Judge until the server's end of the pipe is closed."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server gets it too, and then ends this process
         os.nice(NICE)
+        garbage.start()
         make = partial(make_judge, Random())
         pipe = Pipe(socket.socket(fileno=options["fd"]))
         if settings.REDIS_URL:
