@@ -221,15 +221,15 @@ POLICY = {
 LARGE: dict[str, Scene] = {
     "map": whole,
     "zones": grouped("zone"),
-    "names": near(node_name(620), "name"),
-    "cards": near(node_name(620), "card"),
-    "pods": near(node_name(620), "pods"),
-    "links": near(node_name(620), "links"),
-    "zone-cards": near(node_name(620), "card", "#/?group=zone"),
+    "names": near(node_name(617), "name"),
+    "cards": near(node_name(617), "card"),
+    "pods": near(node_name(617), "pods"),
+    "links": near(node_name(617), "links"),
+    "zone-cards": near(node_name(617), "card", "#/?group=zone"),
     "addresses": overlay("addresses"),
     "staleness": overlay("staleness"),
     "traffic": overlay("traffic"),
-    "node": go(f"#/node/{node_name(620)}"),
+    "node": go(f"#/node/{node_name(617)}"),
     "problems": go("#/problems"),
 }
 

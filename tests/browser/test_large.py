@@ -40,7 +40,7 @@ def test_a_large_cluster(browser: Browser, tmp_path: Path, size: tuple[int, int]
         watched_page(browser, crowd.stack.access) as page,
     ):
         log_in(page, crowd.stack.access)
-        expect(page.get_by_test_id("node-count")).to_have_text(str(nodes))
+        expect(page.get_by_test_id("node-count")).to_have_text(f"{nodes:,}")
         # From far: each node by its aggregate, and no more rows in the page than are seen.
         page.wait_for_function("(n) => window.netviz.graph.nodes.size === n", arg=nodes)
         assert held(page) == []

@@ -3,7 +3,7 @@
 // when something in it changed.
 
 import type { Graph } from "../graph/store.js";
-import { ClusterPlan } from "./clusterplan.js";
+import { ClusterPlan, commonStart } from "./clusterplan.js";
 import { type Grouping, usefulGroupings } from "./groups.js";
 import { type Lanes, lanesOf } from "./lanes.js";
 import { NodePlan } from "./nodeplan.js";
@@ -17,6 +17,7 @@ export class Layout {
   private readonly nodes = new Map<string, NodePlan>();
   private readonly boxes = new Map<string, NodeBox>();
   private lanes: Lanes | null = null;
+  private common = 0;
 
   constructor(
     private readonly graph: Graph,
@@ -40,6 +41,7 @@ export class Layout {
     const { graph } = this;
     if (changed.nodes || !this.lanes) {
       this.plan.update(graph.nodes);
+      this.common = commonStart([...graph.nodes.keys()]);
       this.useful = usefulGroupings(graph.nodes.values());
       this.lanes = lanesOf(graph);
       for (const name of [...this.nodes.keys()]) if (!graph.nodes.has(name)) this.forget(name);
@@ -52,6 +54,7 @@ export class Layout {
       blocks: this.plan.blocks,
       cells: this.plan.cells,
       boxes: this.boxes,
+      common: this.common,
       lanes: lanes.labels,
       laneOf: (node, dev) => lanes.of(node, dev),
     };

@@ -107,6 +107,8 @@ export interface Scene {
   cells: Map<string, Cell>;
   /** What is in the cells of nodes whose details are known. */
   boxes: Map<string, NodeBox>;
+  /** What all nodes' names begin with, in characters. */
+  common: number;
   /** What is written at each line of the underlay, the first one nearest to the cells. */
   lanes: string[];
   /** The line of a node's device. */
@@ -118,6 +120,7 @@ export const EMPTY_SCENE: Scene = {
   blocks: [],
   cells: new Map(),
   boxes: new Map(),
+  common: 0,
   lanes: [],
   laneOf: () => 0,
 };

@@ -60,7 +60,7 @@ function drawNode(pen: Pen, scene: Scene, cell: Cell): void {
   const isDimmed = picture.lit !== null && !picture.lit.nodes.has(cell.name);
   ctx.globalAlpha = isDimmed ? 0.35 : 1;
   const box = scene.boxes.get(cell.name);
-  if (pen.level === "name") drawNameTile(pen, cell);
+  if (pen.level === "name") drawNameTile(pen, scene, cell);
   else if (box && isNear(pen, "pods")) drawBox(pen, cell, box);
   else drawCard(pen, scene, cell);
   ctx.globalAlpha = 1;

@@ -11,15 +11,17 @@ import { shadeOf, stateOf } from "./picture.js";
 import { firstThatFits, fitText } from "./text.js";
 import { fillOf, isStep, markOf, textOf } from "./tones.js";
 
-/** From 64 pixels on: a tile with the name in it. */
-export function drawNameTile(pen: Pen, cell: Cell): void {
+/** From 64 pixels on: a tile with the name in it, or what tells it from other names. */
+export function drawNameTile(pen: Pen, scene: Scene, cell: Cell): void {
   const rect = onScreen(pen.view, tileOfCell(cell.block, cell.index));
   drawFrame(pen, cell.name, rect, 6);
   const node = pen.picture.node(cell.name);
   const left = rect.x + 8;
   const room = rect.w - 16;
   setFont(pen, SMALL_PX, 600);
-  write(pen, fitText(pen.ctx, cell.name, room), left, rect.y + 15, pen.theme.text);
+  const own = cell.name.slice(scene.common);
+  const name = firstThatFits(pen.ctx, [cell.name, `…${own}`], room) || fitText(pen.ctx, own, room);
+  write(pen, name, left, rect.y + 15, pen.theme.text);
   setFont(pen, SMALL_PX);
   write(pen, podsText(node?.pods ?? 0), left, rect.y + 31, pen.theme.muted);
   badge(pen, rect.x + rect.w - 13, rect.y + rect.h - 13, markOf(shadeOfNode(pen, cell.name)), 6);

@@ -51,9 +51,9 @@ export function drawPods(pen: Pen, cell: Cell, { tiles, rowGap }: Group): void {
   ctx.globalAlpha = plain;
 }
 
-/** Whether a tile is large enough for a name in it. */
+/** Whether a tile is large enough for a name in it: one of five letters, or all are left out, so that none seem to lack one. */
 function isWritten(rect: Rect): boolean {
-  return rect.w >= 34 && rect.h >= 14;
+  return rect.w >= 52 && rect.h >= 14;
 }
 
 interface Style {

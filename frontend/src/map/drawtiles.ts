@@ -3,7 +3,7 @@
 import * as m from "../layout/metrics.js";
 import type { Block, Rect } from "../layout/scene.js";
 import { cellsWithin, tileOfCell } from "../layout/scene.js";
-import type { Tone } from "../overlays/overlay.js";
+import { needsDetails, type Tone } from "../overlays/overlay.js";
 import { hoverRing, selectionRing, signIn } from "./marks.js";
 import { onScreen, type Pen, seen } from "./pen.js";
 import { fillOf } from "./tones.js";
@@ -44,7 +44,9 @@ export function drawTiles(pen: Pen, block: Block): void {
     }
   fillAll(pen, dimmed, theme["tile-soft"]);
   for (const [tone, rects] of byTone) {
-    if (tone === "unknown") for (const rect of rects) drawAway(pen, rect);
+    // What most nodes have is no news: it is quiet where only those that were read are known.
+    const edge = needsDetails(picture.overlay.id) ? theme["line-strong"] : theme.text;
+    if (tone === "unknown") for (const rect of rects) drawAway(pen, rect, edge);
     else fillAll(pen, rects, fillOf(theme, tone));
   }
   for (const rect of byTone.get("bad") ?? []) signIn(pen, rect, "error");
@@ -64,9 +66,8 @@ function fillAll(pen: Pen, rects: Rect[], colour: string): void {
   pen.ctx.fill();
 }
 
-function drawAway(pen: Pen, rect: Rect): void {
-  const { ctx, theme } = pen;
-  ctx.strokeStyle = theme.text;
+function drawAway({ ctx }: Pen, rect: Rect, edge: string): void {
+  ctx.strokeStyle = edge;
   ctx.lineWidth = 1;
   ctx.setLineDash([2, 1.5]);
   ctx.strokeRect(rect.x + 0.5, rect.y + 0.5, Math.max(1, rect.w - 1), Math.max(1, rect.h - 1));

@@ -12,21 +12,30 @@ import { firstThatFits, textWidth } from "./text.js";
 /** A title that scrolled out of sight with its block's top stays at the window's edge. */
 const STUCK_Y = 18;
 
-/** How much all titles say: which of their forms, and which of the counts' (past the last: none). */
+/** Between a title and what it stands above, where there is more room than that. */
+const TITLE_RISE = 24;
+
+/** How much all titles say: which of their forms, which of the counts' (past the last: none), and whether they have badges. */
 export interface TitleForm {
   title: number;
   counts: number;
+  hasBadges: boolean;
 }
 
 export function isTitleStuck(pen: Pen, block: Block): boolean {
   const rect = onScreen(pen.view, block);
-  const band = block.band * pen.view.k;
-  return rect.y + band / 2 < 16 && rect.y + rect.h > 60 && isNear(pen, "name");
+  return rect.y + titleY(block.band * pen.view.k) < 16 && rect.y + rect.h > 60 && isNear(pen, "name");
+}
+
+/** Where in the space above a block's nodes the title stands: in the middle, or near to them. */
+function titleY(band: number): number {
+  return Math.max(band / 2, band - TITLE_RISE);
 }
 
 /** The fullest form for which all of these blocks have room. */
 export function titleForm(pen: Pen, blocks: Block[]): TitleForm {
-  const form = { title: 0, counts: 0 };
+  const form = { title: 0, counts: 0, hasBadges: true };
+  let [wanting, lacking] = [0, 0];
   for (const block of blocks) {
     const frame = titleFrame(pen, block);
     if (!frame) continue;
@@ -37,13 +46,18 @@ export function titleForm(pen: Pen, blocks: Block[]): TitleForm {
     const frame = titleFrame(pen, block);
     if (!frame) continue;
     const facts = pen.picture.facts(block);
-    const room = frame.whole - titleWidth(pen, block, form.title, frame.isWide) - 22;
+    const room = frame.whole - titleWidth(pen, block, form.title, frame.isWide);
     const texts = countTexts(facts);
-    const left = room - (worstOf(facts) ? BADGE + 12 : 0);
+    const isMarked = worstOf(facts) !== null;
+    wanting += Number(isMarked);
+    lacking += Number(isMarked && room < BADGE + 2);
+    const left = room - 22 - (isMarked ? BADGE + 12 : 0);
     setFont(pen, SMALL_PX);
     while (form.counts < texts.length && textWidth(pen.ctx, texts[form.counts] ?? "") > left)
       form.counts += 1;
   }
+  // Where most have no room for it, a badge beside some would say that all is well with the others.
+  form.hasBadges = lacking * 2 <= wanting;
   return form;
 }
 
@@ -97,7 +111,7 @@ function titleFrame(pen: Pen, block: Block) {
   const indent = isNear(pen, "card") ? Math.max(pad, m.BLOCK_LEFT * pen.view.k + 6) : pad;
   const left = Math.max(rect.x + indent, pad);
   const right = Math.min(rect.x + rect.w, pen.view.width) - pad;
-  const middle = isTitleStuck(pen, block) ? STUCK_Y : rect.y + Math.max(isWide ? 12 : 11, band / 2);
+  const middle = isTitleStuck(pen, block) ? STUCK_Y : rect.y + Math.max(isWide ? 12 : 11, titleY(band));
   return { left, right, middle, isWide, whole: Math.min(rect.w, pen.view.width) - indent - pad };
 }
 
@@ -116,7 +130,7 @@ function composeTitle(pen: Pen, block: Block, room: number, isWide: boolean, for
   const title = firstThatFits(ctx, block.titles.slice(form.title), room);
   const width = textWidth(ctx, title);
   const worst = worstOf(facts);
-  const problem = worst && room - width >= BADGE + 2 ? worst : null;
+  const problem = worst && form.hasBadges && room - width >= BADGE + 2 ? worst : null;
   let left = room - width - (problem ? BADGE + 12 : 0);
   setFont(pen, SMALL_PX);
   const counts = firstThatFits(ctx, [countTexts(facts)[form.counts] ?? ""], left - 10);

@@ -1,6 +1,7 @@
 // The strip below the top bar, in every view: how far the picture can be trusted, and what is wrong.
 
 import type { ArrivalWatch } from "../arrivals.js";
+import { thousands } from "../count.js";
 import type { FeedStatus } from "../feed.js";
 import type { Graph } from "../graph/store.js";
 import {
@@ -130,9 +131,9 @@ export class Strip {
     this.kube.element.hidden = api === null;
     if (api) show(this.kube, api);
     const pods = graph.podCount();
-    setText(this.podCount, String(pods));
+    setText(this.podCount, thousands(pods));
     setText(this.podWord, pods === 1 ? "pod" : "pods");
-    setText(this.nodeCount, String(graph.nodes.size));
+    setText(this.nodeCount, thousands(graph.nodes.size));
     setText(this.nodeWord, graph.nodes.size === 1 ? "node" : "nodes");
     if (isOther) this.fit();
   }
