@@ -27,6 +27,8 @@ CLOSE_WITHIN_S = 5.0
 # A page says a word or two, or names the nodes that it watches; a collector's frames have their own bound.
 COLLECTORS_PATH = "/ws/agents"
 PAGE_MESSAGE_BYTES = 1 << 20
+# Collectors' sessions beat by themselves: a ping finds only one that talks and never reads, and goes out so much more seldom.
+COLLECTORS_PINGS = 4
 
 
 class Watched(asyncio.Protocol):
@@ -128,6 +130,8 @@ class WebSockets(Watched, WebSocketsSansIOProtocol):
         """Bound what a page may send before anything of it is read."""
         if event.path.partition("?")[0] != COLLECTORS_PATH:
             self.conn.max_message_size = PAGE_MESSAGE_BYTES
+        elif self.ping_interval is not None:
+            self.ping_interval *= COLLECTORS_PINGS
         super().handle_connect(event)
 
     def keepalive_timeout(self) -> None:
