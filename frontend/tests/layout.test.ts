@@ -278,3 +278,8 @@ test("a node stays where it is though most of its pods are in another namespace 
   layout.update({ nodes: true, details: new Set() }, 0);
   expect(layout.scene.cells.get("node-2")).toEqual(before);
 });
+
+test("what all nodes' names begin with is known, and of a single node nothing is", () => {
+  expect(layoutScene(graphOf({ nodes: 12, pods: 1 })).common).toBe("node-".length);
+  expect(layoutScene(graphOf({ nodes: 1, pods: 1 })).common).toBe(0);
+});
