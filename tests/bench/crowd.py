@@ -236,8 +236,8 @@ class Crowd:
             # What is left is kept to the end.
             gc.collect()
             gc.freeze()
-            self._leave()
             await begin.wait()
+            self._leave()
             if self._options.changes:
                 self._tasks.create_task(self._change())
                 self._tasks.create_task(self._stamp())
@@ -299,7 +299,7 @@ def main() -> None:
     parser.add_argument("nodes", type=int)
     parser.add_argument("pods", type=int)
     parser.add_argument("--changes", type=float, default=0.0, help="a second, over all nodes")
-    parser.add_argument("--away", type=int, default=0, help="so many leave when all have joined")
+    parser.add_argument("--away", type=int, default=0, help="so many leave then")
     parser.add_argument("--unwell", type=int, default=0, help="of so many a pod's veth is down")
     parser.add_argument("--api", action="store_true", help="tell of Kubernetes' objects, too")
     options = parser.parse_args()

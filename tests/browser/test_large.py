@@ -45,8 +45,10 @@ def test_a_large_cluster(browser: Browser, tmp_path: Path, size: tuple[int, int]
         page.wait_for_function("(n) => window.netviz.graph.nodes.size === n", arg=nodes)
         assert held(page) == []
         assert page.locator("#pods [data-node]").count() < 60
-        states = page.evaluate("[...window.netviz.graph.nodes.values()].map((n) => [n.connected, n.health])")
-        assert sum(not connected for connected, _ in states) == AWAY
+        page.wait_for_function(
+            "(n) => [...window.netviz.graph.nodes.values()].filter((one) => !one.connected).length === n",
+            arg=AWAY,
+        )
         page.wait_for_function(
             "(n) => [...window.netviz.graph.nodes.values()].filter((one) => one.connected && one.health === 'error').length >= n",
             arg=UNWELL,
