@@ -14,7 +14,7 @@ from typing import Any
 from lab.stack import Part, Stack, StackError
 from tests.bench.racks import node_name
 
-JOIN_S, CHECKED_S = 3_600.0, 1_800.0
+JOIN_S, CHECKED_S = 1_800.0, 1_200.0
 SAY_EVERY_S, LOOK_EVERY_S = 10.0, 0.2
 
 

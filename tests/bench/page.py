@@ -162,7 +162,7 @@ class Bench:
     def figures(self) -> Iterator[Figure]:
         """Measure everything."""
         try:
-            yield from self._try("all collectors joined", "", self._joined)
+            yield self._figure("all collectors joined", self._joined())
             yield from self._try("the checks have judged all", "", self._judged)
             self._all.begin_changes()
             followers = Followers(self._stack)
@@ -285,4 +285,8 @@ def run(sizes: Sequence[int] = SIZES) -> Iterator[Figure]:
     """Measure."""
     for nodes in sizes:
         with tempfile.TemporaryDirectory() as folder:
-            yield from Bench(Path(folder), nodes).figures()
+            try:
+                yield from Bench(Path(folder), nodes).figures()
+            except Exception as err:  # noqa: BLE001 - the other sizes go on
+                traceback.print_exc()
+                yield Figure(f"the rest, {nodes} nodes", f"not measured: {type(err).__name__}", failed=True)
