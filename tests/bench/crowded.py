@@ -38,7 +38,7 @@ class Crowded:
     def __init__(self, folder: Path, nodes: int, pods: int, *options: str) -> None:
         self.nodes, self.pods = nodes, pods
         api = "--api" in options
-        names = {node_name(node): [] for node in range(nodes)}
+        names: dict[str, list[str]] = {node_name(node): [] for node in range(nodes)}
         self.stack = Stack(names, folder / "var", objects=folder if api else None)
         self.stack.provision()
         self.server = self.stack.start_server()
