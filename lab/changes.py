@@ -331,6 +331,12 @@ class Changes:
         cluster = self._cluster
         agent.rewrite(cluster.site, cluster.kind, cluster.state, node, service, change)
 
+    def set_nameserver(self, pod: str, address: str) -> None:
+        """Have a pod's resolv.conf name another server; "" is the cluster's DNS service."""
+        self._cluster.set_nameserver(pod, address)
+        if address:
+            self._note(self.set_nameserver, pod=pod, address="")
+
     def set_hairpin(self, target: str, dev: str, on: int) -> None:
         """Have a bridge's port send frames back by where they came from (1), or not (0)."""
         with self._rtnl(target) as rtnl:

@@ -30,7 +30,7 @@ from lab.kubernetes.objects import apply_objects, delete_object
 from lab.node import Node
 from lab.rtnl import Rtnl
 from lab.spec import RESERVED, ClusterSpec, ClusterState, LabError, NodeState, Pod, check_name
-from lab.store import Store, comings_and_goings, remove_if_dead, running, sweep
+from lab.store import RESOLV_CONF, Store, comings_and_goings, remove_if_dead, running, sweep
 
 __all__ = ["Cluster", "ClusterSpec", "LabError", "Node", "running", "sweep"]
 
@@ -126,7 +126,7 @@ class Cluster:
                 progress(f"{spec.name}: {node.name} with {len(planned)} pods")
             self._settle(nodes)
             if resolver := agent.resolver(self.state):
-                (self.directory / "resolv.conf").write_text(resolver)
+                (self.directory / RESOLV_CONF).write_text(resolver)
 
     def _start_supervisor(self, detached: bool) -> None:
         read, self._owner_pipe = (-1, -1) if detached else os.pipe()
@@ -222,10 +222,9 @@ class Cluster:
 
     def pod(self, name: str) -> Pod:
         """Return a pod. Raises: LabError."""
-        for node in self.state.nodes.values():
-            if name in node.pods:
-                return node.pods[name]
-        raise LabError(f"{self.name} has no pod {name}")
+        if (found := self.pods.get(name)) is None:
+            raise LabError(f"{self.name} has no pod {name}")
+        return found
 
     def netns_of(self, target: str) -> Path:
         """Return the namespace file of a pod, a node, "fabric", "router" or "internet". Raises: LabError."""
@@ -356,6 +355,11 @@ class Cluster:
             pids = self.nodes[pod.node].call("listen", pods=[name], on=on, address=address or "::")
             assert isinstance(pids, dict)
             pod.app_pid = pids.get(name, 0)
+
+    def set_nameserver(self, name: str, address: str) -> None:
+        """Have a pod ask another server for names, as one that began with another setting; "" is the cluster's. Raises: LabError."""
+        with self.changing() as state:
+            self._store.set_nameserver(state.nodes[self.pod(name).node], name, address)
 
     # -- nodes
 

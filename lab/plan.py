@@ -44,6 +44,11 @@ def services_range(family: int) -> str:
     return SERVICES6 if family == 6 else SERVICES4
 
 
+def unused_service(family: int) -> str:
+    """Return the last address of services' range, which none is given."""
+    return str(ipaddress.ip_network(services_range(family))[-2])
+
+
 def mac_of(ipv4: str) -> str:
     """Return the MAC that goes with an IPv4 address: 0a:58 and the address's bytes."""
     return "0a:58:" + ":".join(f"{int(part):02x}" for part in ipv4.split("."))

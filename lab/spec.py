@@ -91,7 +91,8 @@ class Addressed(msgspec.Struct):
 
 class Pod(Addressed):
     """A pod. `host_index` numbers its addresses in the node's range; `host_port` is one of the node's that
-    leads to the pod's port 8080, 0 without; `app` is what it runs: "echo", or "dns" besides.
+    leads to the pod's port 8080, 0 without; `app` is what it runs: "echo", or "dns" besides;
+    `resolv_conf` names its own file of that sort in the cluster's folder, "" is the cluster's.
 
     Pids are as the node's own /proc numbers them; `app_pid` is 0 where listeners share a process.
     """
@@ -108,6 +109,7 @@ class Pod(Addressed):
     namespace: str = "default"
     labels: dict[str, str] = {}
     app: str = "echo"
+    resolv_conf: str = ""
     pause_pid: int = 0
     app_pid: int = 0
 

@@ -17,6 +17,9 @@ import msgspec
 from lab import paths, supervisor
 from lab.spec import ClusterState, LabError, NodeState
 
+# By it the cluster's pods find whom they ask for names.
+RESOLV_CONF = "resolv.conf"
+
 
 class Store:
     """The state of one cluster, as this process last read it, and its lock."""
@@ -82,11 +85,22 @@ class Store:
                 "pause_pid": pod.pause_pid,
                 "containers": ["app"],
                 "labels": pod.labels,
-                "resolv_conf": str(self.directory / "resolv.conf"),
+                "resolv_conf": str(self.directory / (pod.resolv_conf or RESOLV_CONF)),
             }
             for pod in node.pods.values()
         ]
         paths.write_atomically(where / "pods.json", msgspec.json.encode(pods))
+
+    def set_nameserver(self, node: NodeState, name: str, address: str) -> None:
+        """Write a pod's own resolv.conf, which names another server; with "" for it the pod has the cluster's again."""
+        pod, own = node.pods[name], self.directory / f"{name}.{RESOLV_CONF}"
+        if address:
+            said = (self.directory / RESOLV_CONF).read_text().splitlines()[1:]
+            own.write_text("\n".join([f"nameserver {address}", *said, ""]))
+        pod.resolv_conf = own.name if address else ""
+        self.write_pods(node)
+        if not address:
+            own.unlink(missing_ok=True)
 
 
 def _read(directory: Path) -> ClusterState:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from lab import control
 from lab.cluster import Cluster, LabError
+from lab.store import RESOLV_CONF
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PACKAGES = {
@@ -36,7 +37,8 @@ def command(cluster: Cluster, target: str, argv: Sequence[str]) -> list[str]:
     apart = ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c"]
     if target in cluster.nodes:
         return [*_on_node(cluster, target), *apart, _OWN_PROC, "sh", *wanted]
-    names = cluster.directory / "resolv.conf"
+    own = cluster.pods[target].resolv_conf if target in cluster.pods else ""
+    names = cluster.directory / (own or RESOLV_CONF)
     if target in cluster.pods and names.exists():
         return cluster.command(target, [*apart, _OWN_NAMES, str(names), *wanted])
     return cluster.command(target, wanted)

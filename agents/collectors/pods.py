@@ -199,7 +199,7 @@ class Pods:
         self._claims: list[list[PodClaim]] = [[] for _ in sources]
         self._problems: list[str] = ["" for _ in sources]
         self._found: dict[tuple[int, int], Pod] = {}
-        self._resolv: dict[tuple[int, int, int], Resolv] = {}  # by namespace and process
+        self._resolv: dict[tuple[int, int, int, str], Resolv] = {}  # by namespace, process and named file
         # When the namespaces came that nobody has claimed yet, by the loop's clock.
         self._came_s: dict[tuple[int, int], float] = {}
         self._news: list[asyncio.Event] = []
@@ -278,12 +278,13 @@ class Pods:
                 if where is not None and where not in found:
                     found[where] = self._with_resolv(where, claim)
         known = {(*where, pod.pause_pid) for where, pod in found.items()}
-        self._resolv = {key: one for key, one in self._resolv.items() if key in known}
+        self._resolv = {key: one for key, one in self._resolv.items() if key[:3] in known}
         return found
 
     def _with_resolv(self, where: tuple[int, int], claim: PodClaim) -> Pod:
         """The claim's pod with its resolv.conf, which is read until it was found once."""
-        proc, pod, key = self._host.proc, claim.pod, (*where, claim.pod.pause_pid)
+        proc, pod = self._host.proc, claim.pod
+        key = (*where, pod.pause_pid, claim.resolv_conf)
         resolv = self._resolv.get(key)
         if resolv is None:
             resolv = read_file(on_node(claim.resolv_conf, proc))

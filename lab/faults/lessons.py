@@ -205,6 +205,14 @@ LESSONS: dict[str, Lesson] = {
         "The br_netfilter module wasn't loaded when the sysctls were set.",
         "A trace from a pod of NODE to a service with an endpoint on NODE: the answer passes no rule on the bridge.",
     ),
+    "dns-wrong-server": Lesson(
+        "The kubelet's clusterDNS was changed, or the DNS service was made anew with another address, while POD ran.",
+        "The problems: POD asks another address than the other pods. Its inspector has what its resolv.conf says.",
+    ),
+    "dns-udp-blocked": Lesson(
+        "A hardening script forbids DNS to any server but the company's own, and forgets the cluster's.",
+        "A trace from a pod of NODE to the DNS service by UDP port 53: a rule drops it. By TCP, and by ping, it arrives.",
+    ),
     "listener-gone": Lesson(
         "The program crashed, or listens on another port than the service says.",
         "POD's sockets. A trace to it arrives, and nothing listens.",

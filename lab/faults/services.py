@@ -94,3 +94,38 @@ def _bridge_nf_off(changes: Changes, target: Target) -> None:
     for family in target.node.families:
         name = "ip6tables" if family == 6 else "iptables"
         changes.set_sysctl(target.node.name, f"bridge/bridge-nf-call-{name}", 0)
+
+
+@fault(
+    "dns-wrong-server",
+    "dns",
+    "POD's resolv.conf names an address that nobody has, as when the kubelet's clusterDNS was another one as POD"
+    " began: POD resolves no names, and all else works",
+    uses=("pod",),
+    kinds=BY_NODES,
+    blame=("pod", ""),
+    affects=(),
+    needs_services=True,
+)
+def _wrong_server(changes: Changes, target: Target) -> None:
+    changes.set_nameserver(target.need_pod().name, plan.unused_service(4))
+
+
+@fault(
+    "dns-udp-blocked",
+    "dns",
+    "a rule on NODE drops what its pods send to UDP port 53: they resolve no names, and all else works",
+    kinds=BY_NODES,
+    blame=("node", ""),
+    affects=(Effect("NODE.pods", "DNS"), Effect("NODE.pods", "DNS", sport=FLOW_PORT)),
+    needs_services=True,
+)
+def _udp_blocked(changes: Changes, target: Target) -> None:
+    node = target.node
+    lines = ["type filter hook prerouting priority filter;"]
+    for family in node.families:
+        lines.append(
+            f"ip{'6' if family == 6 else ''} saddr {node.pod_cidr(family)} udp dport 53 counter drop;"
+        )
+    body = f"chain names {{ {' '.join(lines)} }}"
+    changes.add_nft_table(node.name, "inet nv-hardening", body)

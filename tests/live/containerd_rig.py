@@ -24,6 +24,8 @@ import grpc
 from agents.collectors.cri import SERVICE, make_message, parse_message
 from tests.live.collector_rig import Namespace, run
 
+# What a kubelet has the runtime write into a sandbox's resolv.conf: server, domain, option.
+DNS = (b"10.96.0.10", b"shop.svc.cluster.local", b"ndots:5")
 IMAGE = "nv.local/busybox:1"
 CNI_BIN = "/usr/lib/cni"
 
@@ -156,6 +158,7 @@ class Runtime:
             (1, metadata),
             (2, b"" if host_network else name.encode()),
             (3, f"{self.home}/logs".encode()),
+            (4, make_message(*enumerate(DNS, 1))),  # dns_config
             *pairs,
             (8, linux),
         )

@@ -29,6 +29,8 @@ NO_PROBLEM = {
     "listener-gone": "nothing listens: refused by right",
     "listener-on-loopback": "it listens on loopback alone: refused by right",
     "listener-without-ipv6": "it listens on IPv4 alone: refused by right",
+    "dns-wrong-server": "its packets all arrive: whom it is to ask is in the API's lists",
+    "dns-udp-blocked": "no port of a pod's is hurt that is tried without the API's lists",
     "policy-pod-missing": "denied in a policy agent's chain: what the policy means needs the API's lists",
 }
 # Faults that are not found yet.

@@ -12,8 +12,9 @@ import pytest
 from agents.collectors.base import NetnsHandle
 from agents.collectors.cri import CriSource
 from agents.collectors.pods import Pods, SourceError
+from netviz.core.model.addr import pack_ip
 from netviz.core.model.ids import NetnsKey
-from netviz.core.model.netns import Pod
+from netviz.core.model.netns import Pod, Resolv
 from tests.live.collector_rig import RecordingHost, namespaces, run, until
 from tests.live.containerd_rig import Runtime, runtime
 
@@ -59,9 +60,7 @@ async def test_pods_of_a_real_containerd() -> None:
                 containers=("logger", "nginx"),
                 labels={"app": "web"},
                 source="cri",
-                resolv=getattr(
-                    host.pods[web_ns.key], "resolv", None
-                ),  # tests/agents/test_resolv.py has how it is read
+                resolv=Resolv((pack_ip("10.96.0.10"),), ("shop.svc.cluster.local",), ("ndots:5",)),
             )
             assert host.pods == {web_ns.key: expected, root.key: None}
             assert collector.collect(web_ns, ("",)).pod == expected

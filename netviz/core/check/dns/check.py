@@ -10,7 +10,6 @@ from netviz.core.check.dns.clients import (
     PROTOCOLS,
     Class,
     Clients,
-    dns_entrances,
     is_dns,
     look,
     usable,
@@ -67,14 +66,14 @@ class DnsCheck(TracingCheck[tuple[Flow, bytes], Seen]):
         yield from look(cluster, services, objects, pods, clients)
         # Whom an echo request is for beside a question: of a service, the first of its endpoints.
         beside: dict[tuple[bytes, int], bytes | None] = {}
-        for service in objects.services.values():
-            for at, entrance in dns_entrances(service).items():
-                beside[at] = next(iter(usable(objects, service, entrance)), None)
+        for key, of_service in clients.entrances.items():
+            for at, entrance in of_service.items():
+                beside[at] = next(iter(usable(objects, objects.services[key], entrance)), None)
         for service in services:
             for addr in service.cluster_ips:
                 for proto in PROTOCOLS:
                     if beside.setdefault((addr, proto), None) is None:
-                        has_port = (addr, proto) in dns_entrances(service)
+                        has_port = (addr, proto) in clients.entrances.get(service.key, {})
                         found.problems.append(teller.nobody(service, addr, proto, has_port))
         groups: dict[tuple[object, ...], Group] = {}
         tried = 0
@@ -104,9 +103,10 @@ class DnsCheck(TracingCheck[tuple[Flow, bytes], Seen]):
         self, clients: Clients, teller: Teller, services: list[KubeService], found: Found
     ) -> None:
         """Tell who asks others; where nobody asks the cluster's DNS service, the cluster is set up so."""
+        usual = {kind.node for kind in clients.classes} if not clients.unread else set[str]()
         for servers, pods in sorted(clients.strange.items()):
             if clients.usual:
-                found.problems.append(teller.strange(servers, pods, services[0]))
+                found.problems.append(teller.strange(servers, pods, services[0], usual))
             else:
                 found.unknown[teller.all_strange(servers)] = None
         if clients.unread:

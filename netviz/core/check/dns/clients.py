@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from netviz.core.check.netpol.pods import Pod
 from netviz.core.intent.services import Entrance, entrances, of_port
-from netviz.core.model.kubernetes import KubeService
+from netviz.core.model.kubernetes import KubeService, ObjectKey
 from netviz.core.sim.services import CLUSTER
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
@@ -41,6 +41,9 @@ class Clients:
 
     def __init__(self) -> None:
         self.classes: dict[Class, list[Pod]] = {}
+        self.entrances: dict[
+            ObjectKey, dict[tuple[bytes, int], Entrance]
+        ] = {}  # of services that have port 53
         self.strange: dict[Servers, list[Pod]] = {}
         self.unread = 0  # pods whose resolv.conf isn't known
         self.untold = 0  # pods whose DNS policy isn't known
@@ -74,7 +77,10 @@ def look(
 ) -> Iterator[float]:
     """Find whom pods ask. `services` are the cluster's DNS. Yields what it costs, in ms."""
     own = [addr for one in services for addr in one.cluster_ips]
-    serving = {addr for one in objects.services.values() for addr, _ in dns_entrances(one)} | set(own)
+    for one in objects.services.values():
+        if at := dns_entrances(one):
+            found.entrances[one.key] = at
+    serving = {addr for at in found.entrances.values() for addr, _ in at} | set(own)
     of_node: dict[str, frozenset[bytes]] = {}
     for number, pod in enumerate(pods):
         if number % SLICE == SLICE - 1:

@@ -19,7 +19,7 @@ from netviz.core.sim.reads import Reads, Recording
 from netviz.core.sim.steps import HookVerdict
 from netviz.core.sim.trace import Branch, Disposition, Flow, Step, Trace
 from netviz.core.sim.walk import simulate
-from netviz.core.sim.words.hook import stopped_text
+from netviz.core.sim.words.hook import delete_command, stopped_text
 from netviz.core.state.node import ClusterState
 
 ICMP = {4: 1, 16: 58}
@@ -31,13 +31,14 @@ class Seen(NamedTuple):
     """What becomes of a question.
 
     `silent`: it comes to `at`, where nobody listens at `server`. `refused`: a rule there stops it, which lets an echo
-    request pass. `denied`: a policy's rule stops it. `elsewhere`: what ends it is for another check to tell.
+    request pass, and `fix` deletes it where that can be said. `denied`: a policy's rule stops it. `elsewhere`: what ends it is for another check to tell.
     """
 
     what: Literal["answered", "silent", "refused", "denied", "elsewhere", "unknown"]
     at: NetnsKey | None = None
     server: bytes = b""
     text: str = ""
+    fix: str = ""
 
 
 def see(cluster: ClusterState, flow: Flow, beside: bytes) -> tuple[Seen, Reads]:
@@ -89,7 +90,7 @@ def _end(trace: Trace, branch: Branch) -> Seen:
         there = packet.dst if path is branch.forward else packet.src
         # What still has the service's address isn't translated yet, or is translated back.
         server = b"" if there == trace.flow.dst else there
-        return Seen("refused", _netns(last), server, stopped_text(what))
+        return Seen("refused", _netns(last), server, stopped_text(what), delete_command(what))
     return Seen("elsewhere")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from netviz.core.check.dns.clients import PROTOCOLS, Servers
@@ -14,6 +14,7 @@ from netviz.core.check.wiring import who
 from netviz.core.model.addr import format_endpoint, format_ip
 from netviz.core.model.kubernetes import KubeService
 from netviz.core.model.netns import Netns
+from netviz.core.plain import quoted
 from netviz.core.sim.trace import Flow
 from netviz.core.state.node import ClusterState
 
@@ -22,6 +23,7 @@ NEEDS = ("services", "endpoint_slices", "kube_pods", "kube_nodes")
 # A DNS server takes some seconds to begin, and rules to follow.
 GRACE_S = 15.0
 MAX_AT = 100
+MAX_FIXES = 3
 SOCKETS: Sequence[str] = ("sockets",)
 RULES: Sequence[str] = ("nft_chains", "nft_sets", "xt_chains", "ipsets")
 
@@ -71,10 +73,12 @@ class Teller:
             cause, sections = f"{server}:{by}", SOCKETS
             headline = f"Nothing listens for DNS by {by} at {server}, {who(netns)}"
             check = (command(netns, f"ss -l{'u' if by == 'UDP' else 't'}np"),)
+            fix: tuple[Command, ...] = ()
         else:
             cause, sections = f"{seen.text}:{by}", RULES
             headline = f"A rule in {who(netns)} stops DNS by {by} from pods of {joined(nodes, 2)}"
             check = (command(netns, "nft list ruleset"),)
+            fix = (command(netns, seen.fix),) if seen.fix else ()
         return self._of_pods(
             "dns-unreachable",
             cause,
@@ -83,26 +87,48 @@ class Teller:
             netns,
             group.pods,
             check,
+            fix,
             (f"The rule: {seen.text}",) if seen.text else (),
             flow,
             sections,
         )
 
-    def strange(self, servers: Servers, pods: list[Pod], service: KubeService) -> Problem:
-        """Tell of pods that ask others than the cluster's DNS service."""
+    def strange(
+        self, servers: Servers, pods: list[Pod], service: KubeService, usual: Collection[str]
+    ) -> Problem:
+        """Tell of pods that ask others than the cluster's DNS service. On the nodes of `usual` other pods ask it.
+
+        A pod's file is written as it begins: it begins anew with what its node's kubelet is set to now.
+        """
         nodes = _nodes(pods)
         netns = self._cluster.nodes[pods[0].node].netns[pods[0].netns].netns
         asked = joined(map(format_ip, servers)) if servers else "no server"
-        name = "/".join(service.key)
+        name, one = "/".join(service.key), pods[0].pod
+        subject = (
+            f"{who(netns)} asks"
+            if len({each.pod.key for each in pods}) == 1
+            else f"Pods of {joined(nodes, 2)} ask"
+        )
+        wanted = format_ip(service.cluster_ips[0])
+        config = "/var/lib/kubelet/config.yaml"
+        set_anew = f"sed -i '/^clusterDNS:/{{n;s/- .*/- {wanted}/}}' {config} && systemctl restart kubelet"
+        of_pod = f"-n {quoted(one.namespace)} {quoted(one.name)}"
         return self._of_pods(
             "dns-other-server",
             ",".join(map(format_ip, servers)),
-            f"Pods of {joined(nodes, 2)} ask {asked} for names, and not the cluster's DNS, {name}",
+            f"{subject} {asked} for names, and not the cluster's DNS, {name}",
             f"By their DNS policy they are to ask {joined(map(format_ip, service.cluster_ips))}, as other pods do: names of"
             " services aren't known elsewhere. The kubelet's setting `clusterDNS` decides.",
             netns,
             pods,
-            (Command(nodes[0], "", "grep -A2 clusterDNS /var/lib/kubelet/config.yaml"),),
+            (
+                Command(nodes[0], "", f"kubectl exec {of_pod} -- cat /etc/resolv.conf"),
+                Command(nodes[0], "", f"grep -A2 clusterDNS {config}"),
+            ),
+            (
+                *(Command(node, "", set_anew) for node in nodes[:MAX_FIXES] if node not in usual),
+                Command(nodes[0], "", f"kubectl delete pod {of_pod}"),
+            ),
             likely=True,
         )
 
@@ -120,6 +146,7 @@ class Teller:
         netns: Netns,
         pods: list[Pod],
         check: tuple[Command, ...],
+        fix: tuple[Command, ...] = (),
         also: tuple[str, ...] = (),
         flow: Flow | None = None,
         sections: Iterable[str] = (),
@@ -137,6 +164,7 @@ class Teller:
             certainty="likely" if likely else "certain",
             affects=affects("/".join(one.pod.key) for one in pods),
             check=check,
+            fix=fix,
             also=also,
             flow=flow,
             rests_on=(

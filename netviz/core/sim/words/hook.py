@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from netviz.core.model.netfilter import NF_ACCEPT, SetBody
+from netviz.core.model.netfilter import NF_ACCEPT, NFPROTO_NAMES, SetBody
+from netviz.core.plain import quoted
 from netviz.core.sim.nft.elements import shown_of
 from netviz.core.sim.nft.text import chain_text, list_command
 from netviz.core.sim.nft.written import WrittenRule, written
@@ -47,6 +48,17 @@ def stopped_text(what: HookVerdict) -> str:
         where += f" > {what.hit.within}"
     rule = hit_text(what.chain, what.hit) or "its policy"
     return f"{where} on {what.chain.ns.key.node}: {rule}"
+
+
+def delete_command(what: HookVerdict) -> str:
+    """Say how to delete the rule that decided by hand; "" of a chain's policy, and of rules that have no handle."""
+    if what.chain is None or what.chain.legacy or what.hit is None or not what.hit.handle:
+        return ""
+    chain = what.chain.chain
+    family = NFPROTO_NAMES.get(chain.family, chain.family)
+    return (
+        f"nft delete rule {family} {quoted(chain.table)} {quoted(what.hit.within)} handle {what.hit.handle}"
+    )
 
 
 def _hook(step: Step) -> HookVerdict:
