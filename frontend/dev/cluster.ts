@@ -120,6 +120,11 @@ export function makePod(
       addrs: [addr],
       gaps: [],
       health: "ok",
+      resolv: {
+        nameservers: ["10.96.0.10"],
+        search: [`${id.namespace}.svc.cluster.local`, "svc.cluster.local", "cluster.local"],
+        options: ["ndots:5"],
+      },
     },
     links: [
       link(key, 1, "lo", { kind: "loopback", mtu: 65536, state: "unknown" }),

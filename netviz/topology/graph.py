@@ -30,6 +30,14 @@ class PodObject(Object, frozen=True, gc=False):
     namespace: str
 
 
+class ResolvObject(Object, frozen=True, gc=False):
+    """What a pod's resolv.conf says: whom it asks for names, in order."""
+
+    nameservers: tuple[str, ...]
+    search: tuple[str, ...]
+    options: tuple[str, ...]
+
+
 class HolderObject(Object, frozen=True, gc=False):
     """What keeps a namespace alive."""
 
@@ -175,6 +183,7 @@ class NetnsObject(Object, frozen=True, gc=False):
     addrs: tuple[str, ...]
     gaps: tuple[GapObject, ...]
     health: str = "ok"
+    resolv: ResolvObject | None = None
 
 
 class LinkObject(Object, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from netviz.core.model.ids import LinkKey
 from netviz.core.model.kubernetes import KubePod
 from netviz.core.model.l3 import Addr
 from netviz.core.model.link import IFF_LOOPBACK, OPERSTATES, Link, TunnelInfo, VxlanInfo
+from netviz.core.model.netns import Resolv
 from netviz.core.state.node import NetnsState, NodeState
 from netviz.core.state.pods import condition
 from netviz.core.state.resolve import PAIR_KINDS, UPPER_KINDS, resolve_lower, resolve_peer
@@ -20,6 +21,7 @@ from netviz.topology.graph import (
     LinkObject,
     NetnsObject,
     PodObject,
+    ResolvObject,
     WorkloadObject,
 )
 
@@ -102,7 +104,14 @@ def project_netns(ns: NetnsState) -> NetnsObject:
         holders=tuple(HolderObject(h.kind, h.name, h.pid) for h in record.holders),
         addrs=tuple(dict.fromkeys(cidr(addr) for addr in sorted(outward, key=addr_order))),
         gaps=tuple(GapObject(gap.section, gap.reason) for gap in ns.gaps),
+        resolv=_resolv(record.pod.resolv) if record.pod is not None else None,
     )
+
+
+def _resolv(one: Resolv | None) -> ResolvObject | None:
+    if one is None:
+        return None
+    return ResolvObject(tuple(map(format_ip, one.nameservers)), one.search, one.options)
 
 
 def project_pod(pod: KubePod, workload: tuple[str, str] | None, netns: str | None) -> KubePodObject:

@@ -117,6 +117,8 @@ export interface NetnsObj {
   addrs: string[];
   gaps: Gap[];
   health: Health;
+  /** What its pod's resolv.conf says; null where that isn't known. */
+  resolv?: { nameservers: string[]; search: string[]; options: string[] } | null;
 }
 
 export interface LinkObj {

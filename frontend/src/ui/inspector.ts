@@ -18,7 +18,7 @@ import { copyButton, h, icon } from "./dom.js";
 import { DropsPart } from "./dropspart.js";
 import { note } from "./errors.js";
 import { heading } from "./heading.js";
-import { hostPods, kubeNode, namespaceOf, podFacts } from "./kubefacts.js";
+import { hostPods, kubeNode, namespaceOf, podFacts, resolvFacts } from "./kubefacts.js";
 import { bytes, count, linkLink, netnsLink, netnsTitle, seconds, traceName } from "./names.js";
 import { nodeStates } from "./nodestates.js";
 import { Addresses, Departed } from "./places.js";
@@ -207,6 +207,7 @@ export class Inspector implements Panel {
       list([
         ["Addresses", values(ns.addrs)],
         ...podFacts(graph.podOf(ns.key)),
+        ...resolvFacts(ns),
         ["Held by", holders.length > 0 ? holders.join(", ") : "nothing known"],
         ["Namespace", ns.name && ns.name !== netnsTitle(ns) ? ns.name : null],
         ["Key", h("span", { class: "value" }, h("code", {}, ns.key), copyButton(ns.key))],

@@ -31,6 +31,20 @@ export function podFacts(pod: KubePodObj | undefined): Fact[] {
   ];
 }
 
+/** Whom a pod asks for names, by its resolv.conf. */
+export function resolvFacts(ns: NetnsObj): Fact[] {
+  if (!ns.pod) return [];
+  const said = ns.resolv;
+  if (!said) return [["DNS server", h("span", { class: "muted" }, "its resolv.conf isn’t known")]];
+  const codes = (texts: string[]) => texts.map((text) => h("code", { class: "label" }, text));
+  const asks = said.nameservers.length > 0 ? codes(said.nameservers) : ["no server"];
+  return [
+    ["DNS server", h("span", { class: "values", "data-testid": "resolv" }, ...asks)],
+    ["Search", said.search.length > 0 ? h("span", { class: "values" }, ...codes(said.search)) : null],
+    ["Options", said.options.length > 0 ? h("span", { class: "values" }, ...codes(said.options)) : null],
+  ];
+}
+
 /** The Kubernetes namespace of a pod, as the beginning of a line: a link where the API knows the pod. */
 export function namespaceOf(ns: NetnsObj, graph: Graph): (HTMLElement | string)[] {
   if (!ns.pod) return [];
