@@ -11,8 +11,7 @@ from netviz.core.check.netpol.check import Seen, see
 from netviz.core.check.netpol.enforced import Enforced, judge, tried
 from netviz.core.check.netpol.pods import Pod, Pods
 from netviz.core.intent.parties import policies_of
-from netviz.core.intent.peers import selects
-from netviz.core.model.kubernetes import NetworkPolicy
+from netviz.core.intent.subjects import Policy, is_for
 from netviz.core.sim.reads import Reads
 from netviz.core.sim.trace import Flow
 from netviz.core.state.node import ClusterState
@@ -38,18 +37,14 @@ class Enforcement:
         self._pods = Pods()
         self._at: tuple[ClusterState, Objects, list[Pod]] | None = None
 
-    def judged(self, cluster: ClusterState, objects: Objects, policy: NetworkPolicy) -> Judged:
+    def judged(self, cluster: ClusterState, objects: Objects, policy: Policy) -> Judged:
         """Try a policy on the nodes of the pods that it selects, as long as there is time."""
         until_s = time.monotonic() + SPEND_S
         nodes: dict[str, Enforced] = {}
         left: Counter[str] = Counter()
         with self._lock:
             pods = self._pods_of(cluster, objects)
-            mine = [
-                one
-                for one in pods
-                if one.pod.namespace == policy.namespace and selects(policy.pods, one.pod.labels)
-            ]
+            mine = [one for one in pods if is_for(policy, one.pod, objects.kube_namespaces)]
             nodes |= {pod.netns.node: Enforced() for pod in mine}
             for node, one, flow in tried(policies_of(objects), policy, pods, mine):
                 known = self._known.get(flow)

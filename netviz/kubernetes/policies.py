@@ -1,29 +1,26 @@
-"""NetworkPolicies as users read them: whom they select, what may come and go, and whether the nodes enforce them."""
+"""Policies as users read them: whom they select, what may come and go, and whether the nodes enforce them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from netviz.core.check.netpol.check import KINDS, NEEDS
 from netviz.core.check.netpol.enforced import Enforced
-from netviz.core.check.problem import NodeHealth
-from netviz.core.check.sliced import doubt
-from netviz.core.intent.matrix import OTHER, At, ports_for, rows_for
+from netviz.core.intent.matrix import OTHER, At, fits, ports_for, rows_for
 from netviz.core.intent.parties import policies_of
-from netviz.core.intent.peers import selects
-from netviz.core.intent.policies import Direction, Policies
-from netviz.core.intent.words import peers_text, ports_text, rules_of, selected_text
-from netviz.core.model.kubernetes import KubePod, NetworkPolicy
+from netviz.core.intent.policies import Policies, restricted
+from netviz.core.intent.subjects import Direction, Policy, decides, home_of, rules_of, selected_by
+from netviz.core.intent.words import peers_text, ports_text, selected_text
+from netviz.core.model.kubernetes import ClusterRule, KubePod, NetworkPolicy
 from netviz.core.sim.endpoints import lowest_port
-from netviz.core.state.naming import ENDED
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
 from netviz.core.state.pods import joined
-from netviz.kubernetes.doubts import Api
 from netviz.kubernetes.enforcement import Judged, enforcement
 from netviz.kubernetes.pods import Places, pod_row
 from netviz.problems.models import Problem
+from netviz.tracing.apis import Api
 from netviz.tracing.states import View
 
 MOST_PODS = 200
@@ -33,55 +30,42 @@ STATES = ("differs", "unknown", "enforced")
 DIRECTIONS: tuple[tuple[Direction, str], ...] = (("ingress", "in"), ("egress", "out"))
 
 
+# Of AdminNetworkPolicies' older Baseline, a cluster has one, which has none.
+PRIORITIES = ("ClusterNetworkPolicy", "AdminNetworkPolicy")
+
+
+class Narrow(NamedTuple):
+    """What a matrix is narrowed to, by texts in names and labels: some of its pods, and some other ends; "" to none."""
+
+    pods: str = ""
+    peers: str = ""
+
+
+EVERYBODY = Narrow()
 NOTHING = Judged({}, Counter())
 
 
-def selected_by(policy: NetworkPolicy, objects: Objects) -> list[KubePod]:
-    """The pods that a policy selects, but for those that ended."""
-    return sorted(
-        (
-            pod
-            for pod in objects.kube_pods.values()
-            if pod.namespace == policy.namespace
-            and pod.phase not in ENDED
-            and selects(policy.pods, pod.labels)
-        ),
-        key=lambda pod: pod.name,
-    )
-
-
-def summary(policy: NetworkPolicy, pods: int) -> dict[str, Any]:
-    """A policy as lists show it."""
+def summary(policy: Policy, pods: int) -> dict[str, Any]:
+    """A policy as lists show it. One for the whole cluster has no namespace, but a tier, and a priority in it."""
+    wide = None if isinstance(policy, NetworkPolicy) else policy
     return {
-        "kind": "NetworkPolicy",
-        "namespace": policy.namespace,
+        "kind": wide.kind if wide is not None else "NetworkPolicy",
+        "namespace": home_of(policy) or None,
         "name": policy.name,
+        "tier": wide.tier if wide is not None else None,
+        "priority": wide.priority if wide is not None and wide.kind in PRIORITIES else None,
         "selects": selected_text(policy),
         "pods": pods,
-        "restricts": [
-            way for way, does in (("in", policy.restricts_ingress), ("out", policy.restricts_egress)) if does
-        ],
+        "restricts": [way for direction, way in DIRECTIONS if decides(policy, direction)],
     }
 
 
-def counts(objects: Objects) -> dict[tuple[str, str], int]:
-    """How many pods each policy selects."""
-    by_namespace: dict[str, list[KubePod]] = {}
-    for pod in objects.kube_pods.values():
-        if pod.phase not in ENDED:
-            by_namespace.setdefault(pod.namespace, []).append(pod)
-    return {
-        key: sum(selects(policy.pods, pod.labels) for pod in by_namespace.get(policy.namespace, ()))
-        for key, policy in objects.network_policies.items()
-    }
-
-
-def detail(view: View, api: Api, policy: NetworkPolicy) -> dict[str, Any]:
+def detail(view: View, api: Api, policy: Policy, narrow: Narrow = EVERYBODY) -> dict[str, Any]:
     """All that is known of a policy."""
     cluster, objects = view.cluster, api.state.objects
     pods = selected_by(policy, objects)
     places = Places(cluster)
-    why = doubt(api.name, api.state.gaps, NodeHealth(connected=api.connected), NEEDS)
+    why = api.doubt(NEEDS)
     judged = NOTHING if why else enforcement.judged(cluster, objects, policy)
     return {
         **summary(policy, len(pods)),
@@ -89,18 +73,18 @@ def detail(view: View, api: Api, policy: NetworkPolicy) -> dict[str, Any]:
             {
                 "direction": way,
                 "number": number + 1,
-                "peers": peers_text(policy.namespace, rule),
+                "name": rule.name or None if isinstance(rule, ClusterRule) else None,
+                "action": rule.action if isinstance(rule, ClusterRule) else None,
+                "peers": peers_text(home_of(policy), rule),
                 "ports": ports_text(rule),
             }
             for direction, way in DIRECTIONS
-            if way in summary(policy, 0)["restricts"]
             for number, rule in enumerate(rules_of(policy, direction))
         ],
         "rows": [pod_row(pod, objects, places) for pod in pods[:MOST_PODS]],
         "left_off": max(0, len(pods) - MOST_PODS),
         "matrix": {
-            way: matrix(cluster, objects, policy.namespace, pods, direction, judged)
-            for direction, way in DIRECTIONS
+            way: matrix(cluster, objects, pods, direction, narrow, judged) for direction, way in DIRECTIONS
         },
         "enforced": {
             "why": why or None,
@@ -113,27 +97,25 @@ def detail(view: View, api: Api, policy: NetworkPolicy) -> dict[str, Any]:
 def matrix(
     cluster: ClusterState,
     objects: Objects,
-    namespace: str,
     pods: list[KubePod],
     direction: Direction,
+    narrow: Narrow = EVERYBODY,
     judged: Judged = NOTHING,
 ) -> dict[str, Any] | None:
-    """Who may reach some pods of a namespace, or whom they may reach; None in a direction that no policy restricts."""
-    selecting = [
-        one
-        for _, one in sorted(objects.network_policies.items())
-        if one.namespace == namespace
-        and (one.restricts_ingress if direction == "ingress" else one.restricts_egress)
-        and any(selects(one.pods, pod.labels) for pod in pods)
-    ]
+    """Who may reach some pods, or whom they may reach; None in a direction that no policy has a say in."""
+    policies = policies_of(objects)
+    wanted = narrow.pods.strip().lower()
+    mine = [pod for pod in pods if fits(objects, pod, wanted)] if wanted else pods
+    selecting = [one for one in policies.selecting(pods) if decides(one, direction)]
     if not selecting:
         return None
-    ports = ports_for(selecting, pods, direction, _listened(cluster, pods))
-    rows = rows_for(policies_of(objects), objects, selecting, pods, direction, ports)
-    wrong = _wrong(judged, policies_of(objects), direction, ports)
+    ports = ports_for(selecting, mine, direction, _listened(cluster, mine))
+    found = rows_for(policies, objects, selecting, mine, direction, ports, narrow.peers)
+    wrong = _wrong(judged, policies, direction, ports)
     return {
         "ports": [None if at == OTHER else {"protocol": at.protocol, "port": at.port} for at in ports],
         "policies": ["/".join(one.key) for one in selecting],
+        "pods": len(restricted(mine)),
         "rows": [
             {
                 "name": row.name,
@@ -144,9 +126,11 @@ def matrix(
                 ],
                 "by": ["/".join(key) for key in row.by],
             }
-            for row in rows[:MOST_ROWS]
+            for row in found.rows[:MOST_ROWS]
         ],
-        "left_off": max(0, len(rows) - MOST_ROWS),
+        "left_off": max(0, len(found.rows) - MOST_ROWS),
+        "pods_left_off": found.mine_left_off,
+        "peers_left_off": found.peers_left_off,
     }
 
 
@@ -179,7 +163,7 @@ def _wrong(
     return found
 
 
-def _enforced(view: View, policy: NetworkPolicy, judged: Judged) -> list[dict[str, Any]]:
+def _enforced(view: View, policy: Policy, judged: Judged) -> list[dict[str, Any]]:
     """Nodes that do the same are one row."""
     groups: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for node, one in sorted(judged.nodes.items()):
@@ -212,7 +196,7 @@ def _of_node(view: View, node: str, one: Enforced, left: int) -> tuple[str, tupl
     return one.state, tuple(one.said)
 
 
-def _since(policy: NetworkPolicy) -> dict[str, tuple[str, str | None]]:
+def _since(policy: Policy) -> dict[str, tuple[str, str | None]]:
     """The problems that say that nodes don't do what a policy says, by node: (id, since when)."""
     found: dict[str, tuple[str, str | None]] = {}
     name = "/".join(policy.key)

@@ -11,23 +11,23 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from netviz.core.check.problem import NodeHealth
 from netviz.core.check.services import programming as check
 from netviz.core.check.services.check import NEEDS
 from netviz.core.check.services.datapath import Datapath
 from netviz.core.check.services.programming import Cell, Programmed, Slot, worst
 from netviz.core.check.services.told import KINDS
-from netviz.core.check.sliced import doubt
 from netviz.core.intent.services import Entrance, entrances
 from netviz.core.model.addr import format_endpoint, format_ip
 from netviz.core.model.kubernetes import KubeService, ObjectKey
 from netviz.core.sim.services import slices_of
-from netviz.core.state.node import NodeState
 from netviz.core.state.objects import Objects
+from netviz.core.state.pods import zone_of
 from netviz.kubernetes.delays import delay_json, delays, of_nodes
 from netviz.problems.models import Problem
+from netviz.tracing.apis import Api
 from netviz.tracing.states import View
 
 SPEND_S = 1.5
@@ -90,15 +90,13 @@ class Judge:
 judge = Judge()
 
 
-def programming(
-    view: View, name: str, state: NodeState, connected: bool, service: KubeService
-) -> dict[str, Any]:
-    """The programming of a service of cluster `name`, whose objects are `state`'s, as JSON.
+def programming(view: View, api: Api, service: KubeService) -> dict[str, Any]:
+    """The programming of a service of a cluster, as JSON.
 
-    `connected`: somebody watches the cluster's API. `why` says why nothing is judged at all; then there are no rows.
+    `why` says why nothing is judged at all; then there are no rows.
     """
-    objects = state.objects
-    said = {"why": doubt(name, state.gaps, NodeHealth(connected=connected), NEEDS) or None}
+    objects = api.state.objects
+    said = {"why": api.doubt(NEEDS) or None}
     if said["why"] is None and not service.cluster_ips:
         said["why"] = (
             "it has no cluster IP, so that nodes have no rules for it: its name is resolved by DNS alone"
@@ -110,6 +108,7 @@ def programming(
             "programmed": 0,
             "columns": [],
             "columns_left_off": 0,
+            "field": [],
             "rows": [],
             "left_off": 0,
             "delay": None,
@@ -128,7 +127,7 @@ def programming(
         if nodes:
             rows.append((nodes, Programmed("unknown", {}, (why,))))
     columns, left_off = _columns(objects, service, [one for _, one in rows])
-    since, followed = _since(service), delays.of(name, service.key)
+    since, followed = _since(service), delays.of(api.name, service.key)
     took_s = followed.took_s if followed is not None else {}
     rows.sort(key=lambda row: (STATES.index(row[1].state), -len(row[0]), row[0]))
     return {
@@ -144,6 +143,7 @@ def programming(
             for one in columns
         ],
         "columns_left_off": left_off,
+        "field": _field(objects, rows),
         "rows": [
             {**_row(nodes, one, columns, since), "delay_s": of_nodes(took_s, nodes)}
             for nodes, one in rows[:MOST_ROWS]
@@ -151,6 +151,25 @@ def programming(
         "left_off": sum(len(nodes) for nodes, _ in rows[MOST_ROWS:]),
         "delay": delay_json(followed),
     }
+
+
+def _field(objects: Objects, rows: list[tuple[list[str], Programmed]]) -> list[dict[str, Any]]:
+    """Every node's state, zone by zone: how many nodes in a row of their names' order are in the same one."""
+    states = {node: _state(one) for nodes, one in rows for node in nodes}
+    zones: dict[str, list[str]] = {}
+    for node in sorted(states):
+        zones.setdefault(zone_of(objects.kube_nodes[node]), []).append(states[node])
+    return [
+        {"zone": zone or None, "runs": [[state, len(list(same))] for state, same in groupby(zones[zone])]}
+        for zone in sorted(zones)
+    ]
+
+
+def _state(one: Programmed) -> str:
+    """A node's state by the worst of its endpoints."""
+    if one.state != "differs":
+        return one.state
+    return next((cell for cell in ("missing", "stale") if cell in one.cells.values()), "differs")
 
 
 def _rows(view: View, judged: list[tuple[list[str], Programmed]]) -> list[tuple[list[str], Programmed]]:

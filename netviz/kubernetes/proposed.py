@@ -8,19 +8,20 @@ from typing import Any
 import msgspec
 import yaml
 
-from netviz.core.model.kubernetes import NetworkPolicy
+from netviz.core.intent.subjects import Policy
+from netviz.core.model.kubernetes import ClusterPolicy, NetworkPolicy
 from netviz.core.wire.kubernetes.api import RESOURCES, Unread
 
 MOST_BYTES = 1 << 20
 MOST = 100
-_BY_KIND = {one.kind: one for one in RESOURCES if one.section == "network_policies"}
+_BY_KIND = {one.kind: one for one in RESOURCES if one.section in ("network_policies", "cluster_policies")}
 
 
 class BadPolicy(ValueError):
     """What was proposed is no policy; the message is one sentence for people."""
 
 
-def read_policies(text: bytes) -> list[NetworkPolicy]:
+def read_policies(text: bytes) -> list[Policy]:
     """Read what is proposed. One without a namespace is for "default", as kubectl takes it. Raises: BadPolicy."""
     if len(text) > MOST_BYTES:
         raise BadPolicy(f"more than {MOST_BYTES >> 10} KiB of policies")
@@ -55,11 +56,15 @@ def _objects(document: Any) -> Iterator[Any]:
         yield document
 
 
-def _policy(document: Any) -> NetworkPolicy:
+def _policy(document: Any) -> Policy:
     kind = document.get("kind") if isinstance(document, dict) else None
     resource = _BY_KIND.get(kind) if isinstance(kind, str) else None
     if resource is None:
-        raise BadPolicy(f"its kind is {str(kind)[:60]!r}: a policy is a {' or a '.join(sorted(_BY_KIND))}")
+        raise BadPolicy(f"its kind is {str(kind)[:60]!r}: a policy is one of {', '.join(sorted(_BY_KIND))}")
+    # Others have kinds of these names, too, which mean something else.
+    version = document.get("apiVersion")
+    if version is not None and str(version).rpartition("/")[0] != resource.group:
+        raise BadPolicy(f"its apiVersion is {str(version)[:60]!r}: a {kind} is of {resource.group}")
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not metadata.get("name"):
         raise BadPolicy("a policy needs metadata.name")
@@ -70,5 +75,5 @@ def _policy(document: Any) -> NetworkPolicy:
         raise BadPolicy(f"policy {metadata['name']}: {err}") from None
     if isinstance(made, Unread):
         raise BadPolicy(f"policy {metadata['name']}: {made.reason}")
-    assert isinstance(made, NetworkPolicy)
+    assert isinstance(made, NetworkPolicy | ClusterPolicy)
     return made

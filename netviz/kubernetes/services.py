@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from netviz.core.intent.peers import selects
+from netviz.core.intent.parties import policies_of
 from netviz.core.model.addr import format_ip, format_prefix
-from netviz.core.model.kubernetes import Endpoint, EndpointSlice, KubePod, KubeService, ServicePort
+from netviz.core.model.kubernetes import (
+    ClusterPolicy,
+    Endpoint,
+    EndpointSlice,
+    KubePod,
+    KubeService,
+    NetworkPolicy,
+    ServicePort,
+)
 from netviz.core.sim.services import PROTOCOLS, slices_of
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
-from netviz.kubernetes.pods import Places
+from netviz.kubernetes.pods import Places, selected
 from netviz.kubernetes.talkers import connections, talkers
 
 
@@ -59,6 +67,9 @@ def detail(cluster: ClusterState, objects: Objects, service: KubeService) -> dic
             if row["node"]:
                 wanted.setdefault(row["node"], set()).update(mine)
     counts, left_out = connections(cluster, wanted)
+    selecting = policies_of(objects).selecting(
+        selected(service.selector, objects.kube_pods.values(), service.namespace)
+    )
     for who, row in rows.items():
         row["conns"] = sum(sum(counts.get(end, {}).values()) for end in ports[who])
     known = places.zone
@@ -78,7 +89,8 @@ def detail(cluster: ClusterState, objects: Objects, service: KubeService) -> dic
         ),
         "talkers": [one.as_json() for one in talkers(cluster, objects, counts.values())],
         "nodes_left_out": left_out,
-        "policies": policies_of(objects, service),
+        "policies": [one.name for one in selecting if isinstance(one, NetworkPolicy)],
+        "cluster_policies": ["/".join(one.key) for one in selecting if isinstance(one, ClusterPolicy)],
     }
 
 
@@ -96,19 +108,3 @@ def _endpoint(end: Endpoint, pod: KubePod | None, places: Places) -> dict[str, A
         "waits": pod.waits if pod is not None else "",
         "conns": 0,
     }
-
-
-def policies_of(objects: Objects, service: KubeService) -> list[str]:
-    """The NetworkPolicies that select any pod that the service selects, by name."""
-    pods = [
-        pod
-        for pod in objects.kube_pods.values()
-        if pod.namespace == service.namespace
-        and service.selector
-        and service.selector.items() <= pod.labels.items()
-    ]
-    return sorted(
-        policy.name
-        for policy in objects.network_policies.values()
-        if policy.namespace == service.namespace and any(selects(policy.pods, pod.labels) for pod in pods)
-    )

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
+from netviz.core.intent.parties import policies_of
 from netviz.core.intent.preview import changes_any, preview, preview_json
-from netviz.core.model.kubernetes import KubePod
+from netviz.core.intent.subjects import counts, every_policy, home_of, policy_at
+from netviz.core.model.kubernetes import ClusterPolicy, KubePod
 from netviz.core.sim.meaning import WORKLOADS
 from netviz.core.sim.services import slices_of
 from netviz.core.state.naming import ENDED
@@ -21,11 +23,11 @@ from netviz.ingest.live_store import get_store
 from netviz.inventory.access import READ, require_scope
 from netviz.inventory.answers import methods, refuse
 from netviz.kubernetes import policies, services
-from netviz.kubernetes.doubts import Api, apis_in, doubts
 from netviz.kubernetes.pods import Places, pod_row, selected
 from netviz.kubernetes.programming import programming
 from netviz.kubernetes.proposed import BadPolicy, read_policies
 from netviz.kubernetes.whys import NO_POLICIES, why_of
+from netviz.tracing.apis import Api, apis_in, doubts
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View, live
@@ -45,9 +47,9 @@ def _clusters() -> tuple[ClusterState, Iterator[Objects]]:
 
 
 def _apis() -> tuple[View, list[Api]]:
-    """The live state as traces see it, and each cluster's API with whether somebody watches it."""
-    view, revisions = live(), get_store().cluster_revisions()
-    return view, apis_in(view, {name for name, one in revisions.items() if one.connected})
+    """The live state as traces see it, and each cluster's API."""
+    view = live()
+    return view, apis_in(view)
 
 
 @methods("GET")
@@ -81,12 +83,12 @@ def service(request: HttpRequest, namespace: str, name: str) -> HttpResponseBase
                         "in": policies.matrix(
                             view.cluster,
                             api.state.objects,
-                            namespace,
                             selected(found.selector, api.state.objects.kube_pods.values(), namespace),
                             "ingress",
+                            _narrow(request),
                         )
                     },
-                    "programming": programming(view, api.name, api.state, api.connected, found),
+                    "programming": programming(view, api, found),
                 }
             )
     return refuse(404, f"the API has no service {namespace}/{name}")
@@ -214,6 +216,11 @@ def namespace(request: HttpRequest, name: str) -> HttpResponseBase:
                     key=lambda one: str(one["name"]),
                 ),
                 "policies": sorted(key[1] for key in objects.network_policies if key[0] == name),
+                "cluster_policies": [
+                    "/".join(one.key)
+                    for one in policies_of(objects).selecting(pods)
+                    if isinstance(one, ClusterPolicy)
+                ],
                 **_rows(cluster, objects, pods),
             }
         )
@@ -223,29 +230,34 @@ def namespace(request: HttpRequest, name: str) -> HttpResponseBase:
 @methods("GET")
 @require_scope(READ)
 def policy_list(request: HttpRequest) -> HttpResponseBase:
-    """List the NetworkPolicies, of ?namespace= where given."""
+    """List the policies, those for the whole cluster first; with ?namespace= those of one namespace alone."""
     namespace, (_, clusters) = request.GET.get("namespace"), _clusters()
     found = []
     for objects in clusters:
-        pods = policies.counts(objects)
+        pods = counts(objects)
         found += [
             policies.summary(one, pods[one.key])
-            for one in objects.network_policies.values()
-            if not namespace or one.namespace == namespace
+            for one in every_policy(objects)
+            if not namespace or home_of(one) == namespace
         ]
-    found.sort(key=lambda one: (one["namespace"], one["name"]))
+    found.sort(key=lambda one: (one["namespace"] or "", one["kind"], one["name"]))
     return _answer({"policies": found[:MOST], "left_off": max(0, len(found) - MOST)})
 
 
 @methods("GET")
 @require_scope(READ)
-def policy(request: HttpRequest, namespace: str, name: str) -> HttpResponseBase:
-    """Answer with one NetworkPolicy."""
+def policy(request: HttpRequest, home: str, name: str) -> HttpResponseBase:
+    """Answer with one policy: `home` is its namespace, or the kind of one for the whole cluster."""
     view, apis = _apis()
     for api in apis:
-        if (found := api.state.objects.network_policies.get((namespace, name))) is not None:
-            return _answer(policies.detail(view, api, found))
-    return refuse(404, f"the API has no network policy {namespace}/{name}")
+        if (found := policy_at(api.state.objects, (home, name))) is not None:
+            return _answer(policies.detail(view, api, found, _narrow(request)))
+    return refuse(404, f"the API has no policy {home}/{name}")
+
+
+def _narrow(request: HttpRequest) -> policies.Narrow:
+    """What matrices are narrowed to: ?pods= and ?peers=."""
+    return policies.Narrow(request.GET.get("pods", ""), request.GET.get("peers", ""))
 
 
 @methods("POST")

@@ -10,7 +10,7 @@ from netviz.core.intent.why import why_json
 from netviz.core.sim.services import service_at, slices_of
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
-from netviz.kubernetes.doubts import Api, doubts
+from netviz.tracing.apis import Api, doubts
 from netviz.tracing.predict import CannotTrace, resolve
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View

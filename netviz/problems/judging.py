@@ -35,6 +35,7 @@ from netviz.problems.leadership import RENEW_EVERY_S, Leadership, LostLead
 from netviz.problems.ledger import Ledger, Step
 from netviz.problems.sight import Looker, Seen
 from netviz.problems.webhook import Webhook
+from netviz.tracing.apis import policy_doubts
 from netviz.tracing.packed import pack
 from netviz.tracing.predict import describe, nodes_of
 from netviz.tracing.states import View
@@ -369,7 +370,15 @@ def trace_of(view: View, found: Found) -> bytes | None:
         return None
     try:
         trace = with_context(view.cluster, simulate(view.cluster, found.flow))
-        return pack(told(view.cluster, trace, describe(view, sorted(nodes_of(trace))), settings.ENTER))
+        return pack(
+            told(
+                view.cluster,
+                trace,
+                policy_doubts(view),
+                describe(view, sorted(nodes_of(trace))),
+                settings.ENTER,
+            )
+        )
     except Exception:
         log.exception("cannot trace the flow of %s", found.key)
         return None

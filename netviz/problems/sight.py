@@ -10,10 +10,11 @@ from netviz.core.check.facts.collectors import doubt
 from netviz.core.check.problem import NodeHealth
 from netviz.core.state.freshness import stale
 from netviz.core.state.node import ClusterState, NodeState
-from netviz.core.state.objects import cluster_source
+from netviz.core.state.objects import cluster_of, cluster_source
 from netviz.ingest.store import NodeRevision, Store
 from netviz.inventory.models import Collector
 from netviz.problems.ledger import Sight
+from netviz.tracing.apis import watcher_health
 from netviz.tracing.states import View, of_store
 
 ASK_EVERY_S = 5.0
@@ -103,9 +104,11 @@ class Looker:
                 clock_s=self._clocks.get(name, 0) if one is not None and one.connected else 0,
                 awaited=one is None and name in self._awaited,
             )
-        told = {cluster_source(name): one for name, one in self._store.cluster_revisions().items()}
-        for source in sorted(self._watchers | told.keys()):
-            health[source] = NodeHealth(connected=source in told and told[source].connected)
+        for source in sorted(self._watchers | set(map(cluster_source, view.watchers))):
+            name = cluster_of(source) or ""
+            contact = view.watchers.get(name)
+            state = view.cluster.clusters.get(name)
+            health[source] = watcher_health(state, contact) if contact is not None else NodeHealth(False)
         return health
 
     def _silent(self, health: Mapping[str, NodeHealth]) -> frozenset[str]:

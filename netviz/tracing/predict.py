@@ -20,6 +20,7 @@ from netviz.core.sim.trace import Flow, Trace
 from netviz.core.sim.walk import simulate
 from netviz.ingest.live_store import get_store
 from netviz.ingest.looks import look_at_rules
+from netviz.tracing.apis import policy_doubts
 from netviz.tracing.doubt import doubt, stale_in
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View
@@ -102,7 +103,7 @@ def predict(resolved: Resolved) -> Prediction:
     trace = with_counts(view.cluster, trace, iso)
     live = {name for name, one in view.inputs.items() if one.contact is not None}
     look_at_rules([netns for netns in deciding_in(trace) if netns.node in live])
-    result = told(view.cluster, trace, enter=settings.ENTER)
+    result = told(view.cluster, trace, policy_doubts(view), enter=settings.ENTER)
     reads = resolved.recording.reads()
     found = stale_in(view, reads, time.time())
     read = nodes_of(trace) | {one.node for one in found}

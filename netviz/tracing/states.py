@@ -17,6 +17,7 @@ from netviz.core.sim.link.cluster_index import keys_of
 from netviz.core.state.freshness import Contact
 from netviz.core.state.naming import named
 from netviz.core.state.node import ClusterState, NodeState
+from netviz.core.state.objects import cluster_source
 from netviz.core.wire.nvz import Capture, NvzError, join_captures, load_nvz
 from netviz.ingest.faults import faults
 from netviz.ingest.history import NoHistory, state_at
@@ -46,10 +47,14 @@ class Input(NamedTuple):
 
 
 class View(NamedTuple):
-    """A cluster's state, and what is to be said of each node's."""
+    """A cluster's state, and what is to be said of each node's.
+
+    `watchers` has the contact with who watches each cluster's API; what files hold, and the past, is of its moment.
+    """
 
     cluster: ClusterState
     inputs: Mapping[str, Input]
+    watchers: Mapping[str, Contact] = {}
 
 
 def live() -> View:
@@ -80,7 +85,11 @@ def of_store(store: Store) -> View:
     if wrong:
         nodes = {name: state for name, state in cluster.nodes.items() if name not in wrong}
         cluster = ClusterState(nodes, cluster.bodies, cluster.clusters)
-    return View(cluster, inputs)
+    watchers = {
+        name: _contact(one, reports.get(cluster_source(name)))
+        for name, one in store.cluster_revisions().items()
+    }
+    return View(cluster, inputs, watchers)
 
 
 def _contact(one: NodeRevision, report: CollectorReport | None) -> Contact:

@@ -10,6 +10,7 @@ import msgspec
 
 from netviz.core.sim.endpoints import EndpointError
 from netviz.core.sim.meaning import Several, each_source, each_target, source_end, target_end
+from netviz.tracing.apis import policy_doubts
 from netviz.tracing.predict import CannotTrace, predict, resolve
 from netviz.tracing.request import TraceRequest
 from netviz.tracing.states import View
@@ -46,7 +47,8 @@ def table(request: TraceRequest, view: View, spend_s: float = SPEND_S) -> dict[s
     rows.sort(
         key=lambda row: (OUTCOMES.index(row["outcome"]) if row["outcome"] else -1, row["from"], row["to"])
     )
-    return {"version": 1, "rows": rows, "left_off": len(pairs) - len(rows)}
+    unsure = [one for doubts in policy_doubts(view).values() for one in doubts]
+    return {"version": 1, "rows": rows, "left_off": len(pairs) - len(rows), "unsure": unsure}
 
 
 def several(request: TraceRequest, view: View) -> bool:

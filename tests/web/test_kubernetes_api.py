@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from django.test import Client
 
+from netviz.core.intent.peers import selects
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.conntrack import CtEntry
 from netviz.core.model.kubernetes import Requirement, Selector
@@ -20,7 +21,6 @@ from netviz.core.state.objects import cluster_source
 from netviz.core.wire.nvz import load_nvz
 from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.store import Position
-from netviz.kubernetes.services import selects
 from tests.core.wire.test_kubernetes_lists import lists
 from tests.web.states import show
 

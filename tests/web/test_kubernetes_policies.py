@@ -16,10 +16,13 @@ from django.utils import timezone
 from netviz.core.check.problem import Problem as Found
 from netviz.core.check.problem import Where
 from netviz.core.model.addr import pack_ip
+from netviz.core.model.kubernetes import ClusterPolicy
 from netviz.core.state.node import NodeState
 from netviz.core.state.objects import cluster_source
 from netviz.ingest.memory_store import MemoryStore
 from netviz.ingest.store import Position
+from netviz.kubernetes import enforcement, programming
+from netviz.kubernetes.proposed import read_policies
 from netviz.problems.models import Problem
 from tests.core.check.services.recorded import recorded as files
 from tests.web.test_kubernetes_api import DATA, get, recorded, viewer
@@ -37,16 +40,36 @@ spec:
 """
 
 
+WIDE = b"""
+apiVersion: policy.networking.k8s.io/v1beta1
+kind: ClusterNetworkPolicy
+metadata: {name: no-shop}
+spec:
+  tier: Admin
+  priority: 5
+  subject: {namespaces: {matchLabels: {kubernetes.io/metadata.name: shop}}}
+  ingress: [{action: Deny, from: [{namespaces: {}}], protocols: [{tcp: {destinationPort: {number: 8080}}}]}]
+"""
+
+
 @pytest.fixture
-def followed(recorded: MemoryStore) -> MemoryStore:
-    """The recorded cluster with its rules, whose API somebody watches now."""
+def followed(recorded: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    """The recorded cluster with its rules, whose API somebody watches now; all is judged in one request."""
+    monkeypatch.setattr(programming, "SPEND_S", 600.0)
+    monkeypatch.setattr(enforcement, "SPEND_S", 600.0)
     recorded.put_bodies(files().bodies.values())
+    heard(recorded, time.time())
     recorded.set_connected(cluster_source("c1"), True, time.time())
     return recorded
 
 
 def change(store: MemoryStore, **sections: Any) -> None:
     """Change what the API says."""
+    heard(store, time.time(), **sections)
+
+
+def heard(store: MemoryStore, at_s: float, **sections: Any) -> None:
+    """Have the watcher say all again at a time, with some sections otherwise."""
     state = store.cluster().clusters["c1"]
     objects = msgspec.structs.replace(state.objects, **sections)
     source = cluster_source("c1")
@@ -55,7 +78,7 @@ def change(store: MemoryStore, **sections: Any) -> None:
     store.replace(
         NodeState(source, status=state.status, objects=objects),
         Position(position.epoch, position.seq + 1),
-        time.time(),
+        at_s,
     )
 
 
@@ -68,6 +91,7 @@ def test_nodes_that_do_as_the_api_asks_are_one_row_for_each_mode(
         ("iptables", 2, "programmed"),
         ("nftables", 1, "programmed"),
     }
+    assert found["field"] == [{"zone": None, "runs": [["programmed", 3]]}]
     assert len(found["columns"]) == 4
     assert all(column["pod"].startswith("web-") for column in found["columns"])
     assert all(row["cells"] == ["programmed"] * 4 for row in found["rows"])
@@ -108,6 +132,7 @@ def test_what_differs_is_named_with_the_problem_that_says_since_when(
     )
     found = get(viewer, "/api/services/shop/web")["programming"]
     assert found["programmed"] == 0
+    assert found["field"] == [{"zone": None, "runs": [["stale", 3]]}]
     stale = next(i for i, column in enumerate(found["columns"]) if column["pod"] is None)
     for shown in found["rows"]:
         assert (shown["state"], shown["cells"][stale]) == ("differs", "stale")
@@ -119,9 +144,9 @@ def test_a_node_that_is_not_heard_is_not_known_whatever_it_did_last(
     followed: MemoryStore, viewer: Client
 ) -> None:
     followed.set_connected("n2", False, time.time())
-    (lost,) = (
-        row for row in get(viewer, "/api/services/shop/web")["programming"]["rows"] if row["nodes"] == ["n2"]
-    )
+    found = get(viewer, "/api/services/shop/web")["programming"]
+    assert found["field"][0]["runs"] == [["programmed", 1], ["unknown", 1], ["programmed", 1]]
+    (lost,) = (row for row in found["rows"] if row["nodes"] == ["n2"])
     assert lost["state"] == "unknown"
     assert set(lost["cells"]) == {"unknown"}
     assert lost["differs"] == ["its collector isn't connected; its last state was as the API asks"]
@@ -156,6 +181,63 @@ def test_policies_say_whom_they_select_and_what_may_come_and_go(
     for row in reached["rows"]:
         assert len(row["cells"]) == len(row["differs"]) == len(reached["ports"])
     assert viewer.get("/api/policies/locked/nosuch").status_code == 404
+
+
+def test_policies_for_the_whole_cluster_have_what_others_have(
+    followed: MemoryStore, viewer: Client, token: Any
+) -> None:
+    """List, page, matrix, whether nodes enforce it, why, search, the trace's words: of the same mechanism."""
+    (wide,) = read_policies(WIDE)
+    assert isinstance(wide, ClusterPolicy)
+    change(followed, cluster_policies={wide.key: wide})
+    first, *_ = get(viewer, "/api/policies")["policies"]
+    assert (first["namespace"], first["kind"], first["name"]) == (None, "ClusterNetworkPolicy", "no-shop")
+    assert (first["tier"], first["priority"], first["restricts"]) == ("Admin", 5, ["in"])
+    assert first["selects"] == "all pods of namespaces with kubernetes.io/metadata.name=shop"
+    assert get(viewer, "/api/policies?namespace=shop")["policies"] == []
+    one = get(viewer, "/api/policies/ClusterNetworkPolicy/no-shop")
+    assert one["pods"] == first["pods"] == len(one["rows"]) > 4
+    assert [(rule["action"], rule["peers"], rule["ports"]) for rule in one["rules"]] == [
+        ("Deny", "all pods of all namespaces", "TCP 8080")
+    ]
+    assert one["matrix"]["out"] is None
+    ports = one["matrix"]["in"]["ports"]
+    at = ports.index({"protocol": "TCP", "port": 8080})
+    rows = {row["name"]: row for row in one["matrix"]["in"]["rows"]}
+    assert rows["outside"]["cells"][at] == "allowed"
+    denied = [row for row in rows.values() if row["pods"]]
+    # A pod that is alone of its kind reaches itself.
+    assert {row["cells"][at] for row in denied} <= {"denied", "mixed"}
+    assert sum(row["cells"][at] == "denied" for row in denied) > 1
+    assert sum("ClusterNetworkPolicy/no-shop" in row["by"] for row in denied) > 1
+    assert "delivered" in {row["differs"][at] for row in denied}, "nobody enforces it there"
+    assert {row["state"] for row in one["enforced"]["rows"]} == {"differs"}
+    assert "ClusterNetworkPolicy/no-shop" in get(viewer, "/api/services/shop/web")["cluster_policies"]
+    assert get(viewer, "/api/namespaces/shop")["cluster_policies"] == ["ClusterNetworkPolicy/no-shop"]
+    hits = get(viewer, "/api/search?q=no-shop")["hits"]
+    assert [(hit["type"], hit["key"]) for hit in hits] == [("policy", "ClusterNetworkPolicy/no-shop")]
+    (why,) = get(viewer, "/api/why?from=10.244.1.5&to=10.244.1.6&dport=8080")["flows"]
+    assert why["allowed"] is False
+    rule = why["ingress"]["rule"]
+    assert rule["text"] == "from all pods of all namespaces at TCP 8080"
+
+
+def test_what_a_policy_for_the_whole_cluster_would_change(followed: MemoryStore, viewer: Client) -> None:
+    found = viewer.post("/api/policy-preview", WIDE, "application/yaml").json()
+    assert found["selected"] > 4
+    assert {one["becomes"] for one in found["changes"]} == {"denied"}
+    assert {tuple(one["by"]) for one in found["changes"]} == {("ClusterNetworkPolicy/no-shop",)}
+    assert {port for one in found["changes"] for port in one["ports"]} == {"TCP 8080"}
+
+
+def test_a_matrix_can_be_narrowed(followed: MemoryStore, viewer: Client) -> None:
+    whole = get(viewer, "/api/policies/locked/default-deny")["matrix"]["in"]
+    assert (whole["pods_left_off"], whole["peers_left_off"]) == (0, 0)
+    found = get(viewer, "/api/policies/locked/default-deny?peers=app%3Dweb")["matrix"]["in"]
+    assert all(row["name"].startswith("shop/web: web-") for row in found["rows"])
+    assert sum(row["pods"] for row in found["rows"]) == 4
+    found = get(viewer, "/api/policies/locked/default-deny?pods=nosuch")["matrix"]["in"]
+    assert (found["pods"], found["rows"]) == (0, [])
 
 
 def test_a_policy_is_enforced_node_by_node(followed: MemoryStore, viewer: Client) -> None:
@@ -203,6 +285,39 @@ def test_the_sentence_of_a_trace_that_a_policy_denies_names_it(followed: MemoryS
     assert f"locked/{vault.name}" in trace["headline"]
 
 
+def test_while_the_api_is_not_followed_a_trace_is_not_sure_of_the_policies(
+    followed: MemoryStore, token: Any
+) -> None:
+    objects = followed.cluster().clusters["c1"].objects
+    vault = next(pod for pod in objects.kube_pods.values() if pod.namespace == "locked" and pod.ips)
+    web = next(pod for pod in objects.kube_pods.values() if pod.labels.get("app") == "web" and pod.ips)
+    operator = Client(headers={"Authorization": f"Bearer {token('operator')}"})
+    body = json.dumps({"from": f"shop/{web.name}", "to": f"locked/{vault.name}", "dport": 9999})
+
+    def traced() -> Any:
+        return operator.post("/api/traces", body, "application/json").json()["trace"]
+
+    source = cluster_source("c1")
+    before = traced()
+    assert UNWATCHED not in before["policy"]["unsure"]
+    followed.set_connected(source, False, time.time())
+    after = traced()
+    assert UNWATCHED in after["policy"]["unsure"]
+    assert f"(not sure of the policies: {UNWATCHED})" in after["headline"]
+    table = operator.post(
+        "/api/trace-tables",
+        json.dumps({"from": "deploy/shop/web", "to": f"locked/{vault.name}", "dport": 9999}),
+        "application/json",
+    ).json()
+    assert UNWATCHED in table["unsure"]
+    followed.set_connected(source, True, time.time())
+    assert traced()["headline"] == before["headline"]
+    heard(followed, time.time() - 600)
+    after = traced()
+    assert "cluster c1: its watcher is silent or behind" in after["policy"]["unsure"][0]
+    assert "its watcher is silent or behind" in after["headline"]
+
+
 def test_what_a_policy_would_change_is_told_and_nothing_is_applied(
     followed: MemoryStore, viewer: Client
 ) -> None:
@@ -226,6 +341,8 @@ def test_what_a_policy_would_change_is_told_and_nothing_is_applied(
         (b"kind: NetworkPolicy\nmetadata: {}", "metadata.name"),
         (b"a: &x [1]\nb: [*x, *x]", "anchors"),
         (b"kind: NetworkPolicy\nmetadata: {name: x}\nspec: {policyTypes: 5}", "policy x:"),
+        (b"apiVersion: crd.antrea.io/v1beta1\nkind: ClusterNetworkPolicy\nmetadata: {name: x}", "apiVersion"),
+        (WIDE.replace(b"action: Deny", b"action: Audit"), "action 'Audit' isn't known"),
     ):
         answer = viewer.post("/api/policy-preview", wrong, "application/yaml")
         assert answer.status_code == 400
@@ -260,7 +377,7 @@ def test_the_commands_say_the_same_from_files(tmp_path: Path, capsys: pytest.Cap
     call_command("trace", *files, "--from", "deploy/shop/web", "--to", "svc/shop/web", "--json")
     assert len(json.loads(capsys.readouterr().out)["rows"]) == 4
     call_command("trace", *files, "--from", "deploy/shop/web", "--to", "svc/shop/web")
-    assert capsys.readouterr().out.count("\n") == 4
+    assert capsys.readouterr().out.count("good ") == 4
     (tmp_path / "closed.yaml").write_bytes(CLOSED)
     call_command("policy", *files, "--policy", str(tmp_path / "closed.yaml"))
     said = capsys.readouterr().out

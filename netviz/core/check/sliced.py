@@ -159,5 +159,7 @@ def doubt(name: str, gaps: Mapping[str, str], health: NodeHealth | None, needs: 
     """Say why what a cluster's API says of some sections may not be so now; "" where it is whole and followed."""
     if health is not None and not health.connected:
         return not_watched(name)
+    if health is not None and any(section in health.late for section in needs):
+        return f"cluster {name}: its watcher is silent or behind, so that what it told may be old"
     missing = [section for section in needs if section in gaps]
     return f"cluster {name}: {missing[0]}: {gaps[missing[0]]}" if missing else ""

@@ -2,22 +2,26 @@
 
 Columns are the ports that policies' rules name for these pods, those that are listened on, and one that stands for all
 others: its cell is "mixed" where policies treat some of them otherwise. What a cell says is the decision of all policies,
-of both ends.
+of both ends. Of many kinds of pods, those are asked that most pods are of; how many pods aren't in it is counted, and a
+text narrows the matrix to some of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from netviz.core.intent.parties import nodes_by_addr, pods_by_addr
-from netviz.core.intent.policies import PROTOCOLS, Decision, Direction, Party, Policies, restricted
-from netviz.core.intent.words import peer_text, rules_of
+from netviz.core.intent.policies import PROTOCOLS, Decision, Party, Policies, restricted
+from netviz.core.intent.subjects import Direction, Policy, home_of, rules_of
+from netviz.core.intent.words import peer_text
 from netviz.core.model.addr import mask_ip
-from netviz.core.model.kubernetes import KubePod, NetworkPolicy, ObjectKey, PolicyPeer
+from netviz.core.model.kubernetes import KubePod, ObjectKey, PolicyPeer
 from netviz.core.plain import joined
+from netviz.core.sim.index import Index
 from netviz.core.state.objects import Objects
 from netviz.core.state.pods import workload_of
 
@@ -58,8 +62,16 @@ class Row(msgspec.Struct, frozen=True):
     sorts: frozenset[Any] = frozenset()
 
 
+class Rows(NamedTuple):
+    """The rows, what is allowed first; and how many pods aren't in them: of those that the matrix is of, and of the other ends."""
+
+    rows: list[Row]
+    mine_left_off: int = 0
+    peers_left_off: int = 0
+
+
 def ports_for(
-    policies: Iterable[NetworkPolicy],
+    policies: Iterable[Policy],
     pods: Iterable[KubePod],
     direction: Direction,
     listens: Iterable[int],
@@ -82,52 +94,96 @@ def ports_for(
 def rows_for(
     policies: Policies,
     objects: Objects,
-    selecting: Iterable[NetworkPolicy],
+    selecting: Iterable[Policy],
     mine: list[KubePod],
     direction: Direction,
     ports: list[At],
-) -> list[Row]:
-    """Say who may reach some pods (ingress), or whom they may reach: what is allowed first."""
-    ours = _one_of_each(policies, mine)
+    match: str = "",
+) -> Rows:
+    """Say who may reach some pods (ingress), or whom they may reach. `match` narrows the other ends to those that it fits."""
+    wanted = match.strip().lower()
+    kinds = sorted(alike(policies, objects, mine).values(), key=len, reverse=True)
+    ours = [Party(pods[0].ips[0], pods[0]) for pods in kinds[:MOST_SORTS]]
     if not ours:
-        return []
+        return Rows([])
     family = len(ours[0].addr)
     made: dict[tuple[tuple[Answer, ...], tuple[ObjectKey, ...]], list[tuple[Any, list[KubePod]]]] = {}
-    for sort, pods in _sorted_pods(policies, objects).items():
+    peers = sorted(
+        _sorted_pods(policies, objects, wanted).items(), key=lambda item: len(item[1]), reverse=True
+    )
+    for sort, pods in peers[:MOST_PEERS]:
         peer = one_of(pods, family)
         if peer is not None:
             said = _said(policies, ours, peer, direction, ports)
             made.setdefault(said, []).append((sort, pods))
+    pods_of = {said: [pod for _, pods in same for pod in pods] for said, same in made.items()}
+    names = {said: names_of(objects, pods) for said, pods in pods_of.items()}
+    often = Counter(names.values())
     rows = [
         Row(
-            names_of(objects, [pod for _, pods in alike for pod in pods]),
-            sum(len(pods) for _, pods in alike),
-            cells,
-            by,
-            frozenset(sort for sort, _ in alike),
+            # Of a workload that stands in several rows, the pods are named.
+            names[said] if often[names[said]] == 1 else f"{names[said]}: {joined(one.name for one in pods)}",
+            len(pods),
+            *said,
+            frozenset(sort for sort, _ in made[said]),
         )
-        for (cells, by), alike in made.items()
+        for said, pods in pods_of.items()
     ]
     rows.sort(key=lambda row: (-sum(cell == "allowed" for cell in row.cells), row.pods, row.name))
-    for name, other in others(objects, selecting, ours[0], direction):
-        cells, by = _said(policies, ours, other, direction, ports)
-        rows.append(Row(name, 0, cells, by))
-    return rows
+    for name, other in others([policies], objects, selecting, ours[0], direction):
+        if wanted in name.lower():
+            cells, by = _said(policies, ours, other, direction, ports)
+            rows.append(Row(name, 0, cells, by))
+    return Rows(
+        rows,
+        sum(len(pods) for pods in kinds[MOST_SORTS:]),
+        sum(len(pods) for _, pods in peers[MOST_PEERS:]),
+    )
 
 
-def _one_of_each(policies: Policies, pods: Iterable[KubePod]) -> list[Party]:
-    found: dict[Any, Party] = {}
+def alike(policies: Policies, objects: Objects, pods: Iterable[KubePod]) -> dict[Any, list[KubePod]]:
+    """Put pods together that policies see alike, and whose own nodes they see alike."""
+    nodes: dict[str, frozenset[int]] = {}
+    for addr, name in nodes_by_addr(objects.kube_nodes).items():
+        nodes[name] = nodes.get(name, frozenset()) | policies.sort(Party(addr, None, name)).peers
+    found: dict[Any, list[KubePod]] = {}
     for pod in restricted(pods):
-        party = Party(pod.ips[0], pod)
-        found.setdefault(policies.sort(party), party)
-    return list(found.values())[:MOST_SORTS]
+        found.setdefault((policies.sort(Party(pod.ips[0], pod)), nodes.get(pod.node)), []).append(pod)
+    return found
 
 
-def _sorted_pods(policies: Policies, objects: Objects) -> Mapping[Any, list[KubePod]]:
+class _Kinds(list[Any]):
+    """The pods of a section by what some policies see of them, after these policies."""
+
+
+def build_kinds(pods: Mapping[Any, KubePod]) -> _Kinds:
+    """Make room for what policies see of pods."""
+    return _Kinds()
+
+
+_kinds: Index[Mapping[Any, KubePod], _Kinds] = Index(build_kinds)
+
+
+def _sorted_pods(policies: Policies, objects: Objects, wanted: str) -> dict[Any, list[KubePod]]:
+    """The pods that policies can restrict, by what these see of them; all of them are worked out once for a state of the lists."""
+    known = _kinds(objects.kube_pods)
+    if not wanted and known and known[0] is policies:
+        every: dict[Any, list[KubePod]] = known[1]
+        return every
     found: dict[Any, list[KubePod]] = {}
     for pod in restricted(objects.kube_pods.values()):
-        found.setdefault(policies.sort(Party(pod.ips[0], pod)), []).append(pod)
-    return dict(list(found.items())[:MOST_PEERS])
+        if not wanted or fits(objects, pod, wanted):
+            found.setdefault(policies.sort(Party(pod.ips[0], pod)), []).append(pod)
+    if not wanted:
+        known[:] = policies, found
+    return found
+
+
+def fits(objects: Objects, pod: KubePod, wanted: str) -> bool:
+    """Tell whether a text in lower case is in a pod's name, its workload's, either with the namespace before it, or in a label."""
+    if wanted in f"{pod.namespace}/{pod.name}".lower() or wanted in names_of(objects, (pod,)).lower():
+        return True
+    return any(wanted in f"{key}={value}".lower() for key, value in pod.labels.items())
 
 
 def _said(
@@ -192,23 +248,33 @@ def names_of(objects: Objects, pods: Iterable[KubePod]) -> str:
 
 
 def others(
-    objects: Objects, selecting: Iterable[NetworkPolicy], one: Party, direction: Direction
+    policies: Sequence[Policies],
+    objects: Objects,
+    selecting: Iterable[Policy],
+    one: Party,
+    direction: Direction,
 ) -> Iterator[tuple[str, Peer]]:
-    """Yield parties that are no pods: a pod's own node, another one, ranges that rules name, and somebody outside."""
+    """Yield parties that are no pods: a pod's own node, others that policies see alike, ranges that rules name, and somebody outside."""
     family = len(one.addr)
     by_node = {name: addr for addr, name in nodes_by_addr(objects.kube_nodes).items() if len(addr) == family}
-    names = sorted(by_node)
 
-    def node_of(party: Party) -> str:
-        return party.pod.node if party.pod is not None and party.pod.node in by_node else names[0]
+    def node(name: str) -> Party:
+        return Party(by_node[name], None, name)
 
-    def other_of(party: Party) -> str:
-        return next(name for name in names if name != node_of(party))
+    def own_of(party: Party) -> str | None:
+        return party.pod.node if party.pod is not None and party.pod.node in by_node else None
 
-    if names:
-        yield "their own node", lambda party: Party(by_node[node_of(party)], None, node_of(party))
-    if len(names) > 1:
-        yield "other nodes", lambda party: Party(by_node[other_of(party)], None, other_of(party))
+    def but_own(names: list[str]) -> Peer:
+        return lambda party: node(next((name for name in names if name != own_of(party)), names[0]))
+
+    kinds: dict[Any, list[str]] = {}
+    for name in sorted(by_node):
+        kinds.setdefault(tuple(each.sort(node(name)) for each in policies), []).append(name)
+    every = [name for names in kinds.values() for name in names]
+    if every:
+        yield "their own node", lambda party: node(own_of(party) or every[0])
+    for names in kinds.values() if len(every) > 1 else ():
+        yield joined(names) if len(kinds) > 1 else "other nodes", but_own(names)
     seen = set()
     for policy in selecting:
         for rule in rules_of(policy, direction):
@@ -216,7 +282,7 @@ def others(
                 addr = _in_range(objects, peer, family)
                 if addr is not None and addr not in seen:
                     seen.add(addr)
-                    yield peer_text(policy.namespace, peer), _always(Party(addr))
+                    yield peer_text(home_of(policy), peer), _always(Party(addr))
     yield "outside", _always(Party(STRANGERS[family]))
 
 

@@ -42,6 +42,17 @@ def keys_of(selector: Selector | None) -> Iterator[str]:
         yield from (one.key for one in selector.expressions)
 
 
+def is_meant(subject: PolicyPeer, namespace: KubeNamespace | None, labels: Mapping[str, str]) -> bool:
+    """Tell whether a namespace's pods with some labels are whom a policy for the whole cluster is for; None isn't known."""
+    return _has(subject, namespace) and (subject.pods is None or selects(subject.pods, labels))
+
+
+def _has(peer: PolicyPeer, namespace: KubeNamespace | None) -> bool:
+    return (
+        namespace is not None and peer.namespaces is not None and selects(peer.namespaces, namespace.labels)
+    )
+
+
 class Peers:
     """The peers of a cluster's policies. A range or a selector of namespaces means the same wherever it stands."""
 
@@ -109,7 +120,9 @@ class Peers:
         near = self._that_select.get(namespace)
         if near is None:
             near = self._that_select[namespace] = [
-                number for number in self._by_namespaces if self._has(self._peers[number], namespace)
+                number
+                for number in self._by_namespaces
+                if _has(self._peers[number], self._namespaces.get(namespace))
             ]
         return frozenset(
             number
@@ -119,8 +132,4 @@ class Peers:
 
     def is_subject(self, subject: PolicyPeer, namespace: str, labels: Mapping[str, str]) -> bool:
         """Tell whether a namespace's pods with some labels are whom a policy for the whole cluster is for."""
-        return self._has(subject, namespace) and (subject.pods is None or selects(subject.pods, labels))
-
-    def _has(self, peer: PolicyPeer, namespace: str) -> bool:
-        known = self._namespaces.get(namespace)
-        return known is not None and peer.namespaces is not None and selects(peer.namespaces, known.labels)
+        return is_meant(subject, self._namespaces.get(namespace), labels)

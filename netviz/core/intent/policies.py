@@ -19,11 +19,12 @@ policy.networking.k8s.io/v1beta1, ClusterNetworkPolicySpec and its parts (networ
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from netviz.core.intent.peers import Peers, keys_of, selects
+from netviz.core.intent.subjects import Direction
 from netviz.core.intent.tiers import Listed, tier_decisions
 from netviz.core.model.kubernetes import (
     ClusterPolicy,
@@ -38,7 +39,6 @@ from netviz.core.model.kubernetes import (
 from netviz.core.state.naming import ENDED
 from netviz.core.state.section import EMPTY
 
-Direction = Literal["egress", "ingress"]
 MAX_REMEMBERED = 200_000
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
@@ -221,6 +221,21 @@ class Policies:
                 self._peers.of_pods(namespace, labels),
             )
         return known
+
+    def selecting(self, pods: Iterable[KubePod]) -> list[NetworkPolicy | ClusterPolicy]:
+        """The policies that select any of some pods: those for the whole cluster first, each in the order of their keys."""
+        own, cluster = set[int](), set[int]()
+        for namespace, labels in {
+            (pod.namespace, frozenset(pod.labels.items())): (pod.namespace, pod.labels)
+            for pod in restricted(pods)
+        }.values():
+            egress, ingress, listed, _ = self._seen(namespace, labels)
+            own.update(egress, ingress)
+            cluster.update(one.number for one in listed)
+        return [
+            *(self._cluster[one] for one in sorted(cluster)),
+            *(self._policies[one] for one in sorted(own)),
+        ]
 
     def decide(self, source: Party, target: Party, protocol: str, port: int) -> Decision:
         """Say whether a flow to a port is allowed; `protocol` is as the API names it, or another one's name."""

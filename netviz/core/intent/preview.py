@@ -15,6 +15,7 @@ from netviz.core.intent.matrix import (
     OTHER,
     SOME_PORTS,
     At,
+    alike,
     answer_of,
     names_of,
     one_of,
@@ -23,9 +24,9 @@ from netviz.core.intent.matrix import (
     without_column,
 )
 from netviz.core.intent.parties import PROTOCOL_NAMES, party_at, party_text, policies_of
-from netviz.core.intent.peers import selects
 from netviz.core.intent.policies import Decision, Party, Policies, restricted
-from netviz.core.model.kubernetes import KubePod, NetworkPolicy, ObjectKey
+from netviz.core.intent.subjects import Direction, Policy, is_for, policy_at
+from netviz.core.model.kubernetes import ClusterPolicy, KubePod, NetworkPolicy, ObjectKey
 from netviz.core.plain import joined
 from netviz.core.sim.known import left_out, why_missing
 from netviz.core.state.node import ClusterState
@@ -35,6 +36,7 @@ from netviz.core.state.pods import workload_of
 MAX_SORTS = 400
 MOST_PORTS = 100
 MAX_ENTRIES = 200_000
+DIRECTIONS: tuple[Direction, ...] = ("ingress", "egress")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -82,20 +84,39 @@ class _Group(NamedTuple):
     pods: list[KubePod]
 
 
-def preview(cluster: ClusterState, objects: Objects, proposed: Iterable[NetworkPolicy]) -> Preview:
+# What changes of some flows: at which port, what it becomes, by which policies.
+_Said = tuple[tuple[At, str, tuple[ObjectKey, ...]], ...]
+
+
+class _Row(msgspec.Struct):
+    """Flows that change alike: some concerned pods, and who is at the other end, by `name` where these are no pods."""
+
+    sends: bool
+    said: _Said
+    name: str
+    named: bool
+    ours: list[KubePod] = []
+    peers: dict[int, _Group] = {}
+
+
+def preview(cluster: ClusterState, objects: Objects, proposed: Iterable[Policy]) -> Preview:
     """Say what some policies would change in a state of a cluster."""
     new = list(proposed)
     before = policies_of(objects)
-    replaced = [old for one in new if (old := objects.network_policies.get(one.key)) is not None]
-    merged = msgspec.structs.replace(
-        objects, network_policies={**objects.network_policies, **{one.key: one for one in new}}
+    replaced = [old for one in new if (old := policy_at(objects, one.key)) is not None]
+    after = Policies(
+        {**objects.network_policies, **{one.key: one for one in new if isinstance(one, NetworkPolicy)}},
+        objects.kube_namespaces,
+        {**objects.cluster_policies, **{one.key: one for one in new if isinstance(one, ClusterPolicy)}},
+        objects.kube_nodes,
     )
-    after = policies_of(merged)
-    concerned = [*new, *replaced]
     groups = list(_groups(before, after, objects))
-    changes = tuple(_changes(before, after, objects, groups, concerned))
+    changes = tuple(_changes(before, after, objects, groups, [*new, *replaced]))
     connections, seen = _connections(cluster, objects, before, after)
-    selected = sum(any(_is_for(one, pod) for one in new) for pod in restricted(objects.kube_pods.values()))
+    selected = sum(
+        any(is_for(one, pod, objects.kube_namespaces) for one in new)
+        for pod in restricted(objects.kube_pods.values())
+    )
     unsure = tuple(_unsure(cluster, len(groups), seen))
     return Preview(selected, changes, connections, seen, unsure)
 
@@ -114,17 +135,26 @@ def _unsure(cluster: ClusterState, groups: int, seen: int) -> Iterator[str]:
         yield f"not all present connections of {joined(blind)} are known"
 
 
-def _is_for(policy: NetworkPolicy, pod: KubePod) -> bool:
-    return pod.namespace == policy.namespace and selects(policy.pods, pod.labels)
-
-
 def _groups(before: Policies, after: Policies, objects: Objects) -> Iterator[_Group]:
-    found: dict[Any, _Group] = {}
-    for pod in restricted(objects.kube_pods.values()):
-        party = Party(pod.ips[0], pod)
-        key = before.sort(party), after.sort(party)
-        found.setdefault(key, _Group(party, [])).pods.append(pod)
-    yield from found.values()
+    """Pods that both see alike, and whose own nodes both see alike; those that most pods are of first."""
+    found = [
+        _Group(Party(pods[0].ips[0], pods[0]), pods)
+        for same in alike(before, objects, objects.kube_pods.values()).values()
+        for pods in alike(after, objects, same).values()
+    ]
+    yield from sorted(found, key=lambda group: len(group.pods), reverse=True)
+
+
+class _Ends(NamedTuple):
+    """Who is at the other end of flows that change alike: groups of pods, or by name a party that is none.
+
+    `key` tells them from others. Whether a pod reaches itself is never asked: one that is a group of its own is among
+    those that its own flows have at their other end.
+    """
+
+    name: str
+    groups: list[_Group]
+    key: Any
 
 
 def _changes(
@@ -132,50 +162,67 @@ def _changes(
     after: Policies,
     objects: Objects,
     groups: list[_Group],
-    concerned: list[NetworkPolicy],
+    concerned: list[Policy],
 ) -> Iterator[Change]:
-    """What changes has an end that a proposed policy, or the one that it replaces, selects."""
-    mine = [one for one in groups if any(_is_for(policy, one.pods[0]) for policy in concerned)]
-    told: set[tuple[int, int]] = set()
-    for ours in mine[:MAX_SORTS]:
-        ports = list(
-            dict.fromkeys(
-                at
-                for direction in ("ingress", "egress")
-                for at in ports_for(concerned, ours.pods, direction, (), MOST_PORTS)
-            )
-        )
-        ports.sort(key=lambda at: at == OTHER)
-        family = len(ours.party.addr)
-        peers = [
-            (one, other) for one in groups[:MAX_SORTS] if (other := one_of(one.pods, family)) is not None
-        ]
-        outside = [
-            (name, party)
-            for direction in ("ingress", "egress")
-            for name, party in others(objects, concerned, ours.party, direction)
-        ]
-        for sends in (False, True):
-            alike: dict[Any, list[_Group]] = {}
-            for peer, other in peers:
-                # Where both ends are concerned, the flow is told once.
-                pair = (id(ours), id(peer)) if sends else (id(peer), id(ours))
-                if pair not in told:
-                    told.add(pair)
-                    alike.setdefault(
-                        _said(before, after, ours.party, other(ours.party), sends, ports), []
-                    ).append(peer)
-            for said, same in alike.items():
-                pods = [pod for one in same for pod in one.pods]
-                yield from _told(
-                    objects, said, ours, names_of(objects, pods), len(pods), sends, len(ports) > 1
-                )
-            for name, party in dict(outside).items():
-                said = _said(before, after, ours.party, party(ours.party), sends, ports)
-                yield from _told(objects, said, ours, name, 0, sends, len(ports) > 1)
+    """What changes has an end that a proposed policy, or the one that it replaces, selects.
+
+    Flows to these pods come first, from whomever; then those from them, to all others. Pods of which the same is told
+    for the same others are one row.
+    """
+    spaces = objects.kube_namespaces
+    mine = [one for one in groups if any(is_for(policy, one.pods[0], spaces) for policy in concerned)]
+    mine = mine[:MAX_SORTS]
+    told = {id(one) for one in mine}
+    others_than_mine = [one for one in groups[:MAX_SORTS] if id(one) not in told]
+    rows: dict[Any, _Row] = {}
+    for sends in (False, True):
+        peers = others_than_mine if sends else [*mine, *others_than_mine]
+        for ours in mine:
+            ports = _ports(concerned, ours.pods)
+            for said, ends in _of_one(before, after, objects, ours, peers, concerned, sends, ports):
+                row = rows.setdefault((sends, said, ends.key), _Row(sends, said, ends.name, len(ports) > 1))
+                row.ours.extend(ours.pods)
+                row.peers.update((id(one), one) for one in ends.groups)
+    for row in rows.values():
+        yield from _told(objects, row)
 
 
-_Said = tuple[tuple[At, str, tuple[ObjectKey, ...]], ...]
+def _ports(concerned: list[Policy], pods: list[KubePod]) -> list[At]:
+    found = {
+        at: None for direction in DIRECTIONS for at in ports_for(concerned, pods, direction, (), MOST_PORTS)
+    }
+    return sorted(found, key=lambda at: at == OTHER)
+
+
+def _of_one(
+    before: Policies,
+    after: Policies,
+    objects: Objects,
+    ours: _Group,
+    peers: list[_Group],
+    concerned: list[Policy],
+    sends: bool,
+    ports: list[At],
+) -> Iterator[tuple[_Said, _Ends]]:
+    """Yield what changes for one sort of pods, with those at the other end of whom it is so."""
+    family = len(ours.party.addr)
+    same: dict[_Said, list[_Group]] = {}
+    for peer in peers:
+        if (other := one_of(peer.pods, family)) is not None:
+            said = _said(before, after, ours.party, other(ours.party), sends, ports)
+            same.setdefault(said, []).append(peer)
+    for said, found in same.items():
+        itself = [ours] if len(ours.pods) == 1 else []
+        if said:
+            yield said, _Ends("", found, frozenset(id(one) for one in (*found, *itself)))
+    outside = {
+        name: party
+        for direction in DIRECTIONS
+        for name, party in others([before, after], objects, concerned, ours.party, direction)
+    }
+    for name, party in outside.items():
+        if said := _said(before, after, ours.party, party(ours.party), sends, ports):
+            yield said, _Ends(name, [], name)
 
 
 def _said(before: Policies, after: Policies, ours: Party, peer: Party, sends: bool, ports: list[At]) -> _Said:
@@ -202,16 +249,16 @@ def _by(was: Decision, now: Decision) -> tuple[ObjectKey, ...]:
     return now.deciding or was.deciding
 
 
-def _told(
-    objects: Objects, said: _Said, ours: _Group, name: str, pods: int, sends: bool, named: bool
-) -> Iterator[Change]:
+def _told(objects: Objects, row: _Row) -> Iterator[Change]:
     rows: dict[tuple[str, tuple[ObjectKey, ...]], list[At]] = {}
-    for at, becomes, by in said:
+    for at, becomes, by in row.said:
         rows.setdefault((becomes, by), []).append(at)
-    us = names_of(objects, ours.pods), len(ours.pods)
+    us = names_of(objects, row.ours), len(row.ours)
+    pods = [pod for one in row.peers.values() for pod in one.pods]
+    ends = row.name or names_of(objects, pods), len(pods)
     for (becomes, by), ports in rows.items():
-        source, target = (us, (name, pods)) if sends else ((name, pods), us)
-        yield Change(*source, *target, becomes, tuple(ports), named, by)
+        source, target = (us, ends) if row.sends else (ends, us)
+        yield Change(*source, *target, becomes, tuple(ports), row.named, by)
 
 
 def _connections(

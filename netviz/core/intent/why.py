@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from netviz.core.intent.parties import PROTOCOL_NAMES, party_at, party_text, policies_of
-from netviz.core.intent.policies import Decision, Direction, Half, Party
+from netviz.core.intent.policies import Decision, Half, Party
+from netviz.core.intent.subjects import Direction, policy_at
 from netviz.core.intent.words import flow_text, rule_text, why_text
 from netviz.core.plain import joined
 from netviz.core.sim.headline.cause import cause_of
@@ -16,6 +17,9 @@ from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Branch, Trace
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import Objects
+
+# Why what a cluster's policies say may be otherwise, in sentences, by the cluster's name.
+Doubts = Mapping[str, Sequence[str]]
 
 
 def why_json(
@@ -38,7 +42,7 @@ def why_json(
 
 def _half_json(objects: Objects, direction: Direction, half: Half) -> dict[str, Any]:
     rule = half.rule
-    policy = objects.network_policies.get(rule.policy) if rule is not None else None
+    policy = policy_at(objects, rule.policy) if rule is not None else None
     return {
         "allowed": half.allowed,
         "policies": ["/".join(key) for key in half.policies],
@@ -52,12 +56,12 @@ def _half_json(objects: Objects, direction: Direction, half: Half) -> dict[str, 
     }
 
 
-def of_trace(cluster: ClusterState, trace: Trace) -> dict[str, Any] | None:
+def of_trace(cluster: ClusterState, trace: Trace, doubts: Doubts) -> dict[str, Any] | None:
     """Why the flow of a trace is allowed or denied; of a service's, to that endpoint which is denied, else the first.
 
-    None where no policy has a say: the API isn't known or has no policies, or no end is a pod.
+    `unsure` has the doubts of the cluster. None where no policy has a say: the API isn't known or has no policies, or no end is a pod.
     """
-    for source in cluster.clusters.values():
+    for name, source in cluster.clusters.items():
         objects = source.objects
         if not objects.network_policies and not objects.cluster_policies:
             continue
@@ -72,7 +76,8 @@ def of_trace(cluster: ClusterState, trace: Trace) -> dict[str, Any] | None:
                 protocol = PROTOCOL_NAMES.get(trace.flow.proto, str(trace.flow.proto))
                 found[addr, port] = why_json(objects, sender, target, protocol, port)
         if found:
-            return min(found.values(), key=lambda one: (False, None, True).index(one["allowed"]))
+            said = min(found.values(), key=lambda one: (False, None, True).index(one["allowed"]))
+            return {**said, "unsure": list(doubts.get(name, ()))}
     return None
 
 
@@ -87,7 +92,7 @@ def _end(branch: Branch, trace: Trace) -> tuple[bytes, int]:
 
 
 def headline(trace: Trace, why: dict[str, Any] | None) -> str:
-    """Say in one sentence what a trace comes to; where a policy's agent refuses it, with the policy."""
+    """Say in one sentence what a trace comes to; where a policy's agent refuses it, with the policy, and if that isn't sure why not."""
     cause = cause_of(trace)
     said = headline_of(trace, cause)
     if why is None or cause is None or not denied_by_policy(cause.step):
@@ -96,13 +101,21 @@ def headline(trace: Trace, why: dict[str, Any] | None) -> str:
         half = why["ingress"] if why["ingress"]["allowed"] is False else why["egress"]
         names = joined(half["policies"])
         verb = "deny" if len(half["policies"]) > 1 else "denies"
-        return f"Policy {names} {verb} {why['flow']}: {where(cause.hop)} refuses it"
-    return f"{said}, though policies allow it" if why["allowed"] else said
+        said = f"Policy {names} {verb} {why['flow']}: {where(cause.hop)} refuses it"
+    elif why["allowed"]:
+        said = f"{said}, though policies allow it"
+    else:
+        return said
+    return f"{said} (not sure of the policies: {why['unsure'][0]})" if why["unsure"] else said
 
 
 def told(
-    cluster: ClusterState, trace: Trace, state: Sequence[Mapping[str, Any]] = (), enter: str = ""
+    cluster: ClusterState,
+    trace: Trace,
+    doubts: Doubts,
+    state: Sequence[Mapping[str, Any]] = (),
+    enter: str = "",
 ) -> dict[str, Any]:
-    """Render a trace as `trace_json` does, with what the API's policies say of its flow."""
-    why = of_trace(cluster, trace)
+    """Render a trace as `trace_json` does, with what the API's policies say of its flow, and what makes that unsure."""
+    why = of_trace(cluster, trace, doubts)
     return {**trace_json(trace, state, enter), "headline": headline(trace, why), "policy": why}

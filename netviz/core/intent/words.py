@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from netviz.core.intent.parties import party_text
-from netviz.core.intent.policies import Decision, Direction, Half, Party, RuleName, is_with_its_node
+from netviz.core.intent.policies import Decision, Half, Party, RuleName, is_with_its_node
+from netviz.core.intent.subjects import Direction, Policy, home_of, is_cluster_wide, rules_of
 from netviz.core.model.addr import format_prefix
-from netviz.core.model.kubernetes import Cidr, NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule, Selector
+from netviz.core.model.kubernetes import (
+    Cidr,
+    ClusterRule,
+    NetworkPolicy,
+    ObjectKey,
+    PolicyPeer,
+    PolicyPort,
+    PolicyRule,
+    Selector,
+)
 from netviz.core.plain import joined
 
 SAID = {"In": "in", "NotIn": "not in"}
@@ -22,8 +32,15 @@ def selector_text(selector: Selector) -> str:
     return ", ".join(found)
 
 
-def selected_text(policy: NetworkPolicy) -> str:
+def called(policy: ObjectKey) -> str:
+    """Name a policy in a sentence."""
+    return " ".join(policy) if is_cluster_wide(policy) else f"policy {'/'.join(policy)}"
+
+
+def selected_text(policy: Policy) -> str:
     """Whom a policy selects."""
+    if not isinstance(policy, NetworkPolicy):
+        return peer_text("", policy.subject)
     labels = selector_text(policy.pods)
     return f"pods of {policy.namespace} with {labels}" if labels else f"all pods of {policy.namespace}"
 
@@ -50,7 +67,7 @@ def _cidr(one: Cidr) -> str:
     return format_prefix(one.addr, one.prefixlen)
 
 
-def peers_text(home: str, rule: PolicyRule) -> str:
+def peers_text(home: str, rule: PolicyRule | ClusterRule) -> str:
     """Who the other end may be by a rule."""
     return " or ".join(peer_text(home, one) for one in rule.peers) or "everybody"
 
@@ -62,21 +79,16 @@ def port_text(one: PolicyPort) -> str:
     return f"{one.protocol} {one.port}" + (f"-{one.end_port}" if one.end_port else "")
 
 
-def ports_text(rule: PolicyRule) -> str:
-    """At which ports a rule allows."""
+def ports_text(rule: PolicyRule | ClusterRule) -> str:
+    """For which ports a rule is."""
     return ", ".join(map(port_text, rule.ports)) or "every port"
 
 
-def rules_of(policy: NetworkPolicy, direction: Direction) -> tuple[PolicyRule, ...]:
-    """A policy's rules of one direction."""
-    return policy.ingress if direction == "ingress" else policy.egress
-
-
-def rule_text(policy: NetworkPolicy, direction: Direction, number: int) -> str:
-    """What a rule allows: "from pods of shop with app=web at TCP 80"."""
+def rule_text(policy: Policy, direction: Direction, number: int) -> str:
+    """Which flows a rule is for: "from pods of shop with app=web at TCP 80"."""
     rule = rules_of(policy, direction)[number]
     way = "from" if direction == "ingress" else "to"
-    return f"{way} {peers_text(policy.namespace, rule)} at {ports_text(rule)}"
+    return f"{way} {peers_text(home_of(policy), rule)} at {ports_text(rule)}"
 
 
 def flow_text(source: Party, target: Party, protocol: str, port: int) -> str:

@@ -88,8 +88,11 @@ def object_entries(state: NodeState) -> Iterator[Entry]:
     for one in objects.kube_namespaces.values():
         yield Entry("namespace", one.name, one.name, "Kubernetes namespace", "", ())
     for policy in objects.network_policies.values():
-        full = f"{policy.namespace}/{policy.name}"
+        full = "/".join(policy.key)
         yield Entry("policy", full, full, "network policy", "", (policy.name,))
+    for wide in objects.cluster_policies.values():
+        full, where = "/".join(wide.key), f"for the whole cluster, {wide.tier} tier"
+        yield Entry("policy", full, full, where, "", (wide.name, wide.kind))
 
 
 def _service(service: KubeService) -> Entry:

@@ -17,8 +17,10 @@ from netviz.core.check.problem import Command, NodeHealth, Problem, Where
 from netviz.core.check.sliced import Found, doubt
 from netviz.core.check.text import affects, joined, place
 from netviz.core.intent.policies import Half, RuleName
+from netviz.core.intent.subjects import every_policy, is_cluster_wide
+from netviz.core.intent.words import called
 from netviz.core.model.addr import format_ip
-from netviz.core.model.kubernetes import ClusterPolicy, NetworkPolicy, ObjectKey
+from netviz.core.model.kubernetes import ObjectKey
 from netviz.core.plain import quoted
 from netviz.core.sim.kubernetes.policy import denied_by_policy
 from netviz.core.sim.reads import Reads, Recording
@@ -40,7 +42,7 @@ PAIRS_MS = 0.005
 # An agent writes what the API says within some seconds.
 GRACE_S = 15.0
 DEMANDS = "The kernels let pass between pods what NetworkPolicies allow, and refuse what they deny."
-UNLISTED = "Policies for the whole cluster are taken to be none: there is no list of them."
+UNLISTED = "policies for the whole cluster are taken to be none where there is no list of them for cluster {}"
 ARRIVED = (Disposition.DELIVERED, Disposition.NO_LISTENER)
 
 
@@ -69,11 +71,8 @@ class PoliciesCheck(TracingCheck[Flow, Seen]):
                 found.unknown[why] = None
                 continue
             if is_unlisted(state):
-                found.assumed[UNLISTED] = None
-            made: list[NetworkPolicy | ClusterPolicy] = [
-                *objects.network_policies.values(),
-                *objects.cluster_policies.values(),
-            ]
+                found.assumed[f"P{UNLISTED.format(name)[1:]}."] = None
+            made = every_policy(objects)
             if not made:
                 continue
             known = self.pods_of(name)
@@ -268,16 +267,6 @@ class Teller:
             ),
             grace_s=GRACE_S,
         )
-
-
-def is_cluster_wide(policy: ObjectKey) -> bool:
-    """Tell whether a policy's key is of one for the whole cluster: its kind and name, where others have a namespace."""
-    return policy[0][:1].isupper()
-
-
-def called(policy: ObjectKey) -> str:
-    """Name a policy in a sentence."""
-    return " ".join(policy) if is_cluster_wide(policy) else f"policy {'/'.join(policy)}"
 
 
 def _object(policy: ObjectKey) -> str:

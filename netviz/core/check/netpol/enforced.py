@@ -15,7 +15,7 @@ from netviz.core.check.netpol.check import Seen, flow_of
 from netviz.core.check.netpol.flows import Try, ports_named, tries
 from netviz.core.check.netpol.pods import Pod
 from netviz.core.intent.policies import Policies
-from netviz.core.model.kubernetes import NetworkPolicy
+from netviz.core.intent.subjects import Policy
 from netviz.core.sim.trace import Flow
 
 MAX_SAID = 3
@@ -54,7 +54,7 @@ class Enforced(msgspec.Struct):
 
 
 def tried(
-    policies: Policies, policy: NetworkPolicy, pods: list[Pod], selected: Iterable[Pod]
+    policies: Policies, policy: Policy, pods: list[Pod], selected: Iterable[Pod]
 ) -> Iterator[tuple[str, Try, Flow]]:
     """Yield the flows that show whether a policy is enforced, each with the node that has to do it."""
     mine = {one.pod.key for one in selected}

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from netviz.core.check.netpol.pods import Kind, Pod
 from netviz.core.intent.policies import Decision, Policies
-from netviz.core.model.kubernetes import ClusterPolicy, NetworkPolicy, ObjectKey
+from netviz.core.intent.subjects import Policy
+from netviz.core.model.kubernetes import ObjectKey
 
 # No rule names it by itself.
 ANY_PORT = 47809
@@ -34,7 +35,7 @@ class Try(NamedTuple):
     decision: Decision
 
 
-def ports_named(policies: Iterable[NetworkPolicy | ClusterPolicy], pods: list[Pod]) -> list[tuple[str, int]]:
+def ports_named(policies: Iterable[Policy], pods: list[Pod]) -> list[tuple[str, int]]:
     """List the ports that are worth trying: those that rules name, by number or as some pod calls them, and another one."""
     found: dict[tuple[str, int], None] = {}
     names = set()
@@ -62,7 +63,7 @@ def tries(
 ) -> Iterator[Try]:
     """Yield the flows, in order, as they are asked for; with `of`, those alone of which one end is one of these pods."""
     tried = set()
-    for one, other in _pairs(pods):
+    for one, other in _pairs(pods, of):
         if of is not None and one.pod.key not in of and other.pod.key not in of:
             continue
         for source, target in ((other, one), (one, other)):
@@ -72,8 +73,11 @@ def tries(
                 yield from _ports(policies, source, target, ports)
 
 
-def _pairs(pods: list[Pod]) -> Iterator[tuple[Pod, Pod]]:
-    """Yield pairs of one pod of each kind on each node with one of each kind, here and elsewhere."""
+def _pairs(pods: list[Pod], of: Collection[ObjectKey] | None) -> Iterator[tuple[Pod, Pod]]:
+    """Yield pairs of one pod of each kind on each node with one of each kind, here and elsewhere.
+
+    With `of`, those alone of which one kind has some of these pods.
+    """
     kinds: dict[tuple[int, Kind], dict[str, Pod]] = defaultdict(dict)
     for one in pods:
         kinds[one.family, one.kind].setdefault(one.node, one)
@@ -90,15 +94,24 @@ def _pairs(pods: list[Pod]) -> Iterator[tuple[Pod, Pod]]:
                     for one in odd.values():
                         if one.family == family:
                             yield one, other
+    ours = {
+        family: [at for at, one in enumerate(every) if of is None or _has(one, of)]
+        for family, every in by_family.items()
+    }
     for turn in range(max(map(len, by_family.values()), default=0)):
-        for every in by_family.values():
-            for at, of_nodes in enumerate(every if turn < len(every) else ()):
-                others = every[(at + turn) % len(every)]
-                for one in of_nodes.values():
+        for family, every in by_family.items():
+            size, mine = len(every), ours[family] if turn < len(every) else []
+            for at in sorted({*mine, *((one - turn) % size for one in mine)}):
+                others = every[(at + turn) % size]
+                for one in every[at].values():
                     here = others.get(one.node)
                     there = next((pod for node, pod in others.items() if node != one.node), None)
                     for other in filter(None, (here, there)):
                         yield one, other
+
+
+def _has(of_nodes: dict[str, Pod], of: Collection[ObjectKey]) -> bool:
+    return any(one.pod.key in of for one in of_nodes.values())
 
 
 def _odd(kinds: dict[tuple[int, Kind], dict[str, Pod]]) -> list[dict[str, Pod]]:

@@ -117,6 +117,12 @@ class Resource(msgspec.Struct, frozen=True, dict=True):
         """Where the API says in which versions it has the kind's group."""
         return self.path.rsplit("/", 2)[0]
 
+    @property
+    def group(self) -> str:
+        """The kind's group, as apiVersion has it; "" of the core's."""
+        parts = self.path.split("/")
+        return parts[2] if parts[1] == "apis" else ""
+
     def in_version(self, version: str) -> Resource:
         """Return the resource as another version of its group has it."""
         return msgspec.structs.replace(self, path=f"{self.group_path}/{version}/{self.name}")

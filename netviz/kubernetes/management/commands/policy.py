@@ -12,9 +12,9 @@ from django.core.management.base import CommandParser
 from netviz.core.intent.preview import changes_any, preview, preview_json
 from netviz.core.plain import counted, plain
 from netviz.core.wire.nvz import NvzError
-from netviz.kubernetes.doubts import apis_in, doubts
 from netviz.kubernetes.proposed import BadPolicy, read_policies
 from netviz.kubernetes.whys import NO_POLICIES, why_of
+from netviz.tracing.apis import apis_in, doubts
 from netviz.tracing.offline import OfflineCommand
 from netviz.tracing.predict import CannotTrace
 from netviz.tracing.request import TraceRequest
@@ -77,7 +77,8 @@ def _why_lines(found: Mapping[str, Any]) -> Iterator[str]:
         for way in ("egress", "ingress"):
             half = one[way]
             if half["policies"]:
-                rule = f"; {half['rule']['policy']} allows {half['rule']['text']}" if half["rule"] else ""
+                does = "allows" if half["allowed"] else "denies"
+                rule = f"; {half['rule']['policy']} {does} {half['rule']['text']}" if half["rule"] else ""
                 yield f"    {way}: {', '.join(half['policies'])}{rule}"
 
     if found["left_off"]:

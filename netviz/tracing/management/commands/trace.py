@@ -18,6 +18,7 @@ from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.walk import simulate
 from netviz.core.wire.nvz import NvzError
 from netviz.ingest.history import BadTime, NoHistory, parse_time
+from netviz.tracing.apis import policy_doubts
 from netviz.tracing.doubt import clock
 from netviz.tracing.offline import OfflineCommand
 from netviz.tracing.predict import CannotTrace, describe, iso, resolve
@@ -93,11 +94,12 @@ class Command(OfflineCommand):
         trace = with_context(view.cluster, simulate(view.cluster, flow))
         trace = with_counts(view.cluster, trace, iso)
         if options["json"]:
-            shown = told(view.cluster, trace, describe(view, view.inputs))
+            shown = told(view.cluster, trace, policy_doubts(view), describe(view, view.inputs))
             self.stdout.write(json.dumps(shown, indent=2))
         else:
-            why = of_trace(view.cluster, trace)
+            why = of_trace(view.cluster, trace, policy_doubts(view))
             notes = [f"policies: {why['sentence']}"] if why is not None else []
+            notes += [f"not sure of the policies: {one}" for one in why["unsure"]] if why is not None else []
             text = render_text(trace, options["verbosity"] > 1, headline(trace, why), notes)
             self.stdout.write(text, ending="")
             self.stdout.write(f"\n{plain(_moments(view))}")
@@ -129,6 +131,8 @@ class Command(OfflineCommand):
             outcome = row["outcome"] or "not traced"
             line = f"{outcome:15} {row['from']:{wide['from']}}  {row['to']:{wide['to']}}  {row['headline']}"
             self.stdout.write(plain(line))
+        for sentence in found["unsure"]:
+            self.stdout.write(f"Not sure of the policies: {plain(sentence)}.")
         if found["left_off"]:
             self.stdout.write(f"{found['left_off']} more pairs weren't traced: name fewer pods")
 
