@@ -58,6 +58,8 @@ export interface ServiceDetail extends ServiceSummary {
   /** Nodes with endpoints whose connections aren't counted. */
   nodes_left_out: number;
   policies: string[];
+  /** Those for the whole cluster that select its pods, with their kinds. */
+  cluster_policies: string[];
   /** Who may reach its pods, by policies; null where none selects them. */
   may: { in: Matrix | null };
   programming: Programming;
@@ -103,6 +105,14 @@ export interface ProgrammingDelay {
   longest_on: string | null;
 }
 
+export type NodeState = "programmed" | "missing" | "stale" | "differs" | "unknown";
+
+/** The states of a zone's nodes in the order of their names: so many of one, then so many of the next. */
+export interface Zone {
+  zone: string | null;
+  runs: [NodeState, number][];
+}
+
 /** What each node's rules do for a service. */
 export interface Programming {
   /** Why nothing is judged; null where it is. */
@@ -111,6 +121,7 @@ export interface Programming {
   programmed: number;
   columns: ProgrammingColumn[];
   columns_left_off: number;
+  field: Zone[];
   rows: ProgrammingRow[];
   left_off: number;
   /** Null: not measured. */
@@ -132,14 +143,22 @@ export interface MatrixRow {
 export interface Matrix {
   ports: ({ protocol: string; port: number } | null)[];
   policies: string[];
+  /** How many pods it is of. */
+  pods: number;
   rows: MatrixRow[];
   left_off: number;
+  /** Pods that it says nothing of: of those that it is of, and of the other ends. */
+  pods_left_off: number;
+  peers_left_off: number;
 }
 
 export interface PolicySummary {
   kind: string;
-  namespace: string;
+  /** Null of one for the whole cluster, which has a tier and, but for the old baseline, a priority. */
+  namespace: string | null;
   name: string;
+  tier: "Admin" | "Baseline" | null;
+  priority: number | null;
   selects: string;
   pods: number;
   restricts: ("in" | "out")[];
@@ -151,7 +170,15 @@ export interface EnforcedRow extends NodesRow {
 }
 
 export interface PolicyDetail extends PolicySummary {
-  rules: { direction: "in" | "out"; number: number; peers: string; ports: string; action?: string }[];
+  rules: {
+    direction: "in" | "out";
+    number: number;
+    name: string | null;
+    /** Null of rules that only allow. */
+    action: "Accept" | "Deny" | "Pass" | null;
+    peers: string;
+    ports: string;
+  }[];
   rows: PodRow[];
   left_off: number;
   matrix: { in: Matrix | null; out: Matrix | null };
@@ -200,6 +227,8 @@ export interface TraceTable {
     allowed: boolean | null;
   }[];
   left_off: number;
+  /** Why what is said of policies may be otherwise, a sentence each. */
+  unsure: string[];
 }
 
 export interface WorkloadSummary {
@@ -248,6 +277,7 @@ export interface NamespaceDetail {
   workloads: WorkloadSummary[];
   services: ServiceSummary[];
   policies: string[];
+  cluster_policies: string[];
   rows: PodRow[];
   left_off: number;
 }
@@ -306,8 +336,8 @@ export function idOf(
   one: ServiceSummary | WorkloadSummary | NamespaceSummary | PolicySummary,
 ): string {
   if (kind === "namespaces") return one.name;
-  const named = one as ServiceSummary | WorkloadSummary;
-  const full = `${named.namespace}/${named.name}`;
+  const named = one as ServiceSummary | WorkloadSummary | PolicySummary;
+  const full = `${named.namespace ?? (one as PolicySummary).kind}/${named.name}`;
   return kind === "workloads" ? `${(one as WorkloadSummary).kind}/${full}` : full;
 }
 
@@ -344,12 +374,6 @@ export function columnPorts(columns: ProgrammingColumn[]): { port: string; span:
     else found.push({ port, span: 1 });
   }
   return found;
-}
-
-/** What a policy restricts, in words. */
-export function restrictsText(one: PolicySummary): string {
-  const ways = one.restricts.map((way) => (way === "in" ? "what comes in" : "what goes out"));
-  return ways.length > 0 ? `restricts ${ways.join(" and ")}` : "restricts nothing";
 }
 
 /** Say how long nodes took to follow the last change of a service's endpoints. */

@@ -3,10 +3,12 @@ import {
   columnPorts,
   delayWords,
   endpointNumber,
+  idOf,
   nodesText,
+  type PolicySummary,
   rangeWords,
-  restrictsText,
 } from "../src/kube.js";
+import { policyName, restrictsText, tierText, tierWords } from "../src/policytext.js";
 
 const NODES = { since: null, problem: null };
 const END = { port: "http", pod: null };
@@ -61,10 +63,39 @@ describe("how long nodes take to follow a change", () => {
 
 describe("a policy", () => {
   it("says what it restricts", () => {
-    const one = { kind: "NetworkPolicy", namespace: "a", name: "b", selects: "", pods: 1 };
+    const one = {
+      kind: "NetworkPolicy",
+      namespace: "a",
+      name: "b",
+      selects: "",
+      pods: 1,
+      tier: null,
+      priority: null,
+    };
     expect(restrictsText({ ...one, restricts: ["in", "out"] })).toBe(
       "restricts what comes in and what goes out",
     );
     expect(restrictsText({ ...one, restricts: [] })).toBe("restricts nothing");
+    expect(idOf("policies", { ...one, restricts: [] })).toBe("a/b");
+    expect(tierText({ ...one, restricts: [] })).toBe("");
+    expect(policyName("a/b")).toBe("a/b");
+    expect(policyName("ClusterNetworkPolicy/b")).toBe("cluster/b");
+  });
+
+  it("for the whole cluster says when it is asked, and has its kind for a namespace", () => {
+    const one: PolicySummary = {
+      kind: "ClusterNetworkPolicy",
+      namespace: null,
+      name: "b",
+      selects: "",
+      pods: 1,
+      tier: "Admin",
+      priority: 7,
+      restricts: ["in"],
+    };
+    expect(restrictsText(one)).toBe("decides what comes in");
+    expect(idOf("policies", one)).toBe("ClusterNetworkPolicy/b");
+    expect(tierText(one)).toBe("Admin tier, priority 7");
+    expect(tierWords({ ...one, tier: "Baseline" })).toContain("where no NetworkPolicy selects a pod");
   });
 });

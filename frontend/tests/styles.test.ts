@@ -14,7 +14,10 @@ const PARTS: Record<string, string[]> = {
   "problems.css": ["ui/problem", "ui/strip", "ui/tracestrip", "ui/reach", "ui/chrome"],
   "faults.css": ["ui/faultspanel"],
   "arrivals.css": ["ui/arrivalsnote"],
-  "kube.css": ["ui/kube", "ui/matrix", "ui/policy", "ui/programming", "ui/tracetable"],
+  "kube.css": [
+    ...["ui/field", "ui/kube", "ui/matrix", "ui/narrow", "ui/policy", "ui/programming", "ui/tracetable"],
+    "ui/traffic",
+  ],
   "observe.css": [
     ...["ui/observepart", "ui/capturepart", "ui/connections", "ui/dropspart", "ui/playback", "ui/steps"],
     "mappane",

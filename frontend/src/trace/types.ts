@@ -205,7 +205,7 @@ export interface Trace {
   outcome?: Outcome;
   headline?: string;
   /** What the API's policies say of the flow; null where none has a say. */
-  policy?: { allowed: boolean | null; sentence: string } | null;
+  policy?: { allowed: boolean | null; sentence: string; unsure?: string[] } | null;
   branches: Branch[];
   /** What was observed, in a trace of an observation. */
   observation?: Observation | null;

@@ -47,13 +47,17 @@ export function answerParts(
       h("span", { class: "protocol", "data-testid": "protocol" }, protocolText(trace)),
       h("span", { class: "muted" }, flowText(trace)),
     ),
-    trace.policy
-      ? h("p", { class: "muted", "data-testid": "policy-says" }, `By policies: ${trace.policy.sentence}`)
-      : null,
+    trace.policy ? h("p", { class: "muted", "data-testid": "policy-says" }, policyWords(trace.policy)) : null,
     failed && cause(verdict.tone, failed, onShow),
     assumptions(trace),
     certainty(trace, failed, onShow),
   ];
+}
+
+/** What policies say of a trace's flow, and why that may be otherwise. */
+export function policyWords(policy: NonNullable<Trace["policy"]>): string {
+  const doubts = policy.unsure ?? [];
+  return `By policies: ${policy.sentence}${doubts.map((one) => ` Not sure: ${one}.`).join("")}`;
 }
 
 /** The trace that could not be made. */

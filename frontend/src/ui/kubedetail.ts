@@ -34,17 +34,26 @@ import {
 } from "./kubeparts.js";
 import { matrixTable } from "./matrix.js";
 import { count } from "./names.js";
+import type { Narrow } from "./narrow.js";
 import { policyBody } from "./policydetail.js";
 import { programmingPart } from "./programming.js";
+import type { Traffic } from "./traffic.js";
 
-export function detailBody(context: Context, kind: Kind, detail: unknown): HTMLElement {
-  if (kind === "services") return serviceBody(context, detail as ServiceDetail);
+/** What lasts while the page of one object is drawn anew. */
+export interface Lasting {
+  narrow: Narrow;
+  traffic: Traffic;
+}
+
+export function detailBody(context: Context, kind: Kind, detail: unknown, lasting: Lasting): HTMLElement {
+  if (kind === "services") return serviceBody(context, detail as ServiceDetail, lasting);
   if (kind === "workloads") return workloadBody(context, detail as WorkloadDetail);
-  if (kind === "policies") return policyBody(context, detail as PolicyDetail);
+  if (kind === "policies") return policyBody(context, detail as PolicyDetail, lasting.narrow);
   return namespaceBody(context, detail as NamespaceDetail);
 }
 
-function serviceBody(context: Context, one: ServiceDetail): HTMLElement {
+function serviceBody(context: Context, one: ServiceDetail, { narrow, traffic }: Lasting): HTMLElement {
+  const selecting = [...one.policies.map((name) => `${one.namespace}/${name}`), ...one.cluster_policies];
   const full = `${one.namespace}/${one.name}`;
   const at = [...one.addrs, ...one.external];
   return h(
@@ -64,28 +73,32 @@ function serviceBody(context: Context, one: ServiceDetail): HTMLElement {
       : null,
     facts(manners(one)),
     one.selector ? labelList("Selects", one.selector) : null,
-    one.external_name
-      ? null
-      : section(
-          "Endpoints",
-          one.endpoints === 0 ? "none" : readyText(one.ready, one.endpoints),
-          endpointTable(context, one),
-        ),
-    one.external_name ? null : programmingPart(context, one),
-    one.external_name ? null : talkersPart(one),
-    one.policies.length > 0
-      ? section(
-          "Who may reach its pods",
-          "by the policies that select them",
-          h(
-            "p",
-            { class: "facts" },
-            "Selected by ",
-            ...joinedLinks(one.policies.map((name) => policyLink(`${one.namespace}/${name}`))),
-          ),
-          one.may.in ? matrixTable(one.may.in, "From") : null,
-        )
-      : null,
+    h(
+      "div",
+      { class: selecting.length > 0 ? "kube-columns" : null },
+      h(
+        "div",
+        {},
+        one.external_name
+          ? null
+          : section(
+              "Endpoints",
+              one.endpoints === 0 ? "none" : readyText(one.ready, one.endpoints),
+              endpointTable(context, one),
+            ),
+        one.external_name ? null : programmingPart(context, one),
+        one.external_name ? null : talkersPart(one, traffic),
+      ),
+      selecting.length > 0
+        ? section(
+            "Who may reach its pods",
+            "by the policies that select them",
+            h("p", {}, "Selected by ", ...joinedLinks(selecting.map(policyLink))),
+            narrow.part([one.may.in]),
+            one.may.in ? matrixTable(one.may.in, "From") : null,
+          )
+        : null,
+    ),
   );
 }
 
@@ -107,7 +120,7 @@ function endpointTable(context: Context, one: ServiceDetail): HTMLElement | null
   );
 }
 
-function talkersPart(one: ServiceDetail): HTMLElement {
+function talkersPart(one: ServiceDetail, traffic: Traffic): HTMLElement {
   const total = one.rows.reduce((sum, row) => sum + row.conns, 0);
   const beside =
     `${count(total, "connection", "connections")} known to the endpoints’ nodes` +
@@ -116,8 +129,13 @@ function talkersPart(one: ServiceDetail): HTMLElement {
     one.talkers.length === 0
       ? null
       : table(
-          ["From", "Connections", "Where"],
-          one.talkers.map((talker) => [talkerLink(talker), String(talker.conns), whereText(talker)]),
+          ["From", "Connections", "While you look", "Where"],
+          one.talkers.map((talker) => [
+            talkerLink(talker),
+            String(talker.conns),
+            traffic.countCell(talker.kind, talker.name),
+            whereText(talker),
+          ]),
           "kube-talkers",
         );
   return section("Who talks to its endpoints now", beside, body);
@@ -165,6 +183,7 @@ function workloadBody(context: Context, one: WorkloadDetail): HTMLElement {
 }
 
 function namespaceBody(context: Context, one: NamespaceDetail): HTMLElement {
+  const selecting = [...one.policies.map((name) => `${one.name}/${name}`), ...one.cluster_policies];
   return h(
     "article",
     {},
@@ -172,12 +191,8 @@ function namespaceBody(context: Context, one: NamespaceDetail): HTMLElement {
     labelList("Labels", one.labels),
     section("Workloads", String(one.workloads.length), workloadTable(one.workloads)),
     section("Services", String(one.services.length), serviceTable(one.services)),
-    one.policies.length > 0
-      ? section(
-          "Network policies",
-          String(one.policies.length),
-          h("p", {}, ...joinedLinks(one.policies.map((name) => policyLink(`${one.name}/${name}`)))),
-        )
+    selecting.length > 0
+      ? section("Policies", String(selecting.length), h("p", {}, ...joinedLinks(selecting.map(policyLink))))
       : null,
     section("Pods", String(one.rows.length + one.left_off), podTable(context, one.rows)),
     leftOff(one.left_off),

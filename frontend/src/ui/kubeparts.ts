@@ -1,6 +1,7 @@
 // What the pages of Kubernetes' objects are made of: tables, sections, marks, links.
 
 import { type Kind, type NodesRow, nodesText, type PodRow, podState, type Tone } from "../kube.js";
+import { policyName } from "../policytext.js";
 import { clock } from "../problems.js";
 import { formatRoute, targetHref } from "../route.js";
 import type { Context } from "./context.js";
@@ -84,9 +85,11 @@ export function sinceCell(row: NodesRow): HTMLElement | null {
   return h("a", { href }, row.since ? clock(row.since, new Date()) : "problem");
 }
 
-/** A policy's name, linked where it is one of a namespace's: those for the whole cluster have their kind before it. */
+/** A policy's name as a link: its namespace stands before it, or the kind of one for the whole cluster. */
 export function policyLink(name: string): HTMLElement {
-  return /^[A-Z]/.test(name) ? h("span", {}, name) : kubeLink("policies", name);
+  const link = kubeLink("policies", name, policyName(name));
+  link.title = name;
+  return link;
 }
 
 export function head(name: string, kind: string, action: HTMLElement | null): HTMLElement {

@@ -20,15 +20,17 @@ import { errorNote } from "./errors.js";
 import { detailBody } from "./kubedetail.js";
 import { mark } from "./kubeparts.js";
 import { count } from "./names.js";
+import { Narrow } from "./narrow.js";
 import { policyAsks } from "./policyasks.js";
 import { traceTableAsk } from "./tracetable.js";
+import { Traffic } from "./traffic.js";
 
 const REFRESH_MS = 2000;
 const NOTHING: Record<Kind, string> = {
   services: "No service is known.",
   workloads: "No workload is known.",
   namespaces: "No namespace is known.",
-  policies: "No network policy is known.",
+  policies: "No policy is known.",
 };
 const MOST_ROWS = 500;
 const TITLES: Record<Kind, string> = {
@@ -59,6 +61,8 @@ export class KubeView {
   private readonly footer = h("footer", { class: "list-foot" });
   private readonly detail = h("div", { "data-testid": "kube-detail" });
   private readonly asks = h("div", {});
+  private readonly traffic = new Traffic();
+  private readonly narrow = new Narrow(() => void this.refresh());
   private readonly right = h("div", { class: "kube-pane" }, this.detail, this.asks);
   private kind: Kind = "services";
   private id: string | null = null;
@@ -110,6 +114,7 @@ export class KubeView {
 
   dispose(): void {
     this.disposed = true;
+    this.traffic.reset();
     window.clearInterval(this.timer);
   }
 
@@ -118,7 +123,11 @@ export class KubeView {
       this.rows = [];
       this.loaded = this.drawn = "";
     }
-    if (id !== this.id || kind !== this.kind) this.shown = "";
+    if (id !== this.id || kind !== this.kind) {
+      this.shown = "";
+      this.narrow.reset();
+      this.traffic.reset();
+    }
     this.kind = kind;
     this.id = id;
     for (const name of KINDS) {
@@ -186,12 +195,23 @@ export class KubeView {
   private async loadDetail(kind: Kind, id: string): Promise<void> {
     try {
       const path = id.split("/").map(encodeURIComponent).join("/");
-      const detail = await this.context.api.get<never>(`/api/${kind}/${path}`);
+      const { query } = this.narrow;
+      const detail = await this.context.api.get<never>(`/api/${kind}/${path}${query}`);
       const text = JSON.stringify([kind, detail]);
       const wanted = this.id ?? this.first();
-      if (this.disposed || kind !== this.kind || id !== wanted || text === this.shown) return;
+      if (this.disposed || kind !== this.kind || id !== wanted || query !== this.narrow.query) return;
+      if (kind === "services") this.traffic.take(detail);
+      if (text === this.shown) {
+        this.traffic.update();
+        return;
+      }
       this.shown = text;
-      this.detail.replaceChildren(detailBody(this.context, kind, detail));
+      this.traffic.begin();
+      this.narrow.keepingFocus(() =>
+        this.detail.replaceChildren(
+          detailBody(this.context, kind, detail, { narrow: this.narrow, traffic: this.traffic }),
+        ),
+      );
     } catch (error) {
       if (!this.disposed && kind === this.kind && (this.id === null || this.id === id))
         this.fail(error as Error);
@@ -255,8 +275,14 @@ function rowParts(kind: Kind, row: Row): HTMLElement[] {
   if (kind === "policies") {
     const one = row as PolicySummary;
     return [
-      h("span", { class: "name" }, h("span", { class: "muted" }, `${one.namespace}/`), one.name),
-      h("span", { class: "beside" }, one.restricts.join(" and ")),
+      h("span", { class: "name" }, h("span", { class: "muted" }, `${one.namespace ?? "cluster"}/`), one.name),
+      h(
+        "span",
+        { class: "beside" },
+        [one.tier ? `${one.tier} ${one.priority ?? ""}`.trim() : "", one.restricts.join(" and ")]
+          .filter(Boolean)
+          .join(" · "),
+      ),
       h("span", { class: "ready" }, count(one.pods, "pod", "pods")),
     ];
   }

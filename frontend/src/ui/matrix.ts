@@ -2,7 +2,7 @@
 
 import type { Answer, Matrix, MatrixRow } from "../kube.js";
 import { h, icon } from "./dom.js";
-import { joinedLinks, leftOff, policyLink } from "./kubeparts.js";
+import { joinedLinks, policyLink } from "./kubeparts.js";
 import { count } from "./names.js";
 
 const ICONS: Record<Answer, string> = {
@@ -45,7 +45,6 @@ export function matrixTable(matrix: Matrix, end: string, id = "matrix"): HTMLEle
         h("tbody", {}, ...matrix.rows.map(bodyRow)),
       ),
     ),
-    leftOff(matrix.left_off, "row is", "rows are"),
     legend(matrix),
   );
 }

@@ -59,7 +59,7 @@ function whyForm(api: Api): HTMLElement {
 }
 
 /** What an answer lacks stands before it. */
-function unsure(sentences: string[]): HTMLElement[] {
+export function unsure(sentences: string[]): HTMLElement[] {
   return sentences.map((sentence) => note("warn", `Not sure: ${sentence}.`));
 }
 
@@ -87,7 +87,9 @@ function half(title: string, one: WhyHalf): HTMLElement | null {
     { class: "muted" },
     `${title}: `,
     ...joinedLinks(one.policies.map(policyLink)),
-    one.rule?.text ? `; rule ${one.rule.number} of ${one.rule.policy} is for flows ${one.rule.text}` : "",
+    one.rule?.text
+      ? `; rule ${one.rule.number} of ${one.rule.policy} ${one.allowed ? "allows" : "denies"} flows ${one.rule.text}`
+      : "",
   );
 }
 
@@ -95,7 +97,8 @@ function previewForm(api: Api): HTMLElement {
   const text = h("textarea", {
     rows: 6,
     spellcheck: "false",
-    placeholder: "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n…",
+    placeholder:
+      "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n… or a policy for the whole cluster: ClusterNetworkPolicy, AdminNetworkPolicy",
     "aria-label": "A policy as YAML",
     "data-testid": "preview-text",
   });

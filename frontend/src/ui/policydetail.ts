@@ -1,11 +1,13 @@
 // One policy, as a page: whom it selects, what may come and go, whether the nodes enforce it.
 
-import { type EnforcedRow, type PolicyDetail, restrictsText, type Tone } from "../kube.js";
+import type { EnforcedRow, PolicyDetail, Tone } from "../kube.js";
+import { restrictsText, tierText, tierWords } from "../policytext.js";
 import type { Context } from "./context.js";
 import { h } from "./dom.js";
 import { head, leftOff, mark, nodesCell, podTable, section, sinceCell, table } from "./kubeparts.js";
 import { matrixTable } from "./matrix.js";
 import { count } from "./names.js";
+import type { Narrow } from "./narrow.js";
 
 const STATES: Record<EnforcedRow["state"], { tone: Tone; words: string; symbol: string }> = {
   enforced: { tone: "ok", words: "enforced", symbol: "passes" },
@@ -13,7 +15,7 @@ const STATES: Record<EnforcedRow["state"], { tone: Tone; words: string; symbol: 
   unknown: { tone: "none", words: "not known", symbol: "doubt" },
 };
 
-export function policyBody(context: Context, one: PolicyDetail): HTMLElement {
+export function policyBody(context: Context, one: PolicyDetail, narrow: Narrow): HTMLElement {
   return h(
     "article",
     {},
@@ -23,7 +25,13 @@ export function policyBody(context: Context, one: PolicyDetail): HTMLElement {
       { class: "facts" },
       `Selects ${one.selects} (${count(one.pods, "pod", "pods")}), and ${restrictsText(one)}.`,
     ),
-    section("What it allows", "", rulesTable(one)),
+    one.tier ? h("p", { "data-testid": "tier" }, h("b", {}, tierText(one)), `. ${tierWords(one)}`) : null,
+    section(
+      one.tier ? "Its rules" : "What it allows",
+      one.tier ? "in the order in which they are asked" : "",
+      rulesTable(one),
+    ),
+    narrow.part([one.matrix.in, one.matrix.out]),
     one.matrix.in
       ? section(
           "Who may reach its pods",
@@ -51,20 +59,30 @@ function byText(policies: string[]): string {
 }
 
 function rulesTable(one: PolicyDetail): HTMLElement {
+  const acts = one.tier !== null;
   const rows = one.rules.map((rule) => [
-    rule.direction,
+    ...(acts
+      ? [`${rule.direction} ${rule.number}`, rule.name ?? "–", actionMark(rule.action)]
+      : [rule.direction]),
     rule.peers,
     rule.ports,
-    ...(one.rules.some((each) => each.action) ? [rule.action ?? ""] : []),
   ]);
-  const shut = one.restricts
-    .filter((way) => !one.rules.some((rule) => rule.direction === way))
-    .map((way) => [way, "nobody", "no ports", ...(one.rules.some((each) => each.action) ? [""] : [])]);
+  // Who a NetworkPolicy's rules don't name is refused; those for the whole cluster say nothing of others.
+  const shut = acts
+    ? []
+    : one.restricts
+        .filter((way) => !one.rules.some((rule) => rule.direction === way))
+        .map((way) => [way, "nobody", "no ports"]);
   return table(
-    ["Direction", way(one), "Ports", ...(one.rules.some((each) => each.action) ? ["Action"] : [])],
+    [...(acts ? ["Rule", "Name", "Action"] : ["Direction"]), way(one), "Ports"],
     [...rows, ...shut],
     "policy-rules",
   );
+}
+
+function actionMark(action: PolicyDetail["rules"][number]["action"]): HTMLElement {
+  if (action === "Accept") return mark("ok", "accept", "check");
+  return action === "Deny" ? mark("bad", "deny", "minus") : mark("none", "pass on", "swap");
 }
 
 /** What the other ends are called: who sends to its pods, or whom these send to. */

@@ -12,6 +12,7 @@ import {
 } from "../kube.js";
 import type { Context } from "./context.js";
 import { h, s } from "./dom.js";
+import { tileField } from "./field.js";
 import { leftOff, mark, nodesCell, section, sinceCell } from "./kubeparts.js";
 import { count } from "./names.js";
 
@@ -36,6 +37,8 @@ export function programmingPart(context: Context, one: ServiceDetail): HTMLEleme
   return section(
     "Programmed on each node",
     beside,
+    legend(found.rows),
+    tileField(context, found.field),
     matrix(context, one),
     found.columns_left_off > 0
       ? h(
@@ -45,7 +48,6 @@ export function programmingPart(context: Context, one: ServiceDetail): HTMLEleme
         )
       : null,
     leftOff(found.left_off, "node is", "nodes are"),
-    legend(found.rows),
     h("p", { class: "muted", "data-testid": "programming-delay" }, delayWords(found.delay)),
   );
 }

@@ -1,6 +1,6 @@
 // A quarter of an hour of a link's rate as a line. Pure but for the elements that it makes; what wasn't known is a gap.
 
-import { KEPT_MS, type Sample } from "../rates.js";
+import { KEPT_MS } from "../rates.js";
 import { s } from "./dom.js";
 
 const WIDTH = 240;
@@ -16,11 +16,11 @@ export interface Spark {
 }
 
 /** The line of a history up to a moment, by a value of each sample (null: not known) of at most so much. */
-export function sparkOf(
-  samples: readonly Sample[],
+export function sparkOf<T extends { at: number }>(
+  samples: readonly T[],
   now: number,
   most: number,
-  value: (sample: Sample) => number | null,
+  value: (sample: T) => number | null,
 ): Spark {
   const known = samples.flatMap((sample) => {
     const of = value(sample);

@@ -6,7 +6,7 @@ import { formatRoute } from "../route.js";
 import { outcomeWords } from "../trace/format.js";
 import { h } from "./dom.js";
 import { leftOff, mark, section, table } from "./kubeparts.js";
-import { ask, field } from "./policyasks.js";
+import { ask, field, unsure } from "./policyasks.js";
 
 const SYMBOLS: Record<string, { tone: Tone; symbol: string }> = {
   good: { tone: "ok", symbol: "passes" },
@@ -60,6 +60,7 @@ export function traceTableAsk(api: Api, ref: string): HTMLElement {
 function tableAnswer(found: TraceTable): HTMLElement[] {
   if (found.rows.length === 0) return [h("p", { class: "muted" }, "It has no pod to trace.")];
   return [
+    ...unsure(found.unsure),
     table(
       ["", "From", "To", "Result", ""],
       found.rows.map((row) => {
