@@ -90,6 +90,9 @@ function joined(marks: Mark[]): Mark[] {
   return marks.filter((mark) => mark !== from);
 }
 
+/** The space for a line's name, from where it is drawn. */
+const NAME_H = 48;
+
 /** Where the names of what is lit are written: the pods' tiles, and the nodes' heads. */
 function namesOf(scene: Scene, netns: Set<string>, nodes: Set<string>): Rect[] {
   const rects: Rect[] = [];
@@ -99,6 +102,9 @@ function namesOf(scene: Scene, netns: Set<string>, nodes: Set<string>): Rect[] {
     rects.push({ x: cell.x + m.TRUNK_X + 20, y: cell.y + m.NICS_Y, w: m.CELL_W / 2, h: m.HUB_Y - m.NICS_Y });
     // Above it are its devices' names.
     rects.push({ x: cell.x + m.TRUNK_X, y: cell.y - m.RAIL_RISE, w: m.CELL_W / 3, h: m.RAIL_RISE });
+    // And above each bridge its name.
+    for (const { line } of scene.boxes.get(name)?.groups ?? [])
+      rects.push({ x: cell.x + line.x0, y: cell.y + line.y - NAME_H, w: line.x1 - line.x0, h: NAME_H - 4 });
     for (const tile of scene.boxes.get(name)?.tileByKey.values() ?? [])
       if (netns.has(tile.key)) rects.push(tileRect(cell, tile));
   }

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { makeCluster } from "../dev/cluster.js";
 import { sampleTrace } from "../dev/sampletrace.js";
-import { choicesOf } from "../src/trace/choices.js";
+import { choicesOf, sharedStart } from "../src/trace/choices.js";
 import type { Branch, Step, Trace } from "../src/trace/types.js";
 
 const cluster = makeCluster({ nodes: 2, pods: 3 });
@@ -74,4 +74,13 @@ test("the server's words for a branch are its title", () => {
     choice: `10.0.0.${i}:80`,
   }));
   expect(choicesOf(named).map((choice) => choice.title)).toEqual(["10.0.0.0:80", "10.0.0.1:80"]);
+});
+
+test("what all choices begin with isn’t said on each", () => {
+  const titles = ["service a/b, endpoint x on n1", "service a/b, endpoint y on n2"];
+  expect(titles.map((title) => title.slice(sharedStart(titles)))).toEqual([
+    "endpoint x on n1",
+    "endpoint y on n2",
+  ]);
+  expect(sharedStart(["one, two", "other"])).toBe(0);
 });

@@ -60,6 +60,7 @@ const SCENES: [name: string, options: Parameters<typeof graphOf>[0], at: Level |
   ["few pods, nearest", { nodes: 3, pods: 5, vxlan: true }, "links"],
   ["two NICs, near", { nodes: 3, pods: 5, twoNics: true, troubled: true }, "pods"],
   ["two NICs and a tunnel, whole", { nodes: 9, pods: 12, twoNics: true, vxlan: true }, "whole"],
+  ["30 pods on each of three nodes", { nodes: 3, pods: 30, vxlan: true, troubled: true }, 286],
   ["110 pods on a node", { nodes: 4, pods: 110 }, "pods"],
   ["250 pods on a node", { nodes: 2, pods: 250 }, "links"],
 ];

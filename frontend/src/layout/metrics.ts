@@ -30,7 +30,9 @@ export const TRUNK_X = 36;
 export const NIC_SIZE = 16;
 export const NIC_PITCH = 150;
 export const TUNNEL_R = 9;
-export const TUNNEL_PITCH = 136;
+export const TUNNEL_PITCH = 146;
+/** The outermost one's name may reach this far beyond its node's edge. */
+export const TUNNEL_OVERHANG = 30;
 /** NICs and tunnels' ends that have room side by side on the top edge, and tunnels among them at most. */
 export const MOST_EDGE = 4;
 export const MOST_TUNNELS = 3;
@@ -71,8 +73,9 @@ const COLUMNS: [cols: number, tileH: number, gap: number, gutter: number][] = [
   [3, 100, 16, 16],
   [3, 56, 13, 16],
   [4, 46, 11, 16],
-  [5, 35, 9, 18],
-  [6, 30, 8, 18],
+  [3, 22, 5, 16],
+  [4, 22, 5, 16],
+  [5, 22, 5, 16],
   [8, 22, 7, 16],
   [10, 17, 6, 14],
   [14, 12, 5, 10],

@@ -145,6 +145,7 @@ export class NodePlan {
       link: link?.key ?? null,
       ifname: link?.ifname ?? "",
       wireStep: wireStep(this.density as m.Density),
+      wireMiddle: wireMiddle(this.density as m.Density),
       rowGap: m.pitchOf(this.density as m.Density).y - (this.density?.tileH ?? 0),
       line: hasLine ? line : { ...line, x1: line.x0 },
       tiles,
@@ -199,7 +200,7 @@ export class NodePlan {
     }
     // Around the middle between the tiles, so that a wire isn't taken for a tile's edge.
     const [lane, lanes] = [Math.max(0, row - 1), Math.max(1, density.rows - 1)];
-    const x = rect.x - (density.gutter + TILE_GAP) / 2 + ((lanes - 1) / 2 - lane) * wireStep(density);
+    const x = rect.x - wireMiddle(density) + ((lanes - 1) / 2 - lane) * wireStep(density);
     const y = rect.y + rect.h / 2;
     return [
       { x, y: lineY },
@@ -224,6 +225,10 @@ const TILE_GAP = 4;
 /** How far wires are apart that run side by side in a gutter. */
 function wireStep(density: m.Density): number {
   return Math.min(5, (density.gutter - 3) / Math.max(1, density.rows - 1));
+}
+
+function wireMiddle(density: m.Density): number {
+  return (density.gutter + TILE_GAP) / 2;
 }
 
 const MOST_CHIPS = 3;

@@ -68,6 +68,8 @@ export interface Group {
   line: { y: number; x0: number; x1: number };
   /** How far wires are apart that run side by side. */
   wireStep: number;
+  /** The middle of those, left of their tile. */
+  wireMiddle: number;
   /** Between two rows of tiles. */
   rowGap: number;
   tiles: PodTile[];

@@ -285,7 +285,9 @@ function drawMore(pen: Pen, cell: Cell, box: NodeBox): void {
 /** What is on the top edge: NICs and tunnels' ends, with their names above. */
 function drawEdge(pen: Pen, cell: Cell, box: NodeBox): void {
   const { ctx, view, theme, picture } = pen;
+  const tunnelsFrom = Math.min(m.CELL_W, ...box.tunnels.map((tunnel) => tunnel.x));
   for (const nic of box.nics) {
+    const isAlone = box.nics.length === 1;
     const rect = inCell(view, cell, nic);
     nicSquare(pen, rect, shadeOf(picture, nic.link).tone);
     if (isPicked(pen, nic.link)) {
@@ -298,15 +300,17 @@ function drawEdge(pen: Pen, cell: Cell, box: NodeBox): void {
       nic.link,
       rect.x + rect.w / 2 + 10,
       rect.y + rect.h / 2,
-      m.NIC_PITCH * view.k - 24,
-      box.nics.length === 1,
+      (isAlone ? tunnelsFrom - nic.x - m.NIC_SIZE / 2 : m.NIC_PITCH) * view.k - (isAlone ? 14 : 24),
+      isAlone,
     );
   }
   for (const tunnel of box.tunnels) {
     const rect = inCell(view, cell, tunnel);
     tunnelRing(pen, rect, shadeOf(picture, tunnel.link).tone, isPicked(pen, tunnel.link));
-    // The outermost one's name stays above its own node.
-    const room = (tunnel === box.tunnels[0] ? m.CELL_W - tunnel.x - m.TUNNEL_R : m.TUNNEL_PITCH) * view.k;
+    // The outermost one's name stays off the next node's.
+    const isOutermost = tunnel === box.tunnels[0];
+    const reach = m.CELL_W + m.TUNNEL_OVERHANG - tunnel.x - m.TUNNEL_R;
+    const room = (isOutermost ? reach : m.TUNNEL_PITCH) * view.k;
     drawEdgeName(pen, tunnel.link, rect.x + rect.w / 2 + 10, rect.y + rect.h / 2, room - 14, false);
   }
 }
@@ -328,14 +332,19 @@ function drawEdgeName(pen: Pen, key: string, x: number, edge: number, room: numb
   if (!labels.place([{ x, y: y - 7, w: width, h: 14 }])) return;
   write(pen, shown, x, y, fault ? theme.bad : theme.text);
   setFont(pen, SMALL_PX);
-  const more = isAlone ? 300 * pen.view.k : room;
   const shade = pen.picture.overlay.link(link);
   const addrs = link.addrs.map((_, i) => link.addrs.slice(0, link.addrs.length - i).join(", "));
-  const beside = firstThatFits(ctx, shade.label ? [shade.label] : addrs, more - width - 6);
-  if (beside && labels.place([{ x: x + width + 6, y: y - 7, w: textWidth(ctx, beside), h: 14 }]))
-    write(pen, beside, x + width + 6, y, textOf(theme, shade.tone));
+  // Without its subnet's length, if nothing else has room.
+  if (link.addrs[0]) addrs.push(link.addrs[0].split("/")[0] ?? "");
+  const fit = (shade.label ? [shade.label] : addrs).filter(
+    (text) => textWidth(ctx, text) <= room - width - 6,
+  );
+  const beside = fit.find((text) =>
+    labels.place([{ x: x + width + 6, y: y - 7, w: textWidth(ctx, text), h: 14 }]),
+  );
+  if (beside) write(pen, beside, x + width + 6, y, textOf(theme, shade.tone));
   if (!hasTwo) return;
-  const facts = firstThatFits(ctx, [`${link.mac}  MTU ${link.mtu}`, `MTU ${link.mtu}`], more);
+  const facts = firstThatFits(ctx, [`${link.mac}  MTU ${link.mtu}`, `MTU ${link.mtu}`], room);
   const below = { x, y: y + 7, w: textWidth(ctx, facts), h: 14 };
   if (labels.place([below])) write(pen, facts, x, y + 14, theme.muted);
 }

@@ -53,7 +53,7 @@ export function drawPods(pen: Pen, cell: Cell, { tiles, rowGap }: Group): void {
 
 /** Whether a tile is large enough for a name in it: one of five letters, or all are left out, so that none seem to lack one. */
 function isWritten(rect: Rect): boolean {
-  return rect.w >= 52 && rect.h >= 14;
+  return rect.w >= 52 && rect.h >= 10;
 }
 
 interface Style {
@@ -74,7 +74,8 @@ function styleOf(pen: Pen, { tile, rect, shade, alpha }: Drawn): Style {
   const edge = isMarked ? theme[tone] : tone === "unknown" ? theme["line-strong"] : theme.line;
   return {
     fill,
-    edge: written || !isPod || tone === "unknown" ? edge : null,
+    // An edge would touch the name in a low tile.
+    edge: (written && (rect.h >= 14 || isMarked)) || !isPod || tone === "unknown" ? edge : null,
     dash: tone === "unknown" ? [2, 2] : isPod ? [] : [3, 2],
     alpha,
   };
@@ -207,9 +208,30 @@ function writeIn(pen: Pen, tile: PodTile, rect: Rect, shade: Shade): void {
   if (markRoom > 0) badge(pen, rect.x + rect.w - 12, y, mark, 6);
   else if (isMarked && text === "") signIn(pen, rect, mark);
   setFont(pen, SMALL_PX);
+  if (shown.length === 0) writeBeside(pen, rect, markRoom, text, lines);
   for (const { texts, colour } of shown) {
     y += 14;
     write(pen, firstThatFits(ctx, texts, room), rect.x + 6, y, colour);
+  }
+}
+
+/** Where a name has one line alone, the first fact that has room stands beside it. */
+function writeBeside(
+  pen: Pen,
+  rect: Rect,
+  markRoom: number,
+  name: string,
+  lines: { texts: string[]; colour: string }[],
+): void {
+  setFont(pen, SMALL_PX, 600);
+  const left = rect.x + 6 + textWidth(pen.ctx, name) + 8;
+  const right = rect.x + rect.w - 6 - markRoom;
+  setFont(pen, SMALL_PX);
+  for (const { texts, colour } of lines) {
+    const text = firstThatFits(pen.ctx, texts, right - left);
+    if (text === "") continue;
+    write(pen, text, right, rect.y + rect.h / 2, colour, "right");
+    return;
   }
 }
 

@@ -230,6 +230,8 @@ function overlayName(pen: Pen, key: string): string {
   return link ? tunnelName(link) : "";
 }
 
+const OUTSIDE_R = 6;
+
 /** The way out: the gateways that aren't nodes, as far as the routes of this block's nodes are known. */
 function drawOutside(pen: Pen, block: Block, cells: Cell[]): void {
   const [cell] = cells;
@@ -238,8 +240,10 @@ function drawOutside(pen: Pen, block: Block, cells: Cell[]): void {
   if (!cell || gateways.length === 0) return;
   const at = outsidePoint(cell);
   const [x, y] = [sx(view, at.x), sy(view, at.y)];
+  // Half a circle at the window's edge would say nothing.
+  if (x < OUTSIDE_R + 1 || y < OUTSIDE_R + 1) return;
   ctx.beginPath();
-  ctx.arc(x, y, 6, 0, Math.PI * 2);
+  ctx.arc(x, y, OUTSIDE_R, 0, Math.PI * 2);
   ctx.fillStyle = theme.surface;
   ctx.fill();
   ctx.strokeStyle = theme["line-strong"];

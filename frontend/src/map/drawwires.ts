@@ -6,14 +6,26 @@ import { at, isPicked, type Pen, stroke } from "./pen.js";
 import { linkFault, shadeOf } from "./picture.js";
 import { fillOf, type Line, lineOf } from "./tones.js";
 
+/** Wires nearer to each other than this, in CSS pixels, are drawn as one with a branch to each pod. */
+const LEAST_APART = 2;
+
+/** A wire where it is drawn: side by side with others, or with them as one. */
+function drawnWire(wire: Point[], middle: number | null): Point[] {
+  return middle === null || wire.length === 2
+    ? wire
+    : wire.map((point, i) => (i === wire.length - 1 ? point : { x: middle, y: point.y }));
+}
+
 export function drawPodWires(pen: Pen, cell: Cell, group: Group): void {
   const { theme, picture, ctx } = pen;
   const alike = new Map<string, { line: Line; isMarked: boolean; wires: Point[][] }>();
   const picked: Point[][] = [];
   const ports = new Map<Tone, Point[]>();
+  const apart = group.wireStep * pen.view.k;
+  const isComb = apart < LEAST_APART;
   for (const tile of group.tiles) {
     if (tile.wire.length < 2) continue;
-    const points = at(pen, cell, tile.wire);
+    const points = at(pen, cell, drawnWire(tile.wire, isComb ? tile.x - group.wireMiddle : null));
     const host = tile.hostLink ? picture.link(tile.hostLink) : undefined;
     const inside = tile.podLink ? picture.link(tile.podLink) : undefined;
     const fault = linkFault(host) ?? linkFault(inside);
@@ -28,13 +40,18 @@ export function drawPodWires(pen: Pen, cell: Cell, group: Group): void {
     const port = shadeOf(picture, tile.hostLink).tone;
     ports.set(port, [...(ports.get(port) ?? []), points[0] as Point]);
   }
-  const apart = group.wireStep * pen.view.k;
   for (const { line, isMarked, wires } of alike.values()) {
-    stroke(pen, line.colour, isMarked ? line.width : Math.min(line.width, apart * 0.5), wires, line.dash);
+    stroke(
+      pen,
+      line.colour,
+      isMarked || isComb ? line.width : Math.min(line.width, apart * 0.5),
+      wires,
+      line.dash,
+    );
     drawPodEnds(pen, line.colour, wires);
   }
   stroke(pen, theme.text, 2.5, picked);
-  const width = Math.max(1, Math.min(4, apart * 0.6));
+  const width = isComb ? 2 : Math.max(1, Math.min(4, apart * 0.6));
   const height = Math.max(4, Math.min(8, 7 * pen.view.k + 2));
   for (const [tone, points] of ports) {
     const isMarked = tone === "bad" || tone === "warn";

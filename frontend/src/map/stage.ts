@@ -2,7 +2,7 @@
 
 import { layoutStage, type StageLayout, type StageRow } from "../layout/stage.js";
 import type { TraceView } from "../route.js";
-import { choicesOf } from "../trace/choices.js";
+import { choicesOf, sharedStart } from "../trace/choices.js";
 import { dispositionWords, percent, protocolText, replyWords } from "../trace/format.js";
 import { columnsOf, type Direction, type Station, seenAt, tellingStep } from "../trace/stations.js";
 import type { Branch, Observation, Trace } from "../trace/types.js";
@@ -119,6 +119,7 @@ export class Stage {
   private fillChoices(trace: Trace, view: TraceView): void {
     const choices = choicesOf(trace.branches);
     this.choices.hidden = choices.length < 2;
+    const shared = sharedStart(choices.map(({ title }) => title));
     this.choices.replaceChildren(
       ...choices.slice(0, 9).map((choice, i) => {
         const branch = trace.branches[choice.branches[0] ?? 0];
@@ -132,7 +133,7 @@ export class Stage {
             "data-testid": "stage-branch",
             title: choice.why,
           },
-          h("b", {}, choice.title),
+          h("b", { title: choice.title }, choice.title.slice(shared)),
           h("span", { class: "chance" }, choice.probability === null ? "" : percent(choice.probability)),
           h("span", { class: `verdict ${words?.tone ?? "warn"}` }, words?.text ?? ""),
           h("kbd", {}, String(i + 1)),

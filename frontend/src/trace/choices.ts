@@ -33,6 +33,17 @@ export function choicesOf(branches: Branch[]): Choice[] {
   return [...choices.values()];
 }
 
+/** How much all titles begin with, up to a comma: it tells none from the others. */
+export function sharedStart(titles: string[]): number {
+  const [first = ""] = titles;
+  let length = 0;
+  for (let at = first.indexOf(", "); at >= 0; at = first.indexOf(", ", at + 1)) {
+    if (!titles.every((title) => title.startsWith(first.slice(0, at + 2)))) break;
+    length = at + 2;
+  }
+  return length;
+}
+
 /** A step at which branches part, and what follows it in its hop. */
 interface Parting {
   step: Step;

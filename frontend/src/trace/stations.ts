@@ -281,7 +281,7 @@ const WORDS: Record<string, (step: Step, given: (name: string) => string) => str
     return decision === "established" || decision === "related" ? `${decision} connection` : "";
   },
   netfilter({ decision, certainty }, given) {
-    return certainty === "certain" ? `${decision}: ${given("rule") || "no rule decides, by its policy"}` : "";
+    return certainty === "certain" ? `${decision}: ${given("rule") || "by policy"}` : "";
   },
   nat({ diff }) {
     const becomes = (name: string, addr: unknown, port: unknown) =>

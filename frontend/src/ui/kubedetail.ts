@@ -170,7 +170,7 @@ function workloadBody(context: Context, one: WorkloadDetail): HTMLElement {
           "p",
           { class: "facts" },
           "Selected by ",
-          ...joinedLinks(one.services.map((name) => kubeLink("services", name))),
+          h("span", {}, ...joinedLinks(one.services.map((name) => kubeLink("services", name)))),
         )
       : null,
     section(

@@ -34,7 +34,8 @@ export class TraceForm {
 
   constructor(private readonly context: Context) {
     for (const name of ["auto", "tcp", "udp", "icmp"])
-      this.proto.append(h("option", { value: name }, name === "auto" ? "What listens" : name.toUpperCase()));
+      this.proto.append(h("option", { value: name }, name === "auto" ? name : name.toUpperCase()));
+    this.proto.title = "auto: what listens there";
     const options = h("datalist", { id: "trace-ends" });
     this.from.addEventListener("focus", () => this.fillOptions(options));
     this.to.addEventListener("focus", () => this.fillOptions(options));
