@@ -186,7 +186,9 @@ export class TracePanel implements Panel {
     const isBroken = goal?.pod != null;
     if (isBroken && changed.length > 0 && trace?.outcome !== "breaks-contract")
       messages.add(`${changed.join(" ")} Pods are to reach each other without NAT.`);
-    const plain = isBroken ? [] : [...new Set(changed)];
+    // Other paths' rewrites would read as if they were done, too.
+    const shown = trace?.branches[this.view.branch] ?? trace?.branches[0];
+    const plain = isBroken || !shown ? [] : [...new Set(rewrites(shown.forward.hops))];
     const text = [...messages, ...plain].join("\n");
     if (text === this.noted) return;
     this.noted = text;
