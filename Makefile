@@ -90,8 +90,8 @@ lock:  ## pin the packages anew that requirements*.in ask for
 scenes: setup-test  ## draw anew the six scenes that a browser test compares pixel by pixel (tests/data/scenes)
 	$(PY) -m tests.browser.scenes
 
-pictures: setup-test  ## pictures of the map for docs/images, as root (ARGS='FOLDER --only SET --scenes SCENE', tests/browser/pictures.py)
-	$(PY) -m tests.browser.pictures $(or $(ARGS),docs/images/map)
+pictures: setup-test  ## the documents' pictures, as root (docs/images), or more of them (ARGS='FOLDER --only SET --scenes SCENE')
+	$(PY) -m tests.browser.pictures $(ARGS)
 
 proof-observed: setup-test  ## real probes in every kind of network, beside their predictions (docs/proofs; ARGS='--flows N --faults')
 	$(PY) -m tests.live.observed_proof $(ARGS)

@@ -1,7 +1,8 @@
 """Pictures of the map in Chromium, to look at: of labs on this kernel, and of a large made-up cluster.
 
-`python -m tests.browser.pictures FOLDER [--only SET,...] [--sizes WxH,...] [--themes light,dark]`. Each scene is one
-function of a page; a set is what its scenes need: a lab of a kind, with a fault perhaps, or simulated collectors.
+`python -m tests.browser.pictures [FOLDER] [--only SET,...] [--sizes WxH,...] [--themes light,dark]`. Each scene is one
+function of a page; a set is what its scenes need: a lab of a kind, with a fault perhaps, or simulated collectors. Without
+a folder it takes those that the documents show (docs/images), and no others.
 Each picture that is written is named; if any scene fails, so does the command.
 """
 
@@ -267,7 +268,28 @@ LABS: dict[str, Lab] = {
     "admin": Lab("textbook", ADMIN),
 }
 MANY, PODS = 5_000, 30
+# What the documents show, by set and scene; of the large cluster so many nodes.
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+PUBLISHED_SIZE, PUBLISHED_NODES = "1280x720", 1_000
+PUBLISHED = {
+    ("textbook", "trace-map"): "trace.png",
+    ("several", "problems"): "problems.png",
+    ("several", "map"): "faults.png",
+    ("dropped", "trace"): "broken.png",
+    ("vxlan", "trace"): "focus.png",
+    ("kubernetes", "service"): "service.png",
+    ("kubernetes", "refused"): "refused.png",
+    ("large", "map"): "large.png",
+}
 SETS = (*LABS, "large")
+
+
+def picture_of(folder: Path | None, name: str, scene: str, size: str, theme: str) -> Path | None:
+    """Tell where a picture goes; None: nowhere, since the documents don't show it."""
+    if folder is not None:
+        return folder / f"{name}-{scene}-{size}-{theme}.png"
+    shown = PUBLISHED.get((name, scene))
+    return IMAGES / shown if shown else None
 
 
 def shoot(
@@ -286,13 +308,14 @@ def shoot(
             for scene, show in scenes.items():
                 if options.scenes and scene not in options.scenes:
                     continue
+                if (file := picture_of(options.folder, name, scene, size, theme)) is None:
+                    continue
                 try:
                     show(page)
                 except (PlaywrightError, AssertionError) as error:
                     print(f"{name}-{scene} {size} {theme}: {error}", file=sys.stderr)
                     whole = False
                     continue
-                file = options.folder / f"{name}-{scene}-{size}-{theme}.png"
                 page.screenshot(path=file)
                 print(file, flush=True)
                 # Close what the scene opened over the page.
@@ -330,7 +353,7 @@ def main() -> None:
     """Take the pictures that are asked for."""
     listed = lambda text: tuple(filter(None, text.split(",")))  # noqa: E731
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--only", type=listed, default=SETS)
     parser.add_argument("--scenes", type=listed, default=())
     parser.add_argument("--sizes", type=listed, default=SIZES)
@@ -339,7 +362,11 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := [name for name in options.only if name not in SETS]:
         parser.error(f"no such set: {', '.join(unknown)}; there are {', '.join(SETS)}")
-    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.folder is None:
+        options.sizes, options.themes, options.nodes = (PUBLISHED_SIZE,), ("light",), PUBLISHED_NODES
+        options.only = [name for name in options.only if any(name == shown for shown, _ in PUBLISHED)]
+    else:
+        options.folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(ARGUMENTS))
         done = [take(browser, name, options) for name in options.only]
