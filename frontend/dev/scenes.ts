@@ -1,7 +1,7 @@
 // Six scenes of made-up data, drawn alike everywhere: in a font of their own, at a size of their own. A browser test holds
 // them against the pictures in tests/data/scenes.
 
-import "../src/style/tokens.css";
+import "../../netviz/static/netviz/tokens.css";
 import "../src/style/page.css";
 import "../src/style/shared.css";
 import "../src/style/map.css";
