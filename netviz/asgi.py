@@ -11,9 +11,9 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "netviz.settings")
 
-from django.core.asgi import get_asgi_application
+import django
 
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.conf import settings
@@ -23,6 +23,7 @@ from netviz.celery import in_process_worker
 from netviz.database import ClosesDatabase
 from netviz.garbage import garbage
 from netviz.gate import Gate
+from netviz.handler import Handler
 from netviz.ingest.journal import journal
 from netviz.ingest.keeper import keeper
 from netviz.ingest.routing import agent_urlpatterns
@@ -57,7 +58,7 @@ websocket = URLRouter(
 )
 _routes: Any = ProtocolTypeRouter(
     {
-        "http": StaticFiles(Gate(ClosesDatabase(django_application))),
+        "http": StaticFiles(Gate(ClosesDatabase(Handler()))),
         "websocket": Gate(websocket),
         "lifespan": Lifespan(
             [garbage, parts, journal, keeper, tender, in_process_worker, reader, overseer, delays]

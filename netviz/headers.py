@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
-from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
 
 Response = TypeVar("Response", bound=HttpResponseBase)
 
@@ -23,14 +21,8 @@ def add_headers(response: Response) -> Response:
     return response
 
 
-@sync_and_async_middleware
-def content_security_policy(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+def content_security_policy(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
     """Let a page load from, connect to and post to this server alone."""
-    if iscoroutinefunction(get_response):
-
-        async def run_async(request: HttpRequest) -> HttpResponseBase:
-            answer: Awaitable[HttpResponseBase] = get_response(request)
-            return add_headers(await answer)
-
-        return run_async
     return lambda request: add_headers(get_response(request))

@@ -17,9 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
 
 from netviz.inventory.address import address_of
 from netviz.inventory.models import ApiToken, AuditEntry
@@ -95,27 +93,16 @@ def _of_command() -> Origin:
     return Origin(user, Via.COMMAND, os.environ.get("SSH_CONNECTION", "").partition(" ")[0])
 
 
-@sync_and_async_middleware
-def of_request(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+def of_request(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
     """While a request is answered, what is recorded is by its user."""
-    if iscoroutinefunction(get_response):
-
-        async def run_async(request: HttpRequest) -> HttpResponseBase:
-            held = _request.set(request)
-            try:
-                response: HttpResponseBase = await get_response(request)
-            finally:
-                _request.reset(held)
-            return response
-
-        return run_async
 
     def run(request: HttpRequest) -> HttpResponseBase:
         held = _request.set(request)
         try:
-            response: HttpResponseBase = get_response(request)
+            return get_response(request)
         finally:
             _request.reset(held)
-        return response
 
     return run

@@ -11,14 +11,12 @@ from collections.abc import Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
 from channels.auth import AuthMiddlewareStack
 from channels.db import database_sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponseBase
 from django.http.request import split_domain_port, validate_host
-from django.utils.decorators import sync_and_async_middleware
 
 from netviz.inventory.access import READ, lacking
 from netviz.inventory.address import address_of_socket
@@ -62,26 +60,18 @@ def _authenticate(request: HttpRequest) -> None:
     marked._dont_enforce_csrf_checks = True
 
 
-@sync_and_async_middleware
-def api_token(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+def api_token(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
     """Let `Authorization: Bearer` stand for a login where programs call.
 
     A wrong token is nobody, even beside a session. `request.api_token` is the token that was used, and
     `request.refused_token` says why one opens nothing.
     """
-    if iscoroutinefunction(get_response):
-
-        async def run_async(request: HttpRequest) -> HttpResponseBase:
-            await sync_to_async(_authenticate)(request)
-            response: HttpResponseBase = await get_response(request)
-            return response
-
-        return run_async
 
     def run(request: HttpRequest) -> HttpResponseBase:
         _authenticate(request)
-        response: HttpResponseBase = get_response(request)
-        return response
+        return get_response(request)
 
     return run
 
