@@ -205,6 +205,27 @@ async def test_an_open_trace_hears_when_it_gets_out_of_date(
         assert (await hear())["current"] is True, "another socket, the same answer"
 
 
+async def test_who_has_the_trace_already_hears_only_whether_it_is_up_to_date(
+    served_here: str, cluster: Cluster, token: Callable[[str], str], operator: Client
+) -> None:
+    secret = await sync_to_async(token)("viewer")
+    trace_id = await sync_to_async(start)(operator)
+    headers = {"Authorization": f"Bearer {secret}"}
+
+    async def first_of(query: str) -> dict[str, Any]:
+        url = f"ws://{served_here}/ws/traces/{trace_id}{query}"
+        async with connect(url, additional_headers=headers) as socket:
+            found: dict[str, Any] = json.loads(await asyncio.wait_for(socket.recv(), 20))
+            return found
+
+    whole, known = await first_of(""), await first_of("?known=done")
+    assert known == {name: value for name, value in whole.items() if name != "trace"}
+    assert await first_of("?known=queued") == await first_of("?known=rubbish") == whole
+    cluster.parts["pod-2-1"].lists["sockets"].clear()
+    await sync_to_async(cluster.show)()
+    assert (await first_of("?known=done"))["current"] is False
+
+
 def test_what_is_not_done_is_neither(operator: Client) -> None:
     run = TraceRun.objects.create(request={}, source="a", target="b", proto="tcp")
     assert said(operator, str(run.pk)) == (None, None)
