@@ -2,13 +2,15 @@
 
 WhiteNoise finds the file and makes the answer's headers (type, ETag, range); the bytes are read in a
 thread, so that a slow disk holds up nobody's socket. Files are looked up at each request: a bundle
-that was built anew is served at once, and browsers ask each time whether theirs is still good.
+that was built anew is served at once, and browsers ask each time whether theirs is still good: but for the icon, which
+they ask for whenever the address changes, as for each trace. What has a compressed twin (.gz) is sent as that.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
+from wsgiref.headers import Headers
 
 from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
@@ -16,6 +18,7 @@ from whitenoise import WhiteNoise
 from whitenoise.responders import Response
 
 CHUNK_BYTES = 64 << 10
+ICON, ICON_S = f"{settings.STATIC_URL}netviz/icon.svg", 86400
 # The request headers that the answer depends on, as WSGI names them.
 _HEADERS = {
     b"if-none-match": "HTTP_IF_NONE_MATCH",
@@ -25,12 +28,19 @@ _HEADERS = {
 }
 
 
+def _keep_icon(headers: Headers, path: str, url: str) -> None:
+    if url == ICON:
+        headers["Cache-Control"] = f"max-age={ICON_S}, public"
+
+
 class StaticFiles:
     """Answer requests below STATIC_URL; hand all others to `application`."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
-        self._files = WhiteNoise(None, autorefresh=True, max_age=0, allow_all_origins=False)
+        self._files = WhiteNoise(
+            None, autorefresh=True, max_age=0, allow_all_origins=False, add_headers_function=_keep_icon
+        )
         for finder in get_finders():
             # Only finders that look in folders have storages; they are all that this project uses.
             for storage in getattr(finder, "storages", {}).values():
