@@ -320,8 +320,8 @@ export class Api {
   }
 
   /**
-   * Report a trace's state, from what is known of it already, and, once it is done, whether it is up to date: asked for
-   * once, then by socket, else by asking again. Returns a stop.
+   * Report a trace's state, at once where it is known already, and, once it is done, whether it is up to date: asked for
+   * once, then by socket, which says what is new, else by asking again. Returns a stop.
    */
   followTrace(
     id: string,
@@ -347,7 +347,8 @@ export class Api {
     };
     const listen = () => {
       if (stopped || finished) return;
-      socket = new WebSocket(socketUrl(`/ws/traces/${encodeURIComponent(id)}`));
+      const known = last ? `?known=${last.status}` : "";
+      socket = new WebSocket(socketUrl(`/ws/traces/${encodeURIComponent(id)}${known}`));
       socket.addEventListener("message", (event) => {
         const run = parsed<TraceRun>(String(event.data));
         if (run) take(run);
@@ -372,8 +373,9 @@ export class Api {
       if (last?.status === "done") window.setTimeout(listen, LISTEN_AGAIN_MS);
       else window.setTimeout(() => void poll(Math.min(5000, wait * 1.5)), wait);
     };
-    const first = known ? Promise.resolve(known) : this.trace(id);
-    first.then(take, (error) => (isFinal(error) ? onError(error) : undefined)).then(listen);
+    const refused = (error: unknown) => (isFinal(error) ? onError(error as Error) : undefined);
+    if (known) take(known);
+    (known ? Promise.resolve() : this.trace(id).then(take, refused)).then(listen);
     return () => {
       stopped = true;
       socket?.close();

@@ -308,15 +308,18 @@ export class App implements Context, Doing {
     this.pane.forgetTrace();
     this.panel?.dispose?.();
     this.panel = panelOf(this, route, () => this.light());
+    // Before anything is written: afterwards it would have all of it laid out.
+    this.panelBox.scrollTop = 0;
     this.panelBody.replaceChildren(...(this.panel ? [this.panel.element] : []));
     this.panelBox.hidden = this.panel === null;
     const view = this.views.show(route);
     this.topbar.show(view);
     this.pods.element.inert = this.pane.element.inert = view !== "map";
-    this.panelBox.scrollTop = 0;
     if (this.panel instanceof Compose && this.mayTrace) this.panel.focus();
     document.title = titleOf(route, this.graph, null);
     if (route.page === "trace") this.follow(route.id);
+    // What is known of a trace already is shown by now.
+    if (this.run) return;
     this.rescope();
     this.light();
   }

@@ -146,8 +146,11 @@ export class MapPane {
     const end = route.page === "compose" ? findEnd(this.graph, route.from || route.to) : undefined;
     picture.origin = end?.key ?? null;
     this.map.element.classList.toggle("choosing", picture.origin !== null);
-    if (route.page === "trace" && this.trace) this.light(route, this.trace);
-    else if (target?.type === "node") this.map.setOverlay(litRoutes(this.graph, this.map.scene, target.name));
+    if (route.page === "trace" && this.trace) {
+      // Below the stage nothing is seen of it.
+      if (this.isWhole) this.light(route, this.trace);
+    } else if (target?.type === "node")
+      this.map.setOverlay(litRoutes(this.graph, this.map.scene, target.name));
     else this.map.setOverlay(NO_OVERLAY);
     this.showStage();
     this.hint.say(this.hintText());
@@ -204,6 +207,7 @@ export class MapPane {
     this.playback.show(trace, route.page === "trace" ? route.view : null);
     this.bar.element.hidden = this.isStaged;
     this.map.element.inert = this.isStaged;
+    this.map.cover(this.isStaged);
     this.bar.offerTrace(trace && this.isWhole ? () => this.toggleWhole() : null);
   }
 

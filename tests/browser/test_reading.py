@@ -116,6 +116,7 @@ def test_the_ways_that_the_kernel_may_choose_are_named_and_chosen(page: Page, ne
         expect(ways).to_have_count(2)
         expect(ways.nth(1)).to_contain_text(cluster.address_of("node3"))
         expect(ways.nth(1)).to_contain_text("50 %")
+        page.keyboard.press("m")  # what the stage covers isn't drawn
         expect(page.locator(".overlay [data-path=other]")).to_have_count(1)
         ways.first.focus()
         page.keyboard.press("ArrowDown")
@@ -136,6 +137,7 @@ def test_what_is_not_known_is_named_and_shown(page: Page, netviz: Netviz) -> Non
         expect(page.get_by_test_id("certainty")).to_contain_text("limit in chain ip nv-t f")
         page.get_by_test_id("show-unknown").first.click()
         expect(page.locator(".step.selected")).to_contain_text("not known")
+        page.keyboard.press("m")
         expect(page.locator(".overlay .mark.step")).to_have_count(1)
     finally:
         cluster.exec("node2", ["nft", "delete table ip nv-t"]).check_returncode()
@@ -173,6 +175,7 @@ def test_a_repaired_network_is_traced_again_with_one_button(page: Page, netviz: 
         trace(page, "default/web-1", "default/web-2")
         again_until(page, "LEFT_NETWORK")
         expect(page.get_by_test_id("disposition")).to_contain_text("Diverges")
+        page.keyboard.press("m")
         expect(page.locator(".overlay .mark.bad circle")).to_have_count(1)
         boxes = [part.bounding_box() or {} for part in page.locator("#panel .answer > *").all()]
         assert len(boxes) > 3
@@ -180,6 +183,8 @@ def test_a_repaired_network_is_traced_again_with_one_button(page: Page, netviz: 
     finally:
         mend(cluster, fault)
     again_until(page, "DELIVERED")
+    page.keyboard.press("m")
+    expect(page.locator(".overlay .mark.to").first).to_be_attached()
     expect(page.locator(".overlay .mark.bad")).to_have_count(0)
 
 

@@ -67,6 +67,7 @@ export class MapView {
   private drawn: Drawn = { leftOut: "" };
   private readonly born = new Map<string, number>();
   private pending = { nodes: false, details: new Set<string>() };
+  private isCovered = false;
   private frame = 0;
   private layoutTimer: number | undefined;
   private laidOutAt = 0;
@@ -139,8 +140,15 @@ export class MapView {
     this.redraw();
   }
 
+  /** Something lies over all of the map: it is laid out, but not drawn until it is seen again. */
+  cover(isCovered: boolean): void {
+    if (isCovered === this.isCovered) return;
+    this.isCovered = isCovered;
+    this.redraw();
+  }
+
   redraw(): void {
-    if (this.frame === 0) this.frame = requestAnimationFrame((now) => this.draw(now));
+    if (this.frame === 0 && !this.isCovered) this.frame = requestAnimationFrame((now) => this.draw(now));
   }
 
   rectOf(target: Target): Rect | null {
@@ -214,7 +222,7 @@ export class MapView {
     this.layoutTook = performance.now() - this.laidOutAt;
     for (const [name, old] of before) {
       for (const key of (old && this.scene.boxes.get(name)?.tileByKey.keys()) ?? [])
-        if (!old?.tileByKey.has(key)) this.born.set(key, this.laidOutAt);
+        if (!old?.tileByKey.has(key) && !this.isCovered) this.born.set(key, this.laidOutAt);
     }
     if (this.scene.cells.size > 0) this.camera.setBounds(this.scene.bounds);
     this.events.onScene();
@@ -229,6 +237,7 @@ export class MapView {
 
   private draw(now: number): void {
     this.frame = 0;
+    if (this.isCovered) return;
     this.theme ??= readTheme(this.element);
     this.picture.fresh.clear();
     for (const [key, at] of this.born) {

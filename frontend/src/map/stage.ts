@@ -8,7 +8,7 @@ import { columnsOf, type Direction, type Station, seenAt, tellingStep } from "..
 import type { Branch, Observation, Trace } from "../trace/types.js";
 import { h, icon, setText } from "../ui/dom.js";
 import { drawLanes, type Ends, endOf, outside, stageLegend } from "./stagelanes.js";
-import { drawCard, type Goal, mark, sentence, withGoal } from "./stagerows.js";
+import { drawCard, type Goal, isSameGoal, mark, sentence, withGoal } from "./stagerows.js";
 
 export interface StageEvents {
   /** Another step, direction or branch is wanted. */
@@ -49,21 +49,24 @@ export class Stage {
   private view: TraceView | null = null;
   private goal: Goal | null = null;
   private brought: string | null = null;
+  private layout: StageLayout | null = null;
+  /** What of the scroller is in sight. Both are told when they change: to ask would have the page laid out. */
+  private size = { width: 0, height: 0 };
+  private top = 0;
 
   constructor(private readonly events: StageEvents) {
     this.scroller.append(this.board);
     this.element.append(this.bar, this.choices, this.scroller, this.more, this.legend);
-    new ResizeObserver(() => this.render()).observe(this.scroller);
-    this.scroller.addEventListener("scroll", () => this.tellMore(), { passive: true });
-    this.more.addEventListener("click", () =>
-      this.scroller.scrollBy({ top: this.scroller.clientHeight * 0.8 }),
-    );
+    new ResizeObserver(([entry]) => this.resized(entry)).observe(this.scroller);
+    this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    this.more.addEventListener("click", () => this.scroller.scrollBy({ top: this.size.height * 0.8 }));
   }
 
   /** Show a trace; null hides the stage. */
   show(trace: Trace | null, view: TraceView | null, goal: Goal | null = null): void {
-    this.goal = goal;
     const isNew = trace !== this.trace;
+    if (!isNew && view === this.view && isSameGoal(goal, this.goal)) return;
+    this.goal = goal;
     this.trace = trace;
     this.view = view;
     this.element.hidden = trace === null;
@@ -88,6 +91,18 @@ export class Stage {
     if (!choice) return false;
     this.events.onView({ ...this.view, branch: choice.branches[0] ?? 0, direction: "forward", step: null });
     return true;
+  }
+
+  private resized(entry: ResizeObserverEntry | undefined): void {
+    if (!entry) return;
+    const { width, height } = entry.contentRect;
+    this.size = { width, height };
+    this.render();
+  }
+
+  private scrolled(): void {
+    this.top = this.scroller.scrollTop;
+    this.tellMore();
   }
 
   private branch(): Branch | undefined {
@@ -151,11 +166,12 @@ export class Stage {
     const branch = this.branch();
     if (!trace || !view || !branch || this.element.hidden) return;
     this.fillChoices(trace, view);
-    const { clientWidth, clientHeight } = this.scroller;
-    if (clientWidth === 0) return;
+    const { width, height } = this.size;
+    if (width === 0) return;
     const ends = endOf(branch);
     const columns = withGoal(columnsOf(branch), ends, this.goal);
-    const layout = layoutStage(columns, clientWidth, clientHeight);
+    const layout = layoutStage(columns, width, height);
+    this.layout = layout;
     // What was seen is laid beside the branch that the packet took.
     const observation = trace.observation?.nearest === view.branch ? trace.observation : null;
     this.board.style.width = `${layout.width}px`;
@@ -172,11 +188,11 @@ export class Stage {
 
   /** Say how much is below what is in sight. */
   private tellMore(): void {
-    const bottom = this.scroller.scrollTop + this.scroller.clientHeight;
-    const below = [...this.board.querySelectorAll<HTMLElement>(".station")].filter(
-      (station) => station.offsetTop + station.offsetHeight / 2 > bottom,
-    ).length;
-    const isWireBelow = bottom < this.board.offsetHeight - LANES_FOOT;
+    if (!this.layout) return;
+    const bottom = this.top + this.size.height;
+    const rows = this.layout.cards.flatMap((card) => card.rows);
+    const below = rows.filter((row) => row.y + row.h / 2 > bottom).length;
+    const isWireBelow = bottom < this.layout.height - LANES_FOOT;
     this.more.hidden = below === 0 && !isWireBelow;
     setText(this.more, below === 0 ? "The wire is below ↓" : `${below} more below ↓`);
   }

@@ -14,6 +14,10 @@ export interface Goal {
   isPod: boolean;
 }
 
+export function isSameGoal(a: Goal | null, b: Goal | null): boolean {
+  return a?.node === b?.node && a?.title === b?.title && a?.isPod === b?.isPod;
+}
+
 /** With the goal of a packet that doesn't arrive: on its node if the path comes by that, else beside it. */
 export function withGoal(columns: Column[], ends: Ends | null, goal: Goal | null): Column[] {
   if (!goal || ends?.direction !== "forward") return columns;
