@@ -1,7 +1,7 @@
 """Django's handler, answering each request in one thread from the first middleware to the last.
 
 All of netviz's views are synchronous. Django's own ASGI handler runs what it can of the middleware in the event loop, and hands
-over to the request's thread and back for each of the others: some twenty times in a request, and each time both sides wait
+over to the request's thread and back for each of the others: 14 times for a trace that is asked for, and each time both sides wait
 until the interpreter lets them run.
 """
 
