@@ -347,8 +347,7 @@ export class Api {
     };
     const listen = () => {
       if (stopped || finished) return;
-      const known = last ? `?known=${last.status}` : "";
-      socket = new WebSocket(socketUrl(`/ws/traces/${encodeURIComponent(id)}${known}`));
+      socket = new WebSocket(socketUrl(`/ws/traces/${encodeURIComponent(id)}?known=${last?.status ?? ""}`));
       socket.addEventListener("message", (event) => {
         const run = parsed<TraceRun>(String(event.data));
         if (run) take(run);
@@ -373,9 +372,8 @@ export class Api {
       if (last?.status === "done") window.setTimeout(listen, LISTEN_AGAIN_MS);
       else window.setTimeout(() => void poll(Math.min(5000, wait * 1.5)), wait);
     };
-    const refused = (error: unknown) => (isFinal(error) ? onError(error as Error) : undefined);
-    if (known) take(known);
-    (known ? Promise.resolve() : this.trace(id).then(take, refused)).then(listen);
+    const first = known ? Promise.resolve(take(known)) : this.trace(id).then(take);
+    first.catch((error) => (isFinal(error) ? onError(error) : undefined)).then(listen);
     return () => {
       stopped = true;
       socket?.close();
