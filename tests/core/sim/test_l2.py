@@ -138,6 +138,15 @@ class TestVeth:
         made["node-1"].neigh("ens3", "192.168.0.2", made["node-2"].named("ens3").mac)
         assert net.trace("pod-1-1", "pod-2-1").reason == "QDISC_DROP"
 
+    def test_nor_is_one_heard_there(self) -> None:
+        """node-1 asks for [node-2] ens3, which is without carrier: nobody answers."""
+        net, made = textbook()
+        made["node-2"].change("ens3", flags=0x1003)
+        trace = net.trace("pod-1-1", "pod-2-1")
+        assert (trace.disposition, trace.reason) == (Disposition.DROPPED, "NEIGH_FAILED")
+        said = "node-2 doesn't answer node-1 for 192.168.0.2: ens3 is without carrier"
+        assert headline_of(trace) == said
+
     def test_a_smaller_mtu_at_the_other_end_drops_silently(self) -> None:
         net, made = textbook(1)
         made["node-1"].change("veth-pod-1-1", mtu=1400)

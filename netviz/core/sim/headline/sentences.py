@@ -102,7 +102,9 @@ def _silent(silent: Silence) -> str:
         "another range": f"{silent.ifname} has {addrs}",
         "proxy without route": f"{silent.ifname} has proxy_arp, but no route",
         "proxy to itself": f"its route leads back out of {silent.ifname}",
-        "not reached": f"the request doesn't reach {silent.ifname}",
+        "not reached": f"{silent.ifname} is {silent.state}"
+        if silent.state
+        else f"the request doesn't reach {silent.ifname}",
         "shared device": f"their links share {silent.lower}",
     }[silent.cause]
 

@@ -85,8 +85,8 @@ class _Explorer:
                 continue
             ns = run.netns(key.netns)
             link = ns.links.get(key.ifindex)
-            if link is None or not link.up:
-                continue
+            if link is None or not link.up or (hop.received and not link.carrier):
+                continue  # without carrier nothing comes in; that nothing goes out is said of whoever sends
             # Answers go the other way, so programs of both directions matter.
             if (link.programs or link.tc or link.xdp) and (programs := programs_at(link)):
                 self.found.opaque.append(f"{link.ifname} ({', '.join(programs)})")
