@@ -216,7 +216,7 @@ MATRIX = {
     ),
     "api/namespaces": READ,
     "api/policies": READ,
-    "api/policies/<str:namespace>/<str:name>": Line(scope("read"), wrong_method, "api/policies/locked/x"),
+    "api/policies/<str:home>/<str:name>": Line(scope("read"), wrong_method, "api/policies/locked/x"),
     "api/policy-preview": Line(wrong_method, scope("read")),
     "api/why": READ,
     "api/trace-tables": Line(wrong_method, scope("trace")),
