@@ -9,8 +9,8 @@ NODES ?= 3
 PODS ?= 5
 SERVICES ?= 2
 PACKETS ?= 10000
-# Tests wait as much as they compute, so five processes fill two cores; a file's tests stay together, in this order.
-JOBS ?= 5
+# Tests wait as much as they compute, so four processes fill two cores; a file's tests stay together, in this order.
+JOBS ?= 4
 PARALLEL := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 BASE_PATH := $(PATH)
 export PATH := $(BASE_PATH):/usr/sbin:/sbin

@@ -14,7 +14,6 @@ from tests.bench.crowded import crowded
 from tests.bench.racks import FIRST_VETH, RACK, node_name, pod_name, root_key
 from tests.browser.chromium import log_in
 from tests.browser.conftest import watched_page
-from tests.slow import first_quick
 
 pytestmark = [pytest.mark.browser]
 STAMPED = f"{root_key(0)}:{FIRST_VETH}"
@@ -31,9 +30,9 @@ def held(page: Page) -> list[str]:
     return sorted(found)
 
 
-@pytest.mark.parametrize("size", first_quick(SIZES, 1), ids=str)
-def test_a_large_cluster(browser: Browser, tmp_path: Path, size: tuple[int, int]) -> None:
-    nodes, pods = size
+@pytest.mark.slow
+@pytest.mark.parametrize(("nodes", "pods"), SIZES)
+def test_a_large_cluster(browser: Browser, tmp_path: Path, nodes: int, pods: int) -> None:
     options = ("--changes", "20", "--away", str(AWAY), "--unwell", str(UNWELL), "--api")
     with (
         crowded(tmp_path, nodes, pods, *options) as crowd,

@@ -33,6 +33,7 @@ from tests.live.fault_probes import (
     service_addresses,
 )
 from tests.live.prediction import expected_results, predict, snapshot
+from tests.slow import every_second_quick
 
 pytestmark = pytest.mark.live
 SERVICES = "+services"
@@ -65,7 +66,7 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
         yield Rig(cluster, before, kernel_state(cluster))
 
 
-@pytest.mark.parametrize(("rig", "name"), CASES, indirect=["rig"])
+@pytest.mark.parametrize(("rig", "name"), every_second_quick(CASES), indirect=["rig"])
 def test_a_fault_affects_what_it_says_and_is_undone(rig: Rig, name: str) -> None:
     expected = affected_by(rig.cluster, name)
     apply_fault(rig.cluster, name)

@@ -119,8 +119,8 @@ def test_large_packets(cluster: Cluster, tmp_path: Path, family: int) -> None:
 FAULTS = (
     "duplicate-address",
     "reverse-path",
-    "route-missing",
     "wrong-mtu",
+    "route-missing",
     "wrong-peer",
     "bridge-port-down",
     "drop-rule",
@@ -131,7 +131,7 @@ FAULTS = (
 )
 
 
-@pytest.mark.parametrize("fault", first_quick(FAULTS, quick=5))
+@pytest.mark.parametrize("fault", first_quick(FAULTS, quick=3))
 def test_predictions_with_a_fault(cluster: Cluster, tmp_path: Path, fault: str) -> None:
     """With a fault in effect, predictions are right for every pair; only a duplicated address leaves a choice."""
     faults.apply_fault(cluster, fault)

@@ -31,8 +31,15 @@ pytestmark = pytest.mark.live
 
 OPEN, CLOSED, GUARDED = 8080, 81, "198.18.7.2"
 EXCHANGES = (("tcp", OPEN), ("tcp", CLOSED), ("udp", OPEN), ("udp", CLOSED), ("icmp", 0))
-BACKENDS = pytest.mark.parametrize("legacy", [False, True], ids=["nft", "legacy"])
-BRIDGED = pytest.mark.parametrize("bridged", [0, 1], ids=["plain", "bridge-nf"])
+VARIANTS = pytest.mark.parametrize(
+    ("bridged", "legacy"),
+    [
+        pytest.param(0, False, id="plain-nft"),
+        pytest.param(0, True, id="plain-legacy"),
+        pytest.param(1, False, id="bridge-nf-nft"),
+        pytest.param(1, True, id="bridge-nf-legacy", marks=pytest.mark.slow),
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +126,7 @@ def service_probes() -> list[Probe]:
     return made
 
 
-@BACKENDS
-@BRIDGED
+@VARIANTS
 def test_kube_proxy(cluster: Cluster, tmp_path: Path, legacy: bool, bridged: int) -> None:
     """Services, endpoints, node ports and masquerading; only the choice among endpoints is open."""
     node = cluster.address_of("node1")
@@ -189,8 +195,7 @@ add nv-members nv-blocked
 """
 
 
-@BACKENDS
-@BRIDGED
+@VARIANTS
 def test_network_policies(cluster: Cluster, tmp_path: Path, legacy: bool, bridged: int) -> None:
     """ipsets of several types, multiport, nested chains with RETURN and goto, connection states."""
     at = {name.replace("-", ""): cluster.address_of(name, 4) for name in cluster.pods}
@@ -235,8 +240,7 @@ COMMIT
 """
 
 
-@BACKENDS
-@BRIDGED
+@VARIANTS
 def test_odd_extensions(cluster: Cluster, tmp_path: Path, legacy: bool, bridged: int) -> None:
     """Marks, connection marks, no tracking, physdev, TTL, u32, NETMAP, REDIRECT and others."""
     at = {name.replace("-", ""): cluster.address_of(name, 4) for name in cluster.pods}
@@ -287,8 +291,7 @@ COMMIT
 """
 
 
-@BACKENDS
-@BRIDGED
+@VARIANTS
 def test_ipv6(cluster: Cluster, tmp_path: Path, legacy: bool, bridged: int) -> None:
     """The wider addresses: translation, rejection, marks, sets, no tracking."""
     at = {name.replace("-", ""): cluster.address_of(name, 6) for name in cluster.pods}

@@ -39,13 +39,14 @@ from netviz.core.wire import messages as m
 from netviz.core.wire.codec import MAX_FRAME_BYTES, decode_frame, encode_frame
 from netviz.core.wire.nvz import load_nvz
 from tests.core.sim.build import Net
+from tests.slow import first_quick
 from tests.web.served import Collector, Served, eventually
 from tests.web.services import postgres_server, redis_server
 
 NODES = tuple(f"n{number}" for number in range(1, 8))
 
 
-@pytest.fixture(scope="module", params=["one machine", "many machines"])
+@pytest.fixture(scope="module", params=first_quick(["one machine", "many machines"], quick=1))
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with tokens for NODES: SQLite and memory, or PostgreSQL and Redis."""
     folder = tmp_path_factory.mktemp("served")

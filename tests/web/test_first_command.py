@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.stack import ROOT
+from tests.slow import first_quick
 
 
 def manage(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,13 +41,16 @@ def test_enrol_may_come_first_and_prints_the_token_alone(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
-    [
-        (("revoke", "n1"), 1, "no node is called 'n1'"),
-        (("rewind", "n1", "--out", "x.nvz"), 1, "the journal has no state of node 'n1'"),
-        (("clean_traces",), 0, "0 hanging traces ended"),
-        (("token", "list"), 0, ""),
-        (("audit",), 0, ""),
-    ],
+    first_quick(
+        [
+            (("revoke", "n1"), 1, "no node is called 'n1'"),
+            (("rewind", "n1", "--out", "x.nvz"), 1, "the journal has no state of node 'n1'"),
+            (("clean_traces",), 0, "0 hanging traces ended"),
+            (("token", "list"), 0, ""),
+            (("audit",), 0, ""),
+        ],
+        quick=2,
+    ),
 )
 def test_so_may_every_other_command(
     tmp_path: Path, arguments: tuple[str, ...], status: int, words: str
