@@ -22,8 +22,7 @@ from django.utils import timezone
 from netviz.core.check.problem import Difference, NodeHealth, Report
 from netviz.core.check.problem import Problem as Found
 from netviz.core.intent.why import told
-from netviz.core.sim.context import with_context
-from netviz.core.sim.walk import simulate
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.state.node import ClusterState
 from netviz.core.state.objects import cluster_of
 from netviz.ingest.faults import sentence
@@ -369,7 +368,7 @@ def trace_of(view: View, found: Found) -> bytes | None:
     if found.flow is None:
         return None
     try:
-        trace = with_context(view.cluster, simulate(view.cluster, found.flow))
+        trace = simulate_in_context(view.cluster, found.flow)
         return pack(
             told(
                 view.cluster,

@@ -16,9 +16,8 @@ from netviz.core.check.paths.check import KINDS as PATH_KINDS
 from netviz.core.check.problem import CheckResult, Command, Problem, Report
 from netviz.core.check.text import counted
 from netviz.core.plain import plain, singular
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.render import trace_json
-from netviz.core.sim.walk import simulate
 from netviz.problems.shown import HARMS, VERSION
 from netviz.tracing.predict import describe, nodes_of
 from netviz.tracing.states import View
@@ -79,7 +78,7 @@ def _problem_json(problem: Problem, view: View) -> dict[str, Any]:
 def _trace(problem: Problem, view: View) -> dict[str, Any] | None:
     if problem.flow is None:
         return None
-    trace = with_context(view.cluster, simulate(view.cluster, problem.flow))
+    trace = simulate_in_context(view.cluster, problem.flow)
     return trace_json(trace, describe(view, sorted(nodes_of(trace))), settings.ENTER)
 
 

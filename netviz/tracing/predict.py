@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 from django.conf import settings
 
 from netviz.core.intent.why import told
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.counted import deciding_in, with_counts
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.meaning import End, source_end, target_end
 from netviz.core.sim.reads import Reads, Recording
 from netviz.core.sim.trace import Flow, Trace
-from netviz.core.sim.walk import simulate
 from netviz.ingest.live_store import get_store
 from netviz.ingest.looks import look_at_rules
 from netviz.tracing.apis import policy_doubts
@@ -99,7 +98,7 @@ def predict(resolved: Resolved) -> Prediction:
     """Trace through the view in which the ends were found. It is certain only as far as all that it read is fresh."""
     view = resolved.view
     cluster = resolved.recording.cluster
-    trace = with_context(cluster, simulate(cluster, resolved.flow))
+    trace = simulate_in_context(cluster, resolved.flow)
     trace = with_counts(view.cluster, trace, iso)
     live = {name for name, one in view.inputs.items() if one.contact is not None}
     look_at_rules([netns for netns in deciding_in(trace) if netns.node in live])

@@ -22,10 +22,9 @@ from lab.kubernetes import proxy_iptables
 from lab.kubernetes.ports import Endpoint, ServicePort
 from lab.stack import ROOT
 from netviz.core.model.addr import pack_ip
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.trace import Flow
-from netviz.core.sim.walk import simulate
 from netviz.core.wire.nvz import join_captures, load_nvz
 from tests.bench.machine import Figure, percentiles_ms, rss_bytes
 
@@ -89,7 +88,7 @@ def measure(path: Path) -> Result:
     def trace(address: str) -> float:
         before = time.perf_counter()
         flow = Flow(source, pack_ip("192.0.2.1"), pack_ip(address), 6, 40000, 80)
-        done = trace_json(with_context(cluster, simulate(cluster, flow)))
+        done = trace_json(simulate_in_context(cluster, flow))
         assert done["branches"]
         if not address.startswith("198."):
             assert len(done["branches"]) == ENDPOINTS, done["branches"]

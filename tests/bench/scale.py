@@ -31,10 +31,9 @@ from netviz.core.model.link import (
 )
 from netviz.core.model.netns import Netns, Pod, Sysctl
 from netviz.core.model.socket import TCP_LISTEN, Socket
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition
-from netviz.core.sim.walk import simulate
 from netviz.core.state.delta import section_of
 from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState, SectionStatus
 from netviz.core.state.section import Section
@@ -160,7 +159,7 @@ def trace(cluster: ClusterState, pick: random.Random, nodes: int) -> float:
     one, other = pick.sample(range(nodes), 2)
     source, target = f"pod-{one}-{pick.randrange(PODS)}", f"pod-{other}-{pick.randrange(PODS)}"
     started = time.perf_counter()
-    found = with_context(cluster, simulate(cluster, resolve_flow(cluster, source, target)))
+    found = simulate_in_context(cluster, resolve_flow(cluster, source, target))
     took = time.perf_counter() - started
     assert found.disposition is Disposition.DELIVERED, found.reason
     return took

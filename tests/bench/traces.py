@@ -19,11 +19,10 @@ from pathlib import Path
 
 from lab.cluster import Cluster, ClusterSpec
 from lab.stack import ROOT
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.reads import Reads, Recording
 from netviz.core.sim.render import trace_json
-from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
 from netviz.core.wire.nvz import join_captures, load_nvz
 from tests.bench.machine import Figure, percentiles_ms
@@ -74,7 +73,7 @@ def timed(names: Sequence[str], *works: Callable[[str, str], object]) -> list[li
 def trace(state: ClusterState, source: str, target: str) -> None:
     """Trace from names to the JSON object."""
     flow = resolve_flow(state, source, target, "tcp", None, 8080, None, False)
-    assert trace_json(with_context(state, simulate(state, flow)))["disposition"] == "DELIVERED"
+    assert trace_json(simulate_in_context(state, flow))["disposition"] == "DELIVERED"
 
 
 def record(state: ClusterState, source: str, target: str) -> Reads:

@@ -24,6 +24,7 @@ from lab.stack import Stack, wait_until
 from tests.bench.crowded import crowded
 from tests.bench.racks import node_name
 from tests.browser.chromium import ARGUMENTS, chromium_path, log_in
+from tests.browser.objects import WEB_FROM_API
 from tests.browser.tracing import trace
 from tests.stack import whole_netviz
 
@@ -208,17 +209,6 @@ ADMIN: dict[str, Scene] = {
     "journal": at("/admin/ingest/journalentry/"),
     "login": login,
 }
-# Only pods of `api` may open connections to those of `web`.
-POLICY = {
-    "apiVersion": "networking.k8s.io/v1",
-    "kind": "NetworkPolicy",
-    "metadata": {"name": "web-from-api", "namespace": "default"},
-    "spec": {
-        "podSelector": {"matchLabels": {"app": "web"}},
-        "policyTypes": ["Ingress"],
-        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "api"}}}]}],
-    },
-}
 LARGE: dict[str, Scene] = {
     "map": whole,
     "zones": grouped("zone"),
@@ -263,7 +253,7 @@ LABS: dict[str, Lab] = {
         BROKEN,
         (("drop-rule", "node1"), ("duplicate-address", "node2"), ("cable-unplugged", "node3")),
     ),
-    "kubernetes": Lab("textbook", KUBERNETES, services=10, objects=(POLICY,)),
+    "kubernetes": Lab("textbook", KUBERNETES, services=10, objects=(WEB_FROM_API,)),
     "full": Lab("vxlan", FULL, pods=30),
     "admin": Lab("textbook", ADMIN),
 }

@@ -12,6 +12,7 @@ from lab.cluster import Cluster
 from lab.stack import WATCHER, Stack
 from tests.browser.chromium import log_in
 from tests.browser.conftest import watched_page
+from tests.browser.objects import WEB_FROM_API
 from tests.stack import whole_netviz
 
 pytestmark = [pytest.mark.browser, pytest.mark.live]
@@ -102,16 +103,6 @@ def test_namespaces_lead_on_and_the_list_of_pods_is_narrowed(page: Page, netviz:
     expect(page.get_by_test_id("host-pods")).to_contain_text("kube-system/kube-proxy")
 
 
-GUARD = {
-    "apiVersion": "networking.k8s.io/v1",
-    "kind": "NetworkPolicy",
-    "metadata": {"name": "web-from-api", "namespace": "default"},
-    "spec": {
-        "podSelector": {"matchLabels": {"app": "web"}},
-        "policyTypes": ["Ingress"],
-        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "api"}}}]}],
-    },
-}
 SHUT = """kind: NetworkPolicy
 metadata: {name: shut, namespace: default}
 spec: {podSelector: {matchLabels: {app: api}}, policyTypes: [Ingress]}
@@ -120,7 +111,7 @@ spec: {podSelector: {matchLabels: {app: api}}, policyTypes: [Ingress]}
 
 def test_programming_and_policies_are_told_and_asked(page: Page, netviz: Netviz) -> None:
     cluster, stack = netviz
-    cluster.apply([GUARD])
+    cluster.apply([WEB_FROM_API])
     page.goto(f"{stack.access.url}/#/services/default/web")
     programmed = page.get_by_test_id("programming").locator("tbody tr")
     expect(programmed).to_have_count(1)

@@ -19,11 +19,11 @@ from typing import Any
 import msgspec
 from django.core.management import call_command
 
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.trace import CERTAIN, Trace
-from netviz.core.sim.walk import COUNTED, simulate
+from netviz.core.sim.walk import COUNTED
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.wire.nvz import MAGIC, Capture, NvzError, join_captures, load_nvz
 from netviz.ingest.faults import Faults
@@ -147,7 +147,7 @@ def _trace(report: Report, rng: Random, cluster: ClusterState) -> None:
         )
     except EndpointError:
         return
-    trace = with_context(cluster, simulate(cluster, flow))
+    trace = simulate_in_context(cluster, flow)
     text = render_text(trace, detailed=True)
     if not all(line.isprintable() for line in text.split("\n")):
         report.wrong(report.done, "a trace's text has control characters", ascii(text))

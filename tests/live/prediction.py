@@ -13,11 +13,10 @@ from lab.reality import Outcome, Probe
 from netviz.core.model.addr import format_ip
 from netviz.core.model.ids import NetnsKey
 from netviz.core.model.netns import Sysctl
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.trace import Branch, Disposition, Trace
 from netviz.core.sim.trace import Path as TracePath
-from netviz.core.sim.walk import simulate
 from netviz.core.sim.words.step import why
 from netviz.core.state.node import ClusterState
 from netviz.core.wire.nvz import join_captures, load_nvz
@@ -86,7 +85,7 @@ def predict(state: ClusterState, cluster: Cluster, probe: Probe) -> Trace:
         probe.df,
     )
     state = state if size is None or probe.df else _may_be_cut(state, flow.src_netns)
-    return with_context(state, simulate(state, flow))
+    return simulate_in_context(state, flow)
 
 
 def _may_be_cut(state: ClusterState, sender: NetnsKey) -> ClusterState:

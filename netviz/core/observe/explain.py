@@ -11,7 +11,7 @@ from netviz.core.observe.connections import owner_of
 from netviz.core.observe.drops import Drop
 from netviz.core.observe.evidence import place_name
 from netviz.core.observe.headers import Headers
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import DEFAULT_LENGTHS, DEFAULT_SPORT
 from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.outcome import last_step
@@ -19,7 +19,6 @@ from netviz.core.sim.packet import ICMP_ECHO, ICMPV6_ECHO_REQUEST, IPPROTO_ICMP,
 from netviz.core.sim.render import proto_name
 from netviz.core.sim.steps import HookVerdict
 from netviz.core.sim.trace import Disposition, Flow, Path, Step, Trace
-from netviz.core.sim.walk import simulate
 from netviz.core.sim.words.step import checks, why
 from netviz.core.state.node import ClusterState
 
@@ -53,7 +52,7 @@ def explain(cluster: ClusterState, drop: Drop) -> Explanation:
         flow = _flow(cluster, headers, forward)
         if flow is None:
             continue
-        trace = with_context(cluster, simulate(cluster, flow))
+        trace = simulate_in_context(cluster, flow)
         for branch in trace.branches:
             path = branch.forward if forward else branch.reply
             step = last_step(path) if path is not None else None

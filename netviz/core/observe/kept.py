@@ -13,9 +13,8 @@ import msgspec
 
 from netviz.core.observe.evidence import Evidence, judge
 from netviz.core.observe.match import Observation
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.trace import Flow, Trace
-from netviz.core.sim.walk import simulate
 from netviz.core.state.door import UNREADABLE
 from netviz.core.state.naming import named
 from netviz.core.state.node import ClusterState, NodeState
@@ -44,7 +43,7 @@ class Kept(msgspec.Struct, frozen=True):
     def judged(self) -> tuple[Trace, Observation]:
         """Predict again, and lay what was seen beside it. Raises: NvzError."""
         cluster = self.cluster()
-        trace = with_context(cluster, simulate(cluster, self.flow))
+        trace = simulate_in_context(cluster, self.flow)
         return trace, judge(cluster, trace, self.evidence)
 
 

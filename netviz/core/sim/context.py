@@ -9,7 +9,8 @@ from __future__ import annotations
 from netviz.core.sim.damage import BAD_STATE
 from netviz.core.sim.kubernetes.overlay import add_meanings
 from netviz.core.sim.owners import with_owners
-from netviz.core.sim.trace import Trace
+from netviz.core.sim.trace import Flow, Trace
+from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
 
 
@@ -19,3 +20,8 @@ def with_context(cluster: ClusterState, trace: Trace) -> Trace:
         return add_meanings(cluster, with_owners(cluster, trace))
     except BAD_STATE:
         return trace  # words are not worth a trace
+
+
+def simulate_in_context(cluster: ClusterState, flow: Flow, most: int | None = None) -> Trace:
+    """Find what becomes of a packet (`walk.simulate`), to be read."""
+    return with_context(cluster, simulate(cluster, flow, most))

@@ -40,10 +40,9 @@ from netviz.core.model.link import (
 from netviz.core.model.netfilter import Body
 from netviz.core.model.netns import Holder, Netns, Pod, Sysctl
 from netviz.core.model.socket import TCP_CLOSE, TCP_LISTEN, Socket
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Trace
-from netviz.core.sim.walk import simulate
 from netviz.core.state.delta import section_of
 from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState, SectionStatus
 from tests.core.sim.readable import readable
@@ -340,7 +339,7 @@ class Net:
         cluster = self.cluster()
         extra = {name: fields.pop(name) for name in ("ttl", "tos", "mark") if name in fields}
         flow = resolve_flow(cluster, src, dst, proto, dport=dport, **fields)
-        return readable(with_context(cluster, simulate(cluster, msgspec.structs.replace(flow, **extra))))
+        return readable(simulate_in_context(cluster, msgspec.structs.replace(flow, **extra)))
 
 
 def textbook(nodes: int = 2, pods: int = 2) -> tuple[Net, dict[str, Ns]]:

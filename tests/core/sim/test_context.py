@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.reads import Recording
 from netviz.core.sim.trace import Step, Trace
@@ -21,7 +21,7 @@ def test_a_walk_asks_nothing_for_words_alone_and_its_context_changes_no_path() -
     flow = resolve_flow(cluster, "pod-1-1", "pod-2-1")
     bare, whole = Recording(cluster), Recording(cluster)
     trace = simulate(bare.cluster, flow)
-    told = with_context(whole.cluster, simulate(whole.cluster, flow))
+    told = simulate_in_context(whole.cluster, flow)
     asked = {read.kind for read, _ in bare.reads().answers()}
     more = {read.kind for read, _ in whole.reads().answers()} - asked
     assert "namespaces.names.addrs" in more, "who owns an address is asked for words alone"

@@ -6,13 +6,12 @@ import msgspec
 import pytest
 
 from netviz.core.model.netfilter import ChainBody, NftChain, RuleCount, RuleCounters, body_digest
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.counted import deciding_in, with_counts
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.reads import Recording
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.trace import Flow, Trace
-from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
 from tests.core.sim.build import Ns, textbook
 from tests.core.sim.nft import ACCEPT, FORWARD, chain, daddr, dport, e, verdict
@@ -34,9 +33,7 @@ def network() -> tuple[dict[str, Ns], NftChain]:
 
 def traced(cluster: ClusterState, port: int = 80) -> tuple[Flow, Trace]:
     flow = resolve_flow(cluster, "pod-1-1", "pod-2-1", "tcp", dport=port)
-    return flow, with_counts(
-        cluster, with_context(cluster, simulate(cluster, flow)), lambda at_s: f"at {at_s:.0f}"
-    )
+    return flow, with_counts(cluster, simulate_in_context(cluster, flow), lambda at_s: f"at {at_s:.0f}")
 
 
 def evidence(trace: Trace) -> dict[str, object]:
@@ -103,7 +100,7 @@ def test_counters_change_no_prediction_and_no_recorded_question() -> None:
     plain = made["node-1"].net.cluster()
     flow, without = traced(plain)
     recording = Recording(plain)
-    with_counts(plain, with_context(recording.cluster, simulate(recording.cluster, flow)), str)
+    with_counts(plain, simulate_in_context(recording.cluster, flow), str)
     reads = recording.reads()
     made["node-1"].add("rule_counters", RuleCounters(*KEY, rules=rules.body, counts=(RuleCount(1, 7, 420),)))
     counted = made["node-1"].net.cluster()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from netviz.core.model.addr import pack_ip
 from netviz.core.model.link import Link
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.trace import Disposition, Flow
@@ -107,10 +107,10 @@ def damaged_netns(draw: st.DrawFn, ns: NetnsState) -> NetnsState:
 )
 @given(cluster=damaged(), flow=st.sampled_from(FLOWS))
 def test_no_damage_raises_and_every_trace_is_repeated_exactly(cluster: ClusterState, flow: Flow) -> None:
-    trace = with_context(cluster, simulate(cluster, flow))
+    trace = simulate_in_context(cluster, flow)
     assert isinstance(trace.disposition, Disposition)
     shown = msgspec.json.encode(trace_json(trace))
-    assert msgspec.json.encode(trace_json(with_context(cluster, simulate(cluster, flow)))) == shown
+    assert msgspec.json.encode(trace_json(simulate_in_context(cluster, flow))) == shown
     assert render_text(trace, detailed=True)
 
 
@@ -134,7 +134,7 @@ def test_endpoints_of_damaged_states_are_found_or_refused_in_one_sentence(
 
 def test_an_empty_cluster_is_unknown() -> None:
     flow = FLOWS[0]
-    assert with_context(ClusterState(), simulate(ClusterState(), flow)).disposition is Disposition.UNKNOWN
+    assert simulate_in_context(ClusterState(), flow).disposition is Disposition.UNKNOWN
 
 
 @pytest.mark.parametrize("damage", LINK_DAMAGE, ids=lambda d: next(iter(d)))

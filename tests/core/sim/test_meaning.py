@@ -21,12 +21,11 @@ from netviz.core.model.kubernetes import (
     Owner,
     ServicePort,
 )
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import EndpointError, resolve_flow
 from netviz.core.sim.meaning import End, Several, source_end, target_end
 from netviz.core.sim.render import render_text, trace_json
 from netviz.core.sim.services import service_at
-from netviz.core.sim.walk import simulate
 from netviz.core.state.naming import named
 from netviz.core.state.node import ClusterState, NodeState
 from netviz.core.state.objects import Objects
@@ -211,7 +210,7 @@ def test_a_services_trace_has_a_branch_for_each_endpoint_in_users_words(node: st
             continue
         end = to(f"svc/{service.namespace}/{service.name}")
         flow = resolve_flow(cluster, a_pod(node), end.names[0], end.proto or "tcp", dport=end.dport)
-        shown = trace_json(with_context(cluster, simulate(cluster, flow)))
+        shown = trace_json(simulate_in_context(cluster, flow))
         assert shown["flow"]["service"] == {
             "namespace": service.namespace,
             "name": service.name,
@@ -250,9 +249,8 @@ def test_an_address_is_called_its_services_where_no_rule_knows_it() -> None:
     node = msgspec.structs.replace(cluster.nodes["n1"], netns={**cluster.nodes["n1"].netns, root.key: bare})
     without = ClusterState({**cluster.nodes, "n1": node}, cluster.bodies, cluster.clusters)
     end = to("svc/shop/web")
-    trace = with_context(
-        without, simulate(without, resolve_flow(without, a_pod("n1"), end.names[0], dport=end.dport))
-    )
+    flow = resolve_flow(without, a_pod("n1"), end.names[0], dport=end.dport)
+    trace = simulate_in_context(without, flow)
     assert f"{end.names[0]} is service shop/web (cluster address)" in render_text(trace)
     assert service_at(without, pack_ip(end.names[0]), 6, 4711) is not None
     assert service_at(without, pack_ip("192.0.2.1"), 6, 80) is None
@@ -276,7 +274,7 @@ def test_a_client_outside_comes_in_by_the_node_that_it_names() -> None:
     )
     assert flow.by is not None
     assert (flow.by.netns, flow.src_netns.node) == (flow.src_netns, "n1")
-    trace = with_context(recorded(), simulate(recorded(), flow))
+    trace = simulate_in_context(recorded(), flow)
     shown = trace_json(trace)
     assert (shown["outcome"], shown["flow"]["from"]["outside"]) == ("good", True)
     assert shown["flow"]["src"] == "203.0.113.7"
@@ -287,4 +285,4 @@ def test_a_client_outside_comes_in_by_the_node_that_it_names() -> None:
     assert all(branch.reply is not None for branch in trace.branches)
     assert "from outside, by n1" in render_text(trace)
     closed = resolve_flow(recorded(), "203.0.113.7", format_ip(node.addresses[0]), dport=4711)
-    assert trace_json(with_context(recorded(), simulate(recorded(), closed)))["outcome"] == "broken"
+    assert trace_json(simulate_in_context(recorded(), closed))["outcome"] == "broken"

@@ -20,7 +20,7 @@ from netviz.core.model.link import LinkCounters
 from netviz.core.model.netfilter import RuleCounters, SetElem
 from netviz.core.model.netns import Pod
 from netviz.core.sim import state_views
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.link.underlay_members import members_of
 from netviz.core.sim.node_index import names_of, tunnels_of, uppers_of
@@ -29,7 +29,6 @@ from netviz.core.sim.reads import ABSENT, Read, Reads, Recording
 from netviz.core.sim.render import trace_json
 from netviz.core.sim.section_views import Sealed
 from netviz.core.sim.trace import Flow
-from netviz.core.sim.walk import simulate
 from netviz.core.state.node import SECTIONS, ClusterState, NetnsState, NodeState
 from tests.core.sim.build import Net, Ns, textbook
 from tests.core.sim.changes import change
@@ -44,7 +43,7 @@ CHANGES = 12
 def recorded(cluster: ClusterState, flow: Flow) -> tuple[dict[str, Any], Reads]:
     """Trace, and write down what was asked."""
     recording = Recording(cluster)
-    trace = trace_json(with_context(recording.cluster, simulate(recording.cluster, flow)))
+    trace = trace_json(simulate_in_context(recording.cluster, flow))
     return trace, recording.reads()
 
 
@@ -56,7 +55,7 @@ def case(name: str) -> tuple[ClusterState, Flow]:
 @pytest.mark.parametrize("name", load_cases())
 def test_answered_alike_it_is_the_same_trace(name: str) -> None:
     state, flow = case(name)
-    plain = trace_json(with_context(state, simulate(state, flow)))
+    plain = trace_json(simulate_in_context(state, flow))
     trace, reads = recorded(state, flow)
     assert trace == plain, "recorded, it is another trace"
     assert reads.hold(state)
@@ -68,7 +67,7 @@ def test_answered_alike_it_is_the_same_trace(name: str) -> None:
         for _ in range(rng.choice((1, 1, 1, 3))):
             now = change(rng, now)
         if reads.hold(now):
-            assert trace_json(with_context(now, simulate(now, flow))) == trace, f"{name} {seed}"
+            assert trace_json(simulate_in_context(now, flow)) == trace, f"{name} {seed}"
 
 
 class Touched:
@@ -197,7 +196,7 @@ def reads_before_and_after(do: Callable[[dict[str, Ns]], object]) -> list[Read]:
     do(made)
     after = net.cluster()
     changed = list(reads.changed(after))
-    assert bool(changed) or trace_json(with_context(after, simulate(after, flow))) == trace
+    assert bool(changed) or trace_json(simulate_in_context(after, flow)) == trace
     return changed
 
 

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.headline.sentences import headline_of
 from netviz.core.sim.outcome import outcome_of
-from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
 from netviz.core.wire.nvz import join_captures, load_nvz
 
@@ -355,7 +354,7 @@ def state(network: str) -> ClusterState:
 def test_what_is_said_is_what_the_kernel_did(seen: Seen) -> None:
     cluster = state(seen.network)
     flow = resolve_flow(cluster, seen.src, seen.dst, seen.proto, dport=seen.dport or None, **seen.options)
-    trace = with_context(cluster, simulate(cluster, flow))
+    trace = simulate_in_context(cluster, flow)
     assert outcome_of(trace) == seen.outcome
     if seen.outcome == "good":
         assert seen.got == "ok"

@@ -6,10 +6,9 @@ import msgspec
 
 from lab.randomnet.model import Probe
 from netviz.core.model.addr import pack_ip
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Flow, Trace
-from netviz.core.sim.walk import simulate
 from netviz.core.state.node import ClusterState
 
 
@@ -35,4 +34,4 @@ def flow_of(state: ClusterState, probe: Probe) -> Flow:
 
 def predict(state: ClusterState, probe: Probe) -> Trace:
     """Simulate a probe. Raises: EndpointError."""
-    return with_context(state, simulate(state, flow_of(state, probe)))
+    return simulate_in_context(state, flow_of(state, probe))

@@ -26,13 +26,12 @@ from netviz.core.check.text import affects
 from netviz.core.check.wiring import name_of
 from netviz.core.model.addr import format_ip, format_prefix
 from netviz.core.plain import quoted, runnable
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.headline.cause import Cause, cause_of
 from netviz.core.sim.headline.sentences import headline_of, where
 from netviz.core.sim.outcome import BREAKS, BROKEN, UNSURE
 from netviz.core.sim.steps import Opaque, Place
 from netviz.core.sim.trace import Trace
-from netviz.core.sim.walk import simulate
 from netviz.core.sim.words.step import checks
 from netviz.core.state.node import ClusterState
 from netviz.core.state.resolve import PAIR_KINDS
@@ -78,7 +77,7 @@ def beyond(cluster: ClusterState | None, trace: Trace, seen: set[tuple[str, str]
     for _ in range(MAX_BEYOND):
         if cluster is None:
             return
-        trace = with_context(cluster, simulate(cluster, trace.flow, MAX_MOVES))
+        trace = simulate_in_context(cluster, trace.flow, MAX_MOVES)
         cause = cause_of(trace)
         if cause is None:
             return

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from netviz.inventory.management.whom import add_whom
 from netviz.inventory.models import Collector
-from netviz.inventory.service import DEFAULT_CLUSTER, approve_collector
+from netviz.inventory.service import approve_collector
 from netviz.schema import bring_up_to_date
 
 
@@ -19,10 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add NODE, --watcher and --cluster."""
-        whom = parser.add_mutually_exclusive_group(required=True)
-        whom.add_argument("node", metavar="NODE", nargs="?")
-        whom.add_argument("--watcher", action="store_true", help="those that watch the cluster's API")
-        parser.add_argument("--cluster", default=DEFAULT_CLUSTER, help="(default: %(default)s)")
+        add_whom(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Approve and say how many."""

@@ -12,10 +12,9 @@ from netviz.core.intent.why import headline, of_trace, told
 from netviz.core.observe.cannot import ALWAYS_UNSEEN
 from netviz.core.observe.render import names_of, observed_json, render_observation
 from netviz.core.plain import plain
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.counted import with_counts
 from netviz.core.sim.render import render_text, trace_json
-from netviz.core.sim.walk import simulate
 from netviz.core.wire.nvz import NvzError
 from netviz.ingest.history import BadTime, NoHistory, parse_time
 from netviz.tracing.apis import policy_doubts
@@ -91,7 +90,7 @@ class Command(OfflineCommand):
             self.fail(str(err))
         except DatabaseError as err:
             self.fail(f"the journal cannot be read: {err}")
-        trace = with_context(view.cluster, simulate(view.cluster, flow))
+        trace = simulate_in_context(view.cluster, flow)
         trace = with_counts(view.cluster, trace, iso)
         if options["json"]:
             shown = told(view.cluster, trace, policy_doubts(view), describe(view, view.inputs))

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from netviz.core.sim.context import with_context
+from netviz.core.sim.context import simulate_in_context
 from netviz.core.sim.endpoints import resolve_flow
 from netviz.core.sim.trace import Disposition
-from netviz.core.sim.walk import simulate
 from netviz.core.sim.words.step import why
 from netviz.core.state.node import ClusterState
 from netviz.core.wire.nvz import join_captures, load_nvz
@@ -66,13 +65,13 @@ def state() -> ClusterState:
 def test_what_a_trace_says(
     state: ClusterState, src: str, dst: str, proto: str, port: int, words: str
 ) -> None:
-    trace = with_context(state, simulate(state, resolve_flow(state, src, dst, proto, None, port)))
+    trace = simulate_in_context(state, resolve_flow(state, src, dst, proto, None, port))
     steps = [step for branch in trace.branches for hop in branch.forward.hops for step in hop.steps]
     assert any(f"That is {words}" in why(step) for step in steps)
 
 
 def test_both_endpoints_are_branches(state: ClusterState) -> None:
-    trace = with_context(state, simulate(state, resolve_flow(state, "web-1", "10.96.0.2", "tcp", None, 80)))
+    trace = simulate_in_context(state, resolve_flow(state, "web-1", "10.96.0.2", "tcp", None, 80))
     assert trace.disposition is Disposition.DELIVERED
     pods = {branch.forward.hops[-1].place.pod: branch.probability for branch in trace.branches}
     assert pods == {"default/web-1": pytest.approx(0.5), "default/api-2": pytest.approx(0.5)}
